@@ -1,0 +1,236 @@
+"""The contract: channels, samples, scaling, and the model specification that every part may import.
+
+Nothing here knows of files, of torch or of onnxruntime. Values are float32 in engineering units everywhere outside
+the model graph; scaling is the first and last operation *inside* the graph.
+
+Time convention: at tick ``k`` a sample is ``s_k = [u_k, y_k]``: the outputs measured at ``k`` and the inputs applied
+from ``k`` to ``k + 1``. A step eats ``s_k`` and predicts ``y_{k+1}``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from rtsysid.errors import SpecError
+
+Floats: TypeAlias = NDArray[np.float32]
+Doubles: TypeAlias = NDArray[np.float64]
+Role: TypeAlias = Literal["input", "output"]
+Variant: TypeAlias = Literal["lstm", "lstm-tdl", "lstm-tdl-aeu", "lstm-tdl-deep-aeu"]
+
+VARIANTS: tuple[Variant, ...] = ("lstm", "lstm-tdl", "lstm-tdl-aeu", "lstm-tdl-deep-aeu")
+_HEADER = re.compile(r"^\s*(?P<name>[^\[\]]+?)\s*(?:\[(?P<unit>[^\]]*)\])?\s*$")
+
+
+class Channel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One measured or commanded quantity.
+
+    ``group`` joins components of one vector (``position`` = x, y, z): errors are reported per group as the Euclidean
+    norm, and as the angle between rotations where the unit is ``quat``.
+    """
+
+    name: str
+    unit: str = ""
+    role: Role = "output"
+    group: str = ""
+
+    @classmethod
+    def parse(cls, text: str, role: Role = "output", group: str = "") -> Channel:
+        """Read ``"vx [m/s]"``, the form of CSV headers and configuration files."""
+        match = _HEADER.match(text)
+        if match is None:
+            raise SpecError("channel name", f"{text!r} is not 'name [unit]'", "write for example 'vx [m/s]'")
+        return cls(match["name"], (match["unit"] or "").strip(), role, group)
+
+    def __str__(self) -> str:
+        return f"{self.name} [{self.unit}]" if self.unit else self.name
+
+
+class Sample(NamedTuple):
+    """One tick of one robot: ``t`` in seconds on a monotonic clock, ``values`` of shape [C] in channel order."""
+
+    t: float
+    values: Floats
+
+
+class Scaling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Numbers taken from the training recordings alone, and carried inside the graph.
+
+    ``mean``, ``std``: per channel [C]; a relative channel has mean 0 and the spread of its differences to the newest
+    sample. ``target_mean``, ``target_std``: per output, of what the head predicts. ``low``, ``high``: trained range
+    per channel in engineering units.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    target_mean: tuple[float, ...]
+    target_std: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
+    """Everything but the weights: two models with one fingerprint compute the same function of their weights.
+
+    Ref: variants after M. Mozifian's 2017 talk on autoencoders for dynamic system modelling; initialiser network after
+    N. Mohajerin and S. Waslander, arXiv 1806.00526.
+    """
+
+    channels: tuple[Channel, ...]  # inputs first, then outputs
+    rate_hz: float
+    scaling: Scaling
+    variant: Variant = "lstm-tdl-deep-aeu"
+    taps: int = 16
+    encoder: tuple[int, ...] = (64, 16)  # width of each encoder layer; the last is the code
+    hidden: int = 64
+    feedback: bool = True  # whether measured (or predicted) outputs enter the window
+    output: Literal["increment", "absolute"] = "increment"
+    relative: tuple[str, ...] = ()  # channels that enter as differences to the newest sample (positions)
+    direct: bool = False  # linear path from window to output beside the network (an ARX that it corrects)
+    state_init: Literal["warmup", "network", "zero"] = "warmup"
+    warmup: int = 30  # teacher-forced steps before the state counts as initialised
+
+    def __post_init__(self) -> None:
+        _check_channels(self)
+        _check_shape(self)
+        _check_scaling(self)
+
+    @cached_property
+    def inputs(self) -> tuple[Channel, ...]:
+        return tuple(c for c in self.channels if c.role == "input")
+
+    @cached_property
+    def outputs(self) -> tuple[Channel, ...]:
+        return tuple(c for c in self.channels if c.role == "output")
+
+    @property
+    def width(self) -> int:
+        """Values per sample."""
+        return len(self.channels)
+
+    @property
+    def n_inputs(self) -> int:
+        return len(self.inputs)
+
+    @property
+    def n_outputs(self) -> int:
+        return len(self.outputs)
+
+    @property
+    def n_features(self) -> int:
+        """Columns of the window that the network sees: outputs are left out without feedback."""
+        return self.width if self.feedback else self.n_inputs
+
+    @property
+    def window_size(self) -> int:
+        return self.taps * self.n_features
+
+    @property
+    def code_size(self) -> int:
+        """Width of what enters the LSTM: the code, or the whole window where there is no encoder."""
+        return self.encoder[-1] if self.encoder else self.window_size
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one step, without the decoder (which serves novelty, not prediction)."""
+        widths = (self.window_size, *self.encoder)
+        layers = sum(a * b for a, b in itertools.pairwise(widths))
+        cell = 4 * self.hidden * (self.code_size + self.hidden)
+        direct = self.window_size * self.n_outputs if self.direct else 0
+        return layers + cell + self.hidden * self.n_outputs + direct
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """First 16 hex digits of the SHA-256 of the canonical JSON; stable over releases, platforms and key order."""
+        return digest(to_builtins(self))[:16]
+
+    @cached_property
+    def schema_hash(self) -> str:
+        """8 hex digits that two sides must share to exchange samples: names, units, roles, order and rate."""
+        return digest({"channels": [[c.name, c.unit, c.role] for c in self.channels], "rate_hz": self.rate_hz})[:8]
+
+
+def to_builtins(spec: ModelSpec) -> dict[str, Any]:
+    """The specification as plain lists, dicts, numbers and strings, ready for JSON."""
+    built: dict[str, Any] = msgspec.to_builtins(spec)
+    return built
+
+
+def from_builtins(built: Any) -> ModelSpec:
+    """The inverse of `to_builtins`; unknown keys and wrong types are refused."""
+    try:
+        return msgspec.convert(built, ModelSpec)
+    except msgspec.ValidationError as error:
+        raise SpecError("model specification", str(error), "use one written by this release of rtsysid") from None
+
+
+def digest(built: Any) -> str:
+    """SHA-256 of the canonical JSON (sorted keys, no spaces) of plain values."""
+    return hashlib.sha256(msgspec.json.encode(built, order="sorted")).hexdigest()
+
+
+def require_channels(wanted: Sequence[Channel], found: Sequence[Channel], where: str) -> list[int]:
+    """Column of each wanted channel among those found; a missing name or another unit is an error.
+
+    A unit is compared only where both sides state one.
+    """
+    columns = {channel.name: i for i, channel in enumerate(found)}
+    for channel in wanted:
+        if channel.name not in columns:
+            listed = ", ".join(columns) or "none"
+            raise SpecError(f"{where}: missing column {channel.name!r}", f"columns are {listed}", "rename or record it")
+        unit = found[columns[channel.name]].unit
+        if unit and channel.unit and unit != channel.unit:
+            raise SpecError(
+                f"{where}: unit of {channel.name!r}", f"{unit!r} instead of {channel.unit!r}", "convert the recording"
+            )
+    return [columns[channel.name] for channel in wanted]
+
+
+def _check_channels(spec: ModelSpec) -> None:
+    names = [c.name for c in spec.channels]
+    if len(set(names)) != len(names):
+        twice = sorted({n for n in names if names.count(n) > 1})
+        raise SpecError("channels", f"named twice: {', '.join(twice)}", "give each channel its own name")
+    roles = [c.role for c in spec.channels]
+    if "output" not in roles or roles != sorted(roles):
+        raise SpecError("channels", f"roles are {roles}", "list the inputs first, then at least one output")
+    unknown = set(spec.relative) - {c.name for c in spec.channels}
+    if unknown:
+        raise SpecError("relative", f"no channel is named {sorted(unknown)}", f"choose among {names}")
+
+
+def _check_shape(spec: ModelSpec) -> None:
+    for name in ("taps", "hidden", "rate_hz"):
+        if not getattr(spec, name) > 0:
+            raise SpecError(name, str(getattr(spec, name)), "give a positive number")
+    if spec.warmup < 0 or any(width < 1 for width in spec.encoder):
+        raise SpecError("warmup or encoder", f"{spec.warmup}, {spec.encoder}", "give counts that are not negative")
+    wanted = {"lstm": (0, 0), "lstm-tdl": (0, 0), "lstm-tdl-aeu": (1, 1), "lstm-tdl-deep-aeu": (2, 9)}[spec.variant]
+    if not wanted[0] <= len(spec.encoder) <= wanted[1]:
+        layers = "no" if wanted[1] == 0 else "one" if wanted[1] == 1 else "two to nine"
+        raise SpecError(f"encoder of {spec.variant}", f"{len(spec.encoder)} layers", f"it takes {layers} layers")
+    if spec.variant == "lstm" and spec.taps != 1:
+        raise SpecError("taps of lstm", str(spec.taps), "it sees one sample: set taps = 1, or choose lstm-tdl")
+    if not spec.feedback and spec.n_inputs == 0:
+        raise SpecError("feedback", "off, with no inputs", "a model needs inputs or feedback to see anything")
+
+
+def _check_scaling(spec: ModelSpec) -> None:
+    scaling, width, outputs = spec.scaling, spec.width, spec.n_outputs
+    wanted = {"mean": width, "std": width, "low": width, "high": width, "target_mean": outputs, "target_std": outputs}
+    for name, length in wanted.items():
+        values = getattr(scaling, name)
+        if len(values) != length or not all(np.isfinite(values)):
+            raise SpecError(f"scaling.{name}", f"{len(values)} values", f"it takes {length} finite values")
+    if min(*scaling.std, *scaling.target_std, 1.0) <= 0:
+        raise SpecError("scaling", "a standard deviation of zero", "drop the channel that never moves")
