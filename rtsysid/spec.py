@@ -65,9 +65,8 @@ class Sample(NamedTuple):
 class Scaling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Numbers taken from the training recordings alone, and carried inside the graph.
 
-    ``mean``, ``std``: per channel [C]; a relative channel has mean 0 and the spread of its differences to the newest
-    sample. ``target_mean``, ``target_std``: per output, of what the head predicts. ``low``, ``high``: trained range
-    per channel in engineering units.
+    ``mean``, ``std``, ``low``, ``high``: per channel [C], in engineering units. ``target_mean``, ``target_std``: per
+    output [ny], of what the head predicts: the increment, or the value itself.
     """
 
     mean: tuple[float, ...]
@@ -92,10 +91,9 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     taps: int = 16
     encoder: tuple[int, ...] = (64, 16)  # width of each encoder layer; the last is the code
     hidden: int = 64
-    feedback: bool = True  # whether measured (or predicted) outputs enter the window
+    feedback: bool | tuple[str, ...] = True  # outputs that the network sees in the window: all, none, or these
     output: Literal["increment", "absolute"] = "increment"
-    relative: tuple[str, ...] = ()  # channels that enter as differences to the newest sample (positions)
-    direct: bool = False  # linear path from window to output beside the network (an ARX that it corrects)
+    direct: bool = False  # linear path from the window to the outputs: an ARX that the network corrects
     state_init: Literal["warmup", "network", "zero"] = "warmup"
     warmup: int = 30  # teacher-forced steps before the state counts as initialised
 
@@ -125,10 +123,21 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     def n_outputs(self) -> int:
         return len(self.outputs)
 
+    @cached_property
+    def columns(self) -> tuple[int, ...]:
+        """Columns of the window that the network sees: the inputs, and the outputs with feedback."""
+        if isinstance(self.feedback, bool):
+            return tuple(range(self.width if self.feedback else self.n_inputs))
+        return tuple(i for i, c in enumerate(self.channels) if c.role == "input" or c.name in self.feedback)
+
+    @property
+    def direct_columns(self) -> tuple[int, ...]:
+        """Columns that the direct path sees: every channel, or the inputs alone where nothing is fed back."""
+        return tuple(range(self.n_inputs if self.feedback is False else self.width))
+
     @property
     def n_features(self) -> int:
-        """Columns of the window that the network sees: outputs are left out without feedback."""
-        return self.width if self.feedback else self.n_inputs
+        return len(self.columns)
 
     @property
     def window_size(self) -> int:
@@ -145,7 +154,7 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         widths = (self.window_size, *self.encoder)
         layers = sum(a * b for a, b in itertools.pairwise(widths))
         cell = 4 * self.hidden * (self.code_size + self.hidden)
-        direct = self.window_size * self.n_outputs if self.direct else 0
+        direct = self.taps * len(self.direct_columns) * self.n_outputs if self.direct else 0
         return layers + cell + self.hidden * self.n_outputs + direct
 
     @cached_property
@@ -204,9 +213,9 @@ def _check_channels(spec: ModelSpec) -> None:
     roles = [c.role for c in spec.channels]
     if "output" not in roles or roles != sorted(roles):
         raise SpecError("channels", f"roles are {roles}", "list the inputs first, then at least one output")
-    unknown = set(spec.relative) - {c.name for c in spec.channels}
+    unknown = set() if isinstance(spec.feedback, bool) else set(spec.feedback) - {c.name for c in spec.outputs}
     if unknown:
-        raise SpecError("relative", f"no channel is named {sorted(unknown)}", f"choose among {names}")
+        raise SpecError("feedback", f"no output is named {sorted(unknown)}", f"choose among {names[spec.n_inputs :]}")
 
 
 def _check_shape(spec: ModelSpec) -> None:
@@ -221,7 +230,7 @@ def _check_shape(spec: ModelSpec) -> None:
         raise SpecError(f"encoder of {spec.variant}", f"{len(spec.encoder)} layers", f"it takes {layers} layers")
     if spec.variant == "lstm" and spec.taps != 1:
         raise SpecError("taps of lstm", str(spec.taps), "it sees one sample: set taps = 1, or choose lstm-tdl")
-    if not spec.feedback and spec.n_inputs == 0:
+    if not spec.columns:
         raise SpecError("feedback", "off, with no inputs", "a model needs inputs or feedback to see anything")
 
 

@@ -1,0 +1,124 @@
+"""A finished run becomes a bundle: graphs, weights, golden trace and manifest, verified before it has its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+
+import rtsysid
+from export.golden import golden_trace
+from export.to_onnx import (
+    STEP_INPUTS,
+    STEP_OUTPUTS,
+    check_dynamic,
+    check_private,
+    forecast_graph,
+    initialiser_graph,
+    step_graph,
+)
+from rtsysid.bundle import Bundle, write_manifest
+from rtsysid.errors import ParityError
+from rtsysid.parity import Row, tolerances, verify
+from rtsysid.spec import to_builtins
+from rtsysid.storage import replacing_folder
+from rtsysid.train.network import Network
+from rtsysid.train.run import Run, state_arrays
+
+BATCH = {0: "batch"}
+DYNAMIC: dict[str, dict[int, str]] = {
+    **dict.fromkeys((*STEP_INPUTS, *STEP_OUTPUTS), BATCH),
+    "u_future": {0: "batch", 1: "horizon"},
+    "y_future": {0: "batch", 1: "horizon"},
+}
+OTHER_SHAPES = ((1, 1), (3, 7), (2, 120))  # batch and horizon that no graph was traced with
+
+
+def export(run: Run | Path | str, out: Path | str) -> tuple[Bundle, list[Row]]:
+    """Write the bundle of a finished run to the folder `out`; it replaces one that stood there.
+
+    Returns the bundle and its verification table. Raises ConfigError where the run is not finished, ParityError where
+    a backend does not reproduce the network: then nothing is written.
+    """
+    run = run if isinstance(run, Run) else Run(run)
+    network = load_network(run)
+    with replacing_folder(out) as folder:
+        golden, measured = golden_trace(network, run.arrays("excerpt.npz")["values"])
+        write_graphs(network, folder)
+        _save(folder / "weights.npz", state_arrays(network.state_dict()))
+        _save(folder / "golden.npz", golden)
+        _save(folder / "baseline.npz", run.arrays("baseline.npz"))
+        write_manifest(folder, _content(run, network, measured))
+        rows = verify(Bundle.open(folder))
+        for row in rows:
+            row.require("the new bundle", "nothing was written; report this")
+    return Bundle.open(out), rows
+
+
+def load_network(run: Run) -> Network:
+    """The trained network of a finished run, on the CPU and in evaluation mode."""
+    network = Network(run.spec)
+    network.load_state_dict(run.weights())
+    return network.eval()
+
+
+def write_graphs(network: Network, folder: Path) -> None:
+    """step.onnx, forecast.onnx and, where the state is learned, initialiser.onnx; each checked and run."""
+    spec = network.spec
+    step = step_graph(network)
+    graphs = {"step.onnx": step, "forecast.onnx": forecast_graph(step, spec)}
+    if spec.state_init == "network":
+        graphs["initialiser.onnx"] = initialiser_graph(network)
+    for name, graph in graphs.items():
+        check_dynamic(graph, DYNAMIC)
+        check_private(graph)
+        (folder / name).write_bytes(graph.SerializeToString())
+        check_other_shapes(graph, network)
+
+
+def check_other_shapes(graph: onnx.ModelProto, network: Network) -> None:
+    """Run a graph at batches and horizons that it was not made with; its outputs must follow them."""
+    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    sizes: dict[str, int] = {}
+    for batch, horizon in OTHER_SHAPES:
+        sizes |= {"batch": batch, "horizon": horizon}
+        feeds = {
+            value.name: np.zeros([sizes.get(d, d) for d in value.shape], np.float32) for value in session.get_inputs()
+        }
+        for value, array in zip(session.get_outputs(), session.run(None, feeds), strict=True):
+            wanted = tuple(sizes.get(d, d) for d in value.shape)
+            if array.shape != wanted:
+                raise ParityError(f"graph {graph.graph.name}", f"{value.name} is {array.shape}, not {wanted}", "report")
+
+
+def _content(run: Run, network: Network, measured: dict[str, float]) -> dict[str, Any]:
+    spec, about, history = network.spec, run.about, run.history()
+    return {
+        "spec": to_builtins(spec),
+        "fingerprint": spec.fingerprint,
+        "schema_hash": spec.schema_hash,
+        "macs": spec.macs,
+        "tolerance": tolerances(measured),
+        "rounding": measured,
+        "training": {
+            "config": about["config"],
+            "sources": about["sources"],
+            "epochs": len(history),
+            "validation": history[-1]["validation"] if history else None,
+        },
+        "versions": {
+            **about["versions"],
+            "rtsysid": rtsysid.__version__,
+            "onnx": onnx.__version__,
+            "onnxruntime": onnxruntime.__version__,
+            "exporter torch": str(torch.__version__),
+        },
+    }
+
+
+def _save(path: Path, arrays: dict[str, np.ndarray[Any, Any]]) -> None:
+    np.savez(path, allow_pickle=False, **arrays)

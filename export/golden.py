@@ -1,0 +1,99 @@
+"""The golden trace: samples that exercise a model, with the outputs that the trained network gives in float64."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rtsysid.bundle import Arrays
+from rtsysid.parity import relative_error
+from rtsysid.spec import Floats, ModelSpec
+from rtsysid.train.network import Network, State
+from rtsysid.train.windows import windows
+
+EXTREME_ROWS = 120
+FORECAST_STEPS = 50
+PLANS = 4  # input plans per forecast
+
+
+def golden_trace(network: Network, excerpt: Floats) -> tuple[Arrays, dict[str, float]]:
+    """Arrays of golden.npz, and the float32 rounding of this model that bounds are made from.
+
+    Two stretches, each from a cold start: `excerpt` [n, C] of real validation samples, and steps to and beyond the
+    ends of every trained range. Outputs are NaN until the delay line is full.
+    """
+    spec = network.spec
+    stretches = [excerpt, _extremes(spec, max(EXTREME_ROWS, 2 * spec.taps))]
+    single, double = _outputs(network, stretches), _outputs(copy.deepcopy(network).double(), stretches)
+    starts = np.cumsum([0] + [len(stretch) for stretch in stretches[:-1]])
+    golden = {"samples": np.concatenate(stretches), "starts": starts, **double}
+    measured = {
+        "step": relative_error(single["y"], double["y"], spec),
+        "forecast": relative_error(single["y_future"], double["y_future"], spec),
+    }
+    return golden, measured
+
+
+@torch.no_grad()
+def _outputs(network: Network, stretches: list[Floats]) -> Arrays:
+    """Step through the stretches in the network's own precision; forecasts from a few ticks of each."""
+    network = network.cpu().eval()
+    steps, at, plans, forecasts, offset = [], [], [], [], 0
+    for stretch in stretches:
+        seen, states, y = _run(network, torch.from_numpy(stretch).to(network.mean.dtype))
+        steps.append(y)
+        for tick in np.linspace(0, len(seen) - 1, 5, dtype=int)[1:]:
+            plan = _plans(network.spec, stretch, int(tick))
+            h, c = (part.expand(PLANS, -1) for part in states[tick])
+            window = seen[tick].expand(PLANS, -1, -1)
+            forecasts.append(_forecast(network, window, (h, c), torch.from_numpy(plan)).numpy())
+            plans.append(plan)
+            at.append(offset + network.spec.taps - 1 + tick)
+        offset += len(stretch)
+    return {
+        "y": np.concatenate(steps),
+        "forecast_at": np.array(at),
+        "u_future": np.stack(plans),
+        "y_future": np.stack(forecasts),
+    }
+
+
+def _run(network: Network, rows: Tensor) -> tuple[Tensor, list[State], np.ndarray]:
+    """Windows of a stretch, the state before each, and the prediction at every row."""
+    taps = network.spec.taps
+    seen = windows(rows[None], taps)[0]
+    state, states = network.initial_state(seen[:1]), []
+    y = np.full((len(rows), network.spec.n_outputs), np.nan)
+    for tick, window in enumerate(seen):
+        states.append(state)
+        predicted, state = network.step(window[None], state)
+        y[taps - 1 + tick] = predicted[0].numpy()
+    return seen, states, y
+
+
+def _forecast(network: Network, window: Tensor, state: State, plan: Tensor) -> Tensor:
+    """Rollout with the inputs of a plan [B, N, nu]; outputs of the later rows are never looked at."""
+    spec, steps = network.spec, plan.shape[1]
+    rows = torch.zeros(len(plan), spec.taps - 1 + steps, spec.width, dtype=window.dtype)
+    rows[:, : spec.taps] = window
+    rows[:, spec.taps - 1 :, : spec.n_inputs] = plan
+    return network.rollout(windows(rows, spec.taps), state)
+
+
+def _extremes(spec: ModelSpec, rows: int) -> Floats:
+    """Every channel held at random between half a range below and half a range above what was trained on."""
+    rng = np.random.default_rng(0)
+    low, high = np.asarray(spec.scaling.low), np.asarray(spec.scaling.high)
+    levels = low + (high - low) * rng.uniform(-0.5, 1.5, (rows // 10 + 1, spec.width))
+    return np.repeat(levels, 10, 0)[:rows].astype(np.float32)
+
+
+def _plans(spec: ModelSpec, stretch: Floats, tick: int) -> Floats:
+    """Input plans [PLANS, N, nu] drawn from the stretch itself."""
+    rng = np.random.default_rng(tick)
+    first = rng.integers(0, max(1, len(stretch) - FORECAST_STEPS), PLANS)
+    rows = np.minimum(first[:, None] + np.arange(FORECAST_STEPS), len(stretch) - 1)
+    return np.ascontiguousarray(stretch[rows, : spec.n_inputs])

@@ -1,0 +1,110 @@
+"""Bundle: one folder that a robot runs, refused when a byte of it is not what was verified.
+
+================= =====================================================================================
+manifest.json     specification, SHA-256 of every file, tolerances, provenance, and a digest of itself
+step.onnx         window, h, c -> y_next, h_next, c_next, code, reconstruction_error
+forecast.onnx     window, h, c, u_future -> y_future, any horizon and batch
+initialiser.onnx  window -> h, c; only where the specification says so
+weights.npz       the same weights as arrays, for the NumPy backend
+golden.npz        samples with the outputs that every backend must reproduce
+baseline.npz      the linear ARX fitted to the same recordings
+================= =====================================================================================
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rtsysid.errors import BundleError, SpecError
+from rtsysid.spec import Channel, ModelSpec, digest, from_builtins, require_channels
+from rtsysid.storage import sha256
+
+FORMAT = 1
+Arrays = dict[str, np.ndarray[Any, Any]]
+
+
+class Bundle:
+    """A verified-on-open folder. Nothing in it is executed; arrays are read without pickle."""
+
+    def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
+        self.folder, self.manifest = folder, manifest
+
+    @classmethod
+    def open(cls, folder: Path | str) -> Bundle:
+        """Read the manifest and check every file against it. Raises BundleError at the first difference."""
+        folder = Path(folder)
+        manifest = _read_manifest(folder)
+        for name, wanted in manifest["files"].items():
+            path = folder / name
+            if Path(name).name != name or not path.is_file():
+                raise BundleError(f"bundle {folder}", f"{name} is missing", "export it again")
+            found = sha256(path)
+            if found != wanted:
+                raise BundleError(
+                    f"bundle {folder}", f"{name} was changed (SHA-256 {found[:12]}, not {wanted[:12]})", "export again"
+                )
+        return cls(folder, manifest)
+
+    @cached_property
+    def spec(self) -> ModelSpec:
+        """The model specification; its fingerprint is checked against the manifest's."""
+        try:
+            spec = from_builtins(self.manifest["spec"])
+        except SpecError as error:
+            raise BundleError(f"bundle {self.folder}", error.found, "export with this release of rtsysid") from None
+        if spec.fingerprint != self.manifest["fingerprint"]:
+            raise BundleError(f"bundle {self.folder}", "fingerprint and specification disagree", "export again")
+        return spec
+
+    @property
+    def id(self) -> str:
+        """12 hex digits that name this bundle down to the last byte."""
+        return str(self.manifest["digest"])[:12]
+
+    def path(self, name: str) -> Path:
+        """A file of the bundle; only what the manifest lists exists."""
+        if name not in self.manifest["files"]:
+            raise BundleError(f"bundle {self.folder}", f"it has no {name}", "export with the target that makes it")
+        return self.folder / name
+
+    def arrays(self, name: str) -> Arrays:
+        """Arrays of an npz file of the bundle."""
+        with np.load(self.path(name), allow_pickle=False) as stored:
+            return dict(stored)
+
+    def require(self, channels: tuple[Channel, ...], where: str) -> None:
+        """Refuse channels that are not those of the bundle, naming the first that differs."""
+        try:
+            require_channels(self.spec.channels, channels, where)
+        except SpecError as error:
+            raise BundleError(error.what, error.found, "use recordings of the robot this was trained for") from None
+
+
+def write_manifest(folder: Path, content: dict[str, Any]) -> None:
+    """Hash every file in the folder and write the manifest over them; the last file of a bundle to be written."""
+    files = {path.name: sha256(path) for path in sorted(folder.iterdir())}
+    manifest = {"format": FORMAT, **content, "files": files}
+    manifest["digest"] = digest(manifest)
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    try:
+        manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
+        stated = manifest["digest"]
+        actual = digest({key: value for key, value in manifest.items() if key != "digest"})
+    except FileNotFoundError:
+        raise BundleError(f"bundle {folder}", "no manifest.json", "give a folder made by rtsysid export") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise BundleError(f"bundle {folder}", "manifest.json is not readable", "export it again") from None
+    if stated != actual:
+        raise BundleError(f"bundle {folder}", "manifest.json was changed", "export it again")
+    if manifest.get("format") != FORMAT:
+        found = f"format {manifest.get('format')}, this release reads {FORMAT}"
+        raise BundleError(f"bundle {folder}", found, "export with this release of rtsysid")
+    return manifest

@@ -1,0 +1,130 @@
+"""One TOML file says what to learn: the recording's channels, the model, the schedule.
+
+Unknown keys are refused with a suggestion, and every value is checked where it is read.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from rtsysid.errors import ConfigError
+from rtsysid.schedule import Loss, Stage, TeacherForcing, preset
+from rtsysid.spec import Channel, Variant
+
+EMBEDDED = ("quadrotor", "nanodrone")
+
+
+class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What to read from the recordings. Channels are written as in a CSV header: ``"vx [m/s]"``."""
+
+    rate_hz: float
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    time: str | None = "t"
+    groups: dict[str, tuple[str, ...]] = {}
+    validation: tuple[str, ...] = ()  # name patterns; none: the last fifth
+    nan: Literal["error", "split"] = "error"
+    resample: bool = False
+    max_age: float = 0.1  # seconds that a held value may be old when resampling
+
+    @property
+    def channels(self) -> tuple[Channel, ...]:
+        """Inputs first, then outputs, each with its unit and group."""
+        group = {name: title for title, names in self.groups.items() for name in names}
+        parsed = [Channel.parse(text, "input") for text in self.inputs]
+        parsed += [Channel.parse(text, "output") for text in self.outputs]
+        missing = set(group) - {c.name for c in parsed}
+        if missing:
+            raise ConfigError("data.groups", f"no channel is named {sorted(missing)}", "name channels of this file")
+        return tuple(msgspec.structs.replace(c, group=group.get(c.name, "")) for c in parsed)
+
+
+class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The choices of `rtsysid.spec.ModelSpec` that a person makes; the rest comes from the recordings."""
+
+    variant: Variant = "lstm-tdl-deep-aeu"
+    taps: int = 16
+    encoder: tuple[int, ...] = (64, 16)
+    hidden: int = 64
+    feedback: bool | tuple[str, ...] = True
+    output: Literal["increment", "absolute"] = "increment"
+    direct: bool = False
+    state_init: Literal["warmup", "network", "zero"] = "warmup"
+    warmup: int = 30
+
+
+class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How to train. ``effort`` multiplies the epochs of every stage."""
+
+    preset: str = "two-stage"
+    effort: float = 1.0
+    seed: int = 0
+    batch: int = 256
+    stride: int = 10  # samples between training sequences; the offset is drawn anew each epoch
+    threads: int = 1  # small networks run slower on two
+    clip: float = 1.0  # largest gradient norm
+
+    def __post_init__(self) -> None:
+        if self.effort <= 0 or self.batch < 1 or self.stride < 1 or self.threads < 1 or self.clip <= 0:
+            raise ConfigError("train", "a value that is not positive", "effort, batch, stride, threads, clip are")
+
+
+class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A whole configuration file."""
+
+    data: Data
+    model: Model = Model()
+    train: Training = Training()
+    stage: tuple[Stage, ...] = ()
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The file's own stages, or those of its preset."""
+        return self.stage or preset(self.train.preset)
+
+
+def read_config(path: Path | str) -> Config:
+    """Read a TOML file, or an embedded configuration by name (``quadrotor``, ``nanodrone``)."""
+    name = str(path)
+    if name in EMBEDDED:
+        return parse_config(resources.files("rtsysid.presets").joinpath(f"{name}.toml").read_text(), name)
+    try:
+        text = Path(path).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not a text file"
+        remedy = f"give a TOML file or one of {', '.join(EMBEDDED)}"
+        raise ConfigError(f"configuration {name}", reason, remedy) from None
+    return parse_config(text, name)
+
+
+def parse_config(text: str, name: str = "configuration") -> Config:
+    """Check the text of a configuration."""
+    try:
+        return msgspec.convert(tomllib.loads(text), Config)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(name, f"not TOML: {error}", "mend the line") from None
+    except msgspec.ValidationError as error:
+        raise ConfigError(name, str(error), _suggestion(str(error))) from None
+
+
+def to_builtins(config: Config) -> dict[str, Any]:
+    """Plain values of a configuration with its stages written out, for the run folder."""
+    built: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(config, stage=config.stages))
+    return built
+
+
+def _suggestion(message: str) -> str:
+    unknown = re.search(r"unknown field `([^`]+)`", message)
+    if unknown is None:
+        return "mend the value"
+    structs = (Config, Data, Model, Training, Stage, Loss, TeacherForcing)
+    known = sorted({field.name for struct in structs for field in msgspec.structs.fields(struct)})
+    close = difflib.get_close_matches(unknown[1], known, 1)
+    return f"did you mean {close[0]!r}?" if close else "remove the key"

@@ -1,0 +1,133 @@
+"""Predictor: a bundle as `step` and `forecast`, beside the controller."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeAlias
+
+import numpy as np
+
+from rtsysid import onnx_backend
+from rtsysid.bundle import Bundle
+from rtsysid.delayline import TappedDelayLine
+from rtsysid.errors import BundleError, SpecError
+from rtsysid.numpy_backend import NumpyBackend
+from rtsysid.onnx_backend import OnnxBackend
+from rtsysid.spec import Floats, ModelSpec
+
+BackendName: TypeAlias = Literal["auto", "onnx", "numpy"]
+
+
+class Backend(Protocol):
+    """One implementation of the model. Arrays it returns are its own and change with the next step."""
+
+    name: str
+    y: Floats
+    code: Floats
+
+    @property
+    def state_before(self) -> tuple[Floats, Floats]: ...
+    @property
+    def reconstruction_error(self) -> float: ...
+    def start(self, window: Floats) -> None: ...
+    def step(self, window: Floats) -> Floats: ...
+    def rollout(self, window: Floats, h: Floats, c: Floats, u_future: Floats) -> Floats: ...
+
+
+class Predictor:
+    """Delay line, backend and state of one robot.
+
+    `step` pushes s_k = [u_k, y_k] and predicts y_{k+1}. `forecast` asks what would follow if from tick k on the given
+    inputs were applied: it starts from the state before the last step and puts u_future[0] in the place of u_k.
+    """
+
+    def __init__(self, spec: ModelSpec, backend: Backend) -> None:
+        self.spec, self.backend = spec, backend
+        self.line = TappedDelayLine(spec.taps, spec.width)
+        self._unknown = np.full(spec.n_outputs, np.nan, np.float32)
+        self._settled = spec.taps + (spec.warmup if spec.state_init == "warmup" else 0)
+
+    @classmethod
+    def load(cls, bundle: Bundle | Path | str, backend: BackendName = "auto", *, check: bool = True) -> Predictor:
+        """Open a bundle and prove the backend on its golden trace, here, on this machine.
+
+        Raises BundleError where a file is not the one that was verified, ParityError where the backend's outputs are
+        off by more than the bundle's tolerance. `check=False` leaves the golden trace out (a few milliseconds).
+        """
+        bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+        predictor = cls(bundle.spec, load_backend(bundle, backend))
+        if check:
+            from rtsysid.parity import require_parity
+
+            require_parity(predictor, bundle)
+        return predictor
+
+    @property
+    def ready(self) -> bool:
+        """Whether the delay line is full and the warm-up, where the model has one, is over."""
+        return self.line.count >= self._settled
+
+    @property
+    def code(self) -> Floats:
+        """The encoder's output for the last window, [Z]; overwritten by the next step."""
+        return self.backend.code
+
+    @property
+    def reconstruction_error(self) -> float:
+        """How badly the code describes the last window: its mean squared error in scaled units."""
+        return self.backend.reconstruction_error
+
+    def reset(self) -> None:
+        """Forget every sample and the state."""
+        self.line.reset()
+
+    def step(self, values: Floats) -> Floats:
+        """Push one sample [C] in engineering units; y at the next tick [ny], overwritten by the next step.
+
+        NaN until the delay line is full.
+        """
+        line = self.line
+        line.push(values)
+        if line.count <= line.taps:
+            if line.count < line.taps:
+                return self._unknown
+            self.backend.start(line.window)
+        return self.backend.step(line.window)
+
+    def forecast(self, u_future: Any) -> Floats:
+        """Outputs y_{k+1} .. y_{k+N} under planned inputs u_k .. u_{k+N-1}; s_k is the last sample stepped.
+
+        [N, nu] -> [N, ny], or B plans at once: [B, N, nu] -> [B, N, ny]. The state is not changed. Raises SpecError
+        for another number of inputs and where the delay line is not full.
+        """
+        plans = np.ascontiguousarray(u_future, np.float32)
+        batch = plans[None] if plans.ndim == 2 else plans
+        if batch.ndim != 3 or batch.shape[2] != self.spec.n_inputs or 0 in batch.shape[:2]:
+            wanted = f"[N, {self.spec.n_inputs}] or [B, N, {self.spec.n_inputs}]"
+            raise SpecError("u_future", f"shape {plans.shape}", f"give {wanted}")
+        if not self.line.full:
+            raise SpecError("forecast", f"{self.line.count} of {self.line.taps} samples", "step more samples first")
+        window, h, c = (np.repeat(part[None], len(batch), 0) for part in self.snapshot())
+        y = self.backend.rollout(window, h, c, batch)
+        return y[0] if plans.ndim == 2 else y
+
+    def snapshot(self) -> tuple[Floats, Floats, Floats]:
+        """Copies of window [L, C] and of the state h, c [H] before the last step: all that a forecast starts from."""
+        h, c = self.backend.state_before
+        return self.line.window.copy(), h.copy(), c.copy()
+
+
+def backends_here() -> tuple[str, ...]:
+    """Names of the backends that can run on this machine, the preferred one first."""
+    return ("onnx", "numpy") if onnx_backend.available() else ("numpy",)
+
+
+def load_backend(bundle: Bundle, name: BackendName = "auto") -> Backend:
+    """The named backend on the files of a bundle; "auto" takes the preferred one of this machine."""
+    chosen = backends_here()[0] if name == "auto" else name
+    if chosen not in backends_here():
+        raise BundleError(f"backend {name}", f"this machine has {', '.join(backends_here())}", "choose one of those")
+    if chosen == "numpy":
+        return NumpyBackend(bundle.spec, bundle.arrays("weights.npz"))
+    initialiser = bundle.path("initialiser.onnx") if bundle.spec.state_init == "network" else None
+    return OnnxBackend(bundle.spec, bundle.path("step.onnx"), bundle.path("forecast.onnx"), initialiser)

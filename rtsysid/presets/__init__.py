@@ -1,0 +1,1 @@
+"""Schedules and configurations that come with the package, as TOML."""

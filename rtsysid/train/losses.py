@@ -1,0 +1,75 @@
+"""The objective of a stage: a weighted sum of reconstruction, one-step and rollout errors."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from rtsysid.schedule import Loss, Stage
+from rtsysid.spec import ModelSpec
+from rtsysid.train.network import Network
+from rtsysid.train.windows import windows
+
+ONE_STEP_LENGTH = 50  # predicted ticks of a sequence when no rollout says how many
+RECONSTRUCTION_STRIDE = 8  # neighbouring windows share all but one sample: every eighth says as much
+
+
+def warmup_of(spec: ModelSpec) -> int:
+    """Teacher-forced ticks at the start of a sequence."""
+    return spec.warmup if spec.state_init == "warmup" else 0
+
+
+def rows_needed(stage: Stage, spec: ModelSpec) -> int:
+    """Rows of a training sequence: the first window, the warm-up, the predicted ticks and the last target."""
+    if all(loss.kind == "reconstruction" for loss in stage.loss):
+        return spec.taps
+    return spec.taps + warmup_of(spec) + (stage.horizon or ONE_STEP_LENGTH)
+
+
+class Objective:
+    """Losses of one stage on one model. `yardstick` [N, ny]: the unit of error after 1..N ticks."""
+
+    def __init__(self, network: Network, stage: Stage, yardstick: Tensor) -> None:
+        self.network, self.stage, self.yardstick = network, stage, yardstick
+        self.spec = network.spec
+        self.warmup = warmup_of(network.spec)
+
+    def terms(self, rows: Tensor, ratio: float = 0.0) -> list[Tensor]:
+        """One weighted term per loss of the stage, in its order. rows [B, R, C]; `ratio` of teacher forcing."""
+        seen = windows(rows, self.spec.taps)
+        return [loss.weight * self._term(loss, rows, seen, ratio) for loss in self.stage.loss]
+
+    def _term(self, loss: Loss, rows: Tensor, seen: Tensor, ratio: float) -> Tensor:
+        if loss.kind == "reconstruction":
+            return self._reconstruction(seen[:, ::RECONSTRUCTION_STRIDE], loss.layer)
+        if loss.kind == "one_step":
+            return self._one_step(rows, seen[:, :-1])
+        return self._rollout(rows, seen[:, : self.warmup + loss.horizon], ratio)
+
+    def _reconstruction(self, seen: Tensor, layer: int) -> Tensor:
+        network = self.network
+        below = network.encode(network.features(network.scaled(seen)), max(layer - 1, 0))
+        if layer:
+            above = network.encode_layer(below, layer)
+            return torch.nn.functional.mse_loss(network.decode_layer(above, layer), below)
+        return torch.nn.functional.mse_loss(network.decode(network.encode(below)), below)
+
+    def _one_step(self, rows: Tensor, seen: Tensor) -> Tensor:
+        predicted, _ = self.network.sequence(seen, self.network.initial_state(seen[:, 0]))
+        error = predicted - self._targets(rows, seen.shape[1])
+        return (error[:, self.warmup :] / self.yardstick[0]).square().mean()
+
+    def _rollout(self, rows: Tensor, seen: Tensor, ratio: float) -> Tensor:
+        state = self.network.initial_state(seen[:, 0])
+        if self.warmup:
+            _, state = self.network.sequence(seen[:, : self.warmup], state)
+        ahead = seen[:, self.warmup :]
+        forced = torch.rand(ahead.shape[:2], device=rows.device) < ratio if ratio > 0 else None
+        predicted = self.network.rollout(ahead, state, forced)
+        error = predicted - self._targets(rows, seen.shape[1])[:, self.warmup :]
+        return (error / self.yardstick[: error.shape[1]]).square().mean()
+
+    def _targets(self, rows: Tensor, ticks: int) -> Tensor:
+        """Measured outputs one tick after each of the first `ticks` windows."""
+        first = self.spec.taps
+        return rows[:, first : first + ticks, self.spec.n_inputs :]

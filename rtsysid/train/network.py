@@ -1,0 +1,155 @@
+"""The four networks as one module: window -> features -> encoder -> LSTM -> head.
+
+Shapes: B batch, T time, L taps, C channels, F = L * n_features, Z code, H hidden, N horizon. Engineering units go in
+and come out: scaling is the first and last operation here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from rtsysid.spec import ModelSpec
+
+State = tuple[Tensor, Tensor]  # h, c, each [B, H]
+INITIALISER_WIDTH = 64
+
+
+class Network(nn.Module):
+    """One step is `step`; a measured sequence at once is `sequence`; both compute the same, tested."""
+
+    mean: Tensor
+    std: Tensor
+    target_mean: Tensor
+    target_std: Tensor
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.noise = 0.0  # standard deviation added to the features in training, a stage's choice
+        scaling = spec.scaling
+        self._constant("mean", scaling.mean)
+        self._constant("std", scaling.std)
+        self._constant("target_mean", scaling.target_mean)
+        self._constant("target_std", scaling.target_std)
+        widths = (spec.window_size, *spec.encoder)
+        layers = range(1, len(widths))
+        self.encoder = nn.ModuleDict({str(k): nn.Linear(widths[k - 1], widths[k]) for k in layers})
+        self.decoder = nn.ModuleDict({str(k): nn.Linear(widths[k], widths[k - 1]) for k in layers})
+        self.lstm = nn.LSTM(spec.code_size, spec.hidden, batch_first=True)
+        self.head = nn.Linear(spec.hidden, spec.n_outputs)
+        if spec.direct:
+            self.direct = nn.Linear(spec.taps * len(spec.direct_columns), spec.n_outputs)
+        if spec.state_init == "network":
+            self.initialiser = _initialiser(spec)
+
+    def _constant(self, name: str, values: object) -> None:
+        self.register_buffer(name, torch.tensor(values, dtype=torch.float32), persistent=False)
+
+    def scaled(self, window: Tensor) -> Tensor:
+        """The first operation: every channel to mean 0 and spread 1. [..., L, C] -> the same shape."""
+        return (window - self.mean) / self.std
+
+    def features(self, scaled: Tensor) -> Tensor:
+        """What the network sees, laid out flat, oldest sample first: [..., L, C] -> [..., F]."""
+        return _columns(scaled, self.spec.columns).flatten(-2)
+
+    def encode(self, features: Tensor, layers: int | None = None) -> Tensor:
+        """Code of the features; with `layers`, what the first so many layers give. [..., F] -> [..., Z]."""
+        code = features
+        for k in range(1, (len(self.encoder) if layers is None else layers) + 1):
+            code = self.encode_layer(code, k)
+        return code
+
+    def encode_layer(self, below: Tensor, k: int) -> Tensor:
+        """What encoder layer `k` makes of the layer below."""
+        return torch.tanh(self.encoder[str(k)](below))
+
+    def decode(self, code: Tensor) -> Tensor:
+        """Features reconstructed from the code: [..., Z] -> [..., F]."""
+        for k in range(len(self.decoder), 0, -1):
+            code = self.decode_layer(code, k)
+        return code
+
+    def decode_layer(self, code: Tensor, k: int) -> Tensor:
+        """What decoder layer `k` makes of the output of encoder layer `k`; only layer 1 is linear."""
+        below: Tensor = self.decoder[str(k)](code)
+        return below if k == 1 else torch.tanh(below)
+
+    def initial_state(self, window: Tensor) -> State:
+        """State before the first step on this window: zero, or from the initialiser. [B, L, C] -> 2 x [B, H]."""
+        if self.spec.state_init == "network":
+            h, c = self.initialiser(self.features(self.scaled(window))).chunk(2, -1)
+            return torch.tanh(h), c
+        zero = window.new_zeros(window.shape[0], self.spec.hidden)
+        return zero, zero
+
+    def predict(self, window: Tensor, scaled: Tensor, hidden: Tensor) -> Tensor:
+        """Outputs at the next tick, in engineering units: 2 x [..., L, C], [..., H] -> [..., ny]."""
+        out: Tensor = self.head(hidden)
+        if self.spec.direct:
+            out = out + self.direct(_columns(scaled, self.spec.direct_columns).flatten(-2))
+        out = out * self.target_std + self.target_mean
+        return out + window[..., -1, self.spec.n_inputs :] if self.spec.output == "increment" else out
+
+    def step(self, window: Tensor, state: State) -> tuple[Tensor, State]:
+        """One tick: [B, L, C] -> y_next [B, ny] and the state after it."""
+        scaled = self.scaled(window)
+        h, c = self.cell(self.encode(self._perturbed(self.features(scaled))), state)
+        return self.predict(window, scaled, h), (h, c)
+
+    def _perturbed(self, features: Tensor) -> Tensor:
+        # Only what the network sees is disturbed: the direct path lives on exact differences of samples.
+        if not (self.training and self.noise):
+            return features
+        return features + self.noise * torch.randn_like(features)
+
+    def cell(self, code: Tensor, state: State) -> State:
+        """The LSTM's own weights, one tick: [B, Z] -> 2 x [B, H]."""
+        w: Any = self.lstm
+        h, c = torch.lstm_cell(code, state, w.weight_ih_l0, w.weight_hh_l0, w.bias_ih_l0, w.bias_hh_l0)
+        return h, c
+
+    def sequence(self, windows: Tensor, state: State) -> tuple[Tensor, State]:
+        """Teacher-forced over measured windows, all ticks in one call: [B, T, L, C] -> [B, T, ny]."""
+        scaled = self.scaled(windows)
+        code = self.encode(self._perturbed(self.features(scaled)))
+        hidden, (h, c) = self.lstm(code, (state[0][None], state[1][None]))
+        return self.predict(windows, scaled, hidden), (h[0], c[0])
+
+    def rollout(self, windows: Tensor, state: State, forced: Tensor | None = None) -> Tensor:
+        """Feed predictions back for N ticks, given measured windows [B, N, L, C] -> [B, N, ny].
+
+        Inputs come from the windows' newest rows. Measured outputs are seen in the first window only, and wherever
+        `forced` [B, N] is true: scheduled sampling between free run and teacher forcing.
+        """
+        window = windows[:, 0]
+        y, state = self.step(window, state)
+        predictions = [y]
+        for n in range(1, windows.shape[1]):
+            measured = windows[:, n, -1]
+            window = self._advance(window, measured, y, None if forced is None else forced[:, n])
+            y, state = self.step(window, state)
+            predictions.append(y)
+        return torch.stack(predictions, 1)
+
+    def _advance(self, window: Tensor, measured: Tensor, predicted: Tensor, forced: Tensor | None) -> Tensor:
+        u, y = measured[:, : self.spec.n_inputs], predicted
+        if forced is not None:
+            y = torch.where(forced[:, None], measured[:, self.spec.n_inputs :], predicted)
+        return torch.cat([window[:, 1:], torch.cat([u, y], -1)[:, None]], 1)
+
+
+def _columns(scaled: Tensor, columns: tuple[int, ...]) -> Tensor:
+    if columns == tuple(range(len(columns))):
+        return scaled[..., : len(columns)]  # a slice is a view, in torch and in the exported graph
+    return scaled[..., list(columns)]
+
+
+def _initialiser(spec: ModelSpec) -> nn.Module:
+    # Ref: arXiv 1806.00526, section on state initialisation: a small network from the measured past to (h, c).
+    return nn.Sequential(
+        nn.Linear(spec.window_size, INITIALISER_WIDTH), nn.Tanh(), nn.Linear(INITIALISER_WIDTH, 2 * spec.hidden)
+    )

@@ -1,0 +1,152 @@
+"""A run is a folder: what was asked, what it was asked of, where it stands, what came of it.
+
+==================== ==============================================================================
+config.toml          the configuration as it was given
+run.json             specification, stages, hashes of the recordings, seed, versions
+history.jsonl        one line per epoch
+checkpoint.safetensors  weights, best weights, optimiser state and position; one file, replaced whole
+baseline.npz         the linear ARX fitted to the same recordings
+excerpt.npz          stretches of the validation recordings, for the golden trace
+weights.safetensors  the result; it exists when the run is complete
+==================== ==============================================================================
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+import rtsysid
+from rtsysid.errors import ConfigError
+from rtsysid.spec import ModelSpec, from_builtins
+from rtsysid.storage import replacing
+
+Tensors = dict[str, Tensor]
+
+
+class Position(msgspec.Struct):
+    """Where training stands: the next epoch to run, and what the stage has seen so far."""
+
+    stage: int = 0
+    epoch: int = 0
+    best: float = float("inf")
+    stale: int = 0  # epochs since the best
+
+
+class Run:
+    """One run folder. Everything is written beside and renamed, so that a kill at any moment loses one epoch."""
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+
+    @property
+    def complete(self) -> bool:
+        return (self.folder / "weights.safetensors").exists()
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What `run.json` says; an error where the folder holds no run."""
+        try:
+            about: dict[str, Any] = json.loads((self.folder / "run.json").read_text())
+        except (OSError, ValueError):
+            raise ConfigError(f"run {self.folder}", "no readable run.json", "train one: rtsysid train CONFIG") from None
+        return about
+
+    @property
+    def spec(self) -> ModelSpec:
+        return from_builtins(self.about["spec"])
+
+    def begin(self, about: dict[str, Any], config_text: str) -> None:
+        """Open the folder for this run; a folder that holds another run is refused."""
+        about = json.loads(json.dumps(about))
+        if (self.folder / "run.json").exists():
+            return self._refuse_another(about)
+        with replacing(self.folder / "config.toml") as path:
+            path.write_text(config_text)
+        with replacing(self.folder / "run.json") as path:
+            path.write_text(json.dumps(about, indent=1) + "\n")
+
+    def _refuse_another(self, about: dict[str, Any]) -> None:
+        found = self.about
+        differing = [key for key in about if key != "versions" and about[key] != found.get(key)]
+        if differing:
+            raise ConfigError(
+                f"run {self.folder}", f"holds another run (differs in {', '.join(differing)})", "choose another -o"
+            )
+
+    def save_arrays(self, name: str, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
+        with replacing(self.folder / name) as path:
+            np.savez(path, allow_pickle=False, **arrays)
+
+    def arrays(self, name: str) -> dict[str, np.ndarray[Any, Any]]:
+        try:
+            with np.load(self.folder / name, allow_pickle=False) as stored:
+                return dict(stored)
+        except (OSError, ValueError):
+            raise ConfigError(f"run {self.folder}", f"{name} is missing or damaged", "train again") from None
+
+    def save_checkpoint(self, tensors: Tensors, position: Position, epoch: dict[str, Any]) -> None:
+        """The history first: a line too many is cut on resuming, a line too few would be a hole."""
+        history = self.history()[: epoch["index"]]
+        with replacing(self.folder / "history.jsonl") as path:
+            path.write_text("".join(json.dumps(line) + "\n" for line in [*history, epoch]))
+        metadata = {"position": json.dumps(msgspec.to_builtins(position)), "epochs": str(epoch["index"] + 1)}
+        with replacing(self.folder / "checkpoint.safetensors") as path:
+            save_file(tensors, path, metadata)
+
+    def checkpoint(self) -> tuple[Tensors, Position, int] | None:
+        """Tensors, position and count of finished epochs; None where no epoch was finished."""
+        path = self.folder / "checkpoint.safetensors"
+        if not path.exists():
+            return None
+        tensors, metadata = read_tensors(path)
+        position = msgspec.convert(json.loads(metadata["position"]), Position)
+        return tensors, position, int(metadata["epochs"])
+
+    def history(self) -> list[dict[str, Any]]:
+        """One dict per finished epoch."""
+        path = self.folder / "history.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def finish(self, weights: Tensors) -> None:
+        with replacing(self.folder / "weights.safetensors") as path:
+            save_file(weights, path)
+
+    def weights(self) -> Tensors:
+        if not self.complete:
+            raise ConfigError(f"run {self.folder}", "training is not finished", "continue it with the same command")
+        return read_tensors(self.folder / "weights.safetensors")[0]
+
+
+def read_tensors(path: Path) -> tuple[Tensors, dict[str, str]]:
+    """Tensors and metadata of a safetensors file."""
+    try:
+        with safe_open(path, "pt") as stored:
+            return {key: stored.get_tensor(key) for key in stored.keys()}, stored.metadata() or {}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise ConfigError(str(path), f"damaged ({error})", "delete the run folder and train again") from None
+
+
+def versions() -> dict[str, str]:
+    """What computed this: a result can differ in the last bits under others."""
+    return {
+        "rtsysid": rtsysid.__version__,
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "numpy": np.__version__,
+    }
+
+
+def state_arrays(weights: Mapping[str, Tensor]) -> dict[str, np.ndarray[Any, Any]]:
+    """Weights as float32 arrays by name, for the exporters."""
+    return {name: np.ascontiguousarray(tensor.cpu().numpy(), np.float32) for name, tensor in weights.items()}
