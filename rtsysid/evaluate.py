@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import msgspec
@@ -82,7 +82,7 @@ def evaluate(
 
 def evaluating(
     bundle: Bundle, trace: Trace, horizon: int, stride: int = 1, backend: BackendName = "auto"
-) -> Iterator[str]:
+) -> Generator[str, None, Evaluation]:
     """As `evaluate`, yielding the name of each finished episode for a progress bar; the result is the return value."""
     spec = bundle.spec
     bundle.require(trace.channels, "recording")

@@ -69,8 +69,10 @@ def check_rate(name: str, t: Doubles, rate_hz: float) -> None:
     if len(same):
         found = f"{len(same)} duplicate timestamps, the first {t[same[0]]:.9g} s at row {same[0] + 1}"
         raise TraceError(f"{name}: time", found, f"remove the duplicates, or resample to {rate_hz:g} Hz")
-    odd = is_odd(steps, float(np.median(steps)))
-    if (odd.mean() > _ODD_SHARE and odd.sum() >= _ODD_COUNT) or longest_run(odd)[1] >= _ODD_RUN:
+    odd = is_odd(steps, 1 / rate_hz)
+    if _is_second_rate(odd):
+        odd = is_odd(steps, float(np.median(steps)))
+    if _is_second_rate(odd):
         raise TraceError(f"{name}: more than one rate", _shares(steps), f"resample to {rate_hz:g} Hz")
     even = steps[~odd]
     # The two ends of a stretch of n intervals jitter by a quarter interval each.
@@ -78,6 +80,11 @@ def check_rate(name: str, t: Doubles, rate_hz: float) -> None:
         measured = 1 / even.mean()
         remedy = f"resample to {rate_hz:g} Hz, or set rate_hz = {measured:.6g}"
         raise TraceError(f"{name}: rate", f"{measured:.6g} Hz instead of {rate_hz:g} Hz", remedy)
+
+
+def _is_second_rate(odd: NDArray[np.bool_]) -> bool:
+    often = odd.mean() > _ODD_SHARE and odd.sum() >= _ODD_COUNT
+    return bool(often) or longest_run(odd)[1] >= _ODD_RUN
 
 
 def is_odd(steps: Doubles, interval: float) -> NDArray[np.bool_]:
@@ -118,8 +125,7 @@ def _resample(episode: Episode, rate_hz: float, max_age: float, inputs: list[boo
         if is_input and age is not None:
             np.maximum(age, old, out=age)
         if not is_input:
-            values[old > max_age + _SLACK / rate_hz, column] = np.nan
-            _fill_means(values[:, column], samples, last)
+            _average(values[:, column], samples, last, old > max_age + _SLACK / rate_hz)
     even = replace(episode, t=grid.t, values=values, age=None if age is None else age.astype(np.float32))
     cuts = np.flatnonzero(np.diff(grid.number, prepend=-2, append=grid.number[-1] + 2) > 1)
     return even.pieces(cuts[:-1], cuts[1:])
@@ -158,9 +164,10 @@ def _hold(grid: Doubles, t: Doubles, samples: Floats, last: NDArray[np.int64]) -
     return np.where(last > 0, samples[newest], np.float32(np.nan)), np.where(last > 0, age, np.inf)
 
 
-def _fill_means(column: Floats, samples: Floats, last: NDArray[np.int64]) -> None:
-    """Put the mean of the samples of each cell into `column` where there are several."""
+def _average(column: Floats, samples: Floats, last: NDArray[np.int64], stale: NDArray[np.bool_]) -> None:
+    """In held values, put the mean where several samples came in, and NaN where none did and the last is stale."""
     counts = np.diff(last, prepend=0)
+    column[stale & (counts == 0)] = np.nan
     if not (counts > 1).any():
         return
     # reduceat sums from each start to the next, so every cell that has samples takes part, up to the last known one

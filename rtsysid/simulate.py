@@ -26,7 +26,7 @@ LONGEST = 180.0  # s: what a battery that is six tenths full carries
 NOISE = (0.001, 0.01, 0.002, 0.01)  # m, m/s, rad, rad/s: white, on what is logged; the autopilot sees the truth
 
 CHANNELS: tuple[Channel, ...] = (
-    *(Channel(f"m{i}", "1", "input") for i in (1, 2, 3, 4)),
+    *(Channel(f"m{i}", "", "input") for i in (1, 2, 3, 4)),
     *(Channel(name, "m", group="position") for name in ("x", "y", "z")),
     *(Channel(name, "m/s", group="velocity") for name in ("vx", "vy", "vz")),
     *(Channel(name, "quat", group="attitude") for name in ("qx", "qy", "qz", "qw")),

@@ -21,7 +21,7 @@ from typing import IO, NamedTuple
 import numpy as np
 
 from rtsysid.errors import TraceError
-from rtsysid.formats import ROWS, Block, Column, block_of, column, reading
+from rtsysid.formats import ROWS, Block, Column, block_of, column, damaged, reading
 from rtsysid.spec import Channel, Doubles
 
 _EMPTY = ("", "nan", "NaN", "NAN", "-nan", "-NaN", "NA", "N/A", "n/a", "null", "NULL", "None")
@@ -84,11 +84,14 @@ class CsvLog:
 
     def _split(self, body: IO[bytes]) -> Iterator[_Line]:
         """Cells of each line that is not blank."""
-        text = io.TextIOWrapper(body, "utf-8", errors="replace", newline="")
+        text = (raw.decode("utf-8", "replace") for raw in body)
         reader = csv.reader(text, delimiter=self._delimiter, skipinitialspace=True)
-        for cells in reader:
-            if cells and not (len(cells) == 1 and cells[0].isspace()):
-                yield _Line(self._skipped + reader.line_num, cells)
+        try:
+            for cells in reader:
+                if cells and not (len(cells) == 1 and cells[0].isspace()):
+                    yield _Line(self._skipped + reader.line_num, cells)
+        except csv.Error as error:  # a field without end: a quote that nothing closes
+            raise damaged(self.path, error) from error
 
     def _level(self, line: _Line) -> list[str]:
         """The cells of a line, as many as there are columns; what is too much or missing must be nameless and empty."""
@@ -205,8 +208,9 @@ def _header(path: Path, stream: IO[bytes]) -> tuple[int, str]:
     lines = 0
     while raw := stream.readline(_LONGEST_HEADER):
         lines += 1
-        if b"\0" in raw or raw[:2] in (b"\xff\xfe", b"\xfe\xff") or len(raw) == _LONGEST_HEADER:
-            raise TraceError(f"recording {path.name}", f"line {lines} is not text in UTF-8", "save it as CSV in UTF-8")
+        if b"\0" in raw or b"\r" in raw.rstrip(b"\r\n") or len(raw) == _LONGEST_HEADER:
+            found = f"line {lines} is not text in UTF-8 with LF or CRLF at its end"
+            raise TraceError(f"recording {path.name}", found, "save it as CSV in UTF-8")
         try:
             text = raw.decode("utf-8-sig").strip()
         except UnicodeDecodeError:

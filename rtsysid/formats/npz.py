@@ -58,7 +58,7 @@ class NpzLog:
                 width = header.shape[1] if len(header.shape) == 2 else 1
                 self._arrays += [_Array(name, i) for i in range(width)]
                 columns += self._columns(name, header, width, named)
-        if self._starts is not None:
+        if self._starts is not None and self._starts.size > 1:
             columns.append(Column(EPISODE, "", True))
         self.columns: tuple[Column, ...] = tuple(columns)
 

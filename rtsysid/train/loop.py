@@ -65,6 +65,12 @@ class Trainer:
         """Epochs of the whole schedule when no stage stops early."""
         return sum(stage.epochs for stage in self.stages)
 
+    @property
+    def done(self) -> int:
+        """Epochs that an earlier start of this run has finished."""
+        found = self.run.checkpoint()
+        return found[2] if found else 0
+
     def epochs(self) -> Iterator[Epoch]:
         """Train to the end, one epoch per item; each is on disk before it is yielded."""
         saved = self._restore()

@@ -1,0 +1,158 @@
+"""The verbs of the workstation: train, export, compare, demo. They need the [train] install."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from rtsysid import console
+
+if TYPE_CHECKING:
+    from rtsysid.config import Config
+    from rtsysid.trace import Trace
+
+PATH = click.Path(path_type=Path)
+as_json = console.as_json
+
+
+@click.command()
+@click.argument("config")
+@click.option("--data", type=PATH, multiple=True, required=True, help="A recording or a folder of them; repeatable.")
+@click.option("-o", "--out", type=PATH, required=True, help="Run folder; an unfinished run in it is continued.")
+@as_json
+def train(config: str, data: tuple[Path, ...], out: Path, json_: bool) -> None:
+    """Train the model of CONFIG (a TOML file, or an embedded one: quadrotor, nanodrone).
+
+    Example: rtsysid train quadrotor --data flights -o run
+    """
+    from rtsysid.config import read_config
+
+    read = read_config(config)
+    text = Path(config).read_text() if Path(config).is_file() else ""
+    last = _train(read, data, out, text)
+    console.report({"run": str(out), **last}, json_)
+
+
+@click.command()
+@click.argument("run", type=PATH)
+@click.option("-o", "--out", type=PATH, required=True, help="Bundle folder; one that stands there is replaced.")
+@as_json
+def export(run: Path, out: Path, json_: bool) -> None:
+    """Make a verified bundle of a finished run.
+
+    Example: rtsysid export run -o bundle
+    """
+    from export.bundle import export as export_run
+
+    bundle, rows = export_run(run, out)
+    console.show_verification(bundle, rows, json_)
+
+
+@click.command()
+@click.argument("configs", nargs=-1, required=True)
+@click.option("--data", type=PATH, multiple=True, required=True, help="Training recordings; repeatable.")
+@click.option("--test", type=PATH, multiple=True, help="Recordings to compare on; none: the validation part.")
+@click.option("-o", "--out", type=PATH, required=True, help="Folder for runs and bundles.")
+@click.option("--seeds", default=1, show_default=True)
+@click.option("--horizon", default=50, show_default=True)
+@as_json
+def compare(
+    configs: tuple[str, ...], data: tuple[Path, ...], test: tuple[Path, ...], out: Path, seeds: int, horizon: int,
+    json_: bool,
+) -> None:  # fmt: skip
+    """Train configurations side by side; a single CONFIG is compared in the four variants of the source talk.
+
+    Example: rtsysid compare quadrotor --data flights -o comparison --seeds 3
+    """
+    from export.compare import Result, rows, run_one, seeded, variants_of
+    from rtsysid.config import read_config
+
+    read = [(Path(name).stem, read_config(name)) for name in configs]
+    jobs = variants_of(read[0][1]) if len(read) == 1 else read
+    results: list[Result] = []
+    for title, config in jobs:
+        trace = _read(config, data)
+        held_out = _read(config, test) if test else trace.split(config.data.validation)[1]
+        for seed in range(seeds):
+            folder = out / f"{title}-seed{seed}"
+            for item in run_one(title, seeded(config, seed), trace, held_out, folder, horizon):
+                if isinstance(item, Result):
+                    results.append(item)
+                else:
+                    click.echo(
+                        f"{title} seed {seed}: {item.stage} {item.epoch}/{item.epochs} {item.validation:.4g}", err=True
+                    )
+    if json_:
+        return console.report({"results": msgspec.to_builtins(results)}, json_)
+    shown = [f"{n} ticks" for n in results[0].evaluation.shown]
+    click.echo(console.table(["variant", "group", *shown, "parameters", "MACs", "step us"], rows(results)))
+
+
+@click.command()
+@click.option("--data", type=click.Choice(["simulated", "nanodrone"]), default="simulated", show_default=True)
+@click.option("-o", "--out", type=PATH, default=Path("out/demo"), show_default=True)
+@click.option("--horizon", default=50, show_default=True)
+@as_json
+def demo(data: str, out: Path, horizon: int, json_: bool) -> None:
+    """Run the whole path: recordings, training, export, verification, unseen flights, live replay.
+
+    Example: rtsysid demo --data nanodrone
+    """
+    import shutil
+
+    from export.bundle import export as export_run
+    from export.demo import demo_recordings, stream
+    from rtsysid.config import read_config
+
+    out = out / data
+    shutil.rmtree(out / "run", ignore_errors=True)  # a demonstration starts from nothing
+    config = read_config("nanodrone" if data == "nanodrone" else "quadrotor")
+    console.heading(f"1  recordings ({data})", json_)
+    training, unseen_folder = demo_recordings(data, out / "recordings")
+    unseen = _read(config, [unseen_folder])
+    console.heading(f"2  training {config.model.variant}, schedule {config.train.preset}", json_)
+    _train(config, [training], out / "run", "")
+    console.heading("3  export and verification", json_)
+    bundle, rows = export_run(out / "run", out / "bundle")
+    if not json_:
+        click.echo(console.verification(rows))
+    console.heading(f"4  {len(unseen.episodes)} unseen flights, forecasts of {horizon} ticks", json_)
+    result = console.evaluating(bundle, unseen, horizon, 1)
+    live = stream(bundle, unseen.episodes[0])
+    if json_:
+        return console.report(
+            {"bundle": str(out / "bundle"), "evaluation": msgspec.to_builtins(result), "live": live.summary}, json_
+        )
+    click.echo(console.evaluation(result))
+    console.heading(f"5  {live.name} streamed sample by sample", json_)
+    latency = live.summary["latency"]
+    click.echo(
+        f"{live.samples} samples in {live.seconds:.2f} s; step p50 {latency['p50'] * 1e6:.1f} us, "
+        f"p99 {latency['p99'] * 1e6:.1f} us, worst {latency['worst'] * 1e6:.0f} us"
+    )
+    click.echo(f"\nbundle: {out / 'bundle'} (id {bundle.id})")
+
+
+def _read(config: Config, paths: Sequence[Path]) -> Trace:
+    from rtsysid.trace import Trace
+
+    rate = None if config.data.time else config.data.rate_hz
+    return Trace.read_all(paths, config.data.channels, time=config.data.time, rate_hz=rate)
+
+
+def _train(config: Config, data: Sequence[Path], out: Path, text: str) -> dict[str, Any]:
+    """Train to the end under a progress bar; the last epoch as a dict."""
+    from rtsysid.train.fit import begin
+
+    trainer = begin(config, _read(config, data), out, text)
+    last: dict[str, Any] = {}
+    with console.progress(trainer.total, "training") as bar:
+        bar.update(trainer.done)
+        for epoch in trainer.epochs():
+            last = vars(epoch)
+            bar.update(1, f"{epoch.stage} {epoch.epoch}/{epoch.epochs}, loss {epoch.validation:.3f}")
+    return last
