@@ -2,13 +2,15 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+EDGE := .venv-edge
+PIP := pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
 .PHONY: demo test lint types bench clean
 
 demo: $(VENV)/.ready
 	$(BIN)/rtsysid demo
 
-test: $(VENV)/.ready lint types
+test: $(VENV)/.ready $(EDGE)/.ready lint types
 	$(BIN)/pytest
 
 lint: $(VENV)/.ready
@@ -22,11 +24,17 @@ bench: $(VENV)/.ready
 	$(BIN)/python -m bench
 
 clean:
-	rm -rf $(VENV) out runs bundles .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(EDGE) out runs bundles .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 # The stamp is made last, so that an installation that broke off is taken up again.
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV) || \
 	  (apt-get update && apt-get install -y --no-install-recommends python3-venv && $(PYTHON) -m venv $(VENV))
-	$(BIN)/pip install --disable-pip-version-check --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/$(PIP) --editable '.[dev]'
+	touch $@
+
+# What a robot gets: the plain install, without torch, to prove that it runs there.
+$(EDGE)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(EDGE)
+	$(EDGE)/bin/$(PIP) --editable .
 	touch $@

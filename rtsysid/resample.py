@@ -23,6 +23,7 @@ _SLACK = 1e-6  # of an interval: a sample this little after its grid point, by r
 _FILL = 1000  # grid points of a gap that become rows of NaN; a longer gap cuts, else one wrong clock fills the memory
 _RATE_TOLERANCE = 0.01  # clocks drift by parts per million; one part in a hundred is another rate
 _ODD_SHARE, _ODD_COUNT, _ODD_RUN = 0.1, 5, 10  # more odd intervals than this are a second rate, not gaps
+_STRETCH, _SPREAD = 50, 0.05  # means over so many intervals lie this close together at one rate
 
 
 class _Grid(NamedTuple):
@@ -72,9 +73,9 @@ def check_rate(name: str, t: Doubles, rate_hz: float) -> None:
     odd = is_odd(steps, 1 / rate_hz)
     if _is_second_rate(odd):
         odd = is_odd(steps, float(np.median(steps)))
-    if _is_second_rate(odd):
-        raise TraceError(f"{name}: more than one rate", _shares(steps), f"resample to {rate_hz:g} Hz")
     even = steps[~odd]
+    if _is_second_rate(odd) or _changes(even):
+        raise TraceError(f"{name}: more than one rate", _shares(steps), f"resample to {rate_hz:g} Hz")
     # The two ends of a stretch of n intervals jitter by a quarter interval each.
     if abs(even.mean() * rate_hz - 1) > _RATE_TOLERANCE + 0.5 / len(even):
         measured = 1 / even.mean()
@@ -85,6 +86,12 @@ def check_rate(name: str, t: Doubles, rate_hz: float) -> None:
 def _is_second_rate(odd: NDArray[np.bool_]) -> bool:
     often = odd.mean() > _ODD_SHARE and odd.sum() >= _ODD_COUNT
     return bool(often) or longest_run(odd)[1] >= _ODD_RUN
+
+
+def _changes(even: Doubles) -> bool:
+    """Whether stretches of intervals have means apart: jitter cancels over a stretch, another rate does not."""
+    stretches = even[: len(even) // _STRETCH * _STRETCH].reshape(-1, _STRETCH).mean(axis=1)
+    return bool((np.abs(stretches / np.median(stretches) - 1) > _SPREAD).any()) if len(stretches) > 1 else False
 
 
 def is_odd(steps: Doubles, interval: float) -> NDArray[np.bool_]:

@@ -185,6 +185,7 @@ END_AT_HALF = np.concatenate((grid(1000), 10 + grid(12, 50.0)))
         (DOUBLED, "3 duplicate timestamps, the first 0.5 s at row 51; remove the duplicates, or resample to 100 Hz"),
         (TWO_RATES, "50% of intervals are 10 ms, 50% of intervals are 20 ms; resample to 100 Hz"),
         (END_AT_HALF, "more than one rate"),
+        (np.concatenate((grid(900), 9 + grid(150, 75.0))), "86% of intervals are 10 ms, 14% of intervals are 13 ms"),
         (grid(1000, 98.9), "98.9 Hz instead of 100 Hz; resample to 100 Hz, or set rate_hz = 98.9"),
         (grid(100, 200.0), "200 Hz instead of 100 Hz"),
         (grid(1000, 98.0) + 1.7e9, "98 Hz instead of 100 Hz"),

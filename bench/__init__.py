@@ -1,0 +1,1 @@
+"""Figures as ratios beside a peer in the same run: `make bench`."""

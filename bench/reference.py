@@ -1,0 +1,39 @@
+"""The model of reference size: TDL 16 x 10 -> 64 -> 16 -> LSTM 64 -> 6 outputs, 32,128 multiply-accumulates."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from export.bundle import write_graphs
+from rtsysid.numpy_backend import NumpyBackend
+from rtsysid.onnx_backend import OnnxBackend
+from rtsysid.spec import Channel, ModelSpec, Scaling
+from rtsysid.train.network import Network
+from rtsysid.train.run import state_arrays
+
+
+def reference_spec(inputs: int = 4, outputs: int = 6, taps: int = 16) -> ModelSpec:
+    """Unit scaling: what it does to the values costs the same."""
+    width = inputs + outputs
+    channels = tuple(Channel(f"c{i}", "", "input" if i < inputs else "output") for i in range(width))
+    zero, one = (0.0,) * width, (1.0,) * width
+    scaling = Scaling(zero, one, zero[:outputs], one[:outputs], (-4.0,) * width, (4.0,) * width)
+    return ModelSpec(channels=channels, rate_hz=100.0, scaling=scaling, taps=taps, encoder=(64, 16), hidden=64)
+
+
+class Reference:
+    """The same random weights behind every backend."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        self.spec = reference_spec()
+        self.network = Network(self.spec).eval()
+        self.folder = Path(tempfile.mkdtemp(prefix="bench-"))
+        write_graphs(self.network, self.folder)
+        self.onnx = OnnxBackend(self.spec, self.folder / "step.onnx", self.folder / "forecast.onnx")
+        self.numpy = NumpyBackend(self.spec, state_arrays(self.network.state_dict()))
+        self.window = np.random.default_rng(0).standard_normal((16, 10)).astype(np.float32)

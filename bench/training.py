@@ -1,0 +1,75 @@
+"""Training throughput, LSTM-64 on sequences of 200, batch 64, one thread: ours beside a plain PyTorch loop."""
+
+from __future__ import annotations
+
+import statistics
+import tempfile
+import time
+
+import numpy as np
+import torch
+from torch import nn
+
+from rtsysid.config import Training
+from rtsysid.console import table
+from rtsysid.schedule import Loss, Stage
+from rtsysid.spec import Channel, ModelSpec, Scaling
+from rtsysid.train import losses
+from rtsysid.train.loop import Trainer
+from rtsysid.train.network import Network
+from rtsysid.train.run import Run
+from rtsysid.train.windows import Sequences
+
+BATCH, LENGTH, ROWS, ROUNDS = 64, 200, 64_000, 5
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    values = np.random.default_rng(0).standard_normal((ROWS, 6)).astype(np.float32)
+    ours, plain = [], []
+    for _ in range(ROUNDS):  # in turns, so that a drifting machine slows both alike
+        ours.append(_ours(values))
+        plain.append(_plain(values))
+    ratio = statistics.median(a / b for a, b in zip(ours, plain, strict=True))
+    rows = [["ours", f"{statistics.median(ours):,.0f}"], ["plain PyTorch loop", f"{statistics.median(plain):,.0f}"]]
+    print(table(["training", "timesteps/s"], rows))
+    print(f"ours / plain, median of {ROUNDS} pairs: {ratio:.2f}")
+
+
+def _spec() -> ModelSpec:
+    channels = (*(Channel(f"u{i}", "", "input") for i in range(4)), Channel("y0"), Channel("y1"))
+    scaling = Scaling((0.0,) * 6, (1.0,) * 6, (0.0,) * 2, (1.0,) * 2, (-4.0,) * 6, (4.0,) * 6)
+    return ModelSpec(
+        channels=channels, rate_hz=100.0, scaling=scaling, variant="lstm", taps=1, encoder=(), hidden=64,
+        state_init="zero",
+    )  # fmt: skip
+
+
+def _ours(values: np.ndarray) -> float:
+    """One epoch of the training loop itself, teacher-forced, over as many timesteps as the plain loop sees."""
+    losses.ONE_STEP_LENGTH = LENGTH
+    stage = Stage("teacher forced", ("lstm", "head"), (Loss("one_step"),), epochs=1)
+    settings = Training(batch=BATCH, stride=LENGTH)
+    data = (Sequences([values]), Sequences([values[: LENGTH + 1]]))
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(Network(_spec()), (stage,), data, torch.ones(1, 2), settings=settings, run=Run(folder))
+        begun = time.perf_counter()
+        for _ in trainer.epochs():
+            pass
+        return ROWS / (time.perf_counter() - begun)
+
+
+def _plain(values: np.ndarray) -> float:
+    """What one would write by hand: nn.LSTM, a linear layer, Adam, mean squared error."""
+    rows = torch.from_numpy(values)
+    lstm, head = nn.LSTM(6, 64, batch_first=True), nn.Linear(64, 2)
+    optimiser = torch.optim.AdamW([*lstm.parameters(), *head.parameters()])
+    starts = torch.arange(0, len(rows) - LENGTH, LENGTH)[torch.randperm((len(rows) - 1) // LENGTH)]
+    begun = time.perf_counter()
+    for part in torch.split(starts, BATCH):
+        batch = torch.stack([rows[s : s + LENGTH + 1] for s in part.tolist()])
+        optimiser.zero_grad(set_to_none=True)
+        predicted = head(lstm(batch[:, :-1])[0]) + batch[:, :-1, 4:]
+        nn.functional.mse_loss(predicted, batch[:, 1:, 4:]).backward()
+        optimiser.step()
+    return ROWS / (time.perf_counter() - begun)
