@@ -38,7 +38,7 @@ class Loss(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class TeacherForcing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Share of rollout steps that see the measured output, annealed linearly over the stage's epochs."""
+    """Share of a rollout's ticks, from its start, that see the measured output; annealed linearly over the epochs."""
 
     start: float = 0.0
     end: float = 0.0

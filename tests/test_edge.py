@@ -20,7 +20,9 @@ def edge(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_edge_environment_has_no_torch() -> None:
     """What this file proves is worth nothing if torch, onnx or pyarrow could be imported after all."""
-    code = "import importlib.util as u; print([m for m in ('torch', 'onnx', 'pyarrow', 'safetensors') if u.find_spec(m)])"
+    code = (
+        "import importlib.util as u; print([m for m in ('torch', 'onnx', 'pyarrow', 'safetensors') if u.find_spec(m)])"
+    )
     assert edge("python", "-c", code).stdout.strip() == "[]"
 
 

@@ -149,7 +149,7 @@ def test_duplicate_and_backward_samples_are_late(tick: float) -> None:
 def test_a_restarted_device_resets() -> None:
     """Time that jumps back by more than max_gap ticks is a new beginning, not an endless run of late samples."""
     session, predictor = warm(max_gap=5)
-    session.feed(sample(1000))
+    session.feed(sample(1000, 0.2, 0.0, 0.0))
     predictor.resets = 0
     assert session.feed(sample(0)).status == "reset"
     assert [session.feed(sample(tick)).status for tick in range(1, 6)] == ["warm-up"] * 3 + ["ok"] * 2

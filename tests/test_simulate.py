@@ -205,7 +205,7 @@ def test_channels_and_times_are_as_documented():
     trace = fly(flights=1, seconds=1.0, rate_hz=50.0)
     episode = trace.episodes[0]
     assert trace.channels == CHANNELS
-    assert [str(c) for c in CHANNELS[:5]] == ["m1 [1]", "m2 [1]", "m3 [1]", "m4 [1]", "x [m]"]
+    assert [str(c) for c in CHANNELS[:5]] == ["m1", "m2", "m3", "m4", "x [m]"]
     assert [c.role for c in CHANNELS] == ["input"] * 4 + ["output"] * 13
     assert {c.group for c in CHANNELS[4:]} == {"position", "velocity", "attitude", "rotation rate"}
     assert episode.name == "flight_01"

@@ -1,0 +1,122 @@
+"""Shared parts: small specifications of every variant, and one tiny model carried from recordings to a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from export.bundle import export
+from rtsysid.config import Config, parse_config
+from rtsysid.spec import VARIANTS, Channel, ModelSpec, Scaling
+from rtsysid.trace import Episode, Trace
+from rtsysid.train.fit import begin
+
+TINY = """
+[data]
+rate_hz = 50
+inputs = ["u [V]"]
+outputs = ["y [m]", "v [m/s]"]
+[data.groups]
+motion = ["y"]
+[model]
+variant = "lstm-tdl-deep-aeu"
+taps = 5
+encoder = [8, 3]
+hidden = 6
+direct = true
+warmup = 4
+[train]
+batch = 64
+stride = 7
+[[stage]]
+name = "joint"
+train = ["encoder", "decoder", "lstm", "head"]
+loss = [{ kind = "reconstruction" }, { kind = "one_step" }, { kind = "rollout", horizon = 6 }]
+teacher_forcing = { start = 0.5, end = 0.0 }
+epochs = 3
+input_noise = 0.01
+[[stage]]
+name = "frozen encoder"
+train = ["lstm", "head"]
+loss = [{ kind = "rollout", horizon = 6 }]
+epochs = 3
+"""
+ENCODERS = {"lstm": (), "lstm-tdl": (), "lstm-tdl-aeu": (4,), "lstm-tdl-deep-aeu": (8, 3)}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def make_spec(variant: str = "lstm-tdl-deep-aeu", **changes: object) -> ModelSpec:
+    """Two inputs and three outputs with scaling that is far from 0 and 1."""
+    channels = (*(Channel(f"u{i}", "V", "input") for i in range(2)), *(Channel(f"y{i}", "m") for i in range(3)))
+    scaling = Scaling(
+        (0.5, -1.0, 2.0, 0.1, -3.0), (2.0, 1.0, 0.5, 3.0, 1.5), (0.01, 0.0, -0.02), (0.1, 0.2, 0.05),
+        (-4.0,) * 5, (4.0,) * 5,
+    )  # fmt: skip
+    fields = {
+        "channels": channels, "rate_hz": 100.0, "scaling": scaling, "variant": variant, "hidden": 6, "warmup": 3,
+        "taps": 1 if variant == "lstm" else 4, "encoder": ENCODERS[variant], **changes,
+    }  # fmt: skip
+    return ModelSpec(**fields)  # type: ignore[arg-type]
+
+
+@pytest.fixture(params=VARIANTS)
+def variant(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def plant(recordings: int = 4, rows: int = 300, seed: int = 0) -> Trace:
+    """A damped pendulum under random torque: nonlinear, stable, three channels."""
+    rng = np.random.default_rng(seed)
+    episodes = []
+    for number in range(recordings):
+        values = np.zeros((rows, 3), np.float32)
+        y = v = 0.0
+        torque = np.repeat(rng.uniform(-2, 2, rows // 10 + 1), 10)
+        for k in range(rows):
+            values[k] = torque[k], y, v
+            v += 0.02 * (torque[k] - 4.0 * np.sin(y) - 0.5 * v)
+            y += 0.02 * v
+        episodes.append(Episode(f"run{number + 1}", np.arange(rows) / 50, values))
+    channels = (Channel("u", "V", "input"), Channel("y", "m"), Channel("v", "m/s"))
+    return Trace(channels, tuple(episodes))
+
+
+@pytest.fixture(scope="session")
+def tiny_config() -> Config:
+    return parse_config(TINY)
+
+
+@pytest.fixture(scope="session")
+def tiny_trace(tiny_config: Config) -> Trace:
+    return Trace(tiny_config.data.channels, plant().episodes)
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory: pytest.TempPathFactory, tiny_config: Config, tiny_trace: Trace) -> Path:
+    """A finished run of the tiny configuration."""
+    folder = tmp_path_factory.mktemp("tiny") / "run"
+    for _ in begin(tiny_config, tiny_trace, folder, TINY).epochs():
+        pass
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bundle_folder(run_folder: Path) -> Path:
+    """Its bundle; not to be changed."""
+    export(run_folder, run_folder.parent / "bundle")
+    return run_folder.parent / "bundle"
+
+
+@pytest.fixture(scope="session")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An unseen recording of the same plant as CSV."""
+    path = tmp_path_factory.mktemp("recording") / "unseen.csv"
+    plant(1, 200, seed=5).write(path)
+    return path

@@ -1,0 +1,82 @@
+"""Link 3 of the parity chain: torch, onnxruntime and NumPy agree with the state carried for 1,000 steps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import make_spec
+
+from export.bundle import write_graphs
+from rtsysid.numpy_backend import NumpyBackend
+from rtsysid.onnx_backend import OnnxBackend
+from rtsysid.parity import TOLERANCE, relative_error
+from rtsysid.predictor import Backend, Predictor
+from rtsysid.train.network import Network
+from rtsysid.train.run import state_arrays
+from rtsysid.train.windows import windows
+
+CHOICES = [{}, {"feedback": ("y0", "y2"), "direct": True}, {"state_init": "network", "output": "absolute"}]
+
+
+def backends(network: Network, folder: Path) -> list[Backend]:
+    write_graphs(network, folder)
+    initialiser = folder / "initialiser.onnx"
+    return [
+        OnnxBackend(
+            network.spec, folder / "step.onnx", folder / "forecast.onnx", initialiser if initialiser.exists() else None
+        ),
+        NumpyBackend(network.spec, state_arrays(network.state_dict())),
+    ]
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=str)
+@torch.no_grad()
+def test_a_thousand_steps(variant: str, choice: dict[str, object], tmp_path: Path) -> None:
+    """Predictor.step on either backend follows torch for 1,000 ticks within the tolerance table."""
+    torch.manual_seed(4)
+    network = Network(make_spec(variant, **choice)).eval()
+    spec = network.spec
+    rows = torch.randn(spec.taps - 1 + 1000, 5)
+    seen = windows(rows[None], spec.taps)
+    state = network.initial_state(seen[:, 0])
+    expected = []
+    for tick in range(1000):
+        y, state = network.step(seen[:, tick], state)
+        expected.append(y[0].numpy())
+    for backend in backends(network, tmp_path):
+        predictor = Predictor(spec, backend)
+        found = np.stack([predictor.step(row).copy() for row in rows.numpy()])
+        assert np.isnan(found[: spec.taps - 1]).all()
+        assert relative_error(found[spec.taps - 1 :], np.stack(expected), spec) <= TOLERANCE["step"]
+        code = network.encode(network.features(network.scaled(seen[:, -1])))
+        np.testing.assert_allclose(predictor.code, code[0].numpy(), atol=1e-5)
+        error = float((network.decode(code) - network.features(network.scaled(seen[:, -1]))).square().mean())
+        assert predictor.reconstruction_error == pytest.approx(error, rel=1e-4, abs=1e-9)
+
+
+@torch.no_grad()
+def test_a_forecast_is_steps_with_predictions_fed_back(variant: str, tmp_path: Path) -> None:
+    """One forecast call equals stepping a copy of the robot with its own predictions, for several plans at once."""
+    torch.manual_seed(5)
+    network = Network(make_spec(variant)).eval()
+    spec, rng = network.spec, np.random.default_rng(0)
+    rows = rng.standard_normal((40, 5)).astype(np.float32)
+    plans = rng.standard_normal((3, 17, 2)).astype(np.float32)
+    for backend in backends(network, tmp_path):
+        predictor = Predictor(spec, backend)
+        for row in rows:
+            predictor.step(row)
+        found = predictor.forecast(plans)
+        assert np.allclose(found[1], predictor.forecast(plans[1]), atol=1e-5)
+        for plan, forecast in zip(plans, found, strict=True):
+            predictor.reset()
+            for row in rows[:-1]:
+                predictor.step(row)
+            y, steps = rows[-1, 2:], []
+            for u in plan:
+                y = predictor.step(np.concatenate([u, y])).copy()
+                steps.append(y)
+            assert relative_error(forecast, np.stack(steps), spec) <= TOLERANCE["forecast"]
