@@ -23,7 +23,7 @@ from rtsysid.trace import Episode, Trace
 GRAVITY = 9.81  # m/s2
 PHYSICS_HZ = 1000
 LONGEST = 180.0  # s: what a battery that is six tenths full carries
-NOISE = (0.001, 0.01, 0.002, 0.01)  # m, m/s, rad, rad/s: white, on what is logged; the autopilot sees the truth
+NOISE = (0.0003, 0.003, 0.0007, 0.003)  # m, m/s, rad, rad/s: white, on what is logged; the autopilot sees the truth
 
 CHANNELS: tuple[Channel, ...] = (
     *(Channel(f"m{i}", "", "input") for i in (1, 2, 3, 4)),
@@ -48,13 +48,13 @@ class Quadrotor:
     rotor_inertia: float = 1e-8  # its angular momentum resists tilting; 0 leaves that out
     drag_lateral: float = 0.012  # N/(m/s) across the thrust axis
     drag_axial: float = 0.008  # N/(m/s) along it
-    drag_quadratic: float = 0.003  # N/(m/s)^2
+    drag_quadratic: float = 0.010  # N/(m/s)^2
     full_voltage: float = 4.2
     empty_voltage: float = 3.4
     capacity: float = 1260.0  # coulomb: a 350 mAh cell
     resistance: float = 0.1
     current: float = 1.2e-10  # A/(rad/s)^3 of each rotor: 2.4 A in hover
-    gust_force: float = 0.010  # N, standard deviation per axis
+    gust_force: float = 0.003  # N, standard deviation per axis
     gust_time: float = 0.5
 
 
@@ -148,7 +148,7 @@ def _plan(rng: np.random.Generator, n: int, rate_hz: float) -> _Plan:
     path = _sines(rng, t) if rng.random() < 0.5 else _waypoints(rng, t)
     velocity = np.gradient(path, 1 / rate_hz, axis=0)
     acceleration = np.gradient(velocity, 1 / rate_hz, axis=0)
-    swing, pace, phase = rng.uniform(0.2, 0.8), rng.uniform(0.3, 1.2), rng.uniform(0, 2 * np.pi)
+    swing, pace, phase = rng.uniform(1.0, 2.5), rng.uniform(0.3, 0.8), rng.uniform(0, 2 * np.pi)
     yaw = swing * (np.sin(pace * t + phase) - np.sin(phase))
     heading = np.stack((np.sin(yaw), np.cos(yaw)), -1)
     gust, noise = rng.standard_normal((n, 3)), rng.standard_normal((n, 12))

@@ -148,6 +148,7 @@ def test_csv_without_pyarrow(tmp_path, monkeypatch):
         "t,a [m],b,mode\n0,1,2,hover\n",
         't,a [m],b,note\n0,1,2,"one, ""two"""\n',
         "t,,a [m],b\n0,7,1,2\n",
+        "t,a [m],b,\n0,1,2\n",
     ],
 )
 def test_untidy_csv_is_understood(tmp_path, content):
@@ -190,6 +191,7 @@ def test_index_in_a_header_is_no_unit(text, name, unit):
         (b"t,a,b\n0,1,2\n1,2,3,4\n", "line 3: 4 cells under 3"),
         (b"t,a,b\n0,1,2\n1,2", "truncated"),
         (b"t,a\n" + b"0,1\n" * 150 + b"9,oops\n", "line 152, column 'a': 'oops' is not a number"),
+        (b"t,a\n" + b"0,1\n" * 150 + b"9,1_0\n", "'1_0' is not a number"),
         (b"time,a\n0,1\n", "no time column 't': columns are time, a"),
         (b"t,a,a\n0,1,2\n", "two columns named a"),
         (b"t,mode\n0,hover\n", "no column of numbers"),
@@ -328,6 +330,7 @@ def test_equal_recordings_are_equal_files(tmp_path):
         formats.write_log(tmp_path / name, TIME, AB, [block(5)])
         raw.append((tmp_path / name).read_bytes())
     assert raw[0] == raw[1]
+    assert raw[0][4:8] == bytes(4)
 
 
 def test_only_the_arrays_asked_for_are_opened(tmp_path):

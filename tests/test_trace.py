@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtsysid.errors import TraceError
-from rtsysid.formats import SUFFIXES
+from rtsysid.formats import SUFFIXES, npz
 from rtsysid.spec import Channel
 from rtsysid.trace import Episode, Trace
 
@@ -126,6 +126,14 @@ def test_stream_is_what_read_reads(tmp_path, suffix):
     assert [sample.t for sample in samples] == [0, 1, 1, 9]
     assert all(type(sample.t) is float and sample.values.dtype == np.float32 for sample in samples)
     np.testing.assert_array_equal([sample.values for sample in samples], before.episodes[0].values[:, ::-1])
+
+
+def test_stream_counts_rows_over_blocks(tmp_path, monkeypatch):
+    """Without a time column the count goes on from block to block."""
+    trace(episode(grid(7))).write(tmp_path / "a.npz")
+    monkeypatch.setattr(npz, "ROWS", 2)
+    samples = list(Trace.stream(tmp_path / "a.npz", [Y], time=None, rate_hz=1.0))
+    assert [sample.t for sample in samples] == [0, 1, 2, 3, 4, 5, 6]
 
 
 def test_stream_of_no_rows(tmp_path):

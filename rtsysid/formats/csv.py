@@ -93,17 +93,15 @@ class CsvLog:
         except csv.Error as error:  # a field without end: a quote that nothing closes
             raise damaged(self.path, error) from error
 
-    def _level(self, line: _Line) -> list[str]:
-        """The cells of a line, as many as there are columns; what is too much or missing must be nameless and empty."""
-        cells, width = line.cells, len(self.columns)
-        missing = self.columns[len(cells) :]
-        if any(cell.strip() for cell in cells[width:]) or any(each.name for each in missing):
+    def check(self, line: _Line) -> None:
+        """TraceError unless there is a cell per column; one too many or missing must be empty or without a name."""
+        width, found = len(self.columns), len(line.cells)
+        if any(cell.strip() for cell in line.cells[width:]) or any(each.name for each in self.columns[found:]):
             raise TraceError(
                 f"{self.path.name}, line {line.number}",
-                f"{len(cells)} cells under {width} column names",
+                f"{found} cells under {width} column names",
                 "the file is truncated or damaged there: mend or remove the line",
             )
-        return [*cells, *[""] * len(missing)]
 
     def _warn_of_open_end(self) -> None:
         """A plain CSV does not state its length: say so where its last line may have been cut."""
@@ -157,8 +155,9 @@ def _plain(log: CsvLog, exact: Sequence[int], values: Sequence[int], skip: int =
     with log._body() as body:
         lines = islice(log._split(body), skip, None)
         while chunk := list(islice(lines, ROWS)):
-            level = [_Line(line.number, log._level(line)) for line in chunk]
-            yield block_of({i: _parse(log, level, i) for i in wanted}, exact, values)
+            for line in chunk:
+                log.check(line)
+            yield block_of({i: _parse(log, chunk, i) for i in wanted}, exact, values)
 
 
 def _parse(log: CsvLog, lines: Sequence[_Line], index: int) -> Doubles:
