@@ -84,11 +84,10 @@ class _Network:
         self.encoder = [_layer(weights, f"encoder.{k}") for k in layers]
         self.decoder = [_layer(weights, f"decoder.{k}") for k in reversed(layers)]
         self.head = _layer(weights, "head")
-        self.direct = _layer(weights, "direct") if spec.direct else None
+        self.direct = (weights["direct.weight"], weights["direct.bias"]) if spec.direct else None
         self.initialiser = [_layer(weights, f"initialiser.{k}") for k in (0, 2)] if _learned_start(spec) else []
         self.gates, self.gate_bias = _gates(weights)
         self.columns = _slice(spec.columns)
-        self.direct_columns = _slice(spec.direct_columns)
 
     def features(self, scaled: Floats) -> Floats:
         return scaled[..., self.columns].reshape(len(scaled), -1)
@@ -125,7 +124,7 @@ class _Network:
         weight, bias = self.head
         out = h @ weight + bias
         if self.direct is not None:
-            out = out + (scaled[..., self.direct_columns].reshape(len(h), -1) @ self.direct[0] + self.direct[1])
+            out = out + ((scaled[..., self.spec.n_inputs :] * self.direct[0]).sum(1) + self.direct[1])
         out = out * self.target_std + self.target_mean
         y: Floats = out + newest[:, self.spec.n_inputs :] if self.spec.output == "increment" else out
         return y

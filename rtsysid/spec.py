@@ -93,7 +93,7 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     hidden: int = 64
     feedback: bool | tuple[str, ...] = True  # outputs that the network sees in the window: all, none, or these
     output: Literal["increment", "absolute"] = "increment"
-    direct: bool = False  # linear path from the window to the outputs: an ARX that the network corrects
+    direct: bool = False  # each output is extrapolated linearly from its own past, and the network corrects that
     state_init: Literal["warmup", "network", "zero"] = "warmup"
     warmup: int = 30  # teacher-forced steps before the state counts as initialised
 
@@ -131,11 +131,6 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         return tuple(i for i, c in enumerate(self.channels) if c.role == "input" or c.name in self.feedback)
 
     @property
-    def direct_columns(self) -> tuple[int, ...]:
-        """Columns that the direct path sees: every channel, or the inputs alone where nothing is fed back."""
-        return tuple(range(self.n_inputs if self.feedback is False else self.width))
-
-    @property
     def n_features(self) -> int:
         return len(self.columns)
 
@@ -154,7 +149,7 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         widths = (self.window_size, *self.encoder)
         layers = sum(a * b for a, b in itertools.pairwise(widths))
         cell = 4 * self.hidden * (self.code_size + self.hidden)
-        direct = self.taps * len(self.direct_columns) * self.n_outputs if self.direct else 0
+        direct = self.taps * self.n_outputs if self.direct else 0
         return layers + cell + self.hidden * self.n_outputs + direct
 
     @cached_property
@@ -230,6 +225,8 @@ def _check_shape(spec: ModelSpec) -> None:
         raise SpecError(f"encoder of {spec.variant}", f"{len(spec.encoder)} layers", f"it takes {layers} layers")
     if spec.variant == "lstm" and spec.taps != 1:
         raise SpecError("taps of lstm", str(spec.taps), "it sees one sample: set taps = 1, or choose lstm-tdl")
+    if spec.direct and spec.feedback is False:
+        raise SpecError("direct", "on, with feedback off", "the past of the outputs is feedback: turn one round")
     if not spec.columns:
         raise SpecError("feedback", "off, with no inputs", "a model needs inputs or feedback to see anything")
 

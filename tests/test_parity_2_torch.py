@@ -14,7 +14,7 @@ CHOICES = [
     {"feedback": False, "output": "absolute"},
     {"feedback": ("y0", "y2"), "direct": True},
     {"state_init": "network", "output": "absolute"},
-    {"state_init": "zero", "direct": True, "feedback": False},
+    {"state_init": "zero", "direct": True, "output": "absolute"},
 ]
 
 

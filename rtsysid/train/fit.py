@@ -27,6 +27,7 @@ from rtsysid.train.windows import Sequences, fit_scaling
 
 ARX_LAGS = (2, 5, 10, 20)
 ARX_RIDGES = (1e-9, 1e-8, 1e-6, 1e-4)
+DIRECT_RIDGE = 1e-9  # relative to unit variance: smooth signals are extrapolated from small differences
 YARDSTICK_STARTS = 2000  # free runs that measure the linear model
 EXCERPT_ROWS = 400
 
@@ -80,9 +81,9 @@ def begin(config: Config, trace: Trace, folder: Path | str, config_text: str = "
     torch.use_deterministic_algorithms(device.type == "cpu")  # a resumed run is bit-identical on the CPU alone
     torch.manual_seed(config.train.seed)
     network = Network(prepared.spec)
-    arx, direct = _linear_models(prepared)
+    arx = _baseline(prepared)
     if prepared.spec.direct:
-        set_direct(network, direct)
+        fit_direct(network, prepared.train)
     run.save_arrays("baseline.npz", arx.arrays())
     run.save_arrays("excerpt.npz", {"values": _excerpt(prepared)})
     yardstick = torch.from_numpy(_yardstick(arx, prepared).astype(np.float32)).to(device)
@@ -90,40 +91,40 @@ def begin(config: Config, trace: Trace, folder: Path | str, config_text: str = "
     return Trainer(network.to(device), prepared.stages, data, yardstick, settings=config.train, run=run)
 
 
-def set_direct(network: Network, arx: LinearArx) -> None:
-    """Write a linear ARX into the direct path and silence the head, so that training starts from the linear model.
+def fit_direct(network: Network, episodes: Sequence[Floats]) -> None:
+    """Fit the direct path by least squares and silence the head, so that training starts from linear extrapolation.
 
-    The network standardises with its own means and spreads: y = W (x - m) / s + b is rewritten for them.
+    Each output is an autoregression of its own: y = W (x - m) / s + b in the units of the regression is rewritten for
+    the means and spreads of the network.
     """
     spec, scaling = network.spec, network.spec.scaling
-    columns = list(spec.direct_columns)
-    mean, std = np.asarray(scaling.mean)[columns], np.asarray(scaling.std)[columns]
-    weights = arx.weights.reshape(spec.n_outputs, arx.lags, len(columns)) / arx.std
-    bias = arx.bias + (weights * (mean - arx.mean)).sum((1, 2))
-    target_mean, target_std = np.asarray(scaling.target_mean), np.asarray(scaling.target_std)
-    padded = np.zeros((spec.n_outputs, spec.taps, len(columns)))
-    padded[:, spec.taps - arx.lags :] = weights * std / target_std[:, None, None]
+    weights, bias = np.zeros((spec.taps, spec.n_outputs)), np.zeros(spec.n_outputs)
+    for j in range(spec.n_outputs):
+        column, unit, centre = spec.n_inputs + j, scaling.target_std[j], scaling.target_mean[j]
+        own = LinearArx.fit([e[:, [column]] for e in episodes], 0, lags=spec.taps, ridge=DIRECT_RIDGE)
+        slopes = own.weights[0] / own.std[0]
+        level = own.bias[0]
+        if spec.output == "absolute":  # the regression is on the increment: add the newest value itself
+            slopes[-1] += 1.0
+            level += own.mean[0]
+        level += slopes.sum() * (scaling.mean[column] - own.mean[0])
+        weights[:, j] = slopes * scaling.std[column] / unit
+        bias[j] = (level - centre) / unit
     with torch.no_grad():
-        network.direct.weight.copy_(torch.from_numpy(padded.reshape(spec.n_outputs, -1)))
-        network.direct.bias.copy_(torch.from_numpy((bias - target_mean) / target_std))
+        network.direct.weight.copy_(torch.from_numpy(weights))
+        network.direct.bias.copy_(torch.from_numpy(bias))
         network.head.weight.zero_()
         network.head.bias.zero_()
 
 
-def _linear_models(prepared: Prepared) -> tuple[LinearArx, LinearArx]:
-    """The baseline, selected on validation, and the one for the direct path: the best that fits into its taps."""
+def _baseline(prepared: Prepared) -> LinearArx:
+    """The linear model to beat: lags and ridge selected on the validation recordings."""
     spec = prepared.spec
     horizon = max((stage.horizon for stage in prepared.stages), default=0) or ONE_STEP_LENGTH
     lags = tuple(sorted({*ARX_LAGS, spec.taps}))
-
-    def select(among: Sequence[int]) -> LinearArx:
-        return LinearArx.select(
-            prepared.train, prepared.validation, spec.n_inputs, horizon=horizon, lags=among, ridges=ARX_RIDGES
-        )
-
-    baseline = select(lags)
-    fits = baseline.lags <= spec.taps or not spec.direct
-    return baseline, baseline if fits else select([p for p in lags if p <= spec.taps])
+    return LinearArx.select(
+        prepared.train, prepared.validation, spec.n_inputs, horizon=horizon, lags=lags, ridges=ARX_RIDGES
+    )
 
 
 def _yardstick(arx: LinearArx, prepared: Prepared) -> Doubles:

@@ -41,7 +41,7 @@ class Network(nn.Module):
         self.lstm = nn.LSTM(spec.code_size, spec.hidden, batch_first=True)
         self.head = nn.Linear(spec.hidden, spec.n_outputs)
         if spec.direct:
-            self.direct = nn.Linear(spec.taps * len(spec.direct_columns), spec.n_outputs)
+            self.direct = Extrapolation(spec.taps, spec.n_outputs)
         if spec.state_init == "network":
             self.initialiser = _initialiser(spec)
 
@@ -90,7 +90,7 @@ class Network(nn.Module):
         """Outputs at the next tick, in engineering units: 2 x [..., L, C], [..., H] -> [..., ny]."""
         out: Tensor = self.head(hidden)
         if self.spec.direct:
-            out = out + self.direct(_columns(scaled, self.spec.direct_columns).flatten(-2))
+            out = out + self.direct(scaled[..., self.spec.n_inputs :])
         out = out * self.target_std + self.target_mean
         return out + window[..., -1, self.spec.n_inputs :] if self.spec.output == "increment" else out
 
@@ -140,6 +140,22 @@ class Network(nn.Module):
         if forced is not None:
             y = torch.where(forced[:, None], measured[:, self.spec.n_inputs :], predicted)
         return torch.cat([window[:, 1:], torch.cat([u, y], -1)[:, None]], 1)
+
+
+class Extrapolation(nn.Module):
+    """The direct path: each output from its own past alone, [..., L, ny] -> [..., ny].
+
+    What a smooth signal does next is the same in every manoeuvre. How one channel follows another is not, since a
+    controller stands between them; that is left to the network.
+    """
+
+    def __init__(self, taps: int, outputs: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(taps, outputs))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, past: Tensor) -> Tensor:
+        return (past * self.weight).sum(-2) + self.bias
 
 
 def _columns(scaled: Tensor, columns: tuple[int, ...]) -> Tensor:
