@@ -235,12 +235,15 @@ def test_margins_are_arguments() -> None:
 
 
 def test_a_channel_that_stood_still_does_not_reject_everything() -> None:
-    """Where low == high the scaling's spread is the width: 0.5 beside the constant is fed, 0.6 is not."""
-    session, _ = warm(Integrator(plant_spec(low=1.0)), reject_margin=100)
+    """Where low == high = 1 the scaling's spread of 0.5 is the width: 0.6 and 1.45 are fed, 0.3 is not."""
     session = Session(Integrator(plant_spec(low=1.0)))
-    statuses = [session.feed(sample(k, u, 0, 0)) for k, u in enumerate([1.0, 0.6, 1.45, 0.3])]
-    assert [p.flags[-1] for p in statuses] == ["warm-up", "extrapolating", "extrapolating", "held"]
-    assert statuses[-1].flags == ("rejected", "warm-up", "held")
+    answers = [session.feed(sample(k, u, 0.0, 0.0)) for k, u in enumerate([1.0, 0.6, 1.45, 0.3])]
+    assert [a.flags for a in answers] == [
+        ("warm-up",),
+        ("warm-up", "extrapolating"),
+        ("warm-up", "extrapolating"),
+        ("rejected", "warm-up", "held"),
+    ]
 
 
 def test_a_channel_that_the_network_does_not_see_may_stand_anywhere() -> None:
@@ -332,8 +335,7 @@ faults = st.tuples(times, st.one_of(st.just(0.25), levels), st.sampled_from([Fal
 def test_whatever_comes_in_the_counts_add_up(
     events: list[tuple[float, float, bool]], max_gap: int, warmup: int, feedback: bool | tuple[str, ...]
 ) -> None:
-    """Over any sequence of faults: one answer per sample, nothing unsaid, nothing not finite fed, and sums that agree
-    with what the predictor and the answers tell independently."""
+    """Over any faults: one answer a sample, nothing impossible fed, sums that predictor and answers tell as well."""
     predictor = Integrator(plant_spec(feedback), warmup=warmup)
     session = Session(predictor, max_gap=max_gap)
     predictor.resets, tick, answers = 0, 0.0, list[Prediction]()
@@ -350,8 +352,8 @@ def assert_honest(answers: list[Prediction]) -> None:
     for answer in answers:
         assert answer.status == answer.flags[0]
         assert list(answer.flags) == sorted(set(answer.flags), key=STATUSES.index)
-        assert answer.usable <= bool(np.isfinite(answer.y).all())
-        assert np.isfinite(answer.y).all() or np.isnan(answer.y).all() or not answer.usable
+        assert np.isfinite(answer.y).all() or not answer.usable
+        assert answer.status != "ok" or answer.usable
 
 
 def assert_sums(session: Session, predictor: Integrator, answers: list[Prediction]) -> None:
