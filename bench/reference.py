@@ -5,13 +5,14 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import torch
 
 from export.bundle import write_graphs
 from rtsysid.numpy_backend import NumpyBackend
 from rtsysid.onnx_backend import OnnxBackend
-from rtsysid.spec import Channel, ModelSpec, Scaling
+from rtsysid.spec import Channel, ModelSpec, unit_scaling
 from rtsysid.train.network import Network
 from rtsysid.train.run import state_arrays
 
@@ -20,9 +21,8 @@ def reference_spec(inputs: int = 4, outputs: int = 6, taps: int = 16) -> ModelSp
     """Unit scaling: what it does to the values costs the same."""
     width = inputs + outputs
     channels = tuple(Channel(f"c{i}", "", "input" if i < inputs else "output") for i in range(width))
-    zero, one = (0.0,) * width, (1.0,) * width
-    scaling = Scaling(zero, one, zero[:outputs], one[:outputs], (-4.0,) * width, (4.0,) * width)
-    return ModelSpec(channels=channels, rate_hz=100.0, scaling=scaling, taps=taps, encoder=(64, 16), hidden=64)
+    blank = ModelSpec(channels=channels, rate_hz=100.0, taps=taps, encoder=(64, 16), hidden=64)
+    return msgspec.structs.replace(blank, scaling=unit_scaling(blank, 4.0))
 
 
 class Reference:

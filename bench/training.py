@@ -6,6 +6,7 @@ import statistics
 import tempfile
 import time
 
+import msgspec
 import numpy as np
 import torch
 from torch import nn
@@ -13,11 +14,12 @@ from torch import nn
 from rtsysid.config import Training
 from rtsysid.console import table
 from rtsysid.schedule import Loss, Stage
-from rtsysid.spec import Channel, ModelSpec, Scaling
+from rtsysid.spec import Channel, ModelSpec, unit_scaling
 from rtsysid.train import losses
 from rtsysid.train.loop import Trainer
 from rtsysid.train.network import Network
 from rtsysid.train.run import Run
+from rtsysid.train.symmetry import Symmetries
 from rtsysid.train.windows import Sequences
 
 BATCH, LENGTH, ROWS, ROUNDS = 64, 200, 64_000, 5
@@ -38,11 +40,10 @@ def main() -> None:
 
 def _spec() -> ModelSpec:
     channels = (*(Channel(f"u{i}", "", "input") for i in range(4)), Channel("y0"), Channel("y1"))
-    scaling = Scaling((0.0,) * 6, (1.0,) * 6, (0.0,) * 2, (1.0,) * 2, (-4.0,) * 6, (4.0,) * 6)
-    return ModelSpec(
-        channels=channels, rate_hz=100.0, scaling=scaling, variant="lstm", taps=1, encoder=(), hidden=64,
-        state_init="zero",
-    )  # fmt: skip
+    blank = ModelSpec(
+        channels=channels, rate_hz=100.0, variant="lstm", taps=1, encoder=(), hidden=64, state_init="zero"
+    )
+    return msgspec.structs.replace(blank, scaling=unit_scaling(blank, 4.0))
 
 
 def _ours(values: np.ndarray) -> float:
@@ -52,7 +53,11 @@ def _ours(values: np.ndarray) -> float:
     settings = Training(batch=BATCH, stride=LENGTH)
     data = (Sequences([values]), Sequences([values[: LENGTH + 1]]))
     with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(Network(_spec()), (stage,), data, torch.ones(1, 2), settings=settings, run=Run(folder))
+        spec = _spec()
+        trainer = Trainer(
+            Network(spec), (stage,), data, torch.ones(1, 2),
+            symmetries=Symmetries((), spec.channels), settings=settings, run=Run(folder),
+        )  # fmt: skip
         begun = time.perf_counter()
         for _ in trainer.epochs():
             pass

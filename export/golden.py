@@ -43,7 +43,7 @@ def _outputs(network: Network, stretches: list[Floats]) -> Arrays:
     network = network.cpu().eval()
     steps, at, plans, forecasts, offset = [], [], [], [], 0
     for stretch in stretches:
-        seen, states, y = _run(network, torch.from_numpy(stretch).to(network.mean.dtype))
+        seen, states, y = _run(network, torch.from_numpy(stretch).to(network.target_mean.dtype))
         steps.append(y)
         for tick in np.linspace(0, len(seen) - 1, 5, dtype=int)[1:]:
             plan = _plans(network.spec, stretch, int(tick))

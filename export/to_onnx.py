@@ -39,12 +39,11 @@ class StepGraph(nn.Module):
 
     def forward(self, window: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, ...]:
         network = self.network
-        scaled = network.scaled(window)
-        features = network.features(scaled)
+        features = network.features(window)
         code = network.encode(features)
         h, c = network.cell(code, (h, c))
         error = (network.decode(code) - features).square().mean(-1)
-        return network.predict(window, scaled, h), h, c, code, error
+        return network.predict(window[:, -1], features, h), h, c, code, error
 
 
 class InitialiserGraph(nn.Module):

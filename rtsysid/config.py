@@ -16,7 +16,7 @@ import msgspec
 
 from rtsysid.errors import ConfigError
 from rtsysid.schedule import Loss, Stage, TeacherForcing, preset
-from rtsysid.spec import Channel, Variant
+from rtsysid.spec import Channel, RigidBody, Variant
 
 EMBEDDED = ("quadrotor", "nanodrone")
 
@@ -55,9 +55,17 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hidden: int = 64
     feedback: bool | tuple[str, ...] = True
     output: Literal["increment", "absolute"] = "increment"
+    rigid_body: RigidBody | None = None
     direct: bool = False
     state_init: Literal["warmup", "network", "zero"] = "warmup"
     warmup: int = 30
+
+
+class Symmetry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A flight that could as well have been: pairs of channels that exchange their values, and those that turn sign."""
+
+    exchange: tuple[tuple[str, str], ...] = ()
+    negate: tuple[str, ...] = ()
 
 
 class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -70,6 +78,7 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stride: int = 10  # samples between training sequences; the offset is drawn anew each epoch
     threads: int = 1  # small networks run slower on two
     clip: float = 1.0  # largest gradient norm
+    symmetry: tuple[Symmetry, ...] = ()  # all their combinations are trained on
 
     def __post_init__(self) -> None:
         if self.effort <= 0 or self.batch < 1 or self.stride < 1 or self.threads < 1 or self.clip <= 0:
@@ -124,7 +133,7 @@ def _suggestion(message: str) -> str:
     unknown = re.search(r"unknown field `([^`]+)`", message)
     if unknown is None:
         return "mend the value"
-    structs = (Config, Data, Model, Training, Stage, Loss, TeacherForcing)
+    structs = (Config, Data, Model, RigidBody, Training, Symmetry, Stage, Loss, TeacherForcing)
     known = sorted({field.name for struct in structs for field in msgspec.structs.fields(struct)})
     close = difflib.get_close_matches(unknown[1], known, 1)
     return f"did you mean {close[0]!r}?" if close else "remove the key"

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from rtsysid.coordinates import coordinates
 from rtsysid.spec import Floats, ModelSpec
 
 HALF = np.float32(0.5)
@@ -26,7 +27,7 @@ class NumpyBackend:
         self._net = _Network(spec, weights)
         self._states = (np.zeros((2, 1, spec.hidden), np.float32), np.zeros((2, 1, spec.hidden), np.float32))
         self._turn = 0  # which of the two states is the newest
-        self._scaled = np.zeros((1, spec.taps, spec.width), np.float32)
+        self._features = np.zeros((1, spec.window_size), np.float32)
         self.code: Floats = np.zeros(spec.code_size, np.float32)
         self.y: Floats = np.full(spec.n_outputs, np.nan, np.float32)
 
@@ -38,9 +39,8 @@ class NumpyBackend:
 
     @property
     def reconstruction_error(self) -> float:
-        """Mean squared difference between the last scaled window and its decoded code; computed when asked."""
-        features = self._net.features(self._scaled)
-        return float(np.mean((self._net.decode(self.code[None]) - features) ** 2))
+        """Mean squared difference between the last features and their decoded code; computed when asked."""
+        return float(np.mean((self._net.decode(self.code[None]) - self._features) ** 2))
 
     def start(self, window: Floats) -> None:
         """Set the state before the first step on this window [L, C]."""
@@ -49,13 +49,12 @@ class NumpyBackend:
     def step(self, window: Floats) -> Floats:
         """Advance the state by the window [L, C] that ends with s_k; y_{k+1} [ny], overwritten by the next step."""
         net, before, after = self._net, self._states[self._turn], self._states[1 - self._turn]
-        np.subtract(window, net.mean, out=self._scaled[0])
-        np.divide(self._scaled[0], net.std, out=self._scaled[0])
-        code = net.encode(net.features(self._scaled))
+        self._features = net.features(window[None])
+        code = net.encode(self._features)
         after[0], after[1] = net.cell(code, before[0], before[1])
         self._turn = 1 - self._turn
         self.code[:] = code[0]
-        self.y[:] = net.predict(window[None, -1], self._scaled, after[0])[0]
+        self.y[:] = net.predict(window[None, -1], self._features, after[0])[0]
         return self.y
 
     def rollout(self, window: Floats, h: Floats, c: Floats, u_future: Floats) -> Floats:
@@ -66,9 +65,9 @@ class NumpyBackend:
         track[:, self.spec.taps - 1 : -1, :nu] = u_future
         for n in range(u_future.shape[1]):
             seen = track[:, n : n + self.spec.taps]
-            scaled = (seen - net.mean) / net.std
-            h, c = net.cell(net.encode(net.features(scaled)), h, c)
-            track[:, n + self.spec.taps, nu:] = net.predict(seen[:, -1], scaled, h)
+            features = net.features(seen)
+            h, c = net.cell(net.encode(features), h, c)
+            track[:, n + self.spec.taps, nu:] = net.predict(seen[:, -1], features, h)
         return track[:, self.spec.taps :, nu:]
 
 
@@ -77,20 +76,21 @@ class _Network:
 
     def __init__(self, spec: ModelSpec, weights: Mapping[str, np.ndarray[Any, Any]]) -> None:
         self.spec, scaling = spec, spec.scaling
-        self.mean, self.std = np.array(scaling.mean, np.float32), np.array(scaling.std, np.float32)
-        self.target_mean = np.array(scaling.target_mean, np.float32)
-        self.target_std = np.array(scaling.target_std, np.float32)
+        self.coordinates = coordinates(spec, np)
+        self.feature_mean, self.feature_std = _single(scaling.feature_mean), _single(scaling.feature_std)
+        self.target_mean, self.target_std = _single(scaling.target_mean), _single(scaling.target_std)
         layers = range(1, len(spec.encoder) + 1)
         self.encoder = [_layer(weights, f"encoder.{k}") for k in layers]
         self.decoder = [_layer(weights, f"decoder.{k}") for k in reversed(layers)]
         self.head = _layer(weights, "head")
-        self.direct = (weights["direct.weight"], weights["direct.bias"]) if spec.direct else None
+        self.direct = _layer(weights, "direct") if spec.direct else None
         self.initialiser = [_layer(weights, f"initialiser.{k}") for k in (0, 2)] if _learned_start(spec) else []
         self.gates, self.gate_bias = _gates(weights)
-        self.columns = _slice(spec.columns)
 
-    def features(self, scaled: Floats) -> Floats:
-        return scaled[..., self.columns].reshape(len(scaled), -1)
+    def features(self, window: Floats) -> Floats:
+        rows, tail = self.coordinates.features(window)
+        flat: Floats = ((rows - self.feature_mean) / self.feature_std).reshape(len(window), -1)
+        return flat if tail is None else np.concatenate((flat, tail), -1)
 
     def encode(self, code: Floats) -> Floats:
         for weight, bias in self.encoder:
@@ -109,8 +109,7 @@ class _Network:
             zero = np.zeros((len(window), self.spec.hidden), np.float32)
             return zero, zero
         (first, first_bias), (second, second_bias) = self.initialiser
-        features = self.features((window - self.mean) / self.std)
-        state = np.tanh(features @ first + first_bias) @ second + second_bias
+        state = np.tanh(self.features(window) @ first + first_bias) @ second + second_bias
         return np.tanh(state[:, : self.spec.hidden]), state[:, self.spec.hidden :]
 
     def cell(self, code: Floats, h: Floats, c: Floats) -> tuple[Floats, Floats]:
@@ -120,13 +119,12 @@ class _Network:
         c = HALF * ((f + 1) * c + (i + 1) * g)
         return HALF * (o + 1) * np.tanh(c), c
 
-    def predict(self, newest: Floats, scaled: Floats, h: Floats) -> Floats:
+    def predict(self, newest: Floats, features: Floats, h: Floats) -> Floats:
         weight, bias = self.head
-        out = h @ weight + bias
+        target = h @ weight + bias
         if self.direct is not None:
-            out = out + ((scaled[..., self.spec.n_inputs :] * self.direct[0]).sum(1) + self.direct[1])
-        out = out * self.target_std + self.target_mean
-        y: Floats = out + newest[:, self.spec.n_inputs :] if self.spec.output == "increment" else out
+            target = target + (features @ self.direct[0] + self.direct[1])
+        y: Floats = self.coordinates.advance(newest, target * self.target_std + self.target_mean)
         return y
 
 
@@ -146,5 +144,5 @@ def _gates(weights: Mapping[str, np.ndarray[Any, Any]]) -> tuple[Floats, Floats]
     return np.ascontiguousarray(weight * halves), bias * halves
 
 
-def _slice(columns: tuple[int, ...]) -> slice | list[int]:
-    return slice(len(columns)) if columns == tuple(range(len(columns))) else list(columns)
+def _single(values: tuple[float, ...]) -> Floats:
+    return np.array(values, np.float32)

@@ -107,7 +107,7 @@ class TrainedRange:
             raise SpecError("margins", f"{trained_margin} and {reject_margin}", "give 0 <= trained <= reject")
         low, high = np.array(spec.scaling.low), np.array(spec.scaling.high)
         width = np.maximum(high - low, np.array(spec.scaling.std))
-        self._unseen = ~np.isin(np.arange(spec.width), spec.columns)
+        self._unseen = np.isin(np.arange(spec.width), spec.free_columns)
         self._moves, self._mask = bool(self._unseen.any()), self._unseen.astype(np.float32)
         trained = np.stack([low - trained_margin * width, high + trained_margin * width])
         trained[:, self._unseen] = np.outer([-1, 1], (1 + reject_margin) * width[self._unseen])

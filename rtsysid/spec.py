@@ -28,7 +28,7 @@ Role: TypeAlias = Literal["input", "output"]
 Variant: TypeAlias = Literal["lstm", "lstm-tdl", "lstm-tdl-aeu", "lstm-tdl-deep-aeu"]
 
 VARIANTS: tuple[Variant, ...] = ("lstm", "lstm-tdl", "lstm-tdl-aeu", "lstm-tdl-deep-aeu")
-_HEADER = re.compile(r"^\s*(?P<name>[^\[\]]+?)\s*(?:\[(?P<unit>[^\]]*)\])?\s*$")
+_HEADER = re.compile(r"(?P<name>.*\S)\s*\[(?P<unit>[^\[\]]*)\]")
 
 
 class Channel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -46,10 +46,10 @@ class Channel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @classmethod
     def parse(cls, text: str, role: Role = "output", group: str = "") -> Channel:
         """Read ``"vx [m/s]"``, the form of CSV headers and configuration files."""
-        match = _HEADER.match(text)
-        if match is None:
+        name, unit = split_unit(text)
+        if not name or name.startswith("["):
             raise SpecError("channel name", f"{text!r} is not 'name [unit]'", "write for example 'vx [m/s]'")
-        return cls(match["name"], (match["unit"] or "").strip(), role, group)
+        return cls(name, unit, role, group)
 
     def __str__(self) -> str:
         return f"{self.name} [{self.unit}]" if self.unit else self.name
@@ -62,19 +62,33 @@ class Sample(NamedTuple):
     values: Floats
 
 
+class RigidBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Names of the outputs that are the motion of one rigid body; its model is the same wherever it flies.
+
+    ``attitude``: quaternion x, y, z, w from body to world. ``rate``: rotation rate in the body frame, rad/s.
+    ``velocity``, ``position``: in the world frame, z up. All but the attitude may be left out.
+    """
+
+    attitude: tuple[str, ...]
+    rate: tuple[str, ...] = ()
+    velocity: tuple[str, ...] = ()
+    position: tuple[str, ...] = ()
+
+
 class Scaling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Numbers taken from the training recordings alone, and carried inside the graph.
 
-    ``mean``, ``std``, ``low``, ``high``: per channel [C], in engineering units. ``target_mean``, ``target_std``: per
-    output [ny], of what the head predicts: the increment, or the value itself.
+    ``std``, ``low``, ``high``: per channel [C], in engineering units. ``feature_mean``, ``feature_std``: per feature
+    of a window's row [K]. ``target_mean``, ``target_std``: per target [T], what the head predicts.
     """
 
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    target_mean: tuple[float, ...]
-    target_std: tuple[float, ...]
-    low: tuple[float, ...]
-    high: tuple[float, ...]
+    std: tuple[float, ...] = ()
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+    feature_mean: tuple[float, ...] = ()
+    feature_std: tuple[float, ...] = ()
+    target_mean: tuple[float, ...] = ()
+    target_std: tuple[float, ...] = ()
 
 
 class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
@@ -86,20 +100,22 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     channels: tuple[Channel, ...]  # inputs first, then outputs
     rate_hz: float
-    scaling: Scaling
+    scaling: Scaling = Scaling()  # empty until the recordings have been seen
     variant: Variant = "lstm-tdl-deep-aeu"
     taps: int = 16
     encoder: tuple[int, ...] = (64, 16)  # width of each encoder layer; the last is the code
     hidden: int = 64
     feedback: bool | tuple[str, ...] = True  # outputs that the network sees in the window: all, none, or these
     output: Literal["increment", "absolute"] = "increment"
-    direct: bool = False  # each output is extrapolated linearly from its own past, and the network corrects that
+    rigid_body: RigidBody | None = None  # see `rtsysid.coordinates`
+    direct: bool = False  # a linear map of the window predicts, and the network corrects it
     state_init: Literal["warmup", "network", "zero"] = "warmup"
     warmup: int = 30  # teacher-forced steps before the state counts as initialised
 
     def __post_init__(self) -> None:
         _check_channels(self)
         _check_shape(self)
+        _check_body(self)
         _check_scaling(self)
 
     @cached_property
@@ -130,13 +146,26 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
             return tuple(range(self.width if self.feedback else self.n_inputs))
         return tuple(i for i, c in enumerate(self.channels) if c.role == "input" or c.name in self.feedback)
 
+    @cached_property
+    def free_columns(self) -> tuple[int, ...]:
+        """Columns whose level means nothing to the model: not seen, or seen relative to the newest alone."""
+        free = () if self.rigid_body is None else self.rigid_body.position
+        return tuple(i for i, c in enumerate(self.channels) if i not in self.columns or c.name in free)
+
     @property
     def n_features(self) -> int:
-        return len(self.columns)
+        """Features per row of the window; a rotation is three numbers where it is seen from the body."""
+        return len(self.columns) - (self.rigid_body is not None)
+
+    @property
+    def n_targets(self) -> int:
+        """What the head predicts."""
+        return self.n_outputs - (self.rigid_body is not None)
 
     @property
     def window_size(self) -> int:
-        return self.taps * self.n_features
+        """Features of a whole window; from the body there is one direction more, the vertical."""
+        return self.taps * self.n_features + (3 if self.rigid_body else 0)
 
     @property
     def code_size(self) -> int:
@@ -149,8 +178,8 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         widths = (self.window_size, *self.encoder)
         layers = sum(a * b for a, b in itertools.pairwise(widths))
         cell = 4 * self.hidden * (self.code_size + self.hidden)
-        direct = self.taps * self.n_outputs if self.direct else 0
-        return layers + cell + self.hidden * self.n_outputs + direct
+        direct = self.window_size if self.direct else 0
+        return layers + cell + (self.hidden + direct) * self.n_targets
 
     @cached_property
     def fingerprint(self) -> str:
@@ -161,6 +190,14 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     def schema_hash(self) -> str:
         """8 hex digits that two sides must share to exchange samples: names, units, roles, order and rate."""
         return digest({"channels": [[c.name, c.unit, c.role] for c in self.channels], "rate_hz": self.rate_hz})[:8]
+
+
+def split_unit(text: str) -> tuple[str, str]:
+    """Take ``name [unit]`` apart; digits in brackets are an index and belong to the name (``q[0]``)."""
+    match = _HEADER.fullmatch(text.strip())
+    if match is None or match["unit"].strip().isdecimal():
+        return text.strip(), ""
+    return match["name"], match["unit"].strip()
 
 
 def to_builtins(spec: ModelSpec) -> dict[str, Any]:
@@ -175,6 +212,20 @@ def from_builtins(built: Any) -> ModelSpec:
         return msgspec.convert(built, ModelSpec)
     except msgspec.ValidationError as error:
         raise SpecError("model specification", str(error), "use one written by this release of rtsysid") from None
+
+
+def unit_scaling(spec: ModelSpec, reach: float = 1.0) -> Scaling:
+    """Mean 0, spread 1 and ranges of -`reach`..`reach`: for a model that no recording has scaled."""
+    channels, features, targets = spec.width, spec.n_features, spec.n_targets
+    return Scaling(
+        std=(1.0,) * channels,
+        low=(-reach,) * channels,
+        high=(reach,) * channels,
+        feature_mean=(0.0,) * features,
+        feature_std=(1.0,) * features,
+        target_mean=(0.0,) * targets,
+        target_std=(1.0,) * targets,
+    )
 
 
 def digest(built: Any) -> str:
@@ -225,18 +276,37 @@ def _check_shape(spec: ModelSpec) -> None:
         raise SpecError(f"encoder of {spec.variant}", f"{len(spec.encoder)} layers", f"it takes {layers} layers")
     if spec.variant == "lstm" and spec.taps != 1:
         raise SpecError("taps of lstm", str(spec.taps), "it sees one sample: set taps = 1, or choose lstm-tdl")
-    if spec.direct and spec.feedback is False:
-        raise SpecError("direct", "on, with feedback off", "the past of the outputs is feedback: turn one round")
     if not spec.columns:
         raise SpecError("feedback", "off, with no inputs", "a model needs inputs or feedback to see anything")
 
 
+def _check_body(spec: ModelSpec) -> None:
+    body = spec.rigid_body
+    if body is None:
+        return
+    sizes = {"attitude": (4,), "rate": (0, 3), "velocity": (0, 3), "position": (0, 3)}
+    for name, allowed in sizes.items():
+        if len(getattr(body, name)) not in allowed:
+            raise SpecError(f"rigid_body.{name}", f"{len(getattr(body, name))} channels", f"name {allowed[-1]}")
+    named = [*body.attitude, *body.rate, *body.velocity, *body.position]
+    unknown = sorted(set(named) - {c.name for c in spec.outputs})
+    if unknown or len(set(named)) != len(named):
+        raise SpecError("rigid_body", f"{', '.join(unknown) or 'a channel twice'}", "name each of the outputs once")
+    if spec.feedback is not True or spec.output != "increment":
+        found = f"feedback {spec.feedback}, output {spec.output}"
+        raise SpecError("rigid_body", found, "leave feedback on and output at increment")
+
+
 def _check_scaling(spec: ModelSpec) -> None:
-    scaling, width, outputs = spec.scaling, spec.width, spec.n_outputs
-    wanted = {"mean": width, "std": width, "low": width, "high": width, "target_mean": outputs, "target_std": outputs}
+    scaling = spec.scaling
+    if scaling == Scaling():
+        return
+    wanted = dict.fromkeys(("std", "low", "high"), spec.width)
+    wanted |= {"feature_mean": spec.n_features, "feature_std": spec.n_features}
+    wanted |= {"target_mean": spec.n_targets, "target_std": spec.n_targets}
     for name, length in wanted.items():
         values = getattr(scaling, name)
         if len(values) != length or not all(np.isfinite(values)):
             raise SpecError(f"scaling.{name}", f"{len(values)} values", f"it takes {length} finite values")
-    if min(*scaling.std, *scaling.target_std, 1.0) <= 0:
+    if min(*scaling.std, *scaling.feature_std, *scaling.target_std, 1.0) <= 0:
         raise SpecError("scaling", "a standard deviation of zero", "drop the channel that never moves")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
 
 from export.bundle import export
 from rtsysid.config import Config, parse_config
-from rtsysid.spec import VARIANTS, Channel, ModelSpec, Scaling
+from rtsysid.spec import VARIANTS, Channel, ModelSpec, RigidBody, unit_scaling
 from rtsysid.trace import Episode, Trace
 from rtsysid.train.fit import begin
 
@@ -55,15 +56,42 @@ def _one_thread() -> None:
 def make_spec(variant: str = "lstm-tdl-deep-aeu", **changes: object) -> ModelSpec:
     """Two inputs and three outputs with scaling that is far from 0 and 1."""
     channels = (*(Channel(f"u{i}", "V", "input") for i in range(2)), *(Channel(f"y{i}", "m") for i in range(3)))
-    scaling = Scaling(
-        (0.5, -1.0, 2.0, 0.1, -3.0), (2.0, 1.0, 0.5, 3.0, 1.5), (0.01, 0.0, -0.02), (0.1, 0.2, 0.05),
-        (-4.0,) * 5, (4.0,) * 5,
-    )  # fmt: skip
+    return _scaled(channels, variant, changes)
+
+
+def make_body_spec(variant: str = "lstm-tdl-deep-aeu", **changes: object) -> ModelSpec:
+    """Two inputs, a battery and a rigid body, its channels in no particular order."""
+    names = ["wx", "wy", "wz", "battery", "x", "y", "z", "qx", "qy", "qz", "qw", "vx", "vy", "vz"]
+    channels = (*(Channel(f"u{i}", "", "input") for i in range(2)), *map(Channel, names))
+    body = RigidBody(
+        ("qx", "qy", "qz", "qw"), rate=("wx", "wy", "wz"), velocity=("vx", "vy", "vz"), position=("x", "y", "z")
+    )
+    return _scaled(channels, variant, {"rigid_body": body, **changes})
+
+
+def _scaled(channels: tuple[Channel, ...], variant: str, changes: dict[str, object]) -> ModelSpec:
     fields = {
-        "channels": channels, "rate_hz": 100.0, "scaling": scaling, "variant": variant, "hidden": 6, "warmup": 3,
+        "channels": channels, "rate_hz": 100.0, "variant": variant, "hidden": 6, "warmup": 3,
         "taps": 1 if variant == "lstm" else 4, "encoder": ENCODERS[variant], **changes,
     }  # fmt: skip
-    return ModelSpec(**fields)  # type: ignore[arg-type]
+    spec = ModelSpec(**fields)  # type: ignore[arg-type]
+    rng = np.random.default_rng(0)
+    sizes = {"std": spec.width, "feature_std": spec.n_features, "target_std": spec.n_targets}
+    drawn = {name: tuple(rng.uniform(0.5, 3.0, size).tolist()) for name, size in sizes.items()}
+    drawn["target_std"] = tuple(rng.uniform(0.05, 0.2, spec.n_targets).tolist())
+    drawn["feature_mean"] = tuple(rng.uniform(-2, 2, spec.n_features).tolist())
+    drawn["target_mean"] = tuple(rng.uniform(-0.02, 0.02, spec.n_targets).tolist())
+    return msgspec.structs.replace(spec, scaling=msgspec.structs.replace(unit_scaling(spec, 4.0), **drawn))
+
+
+def flight(taps: int, batch: int = 3, seed: int = 0) -> np.ndarray:
+    """Random rows [batch, taps, C] for `make_body_spec`, with unit quaternions that stay within a turn."""
+    rng = np.random.default_rng(seed)
+    rows = rng.standard_normal((batch, taps, 16))
+    start = rng.standard_normal((batch, 1, 4))
+    q = start + 0.2 * np.cumsum(rng.standard_normal((batch, taps, 4)), 1) / np.sqrt(taps)
+    rows[..., 9:13] = q / np.linalg.norm(q, axis=-1, keepdims=True)
+    return rows
 
 
 @pytest.fixture(params=VARIANTS)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import make_spec
 
-from rtsysid.train.fit import fit_direct
+from rtsysid.train.direct import fit_direct, set_direct
 from rtsysid.train.network import Network
 from rtsysid.train.windows import windows
 
@@ -15,12 +15,13 @@ from rtsysid.train.windows import windows
 @pytest.mark.parametrize("output", ["increment", "absolute"])
 @torch.no_grad()
 def test_an_untrained_model_extrapolates_a_smooth_signal(output: str) -> None:
-    """Sines obey an autoregression exactly, so that the fitted direct path predicts them before the network learns."""
+    """Sines obey a linear recurrence, so that the fitted direct path predicts them before the network learns."""
     t = np.arange(2000) * 0.02
     waves = [np.sin(t), 3 * np.cos(2 * t) + 1, np.sin(3 * t) - 2]
     rows = np.stack([np.sin(7 * t), np.cos(5 * t), *waves], 1).astype(np.float32)
-    network = Network(make_spec(direct=True, output=output)).eval()
-    fit_direct(network, [rows])
+    spec, arrays = fit_direct(make_spec(direct=True, output=output), [rows], [rows], np.ones((20, 3)))
+    network = Network(spec).eval()
+    set_direct(network, arrays)
     seen = windows(torch.from_numpy(rows)[None], network.spec.taps)[:, :-1]
     predicted, _ = network.sequence(seen, network.initial_state(seen[:, 0]))
     truth = rows[network.spec.taps :, 2:]

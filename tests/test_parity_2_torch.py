@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import make_spec
+from conftest import flight, make_body_spec, make_spec
 
 from rtsysid.train.network import Network
 from rtsysid.train.windows import windows
@@ -33,6 +33,22 @@ def test_sequence_equals_steps(variant: str, choice: dict[str, object]) -> None:
         singly.append(y)
     torch.testing.assert_close(together, torch.stack(singly, 1), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close((h, c), state, rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_sequence_equals_steps_from_the_body(variant: str) -> None:
+    """The same in the coordinates of a rigid body, where every window has a frame of its own."""
+    torch.manual_seed(1)
+    network = Network(make_body_spec(variant, direct=True)).eval()
+    rows = torch.from_numpy(flight(30, seed=1).astype("float32"))
+    seen = windows(rows, network.spec.taps)
+    state = network.initial_state(seen[:, 0])
+    together, _ = network.sequence(seen, state)
+    singly = []
+    for tick in range(seen.shape[1]):
+        y, state = network.step(seen[:, tick], state)
+        singly.append(y)
+    torch.testing.assert_close(together, torch.stack(singly, 1), rtol=1e-5, atol=1e-5)
 
 
 @torch.no_grad()

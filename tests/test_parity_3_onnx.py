@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from conftest import make_spec
+from conftest import flight, make_body_spec, make_spec
 
 from export.bundle import write_graphs
 from rtsysid.numpy_backend import NumpyBackend
@@ -19,6 +20,7 @@ from rtsysid.train.run import state_arrays
 from rtsysid.train.windows import windows
 
 CHOICES = [{}, {"feedback": ("y0", "y2"), "direct": True}, {"state_init": "network", "output": "absolute"}]
+BODIES = [{}, {"direct": True, "state_init": "network"}]
 
 
 def backends(network: Network, folder: Path) -> list[Backend]:
@@ -38,32 +40,47 @@ def test_a_thousand_steps(variant: str, choice: dict[str, object], tmp_path: Pat
     """Predictor.step on either backend follows torch for 1,000 ticks within the tolerance table."""
     torch.manual_seed(4)
     network = Network(make_spec(variant, **choice)).eval()
+    follow(network, torch.randn(network.spec.taps - 1 + 1000, 5), tmp_path)
+
+
+@pytest.mark.parametrize("choice", BODIES, ids=str)
+@torch.no_grad()
+def test_a_thousand_steps_of_a_rigid_body(variant: str, choice: dict[str, object], tmp_path: Path) -> None:
+    """The same where the network sees the robot from its body and answers with increments there."""
+    torch.manual_seed(4)
+    network = Network(make_body_spec(variant, **choice)).eval()
+    rows = flight(network.spec.taps - 1 + 1000, batch=1)[0]
+    follow(network, torch.from_numpy(rows.astype(np.float32)), tmp_path)
+
+
+def follow(network: Network, rows: torch.Tensor, folder: Path) -> None:
+    """Every backend beside torch, over all rows [n, C]: predictions, code and reconstruction error."""
     spec = network.spec
-    rows = torch.randn(spec.taps - 1 + 1000, 5)
     seen = windows(rows[None], spec.taps)
     state = network.initial_state(seen[:, 0])
     expected = []
     for tick in range(1000):
         y, state = network.step(seen[:, tick], state)
         expected.append(y[0].numpy())
-    for backend in backends(network, tmp_path):
+    for backend in backends(network, folder):
         predictor = Predictor(spec, backend)
         found = np.stack([predictor.step(row).copy() for row in rows.numpy()])
         assert np.isnan(found[: spec.taps - 1]).all()
         assert relative_error(found[spec.taps - 1 :], np.stack(expected), spec) <= TOLERANCE["step"]
-        code = network.encode(network.features(network.scaled(seen[:, -1])))
+        code = network.encode(network.features(seen[:, -1]))
         np.testing.assert_allclose(predictor.code, code[0].numpy(), atol=1e-5)
-        error = float((network.decode(code) - network.features(network.scaled(seen[:, -1]))).square().mean())
+        error = float((network.decode(code) - network.features(seen[:, -1])).square().mean())
         assert predictor.reconstruction_error == pytest.approx(error, rel=1e-4, abs=1e-9)
 
 
+@pytest.mark.parametrize("make", [make_spec, make_body_spec])
 @torch.no_grad()
-def test_a_forecast_is_steps_with_predictions_fed_back(variant: str, tmp_path: Path) -> None:
+def test_a_forecast_is_steps_with_predictions_fed_back(make: Any, variant: str, tmp_path: Path) -> None:
     """One forecast call equals stepping a copy of the robot with its own predictions, for several plans at once."""
     torch.manual_seed(5)
-    network = Network(make_spec(variant)).eval()
+    network = Network(make(variant)).eval()
     spec, rng = network.spec, np.random.default_rng(0)
-    rows = rng.standard_normal((40, 5)).astype(np.float32)
+    rows = flight(40, batch=1)[0, :, : spec.width].astype(np.float32)
     plans = rng.standard_normal((3, 17, 2)).astype(np.float32)
     for backend in backends(network, tmp_path):
         predictor = Predictor(spec, backend)

@@ -9,6 +9,7 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -18,7 +19,7 @@ from rtsysid import storage
 from rtsysid.errors import SpecError, StorageError, TraceError
 from rtsysid.replay import Recorded, compare, paced, read_predictions, replay, write_predictions
 from rtsysid.session import STATUSES, Prediction, Session, Status
-from rtsysid.spec import Channel, Floats, ModelSpec, Sample, Scaling
+from rtsysid.spec import Channel, Floats, ModelSpec, Sample, unit_scaling
 
 OUTPUTS = (Channel("x", "m"), Channel("roll, pitch", "rad"))
 SUFFIXES = (".csv", ".csv.gz", ".npz", ".CSV", ".NPZ")
@@ -45,8 +46,8 @@ class Repeater:
 
     def __init__(self) -> None:
         channels = (Channel("x"), Channel("y"))
-        scaling = Scaling((0.0,) * 2, (1.0,) * 2, (0.0,) * 2, (1.0,) * 2, (-9.0,) * 2, (9.0,) * 2)
-        self.spec = ModelSpec(channels=channels, rate_hz=10.0, scaling=scaling)
+        blank = ModelSpec(channels=channels, rate_hz=10.0)
+        self.spec = msgspec.structs.replace(blank, scaling=unit_scaling(blank, 9.0))
         self.ready = True
 
     def reset(self) -> None: ...

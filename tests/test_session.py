@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -16,7 +17,7 @@ from rtsysid.deadline import Deadline
 from rtsysid.delayline import TappedDelayLine
 from rtsysid.errors import SpecError
 from rtsysid.session import STATUSES, Prediction, Session
-from rtsysid.spec import Channel, Floats, ModelSpec, Sample, Scaling
+from rtsysid.spec import Channel, Floats, ModelSpec, Sample, unit_scaling
 
 RATE, DT, GAIN = 100.0, 0.01, 0.5
 
@@ -24,8 +25,9 @@ RATE, DT, GAIN = 100.0, 0.01, 0.5
 def plant_spec(feedback: bool | tuple[str, ...] = True, low: float = -1.0) -> ModelSpec:
     """One input and two outputs, each trained on -1..1 with a spread of 0.5 (the input from `low`)."""
     channels = (Channel("u", "V", "input"), Channel("x", "m"), Channel("v", "m/s"))
-    scaling = Scaling((0.0,) * 3, (0.5,) * 3, (0.0,) * 2, (1.0,) * 2, (low, -1.0, -1.0), (1.0, 1.0, 1.0))
-    return ModelSpec(channels=channels, rate_hz=RATE, scaling=scaling, taps=3, encoder=(4, 2), feedback=feedback)
+    blank = ModelSpec(channels=channels, rate_hz=RATE, taps=3, encoder=(4, 2), feedback=feedback)
+    replace = msgspec.structs.replace
+    return replace(blank, scaling=replace(unit_scaling(blank), std=(0.5,) * 3, low=(low, -1.0, -1.0)))
 
 
 class Integrator:

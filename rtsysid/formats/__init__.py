@@ -6,7 +6,6 @@ heavy is imported inside the function that needs it, so that an edge machine rea
 
 from __future__ import annotations
 
-import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,14 +16,13 @@ from zipfile import BadZipFile
 import numpy as np
 
 from rtsysid.errors import SpecError, TraceError
-from rtsysid.spec import Channel, Doubles, Floats, require_channels
+from rtsysid.spec import Channel, Doubles, Floats, require_channels, split_unit
 from rtsysid.storage import replacing
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet", ".npz")
 ROWS = 65_536  # rows of a block: a few megabytes, whatever the length of the recording
 EPISODE = "episode"  # a column of this name numbers the episodes of a file: a change of its value starts a new one
 _SECONDS = {"": 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
-_HEADER = re.compile(r"(?P<name>.*\S)\s*\[(?P<unit>[^\[\]]*)\]")
 
 
 class Column(NamedTuple):
@@ -230,11 +228,8 @@ def _seconds(where: str, time: Channel) -> float:
 
 
 def column(text: str, numeric: bool) -> Column:
-    """Take ``name [unit]`` apart; digits in brackets are an index and belong to the name (``q[0]``)."""
-    match = _HEADER.fullmatch(text.strip())
-    if match is None or match["unit"].strip().isdecimal():
-        return Column(text.strip(), "", numeric)
-    return Column(match["name"], match["unit"].strip(), numeric)
+    """A column by its header, ``name [unit]``."""
+    return Column(*split_unit(text), numeric)
 
 
 @contextmanager

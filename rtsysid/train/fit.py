@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -19,15 +19,16 @@ from rtsysid.resample import resample
 from rtsysid.schedule import Stage, resolve
 from rtsysid.spec import Doubles, Floats, ModelSpec, to_builtins
 from rtsysid.trace import Trace
+from rtsysid.train.direct import fit_direct, set_direct
 from rtsysid.train.loop import Trainer
 from rtsysid.train.losses import ONE_STEP_LENGTH, rows_needed
 from rtsysid.train.network import Network
 from rtsysid.train.run import Run, versions
+from rtsysid.train.symmetry import Symmetries
 from rtsysid.train.windows import Sequences, fit_scaling
 
 ARX_LAGS = (2, 5, 10, 20)
 ARX_RIDGES = (1e-9, 1e-8, 1e-6, 1e-4)
-DIRECT_RIDGE = 1e-9  # relative to unit variance: smooth signals are extrapolated from small differences
 YARDSTICK_STARTS = 2000  # free runs that measure the linear model
 EXCERPT_ROWS = 400
 
@@ -49,13 +50,8 @@ def prepare(config: Config, trace: Trace) -> Prepared:
     trace = trace.segments(config.data.rate_hz, nan=config.data.nan)
     parts = trace.split(config.data.validation)
     train, validation = ([episode.values for episode in part.episodes] for part in parts)
-    model = config.model
-    spec = ModelSpec(
-        channels=trace.channels,
-        rate_hz=config.data.rate_hz,
-        scaling=fit_scaling(train, trace.channels, model),
-        **msgspec.structs.asdict(model),
-    )
+    blank = ModelSpec(channels=trace.channels, rate_hz=config.data.rate_hz, **msgspec.structs.asdict(config.model))
+    spec = msgspec.structs.replace(blank, scaling=fit_scaling(train, blank))
     stages = resolve(config.stages, spec, config.train.effort)
     _check_lengths(train, validation, max(rows_needed(stage, spec) for stage in stages))
     return Prepared(spec, stages, train, validation)
@@ -68,53 +64,43 @@ def begin(config: Config, trace: Trace, folder: Path | str, config_text: str = "
     contradicts itself, ConfigError where the folder holds another run.
     """
     prepared = prepare(config, trace)
-    run = Run(folder)
-    about = {
-        "config": config_builtins(config),
-        "spec": to_builtins(prepared.spec),
-        "sources": [list(source) for source in trace.sources],
-        "versions": versions(),
-    }
-    run.begin(about, config_text)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.set_num_threads(config.train.threads)
     torch.use_deterministic_algorithms(device.type == "cpu")  # a resumed run is bit-identical on the CPU alone
     torch.manual_seed(config.train.seed)
-    network = Network(prepared.spec)
-    arx = _baseline(prepared)
-    if prepared.spec.direct:
-        fit_direct(network, prepared.train)
-    run.save_arrays("baseline.npz", arx.arrays())
-    run.save_arrays("excerpt.npz", {"values": _excerpt(prepared)})
-    yardstick = torch.from_numpy(_yardstick(arx, prepared).astype(np.float32)).to(device)
+    symmetries = Symmetries(config.train.symmetry, trace.channels)
+    about = {
+        "config": config_builtins(config),
+        "sources": [list(source) for source in trace.sources],
+        "versions": versions(),
+    }
+    run = Run(folder)
+    if run.begun:
+        run.refuse_another(about)
+    else:
+        _prepare_folder(run, about, prepared, symmetries, config_text)
+    network = Network(run.spec)
+    if network.spec.direct:
+        set_direct(network, run.arrays("direct.npz"))
+    yardstick = torch.from_numpy(run.arrays("yardstick.npz")["rms"]).to(device)
     data = (Sequences(prepared.train, device), Sequences(prepared.validation, device))
-    return Trainer(network.to(device), prepared.stages, data, yardstick, settings=config.train, run=run)
+    network = network.to(device)
+    return Trainer(network, prepared.stages, data, yardstick, symmetries=symmetries, settings=config.train, run=run)
 
 
-def fit_direct(network: Network, episodes: Sequence[Floats]) -> None:
-    """Fit the direct path by least squares and silence the head, so that training starts from linear extrapolation.
-
-    Each output is an autoregression of its own: y = W (x - m) / s + b in the units of the regression is rewritten for
-    the means and spreads of the network.
-    """
-    spec, scaling = network.spec, network.spec.scaling
-    weights, bias = np.zeros((spec.taps, spec.n_outputs)), np.zeros(spec.n_outputs)
-    for j in range(spec.n_outputs):
-        column, unit, centre = spec.n_inputs + j, scaling.target_std[j], scaling.target_mean[j]
-        own = LinearArx.fit([e[:, [column]] for e in episodes], 0, lags=spec.taps, ridge=DIRECT_RIDGE)
-        slopes = own.weights[0] / own.std[0]
-        level = own.bias[0]
-        if spec.output == "absolute":  # the regression is on the increment: add the newest value itself
-            slopes[-1] += 1.0
-            level += own.mean[0]
-        level += slopes.sum() * (scaling.mean[column] - own.mean[0])
-        weights[:, j] = slopes * scaling.std[column] / unit
-        bias[j] = (level - centre) / unit
-    with torch.no_grad():
-        network.direct.weight.copy_(torch.from_numpy(weights))
-        network.direct.bias.copy_(torch.from_numpy(bias))
-        network.head.weight.zero_()
-        network.head.bias.zero_()
+def _prepare_folder(
+    run: Run, about: dict[str, Any], prepared: Prepared, symmetries: Symmetries, config_text: str
+) -> None:
+    """Fit what is linear and write all that training starts from; `run.json` last, so that it stands for the whole."""
+    arx, spec = _baseline(prepared), prepared.spec
+    yardstick = _yardstick(arx, prepared)
+    if spec.direct:
+        spec, direct = fit_direct(spec, symmetries.all(prepared.train), prepared.validation, yardstick)
+        run.save_arrays("direct.npz", direct)
+    run.save_arrays("baseline.npz", arx.arrays())
+    run.save_arrays("yardstick.npz", {"rms": yardstick.astype(np.float32)})
+    run.save_arrays("excerpt.npz", {"values": _excerpt(prepared)})
+    run.begin({**about, "spec": to_builtins(spec)}, config_text)
 
 
 def _baseline(prepared: Prepared) -> LinearArx:
@@ -146,7 +132,7 @@ def _yardstick(arx: LinearArx, prepared: Prepared) -> Doubles:
         errors.append(arx.forecast(history, u_future) - truth)
         moves.append(truth - values[starts, None, nu:])
     linear, hold = (np.sqrt(np.mean(np.concatenate(part).astype(np.float64) ** 2, 0)) for part in (errors, moves))
-    unit: Doubles = np.maximum(np.fmin(linear, hold), 1e-9 * np.asarray(prepared.spec.scaling.target_std))
+    unit: Doubles = np.maximum(np.fmin(linear, hold), 1e-9 * np.asarray(prepared.spec.scaling.std[nu:]))
     return unit
 
 

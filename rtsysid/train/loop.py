@@ -22,6 +22,7 @@ from rtsysid.schedule import Stage
 from rtsysid.train.losses import Objective, rows_needed
 from rtsysid.train.network import Network
 from rtsysid.train.run import Position, Run, Tensors
+from rtsysid.train.symmetry import Symmetries
 from rtsysid.train.windows import Sequences
 
 VALIDATION_SEQUENCES = 1024
@@ -51,12 +52,13 @@ class Trainer:
         data: tuple[Sequences, Sequences],
         yardstick: Tensor,
         *,
+        symmetries: Symmetries,
         settings: Training,
         run: Run,
     ) -> None:
         self.network, self.stages, self.yardstick = network, stages, yardstick
         self.training, self.validation = data
-        self.settings, self.run = settings, run
+        self.symmetries, self.settings, self.run = symmetries, settings, run
         self.position, self.finished = Position(), 0
         self.best: Tensors = {}
 
@@ -94,8 +96,6 @@ class Trainer:
     def _epoch(self, stage: Stage, objective: Objective, optimiser: torch.optim.Optimizer) -> Epoch:
         begun, at = time.perf_counter(), self.position
         torch.manual_seed(_seed(self.settings.seed, at.stage, at.epoch))
-        for group in optimiser.param_groups:
-            group["lr"] = _rate(stage, at.epoch)
         train = self._pass(stage, objective, optimiser)
         validation = self._validate(stage, objective)
         better = validation < at.best or not self.best
@@ -114,9 +114,12 @@ class Trainer:
         starts = starts[torch.randperm(len(starts))]
         ratio, losses = stage.teacher_forcing.ratio(self.position.epoch, stage.epochs), []
         trained = [p for group in optimiser.param_groups for p in group["params"]]
-        for rows in self.training.batches(starts, self.settings.batch, length):
+        batches = math.ceil(len(starts) / self.settings.batch)
+        for k, rows in enumerate(self.training.batches(starts, self.settings.batch, length)):
+            for group in optimiser.param_groups:
+                group["lr"] = _rate(stage, self.position.epoch + k / batches)
             optimiser.zero_grad(set_to_none=True)
-            loss = torch.stack(objective.terms(rows, ratio)).sum()
+            loss = torch.stack(objective.terms(self.symmetries.drawn(rows), ratio)).sum()
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(trained, self.settings.clip)
             optimiser.step()
@@ -167,10 +170,11 @@ def select(network: Network, groups: tuple[str, ...]) -> dict[str, Tensor]:
     return chosen
 
 
-def _rate(stage: Stage, epoch: int) -> float:
-    """Cosine from `learning_rate` down to `final_rate` of it over the stage."""
-    done = epoch / max(stage.epochs - 1, 1)
-    return stage.learning_rate * (stage.final_rate + (1 - stage.final_rate) * (1 + math.cos(math.pi * done)) / 2)
+def _rate(stage: Stage, epoch: float) -> float:
+    """Linearly up within the first epoch, while Adam measures the gradients; then a cosine down to `final_rate`."""
+    done = epoch / stage.epochs
+    cosine = stage.final_rate + (1 - stage.final_rate) * (1 + math.cos(math.pi * done)) / 2
+    return stage.learning_rate * cosine * min(1.0, epoch + 0.05)
 
 
 def _seed(seed: int, stage: int, epoch: int) -> int:

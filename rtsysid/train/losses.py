@@ -48,7 +48,7 @@ class Objective:
 
     def _reconstruction(self, seen: Tensor, layer: int) -> Tensor:
         network = self.network
-        below = network.encode(network.features(network.scaled(seen)), max(layer - 1, 0))
+        below = network.encode(network.features(seen), max(layer - 1, 0))
         if layer:
             above = network.encode_layer(below, layer)
             return torch.nn.functional.mse_loss(network.decode_layer(above, layer), below)

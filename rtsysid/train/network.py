@@ -1,7 +1,7 @@
 """The four networks as one module: window -> features -> encoder -> LSTM -> head.
 
-Shapes: B batch, T time, L taps, C channels, F = L * n_features, Z code, H hidden, N horizon. Engineering units go in
-and come out: scaling is the first and last operation here and nowhere else.
+Shapes: B batch, T time, L taps, C channels, F features of a window, Z code, H hidden, N horizon. Engineering units go
+in and come out: scaling stands here and nowhere else.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rtsysid.coordinates import coordinates
 from rtsysid.spec import ModelSpec
 
 State = tuple[Tensor, Tensor]  # h, c, each [B, H]
@@ -20,8 +21,8 @@ INITIALISER_WIDTH = 64
 class Network(nn.Module):
     """One step is `step`; a measured sequence at once is `sequence`; both compute the same, tested."""
 
-    mean: Tensor
-    std: Tensor
+    feature_mean: Tensor
+    feature_std: Tensor
     target_mean: Tensor
     target_std: Tensor
 
@@ -29,32 +30,26 @@ class Network(nn.Module):
         super().__init__()
         self.spec = spec
         self.noise = 0.0  # standard deviation added to the features in training, a stage's choice
-        scaling = spec.scaling
-        self._constant("mean", scaling.mean)
-        self._constant("std", scaling.std)
-        self._constant("target_mean", scaling.target_mean)
-        self._constant("target_std", scaling.target_std)
+        self.coordinates = coordinates(spec, torch)
+        for name in ("feature_mean", "feature_std", "target_mean", "target_std"):
+            values = torch.tensor(getattr(spec.scaling, name), dtype=torch.float32)
+            self.register_buffer(name, values, persistent=False)
         widths = (spec.window_size, *spec.encoder)
         layers = range(1, len(widths))
         self.encoder = nn.ModuleDict({str(k): nn.Linear(widths[k - 1], widths[k]) for k in layers})
         self.decoder = nn.ModuleDict({str(k): nn.Linear(widths[k], widths[k - 1]) for k in layers})
         self.lstm = nn.LSTM(spec.code_size, spec.hidden, batch_first=True)
-        self.head = nn.Linear(spec.hidden, spec.n_outputs)
+        self.head = nn.Linear(spec.hidden, spec.n_targets)
         if spec.direct:
-            self.direct = Extrapolation(spec.taps, spec.n_outputs)
+            self.direct = nn.Linear(spec.window_size, spec.n_targets)
         if spec.state_init == "network":
             self.initialiser = _initialiser(spec)
 
-    def _constant(self, name: str, values: object) -> None:
-        self.register_buffer(name, torch.tensor(values, dtype=torch.float32), persistent=False)
-
-    def scaled(self, window: Tensor) -> Tensor:
-        """The first operation: every channel to mean 0 and spread 1. [..., L, C] -> the same shape."""
-        return (window - self.mean) / self.std
-
-    def features(self, scaled: Tensor) -> Tensor:
-        """What the network sees, laid out flat, oldest sample first: [..., L, C] -> [..., F]."""
-        return _columns(scaled, self.spec.columns).flatten(-2)
+    def features(self, windows: Tensor) -> Tensor:
+        """What the network sees, each to mean 0 and spread 1, oldest sample first: [..., L, C] -> [..., F]."""
+        rows, tail = self.coordinates.features(windows)
+        flat = ((rows - self.feature_mean) / self.feature_std).flatten(-2)
+        return flat if tail is None else torch.cat((flat, tail), -1)
 
     def encode(self, features: Tensor, layers: int | None = None) -> Tensor:
         """Code of the features; with `layers`, what the first so many layers give. [..., F] -> [..., Z]."""
@@ -81,24 +76,24 @@ class Network(nn.Module):
     def initial_state(self, window: Tensor) -> State:
         """State before the first step on this window: zero, or from the initialiser. [B, L, C] -> 2 x [B, H]."""
         if self.spec.state_init == "network":
-            h, c = self.initialiser(self.features(self.scaled(window))).chunk(2, -1)
+            h, c = self.initialiser(self.features(window)).chunk(2, -1)
             return torch.tanh(h), c
         zero = window.new_zeros(window.shape[0], self.spec.hidden)
         return zero, zero
 
-    def predict(self, window: Tensor, scaled: Tensor, hidden: Tensor) -> Tensor:
-        """Outputs at the next tick, in engineering units: 2 x [..., L, C], [..., H] -> [..., ny]."""
-        out: Tensor = self.head(hidden)
+    def predict(self, newest: Tensor, features: Tensor, hidden: Tensor) -> Tensor:
+        """Outputs at the next tick, in engineering units: [..., C], [..., F], [..., H] -> [..., ny]."""
+        target: Tensor = self.head(hidden)
         if self.spec.direct:
-            out = out + self.direct(scaled[..., self.spec.n_inputs :])
-        out = out * self.target_std + self.target_mean
-        return out + window[..., -1, self.spec.n_inputs :] if self.spec.output == "increment" else out
+            target = target + self.direct(features)
+        following: Tensor = self.coordinates.advance(newest, target * self.target_std + self.target_mean)
+        return following
 
     def step(self, window: Tensor, state: State) -> tuple[Tensor, State]:
         """One tick: [B, L, C] -> y_next [B, ny] and the state after it."""
-        scaled = self.scaled(window)
-        h, c = self.cell(self.encode(self._perturbed(self.features(scaled))), state)
-        return self.predict(window, scaled, h), (h, c)
+        features = self.features(window)
+        h, c = self.cell(self.encode(self._perturbed(features)), state)
+        return self.predict(window[:, -1], features, h), (h, c)
 
     def _perturbed(self, features: Tensor) -> Tensor:
         # Only what the network sees is disturbed: the direct path lives on exact differences of samples.
@@ -114,10 +109,9 @@ class Network(nn.Module):
 
     def sequence(self, windows: Tensor, state: State) -> tuple[Tensor, State]:
         """Teacher-forced over measured windows, all ticks in one call: [B, T, L, C] -> [B, T, ny]."""
-        scaled = self.scaled(windows)
-        code = self.encode(self._perturbed(self.features(scaled)))
-        hidden, (h, c) = self.lstm(code, (state[0][None], state[1][None]))
-        return self.predict(windows, scaled, hidden), (h[0], c[0])
+        features = self.features(windows)
+        hidden, (h, c) = self.lstm(self.encode(self._perturbed(features)), (state[0][None], state[1][None]))
+        return self.predict(windows[:, :, -1], features, hidden), (h[0], c[0])
 
     def rollout(self, windows: Tensor, state: State, forced: Tensor | None = None) -> Tensor:
         """Feed predictions back for N ticks, given measured windows [B, N, L, C] -> [B, N, ny].
@@ -140,28 +134,6 @@ class Network(nn.Module):
         if forced is not None:
             y = torch.where(forced[:, None], measured[:, self.spec.n_inputs :], predicted)
         return torch.cat([window[:, 1:], torch.cat([u, y], -1)[:, None]], 1)
-
-
-class Extrapolation(nn.Module):
-    """The direct path: each output from its own past alone, [..., L, ny] -> [..., ny].
-
-    What a smooth signal does next is the same in every manoeuvre. How one channel follows another is not, since a
-    controller stands between them; that is left to the network.
-    """
-
-    def __init__(self, taps: int, outputs: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(taps, outputs))
-        self.bias = nn.Parameter(torch.zeros(outputs))
-
-    def forward(self, past: Tensor) -> Tensor:
-        return (past * self.weight).sum(-2) + self.bias
-
-
-def _columns(scaled: Tensor, columns: tuple[int, ...]) -> Tensor:
-    if columns == tuple(range(len(columns))):
-        return scaled[..., : len(columns)]  # a slice is a view, in torch and in the exported graph
-    return scaled[..., list(columns)]
 
 
 def _initialiser(spec: ModelSpec) -> nn.Module:

@@ -5,7 +5,9 @@ config.toml          the configuration as it was given
 run.json             specification, stages, hashes of the recordings, seed, versions
 history.jsonl        one line per epoch
 checkpoint.safetensors  weights, best weights, optimiser state and position; one file, replaced whole
+direct.npz           the linear map that the direct path starts from
 baseline.npz         the linear ARX fitted to the same recordings
+yardstick.npz        its error after 1..N ticks, the unit of the losses
 excerpt.npz          stretches of the validation recordings, for the golden trace
 weights.safetensors  the result; it exists when the run is complete
 ==================== ==============================================================================
@@ -66,19 +68,21 @@ class Run:
     def spec(self) -> ModelSpec:
         return from_builtins(self.about["spec"])
 
+    @property
+    def begun(self) -> bool:
+        return (self.folder / "run.json").exists()
+
     def begin(self, about: dict[str, Any], config_text: str) -> None:
-        """Open the folder for this run; a folder that holds another run is refused."""
-        about = json.loads(json.dumps(about))
-        if (self.folder / "run.json").exists():
-            return self._refuse_another(about)
+        """Say what this run is; everything that training starts from is in the folder already."""
         with replacing(self.folder / "config.toml") as path:
             path.write_text(config_text)
         with replacing(self.folder / "run.json") as path:
             path.write_text(json.dumps(about, indent=1) + "\n")
 
-    def _refuse_another(self, about: dict[str, Any]) -> None:
-        found = self.about
-        differing = [key for key in about if key != "versions" and about[key] != found.get(key)]
+    def refuse_another(self, about: dict[str, Any]) -> None:
+        """ConfigError where the folder holds a run of another configuration or of other recordings."""
+        wanted, found = json.loads(json.dumps(about)), self.about
+        differing = [key for key in wanted if key != "versions" and wanted[key] != found.get(key)]
         if differing:
             raise ConfigError(
                 f"run {self.folder}", f"holds another run (differs in {', '.join(differing)})", "choose another -o"

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
+from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
-from rtsysid.config import Model
+from rtsysid.coordinates import coordinates
 from rtsysid.errors import TraceError
-from rtsysid.spec import Channel, Floats, Scaling
+from rtsysid.spec import Doubles, Floats, ModelSpec, Scaling
 
 
 def windows(rows: Tensor, taps: int) -> Tensor:
@@ -54,18 +55,27 @@ class Sequences:
             yield self.rows(part, length)
 
 
-def fit_scaling(episodes: Sequence[Floats], channels: Sequence[Channel], model: Model) -> Scaling:
+def fit_scaling(episodes: Sequence[Floats], spec: ModelSpec) -> Scaling:
     """Means and spreads of the training recordings; a channel that never moves is refused by name."""
     rows = np.concatenate(episodes).astype(np.float64)
     mean, std = rows.mean(0), rows.std(0)
-    for i, channel in enumerate(channels):
+    for i, channel in enumerate(spec.channels):
         if not std[i] > 1e-9 * max(abs(mean[i]), 1e-30):
             raise TraceError(f"channel {channel.name}", f"always {mean[i]:.6g}", "drop it: it carries no information")
-    first = sum(c.role == "input" for c in channels)
-    targets = rows[:, first:]
-    if model.output == "increment":
-        targets = np.concatenate([np.diff(e[:, first:].astype(np.float64), axis=0) for e in episodes])
-    return Scaling(
-        tuple(mean.tolist()), tuple(std.tolist()), tuple(targets.mean(0).tolist()), tuple(targets.std(0).tolist()),
-        tuple(rows.min(0).tolist()), tuple(rows.max(0).tolist()),
-    )  # fmt: skip
+    plane, taps = coordinates(spec, np), spec.taps
+    features, targets = [], []
+    for episode in episodes:
+        pairs = sliding_window_view(episode.astype(np.float64), 2, axis=0).transpose(2, 0, 1)
+        targets.append(plane.targets(pairs[0], pairs[1][:, spec.n_inputs :]))
+        if len(episode) >= taps:
+            sparse = sliding_window_view(episode.astype(np.float64), taps, axis=0)[:: max(1, taps // 2)]
+            features.append(plane.features(sparse.transpose(0, 2, 1))[0].reshape(-1, spec.n_features))
+    seen, target = np.concatenate(features), np.concatenate(targets)
+    figures = (std, rows.min(0), rows.max(0), seen.mean(0), _spread(seen), target.mean(0), _spread(target))
+    return Scaling(*(tuple(figure.tolist()) for figure in figures))
+
+
+def _spread(values: Doubles) -> Doubles:
+    """Standard deviation; 1 for what is always the same, as a displacement is in a window of one row."""
+    std: Doubles = values.std(0)
+    return np.where(std > 0, std, 1.0)

@@ -1,0 +1,158 @@
+"""The direct path: a linear map of the window that predicts before the network has learned anything.
+
+On smoothed recordings one tick is so smooth that a network alone does not reach linear extrapolation in reasonable
+time. The map is fitted by least squares; where coordinates see the robot from its body, so does the map, and it
+generalises to flights that no linear map of world coordinates does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+import torch
+from numpy.lib.stride_tricks import sliding_window_view
+
+from rtsysid.bundle import Arrays
+from rtsysid.coordinates import coordinates
+from rtsysid.metrics import forecast_windows
+from rtsysid.spec import Doubles, Floats, ModelSpec
+from rtsysid.train.network import Network
+from rtsysid.train.windows import windows
+
+RIDGES = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4)  # relative to unit variance of the differences in a window
+BLOCK = 2048  # windows at a time
+STARTS = 1000  # free runs on the validation recordings that choose the ridge
+SMALLEST = 1e-3  # share of a target's spread that is left to the network at least
+
+
+@torch.no_grad()
+def fit_direct(
+    spec: ModelSpec, train: Sequence[Floats], validation: Sequence[Floats], yardstick: Doubles
+) -> tuple[ModelSpec, Arrays]:
+    """The map with the ridge that is best in free run on `validation`: its `weight` [T, F] and `bias` [T].
+
+    `yardstick` [N, ny] is the unit of error after 1..N ticks. In the specification that comes back, the targets' unit
+    is what the map leaves to the network: its free-run error per tick.
+    """
+    network = Network(spec).eval()
+    silence(network.head)
+    gram, moment = _normal_equations(spec, train)
+    runs = _free_runs(spec, validation, len(yardstick))
+    candidates = [_solved(spec, gram, moment, ridge) for ridge in RIDGES]
+    scores = [_score(_free_run(network, weights, runs), runs.truth, yardstick) for weights in candidates]
+    best = candidates[int(np.argmin(scores))]
+    scaling = spec.scaling
+    unit = _error_per_tick(spec, _free_run(network, best, runs), runs.truth)
+    best = best * (np.asarray(scaling.target_std) / unit)
+    scaling = msgspec.structs.replace(scaling, target_std=tuple(unit.tolist()))
+    return msgspec.structs.replace(spec, scaling=scaling), _arrays(best)
+
+
+@torch.no_grad()
+def set_direct(network: Network, arrays: Arrays) -> None:
+    """Give a new network its fitted direct path, and silence the head, so that training starts from the map."""
+    network.direct.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+    silence(network.head)
+
+
+def silence(layer: torch.nn.Linear) -> None:
+    """Let a layer say nothing until it has learned."""
+    torch.nn.init.zeros_(layer.weight)
+    torch.nn.init.zeros_(layer.bias)
+
+
+def _normal_equations(spec: ModelSpec, episodes: Sequence[Floats]) -> tuple[Doubles, Doubles]:
+    """Mean products of the features in differences, with a final 1, among themselves and with the scaled targets."""
+    scaling, count = spec.scaling, 0
+    gram = np.zeros((spec.window_size + 1, spec.window_size + 1))
+    moment = np.zeros((spec.window_size + 1, spec.n_targets))
+    plane = coordinates(spec, np)
+    for seen, following in _blocks(episodes, spec.taps):
+        rows, tail = plane.features(seen)
+        scaled = ((rows - scaling.feature_mean) / scaling.feature_std).reshape(len(seen), -1)
+        features = scaled if tail is None else np.concatenate((scaled, tail), -1)
+        differences = np.concatenate((_differenced(features, spec), np.ones((len(seen), 1))), -1)
+        target = plane.targets(seen[:, -1], following[:, spec.n_inputs :])
+        gram += differences.T @ differences
+        moment += differences.T @ ((target - scaling.target_mean) / scaling.target_std)
+        count += len(seen)
+    return gram / count, moment / count
+
+
+def _differenced(features: Doubles, spec: ModelSpec) -> Doubles:
+    """Newest row and the differences between neighbours instead of the rows: [m, F] -> [m, F].
+
+    A ridge on absolute values would pull apart what is smooth; in differences it prefers smooth continuation.
+    """
+    rows = features[:, : spec.taps * spec.n_features].reshape(len(features), spec.taps, -1)
+    changed = np.concatenate((np.diff(rows, axis=1), rows[:, -1:]), 1).reshape(len(features), -1)
+    return np.concatenate((changed, features[:, changed.shape[1] :]), 1)
+
+
+def _solved(spec: ModelSpec, gram: Doubles, moment: Doubles, ridge: float) -> Doubles:
+    """Weights on the features themselves, the bias last: [F + 1, T]."""
+    spread = np.sqrt(np.maximum(gram.diagonal() - gram[-1] ** 2, 0.0))
+    spread[-1] = 1.0
+    alive = np.flatnonzero(spread > 0)
+    scale = spread[alive]
+    system = gram[np.ix_(alive, alive)] / np.outer(scale, scale)
+    system[np.diag_indices(len(alive) - 1)] += ridge
+    solution = np.zeros_like(moment)
+    solution[alive] = np.linalg.solve(system, moment[alive] / scale[:, None]) / scale[:, None]
+    back = _differenced(np.eye(spec.window_size), spec)  # row i: what feature i adds to each difference
+    return np.concatenate((back @ solution[:-1], solution[-1:]))
+
+
+def _blocks(episodes: Sequence[Floats], taps: int) -> Iterator[tuple[Doubles, Doubles]]:
+    """Windows [m, L, C] and the samples that follow them [m, C], in float64."""
+    for episode in episodes:
+        for start in range(0, len(episode) - taps, BLOCK):
+            rows = np.asarray(episode[start : start + BLOCK + taps], np.float64)
+            yield sliding_window_view(rows[:-1], taps, axis=0).transpose(0, 2, 1), rows[taps:]
+
+
+class _Runs(NamedTuple):
+    windows: torch.Tensor  # [K, N, L, C]
+    truth: torch.Tensor  # [K, N, ny] measured after each
+
+
+def _free_runs(spec: ModelSpec, episodes: Sequence[Floats], horizon: int) -> _Runs:
+    """Forecasts from evenly spread starts."""
+    spans = [max(len(episode) - spec.taps - horizon, 0) for episode in episodes]
+    stride = max(1, sum(spans) // STARTS)
+    rows, truth = [], []
+    for episode, span in zip(episodes, spans, strict=True):
+        first = np.arange(0, span, stride)
+        rows.append(episode[first[:, None] + np.arange(spec.taps + horizon - 1)])
+        truth.append(forecast_windows(episode, spec.n_inputs, first + spec.taps - 1, horizon)[1])
+    seen = windows(torch.from_numpy(np.concatenate(rows)), spec.taps)
+    return _Runs(seen, torch.from_numpy(np.concatenate(truth)))
+
+
+def _free_run(network: Network, weights: Doubles, runs: _Runs) -> torch.Tensor:
+    network.direct.load_state_dict({name: torch.from_numpy(array) for name, array in _arrays(weights).items()})
+    return network.rollout(runs.windows, network.initial_state(runs.windows[:, 0]))
+
+
+def _score(predicted: torch.Tensor, truth: torch.Tensor, yardstick: Doubles) -> float:
+    """Mean square of the error in units of the yardstick; infinite for a map that diverges."""
+    score = float(((predicted - truth) / torch.from_numpy(yardstick)).square().mean())
+    return score if np.isfinite(score) else np.inf
+
+
+def _error_per_tick(spec: ModelSpec, predicted: torch.Tensor, truth: torch.Tensor) -> Doubles:
+    """RMS over the runs of the error at their end, as targets [T], divided by their length."""
+    reached = truth[:, -1].double().numpy()
+    newest = np.concatenate((np.zeros((len(reached), spec.n_inputs)), reached), 1)
+    error = coordinates(spec, np).targets(newest, predicted[:, -1].double().numpy())
+    per_tick = np.sqrt(np.mean(error**2, 0)) / truth.shape[1]
+    unit: Doubles = np.maximum(per_tick, SMALLEST * np.asarray(spec.scaling.target_std))
+    return unit
+
+
+def _arrays(weights: Doubles) -> Arrays:
+    single = weights.astype(np.float32)
+    return {"weight": np.ascontiguousarray(single[:-1].T), "bias": single[-1]}
