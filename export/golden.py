@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -27,7 +25,7 @@ def golden_trace(network: Network, excerpt: Floats) -> tuple[Arrays, dict[str, f
     """
     spec = network.spec
     stretches = [excerpt, _extremes(spec, max(EXTREME_ROWS, 2 * spec.taps))]
-    single, double = _outputs(network, stretches), _outputs(copy.deepcopy(network).double(), stretches)
+    single, double = _outputs(network, stretches), _outputs(_doubled(network), stretches)
     starts = np.cumsum([0] + [len(stretch) for stretch in stretches[:-1]])
     golden = {"samples": np.concatenate(stretches), "starts": starts, **double}
     measured = {
@@ -35,6 +33,13 @@ def golden_trace(network: Network, excerpt: Floats) -> tuple[Arrays, dict[str, f
         "forecast": relative_error(single["y_future"], double["y_future"], spec),
     }
     return golden, measured
+
+
+def _doubled(network: Network) -> Network:
+    """A copy in float64."""
+    copy = Network(network.spec)
+    copy.load_state_dict(network.state_dict())
+    return copy.double()
 
 
 @torch.no_grad()

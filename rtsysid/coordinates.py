@@ -69,7 +69,9 @@ class Body:
         q = self._unit(newest[..., self._attitude])[..., 0, :]
         turn = self._rotation(q)
         moved = window[..., self._position] - newest[..., self._position]
-        turned = self._relative(q, window[..., self._attitude])
+        product = self._relative(q, window[..., self._attitude])
+        # sin(angle) axis: smooth everywhere, and the same for q and -q
+        turned = 2 * product[..., :3] * product[..., 3:]
         vectors = (part @ turn for part in (window[..., self._velocity], moved) if part.shape[-1])
         return self._join((window[..., self._others], *vectors, turned, window[..., self._rate])), turn[..., 2, :]
 
@@ -93,12 +95,15 @@ class Body:
         after = xp.concatenate((newest[..., : self._nu], following), -1)
         q = self._unit(newest[..., self._attitude])
         back = self._rotation(q).swapaxes(-1, -2)
+        product = self._relative(q, after[..., None, self._attitude])[..., 0, :]
+        # 2 sin(angle / 2) axis, as `_composed` takes it; q and -q are one rotation: the shorter way
+        rotation = 2 * product[..., :3] * xp.sign(product[..., 3:])
         return self._join(
             (
                 (after - newest)[..., self._other_outputs],
                 self._turned(back, (after - newest)[..., self._velocity]),
                 self._turned(back, (after - newest)[..., self._position]),
-                self._relative(q, after[..., None, self._attitude])[..., 0, :],
+                rotation,
                 (after - newest)[..., self._rate],
             )
         )
@@ -127,12 +132,10 @@ class Body:
         return self._xp.stack(rows, -1).reshape(*q.shape[:-1], 3, 3)
 
     def _relative(self, q: Array, others: Array) -> Array:
-        """Rotations from `q` [..., 4] to `others` [..., L, 4] as 2 sin(angle / 2) axis in the frame of q."""
+        """Quaternions [..., L, 4] that lead from `q` [..., 4] to `others` [..., L, 4], in the frame of q."""
         x, y, z, w = (q[..., i] for i in range(4))
         rows = (w, -z, y, x, z, w, -x, y, -y, x, w, z, -x, -y, -z, w)  # others @ this = conjugate(q) * others
-        product = others @ self._xp.stack(rows, -1).reshape(*q.shape[:-1], 4, 4)
-        # q and -q are one rotation: take the shorter way.
-        return 2 * product[..., :3] * self._xp.sign(product[..., 3:])
+        return others @ self._xp.stack(rows, -1).reshape(*q.shape[:-1], 4, 4)
 
     def _composed(self, q: Array, rotation: Array) -> Array:
         """The quaternion after a rotation of 2 sin(angle / 2) axis in the frame of q."""
