@@ -63,6 +63,17 @@ def test_the_whole_path_by_its_verbs(logs: Path, tmp_path: Path, recording: Path
     assert json.loads(rtsysid("info", tmp_path / "bundle", "--json").stdout)["id"] == verified["id"]
 
 
+@pytest.mark.slow
+def test_compare_prints_the_four_variants_side_by_side(logs: Path, tmp_path: Path) -> None:
+    """One configuration becomes the talk's table: every variant trained, exported, and measured on the same rows."""
+    model = TINY[: TINY.index("[train]")]
+    (tmp_path / "short.toml").write_text(model + '[train]\npreset = "greedy"\neffort = 0.05\nbatch = 64\n')
+    done = rtsysid("compare", tmp_path / "short.toml", "--data", logs, "-o", tmp_path / "out", "--horizon", 20)
+    for variant in ("lstm", "lstm-tdl", "lstm-tdl-aeu", "lstm-tdl-deep-aeu"):
+        assert f"\n{variant} " in done.stdout
+        assert (tmp_path / "out" / f"{variant}-seed0" / "bundle" / "manifest.json").exists()
+
+
 def test_a_replay_that_differs_says_so(bundle_folder: Path, recording: Path, tmp_path: Path) -> None:
     """Predictions recorded from another input do not pass for equal: exit code 2."""
     other = plant(1, 200, seed=6)

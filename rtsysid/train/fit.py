@@ -67,7 +67,6 @@ def begin(config: Config, trace: Trace, folder: Path | str, config_text: str = "
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.set_num_threads(config.train.threads)
     torch.use_deterministic_algorithms(device.type == "cpu")  # a resumed run is bit-identical on the CPU alone
-    torch.manual_seed(config.train.seed)
     symmetries = Symmetries(config.train.symmetry, trace.channels)
     about = {
         "config": config_builtins(config),
@@ -79,6 +78,7 @@ def begin(config: Config, trace: Trace, folder: Path | str, config_text: str = "
         run.refuse_another(about)
     else:
         _prepare_folder(run, about, prepared, symmetries, config_text)
+    torch.manual_seed(config.train.seed)
     network = Network(run.spec)
     if network.spec.direct:
         set_direct(network, run.arrays("direct.npz"))
