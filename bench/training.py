@@ -22,7 +22,7 @@ from rtsysid.train.run import Run
 from rtsysid.train.symmetry import Symmetries
 from rtsysid.train.windows import Sequences
 
-BATCH, LENGTH, ROWS, ROUNDS = 64, 200, 64_000, 5
+BATCH, LENGTH, ROWS, ROUNDS = 64, 200, 192_000, 7
 
 
 def main() -> None:
