@@ -22,7 +22,10 @@ from rtsysid.spec import Doubles, Floats, ModelSpec
 from rtsysid.train.network import Network
 from rtsysid.train.windows import windows
 
-RIDGES = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4)  # relative to unit variance of the differences in a window
+RIDGES = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4)  # relative to unit variance, of which the best in free run is taken
+# Weights on inputs that jump from tick to tick say more of the controller than of the robot. Chosen by leaving kinds of
+# real manoeuvres out: the sum of errors over 50 ticks fell from 33.6 to 28.6 and from 26.5 to 20.7.
+INPUT_RIDGE = 1e-6
 BLOCK = 2048  # windows at a time
 STARTS = 1000  # free runs on the validation recordings that choose the ridge
 SMALLEST = 1e-3  # share of a target's spread that is left to the network at least
@@ -83,13 +86,23 @@ def _normal_equations(spec: ModelSpec, episodes: Sequence[Floats]) -> tuple[Doub
 
 
 def _differenced(features: Doubles, spec: ModelSpec) -> Doubles:
-    """Newest row and the differences between neighbours instead of the rows: [m, F] -> [m, F].
+    """Of outputs, the newest row and the differences between neighbours instead of the rows: [m, F] -> [m, F].
 
-    A ridge on absolute values would pull apart what is smooth; in differences it prefers smooth continuation.
+    A ridge on their absolute values would pull apart what is smooth; in differences it prefers smooth continuation.
     """
-    rows = features[:, : spec.taps * spec.n_features].reshape(len(features), spec.taps, -1)
-    changed = np.concatenate((np.diff(rows, axis=1), rows[:, -1:]), 1).reshape(len(features), -1)
-    return np.concatenate((changed, features[:, changed.shape[1] :]), 1)
+    size, nu = spec.taps * spec.n_features, spec.n_inputs
+    rows = features[:, :size].reshape(len(features), spec.taps, -1).copy()
+    rows[:, :-1, nu:] = np.diff(rows[:, :, nu:], axis=1)
+    return np.concatenate((rows.reshape(len(features), -1), features[:, size:]), 1)
+
+
+def _ridges(spec: ModelSpec, ridge: float) -> Doubles:
+    """Of each feature; the bias goes free: [F + 1]."""
+    each = np.full(spec.window_size + 1, ridge)
+    rows = each[: spec.taps * spec.n_features].reshape(spec.taps, -1)
+    rows[:, : spec.n_inputs] = max(ridge, INPUT_RIDGE)
+    each[-1] = 0.0
+    return each
 
 
 def _solved(spec: ModelSpec, gram: Doubles, moment: Doubles, ridge: float) -> Doubles:
@@ -99,7 +112,7 @@ def _solved(spec: ModelSpec, gram: Doubles, moment: Doubles, ridge: float) -> Do
     alive = np.flatnonzero(spread > 0)
     scale = spread[alive]
     system = gram[np.ix_(alive, alive)] / np.outer(scale, scale)
-    system[np.diag_indices(len(alive) - 1)] += ridge
+    system[np.diag_indices(len(alive))] += _ridges(spec, ridge)[alive]
     solution = np.zeros_like(moment)
     solution[alive] = np.linalg.solve(system, moment[alive] / scale[:, None]) / scale[:, None]
     back = _differenced(np.eye(spec.window_size), spec)  # row i: what feature i adds to each difference
