@@ -1,0 +1,101 @@
+"""Settings of Linux that make a live loop punctual: each is tried, none required, and every one says what came of it.
+
+Call `prepare` when everything is loaded and the threads run: it schedules the threads that there are, and freezes the
+objects that there are.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import resource
+import sys
+from collections.abc import Iterable
+from typing import NamedTuple
+
+_MCL_CURRENT, _MCL_FUTURE = 1, 2
+_SWITCH_S = 0.5e-3  # a thread that computes hands over after 5 ms by default: several ticks
+
+
+class Outcome(NamedTuple):
+    """What came of one setting; `done` is False where the system refused it, and `text` then says what would help."""
+
+    name: str
+    done: bool
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.text}"
+
+
+def prepare(priority: int = 0, cpus: Iterable[int] = (), threads: Iterable[int] = ()) -> list[Outcome]:
+    """Try every setting: `priority` 1..99 of SCHED_FIFO (0: leave it), `cpus` to stay on (none: all).
+
+    `threads` are native ids beside the calling thread, such as a reader's; they are scheduled one step above it.
+    """
+    chosen = sorted(set(cpus))
+    outcomes = [affinity(chosen)] if chosen else []
+    outcomes += [fifo(priority, threads)] if priority else []
+    return [*outcomes, lock_memory(), switch_interval(), freeze()]
+
+
+def fifo(priority: int, threads: Iterable[int] = ()) -> Outcome:
+    """SCHED_FIFO for the calling thread at `priority`, and one above for `threads`; children start as ordinary ones.
+
+    A reader goes before the loop that waits for it. Threads made later are ordinary, too.
+    """
+    policy = os.SCHED_FIFO | os.SCHED_RESET_ON_FORK
+    try:
+        os.sched_setscheduler(0, policy, os.sched_param(priority))
+        for thread in threads:
+            os.sched_setscheduler(thread, policy, os.sched_param(min(priority + 1, 99)))
+    except (OSError, OverflowError) as error:
+        return _refused("SCHED_FIFO", error, f"allow it: ulimit -r, or LimitRTPRIO={min(priority + 1, 99)} in the unit")
+    return Outcome("SCHED_FIFO", True, f"priority {priority}, reset on fork")
+
+
+def affinity(cpus: Iterable[int]) -> Outcome:
+    """Keep all threads of this process on `cpus`."""
+    wanted = set(cpus)
+    try:
+        for thread in os.listdir("/proc/self/task"):
+            os.sched_setaffinity(int(thread), wanted)
+    except (OSError, OverflowError, ValueError) as error:
+        here = ",".join(map(str, sorted(os.sched_getaffinity(0))))
+        return _refused("affinity", error, f"choose among the processors {here}")
+    return Outcome("affinity", True, f"processors {','.join(map(str, sorted(wanted)))}")
+
+
+def lock_memory() -> Outcome:
+    """Keep every page in memory, now and later.
+
+    With a limit it is not even tried: locked up to the limit, every later allocation would fail.
+    """
+    limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
+    if limit != resource.RLIM_INFINITY and os.geteuid() != 0:
+        found = f"limited to {limit >> 10} KiB"
+        return Outcome("mlockall", False, f"{found}; allow it: ulimit -l unlimited, or LimitMEMLOCK=infinity")
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mlockall(_MCL_CURRENT | _MCL_FUTURE) != 0:
+        code = ctypes.get_errno()
+        return _refused("mlockall", OSError(code, os.strerror(code)), "allow it: CAP_IPC_LOCK")
+    return Outcome("mlockall", True, "all pages, now and later")
+
+
+def switch_interval() -> Outcome:
+    """Let a waiting thread have the interpreter sooner."""
+    sys.setswitchinterval(_SWITCH_S)
+    return Outcome("thread switch", True, f"after {_SWITCH_S * 1e3:g} ms")
+
+
+def freeze() -> Outcome:
+    """Collect garbage once and leave all that exists out of later collections: a full one costs 7 to 11 ms else."""
+    gc.collect()
+    gc.freeze()
+    return Outcome("gc freeze", True, f"{gc.get_freeze_count()} objects")
+
+
+def _refused(name: str, error: Exception, remedy: str) -> Outcome:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return Outcome(name, False, f"{reason}; {remedy}")

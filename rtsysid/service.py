@@ -1,0 +1,74 @@
+"""What the service manager and the terminal may ask of a live process: readiness, a watchdog, and a graceful stop.
+
+Ref: sd_notify(3): datagrams on the socket that NOTIFY_SOCKET names; WATCHDOG_USEC is the longest silence allowed.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from contextlib import suppress
+from types import FrameType
+from typing import Any, Self
+
+
+class Service:
+    """Tells systemd how we are; does nothing where nobody listens.
+
+    The watchdog is fed by `fresh` alone, which the loop calls after a tick that was answered: a process that lives and
+    does not do its work counts as dead.
+    """
+
+    def __init__(self, environment: dict[str, str] | None = None) -> None:
+        found = dict(os.environ) if environment is None else environment
+        self._address = found.get("NOTIFY_SOCKET", "")
+        mine = found.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+        watchdog_us = int(found.get("WATCHDOG_USEC", "0")) if mine else 0
+        self._interval_s = watchdog_us * 1e-6 / 3  # three chances before the watchdog bites
+        self._ready, self._due_s = False, 0.0
+
+    def fresh(self, now_s: float) -> None:
+        """A tick was answered: READY at the first one, WATCHDOG in good time after that."""
+        if self._ready and (not self._interval_s or now_s < self._due_s):
+            return
+        self._due_s = now_s + self._interval_s
+        self._send("WATCHDOG=1" if self._ready else "READY=1")
+        self._ready = True
+
+    def status(self, line: str) -> None:
+        """One line for `systemctl status`."""
+        self._send(f"STATUS={line}")
+
+    def stopping(self) -> None:
+        """We were asked to stop and are doing so."""
+        self._send("STOPPING=1")
+
+    def _send(self, text: str) -> None:
+        if not self._address:
+            return
+        address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
+        # A manager that does not listen must not stop the loop.
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sending:
+            sending.sendto(text.encode(), socket.MSG_DONTWAIT, address)
+
+
+class Stop:
+    """`with Stop() as stop`: SIGINT and SIGTERM set `stop.requested`; a second one acts as it did before."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._request)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self._before:
+            signal.signal(*self._before.popitem())
+
+    def _request(self, _number: int, _frame: FrameType | None) -> None:
+        self.requested = True
+        self.__exit__()
