@@ -1,0 +1,182 @@
+"""Schema: the channel table of a board, and the bytes of one sample.
+
+The board carries the table as zlib-compressed canonical JSON, so that a host can read a board that it has never seen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+import zlib
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Literal, NamedTuple, TypeAlias
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from firmware_bridge.messages import MAX_PAYLOAD, SCHEMA_PIECE
+from rtsysid.errors import LinkError, SpecError
+from rtsysid.spec import Channel, Doubles, Floats, Role
+
+Kind: TypeAlias = Literal["f32", "i16", "u8"]
+
+_MISSING = -32768  # an i16 without a value: NaN
+_KINDS = {"f32": ("f", -np.inf, np.inf), "i16": ("h", -32767, 32767), "u8": ("B", 0, 255)}  # struct code, range
+_LARGEST_TABLE = 1 << 16  # bytes; what unpacks to more is no channel table
+_DAMAGED = "read it from the board again, or reflash it"
+
+
+class WireChannel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One quantity of a sample: value = raw * scale + offset, where raw is what `kind` holds."""
+
+    name: str
+    unit: str = ""
+    role: Role = "output"
+    group: str = ""
+    kind: Kind = "f32"
+    scale: float = 1.0
+    offset: float = 0.0
+
+
+class Schema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
+    """The channels of a board in wire order, and its sampling rate in Hz.
+
+    i16 and u8 saturate. An i16 holds NaN as -32768; a u8 cannot. Raises SpecError where the table contradicts itself.
+    """
+
+    channels: tuple[WireChannel, ...]
+    rate_hz: float
+
+    def __post_init__(self) -> None:
+        names = [c.name for c in self.channels]
+        if not names or len(set(names)) != len(names):
+            raise SpecError("channel table", f"the names {names}", "give each of its channels a name of its own")
+        if not 0 < self.rate_hz < np.inf:
+            raise SpecError("channel table: rate_hz", str(self.rate_hz), "give a positive number")
+        for c in self.channels:
+            if not (np.isfinite([c.scale, c.offset]).all() and c.scale):
+                raise SpecError(f"scale of {c.name!r}", f"{c.scale}, offset {c.offset}", "finite, and a scale not 0")
+            if c.kind == "f32" and (c.scale, c.offset) != (1, 0):
+                raise SpecError(f"scale of {c.name!r}", f"{c.scale}, offset {c.offset}", "f32 carries the value itself")
+        if self.size > MAX_PAYLOAD:
+            raise SpecError("channel table", f"{self.size} bytes a sample", f"at most {MAX_PAYLOAD} fit in a frame")
+
+    @classmethod
+    def of(cls, channels: Sequence[Channel], rate_hz: float) -> Schema:
+        """The table that carries `channels` as they are, as f32."""
+        return cls(tuple(WireChannel(c.name, c.unit, c.role, c.group) for c in channels), float(rate_hz))
+
+    @classmethod
+    def decompress(cls, data: bytes) -> Schema:
+        """The inverse of `compressed`; raises LinkError for anything else, whatever it is."""
+        unpacker = zlib.decompressobj()
+        try:
+            text = unpacker.decompress(data, _LARGEST_TABLE)
+            if not unpacker.eof:
+                raise LinkError("channel table", f"{len(data)} bytes that do not end it", _DAMAGED)
+            return msgspec.json.decode(text, type=cls)
+        except (zlib.error, msgspec.MsgspecError, UnicodeDecodeError, SpecError) as error:
+            raise LinkError("channel table", str(error), _DAMAGED) from None
+
+    @cached_property
+    def json(self) -> bytes:
+        """Canonical: sorted keys, no spaces, and 500 is written as 500.0, as a reader would write it again."""
+        again = msgspec.json.decode(msgspec.json.encode(self), type=Schema)
+        return msgspec.json.encode(again, order="sorted")
+
+    @cached_property
+    def hash(self) -> int:
+        """First four bytes of the SHA-256 of the canonical JSON: the seed of the CRC of samples and predictions."""
+        return int.from_bytes(hashlib.sha256(self.json).digest()[:4], "big")
+
+    @cached_property
+    def compressed(self) -> bytes:
+        return zlib.compress(self.json, 9)
+
+    @cached_property
+    def spec_channels(self) -> tuple[Channel, ...]:
+        """The channels as the runtime knows them, in wire order."""
+        return tuple(Channel(c.name, c.unit, c.role, c.group) for c in self.channels)
+
+    @property
+    def period_us(self) -> int:
+        return round(1e6 / self.rate_hz)
+
+    @property
+    def width(self) -> int:
+        """Values per sample."""
+        return len(self.channels)
+
+    @property
+    def size(self) -> int:
+        """Bytes per sample on the wire."""
+        return self._table.packing.size
+
+    def piece(self, offset: int) -> bytes:
+        """What SCHEMA_DATA carries from `offset` on; nothing at the end."""
+        return self.compressed[offset : offset + SCHEMA_PIECE]
+
+    def differences(self, other: Schema) -> tuple[str, ...]:
+        """Names of the fields in which two tables differ: ``rate_hz``, ``vx.unit``, ``vx``, ``order``."""
+        mine, theirs = ({c.name: c for c in s.channels} for s in (self, other))
+        found = ["rate_hz"] if self.rate_hz != other.rate_hz else []
+        found += sorted(mine.keys() ^ theirs.keys())
+        for name in (n for n in mine if n in theirs):
+            fields = WireChannel.__struct_fields__
+            found += [f"{name}.{f}" for f in fields if getattr(mine[name], f) != getattr(theirs[name], f)]
+        if [n for n in mine if n in theirs] != [n for n in theirs if n in mine]:
+            found.append("order")
+        return tuple(found)
+
+    def pack(self, values: Floats) -> bytes:
+        """The payload of a SAMPLE for `values` [C] in engineering units. Raises LinkError for NaN in a u8."""
+        table = self._table
+        raw = (values.astype(np.float64) - table.offset) / table.scale
+        raw = np.where(table.whole, np.clip(np.rint(raw), table.low, table.high), raw)
+        raw[table.short & np.isnan(raw)] = _MISSING
+        try:
+            return table.packing.pack(*(int(x) if w else x for x, w in zip(raw.tolist(), table.whole, strict=True)))
+        except ValueError:
+            raise LinkError(
+                "sample", f"NaN among {values.tolist()}", "carry what may be missing as i16 or f32"
+            ) from None
+
+    def unpack(self, payload: bytes) -> Floats:
+        """Values [C], float32, in engineering units: a new array. Raises LinkError for a payload that is too short."""
+        if len(payload) < self.size:
+            raise LinkError("sample", f"{len(payload)} bytes instead of {self.size}", "reflash: its channel table lies")
+        table = self._table
+        if not table.whole.any():
+            return np.frombuffer(payload, "<f4", self.width).astype(np.float32)
+        raw = np.array(table.packing.unpack_from(payload))
+        values = (raw * table.scale + table.offset).astype(np.float32)
+        values[table.short & (raw == _MISSING)] = np.nan
+        return values
+
+    @cached_property
+    def _table(self) -> _Table:
+        kinds = [c.kind for c in self.channels]
+        codes, low, high = zip(*(_KINDS[kind] for kind in kinds), strict=True)
+        return _Table(
+            struct.Struct("<" + "".join(codes)),
+            np.array([c.scale for c in self.channels]),
+            np.array([c.offset for c in self.channels]),
+            np.array(low),
+            np.array(high),
+            np.array([kind != "f32" for kind in kinds]),
+            np.array([kind == "i16" for kind in kinds]),
+        )
+
+
+class _Table(NamedTuple):
+    """The conversion as columns [C]. ``whole``: raw is an integer; ``short``: it is an i16."""
+
+    packing: struct.Struct
+    scale: Doubles
+    offset: Doubles
+    low: Doubles
+    high: Doubles
+    whole: NDArray[np.bool_]
+    short: NDArray[np.bool_]

@@ -1,0 +1,217 @@
+"""Frames on a serial line: ``COBS(header 8 B | payload 0..240 B | CRC-32 4 B) 00``, little-endian.
+
+The CRC of messages that carry samples or predictions is seeded with the hash of the channel table, so that two sides
+that disagree on the channels cannot exchange data.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from typing import NamedTuple
+
+import msgspec
+from cobs import cobs
+
+from firmware_bridge.layout import Message
+from firmware_bridge.messages import HEADER, MAX_PAYLOAD, MESSAGES, SILENCE_US, Hello, HelloAck
+from rtsysid.errors import LinkError
+
+DELIMITER = b"\0"
+_HEADER = struct.Struct("<" + "".join(code for _, code in HEADER))
+_CRC = struct.Struct("<I")
+OVERHEAD = _HEADER.size + _CRC.size + 2  # bytes that a frame adds to its payload: header, CRC, COBS, delimiter
+MAX_FRAME = MAX_PAYLOAD + OVERHEAD
+_SHORTEST = _HEADER.size + _CRC.size
+_SEEDED = frozenset(code for code, message in MESSAGES.items() if message.SEEDED)
+_ANY_SESSION = frozenset({Hello.CODE, HelloAck.CODE})
+
+
+class Frame(NamedTuple):
+    """``t_us``: the sender's clock in microseconds, 32 bits; of a SAMPLE the instant of capture."""
+
+    type: int
+    session: int
+    seq: int
+    t_us: int
+    payload: bytes
+
+    def message(self) -> Message:
+        """The payload as its message."""
+        return MESSAGES[self.type].unpack(self.payload)
+
+
+def encode_frame(frame: Frame, schema: int = 0) -> bytes:
+    """The bytes of one frame with its delimiter. Raises LinkError for a payload that is too long."""
+    if len(frame.payload) > MAX_PAYLOAD:
+        raise LinkError("payload", f"{len(frame.payload)} bytes", f"send at most {MAX_PAYLOAD}")
+    raw = _HEADER.pack(*frame[:4]) + frame.payload
+    seed = schema if frame.type in _SEEDED else 0
+    encoded: bytes = cobs.encode(raw + _CRC.pack(zlib.crc32(raw, seed)))
+    return encoded + DELIMITER
+
+
+class FrameEncoder:
+    """One direction of a session: numbers the frames, and wakes the line after silence by an extra delimiter."""
+
+    def __init__(self, session: int = 0, schema: int = 0) -> None:
+        self.session, self.schema = session, schema
+        self.frames = 0
+        self._last_us: int | None = None
+
+    def encode(self, message: Message, t_us: int) -> bytes:
+        """The bytes of `message`, sent at `t_us`: any monotonic clock in microseconds."""
+        return self.encode_payload(message.CODE, message.pack(), t_us)
+
+    def encode_payload(self, code: int, payload: bytes, t_us: int) -> bytes:
+        """The same for a payload packed before, such as that of a SAMPLE."""
+        frame = Frame(code, self.session, self.frames & 0xFFFF, t_us & 0xFFFFFFFF, payload)
+        data = encode_frame(frame, self.schema)
+        silent = self._last_us is None or t_us - self._last_us >= SILENCE_US
+        self.frames, self._last_us = self.frames + 1, t_us
+        return DELIMITER + data if silent else data
+
+
+class WireCounters(msgspec.Struct):
+    """What became of everything between two delimiters; the first eleven add up to all of it.
+
+    ========== ================================================================================
+    ok         delivered
+    crc        checksum wrong
+    cobs       no valid COBS code
+    oversize   longer than any frame
+    runt       shorter than any frame
+    schema     checksums wrong, all in one way: the sender's channel table is another
+    unverified carries samples, but the channel table is not known yet
+    foreign    of another session
+    unknown    of a type that this side does not know
+    malformed  payload too short for its type
+    duplicate  same number as the frame before
+    lost       numbers skipped; a frame that comes late after all is taken off again
+    reordered  delivered, but late
+    ========== ================================================================================
+    """
+
+    ok: int = 0
+    crc: int = 0
+    cobs: int = 0
+    oversize: int = 0
+    runt: int = 0
+    schema: int = 0
+    unverified: int = 0
+    foreign: int = 0
+    unknown: int = 0
+    malformed: int = 0
+    duplicate: int = 0
+    lost: int = 0
+    reordered: int = 0
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing went wrong on the wire; what is unverified or foreign comes from before the session."""
+        return not any(getattr(self, name) for name in _FAULTS)
+
+
+_FAULTS = tuple(name for name in WireCounters.__struct_fields__ if name not in ("ok", "unverified", "foreign"))
+
+
+class FrameDecoder:
+    """Bytes in, frames out, in any cut; keeps at most one frame's bytes, and is back in step at the next delimiter.
+
+    `schema`: hash of the channel table, None while unknown. `session`: frames of others are not delivered, but for
+    HELLO and HELLO_ACK, which begin one; None delivers all. Both may be set at any time.
+    """
+
+    def __init__(self, schema: int | None = None, session: int | None = None) -> None:
+        self.schema, self.session = schema, session
+        self.counters = WireCounters()
+        self._rest = b""
+        self._overlong = False
+        self._last: tuple[int, int] | None = None  # session and seq of the newest frame
+        self._misfit = (0, 0)  # length and CRC difference of the last seeded frame, where it was wrong
+        self._misfits = 0  # such frames in a row
+
+    def feed(self, data: bytes) -> list[Frame]:
+        """The frames that `data` completes."""
+        *whole, self._rest = (self._rest + data).split(DELIMITER)
+        frames = [frame for piece in whole if (frame := self._piece(piece)) is not None]
+        if len(self._rest) >= MAX_FRAME:
+            self._rest, self._overlong = b"", True
+        return frames
+
+    def _piece(self, piece: bytes) -> Frame | None:
+        if self._overlong or len(piece) >= MAX_FRAME:
+            self._overlong = False
+            self.counters.oversize += 1
+            return None
+        return self._open(piece) if piece else None  # idle delimiters are no fault
+
+    def _open(self, piece: bytes) -> Frame | None:
+        count = self.counters
+        try:
+            raw = cobs.decode(piece)
+        except cobs.DecodeError:
+            count.cobs += 1
+            return None
+        if len(raw) < _SHORTEST:
+            count.runt += 1
+            return None
+        return self._sort(raw) if self._intact(raw) else None
+
+    def _intact(self, raw: bytes) -> bool:
+        seeded = raw[0] in _SEEDED
+        if seeded and self.schema is None:
+            self.counters.unverified += 1
+            self._last = None  # nor is its number known
+            return False
+        seed = self.schema if seeded and self.schema is not None else 0
+        difference: int = zlib.crc32(raw[: -_CRC.size], seed) ^ _CRC.unpack_from(raw, len(raw) - _CRC.size)[0]
+        if difference:
+            self._spoilt((len(raw), difference) if seeded else None)
+        elif seeded:
+            self._misfits = 0
+        return not difference
+
+    def _spoilt(self, misfit: tuple[int, int] | None) -> None:
+        """A CRC is linear: under another seed, every frame of one length is wrong by one and the same difference."""
+        if misfit is None or not self._misfits or misfit != self._misfit:
+            self.counters.crc += 1
+            self._misfit, self._misfits = misfit or self._misfit, 1 if misfit else self._misfits
+            return
+        if self._misfits == 1:  # what looked like noise was the first of them
+            self.counters.crc -= 1
+            self.counters.schema += 1
+        self._misfits += 1
+        self.counters.schema += 1
+
+    def _sort(self, raw: bytes) -> Frame | None:
+        count = self.counters
+        code, session, seq, t_us = _HEADER.unpack_from(raw)
+        frame = Frame(code, session, seq, t_us, raw[_HEADER.size : -_CRC.size])
+        message = MESSAGES.get(frame.type)
+        if self.session not in (None, frame.session) and frame.type not in _ANY_SESSION:
+            count.foreign += 1
+        elif not self._number(frame):
+            count.duplicate += 1
+        elif message is None:
+            count.unknown += 1
+        elif not message.accepts(frame.payload):
+            count.malformed += 1
+        else:
+            count.ok += 1
+            return frame
+        return None
+
+    def _number(self, frame: Frame) -> bool:
+        """Count what is missing before `frame`; False where it came already. Each session counts for itself."""
+        last, self._last = self._last, (frame.session, frame.seq)
+        if last is None or last[0] != frame.session:
+            return True
+        ahead = (frame.seq - last[1]) & 0xFFFF
+        if 0 < ahead < 0x8000:
+            self.counters.lost += ahead - 1
+        elif ahead:
+            self._last = last
+            self.counters.reordered += 1
+            self.counters.lost -= self.counters.lost > 0
+        return ahead != 0
