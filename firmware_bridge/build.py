@@ -1,0 +1,69 @@
+"""Compile the firmware for this machine, once for each state of its sources."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from rtsysid.errors import LinkError, StorageError
+
+FIRMWARE = Path(__file__).parent / "firmware"
+WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror")
+SANITIZERS = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+
+
+def compile_c(name: str, sources: Sequence[Path], flags: Sequence[str] = ("-O2",)) -> Path:
+    """The executable of `sources`, which may include the firmware's headers; from the cache where it stands there.
+
+    The cache is ``$XDG_CACHE_HOME/rtsysid`` or ``~/.cache/rtsysid``, and may be deleted at any time. Raises LinkError
+    where there is no compiler or it refuses, StorageError where the cache cannot be written.
+    """
+    command = [*compiler(), *WARNINGS, *flags, f"-I{FIRMWARE}", *map(str, sources)]
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rtsysid"
+    built = folder / f"{name}-{_fingerprint(sources, [*compiler(), *WARNINGS, *flags])}"
+    if built.exists():
+        return built
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as scratch:
+            _run([*command, "-o", f"{scratch}/{name}"])
+            os.replace(f"{scratch}/{name}", built)
+    except OSError as error:
+        raise StorageError(f"cannot build in {folder}", str(error), "free space or set XDG_CACHE_HOME") from error
+    return built
+
+
+def compiler() -> list[str]:
+    """The C compiler as the beginning of a command: ``$CC``, or the first of cc, gcc, clang."""
+    if chosen := shlex.split(os.environ.get("CC", "")):
+        found = shutil.which(chosen[0])
+        wanted = f"CC={chosen[0]}"
+    else:
+        chosen = ["cc"]
+        found = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
+        wanted = "none of cc, gcc, clang"
+    if found is None:
+        raise LinkError("C compiler", f"{wanted} is not on the PATH", "install one: apt install gcc libc6-dev")
+    return [found, *chosen[1:]]
+
+
+def _fingerprint(sources: Sequence[Path], options: Sequence[str]) -> str:
+    seen = hashlib.sha256("\0".join(options).encode())
+    for path in sorted({*FIRMWARE.rglob("*.[ch]"), *sources}):
+        seen.update(path.read_bytes())
+    return seen.hexdigest()[:16]
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        complaint = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr)
+        raise LinkError(
+            "compiling the firmware", complaint, f"mend it, or try another compiler than {command[0]} by CC"
+        )
