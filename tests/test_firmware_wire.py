@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 import wire_vectors
+from c_process import CProcess
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,29 +26,18 @@ WIRE = FIRMWARE / "wire.c"
 COUNTERS = [name for name in WireCounters.__struct_fields__ if name != "unverified"]  # a device knows its own table
 
 
-class CCodec:
-    """`tests/c/wire_driver.c` in a process of its own, compiled with sanitizers: a fault ends it."""
+class CCodec(CProcess):
+    """wire.c in a process of its own."""
 
     def __init__(self) -> None:
-        program = compile_c("wire-driver", [WIRE, Path(__file__).parent / "c" / "wire_driver.c"], SANITIZERS)
-        self._process = subprocess.Popen(
-            [program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-
-    def __enter__(self) -> CCodec:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        _, complaint = self._process.communicate(timeout=10)
-        assert self._process.returncode == 0, complaint.decode()
+        super().__init__("wire_driver", [WIRE])
 
     def start(self, schema: int, session: int) -> None:
-        self._send(b"N" + struct.pack("<IB", schema, session))
+        self.tell(b"N", struct.pack("<IB", schema, session))
 
     def decode(self, data: bytes) -> tuple[list[Frame], dict[str, int]]:
         """The frames in `data`, and the counters after it."""
-        self._send(b"D" + data)
-        reply, frames = self._receive(), []
+        reply, frames = self.ask(b"D", data), []
         while reply[:2] != b"\xff\x00":
             code, session, seq, t_us, size = struct.unpack_from("<BBHIB", reply)
             frames.append(Frame(code, session, seq, t_us, reply[9 : 9 + size]))
@@ -55,21 +45,7 @@ class CCodec:
         return frames, dict(zip(COUNTERS, struct.unpack("<12I", reply[2:]), strict=True))
 
     def encode(self, frame: Frame, schema: int) -> bytes:
-        self._send(b"E" + struct.pack("<IBBHI", schema, *frame[:4]) + frame.payload)
-        return self._receive()
-
-    def _send(self, request: bytes) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(struct.pack("<I", len(request)) + request)
-        self._process.stdin.flush()
-
-    def _receive(self) -> bytes:
-        assert self._process.stdout is not None
-        assert self._process.stderr is not None
-        head = self._process.stdout.read(4)
-        if len(head) < 4:
-            pytest.fail(self._process.stderr.read().decode())
-        return self._process.stdout.read(int.from_bytes(head, "little"))
+        return self.ask(b"E", struct.pack("<IBBHI", schema, *frame[:4]) + frame.payload)
 
 
 @pytest.fixture(scope="module")
