@@ -131,17 +131,20 @@ class Schema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True)
         return tuple(found)
 
     def pack(self, values: Floats) -> bytes:
-        """The payload of a SAMPLE for `values` [C] in engineering units. Raises LinkError for NaN in a u8."""
+        """The payload of a SAMPLE for `values` [C] in engineering units, or of n of them, joined, for [n, C].
+
+        Raises LinkError for NaN in a u8.
+        """
         table = self._table
         raw = (values.astype(np.float64) - table.offset) / table.scale
         raw = np.where(table.whole, np.clip(np.rint(raw), table.low, table.high), raw)
         raw[table.short & np.isnan(raw)] = _MISSING
-        try:
-            return table.packing.pack(*(int(x) if w else x for x, w in zip(raw.tolist(), table.whole, strict=True)))
-        except ValueError:
-            raise LinkError(
-                "sample", f"NaN among {values.tolist()}", "carry what may be missing as i16 or f32"
-            ) from None
+        if np.isnan(raw[..., table.bytes]).any():
+            raise LinkError("sample", "NaN in a channel of kind u8", "carry what may be missing as i16 or f32")
+        packed = np.empty(values.shape[:-1], table.layout)
+        for i, name in enumerate(table.layout.names or ()):
+            packed[name] = raw[..., i]
+        return packed.tobytes()
 
     def unpack(self, payload: bytes) -> Floats:
         """Values [C], float32, in engineering units: a new array. Raises LinkError for a payload that is too short."""
@@ -161,22 +164,24 @@ class Schema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True)
         codes, low, high = zip(*(_KINDS[kind] for kind in kinds), strict=True)
         return _Table(
             struct.Struct("<" + "".join(codes)),
+            np.dtype([(str(i), f"<{code}") for i, code in enumerate(codes)]),
             np.array([c.scale for c in self.channels]),
             np.array([c.offset for c in self.channels]),
             np.array(low),
             np.array(high),
-            np.array([kind != "f32" for kind in kinds]),
-            np.array([kind == "i16" for kind in kinds]),
+            *(np.array([kind in which for kind in kinds]) for which in (("i16", "u8"), ("i16",), ("u8",))),
         )
 
 
 class _Table(NamedTuple):
-    """The conversion as columns [C]. ``whole``: raw is an integer; ``short``: it is an i16."""
+    """The conversion as columns [C]. ``whole``: raw is an integer; ``short``: it is an i16; ``bytes``: a u8."""
 
     packing: struct.Struct
+    layout: np.dtype[np.void]
     scale: Doubles
     offset: Doubles
     low: Doubles
     high: Doubles
     whole: NDArray[np.bool_]
     short: NDArray[np.bool_]
+    bytes: NDArray[np.bool_]

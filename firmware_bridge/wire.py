@@ -24,7 +24,7 @@ OVERHEAD = _HEADER.size + _CRC.size + 2  # bytes that a frame adds to its payloa
 MAX_FRAME = MAX_PAYLOAD + OVERHEAD
 _SHORTEST = _HEADER.size + _CRC.size
 _SEEDED = frozenset(code for code, message in MESSAGES.items() if message.SEEDED)
-_ANY_SESSION = frozenset({Hello.CODE, HelloAck.CODE})
+_OPENING = frozenset({Hello.CODE, HelloAck.CODE})
 
 
 class Frame(NamedTuple):
@@ -189,7 +189,7 @@ class FrameDecoder:
         code, session, seq, t_us = _HEADER.unpack_from(raw)
         frame = Frame(code, session, seq, t_us, raw[_HEADER.size : -_CRC.size])
         message = MESSAGES.get(frame.type)
-        if self.session not in (None, frame.session) and frame.type not in _ANY_SESSION:
+        if self.session not in (None, frame.session) and frame.type not in _OPENING:
             count.foreign += 1
         elif not self._number(frame):
             count.duplicate += 1
@@ -205,7 +205,7 @@ class FrameDecoder:
     def _number(self, frame: Frame) -> bool:
         """Count what is missing before `frame`; False where it came already. Each session counts for itself."""
         last, self._last = self._last, (frame.session, frame.seq)
-        if last is None or last[0] != frame.session:
+        if last is None or last[0] != frame.session or frame.type in _OPENING:
             return True
         ahead = (frame.seq - last[1]) & 0xFFFF
         if 0 < ahead < 0x8000:

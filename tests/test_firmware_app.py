@@ -36,14 +36,15 @@ class Board(CProcess):
     def boot(self, boot_id: int = 77, schema: Schema = SCHEMA, now: int = 1000) -> None:
         self.now = now
         self.decoder, self.encoder = FrameDecoder(schema.hash), FrameEncoder(SESSION, schema.hash)
-        self.tell(b"T", struct.pack("<I", now & 0xFFFFFFFF))
+        self.step = 0
+        self.tell(b"T", struct.pack("<II", now & 0xFFFFFFFF, 0))
         self.tell(b"W", struct.pack("<I", 1 << 16))
         identity = struct.pack("<IIIBB", boot_id, schema.hash, schema.period_us, schema.width, schema.size)
         self.tell(b"B", identity + schema.compressed)
 
     def poll(self, us: int = 0) -> list[Frame]:
         self.now += us
-        self.tell(b"T", struct.pack("<I", self.now & 0xFFFFFFFF))
+        self.tell(b"T", struct.pack("<II", self.now & 0xFFFFFFFF, self.step))
         return self.decoder.feed(self.ask(b"P"))
 
     def hear(self, *messages: Message) -> list[Frame]:
@@ -145,6 +146,20 @@ def test_hello_begins_a_session(board: Board) -> None:
         [frame] = board.hear(hello)
         assert (frame.type, frame.session) == (m.HelloAck.CODE, session)
         assert board.state is m.State.ready
+
+
+def test_time_passes_within_a_poll(board: Board) -> None:
+    """On a clock that moves with each look at it, a fresh session is neither lost nor due for its heartbeat."""
+    board.step = 7
+    assert [type(f.message()) for f in board.hear(HELLO, START)] == [m.HelloAck, m.Ack]
+    assert board.state is m.State.streaming
+
+
+def test_a_host_that_starts_again_is_heard_at_once(board: Board) -> None:
+    """A HELLO that looks like a frame that came already, from a host that began anew, is answered all the same."""
+    for _ in range(2):
+        board.encoder.frames = 0
+        assert len(only(board.hear(HELLO), m.HelloAck)) == 1
 
 
 @pytest.mark.parametrize("hello", [m.Hello(1, m.MAJOR, 0, 5, 240), m.Hello(m.MAGIC, m.MAJOR, 0, 0, 240)])

@@ -69,6 +69,7 @@ def streams() -> dict[str, bytes]:
         "no COBS": b"\x09\x01\x02\0" + sent[0],
         "another table": b"".join(other) + sent[3] + flipped + sent[4],
         "another session": b"".join(encode_frame(Frame(m.Bye.CODE, s, 0, 0, b"\1")) for s in (6, 7, 8)) + hello,
+        "a session begun again": hello + sent[0] + hello + hello,
         "number wraps": b"".join(encode_frame(Frame(m.Bye.CODE, 7, s, 0, b"\1")) for s in (0xFFFE, 0xFFFF, 0, 2)),
         "unknown and malformed": encode_frame(Frame(0x77, 7, 0, 0, b"x"))
         + encode_frame(Frame(m.Ack.CODE, 7, 1, 0, b"")),

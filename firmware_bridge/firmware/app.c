@@ -292,9 +292,9 @@ void app_sample(uint32_t t_us, const uint8_t *values)
 
 void app_poll(void)
 {
-    uint32_t now = port_time_us();
-    keep_time(now);
+    keep_time(port_time_us());
     receive();
+    uint32_t now = port_time_us(); /* again: what was just received is not in its future */
     watch_host(now);
     send_samples();
     if (app.ready && now - app.beat_us >= WIRE_HEARTBEAT_US) {

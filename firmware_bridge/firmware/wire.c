@@ -109,10 +109,15 @@ static bool intact(struct wire_decoder *d, const uint8_t *raw, size_t size)
     return difference == 0;
 }
 
+static bool opens(const struct wire_frame *frame)
+{
+    return frame->type == WIRE_HELLO || frame->type == WIRE_HELLO_ACK;
+}
+
 /* Count what is missing before this frame; false where it came already. Each session counts for itself. */
 static bool number(struct wire_decoder *d, const struct wire_frame *frame)
 {
-    bool follows = d->numbered && d->last_session == frame->session;
+    bool follows = d->numbered && d->last_session == frame->session && !opens(frame);
     uint16_t ahead = (uint16_t)(frame->seq - d->last_seq);
     if (follows && ahead >= 0x8000u) {
         d->count.reordered++;
@@ -136,9 +141,8 @@ static bool complete(const struct shape *shape, const struct wire_frame *frame)
 static bool sort(struct wire_decoder *d, const struct wire_frame *frame)
 {
     const struct shape *shape = shape_of(frame->type);
-    bool opens = frame->type == WIRE_HELLO || frame->type == WIRE_HELLO_ACK;
     uint32_t *fate = &d->count.ok;
-    if (frame->session != d->session && !opens)
+    if (frame->session != d->session && !opens(frame))
         fate = &d->count.foreign;
     else if (!number(d, frame))
         fate = &d->count.duplicate;

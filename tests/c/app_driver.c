@@ -1,9 +1,12 @@
 /* firmware/app.c on a board made of requests: time, bytes and samples come on stdin (u32 size, letter, content).
  *
  * 'B' u32 boot_id, schema_hash, period_us, u8 channels, sample_size, table   start
- * 'T' u32 us            set the clock          'W' u32 bytes      room of the transmitter from now on
- * 'R' bytes             bytes arrive           'S' u32 us, values the sampling interrupt
- * 'O' u32               bytes lost so far      'Y' u8 reason      say BYE
+ * 'T' u32 us, step      set the clock, and what each look at it adds
+ * 'W' u32 bytes         room of the transmitter from now on
+ * 'R' bytes             bytes arrive
+ * 'S' u32 us, values    the sampling interrupt
+ * 'O' u32               bytes lost so far
+ * 'Y' u8 reason         say BYE
  * 'P'                   poll; the answer is what was transmitted since
  * 'Q'                   the answer is u8 state, u8 streaming, u32 times port_safe() was called
  * 'G'                   the answer is the latest prediction as u16, u8, u8, u32 x 3, f32 x count; nothing if none
@@ -15,10 +18,10 @@
 
 static uint8_t request[1 << 16], incoming[1 << 16], outgoing[1 << 16], table[1 << 12];
 static size_t arrived, taken, transmitted, room = 1 << 16;
-static uint32_t now, safes, overrun;
+static uint32_t now, step, safes, overrun;
 static struct app_board board;
 
-uint32_t port_time_us(void) { return now; }
+uint32_t port_time_us(void) { return now += step; }
 void port_safe(void) { safes++; }
 
 size_t port_read(uint8_t *bytes, size_t space)
@@ -104,7 +107,7 @@ static void serve(uint8_t letter, const uint8_t *p, size_t size)
     uint8_t reply[512];
     switch (letter) {
     case 'B': start(p, size); break;
-    case 'T': now = get_u32(p); break;
+    case 'T': now = get_u32(p), step = get_u32(p + 4); break;
     case 'W': room = get_u32(p); break;
     case 'O': overrun = get_u32(p); break;
     case 'R': arrive(p, size); break;

@@ -1,0 +1,159 @@
+"""SimulatedDevice: the real firmware as a process on a pseudo-terminal, with a recording for its sensors."""
+
+from __future__ import annotations
+
+import os
+import signal
+import struct
+import subprocess
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from firmware_bridge.build import FIRMWARE, compile_c
+from firmware_bridge.schema import Schema
+from rtsysid.errors import LinkError
+from rtsysid.spec import Floats
+
+SOURCES = tuple(FIRMWARE / name for name in ("app.c", "tx.c", "wire.c", "ports/posix/image.c", "ports/posix/main.c"))
+_HEAD = struct.Struct("<8sIQIBBH")
+
+
+class SimulatedDevice:
+    """``with SimulatedDevice(schema, rows) as device:`` and `device.port` is the path of a serial port.
+
+    From START on it plays `rows` [n, C], float32, in engineering units at `schema.rate_hz`, and says BYE after the
+    last, or begins again with `repeat`. Built by the system's C compiler at the first use.
+
+    `port`: a name of one's own for the port; like the one given otherwise it is a link that follows `plug`.
+    `boot_id`: counts up at each `reset`. `clock_us`: what the device's clock begins with.
+    For the faults of a whole board: `reported_hash` is a schema hash that lies, `major` the protocol version of a
+    firmware of another age. `flags`: for the compiler.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        rows: Floats,
+        *,
+        repeat: bool = False,
+        port: Path | str | None = None,
+        boot_id: int = 1,
+        clock_us: int = 0,
+        reported_hash: int | None = None,
+        major: int | None = None,
+        flags: tuple[str, ...] = ("-O2",),
+    ) -> None:
+        if rows.ndim != 2 or rows.shape[1] != schema.width:
+            raise LinkError("trace of the device", f"shape {rows.shape}", f"give rows of {schema.width} values")
+        self.schema, self._rows = schema, rows
+        self._hash = schema.hash if reported_hash is None else reported_hash
+        self._options = [f"--boot-id={boot_id}", f"--clock={clock_us}", *(["--repeat"] if repeat else [])]
+        self._flags = flags if major is None else (*flags, f"-DWIRE_MAJOR=0x{major:08x}u")
+        self._named = None if port is None else Path(port)
+
+    def __enter__(self) -> Self:
+        program = compile_c("device", SOURCES, self._flags)
+        self._folder = tempfile.TemporaryDirectory(prefix="rtsysid-device-")
+        self._link = self._named or Path(self._folder.name) / "port"
+        image = Path(self._folder.name) / "image"
+        image.write_bytes(self._image())
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(  # in a session of its own, where no ^C reaches it; the end of stdin ends it
+            [program, *self._options, image], stdin=pipe, stdout=pipe, start_new_session=True, bufsize=0
+        )
+        try:
+            self._connect(self._answer())
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        image.unlink()  # it is mapped
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.resume()
+        for stream in (self._process.stdin, self._process.stdout):
+            if stream is not None:
+                stream.close()
+        try:
+            self._process.wait(timeout=2)
+        except subprocess.TimeoutExpired:  # in the middle of a long stall
+            self._process.kill()
+            self._process.wait()
+        self._link.unlink(missing_ok=True)
+        self._folder.cleanup()
+
+    @property
+    def port(self) -> str:
+        """Where a host finds the device; stays the same over `unplug` and `plug`."""
+        return str(self._link)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def unplug(self) -> None:
+        """Pull the cable: the port hangs up and its name is gone; the board runs on."""
+        self._order("unplug")
+        self._link.unlink(missing_ok=True)
+
+    def plug(self) -> None:
+        """Put the cable back, into the port of the same name."""
+        self._connect(self._order("plug"))
+
+    def reset(self) -> None:
+        """Press the reset button: a new boot id; the clock begins at 0 and the trace at its first row."""
+        self._order("reset")
+
+    def stall(self, seconds: float) -> None:
+        """Let the main loop stand still, and return after; what the sampling interrupt cannot store is missed."""
+        self._order(f"stall {round(seconds * 1000)}")
+
+    def pause(self) -> None:
+        """Halt the whole process until `resume`: it goes on with every sample that was due, late."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End the board without a word, as if its power failed."""
+        self._signal(signal.SIGKILL)
+
+    def status(self) -> str:
+        """``state safes [ref_seq status y ...]``: what the board does, and its latest prediction where it has one."""
+        return self._order("status")
+
+    def _image(self) -> bytes:
+        schema, table = self.schema, self.schema.compressed
+        counts = len(self._rows), schema.width, schema.size, len(table)
+        head = _HEAD.pack(b"RTSIMAGE", self._hash, round(1e9 / schema.rate_hz), *counts)
+        return head + table + schema.pack(np.asarray(self._rows, np.float32))
+
+    def _connect(self, terminal: str) -> None:
+        scratch = self._link.with_name(f".{self._link.name}-{os.getpid()}")
+        scratch.unlink(missing_ok=True)
+        scratch.symlink_to(terminal)
+        os.replace(scratch, self._link)
+
+    def _order(self, order: str) -> str:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(f"{order}\n".encode())
+        except BrokenPipeError:
+            raise LinkError("simulated device", "it has ended", "start another") from None
+        return self._answer()
+
+    def _answer(self) -> str:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise LinkError("simulated device", f"ended with status {self._process.wait()}", "see its line above")
+        return line.decode().strip()
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process.poll() is None:
+            self._process.send_signal(number)
