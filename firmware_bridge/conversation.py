@@ -1,0 +1,295 @@
+"""Conversation: what the host says and when, and what it makes of the answers. No port, no thread; time is an argument.
+
+    closed -> hello -> schema -> syncing -> starting -> streaming <-> stale
+      ^                                                     |
+      +---------------------- lost <------------------------+--> closed, where one side has finished
+
+`open` begins on a fresh line, `feed` takes the bytes that came, `due` gives the messages that are to be sent by now. A
+board that is the wrong one for good is a LinkError; silence, and a request without an answer, make the state `lost`,
+upon which the owner of the line opens it again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import StrEnum
+
+import msgspec
+
+from firmware_bridge import messages as msg
+from firmware_bridge.board import Board, Wish
+from firmware_bridge.intake import Arrival, Intake
+from firmware_bridge.layout import Message
+from firmware_bridge.schema import Schema
+from firmware_bridge.wire import DELIMITER, Frame, FrameDecoder, FrameEncoder, WireCounters
+from rtsysid.errors import LinkError
+
+_AGAIN_S, _TRIES = 0.1, 5  # stop and wait
+_HELLOS = 50  # then the line is opened again: it may lead nowhere
+_FAST_S, _FAST = 0.05, 16  # round trips until the clock has converged; a board without them is not asked for ever
+_SLOW_S = 0.98  # beats with nothing that happens each second
+_PATIENCE_S = 1.0  # for round trips, before samples are taken with the least lag instead
+_BEAT_S = msg.HEARTBEAT_US * 1e-6
+_SILENCE_S = msg.HEARTBEATS_MISSED * _BEAT_S
+_STALE_S, _STALE_TICKS = 0.1, 3  # without a sample: the longer of both
+_STUCK_S = 2.0  # stale for so long: the board has forgotten that it streams
+_SAMPLES = 1  # the stream of START
+
+
+class LinkState(StrEnum):
+    """Where a conversation stands; see the diagram above."""
+
+    CLOSED = "closed"
+    HELLO = "hello"
+    SCHEMA = "schema"
+    SYNCING = "syncing"
+    STARTING = "starting"
+    STREAMING = "streaming"
+    STALE = "stale"  # the board lives, but no samples come
+    STOPPING = "stopping"
+    LOST = "lost"
+
+
+_LIVE = (LinkState.SCHEMA, LinkState.SYNCING, LinkState.STARTING, LinkState.STREAMING, LinkState.STALE)
+
+
+class Conversation:
+    """One host's side of the link, over any number of lines, boards and restarts.
+
+    ``session``: the current one, 1..255. ``board``: the last that answered. ``device``: its last heartbeat. ``news``:
+    lines for a person, the newest 100. ``losses``: how often a board that had answered was lost.
+    """
+
+    def __init__(self, wish: Wish, session: int = 0) -> None:
+        self.wish, self.session = wish, session
+        self.state = LinkState.CLOSED
+        self.board: Board | None = None
+        self.device: msg.Heartbeat | None = None
+        self.intake, self.encoder, self.counters = Intake(), FrameEncoder(), WireCounters()
+        self.news: deque[str] = deque(maxlen=100)
+        self.losses = 0
+        self._schemas: dict[int, Schema] = {}
+        self._ack: msg.HelloAck | None = None
+        self._table = b""
+        self._request: Message | None = None
+        self._tries, self._divider, self._fast, self._stale_s = 0, 1, _FAST, _STALE_S
+        self._ask_s = self._time_s = self._beat_s = self._heard_s = self._sampled_s = self._since_s = 0.0
+        self._aligned = False
+        self._decoder = FrameDecoder()
+
+    def open(self, now_s: float) -> None:
+        """Begin on a line that has just been opened, perhaps in the middle of a frame."""
+        self._decoder, self._aligned = FrameDecoder(), False
+        self._greet(now_s)
+
+    def close(self, now_s: float) -> None:
+        """Stop the stream; the state is `closed` when that was answered, or never will be."""
+        if self.state in _LIVE:
+            self.state = LinkState.STOPPING
+            self._ask(msg.Stop(), now_s)
+        elif self.state is not LinkState.STOPPING:
+            self.state = LinkState.CLOSED
+
+    def lose(self, reason: str) -> None:
+        """The line or the board is gone."""
+        if self.state in _LIVE:
+            self.losses += 1
+            self.news.append(f"lost: {reason}")
+        self.state = LinkState.CLOSED if self.state is LinkState.STOPPING else LinkState.LOST
+        self._request = None
+
+    def feed(self, data: bytes, now_s: float) -> list[Arrival]:
+        """The samples that `data`, read at `now_s`, completes. LinkError where this board is none to talk to."""
+        arrivals = []
+        for frame in self._frames(data):
+            if frame.type != msg.Sample.CODE:
+                self._hear(frame.message(), now_s)
+            elif (arrival := self.intake.sample(frame, now_s)) is not None:
+                arrivals.append(arrival)
+            self._heard_s = now_s
+        if arrivals:
+            self._sampled_s = now_s
+            if self.state is LinkState.STALE:
+                self.state = LinkState.STREAMING
+        return arrivals
+
+    def due(self, now_s: float) -> list[Message]:
+        """What is to be sent by now. May find that the board is lost."""
+        self._watch(now_s)
+        asked = self._request is not None and now_s >= self._ask_s
+        messages = self._repeat(now_s) if asked else []
+        return messages + self._routine(now_s) if self.state in _LIVE else messages
+
+    def _frames(self, data: bytes) -> list[Frame]:
+        """The first piece on a line may be the end of a frame, which is no fault: it is not counted."""
+        if self._aligned:
+            return self._decoder.feed(data)
+        first, found, rest = data.partition(DELIMITER)
+        frames = self._decoder.feed(first + found)
+        if found:
+            self._aligned, self._decoder.counters = True, self.counters
+            frames += self._decoder.feed(rest)
+        return frames
+
+    def _watch(self, now_s: float) -> None:
+        quiet_s = now_s - self._sampled_s
+        if self.state is LinkState.STREAMING and quiet_s > self._stale_s:
+            self.state = LinkState.STALE
+        elif self.state is LinkState.STALE and quiet_s > _STUCK_S:
+            self.lose("it answers, but sends no samples")
+        elif self.state is LinkState.SYNCING and now_s - self._since_s > _PATIENCE_S:
+            self._start(now_s)
+        if self.state in _LIVE and now_s - self._heard_s > _SILENCE_S:
+            self.lose(f"silent for {now_s - self._heard_s:.1f} s")
+
+    # ---- what goes out
+
+    def _greet(self, now_s: float) -> None:
+        """Begin a session: whatever was before counts no more."""
+        self.session = self.session % 255 + 1
+        self.encoder.session, self.encoder.schema = self.session, 0
+        self._decoder.session, self._decoder.schema = self.session, None
+        self.device, self.state = None, LinkState.HELLO
+        self._ask(msg.Hello(msg.MAGIC, msg.MAJOR, msg.MINOR, self.session, msg.MAX_PAYLOAD), now_s, _HELLOS)
+
+    def _ask(self, request: Message, now_s: float, tries: int = _TRIES) -> None:
+        self._request, self._ask_s, self._tries = request, now_s, tries
+
+    def _repeat(self, now_s: float) -> list[Message]:
+        assert self._request is not None
+        if self._tries == 0:
+            self.lose(f"no answer to {self._request.wire_name()}")
+            return []
+        self._tries -= 1
+        self._ask_s = now_s + _AGAIN_S
+        return [self._request]
+
+    def _routine(self, now_s: float) -> list[Message]:
+        messages: list[Message] = []
+        if now_s >= self._time_s:
+            messages.append(msg.TimeReq(round(now_s * 1e9)))
+            self._fast = _FAST if self.intake.clock.converged else self._fast - 1
+            self._time_s = now_s + (_SLOW_S if self.intake.clock.converged or self._fast <= 0 else _FAST_S)
+        if now_s >= self._beat_s:
+            messages.append(self._heartbeat(now_s))
+            self._beat_s = now_s + _BEAT_S
+        return messages
+
+    def _heartbeat(self, now_s: float) -> msg.Heartbeat:
+        heard = {f"rx_{name}": count for name, count in msgspec.structs.asdict(self.counters).items()}
+        told = {**dict.fromkeys(msg.Heartbeat.__struct_fields__, 0), **heard}
+        told |= {"uptime_ms": int(now_s * 1e3), "state": msg.State.streaming, "schema_hash": self.encoder.schema}
+        return msg.Heartbeat(**{name: count % (1 << 32) for name, count in told.items()})
+
+    def _start(self, now_s: float) -> None:
+        self.state = LinkState.STARTING
+        self._ask(msg.Start(_SAMPLES, self._divider, self.encoder.schema), now_s)
+
+    # ---- what comes in
+
+    def _hear(self, message: Message, now_s: float) -> None:
+        match message:
+            case msg.HelloAck():
+                self._meet(message, now_s)
+            case msg.SchemaData():
+                self._read(message, now_s)
+            case msg.TimeRsp():
+                self._synchronise(message, now_s)
+            case msg.Ack():
+                self._acknowledged(message, now_s)
+            case msg.Heartbeat():
+                self.device = message
+            case msg.Error():
+                self._refused(message)
+            case msg.Log():
+                self.news.append(f"board: {message.text}")
+            case msg.Bye():
+                self._parted(message)
+
+    def _parted(self, bye: msg.Bye) -> None:
+        if bye.reason == msg.Reason.finished:
+            self.news.append("the board has finished")
+            self.state, self._request = LinkState.CLOSED, None
+        else:
+            self.lose("the board said goodbye")
+
+    def _meet(self, ack: msg.HelloAck, now_s: float) -> None:
+        if ack.magic != msg.MAGIC:
+            return
+        if ack.session == 0:
+            self._restarted(ack.boot_id, now_s)
+        elif ack.session == self.session and self.state is LinkState.HELLO:
+            if ack.major != msg.MAJOR:
+                raise _other_version(ack.firmware, msg.version(ack.major, ack.minor))
+            self._ack = ack
+            self.intake.meet(ack.boot_id)
+            self._beat_s = self._time_s = self._since_s = now_s
+            self._fetch(now_s)
+
+    def _restarted(self, boot_id: int, now_s: float) -> None:
+        """A board says hello unasked: it has just booted, and knows nothing of a session."""
+        if self.state in _LIVE and self._ack is not None and boot_id != self._ack.boot_id:
+            self.losses += 1
+            self.news.append("the board restarted")
+            self._greet(now_s)
+        elif self.state is LinkState.HELLO:
+            self._ask_s = now_s  # no need to wait for the next turn
+
+    def _fetch(self, now_s: float) -> None:
+        assert self._ack is not None
+        known = self._schemas.get(self._ack.schema_hash)
+        if known is not None:
+            return self._settle(Board(self._ack, known), now_s)
+        self.state, self._table = LinkState.SCHEMA, b""
+        self._ask(msg.SchemaGet(0), now_s)
+
+    def _read(self, piece: msg.SchemaData, now_s: float) -> None:
+        if self.state is not LinkState.SCHEMA or self._ack is None or piece.offset != len(self._table):
+            return
+        self._table += piece.data
+        if piece.data and len(self._table) < self._ack.schema_size:
+            return self._ask(msg.SchemaGet(len(self._table)), now_s)
+        schema = Schema.decompress(self._table)
+        if schema.hash != self._ack.schema_hash:
+            found = f"its channel table hashes to {schema.hash:08x}, not {self._ack.schema_hash:08x}"
+            raise LinkError(f"board {self._ack.firmware}", found, "build its firmware again")
+        self._schemas[schema.hash] = schema
+        self._settle(Board(self._ack, schema), now_s)
+
+    def _settle(self, board: Board, now_s: float) -> None:
+        """The board is known: is it the one that was asked for, and what time is it?"""
+        self.board = board
+        self._divider = self.wish.divider_for(board)
+        self.intake.expect(board, self._divider)
+        self._decoder.schema = self.encoder.schema = board.schema.hash
+        self.state, self._request = LinkState.SYNCING, None
+        if self.intake.clock.converged:
+            self._start(now_s)
+
+    def _synchronise(self, answer: msg.TimeRsp, now_s: float) -> None:
+        self.intake.time(answer, now_s)
+        if self.state is LinkState.SYNCING and self.intake.clock.converged:
+            self._start(now_s)
+
+    def _acknowledged(self, ack: msg.Ack, now_s: float) -> None:
+        if ack.ref_type == msg.Start.CODE and self.state is LinkState.STARTING and self.board is not None:
+            self.state, self._request, self._sampled_s = LinkState.STREAMING, None, now_s
+            self._stale_s = max(_STALE_S, _STALE_TICKS * self._divider / self.board.schema.rate_hz)
+            self.news.append(f"{self.board.name}, boot {self.board.ack.boot_id:08x}: streaming")
+        elif ack.ref_type == msg.Stop.CODE and self.state is LinkState.STOPPING:
+            self.state, self._request = LinkState.CLOSED, None
+
+    def _refused(self, error: msg.Error) -> None:
+        if error.fault == msg.Fault.version:
+            raise _other_version("", msg.version(error.detail, 0))
+        if error.fault == msg.Fault.schema:
+            raise LinkError("board", error.text, "start again: its channel table changed")
+        if self.state is LinkState.STARTING:
+            self.lose(f"START refused: {error.text}")
+        else:
+            self.news.append(f"board: {error.text}")
+
+
+def _other_version(firmware: str, spoken: str) -> LinkError:
+    found = f"its firmware speaks protocol {spoken}, this library {msg.version()}"
+    return LinkError(f"board {firmware}".strip(), found, "reflash it with the firmware of this release")

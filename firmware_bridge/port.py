@@ -1,0 +1,94 @@
+"""A serial port as a file descriptor: device paths, ``/dev/serial/by-id/...``, ``hwgrep://...``, ``socket://host:port``.
+
+pyserial opens and configures; reading and writing then go to the descriptor, where one call takes all there is.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+from contextlib import suppress
+from typing import Self
+from urllib.parse import urlsplit
+
+import serial
+
+from rtsysid.errors import LinkError
+
+_USUAL_BAUD = 921_600
+_CONNECT_S = 2.0
+_CHUNK = 65_536  # more than any driver holds
+
+
+class Port:
+    """An open port; `with` closes it. Reading and writing never wait, and raise OSError when the device is gone.
+
+    `baudrate` None: the usual one, on a line whose true speed is not its own (USB, a pty, a socket). Raises OSError
+    where the port cannot be opened, LinkError where `url` is none.
+    """
+
+    def __init__(self, url: str, baudrate: int | None = None) -> None:
+        self._held: serial.Serial | socket.socket = (
+            _connect(url) if url.startswith("socket://") else _open(url, baudrate or _USUAL_BAUD)
+        )
+        self.fd: int = self._held.fileno()
+        self._poll = select.poll()
+        self._poll.register(self.fd, select.POLLIN)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(OSError):  # a device that is gone may fail to be closed, too
+            self._held.close()
+
+    def read(self, timeout_s: float) -> bytes:
+        """All that has come, waiting for the first byte up to `timeout_s`; nothing where none came."""
+        if not self._poll.poll(timeout_s * 1e3):
+            return b""
+        try:
+            data = os.read(self.fd, _CHUNK)
+        except BlockingIOError:
+            return b""
+        if not data:
+            raise OSError("the other side closed the connection")
+        return data
+
+    def write(self, data: bytes) -> int:
+        """How many bytes of `data` the line took."""
+        try:
+            return os.write(self.fd, data)
+        except BlockingIOError:
+            return 0
+
+
+def described(error: OSError) -> str:
+    """What went wrong, without the name of the library that said it."""
+    return error.strerror or str(error)
+
+
+def _open(url: str, baudrate: int) -> serial.Serial:
+    try:
+        port = serial.serial_for_url(url, baudrate=baudrate, exclusive=True, do_not_open=True)
+    except ValueError as error:
+        raise LinkError(f"port {url}", str(error), "give a path, hwgrep://PATTERN or socket://HOST:PORT") from None
+    port.dtr = port.rts = True  # before opening: USB devices send to a terminal that is ready, and no edge resets them
+    port.open()
+    with suppress(ValueError, AttributeError, NotImplementedError):  # a pty and many drivers have no such mode
+        port.set_low_latency_mode(True)
+    return port
+
+
+def _connect(url: str) -> socket.socket:
+    try:
+        parts = urlsplit(url)
+        address = parts.hostname or "", parts.port or 0
+    except ValueError:
+        address = "", 0
+    if not all(address):
+        raise LinkError(f"port {url}", "no host and port", "give socket://HOST:PORT")
+    connected = socket.create_connection(address, timeout=_CONNECT_S)
+    connected.setblocking(False)
+    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a prediction is not worth waiting to be longer
+    return connected

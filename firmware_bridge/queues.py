@@ -1,0 +1,115 @@
+"""What stands between the reader and the loop: samples one way, predictions the other. Both are bounded and never wait.
+
+A stall must not make everything after it late: of samples the oldest give way, of predictions only the latest counts.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+
+from firmware_bridge.layout import Message
+from firmware_bridge.wire import DELIMITER, FrameEncoder
+
+T = TypeVar("T")
+_ROOM = 4096  # bytes of control frames that may wait for a line that takes none
+
+
+class Backlog(Generic[T]):
+    """At most `limit` items, the newest ones; ``dropped`` counts those that gave way, ``most`` the longest backlog."""
+
+    def __init__(self, limit: int) -> None:
+        self._items: deque[T] = deque(maxlen=limit)
+        self._limit = limit
+        self._changed = threading.Condition()
+        self._closed = False
+        self.dropped = self.most = 0
+
+    def put(self, items: Sequence[T]) -> None:
+        """Append; whoever waits in `take` gets them."""
+        with self._changed:
+            self.dropped += max(0, len(self._items) + len(items) - self._limit)
+            self._items.extend(items)
+            self.most = max(self.most, len(self._items))
+            self._changed.notify()
+
+    def take(self, timeout_s: float) -> list[T]:
+        """Everything at once, waiting for the first up to `timeout_s`; nothing where none came, or after `close`."""
+        with self._changed:
+            if not self._items and not self._closed:
+                self._changed.wait(timeout_s)
+            items = list(self._items)
+            self._items.clear()
+            return items
+
+    def close(self) -> None:
+        """No more items will come."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called and everything was taken."""
+        with self._changed:
+            return self._closed and not self._items
+
+
+class Outbox:
+    """Frames to a line that may take them later: control frames in order, and the latest prediction.
+
+    `attach` begins to send through `write`, which takes bytes and returns at once how many it took. Frames are
+    numbered as they leave. ``replaced``: predictions that gave way to a newer one; ``unsent``: control frames without
+    room.
+    """
+
+    def __init__(self, encoder: FrameEncoder) -> None:
+        self._encoder = encoder
+        self._lock = threading.Lock()
+        self._write: Callable[[bytes], int] | None = None
+        self._bytes = b""
+        self._latest: Message | None = None
+        self.replaced = self.unsent = 0
+
+    def attach(self, write: Callable[[bytes], int]) -> None:
+        """Begin anew on another line, or for another session; what waits is forgotten, but for half a frame's end."""
+        with self._lock:
+            self._write, self._bytes, self._latest = write, DELIMITER, None
+
+    def detach(self) -> None:
+        """Send nothing more; after this `write` is not called again."""
+        with self._lock:
+            self._write = None
+
+    def post(self, messages: Sequence[Message], now_us: int) -> None:
+        """Queue control messages and send what the line takes."""
+        with self._lock:
+            for message in messages:
+                if len(self._bytes) < _ROOM:
+                    self._bytes += self._encoder.encode(message, now_us)
+                else:
+                    self.unsent += 1
+            self._flush(now_us)
+
+    def predict(self, message: Message, now_us: int) -> None:
+        """Send a prediction now, or as soon as the line takes it unless a newer one comes before."""
+        with self._lock:
+            self.replaced += self._latest is not None
+            self._latest = message
+            self._flush(now_us)
+
+    def flush(self, now_us: int) -> None:
+        """Send what the line takes now."""
+        with self._lock:
+            self._flush(now_us)
+
+    def _flush(self, now_us: int) -> None:
+        while self._write is not None and (self._bytes or self._latest is not None):
+            if not self._bytes and self._latest is not None:
+                self._bytes, self._latest = self._encoder.encode(self._latest, now_us), None
+            taken = self._write(self._bytes)
+            self._bytes = self._bytes[taken:]
+            if self._bytes:
+                return  # the line is full
