@@ -121,12 +121,13 @@ class Conversation:
         return messages + self._routine(now_s) if self.state in _LIVE else messages
 
     def _frames(self, data: bytes) -> list[Frame]:
-        """The first piece on a line may be the end of a frame, which is no fault: it is not counted."""
+        """The first piece on a line may be the end of a frame, which is no fault and not counted; or a whole one."""
         if self._aligned:
             return self._decoder.feed(data)
         first, found, rest = data.partition(DELIMITER)
         frames = self._decoder.feed(first + found)
         if found:
+            self.counters.ok += self._decoder.counters.ok
             self._aligned, self._decoder.counters = True, self.counters
             frames += self._decoder.feed(rest)
         return frames

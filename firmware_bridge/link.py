@@ -200,26 +200,28 @@ class Link:
             while talk.state not in (LinkState.LOST, LinkState.CLOSED):
                 data = port.read(_WAIT_S)
                 now_s = time.monotonic()
-                if data:
-                    self._take(data, now_s)
+                arrivals = self._take(data, now_s) if data else []
                 if talk.session != session:  # a new line, or a board that restarted on this one
                     session = talk.session
                     self._outbox.attach(self._writing(port))
-                self._outbox.post(talk.due(now_s), _us(now_s))
+                messages = talk.due(now_s)
+                if messages or self._outbox.waiting:
+                    self._outbox.post(messages, _us(now_s))
                 if self._closing.is_set():
                     talk.close(now_s)
+                if arrivals:  # last, since whoever waits for them wants the interpreter
+                    self._backlog.put(arrivals)
             self._outbox.post([Bye(Reason.finished)], _us(time.monotonic()))
         finally:
             self._outbox.detach()
 
-    def _take(self, data: bytes, now_s: float) -> None:
+    def _take(self, data: bytes, now_s: float) -> list[Arrival]:
         if self._tap is not None:
             self._tap.wire("rx", round(now_s * 1e9), data)
         arrivals = self._conversation.feed(data, now_s)
-        if arrivals:
-            self._backlog.put(arrivals)
-        if self._conversation.board is not None:
+        if self._conversation.board is not None and not self._met.is_set():
             self._met.set()
+        return arrivals
 
     def _writing(self, port: Port) -> Callable[[bytes], int]:
         tap = self._tap

@@ -100,10 +100,10 @@ class Outbox:
             self._latest = message
             self._flush(now_us)
 
-    def flush(self, now_us: int) -> None:
-        """Send what the line takes now."""
-        with self._lock:
-            self._flush(now_us)
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something that the line has not taken yet."""
+        return bool(self._bytes) or self._latest is not None
 
     def _flush(self, now_us: int) -> None:
         while self._write is not None and (self._bytes or self._latest is not None):

@@ -22,6 +22,7 @@ from rtsysid.spec import Channel, Doubles, Floats, Role
 
 Kind: TypeAlias = Literal["f32", "i16", "u8"]
 
+_F32 = np.dtype("<f4")
 _MISSING = -32768  # an i16 without a value: NaN
 _KINDS = {"f32": ("f", -np.inf, np.inf), "i16": ("h", -32767, 32767), "u8": ("B", 0, 255)}  # struct code, range
 _LARGEST_TABLE = 1 << 16  # bytes; what unpacks to more is no channel table
@@ -151,8 +152,8 @@ class Schema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True)
         if len(payload) < self.size:
             raise LinkError("sample", f"{len(payload)} bytes instead of {self.size}", "reflash: its channel table lies")
         table = self._table
-        if not table.whole.any():
-            return np.frombuffer(payload, "<f4", self.width).astype(np.float32)
+        if not table.mixed:
+            return np.frombuffer(payload, _F32, self.width).astype(np.float32)
         raw = np.array(table.packing.unpack_from(payload))
         values = (raw * table.scale + table.offset).astype(np.float32)
         values[table.short & (raw == _MISSING)] = np.nan
@@ -169,12 +170,13 @@ class Schema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True)
             np.array([c.offset for c in self.channels]),
             np.array(low),
             np.array(high),
+            set(kinds) != {"f32"},
             *(np.array([kind in which for kind in kinds]) for which in (("i16", "u8"), ("i16",), ("u8",))),
         )
 
 
 class _Table(NamedTuple):
-    """The conversion as columns [C]. ``whole``: raw is an integer; ``short``: it is an i16; ``bytes``: a u8."""
+    """The conversion as columns [C]. ``mixed``: not all f32; ``whole``: raw is an integer; ``short``: an i16; ``bytes``: a u8."""
 
     packing: struct.Struct
     layout: np.dtype[np.void]
@@ -182,6 +184,7 @@ class _Table(NamedTuple):
     offset: Doubles
     low: Doubles
     high: Doubles
+    mixed: bool
     whole: NDArray[np.bool_]
     short: NDArray[np.bool_]
     bytes: NDArray[np.bool_]

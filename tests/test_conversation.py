@@ -29,10 +29,13 @@ def model(rate_hz: float = 100.0, **changes: Any) -> ModelSpec:
     return ModelSpec(**{**fields, "channels": channels, "rate_hz": rate_hz, **changes})
 
 
-def meeting(board: FakeBoard, wish: Wish | None = None, seconds: float = 2.0) -> tuple[Conversation, list[Any], float]:
+def meeting(
+    board: FakeBoard, wish: Wish | None = None, seconds: float = 2.0, started_s: float = 3.0
+) -> tuple[Conversation, list[Any], float]:
+    """A host and a board that booted at `started_s` meet at 10 s and talk for so long."""
     talk = Conversation(wish or Wish())
     talk.open(10.0)
-    board.started_s = 3.0
+    board.started_s = started_s
     arrivals, now_s = converse(talk, board, seconds, 10.0)
     return talk, arrivals, now_s
 
@@ -59,6 +62,7 @@ def test_from_hello_to_samples() -> None:
         assert arrival.captured_s == pytest.approx(arrival.sample.t + 3.0, abs=STEP_S)
         assert 0 <= arrival.received_s - arrival.captured_s < 0.02
     assert talk.counters.clean
+    assert talk.counters.ok > len(arrivals)
     assert (talk.losses, talk.intake.gaps, talk.intake.samples) == (0, 0, len(arrivals))
 
 
@@ -102,6 +106,7 @@ def test_a_known_table_is_not_fetched_again() -> None:
     talk, before, now_s = meeting(board)
     talk.lose("cable")
     talk.open(now_s)
+    board.mute = {msg.TimeReq}
     after, _ = converse(talk, board, 0.5, now_s)
     assert said(board, msg.SchemaGet) == 1
     assert talk.state is LinkState.STREAMING
@@ -116,11 +121,13 @@ def test_a_large_table_comes_in_pieces(rows: int) -> None:
     """A channel table of many pieces is put together; pieces of another offset are ignored."""
     names = [f"{np.random.default_rng(k).integers(1 << 40):010x}" for k in range(rows)]
     board = FakeBoard(Schema(tuple(WireChannel(n, kind="u8") for n in names), 100.0))
+    board.mute = {msg.SchemaGet}
     talk = Conversation(Wish())
     talk.open(0.0)
-    converse(talk, board, 0.1, 0.0)
-    board.say(msg.SchemaData(0, b"again"), 0.1)
-    board.mute = {msg.Start}
+    converse(talk, board, 0.05, 0.0)
+    board.say(msg.SchemaData(200, b"of another question"), 0.05)
+    converse(talk, board, 0.05, 0.05)
+    board.mute, board.heard = {msg.Start}, []
     converse(talk, board, 1.0, 0.1)
     assert said(board, msg.SchemaGet) == -(-len(board.schema.compressed) // msg.SCHEMA_PIECE) > 2
     assert talk.board is not None
@@ -233,6 +240,32 @@ def test_a_stale_stream_comes_back() -> None:
     assert (talk.losses, talk.counters.lost) == (0, 0)
 
 
+def test_a_late_sample_is_no_gap_any_more() -> None:
+    """Two samples that changed places are both delivered; what was counted as missing is taken off again, and one that
+    comes twice takes nothing off."""
+    board = FakeBoard()
+    talk, _, now_s = meeting(board)
+    pieces = [piece + b"\0" for piece in board.poll(now_s + 0.05).split(b"\0") if piece]
+    first, second, *_ = [piece for piece in pieces if len(piece) == 3 * 4 + 14]
+    came = talk.feed(second, now_s)
+    assert talk.intake.gaps == 1
+    came += talk.feed(first, now_s)
+    assert talk.intake.gaps == 0
+    came += talk.feed(second + first, now_s)
+    assert [round(a.sample.values[0]) - round(came[1].sample.values[0]) for a in came] == [1, 0, 0]
+    assert (talk.intake.gaps, talk.counters.reordered, talk.counters.duplicate) == (0, 2, 1)
+
+
+def test_what_is_wrong_on_the_wire_is_counted_from_the_first_delimiter_on() -> None:
+    """A changed byte of a later frame counts, and the sample it spoils is a gap."""
+    board = FakeBoard()
+    talk, _, now_s = meeting(board)
+    _, now_s = converse(talk, board, 0.02, now_s, back=lambda data: data.replace(b"\x3f", b"\x3e", 1))
+    converse(talk, board, 0.1, now_s)
+    spoilt = talk.counters.crc + talk.counters.schema
+    assert spoilt == talk.intake.gaps == talk.counters.lost > 0
+
+
 def test_a_board_that_answers_but_forgot_to_stream_is_greeted_anew() -> None:
     """Heartbeats alone do not count for ever: after two seconds without samples the board counts as lost."""
     board = FakeBoard()
@@ -247,17 +280,19 @@ def test_a_restart_is_noticed_at_once() -> None:
     """A board that says hello unasked has restarted: a new session begins on the same line, with nothing of the old
     time, and the samples say so."""
     board = FakeBoard()
-    talk, before, now_s = meeting(board)
+    talk, before, now_s = meeting(board, started_s=-3000.0)  # so long ago that its counter might have wrapped
     session = talk.session
     board.boot(now_s, boot_id=2)
-    after, _ = converse(talk, board, 1.5, now_s)
+    after, later_s = converse(talk, board, 1.5, now_s)
     assert talk.state is LinkState.STREAMING
     assert talk.session == session + 1
     assert (before[-1].boot, after[0].boot) == (1, 2)
     assert after[0].sample.t < 1.0 < before[-1].sample.t
     assert after[-1].captured_s == pytest.approx(after[-1].sample.t + now_s, abs=STEP_S)
-    assert (talk.losses, talk.intake.reboots) == (1, 1)
-    assert talk.intake.gaps == 0
+    assert (talk.losses, talk.intake.reboots, talk.intake.gaps) == (1, 1, 0)
+    board.tick += 3
+    converse(talk, board, 0.5, later_s)
+    assert talk.intake.gaps == 3
 
 
 def test_a_restart_during_an_outage_is_noticed_by_the_boot_id() -> None:
