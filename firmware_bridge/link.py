@@ -20,7 +20,7 @@ from contextlib import suppress
 from copy import copy
 from typing import Any, Literal, Protocol, Self
 
-from firmware_bridge.board import Board, Wish
+from firmware_bridge.peer import Board, Wish
 from firmware_bridge.conversation import Conversation, LinkState
 from firmware_bridge.health import LinkHealth
 from firmware_bridge.intake import Arrival

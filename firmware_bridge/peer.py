@@ -1,4 +1,4 @@
-"""Board: what a device says of itself, and whether that is what was asked for."""
+"""Peer: what a device says of itself, and whether that is what was asked for."""
 
 from __future__ import annotations
 
