@@ -5,12 +5,12 @@ BIN := $(VENV)/bin
 EDGE := .venv-edge
 PIP := pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
-.PHONY: demo test lint types bench clean
+.PHONY: demo test lint types bench fuzz clean
 
 demo: $(VENV)/.ready
 	$(BIN)/rtsysid demo
 
-test: $(VENV)/.ready $(EDGE)/.ready lint types
+test: $(VENV)/.ready $(VENV)/.compilers $(EDGE)/.ready lint types
 	$(BIN)/pytest
 
 lint: $(VENV)/.ready
@@ -22,6 +22,10 @@ types: $(VENV)/.ready
 
 bench: $(VENV)/.ready
 	$(BIN)/python -m bench
+
+# Ten million hostile frames for each target and engine; `make test` runs a million.
+fuzz: $(VENV)/.ready $(VENV)/.compilers
+	RTSYSID_FUZZ_FRAMES=10000000 $(BIN)/pytest -q -s tests/test_fuzz.py
 
 clean:
 	rm -rf $(VENV) $(EDGE) out runs bundles .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -37,4 +41,11 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 $(EDGE)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(EDGE)
 	$(EDGE)/bin/$(PIP) --editable .
+	touch $@
+
+# A C compiler for the simulated device, and clang for libFuzzer; without clang the same tests run on plain random inputs.
+$(VENV)/.compilers: $(VENV)/.ready
+	command -v cc && command -v clang || \
+	  (apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev clang libclang-rt-dev) || \
+	  command -v cc
 	touch $@
