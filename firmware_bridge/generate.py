@@ -1,4 +1,6 @@
-"""Write what follows from the definition: `python -m firmware_bridge.generate` makes `firmware/messages.h`.
+"""Write what follows from the definition: `python -m firmware_bridge.generate`.
+
+It makes `firmware/messages.h`, and the tables in `docs/wire.md`.
 
 A payload becomes a C struct with a `put` and a `get` that name every offset; nothing is laid over memory, so neither
 alignment nor byte order of a board matters.
@@ -13,6 +15,7 @@ from firmware_bridge import messages as m
 from firmware_bridge.layout import ITEM, Field, Message
 
 HEADER = Path(__file__).parent / "firmware" / "messages.h"
+DOCUMENT = Path(__file__).parents[1] / "docs" / "wire.md"
 
 _TYPES = {"B": "uint8_t", "H": "uint16_t", "I": "uint32_t", "Q": "uint64_t"}
 _BITS = {"B": 8, "H": 16, "I": 32, "Q": 64}
@@ -125,5 +128,34 @@ def _shape(message: type[Message]) -> str:
     return f"    {{WIRE_{message.wire_name()}, {int(message.SEEDED)}, {message.REQUIRED}, {item}}}, \\"
 
 
+def document() -> str:
+    """docs/wire.md with its tables made anew; the text between them is a person's."""
+    before, rest = DOCUMENT.read_text().split(_BEGIN)
+    return before + _BEGIN + "\n".join(["", *_tables(), ""]) + _END + rest.split(_END)[1]
+
+
+_BEGIN, _END = "<!-- tables: python -m firmware_bridge.generate -->", "<!-- end of tables -->"
+_NAMES = {"B": "u8", "H": "u16", "I": "u32", "Q": "u64", "s": "u8[]", "u": "UTF-8[]", "f": "f32[]"}
+
+
+def _tables() -> Iterator[str]:
+    yield f"Protocol version of this release: `{m.version()}`.\n"
+    yield "| type | message | direction | what it says | payload |\n|---|---|---|---|---|"
+    for code, message in m.MESSAGES.items():
+        name = message.wire_name() + (" \\*" if message.SEEDED else "")
+        yield f"| 0x{code:02X} | {name} | {message.DIRECTION} | {message.__doc__} | {_payload(message)} |"
+    yield "\n\\* the CRC is seeded with the schema hash\n"
+    yield "| number | values |\n|---|---|"
+    for enum in m.ENUMS:
+        yield f"| {enum.__name__}: {enum.__doc__} | {', '.join(f'{x.value} {x.name}' for x in enum)} |"
+
+
+def _payload(message: type[Message]) -> str:
+    *fields, last = [*message.LAYOUT.fields, message.LAYOUT.tail]
+    shown = [f"{_NAMES[f.code]} {f.name}" for f in fields if f]
+    return ", ".join([*shown, *([f"{_NAMES[last.code]} {last.name}"] if last else [])]) or "none"
+
+
 if __name__ == "__main__":
     HEADER.write_text(header())
+    DOCUMENT.write_text(document())

@@ -59,6 +59,13 @@ def test_the_header_is_fresh() -> None:
     assert generate.HEADER.read_text() == generate.header(), "run: python -m firmware_bridge.generate"
 
 
+def test_the_document_is_fresh() -> None:
+    """The tables of docs/wire.md are what the definition generates today, and its text names every counter."""
+    text = generate.DOCUMENT.read_text()
+    assert text == generate.document(), "run: python -m firmware_bridge.generate"
+    assert all(f"*{name}*" in text for name in WireCounters.__struct_fields__)
+
+
 def test_c_encodes_the_golden_frames(c: CCodec) -> None:
     """The C codec makes every golden frame, byte for byte."""
     for vector in GOLDEN["frames"]:

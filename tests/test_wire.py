@@ -139,6 +139,17 @@ def test_the_version_follows_the_definition(monkeypatch: pytest.MonkeyPatch) -> 
     assert m.definition(1) != m.definition()
 
 
+def test_what_refuses_other_versions_never_changes() -> None:
+    """HELLO, HELLO_ACK and ERROR begin with the bytes of the first release, so that any two versions can part."""
+    beginning = {m.Hello: "magic I, major I, minor B, session B", m.HelloAck: "magic I, major I, minor B, session B"}
+    beginning[m.Error] = "fault B, ref_type B, ref_seq H, detail I, text_count B"
+    for message, fields in beginning.items():
+        assert ", ".join(f"{f.name} {f.code}" for f in message.LAYOUT.fields).startswith(fields)
+    assert (m.Hello.CODE, m.HelloAck.CODE, m.Error.CODE, m.Fault.version, m.MAGIC.to_bytes(4, "little")) == (
+        1, 2, 0x41, 1, b"RTSI",
+    )  # fmt: skip
+
+
 def test_statuses_are_those_of_the_session() -> None:
     """Every status of the runtime has its code on the wire, the gravest of them highest."""
     names = [status.name.replace("_", "-") for status in m.Status]
