@@ -128,8 +128,8 @@ class FrameDecoder:
         self._rest = b""
         self._overlong = False
         self._last: tuple[int, int] | None = None  # session and seq of the newest frame
-        self._misfit = (0, 0)  # length and CRC difference of the last seeded frame, where it was wrong
-        self._misfits = 0  # such frames in a row
+        self._misfit = 0  # CRC difference of the last seeded frame, 0 where it was right
+        self._misfits = 0  # frames in a row with this difference
 
     def feed(self, data: bytes) -> list[Frame]:
         """The frames that `data` completes."""
@@ -166,22 +166,21 @@ class FrameDecoder:
             return False
         seed = self.schema if seeded and self.schema is not None else 0
         difference: int = zlib.crc32(raw[: -_CRC.size], seed) ^ _CRC.unpack_from(raw, len(raw) - _CRC.size)[0]
+        if seeded:
+            self._misfits = self._misfits + 1 if difference == self._misfit else 1
+            self._misfit = difference
         if difference:
-            self._spoilt((len(raw), difference) if seeded else None)
-        elif seeded:
-            self._misfits = 0
+            self._blame(self._misfits if seeded else 1)
         return not difference
 
-    def _spoilt(self, misfit: tuple[int, int] | None) -> None:
+    def _blame(self, in_a_row: int) -> None:
         """A CRC is linear: under another seed, every frame of one length is wrong by one and the same difference."""
-        if misfit is None or not self._misfits or misfit != self._misfit:
+        if in_a_row == 1:
             self.counters.crc += 1
-            self._misfit, self._misfits = misfit or self._misfit, 1 if misfit else self._misfits
             return
-        if self._misfits == 1:  # what looked like noise was the first of them
+        if in_a_row == 2:  # what looked like noise was the first of them
             self.counters.crc -= 1
             self.counters.schema += 1
-        self._misfits += 1
         self.counters.schema += 1
 
     def _sort(self, raw: bytes) -> Frame | None:

@@ -235,6 +235,14 @@ def test_the_decoder_keeps_one_frame_at_most() -> None:
     assert counted(decoder) == {"oversize": 1}
 
 
+def test_the_longest_frame_may_come_without_its_delimiter() -> None:
+    """A full frame whose last byte comes by itself is delivered."""
+    data = encode_frame(Frame(m.Sample.CODE, 3, 0, 0, b"\1" * m.MAX_PAYLOAD), SCHEMA)
+    decoder = FrameDecoder(SCHEMA, 3)
+    assert decoder.feed(data[:-1]) == []
+    assert len(decoder.feed(data[-1:])) == 1
+
+
 @given(st.integers(0, 0xFFFF), st.sets(st.integers(1, 18)))
 def test_lost_frames_are_counted_over_the_wrap(start: int, lost: set[int]) -> None:
     """The count of lost frames is exact wherever the 16-bit numbers begin, given the ends arrive."""
@@ -269,12 +277,12 @@ def test_another_channel_table_is_not_taken_for_noise() -> None:
 
 def test_samples_before_the_table_is_known_are_neither_taken_nor_blamed() -> None:
     """Without a channel table samples are unverified, the line stays clean, and losses count from the table on."""
-    frames = numbered(9)
+    frames, bye = numbered(9), Frame(m.Bye.CODE, 3, 0, 0, b"\1")
     decoder = FrameDecoder(None, 3)
-    assert decoder.feed(wired(frames[:4])) == []
+    assert decoder.feed(wired([bye, *frames[1:4]])) == [bye]
     decoder.schema = SCHEMA
     assert decoder.feed(wired(frames[6:])) == frames[6:]
-    assert counted(decoder) == {"ok": 3, "unverified": 4}
+    assert counted(decoder) == {"ok": 4, "unverified": 3}
     assert decoder.counters.clean
 
 

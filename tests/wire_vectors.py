@@ -52,8 +52,7 @@ def streams() -> dict[str, bytes]:
     ]
     other = [encode_frame(Frame(m.Sample.CODE, 7, i, i, bytes(40)), SCHEMA ^ 1) for i in range(3)]
     hello = encode_frame(Frame(m.HelloAck.CODE, 9, 0, 0, examples()[1].pack()))
-    flipped = bytearray(sent[1])
-    flipped[20] ^= 0x10
+    flipped = damaged(sent[1])
     return {
         "clean": b"\0" + b"".join(sent),
         "a bit flipped": sent[0] + flipped + sent[2] + sent[3],
@@ -68,6 +67,9 @@ def streams() -> dict[str, bytes]:
         "too short": b"\x05\x01\x02\x03\x04\0" + sent[0] + b"\x01\0",
         "no COBS": b"\x09\x01\x02\0" + sent[0],
         "another table": b"".join(other) + sent[3] + flipped + sent[4],
+        "the same bit each time": b"".join(damaged(x) + x for x in sent[1:]),
+        "far ahead": b"".join(encode_frame(Frame(m.Bye.CODE, 7, s, 0, b"\1")) for s in (0, 0x7FFF)),
+        "far behind": b"".join(encode_frame(Frame(m.Bye.CODE, 7, s, 0, b"\1")) for s in (0, 0x8000, 1)),
         "another session": b"".join(encode_frame(Frame(m.Bye.CODE, s, 0, 0, b"\1")) for s in (6, 7, 8)) + hello,
         "a session begun again": hello + sent[0] + hello + hello,
         "number wraps": b"".join(encode_frame(Frame(m.Bye.CODE, 7, s, 0, b"\1")) for s in (0xFFFE, 0xFFFF, 0, 2)),
@@ -76,6 +78,11 @@ def streams() -> dict[str, bytes]:
         "tail beyond the end": encode_frame(Frame(m.Log.CODE, 7, 0, 0, b"\1\5text")),
         "appended fields": encode_frame(Frame(m.Ack.CODE, 7, 0, 0, bytes(20))),
     }
+
+
+def damaged(frame: bytes) -> bytes:
+    """With one bit turned over."""
+    return frame[:20] + bytes([frame[20] ^ 0x40]) + frame[21:]
 
 
 def build() -> dict[str, Any]:

@@ -41,12 +41,12 @@ static void stuff(uint8_t *block, size_t size)
     block[zero] = (uint8_t)(size + 1 - zero);
 }
 
-/* The inverse: what was at block[0..size) is then at block[1..size). False where a distance leads out of it. */
+/* The inverse: what was at block[0..size), none of it 0, is then at block[1..size). False where a distance leads out. */
 static bool unstuff(uint8_t *block, size_t size)
 {
     for (size_t zero = 0; zero < size;) {
         size_t distance = block[zero];
-        if (distance == 0 || distance > size - zero) return false;
+        if (distance > size - zero) return false;
         block[zero] = 0;
         zero += distance;
     }
@@ -79,21 +79,17 @@ void wire_decoder_start(struct wire_decoder *d, uint32_t schema, uint8_t session
 }
 
 /* A CRC is linear: under another seed, every frame of one length is wrong by one and the same difference. */
-static void spoilt(struct wire_decoder *d, bool seeded, size_t size, uint32_t difference)
+static void blame(struct wire_counters *count, uint32_t in_a_row)
 {
-    if (!seeded || d->misfits == 0 || size != d->misfit_size || difference != d->misfit) {
-        d->count.crc++;
-        if (!seeded) return;
-        d->misfits = 1;
-        d->misfit = difference;
-        d->misfit_size = size;
+    if (in_a_row == 1) {
+        count->crc++;
         return;
     }
-    if (d->misfits++ == 1) { /* what looked like noise was the first of them */
-        d->count.crc--;
-        d->count.schema++;
+    if (in_a_row == 2) { /* what looked like noise was the first of them */
+        count->crc--;
+        count->schema++;
     }
-    d->count.schema++;
+    count->schema++;
 }
 
 static bool intact(struct wire_decoder *d, const uint8_t *raw, size_t size)
@@ -102,10 +98,11 @@ static bool intact(struct wire_decoder *d, const uint8_t *raw, size_t size)
     bool seeded = shape && shape->seeded;
     size_t body = size - WIRE_CRC_SIZE;
     uint32_t difference = wire_crc(raw, body, seeded ? d->schema : 0) ^ get_u32(raw + body);
-    if (difference)
-        spoilt(d, seeded, size, difference);
-    else if (seeded)
-        d->misfits = 0;
+    if (seeded) {
+        d->misfits = difference == d->misfit ? d->misfits + 1 : 1;
+        d->misfit = difference;
+    }
+    if (difference) blame(&d->count, seeded ? d->misfits : 1);
     return difference == 0;
 }
 

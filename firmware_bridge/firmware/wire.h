@@ -39,8 +39,7 @@ struct wire_decoder {
     bool numbered; /* whether there was a frame to count from: */
     uint8_t last_session;
     uint16_t last_seq;
-    uint32_t misfits, misfit; /* seeded frames that failed in a row, with this CRC difference */
-    size_t misfit_size;
+    uint32_t misfit, misfits; /* CRC difference of the last seeded frame, and how many in a row had it */
 };
 
 /* CRC-32/ISO-HDLC of `size` bytes, going on from `seed`. */
