@@ -45,7 +45,8 @@ class Board(CProcess):
     def poll(self, us: int = 0) -> list[Frame]:
         self.now += us
         self.tell(b"T", struct.pack("<II", self.now & 0xFFFFFFFF, self.step))
-        return self.decoder.feed(self.ask(b"P"))
+        self.sent = self.ask(b"P")
+        return self.decoder.feed(self.sent)
 
     def hear(self, *messages: Message) -> list[Frame]:
         """What the board sends when these arrive."""
@@ -247,12 +248,38 @@ def test_samples_flow_only_while_streaming(board: Board) -> None:
 
 def test_the_divider_thins_the_stream(board: Board) -> None:
     """With a divider of 3 the first and then each third sample is sent."""
-    board.hear(HELLO, m.Start(1, 3, SCHEMA.hash))
+    thin = m.Start(1, 3, SCHEMA.hash)
+    board.hear(HELLO, thin)
     sent = []
     for i in range(10):
         board.capture(values(), i)
         sent += [f.t_us for f in board.poll()]
+        board.hear(thin)  # once more is no new beginning
     assert sent == [0, 3, 6, 9]
+    board.capture(values(), 10)
+    board.poll()
+    board.hear(m.Stop(), thin)
+    board.capture(values(), 11)
+    assert [f.t_us for f in board.poll()] == [11]
+
+
+def test_silence_is_ended_by_a_delimiter(board: Board) -> None:
+    """What the board sends after 100 ms without a frame begins with an extra delimiter, and before that without."""
+    assert board.sent[0] == 0
+    board.hear(HELLO)
+    for pause, extra in ((99_999, False), (100_000, True), (1, False)):
+        board.poll(pause)
+        board.hear(m.TimeReq(0))
+        assert (board.sent[0] == 0) == extra
+
+
+def test_a_flood_does_not_hold_up_the_loop(streaming: Board) -> None:
+    """A poll takes in no more than a kilobyte, however much has come; what is left is for the next ones."""
+    flood = b"".join(streaming.encoder.encode(m.TimeReq(i), streaming.now) for i in range(100))
+    streaming.tell(b"R", flood)
+    answers = [len(only(streaming.poll(), m.TimeRsp)) for _ in range(4)]
+    assert max(answers) <= 1024 // 22 + 1  # of which one began in the poll before
+    assert sum(answers) == 100
 
 
 def test_samples_that_overtake_the_loop_are_counted(streaming: Board) -> None:
@@ -279,6 +306,23 @@ def test_a_full_ring_drops_whole_frames_and_counts_them(streaming: Board) -> Non
     assert beat.tx_drop == 60 - len(before) == streaming.decoder.counters.lost
     assert after.t_us == 60
     assert beat.tx_frames == 2 + len(before) + 1  # HELLO_ACK and ACK, the samples, one more
+    assert streaming.decoder.counters.crc == streaming.decoder.counters.cobs == 0
+    assert 2048 - 320 - 80 < beat.tx_high_water <= 2048 - 320
+    streaming.hear(HELLO)
+    assert heartbeat(streaming).tx_high_water < 200
+
+
+def test_answers_that_find_no_room_are_dropped_whole(streaming: Board) -> None:
+    """With a stuck line the ring takes answers up to its last byte, and not one byte of the next."""
+    streaming.room(0)
+    for i in range(200):
+        streaming.hear(m.TimeReq(i))
+    streaming.room(1 << 16)
+    answers = only(streaming.poll(), m.TimeRsp)
+    assert [a.t0 for a in answers] == list(range(len(answers)))
+    beat = heartbeat(streaming)
+    assert beat.tx_drop == 200 - len(answers)
+    assert 2048 - 40 < beat.tx_high_water <= 2048
     assert streaming.decoder.counters.crc == streaming.decoder.counters.cobs == 0
 
 
@@ -419,6 +463,16 @@ def test_a_host_that_comes_back_is_listened_to_again(streaming: Board) -> None:
     assert streaming.latest() is not None
 
 
+def test_a_new_session_is_not_lost(streaming: Board) -> None:
+    """A HELLO ends what was lost before: the board is ready at once, and listens."""
+    streaming.poll(1_600_000)
+    assert streaming.state is m.State.safe
+    streaming.hear(HELLO)
+    assert streaming.state is m.State.ready
+    streaming.hear(START, predict(1, 1.0))
+    assert streaming.latest() is not None
+
+
 def test_beating_hearts_keep_the_link_up(streaming: Board) -> None:
     """With a heartbeat of the host each quarter second the link stays up for as long as it is watched."""
     frames = streaming.live(10_000_000)
@@ -458,8 +512,16 @@ def test_logs_are_at_most_ten_a_second(streaming: Board) -> None:
     assert heartbeat(streaming).predictions_ignored == 100
 
 
+def test_a_long_line_is_cut(board: Board) -> None:
+    """A LOG of more than 200 bytes is sent with its first 200."""
+    board.tell(b"L", bytes([m.Level.error]) + b"x" * 300)
+    assert only(board.poll(), m.Log) == [m.Log(m.Level.error, "x" * 200)]
+
+
 def test_counters_begin_with_the_session(streaming: Board) -> None:
     """What went wrong before a HELLO is not held against the session that it begins."""
+    for _ in range(20):
+        streaming.capture(values())
     streaming.hear_bytes(b"\1\2\3\0" * 20)
     streaming.tell(b"O", struct.pack("<I", 40))
     streaming.hear(predict(1, 1.0), HELLO, START)

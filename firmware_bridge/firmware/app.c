@@ -95,7 +95,6 @@ static void send_samples(void)
     uint32_t t_us;
     uint8_t values[WIRE_MAX_PAYLOAD];
     while (capture_get(&app.capture, &t_us, values, app.board->sample_size)) {
-        if (!app.streams) continue;
         if (app.phase == 0) send_at(WIRE_SAMPLE, t_us, values, app.board->sample_size, TX_RESERVE);
         app.phase = (uint16_t)((app.phase + 1u) % app.divider);
     }
@@ -130,7 +129,8 @@ static void forget_prediction(void)
 
 static void halt(void)
 {
-    app.streams = 0;
+    app.streams = 0; /* first: then the interrupt captures no more */
+    capture_clear(&app.capture);
     forget_prediction();
 }
 
@@ -190,7 +190,6 @@ static void on_start(const struct wire_frame *frame, uint32_t now)
     } else if (m.schema_hash != app.board->schema_hash) {
         REFUSE(frame, WIRE_FAULT_SCHEMA, app.board->schema_hash, "START is for other channels: read the table again");
     } else {
-        if (!app.streams) app.capture.read = app.capture.written; /* nothing from before */
         if (!app.streams || m.divider != app.divider) app.phase = 0;
         app.divider = m.divider;
         app.streams = STREAM_SAMPLES;

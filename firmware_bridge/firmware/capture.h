@@ -46,4 +46,6 @@ static inline bool capture_get(struct capture *c, uint32_t *t_us, uint8_t *bytes
     return true;
 }
 
+static inline void capture_clear(struct capture *c) { c->read = c->written; }
+
 #endif

@@ -6,7 +6,7 @@
  * 'R' bytes             bytes arrive
  * 'S' u32 us, values    the sampling interrupt
  * 'O' u32               bytes lost so far
- * 'Y' u8 reason         say BYE
+ * 'Y' u8 reason         say BYE                'L' u8 level, text  say so
  * 'P'                   poll; the answer is what was transmitted since
  * 'Q'                   the answer is u8 state, u8 streaming, u32 times port_safe() was called
  * 'G'                   the answer is the latest prediction as u16, u8, u8, u32 x 3, f32 x count; nothing if none
@@ -88,6 +88,13 @@ static void arrive(const uint8_t *bytes, size_t size)
     taken = 0;
 }
 
+static void log_line(uint8_t level, const uint8_t *text, size_t size)
+{
+    char line[512] = {0};
+    memcpy(line, text, size < sizeof line - 1 ? size : sizeof line - 1);
+    app_log(level, line);
+}
+
 static void poll(void)
 {
     app_poll();
@@ -112,6 +119,7 @@ static void serve(uint8_t letter, const uint8_t *p, size_t size)
     case 'O': overrun = get_u32(p); break;
     case 'R': arrive(p, size); break;
     case 'S': app_sample(get_u32(p), p + 4); break;
+    case 'L': log_line(p[0], p + 1, size - 1); break;
     case 'Y': app_bye(p[0]); break;
     case 'P': poll(); break;
     case 'Q': tell_state(); break;
