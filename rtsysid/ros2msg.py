@@ -2,7 +2,7 @@
 
 A recording carries its own definitions, so that its writer and its readers have this module in common and nothing
 else; it is a part of the contract. The numbers of nested messages and of short arrays lie flat under dotted names:
-``pose.position.x``, ``covariance[0]``.
+``pose.position.x``, ``covariance.0``.
 
 Ref: https://docs.ros.org/en/rolling/Concepts/Basic/About-Interfaces.html for the text; for the bytes OMG DDSI-RTPS
 2.5, 10.2 and DDS-XTYPES 1.3, 7.4.3: XCDR1, each number aligned to its size, counted after a header of four bytes.
@@ -47,10 +47,10 @@ class MessageType:
         return tuple(name for part in self._parts if isinstance(part, _Numbers) for name in part.names)
 
     @property
-    def fixed(self) -> tuple[str, ...]:
-        """struct codes of the values, where every message is of one size; else nothing."""
-        only = self._parts[0] if len(self._parts) == 1 else None
-        return tuple(only.codes) if isinstance(only, _Numbers) else ()
+    def head(self) -> dict[str, tuple[str, int]]:
+        """struct code and place in the payload of each number before the first value of varying length."""
+        first = self._parts[0]
+        return first.places(len(HEADER)) if isinstance(first, _Numbers) else {}
 
     def pack(self, *values: Value) -> bytes:
         """The message as bytes, from one value for each of `names`. Raises struct.error."""
@@ -90,13 +90,21 @@ class _Numbers:
         values += form.unpack_from(payload, at)
         return at + form.size
 
+    def places(self, at: int) -> dict[str, tuple[str, int]]:
+        """Code and place of each number, where the run begins at `at`."""
+        places = {}
+        for name, code in zip(self.names, self.codes, strict=True):
+            at += _padding(at, code)
+            places[name] = code, at
+            at += struct.calcsize(code)
+        return places
+
     def _form(self, at: int) -> struct.Struct:
         if at % 8 not in self._forms:
             layout, end = "<", at
-            for code in self.codes:
-                padding = _padding(end, code)
-                layout += f"{padding}x{code}"
-                end += padding + struct.calcsize(code)
+            for code, place in self.places(at).values():
+                layout += f"{place - end}x{code}"
+                end = place + struct.calcsize(code)
             self._forms[at % 8] = struct.Struct(layout)
         return self._forms[at % 8]
 
@@ -236,7 +244,7 @@ def _add(
     count = int(field["count"]) if field["count"] and not field["most"] else None
     if count is not None and count <= _FLAT:
         for i in range(count):
-            _add_one(sections, path, field["base"], f"{name}[{i}]", parts)
+            _add_one(sections, path, field["base"], f"{name}.{i}", parts)
     elif _CODES.get(field["base"]) == "B":
         parts.append(_Bytes(name, count))
     else:

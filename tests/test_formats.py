@@ -43,7 +43,7 @@ def block(rows: int) -> Block:
 
 
 @settings(max_examples=25, deadline=None)
-@given(data=st.data(), rows=st.integers(1, 12), suffix=st.sampled_from(formats.SUFFIXES))
+@given(data=st.data(), rows=st.integers(1, 12), suffix=st.sampled_from(formats.WRITTEN))
 def test_round_trip_keeps_every_bit(tmp_path_factory, data, rows, suffix):
     """Every format gives back time and values bit for bit (CSV too: nine digits are a whole float32)."""
     t = data.draw(arrays(np.float64, (rows, 1), elements=st.floats(allow_nan=False, allow_infinity=False)))
@@ -56,7 +56,7 @@ def test_round_trip_keeps_every_bit(tmp_path_factory, data, rows, suffix):
     assert [(c.name, c.unit) for c in formats.open_log(path).columns[:3]] == [("t", "s"), ("a", "m/s"), ("b", "")]
 
 
-@pytest.mark.parametrize("suffix", formats.SUFFIXES)
+@pytest.mark.parametrize("suffix", formats.WRITTEN)
 def test_blocks_are_streamed_and_joined(tmp_path, suffix, monkeypatch):
     """A recording longer than a block, written in uneven blocks, comes back whole and in bounded pieces."""
     for module in (formats, csv, parquet, npz):
@@ -307,7 +307,7 @@ def test_parquet_types(tmp_path):
         list(formats.open_log(tmp_path / "log.parquet").blocks((0,), (3,)))
 
 
-@pytest.mark.parametrize("suffix", formats.SUFFIXES)
+@pytest.mark.parametrize("suffix", formats.WRITTEN)
 def test_failed_write_leaves_what_was_there(tmp_path, suffix):
     """A disk that fills up while writing is one line, and the older recording is untouched."""
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtsysid.errors import TraceError
-from rtsysid.formats import SUFFIXES, npz
+from rtsysid.formats import WRITTEN, npz
 from rtsysid.spec import Channel
 from rtsysid.trace import Episode, Trace
 
@@ -35,7 +35,7 @@ def recordings(*names: str) -> Trace:
     return trace(*(episode(grid(10), name) for name in names))
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", WRITTEN)
 def test_round_trip_of_episodes(tmp_path, suffix):
     """Episodes, time and values come back exactly in every format, named after the file."""
     before = trace(episode(grid(5)), episode(grid(3) + 1e9 / 3, "b"), episode([7.0], "c"))
@@ -117,7 +117,7 @@ def test_unit_of_time(tmp_path, header, scale):
     assert Trace.read(tmp_path / "a.csv", time="stamp").episodes[0].t.tolist() == [0, 20 * scale]
 
 
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", WRITTEN)
 def test_stream_is_what_read_reads(tmp_path, suffix):
     """Streamed samples are the rows as they stand, uncut and unchecked: NaN and doubled time included."""
     before = trace(Episode("a", np.array([0, 1, 1, 9.0]), np.array([[1, np.nan], [3, 4], [3, 4], [5, 6]], np.float32)))

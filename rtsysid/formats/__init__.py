@@ -1,6 +1,6 @@
 """Recordings on disk: one module per format, all of one shape, chosen by the suffix of the file.
 
-Each format has a log (`columns` as found, `blocks` to stream them) and a `write` that takes such blocks. Everything
+Each format has a log (`columns` as found, `blocks` to stream them) and most a `write` that takes such blocks. Everything
 heavy is imported inside the function that needs it, so that an edge machine reads CSV and npz with numpy alone.
 """
 
@@ -19,7 +19,8 @@ from rtsysid.errors import SpecError, TraceError
 from rtsysid.spec import Channel, Doubles, Floats, require_channels, split_unit
 from rtsysid.storage import replacing
 
-SUFFIXES = (".csv", ".csv.gz", ".parquet", ".npz")
+WRITTEN = (".csv", ".csv.gz", ".parquet", ".npz")
+SUFFIXES = (*WRITTEN, ".mcap")  # only the recorder of a live session writes that one
 ROWS = 65_536  # rows of a block: a few megabytes, whatever the length of the recording
 EPISODE = "episode"  # a column of this name numbers the episodes of a file: a change of its value starts a new one
 _SECONDS = {"": 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
@@ -70,6 +71,10 @@ def open_log(path: Path) -> Log:
         from rtsysid.formats.npz import NpzLog
 
         return NpzLog(path)
+    if suffix == ".mcap":
+        from rtsysid.formats.mcap import McapLog
+
+        return McapLog(path)
     from rtsysid.formats.csv import CsvLog
 
     return CsvLog(path)
@@ -83,7 +88,7 @@ def write_log(path: Path | str, exact: Sequence[Channel], channels: Sequence[Cha
     which is every bit of a float32. Raises TraceError (suffix, names) and StorageError.
     """
     path = Path(path)
-    suffix = suffix_of(path)
+    suffix = suffix_of(path, WRITTEN)
     names = [channel.name for channel in (*exact, *channels)]
     if len(set(names)) != len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
@@ -209,12 +214,12 @@ def names_of(files: Sequence[Path]) -> list[str]:
     ]
 
 
-def suffix_of(path: Path) -> str:
+def suffix_of(path: Path, suffixes: Sequence[str] = SUFFIXES) -> str:
     """The known suffix of a file name; TraceError where there is none."""
-    for suffix in SUFFIXES:
+    for suffix in suffixes:
         if path.name.lower().endswith(suffix):
             return suffix
-    known = ", ".join(SUFFIXES)
+    known = ", ".join(suffixes)
     raise TraceError(f"recording {path.name}", f"suffix {path.suffix!r} is not known", f"use one of {known}")
 
 
