@@ -5,7 +5,7 @@ topic        content                                   log_time             publ
 ============ ========================================= ==================== ============
 /wire        the bytes as they came and went           of the read or write the same
 /samples     seq, boot, and one field per channel      of the read          device time
-/predictions outputs, age, horizon, status, flags      of the answer        device time
+/predictions outputs, t, age, sent, status, flags        of the answer        device time
 /health      counters of link and session              of the report        the same
 ============ ========================================= ==================== ============
 
@@ -17,17 +17,18 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Protocol, Self, TypeAlias
+from typing import Any, Literal, Protocol, Self, TypeAlias
 
 from firmware_bridge.mcap_file import McapFile
-from rtsysid.errors import SpecError, StorageError
+from rtsysid.errors import StorageError
 from rtsysid.ros2msg import TIME, MessageType, Value
 from rtsysid.spec import Channel, Floats, Sample
 
@@ -50,9 +51,9 @@ uint32 boot
 _PREDICTION = """builtin_interfaces/Time stamp
 float64 t
 float64 age
-float64 horizon
 uint32 seq
 uint32 boot
+bool sent
 """
 _STATUS = """string status
 string flags
@@ -75,7 +76,7 @@ class Arrived(Protocol):
     def boot(self) -> int: ...
 
 
-class Answer(Protocol):
+class Predicted(Protocol):
     """What a session makes of a sample: `rtsysid.session.Prediction`."""
 
     @property
@@ -84,6 +85,21 @@ class Answer(Protocol):
     def y(self) -> Floats: ...
     @property
     def flags(self) -> Sequence[str]: ...
+
+
+class Answered(Protocol):
+    """What came of an arrival: `rtsysid.live.Answer`. `status` may be graver than the prediction's own."""
+
+    @property
+    def arrival(self) -> Arrived: ...
+    @property
+    def prediction(self) -> Predicted: ...
+    @property
+    def age_s(self) -> float: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def sent(self) -> bool: ...
 
 
 class Recorder:
@@ -109,7 +125,9 @@ class Recorder:
         self._wire = _Topic("/wire", "Wire", _WIRE, {"clock": "host monotonic"})
         self._samples = _channel_topic("/samples", "Sample", _SAMPLE, channels, "")
         self._predictions = _channel_topic("/predictions", "Prediction", _PREDICTION, outputs, _STATUS)
-        self._health: tuple[tuple[str, ...], _Topic] | None = None
+        self._health: _Topic | None = None
+        self._health_kinds: dict[str, bool] = {}  # by name, whether it is a text
+        self._health_versions = 0
         self._numbers = {topic: topic.register(file) for topic in (self._wire, self._samples, self._predictions)}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
@@ -163,28 +181,25 @@ class Recorder:
             self._samples, host_ns, device_ns, (*stamp, arrival.seq, arrival.boot, *arrival.sample.values.tolist())
         )
 
-    def prediction(self, arrival: Arrived, answer: Answer, *, status: str, age_s: float, horizon_s: float) -> None:
-        """The answer to `arrival` as it went out: `status` may be graver than the answer's own, such as ``stale``.
-
-        `age_s`: of the sample, at the answer. `horizon_s`: from the tick ``answer.t`` to the instant predicted.
-        """
+    def prediction(self, answer: Answered) -> None:
+        """What the session said to a sample, and whether it went to the device."""
+        arrival, prediction = answer.arrival, answer.prediction
         device_ns = arrival.device_t_us * 1000
-        head = (*divmod(device_ns, 10**9), answer.t, age_s, horizon_s, arrival.seq, arrival.boot)
-        self._put(
-            self._predictions, self._clock(), device_ns, (*head, *answer.y.tolist(), status, " ".join(answer.flags))
-        )
+        head = (*divmod(device_ns, 10**9), prediction.t, answer.age_s, arrival.seq, arrival.boot, answer.sent)
+        values = (*head, *prediction.y.tolist(), answer.status, " ".join(prediction.flags))
+        self._put(self._predictions, self._clock(), device_ns, values)
 
-    def health(self, fields: Mapping[str, float | str | None]) -> None:
-        """Named figures and texts, the same names each time; None is recorded as NaN. Raises SpecError."""
-        names = tuple(fields)
-        if self._health is None:
-            self._health = names, _health_topic(fields)
-        if names != self._health[0]:
-            found = ", ".join(sorted(set(names) ^ set(self._health[0]))) or "another order"
-            raise SpecError("health record", f"names changed: {found}", "record the same ones each time")
-        values = (value if isinstance(value, str) else _number(value) for value in fields.values())
+    def health(self, figures: Mapping[str, Any]) -> None:
+        """Figures and texts by name, nested or not; what is missing from a later one is NaN or empty there."""
+        flat = dict(_flat("", figures))
+        new = {name: isinstance(value, str) for name, value in flat.items() if name not in self._health_kinds}
+        if new or self._health is None:  # a type never changes, so new names make a new one
+            self._health_kinds |= new
+            self._health_versions += 1
+            self._health = _health_topic(self._health_kinds, self._health_versions)
+        values = (_fit(flat.get(name), text) for name, text in self._health_kinds.items())
         host_ns = self._clock()
-        self._put(self._health[1], host_ns, host_ns, (*divmod(host_ns, 10**9), *values))
+        self._put(self._health, host_ns, host_ns, (*divmod(host_ns, 10**9), *values))
 
     def close(self) -> None:
         """Write what waits, the index, and close the file."""
@@ -253,11 +268,25 @@ def _channel_topic(topic: str, name: str, head: str, channels: Sequence[Channel]
     return _Topic(topic, name, head + lines + tail, {"channels": json.dumps(table), "clock": clocks})
 
 
-def _health_topic(fields: Mapping[str, float | str | None]) -> _Topic:
-    kinds = ["string" if isinstance(value, str) else "float64" for value in fields.values()]
-    names = _field_names(list(fields), {"stamp"})
-    lines = "".join(f"{kind} {name}\n" for kind, name in zip(kinds, names, strict=True))
-    return _Topic("/health", "Health", f"builtin_interfaces/Time stamp\n{lines}", {"clock": "host monotonic"})
+def _health_topic(kinds: Mapping[str, bool], version: int) -> _Topic:
+    names = _field_names(list(kinds), {"stamp"})
+    lines = [f"{'string' if text else 'float64'} {name}\n" for name, text in zip(names, kinds.values(), strict=True)]
+    name = "Health" if version == 1 else f"Health{version}"
+    return _Topic("/health", name, "builtin_interfaces/Time stamp\n" + "".join(lines), {"clock": "host monotonic"})
+
+
+def _flat(prefix: str, figures: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, value in figures.items():
+        if isinstance(value, Mapping):
+            yield from _flat(f"{prefix}{name}_", value)
+        else:
+            yield prefix + name, value
+
+
+def _fit(value: Any, text: bool) -> float | str:
+    if text:
+        return "" if value is None else str(value)
+    return float(value) if isinstance(value, (int, float)) else math.nan
 
 
 def _field_names(names: Sequence[str], taken: set[str]) -> list[str]:
@@ -272,7 +301,3 @@ def _field_names(names: Sequence[str], taken: set[str]) -> list[str]:
             field = f"{plain}_{number}"
         fields.append(field)
     return fields
-
-
-def _number(value: float | str | None) -> float:
-    return float("nan") if value is None else float(value)

@@ -21,11 +21,12 @@ from mcap.exceptions import McapError
 from mcap.opcode import Opcode
 from mcap.records import Channel, Chunk, Footer, Metadata, Schema, Statistics
 from mcap.stream_reader import get_chunk_data_stream
-from mcap.writer import MCAP0_MAGIC as MAGIC
+from mcap.writer import MCAP0_MAGIC
 
 from rtsysid.errors import TraceError
 from rtsysid.ros2msg import MessageType, Value
 
+MAGIC = MCAP0_MAGIC  # at both ends of a file
 _RECORD = struct.Struct("<BQ")  # opcode, length
 _MESSAGE = struct.Struct("<HIQQ")  # channel, sequence, log_time, publish_time
 _FOOTER = _RECORD.size + struct.calcsize("<QQI")
@@ -108,7 +109,7 @@ class Bag:
         """Groups of texts by their names."""
         with self._opened() as stream:
             stream.seek(len(MAGIC))
-            found = [Metadata.read(_stream(record.data)) for record in records(stream, (Opcode.METADATA,))]
+            found = [Metadata.read(stream_of(record.data)) for record in records(stream, (Opcode.METADATA,))]
         return {each.name: each.metadata for each in found}
 
     @contextmanager
@@ -159,7 +160,7 @@ def content(record: Record) -> bytes:
     """Records as bytes: those in a chunk, or this one. Raises ValueError for a chunk that is damaged."""
     if record.opcode != Opcode.CHUNK:
         return _RECORD.pack(record.opcode, len(record.data)) + record.data
-    chunk = Chunk.read(_stream(record.data))
+    chunk = Chunk.read(stream_of(record.data))
     if chunk.uncompressed_size > _LARGEST:
         raise ValueError(f"a chunk of {chunk.uncompressed_size} bytes")
     try:
@@ -204,13 +205,13 @@ def _index(stream: IO[bytes], start: int) -> _Index:
     for part in parts(stream):
         for opcode, begin, end in walk(part):
             if opcode == Opcode.SCHEMA:
-                schema = Schema.read(_stream(part[begin:end]))
+                schema = Schema.read(stream_of(part[begin:end]))
                 index.schemas[schema.id] = schema
             elif opcode == Opcode.CHANNEL:
-                channel = Channel.read(_stream(part[begin:end]))
+                channel = Channel.read(stream_of(part[begin:end]))
                 index.channels[channel.id] = channel
             elif opcode == Opcode.STATISTICS:
-                index.counts.update(Statistics.read(_stream(part[begin:end])).channel_message_counts)
+                index.counts.update(Statistics.read(stream_of(part[begin:end])).channel_message_counts)
     return index
 
 
@@ -223,9 +224,10 @@ def _footer(path: Path, stream: IO[bytes]) -> Footer:
     if ending[-len(MAGIC) :] != MAGIC or ending[0] != Opcode.FOOTER:
         found = "it has no ending: the recorder was cut off, or the file was"
         raise TraceError(f"recording {path.name}", found, f"rescue what is whole with rtsysid recover {path}")
-    footer: Footer = Footer.read(_stream(ending[_RECORD.size :]))
+    footer: Footer = Footer.read(stream_of(ending[_RECORD.size :]))
     return footer
 
 
-def _stream(data: bytes) -> ReadDataStream:
+def stream_of(data: bytes) -> ReadDataStream:
+    """What the record classes of the `mcap` package read from."""
     return ReadDataStream(BytesIO(data))

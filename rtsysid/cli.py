@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from rtsysid import __version__, cli_train, console
+from rtsysid import __version__, cli_recording, cli_train, console
 from rtsysid.errors import RtsysidError
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def evaluate(bundle: Path, traces: tuple[Path, ...], horizon: int, stride: int, 
     click.echo(console.evaluation(result))
 
 
-for verb in (cli_train.train, cli_train.export, cli_train.compare, cli_train.demo):
+for verb in (cli_train.train, cli_train.export, cli_train.compare, cli_train.demo, cli_recording.recover):
     cli.add_command(verb)
 
 

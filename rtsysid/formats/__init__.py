@@ -1,7 +1,8 @@
 """Recordings on disk: one module per format, all of one shape, chosen by the suffix of the file.
 
-Each format has a log (`columns` as found, `blocks` to stream them) and most a `write` that takes such blocks. Everything
-heavy is imported inside the function that needs it, so that an edge machine reads CSV and npz with numpy alone.
+Each format has a log (`columns` as found, `blocks` to stream them), and all but MCAP a `write` that takes such blocks.
+Everything heavy is imported inside the function that needs it, so that an edge machine reads CSV and npz with numpy
+alone.
 """
 
 from __future__ import annotations
