@@ -93,7 +93,7 @@ class McapFile:
 
     def _give_up(self, error: OSError) -> None:
         """Take back the torn write; the ending fits where it was before."""
-        self.error = _storage_error(self.path, error)
+        self.error = _storage_error(self.path, error, "what was written stays, free space before the next one")
         with suppress(OSError):
             os.ftruncate(self._file, self._end)
             _write(self._file, _ENDING, self._end)
@@ -127,13 +127,13 @@ _ENDING = _ending()
 
 
 def _create(path: Path) -> int:
+    if path.exists():
+        raise StorageError(f"recording {path}", "it exists already", "choose another name with -o")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-    except FileExistsError as error:
-        raise StorageError(f"recording {path}", "it exists already", "choose another name with -o") from error
     except OSError as error:
-        raise _storage_error(path, error) from error
+        raise _storage_error(path, error, "choose another place with -o") from error
 
 
 def _write(file: int, data: bytes, at: int) -> None:
@@ -143,6 +143,5 @@ def _write(file: int, data: bytes, at: int) -> None:
         rest, at = rest[written:], at + written
 
 
-def _storage_error(path: Path, error: OSError) -> StorageError:
-    reason = error.strerror or str(error)
-    return StorageError(f"recording {path}", reason, "free space or choose another place with -o")
+def _storage_error(path: Path, error: OSError, remedy: str) -> StorageError:
+    return StorageError(f"recording {path}", error.strerror or str(error), remedy)

@@ -17,7 +17,8 @@ from itertools import islice
 from typing import Any, TypeAlias
 
 HEADER = b"\x00\x01\x00\x00"  # XCDR1, little-endian, no options
-TIME = "=" * 80 + "\nMSG: builtin_interfaces/Time\nint32 sec\nuint32 nanosec\n"  # for the end of a definition
+RULE = "=" * 80 + "\n"  # between a definition and those of the messages in it
+TIME = f"{RULE}MSG: builtin_interfaces/Time\nint32 sec\nuint32 nanosec\n"
 
 _CODES = {
     "bool": "?", "byte": "B", "char": "B", "int8": "b", "uint8": "B", "int16": "h", "uint16": "H",
