@@ -32,15 +32,15 @@ from rtsysid.errors import StorageError
 from rtsysid.ros2msg import TIME, MessageType, Value
 from rtsysid.spec import Channel, Floats, Sample
 
-Direction: TypeAlias = Literal["received", "sent", "opened"]
+Direction: TypeAlias = Literal["rx", "tx", "open"]
 
-DIRECTIONS: tuple[Direction, ...] = ("received", "sent", "opened")  # the code of each is its place
+DIRECTIONS: tuple[Direction, ...] = ("rx", "tx", "open")  # the code of each is its place
 LIMIT = 65_536  # messages that may wait for the disk: 20 s of 1,000 samples a second and what goes with them
 _TURN_S = 0.02  # between turns of the writing thread: short ones hold up the other threads for a short time
 _WIRE = """builtin_interfaces/Time stamp
-uint8 RECEIVED=0
-uint8 SENT=1
-uint8 OPENED=2
+uint8 RX=0
+uint8 TX=1
+uint8 OPEN=2
 uint8 direction
 uint8[] data
 """
@@ -170,7 +170,7 @@ class Recorder:
         return self._full + (self._file.added - self._file.kept if self.error is not None else 0)
 
     def wire(self, direction: Direction, host_ns: int, data: bytes) -> None:
-        """Bytes as one read returned them or one write took them; ``opened`` marks a port that was opened anew."""
+        """Bytes as one read gave or one write took them; ``open``: a port was opened, and a session begins on it."""
         self._put(self._wire, host_ns, host_ns, (*divmod(host_ns, 10**9), DIRECTIONS.index(direction), data))
 
     def sample(self, arrival: Arrived) -> None:

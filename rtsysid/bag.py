@@ -229,5 +229,12 @@ def _footer(path: Path, stream: IO[bytes]) -> Footer:
 
 
 def stream_of(data: bytes) -> ReadDataStream:
-    """What the record classes of the `mcap` package read from."""
-    return ReadDataStream(BytesIO(data))
+    """What the record classes of the `mcap` package read from; ValueError where they want more than there is."""
+    return ReadDataStream(_Exact(data))
+
+
+class _Exact(BytesIO):
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > len(self.getbuffer()) - self.tell():
+            raise ValueError("a record ends early")
+        return super().read(size)

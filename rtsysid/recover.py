@@ -32,8 +32,8 @@ class Rescue(msgspec.Struct, frozen=True, kw_only=True):
 
     ``messages`` were rescued, ``seconds`` from the first to the last by log_time. ``closed``: whether the file had its
     index; if not, what the recorder had yet to write is missing, of ours a second at most. ``torn_bytes``: at the end
-    of the file, of what was being written. ``damaged``: chunks, or records outside of them, that are not what they
-    were.
+    of the file, of what was being written. ``damaged``: chunks whose bytes have changed, and messages of channels
+    that were described in one of those.
     """
 
     messages: int
@@ -51,7 +51,7 @@ class Rescue(msgspec.Struct, frozen=True, kw_only=True):
         if self.torn_bytes:
             found.append(f"{self.torn_bytes} bytes that were being written")
         if self.damaged:
-            found.append(f"{self.damaged} damaged chunks")
+            found.append(f"{self.damaged} damaged chunks or messages")
         return "; ".join(found) or "nothing"
 
 
@@ -77,10 +77,9 @@ def recover(path: Path | str, out: Path | str) -> Rescue:
 
 def _rescue(source: IO[bytes], target: IO[bytes]) -> Rescue:
     copy = _Copy(target, _header(source))
-    for record in _whole(source, _DEFINITIONS):  # outside of chunks: they repeat those inside, which may be damaged
-        copy.define(record.opcode, record.data)
-    for record in _whole(source, _COPIED):
-        copy.take(record)
+    for wanted in (_DEFINITIONS, _COPIED):  # what is defined outside of chunks repeats those, which may be damaged
+        for record in _whole(source, wanted):
+            copy.take(record)
     return copy.finish(_torn_bytes(source))
 
 
@@ -122,17 +121,6 @@ class _Copy:
         self._messages = self._damaged = 0
         self._first_ns = self._last_ns = 0
 
-    def define(self, opcode: int, data: bytes) -> int | None:
-        """Know a schema, or a channel, whose number it returns."""
-        if opcode == Opcode.SCHEMA:
-            schema = Schema.read(stream_of(data))
-            self._schemas[schema.id] = schema
-            return None
-        channel = Channel.read(stream_of(data))
-        number: int = channel.id
-        self._channels[number] = channel
-        return number
-
     def take(self, record: Record) -> None:
         """Copy a record with all that is in it, or count it as damaged."""
         try:
@@ -143,7 +131,8 @@ class _Copy:
     def finish(self, torn_bytes: int) -> Rescue:
         """Write the index, of channels without messages too."""
         for there in self._channels:
-            self._number(there)
+            with suppress(KeyError):  # its schema was in a damaged chunk
+                self._number(there)
         self._writer.finish()
         return Rescue(
             messages=self._messages,
@@ -154,7 +143,9 @@ class _Copy:
         )
 
     def _take(self, record: Record) -> None:
-        if record.opcode == Opcode.FOOTER:
+        if record.opcode in _DEFINITIONS:
+            self._define(record.opcode, record.data)
+        elif record.opcode == Opcode.FOOTER:
             self._closed = Footer.read(stream_of(record.data)).summary_start > 0
         elif record.opcode == Opcode.METADATA:
             found = Metadata.read(stream_of(record.data))
@@ -167,17 +158,32 @@ class _Copy:
             if record.opcode == Opcode.CHUNK:
                 self._writer.flush()
 
+    def _define(self, opcode: int, data: bytes) -> int | None:
+        """Know a schema, or a channel, whose number is returned."""
+        if opcode == Opcode.SCHEMA:
+            schema = Schema.read(stream_of(data))
+            self._schemas[schema.id] = schema
+            return None
+        channel = Channel.read(stream_of(data))
+        number: int = channel.id
+        self._channels[number] = channel
+        return number
+
     def _take_content(self, part: bytes) -> None:
         for opcode, begin, end in walk(part):
             if opcode in _DEFINITIONS:
-                channel = self.define(opcode, part[begin:end])
+                channel = self._define(opcode, part[begin:end])
                 if channel is not None:
                     self._number(channel)
             elif opcode == Opcode.MESSAGE:
                 self._take_message(Message.read(stream_of(part[begin:end]), end - begin))
 
     def _take_message(self, message: Message) -> None:
-        number = self._number(message.channel_id)
+        try:
+            number = self._number(message.channel_id)
+        except KeyError:  # its channel was in a damaged chunk
+            self._damaged += 1
+            return
         self._writer.add_message(number, message.log_time, message.data, message.publish_time, message.sequence)
         self._first_ns = min(self._first_ns, message.log_time) if self._messages else message.log_time
         self._last_ns = max(self._last_ns, message.log_time)

@@ -36,7 +36,7 @@ def arrival(k: int, boot: int = 1, width: int = len(CHANNELS)) -> Arrival:
     """The k-th sample at 100 Hz, received 2 ms after its capture; the device started 5 s after the host."""
     values = np.arange(k, k + width, dtype=np.float32) / 7
     device_us = 10_000 * k + 333
-    return Arrival(Sample(device_us / 1e6, values), device_us, 5.002 + device_us / 1e6, k, boot)
+    return Arrival(Sample(device_us * 1e-6, values), device_us, 5.002 + device_us * 1e-6, k, boot)
 
 
 def answer(arrived: Arrival, outputs: int = len(OUTPUTS)) -> Answer:
@@ -50,7 +50,7 @@ def answer(arrived: Arrival, outputs: int = len(OUTPUTS)) -> Answer:
 def fill(recorder: Recorder, arrivals: Sequence[Arrival]) -> None:
     """Record these arrivals, each with its wire bytes and its answer, and one line of health."""
     for each in arrivals:
-        recorder.wire("received", round(each.received_s * 1e9), b"\1\2\3" * (each.seq % 4))
+        recorder.wire("rx", round(each.received_s * 1e9), b"\1\2\3" * (each.seq % 4))
         recorder.sample(each)
         recorder.prediction(answer(each))
     recorder.health({"state": "streaming", "rate_hz": 99.9, "link": {"crc": 0, "uid": None}})
@@ -59,6 +59,9 @@ def fill(recorder: Recorder, arrivals: Sequence[Arrival]) -> None:
 def recording(path: Path, count: int = 50, boots: Sequence[int] = (1,)) -> list[Arrival]:
     """A whole recording of `count` samples after each start of the device."""
     arrivals = [arrival(k, boot) for boot in boots for k in range(count)]
-    with Recorder.open(path, channels=CHANNELS, outputs=OUTPUTS, metadata={"bundle": {"id": "0123abcd"}}) as recorder:
+    metadata = {"bundle": {"id": "0123abcd"}}
+    with Recorder.open(
+        path, channels=CHANNELS, outputs=OUTPUTS, metadata=metadata, clock=lambda: 10**12, wall=lambda: 10**18
+    ) as recorder:
         fill(recorder, arrivals)
     return arrivals

@@ -61,7 +61,7 @@ def test_rosbags_reads_every_topic_back(tmp_path):
         assert (other.seq, other.boot, other.sent) == (one.arrival.seq, one.arrival.boot, True)
         assert [other.vx, other.q_0] == one.prediction.y.tolist()
     assert [bytes(each.data) for each in found["/wire"]] == [b"\1\2\3" * (k % 4) for k in range(50)]
-    assert {each.direction for each in found["/wire"]} == {found["/wire"][0].RECEIVED}
+    assert {each.direction for each in found["/wire"]} == {found["/wire"][0].RX}
     [health] = found["/health"]
     assert (health.state, health.rate_hz, health.link_crc) == ("streaming", 99.9, 0)
     assert np.isnan(health.link_uid)
@@ -312,7 +312,7 @@ def test_any_sample_comes_back_bit_for_bit(tmp_path_factory, values, device_us, 
     path = tmp_path_factory.mktemp("any") / "a.mcap"
     array = np.array(values, np.float32)
     with Recorder.open(path, channels=CHANNELS) as recorder:
-        recorder.sample(Arrival(Sample(device_us / 1e6, array), device_us, 1.5, seq, boot))
+        recorder.sample(Arrival(Sample(device_us * 1e-6, array), device_us, 1.5, seq, boot))
     [sample] = by_topic(path)["/samples"]
     np.testing.assert_array_equal(np.array([sample.u, sample.vx, sample.q_0], np.float32), array)
     assert (sample.seq, sample.boot) == (seq, boot)

@@ -49,7 +49,8 @@ class McapLog:
         with self.bag.damage():
             for number, topic in own.items():
                 found |= _channels(number, topic)
-                self.rows = topic.messages
+                # A count that the file is too short for is a damaged one; nobody is to make room for it.
+                self.rows = min(topic.messages or 0, path.stat().st_size) or None
         for number, topic in self.bag.topics.items() if not own else ():
             found |= _numbers(number, topic)
         if not found:
@@ -75,8 +76,7 @@ class McapLog:
     def _cells(self, batch: Sequence[Message], wanted: Mapping[int, _Source]) -> dict[int, Doubles]:
         times = np.array([each.publish_ns if self.own else each.log_ns for each in batch], np.uint64)
         cells = {i: np.full(len(batch), np.nan) for i in wanted}
-        # Whole microseconds are exact in a float64, and divided once they are the nearest number to the time.
-        cells[0] = (times // np.uint64(1000)) / 1e6
+        cells[0] = (times // np.uint64(1000)) * 1e-6  # as the link makes seconds of microseconds, to the last bit
         numbers = np.array([each.channel for each in batch])
         for channel in np.unique(numbers).tolist():
             rows = np.flatnonzero(numbers == channel)
