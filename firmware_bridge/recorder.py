@@ -1,134 +1,39 @@
-"""Recorder: everything that a live session hears and says, as one MCAP file of ROS 2 messages.
-
-============ ========================================= ==================== ============
-topic        content                                   log_time             publish_time
-============ ========================================= ==================== ============
-/wire        the bytes as they came and went           of the read or write the same
-/samples     seq, boot, and one field per channel      of the read          device time
-/predictions outputs, t, age, sent, status, flags        of the answer        device time
-/health      counters of link and session              of the report        the same
-============ ========================================= ==================== ============
-
-Nanoseconds everywhere: the host's of its monotonic clock, the device's of its own clock since it started.
-`docs/recording.md` shows how to open such a file.
-"""
+"""Recorder: a live session written down by a thread of its own, so that no call waits for the disk."""
 
 from __future__ import annotations
 
-import json
 import logging
-import math
-import re
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self, TypeAlias
+from typing import Any, Self
 
 from firmware_bridge.mcap_file import McapFile
+from firmware_bridge.session_file import Answered, Arrived, Direction, SessionFile
 from rtsysid.errors import StorageError
-from rtsysid.ros2msg import TIME, MessageType, Value
-from rtsysid.spec import Channel, Floats, Sample
+from rtsysid.spec import Channel
 
-Direction: TypeAlias = Literal["rx", "tx", "open"]
-
-DIRECTIONS: tuple[Direction, ...] = ("rx", "tx", "open")  # the code of each is its place
 LIMIT = 65_536  # messages that may wait for the disk: 20 s of 1,000 samples a second and what goes with them
-_TURN_S = 0.02  # between turns of the writing thread: short ones hold up the other threads for a short time
-_WIRE = """builtin_interfaces/Time stamp
-uint8 RX=0
-uint8 TX=1
-uint8 OPEN=2
-uint8 direction
-uint8[] data
-"""
-_SAMPLE = """builtin_interfaces/Time stamp
-uint32 seq
-uint32 boot
-"""
-_PREDICTION = """builtin_interfaces/Time stamp
-float64 t
-float64 age
-uint32 seq
-uint32 boot
-bool sent
-"""
-_STATUS = """string status
-string flags
-"""
+_TURN_S = 0.02  # between turns of the thread: short ones hold up the other threads for a short time
 _log = logging.getLogger(__name__)
 
 
-class Arrived(Protocol):
-    """A sample as the link hands it over: `device_t_us` extended beyond 32 bits, `received_s` on the host's clock."""
-
-    @property
-    def sample(self) -> Sample: ...
-    @property
-    def device_t_us(self) -> int: ...
-    @property
-    def received_s(self) -> float: ...
-    @property
-    def seq(self) -> int: ...
-    @property
-    def boot(self) -> int: ...
-
-
-class Predicted(Protocol):
-    """What a session makes of a sample: `rtsysid.session.Prediction`."""
-
-    @property
-    def t(self) -> float: ...
-    @property
-    def y(self) -> Floats: ...
-    @property
-    def flags(self) -> Sequence[str]: ...
-
-
-class Answered(Protocol):
-    """What came of an arrival: `rtsysid.live.Answer`. `status` may be graver than the prediction's own."""
-
-    @property
-    def arrival(self) -> Arrived: ...
-    @property
-    def prediction(self) -> Predicted: ...
-    @property
-    def age_s(self) -> float: ...
-    @property
-    def status(self) -> str: ...
-    @property
-    def sent(self) -> bool: ...
-
-
 class Recorder:
-    """A recording under way; no call waits for the disk.
+    """A recording under way. What a call is given is written later, and must stay as it is.
 
-    Messages wait in a bounded queue for a thread that writes them; what finds it full is dropped and counted. Where
-    the disk fails, that is said once in the log, `error` says it from then on, and every message counts as dropped.
+    Messages wait in a bounded queue; what finds it full is dropped and counted. Where the disk fails, that is said once
+    in the log, ``error`` says it from then on, every message counts as dropped, and what was written stays.
     """
 
-    def __init__(
-        self,
-        file: McapFile,
-        channels: Sequence[Channel],
-        outputs: Sequence[Channel],
-        clock: Callable[[], int],
-        limit: int,
-    ) -> None:
-        self._file, self._clock, self._limit = file, clock, limit
-        self._queue: deque[tuple[_Topic, int, int, bytes]] = deque()
-        self._full = 0
-        self._told = False
+    def __init__(self, file: SessionFile, clock: Callable[[], int], limit: int) -> None:
+        self.error: StorageError | None = None
+        self._session, self._file, self._clock, self._limit = file, file.file, clock, limit
+        self._queue: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self._refused = 0
         self._counting = threading.Lock()
-        self._wire = _Topic("/wire", "Wire", _WIRE, {"clock": "host monotonic"})
-        self._samples = _channel_topic("/samples", "Sample", _SAMPLE, channels, "")
-        self._predictions = _channel_topic("/predictions", "Prediction", _PREDICTION, outputs, _STATUS)
-        self._health: _Topic | None = None
-        self._health_kinds: dict[str, bool] = {}  # by name, whether it is a text
-        self._health_versions = 0
-        self._numbers = {topic: topic.register(file) for topic in (self._wire, self._samples, self._predictions)}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._thread.start()
@@ -148,58 +53,38 @@ class Recorder:
         """Begin a recording of samples of `channels` and predictions of `outputs`.
 
         `metadata`, named groups of texts, stands at the start of the file: bundle, channel table, configuration.
-        `clock` is the one that host times are of, `wall` says once what it shows at what time of day. Raises
-        StorageError where the file cannot be begun, or exists.
+        `clock` is the one that host times are of, `wall` says once what time of day that is. Raises StorageError
+        where the file cannot be begun, or exists.
         """
         begun = {"format": "1", "monotonic_ns": str(clock()), "unix_ns": str(wall())}
         file = McapFile(path, {"rtsysid.recording": begun, **(metadata or {})}, "rtsysid", clock())
-        return cls(file, channels, outputs, clock, limit)
+        return cls(SessionFile(file, channels, outputs), clock, limit)
 
     @property
     def path(self) -> Path:
         return self._file.path
 
     @property
-    def error(self) -> StorageError | None:
-        """Why nothing is recorded any more."""
-        return self._file.error
-
-    @property
     def dropped(self) -> int:
         """Messages that are not in the file and never will be."""
-        return self._full + (self._file.added - self._file.kept if self.error is not None else 0)
+        lost = len(self._queue) + self._file.added - self._file.kept if self.error is not None else 0
+        return self._refused + lost
 
     def wire(self, direction: Direction, host_ns: int, data: bytes) -> None:
         """Bytes as one read gave or one write took them; ``open``: a port was opened, and a session begins on it."""
-        self._put(self._wire, host_ns, host_ns, (*divmod(host_ns, 10**9), DIRECTIONS.index(direction), data))
+        self._put(self._session.wire, direction, host_ns, data)
 
     def sample(self, arrival: Arrived) -> None:
         """A sample that the session is fed with."""
-        host_ns, device_ns = round(arrival.received_s * 1e9), arrival.device_t_us * 1000
-        stamp = divmod(device_ns, 10**9)
-        self._put(
-            self._samples, host_ns, device_ns, (*stamp, arrival.seq, arrival.boot, *arrival.sample.values.tolist())
-        )
+        self._put(self._session.sample, arrival)
 
     def prediction(self, answer: Answered) -> None:
         """What the session said to a sample, and whether it went to the device."""
-        arrival, prediction = answer.arrival, answer.prediction
-        device_ns = arrival.device_t_us * 1000
-        head = (*divmod(device_ns, 10**9), prediction.t, answer.age_s, arrival.seq, arrival.boot, answer.sent)
-        values = (*head, *prediction.y.tolist(), answer.status, " ".join(prediction.flags))
-        self._put(self._predictions, self._clock(), device_ns, values)
+        self._put(self._session.prediction, answer, self._clock())
 
     def health(self, figures: Mapping[str, Any]) -> None:
-        """Figures and texts by name, nested or not; what is missing from a later one is NaN or empty there."""
-        flat = dict(_flat("", figures))
-        new = {name: isinstance(value, str) for name, value in flat.items() if name not in self._health_kinds}
-        if new or self._health is None:  # a type never changes, so new names make a new one
-            self._health_kinds |= new
-            self._health_versions += 1
-            self._health = _health_topic(self._health_kinds, self._health_versions)
-        values = (_fit(flat.get(name), text) for name, text in self._health_kinds.items())
-        host_ns = self._clock()
-        self._put(self._health, host_ns, host_ns, (*divmod(host_ns, 10**9), *values))
+        """Figures and texts by name, nested or not, the same ones or not."""
+        self._put(self._session.health, dict(_flat("", figures)), self._clock())
 
     def close(self) -> None:
         """Write what waits, the index, and close the file."""
@@ -214,90 +99,43 @@ class Recorder:
     ) -> None:
         self.close()
 
-    def _put(self, topic: _Topic, log_ns: int, publish_ns: int, values: tuple[Value, ...]) -> None:
-        if len(self._queue) < self._limit:
-            self._queue.append((topic, log_ns, publish_ns, topic.type.pack(*values)))
+    def _put(self, write: Callable[..., None], *what: Any) -> None:
+        if self.error is None and len(self._queue) < self._limit:
+            self._queue.append((write, what))
         else:
             with self._counting:
-                self._full += 1
+                self._refused += 1
 
     def _run(self) -> None:
-        while not self._stop.wait(_TURN_S):
+        try:
+            while not self._stop.wait(_TURN_S):
+                self._drain()
+                self._file.flush_due(self._clock())
+                self._look()
             self._drain()
-            self._file.flush_due(self._clock())
-            self._tell()
-        self._drain()
-        self._file.close()
-        self._tell()
+            self._file.close()
+            self._look()
+        except Exception as error:  # whatever it is, a session does not end for it
+            self._fail(StorageError(f"recording {self.path}", repr(error), "what was written stays; report this"))
 
     def _drain(self) -> None:
         for _ in range(len(self._queue)):
-            topic, log_ns, publish_ns, payload = self._queue.popleft()
-            if topic not in self._numbers:
-                self._numbers[topic] = topic.register(self._file)
-            self._file.add(self._numbers[topic], log_ns, publish_ns, payload)
+            write, what = self._queue.popleft()
+            write(*what)
 
-    def _tell(self) -> None:
-        if self.error is not None and not self._told:
-            self._told = True
-            _log.error("%s", self.error)
+    def _look(self) -> None:
+        if self.error is None and self._file.error is not None:
+            self._fail(self._file.error)
 
-
-class _Topic:
-    """A topic and the type of its messages."""
-
-    def __init__(self, topic: str, name: str, fields: str, metadata: Mapping[str, str]) -> None:
-        self._topic, self._name, self._definition = topic, f"rtsysid_msgs/msg/{name}", fields + TIME
-        self._metadata = metadata
-        self.type = MessageType(self._name, self._definition)
-
-    def register(self, file: McapFile) -> int:
-        return file.channel(self._topic, self._name, self._definition, self._metadata)
-
-
-def _channel_topic(topic: str, name: str, head: str, channels: Sequence[Channel], tail: str) -> _Topic:
-    """A topic with a float for each channel; its metadata says which field is which channel, as JSON."""
-    taken = {line.split()[1] for line in (head + tail).splitlines()}
-    fields = _field_names([channel.name for channel in channels], taken)
-    table = [
-        {"field": field, "name": c.name, "unit": c.unit, "role": c.role, "group": c.group}
-        for field, c in zip(fields, channels, strict=True)
-    ]
-    lines = "".join(f"float32 {field}\n" for field in fields)
-    clocks = "log_time: host monotonic; publish_time and stamp: device"
-    return _Topic(topic, name, head + lines + tail, {"channels": json.dumps(table), "clock": clocks})
-
-
-def _health_topic(kinds: Mapping[str, bool], version: int) -> _Topic:
-    names = _field_names(list(kinds), {"stamp"})
-    lines = [f"{'string' if text else 'float64'} {name}\n" for name, text in zip(names, kinds.values(), strict=True)]
-    name = "Health" if version == 1 else f"Health{version}"
-    return _Topic("/health", name, "builtin_interfaces/Time stamp\n" + "".join(lines), {"clock": "host monotonic"})
+    def _fail(self, error: StorageError) -> None:
+        self.error = error
+        _log.error("%s", error)
 
 
 def _flat(prefix: str, figures: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Nested figures under joined names."""
     for name, value in figures.items():
         if isinstance(value, Mapping):
             yield from _flat(f"{prefix}{name}_", value)
         else:
             yield prefix + name, value
-
-
-def _fit(value: Any, text: bool) -> float | str:
-    if text:
-        return "" if value is None else str(value)
-    return float(value) if isinstance(value, (int, float)) else math.nan
-
-
-def _field_names(names: Sequence[str], taken: set[str]) -> list[str]:
-    """Names as ROS 2 allows them, a to z, 0 to 9 and single underscores, each of them once."""
-    fields: list[str] = []
-    for name in names:
-        plain = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
-        field = plain = plain if plain[:1].isalpha() else f"x_{plain}".rstrip("_")
-        number = 1
-        while field in taken or field in fields:
-            number += 1
-            field = f"{plain}_{number}"
-        fields.append(field)
-    return fields

@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 HEADER = b"\x00\x01\x00\x00"  # XCDR1, little-endian, no options
@@ -56,7 +55,7 @@ class MessageType:
     def pack(self, *values: Value) -> bytes:
         """The message as bytes, from one value for each of `names`. Raises struct.error."""
         out = bytearray(HEADER)
-        _put(self._parts, iter(values), out)
+        _put(self._parts, values, out)
         return bytes(out)
 
     def unpack(self, payload: bytes) -> tuple[Value, ...]:
@@ -83,8 +82,8 @@ class _Numbers:
         self.names.append(name)
         self.codes += code
 
-    def put(self, values: Iterator[Value], out: bytearray) -> None:
-        out += self._form(len(out)).pack(*islice(values, len(self.codes)))
+    def put(self, values: Sequence[Value], out: bytearray) -> None:
+        out += self._form(len(out)).pack(*values)
 
     def take(self, payload: bytes, at: int, values: list[Value]) -> int:
         form = self._form(at)
@@ -101,13 +100,14 @@ class _Numbers:
         return places
 
     def _form(self, at: int) -> struct.Struct:
-        if at % 8 not in self._forms:
+        form = self._forms.get(at % 8)
+        if form is None:
             layout, end = "<", at
             for code, place in self.places(at).values():
                 layout += f"{place - end}x{code}"
                 end = place + struct.calcsize(code)
-            self._forms[at % 8] = struct.Struct(layout)
-        return self._forms[at % 8]
+            form = self._forms[at % 8] = struct.Struct(layout)
+        return form
 
 
 class _Text:
@@ -116,8 +116,8 @@ class _Text:
     def __init__(self, name: str) -> None:
         self.names = [name]
 
-    def put(self, values: Iterator[Value], out: bytearray) -> None:
-        text = next(values).encode() + b"\0"
+    def put(self, values: Sequence[Value], out: bytearray) -> None:
+        text = values[0].encode() + b"\0"
         _put_count(len(text), out)
         out += text
 
@@ -133,8 +133,8 @@ class _Bytes:
     def __init__(self, name: str, count: int | None) -> None:
         self.names, self._count = [name], count
 
-    def put(self, values: Iterator[Value], out: bytearray) -> None:
-        data = next(values)
+    def put(self, values: Sequence[Value], out: bytearray) -> None:
+        data = values[0]
         if self._count is None:
             _put_count(len(data), out)
         out += data
@@ -152,12 +152,12 @@ class _Many:
         self.names, self._element, self._count = [name], element, count
         self._bare = len(element) == 1 and len(element[0].names) == 1  # elements are values, not tuples of them
 
-    def put(self, values: Iterator[Value], out: bytearray) -> None:
-        items = next(values)
+    def put(self, values: Sequence[Value], out: bytearray) -> None:
+        items = values[0]
         if self._count is None:
             _put_count(len(items), out)
         for item in items:
-            _put(self._element, iter((item,) if self._bare else item), out)
+            _put(self._element, (item,) if self._bare else item, out)
 
     def take(self, payload: bytes, at: int, values: list[Value]) -> int:
         count, at = _take_count(payload, at) if self._count is None else (self._count, at)
@@ -173,9 +173,13 @@ class _Many:
 _Part: TypeAlias = _Numbers | _Text | _Bytes | _Many
 
 
-def _put(parts: Sequence[_Part], values: Iterator[Value], out: bytearray) -> None:
+def _put(parts: Sequence[_Part], values: Sequence[Value], out: bytearray) -> None:
+    at = 0
     for part in parts:
-        part.put(values, out)
+        begin, at = at, at + len(part.names)
+        part.put(values[begin:at], out)
+    if at != len(values):
+        raise struct.error(f"{len(values)} values for {at} names")
 
 
 def _take(parts: Sequence[_Part], payload: bytes, at: int, values: list[Value]) -> int:

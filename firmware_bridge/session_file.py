@@ -1,0 +1,172 @@
+"""SessionFile: what a live session hears and says, as ROS 2 messages in an MCAP file.
+
+============ ========================================= ==================== ============
+topic        content                                   log_time             publish_time
+============ ========================================= ==================== ============
+/wire        the bytes as they came and went           of the read or write the same
+/samples     seq, boot, and one field per channel      of the read          device time
+/predictions outputs, t, age, sent, status, flags      of the answer        device time
+/health      counters of link and session              of the report        the same
+============ ========================================= ==================== ============
+
+Nanoseconds everywhere: the host's of its monotonic clock, the device's of its own clock since it started.
+`docs/recording.md` shows how to open such a file.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from keyword import kwlist
+from typing import Any, Literal, Protocol, TypeAlias
+
+from firmware_bridge.mcap_file import McapFile
+from rtsysid.ros2msg import TIME, MessageType, Value
+from rtsysid.spec import Channel, Floats, Sample
+
+Direction: TypeAlias = Literal["rx", "tx", "open"]
+
+DIRECTIONS: tuple[Direction, ...] = ("rx", "tx", "open")  # the code of each is its place
+_STAMP = "builtin_interfaces/Time stamp\n"
+_WIRE = "uint8 RX=0\nuint8 TX=1\nuint8 OPEN=2\nuint8 direction\nuint8[] data\n"
+_SAMPLE = "uint32 seq\nuint32 boot\n"
+_PREDICTION = "float64 t\nfloat64 age\nuint32 seq\nuint32 boot\nbool sent\n"
+_STATUS = "string status\nstring flags\n"
+_HOST = {"clock": "log_time, publish_time and stamp: host, monotonic"}
+_DEVICE = {"clock": "log_time: host, monotonic; publish_time and stamp: device, since it started"}
+
+
+class Arrived(Protocol):
+    """A sample as the link hands it over: `device_t_us` extended beyond 32 bits, `received_s` on the host's clock."""
+
+    @property
+    def sample(self) -> Sample: ...
+    @property
+    def device_t_us(self) -> int: ...
+    @property
+    def received_s(self) -> float: ...
+    @property
+    def seq(self) -> int: ...
+    @property
+    def boot(self) -> int: ...
+
+
+class Predicted(Protocol):
+    """What a session makes of a sample: `rtsysid.session.Prediction`."""
+
+    @property
+    def t(self) -> float: ...
+    @property
+    def y(self) -> Floats: ...
+    @property
+    def flags(self) -> Sequence[str]: ...
+
+
+class Answered(Protocol):
+    """What came of an arrival: `rtsysid.live.Answer`. `status` may be graver than the prediction's own."""
+
+    @property
+    def arrival(self) -> Arrived: ...
+    @property
+    def prediction(self) -> Predicted: ...
+    @property
+    def age_s(self) -> float: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def sent(self) -> bool: ...
+
+
+class SessionFile:
+    """The topics of a recording; writes into `file`, in the order of the calls."""
+
+    def __init__(self, file: McapFile, channels: Sequence[Channel], outputs: Sequence[Channel]) -> None:
+        self.file = file
+        self._wire = _Topic(file, "/wire", "Wire", _STAMP + _WIRE, _HOST)
+        self._samples = _channel_topic(file, "/samples", "Sample", _STAMP + _SAMPLE, channels, "")
+        self._predictions = _channel_topic(file, "/predictions", "Prediction", _STAMP + _PREDICTION, outputs, _STATUS)
+        self._health: _Topic | None = None
+        self._texts: dict[str, bool] = {}  # of the figures of health, which are texts
+        self._versions = 0
+
+    def wire(self, direction: Direction, host_ns: int, data: bytes) -> None:
+        """Bytes as one read gave or one write took them; ``open``: a port was opened, and a session begins on it."""
+        self._wire.add(host_ns, host_ns, DIRECTIONS.index(direction), data)
+
+    def sample(self, arrival: Arrived) -> None:
+        """A sample that the session is fed with."""
+        host_ns, device_ns = round(arrival.received_s * 1e9), arrival.device_t_us * 1000
+        self._samples.add(host_ns, device_ns, arrival.seq, arrival.boot, *arrival.sample.values.tolist())
+
+    def prediction(self, answer: Answered, host_ns: int) -> None:
+        """What the session said to a sample, and whether it went to the device."""
+        arrival, prediction = answer.arrival, answer.prediction
+        head = (prediction.t, answer.age_s, arrival.seq, arrival.boot, answer.sent)
+        flags = " ".join(prediction.flags)
+        self._predictions.add(host_ns, arrival.device_t_us * 1000, *head, *prediction.y.tolist(), answer.status, flags)
+
+    def health(self, figures: Mapping[str, Any], host_ns: int) -> None:
+        """Figures and texts by name; what a later one lacks is NaN or empty there."""
+        new = {name: isinstance(value, str) for name, value in figures.items() if name not in self._texts}
+        if new or self._health is None:  # a type never changes, so new names make a new one
+            self._texts |= new
+            self._versions += 1
+            self._health = self._health_topic()
+        values = (_fit(figures.get(name), text) for name, text in self._texts.items())
+        self._health.add(host_ns, host_ns, *values)
+
+    def _health_topic(self) -> _Topic:
+        kinds = ["string" if text else "float64" for text in self._texts.values()]
+        names = _field_names(list(self._texts), {"stamp"})
+        lines = "".join(f"{kind} {name}\n" for kind, name in zip(kinds, names, strict=True))
+        version = str(self._versions) if self._versions > 1 else ""
+        return _Topic(self.file, "/health", f"Health{version}", _STAMP + lines, _HOST)
+
+
+class _Topic:
+    """A topic and the type of its messages."""
+
+    def __init__(self, file: McapFile, topic: str, name: str, fields: str, metadata: Mapping[str, str]) -> None:
+        name, definition = f"rtsysid_msgs/msg/{name}", fields + TIME
+        self._file, self._type = file, MessageType(name, definition)
+        self._channel = file.channel(topic, name, definition, metadata)
+
+    def add(self, log_ns: int, publish_ns: int, *values: Value) -> None:
+        """A message stamped with `publish_ns`."""
+        stamp = divmod(publish_ns, 1_000_000_000)
+        self._file.add(self._channel, log_ns, publish_ns, self._type.pack(*stamp, *values))
+
+
+def _channel_topic(file: McapFile, topic: str, name: str, head: str, channels: Sequence[Channel], tail: str) -> _Topic:
+    """A topic with a float for each channel; its metadata says which field is which channel, as JSON."""
+    taken = {line.split()[1] for line in (head + tail).splitlines()}
+    fields = _field_names([channel.name for channel in channels], taken)
+    table = [
+        {"field": field, "name": c.name, "unit": c.unit, "role": c.role, "group": c.group}
+        for field, c in zip(fields, channels, strict=True)
+    ]
+    lines = "".join(f"float32 {field}\n" for field in fields)
+    return _Topic(file, topic, name, head + lines + tail, {"channels": json.dumps(table), **_DEVICE})
+
+
+def _field_names(names: Sequence[str], taken: set[str]) -> list[str]:
+    """Names as ROS 2 allows them, a to z, 0 to 9 and single underscores, each once, and none that is Python's own."""
+    fields: list[str] = []
+    taken = taken.union(kwlist)
+    for name in names:
+        plain = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+        field = plain = plain if plain[:1].isalpha() else f"x_{plain}".rstrip("_")
+        number = 1
+        while field in taken or field in fields:
+            number += 1
+            field = f"{plain}_{number}"
+        fields.append(field)
+    return fields
+
+
+def _fit(value: Any, text: bool) -> float | str:
+    if text:
+        return "" if value is None else str(value)
+    return float(value) if isinstance(value, (int, float)) else math.nan
