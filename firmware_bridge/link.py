@@ -193,9 +193,9 @@ class Link:
     def _serve(self, port: Port) -> None:
         """Talk on an open port until the board is lost or we are closing."""
         talk, session = self._conversation, 0
-        if self._tap is not None:
-            self._tap.wire("open", time.monotonic_ns(), b"")
         talk.open(time.monotonic())
+        if self._tap is not None:  # with these a replay of the bytes begins each session where it began
+            self._tap.wire("open", time.monotonic_ns(), bytes((talk.session,)))
         try:
             while talk.state not in (LinkState.LOST, LinkState.CLOSED):
                 data = port.read(_WAIT_S)

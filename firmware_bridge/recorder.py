@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from firmware_bridge.mcap_file import McapFile
-from firmware_bridge.session_file import Answered, Arrived, Direction, SessionFile
+from firmware_bridge.session_file import Answered, Arrived, SessionFile
 from rtsysid.errors import StorageError
 from rtsysid.spec import Channel
 
@@ -70,8 +70,8 @@ class Recorder:
         lost = len(self._queue) + self._file.added - self._file.kept if self.error is not None else 0
         return self._refused + lost
 
-    def wire(self, direction: Direction, host_ns: int, data: bytes) -> None:
-        """Bytes as one read gave or one write took them; ``open``: a port was opened, and a session begins on it."""
+    def wire(self, direction: str, host_ns: int, data: bytes) -> None:
+        """What a link's tap is given: see `link.Tap`."""
         self._put(self._session.wire, direction, host_ns, data)
 
     def sample(self, arrival: Arrived) -> None:

@@ -20,15 +20,13 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from keyword import kwlist
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Protocol
 
 from firmware_bridge.mcap_file import McapFile
 from rtsysid.ros2msg import TIME, MessageType, Value
 from rtsysid.spec import Channel, Floats, Sample
 
-Direction: TypeAlias = Literal["rx", "tx", "open"]
-
-DIRECTIONS: tuple[Direction, ...] = ("rx", "tx", "open")  # the code of each is its place
+DIRECTIONS = ("rx", "tx", "open")  # the code of each is its place
 _STAMP = "builtin_interfaces/Time stamp\n"
 _WIRE = "uint8 RX=0\nuint8 TX=1\nuint8 OPEN=2\nuint8 direction\nuint8[] data\n"
 _SAMPLE = "uint32 seq\nuint32 boot\n"
@@ -91,8 +89,8 @@ class SessionFile:
         self._texts: dict[str, bool] = {}  # of the figures of health, which are texts
         self._versions = 0
 
-    def wire(self, direction: Direction, host_ns: int, data: bytes) -> None:
-        """Bytes as one read gave or one write took them; ``open``: a port was opened, and a session begins on it."""
+    def wire(self, direction: str, host_ns: int, data: bytes) -> None:
+        """What a link's tap is given; `direction` is one of `DIRECTIONS`."""
         self._wire.add(host_ns, host_ns, DIRECTIONS.index(direction), data)
 
     def sample(self, arrival: Arrived) -> None:

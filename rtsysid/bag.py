@@ -16,6 +16,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import IO, NamedTuple
 
+import msgspec
 from mcap.data_stream import ReadDataStream
 from mcap.exceptions import McapError
 from mcap.opcode import Opcode
@@ -59,6 +60,14 @@ class Message(NamedTuple):
     payload: bytes
 
 
+class TableRow(msgspec.Struct):
+    """A field of the messages, and the channel that it holds."""
+
+    field: str
+    name: str
+    unit: str = ""
+
+
 class Topic(NamedTuple):
     """A topic and its messages. ``type`` is None where they are not ROS 2 (cdr, ros2msg), or not understood."""
 
@@ -67,6 +76,13 @@ class Topic(NamedTuple):
     type: MessageType | None
     metadata: dict[str, str]
     messages: int | None
+
+    def table(self) -> list[TableRow]:
+        """In a recording of ours, which field is which channel. Raises ValueError where that is not said."""
+        try:
+            return msgspec.json.decode(self.metadata.get("channels", ""), type=list[TableRow])
+        except msgspec.MsgspecError as error:
+            raise ValueError(f"its table of channels: {error}") from None
 
 
 class Bag:

@@ -74,7 +74,10 @@ def info(path: Path, json_: bool) -> None:
         return console.report({"run": str(path), **fields, "sources": len(run.about["sources"])}, json_)
     from rtsysid.trace import Trace
 
-    described = Trace.read(path).describe()
+    bag = path.suffix.lower() == ".mcap"
+    if bag and cli_recording.show_bag(path, json_):
+        return None
+    described = {**Trace.read(path).describe(), **(cli_recording.about(path) if bag else {})}
     if json_:
         return console.report(described, json_)
     console.report({k: v for k, v in described.items() if not isinstance(v, list)}, json_)
@@ -116,6 +119,8 @@ def replay(
 ) -> None:  # fmt: skip
     """Stream a recording through the live path, one prediction per sample.
 
+    A recorded live session (.mcap) is replayed from its bytes on the wire, and compared with what was predicted then.
+
     Example: rtsysid replay bundle flight.csv --speed 1 -o predictions.csv
     """
     from rtsysid.bundle import Bundle
@@ -131,6 +136,11 @@ def replay(
     except ValueError:
         raise SpecError("--speed", repr(speed), "give max or a number") from None
     opened = Bundle.open(bundle)
+    if trace.suffix.lower() == ".mcap" and pace is None and out is None and against is None:
+        relived = cli_recording.relived(opened, trace, backend)
+        if relived is not None:
+            console.report(relived, json_)
+            sys.exit(0 if relived["equal"] else 2)
     session = Session(Predictor.load(opened, backend), max_gap=max_gap, deadline=Deadline(1.0 / opened.spec.rate_hz))
     samples = Trace.stream(trace, opened.spec.channels, time=time_)
     found = _consume(opened, replay_samples(session, samples, speed=pace), out, against)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from rtsysid import console
+
+if TYPE_CHECKING:
+    from rtsysid.bundle import Bundle
 
 PATH = click.Path(path_type=Path)
 
@@ -28,3 +32,73 @@ def recover(file: Path, out: Path | None, json_: bool) -> None:
     rescue = recover_file(file, out)
     found = msgspec.to_builtins(rescue) if json_ else {"messages": rescue.messages, "seconds": rescue.seconds}
     console.report({"to": str(out), **found, "lost": rescue.lost}, json_)
+
+
+def about(path: Path) -> dict[str, Any]:
+    """What an MCAP file says of itself: topics with their counts of messages, and groups of texts."""
+    from rtsysid.bag import Bag
+
+    bag = Bag(path)
+    return {"topics": {each.name: each.messages for each in bag.topics.values()}, **bag.metadata()}
+
+
+def show_bag(path: Path, json_: bool) -> bool:
+    """Say what a bag of others holds and how to name it; False where it is a recording of ours."""
+    from rtsysid.formats.mcap import McapLog
+
+    log = McapLog(path)
+    if log.own:
+        return False
+    topics = log.columns_by_topic()
+    if json_:
+        console.report(
+            {"topics": {each.name: each.messages for each in log.bag.topics.values()}, "columns": topics}, json_
+        )
+        return True
+    rows = [
+        [each.name, each.type_name, console.text(each.messages), _listed(topics.get(each.name, []))]
+        for each in log.bag.topics.values()
+    ]
+    click.echo(console.table(["topic", "type", "messages", "fields"], rows))
+    topic, fields = next(iter(topics.items()))
+    click.echo(
+        f'a channel is topic.field, as in inputs = ["{topic}.{fields[min(1, len(fields) - 1)]}"]; --json lists all of them'
+    )
+    return True
+
+
+def _listed(fields: list[str]) -> str:
+    shown = ", ".join(fields[:4])
+    return f"{shown} and {len(fields) - 4} more" if len(fields) > 4 else shown or "-"
+
+
+def relived(bundle: Bundle, path: Path, backend: Any) -> dict[str, Any] | None:
+    """A recorded live session once more, from its bytes to its predictions; None for any other recording."""
+    import msgspec
+
+    from firmware_bridge.board import Wish  # noqa: TID251 - the decoder that took the bytes live
+    from firmware_bridge.conversation import Conversation  # noqa: TID251
+    from firmware_bridge.playback import arrivals  # noqa: TID251
+    from firmware_bridge.session_file import DIRECTIONS  # noqa: TID251
+    from rtsysid.bag import Bag
+    from rtsysid.live import Answering
+    from rtsysid.predictor import Predictor
+    from rtsysid.relive import Settings, relive
+    from rtsysid.session import Session
+
+    bag = Bag(path)
+    settings = Settings.of(bag)
+    if settings is None:
+        return None
+    chosen: Any = settings.backend if backend == "auto" else backend
+    session = Session(
+        Predictor.load(bundle, chosen),
+        max_gap=settings.max_gap,
+        trained_margin=settings.trained_margin,
+        reject_margin=settings.reject_margin,
+    )
+    taps = ((DIRECTIONS[each["direction"]], message.log_ns, each["data"]) for message, each in bag.read("/wire"))
+    found = relive(bag, arrivals(Conversation(Wish(bundle.spec)), taps), Answering(session, settings.budget_s))
+    other = {"recorded_with_bundle": settings.bundle} if settings.bundle != bundle.id else {}
+    counts = {name: getattr(found, name) for name in ("decoded", "passed_over", "missing", "altered")}
+    return {**counts, **other, **msgspec.to_builtins(found.predictions), "equal": found.equal}

@@ -112,6 +112,26 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in built.items()}
 
 
+class Answering:
+    """A session that answers arrivals, as they come or out of a recording."""
+
+    def __init__(self, session: Session, budget_s: float) -> None:
+        self.session, self.budget_s = session, budget_s
+        self._boot: int | None = None
+
+    def feed(self, arrival: Arrival) -> Prediction:
+        """What the session says to one arrival; a device that restarted is a new beginning."""
+        if arrival.boot != self._boot:
+            if self._boot is not None:
+                self.session.reset()  # its time began anew, and what it did meanwhile nobody knows
+            self._boot = arrival.boot
+        return self.session.feed(arrival.sample)
+
+    def status(self, prediction: Prediction, age_s: float) -> str:
+        """That of the prediction, or ``stale`` where the sample is older than the budget or nobody knows how old."""
+        return "stale" if prediction.status in _OUTDATED and not age_s <= self.budget_s else prediction.status
+
+
 class LiveLoop:
     """Feeds what `device` yields to `session`, and answers.
 
@@ -133,7 +153,7 @@ class LiveLoop:
         self._tick_s = 1.0 / session.spec.rate_hz
         self.budget_s = self._tick_s if budget_s is None else budget_s
         self._recorder, self._service, self._clock = recorder, service or Service({}), clock
-        self._boot: int | None = None
+        self._answering = Answering(session, self.budget_s)
         self._whole, self._recent = _Stretch(), _Stretch(clock())
 
     def run(self, stop: Stop, *, every_s: float = 1.0) -> Iterator[Report]:
@@ -170,15 +190,9 @@ class LiveLoop:
 
     def answer(self, arrival: Arrival, *, sent: bool) -> Answer:
         """What the session says to one arrival, how old that was, and whether it is too old."""
-        if arrival.boot != self._boot:
-            if self._boot is not None:
-                self.session.reset()  # its time began anew, and what it did meanwhile nobody knows
-            self._boot = arrival.boot
-        prediction = self.session.feed(arrival.sample)
+        prediction = self._answering.feed(arrival)
         age_s = self._clock() - arrival.captured_s
-        outdated = prediction.status in _OUTDATED and not age_s <= self.budget_s  # an unknown age is too old
-        status = "stale" if outdated else prediction.status
-        return Answer(arrival, prediction, age_s, status, sent)
+        return Answer(arrival, prediction, age_s, self._answering.status(prediction, age_s), sent)
 
     def _report(self, now_s: float) -> Report:
         report = self._recent.report(now_s, self.device.health())

@@ -143,29 +143,52 @@ def compare(predictions: Iterable[Prediction], recorded: Recorded, *, tolerance:
 
     `tolerance` is absolute, in the unit of each output. Raises TraceError where the number of outputs differs.
     """
-    rows = _Rows(recorded.t)
-    compared = statuses = alone = 0
-    max_abs, first_tick, first_t = 0.0, None, None
-    for tick, prediction in enumerate(predictions):
+    rows, found = _Rows(recorded.t), Comparing(tolerance)
+    for prediction in predictions:
         row = rows.take(prediction.t)
         if row is None:
-            alone += 1
-            continue
-        compared += 1
-        difference = _difference(prediction.y, recorded.y[row])
-        changed = prediction.status != recorded.status[row]
-        statuses += changed
-        max_abs = max(max_abs, difference)
-        if first_tick is None and (changed or difference > tolerance):
-            first_tick, first_t = tick, float(prediction.t)
-    return Comparison(
-        compared=compared,
-        max_abs=max_abs,
-        first_tick=first_tick,
-        first_t=first_t,
-        statuses=statuses,
-        unmatched=alone + len(recorded.t) - compared,
-    )
+            found.alone()
+        else:
+            found.pair(prediction.t, prediction.y, recorded.y[row], changed=prediction.status != recorded.status[row])
+    found.alone(len(recorded.t) - found.compared)
+    return found.result()
+
+
+class Comparing:
+    """A comparison under way: predictions beside recorded ones, in order."""
+
+    def __init__(self, tolerance: float = 0.0) -> None:
+        self.compared = 0
+        self._tolerance, self._ticks = tolerance, 0
+        self._statuses = self._alone = 0
+        self._max_abs = 0.0
+        self._first_tick: int | None = None
+        self._first_t: float | None = None
+
+    def pair(self, t: float, y: Floats, recorded: Floats, *, changed: bool) -> None:
+        """Outputs at `t` and their counterpart, and whether the status is another. TraceError for another number."""
+        difference = _difference(y, recorded)
+        self._statuses += changed
+        self._max_abs = max(self._max_abs, difference)
+        if self._first_tick is None and (changed or difference > self._tolerance):
+            self._first_tick, self._first_t = self._ticks, float(t)
+        self.compared += 1
+        self._ticks += 1
+
+    def alone(self, count: int = 1) -> None:
+        """Ticks that only one side has."""
+        self._alone += count
+        self._ticks += count
+
+    def result(self) -> Comparison:
+        return Comparison(
+            compared=self.compared,
+            max_abs=self._max_abs,
+            first_tick=self._first_tick,
+            first_t=self._first_t,
+            statuses=self._statuses,
+            unmatched=self._alone,
+        )
 
 
 class _Rows:

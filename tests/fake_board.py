@@ -12,6 +12,7 @@ from firmware_bridge.intake import Arrival
 from firmware_bridge.layout import Message
 from firmware_bridge.schema import Schema, WireChannel
 from firmware_bridge.wire import Frame, FrameDecoder, FrameEncoder
+from rtsysid.spec import Floats
 
 STEP_S = 0.005
 Line = Callable[[bytes], bytes]
@@ -79,13 +80,17 @@ class FakeBoard:
                 self.divider = 0
                 self.say(msg.Ack(frame.type, frame.seq, 0, 1), now_s)
 
+    def values(self, tick: int) -> Floats:
+        """What it measures."""
+        return np.array([tick, 0.5, -0.5], np.float32)
+
     def poll(self, now_s: float) -> bytes:
         """Everything that it has to send by now."""
         while self.divider and (self.tick + self.divider) / self.schema.rate_hz <= now_s - self.started_s:
             self.tick += self.divider
             captured_us = self.clock_us(self.started_s + self.tick / self.schema.rate_hz)
-            values = np.array([self.tick, 0.5, -0.5], np.float32)
-            self.out += self.encoder.encode_payload(msg.Sample.CODE, self.schema.pack(values), captured_us)
+            payload = self.schema.pack(self.values(self.tick))
+            self.out += self.encoder.encode_payload(msg.Sample.CODE, payload, captured_us)
         if self.ready and now_s >= self.beat_s and msg.Heartbeat not in self.mute:
             self.beat_s += 0.5
             zeros = dict.fromkeys(msg.Heartbeat.__struct_fields__, 0)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from live_session import CHANNELS, arrival, recording
@@ -18,6 +19,7 @@ from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from firmware_bridge.mcap_file import McapFile
 from rtsysid import bag, formats
+from rtsysid.cli import cli
 from rtsysid.errors import TraceError
 from rtsysid.formats import mcap as mcap_format
 from rtsysid.recordings import data_folder
@@ -172,6 +174,30 @@ def test_a_real_bag_is_read_as_rosbags_reads_it():
     table = np.array(expected)
     np.testing.assert_array_equal(trace.episodes[0].t, table[:, 0])
     np.testing.assert_array_equal(trace.episodes[0].values, table[:, 1:].astype(np.float32))
+
+
+def test_info_lists_the_topics_of_a_bag(tmp_path):
+    """`rtsysid info` on a bag of others says which topics and fields it holds and how to name one of them."""
+    foreign(tmp_path / "bag.mcap")
+    done = CliRunner().invoke(cli, ["info", str(tmp_path / "bag.mcap")], catch_exceptions=False)
+    header, _, imu, thrust, image, advice = done.stdout.splitlines()
+    assert header.split() == ["topic", "type", "messages", "fields"]
+    assert imu.split()[:3] == ["/imu", "test/msg/Imu", "100"]
+    assert thrust.split() == ["/thrust", "std_msgs/msg/Float32", "20", "data"]
+    assert image.split() == ["/image", "json", "20", "-"]
+    name = advice.split('"')[1]
+    assert len(read(tmp_path / "bag.mcap", name)) == 100
+    found = json.loads(CliRunner().invoke(cli, ["info", str(tmp_path / "bag.mcap"), "--json"]).stdout)
+    assert found["columns"]["/imu"] == ["header.stamp", "gyro", "acc.0", "acc.1"]
+
+
+def test_info_of_a_live_recording(tmp_path):
+    """`rtsysid info` on a recording of ours describes its channels, counts its messages and names the bundle."""
+    recording(tmp_path / "a.mcap", 30)
+    found = json.loads(CliRunner().invoke(cli, ["info", str(tmp_path / "a.mcap"), "--json"]).stdout)
+    assert [each["name"] for each in found["channels"]] == ["u", "Vx", "q[0]"]
+    assert found["topics"] == {"/wire": 30, "/samples": 30, "/predictions": 30, "/health": 1}
+    assert found["bundle"] == {"id": "0123abcd"}
 
 
 def refused(path: Path) -> str:

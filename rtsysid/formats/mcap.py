@@ -8,7 +8,6 @@ stamp in a message is a column of seconds, to be named where it is the better ti
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -59,6 +58,14 @@ class McapLog:
         self.columns: tuple[Column, ...] = (Column("t", "s", False), *found)
         self._sources = tuple(found.values())
 
+    def columns_by_topic(self) -> dict[str, list[str]]:
+        """Names of the columns of each topic, without that of the topic."""
+        found: dict[str, list[str]] = {}
+        for column, source in zip(self.columns[1:], self._sources, strict=True):
+            topic = self.bag.topics[source.channel].name
+            found.setdefault(topic, []).append(column.name.removeprefix(f"{topic}."))
+        return found
+
     def blocks(self, exact: Sequence[int], values: Sequence[int]) -> Iterator[Block]:
         """Stream these columns, in the order in which the messages were written."""
         wanted = {i: self._sources[i - 1] for i in (*exact, *values) if i > 0}
@@ -98,11 +105,7 @@ class McapLog:
 
 def _channels(number: int, topic: Topic) -> dict[Column, _Source]:
     """Columns of a recording of ours. Raises ValueError where its table of channels is none."""
-    try:
-        table: list[dict[str, str]] = json.loads(topic.metadata["channels"])
-        columns = {Column(each["name"], each["unit"], True): _Source(number, each["field"]) for each in table}
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"its table of channels: {error}") from None
+    columns = {Column(each.name, each.unit, True): _Source(number, each.field) for each in topic.table()}
     known = topic.type.numbers if topic.type else ()
     unknown = [source.value for source in columns.values() if source.value not in known]
     if unknown:
