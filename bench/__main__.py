@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from bench import latency, replaying, training, wire
+from bench import latency, recording, replaying, training
 
-PARTS = {"latency": latency.main, "replay": replaying.main, "training": training.main, "wire": wire.main}
+PARTS = {"latency": latency.main, "replay": replaying.main, "recording": recording.main, "training": training.main}
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or PARTS:

@@ -17,7 +17,7 @@ from rtsysid.errors import StorageError
 from rtsysid.spec import Channel
 
 LIMIT = 65_536  # messages that may wait for the disk: 20 s of 1,000 samples a second and what goes with them
-_TURN_S = 0.02  # between turns of the thread: short ones hold up the other threads for a short time
+_TURN_S = 0.01  # between turns of the thread: a short turn holds up the other threads for a short time
 _log = logging.getLogger(__name__)
 
 

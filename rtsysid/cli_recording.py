@@ -61,9 +61,8 @@ def show_bag(path: Path, json_: bool) -> bool:
     ]
     click.echo(console.table(["topic", "type", "messages", "fields"], rows))
     topic, fields = next(iter(topics.items()))
-    click.echo(
-        f'a channel is topic.field, as in inputs = ["{topic}.{fields[min(1, len(fields) - 1)]}"]; --json lists all of them'
-    )
+    example = f"{topic}.{fields[min(1, len(fields) - 1)]}"
+    click.echo(f'a channel is topic.field, as in inputs = ["{example}"]; --json lists all of them')
     return True
 
 
