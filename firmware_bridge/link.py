@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from copy import copy
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Protocol, Self
 
 from firmware_bridge.peer import Board, Wish
 from firmware_bridge.conversation import Conversation, LinkState
@@ -41,10 +41,11 @@ _CODES = {status.name.replace("_", "-"): status.value for status in Status}
 class Tap(Protocol):
     """Where raw bytes are written down; must not wait.
 
-    `direction`: ``rx``, ``tx``, or ``open`` where a port was opened. `host_ns`: monotonic clock when it happened.
+    `direction`: ``rx``, ``tx``, or ``open`` where a port was opened, and `data` is the byte of its first session.
+    `host_ns`: monotonic clock when it happened.
     """
 
-    def wire(self, direction: Literal["rx", "tx", "open"], host_ns: int, data: bytes) -> None: ...
+    def wire(self, direction: str, host_ns: int, data: bytes) -> None: ...
 
 
 class Link:
@@ -75,6 +76,7 @@ class Link:
         self._closing, self._met = threading.Event(), threading.Event()
         self._error: Exception | None = None
         self._opened = self._predictions = 0
+        self._spent_s = 0.0
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
@@ -88,7 +90,7 @@ class Link:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._closing.set()
+        self.close()
         if self._thread is not None:
             self._thread.join(_PARTING_S)
 
@@ -114,6 +116,10 @@ class Link:
             found = f"no answer for {timeout_s:g} s"
             raise LinkError(f"port {self._url}", found, "check that this is the port, and that its firmware runs")
         return board
+
+    def close(self) -> None:
+        """Stop the stream; the iteration ends with what had come by then."""
+        self._closing.set()
 
     def predict(self, seq: int, status: str, age_s: float, horizon_s: float, y: Floats) -> None:
         """Send a prediction made from the sample `seq`, now or as soon as the line takes it; the latest wins.
@@ -156,7 +162,7 @@ class Link:
 
     def _reader_s(self) -> float:
         if self._thread is None or self._thread.ident is None or not self._thread.is_alive():
-            return 0.0
+            return self._spent_s
         return time.clock_gettime(time.pthread_getcpuclockid(self._thread.ident))
 
     # ---- the reading thread
@@ -172,6 +178,7 @@ class Link:
         except Exception as error:  # whatever it is, the consumer is the one to know
             self._error = error
         finally:
+            self._spent_s = time.thread_time()
             self._backlog.close()
             self._met.set()
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from rtsysid import __version__, cli_recording, cli_train, console
+from rtsysid import __version__, cli_link, cli_recording, cli_train, console
 from rtsysid.errors import RtsysidError
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def cli() -> None:
     rtsysid train CONFIG.toml --data LOGS -o RUN   a model from recordings
     rtsysid export RUN -o BUNDLE                   one verified folder for the robot
     rtsysid replay BUNDLE TRACE                    the live path on a recording
+    rtsysid run BUNDLE PORT                        the live path beside a board
     """
 
 
@@ -57,13 +58,16 @@ def simulate(out: Path, flights: int, seconds: float, seed: int, suffix: str, js
 
 
 @cli.command()
-@click.argument("path", type=PATH)
+@click.argument("what", metavar="PATH|PORT")
 @as_json
-def info(path: Path, json_: bool) -> None:
-    """Say what a recording, a run or a bundle holds.
+def info(what: str, json_: bool) -> None:
+    """Say what a recording, a run or a bundle holds, or what the board at a port is.
 
     Example: rtsysid info flight.csv
     """
+    path = Path(what)
+    if cli_link.is_port(what):
+        return console.report(cli_link.about_port(what), json_)
     if (path / "manifest.json").exists():
         return console.report(_bundle_info(path), json_)
     if (path / "run.json").exists():
@@ -172,7 +176,10 @@ def evaluate(bundle: Path, traces: tuple[Path, ...], horizon: int, stride: int, 
     click.echo(console.evaluation(result))
 
 
-for verb in (cli_train.train, cli_train.export, cli_train.compare, cli_train.demo, cli_recording.recover):
+for verb in (
+    cli_train.train, cli_train.export, cli_train.compare, cli_train.demo, cli_recording.recover, cli_link.run,
+    cli_link.record, cli_link.sim_device,
+):  # fmt: skip
     cli.add_command(verb)
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, Self
 
 import click
 import msgspec
@@ -95,6 +97,41 @@ def progress(total: int, label: str) -> Any:
     import sys
 
     return click.progressbar(length=total, label=label, file=sys.stderr, item_show_func=lambda item: item or "")
+
+
+class Aside:
+    """`with Aside() as aside`: lines on stderr by a thread of their own.
+
+    A terminal that takes none holds nobody up: lines beyond a hundred are left out, and said to be.
+    """
+
+    def __init__(self) -> None:
+        self._lines: SimpleQueue[str | None] = SimpleQueue()
+        self._left_out = 0
+        self._thread = threading.Thread(target=self._print, name="aside", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lines.put(None)
+        self._thread.join(1.0)
+
+    def say(self, *lines: str) -> None:
+        """Print these lines, some time soon."""
+        for line in lines:
+            if self._lines.qsize() >= 100:
+                self._left_out += 1
+                continue
+            if self._left_out:
+                self._lines.put(f"({self._left_out} lines left out)")
+                self._left_out = 0
+            self._lines.put(line)
+
+    def _print(self) -> None:
+        for line in iter(self._lines.get, None):
+            click.echo(line, err=True)
 
 
 def heading(line: str, json_: bool) -> None:

@@ -29,11 +29,16 @@ _OUTDATED = ("ok", "extrapolating", "held")  # what `stale` is graver than
 class Arrival(Protocol):
     """One sample as it came in. `sample.t`: seconds of the device's clock since its boot, which the model sees.
 
-    `captured_s`: the same instant on the host's clock, as well as it is known; NaN where it is not.
+    `device_t_us`: the same in microseconds. `captured_s`: the same instant on the host's clock, as well as it is known;
+    NaN where it is not. `received_s`: when it was read, on that clock.
     """
 
     @property
     def sample(self) -> Sample: ...
+    @property
+    def device_t_us(self) -> int: ...
+    @property
+    def received_s(self) -> float: ...
     @property
     def captured_s(self) -> float: ...
     @property
@@ -51,8 +56,11 @@ class Device(Protocol):
     def predict(self, seq: int, status: str, age_s: float, horizon_s: float, y: Floats) -> None:
         """Send the prediction made from the sample `seq`; the latest wins."""
 
+    def close(self) -> None:
+        """Stop streaming; the batches end with what had come by then. May be called again."""
+
     def health(self) -> Mapping[str, Any]:
-        """Counts since the beginning, among them ``dropped``, ``gaps`` and ``crc``, and ``state`` in a word."""
+        """Counts since the beginning, among them ``dropped``, ``gaps`` and ``corrupt``, and ``state`` in a word."""
 
 
 class Recorder(Protocol):
@@ -102,9 +110,10 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     def line(self) -> str:
         """One line for a person."""
         ages = " ".join(f"{name} {_ms(getattr(self, name))}" for name in ("p50", "p99", "worst"))
-        counts = " ".join(f"{name} {self.link.get(name, 0)}" for name in ("dropped", "gaps", "crc"))
+        counts = " ".join(f"{name} {self.link.get(name, 0)}" for name in ("dropped", "gaps", "corrupt"))
         own = f"stale {self.stale} skipped {self.skipped}"
-        return f"{self.link.get('state', '')} {self.rate_hz:.1f} Hz  age ms {ages}  {own} {counts}".strip()
+        rate = "-" if math.isnan(self.rate_hz) else f"{self.rate_hz:.1f}"
+        return f"{self.link.get('state', '')} {rate} Hz  age ms {ages}  {own} {counts}".strip()
 
     def plain(self) -> dict[str, Any]:
         """As JSON takes it: None stands for NaN."""
@@ -154,10 +163,10 @@ class LiveLoop:
         self.budget_s = self._tick_s if budget_s is None else budget_s
         self._recorder, self._service, self._clock = recorder, service or Service({}), clock
         self._answering = Answering(session, self.budget_s)
-        self._whole, self._recent = _Stretch(), _Stretch(clock())
+        self._whole, self._recent = _Stretch(), _Stretch()
 
     def run(self, stop: Stop, *, every_s: float = 1.0) -> Iterator[Report]:
-        """Work until `stop.requested` or the device yields no more; a report each `every_s` seconds."""
+        """Work until the device yields no more, which `stop.requested` asks it for; a report each `every_s` seconds."""
         due_s = self._clock() + every_s
         for batch in self.device.batches(_WAIT_S):
             if batch:
@@ -167,8 +176,8 @@ class LiveLoop:
                 due_s = max(due_s + every_s, now_s)
                 yield self._report(now_s)
             if stop.requested:
-                self._service.stopping()
-                return
+                self.device.close()
+        self._service.stopping()
 
     def summary(self) -> Report:
         """The figures from the first sample to the last."""

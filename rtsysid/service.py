@@ -54,18 +54,25 @@ class Service:
 
 
 class Stop:
-    """`with Stop() as stop`: SIGINT and SIGTERM set `stop.requested`; a second one acts as it did before."""
+    """`with Stop() as stop`: SIGINT and SIGTERM set `stop.requested`; a second one acts as it did before.
 
-    def __init__(self) -> None:
+    `after_s`: as if asked so long after entering. For the main thread, as signals are.
+    """
+
+    def __init__(self, after_s: float | None = None) -> None:
         self.requested = False
+        self._after_s = after_s
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
             self._before[number] = signal.signal(number, self._request)
+        if self._after_s is not None:
+            signal.setitimer(signal.ITIMER_REAL, max(self._after_s, 1e-6))
         return self
 
     def __exit__(self, *_: object) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         while self._before:
             signal.signal(*self._before.popitem())
 

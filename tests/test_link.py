@@ -67,6 +67,16 @@ def test_leaving_stops_the_stream(device: SimulatedDevice) -> None:
         take(link, 10)
 
 
+def test_closing_delivers_what_had_come(device: SimulatedDevice) -> None:
+    """After `close` the iteration ends by itself, with every sample that was received."""
+    with Link(device.port) as link:
+        count = len(take(link, 50))
+        link.close()
+        count += sum(1 for _ in link)
+        assert count == link.counters().samples
+        assert link.counters().state == "closed"
+
+
 def test_a_trace_that_ends_ends_the_iteration() -> None:
     """A device that has played everything says goodbye: the loop ends by itself with every sample delivered."""
     with SimulatedDevice(board_schema(), numbered(200)) as device, Link(device.port) as link:

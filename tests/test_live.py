@@ -23,7 +23,9 @@ STEP_S = 0.0001  # what one prediction costs, on the simulated clock
 
 class Came(NamedTuple):
     sample: Sample
+    device_t_us: int
     captured_s: float
+    received_s: float
     seq: int
     boot: int
 
@@ -53,16 +55,19 @@ class ListDevice:
 
     def __init__(self, *batches: tuple[float, Sequence[int]], boots: Mapping[int, int] | None = None) -> None:
         self.queue, self.boots, self.now = batches, boots or {}, 0.0
+        self.closed = False
         self.sent: list[Sent] = []
         self.waited: list[float] = []
 
     def arrival(self, tick: int) -> Came:
         boot = max((b for t, b in self.boots.items() if t <= tick), default=1)
         values = np.array([0.1, 0.01 * tick, 0.0], np.float32)
-        return Came(Sample(tick * DT, values), tick * DT, tick & 0xFFFF, boot)
+        return Came(Sample(tick * DT, values), round(tick * DT * 1e6), tick * DT, self.now, tick & 0xFFFF, boot)
 
     def batches(self, timeout_s: float) -> Iterator[list[Arrival]]:
         for at, ticks in self.queue:
+            if self.closed and at >= self.now:
+                return
             self.waited.append(timeout_s)
             self.now = max(self.now, at)
             yield [self.arrival(tick) for tick in ticks]
@@ -70,8 +75,11 @@ class ListDevice:
     def predict(self, *fields: Any) -> None:
         self.sent.append(Sent(*fields))
 
+    def close(self) -> None:
+        self.closed = True
+
     def health(self) -> dict[str, Any]:
-        return {"state": "streaming", "dropped": 3, "gaps": 2, "crc": 1}
+        return {"state": "streaming", "dropped": 3, "gaps": 2, "corrupt": 1}
 
 
 def on_time(ticks: range, delay_s: float = 0.001) -> list[tuple[float, list[int]]]:
@@ -200,19 +208,20 @@ def test_a_report_each_second_even_when_nothing_comes() -> None:
     assert [report.samples for report in reports] == [101, 9, 0]
     assert [report.seconds for report in reports] == pytest.approx([1.0, 1.0, 1.0], abs=0.11)
     assert set(device.waited) == {0.1}
-    assert reports[0].line().endswith("stale 0 skipped 0 dropped 3 gaps 2 crc 1")
+    assert reports[0].line().endswith("stale 0 skipped 0 dropped 3 gaps 2 corrupt 1")
     assert "p50 -" in reports[2].line()
     assert live.summary().seconds == pytest.approx(1.09)
 
 
-def test_a_stop_ends_the_loop_after_the_batch_at_hand() -> None:
-    """A request to stop is seen with the next batch, which is still answered."""
-    device = ListDevice(*on_time(range(10)))
+def test_a_stop_closes_the_device_and_answers_what_had_come() -> None:
+    """A request to stop is passed on, and what came until the device had stopped is still fed."""
+    device = ListDevice((0.05, [0, 1]), (0.05, [2]), *on_time(range(10, 20)))
     stop = Stop()
     live = LiveLoop(device, Session(Slow(device)), clock=lambda: device.now)
     stop.requested = True
     assert list(live.run(stop)) == []
-    assert len(device.sent) == 1
+    assert [sent.seq for sent in device.sent] == [1, 2]
+    assert live.session.health.samples == 3
 
 
 class Ledger(Service):

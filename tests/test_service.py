@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from live_parts import until
 
 from rtsysid.service import Service, Stop
 
@@ -83,3 +84,13 @@ def test_handlers_are_given_back_without_a_signal() -> None:
     with Stop():
         assert signal.getsignal(signal.SIGTERM) != before[1]
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_a_stop_after_so_long() -> None:
+    """With a time the flag is set as by a signal; leaving before takes the alarm back."""
+    with Stop(0.01) as stop:
+        until(lambda: stop.requested, "the alarm")
+    with Stop(0.05) as stop:
+        pass
+    assert signal.setitimer(signal.ITIMER_REAL, 0)[0] == 0.0
+    assert not stop.requested
