@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from live_session import CHANNELS, arrival, recording
+from mcap.reader import make_reader
 from mcap.writer import CompressionType, Writer
 from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
@@ -229,6 +230,20 @@ def test_a_file_without_an_ending_names_the_remedy(tmp_path):
     raw = (tmp_path / "a.mcap").read_bytes()
     (tmp_path / "b.mcap").write_bytes(raw[: len(raw) // 2])
     assert f"rtsysid recover {tmp_path / 'b.mcap'}" in refused(tmp_path / "b.mcap")
+
+
+def test_a_length_beyond_all_memory_is_damage(tmp_path):
+    """A chunk that claims more bytes than there are is one line, whatever it claims."""
+    recording(tmp_path / "a.mcap", 5)
+    raw = bytearray((tmp_path / "a.mcap").read_bytes())
+    with open(tmp_path / "a.mcap", "rb") as stream:
+        chunk = make_reader(stream).get_summary().chunk_indexes[0]
+    length = chunk.chunk_start_offset + chunk.chunk_length - chunk.compressed_size - 8
+    assert int.from_bytes(raw[length : length + 8], "little") == chunk.compressed_size
+    for top in (0x00, 0x40, 0x80):
+        raw[length : length + 8] = (chunk.compressed_size + 1).to_bytes(7, "little") + bytes([top])
+        (tmp_path / "b.mcap").write_bytes(raw)
+        assert "a record ends early" in refused(tmp_path / "b.mcap")
 
 
 @pytest.mark.parametrize("content", [b"t,a\n0,1\n", b"\x89MCAP0\r\n", b"\x89MCAP0\r\n" * 2])

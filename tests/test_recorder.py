@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from live_session import CHANNELS, OUTPUTS, Arrival, answer, arrival, fill, recording
 from mcap.reader import make_reader
@@ -90,6 +90,7 @@ def test_times_and_tables_stand_where_the_documentation_says(tmp_path):
 
 @settings(max_examples=40, deadline=None)
 @given(names=st.lists(st.text(min_size=1, max_size=6), min_size=1, max_size=6, unique=True))
+@example(names=["class", "Class", "stamp", "q[0]", "q 0", "9", "_", "vx_2", "vx", "VX"])
 def test_any_channel_name_becomes_a_field_of_its_own(tmp_path_factory, names):
     """Channels of any names are recorded under distinct names that ROS 2 allows, and rosbags reads them."""
     path = tmp_path_factory.mktemp("names") / "a.mcap"

@@ -56,7 +56,7 @@ def test_cut_anywhere_every_whole_chunk_is_rescued(tmp_path_factory, part):
     rescue = recover(folder / "b.mcap", folder / "c.mcap")
     found = stock(folder / "c.mcap")
     assert found == stock(folder / "a.mcap")[: len(found)]
-    assert len(found) == rescue.messages
+    assert (len(found), rescue.damaged) == (rescue.messages, 0)
     with open(folder / "c.mcap", "rb") as stream:
         assert len(make_reader(stream).get_summary().chunk_indexes) == len(whole)
     assert recover(folder / "c.mcap", folder / "d.mcap").lost == "nothing"
@@ -178,9 +178,9 @@ def test_a_killed_recorder_loses_a_second_at_most(tmp_path):
             if not line.endswith("\n"):
                 break  # killed while it wrote
             last_us = int(line.split()[1])
-            if last_us > 2_700_000:
+            if last_us > 3_150_000:
                 process.send_signal(signal.SIGKILL)
-    assert last_us > 2_700_000
+    assert last_us > 3_150_000
     recover(path, tmp_path / "b.mcap")
     [episode] = Trace.read(tmp_path / "b.mcap", CHANNELS).episodes
     assert last_us * 1e-6 - episode.t[-1] <= 1.0

@@ -89,6 +89,17 @@ def test_foreign_bytes_are_values_or_one_error(kinds, payload):
             assert len(kind.unpack(raw)) == len(kind.names)
 
 
+@settings(max_examples=100, deadline=None)
+@given(data=st.data(), kinds=FIELDS)
+def test_a_message_that_ends_early_is_refused(data, kinds):
+    """Cut anywhere, a message is a ValueError, and never a shorter text or array."""
+    kind = MessageType("test/Outer", definition(kinds))
+    values = [each for k in kinds for each in flat(k, data.draw(values_of(k)))]
+    payload = kind.pack(*values)
+    with pytest.raises(ValueError, match=r"ends early|not little-endian"):
+        kind.unpack(payload[: data.draw(st.integers(0, len(payload) - 1))])
+
+
 @settings(max_examples=200, deadline=None)
 @given(text=st.one_of(st.text(max_size=80), st.text("int8 floatMSG:=[]<>/_x#@\n1 ", max_size=60)))
 def test_foreign_definitions_are_understood_or_one_error(text):
@@ -110,6 +121,13 @@ def test_numbers_lie_flat_under_dotted_names():
     assert kind.numbers == (*stamp, "cov.0", "cov.1", "cov.2", "z")
     values = ("drone", 1, 2, "map", 0.5, 1.5, 2.5, -5, [(1, 2), (3, 4)], [1.0])
     assert kind.unpack(kind.pack(*values)) == values
+
+
+def test_a_message_without_fields_is_one_byte():
+    """ROS 2 gives a message of constants alone, or of nothing, one byte, wherever it stands."""
+    kind = MessageType("test/A", f"uint8 X=1\ntest/B b\nuint8 c\n{RULE}MSG: test/B\nuint8 Y=2\n")
+    assert kind.names == ("b.structure_needs_at_least_one_member", "c")
+    assert MessageType("std_msgs/msg/Empty", "").pack(0) == b"\0\1\0\0\0"
 
 
 def test_head_tells_where_numbers_lie():
