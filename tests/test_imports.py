@@ -38,6 +38,17 @@ def test_importing_rtsysid_is_light() -> None:
     assert python(f"import sys, rtsysid, rtsysid.cli; print(sorted({heavy} & set(sys.modules)))").strip() == "[]"
 
 
+def test_nothing_phones_home() -> None:
+    """With rtsysid imported first, onnxruntime starts no thread of its own that would report to its maker."""
+    code = """
+import os, numpy, rtsysid
+before = os.listdir("/proc/self/task")
+import onnxruntime
+print(len(os.listdir("/proc/self/task")) - len(before))
+"""
+    assert python(code).strip() == "0"
+
+
 def test_the_runtime_stands_without_the_workstation_packages() -> None:
     """Every module of rtsysid outside train imports where torch, onnx, pyarrow and the bridge are absent."""
     python(BLOCK + "".join(f"import {module}\n" for module in EDGE_MODULES))
