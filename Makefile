@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 EDGE := .venv-edge
 PIP := pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
-.PHONY: demo test lint types bench fuzz clean
+.PHONY: demo test lint types bench fuzz soak clean
 
 demo: $(VENV)/.ready
 	$(BIN)/rtsysid demo
@@ -26,6 +26,11 @@ bench: $(VENV)/.ready
 # Ten million hostile frames for each target and engine; `make test` runs a million.
 fuzz: $(VENV)/.ready $(VENV)/.compilers
 	RTSYSID_FUZZ_FRAMES=10000000 $(BIN)/pytest -q -s tests/test_fuzz.py
+
+# A live session of so many seconds with something going wrong all the time; `make test` runs a short one.
+SECONDS ?= 600
+soak: $(VENV)/.ready $(VENV)/.compilers
+	RTSYSID_SOAK_SECONDS=$(SECONDS) $(BIN)/pytest -q -s tests/test_soak.py
 
 clean:
 	rm -rf $(VENV) $(EDGE) out runs bundles .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -7,6 +7,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from conftest import plant
+
+from firmware_bridge.device import SimulatedDevice
+from firmware_bridge.schema import Schema
+from rtsysid.bundle import Bundle
 
 ROOT = Path(__file__).parents[1]
 EDGE = ROOT / ".venv-edge" / "bin"
@@ -36,6 +41,21 @@ def test_replay_runs_without_torch(bundle_folder: Path, recording: Path, tmp_pat
     report = json.loads(done.stdout)
     assert report["samples"] == report["written"] > 0
     assert report["predictions"] > 0
+
+
+def test_a_live_session_runs_without_torch(bundle_folder: Path, tmp_path: Path) -> None:
+    """On the plain install `run` answers a board and records it, and `replay` finds the same predictions again."""
+    spec, rows = Bundle.open(bundle_folder).spec, plant(1, 100, seed=5).episodes[0].values
+    with SimulatedDevice(Schema.of(spec.channels, spec.rate_hz), rows) as device:
+        record = str(tmp_path / "flight.mcap")
+        done = edge("rtsysid", "run", str(bundle_folder), device.port, "--record", record, "--json")
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["samples"] == report["link"]["samples"] == 100
+    assert report["link"]["clean"]
+    again = edge("rtsysid", "replay", str(bundle_folder), record, "--json")
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout)["compared"] == 100
 
 
 def test_verify_runs_without_torch(bundle_folder: Path) -> None:
