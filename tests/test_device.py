@@ -91,20 +91,44 @@ def test_a_board_tells_what_it_is(device: SimulatedDevice) -> None:
     assert Schema.decompress(host.wait(m.SchemaData).data) == SCHEMA
 
 
-def test_a_reset_shows(device: SimulatedDevice) -> None:
-    """After a reset the board announces itself with another boot id, and plays from the first row when asked."""
-    host = Host(device.port)
-    host.greet()
-    host.say(START)
-    host.wait(m.Ack)
-    device.reset()
-    ack = host.wait(m.HelloAck)
-    assert (ack.session, ack.boot_id, ack.reset_reason) == (0, 2, m.Reason.reset)
-    host.samples.clear()
-    host.greet()
-    host.say(START)
-    host.wait(m.Bye)
+def test_a_reset_shows() -> None:
+    """After a reset the board says so, with another boot id and a clock from 0, and plays from its first row."""
+    with SimulatedDevice(SCHEMA, ROWS, clock_us=2**31) as device:
+        host = Host(device.port)
+        host.greet()
+        host.say(START)
+        host.wait(m.Sample)
+        device.reset()
+        ack = host.wait(m.HelloAck)
+        assert (ack.session, ack.boot_id, ack.reset_reason) == (0, 2, m.Reason.reset)
+        host.samples.clear()
+        host.greet()
+        host.say(START)
+        host.wait(m.Bye)
     assert len(host.samples) == 300
+    assert host.samples[0].t_us < 2**31
+
+
+def test_a_trace_can_begin_again() -> None:
+    """With `repeat` the first row follows the last, for as long as anyone listens."""
+    with SimulatedDevice(SCHEMA, ROWS[:3], repeat=True) as device:
+        host = Host(device.port)
+        host.greet()
+        host.say(START)
+        for _ in range(8):
+            host.wait(m.Sample)
+    first = [SCHEMA.unpack(f.payload)[0] for f in host.samples[:8]]
+    assert first == [0, 1, 2, 0, 1, 2, 0, 1]
+
+
+def test_the_port_is_raw_before_anyone_sets_it() -> None:
+    """Bytes pass as they are to a reader that sets nothing: no echo, no line editing, no translation."""
+    with SimulatedDevice(SCHEMA, ROWS) as device:
+        line = os.open(device.port, os.O_RDWR | os.O_NOCTTY)
+        assert select.select([line], [], [], 10)[0]
+        [frame] = FrameDecoder().feed(os.read(line, 4096))
+        os.close(line)
+        assert frame.type == m.HelloAck.CODE
 
 
 def test_a_stall_is_counted(device: SimulatedDevice) -> None:
@@ -137,6 +161,8 @@ def test_a_pause_only_delays(device: SimulatedDevice) -> None:
 def test_a_pulled_cable_hangs_up_and_comes_back() -> None:
     """Unplugged, the port is gone and reading it fails; plugged, the same name leads to the same running board."""
     with SimulatedDevice(SCHEMA, ROWS, repeat=True) as device:
+        files = Path(f"/proc/{device.pid}/fd")
+        before = len(list(files.iterdir()))
         for _ in range(3):
             host = Host(device.port)
             assert host.greet().boot_id == 1
@@ -146,6 +172,7 @@ def test_a_pulled_cable_hangs_up_and_comes_back() -> None:
                 host.line.read(host.line.in_waiting or 1)
             host.line.close()
             device.plug()
+        assert len(list(files.iterdir())) == before
 
 
 def test_the_latest_prediction_arrives(device: SimulatedDevice) -> None:

@@ -241,6 +241,7 @@ def test_samples_flow_only_while_streaming(board: Board) -> None:
     board.capture(values())
     assert only(board.hear(START), m.Sample) == []
     board.capture(values())
+    assert only(board.hear(m.Stop(), START), m.Sample) == []
     board.hear(m.Stop())
     board.capture(values())
     assert only(board.hear(START), m.Sample) == []
