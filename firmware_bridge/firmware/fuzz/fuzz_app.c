@@ -26,7 +26,7 @@ static uint32_t now;
 static size_t taken, room;
 static uint16_t seq;
 static uint8_t session;
-static bool answered;
+static bool answered, stuck;
 static unsigned long long hostile, answers;
 
 static void fail(const char *why)
@@ -80,7 +80,7 @@ static size_t draw_frame(uint8_t out[WIRE_BUFFER])
                                     WIRE_LOG,   WIRE_TIME_REQ,   WIRE_HEARTBEAT, WIRE_TRACE_SAMPLE, WIRE_ECHO,       0x77};
     uint8_t payload[WIRE_MAX_PAYLOAD];
     size_t size = line_draw(&line, line_draw(&line, 4) ? 16 : WIRE_MAX_PAYLOAD + 1);
-    for (size_t i = 0; i < size; i++) payload[i] = line_draw(&line, 2) ? (uint8_t)line_draw(&line, 256) : 1;
+    for (size_t i = 0; i < size; i++) payload[i] = (uint8_t)line_draw(&line, line_draw(&line, 2) ? 256 : 2);
     uint8_t type = types[line_draw(&line, sizeof types)];
     if (type == WIRE_START && size >= WIRE_START_SIZE) put_u32(payload + WIRE_START_SCHEMA_HASH_AT, SCHEMA);
     if (type == WIRE_HELLO && size >= WIRE_HELLO_SIZE) {
@@ -106,7 +106,8 @@ static void trouble(uint8_t what)
     line_append(&line, out, draw_frame(out));
     if (line_draw(&line, 3) == 0) line_damage(&line, what);
     if (line_draw(&line, 4) == 0) now += line_draw(&line, 0xffffffffu);
-    room = line_draw(&line, 3) ? 1u << 16 : line_draw(&line, 100);
+    if (line_draw(&line, 16) == 0) stuck = !stuck;
+    room = stuck ? line_draw(&line, 40) : 1u << 16;
     for (unsigned left = line_draw(&line, 12); left > 0; left--) app_sample(now, sample);
     arrive(line.bytes, line.size);
     hostile++;
@@ -118,11 +119,13 @@ static void must_answer(void)
     uint8_t out[WIRE_BUFFER], payload[WIRE_HELLO_SIZE];
     struct wire_hello hello = {WIRE_MAGIC, WIRE_MAJOR, WIRE_MINOR, 99, WIRE_MAX_PAYLOAD};
     struct wire_frame f = {WIRE_HELLO, session = 99, seq++, 0, payload, wire_hello_put(payload, &hello)};
+    room = 1u << 16;
+    app_poll();
     answered = false;
     arrive(&delimiter, 1);
     arrive(out, wire_encode(out, &f, SCHEMA));
-    room = 1u << 16;
     app_poll();
+    stuck = false;
     if (!answered) fail("no answer to HELLO");
 }
 
