@@ -30,6 +30,7 @@ from rtsysid.ros2msg import MessageType, Value
 MAGIC = MCAP0_MAGIC  # at both ends of a file
 _RECORD = struct.Struct("<BQ")  # opcode, length
 _MESSAGE = struct.Struct("<HIQQ")  # channel, sequence, log_time, publish_time
+_CHANNEL = struct.Struct("<H")  # the first of these
 _FOOTER = _RECORD.size + struct.calcsize("<QQI")
 _CONTENT = (Opcode.CHUNK, Opcode.SCHEMA, Opcode.CHANNEL, Opcode.MESSAGE, Opcode.STATISTICS)
 _LARGEST = 1 << 30  # bytes of a chunk: no writer makes them so long
@@ -55,6 +56,7 @@ class Message(NamedTuple):
     """A message as it lies in the file; times in nanoseconds."""
 
     channel: int
+    sequence: int
     log_ns: int
     publish_ns: int
     payload: bytes
@@ -107,10 +109,8 @@ class Bag:
             stream.seek(len(MAGIC))
             for part in parts(stream):
                 for opcode, start, end in walk(part):
-                    if opcode == Opcode.MESSAGE:
-                        channel, _, log_ns, publish_ns = _MESSAGE.unpack_from(part, start)
-                        if channel in channels:
-                            yield Message(channel, log_ns, publish_ns, part[start + _MESSAGE.size : end])
+                    if opcode == Opcode.MESSAGE and _CHANNEL.unpack_from(part, start)[0] in channels:
+                        yield message_of(part, start, end)
 
     def read(self, topic: str) -> Iterator[tuple[Message, dict[str, Value]]]:
         """Messages of one topic and their values by name; none where there is no such topic."""
@@ -196,6 +196,12 @@ def walk(part: bytes) -> Iterator[tuple[int, int, int]]:
             raise ValueError("a record goes beyond its chunk")
         yield opcode, at, at + length
         at += length
+
+
+def message_of(part: bytes, start: int, end: int) -> Message:
+    """The message whose content stands there in some records."""
+    channel, sequence, log_ns, publish_ns = _MESSAGE.unpack_from(part, start)
+    return Message(channel, sequence, log_ns, publish_ns, part[start + _MESSAGE.size : end])
 
 
 class _Index(NamedTuple):

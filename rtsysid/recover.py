@@ -15,10 +15,10 @@ from typing import IO
 import msgspec
 from mcap.exceptions import McapError
 from mcap.opcode import Opcode
-from mcap.records import Attachment, Channel, Footer, Header, Message, Metadata, Schema
+from mcap.records import Attachment, Channel, Footer, Header, Metadata, Schema
 from mcap.writer import Writer
 
-from rtsysid.bag import MAGIC, Record, Torn, content, records, stream_of, walk
+from rtsysid.bag import MAGIC, Message, Record, Torn, content, message_of, records, stream_of, walk
 from rtsysid.errors import StorageError, TraceError
 from rtsysid.storage import replacing
 
@@ -176,17 +176,17 @@ class _Copy:
                 if channel is not None:
                     self._number(channel)
             elif opcode == Opcode.MESSAGE:
-                self._take_message(Message.read(stream_of(part[begin:end]), end - begin))
+                self._take_message(message_of(part, begin, end))
 
     def _take_message(self, message: Message) -> None:
         try:
-            number = self._number(message.channel_id)
+            number = self._number(message.channel)
         except KeyError:  # its channel was in a damaged chunk
             self._damaged += 1
             return
-        self._writer.add_message(number, message.log_time, message.data, message.publish_time, message.sequence)
-        self._first_ns = min(self._first_ns, message.log_time) if self._messages else message.log_time
-        self._last_ns = max(self._last_ns, message.log_time)
+        self._writer.add_message(number, message.log_ns, message.payload, message.publish_ns, message.sequence)
+        self._first_ns = min(self._first_ns, message.log_ns) if self._messages else message.log_ns
+        self._last_ns = max(self._last_ns, message.log_ns)
         self._messages += 1
 
     def _number(self, there: int) -> int:
