@@ -14,6 +14,7 @@ from fake_board import STEP_S, FakeBoard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_cli import rtsysid
+from test_edge import edge
 
 from firmware_bridge.board import Wish
 from firmware_bridge.conversation import Conversation
@@ -249,3 +250,17 @@ def test_a_session_with_the_real_firmware_replays_through_the_command_line(tmp_p
     assert found["equal"] is True
     assert (found["compared"], found["missing"], found["altered"], found["unmatched"]) == (answered, 0, 0, 0)
     assert len(Trace.read(tmp_path / "a.mcap").episodes) == 2
+
+
+def test_replay_and_recovery_run_without_torch(tmp_path, bundle_folder):
+    """On the plain install a recorded session is rescued after a cut, described, and replayed to equal predictions."""
+    Played(Bundle.open(bundle_folder), tmp_path / "a.mcap", 4)
+    (tmp_path / "cut.mcap").write_bytes((tmp_path / "a.mcap").read_bytes()[:-2000])
+    rescued = tmp_path / "b.mcap"
+    for arguments in (("recover", tmp_path / "cut.mcap", "-o", rescued), ("info", rescued)):
+        done = edge("rtsysid", *map(str, arguments))
+        assert done.returncode == 0, done.stderr
+    done = edge("rtsysid", "replay", str(bundle_folder), str(rescued), "--json")
+    found = json.loads(done.stdout)
+    assert (found["max_abs"], found["statuses"], found["altered"]) == (0, 0, 0)
+    assert found["compared"] > 100
