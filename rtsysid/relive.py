@@ -7,7 +7,6 @@ are fed to one with the same settings; only the age of each answer is the record
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -47,13 +46,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise TraceError(f"recording {bag.path.name}", str(error), remedy) from None
 
 
-class Decoded(Arrival, Protocol):
-    """An arrival and the device's time to the microsecond."""
-
-    @property
-    def device_t_us(self) -> int: ...
-
-
 class Relived(msgspec.Struct, frozen=True, kw_only=True):
     """What came of it.
 
@@ -74,7 +66,7 @@ class Relived(msgspec.Struct, frozen=True, kw_only=True):
         return self.predictions.equal and not self.missing and not self.altered
 
 
-def relive(bag: Bag, arrivals: Iterable[Decoded], answering: Answering) -> Relived:
+def relive(bag: Bag, arrivals: Iterable[Arrival], answering: Answering) -> Relived:
     """Feed what was fed then, and compare. `arrivals` are what the recorded bytes decode to."""
     samples, answers = _Recorded(bag, "/samples"), _Recorded(bag, "/predictions")
     comparing, decoded, passed_over, altered = Comparing(), 0, 0, 0
@@ -110,7 +102,7 @@ class _Recorded:
         self._passed = 0
         self._next = next(self._messages, None)
 
-    def meet(self, arrival: Decoded) -> dict[str, Value] | None:
+    def meet(self, arrival: Arrival) -> dict[str, Value] | None:
         """The message about this arrival; None where there is none, or its turn is yet to come."""
         while self._next is not None:
             message, values = self._next
