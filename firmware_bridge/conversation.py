@@ -17,9 +17,9 @@ from enum import StrEnum
 import msgspec
 
 from firmware_bridge import messages as msg
-from firmware_bridge.peer import Board, Wish
 from firmware_bridge.intake import Arrival, Intake
 from firmware_bridge.layout import Message
+from firmware_bridge.peer import Board, Wish
 from firmware_bridge.schema import Schema
 from firmware_bridge.wire import DELIMITER, Frame, FrameDecoder, FrameEncoder, WireCounters
 from rtsysid.errors import LinkError

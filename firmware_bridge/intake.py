@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from firmware_bridge.peer import Board
 from firmware_bridge.clock import DeviceClock, Ticks
 from firmware_bridge.messages import TimeRsp
+from firmware_bridge.peer import Board
 from firmware_bridge.wire import Frame
 from rtsysid.spec import Sample
 

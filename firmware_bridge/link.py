@@ -20,11 +20,11 @@ from contextlib import suppress
 from copy import copy
 from typing import Any, Protocol, Self
 
-from firmware_bridge.peer import Board, Wish
 from firmware_bridge.conversation import Conversation, LinkState
 from firmware_bridge.health import LinkHealth
 from firmware_bridge.intake import Arrival
 from firmware_bridge.messages import Bye, Prediction, Reason, Status
+from firmware_bridge.peer import Board, Wish
 from firmware_bridge.port import Port, described
 from firmware_bridge.queues import Backlog, Outbox
 from rtsysid.errors import LinkError

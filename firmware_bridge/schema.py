@@ -176,7 +176,7 @@ class Schema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True)
 
 
 class _Table(NamedTuple):
-    """The conversion as columns [C]. ``mixed``: not all f32; ``whole``: raw is an integer, ``short``: i16, ``bytes``: u8."""
+    """The conversion as columns [C]. ``mixed``: not all f32; ``whole``: an integer; ``short``: i16; ``bytes``: u8."""
 
     packing: struct.Struct
     layout: np.dtype[np.void]

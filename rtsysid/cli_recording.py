@@ -75,8 +75,8 @@ def relived(bundle: Bundle, path: Path, backend: Any) -> dict[str, Any] | None:
     """A recorded live session once more, from its bytes to its predictions; None for any other recording."""
     import msgspec
 
-    from firmware_bridge.board import Wish  # noqa: TID251 - the decoder that took the bytes live
     from firmware_bridge.conversation import Conversation  # noqa: TID251
+    from firmware_bridge.peer import Wish  # noqa: TID251 - the decoder that took the bytes live
     from firmware_bridge.playback import arrivals  # noqa: TID251
     from firmware_bridge.session_file import DIRECTIONS  # noqa: TID251
     from rtsysid.bag import Bag

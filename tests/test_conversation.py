@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from test_session import plant_spec
 
 from firmware_bridge import messages as msg
-from firmware_bridge.peer import Wish
 from firmware_bridge.conversation import Conversation, LinkState
+from firmware_bridge.peer import Wish
 from firmware_bridge.schema import Schema, WireChannel
 from rtsysid.errors import LinkError
 from rtsysid.spec import Channel, ModelSpec

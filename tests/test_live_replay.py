@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from test_cli import rtsysid
 from test_edge import edge
 
-from firmware_bridge.board import Wish
 from firmware_bridge.conversation import Conversation
 from firmware_bridge.device import SimulatedDevice
 from firmware_bridge.intake import Arrival
 from firmware_bridge.link import Link
+from firmware_bridge.peer import Wish
 from firmware_bridge.playback import arrivals
 from firmware_bridge.recorder import Recorder
 from firmware_bridge.schema import Schema
