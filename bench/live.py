@@ -60,7 +60,9 @@ def main() -> None:
         for busy in (False, True)
         for fifo in (0, PRIORITY)
     ]
-    print("age of an answered sample; stale: older than a tick; reader: of a core; the stop lasted 1 s\n")
+    warm_up = spec_at(1).taps + spec_at(1).warmup
+    print("age of an answered sample; stale: older than a tick; reader: of a core; the stop lasted 1 s, and where it")
+    print(f"cost samples the model is in its warm-up of {warm_up} ticks again\n")
     print(table(HEADER, rows))
     ours, bare = reader_share(), bare_share()
     print(f"\nreader alone, 1 kHz x 64 B: {ours:.1%} of a core; bare poll and read of as many bytes: {bare:.1%}")
@@ -113,7 +115,7 @@ def neighbours(busy: bool) -> Iterator[None]:
 
 
 class Ages:
-    """A recorder that keeps when each answer went out and how old its sample was."""
+    """A recorder that keeps when each answer went out and how old its sample was, in warm-up too."""
 
     def __init__(self) -> None:
         self.at: list[float] = []
@@ -122,7 +124,7 @@ class Ages:
     def sample(self, arrival: Arrival) -> None: ...
 
     def prediction(self, answer: Answer) -> None:
-        if answer.sent and answer.prediction.usable:
+        if answer.sent:
             self.at.append(answer.arrival.captured_s + answer.age_s)
             self.age.append(answer.age_s)
 

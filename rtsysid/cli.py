@@ -39,9 +39,10 @@ def cli() -> None:
 @click.option("--flights", default=12, show_default=True)
 @click.option("--seconds", default=40.0, show_default=True)
 @click.option("--seed", default=0, show_default=True)
+@click.option("--rate", default=100.0, show_default=True, help="Samples per second: a divisor of 1000 from 50 on.")
 @click.option("--format", "suffix", type=click.Choice(["csv", "csv.gz", "parquet", "npz"]), default="csv")
 @as_json
-def simulate(out: Path, flights: int, seconds: float, seed: int, suffix: str, json_: bool) -> None:
+def simulate(out: Path, flights: int, seconds: float, seed: int, rate: float, suffix: str, json_: bool) -> None:
     """Fly a simulated quadrotor and write its recordings.
 
     Example: rtsysid simulate -o flights --flights 4 --seconds 20
@@ -49,7 +50,7 @@ def simulate(out: Path, flights: int, seconds: float, seed: int, suffix: str, js
     from rtsysid.simulate import fly
     from rtsysid.trace import Trace
 
-    trace = fly(flights, seconds, seed)
+    trace = fly(flights, seconds, seed, rate)
     with console.progress(flights, "writing") as bar:
         for episode in trace.episodes:
             Trace(trace.channels, (episode,)).write(out / f"{episode.name}.{suffix}")

@@ -126,18 +126,24 @@ def sim_device(
 ) -> None:  # fmt: skip
     """Be a board: the real firmware as a process, with a recording for its sensors. Wants a C compiler.
 
-    Its port is printed; the recording is played to whoever starts it there, until ^C.
+    Its port is printed; each host that starts it there is played the recording from its first row, until ^C.
 
     Example: rtsysid sim-device unseen.csv --like bundle
     """
     from firmware_bridge.device import SimulatedDevice
+    from firmware_bridge.messages import State
     from rtsysid.service import Stop
 
     schema, rows = _to_play(trace, like, rate, time_)
     with SimulatedDevice(schema, rows, repeat=loop, port=port) as device, Stop(seconds) as stop:
         about = {"port": device.port, "rate_hz": schema.rate_hz, "rows": len(rows), "channels": schema.width}
         console.report(about, json_)
+        streamed = False
         while not stop.requested:
+            state = int(device.status().split()[0])
+            if streamed and state == State.idle:
+                device.reset()  # that host has gone: the next one finds a board that has just been switched on
+            streamed = state == State.streaming or (streamed and state != State.idle)
             time.sleep(0.1)
 
 

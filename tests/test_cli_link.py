@@ -59,8 +59,8 @@ def board(bundle_folder: Path) -> Iterator[SimulatedDevice]:
 
 
 def test_two_terminals(bundle_folder: Path, recording: Path, tmp_path: Path) -> None:
-    """sim-device prints a port; run beside it answers the whole recording, and the session that was recorded replays to
-    equal predictions."""
+    """sim-device prints a port; run beside it answers the whole recording, the session that was recorded replays to
+    equal predictions, and the next host is played to as well."""
     with process("sim-device", recording, "--like", bundle_folder, "--json") as device:
         assert device.stdout is not None
         about = json.loads(device.stdout.readline())
@@ -68,9 +68,11 @@ def test_two_terminals(bundle_folder: Path, recording: Path, tmp_path: Path) -> 
         done = rtsysid(
             "run", bundle_folder, about["port"], "--record", tmp_path / "f.mcap", "--budget-ms", 1000, "--json"
         )
+        more = json.loads(rtsysid("run", bundle_folder, about["port"], "--seconds", 2, "--json").stdout)
         device.send_signal(signal.SIGINT)
         _, said = ended(device)
     report = json.loads(done.stdout)
+    assert more["samples"] > 20
     assert report["samples"] == report["session"]["health"]["samples"] == report["link"]["samples"] == 200
     assert sum(report["statuses"].values()) + report["skipped"] == 200
     assert report["link"]["clean"], report

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 from live_parts import until
 
+from rtsysid.cli import cli
 from rtsysid.service import Service, Stop
 
 
@@ -84,6 +86,19 @@ def test_handlers_are_given_back_without_a_signal() -> None:
     with Stop():
         assert signal.getsignal(signal.SIGTERM) != before[1]
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_the_example_unit_asks_for_what_the_verb_understands() -> None:
+    """The unit in packaging is whole: its command line parses, and its limits allow the priorities asked for."""
+    unit = configparser.ConfigParser(strict=False)
+    unit.optionxform = str  # type: ignore[method-assign,assignment]
+    unit.read(Path(__file__).parents[1] / "packaging" / "rtsysid.service")
+    service = unit["Service"]
+    _, verb, *arguments = service["ExecStart"].split()
+    context = cli.commands[verb].make_context(verb, arguments)
+    assert 0 < context.params["fifo"] < int(service["LimitRTPRIO"])
+    assert (service["Type"], service["LimitMEMLOCK"]) == ("notify", "infinity")
+    assert float(service["WatchdogSec"]) > 3
 
 
 def test_a_stop_after_so_long() -> None:
