@@ -258,9 +258,11 @@ class Conversation:
         self._settle(Board(self._ack, schema), now_s)
 
     def _settle(self, board: Board, now_s: float) -> None:
-        """The board is known: is it the one that was asked for, and what time is it?"""
-        self.board = board
+        """The board is known: is it the one that was asked for, the one of before, and what time is it?"""
         self._divider = self.wish.divider_for(board)
+        if self.board is not None and self.board.samples != board.samples:
+            raise LinkError(board.name, "its channels or its rate are not those of before", "start again")
+        self.board = board
         self.intake.expect(board, self._divider)
         self._decoder.schema = self.encoder.schema = board.schema.hash
         self.state, self._request = LinkState.SYNCING, None

@@ -10,7 +10,7 @@ from firmware_bridge.messages import MAX_PAYLOAD, HelloAck, Prediction, Reason, 
 from firmware_bridge.schema import Schema
 from firmware_bridge.wire import OVERHEAD
 from rtsysid.errors import LinkError
-from rtsysid.spec import ModelSpec
+from rtsysid.spec import Channel, ModelSpec
 
 _FULL = 0.7  # of the wire: what is left is for heartbeats, times, logs, and for catching up after a stall
 _ON_THE_WIRE_ONLY = ("kind", "scale", "offset", "group")  # what a model does not see of a channel
@@ -25,6 +25,11 @@ class Board(msgspec.Struct, frozen=True):
     @property
     def name(self) -> str:
         return f"board {self.ack.firmware or '(no name)'}"
+
+    @property
+    def samples(self) -> tuple[tuple[Channel, ...], float]:
+        """What its samples are of, and how many come in a second."""
+        return self.schema.spec_channels, self.schema.rate_hz
 
     def about(self) -> dict[str, Any]:
         """Everything there is to know, as plain values."""

@@ -114,7 +114,7 @@ class Shim:
         """The host's port hangs up and is gone; what the board says meanwhile falls on the floor."""
         with self._lock:
             self._path.unlink(missing_ok=True)
-            for end in (self._master, self._slave):
+            for end in {self._master, self._slave} - {-1}:
                 os.close(end)
             self._master = self._slave = -1
 

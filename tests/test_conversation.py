@@ -308,6 +308,16 @@ def test_a_restart_during_an_outage_is_noticed_by_the_boot_id() -> None:
     assert talk.intake.reboots == 1
 
 
+def test_a_board_that_came_back_as_another_is_refused() -> None:
+    """Whoever takes the samples knows their channels: one that was flashed with others ends the session."""
+    board = FakeBoard()
+    talk, _, now_s = meeting(board)
+    talk.lose("cable")
+    talk.open(now_s)
+    with pytest.raises(LinkError, match="not those of before; start again"):
+        converse(talk, FakeBoard(table(unit="A")), 1.0, now_s)
+
+
 def test_a_hello_unasked_saves_waiting() -> None:
     """A board that boots after the port was opened is greeted at once, not at the next turn."""
     board = FakeBoard()
