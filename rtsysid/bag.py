@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import struct
+import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from io import BytesIO
@@ -31,6 +32,7 @@ MAGIC = MCAP0_MAGIC  # at both ends of a file
 _RECORD = struct.Struct("<BQ")  # opcode, length
 _MESSAGE = struct.Struct("<HIQQ")  # channel, sequence, log_time, publish_time
 _CHANNEL = struct.Struct("<H")  # the first of these
+_CRC = struct.Struct("<I")
 _FOOTER = _RECORD.size + struct.calcsize("<QQI")
 _CONTENT = (Opcode.CHUNK, Opcode.SCHEMA, Opcode.CHANNEL, Opcode.MESSAGE, Opcode.STATISTICS)
 _LARGEST = 1 << 30  # bytes of a chunk: no writer makes them so long
@@ -97,6 +99,7 @@ class Bag:
         self.path = path
         with self._opened() as stream:
             footer = _footer(path, stream)
+            _check_summary(stream, footer)
             index = _index(stream, footer.summary_start or len(MAGIC))
             if not index.channels:
                 index = _index(stream, len(MAGIC))
@@ -248,6 +251,16 @@ def _footer(path: Path, stream: IO[bytes]) -> Footer:
         raise TraceError(f"recording {path.name}", found, f"rescue what is whole with rtsysid recover {path}")
     footer: Footer = Footer.read(stream_of(ending[_RECORD.size :]))
     return footer
+
+
+def _check_summary(stream: IO[bytes], footer: Footer) -> None:
+    """Raises ValueError where the summary, of which messages are understood, is not what was written."""
+    if not (footer.summary_start and footer.summary_crc):
+        return  # there is none, or it was written without one
+    end = stream.seek(0, os.SEEK_END) - len(MAGIC) - _CRC.size  # it covers the footer up to itself
+    stream.seek(footer.summary_start)
+    if zlib.crc32(stream.read(max(end - footer.summary_start, 0))) != footer.summary_crc:
+        raise ValueError("the checksum of its summary is wrong")
 
 
 def stream_of(data: bytes) -> ReadDataStream:

@@ -280,6 +280,19 @@ def test_a_changed_byte_never_changes_a_value(tmp_path_factory, data):
         np.testing.assert_array_equal(found.t, expected.t)
 
 
+def test_a_changed_byte_of_the_summary_is_noticed(tmp_path):
+    """By the summary messages are understood: a byte changed anywhere in it is damage, not another reading."""
+    recording(tmp_path / "a.mcap", 20)
+    raw = (tmp_path / "a.mcap").read_bytes()
+    with open(tmp_path / "a.mcap", "rb") as stream:
+        start = make_reader(stream).get_summary().chunk_indexes[0].chunk_start_offset
+    for place in range(raw.index(b"ros2msg", start), len(raw), 11):
+        changed = bytearray(raw)
+        changed[place] ^= 0x10
+        (tmp_path / "b.mcap").write_bytes(changed)
+        refused(tmp_path / "b.mcap")
+
+
 @settings(max_examples=60, deadline=None)
 @given(part=st.floats(0, 0.999))
 def test_a_cut_file_never_passes_for_whole(tmp_path_factory, part):
