@@ -8,6 +8,8 @@ initialiser.onnx  window -> h, c; only where the specification says so
 weights.npz       the same weights as arrays, for the NumPy backend
 golden.npz        samples with the outputs that every backend must reproduce
 baseline.npz      the linear ARX fitted to the same recordings
+model.c, model.h  the model as C99, for a robot or a microcontroller
+model-X-linux.so  the same compiled for a machine X, for the C backend
 ================= =====================================================================================
 """
 
@@ -29,7 +31,7 @@ Arrays = dict[str, np.ndarray[Any, Any]]
 
 
 class Bundle:
-    """A verified-on-open folder. Nothing in it is executed; arrays are read without pickle."""
+    """A verified-on-open folder. Arrays are read without pickle; only the C backend runs code of it, verified."""
 
     def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
         self.folder, self.manifest = folder, manifest
@@ -39,16 +41,10 @@ class Bundle:
         """Read the manifest and check every file against it. Raises BundleError at the first difference."""
         folder = Path(folder)
         manifest = _read_manifest(folder)
-        for name, wanted in manifest["files"].items():
-            path = folder / name
-            if Path(name).name != name or not path.is_file():
-                raise BundleError(f"bundle {folder}", f"{name} is missing", "export it again")
-            found = sha256(path)
-            if found != wanted:
-                raise BundleError(
-                    f"bundle {folder}", f"{name} was changed (SHA-256 {found[:12]}, not {wanted[:12]})", "export again"
-                )
-        return cls(folder, manifest)
+        bundle = cls(folder, manifest)
+        for name in manifest["files"]:
+            bundle.verified(name)
+        return bundle
 
     @cached_property
     def spec(self) -> ModelSpec:
@@ -71,6 +67,17 @@ class Bundle:
         if name not in self.manifest["files"]:
             raise BundleError(f"bundle {self.folder}", f"it has no {name}", "export with the target that makes it")
         return self.folder / name
+
+    def verified(self, name: str) -> Path:
+        """The same, its bytes checked against the manifest now: what runs code of a bundle asks right before."""
+        path, wanted = self.path(name), self.manifest["files"][name]
+        if Path(name).name != name or not path.is_file():
+            raise BundleError(f"bundle {self.folder}", f"{name} is missing", "export it again")
+        found = sha256(path)
+        if found != wanted:
+            change = f"{name} was changed (SHA-256 {found[:12]}, not {wanted[:12]})"
+            raise BundleError(f"bundle {self.folder}", change, "export again")
+        return path
 
     def arrays(self, name: str) -> Arrays:
         """Arrays of an npz file of the bundle."""

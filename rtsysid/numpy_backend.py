@@ -13,17 +13,18 @@ import numpy as np
 
 from rtsysid.coordinates import coordinates
 from rtsysid.spec import Floats, ModelSpec
+from rtsysid.windowed import WindowedBackend
 
 HALF = np.float32(0.5)
 
 
-class NumpyBackend:
+class NumpyBackend(WindowedBackend):
     """One robot's state in arrays that are allocated once; `rollout` works on any batch of states."""
 
     name = "numpy"
 
     def __init__(self, spec: ModelSpec, weights: Mapping[str, np.ndarray[Any, Any]]) -> None:
-        self.spec = spec
+        super().__init__(spec)
         self._net = _Network(spec, weights)
         self._states = (np.zeros((2, 1, spec.hidden), np.float32), np.zeros((2, 1, spec.hidden), np.float32))
         self._turn = 0  # which of the two states is the newest
@@ -46,7 +47,7 @@ class NumpyBackend:
         """Set the state before the first step on this window [L, C]."""
         self._states[self._turn][:] = self._net.initial(window[None])
 
-    def step(self, window: Floats) -> Floats:
+    def advance(self, window: Floats) -> Floats:
         """Advance the state by the window [L, C] that ends with s_k; y_{k+1} [ny], overwritten by the next step."""
         net, before, after = self._net, self._states[self._turn], self._states[1 - self._turn]
         self._features = net.features(window[None])

@@ -9,17 +9,18 @@ import numpy as np
 
 from rtsysid.errors import BundleError
 from rtsysid.spec import Floats, ModelSpec
+from rtsysid.windowed import WindowedBackend
 
 WARM_UP_RUNS = 100  # the first runs allocate and choose kernels
 
 
-class OnnxBackend:
+class OnnxBackend(WindowedBackend):
     """Two bindings take turns: the state that one writes is the state that the other reads, so nothing is copied."""
 
     name = "onnx"
 
     def __init__(self, spec: ModelSpec, step: Path, forecast: Path, initialiser: Path | None = None) -> None:
-        self.spec = spec
+        super().__init__(spec)
         self._session = _session(step, spec)
         self._forecast = _session(forecast, spec)
         self._initialiser = _session(initialiser, spec) if initialiser else None
@@ -37,7 +38,7 @@ class OnnxBackend:
         self.y: Floats = self._outputs["y_next"][0]
         self.code: Floats = self._outputs["code"][0]
         for _ in range(WARM_UP_RUNS):
-            self.step(self._row)
+            self.advance(self._row)
         for state in self._states:
             state.fill(0.0)
         self.y.fill(np.nan)
@@ -61,7 +62,7 @@ class OnnxBackend:
         else:
             state[:] = self._initialiser.run(("h", "c"), {"window": window[None]})
 
-    def step(self, window: Floats) -> Floats:
+    def advance(self, window: Floats) -> Floats:
         """Advance the state by the window [L, C] that ends with s_k; y_{k+1} [ny], overwritten by the next step."""
         self._row[...] = window
         self._run(self._bindings[self._turn], None)

@@ -16,7 +16,7 @@ import numpy as np
 
 from rtsysid.bundle import Arrays, Bundle
 from rtsysid.errors import ParityError
-from rtsysid.predictor import BackendName, Predictor, backends_here
+from rtsysid.predictor import BackendName, Predictor, backends_of
 from rtsysid.spec import Doubles, ModelSpec
 
 TOLERANCE = {  # floor of the largest error, in spreads of the output
@@ -103,7 +103,7 @@ def measure(predictor: Predictor, bundle: Bundle) -> Row:
 
 def verify(bundle: Bundle, backends: tuple[BackendName, ...] | None = None) -> list[Row]:
     """Every backend of this machine over the golden trace; who must have them pass looks at `Row.passed`."""
-    names = backends or backends_here()
+    names = backends or backends_of(bundle)
     return [measure(Predictor.load(bundle, name, check=False), bundle) for name in names]  # type: ignore[arg-type]
 
 

@@ -7,35 +7,43 @@ from typing import Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 
-from rtsysid import onnx_backend
+from rtsysid import c_backend, onnx_backend
 from rtsysid.bundle import Bundle
-from rtsysid.delayline import TappedDelayLine
+from rtsysid.c_backend import CBackend
 from rtsysid.errors import BundleError, SpecError
 from rtsysid.numpy_backend import NumpyBackend
 from rtsysid.onnx_backend import OnnxBackend
 from rtsysid.spec import Floats, ModelSpec
 
-BackendName: TypeAlias = Literal["auto", "onnx", "numpy"]
+BackendName: TypeAlias = Literal["auto", "c", "onnx", "numpy"]
 
 
 class Backend(Protocol):
-    """One implementation of the model. Arrays it returns are its own and change with the next step."""
+    """One implementation of the model for one robot: delay line and state are its own.
+
+    Arrays it returns change with the next step.
+    """
 
     name: str
     y: Floats
     code: Floats
 
     @property
+    def count(self) -> int: ...  # samples since the last reset
+    @property
+    def window(self) -> Floats: ...  # the last samples [L, C], oldest first
+    @property
     def state_before(self) -> tuple[Floats, Floats]: ...
     @property
     def reconstruction_error(self) -> float: ...
-    def start(self, window: Floats) -> None: ...
-    def step(self, window: Floats) -> Floats: ...
+    def reset(self) -> None: ...
+    def step(self, values: Floats) -> Floats: ...
+    def forecast(self, u_future: Floats) -> Floats: ...
     def rollout(self, window: Floats, h: Floats, c: Floats, u_future: Floats) -> Floats: ...
 
 
 class Predictor:
-    """Delay line, backend and state of one robot.
+    """One robot's model, on one backend.
 
     `step` pushes s_k = [u_k, y_k] and predicts y_{k+1}. `forecast` asks what would follow if from tick k on the given
     inputs were applied: it starts from the state before the last step and puts u_future[0] in the place of u_k.
@@ -43,8 +51,6 @@ class Predictor:
 
     def __init__(self, spec: ModelSpec, backend: Backend) -> None:
         self.spec, self.backend = spec, backend
-        self.line = TappedDelayLine(spec.taps, spec.width)
-        self._unknown = np.full(spec.n_outputs, np.nan, np.float32)
         self._settled = spec.taps + (spec.warmup if spec.state_init == "warmup" else 0)
 
     @classmethod
@@ -65,7 +71,7 @@ class Predictor:
     @property
     def ready(self) -> bool:
         """Whether the delay line is full and the warm-up, where the model has one, is over."""
-        return self.line.count >= self._settled
+        return self.backend.count >= self._settled
 
     @property
     def code(self) -> Floats:
@@ -79,20 +85,14 @@ class Predictor:
 
     def reset(self) -> None:
         """Forget every sample and the state."""
-        self.line.reset()
+        self.backend.reset()
 
     def step(self, values: Floats) -> Floats:
         """Push one sample [C] in engineering units; y at the next tick [ny], overwritten by the next step.
 
         NaN until the delay line is full.
         """
-        line = self.line
-        line.push(values)
-        if line.count <= line.taps:
-            if line.count < line.taps:
-                return self._unknown
-            self.backend.start(line.window)
-        return self.backend.step(line.window)
+        return self.backend.step(values)
 
     def forecast(self, u_future: Any) -> Floats:
         """Outputs y_{k+1} .. y_{k+N} under planned inputs u_k .. u_{k+N-1}; s_k is the last sample stepped.
@@ -105,29 +105,36 @@ class Predictor:
         if batch.ndim != 3 or batch.shape[2] != self.spec.n_inputs or 0 in batch.shape[:2]:
             wanted = f"[N, {self.spec.n_inputs}] or [B, N, {self.spec.n_inputs}]"
             raise SpecError("u_future", f"shape {plans.shape}", f"give {wanted}")
-        if not self.line.full:
-            raise SpecError("forecast", f"{self.line.count} of {self.line.taps} samples", "step more samples first")
-        window, h, c = (np.repeat(part[None], len(batch), 0) for part in self.snapshot())
-        y = self.backend.rollout(window, h, c, batch)
+        if self.backend.count < self.spec.taps:
+            raise SpecError("forecast", f"{self.backend.count} of {self.spec.taps} samples", "step more samples first")
+        y = self.backend.forecast(batch)
         return y[0] if plans.ndim == 2 else y
 
     def snapshot(self) -> tuple[Floats, Floats, Floats]:
         """Copies of window [L, C] and of the state h, c [H] before the last step: all that a forecast starts from."""
         h, c = self.backend.state_before
-        return self.line.window.copy(), h.copy(), c.copy()
+        return self.backend.window.copy(), h.copy(), c.copy()
 
 
-def backends_here() -> tuple[str, ...]:
-    """Names of the backends that can run on this machine, the preferred one first."""
-    return ("onnx", "numpy") if onnx_backend.available() else ("numpy",)
+def backends_of(bundle: Bundle) -> tuple[str, ...]:
+    """Names of the backends that this machine can run this bundle with, the preferred one first."""
+    names = {
+        "c": c_backend.library_of(bundle) is not None,
+        "onnx": "step.onnx" in bundle.manifest["files"] and onnx_backend.available(),
+        "numpy": True,
+    }
+    return tuple(name for name, runs in names.items() if runs)
 
 
 def load_backend(bundle: Bundle, name: BackendName = "auto") -> Backend:
     """The named backend on the files of a bundle; "auto" takes the preferred one of this machine."""
-    chosen = backends_here()[0] if name == "auto" else name
-    if chosen not in backends_here():
-        raise BundleError(f"backend {name}", f"this machine has {', '.join(backends_here())}", "choose one of those")
+    here = backends_of(bundle)
+    chosen = here[0] if name == "auto" else name
+    if chosen not in here:
+        raise BundleError(f"backend {name}", f"here this bundle runs on {', '.join(here)}", "choose one of those")
     if chosen == "numpy":
         return NumpyBackend(bundle.spec, bundle.arrays("weights.npz"))
+    if chosen == "c":
+        return CBackend(bundle.spec, bundle.verified(str(c_backend.library_of(bundle))))
     initialiser = bundle.path("initialiser.onnx") if bundle.spec.state_init == "network" else None
     return OnnxBackend(bundle.spec, bundle.path("step.onnx"), bundle.path("forecast.onnx"), initialiser)

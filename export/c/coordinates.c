@@ -1,0 +1,171 @@
+/* ---- Coordinates: what the network sees of a window, and how its answer becomes the next outputs. */
+
+#define AT(array, index) (array)[(index) * lanes + lane]
+#define EACH_LANE for (int lane = 0; lane < lanes; lane++)
+
+#if !MODEL_BODY
+
+/* Rows [MODEL_TAPS][MODEL_CHANNELS] -> features [MODEL_WINDOW], each to mean 0 and spread 1. */
+INLINE void features(const int lanes, const float *window, float *f)
+{
+    for (int tap = 0; tap < MODEL_TAPS; tap++, window += MODEL_CHANNELS * lanes, f += MODEL_ROW * lanes)
+        for (int k = 0; k < MODEL_ROW; k++)
+            EACH_LANE AT(f, k) = (AT(window, columns_seen[k]) - feature_mean[k]) * feature_scale[k];
+}
+
+/* The next outputs from the newest row and the network's answer. */
+INLINE void following(const int lanes, const float *newest, const float *target, float *y)
+{
+    for (int i = 0; i < MODEL_OUTPUTS; i++)
+        EACH_LANE AT(y, i) = AT(target, i) + (MODEL_INCREMENT ? AT(newest, MODEL_INPUTS + i) : 0.0f);
+}
+
+#else
+
+/* A unit quaternion x, y, z, w from the channels of the attitude. */
+INLINE void attitude(const int lanes, const int lane, const float *row, float q[4])
+{
+    float square = 0.0f;
+    for (int i = 0; i < 4; i++) {
+        q[i] = AT(row, at_attitude[i]);
+        square += q[i] * q[i];
+    }
+    const float length = sqrtf(square + 1e-12f);
+    for (int i = 0; i < 4; i++)
+        q[i] /= length;
+}
+
+/* Matrix from body to world. */
+INLINE void rotation(const float q[4], float turn[9])
+{
+    const float x = q[0], y = q[1], z = q[2], w = q[3];
+    turn[0] = 1.0f - 2.0f * (y * y + z * z);
+    turn[1] = 2.0f * (x * y - w * z);
+    turn[2] = 2.0f * (x * z + w * y);
+    turn[3] = 2.0f * (x * y + w * z);
+    turn[4] = 1.0f - 2.0f * (x * x + z * z);
+    turn[5] = 2.0f * (y * z - w * x);
+    turn[6] = 2.0f * (x * z - w * y);
+    turn[7] = 2.0f * (y * z + w * x);
+    turn[8] = 1.0f - 2.0f * (x * x + y * y);
+}
+
+INLINE void into_body(const float turn[9], const float v[3], float out[3])
+{
+    for (int i = 0; i < 3; i++)
+        out[i] = v[0] * turn[i] + v[1] * turn[3 + i] + v[2] * turn[6 + i];
+}
+
+/* Rotation from q to p as 2 sin(angle / 2) axis in the frame of q, the shorter way round. */
+INLINE void relative(const float q[4], const float p[4], float out[3])
+{
+    const float x = q[0], y = q[1], z = q[2], w = q[3];
+    const float d = x * p[0] + y * p[1] + z * p[2] + w * p[3];
+    const float twice = d > 0.0f ? 2.0f : d < 0.0f ? -2.0f : 0.0f;
+    out[0] = twice * (w * p[0] + z * p[1] - y * p[2] - x * p[3]);
+    out[1] = twice * (w * p[1] - z * p[0] + x * p[2] - y * p[3]);
+    out[2] = twice * (w * p[2] + y * p[0] - x * p[1] - z * p[3]);
+}
+
+/* One row as seen by the body at `newest`, which stands at q. */
+INLINE void row_features(const int lanes, const int lane, const float *row, const float *newest, const float q[4],
+                         const float turn[9], float raw[MODEL_ROW])
+{
+    int k = 0;
+    for (int i = 0; i < MODEL_OTHERS; i++)
+        raw[k++] = AT(row, at_others[i]);
+    float v[4];
+    if (MODEL_VELOCITY) {
+        for (int i = 0; i < 3; i++)
+            v[i] = AT(row, at_velocity[i]);
+        into_body(turn, v, raw + k);
+        k += 3;
+    }
+    if (MODEL_POSITION) {
+        for (int i = 0; i < 3; i++)
+            v[i] = AT(row, at_position[i]) - AT(newest, at_position[i]);
+        into_body(turn, v, raw + k);
+        k += 3;
+    }
+    for (int i = 0; i < 4; i++)
+        v[i] = AT(row, at_attitude[i]);
+    relative(q, v, raw + k);
+    k += 3;
+    for (int i = 0; i < MODEL_RATE; i++)
+        raw[k++] = AT(row, at_rate[i]);
+}
+
+/* Rows in the body frame of the newest one, scaled, and the world's vertical as the body sees it. */
+INLINE void features(const int lanes, const float *window, float *f)
+{
+    const float *newest = window + (MODEL_TAPS - 1) * MODEL_CHANNELS * lanes;
+    EACH_LANE {
+        float q[4], turn[9], raw[MODEL_ROW];
+        attitude(lanes, lane, newest, q);
+        rotation(q, turn);
+        for (int tap = 0; tap < MODEL_TAPS; tap++) {
+            row_features(lanes, lane, window + tap * MODEL_CHANNELS * lanes, newest, q, turn, raw);
+            for (int k = 0; k < MODEL_ROW; k++)
+                AT(f, tap * MODEL_ROW + k) = (raw[k] - feature_mean[k]) * feature_scale[k];
+        }
+        for (int i = 0; i < 3; i++)
+            AT(f, MODEL_TAPS * MODEL_ROW + i) = turn[6 + i];
+    }
+}
+
+/* The quaternion q after a rotation of 2 sin(angle / 2) axis in its own frame. */
+INLINE void composed(const float q[4], const float rotated[3], float out[4])
+{
+    const float x = q[0], y = q[1], z = q[2], w = q[3];
+    const float a = rotated[0] / 2.0f, b = rotated[1] / 2.0f, c = rotated[2] / 2.0f;
+    float square = 1.0f - a * a - b * b - c * c;
+    square = square < 0.0f ? 0.0f : square;
+    const float d = sqrtf(square + 1e-12f);
+    out[0] = w * a + x * d + y * c - z * b;
+    out[1] = w * b - x * c + y * d + z * a;
+    out[2] = w * c + x * b - y * a + z * d;
+    out[3] = w * d - x * a - y * b - z * c;
+    const float length = sqrtf(out[0] * out[0] + out[1] * out[1] + out[2] * out[2] + out[3] * out[3] + 1e-12f);
+    for (int i = 0; i < 4; i++)
+        out[i] /= length;
+}
+
+/* A vector of the world after an increment in the body frame. */
+INLINE void carried(const int lanes, const int lane, const unsigned short at[3], const float *newest,
+                    const float *increment, const float turn[9], float *y)
+{
+    const float v[3] = {AT(increment, 0), AT(increment, 1), AT(increment, 2)};
+    for (int i = 0; i < 3; i++)
+        AT(y, at[i] - MODEL_INPUTS) =
+            AT(newest, at[i]) + (turn[3 * i] * v[0] + turn[3 * i + 1] * v[1] + turn[3 * i + 2] * v[2]);
+}
+
+/* The next outputs from the newest row and increments in its body frame: others, velocity, position, rotation, rate. */
+INLINE void following(const int lanes, const float *newest, const float *target, float *y)
+{
+    EACH_LANE {
+        float q[4], turn[9], v[3], after[4];
+        int k = 0;
+        attitude(lanes, lane, newest, q);
+        rotation(q, turn);
+        for (int i = 0; i < MODEL_OTHER_OUTPUTS; i++)
+            AT(y, at_other_outputs[i] - MODEL_INPUTS) = AT(newest, at_other_outputs[i]) + AT(target, k++);
+        if (MODEL_VELOCITY) {
+            carried(lanes, lane, at_velocity, newest, target + k * lanes, turn, y);
+            k += 3;
+        }
+        if (MODEL_POSITION) {
+            carried(lanes, lane, at_position, newest, target + k * lanes, turn, y);
+            k += 3;
+        }
+        for (int i = 0; i < 3; i++)
+            v[i] = AT(target, k++);
+        composed(q, v, after);
+        for (int i = 0; i < 4; i++)
+            AT(y, at_attitude[i] - MODEL_INPUTS) = after[i];
+        for (int i = 0; i < MODEL_RATE; i++)
+            AT(y, at_rate[i] - MODEL_INPUTS) = AT(newest, at_rate[i]) + AT(target, k++);
+    }
+}
+
+#endif

@@ -1,0 +1,158 @@
+/* ---- Kernels: y = W x + b and tanh, for one robot or for MODEL_LANES futures side by side.
+
+   Arrays are [index][lane]; `lanes` is a constant where these functions are called, 1 or MODEL_LANES. Every sum runs
+   over the columns in order, from the bias on, whatever the width of the machine's vectors: with -ffp-contract=off
+   all targets and both kernels give the same bits. */
+
+#if defined(__GNUC__)
+#define INLINE static inline __attribute__((always_inline))
+#define UNROLL _Pragma("GCC unroll 16")
+#else
+#define INLINE static inline
+#define UNROLL
+#endif
+
+/* Floats that one register of the target holds. */
+#if defined(__GNUC__) && defined(__AVX512F__)
+#define VECTOR 16
+#elif defined(__GNUC__) && defined(__AVX__)
+#define VECTOR 8
+#elif defined(__GNUC__) && (defined(__SSE2__) || defined(__aarch64__))
+#define VECTOR 4
+#else
+#define VECTOR 1
+#endif
+
+#if VECTOR == 1
+typedef float vector;
+typedef model_weight packed;
+#else
+typedef float vector __attribute__((vector_size(4 * VECTOR), aligned(4), may_alias));
+typedef model_weight packed __attribute__((vector_size(VECTOR * sizeof(model_weight)), aligned(1), may_alias));
+#endif
+
+/* Weights lie in tiles of TILE rows, column by column: [tile][column][row of the tile], the last tile padded. */
+enum { TILE = 16, AT_ONCE = 8 };                                /* AT_ONCE: sums that hide the latency of an addition */
+enum { SPAN = VECTOR == 16 ? 64 : AT_ONCE * VECTOR };           /* rows of one pass */
+enum { BLOCK = VECTOR == 16 ? 8 : VECTOR == 8 ? 4 : 2 };        /* rows of one pass over all lanes */
+enum { VECTORS = (MODEL_LANES + VECTOR - 1) / VECTOR };         /* vectors that hold one value of all lanes */
+
+typedef struct {
+    int rows, columns;
+    const model_weight *weight;
+    const float *bias, *scale; /* [rows], padded to whole tiles; the scale serves int8 weights alone */
+} layer;
+
+INLINE vector widened(const model_weight *w)
+{
+#if MODEL_INT8 && VECTOR > 1
+    return __builtin_convertvector(*(const packed *)(const void *)w, vector);
+#elif MODEL_INT8
+    return (float)*w;
+#else
+    return *(const vector *)(const void *)w;
+#endif
+}
+
+/* `n` vectors of rows from `row` on, which starts a tile or ends within one. */
+INLINE void pass(const int n, const layer *of, int row, const float *x, float *y)
+{
+    const model_weight *w = of->weight + row / TILE * TILE * of->columns + row % TILE;
+    vector sum[AT_ONCE];
+    UNROLL for (int i = 0; i < n; i++)
+#if MODEL_INT8
+        sum[i] = (vector){0};
+#else
+        sum[i] = *(const vector *)(const void *)(of->bias + row + i * VECTOR);
+#endif
+    for (int column = 0; column < of->columns; column++) {
+        const model_weight *at = w + column * TILE;
+        UNROLL for (int i = 0; i < n; i++)
+            sum[i] += widened(at + i * VECTOR / TILE * TILE * of->columns + i * VECTOR % TILE) * x[column];
+    }
+    UNROLL for (int i = 0; i < n; i++) {
+        const int to = row + i * VECTOR;
+#if MODEL_INT8
+        sum[i] = sum[i] * *(const vector *)(const void *)(of->scale + to) +
+                 *(const vector *)(const void *)(of->bias + to);
+#endif
+        *(vector *)(void *)(y + to) = sum[i];
+    }
+}
+
+/* One robot: registers run over rows. y has room for whole tiles. */
+static void dense_one(const layer *of, const float *x, float *y)
+{
+    int row = 0;
+    for (; row + SPAN <= of->rows; row += SPAN)
+        pass(SPAN / VECTOR, of, row, x, y);
+#if VECTOR > 1
+    for (; row < of->rows; row += TILE)
+        pass(TILE / VECTOR, of, row, x, y);
+#else
+    for (; row < of->rows; row += 4)
+        pass(4, of, row, x, y);
+#endif
+}
+
+/* Many futures: registers run over lanes, and a weight that was read serves all of them. */
+static void dense_lanes(const layer *of, const float *x, float *y)
+{
+    for (int row = 0; row < of->rows; row += BLOCK) {
+        const model_weight *w = of->weight + row / TILE * TILE * of->columns + row % TILE;
+        vector sum[BLOCK * VECTORS];
+        UNROLL for (int i = 0; i < BLOCK * VECTORS; i++)
+#if MODEL_INT8
+            sum[i] = (vector){0};
+#else
+            sum[i] = (vector){0} + of->bias[row + i / VECTORS];
+#endif
+        for (int column = 0; column < of->columns; column++) {
+            UNROLL for (int i = 0; i < BLOCK * VECTORS; i++) {
+                const int lane = i % VECTORS * VECTOR;
+                sum[i] += *(const vector *)(const void *)(x + column * MODEL_LANES + lane) *
+                          (float)w[column * TILE + i / VECTORS];
+            }
+        }
+        UNROLL for (int i = 0; i < BLOCK * VECTORS; i++) {
+            const int to = row + i / VECTORS;
+#if MODEL_INT8
+            sum[i] = sum[i] * of->scale[to] + of->bias[to];
+#endif
+            *(vector *)(void *)(y + to * MODEL_LANES + i % VECTORS * VECTOR) = sum[i];
+        }
+    }
+}
+
+INLINE void dense(const int lanes, const layer *of, const float *x, float *y)
+{
+    if (lanes == 1)
+        dense_one(of, x, y);
+    else
+        dense_lanes(of, x, y);
+}
+
+/* Within 5e-7 of tanh for every float, and NaN for NaN: x P(x^2) / Q(x^2), fitted to the smallest largest relative
+   error on |x| <= 9.02, beyond which tanh is 1 to the last bit. All terms have one sign: nothing cancels. */
+INLINE float tanh_of(float x)
+{
+    x = x > 9.02f ? 9.02f : x;
+    x = x < -9.02f ? -9.02f : x;
+    const float z = x * x;
+    float p = 1.3318622e-08f, q = 7.7618324e-07f;
+    p = p * z + 2.0583148e-05f;
+    q = q * z + 3.2830596e-04f;
+    p = p * z + 3.4940142e-03f;
+    q = q * z + 2.5870996e-02f;
+    p = p * z + 1.3379701e-01f;
+    q = q * z + 4.6713016e-01f;
+    p = p * z + 1.0f;
+    q = q * z + 1.0f;
+    return x * p / q;
+}
+
+INLINE void tanh_all(int n, const float *from, float *to)
+{
+    for (int i = 0; i < n; i++)
+        to[i] = tanh_of(from[i]);
+}

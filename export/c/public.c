@@ -1,0 +1,65 @@
+/* ---- What model.h declares. */
+
+const char model_fingerprint[17] = MODEL_FINGERPRINT;
+const uint32_t model_state_bytes = sizeof(model_state), model_lanes_bytes = sizeof(model_lanes);
+typedef char sizes_are_as_stated[sizeof(model_state) == MODEL_STATE_BYTES ? 1 : -1];
+
+const float *model_window(const model_state *m)
+{
+    return m->line + m->next * MODEL_CHANNELS;
+}
+
+void model_reset(model_state *m)
+{
+    memset(m, 0, sizeof *m);
+    for (int i = 0; i < MODEL_OUTPUTS; i++)
+        m->y[i] = NAN;
+}
+
+const float *model_step(model_state *m, const float *sample)
+{
+    push(1, m->line, &m->next, sample, sample + MODEL_INPUTS);
+    m->count += m->count < UINT32_MAX;
+    if (m->count < MODEL_TAPS)
+        return m->y;
+    if (m->count == MODEL_TAPS)
+        start(m);
+    memcpy(m->c_before, m->c, sizeof m->c);
+    tick_one(m);
+    return m->y;
+}
+
+void model_forecast(const model_state *m, model_state *scratch, const float *u, uint32_t ticks, float *y)
+{
+    memcpy(scratch, m, sizeof *m);
+    memcpy(scratch->h, m->seen + MODEL_CODE, sizeof m->h);
+    memcpy(scratch->c, m->c_before, sizeof m->c);
+    memcpy(scratch->y, model_window(m) + (MODEL_TAPS - 1) * MODEL_CHANNELS + MODEL_INPUTS, sizeof m->y);
+    scratch->next = m->next > 0 ? m->next - 1 : MODEL_TAPS - 1; /* the newest row is written again, with other inputs */
+    for (uint32_t n = 0; n < ticks; n++) {
+        push(1, scratch->line, &scratch->next, u + n * MODEL_INPUTS, scratch->y);
+        tick_one(scratch);
+        memcpy(y + n * MODEL_OUTPUTS, scratch->y, sizeof scratch->y);
+    }
+}
+
+float model_reconstruction_error(model_state *m)
+{
+#if MODEL_LAYERS
+    float *room = m->work + MODEL_WIDEST, sum = 0.0f;
+    const float *above = m->seen;
+    for (int k = MODEL_LAYERS - 1; k >= 0; k--) {
+        dense_one(decoder[k], above, room);
+        if (k > 0)
+            tanh_all(decoder[k]->rows, room, m->work);
+        above = m->work;
+    }
+    features(1, model_window(m), m->work);
+    for (int i = 0; i < MODEL_WINDOW; i++)
+        sum += (room[i] - m->work[i]) * (room[i] - m->work[i]);
+    return sum / (float)MODEL_WINDOW;
+#else
+    (void)m;
+    return 0.0f;
+#endif
+}

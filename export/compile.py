@@ -1,0 +1,72 @@
+"""Compilers: the generated C as a shared library for this machine or another."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from rtsysid.c_backend import machines
+from rtsysid.errors import BundleError
+
+Build: TypeAlias = Literal["fast", "strict"]
+
+# Neither build may assume that numbers are finite: a sample that is NaN has to stay one.
+COMMON = ("-std=c99", "-O3", "-Wall", "-Wextra", "-Werror", "-fno-math-errno", "-fno-trapping-math")
+CONTRACTION = {"fast": "-ffp-contract=fast", "strict": "-ffp-contract=off"}
+SHARED = ("-shared", "-fPIC", "-s", "-Wl,--build-id=none")
+MACHINE = {  # what a name in a bundle promises of the machine
+    "x86_64-v4": ("-march=x86-64-v4", "-mprefer-vector-width=512"),
+    "x86_64-v3": ("-march=x86-64-v3",),
+    "x86_64": ("-march=x86-64",),
+    "aarch64": ("-march=armv8-a",),
+    "armv7l": ("-march=armv7-a", "-mfpu=vfpv3-d16", "-mfloat-abi=hard"),
+}
+CROSS = {"aarch64": "aarch64-linux-gnu", "armv7l": "arm-linux-gnueabihf"}
+
+
+def find_compiler(machine: str) -> list[str] | None:
+    """Command of a C compiler for a machine: one that is installed, or zig's where the package ziglang is."""
+    if machine in machines():
+        names = [os.environ.get("CC", "cc"), "gcc", "clang"]
+    else:
+        names = [f"{CROSS[machine]}-gcc"] if machine in CROSS else []
+    for name in names:
+        found = shutil.which(name)
+        if found:
+            return [found]
+    if machine in CROSS and importlib.util.find_spec("ziglang"):
+        return [sys.executable, "-m", "ziglang", "cc", "-target", CROSS[machine]]
+    return None
+
+
+def require_compiler(machine: str) -> list[str]:
+    """The same. Raises BundleError where there is none."""
+    command = find_compiler(machine)
+    if command is None:
+        name = f"{CROSS[machine]}-gcc" if machine in CROSS and machine not in machines() else "gcc or clang"
+        raise BundleError(f"C for {machine}", "no compiler for it is installed", f"install {name}, or leave it out")
+    return command
+
+
+def compile_library(source: str, header: str, out: Path, machine: str, build: Build = "fast") -> Path:
+    """Compile model.c and model.h to the shared library `out`. Raises BundleError with the compiler's first words."""
+    command = require_compiler(machine)
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "model.c").write_text(source)
+        (Path(folder) / "model.h").write_text(header)
+        flags = [*COMMON, CONTRACTION[build], *MACHINE[machine], *SHARED]
+        # Relative names, so that no path of this machine travels with the library.
+        done = subprocess.run(
+            [*command, *flags, "model.c", "-o", "model.so"], cwd=folder, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            words = done.stderr.strip().splitlines() or ["no message"]
+            raise BundleError(f"C for {machine}", f"{Path(command[0]).name}: {words[0]}", "report this as a bug")
+        shutil.copyfile(Path(folder) / "model.so", out)
+    return out

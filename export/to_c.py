@@ -1,0 +1,246 @@
+"""A model as C99: one source, one header, no heap, nothing of libc but string.h and math.h.
+
+The arithmetic is written as C in `export/c/`; what is generated here are sizes, tables and weights. Both builds come
+from the one source: strict (`-ffp-contract=off`), whose results are the same bits on every target, and fast.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+
+from rtsysid.c_backend import TILE, padded, state_type, widest
+from rtsysid.spec import Doubles, Floats, ModelSpec, RigidBody
+
+LANES = 16  # futures side by side
+PARTS = ("kernels.c", "coordinates.c", "network.c", "public.c", "futures.c")
+Weights = Mapping[str, np.ndarray[Any, Any]]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """y = weight x + bias: [rows, columns] and [rows]; with `scale` [rows] the weight is int8 and counted in it."""
+
+    name: str
+    weight: np.ndarray[Any, Any]
+    bias: Floats
+    scale: Floats | None = None
+
+    @property
+    def rows(self) -> int:
+        return len(self.bias)
+
+    @property
+    def bytes(self) -> int:
+        """What its numbers occupy in flash, with the padding of the last tile."""
+        per_row = self.weight.itemsize * self.weight.shape[1] + 4 + (4 if self.scale is not None else 0)
+        return padded(self.rows) * per_row
+
+
+def c_sources(spec: ModelSpec, weights: Weights, *, int8: bool = False) -> dict[str, str]:
+    """`model.h` and `model.c` of a specification and its weights, named as training named them.
+
+    `int8` stores every matrix as int8 with one scale per row; biases, state and sums stay float32.
+    """
+    layers = [quantised(layer) if int8 else layer for layer in model_layers(spec, weights)]
+    header = [_usage(spec), _sizes(spec, layers, int8), _text("interface.h"), "#endif\n"]
+    kernels, *rest = (_text(name) for name in PARTS)
+    source = ['#include "model.h"', _preamble(int8), kernels, _tables(spec)]
+    source += [*(_layer(layer) for layer in layers), _lists(layers), *rest]
+    return {"model.h": "\n".join(header), "model.c": "\n".join(source)}
+
+
+def model_layers(spec: ModelSpec, weights: Weights) -> list[Layer]:
+    """Every matrix of the model in the form the C multiplies with; the LSTM's two matrices are one."""
+    layers = []
+    for k in range(1, len(spec.encoder) + 1):
+        layers += [_linear(weights, f"{side}.{k}") for side in ("encoder", "decoder")]
+    layers += [_gates(weights), _linear(weights, "head")]
+    if spec.direct:
+        layers.append(_linear(weights, "direct"))
+    if spec.state_init == "network":
+        first, second = (_linear(weights, f"initialiser.{k}") for k in (0, 2))
+        layers += [Layer("initialiser_1", first.weight, first.bias), Layer("initialiser_2", second.weight, second.bias)]
+    return layers
+
+
+def quantised(layer: Layer) -> Layer:
+    """The same layer with int8 weights, each row scaled to its largest."""
+    scale = np.abs(layer.weight).max(1) / np.float32(127)
+    scale[scale == 0] = 1.0
+    whole = np.rint(layer.weight / scale[:, None]).astype(np.int8)
+    return Layer(layer.name, whole, layer.bias, scale.astype(np.float32))
+
+
+def tiled(weight: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """[rows, columns] -> flat [tile][column][row of the tile], padded with zeros to whole tiles."""
+    rows, columns = weight.shape
+    whole = np.zeros((padded(rows), columns), weight.dtype)
+    whole[:rows] = weight
+    return np.ascontiguousarray(whole.reshape(-1, TILE, columns).transpose(0, 2, 1)).ravel()
+
+
+def _linear(weights: Weights, name: str) -> Layer:
+    return Layer(name.replace(".", "_"), np.asarray(weights[f"{name}.weight"]), np.asarray(weights[f"{name}.bias"]))
+
+
+def _gates(weights: Weights) -> Layer:
+    """Rows in the order input, forget, cell, output; those of the sigmoid gates are halved for tanh (cell in C)."""
+    weight = np.concatenate((weights["lstm.weight_ih_l0"], weights["lstm.weight_hh_l0"]), 1)
+    bias = weights["lstm.bias_ih_l0"] + weights["lstm.bias_hh_l0"]
+    halves = np.repeat(np.array([0.5, 0.5, 1.0, 0.5], np.float32), len(bias) // 4)
+    return Layer("gates", weight * halves[:, None], bias * halves)
+
+
+def _usage(spec: ModelSpec) -> str:
+    channels = "\n".join(
+        f"     {i:3}  {channel.role:6}  {_comment(str(channel))}" for i, channel in enumerate(spec.channels)
+    )
+    return f"""/* A model of rtsysid as C99: no heap, nothing of libc but string.h and math.h.
+
+     static model_state robot;                      sizeof is a constant: all the memory there is
+     model_reset(&robot);
+     for (;;) {{                                     at {spec.rate_hz:g} Hz
+         read_sample(sample);                       float [MODEL_CHANNELS] in engineering units, inputs first
+         const float *y = model_step(&robot, sample);   outputs one tick later; NaN for the first {spec.taps - 1} ticks
+     }}
+
+   {spec.variant}, {spec.macs} multiply-accumulates a step; channels in order:
+{channels}
+
+   Build strict with -ffp-contract=off: the same bits on every target. Build fast with -O3 -ffp-contract=fast.
+   Never build with -ffast-math: a sample that is not a number must stay one. */
+#ifndef RTSYSID_MODEL_H
+#define RTSYSID_MODEL_H
+
+#include <stdint.h>
+"""
+
+
+def _sizes(spec: ModelSpec, layers: Sequence[Layer], int8: bool) -> str:
+    body = spec.rigid_body or RigidBody(())
+    sizes: dict[str, int | str] = {
+        "FINGERPRINT": f'"{spec.fingerprint}"',
+        "SCHEMA": f"0x{spec.schema_hash}u",
+        "CHANNELS": spec.width,
+        "INPUTS": spec.n_inputs,
+        "OUTPUTS": spec.n_outputs,
+        "TAPS": spec.taps,
+        "ROW": spec.n_features,
+        "WINDOW": spec.window_size,
+        "LAYERS": len(spec.encoder),
+        "CODE": spec.code_size,
+        "HIDDEN": spec.hidden,
+        "TARGETS": spec.n_targets,
+        "ANSWERS": padded(spec.n_targets),
+        "WIDEST": widest(spec),
+        "INCREMENT": int(spec.output == "increment"),
+        "DIRECT": int(spec.direct),
+        "INITIALISER": int(spec.state_init == "network"),
+        "WARMUP": spec.warmup if spec.state_init == "warmup" else 0,
+        "BODY": int(spec.rigid_body is not None),
+        "OTHERS": len(_others(spec, body)),
+        "OTHER_OUTPUTS": len([i for i in _others(spec, body) if i >= spec.n_inputs]),
+        "VELOCITY": len(body.velocity),
+        "POSITION": len(body.position),
+        "RATE": len(body.rate),
+        "INT8": int(int8),
+        "MACS": spec.macs,
+        "WEIGHT_BYTES": sum(layer.bytes for layer in layers),
+        "STATE_BYTES": ctypes.sizeof(state_type(spec)),
+    }
+    lines = [f"#define MODEL_{name} {value}" for name, value in sizes.items()]
+    return "\n".join([*lines, "#ifndef MODEL_LANES", f"#define MODEL_LANES {LANES}", "#endif", ""])
+
+
+def _preamble(int8: bool) -> str:
+    return f"""
+#include <math.h>
+#include <string.h>
+
+typedef {"int8_t" if int8 else "float"} model_weight;
+"""
+
+
+def _tables(spec: ModelSpec) -> str:
+    scaling = spec.scaling
+    lines = ["/* ---- Tables */", ""]
+    lines += [
+        _floats("feature_mean", scaling.feature_mean),
+        _floats("feature_scale", 1.0 / np.asarray(scaling.feature_std)),
+        _floats("target_mean", scaling.target_mean),
+        _floats("target_std", scaling.target_std),
+    ]
+    if spec.rigid_body is None:
+        return "\n".join([*lines, _indices("columns_seen", spec.columns)])
+    names, body, others = [c.name for c in spec.channels], spec.rigid_body, _others(spec, spec.rigid_body)
+    parts = {"attitude": body.attitude, "velocity": body.velocity, "position": body.position, "rate": body.rate}
+    lines += [_indices(f"at_{part}", [names.index(name) for name in listed]) for part, listed in parts.items()]
+    lines += [_indices("at_others", others), _indices("at_other_outputs", [i for i in others if i >= spec.n_inputs])]
+    return "\n".join(lines)
+
+
+def _others(spec: ModelSpec, body: RigidBody) -> list[int]:
+    """Channels that do not belong to the body."""
+    named = {*body.attitude, *body.velocity, *body.position, *body.rate}
+    return [i for i, channel in enumerate(spec.channels) if channel.name not in named]
+
+
+def _layer(layer: Layer) -> str:
+    values, name = tiled(layer.weight), layer.name
+    written = map(str, values.tolist()) if values.dtype == np.int8 else map(literal, values)
+    lines = [_array("model_weight", f"{name}_weight", list(written)), _floats(f"{name}_bias", _whole(layer.bias))]
+    if layer.scale is not None:
+        lines.append(_floats(f"{name}_scale", _whole(layer.scale)))
+    scale = f"{name}_scale" if layer.scale is not None else "0"
+    rows, columns = layer.weight.shape
+    lines.append(f"static const layer {name} = {{{rows}, {columns}, {name}_weight, {name}_bias, {scale}}};\n")
+    return "\n".join(lines)
+
+
+def _whole(values: Floats) -> Floats:
+    return np.pad(values, (0, padded(len(values)) - len(values)))
+
+
+def _lists(layers: Sequence[Layer]) -> str:
+    lines = []
+    for side in ("encoder", "decoder"):
+        names = [f"&{layer.name}" for layer in layers if layer.name.startswith(side)]
+        if names:
+            lines.append(f"static const layer *const {side}[MODEL_LAYERS] = {{{', '.join(names)}}};")
+    return "\n".join([*lines, ""])
+
+
+def literal(value: float | np.floating[Any]) -> str:
+    """A float32 as a C literal that reads back as the same bits: nine significant digits."""
+    text = f"{np.float32(value):.9g}"
+    return f"{text}f" if "." in text or "e" in text else f"{text}.0f"
+
+
+def _floats(name: str, values: Sequence[float] | Floats | Doubles) -> str:
+    return _array("float", name, [literal(value) for value in np.asarray(values, np.float32)])
+
+
+def _indices(name: str, values: Sequence[int]) -> str:
+    return _array("unsigned short", name, [str(value) for value in values] or ["0"])
+
+
+def _array(kind: str, name: str, values: list[str]) -> str:
+    rows = [", ".join(values[i : i + TILE]) for i in range(0, len(values), TILE)]
+    return f"static const {kind} {name}[{len(values)}] = {{\n    " + ",\n    ".join(rows) + "};"
+
+
+def _comment(text: str) -> str:
+    """Nothing that a channel is called may end the comment it stands in, or leave printable ASCII."""
+    return (
+        "".join(c if c.isascii() and c.isprintable() else "?" for c in text).replace("*/", "* /").replace("/*", "/ *")
+    )
+
+
+def _text(name: str) -> str:
+    return (files("export") / "c" / name).read_text()
