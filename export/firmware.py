@@ -1,0 +1,73 @@
+"""Images for boards: the model as C, and around it the firmware that replays a file or talks over a wire."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from export.compile import COMMON, CONTRACTION, Build
+from firmware_bridge.build import FIRMWARE
+from rtsysid.errors import BundleError
+
+Kind: TypeAlias = Literal["replay"]
+
+CORTEX_M4 = ("-mcpu=cortex-m4", "-mthumb", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard")
+LEAN = ("-ffunction-sections", "-fdata-sections")
+LINK = ("-nostartfiles", "-specs=nano.specs", "-Wl,--gc-sections", "-Wl,--fatal-warnings", "-Wl,--build-id=none")
+PORTS = FIRMWARE / "ports"
+SOURCES: dict[Kind, tuple[Path, ...]] = {"replay": (PORTS / "cortex_m4" / "replay.c",)}
+COMPILER = "arm-none-eabi-gcc"
+
+
+@dataclass(frozen=True)
+class Image:
+    """An ELF file; ``flash`` and ``ram`` in bytes: code, tables and initial values, and all data but the stack."""
+
+    path: Path
+    flash: int
+    ram: int
+
+
+def available() -> bool:
+    """Whether images can be built here."""
+    return shutil.which(COMPILER) is not None
+
+
+def build_image(
+    kind: Kind, model: Mapping[str, str], out: Path, *, port: str = "stm32f405", build: Build = "strict"
+) -> Image:
+    """Compile an image for a port around `model`, which is what `export.to_c.c_sources` makes, to the file `out`.
+
+    Raises BundleError where there is no compiler or it refuses.
+    """
+    if not available():
+        raise BundleError(f"image {kind}", f"{COMPILER} is not installed", "run make hil, which installs it")
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in model.items():
+            (Path(folder) / name).write_text(text)
+        folders = [f"-I{path}" for path in (folder, FIRMWARE, PORTS / "cortex_m4", PORTS / port)]
+        sources = [*SOURCES[kind], PORTS / "cortex_m4" / "startup.c", Path(folder) / "model.c"]
+        flags = [*CORTEX_M4, *COMMON, CONTRACTION[build], *LEAN, *LINK, *folders, f"-T{PORTS / port / port}.ld"]
+        _run([COMPILER, *flags, *map(str, sources), "-o", str(out)])
+    return Image(out, *_sizes(out))
+
+
+def _run(command: list[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        words = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr)
+        raise BundleError("image", f"{command[0]}: {words}", "report this as a bug")
+    return done.stdout
+
+
+def _sizes(elf: Path) -> tuple[int, int]:
+    """Flash and RAM of `arm-none-eabi-size -A`, without the room that is kept for the stack."""
+    lines = [line.split() for line in _run(["arm-none-eabi-size", "-A", str(elf)]).splitlines()]
+    size = {words[0]: int(words[1]) for words in lines if len(words) == 3 and words[1].isdigit()}
+    text, data, bss = (size.get(name, 0) for name in (".text", ".data", ".bss"))
+    return text + size.get(".ARM.exidx", 0) + data, data + bss

@@ -1,0 +1,33 @@
+/* From reset to main on a Cortex-M4F, in C. The linker script of the board says where memory lies. */
+#include <stdint.h>
+#include <string.h>
+
+#include "startup.h"
+
+#define CPACR (*(volatile uint32_t *)0xE000ED88u)
+#define FPU_FULL_ACCESS (0xFu << 20) /* coprocessors 10 and 11 */
+
+extern uint8_t stack_top[], data_start[], data_end[], data_loaded[], bss_start[], bss_end[];
+
+void reset(void);
+int main(void);
+
+static void unexpected(void) { fault(); }
+
+void reset(void)
+{
+    CPACR |= FPU_FULL_ACCESS; /* before any float is touched */
+    __asm volatile("dsb\n isb" ::: "memory");
+    memcpy(data_start, data_loaded, (size_t)(data_end - data_start));
+    memset(bss_start, 0, (size_t)(bss_end - bss_start));
+    main();
+    fault();
+}
+
+/* Stack pointer, 15 exceptions of the core, then the interrupts of the chip, of which only the UART's is used. */
+__attribute__((section(".vectors"), used)) static const void *const vectors[16 + INTERRUPTS] = {
+    [0] = stack_top, [1] = reset, [2 ... 15 + INTERRUPTS] = unexpected,
+#ifdef UART_INTERRUPT
+    [16 + UART_INTERRUPT] = uart_interrupt,
+#endif
+};
