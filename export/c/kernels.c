@@ -32,7 +32,7 @@ typedef model_weight packed __attribute__((vector_size(VECTOR * sizeof(model_wei
 #endif
 
 /* Weights lie in tiles of TILE rows, column by column: [tile][column][row of the tile], the last tile padded. */
-enum { TILE = 16, AT_ONCE = 8 };                                /* AT_ONCE: sums that hide the latency of an addition */
+enum { TILE = 16, AT_ONCE = VECTOR == 1 ? 16 : 8 };                                /* AT_ONCE: sums that hide the latency of an addition */
 enum { SPAN = VECTOR == 16 ? 64 : AT_ONCE * VECTOR };           /* rows of one pass */
 enum { BLOCK = VECTOR == 16 ? 8 : VECTOR == 8 ? 4 : 2 };        /* rows of one pass over all lanes */
 enum { VECTORS = (MODEL_LANES + VECTOR - 1) / VECTOR };         /* vectors that hold one value of all lanes */
