@@ -48,7 +48,7 @@ def main() -> None:
         found = timed(
             {
                 "InferenceSession.run": lambda: plain.run(None, feeds),
-                "ours, ONNX backend step": lambda: reference.onnx.step(window),
+                "ours, ONNX backend step": lambda: reference.onnx.advance(window),
                 "ours, ONNX Predictor.step (with push)": lambda: onnx.step(sample),
                 "ours, NumPy Predictor.step (with push)": lambda: numpy_.step(sample),
                 "torch eager step": lambda: reference.network.step(seen, state),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 
 import rtsysid
 from export.golden import golden_trace
+from export.targets import Target, default_targets, write_c
 from export.to_onnx import (
     STEP_INPUTS,
     STEP_OUTPUTS,
@@ -38,21 +40,26 @@ DYNAMIC: dict[str, dict[int, str]] = {
 OTHER_SHAPES = ((1, 1), (3, 7), (2, 120))  # batch and horizon that no graph was traced with
 
 
-def export(run: Run | Path | str, out: Path | str) -> tuple[Bundle, list[Row]]:
+def export(run: Run | Path | str, out: Path | str, targets: Sequence[Target] | None = None) -> tuple[Bundle, list[Row]]:
     """Write the bundle of a finished run to the folder `out`; it replaces one that stood there.
 
-    Returns the bundle and its verification table. Raises ConfigError where the run is not finished, ParityError where
-    a backend does not reproduce the network: then nothing is written.
+    `targets` are those of `export.targets`; by default ONNX, and C where this machine has a compiler. Returns the
+    bundle and its verification table. Raises ConfigError where the run is not finished, ParityError where a backend
+    does not reproduce the network, BundleError where a target lacks its compiler: then nothing is written.
     """
     run = run if isinstance(run, Run) else Run(run)
+    targets = default_targets() if targets is None else targets
     network = load_network(run)
     with replacing_folder(out) as folder:
         golden, measured = golden_trace(network, run.arrays("excerpt.npz")["values"])
-        write_graphs(network, folder)
-        _save(folder / "weights.npz", state_arrays(network.state_dict()))
+        weights = state_arrays(network.state_dict())
+        if "onnx" in targets:
+            write_graphs(network, folder)
+        sizes = write_c(network.spec, weights, golden, folder, targets)
+        _save(folder / "weights.npz", weights)
         _save(folder / "golden.npz", golden)
         _save(folder / "baseline.npz", run.arrays("baseline.npz"))
-        write_manifest(folder, _content(run, network, measured))
+        write_manifest(folder, {**_content(run, network, measured), **sizes})
         rows = verify(Bundle.open(folder))
         for row in rows:
             row.require("the new bundle", "nothing was written; report this")

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -54,16 +55,17 @@ def require_compiler(machine: str) -> list[str]:
     return command
 
 
-def compile_library(source: str, header: str, out: Path, machine: str, build: Build = "fast") -> Path:
-    """Compile model.c and model.h to the shared library `out`. Raises BundleError with the compiler's first words."""
+def compile_library(sources: Mapping[str, str], out: Path, machine: str, build: Build = "fast") -> Path:
+    """Compile what `c_sources` gave to the shared library `out`. Raises BundleError with the compiler's first words."""
     command = require_compiler(machine)
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "model.c").write_text(source)
-        (Path(folder) / "model.h").write_text(header)
+        for name, text in sources.items():
+            (Path(folder) / name).write_text(text)
         flags = [*COMMON, CONTRACTION[build], *MACHINE[machine], *SHARED]
         # Relative names, so that no path of this machine travels with the library.
+        names = [name for name in sources if name.endswith(".c")]
         done = subprocess.run(
-            [*command, *flags, "model.c", "-o", "model.so"], cwd=folder, capture_output=True, text=True, check=False
+            [*command, *flags, *names, "-o", "model.so"], cwd=folder, capture_output=True, text=True, check=False
         )
         if done.returncode:
             words = done.stderr.strip().splitlines() or ["no message"]

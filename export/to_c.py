@@ -39,20 +39,22 @@ class Layer:
     def bytes(self) -> int:
         """What its numbers occupy in flash, with the padding of the last tile."""
         per_row = self.weight.itemsize * self.weight.shape[1] + 4 + (4 if self.scale is not None else 0)
-        return padded(self.rows) * per_row
+        return int(padded(self.rows) * per_row)
 
 
 def c_sources(spec: ModelSpec, weights: Weights, *, int8: bool = False) -> dict[str, str]:
     """`model.h` and `model.c` of a specification and its weights, named as training named them.
 
-    `int8` stores every matrix as int8 with one scale per row; biases, state and sums stay float32.
+    `int8` stores every matrix as int8 with one scale per row, in files called `model-int8`; biases, state and sums
+    stay float32.
     """
+    stem = "model-int8" if int8 else "model"
     layers = [quantised(layer) if int8 else layer for layer in model_layers(spec, weights)]
     header = [_usage(spec), _sizes(spec, layers, int8), _text("interface.h"), "#endif\n"]
     kernels, *rest = (_text(name) for name in PARTS)
-    source = ['#include "model.h"', _preamble(int8), kernels, _tables(spec)]
+    source = [f'#include "{stem}.h"', _preamble(int8), kernels, _tables(spec)]
     source += [*(_layer(layer) for layer in layers), _lists(layers), *rest]
-    return {"model.h": "\n".join(header), "model.c": "\n".join(source)}
+    return {f"{stem}.h": "\n".join(header), f"{stem}.c": "\n".join(source)}
 
 
 def model_layers(spec: ModelSpec, weights: Weights) -> list[Layer]:

@@ -114,7 +114,7 @@ def verify(bundle: Path, json_: bool) -> None:
 @click.option("--speed", default="max", show_default=True, help="max, or a factor of the recorded pace: 1 is live.")
 @click.option("-o", "--out", type=PATH, help="Write the predictions here (.csv, .csv.gz or .npz).")
 @click.option("--against", type=PATH, help="Compare with predictions written earlier; exit code 2 if they differ.")
-@click.option("--backend", type=click.Choice(["auto", "onnx", "numpy"]), default="auto", show_default=True)
+@click.option("--backend", type=click.Choice(["auto", "c", "onnx", "numpy"]), default="auto", show_default=True)
 @click.option("--max-gap", default=5, show_default=True, help="Missing samples to hold before a reset.")
 @click.option("--time", "time_", default="t", show_default=True, help="Name of the time column.")
 @as_json

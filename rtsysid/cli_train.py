@@ -40,15 +40,22 @@ def train(config: str, data: tuple[Path, ...], out: Path, json_: bool) -> None:
 @click.command()
 @click.argument("run", type=PATH)
 @click.option("-o", "--out", type=PATH, required=True, help="Bundle folder; one that stands there is replaced.")
+@click.option(
+    "--target", "targets", help="Any of onnx,c,int8,aarch64,armv7; by default onnx, and c where a compiler is at hand."
+)
 @as_json
-def export(run: Path, out: Path, json_: bool) -> None:
+def export(run: Path, out: Path, targets: str | None, json_: bool) -> None:
     """Make a verified bundle of a finished run.
 
-    Example: rtsysid export run -o bundle
+    Example: rtsysid export run -o bundle --target onnx,c,int8
     """
     from export.bundle import export as export_run
+    from export.targets import NO_COMPILER, default_targets, parse_targets
 
-    bundle, rows = export_run(run, out)
+    chosen = default_targets() if targets is None else parse_targets(targets)
+    if targets is None and "c" not in chosen:
+        click.echo(NO_COMPILER, err=True)
+    bundle, rows = export_run(run, out, chosen)
     console.show_verification(bundle, rows, json_)
 
 

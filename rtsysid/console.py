@@ -80,6 +80,15 @@ def verification(rows: Sequence[Row]) -> str:
     )
 
 
+def generated(bundle: Bundle) -> list[str]:
+    """What the generated C occupies, and where it has int8 weights, what they cost in accuracy."""
+    lines = []
+    for kind, found in bundle.manifest.get("c", {}).items():
+        error = "".join(f", {name} error {found[name]:.1e}" for name in ("step", "forecast") if name in found)
+        lines.append(f"C {kind}: weights {found['weight_bytes']:,} bytes, state {found['state_bytes']:,} bytes{error}")
+    return lines
+
+
 def evaluation(result: Evaluation) -> str:
     """The table of `rtsysid evaluate`, and a line that says where the model wins."""
     steps = [f"{n} ({n / result.rate_hz:g} s)" for n in result.shown]
@@ -158,8 +167,10 @@ def show_verification(bundle: Bundle, rows: Sequence[Row], json_: bool) -> None:
     """The outcome of an export or a verification."""
     if json_:
         fields = {"bundle": str(bundle.folder), "id": bundle.id}
-        return report({**fields, "backends": [{**msgspec.to_builtins(r), "passed": r.passed} for r in rows]}, True)
+        found = {"backends": [{**msgspec.to_builtins(r), "passed": r.passed} for r in rows]}
+        return report({**fields, **found, "c": bundle.manifest.get("c", {})}, True)
     click.echo(verification(rows))
+    click.echo("".join(f"{line}\n" for line in generated(bundle)), nl=False)
     click.echo(f"bundle {bundle.folder}, id {bundle.id}")
 
 

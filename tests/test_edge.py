@@ -31,7 +31,7 @@ def test_the_edge_environment_has_no_torch() -> None:
     assert edge("python", "-c", code).stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("backend", ["onnx", "numpy"])
+@pytest.mark.parametrize("backend", ["c", "onnx", "numpy"])
 def test_replay_runs_without_torch(bundle_folder: Path, recording: Path, tmp_path: Path, backend: str) -> None:
     """A bundle replays a CSV recording on the plain install, on either backend, and writes its predictions."""
     out = tmp_path / "predictions.csv"
@@ -59,10 +59,11 @@ def test_a_live_session_runs_without_torch(bundle_folder: Path, tmp_path: Path) 
 
 
 def test_verify_runs_without_torch(bundle_folder: Path) -> None:
-    """Both backends reproduce the golden trace on the plain install."""
+    """Every backend reproduces the golden trace on the plain install."""
     done = edge("rtsysid", "verify", str(bundle_folder), "--json")
     assert done.returncode == 0, done.stderr
     assert {row["backend"]: row["passed"] for row in json.loads(done.stdout)["backends"]} == {
+        "c": True,
         "onnx": True,
         "numpy": True,
     }

@@ -5,7 +5,11 @@
    out: y [SAMPLES][MODEL_OUTPUTS], code, reconstruction error, the forecast of each plan by itself, those of all
         plans in one call, and the forecast of the first plan after that: nothing may have changed the state. */
 
+#ifdef WITH_INT8
+#include "model-int8.h"
+#else
 #include "model.h"
+#endif
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,0 +1,90 @@
+"""What a bundle is made for: graphs, generated C, and libraries of it for this machine and others."""
+
+from __future__ import annotations
+
+import ctypes
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, get_args
+
+from export.compile import compile_library, find_compiler, require_compiler
+from export.to_c import Weights, c_sources, model_layers, quantised
+from rtsysid.bundle import Arrays
+from rtsysid.c_backend import CBackend, library_name, machines, state_type
+from rtsysid.errors import BundleError
+from rtsysid.parity import relative_error, run_golden
+from rtsysid.predictor import Predictor
+from rtsysid.spec import ModelSpec
+
+Target: TypeAlias = Literal["onnx", "c", "int8", "aarch64", "armv7"]
+CROSS: dict[str, str] = {"aarch64": "aarch64", "armv7": "armv7l"}  # target: machine as the kernel calls it
+NO_COMPILER = "rtsysid: no C compiler, so the bundle has no C backend; install gcc or clang to add one"
+
+
+def parse_targets(text: str) -> tuple[Target, ...]:
+    """Read `onnx,c,int8`. Raises BundleError for a target that does not exist."""
+    names = [name.strip() for name in text.split(",")]
+    known: tuple[Target, ...] = get_args(Target)
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise BundleError("--target", f"unknown {', '.join(map(repr, unknown))}", f"choose among {', '.join(known)}")
+    return tuple(name for name in known if name in names)
+
+
+def default_targets() -> tuple[Target, ...]:
+    """ONNX, and C where this machine has a compiler and can load what it makes."""
+    return ("onnx", "c") if machines() and find_compiler(machines()[0]) else ("onnx",)
+
+
+def write_c(
+    spec: ModelSpec, weights: Weights, golden: Arrays, folder: Path, targets: Sequence[Target]
+) -> dict[str, Any]:
+    """Sources and libraries of the targets in C; what a manifest says of them: bytes, and the error of int8.
+
+    Raises BundleError where a compiler is missing or fails.
+    """
+    wanted = [machine for target, machine in CROSS.items() if target in targets]
+    if "c" in targets:
+        wanted = [this_machine(), *wanted]
+    about: dict[str, Any] = {}
+    if wanted:
+        sources = c_sources(spec, weights)
+        _save(folder, sources)
+        for machine in wanted:
+            compile_library(sources, folder / library_name(machine), machine)
+        about["float32"] = _sizes(spec, sum(layer.bytes for layer in model_layers(spec, weights)))
+    if "int8" in targets:
+        sources = c_sources(spec, weights, int8=True)
+        _save(folder, sources)
+        size = sum(quantised(layer).bytes for layer in model_layers(spec, weights))
+        about["int8"] = {**_sizes(spec, size), **_measured(spec, sources, golden)}
+    return {"c": about} if about else {}
+
+
+def this_machine() -> str:
+    """The best name that this machine answers to. Raises BundleError where C libraries are not loaded."""
+    if not machines():
+        raise BundleError("--target c", "libraries are loaded on Linux alone", "leave c out")
+    require_compiler(machines()[0])
+    return machines()[0]
+
+
+def _sizes(spec: ModelSpec, weight_bytes: int) -> dict[str, int]:
+    return {"weight_bytes": weight_bytes, "state_bytes": ctypes.sizeof(state_type(spec))}
+
+
+def _measured(spec: ModelSpec, sources: dict[str, str], golden: Arrays) -> dict[str, float]:
+    """Largest errors on the golden trace, in spreads; measured, not bounded: int8 is a choice of the user."""
+    with tempfile.TemporaryDirectory() as scratch:
+        library = compile_library(sources, Path(scratch) / "model-int8.so", this_machine())
+        found = run_golden(Predictor(spec, CBackend(spec, library)), golden)
+    return {
+        "step": relative_error(found["y"], golden["y"], spec),
+        "forecast": relative_error(found["y_future"], golden["y_future"], spec),
+    }
+
+
+def _save(folder: Path, sources: dict[str, str]) -> None:
+    for name, text in sources.items():
+        (folder / name).write_text(text)
