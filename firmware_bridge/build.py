@@ -18,15 +18,19 @@ WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror
 SANITIZERS = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 
-def compile_c(name: str, sources: Sequence[Path], flags: Sequence[str] = ("-O2",)) -> Path:
+def compile_c(name: str, sources: Sequence[Path], flags: Sequence[str] = ("-O2",), model: Path | None = None) -> Path:
     """The executable of `sources`, which may include the firmware's headers; from the cache where it stands there.
+
+    `model`: folder of a generated model.c and model.h that belong to it.
 
     The cache is ``$XDG_CACHE_HOME/rtsysid`` or ``~/.cache/rtsysid``, and may be deleted at any time. Raises LinkError
     where there is no compiler or it refuses, StorageError where the cache cannot be written.
     """
+    around = [] if model is None else [model / "model.c", model / "model.h"]
     command = [*compiler(), *WARNINGS, *flags, f"-I{FIRMWARE}", *map(str, sources)]
+    command += [] if model is None else [f"-I{model}", str(around[0])]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rtsysid"
-    built = folder / f"{name}-{_fingerprint(sources, [*compiler(), *WARNINGS, *flags])}"
+    built = folder / f"{name}-{_fingerprint([*sources, *around], [*compiler(), *WARNINGS, *flags])}"
     if built.exists():
         return built
     try:

@@ -31,7 +31,8 @@ class SimulatedDevice:
     `port`: a name of one's own for the port; like the one given otherwise it is a link that follows `plug`.
     `boot_id`: counts up at each `reset`. `clock_us`: what the device's clock begins with.
     For the faults of a whole board: `reported_hash` is a schema hash that lies, `major` the protocol version of a
-    firmware of another age. `flags`: for the compiler.
+    firmware of another age. `flags`: for the compiler. `model`: a folder with a generated model.c and model.h that runs
+    on the board, strictly (`-ffp-contract=off`), and is called `model_hash`.
     """
 
     def __init__(
@@ -46,6 +47,8 @@ class SimulatedDevice:
         reported_hash: int | None = None,
         major: int | None = None,
         flags: tuple[str, ...] = ("-O2",),
+        model: Path | None = None,
+        model_hash: int = 0,
     ) -> None:
         if rows.ndim != 2 or rows.shape[1] != schema.width:
             raise LinkError("trace of the device", f"shape {rows.shape}", f"give rows of {schema.width} values")
@@ -53,10 +56,13 @@ class SimulatedDevice:
         self._hash = schema.hash if reported_hash is None else reported_hash
         self._options = [f"--boot-id={boot_id}", f"--clock={clock_us}", *(["--repeat"] if repeat else [])]
         self._flags = flags if major is None else (*flags, f"-DWIRE_MAJOR=0x{major:08x}u")
+        self._model = model
+        if model is not None:
+            self._flags += ("-ffp-contract=off", f"-DONBOARD_HASH=0x{model_hash:08x}u")
         self._named = None if port is None else Path(port)
 
     def __enter__(self) -> Self:
-        program = compile_c("device", SOURCES, self._flags)
+        program = compile_c("device", SOURCES, self._flags, self._model)
         self._folder = tempfile.TemporaryDirectory(prefix="rtsysid-device-")
         self._link = self._named or Path(self._folder.name) / "port"
         image = Path(self._folder.name) / "image"

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "capture.h"
+#include "onboard.h"
 #include "port.h"
 #include "tx.h"
 #include "wire.h"
@@ -56,7 +57,7 @@ static void send_hello_ack(void)
         .max_payload = WIRE_MAX_PAYLOAD, .receive_window = b->receive_window, .timer_hz = b->timer_hz, .uid = b->uid,
         .boot_id = b->boot_id, .reset_reason = b->reset_reason, .channels = b->channels,
         .sample_size = b->sample_size, .period_us = b->period_us, .schema_hash = b->schema_hash,
-        .schema_size = b->schema_size, .firmware_count = (uint8_t)strlen(b->firmware), .firmware = b->firmware,
+        .schema_size = b->schema_size, .model_hash = ONBOARD_HASH, .firmware_count = (uint8_t)strlen(b->firmware), .firmware = b->firmware,
     };
     uint8_t payload[WIRE_MAX_PAYLOAD];
     send(WIRE_HELLO_ACK, payload, wire_hello_ack_put(payload, &m));
@@ -111,6 +112,7 @@ static void beat(void)
         .rx_reordered = rx->reordered, .tx_frames = app.tx.frames, .tx_drop = app.tx.dropped,
         .tx_high_water = app.tx.high_water, .missed_samples = app.capture.missed, .predictions = app.predictions,
         .predictions_ignored = app.ignored, .loop_max_us = app.loop_max_us,
+        .infer_max_us = onboard_max_us(),
     };
     uint8_t payload[WIRE_HEARTBEAT_SIZE];
     port_health(&m.rx_overrun, &m.stack_free);
@@ -145,6 +147,7 @@ static void begin_session(uint8_t session)
     app.tx.high_water = (uint16_t)app.tx.waiting;
     app.capture.missed = 0;
     app.predictions = app.ignored = 0;
+    onboard_reset();
     port_health(&app.overrun_before, &stack_free);
     app.lost = false;
 }
@@ -216,6 +219,23 @@ static void on_prediction(const struct wire_frame *frame, uint32_t now)
     app.predictions++;
 }
 
+#if ONBOARD_HASH
+static void on_trace_sample(const struct wire_frame *frame)
+{
+    struct wire_trace_sample m;
+    if (!wire_trace_sample_get(&m, frame->payload, frame->size)) return;
+    if (!app.ready || !onboard_accepts(&m)) {
+        REFUSE(frame, WIRE_FAULT_REQUEST, m.index, "TRACE_SAMPLE wants a HELLO before, the model's channels, and its turn");
+        return;
+    }
+    struct wire_prediction answer = onboard_step(&m);
+    uint8_t payload[WIRE_MAX_PAYLOAD];
+    answer.ref_seq = frame->seq;
+    answer.horizon_us = app.board->period_us;
+    send(WIRE_PREDICTION, payload, wire_prediction_put(payload, &answer));
+}
+#endif
+
 static void on_time_req(const struct wire_frame *frame, uint32_t now)
 {
     struct wire_time_req m;
@@ -237,6 +257,9 @@ static void on_frame(const struct wire_frame *frame, uint32_t now)
     case WIRE_HEARTBEAT: on_heartbeat(now); break;
     case WIRE_BYE: halt(); app.ready = false; break;
     case WIRE_LOG: case WIRE_ERROR: break;
+#if ONBOARD_HASH
+    case WIRE_TRACE_SAMPLE: on_trace_sample(frame); break;
+#endif
     default: app.rx.count.ok--, app.rx.count.unknown++; /* known to the protocol, not to this firmware */
     }
 }
