@@ -11,16 +11,23 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from export.compile import COMMON, CONTRACTION, Build
+from export.to_c import c_sources
+from firmware_bridge.board import header
 from firmware_bridge.build import FIRMWARE
+from firmware_bridge.schema import Schema
+from rtsysid.bundle import Bundle
 from rtsysid.errors import BundleError
 
-Kind: TypeAlias = Literal["replay"]
+Kind: TypeAlias = Literal["replay", "app"]
 
 CORTEX_M4 = ("-mcpu=cortex-m4", "-mthumb", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard")
 LEAN = ("-ffunction-sections", "-fdata-sections")
 LINK = ("-nostartfiles", "-specs=nano.specs", "-Wl,--gc-sections", "-Wl,--fatal-warnings", "-Wl,--build-id=none")
 PORTS = FIRMWARE / "ports"
-SOURCES: dict[Kind, tuple[Path, ...]] = {"replay": (PORTS / "cortex_m4" / "replay.c",)}
+SOURCES: dict[Kind, tuple[Path, ...]] = {
+    "replay": (PORTS / "cortex_m4" / "replay.c",),
+    "app": (PORTS / "cortex_m4" / "main.c", *(FIRMWARE / name for name in ("app.c", "tx.c", "wire.c"))),
+}
 COMPILER = "arm-none-eabi-gcc"
 
 
@@ -38,12 +45,25 @@ def available() -> bool:
     return shutil.which(COMPILER) is not None
 
 
-def build_image(
-    kind: Kind, model: Mapping[str, str], out: Path, *, port: str = "stm32f405", build: Build = "strict"
-) -> Image:
-    """Compile an image for a port around `model`, which is what `export.to_c.c_sources` makes, to the file `out`.
+def model_files(bundle: Bundle) -> dict[str, str]:
+    """model.c, model.h and channels.h of a bundle: what its images are built around."""
+    spec = bundle.spec
+    table = header(Schema.of(spec.channels, spec.rate_hz))
+    return {**c_sources(spec, bundle.arrays("weights.npz")), "channels.h": table}
 
-    Raises BundleError where there is no compiler or it refuses.
+
+def model_hash(bundle: Bundle) -> int:
+    """What a board calls a bundle: the first 8 hex digits of its name."""
+    return int(bundle.id[:8], 16)
+
+
+def build_image(
+    kind: Kind, model: Mapping[str, str], out: Path, *, port: str = "stm32f405", build: Build = "strict",
+    model_hash: int = 1,
+) -> Image:  # fmt: skip
+    """Compile an image for a port around `model`, which is what `model_files` makes, to the file `out`.
+
+    The board announces `model_hash`. Raises BundleError where there is no compiler or it refuses.
     """
     if not available():
         raise BundleError(f"image {kind}", f"{COMPILER} is not installed", "run make hil, which installs it")
@@ -53,6 +73,7 @@ def build_image(
         folders = [f"-I{path}" for path in (folder, FIRMWARE, PORTS / "cortex_m4", PORTS / port)]
         sources = [*SOURCES[kind], PORTS / "cortex_m4" / "startup.c", Path(folder) / "model.c"]
         flags = [*CORTEX_M4, *COMMON, CONTRACTION[build], *LEAN, *LINK, *folders, f"-T{PORTS / port / port}.ld"]
+        flags.append(f"-DONBOARD_HASH=0x{model_hash:08x}u")
         _run([COMPILER, *flags, *map(str, sources), "-o", str(out)])
     return Image(out, *_sizes(out))
 

@@ -1,12 +1,20 @@
-"""QEMU's STM32F405: an image of ours on an emulated Cortex-M4F. It counts instructions, which are not cycles."""
+"""An image of ours on QEMU: a file through its replay image, or a board on a pseudo-terminal.
+
+It counts instructions, exactly, which are not cycles. Not modelled: the speed of the UART, its line errors, and DMA.
+"""
 
 from __future__ import annotations
 
+import json
 import shutil
+import signal
+import socket
 import subprocess
 import tempfile
+import time
+from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +23,10 @@ from rtsysid.errors import LinkError
 from rtsysid.spec import Floats
 
 QEMU = "qemu-system-arm"
-MACHINES = {"stm32f405": "netduinoplus2"}  # port -> machine
-_LIMIT_S = 120.0
+MACHINES = {"stm32f405": "netduinoplus2", "mps2-an386": "mps2-an386"}  # port -> machine
+_LIMIT_S = 120.0  # of a replay
+_START_S = 10.0
+_DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL")  # whatever ends this process, no emulator stays behind
 
 
 class Replayed(NamedTuple):
@@ -31,6 +41,66 @@ def available() -> bool:
     return shutil.which(QEMU) is not None
 
 
+class EmulatedDevice:
+    """``with EmulatedDevice(image) as device:`` and `device.port` is the path of a serial port, as on a real board."""
+
+    def __init__(self, image: Path, port: str = "stm32f405") -> None:
+        self._image, self._board = image.resolve(), port
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hil-")))
+            self.port, mcu, monitor = str(folder / "host"), folder / "mcu", folder / "qmp"
+            ends = [f"pty,raw,echo=0,link={end}" for end in (self.port, mcu)]
+            self._cable = stack.enter_context(_Process(["socat", *ends], folder))
+            _wait_for(self._cable, Path(self.port), mcu)
+            line = ["-chardev", f"serial,id=s0,path={mcu}", "-serial", "chardev:s0"]
+            control = ["-qmp", f"unix:{monitor},server=on,wait=off"]
+            machine = [*command(self._board, line), *control, "-kernel", str(self._image)]
+            self._qemu = stack.enter_context(_Process(machine, folder))
+            _wait_for(self._qemu, monitor)
+            self._qmp = stack.enter_context(socket.socket(socket.AF_UNIX))
+            self._qmp.settimeout(_START_S)
+            self._qmp.connect(str(monitor))
+            self._replies = stack.enter_context(self._qmp.makefile("r"))
+            self._replies.readline()  # its greeting
+            self._order("qmp_capabilities")
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @property
+    def pid(self) -> int:
+        return self._qemu.pid
+
+    def reset(self) -> None:
+        """Press the reset button."""
+        self._order("system_reset")
+
+    def pause(self) -> None:
+        """Halt the whole board until `resume`."""
+        self._order("stop")
+
+    def resume(self) -> None:
+        self._order("cont")
+
+    def unplug(self) -> None:
+        """Pull the cable, for good."""
+        self._cable.send_signal(signal.SIGKILL)
+
+    def _order(self, name: str) -> None:
+        self._qmp.sendall(json.dumps({"execute": name}).encode())
+        for line in self._replies:
+            reply: dict[str, Any] = json.loads(line)
+            if "return" in reply:
+                return
+            if "error" in reply:
+                break
+        raise LinkError("emulator", f"it refused {name}", "report this as a bug")
+
+
 def replay(image: Path, rows: Floats, outputs: int, port: str = "stm32f405") -> Replayed:
     """Step the model of a replay image through `rows` [n, C], from its cold start on.
 
@@ -38,7 +108,7 @@ def replay(image: Path, rows: Floats, outputs: int, port: str = "stm32f405") -> 
     """
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "trace.bin").write_bytes(np.ascontiguousarray(rows, "<f4").tobytes())
-        _run([*command(port), "-icount", "shift=0", *_SEMIHOSTING, "-kernel", str(image.resolve())], folder)
+        _run([*command(port, ["-serial", "none"]), "-icount", "shift=0", *_SEMIHOSTING, "-kernel", str(image.resolve())], folder)
         record = np.dtype([("y", "<f4", (outputs,)), ("ticks", "<u4")])
         found = np.fromfile(Path(folder) / "pred.bin", record)
     if len(found) != len(rows):
@@ -46,11 +116,11 @@ def replay(image: Path, rows: Floats, outputs: int, port: str = "stm32f405") -> 
     return Replayed(found["y"].astype(np.float32), found["ticks"].astype(np.uint32))
 
 
-def command(port: str) -> list[str]:
-    """The emulator, its machine and nothing else: no display, no monitor, no serial port."""
+def command(port: str, line: list[str]) -> list[str]:
+    """The emulator, its machine and its serial line, and nothing else: no display, no monitor."""
     if not available():
         raise LinkError("emulator", f"{QEMU} is not installed", "run make hil, which installs it")
-    return [QEMU, "-machine", MACHINES[port], "-nodefaults", "-display", "none", "-monitor", "none", "-serial", "none"]
+    return [QEMU, "-machine", MACHINES[port], "-nodefaults", "-display", "none", "-monitor", "none", *line]
 
 
 _SEMIHOSTING = ("-semihosting-config", "enable=on,target=native")
@@ -65,3 +135,33 @@ def _run(arguments: list[str], folder: str) -> None:
         raise LinkError("emulator", f"no end after {_LIMIT_S:g} s", "use fewer rows, or report this") from None
     if done.returncode:
         raise LinkError("emulator", f"status {done.returncode} {done.stderr.strip()[-200:]}", "report this as a bug")
+
+
+class _Process(subprocess.Popen[bytes]):
+    """A process in a session of its own, which ends with the block."""
+
+    def __init__(self, arguments: list[str], folder: Path) -> None:
+        if shutil.which(arguments[0]) is None:
+            raise LinkError("emulator", f"{arguments[0]} is not installed", "run make hil, which installs it")
+        quiet, self.name, self.said = subprocess.DEVNULL, arguments[0], folder / f"{arguments[0]}.log"
+        with self.said.open("wb") as log:
+            super().__init__(
+                [*_DIES_WITH_US, *arguments], stdin=quiet, stdout=quiet, stderr=log, start_new_session=True
+            )
+
+    def __exit__(self, *_: object) -> None:
+        self.terminate()
+        try:
+            self.wait(2)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            self.wait()
+
+
+def _wait_for(process: _Process, *paths: Path) -> None:
+    end = time.monotonic() + _START_S
+    while not all(path.exists() for path in paths):
+        if process.poll() is not None or time.monotonic() > end:
+            said = process.said.read_text()[-200:] or "it said nothing"
+            raise LinkError("emulator", f"{process.name} did not start: {said}", "is another one in its way?")
+        time.sleep(0.01)

@@ -13,6 +13,7 @@ void reset(void);
 int main(void);
 
 static void unexpected(void) { fault(); }
+static void tick(void) {} /* to wake is all it does */
 
 void reset(void)
 {
@@ -24,10 +25,12 @@ void reset(void)
     fault();
 }
 
+__attribute__((weak)) void uart_interrupt(void) { fault(); } /* of an image without a wire */
+
+#pragma GCC diagnostic ignored "-Woverride-init" /* below, the UART's is the exception from the line before it */
+
 /* Stack pointer, 15 exceptions of the core, then the interrupts of the chip, of which only the UART's is used. */
 __attribute__((section(".vectors"), used)) static const void *const vectors[16 + INTERRUPTS] = {
     [0] = stack_top, [1] = reset, [2 ... 15 + INTERRUPTS] = unexpected,
-#ifdef UART_INTERRUPT
-    [16 + UART_INTERRUPT] = uart_interrupt,
-#endif
+    [15] = tick, [16 + UART_INTERRUPT] = uart_interrupt,
 };

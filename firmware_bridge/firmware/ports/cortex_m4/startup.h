@@ -9,4 +9,12 @@ void fault(void);
 
 void uart_interrupt(void);
 
+/* Interrupt, and so wake, each millisecond. */
+static inline void systick_start(void)
+{
+    REGISTER(0xE000E014u) = CORE_HZ / 1000u - 1u;
+    REGISTER(0xE000E018u) = 0;
+    REGISTER(0xE000E010u) = 7u; /* on, interrupting, from the core's clock */
+}
+
 #endif

@@ -1,4 +1,6 @@
-/* STM32F405 as this port uses it: USART1, the timer TIM2, and what brings them to life (reference manual RM0090). */
+/* STM32F405 as this port uses it: USART1 on PA9 and PA10, and the timer TIM2 (reference manual RM0090).
+
+   Written for the emulator, where it is tested; a real board runs it on the internal 16 MHz oscillator, untried. */
 #ifndef RTSYSID_CHIP_H
 #define RTSYSID_CHIP_H
 
@@ -6,9 +8,12 @@
 
 #define REGISTER(address) (*(volatile uint32_t *)(address))
 
+#define CHIP "stm32f405"
 #define INTERRUPTS 82
+#define UART_INTERRUPT 37
 #ifndef TIMER_HZ
-#define TIMER_HZ 1000000000u /* of the emulated TIM2: 1 per nanosecond of virtual time; 84 MHz on a real one */
+#define CORE_HZ 168000000u /* of the emulator; 16 MHz on a real one */
+#define TIMER_HZ 1000000000u /* of the emulated TIM2: 1 per nanosecond of virtual time; 16 MHz on a real one */
 #endif
 
 #define TIM2_CR1 REGISTER(0x40000000u)
@@ -16,13 +21,22 @@
 #define TIM2_CNT REGISTER(0x40000024u)
 #define TIM2_PSC REGISTER(0x40000028u)
 #define TIM2_ARR REGISTER(0x4000002Cu)
-#define RCC_APB1ENR REGISTER(0x40023840u)
-#define RCC_TIM2 1u
+#define RCC_AHB1ENR REGISTER(0x40023830u) /* bit 0: GPIOA */
+#define RCC_APB1ENR REGISTER(0x40023840u) /* bit 0: TIM2 */
+#define RCC_APB2ENR REGISTER(0x40023844u) /* bit 4: USART1 */
+#define GPIOA_MODER REGISTER(0x40020000u)
+#define GPIOA_AFRH REGISTER(0x40020024u)
+#define USART1_SR REGISTER(0x40011000u)
+#define USART1_DR REGISTER(0x40011004u)
+#define USART1_BRR REGISTER(0x40011008u)
+#define USART1_CR1 REGISTER(0x4001100Cu)
+#define USART_ON 0x202Cu /* enabled, transmits, receives, interrupts when it has received */
+#define NVIC_ISER(n) REGISTER(0xE000E100u + 4u * (n))
 
 /* Let TIM2 count through all 32 bits, once each `divider` of its clock's ticks. */
 static inline void timer_start(uint32_t divider)
 {
-    RCC_APB1ENR |= RCC_TIM2;
+    RCC_APB1ENR |= 1u;
     TIM2_PSC = divider - 1u;
     TIM2_ARR = 0xFFFFFFFFu;
     TIM2_EGR = 1u; /* take both over */
@@ -30,5 +44,26 @@ static inline void timer_start(uint32_t divider)
 }
 
 static inline uint32_t timer_read(void) { return TIM2_CNT; }
+
+static inline void uart_start(void)
+{
+    RCC_AHB1ENR |= 1u;
+    RCC_APB2ENR |= 1u << 4;
+    GPIOA_MODER = (GPIOA_MODER & ~(0xFu << 18)) | 0xAu << 18; /* PA9, PA10: alternate function */
+    GPIOA_AFRH = (GPIOA_AFRH & ~(0xFFu << 4)) | 0x77u << 4;   /* 7: USART1 */
+    USART1_BRR = 16000000u / 115200u;
+    USART1_CR1 = USART_ON;
+    NVIC_ISER(UART_INTERRUPT / 32u) = 1u << UART_INTERRUPT % 32u;
+}
+
+static inline void uart_acknowledge(void) {} /* reading the byte does it */
+
+static inline int uart_readable(void) { return (USART1_SR & 1u << 5) != 0; }
+
+static inline uint8_t uart_read(void) { return (uint8_t)USART1_DR; }
+
+static inline int uart_writable(void) { return (USART1_SR & 1u << 7) != 0; }
+
+static inline void uart_write(uint8_t byte) { USART1_DR = byte; }
 
 #endif

@@ -1,0 +1,142 @@
+"""Rig: a board with a model on it, fed row by row over the wire; each row is repeated until its prediction came."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import NamedTuple, Self, TypeVar
+
+import numpy as np
+
+from firmware_bridge import messages as msg
+from firmware_bridge.layout import Message
+from firmware_bridge.port import Port, described
+from firmware_bridge.schema import Schema
+from firmware_bridge.wire import Frame, FrameDecoder, FrameEncoder
+from rtsysid.errors import LinkError
+from rtsysid.spec import Floats
+
+_AGAIN_S, _PATIENCE_S = 0.25, 10.0
+_BEAT_S = msg.HEARTBEAT_US * 1e-6
+M = TypeVar("M", bound=Message)
+
+
+class Answer(NamedTuple):
+    """``y`` [ny], float32; ``status`` of `messages.Status`; ``spent_us``: the step, by the board's clock."""
+
+    y: Floats
+    status: int
+    spent_us: int
+
+
+class Rig:
+    """The line to a board; `with` closes it. Raises LinkError where the board is silent for 10 s, or the line breaks.
+
+    ``board``: what it said of itself. ``repeats``: messages that had to be said again. ``beat``: its last heartbeat.
+    """
+
+    def __init__(self, port: str, baudrate: int | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._name, self._clock = port, clock
+        try:
+            self._port = Port(port, baudrate)
+        except OSError as error:
+            raise LinkError(f"port {port}", described(error), "is the board plugged in, and free?") from None
+        self._decoder, self._encoder = FrameDecoder(), FrameEncoder()
+        self._session = self._index = 0
+        self._beat_s = clock()
+        self.repeats = 0
+        self.beat: msg.Heartbeat | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._port.__exit__()
+
+    def greet(self) -> msg.HelloAck:
+        """Begin a session: the counters of both sides count from here, and the model forgets."""
+        self._session = self._session % 255 + 1
+        self._decoder, self._encoder = FrameDecoder(session=self._session), FrameEncoder(self._session)
+        self._index = self.repeats = 0
+        self.beat = None
+        hello = msg.Hello(msg.MAGIC, msg.MAJOR, msg.MINOR, self._session, msg.MAX_PAYLOAD)
+        self.board = self._ask(hello, msg.HelloAck, lambda ack: ack.session == self._session)
+        if self.board.major != msg.MAJOR:
+            raise LinkError(f"board {self.board.firmware}", "it speaks another protocol", "flash this release's firmware")
+        self._decoder.schema = self._encoder.schema = self.board.schema_hash
+        self.repeats = 0
+        return self.board
+
+    def table(self) -> Schema:
+        """The channel table, read from the board."""
+        read = b""
+        while len(read) < self.board.schema_size:
+            at = len(read)
+            read += self._ask(msg.SchemaGet(at), msg.SchemaData, lambda piece, at=at: piece.offset == at).data  # type: ignore[misc]
+        return Schema.decompress(read)
+
+    def reset(self) -> None:
+        """Let the next row be the first: the model forgets."""
+        self._index = 0
+
+    def step(self, row: Floats) -> Answer:
+        """The board's prediction from one row [C] more."""
+        asked = self._encoder.frames
+        found = self._ask(
+            msg.TraceSample(self._index, tuple(row.tolist())),
+            msg.Prediction,
+            lambda p: 0 <= (p.ref_seq - asked) % (1 << 16) < self._encoder.frames - asked,
+        )
+        self._index += 1
+        return Answer(np.array(found.y, np.float32), found.status, found.age_us)
+
+    def heartbeat(self) -> msg.Heartbeat:
+        """The next heartbeat: how the link looks from the board."""
+        return self._ask(msg.TimeReq(0), msg.Heartbeat, lambda _: True, again_s=_PATIENCE_S)
+
+    def faults(self) -> dict[str, int]:
+        """Counters of both sides that are not zero and should be, with a fresh heartbeat of the board's."""
+        beat, here = self.heartbeat(), self._decoder.counters
+        wrong = ("crc", "cobs", "oversize", "runt", "schema", "unknown", "malformed", "duplicate", "lost", "reordered")
+        counts = {f"host {name}": getattr(here, name) for name in wrong}
+        counts |= {f"board {name}": getattr(beat, f"rx_{name}") for name in (*wrong, "overrun")}
+        counts |= {"board tx_drop": beat.tx_drop, "repeats": self.repeats}
+        return {name: count for name, count in counts.items() if count}
+
+    def _ask(
+        self, message: Message, kind: type[M], fits: Callable[[M], bool], again_s: float = _AGAIN_S
+    ) -> M:
+        """Say `message` until an answer of this kind fits."""
+        give_up_s = self._clock() + _PATIENCE_S
+        while self._clock() < give_up_s:
+            self._say(message)
+            until_s = self._clock() + again_s
+            while self._clock() < until_s:
+                for frame in self._hear(until_s - self._clock()):
+                    found = frame.message()
+                    if isinstance(found, msg.Error):
+                        raise LinkError(f"board at {self._name}", found.text, "build its firmware from this bundle")
+                    if isinstance(found, kind) and fits(found):
+                        return found
+            self.repeats += 1
+        raise LinkError(f"board at {self._name}", f"no {kind.wire_name()} in {_PATIENCE_S:g} s", "is it running?")
+
+    def _hear(self, patience_s: float) -> list[Frame]:
+        if self._clock() - self._beat_s >= _BEAT_S:
+            self._beat_s = self._clock()
+            self._say(msg.Heartbeat(**dict.fromkeys(msg.Heartbeat.__struct_fields__, 0)))
+        try:
+            frames = self._decoder.feed(self._port.read(max(0.0, min(patience_s, _BEAT_S))))
+        except OSError as error:
+            raise LinkError(f"port {self._name}", described(error), "plug the board in again") from None
+        beats = [frame.message() for frame in frames if frame.type == msg.Heartbeat.CODE]
+        self.beat = beats[-1] if beats else self.beat  # type: ignore[assignment]
+        return frames
+
+    def _say(self, message: Message) -> None:
+        data = self._encoder.encode(message, round(self._clock() * 1e6))
+        try:
+            while data:
+                data = data[self._port.write(data) :]
+        except OSError as error:
+            raise LinkError(f"port {self._name}", described(error), "plug the board in again") from None
