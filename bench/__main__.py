@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from bench import latency, live, recording, replaying, training, wire
+from bench import cortex, latency, live, recording, replaying, training, wire
 
 PARTS = {
     "latency": latency.main, "replay": replaying.main, "recording": recording.main, "training": training.main,
-    "wire": wire.main, "live": live.main,
+    "wire": wire.main, "live": live.main, "cortex": cortex.main,
 }  # fmt: skip
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ class SimulatedDevice:
     `boot_id`: counts up at each `reset`. `clock_us`: what the device's clock begins with.
     For the faults of a whole board: `reported_hash` is a schema hash that lies, `major` the protocol version of a
     firmware of another age. `flags`: for the compiler. `model`: a folder with a generated model.c and model.h that runs
-    on the board, strictly (`-ffp-contract=off`), and is called `model_hash`.
+    on the board, strictly (`-ffp-contract=off`), and is called `model_hash`. `program`: the file that is run.
     """
 
     def __init__(
@@ -62,14 +62,14 @@ class SimulatedDevice:
         self._named = None if port is None else Path(port)
 
     def __enter__(self) -> Self:
-        program = compile_c("device", SOURCES, self._flags, self._model)
+        self.program = compile_c("device", SOURCES, self._flags, self._model)
         self._folder = tempfile.TemporaryDirectory(prefix="rtsysid-device-")
         self._link = self._named or Path(self._folder.name) / "port"
         image = Path(self._folder.name) / "image"
         image.write_bytes(self._image())
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(  # in a session of its own, where no ^C reaches it; the end of stdin ends it
-            [program, *self._options, image], stdin=pipe, stdout=pipe, start_new_session=True, bufsize=0
+            [self.program, *self._options, image], stdin=pipe, stdout=pipe, start_new_session=True, bufsize=0
         )
         try:
             self._connect(self._answer())

@@ -108,7 +108,10 @@ def replay(image: Path, rows: Floats, outputs: int, port: str = "stm32f405") -> 
     """
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "trace.bin").write_bytes(np.ascontiguousarray(rows, "<f4").tobytes())
-        _run([*command(port, ["-serial", "none"]), "-icount", "shift=0", *_SEMIHOSTING, "-kernel", str(image.resolve())], folder)
+        _run(
+            [*command(port, ["-serial", "none"]), "-icount", "shift=0", *_SEMIHOSTING, "-kernel", str(image.resolve())],
+            folder,
+        )
         record = np.dtype([("y", "<f4", (outputs,)), ("ticks", "<u4")])
         found = np.fromfile(Path(folder) / "pred.bin", record)
     if len(found) != len(rows):

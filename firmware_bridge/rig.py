@@ -62,7 +62,9 @@ class Rig:
         hello = msg.Hello(msg.MAGIC, msg.MAJOR, msg.MINOR, self._session, msg.MAX_PAYLOAD)
         self.board = self._ask(hello, msg.HelloAck, lambda ack: ack.session == self._session)
         if self.board.major != msg.MAJOR:
-            raise LinkError(f"board {self.board.firmware}", "it speaks another protocol", "flash this release's firmware")
+            raise LinkError(
+                f"board {self.board.firmware}", "it speaks another protocol", "flash this release's firmware"
+            )
         self._decoder.schema = self._encoder.schema = self.board.schema_hash
         self.repeats = 0
         return self.board
@@ -79,20 +81,31 @@ class Rig:
         """Let the next row be the first: the model forgets."""
         self._index = 0
 
-    def step(self, row: Floats) -> Answer:
+    def step(self, row: Floats, patience_s: float = _PATIENCE_S) -> Answer:
         """The board's prediction from one row [C] more."""
         asked = self._encoder.frames
         found = self._ask(
             msg.TraceSample(self._index, tuple(row.tolist())),
             msg.Prediction,
             lambda p: 0 <= (p.ref_seq - asked) % (1 << 16) < self._encoder.frames - asked,
+            patience_s,
         )
         self._index += 1
         return Answer(np.array(found.y, np.float32), found.status, found.age_us)
 
+    def play(self, rows: Floats, period_s: float = 0.0) -> list[Answer]:
+        """A recording [n, C] from a cold start, as fast as it goes or a row each `period_s`."""
+        self.reset()
+        begun_s, answers = self._clock(), []
+        for number, row in enumerate(rows):
+            while (early_s := begun_s + number * period_s - self._clock()) > 0:
+                self._hear(early_s)
+            answers.append(self.step(row))
+        return answers
+
     def heartbeat(self) -> msg.Heartbeat:
         """The next heartbeat: how the link looks from the board."""
-        return self._ask(msg.TimeReq(0), msg.Heartbeat, lambda _: True, again_s=_PATIENCE_S)
+        return self._ask(msg.TimeReq(0), msg.Heartbeat, lambda _: True, again_s=_PATIENCE_S)  # it comes by itself
 
     def faults(self) -> dict[str, int]:
         """Counters of both sides that are not zero and should be, with a fresh heartbeat of the board's."""
@@ -104,10 +117,11 @@ class Rig:
         return {name: count for name, count in counts.items() if count}
 
     def _ask(
-        self, message: Message, kind: type[M], fits: Callable[[M], bool], again_s: float = _AGAIN_S
-    ) -> M:
+        self, message: Message, kind: type[M], fits: Callable[[M], bool], patience_s: float = _PATIENCE_S,
+        again_s: float = _AGAIN_S,
+    ) -> M:  # fmt: skip
         """Say `message` until an answer of this kind fits."""
-        give_up_s = self._clock() + _PATIENCE_S
+        give_up_s = self._clock() + patience_s
         while self._clock() < give_up_s:
             self._say(message)
             until_s = self._clock() + again_s
@@ -119,7 +133,7 @@ class Rig:
                     if isinstance(found, kind) and fits(found):
                         return found
             self.repeats += 1
-        raise LinkError(f"board at {self._name}", f"no {kind.wire_name()} in {_PATIENCE_S:g} s", "is it running?")
+        raise LinkError(f"board at {self._name}", f"no {kind.wire_name()} in {patience_s:g} s", "is it running?")
 
     def _hear(self, patience_s: float) -> list[Frame]:
         if self._clock() - self._beat_s >= _BEAT_S:

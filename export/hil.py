@@ -1,0 +1,141 @@
+"""A bundle on a board: build what the board runs, play recordings to it, and compare with the same bundle here.
+
+The board's model and the one here come from one source, built strictly: their predictions are the same bits.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from export.compile import compile_library
+from export.firmware import Image, build_image, model_files, model_hash
+from export.to_c import c_sources
+from firmware_bridge import emulator
+from firmware_bridge.device import SimulatedDevice
+from firmware_bridge.emulator import EmulatedDevice
+from firmware_bridge.rig import Rig
+from firmware_bridge.schema import Schema
+from rtsysid.bundle import Bundle
+from rtsysid.c_backend import CBackend, machines
+from rtsysid.errors import LinkError, ParityError
+from rtsysid.parity import relative_error
+from rtsysid.predictor import Predictor
+from rtsysid.spec import Floats
+from rtsysid.storage import sha256
+from rtsysid.trace import Episode
+
+COUNTED = 20  # rows beyond a full delay line that instructions are counted on: each step takes the same
+
+
+@dataclass(frozen=True)
+class Board:
+    """What is under test. ``device`` acts on it, but for a real one; ``image`` is what was built for it here."""
+
+    name: str
+    port: str
+    device: SimulatedDevice | EmulatedDevice | None = None
+    image: Image | None = None
+    image_sha256: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """One recording on one board. ``error`` in spreads of the outputs; ``instructions`` of a step, where counted."""
+
+    device: str
+    firmware: str
+    image: str
+    bundle: str
+    recording: str
+    rows: int
+    equal: bool
+    error: float
+    repeats: int
+    step_us: int
+    instructions: int | None
+    flash: int | None
+    ram: int | None
+
+
+@contextmanager
+def open_board(bundle: Bundle, which: str) -> Iterator[Board]:
+    """The board that runs the bundle's model: ``sim``, a process; ``qemu``, emulated; or a real one at a port."""
+    files, called = model_files(bundle), model_hash(bundle)
+    with tempfile.TemporaryDirectory(prefix="hil-") as name:
+        folder = Path(name)
+        if which == "sim":
+            for file, text in files.items():
+                (folder / file).write_text(text)
+            schema = Schema.of(bundle.spec.channels, bundle.spec.rate_hz)
+            idle = np.zeros((1, bundle.spec.width), np.float32)
+            with SimulatedDevice(schema, idle, model=folder, model_hash=called) as process:
+                yield Board("simulated", process.port, process, image_sha256=sha256(process.program))
+        elif which == "qemu":
+            image = build_image("app", files, folder / "app.elf", model_hash=called)
+            with EmulatedDevice(image.path) as emulated:
+                yield Board("STM32F405, emulated", emulated.port, emulated, image, sha256(image.path))
+        else:
+            yield Board("real", which)
+
+
+def greet(rig: Rig, bundle: Bundle) -> None:
+    """Begin a session. Raises LinkError where the board runs another model, or has other channels."""
+    ack = rig.greet()
+    if ack.model_hash != model_hash(bundle):
+        found = f"its model is {ack.model_hash:08x}, not {model_hash(bundle):08x}"
+        raise LinkError(f"board {ack.firmware}", found, "build its firmware from this bundle")
+    if rig.table() != Schema.of(bundle.spec.channels, bundle.spec.rate_hz):
+        raise LinkError(f"board {ack.firmware}", "other channels than the bundle's", "build its firmware again")
+
+
+def predictor_here(bundle: Bundle) -> Predictor:
+    """The bundle's model as strict C on this machine: what every board must equal bit by bit."""
+    files = c_sources(bundle.spec, bundle.arrays("weights.npz"))
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "model.so"
+        compile_library(files, out, machines()[-1], "strict")
+        return Predictor(bundle.spec, CBackend(bundle.spec, out))
+
+
+def predictions_here(bundle: Bundle, rows: Floats) -> Floats:
+    """What the strict model here makes of rows [n, C] from a cold start: [n, ny]."""
+    predictor = predictor_here(bundle)
+    return np.stack([predictor.step(row).copy() for row in rows])
+
+
+def instructions(bundle: Bundle, rows: Floats) -> tuple[int, Image]:
+    """Instructions of the longest step on an emulated STM32F405, and the image that took them."""
+    with tempfile.TemporaryDirectory() as folder:
+        image = build_image("replay", model_files(bundle), Path(folder) / "replay.elf")
+        found = emulator.replay(image.path, rows[: bundle.spec.taps + COUNTED], bundle.spec.n_outputs)
+        return int(found.instructions.max()), image
+
+
+def play(board: Board, bundle: Bundle, episodes: Sequence[Episode], *, live: bool = False) -> Iterator[Report]:
+    """Each recording on the board, row by row, at its own pace where `live`; one report each.
+
+    Raises LinkError where the board is not there or is another, ParityError where the line did harm.
+    """
+    spec, counted = bundle.spec, None
+    if isinstance(board.device, EmulatedDevice):
+        counted = instructions(bundle, episodes[0].values)[0]
+    with Rig(board.port) as rig:
+        for episode in episodes:
+            greet(rig, bundle)
+            answers = rig.play(episode.values, 1.0 / spec.rate_hz if live else 0.0)
+            y, here = np.stack([a.y for a in answers]), predictions_here(bundle, episode.values)
+            repeats, faults = rig.repeats, rig.faults()
+            if set(faults) - {"repeats"}:
+                raise ParityError(f"line to {board.name}", str(faults), "mend the cable; nothing may be lost here")
+            yield Report(
+                board.name, rig.board.firmware, board.image_sha256[:12], bundle.id, episode.name, len(y),
+                y.tobytes() == here.tobytes(), relative_error(y, here, spec), repeats,
+                max(a.spent_us for a in answers), counted, board.image.flash if board.image else None,
+                board.image.ram if board.image else None,
+            )  # fmt: skip

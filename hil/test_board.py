@@ -1,0 +1,130 @@
+"""A model on a board over the wire: the same tests on a process, an emulated board and a real one."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+from conftest import REPORT, same_bits
+
+from export.hil import Board, greet, model_hash
+from firmware_bridge import messages as msg
+from firmware_bridge.rig import Answer, Rig
+from firmware_bridge.schema import Schema
+from rtsysid.bundle import Bundle
+from rtsysid.errors import LinkError
+from rtsysid.parity import relative_error
+from rtsysid.spec import Floats
+
+pytestmark = pytest.mark.timeout(120)
+
+
+def outputs(answers: list[Answer]) -> Floats:
+    return np.stack([answer.y for answer in answers])
+
+
+def needs_a_hand(board: Board) -> None:
+    if board.device is None:
+        pytest.skip("wants a hand on the board")
+
+
+def test_a_board_names_its_model_and_its_channels(rig: Rig, bundle: Bundle) -> None:
+    """HELLO_ACK carries the bundle's hash, and the channel table over the wire is the bundle's."""
+    assert rig.board.model_hash == model_hash(bundle)
+    assert rig.table() == Schema.of(bundle.spec.channels, bundle.spec.rate_hz)
+
+
+def test_a_recording_gives_the_same_bits_as_offline(
+    rig: Rig, board: Board, bundle: Bundle, short: Floats, expected: Floats
+) -> None:
+    """Played as fast as it goes, every prediction is bit by bit that of the bundle here; the first ones are warm-up."""
+    answers = rig.play(short)
+    assert same_bits(outputs(answers), expected)
+    taps = bundle.spec.taps
+    assert [a.status for a in answers] == [msg.Status.warm_up] * (taps - 1) + [msg.Status.ok] * (60 - taps + 1)
+    error, spent = relative_error(outputs(answers), expected, bundle.spec), max(a.spent_us for a in answers)
+    REPORT.append(
+        f"{board.name}: {len(short)} rows over the wire, error {error:g}, slowest step {spent} us by its clock"
+    )
+
+
+def test_the_pace_changes_nothing(rig: Rig, bundle: Bundle, short: Floats, expected: Floats) -> None:
+    """At the recorded pace the predictions are the same, and the recording takes as long as it did."""
+    begun = time.monotonic()
+    answers = rig.play(short, 1 / bundle.spec.rate_hz)
+    assert time.monotonic() - begun >= (len(short) - 1) / bundle.spec.rate_hz
+    assert same_bits(outputs(answers), expected)
+
+
+def test_a_step_is_within_a_tick(rig: Rig, bundle: Bundle, short: Floats) -> None:
+    """Heartbeats tell the longest step, it is not zero on a board that can tell, and a tick is longer."""
+    rig.heartbeat()
+    spent = max(answer.spent_us for answer in rig.play(short))
+    most = rig.heartbeat().infer_max_us
+    assert most <= spent or most < 1e6 / bundle.spec.rate_hz
+    assert spent < 1e6 / bundle.spec.rate_hz
+
+
+def test_a_new_session_is_a_cold_start(rig: Rig, bundle: Bundle, short: Floats, expected: Floats) -> None:
+    """Nothing of an earlier recording is left in the model, after a HELLO and after row 0 alike."""
+    rig.play(short[:30])
+    assert same_bits(outputs(rig.play(short[:30])), expected[:30])
+    greet(rig, bundle)
+    assert same_bits(outputs(rig.play(short[:30])), expected[:30])
+
+
+def test_a_row_out_of_turn_is_refused(rig: Rig, short: Floats, expected: Floats) -> None:
+    """A row that skips one is an ERROR and not a prediction; the one whose turn it is then gives the right bits."""
+    rig.play(short[:20])
+    rig._index += 1
+    with pytest.raises(LinkError, match="turn"):
+        rig.step(short[21])
+    rig._index -= 1
+    assert same_bits(rig.step(short[20]).y, expected[20])
+
+
+def test_a_row_that_comes_again_is_stepped_once(rig: Rig, short: Floats, expected: Floats) -> None:
+    """The same row said twice, as after a lost answer, is answered twice and moves the model once."""
+    rig.play(short[:20])
+    rig._index -= 1
+    assert same_bits(rig.step(short[19]).y, expected[19])
+    assert same_bits(rig.step(short[20]).y, expected[20])
+
+
+def test_a_reset_shows_and_is_survived(rig: Rig, board: Board, bundle: Bundle, short: Floats, expected: Floats) -> None:
+    """After the reset button another boot id answers, and the recording gives the same bits from its beginning."""
+    needs_a_hand(board)
+    before = rig.board.boot_id
+    rig.play(short[:15])
+    board.device.reset()  # type: ignore[union-attr]
+    greet(rig, bundle)
+    assert rig.board.boot_id != before
+    assert same_bits(outputs(rig.play(short)), expected)
+
+
+def test_a_stall_only_delays(rig: Rig, board: Board, short: Floats, expected: Floats) -> None:
+    """A board that stands still for a moment goes on where it was, with the right bits; what was said again shows."""
+    needs_a_hand(board)
+    found = outputs(rig.play(short[:20]))
+    board.device.pause()  # type: ignore[union-attr]
+    with pytest.raises(LinkError, match="no PREDICTION"):
+        rig.step(short[20], patience_s=0.6)
+    board.device.resume()  # type: ignore[union-attr]
+    rest = [rig.step(row).y for row in short[20:]]
+    assert same_bits(np.concatenate([found, rest]), expected)
+    assert rig.repeats > 0
+    rig.repeats = 0
+
+
+def test_a_pulled_cable_is_one_line(board: Board, bundle: Bundle, short: Floats) -> None:
+    """Unplugged in the middle, the next row is a LinkError that names the port, at once."""
+    needs_a_hand(board)
+    with Rig(board.port) as rig:
+        greet(rig, bundle)
+        rig.play(short[:15])
+        board.device.unplug()  # type: ignore[union-attr]
+        begun = time.monotonic()
+        with pytest.raises(LinkError, match="port"):
+            rig.step(short[15])
+        assert time.monotonic() - begun < 2
