@@ -62,6 +62,10 @@ int main(void)
     return 0;
 }
 """
+EMULATED: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
+    "aarch64": ("aarch64-linux-gnu-gcc", ("-static",), ("qemu-aarch64",)),
+    "armv7": ("arm-linux-gnueabihf-gcc", ("-static",), ("qemu-arm",)),
+}
 REPLAY = Path(__file__).parent / "c" / "replay.c"
 COMPILERS = [name for name in ("gcc", "clang") if shutil.which(name)]
 
@@ -109,10 +113,10 @@ def build(network: Network, folder: Path, compiler: str, *flags: str, int8: bool
     return out
 
 
-def replay(program: Path, spec: ModelSpec) -> Results:
+def replay(program: Path, spec: ModelSpec, *emulator: str) -> Results:
     rows, plans = stimuli(spec)
     done = subprocess.run(
-        [program, str(SAMPLES), str(PLANS), str(TICKS)],
+        [*emulator, program, str(SAMPLES), str(PLANS), str(TICKS)],
         input=rows.tobytes() + plans.tobytes(),
         capture_output=True,
         check=False,
@@ -160,6 +164,20 @@ def test_strict_c_gives_the_same_bits_however_it_is_built(choice: dict[str, Any]
             np.array_equal(a, b, equal_nan=True)
             for a, b in zip(vars(first).values(), vars(other).values(), strict=True)
         )
+
+
+@pytest.mark.parametrize("target", EMULATED)
+def test_strict_c_gives_the_same_bits_on_arm(target: str, tmp_path: Path) -> None:
+    """An emulated aarch64 and ARMv7 compute, bit for bit, what this machine computes."""
+    compiler, flags, emulator = EMULATED[target]
+    missing = [name for name in (compiler, emulator[0]) if not shutil.which(name)]
+    if missing:
+        pytest.skip(f"wants {' and '.join(missing)}")
+    network = make_network("lstm-tdl-deep-aeu", {**CHOICES[5], "hidden": 37, "encoder": (70, 9)})
+    here = replay(build(network, tmp_path / "c", COMPILERS[0], *STRICT, "-O2"), network.spec)
+    there = replay(build(network, tmp_path / "c", compiler, *STRICT, "-O2", *flags), network.spec, *emulator)
+    for name, found in vars(there).items():
+        assert np.array_equal(found, vars(here)[name], equal_nan=True), name
 
 
 @pytest.mark.parametrize("choice", [CHOICES[0], CHOICES[1], CHOICES[5]], ids=str)

@@ -31,11 +31,13 @@ typedef float vector __attribute__((vector_size(4 * VECTOR), aligned(4), may_ali
 typedef model_weight packed __attribute__((vector_size(VECTOR * sizeof(model_weight)), aligned(1), may_alias));
 #endif
 
-/* Weights lie in tiles of TILE rows, column by column: [tile][column][row of the tile], the last tile padded. */
-enum { TILE = 16, AT_ONCE = VECTOR == 1 ? 16 : 8 };                                /* AT_ONCE: sums that hide the latency of an addition */
-enum { SPAN = VECTOR == 16 ? 64 : AT_ONCE * VECTOR };           /* rows of one pass */
-enum { BLOCK = VECTOR == 16 ? 8 : VECTOR == 8 ? 4 : 2 };        /* rows of one pass over all lanes */
-enum { VECTORS = (MODEL_LANES + VECTOR - 1) / VECTOR };         /* vectors that hold one value of all lanes */
+/* Weights lie in tiles of TILE rows, column by column: [tile][column][row of the tile], the last tile padded. A pass
+   sums AT_ONCE vectors of rows side by side: enough to hide the latency of an addition, and where a register holds one
+   float, a whole tile, so that one load of x serves 16 sums and no sum leaves its register. */
+enum { TILE = 16, AT_ONCE = VECTOR == 1 ? 16 : 8 };
+enum { SPAN = VECTOR == 16 ? 64 : AT_ONCE * VECTOR };        /* rows of one pass */
+enum { BLOCK = VECTOR == 16 ? 8 : VECTOR == 8 ? 4 : 2 };     /* rows of one pass over all lanes */
+enum { VECTORS = (MODEL_LANES + VECTOR - 1) / VECTOR };      /* vectors that hold one value of all lanes */
 
 typedef struct {
     int rows, columns;
