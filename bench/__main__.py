@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import sys
 
-from bench import cortex, latency, live, recording, replaying, training, wire
+from bench import c_model, latency, replaying, training
 
-PARTS = {
-    "latency": latency.main, "replay": replaying.main, "recording": recording.main, "training": training.main,
-    "wire": wire.main, "live": live.main, "cortex": cortex.main,
-}  # fmt: skip
+PARTS = {"latency": latency.main, "c_model": c_model.main, "replay": replaying.main, "training": training.main}
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or PARTS:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 import onnxruntime
@@ -15,12 +16,13 @@ from rtsysid.console import table
 from rtsysid.delayline import TappedDelayLine
 from rtsysid.predictor import Predictor
 
+K = TypeVar("K")
 ROUNDS, CALLS = 20, 500
 
 
-def timed(functions: dict[str, Callable[[], object]]) -> dict[str, float]:
+def timed(functions: dict[K, Callable[[], object]]) -> dict[K, float]:
     """Median microseconds per call. The candidates take turns, so that a drifting machine slows all alike."""
-    times: dict[str, list[float]] = {name: [] for name in functions}
+    times: dict[K, list[float]] = {name: [] for name in functions}
     for round_ in range(ROUNDS + 2):
         for name, function in functions.items():
             for _ in range(CALLS if round_ > 1 else 50):
