@@ -56,12 +56,12 @@ INLINE void into_body(const float turn[9], const float v[3], float out[3])
         out[i] = v[0] * turn[i] + v[1] * turn[3 + i] + v[2] * turn[6 + i];
 }
 
-/* Rotation from q to p as 2 sin(angle / 2) axis in the frame of q, the shorter way round. */
+/* Rotation from q to p as sin(angle) axis in the frame of q: smooth everywhere, and the same for p and -p. */
 INLINE void relative(const float q[4], const float p[4], float out[3])
 {
     const float x = q[0], y = q[1], z = q[2], w = q[3];
     const float d = x * p[0] + y * p[1] + z * p[2] + w * p[3];
-    const float twice = d > 0.0f ? 2.0f : d < 0.0f ? -2.0f : 0.0f;
+    const float twice = 2.0f * d;
     out[0] = twice * (w * p[0] + z * p[1] - y * p[2] - x * p[3]);
     out[1] = twice * (w * p[1] - z * p[0] + x * p[2] - y * p[3]);
     out[2] = twice * (w * p[2] + y * p[0] - x * p[1] - z * p[3]);
