@@ -28,7 +28,7 @@ def compile_c(name: str, sources: Sequence[Path], flags: Sequence[str] = ("-O2",
     """
     around = [] if model is None else [model / "model.c", model / "model.h"]
     command = [*compiler(), *WARNINGS, *flags, f"-I{FIRMWARE}", *map(str, sources)]
-    command += [] if model is None else [f"-I{model}", str(around[0])]
+    command += [] if model is None else [f"-I{model}", str(around[0]), "-lm"]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "rtsysid"
     built = folder / f"{name}-{_fingerprint([*sources, *around], [*compiler(), *WARNINGS, *flags])}"
     if built.exists():

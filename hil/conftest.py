@@ -30,7 +30,7 @@ from rtsysid.trace import Episode, Trace
 from rtsysid.train.fit import begin
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden" / "instructions.json"
-LEARNED_FROM = 1500  # rows of each of two flights
+LEARNED_FROM = 800  # rows of each of two flights
 REPORT: list[str] = []
 
 
@@ -70,7 +70,8 @@ def learned() -> tuple[Config, Trace]:
     model = msgspec.structs.replace(config.model, taps=10, encoder=(32, 12), hidden=24, warmup=10)
     stage = Stage("joint", ("encoder", "lstm", "head"), (Loss("rollout", horizon=10),), epochs=1)
     data = msgspec.structs.replace(config.data, validation=())
-    return msgspec.structs.replace(config, data=data, model=model, stage=(stage,)), trace
+    train = msgspec.structs.replace(config.train, symmetry=(), stride=40)
+    return msgspec.structs.replace(config, data=data, model=model, train=train, stage=(stage,)), trace
 
 
 @pytest.fixture(scope="session")

@@ -57,13 +57,14 @@ def test_the_pace_changes_nothing(rig: Rig, bundle: Bundle, short: Floats, expec
     assert same_bits(outputs(answers), expected)
 
 
-def test_a_step_is_within_a_tick(rig: Rig, bundle: Bundle, short: Floats) -> None:
-    """Heartbeats tell the longest step, it is not zero on a board that can tell, and a tick is longer."""
+def test_the_cost_of_a_step_is_told(rig: Rig, board: Board, bundle: Bundle, short: Floats) -> None:
+    """Heartbeats tell the longest step since the one before; on a real board, whose clock is its own, a tick is longer."""
     rig.heartbeat()
     spent = max(answer.spent_us for answer in rig.play(short))
-    most = rig.heartbeat().infer_max_us
-    assert most <= spent or most < 1e6 / bundle.spec.rate_hz
-    assert spent < 1e6 / bundle.spec.rate_hz
+    assert rig.heartbeat().infer_max_us <= spent
+    assert rig.heartbeat().infer_max_us == 0
+    if board.device is None:
+        assert spent < 1e6 / bundle.spec.rate_hz
 
 
 def test_a_new_session_is_a_cold_start(rig: Rig, bundle: Bundle, short: Floats, expected: Floats) -> None:
