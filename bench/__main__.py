@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from bench import c_model, latency, replaying, training
+from bench import c_model, cortex, latency, live, recording, replaying, training, wire
 
-PARTS = {"latency": latency.main, "c_model": c_model.main, "replay": replaying.main, "training": training.main}
+PARTS = {
+    "latency": latency.main, "c_model": c_model.main, "cortex": cortex.main, "replay": replaying.main,
+    "recording": recording.main, "training": training.main, "wire": wire.main, "live": live.main,
+}  # fmt: skip
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or PARTS:
