@@ -9,8 +9,8 @@ enum { TAPS = 16, CHANNELS = 10, INPUTS = 4, OUTPUTS = 6, WINDOW = 160, WIDE = 6
 /* Filled by the bench, [column][row]. */
 float w1[WINDOW][WIDE], b1[WIDE], w2[WIDE][CODE], b2[CODE], wg[CODE + HIDDEN][4 * HIDDEN], bg[4 * HIDDEN];
 float wh[HIDDEN][OUTPUTS], bh[OUTPUTS], mean[CHANNELS], scale[CHANNELS], target_mean[OUTPUTS], target_std[OUTPUTS];
-float y[OUTPUTS];
-static float window[TAPS][CHANNELS], c[HIDDEN], seen[CODE + HIDDEN];
+float y[OUTPUTS], c[HIDDEN], seen[CODE + HIDDEN];
+static float window[TAPS][CHANNELS];
 
 static inline float squash(float x)
 {

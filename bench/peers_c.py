@@ -40,10 +40,16 @@ class Floor:
         _fill(library, "target_mean", np.array(scaling.target_mean))
         _fill(library, "target_std", np.array(scaling.target_std))
         self.y = _view(library, "y", reference.spec.n_outputs)
+        self._state = [_view(library, "c", reference.spec.hidden), _view(library, "seen", 80)]
         self._sample = np.zeros(reference.spec.width, np.float32)
         function = library.floor_step
         function.restype = None
         self._step = partial(function, ctypes.c_void_p(self._sample.ctypes.data))
+
+    def forget(self) -> None:
+        """Zero the state and keep the window: it steps from the first sample on, and knows no line that fills."""
+        for part in self._state:
+            part.fill(0.0)
 
     def step(self, values: np.ndarray) -> np.ndarray:
         self._sample[...] = values

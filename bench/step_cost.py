@@ -74,10 +74,10 @@ def draw(path: Path, specs: dict[tuple[str, int], ModelSpec], found: dict[tuple[
     figure, axes = plt.subplots(1, len(SWEEPS), figsize=(9, 3), sharey=True, layout="constrained")
     for axis, (name, values) in zip(axes, SWEEPS.items(), strict=True):
         axis.plot(values, [found[name, value] for value in values], "o-")
-        axis.set(xlabel=name, xscale="log", xticks=values, xticklabels=[str(v) for v in values], ylim=(0, None))
+        axis.set(xlabel=name, xscale="log", xticks=values, xticklabels=[str(v) for v in values])
         axis.minorticks_off()
         axis.grid(alpha=0.3)
-    axes[0].set_ylabel("one step from Python, p50 us")
+    axes[0].set(ylabel="one step from Python, p50 us", ylim=(0, 1.05 * max(found.values())))
     figure.savefig(path, dpi=110)
 
 

@@ -6,9 +6,16 @@
 
 #if defined(__GNUC__)
 #define INLINE static inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 16")
 #else
 #define INLINE static inline
+#endif
+
+/* Loops over sums are unrolled, or the sums would live in memory. */
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#elif defined(__GNUC__)
+#define UNROLL _Pragma("GCC unroll 16")
+#else
 #define UNROLL
 #endif
 
