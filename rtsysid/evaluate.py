@@ -107,7 +107,7 @@ def _score(
     """Add one episode's forecasts to the scores; how many there were."""
     nu, past = predictor.spec.n_inputs, max(arx.lags, predictor.spec.taps)
     count = 0
-    for starts, (window, h, c) in _states(predictor, values, past, horizon, stride):
+    for starts, (window, h, c) in states(predictor, values, past, horizon, stride):
         u_future, truth = forecast_windows(values, nu, starts, horizon)
         history = values[starts[:, None] + np.arange(1 - past, 1)]
         scores["model"].add(predictor.backend.rollout(window, h, c, u_future), truth)
@@ -117,10 +117,13 @@ def _score(
     return count
 
 
-def _states(
+def states(
     predictor: Predictor, values: Floats, past: int, horizon: int, stride: int
 ) -> Iterator[tuple[Any, tuple[Floats, Floats, Floats]]]:
-    """Stream an episode; the starts of forecasts and what they start from, a batch at a time."""
+    """Stream an episode [n, C]; the starts of forecasts and the window, h, c they start from, a batch at a time.
+
+    No start has fewer than `past` samples up to and with its own.
+    """
     predictor.reset()
     starts: list[int] = []
     states: list[tuple[Floats, Floats, Floats]] = []

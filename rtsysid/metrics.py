@@ -82,12 +82,9 @@ class HorizonErrors:
         """Count forecasts [K, N, ny]. Raises TraceError for other shapes, another N, or truth that is not finite."""
         guess, true = np.asarray(predicted, np.float64), np.asarray(truth, np.float64)
         self._check(guess, true)
-        lost = np.zeros(len(true), np.bool_)
-        sums = np.empty((len(self._groups), true.shape[1]))
-        for row, (name, columns) in enumerate(self._groups.items()):
-            error = _group_error(guess[..., columns], true[..., columns], self._is_rotation(columns), name)
-            lost |= np.isinf(error).any(axis=1)
-            sums[row] = error.sum(axis=0)
+        errors = list(group_errors(guess, true, self._outputs).values())
+        lost = np.any([np.isinf(error).any(axis=1) for error in errors], axis=0)
+        sums = np.stack([error.sum(axis=0) for error in errors])
         self._sums = sums if self._sums is None else self._sums + sums
         self.windows += len(true)
         self.diverged += int(lost.sum())
@@ -97,9 +94,6 @@ class HorizonErrors:
         if self._sums is None or self.windows == 0:
             raise TraceError("horizon errors", "no forecast was added", "give a longer trace or a shorter horizon")
         return {name: self._sums[row] / self.windows for row, name in enumerate(self._groups)}
-
-    def _is_rotation(self, columns: Sequence[int]) -> bool:
-        return len(columns) == 4 and all(self._outputs[c].unit == "quat" for c in columns)
 
     def _check(self, guess: Doubles, true: Doubles) -> None:
         if guess.shape != true.shape or true.ndim != 3 or true.shape[2] != len(self._outputs):
@@ -115,6 +109,29 @@ def horizon_errors(predicted: ArrayLike, truth: ArrayLike, outputs: Sequence[Cha
     errors = HorizonErrors(outputs)
     errors.add(predicted, truth)
     return errors.mean()
+
+
+def group_errors(predicted: ArrayLike, truth: ArrayLike, outputs: Sequence[Channel]) -> dict[str, Doubles]:
+    """Error [K, N] per group of each of K forecasts [K, N, ny] at each step, as `HorizonErrors` defines it."""
+    guess, true = np.asarray(predicted, np.float64), np.asarray(truth, np.float64)
+    return {
+        name: _group_error(guess[..., columns], true[..., columns], _is_rotation(columns, outputs), name)
+        for name, columns in _groups(outputs).items()
+    }
+
+
+def same_sign(predicted: ArrayLike, truth: ArrayLike, outputs: Sequence[Channel]) -> Doubles:
+    """Predictions [..., ny] with each quaternion q replaced by its twin -q, the same rotation, where that is nearer."""
+    guess, true = np.array(predicted, np.float64), np.asarray(truth, np.float64)
+    for columns in _groups(outputs).values():
+        if _is_rotation(columns, outputs):
+            product = np.sum(guess[..., columns] * true[..., columns], axis=-1, keepdims=True)
+            guess[..., columns] *= np.where(product < 0, -1.0, 1.0)
+    return guess
+
+
+def _is_rotation(columns: Sequence[int], outputs: Sequence[Channel]) -> bool:
+    return len(columns) == 4 and all(outputs[c].unit == "quat" for c in columns)
 
 
 def _groups(outputs: Sequence[Channel]) -> dict[str, list[int]]:

@@ -1,0 +1,31 @@
+"""HTML as a tree of the standard library: text and attributes are escaped where it is written, and only there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TypeAlias
+from xml.etree import ElementTree as ET
+
+Node: TypeAlias = ET.Element
+Child: TypeAlias = "Node | str | None"
+
+
+def el(tag: str, *children: Child, **attributes: object) -> Node:
+    """An element. Attributes: a trailing underscore is dropped, others become hyphens (``class_``, ``aria_label``)."""
+    node = ET.Element(tag, {key.rstrip("_").replace("_", "-"): str(value) for key, value in attributes.items()})
+    last: Node | None = None
+    for child in children:
+        if isinstance(child, str):
+            if last is None:
+                node.text = (node.text or "") + child
+            else:
+                last.tail = (last.tail or "") + child
+        elif child is not None:
+            node.append(child)
+            last = child
+    return node
+
+
+def html(nodes: Iterable[Node]) -> str:
+    """Nodes as HTML text."""
+    return "\n".join(ET.tostring(node, encoding="unicode", method="html") for node in nodes)
