@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 EDGE := .venv-edge
 PIP := pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
-.PHONY: demo test lint types bench fuzz soak clean
+.PHONY: demo test lint types bench fuzz soak firmware hil clean
 
 demo: $(VENV)/.ready
 	$(BIN)/rtsysid demo
 
 test: $(VENV)/.ready $(VENV)/.compilers $(EDGE)/.ready lint types
 	$(BIN)/pytest
+	$(MAKE) hil
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
@@ -31,6 +32,16 @@ fuzz: $(VENV)/.ready $(VENV)/.compilers
 SECONDS ?= 600
 soak: $(VENV)/.ready $(VENV)/.compilers
 	RTSYSID_SOAK_SECONDS=$(SECONDS) $(BIN)/pytest -q -s tests/test_soak.py
+
+# Every image of every port, with its size: of a bundle where one is given, else of the reference size.
+BUNDLE ?=
+firmware: $(VENV)/.ready $(VENV)/.emulator
+	$(BIN)/python -m bench.images $(BUNDLE)
+
+# The same tests on the simulated and the emulated board; PORT=/dev/ttyACM0 BUNDLE=folder runs them on a real one.
+PORT ?=
+hil: $(VENV)/.ready $(VENV)/.compilers $(VENV)/.emulator
+	$(BIN)/pytest hil $(if $(PORT),--port $(PORT)) $(if $(BUNDLE),--bundle $(BUNDLE))
 
 clean:
 	rm -rf $(VENV) $(EDGE) out runs bundles .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -53,4 +64,11 @@ $(VENV)/.compilers: $(VENV)/.ready
 	command -v cc && command -v clang || \
 	  (apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev clang libclang-rt-dev) || \
 	  command -v cc
+	touch $@
+
+# The Cortex-M compiler, the emulator and the cable between it and a host.
+$(VENV)/.emulator: $(VENV)/.ready
+	command -v arm-none-eabi-gcc && command -v qemu-system-arm && command -v socat || \
+	  (apt-get update && apt-get install -y --no-install-recommends \
+	    gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm socat)
 	touch $@

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import NamedTuple, Self, TypeVar
+from typing import NamedTuple, NoReturn, Self, TypeVar
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from firmware_bridge import messages as msg
 from firmware_bridge.layout import Message
 from firmware_bridge.port import Port, described
 from firmware_bridge.schema import Schema
-from firmware_bridge.wire import Frame, FrameDecoder, FrameEncoder
+from firmware_bridge.wire import FrameDecoder, FrameEncoder
 from rtsysid.errors import LinkError
 from rtsysid.spec import Floats
 
@@ -32,11 +32,18 @@ class Answer(NamedTuple):
 class Rig:
     """The line to a board; `with` closes it. Raises LinkError where the board is silent for 10 s, or the line breaks.
 
-    ``board``: what it said of itself. ``repeats``: messages that had to be said again. ``beat``: its last heartbeat.
+    `again_s`: without an answer for so long, a message is said again. ``board``: what it said of itself. ``repeats``:
+    messages that had to be said again.
     """
 
-    def __init__(self, port: str, baudrate: int | None = None, clock: Callable[[], float] = time.monotonic) -> None:
-        self._name, self._clock = port, clock
+    def __init__(
+        self,
+        port: str,
+        baudrate: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        again_s: float = _AGAIN_S,
+    ) -> None:
+        self._name, self._clock, self._again_s = port, clock, again_s
         try:
             self._port = Port(port, baudrate)
         except OSError as error:
@@ -45,7 +52,6 @@ class Rig:
         self._session = self._index = 0
         self._beat_s = clock()
         self.repeats = 0
-        self.beat: msg.Heartbeat | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -58,7 +64,6 @@ class Rig:
         self._session = self._session % 255 + 1
         self._decoder, self._encoder = FrameDecoder(session=self._session), FrameEncoder(self._session)
         self._index = self.repeats = 0
-        self.beat = None
         hello = msg.Hello(msg.MAGIC, msg.MAJOR, msg.MINOR, self._session, msg.MAX_PAYLOAD)
         self.board = self._ask(hello, msg.HelloAck, lambda ack: ack.session == self._session)
         if self.board.major != msg.MAJOR:
@@ -105,7 +110,7 @@ class Rig:
 
     def heartbeat(self) -> msg.Heartbeat:
         """The next heartbeat: how the link looks from the board."""
-        return self._ask(msg.TimeReq(0), msg.Heartbeat, lambda _: True, again_s=_PATIENCE_S)  # it comes by itself
+        return self._expect(msg.Heartbeat, lambda _: True, _PATIENCE_S) or self._silent("HEARTBEAT", _PATIENCE_S)
 
     def faults(self) -> dict[str, int]:
         """Counters of both sides that are not zero and should be, with a fresh heartbeat of the board's."""
@@ -116,41 +121,50 @@ class Rig:
         counts |= {"board tx_drop": beat.tx_drop, "repeats": self.repeats}
         return {name: count for name, count in counts.items() if count}
 
-    def _ask(
-        self, message: Message, kind: type[M], fits: Callable[[M], bool], patience_s: float = _PATIENCE_S,
-        again_s: float = _AGAIN_S,
-    ) -> M:  # fmt: skip
+    def _ask(self, message: Message, kind: type[M], fits: Callable[[M], bool], patience_s: float = _PATIENCE_S) -> M:
         """Say `message` until an answer of this kind fits."""
         give_up_s = self._clock() + patience_s
         while self._clock() < give_up_s:
             self._say(message)
-            until_s = self._clock() + again_s
-            while self._clock() < until_s:
-                for frame in self._hear(until_s - self._clock()):
-                    found = frame.message()
-                    if isinstance(found, msg.Error):
-                        raise LinkError(f"board at {self._name}", found.text, "build its firmware from this bundle")
-                    if isinstance(found, kind) and fits(found):
-                        return found
+            if (found := self._expect(kind, fits, self._again_s)) is not None:
+                return found
             self.repeats += 1
-        raise LinkError(f"board at {self._name}", f"no {kind.wire_name()} in {patience_s:g} s", "is it running?")
+        return self._silent(kind.wire_name(), patience_s)
 
-    def _hear(self, patience_s: float) -> list[Frame]:
+    def _expect(self, kind: type[M], fits: Callable[[M], bool], patience_s: float) -> M | None:
+        """The next message of this kind that fits, within `patience_s`."""
+        until_s = self._clock() + patience_s
+        while (left_s := until_s - self._clock()) > 0:
+            for found in self._hear(left_s):
+                if isinstance(found, msg.Error):
+                    raise LinkError(f"board at {self._name}", found.text, "build its firmware from this bundle")
+                if isinstance(found, kind) and fits(found):
+                    return found
+        return None
+
+    def _silent(self, wanted: str, patience_s: float) -> NoReturn:
+        raise LinkError(f"board at {self._name}", f"no {wanted} in {patience_s:g} s", "is it running?")
+
+    def _hear(self, patience_s: float) -> list[Message]:
+        """What comes within `patience_s`; meanwhile the board hears that we live."""
         if self._clock() - self._beat_s >= _BEAT_S:
             self._beat_s = self._clock()
             self._say(msg.Heartbeat(**dict.fromkeys(msg.Heartbeat.__struct_fields__, 0)))
         try:
-            frames = self._decoder.feed(self._port.read(max(0.0, min(patience_s, _BEAT_S))))
+            data = self._port.read(min(patience_s, _BEAT_S))
         except OSError as error:
-            raise LinkError(f"port {self._name}", described(error), "plug the board in again") from None
-        beats = [frame.message() for frame in frames if frame.type == msg.Heartbeat.CODE]
-        self.beat = beats[-1] if beats else self.beat  # type: ignore[assignment]
-        return frames
+            raise self._gone(error) from None
+        return [frame.message() for frame in self._decoder.feed(data)]
 
     def _say(self, message: Message) -> None:
-        data = self._encoder.encode(message, round(self._clock() * 1e6))
+        data, until_s = self._encoder.encode(message, round(self._clock() * 1e6)), self._clock() + _PATIENCE_S
         try:
             while data:
                 data = data[self._port.write(data) :]
+                if self._clock() > until_s:
+                    raise TimeoutError("it takes no bytes")
         except OSError as error:
-            raise LinkError(f"port {self._name}", described(error), "plug the board in again") from None
+            raise self._gone(error) from None
+
+    def _gone(self, error: OSError) -> LinkError:
+        return LinkError(f"port {self._name}", described(error), "plug the board in again")

@@ -58,7 +58,7 @@ def test_the_pace_changes_nothing(rig: Rig, bundle: Bundle, short: Floats, expec
 
 
 def test_the_cost_of_a_step_is_told(rig: Rig, board: Board, bundle: Bundle, short: Floats) -> None:
-    """Heartbeats tell the longest step since the one before; on a real board, whose clock is its own, a tick is longer."""
+    """Heartbeats tell the longest step since the one before; on a real board a tick is longer."""
     rig.heartbeat()
     spent = max(answer.spent_us for answer in rig.play(short))
     assert rig.heartbeat().infer_max_us <= spent

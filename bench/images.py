@@ -1,0 +1,43 @@
+"""Build every firmware image into out/firmware and print its size: `python -m bench.images [BUNDLE]`.
+
+Without a bundle the model is of reference size with random weights.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import get_args
+
+from bench.cortex import random_model
+from bench.reference import reference_spec
+from export import firmware
+from firmware_bridge.board import header
+from firmware_bridge.emulator import MACHINES
+from firmware_bridge.schema import Schema
+from rtsysid.bundle import Bundle
+from rtsysid.console import table
+
+OUT = Path("out/firmware")
+FLASH, RAM = 1_048_576, 131_072  # bytes of an STM32F405RG
+
+
+def main(path: str | None = None) -> None:
+    if path is None:
+        spec, called = reference_spec(), 1
+        files = {**random_model(spec), "channels.h": header(Schema.of(spec.channels, spec.rate_hz))}
+    else:
+        bundle = Bundle.open(path)
+        files, called = firmware.model_files(bundle), firmware.model_hash(bundle)
+    OUT.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for port in MACHINES:
+        for kind in get_args(firmware.Kind):
+            image = firmware.build_image(kind, files, OUT / f"{kind}-{port}.elf", port=port, model_hash=called)
+            shares = f"{image.flash / FLASH:.1%}", f"{image.ram / RAM:.1%}"
+            rows.append([str(image.path), f"{image.flash:,}", shares[0], f"{image.ram:,}", shares[1]])
+    print(table(["image", "flash B", "of 1 MiB", "RAM B", "of 128 KiB"], rows))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:2])
