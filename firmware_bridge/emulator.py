@@ -72,8 +72,9 @@ class EmulatedDevice:
         self._stack.close()
 
     @property
-    def pid(self) -> int:
-        return self._qemu.pid
+    def pids(self) -> tuple[int, int]:
+        """Of the emulator and of the cable."""
+        return self._qemu.pid, self._cable.pid
 
     def reset(self) -> None:
         """Press the reset button."""

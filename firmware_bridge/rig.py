@@ -12,7 +12,7 @@ from firmware_bridge import messages as msg
 from firmware_bridge.layout import Message
 from firmware_bridge.port import Port, described
 from firmware_bridge.schema import Schema
-from firmware_bridge.wire import FrameDecoder, FrameEncoder
+from firmware_bridge.wire import FrameDecoder, FrameEncoder, WireCounters
 from rtsysid.errors import LinkError
 from rtsysid.spec import Floats
 
@@ -71,6 +71,7 @@ class Rig:
                 f"board {self.board.firmware}", "it speaks another protocol", "flash this release's firmware"
             )
         self._decoder.schema = self._encoder.schema = self.board.schema_hash
+        self._decoder.counters = WireCounters()  # what was before may have been the end of a frame
         self.repeats = 0
         return self.board
 

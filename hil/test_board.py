@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import REPORT, same_bits
+from shim import Fault, Shim
 
 from export.hil import Board, greet, model_hash
 from firmware_bridge import messages as msg
@@ -91,6 +93,21 @@ def test_a_row_that_comes_again_is_stepped_once(rig: Rig, short: Floats, expecte
     rig._index -= 1
     assert same_bits(rig.step(short[19]).y, expected[19])
     assert same_bits(rig.step(short[20]).y, expected[20])
+
+
+@pytest.mark.parametrize("fault", ["flip bit", "drop", "double"])
+def test_a_bad_wire_only_delays(
+    board: Board, bundle: Bundle, short: Floats, expected: Floats, tmp_path: Path, fault: Fault
+) -> None:
+    """Rows and predictions that are damaged, lost or doubled are said again, and the bits are the right ones."""
+    with Shim(board.port, tmp_path) as shim, Rig(shim.port, again_s=0.1) as rig:
+        greet(rig, bundle)
+        shim.to_host.code, shim.to_board.code = msg.Prediction.CODE, msg.TraceSample.CODE
+        shim.to_host.start(fault, 11)
+        shim.to_board.start(fault, 13)
+        assert same_bits(outputs(rig.play(short)), expected)
+        assert min(shim.to_host.done, shim.to_board.done) >= 3
+        assert rig.faults()
 
 
 def test_a_reset_shows_and_is_survived(rig: Rig, board: Board, bundle: Bundle, short: Floats, expected: Floats) -> None:
