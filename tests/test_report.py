@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from conftest import make_spec, plant
+from conftest import TINY, make_spec, plant
 from hypothesis import given
 from hypothesis import strategies as st
 from test_cli import refused, rtsysid
@@ -289,8 +289,6 @@ def test_every_metric_with_advice_is_measured(bundle_folder: Path, tiny_trace: T
 @pytest.fixture(scope="module")
 def logs_and_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """Four recordings as files, and a run that was trained on them."""
-    from conftest import TINY
-
     root = tmp_path_factory.mktemp("logs")
     for episode in plant().episodes:
         Trace(plant().channels, (episode,)).write(root / "logs" / f"{episode.name}.csv")
@@ -299,6 +297,7 @@ def logs_and_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return root / "logs", root / "run"
 
 
+@pytest.mark.slow
 def test_a_run_is_judged_on_its_validation_part(logs_and_run: tuple[Path, Path], tmp_path: Path) -> None:
     """With the recordings of its training a run is judged on the last of them alone, and shows its epochs."""
     logs, run = logs_and_run
