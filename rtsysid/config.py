@@ -103,7 +103,7 @@ def read_config(path: Path | str) -> Config:
     """Read a TOML file, or an embedded configuration by name (``quadrotor``, ``nanodrone``)."""
     name = str(path)
     if name in EMBEDDED:
-        return parse_config(resources.files("rtsysid.presets").joinpath(f"{name}.toml").read_text(), name)
+        return parse_config(embedded(name), name)
     try:
         text = Path(path).read_text()
     except (OSError, UnicodeDecodeError) as error:
@@ -113,12 +113,23 @@ def read_config(path: Path | str) -> Config:
     return parse_config(text, name)
 
 
+def embedded(name: str) -> str:
+    """Text of a configuration that comes with the package: one of `EMBEDDED`, or ``benchmarks/NAME``."""
+    return resources.files("rtsysid.presets").joinpath(f"{name}.toml").read_text()
+
+
 def parse_config(text: str, name: str = "configuration") -> Config:
     """Check the text of a configuration."""
     try:
-        return msgspec.convert(tomllib.loads(text), Config)
+        return from_builtins(tomllib.loads(text), name)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(name, f"not TOML: {error}", "mend the line") from None
+
+
+def from_builtins(built: dict[str, Any], name: str = "configuration") -> Config:
+    """Check plain values, the inverse of `to_builtins`."""
+    try:
+        return msgspec.convert(built, Config)
     except msgspec.ValidationError as error:
         raise ConfigError(name, str(error), _suggestion(str(error))) from None
 

@@ -1,4 +1,7 @@
-"""Where recordings lie: `RTSYSID_DATA`, else `../shared/data` where it exists. None of them is in this repository."""
+"""Where recordings lie: `RTSYSID_DATA`, else `../shared/data` where it exists, else the user's cache.
+
+None of them is in this repository.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +13,25 @@ from rtsysid.errors import TraceError
 DEFAULT = Path("../shared/data")
 
 
+def home() -> Path:
+    """The folder that recordings belong in, whether or not it exists yet."""
+    named = os.environ.get("RTSYSID_DATA")
+    if named:
+        return Path(named)
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return DEFAULT if DEFAULT.is_dir() else cache / "rtsysid" / "data"
+
+
 def data_folder() -> Path | None:
     """The folder of recordings, or None on a machine without."""
-    named = os.environ.get("RTSYSID_DATA")
-    folder = Path(named) if named else DEFAULT
+    folder = home()
     return folder if folder.is_dir() else None
 
 
 def recordings(*parts: str) -> Path:
-    """A folder of recordings by name; TraceError says how to get it where it is absent."""
-    folder = data_folder()
-    path = (folder or DEFAULT).joinpath(*parts)
-    if folder is None or not path.exists():
-        raise TraceError(
-            f"recordings {'/'.join(parts)}", f"none at {path}", "set RTSYSID_DATA to the folder they lie in"
-        )
+    """A folder or file of recordings by name; TraceError says how to get it where it is absent."""
+    path = home().joinpath(*parts)
+    if not path.exists():
+        remedy = f"set RTSYSID_DATA to the folder they lie in, or: rtsysid data get {parts[0]}"
+        raise TraceError(f"recordings {'/'.join(parts)}", f"none at {path}", remedy)
     return path

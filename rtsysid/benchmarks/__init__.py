@@ -1,0 +1,48 @@
+"""Real recordings whose published results are known: loading, official split, official metric, published figures.
+
+`export.benchmark` trains on them; here nothing needs torch. None of the recordings is in this repository.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from rtsysid.benchmarks.nanodrone import Nanodrone
+from rtsysid.benchmarks.schunk import SchunkArm
+from rtsysid.benchmarks.score import Score
+from rtsysid.benchmarks.tasks import SIMULATIONS
+from rtsysid.bundle import Arrays
+from rtsysid.errors import ConfigError
+from rtsysid.predictor import Predictor
+from rtsysid.spec import Channel
+from rtsysid.trace import Trace
+
+
+class Benchmark(Protocol):
+    """What a benchmark must say. ``quick``: share of the full effort in a quick run."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def config(self) -> str: ...
+    @property
+    def quick(self) -> float: ...
+    @property
+    def measures(self) -> tuple[str, ...]: ...
+    @property
+    def published(self) -> tuple[Score, ...]: ...
+    def training(self, channels: tuple[Channel, ...]) -> Trace: ...
+    def predict(self, predictor: Predictor) -> Arrays: ...
+    def hold(self) -> Arrays: ...
+    def score(self, model: str, predictions: Arrays) -> list[Score]: ...
+
+
+ALL: tuple[Benchmark, ...] = (Nanodrone(), *SIMULATIONS, SchunkArm())
+NAMES = tuple(benchmark.name for benchmark in ALL)
+
+
+def benchmark(name: str) -> Benchmark:
+    """A benchmark by name."""
+    if name not in NAMES:
+        raise ConfigError("benchmark", repr(name), f"choose among {', '.join(NAMES)}")
+    return ALL[NAMES.index(name)]

@@ -1,0 +1,60 @@
+"""Forecasts from many starts at once, each from exactly the past that a protocol allows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+
+from rtsysid.errors import SpecError
+from rtsysid.predictor import Predictor
+from rtsysid.spec import Floats
+from rtsysid.trace import Episode, Integers
+
+BATCH = 256  # forecasts per call
+
+
+class Windows(NamedTuple):
+    """Starts of forecasts: number of the episode [K], and row of x_t in it [K]."""
+
+    episode: Integers
+    t: Integers
+
+
+def windows(episodes: Iterable[Episode], first: int, horizon: int) -> Windows:
+    """Every start from row `first` on whose forecast stays inside its episode."""
+    starts = [np.arange(first, len(episode) - horizon) for episode in episodes]
+    return Windows(np.repeat(np.arange(len(starts)), [len(each) for each in starts]), np.concatenate(starts))
+
+
+def history(values: Floats, t: int, samples: int) -> Floats:
+    """What a model may know: the `samples` rows before row t, and that row."""
+    return values[t - samples : t + 1]
+
+
+def forecast(predictor: Predictor, pasts: Iterable[Floats], u_future: Floats) -> Floats:
+    """Forecasts [K, N, ny] after each of K pasts [n, C], under inputs [K, N, nu]; u_future[:, 0] acts from x_t on.
+
+    The model starts anew for every past, so that it knows nothing else. Raises SpecError for a past that does not
+    fill the delay line.
+    """
+    parts, done = [], 0
+    following = _states(predictor, pasts)
+    while states := list(islice(following, BATCH)):
+        window, h, c = (np.stack(part) for part in zip(*states, strict=True))
+        parts.append(predictor.backend.rollout(window, h, c, u_future[done : done + len(states)]))
+        done += len(states)
+    return np.concatenate(parts)
+
+
+def _states(predictor: Predictor, pasts: Iterable[Floats]) -> Iterator[tuple[Floats, Floats, Floats]]:
+    for past in pasts:
+        if len(past) < predictor.spec.taps:
+            found = f"{predictor.spec.taps}, but the protocol shows {len(past)} samples"
+            raise SpecError("taps", found, "configure fewer taps")
+        predictor.reset()
+        for row in past:
+            predictor.step(row)
+        yield predictor.snapshot()

@@ -1,0 +1,203 @@
+"""The nano-drone benchmark: from every sample of a test flight, 50 ticks ahead under the rotor speeds flown.
+
+Ref: M. Busetto et al., Control Engineering Practice 172 (2026) 106871, arXiv 2512.14450.
+
+Two starts. *history-free*: x_t and u_t alone are known; the past is 50 rows of x_t coasting backwards at its
+velocity and rotation rate under u_t. *50 samples*: rows t-50 .. t are known, so that t counts from 50.
+
+Two layouts. *boundary-safe*: truth is row t+h of the same flight. *paper*: the rows x_{t+1} of all windows are put end
+to end over the three flights, and truth of window j, h ticks ahead, is row j+h-1 of those; a few cross into the next
+flight (a perfect model scores 0.1 to 0.3), and the last h-1 windows have none. So computed, the naive model has the
+published figures (rotation rate: 29.090 for 29.087).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+
+from rtsysid.benchmarks.forecasting import Windows, forecast, history, windows
+from rtsysid.benchmarks.score import Score
+from rtsysid.bundle import Arrays
+from rtsysid.errors import ConfigError, TraceError
+from rtsysid.metrics import forecast_windows, horizon_errors
+from rtsysid.predictor import Predictor
+from rtsysid.recordings import recordings
+from rtsysid.spec import Channel, Doubles, Floats
+from rtsysid.trace import Episode, Trace
+
+HORIZON, HISTORY, DT = 50, 50, 0.01
+SHOWN = (1, 10, 50)  # ticks ahead of the published tables, beside the sum over all
+MEASURES = {"position": "m", "velocity": "m/s", "rotation": "rad", "omega": "rad/s"}
+INPUTS = tuple(Channel(f"m{k}_rads", "rad/s", "input") for k in (1, 2, 3, 4))
+STATES = (  # in the order of the files
+    *(Channel(name, "m", group="position") for name in ("x", "y", "z")),
+    *(Channel(name, "m/s", group="velocity") for name in ("vx", "vy", "vz")),
+    *(Channel(name, "quat", group="rotation") for name in ("qx", "qy", "qz", "qw")),
+    *(Channel(name, "rad/s", group="omega") for name in ("wx", "wy", "wz")),
+)
+Start = Literal["history-free", "50 samples"]
+STARTS: tuple[Start, ...] = ("history-free", "50 samples")
+LAYOUTS = ("paper", "boundary-safe")
+SUFFIX: dict[Start, str] = {"50 samples": "", "history-free": "_history_free"}  # of arrays in a predictions file
+PUBLISHED = {
+    "Naive": "143 1430 6797 17.788 329 3182 14749 38.924 71 692 3041 8.214 796 3596 8837 29.087",
+    "Physics": "13 126 1269 2.322 80 570 5781 10.623 11 205 2544 5.101 796 3596 8837 29.087",
+    "Residual MLP": "32 305 1712 4.052 116 890 5720 12.581 22 331 2268 6.059 1138 5949 9005 35.574",
+    "Physics+Residual": "16 166 1119 2.363 92 613 5556 10.403 27 376 2306 6.153 912 4880 5979 28.987",
+    "LSTM": "79 390 2572 5.971 247 1175 7407 16.721 66 372 2325 5.653 1021 4292 12407 35.835",
+}  # per measure: error at 1, 10 and 50 ticks in 1e-4 of its unit, and the sum over all
+UNOFFICIAL = {"Physics+Residual+GRU (sums)": (2.363, 9.201, 5.206, 25.004)}
+
+
+@dataclass(frozen=True)
+class Nanodrone:
+    """The benchmark as `export.benchmark` runs it. Validation is run 4 of each manoeuvre, as the authors do."""
+
+    name: str = "nanodrone"
+    config: str = "nanodrone"
+    quick: float = 0.2  # share of the full effort in a quick run
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        return tuple(f"{name} {unit}" for name, unit in MEASURES.items())
+
+    @property
+    def published(self) -> tuple[Score, ...]:
+        """Errors at 1, 10 and 50 ticks and their sum over all; of the unofficial model the sums alone."""
+        official = [
+            Score(model, self._official(text), _protocol("paper", "history-free")) for model, text in PUBLISHED.items()
+        ]
+        unofficial = [
+            Score(
+                model, {m: (s,) for m, s in zip(self.measures, sums, strict=True)}, _protocol("paper", "history-free")
+            )
+            for model, sums in UNOFFICIAL.items()
+        ]
+        return (*official, *unofficial)
+
+    def training(self, channels: tuple[Channel, ...]) -> Trace:
+        """Training flights, run 4 of each manoeuvre among them; the test flights are not read."""
+        return Trace.read(recordings("nanodrone", "train"), channels)
+
+    @cached_property
+    def flights(self) -> tuple[Episode, ...]:
+        """Test flights: inputs, then states in the order of the files."""
+        return Trace.read(recordings("nanodrone", "test"), (*INPUTS, *STATES)).episodes
+
+    def predict(self, predictor: Predictor) -> Arrays:
+        """``pred`` [K, 50, 13] in the order of the files, ``flight`` [K] and ``t`` [K], the row of x_t in its flight.
+
+        These are of the start with history; those without carry the suffix ``_history_free``.
+        """
+        arrays: Arrays = {}
+        for start in STARTS:
+            arrays |= self._named(start, forecasts_of(predictor, self.flights, start))
+        return arrays
+
+    def hold(self) -> Arrays:
+        """The same of a model that stands still."""
+        arrays: Arrays = {}
+        for start in STARTS:
+            at = starts_of(self.flights, start)
+            now = np.concatenate([flight.values[at.t[at.episode == k], 4:] for k, flight in enumerate(self.flights)])
+            arrays |= self._named(start, np.repeat(now[:, None], HORIZON, 1))
+        return arrays
+
+    def score(self, model: str, predictions: Arrays) -> list[Score]:
+        """Errors of both starts in both layouts."""
+        return [
+            score(model, self.flights, start, layout, predictions["pred" + SUFFIX[start]])
+            for start in STARTS
+            for layout in LAYOUTS
+        ]
+
+    def _named(self, start: Start, predicted: Floats) -> Arrays:
+        at, suffix = starts_of(self.flights, start), SUFFIX[start]
+        return {f"pred{suffix}": predicted, f"flight{suffix}": at.episode, f"t{suffix}": at.t}
+
+    def _official(self, text: str) -> dict[str, tuple[float, ...]]:
+        figures = np.array(text.split(), np.float64).reshape(len(MEASURES), -1) * [1e-4, 1e-4, 1e-4, 1.0]
+        return {name: tuple(line.tolist()) for name, line in zip(self.measures, figures, strict=True)}
+
+
+def starts_of(flights: Sequence[Episode], start: Start) -> Windows:
+    """Every window that a start allows: 19,347 history-free over the test flights, 19,197 after 50 samples."""
+    return windows(flights, 0 if start == "history-free" else HISTORY, HORIZON)
+
+
+def forecasts_of(predictor: Predictor, flights: Sequence[Episode], start: Start) -> Floats:
+    """Forecasts [K, 50, 13] from every window, channels in the order of the files."""
+    names = [c.name for c in predictor.spec.channels]
+    wanted = [c.name for c in (*INPUTS, *STATES)]
+    if sorted(names) != sorted(wanted) or names[: len(INPUTS)] != wanted[: len(INPUTS)]:
+        raise ConfigError("channels of benchmark nanodrone", ", ".join(names), f"name {', '.join(wanted)}")
+    into, back = [wanted.index(name) for name in names], [names[len(INPUTS) :].index(c.name) for c in STATES]
+    pasts = (past[:, into] for past in _pasts(flights, start))
+    at = starts_of(flights, start)
+    ahead = [
+        forecast_windows(flight.values, len(INPUTS), at.t[at.episode == k], HORIZON)[0]
+        for k, flight in enumerate(flights)
+    ]
+    return forecast(predictor, pasts, np.concatenate(ahead))[..., back]
+
+
+def _pasts(flights: Sequence[Episode], start: Start) -> Iterator[Floats]:
+    for k, t in zip(*starts_of(flights, start), strict=True):
+        values = flights[k].values
+        yield coasting(values[t], HISTORY + 1) if start == "history-free" else history(values, t, HISTORY)
+
+
+def coasting(row: Floats, samples: int) -> Floats:
+    """`samples` rows that lead to `row` [17] at its own velocity and rotation rate, under its own inputs.
+
+    All that x_t and u_t say of the past: held still instead, the drone would have moved without getting on.
+    """
+    past = np.repeat(row[None].astype(np.float64), samples, 0)
+    ago = DT * np.arange(samples - 1, -1, -1.0)[:, None]
+    past[:, 4:7] -= ago * row[7:10]
+    past[:, 10:14] = _turned(past[:, 10:14], -ago * row[14:17])
+    return past.astype(np.float32)
+
+
+def _turned(q: Doubles, angle: Doubles) -> Doubles:
+    """Quaternions x, y, z, w [n, 4] after rotations [n, 3] rad about axes of the body."""
+    size = np.linalg.norm(angle, axis=1, keepdims=True)
+    w2, v2 = np.cos(size / 2), 0.5 * angle * np.sinc(size / (2 * np.pi))
+    v1, w1 = q[:, :3], q[:, 3:]
+    return np.concatenate((w1 * v2 + w2 * v1 + np.cross(v1, v2), w1 * w2 - (v1 * v2).sum(1, keepdims=True)), axis=1)
+
+
+def score(model: str, flights: Sequence[Episode], start: Start, layout: str, predicted: Floats) -> Score:
+    """Error at 1, 10 and 50 ticks and the sum over all 50, per measure."""
+    at = starts_of(flights, start)
+    if predicted.shape != (len(at.t), HORIZON, len(STATES)):
+        wanted = f"[{len(at.t)}, {HORIZON}, {len(STATES)}]"
+        raise TraceError(f"predictions {start}", str(predicted.shape), f"the protocol has {wanted}")
+    curves = {group: np.empty(HORIZON) for group in MEASURES}
+    for h in range(1, HORIZON + 1):
+        truth = _truth(flights, at, layout, h)
+        found = horizon_errors(predicted[: len(truth), h - 1 : h], truth[:, None], STATES)
+        for group, error in found.items():
+            curves[group][h - 1] = error[0]
+    errors = {
+        f"{group} {unit}": (*(float(curves[group][h - 1]) for h in SHOWN), float(curves[group].sum()))
+        for group, unit in MEASURES.items()
+    }
+    return Score(model, errors, _protocol(layout, start))
+
+
+def _truth(flights: Sequence[Episode], at: Windows, layout: str, h: int) -> Floats:
+    """Measured states h ticks after each window, of the first windows where the layout has none for the last."""
+    states = [flight.values[:, len(INPUTS) :] for flight in flights]
+    ahead = h if layout == "boundary-safe" else 1
+    rows = np.concatenate([each[at.t[at.episode == k] + ahead] for k, each in enumerate(states)])
+    return rows if layout == "boundary-safe" else rows[h - 1 :]
+
+
+def _protocol(layout: str, start: str) -> str:
+    return f"{layout}, {start}"

@@ -1,0 +1,188 @@
+"""The benchmarks of nonlinearbenchmark.org: where their records lie, how they are split, what was published.
+
+Splits are those of the loaders of `nonlinear_benchmarks` (PyPI, 1.0.1). Published figures are free-run RMSE,
+collected from the literature of each benchmark.
+"""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+
+from rtsysid.benchmarks.score import Score, published
+from rtsysid.benchmarks.simulation import Record, Simulation, Split
+from rtsysid.errors import TraceError
+from rtsysid.recordings import recordings
+from rtsysid.spec import Channel, Doubles
+
+
+def wh2009() -> Split:
+    """Wiener-Hammerstein circuit. Ref: J. Schoukens, J. Suykens, L. Ljung, IFAC SYSID 2009."""
+    u, y = _csv(recordings("wh2009", "WienerHammerBenchmark.csv.gz"), "uBenchMark", "yBenchMark")
+    u, y = u[5200:184000], y[5200:184000]  # the rest is switching on and off
+    return Split((Record("train", u[:100000], y[:100000]),), (Record("test", u[100000:], y[100000:]),))
+
+
+def silverbox() -> Split:
+    """Electronic Duffing oscillator. Ref: T. Wigren, J. Schoukens, ECC 2013."""
+    u, y = _csv(recordings("silverbox", "SNLS80mV.csv.gz"), "V1", "V2")
+
+    def part(name: str, start: int, stop: int) -> Record:
+        return Record(name, u[start:stop], y[start:stop])
+
+    middle = 40650 + int(0.75 * (127400 - 40650))
+    test = (part("multisine", middle, 127400), part("arrow", 100, 40575), part("arrow_inside", 100, 32100))
+    return Split((part("train", 40650, middle),), test)
+
+
+def emps() -> Split:
+    """Positioning axis under control. Ref: A. Janot, M. Gautier, M. Brunot, Eindhoven workshop 2019."""
+    train, test = (_mat(recordings("emps", f"{name}.mat"), "vir", "qm") for name in ("DATA_EMPS", "DATA_EMPS_PULSES"))
+    return Split((Record("train", *train),), (Record("test", *test),))
+
+
+def cascaded_tanks() -> Split:
+    """Two tanks that overflow. Ref: M. Schoukens et al., Eindhoven workshop 2016."""
+    path = recordings("cascaded_tanks", "dataBenchmark.csv")
+    u, u_test, y, y_test = _csv(path, "uEst", "uVal", "yEst", "yVal")
+    return Split((Record("train", u, y),), (Record("test", u_test, y_test),))
+
+
+def ced() -> Split:
+    """Two motors and a belt, low and high amplitude. Ref: T. Wigren, M. Schoukens, Uppsala 2017."""
+    u1, u2, y1, y2 = _csv(recordings("ced", "DATAUNIF.csv"), "u11", "u12", "z11", "z12")
+    both = (("low", u1, y1), ("high", u2, y2))
+    return Split(
+        tuple(Record(name, u[:400], y[:400]) for name, u, y in both),
+        tuple(Record(name, u[400:], y[400:]) for name, u, y in both),
+    )
+
+
+def _literature(
+    measures: tuple[str, ...], initial: int, figures: dict[str, tuple[float | None, ...]]
+) -> tuple[Score, ...]:
+    return tuple(published(model, f"{initial} samples", measures, *each) for model, each in figures.items())
+
+
+def _csv(path: Path, *names: str) -> tuple[Doubles, ...]:
+    """Columns by name; cells behind them may be empty."""
+    with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as stream:
+        header = [cell.strip().strip('"') for cell in stream.readline().split(",")]
+        missing = [name for name in names if name not in header]
+        if missing:
+            raise TraceError(f"recording {path.name}", f"no column {', '.join(missing)}", "get the original file")
+        table = np.loadtxt(stream, delimiter=",", usecols=[header.index(name) for name in names])
+    return tuple(np.ascontiguousarray(column) for column in table.T)
+
+
+def _mat(path: Path, *names: str) -> tuple[Doubles, ...]:
+    from scipy.io import loadmat
+
+    stored = loadmat(path, variable_names=names)
+    return tuple(np.asarray(stored[name][:, 0], np.float64) for name in names)
+
+
+_WH, _SB = ("test mV",), ("multisine mV", "arrow mV", "arrow inside mV")
+_EMPS, _TANKS, _CED = ("test mm",), ("test V",), ("low ticks/s", "high ticks/s")
+
+SIMULATIONS = (
+    Simulation(
+        "wh2009",
+        51200.0,
+        Channel("uBenchMark", "V", "input"),
+        Channel("yBenchMark", "V"),
+        initial=50,
+        unit="mV",
+        scale=1e3,
+        quick=0.3,
+        read=wh2009,
+        feedthrough=True,
+        measures=_WH,
+        published=_literature(
+            _WH,
+            50,
+            {
+                "LTI": (43.4,),
+                "LSTM with input lags": (4.45,),
+                "GRU": (3.97,),
+                "tsfast LSTM-64": (1.66,),
+                "dynoNet": (0.45,),
+                "SUBNET": (0.241,),
+            },
+        ),
+    ),
+    Simulation(
+        "silverbox",
+        610.35,
+        Channel("V1", "V", "input"),
+        Channel("V2", "V"),
+        initial=50,
+        unit="mV",
+        scale=1e3,
+        quick=0.3,
+        read=silverbox,
+        feedthrough=True,
+        measures=_SB,
+        published=_literature(
+            _SB,
+            50,
+            {
+                "LTI": (6.96, 14.4, 6.58),
+                "LSTM": (1.50, 2.68, 0.960),
+                "GRU": (1.49, 2.80, 0.947),
+                "SUBNET": (0.36, 1.4, 0.32),
+                "GP-NARX": (0.301, 0.60, 0.259),
+                "PNLSS": (None, 0.26, None),
+            },
+        ),
+    ),
+    Simulation(
+        "emps",
+        1000.0,
+        Channel("vir", "V", "input"),
+        Channel("qm", "m"),
+        initial=20,
+        unit="mm",
+        scale=1e3,
+        quick=0.3,
+        read=emps,
+        measures=_EMPS,
+        published=_literature(
+            _EMPS,
+            20,
+            {"LSTM, zero initial state": (74.1,), "LTI": (5.53,), "CT-SUBNET": (4.61,), "dynoNet": (2.64,)},
+        ),
+    ),
+    Simulation(
+        "cascaded-tanks",
+        0.25,
+        Channel("u", "V", "input"),
+        Channel("y", "V"),
+        initial=50,
+        unit="V",
+        scale=1.0,
+        quick=0.5,
+        read=cascaded_tanks,
+        measures=_TANKS,
+        published=_literature(
+            _TANKS,
+            50,
+            {"LSTM": (0.490,), "GRU": (0.396,), "TSEM": (0.33,), "CT-SUBNET": (0.306,), "grey-box": (0.191,)},
+        ),
+    ),
+    Simulation(
+        "ced",
+        50.0,
+        Channel("u", "V", "input"),
+        Channel("z", "ticks/s"),
+        initial=10,
+        unit="ticks/s",
+        scale=1.0,
+        quick=0.5,
+        read=ced,
+        measures=_CED,
+        published=_literature(_CED, 10, {"LSTM": (0.303, 0.145), "RNN": (0.096, 0.235), "CT-SUBNET": (0.115, 0.074)}),
+    ),
+)

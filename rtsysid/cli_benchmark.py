@@ -1,0 +1,146 @@
+"""The verbs around known recordings: benchmark (needs the [train] install), data list, data get."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from rtsysid import console
+
+if TYPE_CHECKING:
+    from export.benchmark import Result
+    from rtsysid.benchmarks import Benchmark
+    from rtsysid.config import Config
+
+PATH = click.Path(path_type=Path)
+as_json = console.as_json
+
+
+@click.command()
+@click.argument("name")
+@click.option("--quick", is_flag=True, help="A share of the epochs: minutes, to notice a regression.")
+@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Models to train, seeds 0, 1, ..")
+@click.option("--predictions", type=PATH, help="Write the raw predictions of seed 0 to this .npz file.")
+@click.option("-o", "--out", type=PATH, help="Folder for runs and bundles.  [default: out/benchmarks/NAME]")
+@as_json
+def benchmark(name: str, quick: bool, seeds: int, predictions: Path | None, out: Path | None, json_: bool) -> None:
+    """Train and score on real recordings, beside the published results.
+
+    Example: rtsysid benchmark cascaded-tanks --quick
+    """
+    from export.benchmark import baselines, quickened
+    from export.compare import seeded
+    from rtsysid.benchmarks import benchmark as named
+    from rtsysid.benchmarks.score import rows
+    from rtsysid.config import embedded, parse_config
+
+    chosen = named(name)
+    config = parse_config(embedded(chosen.config), chosen.config)
+    config = quickened(config, chosen.quick) if quick else config
+    folder = (out or Path("out/benchmarks") / name) / ("quick" if quick else "full")
+    results = [_run(chosen, seeded(config, seed), folder / f"seed{seed}") for seed in range(seeds)]
+    if predictions is not None:
+        _write(predictions, results[0])
+    beside = baselines(chosen)
+    if json_:
+        ours = [{k: v for k, v in msgspec.structs.asdict(r).items() if k != "predictions"} for r in results]
+        fields = {"benchmark": name, "quick": quick, "results": ours, "beside": beside}
+        return console.report(msgspec.to_builtins(fields), True)
+    scores = [*beside, *(score for result in results for score in result.scores)]
+    click.echo(console.table(["model", "protocol", *chosen.measures], rows(scores, chosen.measures)))
+    first = results[0]
+    click.echo(f"{seeds} seed(s), {first.parameters} parameters, {first.macs} MACs per step; bundle {first.bundle}")
+
+
+def _run(chosen: Benchmark, config: Config, folder: Path) -> Result:
+    from export.benchmark import Result, run
+
+    for item in run(chosen, config, folder):
+        if isinstance(item, Result):
+            return item
+        click.echo(
+            f"{chosen.name} seed {config.train.seed}: {item.stage} {item.epoch}/{item.epochs}, "
+            f"loss {item.validation:.4g}, {item.seconds:.1f} s",
+            err=True,
+        )
+    raise AssertionError("a run ends with its result")
+
+
+def _write(path: Path, result: Result) -> None:
+    import numpy as np
+
+    from rtsysid.errors import StorageError
+    from rtsysid.storage import replacing
+
+    if path.suffix != ".npz":
+        raise StorageError(f"predictions {path}", f"suffix {path.suffix!r}", "name a .npz file")
+    with replacing(path) as scratch:
+        np.savez_compressed(scratch, allow_pickle=False, **result.predictions)
+
+
+@click.group()
+def data() -> None:
+    """Known recordings: where they come from, whether they are here, and how to get them.
+
+    Example: rtsysid data list
+    """
+
+
+@data.command("list")
+@click.argument("names", nargs=-1)
+@click.option(
+    "--files", "per_file", is_flag=True, help="One line per file with its SHA-256 (of the content before gzip)."
+)
+@as_json
+def data_list(names: tuple[str, ...], per_file: bool, json_: bool) -> None:
+    """Print every known set of recordings, its terms, and how much of it is here.
+
+    Example: rtsysid data list ced --files
+    """
+    from rtsysid.benchmarks.sources import files_of, sources, state
+    from rtsysid.recordings import home
+
+    folder = home()
+    chosen = {name: [(file, state(file, folder)) for file in files_of(name)] for name in names or sources()}
+    if json_:
+        fields = {
+            name: {**msgspec.to_builtins(sources()[name]),
+                   "files": [{**msgspec.to_builtins(file), "state": here} for file, here in found]}
+            for name, found in chosen.items()
+        }  # fmt: skip
+        return console.report({"folder": str(folder), "sets": fields}, True)
+    if per_file:
+        lines = [[f.path, str(f.bytes), f.sha256, here] for found in chosen.values() for f, here in found]
+        return click.echo(console.table(["file", "bytes", "SHA-256", "here"], lines))
+    for name, found in chosen.items():
+        source, present = sources()[name], sum(here == "present" for _, here in found)
+        megabytes = sum(file.bytes for file, _ in found) / 1e6
+        click.echo(f"{name}: {present} of {len(found)} files here, {megabytes:.1f} MB\n  {source.title}")
+        click.echo(f"  terms: {source.terms}\n  from: {source.page}")
+        for file, here in found:
+            if here == "differs":
+                click.echo(f"  {file.path} is another file than the one known")
+    click.echo(f"folder: {folder}")
+
+
+@data.command("get")
+@click.argument("names", nargs=-1, required=True)
+@as_json
+def data_get(names: tuple[str, ...], json_: bool) -> None:
+    """Fetch what is absent from the original publisher and check its SHA-256.
+
+    Example: rtsysid data get ced
+    """
+    from rtsysid.benchmarks.sources import fetch, sources
+
+    states = {}
+    for name in names:
+        for file, here in fetch(name):
+            states[file.path] = here
+            click.echo(f"{here}: {file.path}", err=json_)
+        click.echo(f"{name}: {sources()[name].terms}", err=json_)
+    if json_:
+        console.report({"files": states}, True)
