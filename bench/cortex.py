@@ -37,7 +37,8 @@ def paper_spec() -> ModelSpec:
 def random_model(spec: ModelSpec, *, int8: bool = False) -> dict[str, str]:
     """Its C with random weights: what they are does not change the cost."""
     torch.manual_seed(0)
-    return c_sources(spec, state_arrays(Network(spec).state_dict()), int8=int8)
+    sources = c_sources(spec, state_arrays(Network(spec).state_dict()), int8=int8)
+    return {name.replace("-int8", ""): text.replace("model-int8.h", "model.h") for name, text in sources.items()}
 
 
 def step_cost(spec: ModelSpec, build: firmware.Build, *, int8: bool = False) -> tuple[int, firmware.Image]:
