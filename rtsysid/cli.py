@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 import msgspec
@@ -191,7 +193,7 @@ def main() -> None:
         cli.main(standalone_mode=False)
     except RtsysidError as error:
         click.echo(f"rtsysid: {error}", err=True)
-        sys.exit(error.exit_code)
+        _leave(error.exit_code)
     except click.exceptions.Exit as done:
         sys.exit(done.exit_code)
     except click.ClickException as error:
@@ -203,6 +205,14 @@ def main() -> None:
     except ModuleNotFoundError as error:
         click.echo(f"rtsysid: {error.name} is not installed; pip install 'rtsysid[train]'", err=True)
         sys.exit(1)
+
+
+def _leave(code: int) -> NoReturn:
+    """End at once. A file reader's own thread may still wait for a refused recording, and aborts a usual exit."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(code)
 
 
 def _consume(bundle: Bundle, predictions: Iterator[Any], out: Path | None, against: Path | None) -> dict[str, Any]:
