@@ -231,14 +231,14 @@ def test_a_sample_that_is_no_number_gives_none(tmp_path: Path) -> None:
 
 
 def test_int8_stays_near(tmp_path: Path) -> None:
-    """int8 weights with a scale per row: a quarter of the bytes, and predictions within a few per cent of a spread."""
+    """int8 weights with a scale per row: a quarter of the bytes, and predictions within 0.3 % of a spread."""
     network = make_network("lstm-tdl-deep-aeu", {"direct": True, "hidden": 64, "encoder": (64, 16)})
     spec, (rows, _) = network.spec, stimuli(network.spec)
     weights = state_arrays(network.state_dict())
     found = replay(build(network, tmp_path / "c", COMPILERS[0], *SANITIZED, int8=True), spec)
     predictor = Predictor(spec, NumpyBackend(spec, weights))
     y = np.stack([predictor.step(row).copy() for row in rows])
-    assert 1e-6 < relative_error(found.y, y, spec) < 0.02
+    assert 1e-6 < relative_error(found.y, y, spec) < 0.003
     assert found.together.tobytes() == found.each.tobytes()
     small, whole = (sum(x.bytes for x in map(f, model_layers(spec, weights))) for f in (quantised, lambda x: x))
     assert small < 0.3 * whole
