@@ -72,7 +72,7 @@ def build_image(
             (Path(folder) / name).write_text(text)
         folders = [f"-I{path}" for path in (folder, FIRMWARE, PORTS / "cortex_m4", PORTS / port)]
         sources = [*SOURCES[kind], PORTS / "cortex_m4" / "startup.c", Path(folder) / "model.c"]
-        flags = [*CORTEX_M4, *COMMON, CONTRACTION[build], *LEAN, *LINK, *folders, f"-T{PORTS / port / port}.ld"]
+        flags = [*CORTEX_M4, *COMMON, *CONTRACTION[build], *LEAN, *LINK, *folders, f"-T{PORTS / port / port}.ld"]
         flags.append(f"-DONBOARD_HASH=0x{model_hash:08x}u")
         _run([COMPILER, *flags, *map(str, sources), "-o", str(out)])
     return Image(out, *_sizes(out))

@@ -115,7 +115,8 @@ def _usage(spec: ModelSpec) -> str:
    {spec.variant}, {spec.macs} multiply-accumulates a step; channels in order:
 {channels}
 
-   Build strict with -ffp-contract=off: the same bits on every target. Build fast with -O3 -ffp-contract=fast.
+   Build strict with -ffp-contract=off -fno-tree-slp-vectorize: the same bits on every target.
+   Build fast with -O3 -ffp-contract=fast.
    Never build with -ffast-math: a sample that is not a number must stay one. */
 #ifndef RTSYSID_MODEL_H
 #define RTSYSID_MODEL_H

@@ -16,7 +16,7 @@ from conftest import flight, make_body_spec, make_spec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from export.compile import compile_library
+from export.compile import STRICT, compile_library
 from export.to_c import c_sources, literal, model_layers, quantised
 from rtsysid.c_backend import CBackend, machines
 from rtsysid.numpy_backend import NumpyBackend
@@ -37,7 +37,6 @@ CHOICES: list[dict[str, Any]] = [
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror")
 SANITIZED = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-ffp-contract=off")
 SAMPLES, PLANS, TICKS = 1003, 19, 7  # more plans than lanes, and not a whole number of them
-STRICT = ("-ffp-contract=off",)
 WIDEST = (machines()[0] if machines() else "native").replace("_", "-")
 TANH = """#include <math.h>
 #include <stdint.h>
