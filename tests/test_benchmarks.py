@@ -328,7 +328,7 @@ def short(name: str, share: float) -> Config:
 
 
 @pytest.mark.recordings
-@pytest.mark.parametrize("name", ["cascaded-tanks", "emps"])
+@pytest.mark.parametrize("name", ["cascaded-tanks"])
 def test_a_very_short_run_beats_standing_still(name: str, tmp_path: Path) -> None:
     """On real recordings, a few epochs of a benchmark's own configuration predict better than hold."""
     chosen = need(name)
