@@ -58,7 +58,7 @@ class SimulatedDevice:
         self._flags = flags if major is None else (*flags, f"-DWIRE_MAJOR=0x{major:08x}u")
         self._model = model
         if model is not None:
-            self._flags += ("-ffp-contract=off", f"-DONBOARD_HASH=0x{model_hash:08x}u")
+            self._flags += ("-ffp-contract=off", "-fno-tree-slp-vectorize", f"-DONBOARD_HASH=0x{model_hash:08x}u")
         self._named = None if port is None else Path(port)
 
     def __enter__(self) -> Self:
