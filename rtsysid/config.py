@@ -68,6 +68,20 @@ class Symmetry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     negate: tuple[str, ...] = ()
 
 
+class Disturbance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What live sensors add to smooth recordings: white noise, and rows that repeat the one before.
+
+    ``noise``: standard deviation by channel name, in its unit. ``repeat``: share of the rows that are lost on the way.
+    """
+
+    noise: dict[str, float] = {}
+    repeat: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.repeat < 1 or any(not std >= 0 for std in self.noise.values()):
+            raise ConfigError("train.disturbance", "a negative value, or all rows lost", "repeat lies in 0 .. 1")
+
+
 class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How to train. ``effort`` multiplies the epochs of every stage."""
 
@@ -79,6 +93,7 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threads: int = 1  # small networks run slower on two
     clip: float = 1.0  # largest gradient norm
     symmetry: tuple[Symmetry, ...] = ()  # all their combinations are trained on
+    disturbance: Disturbance = Disturbance()
 
     def __post_init__(self) -> None:
         if self.effort <= 0 or self.batch < 1 or self.stride < 1 or self.threads < 1 or self.clip <= 0:
@@ -144,7 +159,7 @@ def _suggestion(message: str) -> str:
     unknown = re.search(r"unknown field `([^`]+)`", message)
     if unknown is None:
         return "mend the value"
-    structs = (Config, Data, Model, RigidBody, Training, Symmetry, Stage, Loss, TeacherForcing)
+    structs = (Config, Data, Model, RigidBody, Training, Symmetry, Disturbance, Stage, Loss, TeacherForcing)
     known = sorted({field.name for struct in structs for field in msgspec.structs.fields(struct)})
     close = difflib.get_close_matches(unknown[1], known, 1)
     return f"did you mean {close[0]!r}?" if close else "remove the key"

@@ -19,6 +19,7 @@ from rtsysid.bundle import Arrays
 from rtsysid.coordinates import coordinates
 from rtsysid.metrics import forecast_windows
 from rtsysid.spec import Doubles, Floats, ModelSpec
+from rtsysid.train.disturbance import Disturber
 from rtsysid.train.network import Network
 from rtsysid.train.windows import windows
 
@@ -33,17 +34,19 @@ SMALLEST = 1e-3  # share of a target's spread that is left to the network at lea
 
 @torch.no_grad()
 def fit_direct(
-    spec: ModelSpec, train: Sequence[Floats], validation: Sequence[Floats], yardstick: Doubles
+    spec: ModelSpec, train: Sequence[Floats], validation: Sequence[Floats], yardstick: Doubles, disturber: Disturber
 ) -> tuple[ModelSpec, Arrays]:
     """The map with the ridge that is best in free run on `validation`: its `weight` [T, F] and `bias` [T].
+
+    It leads from what sensors would show to what follows in the recording.
 
     `yardstick` [N, ny] is the unit of error after 1..N ticks. In the specification that comes back, the targets' unit
     is what the map leaves to the network: its free-run error per tick.
     """
     network = Network(spec).eval()
     silence(network.head)
-    gram, moment = _normal_equations(spec, train)
-    runs = _free_runs(spec, validation, len(yardstick))
+    gram, moment = _normal_equations(spec, disturber.episodes(train), train)
+    runs = _free_runs(spec, disturber.episodes(validation), validation, len(yardstick))
     candidates = [_solved(spec, gram, moment, ridge) for ridge in RIDGES]
     scores = [_score(_free_run(network, weights, runs), runs.truth, yardstick) for weights in candidates]
     best = candidates[int(np.argmin(scores))]
@@ -67,13 +70,13 @@ def silence(layer: torch.nn.Linear) -> None:
     torch.nn.init.zeros_(layer.bias)
 
 
-def _normal_equations(spec: ModelSpec, episodes: Sequence[Floats]) -> tuple[Doubles, Doubles]:
+def _normal_equations(spec: ModelSpec, shown: Sequence[Floats], episodes: Sequence[Floats]) -> tuple[Doubles, Doubles]:
     """Mean products of the features in differences, with a final 1, among themselves and with the scaled targets."""
     scaling, count = spec.scaling, 0
     gram = np.zeros((spec.window_size + 1, spec.window_size + 1))
     moment = np.zeros((spec.window_size + 1, spec.n_targets))
     plane = coordinates(spec, np)
-    for seen, following in _blocks(episodes, spec.taps):
+    for seen, following in _blocks(shown, episodes, spec.taps):
         rows, tail = plane.features(seen)
         scaled = ((rows - scaling.feature_mean) / scaling.feature_std).reshape(len(seen), -1)
         features = scaled if tail is None else np.concatenate((scaled, tail), -1)
@@ -119,12 +122,12 @@ def _solved(spec: ModelSpec, gram: Doubles, moment: Doubles, ridge: float) -> Do
     return np.concatenate((back @ solution[:-1], solution[-1:]))
 
 
-def _blocks(episodes: Sequence[Floats], taps: int) -> Iterator[tuple[Doubles, Doubles]]:
-    """Windows [m, L, C] and the samples that follow them [m, C], in float64."""
-    for episode in episodes:
+def _blocks(shown: Sequence[Floats], episodes: Sequence[Floats], taps: int) -> Iterator[tuple[Doubles, Doubles]]:
+    """Windows [m, L, C] of what is shown, and the samples that follow in the recording [m, C], in float64."""
+    for seen, episode in zip(shown, episodes, strict=True):
         for start in range(0, len(episode) - taps, BLOCK):
-            rows = np.asarray(episode[start : start + BLOCK + taps], np.float64)
-            yield sliding_window_view(rows[:-1], taps, axis=0).transpose(0, 2, 1), rows[taps:]
+            rows, after = (np.asarray(part[start : start + BLOCK + taps], np.float64) for part in (seen, episode))
+            yield sliding_window_view(rows[:-1], taps, axis=0).transpose(0, 2, 1), after[taps:]
 
 
 class _Runs(NamedTuple):
@@ -132,17 +135,17 @@ class _Runs(NamedTuple):
     truth: torch.Tensor  # [K, N, ny] measured after each
 
 
-def _free_runs(spec: ModelSpec, episodes: Sequence[Floats], horizon: int) -> _Runs:
-    """Forecasts from evenly spread starts."""
+def _free_runs(spec: ModelSpec, shown: Sequence[Floats], episodes: Sequence[Floats], horizon: int) -> _Runs:
+    """Forecasts from evenly spread starts, and what came of them in the recording."""
     spans = [max(len(episode) - spec.taps - horizon, 0) for episode in episodes]
     stride = max(1, sum(spans) // STARTS)
     rows, truth = [], []
-    for episode, span in zip(episodes, spans, strict=True):
+    for seen, episode, span in zip(shown, episodes, spans, strict=True):
         first = np.arange(0, span, stride)
-        rows.append(episode[first[:, None] + np.arange(spec.taps + horizon - 1)])
+        rows.append(seen[first[:, None] + np.arange(spec.taps + horizon - 1)])
         truth.append(forecast_windows(episode, spec.n_inputs, first + spec.taps - 1, horizon)[1])
-    seen = windows(torch.from_numpy(np.concatenate(rows)), spec.taps)
-    return _Runs(seen, torch.from_numpy(np.concatenate(truth)))
+    inputs = windows(torch.from_numpy(np.concatenate(rows)), spec.taps)
+    return _Runs(inputs, torch.from_numpy(np.concatenate(truth)))
 
 
 def _free_run(network: Network, weights: Doubles, runs: _Runs) -> torch.Tensor:

@@ -20,6 +20,7 @@ from rtsysid.schedule import Stage, resolve
 from rtsysid.spec import Doubles, Floats, ModelSpec, to_builtins
 from rtsysid.trace import Trace
 from rtsysid.train.direct import fit_direct, set_direct
+from rtsysid.train.disturbance import Disturber
 from rtsysid.train.loop import Trainer
 from rtsysid.train.losses import ONE_STEP_LENGTH, rows_needed
 from rtsysid.train.network import Network
@@ -68,6 +69,7 @@ def begin(config: Config, trace: Trace, folder: Path | str, config_text: str = "
     torch.set_num_threads(config.train.threads)
     torch.use_deterministic_algorithms(device.type == "cpu")  # a resumed run is bit-identical on the CPU alone
     symmetries = Symmetries(config.train.symmetry, trace.channels)
+    disturber = Disturber(config.train.disturbance, trace.channels)
     about = {
         "config": config_builtins(config),
         "sources": [list(source) for source in trace.sources],
@@ -77,7 +79,7 @@ def begin(config: Config, trace: Trace, folder: Path | str, config_text: str = "
     if run.begun:
         run.refuse_another(about)
     else:
-        _prepare_folder(run, about, prepared, symmetries, config_text)
+        _prepare_folder(run, about, prepared, symmetries, disturber, config_text)
     torch.manual_seed(config.train.seed)
     network = Network(run.spec)
     if network.spec.direct:
@@ -85,17 +87,31 @@ def begin(config: Config, trace: Trace, folder: Path | str, config_text: str = "
     yardstick = torch.from_numpy(run.arrays("yardstick.npz")["rms"]).to(device)
     data = (Sequences(prepared.train, device), Sequences(prepared.validation, device))
     network = network.to(device)
-    return Trainer(network, prepared.stages, data, yardstick, symmetries=symmetries, settings=config.train, run=run)
+    return Trainer(
+        network,
+        prepared.stages,
+        data,
+        yardstick,
+        symmetries=symmetries,
+        disturber=disturber,
+        settings=config.train,
+        run=run,
+    )
 
 
 def _prepare_folder(
-    run: Run, about: dict[str, Any], prepared: Prepared, symmetries: Symmetries, config_text: str
+    run: Run,
+    about: dict[str, Any],
+    prepared: Prepared,
+    symmetries: Symmetries,
+    disturber: Disturber,
+    config_text: str,
 ) -> None:
     """Fit what is linear and write all that training starts from; `run.json` last, so that it stands for the whole."""
-    arx, spec = _baseline(prepared), prepared.spec
-    yardstick = _yardstick(arx, prepared)
+    arx, spec = _baseline(prepared, disturber), prepared.spec
+    yardstick = _yardstick(arx, prepared, disturber)
     if spec.direct:
-        spec, direct = fit_direct(spec, symmetries.all(prepared.train), prepared.validation, yardstick)
+        spec, direct = fit_direct(spec, symmetries.all(prepared.train), prepared.validation, yardstick, disturber)
         run.save_arrays("direct.npz", direct)
     run.save_arrays("baseline.npz", arx.arrays())
     run.save_arrays("yardstick.npz", {"rms": yardstick.astype(np.float32)})
@@ -103,17 +119,16 @@ def _prepare_folder(
     run.begin({**about, "spec": to_builtins(spec)}, config_text)
 
 
-def _baseline(prepared: Prepared) -> LinearArx:
-    """The linear model to beat: lags and ridge selected on the validation recordings."""
+def _baseline(prepared: Prepared, disturber: Disturber) -> LinearArx:
+    """The linear model to beat: lags and ridge selected on the validation recordings, as sensors would show them."""
     spec = prepared.spec
     horizon = max((stage.horizon for stage in prepared.stages), default=0) or ONE_STEP_LENGTH
     lags = tuple(sorted({*ARX_LAGS, spec.taps}))
-    return LinearArx.select(
-        prepared.train, prepared.validation, spec.n_inputs, horizon=horizon, lags=lags, ridges=ARX_RIDGES
-    )
+    train, validation = disturber.episodes(prepared.train), disturber.episodes(prepared.validation)
+    return LinearArx.select(train, validation, spec.n_inputs, horizon=horizon, lags=lags, ridges=ARX_RIDGES)
 
 
-def _yardstick(arx: LinearArx, prepared: Prepared) -> Doubles:
+def _yardstick(arx: LinearArx, prepared: Prepared, disturber: Disturber) -> Doubles:
     """RMS error of the linear model in 1..N steps of free run on the training recordings, [N, ny].
 
     Losses are counted in these units, so that every output and every horizon weighs by how much there is to gain
@@ -125,12 +140,13 @@ def _yardstick(arx: LinearArx, prepared: Prepared) -> Doubles:
     spans = [max(len(values) - past - horizon + 1, 0) for values in prepared.train]
     stride = max(1, sum(spans) // YARDSTICK_STARTS)
     errors, moves = [], []
-    for values, span in zip(prepared.train, spans, strict=True):
+    shown = disturber.episodes(prepared.train)
+    for values, seen, span in zip(prepared.train, shown, spans, strict=True):
         starts = past - 1 + np.arange(0, span, stride)
-        history = values[starts[:, None] + np.arange(1 - past, 1)]
+        history = seen[starts[:, None] + np.arange(1 - past, 1)]
         u_future, truth = forecast_windows(values, nu, starts, horizon)
         errors.append(arx.forecast(history, u_future) - truth)
-        moves.append(truth - values[starts, None, nu:])
+        moves.append(truth - seen[starts, None, nu:])
     linear, hold = (np.sqrt(np.mean(np.concatenate(part).astype(np.float64) ** 2, 0)) for part in (errors, moves))
     unit: Doubles = np.maximum(np.fmin(linear, hold), 1e-9 * np.asarray(prepared.spec.scaling.std[nu:]))
     return unit

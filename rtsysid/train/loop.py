@@ -19,6 +19,7 @@ from torch import Tensor
 from rtsysid.config import Training
 from rtsysid.errors import ScheduleError
 from rtsysid.schedule import Stage
+from rtsysid.train.disturbance import SEED, Disturber
 from rtsysid.train.losses import Objective, rows_needed
 from rtsysid.train.network import Network
 from rtsysid.train.run import Position, Run, Tensors
@@ -53,12 +54,13 @@ class Trainer:
         yardstick: Tensor,
         *,
         symmetries: Symmetries,
+        disturber: Disturber,
         settings: Training,
         run: Run,
     ) -> None:
         self.network, self.stages, self.yardstick = network, stages, yardstick
         self.training, self.validation = data
-        self.symmetries, self.settings, self.run = symmetries, settings, run
+        self.symmetries, self.disturber, self.settings, self.run = symmetries, disturber, settings, run
         self.position, self.finished = Position(), 0
         self.best: Tensors = {}
 
@@ -119,7 +121,8 @@ class Trainer:
             for group in optimiser.param_groups:
                 group["lr"] = _rate(stage, self.position.epoch + k / batches)
             optimiser.zero_grad(set_to_none=True)
-            loss = torch.stack(objective.terms(self.symmetries.drawn(rows), ratio)).sum()
+            drawn = self.symmetries.drawn(rows)
+            loss = torch.stack(objective.terms(drawn, ratio, self.disturber.seen(drawn))).sum()
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(trained, self.settings.clip)
             optimiser.step()
@@ -130,14 +133,15 @@ class Trainer:
 
     @torch.no_grad()
     def _validate(self, stage: Stage, objective: Objective) -> float:
-        """The same objective on validation sequences, without noise and without teacher forcing in rollouts."""
+        """The same objective on validation sequences, without feature noise, nor teacher forcing in rollouts."""
         self.network.eval()
         length = rows_needed(stage, self.network.spec)
         starts = self.validation.starts(length, 1)
         starts = starts[:: max(1, len(starts) // VALIDATION_SEQUENCES)]
-        total = 0.0
+        total, generator = 0.0, torch.Generator().manual_seed(SEED)
         for rows in self.validation.batches(starts, self.settings.batch, length):
-            total += torch.stack(objective.terms(rows)).sum().item() * len(rows)
+            shown = self.disturber.seen(rows, generator)
+            total += torch.stack(objective.terms(rows, shown=shown)).sum().item() * len(rows)
         return total / len(starts)
 
     def _save(self, epoch: Epoch, optimiser: torch.optim.Optimizer, parameters: Tensors) -> None:

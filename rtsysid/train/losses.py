@@ -34,9 +34,12 @@ class Objective:
         self.spec = network.spec
         self.warmup = warmup_of(network.spec)
 
-    def terms(self, rows: Tensor, ratio: float = 0.0) -> list[Tensor]:
-        """One weighted term per loss of the stage, in its order. rows [B, R, C]; `ratio` of teacher forcing."""
-        seen = windows(rows, self.spec.taps)
+    def terms(self, rows: Tensor, ratio: float = 0.0, shown: Tensor | None = None) -> list[Tensor]:
+        """One weighted term per loss of the stage, in its order. rows [B, R, C]; `ratio` of teacher forcing.
+
+        `shown`: what the model sees of the rows, where that is not the rows themselves.
+        """
+        seen = windows(rows if shown is None else shown, self.spec.taps)
         return [loss.weight * self._term(loss, rows, seen, ratio) for loss in self.stage.loss]
 
     def _term(self, loss: Loss, rows: Tensor, seen: Tensor, ratio: float) -> Tensor:
