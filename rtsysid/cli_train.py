@@ -71,7 +71,8 @@ def compare(
     configs: tuple[str, ...], data: tuple[Path, ...], test: tuple[Path, ...], out: Path, seeds: int, horizon: int,
     json_: bool,
 ) -> None:  # fmt: skip
-    """Train configurations side by side; a single CONFIG is compared in the four variants of the source talk.
+    """Train configurations side by side; a single CONFIG in the four variants of the source talk, with the hidden
+    width of each set so that all have as many parameters.
 
     Example: rtsysid compare quadrotor --data flights -o comparison --seeds 3
     """
@@ -96,7 +97,9 @@ def compare(
     if json_:
         return console.report({"results": msgspec.to_builtins(results)}, json_)
     shown = [f"{n} ticks" for n in results[0].evaluation.shown]
-    click.echo(console.table(["variant", "group", *shown, "parameters", "MACs", "step us"], rows(results)))
+    click.echo(
+        console.table(["variant", "group", *shown, "sum", "parameters", "MACs", "step us", "RAM bytes"], rows(results))
+    )
 
 
 @click.command()

@@ -181,6 +181,11 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         direct = self.window_size if self.direct else 0
         return layers + cell + (self.hidden + direct) * self.n_targets
 
+    @property
+    def parameters(self) -> int:
+        """Weights and biases of one step, without the decoder; an LSTM's two biases count as the one they add up to."""
+        return self.macs + sum(self.encoder) + 4 * self.hidden + (1 + self.direct) * self.n_targets
+
     @cached_property
     def fingerprint(self) -> str:
         """First 16 hex digits of the SHA-256 of the canonical JSON; stable over releases, platforms and key order."""

@@ -9,12 +9,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from conftest import TINY, plant
 
+from export.compare import variants_of
 from rtsysid.cli import cli
+from rtsysid.config import read_config
+from rtsysid.spec import ModelSpec
 from rtsysid.trace import Trace
 
 ROOT = Path(__file__).parents[1]
@@ -65,13 +69,27 @@ def test_the_whole_path_by_its_verbs(logs: Path, tmp_path: Path, recording: Path
 
 @pytest.mark.slow
 def test_compare_prints_the_four_variants_side_by_side(logs: Path, tmp_path: Path) -> None:
-    """One configuration becomes the talk's table: every variant trained, exported, and measured on the same rows."""
+    """One configuration becomes the talk's table: every variant trained, exported, and measured on the same rows, with
+    its size, cost and memory in numbers."""
     model = TINY[: TINY.index("[train]")]
     (tmp_path / "short.toml").write_text(model + '[train]\npreset = "greedy"\neffort = 0.05\nbatch = 64\n')
     done = rtsysid("compare", tmp_path / "short.toml", "--data", logs, "-o", tmp_path / "out", "--horizon", 20)
     for variant in ("lstm", "lstm-tdl", "lstm-tdl-aeu", "lstm-tdl-deep-aeu"):
         assert f"\n{variant} " in done.stdout
         assert (tmp_path / "out" / f"{variant}-seed0" / "bundle" / "manifest.json").exists()
+    header, *lines = [line.split() for line in done.stdout.splitlines() if not line.startswith("-")]
+    assert header[-6:] == ["parameters", "MACs", "step", "us", "RAM", "bytes"]
+    assert all(int(line[-4]) > 0 and int(line[-1]) > 0 for line in lines)
+
+
+def test_variants_are_compared_at_equal_size() -> None:
+    """The four variants of the nano-drone's configuration differ by less than 2 % in parameters."""
+    config = read_config("nanodrone")
+    sizes = []
+    for _, variant in variants_of(config):
+        model = msgspec.structs.asdict(variant.model)
+        sizes.append(ModelSpec(channels=config.data.channels, rate_hz=100, **model).parameters)
+    assert max(sizes) < 1.02 * min(sizes)
 
 
 def test_a_replay_that_differs_says_so(bundle_folder: Path, recording: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from rtsysid.benchmarks.nanodrone import Nanodrone
+from rtsysid.benchmarks.raw_flights import NanodroneLive
 from rtsysid.benchmarks.schunk import SchunkArm
 from rtsysid.benchmarks.score import Score
 from rtsysid.benchmarks.tasks import SIMULATIONS
@@ -37,7 +38,7 @@ class Benchmark(Protocol):
     def score(self, model: str, predictions: Arrays) -> list[Score]: ...
 
 
-ALL: tuple[Benchmark, ...] = (Nanodrone(), *SIMULATIONS, SchunkArm())
+ALL: tuple[Benchmark, ...] = (Nanodrone(), NanodroneLive(), *SIMULATIONS, SchunkArm())
 NAMES = tuple(benchmark.name for benchmark in ALL)
 
 

@@ -27,7 +27,7 @@ from rtsysid.errors import ConfigError, TraceError
 from rtsysid.metrics import forecast_windows, horizon_errors
 from rtsysid.predictor import Predictor
 from rtsysid.recordings import recordings
-from rtsysid.spec import Channel, Doubles, Floats
+from rtsysid.spec import Channel, Doubles, Floats, ModelSpec
 from rtsysid.trace import Episode, Trace
 
 HORIZON, HISTORY, DT = 50, 50, 0.01
@@ -132,11 +132,7 @@ def starts_of(flights: Sequence[Episode], start: Start) -> Windows:
 
 def forecasts_of(predictor: Predictor, flights: Sequence[Episode], start: Start) -> Floats:
     """Forecasts [K, 50, 13] from every window, channels in the order of the files."""
-    names = [c.name for c in predictor.spec.channels]
-    wanted = [c.name for c in (*INPUTS, *STATES)]
-    if sorted(names) != sorted(wanted) or names[: len(INPUTS)] != wanted[: len(INPUTS)]:
-        raise ConfigError("channels of benchmark nanodrone", ", ".join(names), f"name {', '.join(wanted)}")
-    into, back = [wanted.index(name) for name in names], [names[len(INPUTS) :].index(c.name) for c in STATES]
+    into, back = columns_of(predictor.spec)
     pasts = (past[:, into] for past in _pasts(flights, start))
     at = starts_of(flights, start)
     ahead = [
@@ -144,6 +140,14 @@ def forecasts_of(predictor: Predictor, flights: Sequence[Episode], start: Start)
         for k, flight in enumerate(flights)
     ]
     return forecast(predictor, pasts, np.concatenate(ahead))[..., back]
+
+
+def columns_of(spec: ModelSpec) -> tuple[list[int], list[int]]:
+    """Columns of the files in the order of a model's channels, and of its outputs in the order of the files."""
+    names, wanted = ([c.name for c in side] for side in (spec.channels, (*INPUTS, *STATES)))
+    if sorted(names) != sorted(wanted) or names[: len(INPUTS)] != wanted[: len(INPUTS)]:
+        raise ConfigError("channels of benchmark nanodrone", ", ".join(names), f"name {', '.join(wanted)}")
+    return [wanted.index(name) for name in names], [names[len(INPUTS) :].index(c.name) for c in STATES]
 
 
 def _pasts(flights: Sequence[Episode], start: Start) -> Iterator[Floats]:

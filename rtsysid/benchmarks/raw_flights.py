@@ -7,26 +7,77 @@ logs of M. Busetto et al., arXiv 2512.14450.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from rtsysid.benchmarks.nanodrone import HORIZON, INPUTS, MEASURES, SHOWN, STATES
+from rtsysid.benchmarks.nanodrone import (
+    HORIZON,
+    INPUTS,
+    MEASURES,
+    SHOWN,
+    STATES,
+    Nanodrone,
+    columns_of,
+    forecasts_of,
+    score,
+)
 from rtsysid.benchmarks.score import Score
+from rtsysid.bundle import Arrays
 from rtsysid.errors import TraceError
 from rtsysid.metrics import forecast_windows, horizon_errors
 from rtsysid.predictor import Predictor
 from rtsysid.recordings import recordings
 from rtsysid.session import Session
 from rtsysid.spec import Channel, Doubles, Floats, Sample
-from rtsysid.trace import Episode, Trace
+from rtsysid.trace import Episode, Integers, Trace
 
 # Electrical turns per turn of the rotor: so read, the raw flights hover at the rotor speeds of the smoothed ones.
 POLE_PAIRS = 6
 AIRBORNE_M = 0.3  # below, the ground pushes back
 TEST, VALIDATION = "melon_*", "multisine_*"
+SETTLED = 100  # rows before the first forecast
 BATCH = 256  # forecasts per call
+
+
+@dataclass(frozen=True)
+class NanodroneLive(Nanodrone):
+    """Trained like the other one, but on disturbed measurements; tested on raw flights, and offline on smoothed ones.
+
+    Forecasts of raw flights come first in a predictions file, as ``pred``, ``flight`` and ``t``; those of the smoothed
+    ones, after 50 samples, carry the suffix ``_offline``.
+    """
+
+    name: str = "nanodrone-live"
+    config: str = "benchmarks/nanodrone-live"
+
+    @property
+    def published(self) -> tuple[Score, ...]:
+        """Nothing yet."""
+        return ()
+
+    @cached_property
+    def raw(self) -> tuple[Episode, ...]:
+        """Three flights that the smoothed recordings were made from, or sisters of them."""
+        return raw_flights(TEST)
+
+    def predict(self, predictor: Predictor) -> Arrays:
+        """Raw flights live, smoothed ones offline."""
+        offline = self._named("50 samples", forecasts_of(predictor, self.flights, "50 samples"))
+        return live_forecasts(predictor, self.raw) | {f"{name}_offline": array for name, array in offline.items()}
+
+    def hold(self) -> Arrays:
+        """The same of a model that stands still."""
+        offline = {f"{name}_offline": array for name, array in super().hold().items() if "free" not in name}
+        return held_forecasts(self.raw) | offline
+
+    def score(self, model: str, predictions: Arrays) -> list[Score]:
+        """Live error beside the offline one."""
+        offline = score(model, self.flights, "50 samples", "boundary-safe", predictions["pred_offline"])
+        return [_live_score(model, predictions["pred"], measured(self.raw, predictions)), offline]
 
 
 def raw_flights(pattern: str) -> tuple[Episode, ...]:
@@ -48,47 +99,59 @@ def _flight(path: Path) -> Episode:
     return Episode(path.stem, episode.t[span], values)
 
 
-class Lived(NamedTuple):
-    """Forecasts [K, 50, 13] from every tick of a flight at which the model had its warm-up, what was measured after
-    each [K, 50, 13], and at each [K, 13]; channels in the order of the benchmark.
+def live_forecasts(predictor: Predictor, flights: Sequence[Episode]) -> Arrays:
+    """``pred`` [K, 50, 13] in the order of the benchmark, ``flight`` [K] and ``t`` [K], the row of the newest sample.
+
+    Every flight is lived through a session; a forecast starts from each row, but the first hundred, at which the
+    session says something usable.
     """
-
-    predicted: Floats
-    truth: Floats
-    newest: Floats
-
-
-def lived(predictor: Predictor, flight: Episode) -> Lived:
-    """One flight, sample by sample through a session."""
-    names, order = ([c.name for c in side] for side in (predictor.spec.channels, (*INPUTS, *STATES)))
-    values = flight.values[:, [order.index(name) for name in names]]
-    back = [names[len(INPUTS) :].index(state.name) for state in STATES]
-    starts, (window, h, c) = _streamed(predictor, flight.t, values)
-    u_future, truth = forecast_windows(values, len(INPUTS), starts, HORIZON)
-    batches = [slice(k, k + BATCH) for k in range(0, len(starts), BATCH)]
-    predicted = [predictor.backend.rollout(window[b], h[b], c[b], u_future[b]) for b in batches]
-    return Lived(np.concatenate(predicted)[..., back], truth[..., back], flight.values[starts, len(INPUTS) :])
+    into, back = columns_of(predictor.spec)
+    parts = [_forecasts(predictor, flight.t, flight.values[:, into]) for flight in flights]
+    number = [np.full(len(rows), k) for k, (rows, _) in enumerate(parts)]
+    rows, predicted = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return {"pred": predicted[..., back], "flight": np.concatenate(number), "t": rows}
 
 
-def _streamed(predictor: Predictor, t: Doubles, values: Floats) -> tuple[list[int], list[Floats]]:
+def held_forecasts(flights: Sequence[Episode]) -> Arrays:
+    """The same of standing still at the newest sample."""
+    rows = [np.arange(SETTLED, len(flight) - HORIZON) for flight in flights]
+    newest = [flight.values[t, len(INPUTS) :] for flight, t in zip(flights, rows, strict=True)]
+    number = [np.full(len(t), k) for k, t in enumerate(rows)]
+    predicted = np.repeat(np.concatenate(newest)[:, None], HORIZON, 1)
+    return {"pred": predicted, "flight": np.concatenate(number), "t": np.concatenate(rows)}
+
+
+def measured(flights: Sequence[Episode], forecasts: Arrays) -> Floats:
+    """What was measured after the start of each forecast: [K, 50, 13]."""
+    pairs = zip(forecasts["flight"], forecasts["t"], strict=True)
+    return np.stack([flights[k].values[t + 1 : t + 1 + HORIZON, len(INPUTS) :] for k, t in pairs])
+
+
+def _forecasts(predictor: Predictor, t: Doubles, values: Floats) -> tuple[Integers, Floats]:
+    rows, (window, h, c) = _streamed(predictor, t, values)
+    u_future = forecast_windows(_filled(values), len(INPUTS), rows, HORIZON)[0]
+    batches = [slice(k, k + BATCH) for k in range(0, len(rows), BATCH)]
+    return rows, np.concatenate([predictor.backend.rollout(window[b], h[b], c[b], u_future[b]) for b in batches])
+
+
+def _streamed(predictor: Predictor, t: Doubles, values: Floats) -> tuple[Integers, list[Floats]]:
     """Rows at which the session says something usable and a forecast fits in; window, h and c at each of them."""
     predictor.reset()
     session, rows, states = Session(predictor), [], []
     for k in range(len(values) - HORIZON):
-        if session.feed(Sample(float(t[k]), values[k])).usable:
+        if session.feed(Sample(float(t[k]), values[k])).usable and k >= SETTLED:
             rows.append(k)
             states.append(predictor.snapshot())
-    return rows, [np.stack(part) for part in zip(*states, strict=True)]
+    return np.array(rows), [np.stack(part) for part in zip(*states, strict=True)]
 
 
-def live_scores(model: str, predictor: Predictor, pattern: str = TEST) -> list[Score]:
-    """Errors at 1, 10 and 50 ticks and the sum over all 50: of the model, and of standing still at what it saw."""
-    flights = [lived(predictor, flight) for flight in raw_flights(pattern)]
-    predicted, truth, newest = (np.concatenate(part) for part in zip(*flights, strict=True))
-    return [_score(model, predicted, truth), _score("hold (here)", np.repeat(newest[:, None], HORIZON, 1), truth)]
+def _filled(values: Floats) -> Floats:
+    """Where a row misses a value, the one before it: a plan has no holes."""
+    known = np.where(np.isfinite(values), np.arange(len(values))[:, None], 0)
+    return np.take_along_axis(values, np.maximum.accumulate(known, 0), 0)
 
 
-def _score(model: str, predicted: Floats, truth: Floats) -> Score:
+def _live_score(model: str, predicted: Floats, truth: Floats) -> Score:
     errors = {}
     for group, curve in horizon_errors(predicted, truth, STATES).items():
         shown = (*(float(curve[h - 1]) for h in SHOWN), float(curve.sum()))
