@@ -1,28 +1,40 @@
-"""Training throughput, LSTM-64 on sequences of 200, batch 64, one thread: ours beside a plain PyTorch loop."""
+"""Training throughput, one thread, in turns with a peer.
+
+Teacher forced: LSTM-64 on sequences of 200, batch 64, beside a plain PyTorch loop. Free run: prediction and gradient of
+models as the benchmarks train them, beside the same model run tick by tick under autograd.
+"""
 
 from __future__ import annotations
 
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 
 import msgspec
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from rtsysid.config import Training
+from rtsysid.config import Disturbance, Training
 from rtsysid.console import table
 from rtsysid.schedule import Loss, Stage
 from rtsysid.spec import Channel, ModelSpec, unit_scaling
 from rtsysid.train import losses
+from rtsysid.train.disturbance import Disturber
+from rtsysid.train.freerun import free_run
 from rtsysid.train.loop import Trainer
 from rtsysid.train.network import Network
 from rtsysid.train.run import Run
 from rtsysid.train.symmetry import Symmetries
-from rtsysid.train.windows import Sequences
+from rtsysid.train.windows import Sequences, windows
 
 BATCH, LENGTH, ROWS, ROUNDS = 64, 200, 192_000, 7
+FREE = {  # batch, ticks, taps, encoder, hidden
+    "small": (16, 300, 10, (16, 8), 16),
+    "middle": (32, 200, 20, (32, 16), 32),
+    "large": (64, 50, 16, (64, 16), 64),
+}
 
 
 def main() -> None:
@@ -36,6 +48,30 @@ def main() -> None:
     rows = [["ours", f"{statistics.median(ours):,.0f}"], ["plain PyTorch loop", f"{statistics.median(plain):,.0f}"]]
     print(table(["training", "timesteps/s"], rows))
     print(f"ours / plain, median of {ROUNDS} pairs: {ratio:.2f}")
+    print(table(["free run", "ours, ticks/s", "tick by tick, ticks/s", "ratio"], [_free(name) for name in FREE]))
+
+
+def _free(name: str) -> list[str]:
+    batch, ticks, taps, encoder, hidden = FREE[name]
+    channels = (Channel("u", "", "input"), Channel("y"))
+    spec = ModelSpec(channels=channels, rate_hz=100.0, taps=taps, encoder=encoder, hidden=hidden, direct=True)
+    network = Network(msgspec.structs.replace(spec, scaling=unit_scaling(spec)))
+    torch.nn.init.zeros_(network.direct.weight)
+    rows = 0.1 * torch.randn(batch, ticks + taps - 1, 2)
+    seen = windows(rows, taps)
+    ours, eager = [], []
+    for _ in range(ROUNDS):
+        ours.append(_timed(free_run, network, seen))
+        eager.append(_timed(Network.rollout, network, seen))
+    ratio = statistics.median(b / a for a, b in zip(ours, eager, strict=True))
+    rates = [f"{batch * ticks / statistics.median(seconds):,.0f}" for seconds in (ours, eager)]
+    return [f"{name}: {batch} x {ticks}, LSTM-{hidden}", *rates, f"{ratio:.2f}"]
+
+
+def _timed(run: Callable[..., Tensor], network: Network, seen: Tensor) -> float:
+    begun = time.perf_counter()
+    run(network, seen, network.initial_state(seen[:, 0])).square().mean().backward()
+    return time.perf_counter() - begun
 
 
 def _spec() -> ModelSpec:
@@ -56,7 +92,8 @@ def _ours(values: np.ndarray) -> float:
         spec = _spec()
         trainer = Trainer(
             Network(spec), (stage,), data, torch.ones(1, 2),
-            symmetries=Symmetries((), spec.channels), settings=settings, run=Run(folder),
+            symmetries=Symmetries((), spec.channels), disturber=Disturber(Disturbance(), spec.channels),
+            settings=settings, run=Run(folder),
         )  # fmt: skip
         begun = time.perf_counter()
         for _ in trainer.epochs():

@@ -58,6 +58,12 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``optional``: what the model at hand lacks is left out, and the stage is skipped when nothing remains; so one
     preset serves all variants. ``each_layer``: the stage is repeated for every encoder layer, ``{layer}`` in names.
     ``patience``: epochs without a better validation loss before the stage ends (0: never); the best weights are kept.
+
+    ``first_horizon``: of rollouts in the first epoch, from where it grows to the full one over the first half of the
+    epochs (0: full at once). ``piece``: gradients of a rollout reach back over so many ticks (0: all). ``average``: the
+    weights that are judged and kept are a running mean with this decay per batch (0: the weights themselves).
+    ``optimiser``: ``adam`` batch by batch, or ``lbfgs``, which minimises the loss over all sequences at once,
+    ``iterations`` per epoch; there ``weight_decay`` times half of the squared weights joins the loss.
     """
 
     name: str
@@ -70,17 +76,36 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     patience: int = 0
     weight_decay: float = 0.0
     input_noise: float = 0.0  # standard deviation, in units of each channel's spread
+    first_horizon: int = 0
+    piece: int = 0
+    average: float = 0.0
+    optimiser: Literal["adam", "lbfgs"] = "adam"
+    iterations: int = 20
     optional: bool = False
     each_layer: bool = False
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.learning_rate <= 0 or not self.loss:
             raise ScheduleError(f"stage {self.name!r}", "no epochs, rate or loss", "give it at least one of each")
+        if self.first_horizon < 0 or self.piece < 0 or self.iterations < 1 or not 0 <= self.average < 1:
+            found = "first_horizon, piece, iterations or average out of range"
+            raise ScheduleError(f"stage {self.name!r}", found, "give counts, and an average below 1")
+        if self.optimiser == "lbfgs" and self.average:
+            raise ScheduleError(f"stage {self.name!r}", "an average of lbfgs", "it has no batches: leave average out")
 
     @property
     def horizon(self) -> int:
         """Steps that the longest rollout needs; 0 where predictions are never fed back."""
         return max((loss.horizon for loss in self.loss if loss.kind == "rollout"), default=0)
+
+    def at(self, epoch: int) -> Stage:
+        """The stage with rollouts as long as they are in epoch 0 .. epochs - 1."""
+        grown = min(1.0, 2 * epoch / self.epochs)
+        if not self.first_horizon or grown == 1.0:
+            return self
+        longest = round(self.first_horizon + (self.horizon - self.first_horizon) * grown)
+        shorter = tuple(msgspec.structs.replace(each, horizon=min(each.horizon, longest)) for each in self.loss)
+        return msgspec.structs.replace(self, loss=shorter)
 
 
 def preset(name: str) -> tuple[Stage, ...]:

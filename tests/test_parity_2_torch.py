@@ -6,6 +6,8 @@ import pytest
 import torch
 from conftest import flight, make_body_spec, make_spec
 
+from rtsysid.schedule import Loss, Stage
+from rtsysid.train.losses import Objective, rows_needed
 from rtsysid.train.network import Network
 from rtsysid.train.windows import windows
 
@@ -53,15 +55,14 @@ def test_sequence_equals_steps_from_the_body(variant: str) -> None:
 
 @torch.no_grad()
 def test_a_forced_rollout_is_teacher_forcing(variant: str) -> None:
-    """A rollout that sees every measured output predicts what the teacher-forced sequence predicts."""
+    """A rollout whose every tick is forced loses what the teacher-forced predictions of its ticks lose."""
     torch.manual_seed(2)
-    network = Network(make_spec(variant)).eval()
-    seen = windows(torch.randn(2, 20, 5), network.spec.taps)
-    state = network.initial_state(seen[:, 0])
-    forced = torch.ones(seen.shape[:2], dtype=torch.bool)
-    torch.testing.assert_close(
-        network.rollout(seen, state, forced), network.sequence(seen, state)[0], rtol=1e-5, atol=1e-5
-    )
+    stage = Stage("forced", ("lstm", "head"), (Loss("rollout", horizon=12), Loss("one_step")))
+    objective = Objective(Network(make_spec(variant)).eval(), stage, torch.ones(12, 3))
+    rows = torch.randn(2, rows_needed(stage, objective.spec), 5)
+    rollout, one_step = objective.terms(rows, ratio=1.0)
+    torch.testing.assert_close(rollout, one_step, rtol=1e-5, atol=1e-5)
+    assert not torch.allclose(objective.terms(rows, ratio=0.8)[0], one_step, rtol=1e-3)
 
 
 @torch.no_grad()

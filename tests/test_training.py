@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from rtsysid.config import Config
-from rtsysid.errors import ConfigError
+from rtsysid.errors import ConfigError, ScheduleError
+from rtsysid.schedule import Loss, Stage
 from rtsysid.trace import Trace
 from rtsysid.train.fit import begin
 from rtsysid.train.run import Run
@@ -35,6 +36,78 @@ def test_a_killed_run_goes_on_to_the_same_bits(
     resumed, unbroken = weights_and_losses(Run(tmp_path / "run")), weights_and_losses(Run(run_folder))
     assert resumed[1] == unbroken[1]
     assert all(torch.equal(resumed[0][name], tensor) for name, tensor in unbroken[0].items())
+
+
+OPTIONS: dict[str, dict[str, object]] = {
+    "average": {"average": 0.8},
+    "curriculum of pieces": {"first_horizon": 2, "piece": 2},
+    "lbfgs": {"optimiser": "lbfgs", "iterations": 3, "input_noise": 0.01, "weight_decay": 1e-3},
+}
+
+
+def with_options(config: Config, options: dict[str, object]) -> Config:
+    """The tiny configuration with options on its last stage."""
+    first, last = config.stage
+    return msgspec.structs.replace(config, stage=(first, msgspec.structs.replace(last, **options)))
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_every_option_goes_on_after_a_kill(
+    options: dict[str, object], tmp_path: Path, tiny_config: Config, tiny_trace: Trace
+) -> None:
+    """With each option of a stage a run that was stopped within it ends in the bits of an unbroken one."""
+    config, folders = with_options(tiny_config, options), [tmp_path / "unbroken", tmp_path / "resumed"]
+    for folder, stop in zip(folders, (6, 4), strict=True):
+        epochs = begin(config, tiny_trace, folder).epochs()
+        for _ in range(stop):
+            next(epochs)
+        epochs.close()
+    for folder in folders:
+        list(begin(config, tiny_trace, folder).epochs())
+    unbroken, resumed = (weights_and_losses(Run(folder)) for folder in folders)
+    assert resumed[1] == unbroken[1]
+    assert all(torch.equal(resumed[0][name], tensor) for name, tensor in unbroken[0].items())
+
+
+def test_the_average_is_what_is_judged_and_kept(tmp_path: Path, tiny_config: Config, tiny_trace: Trace) -> None:
+    """A stage with averaged weights moves by little where the mean is slow, though its weights move."""
+    epochs = begin(with_options(tiny_config, {"average": 0.9999}), tiny_trace, tmp_path / "run").epochs()
+    before = {}
+    for epoch in epochs:
+        if epoch.stage == "joint":
+            before = dict(Run(tmp_path / "run").checkpoint()[0])  # type: ignore[index]
+    after, kept = Run(tmp_path / "run").checkpoint()[0], Run(tmp_path / "run").weights()  # type: ignore[index]
+    moved = {name: (tensor - before[f"best/{name}"]).abs().max() for name, tensor in kept.items()}
+    walked = {name: (after[f"weights/{name}"] - before[f"best/{name}"]).abs().max() for name in kept}
+    assert 0 < moved["head.weight"] < 0.05 * walked["head.weight"]
+
+
+def test_lbfgs_goes_down_at_every_step(tmp_path: Path, tiny_config: Config, tiny_trace: Trace) -> None:
+    """The line search of L-BFGS lowers the loss over all sequences from epoch to epoch, from where Adam ended."""
+    first, last = tiny_config.stage
+    lbfgs = Stage("finish", last.train, (Loss("one_step"),), optimiser="lbfgs", iterations=5, epochs=3)
+    train = msgspec.structs.replace(tiny_config.train, stride=1, batch=500)  # the same sequences in every epoch
+    config = msgspec.structs.replace(tiny_config, stage=(first, last, lbfgs), train=train)
+    history = [epoch for epoch in begin(config, tiny_trace, tmp_path / "run").epochs() if epoch.stage == "finish"]
+    losses = [epoch.train for epoch in history]  # at the start of each epoch
+    assert losses[2] < losses[1] < losses[0]
+
+
+def test_the_horizon_grows_over_the_first_half() -> None:
+    """Rollouts begin with the first horizon and are whole from the middle of the stage on; losses without one stay."""
+    losses = (Loss("rollout", horizon=50), Loss("rollout", horizon=8), Loss("one_step", horizon=40))
+    stage = Stage("grown", ("lstm",), losses, epochs=10, first_horizon=10)
+    seen = [[loss.horizon for loss in stage.at(epoch).loss] for epoch in range(10)]
+    assert [each[0] for each in seen] == [10, 18, 26, 34, 42, 50, 50, 50, 50, 50]
+    assert all(each[1] == 8 for each in seen)
+    assert stage.at(0).horizon == 10
+
+
+@pytest.mark.parametrize("options", [{"average": 1.0}, {"piece": -1}, {"optimiser": "lbfgs", "average": 0.9}])
+def test_options_out_of_range_are_refused(options: dict[str, object]) -> None:
+    """A stage that asks for what cannot be is refused by name when it is read."""
+    with pytest.raises(ScheduleError, match="stage 'x'"):
+        Stage("x", ("lstm",), (Loss("one_step"),), **options)  # type: ignore[arg-type]
 
 
 def test_frozen_means_bit_identical(tmp_path: Path, tiny_config: Config, tiny_trace: Trace) -> None:

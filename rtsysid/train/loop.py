@@ -7,18 +7,16 @@ was killed goes on to the bit-identical result of an unbroken one.
 from __future__ import annotations
 
 import hashlib
-import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from rtsysid.config import Training
-from rtsysid.errors import ScheduleError
 from rtsysid.schedule import Stage
+from rtsysid.train.descent import Descent, part
 from rtsysid.train.disturbance import SEED, Disturber
 from rtsysid.train.losses import Objective, rows_needed
 from rtsysid.train.network import Network
@@ -85,57 +83,32 @@ class Trainer:
         self.run.finish(self.network.state_dict())
 
     def _stage(self, stage: Stage, saved: Tensors) -> Iterator[Epoch]:
-        parameters = select(self.network, stage.train)
-        optimiser = torch.optim.AdamW(list(parameters.values()), weight_decay=stage.weight_decay)
-        _load_optimiser(optimiser, parameters, saved)
-        objective = Objective(self.network, stage, self.yardstick)
+        descent = Descent(
+            self.network, stage, self.yardstick, self.training, self.symmetries, self.disturber, self.settings
+        )
+        descent.load(saved)
         while self.position.epoch < stage.epochs and not (stage.patience and self.position.stale >= stage.patience):
-            epoch = self._epoch(stage, objective, optimiser)
-            self._save(epoch, optimiser, parameters)
+            epoch = self._epoch(stage, descent)
+            self._save(epoch, descent)
             yield epoch
         self.network.load_state_dict(self.best)
 
-    def _epoch(self, stage: Stage, objective: Objective, optimiser: torch.optim.Optimizer) -> Epoch:
+    def _epoch(self, stage: Stage, descent: Descent) -> Epoch:
         begun, at = time.perf_counter(), self.position
         torch.manual_seed(_seed(self.settings.seed, at.stage, at.epoch))
-        train = self._pass(stage, objective, optimiser)
-        validation = self._validate(stage, objective)
+        train = descent.epoch(at.epoch)
+        validation = self._validate(Objective(descent.judged.eval(), stage, self.yardstick))
         better = validation < at.best or not self.best
         if better:
-            self.best = {key: value.clone() for key, value in self.network.state_dict().items()}
+            self.best = {key: value.clone() for key, value in descent.judged.state_dict().items()}
         self.position = Position(at.stage, at.epoch + 1, min(validation, at.best), 0 if better else at.stale + 1)
         seconds = round(time.perf_counter() - begun, 3)
         return Epoch(self.finished, stage.name, at.epoch + 1, stage.epochs, train, validation, better, seconds)
 
-    def _pass(self, stage: Stage, objective: Objective, optimiser: torch.optim.Optimizer) -> float:
-        """One pass over the training sequences in random order; mean loss."""
-        self.network.train()
-        self.network.noise = stage.input_noise
-        length, stride = rows_needed(stage, self.network.spec), self.settings.stride
-        starts = self.training.starts(length, stride, int(torch.randint(stride, ())))
-        starts = starts[torch.randperm(len(starts))]
-        ratio, losses = stage.teacher_forcing.ratio(self.position.epoch, stage.epochs), []
-        trained = [p for group in optimiser.param_groups for p in group["params"]]
-        batches = math.ceil(len(starts) / self.settings.batch)
-        for k, rows in enumerate(self.training.batches(starts, self.settings.batch, length)):
-            for group in optimiser.param_groups:
-                group["lr"] = _rate(stage, self.position.epoch + k / batches)
-            optimiser.zero_grad(set_to_none=True)
-            drawn = self.symmetries.drawn(rows)
-            loss = torch.stack(objective.terms(drawn, ratio, self.disturber.seen(drawn))).sum()
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(trained, self.settings.clip)
-            optimiser.step()
-            losses.append(loss.item())
-            if not math.isfinite(losses[-1]):
-                raise ScheduleError(f"stage {stage.name!r}", "the loss is not finite", "lower its learning_rate")
-        return sum(losses) / len(losses)
-
     @torch.no_grad()
-    def _validate(self, stage: Stage, objective: Objective) -> float:
+    def _validate(self, objective: Objective) -> float:
         """The same objective on validation sequences, without feature noise, nor teacher forcing in rollouts."""
-        self.network.eval()
-        length = rows_needed(stage, self.network.spec)
+        length = rows_needed(objective.stage, self.network.spec)
         starts = self.validation.starts(length, 1)
         starts = starts[:: max(1, len(starts) // VALIDATION_SEQUENCES)]
         total, generator = 0.0, torch.Generator().manual_seed(SEED)
@@ -144,55 +117,24 @@ class Trainer:
             total += torch.stack(objective.terms(rows, shown=shown)).sum().item() * len(rows)
         return total / len(starts)
 
-    def _save(self, epoch: Epoch, optimiser: torch.optim.Optimizer, parameters: Tensors) -> None:
+    def _save(self, epoch: Epoch, descent: Descent) -> None:
         tensors = {f"weights/{k}": v.contiguous() for k, v in self.network.state_dict().items()}
         tensors |= {f"best/{k}": v.contiguous() for k, v in self.best.items()}
-        for name, parameter in parameters.items():
-            tensors |= {f"adam/{name}/{k}": v for k, v in optimiser.state[parameter].items()}
         self.finished += 1
-        self.run.save_checkpoint(tensors, self.position, vars(epoch))
+        self.run.save_checkpoint(tensors | descent.state(), self.position, vars(epoch))
 
     def _restore(self) -> Tensors:
-        """Take up a checkpoint where there is one; returns the optimiser's part of it."""
+        """Take up a checkpoint where there is one; returns its tensors."""
         found = self.run.checkpoint()
         if found is None:
             return {}
-        tensors, self.position, self.finished = found
-        device = self.training.values.device
-        self.network.load_state_dict(_part(tensors, "weights/", device))
-        self.best = _part(tensors, "best/", device)
-        return _part(tensors, "adam/", device)
-
-
-def select(network: Network, groups: tuple[str, ...]) -> dict[str, Tensor]:
-    """Let the parameters of these groups train and freeze all others; the trainable ones by name."""
-    chosen: dict[str, Tensor] = {}
-    for name, parameter in network.named_parameters():
-        parameter.requires_grad_(any(name.startswith(f"{group}.") for group in groups))
-        if parameter.requires_grad:
-            chosen[name] = parameter
-    return chosen
-
-
-def _rate(stage: Stage, epoch: float) -> float:
-    """Linearly up within the first epoch, while Adam measures the gradients; then a cosine down to `final_rate`."""
-    done = epoch / stage.epochs
-    cosine = stage.final_rate + (1 - stage.final_rate) * (1 + math.cos(math.pi * done)) / 2
-    return stage.learning_rate * cosine * min(1.0, epoch + 0.05)
+        loaded, self.position, self.finished = found
+        tensors = {name: tensor.to(self.training.values.device) for name, tensor in loaded.items()}
+        self.network.load_state_dict(part(tensors, "weights/"))
+        self.best = part(tensors, "best/")
+        return tensors
 
 
 def _seed(seed: int, stage: int, epoch: int) -> int:
     text = f"{seed}/{stage}/{epoch}".encode()
     return int.from_bytes(hashlib.sha256(text).digest()[:7], "big")
-
-
-def _part(tensors: Tensors, prefix: str, device: torch.device) -> Tensors:
-    return {k.removeprefix(prefix): v.to(device) for k, v in tensors.items() if k.startswith(prefix)}
-
-
-def _load_optimiser(optimiser: torch.optim.Optimizer, parameters: Tensors, saved: Tensors) -> None:
-    for name, parameter in parameters.items():
-        state: dict[str, Any] = {k.rpartition("/")[2]: v for k, v in saved.items() if k.rpartition("/")[0] == name}
-        if state:
-            state["step"] = state["step"].cpu()  # Adam counts on the host
-            optimiser.state[parameter] = state

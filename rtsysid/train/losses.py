@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from rtsysid.schedule import Loss, Stage
 from rtsysid.spec import ModelSpec
+from rtsysid.train.freerun import free_run
 from rtsysid.train.network import Network
 from rtsysid.train.windows import windows
 
@@ -64,15 +67,16 @@ class Objective:
 
     def _rollout(self, rows: Tensor, seen: Tensor, ratio: float) -> Tensor:
         state = self.network.initial_state(seen[:, 0])
-        if self.warmup:
-            _, state = self.network.sequence(seen[:, : self.warmup], state)
-        ahead = seen[:, self.warmup :]
         # Forced ticks come first and free ones after: going back and forth would show the model steps that no
-        # recording has, which a direct path of differences amplifies without bound.
-        ticks = torch.arange(ahead.shape[1], device=rows.device)
-        forced = (ticks < ratio * len(ticks)).expand(ahead.shape[:2]) if ratio > 0 else None
-        predicted = self.network.rollout(ahead, state, forced)
-        error = predicted - self._targets(rows, seen.shape[1])[:, self.warmup :]
+        # recording has, which a direct path of differences amplifies without bound. The first free tick begins with
+        # a measured window as well.
+        told = self.warmup + max(math.ceil(ratio * (seen.shape[1] - self.warmup)) - 1, 0)
+        parts = []
+        if told:
+            forced, state = self.network.sequence(seen[:, :told], state)
+            parts.append(forced[:, self.warmup :])
+        parts.append(free_run(self.network, seen[:, told:], state, self.stage.piece))
+        error = torch.cat(parts, 1) - self._targets(rows, seen.shape[1])[:, self.warmup :]
         return (error / self.yardstick[: error.shape[1]]).square().mean()
 
     def _targets(self, rows: Tensor, ticks: int) -> Tensor:

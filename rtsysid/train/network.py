@@ -113,27 +113,23 @@ class Network(nn.Module):
         hidden, (h, c) = self.lstm(self.encode(self._perturbed(features)), (state[0][None], state[1][None]))
         return self.predict(windows[:, :, -1], features, hidden), (h[0], c[0])
 
-    def rollout(self, windows: Tensor, state: State, forced: Tensor | None = None) -> Tensor:
+    def rollout(self, windows: Tensor, state: State, piece: int = 0) -> Tensor:
         """Feed predictions back for N ticks, given measured windows [B, N, L, C] -> [B, N, ny].
 
-        Inputs come from the windows' newest rows. Measured outputs are seen in the first window only, and wherever
-        `forced` [B, N] is true: scheduled sampling between free run and teacher forcing.
+        Inputs come from the windows' newest rows; measured outputs are seen in the first window only. Gradients reach
+        back over `piece` ticks at most; 0: over all.
         """
         window = windows[:, 0]
-        y, state = self.step(window, state)
-        predictions = [y]
-        for n in range(1, windows.shape[1]):
-            measured = windows[:, n, -1]
-            window = self._advance(window, measured, y, None if forced is None else forced[:, n])
+        predictions: list[Tensor] = []
+        for n in range(windows.shape[1]):
+            if n:
+                row = torch.cat((windows[:, n, -1, : self.spec.n_inputs], predictions[-1]), -1)
+                window = torch.cat((window[:, 1:], row[:, None]), 1)
+            if piece and n and n % piece == 0:
+                window, state = window.detach(), (state[0].detach(), state[1].detach())
             y, state = self.step(window, state)
             predictions.append(y)
         return torch.stack(predictions, 1)
-
-    def _advance(self, window: Tensor, measured: Tensor, predicted: Tensor, forced: Tensor | None) -> Tensor:
-        u, y = measured[:, : self.spec.n_inputs], predicted
-        if forced is not None:
-            y = torch.where(forced[:, None], measured[:, self.spec.n_inputs :], predicted)
-        return torch.cat([window[:, 1:], torch.cat([u, y], -1)[:, None]], 1)
 
 
 def _initialiser(spec: ModelSpec) -> nn.Module:

@@ -1,0 +1,234 @@
+"""Free run of a model in plain coordinates, with its gradient written out.
+
+Autograd would record some forty small operations at every tick and add up every weight's gradient tick by tick. Here
+a tick is a dozen operations each way, and a weight's gradient is one product over all ticks at the end. It computes
+what `Network.rollout` computes, tested; shapes as there, with K features per row and F = L * K.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rtsysid.coordinates import columns
+from rtsysid.spec import ModelSpec
+from rtsysid.train.network import Network, State
+
+Layer = tuple[Tensor, Tensor]  # weight, bias
+
+
+def free_run(network: Network, windows: Tensor, state: State, piece: int = 0) -> Tensor:
+    """Feed predictions back for N ticks, given measured windows [B, N, L, C] -> [B, N, ny].
+
+    `piece`: gradients reach back over so many ticks at most, as if the run were cut there; 0: over all. Rigid bodies,
+    and outputs fed back that are not neighbours, take the general loop; where nothing is fed back, the ticks are
+    computed together.
+    """
+    spec = network.spec
+    if spec.rigid_body is not None or not isinstance(_fed(spec), slice):
+        return network.rollout(windows, state, piece)
+    if spec.output == "absolute" and not _feeds(spec) and not piece:
+        return network.sequence(windows, state)[0]
+    rows = torch.cat((windows[:, 0], windows[:, 1:, -1]), 1)
+    track = (rows[..., columns(spec.columns)] - network.feature_mean) / network.feature_std
+    noise = None
+    if network.training and network.noise:
+        noise = network.noise * torch.randn(windows.shape[1], len(rows), spec.window_size).to(track)
+    plan = _Plan(network, piece)
+    encoder = [part for layer in network.encoder.values() for part in (layer.weight, layer.bias)]
+    newest = windows[:, 0, -1, spec.n_inputs :]
+    weights = (*_gates(network), *_answer(network), *encoder)
+    predicted: Tensor = _FreeRun.apply(plan, track.flatten(1), newest, noise, *state, *weights)  # type: ignore[no-untyped-call]
+    return predicted
+
+
+def _fed(spec: ModelSpec) -> slice | list[int]:
+    """Outputs that the window shows."""
+    return columns([i - spec.n_inputs for i in spec.columns[spec.n_inputs :]])
+
+
+def _feeds(spec: ModelSpec) -> bool:
+    return len(spec.columns) > spec.n_inputs
+
+
+def _gates(network: Network) -> tuple[Tensor, Tensor]:
+    """Both matrices of the LSTM as one [4 H, Z + H] and its bias, the cell gate doubled: one sigmoid does all four.
+
+    tanh(x) = 2 sigmoid(2 x) - 1, and torch's sigmoid takes a fifth of the time of its tanh.
+    """
+    lstm: Any = network.lstm
+    factor = torch.tensor([1.0, 1.0, 2.0, 1.0]).to(lstm.bias_ih_l0).repeat_interleave(network.spec.hidden)
+    weight = torch.cat((lstm.weight_ih_l0, lstm.weight_hh_l0), 1)
+    return weight * factor[:, None], (lstm.bias_ih_l0 + lstm.bias_hh_l0) * factor
+
+
+def _answer(network: Network) -> tuple[Tensor, Tensor | None, Tensor]:
+    """From h [H] and features [F] to the target in engineering units: two matrices and a bias."""
+    std, mean = network.target_std, network.target_mean
+    if not network.spec.direct:
+        return network.head.weight * std[:, None], None, network.head.bias * std + mean
+    bias = (network.head.bias + network.direct.bias) * std + mean
+    return network.head.weight * std[:, None], network.direct.weight * std[:, None], bias
+
+
+class _Plan:
+    """Where things stand in a track of scaled rows [B, (L + N) * K]."""
+
+    def __init__(self, network: Network, piece: int) -> None:
+        spec, nu = network.spec, network.spec.n_inputs
+        self.row, self.size, self.piece, self.inputs = spec.n_features, spec.window_size, piece, nu
+        self.increment, self.feeds, self.fed = spec.output == "increment", _feeds(spec), _fed(spec)
+        self.mean, self.std = network.feature_mean[nu:], network.feature_std[nu:]
+
+    def windows(self, track: Tensor) -> list[Tensor]:
+        """What the network sees at each tick: views [B, F]."""
+        return list(track[:, : -self.row].unfold(1, self.size, self.row).unbind(1))
+
+    def shown(self, track: Tensor) -> list[Tensor]:
+        """Where each tick's prediction enters the track."""
+        return list(track[:, self.size + self.inputs :].unfold(1, self.row - self.inputs, self.row).unbind(1))
+
+
+class _Past:
+    """What the way back needs of the way there, each as one tensor and as its views tick by tick.
+
+    ``gates`` [N, B, 4, H]: sigmoids. ``cell`` [N + 1, B, H]: c before the first tick and after each. ``squashed``
+    [N, B, H]: tanh(c). ``joined`` [N + 1, B, Z + H]: the code of each tick and the h it meets. ``codes``: the output
+    of each encoder layer [N, B, ..].
+    """
+
+    def __init__(self, ticks: int, h: Tensor, c: Tensor, size: int, encoder: list[Layer]) -> None:
+        batch, hidden = h.shape
+        self.gates = h.new_empty(ticks, batch, 4, hidden)
+        self.cell = h.new_empty(ticks + 1, batch, hidden)
+        self.squashed = h.new_empty(ticks, batch, hidden)
+        self.joined = h.new_empty(ticks + 1, batch, size + hidden)
+        self.code, self.hidden = self.joined[:-1, :, :size], self.joined[..., size:]
+        self.codes = [h.new_empty(ticks, batch, len(bias)) for _, bias in encoder[:-1]]
+        self.codes += [self.code] * bool(encoder)
+        self.cell[0], self.hidden[0] = c, h
+        self.each_gates, self.each_cell, self.each_squashed, self.each_joined, self.each_hidden, self.each_code = (
+            part.unbind() for part in (self.gates, self.cell, self.squashed, self.joined, self.hidden, self.code)
+        )
+        self.each_gate = [gate.unbind() for gate in self.gates.unbind(2)]
+        self.each_codes = [codes.unbind() for codes in self.codes]
+
+
+class _FreeRun(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, plan: _Plan, track: Tensor, newest: Tensor, noise: Tensor | None, h: Tensor, c: Tensor,
+        gates: Tensor, gate_bias: Tensor, answer: Tensor, direct: Tensor | None, bias: Tensor, *layers: Tensor,
+    ) -> Tensor:  # fmt: skip
+        ticks, size = (track.shape[1] - plan.size) // plan.row + 1, gates.shape[1] - h.shape[1]
+        encoder = list(zip(layers[::2], layers[1::2], strict=True))
+        past = _Past(ticks, h, c, size, encoder)
+        track = torch.cat((track, track.new_zeros(len(track), plan.row)), 1)  # room for the last prediction
+        shown, predicted = plan.shown(track), newest.new_empty(ticks, *newest.shape)
+        turned = [weight.t() for weight in layers[::2]]
+        into, answers, passed = gates.t(), answer.t(), None if direct is None else direct.t()
+        for n, (seen, y) in enumerate(zip(plan.windows(track), predicted.unbind(), strict=True)):
+            code = seen if noise is None else seen + noise[n]
+            for weight, (_, layer_bias), codes in zip(turned, encoder, past.each_codes, strict=True):
+                doubled = torch.addmm(layer_bias, code, weight, alpha=2, beta=2, out=codes[n])
+                code = doubled.sigmoid_().mul_(2).sub_(1)
+            if not encoder:
+                past.each_code[n].copy_(code)
+            _tick(past, n, torch.addmm(gate_bias, past.each_joined[n], into))
+            torch.addmm(bias, past.each_hidden[n + 1], answers, out=y)
+            if passed is not None:
+                y.addmm_(seen, passed)
+            if plan.increment:
+                newest = y.add_(newest)
+            if plan.feeds:
+                torch.sub(y[:, plan.fed], plan.mean, out=shown[n]).div_(plan.std)
+        ctx.plan, ctx.past, ctx.layers = plan, past, layers
+        ctx.save_for_backward(track, noise, gates, answer, direct)
+        return predicted.transpose(0, 1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        plan, past, layers = ctx.plan, ctx.past, ctx.layers
+        track, noise, gates, answer, direct = ctx.saved_tensors
+        way = _Back(plan, past, gradient.transpose(0, 1), track)
+        for n in reversed(range(len(way.y))):
+            way.tick(n, gates, answer, direct, layers[::2])
+        seen = torch.stack(plan.windows(track))
+        codes = [seen if noise is None else seen + noise, *past.codes]
+        parts = [part for k, grown in enumerate(way.codes) for part in (_product(grown, codes[k]), grown.sum((0, 1)))]
+        return (
+            None, None, None, None, way.h, way.c,
+            _product(way.gates.flatten(2), past.joined[:-1]), way.gates.sum((0, 1)).flatten(),
+            _product(way.y, past.hidden[1:]), None if direct is None else _product(way.y, seen), way.y.sum((0, 1)),
+            *parts,
+        )  # fmt: skip
+
+
+def _tick(past: _Past, n: int, gates: Tensor) -> None:
+    """One tick of the LSTM from the sums of its gates [B, 4 H]."""
+    torch.sigmoid(gates.view_as(past.each_gates[n]), out=past.each_gates[n])
+    i, f, g, o = (gate[n] for gate in past.each_gate)
+    c = torch.mul(past.each_cell[n], f, out=past.each_cell[n + 1]).addcmul_(i, g, value=2).sub_(i)
+    squashed = torch.mul(c, 2, out=past.each_squashed[n]).sigmoid_().mul_(2).sub_(1)
+    torch.mul(o, squashed, out=past.each_hidden[n + 1])
+
+
+class _Back:
+    """Gradients on their way back through the ticks: of gates, codes and answers at each, of h, c and the track."""
+
+    def __init__(self, plan: _Plan, past: _Past, gradient: Tensor, track: Tensor) -> None:
+        self.plan, self.past = plan, past
+        self.gates = torch.empty_like(past.gates)
+        self.each_gates, self.each_gate = self.gates.unbind(), [gate.unbind() for gate in self.gates.unbind(2)]
+        self.codes = [torch.empty(code.shape).to(code) for code in past.codes]
+        self.each_codes = [codes.unbind() for codes in self.codes]
+        self.y = gradient.clone(memory_format=torch.contiguous_format)
+        self.each_y, self.each_fed = self.y.unbind(), self.y[..., plan.fed].unbind()
+        track = torch.zeros_like(track)
+        self.windows, self.shown = plan.windows(track), plan.shown(track)
+        self.h, self.c = torch.zeros_like(past.cell[0]), torch.zeros_like(past.cell[0])
+
+    def tick(self, n: int, gates: Tensor, answer: Tensor, direct: Tensor | None, encoder: tuple[Tensor, ...]) -> None:
+        y, plan = self.each_y[n], self.plan
+        if plan.feeds:
+            self.each_fed[n].addcdiv_(self.shown[n], plan.std)
+        joined = self._cell(n, self.h.addmm(y, answer)) @ gates
+        code, self.h = joined.tensor_split((joined.shape[1] - self.h.shape[1],), 1)
+        for weight, codes, grown in zip(encoder[::-1], self.past.each_codes[::-1], self.each_codes[::-1], strict=True):
+            torch.ops.aten.tanh_backward.grad_input(code, codes[n], grad_input=grown[n])
+            code = grown[n] @ weight
+        seen = self.windows[n].add_(code)
+        if direct is not None:
+            seen.addmm_(y, direct)
+        if n and plan.piece and n % plan.piece == 0:
+            self._cut(n)
+        elif n and plan.increment:
+            self.each_y[n - 1].add_(y)
+
+    def _cell(self, n: int, h: Tensor) -> Tensor:
+        """From the gradient of h after tick n to that of the sums of the gates [B, 4 H]; c goes a tick back."""
+        past = self.past
+        i, f, g, o = (gate[n] for gate in past.each_gate)
+        to_i, to_f, to_g, to_o = (gate[n] for gate in self.each_gate)
+        c = self.c + torch.ops.aten.tanh_backward(h * o, past.each_squashed[n])
+        twice = 2 * c
+        torch.mul(twice, g, out=to_i).sub_(c)
+        torch.mul(c, past.each_cell[n], out=to_f)
+        torch.mul(twice, i, out=to_g)
+        torch.mul(h, past.each_squashed[n], out=to_o)
+        self.c = c * f
+        into = self.each_gates[n]
+        torch.ops.aten.sigmoid_backward.grad_input(into, past.each_gates[n], grad_input=into)
+        return into.flatten(1)
+
+    def _cut(self, n: int) -> None:
+        """Nothing of tick n reaches the ticks before it."""
+        self.h, self.c = torch.zeros_like(self.h), torch.zeros_like(self.c)
+        self.windows[n].zero_()
+
+
+def _product(gradient: Tensor, seen: Tensor) -> Tensor:
+    """Gradient of a weight, summed over ticks and batch: [N, B, out], [N, B, in] -> [out, in]."""
+    return gradient.flatten(0, 1).t() @ seen.flatten(0, 1)

@@ -1,0 +1,88 @@
+"""Free run with its gradient written out."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from conftest import make_body_spec, make_spec
+
+from rtsysid.train.freerun import free_run
+from rtsysid.train.network import Network
+from rtsysid.train.windows import windows
+
+CHOICES = [
+    {"direct": True},
+    {"feedback": False, "output": "absolute"},
+    {"feedback": ("y0", "y2"), "direct": True},
+    {"feedback": ("y1",), "output": "absolute"},
+]
+
+
+def gradients(network: Network, predicted: torch.Tensor, state: tuple[torch.Tensor, ...]) -> list[torch.Tensor | None]:
+    """Of a sum in which every tick and output weighs differently, for all weights and the first state."""
+    weight = torch.linspace(-1, 2, predicted.numel(), dtype=predicted.dtype).view_as(predicted)
+    wanted = [*(p for n, p in network.named_parameters() if not n.startswith("decoder")), *state]
+    return list(torch.autograd.grad((predicted * weight).sum(), wanted, allow_unused=True))
+
+
+@pytest.mark.parametrize("piece", [0, 4])
+@pytest.mark.parametrize("choice", CHOICES, ids=str)
+def test_it_is_the_rollout_and_its_gradient(variant: str, choice: dict[str, object], piece: int) -> None:
+    """Predictions and the gradient of every weight are those of the tick-by-tick loop under autograd, cut or not."""
+    torch.manual_seed(1)
+    network = Network(make_spec(variant, **choice)).double()
+    seen = windows(torch.randn(3, 16, 5, dtype=torch.float64), network.spec.taps)
+    state = tuple(torch.randn(2, 3, network.spec.hidden, dtype=torch.float64).requires_grad_().unbind())
+    found, wanted = free_run(network, seen, state, piece), network.rollout(seen, state, piece)
+    torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-10)
+    for ours, theirs in zip(*(gradients(network, y, state) for y in (found, wanted)), strict=True):
+        assert (ours is None) == (theirs is None)
+        if ours is not None:
+            torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-10)
+
+
+def test_a_cut_run_is_another_gradient() -> None:
+    """Cut into pieces the predictions stay, and the gradient is another one."""
+    torch.manual_seed(1)
+    network = Network(make_spec(direct=True))
+    seen = windows(torch.randn(3, 16, 5), network.spec.taps)
+    state = network.initial_state(seen[:, 0])
+    whole, cut = free_run(network, seen, state), free_run(network, seen, state, 4)
+    assert torch.equal(whole, cut)
+    grown = [torch.autograd.grad(y.square().sum(), network.head.weight)[0] for y in (whole, cut)]
+    assert not torch.allclose(*grown)
+
+
+def test_noise_disturbs_what_the_network_sees() -> None:
+    """In training with feature noise a run differs from the quiet one, and its gradient is that of what was drawn."""
+    torch.manual_seed(1)
+    network = Network(make_spec(direct=True)).double()
+    network.noise = 0.1
+    seen = windows(torch.randn(3, 16, 5, dtype=torch.float64), network.spec.taps)
+    state = network.initial_state(seen[:, 0])
+
+    def drawn(weight: torch.Tensor) -> torch.Tensor:
+        torch.manual_seed(2)
+        return torch.func.functional_call(_Running(network), {"network.encoder.1.weight": weight}, (seen, state))
+
+    quiet = free_run(network.eval(), seen, state)
+    assert not torch.allclose(drawn(network.train().encoder["1"].weight), quiet)
+    assert torch.autograd.gradcheck(drawn, network.encoder["1"].weight)
+
+
+class _Running(torch.nn.Module):
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, seen: torch.Tensor, state: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        return free_run(self.network, seen, state)
+
+
+def test_from_the_body_it_is_the_rollout(variant: str) -> None:
+    """Rigid bodies take the general loop: the very same predictions."""
+    torch.manual_seed(1)
+    network = Network(make_body_spec(variant, direct=True)).eval()
+    seen = windows(torch.randn(2, 12, 16), network.spec.taps)
+    state = network.initial_state(seen[:, 0])
+    assert torch.equal(free_run(network, seen, state), network.rollout(seen, state))
