@@ -61,30 +61,42 @@ def export(run: Path, out: Path, targets: str | None, json_: bool) -> None:
 
 @click.command()
 @click.argument("configs", nargs=-1, required=True)
-@click.option("--data", type=PATH, multiple=True, required=True, help="Training recordings; repeatable.")
+@click.option("--data", type=PATH, multiple=True, help="Training recordings; repeatable.")
 @click.option("--test", type=PATH, multiple=True, help="Recordings to compare on; none: the validation part.")
 @click.option("-o", "--out", type=PATH, required=True, help="Folder for runs and bundles.")
 @click.option("--seeds", default=1, show_default=True)
 @click.option("--horizon", default=50, show_default=True)
+@click.option("--effort", type=float, default=1.0, show_default=True, help="Multiplies the epochs of every stage.")
 @as_json
 def compare(
     configs: tuple[str, ...], data: tuple[Path, ...], test: tuple[Path, ...], out: Path, seeds: int, horizon: int,
-    json_: bool,
+    effort: float, json_: bool,
 ) -> None:  # fmt: skip
     """Train configurations side by side; a single CONFIG in the four variants of the source talk, with the hidden
-    width of each set so that all have as many parameters.
+    width of each set so that all have as many parameters. Without --data, CONFIG is the benchmark nanodrone or
+    schunk-arm, with its recordings and its split.
 
     Example: rtsysid compare quadrotor --data flights -o comparison --seeds 3
     """
+    from export.benchmark import quickened
     from export.compare import Result, rows, run_one, seeded, variants_of
-    from rtsysid.config import read_config
+    from rtsysid.benchmarks import forecasting_benchmark
+    from rtsysid.config import embedded, parse_config, read_config
 
-    read = [(Path(name).stem, read_config(name)) for name in configs]
+    known = None if data else forecasting_benchmark(configs)
+    if known is None:
+        read = [(Path(name).stem, read_config(name)) for name in configs]
+    else:
+        read = [(known.name, parse_config(embedded(known.config), known.config))]
+    read = [(name, quickened(config, effort)) for name, config in read]
     jobs = variants_of(read[0][1]) if len(read) == 1 else read
     results: list[Result] = []
     for title, config in jobs:
-        trace = _read(config, data)
-        held_out = _read(config, test) if test else trace.split(config.data.validation)[1]
+        trace = known.training(config.data.channels) if known else _read(config, data)
+        if known:
+            held_out = known.testing(config.data.channels)
+        else:
+            held_out = _read(config, test) if test else trace.split(config.data.validation)[1]
         for seed in range(seeds):
             folder = out / f"{title}-seed{seed}"
             for item in run_one(title, seeded(config, seed), trace, held_out, folder, horizon):

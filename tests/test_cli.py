@@ -82,6 +82,13 @@ def test_compare_prints_the_four_variants_side_by_side(logs: Path, tmp_path: Pat
     assert all(int(line[-4]) > 0 and int(line[-1]) > 0 for line in lines)
 
 
+def test_a_comparison_without_recordings_names_the_benchmarks_that_bring_their_own() -> None:
+    """Exit code 1 and one line."""
+    done = rtsysid("compare", "quadrotor", "-o", "never", check=1)
+    assert done.stderr.startswith("rtsysid: compare: quadrotor without recordings; give --data, or compare nanodrone")
+    assert done.stderr.count("\n") == 1
+
+
 def test_variants_are_compared_at_equal_size() -> None:
     """The four variants of the nano-drone's configuration differ by less than 2 % in parameters."""
     config = read_config("nanodrone")

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from rtsysid.benchmarks.nanodrone import Nanodrone
@@ -38,6 +39,13 @@ class Benchmark(Protocol):
     def score(self, model: str, predictions: Arrays) -> list[Score]: ...
 
 
+class ForecastingBenchmark(Benchmark, Protocol):
+    """One whose test recordings are forecast from every sample, so that any model can be compared on them."""
+
+    def testing(self, channels: tuple[Channel, ...]) -> Trace: ...
+
+
+FORECASTING: tuple[ForecastingBenchmark, ...] = (Nanodrone(), SchunkArm())
 ALL: tuple[Benchmark, ...] = (Nanodrone(), NanodroneLive(), *SIMULATIONS, SchunkArm())
 NAMES = tuple(benchmark.name for benchmark in ALL)
 
@@ -47,3 +55,12 @@ def benchmark(name: str) -> Benchmark:
     if name not in NAMES:
         raise ConfigError("benchmark", repr(name), f"choose among {', '.join(NAMES)}")
     return ALL[NAMES.index(name)]
+
+
+def forecasting_benchmark(names: Sequence[str]) -> ForecastingBenchmark:
+    """The one that is named, where exactly one is."""
+    found = [each for each in FORECASTING if [each.name] == list(names)]
+    if not found:
+        known = " or ".join(each.name for each in FORECASTING)
+        raise ConfigError("compare", f"{', '.join(names)} without recordings", f"give --data, or compare {known}")
+    return found[0]

@@ -84,10 +84,14 @@ class Nanodrone:
         """Training flights, run 4 of each manoeuvre among them; the test flights are not read."""
         return Trace.read(recordings("nanodrone", "train"), channels)
 
+    def testing(self, channels: tuple[Channel, ...]) -> Trace:
+        """Test flights."""
+        return Trace.read(recordings("nanodrone", "test"), channels)
+
     @cached_property
     def flights(self) -> tuple[Episode, ...]:
         """Test flights: inputs, then states in the order of the files."""
-        return Trace.read(recordings("nanodrone", "test"), (*INPUTS, *STATES)).episodes
+        return self.testing((*INPUTS, *STATES)).episodes
 
     def predict(self, predictor: Predictor) -> Arrays:
         """``pred`` [K, 50, 13] in the order of the files, ``flight`` [K] and ``t`` [K], the row of x_t in its flight.
