@@ -5,12 +5,18 @@
 
 #if !MODEL_BODY
 
-/* Rows [MODEL_TAPS][MODEL_CHANNELS] -> features [MODEL_WINDOW], each to mean 0 and spread 1. */
+/* One row [MODEL_CHANNELS] -> its features [MODEL_ROW], each to mean 0 and spread 1. */
+INLINE void row_features(const int lanes, const float *row, float *f)
+{
+    for (int k = 0; k < MODEL_ROW; k++)
+        EACH_LANE AT(f, k) = (AT(row, columns_seen[k]) - feature_mean[k]) * feature_scale[k];
+}
+
+/* Rows [MODEL_TAPS][MODEL_CHANNELS] -> features [MODEL_WINDOW]. */
 INLINE void features(const int lanes, const float *window, float *f)
 {
-    for (int tap = 0; tap < MODEL_TAPS; tap++, window += MODEL_CHANNELS * lanes, f += MODEL_ROW * lanes)
-        for (int k = 0; k < MODEL_ROW; k++)
-            EACH_LANE AT(f, k) = (AT(window, columns_seen[k]) - feature_mean[k]) * feature_scale[k];
+    for (int tap = 0; tap < MODEL_TAPS; tap++)
+        row_features(lanes, window + tap * MODEL_CHANNELS * lanes, f + tap * MODEL_ROW * lanes);
 }
 
 /* The next outputs from the newest row and the network's answer. */

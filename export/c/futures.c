@@ -10,12 +10,38 @@ static void spread(float *to, const float *from, uint32_t n, uint32_t stride, ui
     }
 }
 
-static void one_block(model_lanes *m, const float *u, uint32_t used, uint32_t ticks, float *y)
+/* Append m->row to the delay line: as it is where features depend on the newest row, else as features. */
+static void keep(model_lanes *m)
+{
+#if MODEL_BODY
+    m->next = push(MODEL_LANES, MODEL_CHANNELS, m->line, m->next, m->row);
+#else
+    row_features(MODEL_LANES, m->row, m->work);
+    m->next = push(MODEL_LANES, MODEL_ROW, m->line, m->next, m->work);
+#endif
+}
+
+/* `past`: rows of the window that are the same in all lanes. */
+static void tick_lanes(model_lanes *m, int past)
+{
+    const int shared = MODEL_BODY || MODEL_INT8 ? 0 : past * MODEL_ROW;
+#if MODEL_BODY
+    const float *f = m->work;
+    features(MODEL_LANES, m->line + m->next * (uint32_t)(MODEL_CHANNELS * MODEL_LANES), m->work);
+#else
+    const float *f = m->line + m->next * (uint32_t)(MODEL_ROW * MODEL_LANES);
+#endif
+    tick(MODEL_LANES, shared, f, m->row, m->seen, m->h, m->c, m->target, m->work, m->y);
+}
+
+static void one_block(model_lanes *m, int past, const float *u, uint32_t used, uint32_t ticks, float *y)
 {
     for (uint32_t n = 0; n < ticks; n++) {
-        spread(m->u, u + n * MODEL_INPUTS, MODEL_INPUTS, ticks * MODEL_INPUTS, used);
-        push(MODEL_LANES, m->line, &m->next, m->u, m->y);
-        tick_lanes(m);
+        spread(m->row, u + n * MODEL_INPUTS, MODEL_INPUTS, ticks * MODEL_INPUTS, used);
+        keep(m);
+        tick_lanes(m, past);
+        past -= past > 0;
+        memcpy(m->row + MODEL_INPUTS * MODEL_LANES, m->y, sizeof m->y);
         for (uint32_t lane = 0; lane < used; lane++)
             for (uint32_t i = 0; i < MODEL_OUTPUTS; i++)
                 y[((size_t)lane * ticks + n) * MODEL_OUTPUTS + i] = m->y[i * MODEL_LANES + lane];
@@ -25,17 +51,20 @@ static void one_block(model_lanes *m, const float *u, uint32_t used, uint32_t ti
 void model_rollout(model_lanes *m, const float *window, const float *h, const float *c, int shared, const float *u,
                    uint32_t plans, uint32_t ticks, float *y)
 {
-    const uint32_t size = MODEL_TAPS * MODEL_CHANNELS, newest = (MODEL_TAPS - 1) * MODEL_CHANNELS + MODEL_INPUTS;
+    const uint32_t size = MODEL_TAPS * MODEL_CHANNELS;
     for (uint32_t first = 0; first < plans; first += MODEL_LANES) {
         const uint32_t used = plans - first < MODEL_LANES ? plans - first : MODEL_LANES;
         const size_t own = shared ? 0 : first;
-        spread(m->line, window + own * size, size, shared ? 0 : size, used);
-        memcpy(m->line + size * MODEL_LANES, m->line, sizeof m->line / 2);
+        m->next = 0;
+        for (uint32_t tap = 0; tap < MODEL_TAPS; tap++) {
+            spread(m->row, window + own * size + tap * MODEL_CHANNELS, MODEL_CHANNELS, shared ? 0 : size, used);
+            if (tap + 1 < MODEL_TAPS) /* the newest row comes again, with other inputs */
+                keep(m);
+        }
         spread(m->h, h + own * MODEL_HIDDEN, MODEL_HIDDEN, shared ? 0 : MODEL_HIDDEN, used);
         spread(m->c, c + own * MODEL_HIDDEN, MODEL_HIDDEN, shared ? 0 : MODEL_HIDDEN, used);
-        spread(m->y, window + own * size + newest, MODEL_OUTPUTS, shared ? 0 : size, used);
-        m->next = MODEL_TAPS - 1;
-        one_block(m, u + (size_t)first * ticks * MODEL_INPUTS, used, ticks, y + (size_t)first * ticks * MODEL_OUTPUTS);
+        one_block(m, shared ? MODEL_TAPS - 1 : 0, u + (size_t)first * ticks * MODEL_INPUTS, used, ticks,
+                  y + (size_t)first * ticks * MODEL_OUTPUTS);
     }
 }
 

@@ -63,8 +63,8 @@ INLINE vector widened(const model_weight *w)
 #endif
 }
 
-/* `n` vectors of rows from `row` on, which starts a tile or ends within one. */
-INLINE void pass(const int n, const layer *of, int row, const float *x, float *y)
+/* `n` vectors of rows from `row` on, which starts a tile or ends within one; the first `columns` of their sums. */
+INLINE void pass(const int n, const layer *of, int columns, int row, const float *x, float *y)
 {
     const model_weight *w = of->weight + row / TILE * TILE * of->columns + row % TILE;
     vector sum[AT_ONCE];
@@ -74,7 +74,7 @@ INLINE void pass(const int n, const layer *of, int row, const float *x, float *y
 #else
         sum[i] = *(const vector *)(const void *)(of->bias + row + i * VECTOR);
 #endif
-    for (int column = 0; column < of->columns; column++) {
+    for (int column = 0; column < columns; column++) {
         const model_weight *at = w + column * TILE;
         UNROLL for (int i = 0; i < n; i++)
             sum[i] += widened(at + i * VECTOR / TILE * TILE * of->columns + i * VECTOR % TILE) * x[column];
@@ -89,23 +89,24 @@ INLINE void pass(const int n, const layer *of, int row, const float *x, float *y
     }
 }
 
-/* One robot: registers run over rows. y has room for whole tiles. */
-static void dense_one(const layer *of, const float *x, float *y)
+/* One robot: registers run over rows; the first `columns` of the sums. y has room for whole tiles. */
+static void dense_one(const layer *of, int columns, const float *x, float *y)
 {
     int row = 0;
     for (; row + SPAN <= of->rows; row += SPAN)
-        pass(SPAN / VECTOR, of, row, x, y);
+        pass(SPAN / VECTOR, of, columns, row, x, y);
 #if VECTOR > 1
     for (; row < of->rows; row += TILE)
-        pass(TILE / VECTOR, of, row, x, y);
+        pass(TILE / VECTOR, of, columns, row, x, y);
 #else
     for (; row < of->rows; row += 4)
-        pass(4, of, row, x, y);
+        pass(4, of, columns, row, x, y);
 #endif
 }
 
-/* Many futures: registers run over lanes, and a weight that was read serves all of them. */
-static void dense_lanes(const layer *of, const float *x, float *y)
+/* Many futures: registers run over lanes, and a weight that was read serves all of them. `begun` [rows] are the sums
+   over the first `column` columns. */
+static void dense_lanes(const layer *of, const float *begun, int first, const float *x, float *y)
 {
     for (int row = 0; row < of->rows; row += BLOCK) {
         const model_weight *w = of->weight + row / TILE * TILE * of->columns + row % TILE;
@@ -114,9 +115,9 @@ static void dense_lanes(const layer *of, const float *x, float *y)
 #if MODEL_INT8
             sum[i] = (vector){0};
 #else
-            sum[i] = (vector){0} + of->bias[row + i / VECTORS];
+            sum[i] = (vector){0} + begun[row + i / VECTORS];
 #endif
-        for (int column = 0; column < of->columns; column++) {
+        for (int column = first; column < of->columns; column++) {
             UNROLL for (int i = 0; i < BLOCK * VECTORS; i++) {
                 const int lane = i % VECTORS * VECTOR;
                 sum[i] += *(const vector *)(const void *)(x + column * MODEL_LANES + lane) *
@@ -126,38 +127,50 @@ static void dense_lanes(const layer *of, const float *x, float *y)
         UNROLL for (int i = 0; i < BLOCK * VECTORS; i++) {
             const int to = row + i / VECTORS;
 #if MODEL_INT8
-            sum[i] = sum[i] * of->scale[to] + of->bias[to];
+            sum[i] = sum[i] * of->scale[to] + begun[to];
 #endif
             *(vector *)(void *)(y + to * MODEL_LANES + i % VECTORS * VECTOR) = sum[i];
         }
     }
 }
 
+/* y = W x + b, where all lanes have the same first `shared` columns of x: those are summed once. */
+INLINE void dense_from(const int lanes, const int shared, const layer *of, const float *x, float *y)
+{
+    float same[MODEL_WIDEST], begun[MODEL_WIDEST];
+    for (int column = 0; column < shared; column++)
+        same[column] = x[column * lanes];
+    if (lanes == 1)
+        dense_one(of, of->columns, x, y);
+    else if (shared == 0)
+        dense_lanes(of, of->bias, 0, x, y);
+    else {
+        dense_one(of, shared, same, begun);
+        dense_lanes(of, begun, shared, x, y);
+    }
+}
+
 INLINE void dense(const int lanes, const layer *of, const float *x, float *y)
 {
-    if (lanes == 1)
-        dense_one(of, x, y);
-    else
-        dense_lanes(of, x, y);
+    dense_from(lanes, 0, of, x, y);
 }
 
 /* Within 5e-7 of tanh for every float, and NaN for NaN: x P(x^2) / Q(x^2), fitted to the smallest largest relative
    error on |x| <= 9.02, beyond which tanh is 1 to the last bit. All terms have one sign: nothing cancels. */
 INLINE float tanh_of(float x)
 {
-    x = x > 9.02f ? 9.02f : x;
-    x = x < -9.02f ? -9.02f : x;
-    const float z = x * x;
-    float p = 1.3318622e-08f, q = 7.7618324e-07f;
-    p = p * z + 2.0583148e-05f;
-    q = q * z + 3.2830596e-04f;
-    p = p * z + 3.4940142e-03f;
-    q = q * z + 2.5870996e-02f;
-    p = p * z + 1.3379701e-01f;
-    q = q * z + 4.6713016e-01f;
-    p = p * z + 1.0f;
-    q = q * z + 1.0f;
-    return x * p / q;
+    float size = fabsf(x);
+    size = size > 9.02f ? 9.02f : size;
+    const float z = size * size;
+    float p = 1.7159121e-02f, q = z + 4.2297481e+02f;
+    p = p * z + 2.6518413e+01f;
+    q = q * z + 3.3331042e+04f;
+    p = p * z + 4.5015327e+03f;
+    q = q * z + 6.0182974e+05f;
+    p = p * z + 1.7237812e+05f;
+    q = q * z + 1.2883556e+06f;
+    p = p * z + 1.2883556e+06f;
+    return copysignf(size * p / q, x);
 }
 
 INLINE void tanh_all(int n, const float *from, float *to)

@@ -1,15 +1,16 @@
 /* ---- The network: window -> features -> encoder -> LSTM -> head -> next outputs. */
 
-/* Features to the code, which the LSTM sees beside h. `f` and `room` are overwritten. */
-INLINE void encode(const int lanes, float *f, float *room, float *code)
+/* Features to the code, which the LSTM sees beside h; `work` is room for two layers, of which `f` may be the first. */
+INLINE void encode(const int lanes, const int shared, const float *f, float *work, float *code)
 {
 #if MODEL_LAYERS
+    float *room = work + MODEL_WIDEST * lanes;
     for (int k = 0; k < MODEL_LAYERS; k++) {
-        dense(lanes, encoder[k], f, room);
-        tanh_all(encoder[k]->rows * lanes, room, k == MODEL_LAYERS - 1 ? code : f);
+        dense_from(lanes, k == 0 ? shared : 0, encoder[k], k == 0 ? f : work, room);
+        tanh_all(encoder[k]->rows * lanes, room, k == MODEL_LAYERS - 1 ? code : work);
     }
 #else
-    (void)room;
+    (void)work, (void)shared;
     memcpy(code, f, sizeof(float) * (size_t)(MODEL_CODE * lanes));
 #endif
 }
@@ -40,45 +41,36 @@ INLINE void answer(const int lanes, const float *h, float *target)
         }
 }
 
-/* One tick on a window: h and c advance, y is the answer, `seen` keeps code and h from before. */
-INLINE void tick(const int lanes, const float *window, float *seen, float *h, float *c, float *target, float *work,
-                 float *y)
+/* One tick on the features of a window: h and c advance, y is the answer, `seen` keeps code and h from before. `newest`
+   is the last row; the first `shared` features are the same in all lanes. */
+INLINE void tick(const int lanes, const int shared, const float *f, const float *newest, float *seen, float *h, float *c,
+                 float *target, float *work, float *y)
 {
-    float *room = work + MODEL_WIDEST * lanes;
-    features(lanes, window, work);
 #if MODEL_DIRECT
-    dense(lanes, &direct, work, target + MODEL_ANSWERS * lanes);
+    dense_from(lanes, shared, &direct, f, target + MODEL_ANSWERS * lanes);
 #endif
-    encode(lanes, work, room, seen);
+    encode(lanes, shared, f, work, seen);
     memcpy(seen + MODEL_CODE * lanes, h, sizeof(float) * (size_t)(MODEL_HIDDEN * lanes));
-    dense(lanes, &gates, seen, work);
+    dense_from(lanes, MODEL_LAYERS ? 0 : shared, &gates, seen, work);
     cell(lanes, work, h, c);
     answer(lanes, h, target);
-    following(lanes, window + (MODEL_TAPS - 1) * MODEL_CHANNELS * lanes, target, y);
+    following(lanes, newest, target, y);
 }
 
-/* Append one row to the delay line: inputs and outputs, [..][lane] each. */
-INLINE void push(const int lanes, float *line, uint32_t *next, const float *u, const float *y)
+/* Append a row to a delay line of rows [width][lane], where it stands twice; the place of the next one. */
+INLINE uint32_t push(const int lanes, const int width, float *line, uint32_t next, const float *row)
 {
-    const size_t inputs = sizeof(float) * (size_t)(MODEL_INPUTS * lanes);
-    const size_t outputs = sizeof(float) * (size_t)(MODEL_OUTPUTS * lanes);
-    for (uint32_t twin = 0; twin < 2; twin++) {
-        float *row = line + (*next + twin * MODEL_TAPS) * (uint32_t)(MODEL_CHANNELS * lanes);
-        memcpy(row, u, inputs);
-        memcpy(row + MODEL_INPUTS * lanes, y, outputs);
-    }
-    *next = *next + 1 < MODEL_TAPS ? *next + 1 : 0;
+    const size_t size = sizeof(float) * (size_t)(width * lanes);
+    memcpy(line + next * (uint32_t)(width * lanes), row, size);
+    memcpy(line + (next + MODEL_TAPS) * (uint32_t)(width * lanes), row, size);
+    return next + 1 < MODEL_TAPS ? next + 1 : 0;
 }
 
 static void tick_one(model_state *m)
 {
-    tick(1, model_window(m), m->seen, m->h, m->c, m->target, m->work, m->y);
-}
-
-static void tick_lanes(model_lanes *m)
-{
-    const float *window = m->line + m->next * (uint32_t)(MODEL_CHANNELS * MODEL_LANES);
-    tick(MODEL_LANES, window, m->seen, m->h, m->c, m->target, m->work, m->y);
+    const float *window = model_window(m);
+    features(1, window, m->work);
+    tick(1, 0, m->work, window + (MODEL_TAPS - 1) * MODEL_CHANNELS, m->seen, m->h, m->c, m->target, m->work, m->y);
 }
 
 /* State before the first step on the first full window: zero, or what the initialiser makes of it. */
@@ -87,9 +79,9 @@ static void start(model_state *m)
 #if MODEL_INITIALISER
     float *room = m->work + MODEL_WIDEST;
     features(1, model_window(m), m->work);
-    dense_one(&initialiser_1, m->work, room);
+    dense_one(&initialiser_1, initialiser_1.columns, m->work, room);
     tanh_all(initialiser_1.rows, room, m->work);
-    dense_one(&initialiser_2, m->work, room);
+    dense_one(&initialiser_2, initialiser_2.columns, m->work, room);
     tanh_all(MODEL_HIDDEN, room, m->h);
     memcpy(m->c, room + MODEL_HIDDEN, sizeof m->c);
 #else

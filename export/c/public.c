@@ -18,7 +18,7 @@ void model_reset(model_state *m)
 
 const float *model_step(model_state *m, const float *sample)
 {
-    push(1, m->line, &m->next, sample, sample + MODEL_INPUTS);
+    m->next = push(1, MODEL_CHANNELS, m->line, m->next, sample);
     m->count += m->count < UINT32_MAX;
     if (m->count < MODEL_TAPS)
         return m->y;
@@ -31,14 +31,17 @@ const float *model_step(model_state *m, const float *sample)
 
 void model_forecast(const model_state *m, model_state *scratch, const float *u, uint32_t ticks, float *y)
 {
+    float row[MODEL_CHANNELS];
+    memcpy(row, model_window(m) + (MODEL_TAPS - 1) * MODEL_CHANNELS, sizeof row);
     memcpy(scratch, m, sizeof *m);
     memcpy(scratch->h, m->seen + MODEL_CODE, sizeof m->h);
     memcpy(scratch->c, m->c_before, sizeof m->c);
-    memcpy(scratch->y, model_window(m) + (MODEL_TAPS - 1) * MODEL_CHANNELS + MODEL_INPUTS, sizeof m->y);
     scratch->next = m->next > 0 ? m->next - 1 : MODEL_TAPS - 1; /* the newest row is written again, with other inputs */
     for (uint32_t n = 0; n < ticks; n++) {
-        push(1, scratch->line, &scratch->next, u + n * MODEL_INPUTS, scratch->y);
+        memcpy(row, u + n * MODEL_INPUTS, sizeof(float) * MODEL_INPUTS);
+        scratch->next = push(1, MODEL_CHANNELS, scratch->line, scratch->next, row);
         tick_one(scratch);
+        memcpy(row + MODEL_INPUTS, scratch->y, sizeof scratch->y);
         memcpy(y + n * MODEL_OUTPUTS, scratch->y, sizeof scratch->y);
     }
 }
@@ -49,7 +52,7 @@ float model_reconstruction_error(model_state *m)
     float *room = m->work + MODEL_WIDEST, sum = 0.0f;
     const float *above = m->seen;
     for (int k = MODEL_LAYERS - 1; k >= 0; k--) {
-        dense_one(decoder[k], above, room);
+        dense_one(decoder[k], decoder[k]->columns, above, room);
         if (k > 0)
             tanh_all(decoder[k]->rows, room, m->work);
         above = m->work;
