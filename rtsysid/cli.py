@@ -143,6 +143,7 @@ def replay(
     except ValueError:
         raise SpecError("--speed", repr(speed), "give max or a number") from None
     opened = Bundle.open(bundle)
+    opened.require_live()
     if trace.suffix.lower() == ".mcap" and pace is None and out is None and against is None:
         relived = cli_recording.relived(opened, trace, backend)
         if relived is not None:

@@ -34,6 +34,7 @@ def hil(bundle: Path, traces: tuple[Path, ...], device: str, rows: int, live: bo
     from rtsysid.trace import Trace
 
     opened = Bundle.open(bundle)
+    opened.require_live()
     recorded = Trace.read_all(traces, opened.spec.channels, time=time_).episodes
     episodes = [episode.piece(0, min(rows or len(episode), len(episode))) for episode in recorded]
     with open_board(opened, device) as board:

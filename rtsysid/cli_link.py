@@ -58,6 +58,7 @@ def run(
     from rtsysid.session import Session
 
     opened = Bundle.open(bundle)
+    opened.require_live()
     predictor = Predictor.load(opened, backend)
     budget_s = 1 / opened.spec.rate_hz if budget_ms is None else budget_ms * 1e-3
     settings = Settings(bundle=opened.id, backend=predictor.backend.name, budget_s=budget_s, max_gap=max_gap)

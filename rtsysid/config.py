@@ -33,6 +33,9 @@ class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     nan: Literal["error", "split"] = "error"
     resample: bool = False
     max_age: float = 0.1  # seconds that a held value may be old when resampling
+    # 1: rows become [u_{k+1}, y_k], as in records that were band-limited and not held, where an output depends on the
+    # input of its own tick. Such a model runs on no robot, which has u_{k+1} only afterwards.
+    input_lead: Literal[0, 1] = 0
 
     @property
     def channels(self) -> tuple[Channel, ...]:

@@ -86,7 +86,7 @@ def evaluating(
     """As `evaluate`, yielding the name of each finished episode for a progress bar; the result is the return value."""
     spec = bundle.spec
     bundle.require(trace.channels, "recording")
-    trace = trace.segments(spec.rate_hz, nan="split")
+    trace = trace.segments(spec.rate_hz, nan="split").led(bundle.input_lead)
     predictor, arx = Predictor.load(bundle, backend), LinearArx.from_arrays(bundle.arrays("baseline.npz"))
     scores = {name: HorizonErrors(spec.outputs) for name in ("model", "linear ARX", "hold")}
     count = 0

@@ -155,6 +155,14 @@ class Trace:
             raise TraceError("recordings", found, "resample them, or allow shorter stretches")
         return replace(self, episodes=tuple(pieces))
 
+    def led(self, ticks: int) -> Trace:
+        """Rows [u_{k+ticks}, y_k]: inputs from so many rows later; the last rows of each episode go."""
+        if not ticks:
+            return self
+        inputs = [channel.role == "input" for channel in self.channels]
+        episodes = [_led(episode, inputs, ticks) for episode in self.episodes if len(episode) > ticks]
+        return replace(self, episodes=tuple(episodes))
+
     def split(self, validation: Sequence[str] = ()) -> tuple[Trace, Trace]:
         """Set the recordings whose names match the patterns (``run4*``) apart: (training, validation).
 
@@ -209,6 +217,11 @@ def _check_finite(episode: Episode, channels: Sequence[Channel]) -> None:
         also = f" ({others} more columns too)" if others else ""
         remedy = 'set nan = "split" to cut them out, resample, or leave the column out'
         raise TraceError(f"{episode.name}: column {channels[worst].name!r}", found + also, remedy)
+
+
+def _led(episode: Episode, inputs: list[bool], ticks: int) -> Episode:
+    shorter = episode.piece(0, len(episode) - ticks)
+    return replace(shorter, values=np.where(inputs, episode.values[ticks:], shorter.values))
 
 
 def _cut(episode: Episode, rate_hz: float, min_length: int) -> list[Episode]:

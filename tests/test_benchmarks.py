@@ -104,7 +104,7 @@ def test_training_never_sees_a_test_row(counted: Path) -> None:
     for each in SIMULATIONS:
         trace = each.training(config_of(each.name).data.channels)
         training, validation = trace.split(config_of(each.name).data.validation)
-        whole = sum(len(each.rows(record)) for record in each.read().train)
+        whole = sum(len(record.y) for record in each.read().train)
         assert len(training) + len(validation) == whole
         assert len(validation) == pytest.approx(whole / 5, abs=2)
         assert all(episode.name.endswith("validation") for episode in validation.episodes)
@@ -119,6 +119,16 @@ def test_every_configuration_fits_its_protocol(name: str) -> None:
     shown = benchmark(name).initial if name in BY_NAME else 51
     assert config.model.taps + config.model.warmup <= shown
     assert config.data.validation
+
+
+def test_a_model_is_trained_on_the_rows_that_predict_it(counted: Path) -> None:
+    """Where the protocol puts an input one tick ahead, the configuration does, so that training and bundle know it."""
+    for each in SIMULATIONS:
+        lead = config_of(each.name).data.input_lead
+        first = each.read().train[0]
+        trace = each.training(config_of(each.name).data.channels).led(lead)
+        assert lead == each.feedthrough
+        assert np.array_equal(trace.episodes[0].values, each.rows(first)[: len(trace.episodes[0])])
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -45,7 +45,7 @@ class Simulation:
 
     ``initial``: measured samples at the start of a test record. ``unit``, ``scale``: of errors, per unit of the
     output. ``feedthrough``: the output of a tick may depend on the input of the same tick, as in records that were
-    band-limited and not held; rows are then [u_{k+1}, y_k].
+    band-limited and not held; rows are then [u_{k+1}, y_k], which its configuration calls ``input_lead``.
     """
 
     name: str
@@ -74,13 +74,13 @@ class Simulation:
             raise ConfigError(f"channels of benchmark {self.name}", found, f"name {', '.join(map(str, wanted))}")
         episodes = []
         for record in self.read().train:
-            rows = self.rows(record)
+            rows = np.column_stack((record.u, record.y)).astype(np.float32)
             cut = len(rows) - len(rows) // HELD_OUT
             episodes += [self._episode(record.name, rows[:cut]), self._episode(f"{record.name} validation", rows[cut:])]
         return Trace(channels, tuple(episodes))
 
     def rows(self, record: Record) -> Floats:
-        """Samples [u, y] of a record, one row less where the input stands one tick ahead."""
+        """What the model sees of a record: samples [u, y], one less where the input stands one tick ahead."""
         pair = (record.u[1:], record.y[:-1]) if self.feedthrough else (record.u, record.y)
         return np.column_stack(pair).astype(np.float32)
 

@@ -48,7 +48,7 @@ def prepare(config: Config, trace: Trace) -> Prepared:
     """Check the recordings, split them, fit the scaling and fix specification and schedule."""
     if config.data.resample:
         trace = resample(trace, config.data.rate_hz, max_age=config.data.max_age)
-    trace = trace.segments(config.data.rate_hz, nan=config.data.nan)
+    trace = trace.segments(config.data.rate_hz, nan=config.data.nan).led(config.data.input_lead)
     parts = trace.split(config.data.validation)
     train, validation = ([episode.values for episode in part.episodes] for part in parts)
     blank = ModelSpec(channels=trace.channels, rate_hz=config.data.rate_hz, **msgspec.structs.asdict(config.model))
