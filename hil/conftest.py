@@ -67,11 +67,7 @@ def learned() -> tuple[Config, Trace]:
         trace = fly(3, 60.0)
     else:
         trace = Trace.read(data_folder() / "nanodrone" / "train", config.data.channels)  # type: ignore[operator]
-    model = msgspec.structs.replace(config.model, taps=10, encoder=(32, 12), hidden=24, warmup=10)
-    stage = Stage("joint", ("encoder", "lstm", "head"), (Loss("rollout", horizon=10),), epochs=1)
-    data = msgspec.structs.replace(config.data, validation=())
-    train = msgspec.structs.replace(config.train, symmetry=(), stride=40)
-    return msgspec.structs.replace(config, data=data, model=model, train=train, stage=(stage,)), trace
+    return small(config), trace
 
 
 @pytest.fixture(scope="session")
@@ -80,12 +76,7 @@ def bundle(
 ) -> Bundle:
     if given := request.config.getoption("--bundle"):
         return Bundle.open(given)
-    config, trace = learned
-    folder = tmp_path_factory.mktemp("hil")
-    flights = tuple(episode.piece(0, LEARNED_FROM) for episode in trace.episodes[:2])
-    for _ in begin(config, Trace(trace.channels, flights), folder / "run").epochs():
-        pass
-    return export(folder / "run", folder / "bundle")[0]
+    return bundle_of(*learned, tmp_path_factory.mktemp("hil"))
 
 
 @pytest.fixture(scope="session")
@@ -121,6 +112,23 @@ def rig(board: Board, bundle: Bundle) -> Iterator[Rig]:
         greet(opened, bundle)
         yield opened
         assert opened.faults() == {}
+
+
+def small(config: Config) -> Config:
+    """The same robot with a model that is trained in seconds."""
+    model = msgspec.structs.replace(config.model, taps=10, encoder=(32, 12), hidden=24, warmup=10)
+    stage = Stage("joint", ("encoder", "lstm", "head"), (Loss("rollout", horizon=10),), epochs=1)
+    data = msgspec.structs.replace(config.data, validation=())
+    train = msgspec.structs.replace(config.train, symmetry=(), stride=40)
+    return msgspec.structs.replace(config, data=data, model=model, train=train, stage=(stage,))
+
+
+def bundle_of(config: Config, trace: Trace, folder: Path) -> Bundle:
+    """A bundle that has learned from the beginnings of the first two recordings."""
+    learned = tuple(episode.piece(0, LEARNED_FROM) for episode in trace.episodes[:2])
+    for _ in begin(config, Trace(trace.channels, learned), folder / "run").epochs():
+        pass
+    return export(folder / "run", folder / "bundle")[0]
 
 
 def require_golden(name: str, found: int) -> None:
