@@ -66,9 +66,9 @@ $(VENV)/.compilers: $(VENV)/.ready
 	  command -v cc
 	touch $@
 
-# The Cortex-M compiler, the emulator and the cable between it and a host.
+# The Cortex-M compiler with its small C library, the emulator, and the cable between it and a host.
 $(VENV)/.emulator: $(VENV)/.ready
-	command -v arm-none-eabi-gcc && command -v qemu-system-arm && command -v socat || \
+	test -f "$$(arm-none-eabi-gcc -print-file-name=nano.specs)" && command -v qemu-system-arm && command -v socat || \
 	  (apt-get update && apt-get install -y --no-install-recommends \
 	    gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm socat)
 	touch $@

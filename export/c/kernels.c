@@ -135,19 +135,23 @@ static void dense_lanes(const layer *of, const float *begun, int first, const fl
 }
 
 /* y = W x + b, where all lanes have the same first `shared` columns of x: those are summed once. */
+static void dense_shared(const layer *of, int shared, const float *x, float *y)
+{
+    float same[MODEL_WIDEST], begun[MODEL_WIDEST + SPAN]; /* more than is written, or compilers warn of what may be */
+    for (int column = 0; column < shared; column++)
+        same[column] = x[column * MODEL_LANES];
+    dense_one(of, shared, same, begun);
+    dense_lanes(of, begun, shared, x, y);
+}
+
 INLINE void dense_from(const int lanes, const int shared, const layer *of, const float *x, float *y)
 {
-    float same[MODEL_WIDEST], begun[MODEL_WIDEST];
-    for (int column = 0; column < shared; column++)
-        same[column] = x[column * lanes];
     if (lanes == 1)
         dense_one(of, of->columns, x, y);
-    else if (shared == 0)
+    else if (shared > 0)
+        dense_shared(of, shared, x, y);
+    else
         dense_lanes(of, of->bias, 0, x, y);
-    else {
-        dense_one(of, shared, same, begun);
-        dense_lanes(of, begun, shared, x, y);
-    }
 }
 
 INLINE void dense(const int lanes, const layer *of, const float *x, float *y)

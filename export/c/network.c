@@ -43,8 +43,8 @@ INLINE void answer(const int lanes, const float *h, float *target)
 
 /* One tick on the features of a window: h and c advance, y is the answer, `seen` keeps code and h from before. `newest`
    is the last row; the first `shared` features are the same in all lanes. */
-INLINE void tick(const int lanes, const int shared, const float *f, const float *newest, float *seen, float *h, float *c,
-                 float *target, float *work, float *y)
+INLINE void tick(const int lanes, const int shared, const float *f, const float *newest, float *seen, float *h,
+                 float *c, float *target, float *work, float *y)
 {
 #if MODEL_DIRECT
     dense_from(lanes, shared, &direct, f, target + MODEL_ANSWERS * lanes);
