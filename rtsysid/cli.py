@@ -238,8 +238,8 @@ def _bundle_info(path: Path) -> dict[str, Any]:
     spec = bundle.spec
     return {
         "bundle": str(path), "id": bundle.id, "fingerprint": spec.fingerprint, "schema_hash": spec.schema_hash,
-        "variant": spec.variant, "rate_hz": spec.rate_hz, "taps": spec.taps, "encoder": list(spec.encoder),
-        "hidden": spec.hidden, "multiply_accumulates": spec.macs,
+        "variant": spec.variant, "rate_hz": spec.rate_hz, "input_lead": bundle.input_lead, "taps": spec.taps,
+        "encoder": list(spec.encoder), "hidden": spec.hidden, "multiply_accumulates": spec.macs,
         "inputs": ", ".join(map(str, spec.inputs)), "outputs": ", ".join(map(str, spec.outputs)),
         "files": list(bundle.manifest["files"]),
     }  # fmt: skip
