@@ -12,7 +12,17 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 import msgspec
 
-from rtsysid import __version__, cli_benchmark, cli_hil, cli_link, cli_recording, cli_report, cli_train, console
+from rtsysid import (
+    __version__,
+    cli_benchmark,
+    cli_find,
+    cli_hil,
+    cli_link,
+    cli_recording,
+    cli_report,
+    cli_train,
+    console,
+)
 from rtsysid.errors import RtsysidError
 
 if TYPE_CHECKING:
@@ -183,7 +193,7 @@ def evaluate(bundle: Path, traces: tuple[Path, ...], horizon: int, stride: int, 
 for verb in (
     cli_train.train, cli_train.export, cli_train.compare, cli_train.demo, cli_recording.recover, cli_link.run,
     cli_link.record, cli_link.sim_device, cli_hil.hil, cli_report.report, cli_benchmark.benchmark,
-    cli_benchmark.data,
+    cli_benchmark.data, cli_find.index, cli_find.find,
 ):  # fmt: skip
     cli.add_command(verb)
 

@@ -58,6 +58,10 @@ class NumpyBackend(WindowedBackend):
         self.y[:] = net.predict(window[None, -1], self._features, after[0])[0]
         return self.y
 
+    def encode(self, windows: Floats) -> Floats:
+        """Codes [B, Z] of any windows [B, L, C]; the state is not touched."""
+        return self._net.encode(self._net.features(windows))
+
     def rollout(self, window: Floats, h: Floats, c: Floats, u_future: Floats) -> Floats:
         """N ticks with predictions fed back: [B, L, C], 2 x [B, H], [B, N, nu] -> [B, N, ny]."""
         net, nu = self._net, self.spec.n_inputs

@@ -101,16 +101,28 @@ class Trace:
         rate_hz: float | None = None,
     ) -> Trace:
         """Read several files and folders as one trace; episodes are named after their files."""
+        traces = list(cls.each(paths, channels, time=time, rate_hz=rate_hz))
+        episodes = tuple(episode for trace in traces for episode in trace.episodes)
+        return cls(traces[0].channels, episodes, tuple(source for trace in traces for source in trace.sources))
+
+    @classmethod
+    def each(
+        cls,
+        paths: Iterable[Path | str],
+        channels: Sequence[Channel] | None = None,
+        *,
+        time: str | None = "t",
+        rate_hz: float | None = None,
+    ) -> Iterator[Trace]:
+        """The same, one trace for each file, so that memory holds one recording at a time."""
         files = [file for path in paths for file in formats.files_of(Path(path))]
         if not files:
             raise TraceError("recordings", "no path was given", "name at least one file or folder")
         wanted = None if channels is None else tuple(channels)
-        episodes: list[Episode] = []
         for file, name in zip(files, formats.names_of(files), strict=True):
             selection = formats.select(formats.open_log(file), wanted, time, rate_hz)
             wanted = selection.channels
-            episodes += _episodes(selection, name)
-        return cls(wanted or (), tuple(episodes), tuple((file.name, sha256(file)) for file in files))
+            yield cls(wanted, tuple(_episodes(selection, name)), ((file.name, sha256(file)),))
 
     @staticmethod
     def stream(

@@ -1,0 +1,121 @@
+"""The verbs of retrieval: an index of recordings, and what in it is like a moment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import msgspec
+
+from rtsysid import console
+
+if TYPE_CHECKING:
+    from rtsysid.bundle import Bundle
+    from rtsysid.retrieval.search import Found
+
+PATH = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("traces", metavar="TRACE...", type=PATH, nargs=-1, required=True)
+@click.option("-o", "--out", type=PATH, required=True, help="Folder of the index.")
+@click.option("--bundle", type=PATH, help="See moments in this model's coordinates.")
+@click.option("--by", type=click.Choice(["window", "code"]), default="window", show_default=True,
+              help="Compare the channels over a moment, or what the bundle's encoder makes of it.")  # fmt: skip
+@click.option("--seconds", default=1.0, show_default=True, help="How long a moment is.")
+@click.option("--time", "time_", default="t", show_default=True, help="Name of the time column.")
+@console.as_json
+def index(
+    traces: tuple[Path, ...], out: Path, bundle: Path | None, by: str, seconds: float, time_: str, json_: bool
+) -> None:
+    """Make recordings searchable: every moment of them gets a binary code.
+
+    Example: rtsysid index logs -o archive --bundle bundle
+    """
+    from rtsysid.retrieval.build import building
+    from rtsysid.retrieval.index import Index
+    from rtsysid.trace import Trace
+
+    opened = _opened(bundle)
+    recordings = Trace.each(traces, None if opened is None else opened.spec.channels, time=time_)
+    _under_bars(building(recordings, out, bundle=opened, by=by, seconds=seconds))
+    made = Index.open(out, opened)
+    fields = {
+        "index": str(out), "recordings": len(made.manifest["sources"]), "moments": len(made),
+        "seconds": made.span / made.spec.rate_hz, "by": by, "bundle": made.manifest["bundle"],
+        "bytes_per_moment": sum(made.manifest["files"].values()) / len(made),
+    }  # fmt: skip
+    console.report(fields, json_)
+
+
+@click.command()
+@click.argument("archive", metavar="INDEX", type=PATH)
+@click.argument("trace", type=PATH)
+@click.option("--at", required=True, metavar="SECONDS", help="Time of the moment's centre, as in the recording: 12.3s.")
+@click.option("--top", type=click.IntRange(1, 100), default=10, show_default=True, help="Moments to find.")
+@click.option("--bundle", type=PATH, help="The bundle of the index: refused if it is another; needed by code.")
+@click.option("--exact", is_flag=True, help="Compare every window instead of candidates: slow, to check.")
+@click.option("--plot", type=PATH, help="Draw the moments, one over the other, on this .html page.")
+@click.option("--time", "time_", default="t", show_default=True, help="Name of the time column.")
+@console.as_json
+def find(
+    archive: Path, trace: Path, at: str, top: int, bundle: Path | None, exact: bool, plot: Path | None, time_: str,
+    json_: bool,
+) -> None:  # fmt: skip
+    """Say where in an index the robot did something like this before.
+
+    Example: rtsysid find archive flight.csv --at 12.3s --top 5
+    """
+    import time
+
+    from rtsysid.retrieval import search
+    from rtsysid.retrieval.index import Index
+    from rtsysid.trace import Trace
+
+    opened = Index.open(archive, _opened(bundle))
+    recording = Trace.read(trace, opened.spec.channels, time=time_)
+    query = search.query_at(opened, recording, _seconds(at))
+    begun = time.perf_counter()
+    found = (search.find_exactly if exact else search.find)(opened, query, top)
+    taken = time.perf_counter() - begun
+    if json_:
+        fields = {"index": str(archive), "moments": len(opened), "seconds": taken, "found": msgspec.to_builtins(found)}
+        return console.report(fields, True)
+    click.echo(_table(found))
+    click.echo(f"{len(opened):,} moments in {1e3 * taken:.0f} ms; distance 1 is that of two random moments")
+
+
+def _table(found: list[Found]) -> str:
+    names = list(found[0].alike) if found else []
+    rows = [
+        [str(f.rank), f.recording, f"{f.time_s:.2f}", f"{f.distance:.3f}", *(f"{100 * f.alike[n]:.0f}" for n in names)]
+        for f in found
+    ]
+    return console.table(["rank", "recording", "time s", "distance", *(f"{name} %" for name in names)], rows)
+
+
+def _opened(bundle: Path | None) -> Bundle | None:
+    from rtsysid.bundle import Bundle
+
+    return None if bundle is None else Bundle.open(bundle)
+
+
+def _seconds(at: str) -> float:
+    from rtsysid.errors import TraceError
+
+    try:
+        return float(at.removesuffix("s"))
+    except ValueError:
+        raise TraceError("--at", repr(at), "give seconds, for example 12.3s") from None
+
+
+def _under_bars(steps: Any) -> None:
+    """One bar for the codes; reading recordings comes first, and how many there are shows as it goes."""
+    bar = None
+    for step in steps:
+        if step.what == "encoding":
+            bar = bar or console.progress(step.total, "encoding").__enter__()
+            bar.update(step.done - bar.pos)
+    if bar is not None:
+        bar.__exit__(None, None, None)

@@ -1,0 +1,152 @@
+"""Making an index: recordings are read one at a time, then every moment gets its code in blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import numpy as np
+
+from rtsysid.bundle import Bundle
+from rtsysid.errors import StorageError, TraceError
+from rtsysid.retrieval.hashing import Cuts
+from rtsysid.retrieval.index import Index, is_index, write_manifest
+from rtsysid.retrieval.views import View, compared, view_of, weights_of
+from rtsysid.spec import Channel, ModelSpec, to_builtins
+from rtsysid.storage import replacing_folder
+from rtsysid.trace import Trace
+
+BLOCK = 4096  # moments at a time
+SAMPLE = 20_000  # moments that weights and cuts are taken from
+
+
+class Progress(NamedTuple):
+    """`done` of `total` of what is at hand: recordings that are read, or moments that have their code."""
+
+    what: str
+    done: int
+    total: int
+
+
+def build(
+    recordings: Sequence[Trace] | Iterator[Trace], out: Path | str, *, bundle: Bundle | None = None, by: str = "window",
+    seconds: float = 1.0,
+) -> Index:  # fmt: skip
+    """Index recordings, read one after the other, into the folder `out`; it replaces an index that stood there."""
+    for _ in building(recordings, out, bundle=bundle, by=by, seconds=seconds):
+        pass
+    return Index.open(out, bundle)
+
+
+def building(
+    recordings: Sequence[Trace] | Iterator[Trace], out: Path | str, *, bundle: Bundle | None = None, by: str = "window",
+    seconds: float = 1.0,
+) -> Iterator[Progress]:  # fmt: skip
+    """As `build`, yielding progress. The folder appears whole at the end.
+
+    Memory holds one recording and a block of moments. Raises TraceError for recordings without a stretch of
+    `seconds`, BundleError for an index by code without an encoder, StorageError where `out` is something else.
+    """
+    out = Path(out)
+    if out.exists() and not (out.is_dir() and (is_index(out) or not any(out.iterdir()))):
+        raise StorageError(f"index {out}", "something else stands there", "choose another place with -o")
+    with replacing_folder(out) as folder:
+        contents = _Contents(None if bundle is None else bundle.spec, seconds)
+        with open(folder / "values.f32", "wb") as values, open(folder / "times.f64", "wb") as times:
+            for number, trace in enumerate(recordings, 1):
+                contents.append(trace, values, times)
+                yield Progress("reading", number, number)
+        spec, span = contents.spec, contents.span
+        view = view_of(by, spec, span, bundle)
+        if view.reach > span:
+            found = f"{span} rows, the model's window has {view.reach}"
+            raise TraceError("--seconds", found, "make the moment longer, or index by window")
+        yield from _encode(folder, contents, view)
+        write_manifest(folder, {"bundle": None if bundle is None else bundle.id, "by": by, **contents.described()})
+
+
+class _Contents:
+    """What has been read so far."""
+
+    def __init__(self, spec: ModelSpec | None, seconds: float) -> None:
+        self._spec, self._seconds = spec, seconds
+        self._sources: list[dict[str, str]] = []
+        self._segments: list[dict[str, Any]] = []
+
+    @property
+    def spec(self) -> ModelSpec:
+        if self._spec is None:
+            raise TraceError("index", "no recording was given", "name at least one file or folder")
+        return self._spec
+
+    @property
+    def span(self) -> int:
+        """Rows of a moment."""
+        span = round(self._seconds * self.spec.rate_hz)
+        if span < 2:
+            raise TraceError("--seconds", f"{self._seconds:g} s are {span} rows", "a moment takes two rows or more")
+        return span
+
+    @property
+    def lengths(self) -> list[int]:
+        return [segment["rows"] for segment in self._segments]
+
+    def append(self, trace: Trace, values: IO[bytes], times: IO[bytes]) -> None:
+        """Write the stretches without a gap that are long enough."""
+        if self._spec is None:
+            self._spec = compared(trace.channels, _rate(trace))
+        columns = _columns(self._spec.channels, trace.channels)
+        pieces = trace.segments(self._spec.rate_hz, nan="split")
+        for piece in pieces.episodes:
+            if len(piece) >= self.span:
+                values.write(piece.values[:, columns].astype("<f4").tobytes())
+                times.write(piece.t.astype("<f8").tobytes())
+                where = {"recording": piece.recording, "source": len(self._sources), "rows": len(piece)}
+                self._segments.append(where)
+        name, sha256 = trace.sources[0] if trace.sources else (trace.episodes[0].recording, "")
+        self._sources.append({"name": name, "sha256": sha256})
+
+    def described(self) -> dict[str, Any]:
+        """The manifest's part."""
+        spec = self.spec
+        about = {"spec": to_builtins(spec), "fingerprint": spec.fingerprint, "span": self.span}
+        return {**about, "rows": sum(self.lengths), "sources": self._sources, "segments": self._segments}
+
+
+def _encode(folder: Path, contents: _Contents, view: View) -> Iterator[Progress]:
+    """Weights and cuts from a sample of all moments, then the code of every one."""
+    span, lengths = contents.span, contents.lengths
+    if not lengths:
+        found = f"no stretch of {span} rows without a gap"
+        raise TraceError("recordings", found, "shorten the moments with --seconds, or resample the recordings")
+    values = np.memmap(folder / "values.f32", np.float32, "r").reshape(-1, contents.spec.width)
+    ends = np.cumsum(lengths)
+    newest = np.concatenate([np.arange(end - rows + span - 1, end) for end, rows in zip(ends, lengths, strict=True)])
+    chosen = np.linspace(0, len(newest) - 1, min(SAMPLE, len(newest))).astype(np.int64)
+    sample = np.concatenate([view.vectors(values, newest[part]) for part in _blocks(chosen)])
+    weights = weights_of(view.parts, sample)
+    cuts = Cuts.through(sample * weights)
+    np.savez(folder / "view.npz", allow_pickle=False, weights=weights, **vars(cuts))
+    with open(folder / "codes.u8", "wb") as stream:
+        for start in range(0, len(newest), BLOCK):
+            rows = newest[start : start + BLOCK]
+            stream.write(cuts.codes(view.vectors(values, rows) * weights).tobytes())
+            yield Progress("encoding", start + len(rows), len(newest))
+
+
+def _blocks(rows: np.ndarray[Any, np.dtype[np.int64]]) -> Iterator[np.ndarray[Any, np.dtype[np.int64]]]:
+    for start in range(0, len(rows), BLOCK):
+        yield rows[start : start + BLOCK]
+
+
+def _rate(trace: Trace) -> float:
+    rate = trace.describe()["rate_hz"]
+    if not rate:
+        raise TraceError("recording", "one row has no rate", "give a longer recording")
+    return float(f"{rate:.6g}")
+
+
+def _columns(wanted: Sequence[Channel], found: Sequence[Channel]) -> list[int]:
+    names = [channel.name for channel in found]
+    return [names.index(channel.name) for channel in wanted]

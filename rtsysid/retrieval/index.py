@@ -1,0 +1,149 @@
+"""Index: an archive of recordings with the binary code of every moment in it, one folder that is memory-mapped.
+
+================ ================================================================================================
+manifest.json    specification, span, sources with SHA-256, segments, bytes of every file, and a digest of itself
+values.f32       rows of all channels, little-endian float32 [n, C]
+times.f64        seconds of each row in its recording, little-endian float64 [n]
+codes.u8         binary code of each moment [N, 32]; a moment is a window of `span` rows
+view.npz         weights of the view [D], directions [D, 256] and thresholds [256] of the cuts
+================ ================================================================================================
+
+Segments have no gap inside, so that a segment of r rows has r - span + 1 moments, named by their newest row.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtsysid.bundle import Bundle
+from rtsysid.errors import BundleError, SpecError, TraceError
+from rtsysid.retrieval.hashing import BITS, Codes, Cuts
+from rtsysid.retrieval.views import Rows, View, view_of
+from rtsysid.spec import Doubles, Floats, ModelSpec, digest, from_builtins
+
+FORMAT = 1
+KIND = "rtsysid index"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A row of the archive as a person knows it."""
+
+    recording: str
+    time_s: float
+
+
+class Index:
+    """An opened archive. `values` [n, C], `times` [n] and `codes` [N, 32] stay on the disk until they are looked at."""
+
+    def __init__(self, folder: Path, manifest: dict[str, Any], view: View) -> None:
+        self.folder, self.manifest, self.view = folder, manifest, view
+        self.span = int(manifest["span"])
+        self.values: Floats = self._mapped("values.f32", np.float32, self.spec.width)
+        self.times: Doubles = self._mapped("times.f64", np.float64, 1)[:, 0]
+        self.codes: Codes = self._mapped("codes.u8", np.uint8, BITS // 8)
+        lengths = np.array([segment["rows"] for segment in manifest["segments"]], np.int64)
+        self._first_row = np.concatenate(([0], np.cumsum(lengths)[:-1]))
+        self._first_moment = self._first_row - (self.span - 1) * np.arange(len(lengths))
+        with np.load(folder / "view.npz", allow_pickle=False) as stored:
+            self.weights: Floats = stored["weights"]
+            self.cuts = Cuts(stored["directions"], stored["thresholds"])
+
+    @classmethod
+    def open(cls, folder: Path | str, bundle: Bundle | None = None) -> Index:
+        """Open an index; BundleError where it was made with another bundle, TraceError where it is not whole.
+
+        An index by code needs its bundle; one by window only compares with the one that is given.
+        """
+        folder = Path(folder)
+        manifest = _read_manifest(folder)
+        made_with = manifest["bundle"]
+        if bundle is not None and bundle.id != made_with:
+            found = f"made with {f'bundle {made_with}' if made_with else 'no bundle'}, not with {bundle.id}"
+            raise BundleError(f"index {folder}", found, "give that bundle, or index again with this one")
+        for name, size in manifest["files"].items():
+            if not (folder / name).is_file() or (folder / name).stat().st_size != size:
+                raise TraceError(f"index {folder}", f"{name} is missing or cut off", "index again")
+        try:
+            spec = from_builtins(manifest["spec"])
+        except SpecError as error:
+            raise TraceError(f"index {folder}", error.found, "index again with this release of rtsysid") from None
+        return cls(folder, manifest, view_of(manifest["by"], spec, manifest["span"], bundle))
+
+    def __len__(self) -> int:
+        """Moments."""
+        return len(self.codes)
+
+    @cached_property
+    def spec(self) -> ModelSpec:
+        """Channels of the archive, and the coordinates that moments are seen in."""
+        return from_builtins(self.manifest["spec"])
+
+    def newest(self, moments: Rows) -> Rows:
+        """The newest row of each moment."""
+        segment = np.searchsorted(self._first_moment, moments, "right") - 1
+        return np.asarray(moments + (self.span - 1) * (segment + 1))
+
+    def moments(self, start: int, stop: int) -> Rows:
+        """Newest rows of the moments that end within the rows `start` to `stop`, of one segment: that of `start`."""
+        segment = int(np.searchsorted(self._first_row, start, "right")) - 1
+        low = max(start, int(self._first_row[segment]) + self.span - 1)
+        high = min(stop, int(self._first_row[segment]) + int(self.manifest["segments"][segment]["rows"]))
+        return np.arange(low, high)
+
+    def place(self, newest: int) -> Place:
+        """Recording, and time of the centre, of the moment that ends with the row `newest`."""
+        segment = int(np.searchsorted(self._first_row, newest, "right")) - 1
+        return Place(self.manifest["segments"][segment]["recording"], float(self.times[newest - self.span // 2]))
+
+    def row_of(self, sha256: str, time_s: float) -> int | None:
+        """The row at `time_s` of the source with this digest, or None where the archive does not hold it."""
+        for segment, first in zip(self.manifest["segments"], self._first_row, strict=True):
+            times = self.times[first : first + segment["rows"]]
+            if self.manifest["sources"][segment["source"]]["sha256"] == sha256 and times[0] <= time_s <= times[-1]:
+                return int(first + np.searchsorted(times, time_s))
+        return None
+
+    def vectors(self, newest: Rows) -> Floats:
+        """Weighted vectors [m, D] of moments of the archive; distances between them are those that are reported."""
+        return self.weighted(self.values, newest)
+
+    def weighted(self, values: Floats, newest: Rows) -> Floats:
+        """The same of moments in any rows [n, C] of the archive's channels."""
+        return self.view.vectors(values, newest) * self.weights
+
+    def _mapped(self, name: str, kind: Any, width: int) -> NDArray[Any]:
+        return np.memmap(self.folder / name, kind, "r").reshape(-1, width)
+
+
+def write_manifest(folder: Path, content: dict[str, Any]) -> None:
+    """The last file of an index to be written."""
+    files = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
+    manifest = {"format": FORMAT, "kind": KIND, **content, "files": files}
+    manifest["digest"] = digest(manifest)
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+
+
+def is_index(folder: Path) -> bool:
+    """Whether the folder holds an index, of whatever release."""
+    try:
+        return bool(json.loads((folder / "manifest.json").read_text())["kind"] == KIND)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    if not is_index(folder):
+        raise TraceError(f"index {folder}", "no index there", "make one with rtsysid index")
+    manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
+    stated = manifest.pop("digest", None)
+    if stated != digest(manifest) or manifest.get("format") != FORMAT:
+        raise TraceError(f"index {folder}", "its manifest was changed, or is of another release", "index again")
+    return manifest

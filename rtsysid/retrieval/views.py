@@ -1,0 +1,137 @@
+"""Views: what of a window is compared. A vector per moment, made so that Euclidean distance says how unlike two are.
+
+A moment is a window of `span` rows around a centre row. Shapes: n rows and C channels of the archive, m moments,
+L taps, D values of a vector.
+
+Ref: the distance adds up parts that weigh the same, each in units of how far two random moments are apart in it, so
+that 0 is the same and 1 is chance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtsysid.bundle import Bundle
+from rtsysid.coordinates import coordinates
+from rtsysid.errors import BundleError
+from rtsysid.numpy_backend import NumpyBackend
+from rtsysid.spec import Channel, Floats, ModelSpec
+
+POINTS = 20  # rows of a window that are compared, evenly over it
+CODES = 5  # windows of the encoder over a moment
+
+Rows = NDArray[np.int64]
+
+
+class Part(NamedTuple):
+    """Columns of a vector that belong together: one unit, one group. Parts of one name share its weight."""
+
+    name: str
+    columns: Rows
+
+
+class View(Protocol):
+    """A way to look at a moment. ``reach``: rows before the newest row of the moment that it needs, itself included."""
+
+    parts: tuple[Part, ...]
+
+    @property
+    def reach(self) -> int: ...
+    def vectors(self, values: Floats, newest: Rows) -> Floats:
+        """The moments that end with the rows `newest` [m] of `values` [n, C], as [m, D]."""
+
+
+class WindowView:
+    """The channels over the window in the model's coordinates: from the body at the newest row, where it has one."""
+
+    def __init__(self, spec: ModelSpec, span: int) -> None:
+        self._coordinates, self.reach = coordinates(spec, np), span
+        self._offsets = np.unique(np.linspace(1 - span, 0, min(span, POINTS)).round().astype(np.int64))
+        self.parts = _window_parts(spec, len(self._offsets))
+
+    def vectors(self, values: Floats, newest: Rows) -> Floats:
+        rows, tail = self._coordinates.features(values[newest[:, None] + self._offsets])
+        flat: Floats = rows.reshape(len(newest), -1)
+        return flat if tail is None else np.concatenate((flat, tail), -1)
+
+
+class CodeView:
+    """The encoder's code of successive windows of the delay line that cover the moment."""
+
+    def __init__(self, spec: ModelSpec, span: int, weights: Mapping[str, np.ndarray[Any, Any]]) -> None:
+        if not spec.encoder:
+            raise BundleError(f"variant {spec.variant}", "it has no encoder, so no code", "index by window")
+        self._encode = NumpyBackend(spec, weights).encode
+        count = min(CODES, max(1, span // spec.taps))
+        self._lags = np.linspace(max(0, span - spec.taps), 0, count).round().astype(np.int64)
+        self._taps, self.reach = np.arange(1 - spec.taps, 1), int(self._lags[0]) + spec.taps
+        self.parts: tuple[Part, ...] = (Part("code", np.arange(count * spec.code_size)),)
+
+    def vectors(self, values: Floats, newest: Rows) -> Floats:
+        ticks, where = np.unique(newest[:, None] - self._lags, return_inverse=True)  # neighbours share their codes
+        codes: Floats = self._encode(values[ticks[:, None] + self._taps])[where.reshape(-1)]
+        return codes.reshape(len(newest), -1)
+
+
+def view_of(by: str, spec: ModelSpec, span: int, bundle: Bundle | None) -> View:
+    """The view named `by`: "window", or "code", which needs its bundle."""
+    if by == "window":
+        return WindowView(spec, span)
+    if bundle is None:
+        raise BundleError("index by code", "no bundle whose encoder makes codes", "give it with --bundle")
+    return CodeView(spec, span, bundle.arrays("weights.npz"))
+
+
+def compared(channels: tuple[Channel, ...], rate_hz: float) -> ModelSpec:
+    """A specification that sees recorded channels as they are, for an archive without a bundle."""
+    ordered = tuple(sorted(channels, key=lambda channel: channel.role != "input"))
+    return ModelSpec(channels=ordered, rate_hz=rate_hz, variant="lstm", taps=1, encoder=())
+
+
+def weights_of(parts: tuple[Part, ...], sample: Floats) -> Floats:
+    """Weight [D] of each value, from vectors of random moments [m, D]; 0 for a part that never moves.
+
+    Two random moments are then at a mean squared distance of 1, in all and in each name.
+    """
+    names = [part.name for part in parts]
+    weights = np.zeros(sample.shape[1], np.float32)
+    spread = sample.std(0, dtype=np.float64)
+    level = np.abs(sample).max(0)
+    for part in parts:
+        moving = spread[part.columns] > 1e-6 * level[part.columns]
+        variance = float((spread[part.columns][moving] ** 2).sum())
+        if variance > 0:
+            share = names.count(part.name) * len(set(names))
+            weights[part.columns] = moving / np.sqrt(2.0 * variance * share)
+    return weights
+
+
+def _window_parts(spec: ModelSpec, points: int) -> tuple[Part, ...]:
+    """In the order in which `rtsysid.coordinates` lays out a row of features, and the vertical behind all rows."""
+    body = spec.rigid_body
+    inside = () if body is None else (*body.attitude, *body.rate, *body.velocity, *body.position)
+    seen = range(spec.width) if body is not None else spec.columns
+    groups: dict[tuple[str, str], list[int]] = {}
+    for column, channel in enumerate(c for i in seen if (c := spec.channels[i]).name not in inside):
+        groups.setdefault(_group(channel), []).append(column)
+    width = sum(map(len, groups.values()))
+    if body is not None:
+        vectors = {"velocity": body.velocity, "displacement": body.position, "rotation": (0, 0, 0), "rate": body.rate}
+        for name, components in vectors.items():
+            groups[name, ""] = list(range(width, width + len(components)))
+            width += len(components)
+    every = width * np.arange(points)[:, None]
+    parts = [Part(name, (every + columns).reshape(-1)) for (name, _), columns in groups.items() if columns]
+    vertical = [] if body is None else [Part("vertical", width * points + np.arange(3))]
+    return (*parts, *vertical)
+
+
+def _group(channel: Channel) -> tuple[str, str]:
+    """Name of the part, and of the vector in it: inputs without a group are one part of many vectors."""
+    if channel.role == "input" and not channel.group:
+        return "inputs", channel.name
+    return channel.group or channel.name, ""
