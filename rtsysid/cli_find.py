@@ -12,7 +12,8 @@ from rtsysid import console
 
 if TYPE_CHECKING:
     from rtsysid.bundle import Bundle
-    from rtsysid.retrieval.search import Found
+    from rtsysid.retrieval.index import Index
+    from rtsysid.retrieval.search import Found, Query
 
 PATH = click.Path(path_type=Path)
 
@@ -79,6 +80,8 @@ def find(
     begun = time.perf_counter()
     found = (search.find_exactly if exact else search.find)(opened, query, top)
     taken = time.perf_counter() - begun
+    if plot is not None:
+        _draw(plot, f"{recording.episodes[0].recording} at {at}", opened, query, found)
     if json_:
         fields = {"index": str(archive), "moments": len(opened), "seconds": taken, "found": msgspec.to_builtins(found)}
         return console.report(fields, True)
@@ -93,6 +96,17 @@ def _table(found: list[Found]) -> str:
         for f in found
     ]
     return console.table(["rank", "recording", "time s", "distance", *(f"{name} %" for name in names)], rows)
+
+
+def _draw(path: Path, asked: str, index: Index, query: Query, found: list[Found]) -> None:
+    from rtsysid.errors import StorageError
+    from rtsysid.retrieval.page import page
+    from rtsysid.storage import replacing
+
+    if path.suffix != ".html":
+        raise StorageError(f"plot {path}", f"suffix {path.suffix!r}", "name a .html file")
+    with replacing(path) as scratch:
+        scratch.write_text(page(asked, index, query, found), encoding="utf-8")
 
 
 def _opened(bundle: Path | None) -> Bundle | None:

@@ -7,6 +7,8 @@ vectors. (Thresholds at the median, as hashing by signs has them, part the middl
 
 from __future__ import annotations
 
+import importlib.util
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -19,6 +21,8 @@ BITS = 256
 BLOCK = 16_384  # codes of a block that NumPy scans in its cache
 
 Codes: TypeAlias = NDArray[np.uint8]  # [N, BITS / 8]
+Numbers: TypeAlias = NDArray[np.int64]
+Scan: TypeAlias = Callable[[Codes, Codes, int], Numbers]
 
 
 @dataclass(frozen=True)
@@ -42,39 +46,40 @@ class Cuts:
         return np.packbits(vectors @ self.directions > self.thresholds, axis=1)
 
 
-def nearest(codes: Codes, query: Codes, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The `count` codes nearest to `query` [B / 8], nearest first: their numbers and Hamming distances.
+def scanner() -> Scan:
+    """How this machine looks for near codes: by faiss where the [find] extra is installed, else by NumPy.
 
-    By faiss where it is installed (the [find] extra), which is faster, else by NumPy. They may differ in which
-    of the codes at the largest distance they take.
+    A scan (codes [N, B / 8], query [B / 8], count) gives the numbers of the nearest codes, nearest first. Of the codes
+    at the largest distance, which ones are among them may differ.
     """
-    count = min(count, len(codes))
-    try:
-        import faiss
-    except ModuleNotFoundError:
-        return _nearest(codes, query, count)
-    faiss.omp_set_num_threads(1)
-    distances, numbers = faiss.knn_hamming(query[None], codes, count, variant="mc")
-    return numbers[0].astype(np.int64), distances[0].astype(np.int64)
+    return by_numpy if importlib.util.find_spec("faiss") is None else by_faiss
 
 
-def _nearest(codes: Codes, query: Codes, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def by_faiss(codes: Codes, query: Codes, count: int) -> Numbers:
+    """Ref: M. Douze et al., The Faiss library, arXiv 2401.08281; a scan of all codes that counts distances."""
+    import faiss
+
+    _, numbers = faiss.knn_hamming(query[None], codes, min(count, len(codes)), variant="mc")
+    found: Numbers = numbers[0]
+    return found
+
+
+def by_numpy(codes: Codes, query: Codes, count: int) -> Numbers:
+    """The same, in blocks that stay in the processor's cache."""
     distances = hamming(codes, query)
-    within = np.searchsorted(np.cumsum(np.bincount(distances)), count)  # the distance that the last of them has
-    numbers = np.flatnonzero(distances <= within)
-    order = np.argsort(distances[numbers], kind="stable")[:count]
-    return numbers[order], distances[numbers[order]].astype(np.int64)
+    furthest = int(np.searchsorted(np.cumsum(np.bincount(distances)), min(count, len(codes))))
+    numbers = np.flatnonzero(distances <= furthest)
+    return numbers[np.argsort(distances[numbers], kind="stable")[:count]]
 
 
 def hamming(codes: Codes, query: Codes) -> NDArray[np.uint16]:
     """Bits [N] in which each code differs from `query`."""
     width = codes.shape[1] // 8
     words, wanted = codes.reshape(-1).view(np.uint64), np.tile(query.view(np.uint64), BLOCK)
-    found = np.empty(len(codes), np.uint16)
-    counts = np.empty((BLOCK, width), np.uint8)
+    found = np.zeros(len(codes), np.uint16)
     for start in range(0, len(codes), BLOCK):
         block = words[start * width : (start + BLOCK) * width]
-        here = len(block) // width
-        np.bitwise_count(block ^ wanted[: len(block)], out=counts[:here].reshape(-1))
-        counts[:here].sum(axis=1, dtype=np.uint16, out=found[start : start + here])
+        counts = np.bitwise_count(block ^ wanted[: len(block)]).reshape(-1, width)
+        for word in range(width):
+            found[start : start + BLOCK] += counts[:, word]
     return found

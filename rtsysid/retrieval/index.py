@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from rtsysid.bundle import Bundle
 from rtsysid.errors import BundleError, SpecError, TraceError
-from rtsysid.retrieval.hashing import BITS, Codes, Cuts
+from rtsysid.retrieval.hashing import BITS, Codes, Cuts, scanner
 from rtsysid.retrieval.views import Rows, View, view_of
 from rtsysid.spec import Doubles, Floats, ModelSpec, digest, from_builtins
 
@@ -44,7 +44,7 @@ class Index:
     """An opened archive. `values` [n, C], `times` [n] and `codes` [N, 32] stay on the disk until they are looked at."""
 
     def __init__(self, folder: Path, manifest: dict[str, Any], view: View) -> None:
-        self.folder, self.manifest, self.view = folder, manifest, view
+        self.folder, self.manifest, self.view, self.scan = folder, manifest, view, scanner()
         self.span = int(manifest["span"])
         self.values: Floats = self._mapped("values.f32", np.float32, self.spec.width)
         self.times: Doubles = self._mapped("times.f64", np.float64, 1)[:, 0]
@@ -92,11 +92,11 @@ class Index:
         return np.asarray(moments + (self.span - 1) * (segment + 1))
 
     def moments(self, start: int, stop: int) -> Rows:
-        """Newest rows of the moments that end within the rows `start` to `stop`, of one segment: that of `start`."""
-        segment = int(np.searchsorted(self._first_row, start, "right")) - 1
-        low = max(start, int(self._first_row[segment]) + self.span - 1)
-        high = min(stop, int(self._first_row[segment]) + int(self.manifest["segments"][segment]["rows"]))
-        return np.arange(low, high)
+        """Those of the rows `start` to `stop` that end a moment of one segment: that of the row in the middle."""
+        segment = int(np.searchsorted(self._first_row, (start + stop) // 2, "right")) - 1
+        first = int(self._first_row[segment])
+        last = first + int(self.manifest["segments"][segment]["rows"])
+        return np.arange(max(start, first + self.span - 1), min(stop, last))
 
     def place(self, newest: int) -> Place:
         """Recording, and time of the centre, of the moment that ends with the row `newest`."""

@@ -1,23 +1,22 @@
 """Finding: candidates by code, exact distances of their windows, distinct moments.
 
-1. The codes nearest to the query's, by Hamming distance: many of them belong to one moment.
-2. Of each bin of neighbouring rows the nearest; the exact distance of the best of these.
-3. Around the best moments every row, so that what is reported is the nearest row of each.
+A moment found is a row whose window is nearer to the query's than that of every other row within half a span of it:
+neighbours of one moment are one answer, and so is the slope that leads to it.
 
-Two rows less than a span apart are one moment.
+1. The codes nearest to the query's, by Hamming distance: many of them belong to one moment.
+2. Of each bin of neighbouring rows the nearest; the exact distance of the best of these, and their moments.
+3. Around these every row, so that the nearest row of each is reported.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from bisect import bisect, insort
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rtsysid.errors import TraceError
-from rtsysid.retrieval.hashing import nearest
 from rtsysid.retrieval.index import Index
 from rtsysid.retrieval.views import Rows
 from rtsysid.spec import Floats
@@ -31,8 +30,9 @@ BLOCK = 4096
 
 @dataclass(frozen=True)
 class Query:
-    """A moment to look for: its weighted vector [D], and its newest row where the archive holds it."""
+    """A moment to look for: its `rows` [span, C], their `vector` [D], and its newest `row` where the archive has it."""
 
+    rows: Floats
     vector: Floats
     row: int | None = None
 
@@ -56,13 +56,17 @@ def query_at(index: Index, trace: Trace, time_s: float) -> Query:
     for piece in pieces:
         newest = int(np.argmin(np.abs(piece.t - time_s))) + after
         if piece.t[0] <= time_s <= piece.t[-1] and index.span <= newest + 1 <= len(piece):
-            vector = index.weighted(piece.values, np.array([newest]))[0]
             row = index.row_of(trace.sources[0][1], piece.t[newest]) if trace.sources else None
-            return Query(vector, row)
+            return query_of(index, piece.values[newest + 1 - index.span : newest + 1], row)
     half = index.span / index.spec.rate_hz / 2
     first, last = pieces[0].t[0] + half, pieces[-1].t[-1] - half
     found = f"{time_s:g} s is outside of {first:.6g} to {last:.6g} s, or beside a gap"
     raise TraceError(f"--at in {trace.episodes[0].recording}", found, f"a moment of {2 * half:g} s must fit around it")
+
+
+def query_of(index: Index, rows: Floats, row: int | None = None) -> Query:
+    """The moment that consists of `rows` [span, C]; `row` where it ends in the archive, if it is of there."""
+    return Query(rows, index.weighted(rows, np.array([index.span - 1]))[0], row)
 
 
 def find(index: Index, query: Query, top: int = 10) -> list[Found]:
@@ -75,60 +79,74 @@ def find_exactly(index: Index, query: Query, top: int = 10) -> list[Found]:
     return _reported(index, query, exact_rows(index, [query], top)[0])
 
 
-def exact_rows(index: Index, queries: list[Query], top: int) -> list[list[int]]:
-    """Newest rows of the `top` moments of each query, over every window in one pass."""
+def exact_rows(index: Index, queries: Sequence[Query], top: int) -> list[list[int]]:
+    """Newest rows of the `top` moments of each query, nearest first, from every window in one pass."""
     targets = np.stack([query.vector for query in queries])
-    kept: list[tuple[Rows, Floats]] = [(np.empty(0, np.int64), np.empty(0, np.float32))] * len(queries)
-    keep = top * 2 * index.span
-    for rows in _every(index):
+    kept = [(np.empty(0, np.int64), np.empty(0, np.float32)) for _ in queries]
+    keep = 2 * (top + 2) * index.span  # nearer rows than the last moment's: all that can outdo it
+    for start in range(0, len(index), BLOCK):
+        rows = index.newest(np.arange(start, min(start + BLOCK, len(index))))
         vectors = index.vectors(rows)
         squares = (vectors**2).sum(1)[:, None] - 2 * vectors @ targets.T + (targets**2).sum(1)
-        for k, query in enumerate(queries):
-            other = np.ones(len(rows), bool) if query.row is None else np.abs(rows - query.row) >= index.span
-            merged = np.concatenate((kept[k][0], rows[other])), np.concatenate((kept[k][1], squares[other, k]))
-            best = np.argpartition(merged[1], keep)[:keep] if len(merged[1]) > keep else slice(None)
-            kept[k] = merged[0][best], merged[1][best]
-    return [_distinct(rows, squares, index.span, top) for rows, squares in kept]
+        for k, (held, at) in enumerate(kept):
+            both = np.concatenate((held, rows)), np.concatenate((at, squares[:, k]))
+            best = np.argpartition(both[1], keep)[:keep] if len(both[1]) > keep else slice(None)
+            kept[k] = both[0][best], both[1][best]
+    # The expanded square is fast and loses digits: distances of what is kept are taken once more, as differences
+    found = [
+        _moments(rows, _squares(index, query, rows), index.span // 2)
+        for query, (rows, _) in zip(queries, kept, strict=True)
+    ]
+    return [_others(index, query, rows)[:top] for query, rows in zip(queries, found, strict=True)]
 
 
 def _search(index: Index, query: Query, top: int) -> list[int]:
     code = index.cuts.codes(query.vector[None])[0]
-    numbers, hamming = nearest(index.codes, code, CODES)
-    rows = _thinned(index.newest(numbers), hamming, max(1, index.span // BINS))
-    if query.row is not None:
-        rows = rows[np.abs(rows - query.row) >= index.span]
-    rows = rows[:WINDOWS]
-    begun = _distinct(rows, _squares(index, query, rows), index.span, 2 * top)
-    around = np.unique(np.concatenate([rows[:0], *(_around(index, row, query) for row in begun)]))
-    return _distinct(around, _squares(index, query, around), index.span, top)
+    numbers = index.scan(index.codes, code, CODES)
+    rows = _thinned(index.newest(numbers), max(1, index.span // BINS))[:WINDOWS]
+    begun = _others(index, query, _moments(rows, _squares(index, query, rows), index.span // 2))
+    settled = {}
+    for row in begun[: 2 * top]:
+        settled.update(_settled(index, query, row))
+    return sorted(settled, key=settled.__getitem__)[:top]
 
 
-def _thinned(rows: Rows, hamming: NDArray[np.int64], width: int) -> Rows:
-    """Of the rows of each bin of `width` the one with the nearest code; nearest first, as they came."""
+def _thinned(rows: Rows, width: int) -> Rows:
+    """Of the rows of each bin of `width` the first, in the order in which they come."""
     _, first = np.unique(rows // width, return_index=True)
     return np.asarray(rows[np.sort(first)])
 
 
-def _around(index: Index, row: int, query: Query) -> Rows:
-    reach = max(1, index.span // 10)
-    rows = index.moments(row - reach, row + reach + 1)
-    return rows if query.row is None else rows[np.abs(rows - query.row) >= index.span]
+def _moments(rows: Rows, squares: Floats, apart: int) -> list[int]:
+    """Rows that no nearer one among `rows` is closer to than `apart`, nearest to the query first."""
+    found: list[int] = []
+    seen: list[int] = []
+    for row in rows[np.argsort(squares, kind="stable")].tolist():
+        at = bisect(seen, row)
+        if all(abs(row - other) >= apart for other in seen[max(0, at - 1) : at + 1]):
+            found.append(row)
+        insort(seen, row)
+    return found
+
+
+def _others(index: Index, query: Query, rows: list[int]) -> list[int]:
+    """Without the query's own moment."""
+    return [row for row in rows if query.row is None or abs(row - query.row) >= index.span]
+
+
+def _settled(index: Index, query: Query, row: int) -> dict[int, float]:
+    """The nearest row within half a span, with its squared distance; none where that leads on to another moment."""
+    half = index.span // 2
+    rows = index.moments(row - half, row + half + 1)
+    squares = _squares(index, query, rows)
+    best = int(squares.argmin())
+    on_a_slope = abs(rows[best] - row) == half
+    return {} if on_a_slope else {int(rows[best]): float(squares[best])}
 
 
 def _squares(index: Index, query: Query, rows: Rows) -> Floats:
     difference = index.vectors(rows) - query.vector
     return np.asarray(np.einsum("ij,ij->i", difference, difference))
-
-
-def _distinct(rows: Rows, squares: Floats, span: int, top: int) -> list[int]:
-    """Rows of the nearest moments, nearest first, no two of them less than a span apart."""
-    chosen: list[int] = []
-    for row in rows[np.argsort(squares, kind="stable")].tolist():
-        if all(abs(row - other) >= span for other in chosen):
-            chosen.append(row)
-            if len(chosen) == top:
-                break
-    return chosen
 
 
 def _reported(index: Index, query: Query, rows: list[int]) -> list[Found]:
@@ -146,8 +164,3 @@ def _reported(index: Index, query: Query, rows: list[int]) -> list[Found]:
         distance = float((apart**2).sum() ** 0.5)
         found.append(Found(rank, place.recording, place.time_s, distance, alike, row))
     return found
-
-
-def _every(index: Index) -> Iterator[Any]:
-    for start in range(0, len(index), BLOCK):
-        yield index.newest(np.arange(start, min(start + BLOCK, len(index))))

@@ -10,7 +10,7 @@ that 0 is the same and 1 is chance.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,10 +21,12 @@ from rtsysid.errors import BundleError
 from rtsysid.numpy_backend import NumpyBackend
 from rtsysid.spec import Channel, Floats, ModelSpec
 
+Curves: TypeAlias = dict[str, Floats]
+
 POINTS = 20  # rows of a window that are compared, evenly over it
 CODES = 5  # windows of the encoder over a moment
 
-Rows = NDArray[np.int64]
+Rows: TypeAlias = NDArray[np.int64]
 
 
 class Part(NamedTuple):
@@ -110,28 +112,40 @@ def weights_of(parts: tuple[Part, ...], sample: Floats) -> Floats:
     return weights
 
 
+def curves(spec: ModelSpec, rows: Floats) -> Curves:
+    """What a row of features holds, by name, over consecutive rows [n, C] of a recording: each [n]."""
+    features, _ = coordinates(spec, np).features(rows[None])
+    return {name: features[0, :, column] for column, name in enumerate(_feature_names(spec))}
+
+
 def _window_parts(spec: ModelSpec, points: int) -> tuple[Part, ...]:
-    """In the order in which `rtsysid.coordinates` lays out a row of features, and the vertical behind all rows."""
-    body = spec.rigid_body
-    inside = () if body is None else (*body.attitude, *body.rate, *body.velocity, *body.position)
-    seen = range(spec.width) if body is not None else spec.columns
+    """Parts of the flat window: rows of features, and behind them the vertical where there is a body."""
     groups: dict[tuple[str, str], list[int]] = {}
-    for column, channel in enumerate(c for i in seen if (c := spec.channels[i]).name not in inside):
-        groups.setdefault(_group(channel), []).append(column)
-    width = sum(map(len, groups.values()))
-    if body is not None:
-        vectors = {"velocity": body.velocity, "displacement": body.position, "rotation": (0, 0, 0), "rate": body.rate}
-        for name, components in vectors.items():
-            groups[name, ""] = list(range(width, width + len(components)))
-            width += len(components)
-    every = width * np.arange(points)[:, None]
-    parts = [Part(name, (every + columns).reshape(-1)) for (name, _), columns in groups.items() if columns]
-    vertical = [] if body is None else [Part("vertical", width * points + np.arange(3))]
+    names = _feature_names(spec)
+    for column, name in enumerate(names):
+        groups.setdefault(_group(spec, name), []).append(column)
+    every = len(names) * np.arange(points)[:, None]
+    parts = [Part(name, (every + columns).reshape(-1)) for (name, _), columns in groups.items()]
+    vertical = [] if spec.rigid_body is None else [Part("vertical", len(names) * points + np.arange(3))]
     return (*parts, *vertical)
 
 
-def _group(channel: Channel) -> tuple[str, str]:
+def _feature_names(spec: ModelSpec) -> list[str]:
+    """In the order in which `rtsysid.coordinates` lays out a row of features."""
+    body = spec.rigid_body
+    if body is None:
+        return [spec.channels[i].name for i in spec.columns]
+    inside = {*body.attitude, *body.rate, *body.velocity, *body.position}
+    vectors = {"velocity": body.velocity, "displacement": body.position, "rotation": "xyz", "rate": body.rate}
+    others = [channel.name for channel in spec.channels if channel.name not in inside]
+    return others + [f"{name} {axis}" for name, has in vectors.items() for axis in ("xyz" if has else "")]
+
+
+def _group(spec: ModelSpec, feature: str) -> tuple[str, str]:
     """Name of the part, and of the vector in it: inputs without a group are one part of many vectors."""
+    channel = {c.name: c for c in spec.channels}.get(feature)
+    if channel is None:
+        return feature.rsplit(" ", 1)[0], ""
     if channel.role == "input" and not channel.group:
         return "inputs", channel.name
     return channel.group or channel.name, ""
