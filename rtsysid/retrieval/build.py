@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+import msgspec
 import numpy as np
 
 from rtsysid.bundle import Bundle
@@ -30,38 +31,38 @@ class Progress(NamedTuple):
 
 
 def build(
-    recordings: Sequence[Trace] | Iterator[Trace], out: Path | str, *, bundle: Bundle | None = None, by: str = "window",
-    seconds: float = 1.0,
+    recordings: Iterable[Trace], out: Path | str, *, bundle: Bundle | None = None, spec: ModelSpec | None = None,
+    by: str = "window", seconds: float = 1.0,
 ) -> Index:  # fmt: skip
     """Index recordings, read one after the other, into the folder `out`; it replaces an index that stood there."""
-    for _ in building(recordings, out, bundle=bundle, by=by, seconds=seconds):
+    for _ in building(recordings, out, bundle=bundle, spec=spec, by=by, seconds=seconds):
         pass
     return Index.open(out, bundle)
 
 
 def building(
-    recordings: Sequence[Trace] | Iterator[Trace], out: Path | str, *, bundle: Bundle | None = None, by: str = "window",
-    seconds: float = 1.0,
+    recordings: Iterable[Trace], out: Path | str, *, bundle: Bundle | None = None, spec: ModelSpec | None = None,
+    by: str = "window", seconds: float = 1.0,
 ) -> Iterator[Progress]:  # fmt: skip
     """As `build`, yielding progress. The folder appears whole at the end.
 
-    Memory holds one recording and a block of moments. Raises TraceError for recordings without a stretch of
-    `seconds`, BundleError for an index by code without an encoder, StorageError where `out` is something else.
+    Channels and coordinates are those of the bundle, else of `spec`, else the first recording's as they are. Memory
+    holds one recording and a block of moments. Raises TraceError for recordings without a stretch of `seconds`,
+    BundleError for an index by code without an encoder, StorageError where `out` is something else.
     """
     out = Path(out)
     if out.exists() and not (out.is_dir() and (is_index(out) or not any(out.iterdir()))):
         raise StorageError(f"index {out}", "something else stands there", "choose another place with -o")
     with replacing_folder(out) as folder:
-        contents = _Contents(None if bundle is None else bundle.spec, seconds)
+        contents, view = _Contents(spec if bundle is None else bundle.spec, seconds), None
         with open(folder / "values.f32", "wb") as values, open(folder / "times.f64", "wb") as times:
             for number, trace in enumerate(recordings, 1):
                 contents.append(trace, values, times)
+                view = view or view_of(by, contents.spec, contents.span, bundle)
                 yield Progress("reading", number, number)
-        spec, span = contents.spec, contents.span
-        view = view_of(by, spec, span, bundle)
-        if view.reach > span:
-            found = f"{span} rows, the model's window has {view.reach}"
-            raise TraceError("--seconds", found, "make the moment longer, or index by window")
+        if view is None or not contents.lengths:
+            found = f"no stretch of {seconds:g} s without a gap"
+            raise TraceError("recordings", found, "shorten the moments with --seconds, or resample the recordings")
         yield from _encode(folder, contents, view)
         write_manifest(folder, {"bundle": None if bundle is None else bundle.id, "by": by, **contents.described()})
 
@@ -70,7 +71,10 @@ class _Contents:
     """What has been read so far."""
 
     def __init__(self, spec: ModelSpec | None, seconds: float) -> None:
-        self._spec, self._seconds = spec, seconds
+        # Without feedback a network sees the inputs alone; what is alike is judged by the outputs, too
+        blind = spec is not None and spec.feedback is False
+        self._spec = msgspec.structs.replace(spec, feedback=True) if spec is not None and blind else spec
+        self._seconds = seconds
         self._sources: list[dict[str, str]] = []
         self._segments: list[dict[str, Any]] = []
 
@@ -117,9 +121,6 @@ class _Contents:
 def _encode(folder: Path, contents: _Contents, view: View) -> Iterator[Progress]:
     """Weights and cuts from a sample of all moments, then the code of every one."""
     span, lengths = contents.span, contents.lengths
-    if not lengths:
-        found = f"no stretch of {span} rows without a gap"
-        raise TraceError("recordings", found, "shorten the moments with --seconds, or resample the recordings")
     values = np.memmap(folder / "values.f32", np.float32, "r").reshape(-1, contents.spec.width)
     ends = np.cumsum(lengths)
     newest = np.concatenate([np.arange(end - rows + span - 1, end) for end, rows in zip(ends, lengths, strict=True)])

@@ -3,8 +3,8 @@
 A moment is a window of `span` rows around a centre row. Shapes: n rows and C channels of the archive, m moments,
 L taps, D values of a vector.
 
-Ref: the distance adds up parts that weigh the same, each in units of how far two random moments are apart in it, so
-that 0 is the same and 1 is chance.
+The squared distance is the mean over parts (groups of channels), each in units of how far two random moments are apart
+in it: 0 is the same, 1 is chance.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from rtsysid.bundle import Bundle
 from rtsysid.coordinates import coordinates
-from rtsysid.errors import BundleError
+from rtsysid.errors import BundleError, SpecError
 from rtsysid.numpy_backend import NumpyBackend
 from rtsysid.spec import Channel, Floats, ModelSpec
 
@@ -37,12 +37,10 @@ class Part(NamedTuple):
 
 
 class View(Protocol):
-    """A way to look at a moment. ``reach``: rows before the newest row of the moment that it needs, itself included."""
+    """A way to look at a moment."""
 
     parts: tuple[Part, ...]
 
-    @property
-    def reach(self) -> int: ...
     def vectors(self, values: Floats, newest: Rows) -> Floats:
         """The moments that end with the rows `newest` [m] of `values` [n, C], as [m, D]."""
 
@@ -51,7 +49,7 @@ class WindowView:
     """The channels over the window in the model's coordinates: from the body at the newest row, where it has one."""
 
     def __init__(self, spec: ModelSpec, span: int) -> None:
-        self._coordinates, self.reach = coordinates(spec, np), span
+        self._coordinates = coordinates(spec, np)
         self._offsets = np.unique(np.linspace(1 - span, 0, min(span, POINTS)).round().astype(np.int64))
         self.parts = _window_parts(spec, len(self._offsets))
 
@@ -67,10 +65,13 @@ class CodeView:
     def __init__(self, spec: ModelSpec, span: int, weights: Mapping[str, np.ndarray[Any, Any]]) -> None:
         if not spec.encoder:
             raise BundleError(f"variant {spec.variant}", "it has no encoder, so no code", "index by window")
+        if span < spec.taps:
+            found = f"{span} rows, and the encoder sees {spec.taps}"
+            raise SpecError("a moment", found, "make it longer with --seconds, or index by window")
         self._encode = NumpyBackend(spec, weights).encode
-        count = min(CODES, max(1, span // spec.taps))
-        self._lags = np.linspace(max(0, span - spec.taps), 0, count).round().astype(np.int64)
-        self._taps, self.reach = np.arange(1 - spec.taps, 1), int(self._lags[0]) + spec.taps
+        count = min(CODES, span // spec.taps)
+        self._lags = np.linspace(span - spec.taps, 0, count).round().astype(np.int64)
+        self._taps = np.arange(1 - spec.taps, 1)
         self.parts: tuple[Part, ...] = (Part("code", np.arange(count * spec.code_size)),)
 
     def vectors(self, values: Floats, newest: Rows) -> Floats:
@@ -85,7 +86,7 @@ def view_of(by: str, spec: ModelSpec, span: int, bundle: Bundle | None) -> View:
         return WindowView(spec, span)
     if bundle is None:
         raise BundleError("index by code", "no bundle whose encoder makes codes", "give it with --bundle")
-    return CodeView(spec, span, bundle.arrays("weights.npz"))
+    return CodeView(bundle.spec, span, bundle.arrays("weights.npz"))
 
 
 def compared(channels: tuple[Channel, ...], rate_hz: float) -> ModelSpec:

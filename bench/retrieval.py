@@ -1,0 +1,136 @@
+"""Retrieval over simulated flights: build rate, bytes, milliseconds per query and recall at 10, at three sizes.
+
+`python -m bench.retrieval 1000000` stops at a million moments; ten million take 2 GB of disk and a quarter of an hour.
+A folder as the second argument keeps the flights for the next time.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import faiss
+import numpy as np
+
+from rtsysid.console import table
+from rtsysid.retrieval import hashing, search
+from rtsysid.retrieval.build import build
+from rtsysid.retrieval.index import Index
+from rtsysid.simulate import CHANNELS, fly
+from rtsysid.spec import ModelSpec, RigidBody
+from rtsysid.trace import Trace
+
+SIZES = (100_000, 1_000_000, 10_000_000)
+SECONDS, RATE_HZ, SPAN_S = 180.0, 100.0, 1.0
+PER_FLIGHT = round((SECONDS - SPAN_S) * RATE_HZ) + 1  # moments
+BATCH = 112  # flights that are flown at once
+QUERIES, TOP = 100, 10
+SPEC = ModelSpec(
+    channels=CHANNELS, rate_hz=RATE_HZ, variant="lstm", taps=1, encoder=(),
+    rigid_body=RigidBody(("qx", "qy", "qz", "qw"), ("wx", "wy", "wz"), ("vx", "vy", "vz"), ("x", "y", "z")),
+)  # fmt: skip
+
+
+class Times(NamedTuple):
+    """Milliseconds of one query: on the clock of the wall, and of the processor."""
+
+    p50: float
+    p99: float
+    cpu: float
+
+
+def main(largest: int = SIZES[-1], kept: Path | None = None) -> None:
+    faiss.omp_set_num_threads(1)
+    print(f"simulated flights, moments of {SPAN_S:g} s seen from the body, {QUERIES} moments of flights never indexed")
+    found, scans = [], []
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        sizes = [size for size in SIZES if size <= largest]
+        flights = flown(kept or Path(folder), -(-sizes[-1] // PER_FLIGHT))
+        for size in sizes:
+            begun = time.perf_counter()
+            index = build(Trace.each(flights[: -(-size // PER_FLIGHT)], CHANNELS), Path(folder) / "index", spec=SPEC)
+            rate = len(index) / (time.perf_counter() - begun)
+            queries = asked(index)
+            found.append(row(index, rate, queries))
+            scans.append(scanned(index, queries))
+            print(".", end="", file=sys.stderr, flush=True)
+    print(
+        table(
+            ["moments", "built/s", "bytes each", "p50 ms", "p99 ms", "cpu ms", "all windows s", "recall at 10"], found
+        )
+    )
+    print(f"\nthe {search.CODES:,} nearest of the same codes, p50 ms")
+    print(table(["moments", "faiss, mapped", "faiss IndexBinaryFlat", "NumPy", "NumPy beside faiss"], scans))
+
+
+def flown(folder: Path, count: int) -> list[Path]:
+    """Files of so many flights."""
+    paths = [folder / f"flight{k:03d}.npz" for k in range(count)]
+    for start in range(0, count, BATCH):
+        if all(path.exists() for path in paths[start : start + BATCH]):
+            continue
+        trace = fly(min(BATCH, count - start), SECONDS, seed=start, rate_hz=RATE_HZ)
+        for path, episode in zip(paths[start:], trace.episodes, strict=False):
+            Trace(trace.channels, (episode,)).write(path)
+    return paths
+
+
+def asked(index: Index) -> list[search.Query]:
+    """Moments of flights that no index has."""
+    rng, unseen = np.random.default_rng(0), fly(10, 60.0, seed=1_000_003, rate_hz=RATE_HZ)
+    flights = [episode.values for episode in unseen.episodes] * (QUERIES // 10)
+    starts = rng.integers(0, len(flights[0]) - index.span, QUERIES)
+    return [
+        search.query_of(index, values[start : start + index.span])
+        for values, start in zip(flights, starts, strict=True)
+    ]
+
+
+def row(index: Index, rate: float, queries: list[search.Query]) -> list[str]:
+    begun = time.perf_counter()
+    truth = search.exact_rows(index, queries, TOP)
+    exactly = time.perf_counter() - begun
+    answers: list[list[int]] = []
+    times = timed(lambda query: answers.append([f.row for f in search.find(index, query, TOP)]), queries)
+    recall = np.mean([len({*got} & {*true}) / len(true) for got, true in zip(answers[1:], truth, strict=True)])
+    size = sum(index.manifest["files"].values()) / len(index)
+    return [
+        f"{len(index):,}", f"{rate:,.0f}", f"{size:.0f}", f"{times.p50:.0f}", f"{times.p99:.0f}", f"{times.cpu:.0f}",
+        f"{exactly:.0f}", f"{recall:.3f}",
+    ]  # fmt: skip
+
+
+def scanned(index: Index, queries: list[search.Query]) -> list[str]:
+    """The same scan by faiss on the mapped file, by its index in memory, and by NumPy."""
+    codes = index.cuts.codes(np.stack([query.vector for query in queries[:20]]))
+    flat = faiss.IndexBinaryFlat(hashing.BITS)
+    flat.use_heap = False  # counting is faster where so many are asked for
+    flat.add(np.asarray(index.codes))
+    mapped = timed(lambda code: hashing.by_faiss(index.codes, code, search.CODES), codes)
+    library = timed(lambda code: flat.search(code[None], min(search.CODES, len(index))), codes)
+    ours = timed(lambda code: hashing.by_numpy(index.codes, code, search.CODES), codes)
+    shown = [f"{times.p50:.1f}" for times in (mapped, library, ours)]
+    return [f"{len(index):,}", *shown, f"{ours.p50 / mapped.p50:.1f}"]
+
+
+def timed(ask: Callable[[Any], Any], queries: Any) -> Times:
+    """Each query once, after the first one has warmed the page cache."""
+    ask(queries[0])
+    cpu, walls = time.process_time(), list(_walls(ask, queries))
+    cpu = time.process_time() - cpu
+    return Times(float(np.median(walls)), float(np.percentile(walls, 99)), 1e3 * cpu / len(walls))
+
+
+def _walls(ask: Callable[[Any], Any], queries: Any) -> Iterator[float]:
+    for query in queries:
+        begun = time.perf_counter()
+        ask(query)
+        yield 1e3 * (time.perf_counter() - begun)
+
+
+if __name__ == "__main__":
+    main(int((sys.argv[1:] or [SIZES[-1]])[0]), Path(sys.argv[2]) if sys.argv[2:] else None)
