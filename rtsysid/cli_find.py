@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -12,6 +14,7 @@ from rtsysid import console
 
 if TYPE_CHECKING:
     from rtsysid.bundle import Bundle
+    from rtsysid.retrieval.build import Progress
     from rtsysid.retrieval.index import Index
     from rtsysid.retrieval.search import Found, Query
 
@@ -34,13 +37,15 @@ def index(
 
     Example: rtsysid index logs -o archive --bundle bundle
     """
+    from rtsysid.formats import files_of
     from rtsysid.retrieval.build import building
     from rtsysid.retrieval.index import Index
     from rtsysid.trace import Trace
 
     opened = _opened(bundle)
     recordings = Trace.each(traces, None if opened is None else opened.spec.channels, time=time_)
-    _under_bars(building(recordings, out, bundle=opened, by=by, seconds=seconds))
+    files = sum(len(files_of(path)) for path in traces)
+    _under_bars(building(recordings, out, bundle=opened, by=by, seconds=seconds), files)
     made = Index.open(out, opened)
     fields = {
         "index": str(out), "recordings": len(made.manifest["sources"]), "moments": len(made),
@@ -124,12 +129,12 @@ def _seconds(at: str) -> float:
         raise TraceError("--at", repr(at), "give seconds, for example 12.3s") from None
 
 
-def _under_bars(steps: Any) -> None:
-    """One bar for the codes; reading recordings comes first, and how many there are shows as it goes."""
-    bar = None
-    for step in steps:
-        if step.what == "encoding":
-            bar = bar or console.progress(step.total, "encoding").__enter__()
+def _under_bars(steps: Iterator[Progress], files: int) -> None:
+    """First the recordings are read, then their moments get their codes."""
+    with console.progress(files, "reading") as bar:
+        for _ in takewhile(lambda step: step.what == "reading", steps):
+            bar.update(1)
+    with console.progress(1, "encoding") as bar:
+        for step in steps:
+            bar.length = step.total
             bar.update(step.done - bar.pos)
-    if bar is not None:
-        bar.__exit__(None, None, None)

@@ -129,6 +129,7 @@ def _encode(folder: Path, contents: _Contents, view: View) -> Iterator[Progress]
     weights = weights_of(view.parts, sample)
     cuts = Cuts.through(sample * weights)
     np.savez(folder / "view.npz", allow_pickle=False, weights=weights, **vars(cuts))
+    yield Progress("encoding", 0, len(newest))
     with open(folder / "codes.u8", "wb") as stream:
         for start in range(0, len(newest), BLOCK):
             rows = newest[start : start + BLOCK]
