@@ -7,7 +7,7 @@ vectors. (Thresholds at the median, as hashing by signs has them, part the middl
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -52,7 +52,11 @@ def scanner() -> Scan:
     A scan (codes [N, B / 8], query [B / 8], count) gives the numbers of the nearest codes, nearest first. Of the codes
     at the largest distance, which ones are among them may differ.
     """
-    return by_numpy if importlib.util.find_spec("faiss") is None else by_faiss
+    try:
+        importlib.import_module("faiss")  # now, and not while the first query waits
+    except ModuleNotFoundError:
+        return by_numpy
+    return by_faiss
 
 
 def by_faiss(codes: Codes, query: Codes, count: int) -> Numbers:
