@@ -235,6 +235,13 @@ def test_a_build_that_breaks_off_leaves_the_old_index(tmp_path: Path, tiny_trace
     assert [path.name for path in tmp_path.iterdir()] == ["index"]
 
 
+@pytest.mark.parametrize("seconds", [0.0, 0.02, -1.0, float("nan"), float("inf")])
+def test_a_moment_has_rows(tmp_path: Path, tiny_trace: Trace, seconds: float) -> None:
+    """A moment of less than two rows, of no number or without end is refused in one line."""
+    with pytest.raises(TraceError, match="a moment takes two rows or more"):
+        build([tiny_trace], tmp_path / "index", seconds=seconds)
+
+
 def test_an_index_takes_no_other_folder(tmp_path: Path, tiny_trace: Trace) -> None:
     """A folder of something else is never replaced."""
     (tmp_path / "logs").mkdir()

@@ -87,10 +87,10 @@ class _Contents:
     @property
     def span(self) -> int:
         """Rows of a moment."""
-        span = round(self._seconds * self.spec.rate_hz)
-        if span < 2:
-            raise TraceError("--seconds", f"{self._seconds:g} s are {span} rows", "a moment takes two rows or more")
-        return span
+        rows = self._seconds * self.spec.rate_hz
+        if not 2 <= rows < 2**31:
+            raise TraceError("--seconds", f"{self._seconds:g} s are {rows:g} rows", "a moment takes two rows or more")
+        return round(rows)
 
     @property
     def lengths(self) -> list[int]:
