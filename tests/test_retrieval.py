@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -192,6 +193,18 @@ def test_few_candidates_find_nearly_all(archive: Index, flights: Trace, monkeypa
     truth = search.exact_rows(archive, queries, 10)
     found = [{f.row for f in search.find(archive, query, 10)} for query in queries]
     assert np.mean([len(got & set(true)) / 10 for got, true in zip(found, truth, strict=True)]) > 0.9
+
+
+def test_without_faiss_the_same_is_found(archive: Index, flights: Trace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the plain install NumPy scans, and the moments are those that faiss leads to."""
+    monkeypatch.setattr(search, "CODES", len(archive) // 10)
+    queries = asked(archive, flights.episodes[-1], 300)
+    assert archive.scan is by_faiss
+    by_library = [[f.row for f in search.find(archive, query, 5)] for query in queries]
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    plain = Index.open(archive.folder)
+    assert plain.scan is by_numpy
+    assert [[f.row for f in search.find(plain, query, 5)] for query in queries] == by_library
 
 
 def test_moments_are_distinct_and_the_nearest_around(archive: Index, flights: Trace) -> None:
