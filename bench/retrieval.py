@@ -6,6 +6,7 @@ A folder as the second argument keeps the flights for the next time.
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 import time
@@ -46,6 +47,7 @@ class Times(NamedTuple):
 def main(largest: int = SIZES[-1], kept: Path | None = None) -> None:
     faiss.omp_set_num_threads(1)
     print(f"simulated flights, moments of {SPAN_S:g} s seen from the body, {QUERIES} moments of flights never indexed")
+    print(f"one thread; load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     found, scans = [], []
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         sizes = [size for size in SIZES if size <= largest]

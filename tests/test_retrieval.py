@@ -150,12 +150,13 @@ def test_two_random_moments_are_one_apart(archive: Index) -> None:
 
 
 def test_a_channel_that_never_moves_has_no_weight() -> None:
-    """A constant channel neither divides by zero nor counts."""
+    """A channel that stands still but for its last bit neither divides by zero nor counts."""
     spec = make_body_spec()
     view = WindowView(spec, 8)
     rng = np.random.default_rng(0)
     values = np.tile(np.float32([0] * 2 + [0] * 3 + [7.3] + [0] * 3 + [0, 0, 0, 1] + [0] * 3), (300, 1))
     values[:, 0] = rng.standard_normal(300)
+    values[::2, 5] = np.nextafter(np.float32(7.3), np.float32(8))  # its last bit flickers
     weights = weights_of(view.parts, view.vectors(values, np.arange(7, 300)))
     assert np.isfinite(weights).all()
     moving = np.concatenate([part.columns[weights[part.columns] > 0] for part in view.parts])
@@ -213,6 +214,7 @@ def test_moments_are_distinct_and_the_nearest_around(archive: Index, flights: Tr
     every = archive.newest(np.arange(len(archive)))
     distance = np.linalg.norm(archive.vectors(every) - query.vector, axis=1)
     found = search.find(archive, query, 10)
+    assert len(found) == 10
     assert [f.distance for f in found] == sorted(f.distance for f in found)
     for f in found:
         around = np.abs(every - f.row) < archive.span // 2
