@@ -307,11 +307,12 @@ class Texts(HTMLParser):
     def __init__(self, text: str) -> None:
         super().__init__()
         self.said: list[str] = []
-        self.plots = 0
+        self.plots = self.lines = 0
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.plots += tag == "svg" and ("role", "img") in attrs
+        self.lines += tag == "path"
 
     def handle_data(self, data: str) -> None:
         self.said.append(data)
@@ -329,8 +330,8 @@ def test_the_verbs_as_processes(bundle_folder: Path, tmp_path: Path) -> None:
     lines = rtsysid(*asked_for).stdout.splitlines()
     assert [line.split()[1] for line in lines[2:5]] == [f["recording"] for f in found]
     page = Texts((tmp_path / "page.html").read_text())
-    assert page.plots == 3
-    assert set(page.said) >= {"run1 at 3.02s", "u", "y", "v", *(f["recording"] for f in found)}
+    assert (page.plots, page.lines) == (3, 3 * 4 + 4)  # the query and three moments in each, and the legend
+    assert set(page.said) >= {"run1 at 3.02s", "u [V]", "y [m]", "v [m/s]", *(f["recording"] for f in found)}
 
     assert "0.5 to 5.48 s" in refused("find", out, logs / "run1.csv", "--at", "99s", code=1)
     assert "12 o'clock" in refused("find", out, logs / "run1.csv", "--at", "12 o'clock", code=1)

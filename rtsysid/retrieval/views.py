@@ -30,7 +30,7 @@ Rows: TypeAlias = NDArray[np.int64]
 
 
 class Part(NamedTuple):
-    """Columns of a vector that belong together: one unit, one group. Parts of one name share its weight."""
+    """Values of a vector [D] that belong together, of one unit. Parts of one name share its weight."""
 
     name: str
     columns: Rows
@@ -114,39 +114,54 @@ def weights_of(parts: tuple[Part, ...], sample: Floats) -> Floats:
 
 
 def curves(spec: ModelSpec, rows: Floats) -> Curves:
-    """What a row of features holds, by name, over consecutive rows [n, C] of a recording: each [n]."""
-    features, _ = coordinates(spec, np).features(rows[None])
-    return {name: features[0, :, column] for column, name in enumerate(_feature_names(spec))}
+    """What a row of features holds, under its name and unit, over consecutive rows [n, C] of a recording: each [n]."""
+    values, _ = coordinates(spec, np).features(rows[None])
+    return {str(Channel(f.name, f.unit)): values[0, :, column] for column, f in enumerate(_features(spec))}
+
+
+class _Feature(NamedTuple):
+    """A column of a row of features; those of one part and one vector share a unit."""
+
+    name: str
+    unit: str
+    part: str
+    vector: str = ""
+
+
+def _features(spec: ModelSpec) -> list[_Feature]:
+    """In the order in which `rtsysid.coordinates` lays out a row."""
+    body = spec.rigid_body
+    if body is None:
+        return [_as_recorded(spec.channels[i]) for i in spec.columns]
+    inside = {*body.attitude, *body.rate, *body.velocity, *body.position}
+    units = {channel.name: channel.unit for channel in spec.channels}
+    vectors = {
+        "velocity": body.velocity,
+        "displacement": body.position,
+        "rotation": body.attitude[:3],
+        "rate": body.rate,
+    }
+    return [_as_recorded(channel) for channel in spec.channels if channel.name not in inside] + [
+        _Feature(f"{part} {axis}", "" if part == "rotation" else units[channel], part)
+        for part, channels in vectors.items()
+        for axis, channel in zip("xyz" if channels else "", channels, strict=True)
+    ]
+
+
+def _as_recorded(channel: Channel) -> _Feature:
+    """An input without a group is a vector of its own in the part of all such inputs."""
+    alone = channel.role == "input" and not channel.group
+    part, vector = ("inputs", channel.name) if alone else (channel.group or channel.name, "")
+    return _Feature(channel.name, channel.unit, part, vector)
 
 
 def _window_parts(spec: ModelSpec, points: int) -> tuple[Part, ...]:
     """Parts of the flat window: rows of features, and behind them the vertical where there is a body."""
+    features = _features(spec)
     groups: dict[tuple[str, str], list[int]] = {}
-    names = _feature_names(spec)
-    for column, name in enumerate(names):
-        groups.setdefault(_group(spec, name), []).append(column)
-    every = len(names) * np.arange(points)[:, None]
+    for column, feature in enumerate(features):
+        groups.setdefault((feature.part, feature.vector), []).append(column)
+    every = len(features) * np.arange(points)[:, None]
     parts = [Part(name, (every + columns).reshape(-1)) for (name, _), columns in groups.items()]
-    vertical = [] if spec.rigid_body is None else [Part("vertical", len(names) * points + np.arange(3))]
+    vertical = [] if spec.rigid_body is None else [Part("vertical", len(features) * points + np.arange(3))]
     return (*parts, *vertical)
-
-
-def _feature_names(spec: ModelSpec) -> list[str]:
-    """In the order in which `rtsysid.coordinates` lays out a row of features."""
-    body = spec.rigid_body
-    if body is None:
-        return [spec.channels[i].name for i in spec.columns]
-    inside = {*body.attitude, *body.rate, *body.velocity, *body.position}
-    vectors = {"velocity": body.velocity, "displacement": body.position, "rotation": "xyz", "rate": body.rate}
-    others = [channel.name for channel in spec.channels if channel.name not in inside]
-    return others + [f"{name} {axis}" for name, has in vectors.items() for axis in ("xyz" if has else "")]
-
-
-def _group(spec: ModelSpec, feature: str) -> tuple[str, str]:
-    """Name of the part, and of the vector in it: inputs without a group are one part of many vectors."""
-    channel = {c.name: c for c in spec.channels}.get(feature)
-    if channel is None:
-        return feature.rsplit(" ", 1)[0], ""
-    if channel.role == "input" and not channel.group:
-        return "inputs", channel.name
-    return channel.group or channel.name, ""
