@@ -238,6 +238,19 @@ def test_the_own_moment_is_no_answer(tmp_path: Path) -> None:
     assert copy.time_s == pytest.approx(3.0)
 
 
+@pytest.mark.parametrize("span", [2, 50])
+@pytest.mark.parametrize("at", [-5.0, 2.0, 99.0, float("nan")])
+def test_a_moment_outside_is_refused(tmp_path: Path, span: int, at: float) -> None:
+    """Before the recording, within a gap, after the end, and at no time at all there is no moment, however short."""
+    episode = plant(1, 300).episodes[0]
+    keep = (episode.t < 1.5) | (episode.t > 2.5)
+    trace = Trace(plant(1, 10).channels, (Episode("e", episode.t[keep], episode.values[keep]),))
+    index = build([trace], tmp_path / "index", seconds=span / 50)
+    assert search.query_at(index, trace, 1.0).vector.shape == index.weights.shape
+    with pytest.raises(TraceError, match="must fit around it"):
+        search.query_at(index, trace, at)
+
+
 def test_a_build_that_breaks_off_leaves_the_old_index(tmp_path: Path, tiny_trace: Trace) -> None:
     """Stopped in the middle, or refused, what stood there is still whole, and nothing lies beside it."""
     build([tiny_trace], tmp_path / "index")
