@@ -83,7 +83,7 @@ def exact_rows(index: Index, queries: Sequence[Query], top: int) -> list[list[in
     """Newest rows of the `top` moments of each query, nearest first, from every window in one pass."""
     targets = np.stack([query.vector for query in queries])
     kept = [(np.empty(0, np.int64), np.empty(0, np.float32)) for _ in queries]
-    keep = 2 * (top + 2) * index.span  # nearer rows than the last moment's: all that can outdo it
+    keep = 2 * (top + 2) * index.span  # room for so many moments of two spans each
     for start in range(0, len(index), BLOCK):
         rows = index.newest(np.arange(start, min(start + BLOCK, len(index))))
         vectors = index.vectors(rows)
