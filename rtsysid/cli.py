@@ -74,7 +74,7 @@ def simulate(out: Path, flights: int, seconds: float, seed: int, rate: float, su
 @click.argument("what", metavar="PATH|PORT")
 @as_json
 def info(what: str, json_: bool) -> None:
-    """Say what a recording, a run or a bundle holds, or what the board at a port is.
+    """Say what a recording, a run, a bundle or an index holds, or what the board at a port is.
 
     Example: rtsysid info flight.csv
     """
@@ -83,6 +83,10 @@ def info(what: str, json_: bool) -> None:
         return console.report(cli_link.about_port(what), json_)
     if (path / "manifest.json").exists():
         return console.report(_bundle_info(path), json_)
+    if (path / "index.json").exists():
+        from rtsysid.retrieval.index import summary
+
+        return console.report(summary(path), json_)
     if (path / "run.json").exists():
         from rtsysid.train.run import Run
 

@@ -39,20 +39,14 @@ def index(
     """
     from rtsysid.formats import files_of
     from rtsysid.retrieval.build import building
-    from rtsysid.retrieval.index import Index
+    from rtsysid.retrieval.index import summary
     from rtsysid.trace import Trace
 
     opened = _opened(bundle)
     recordings = Trace.each(traces, None if opened is None else opened.spec.channels, time=time_)
     files = sum(len(files_of(path)) for path in traces)
     _under_bars(building(recordings, out, bundle=opened, by=by, seconds=seconds), files)
-    made = Index.open(out, opened)
-    fields = {
-        "index": str(out), "recordings": len(made.manifest["sources"]), "moments": len(made),
-        "seconds": made.span / made.spec.rate_hz, "by": by, "bundle": made.manifest["bundle"],
-        "bytes_per_moment": sum(made.manifest["files"].values()) / len(made),
-    }  # fmt: skip
-    console.report(fields, json_)
+    console.report(summary(out), json_)
 
 
 @click.command()

@@ -283,7 +283,7 @@ def test_an_index_takes_no_other_folder(tmp_path: Path, tiny_trace: Trace) -> No
 def test_an_index_that_is_not_whole_is_refused(tmp_path: Path, tiny_trace: Trace, damage: str) -> None:
     """A file cut off or missing, a manifest edited, or no index at all: one line each."""
     build([tiny_trace], tmp_path / "index")
-    codes, manifest = tmp_path / "index" / "codes.u8", tmp_path / "index" / "manifest.json"
+    codes, manifest = tmp_path / "index" / "codes.u8", tmp_path / "index" / "index.json"
     if damage == "cut":
         codes.write_bytes(codes.read_bytes()[:-1])
     elif damage == "missing":
@@ -338,6 +338,8 @@ def test_the_verbs_as_processes(bundle_folder: Path, tmp_path: Path) -> None:
         Trace(plant().channels, (episode,)).write(logs / f"{episode.name}.csv")
     made = json.loads(rtsysid("index", logs, "-o", out, "--bundle", bundle_folder, "--json").stdout)
     assert (made["recordings"], made["moments"]) == (4, 4 * 251)
+    assert json.loads(rtsysid("info", out, "--json").stdout) == made
+    assert "no manifest.json" in refused("verify", out, code=2)
     asked_for = ("find", out, logs / "run1.csv", "--at", "3.02s", "--top", 3)
     found = json.loads(rtsysid(*asked_for, "--json", "--plot", tmp_path / "page.html").stdout)["found"]
     lines = rtsysid(*asked_for).stdout.splitlines()

@@ -1,7 +1,7 @@
 """Index: an archive of recordings with the binary code of every moment in it, one folder that is memory-mapped.
 
 ================ ================================================================================================
-manifest.json    specification, span, sources with SHA-256, segments, bytes of every file, and a digest of itself
+index.json       specification, span, sources with SHA-256, segments, bytes of every file, and a digest of itself
 values.f32       rows of all channels, little-endian float32 [n, C]
 times.f64        seconds of each row in its recording, little-endian float64 [n]
 codes.u8         binary code of each moment [N, 32]; a moment is a window of `span` rows
@@ -128,13 +128,25 @@ def write_manifest(folder: Path, content: dict[str, Any]) -> None:
     files = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
     manifest = {"format": FORMAT, "kind": KIND, **content, "files": files}
     manifest["digest"] = digest(manifest)
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+    (folder / "index.json").write_text(json.dumps(manifest, indent=1) + "\n")
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    """What an index holds, as plain values; TraceError where there is none."""
+    manifest = _read_manifest(folder)
+    sizes = manifest["files"]
+    moments = sizes["codes.u8"] // (BITS // 8)
+    return {
+        "index": str(folder), "recordings": len(manifest["sources"]), "moments": moments,
+        "seconds": manifest["span"] / manifest["spec"]["rate_hz"], "by": manifest["by"], "bundle": manifest["bundle"],
+        "bytes_per_moment": sum(sizes.values()) / moments,
+    }  # fmt: skip
 
 
 def is_index(folder: Path) -> bool:
     """Whether the folder holds an index, of whatever release."""
     try:
-        return bool(json.loads((folder / "manifest.json").read_text())["kind"] == KIND)
+        return bool(json.loads((folder / "index.json").read_text())["kind"] == KIND)
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
@@ -142,7 +154,7 @@ def is_index(folder: Path) -> bool:
 def _read_manifest(folder: Path) -> dict[str, Any]:
     if not is_index(folder):
         raise TraceError(f"index {folder}", "no index there", "make one with rtsysid index")
-    manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
+    manifest: dict[str, Any] = json.loads((folder / "index.json").read_text())
     stated = manifest.pop("digest", None)
     if stated != digest(manifest) or manifest.get("format") != FORMAT:
         raise TraceError(f"index {folder}", "its manifest was changed, or is of another release", "index again")
