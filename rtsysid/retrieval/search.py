@@ -23,7 +23,7 @@ from rtsysid.spec import Floats
 from rtsysid.trace import Trace
 
 CODES = 20_000  # codes that are looked at
-WINDOWS = 1_500  # windows that are compared exactly
+WINDOWS = 1_000  # windows that are compared exactly
 BINS = 20  # bins of a span
 BLOCK = 4096
 
