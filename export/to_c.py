@@ -135,6 +135,8 @@ def _sizes(spec: ModelSpec, layers: Sequence[Layer], int8: bool) -> str:
         "OUTPUTS": spec.n_outputs,
         "TAPS": spec.taps,
         "ROW": spec.n_features,
+        "SEEN": len(spec.columns),
+        "FED": max(len(spec.columns) - spec.n_inputs, 1),
         "WINDOW": spec.window_size,
         "LAYERS": len(spec.encoder),
         "CODE": spec.code_size,
@@ -180,7 +182,8 @@ def _tables(spec: ModelSpec) -> str:
         _floats("target_std", scaling.target_std),
     ]
     if spec.rigid_body is None:
-        return "\n".join([*lines, _indices("columns_seen", spec.columns)])
+        powers = spec.columns[spec.n_inputs :] * (spec.powers - 1)
+        return "\n".join([*lines, _indices("columns_seen", spec.columns + powers)])
     names, body, others = [c.name for c in spec.channels], spec.rigid_body, _others(spec, spec.rigid_body)
     parts = {"attitude": body.attitude, "velocity": body.velocity, "position": body.position, "rate": body.rate}
     lines += [_indices(f"at_{part}", [names.index(name) for name in listed]) for part, listed in parts.items()]

@@ -24,15 +24,18 @@ TINY = 1e-12  # keeps the length of a quaternion of zeros from dividing by zero
 
 
 class Plain:
-    """Channels as they are."""
+    """Channels as they are, and where the specification says so, powers of the outputs beside them."""
 
     def __init__(self, spec: ModelSpec, xp: Any) -> None:
-        self._seen, self._nu = columns(spec.columns), spec.n_inputs
+        self._xp, self._nu, self._powers = xp, spec.n_inputs, spec.powers
+        self._seen, self._fed = columns(spec.columns), columns(spec.columns[spec.n_inputs :])
         self._increments = spec.output == "increment"
 
     def features(self, window: Array) -> tuple[Array, Array | None]:
         """Rows [..., L, K] in engineering units, and the tail [..., F - L * K] or None: [..., L, C] in."""
-        return window[..., self._seen], None
+        if self._powers == 1:
+            return window[..., self._seen], None
+        return self._xp.concatenate((window[..., self._seen], *powers(window[..., self._fed], self._powers)), -1), None
 
     def advance(self, newest: Array, target: Array) -> Array:
         """The next outputs [..., ny] from the newest row [..., C] and the network's answer [..., T]."""
@@ -155,6 +158,14 @@ class Body:
 def coordinates(spec: ModelSpec, xp: Any) -> Plain | Body:
     """The coordinates that the specification asks for, on NumPy or torch arrays."""
     return Plain(spec, xp) if spec.rigid_body is None else Body(spec, spec.rigid_body, xp)
+
+
+def powers(values: Array, highest: int) -> list[Array]:
+    """Squares, cubes and so on up to the highest power; by products, so that all backends round alike."""
+    found = [values]
+    for _ in range(1, highest):
+        found.append(found[-1] * values)
+    return found[1:]
 
 
 def columns(wanted: Sequence[int]) -> Columns:

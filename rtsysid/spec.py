@@ -107,6 +107,7 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     hidden: int = 64
     feedback: bool | tuple[str, ...] = True  # outputs that the network sees in the window: all, none, or these
     output: Literal["increment", "absolute"] = "increment"
+    powers: int = 1  # of the outputs in the window: with 3 it shows y, y^2 and y^3, as a cubic spring needs
     rigid_body: RigidBody | None = None  # see `rtsysid.coordinates`
     direct: bool = False  # a linear map of the window predicts, and the network corrects it
     state_init: Literal["warmup", "network", "zero"] = "warmup"
@@ -155,7 +156,8 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     @property
     def n_features(self) -> int:
         """Features per row of the window; a rotation is three numbers where it is seen from the body."""
-        return len(self.columns) - (self.rigid_body is not None)
+        fed_back = len(self.columns) - self.n_inputs
+        return len(self.columns) + (self.powers - 1) * fed_back - (self.rigid_body is not None)
 
     @property
     def n_targets(self) -> int:
@@ -206,8 +208,13 @@ def split_unit(text: str) -> tuple[str, str]:
 
 
 def to_builtins(spec: ModelSpec) -> dict[str, Any]:
-    """The specification as plain lists, dicts, numbers and strings, ready for JSON."""
+    """The specification as plain lists, dicts, numbers and strings, ready for JSON.
+
+    A choice that came after the first bundles is left out at its default, so that fingerprints stand.
+    """
     built: dict[str, Any] = msgspec.to_builtins(spec)
+    if spec.powers == 1:
+        del built["powers"]
     return built
 
 
@@ -283,6 +290,8 @@ def _check_shape(spec: ModelSpec) -> None:
         raise SpecError("taps of lstm", str(spec.taps), "it sees one sample: set taps = 1, or choose lstm-tdl")
     if not spec.columns:
         raise SpecError("feedback", "off, with no inputs", "a model needs inputs or feedback to see anything")
+    if spec.powers < 1 or (spec.powers > 1 and (spec.rigid_body or len(spec.columns) == spec.n_inputs)):
+        raise SpecError("powers", str(spec.powers), "give 1 or more; outputs must be fed back, and no rigid body")
 
 
 def _check_body(spec: ModelSpec) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from rtsysid.coordinates import Body, coordinates
 from rtsysid.errors import SpecError
-from rtsysid.spec import RigidBody
+from rtsysid.spec import RigidBody, from_builtins, to_builtins
 
 SPEC = make_body_spec()
 BODY = coordinates(SPEC, np)
@@ -92,6 +92,23 @@ def test_numpy_and_torch_agree(make: object) -> None:
     assert y.shape[-1] == spec.n_outputs
     np.testing.assert_allclose(y, theirs.advance(*map(torch.from_numpy, (rows[:, -1], target))).numpy(), atol=1e-12)
     np.testing.assert_allclose(ours.targets(rows[:, -1], y), target, atol=1e-6)
+
+
+def test_powers_stand_behind_the_channels() -> None:
+    """With powers = 3 a row shows inputs, outputs, their squares and their cubes; without outputs it is refused."""
+    spec = make_spec(powers=3, feedback=("y0", "y2"))
+    rows = flight(spec.taps)[..., : spec.width]
+    features, _ = coordinates(spec, np).features(rows)
+    y = rows[..., [2, 4]]
+    np.testing.assert_allclose(features, np.concatenate((rows[..., :2], y, y**2, y**3), -1))
+    with pytest.raises(SpecError, match="powers"):
+        make_spec(powers=2, feedback=False, output="absolute")
+
+
+def test_a_choice_at_its_default_leaves_the_fingerprint() -> None:
+    """Powers are written into a specification only where they are asked for, and read back."""
+    assert "powers" not in to_builtins(make_spec())
+    assert from_builtins(to_builtins(make_spec(powers=2))) == make_spec(powers=2)
 
 
 def test_an_attitude_alone_is_a_body_too() -> None:

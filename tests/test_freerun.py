@@ -15,6 +15,8 @@ CHOICES = [
     {"feedback": False, "output": "absolute"},
     {"feedback": ("y0", "y2"), "direct": True},
     {"feedback": ("y1",), "output": "absolute"},
+    {"powers": 3, "direct": True},
+    {"feedback": ("y1", "y2"), "powers": 2},
 ]
 
 

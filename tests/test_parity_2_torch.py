@@ -16,6 +16,7 @@ CHOICES = [
     {"feedback": False, "output": "absolute"},
     {"feedback": ("y0", "y2"), "direct": True},
     {"state_init": "network", "output": "absolute"},
+    {"powers": 3, "direct": True},
     {"state_init": "zero", "direct": True, "output": "absolute"},
 ]
 

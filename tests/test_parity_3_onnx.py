@@ -19,7 +19,12 @@ from rtsysid.train.network import Network
 from rtsysid.train.run import state_arrays
 from rtsysid.train.windows import windows
 
-CHOICES = [{}, {"feedback": ("y0", "y2"), "direct": True}, {"state_init": "network", "output": "absolute"}]
+CHOICES: list[dict[str, object]] = [
+    {},
+    {"feedback": ("y0", "y2"), "direct": True},
+    {"state_init": "network", "output": "absolute"},
+    {"feedback": ("y0", "y2"), "powers": 3},
+]
 BODIES = [{}, {"direct": True, "state_init": "network"}]
 
 

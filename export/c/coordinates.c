@@ -5,11 +5,18 @@
 
 #if !MODEL_BODY
 
-/* One row [MODEL_CHANNELS] -> its features [MODEL_ROW], each to mean 0 and spread 1. */
+/* One row [MODEL_CHANNELS] -> its features [MODEL_ROW], each to mean 0 and spread 1: the channels that are seen, then
+   squares of the outputs, cubes, and so on. */
 INLINE void row_features(const int lanes, const float *row, float *f)
 {
     for (int k = 0; k < MODEL_ROW; k++)
-        EACH_LANE AT(f, k) = (AT(row, columns_seen[k]) - feature_mean[k]) * feature_scale[k];
+        EACH_LANE {
+            const float value = AT(row, columns_seen[k]);
+            float power = value;
+            for (int p = MODEL_SEEN; p <= k; p += MODEL_FED)
+                power *= value;
+            AT(f, k) = (power - feature_mean[k]) * feature_scale[k];
+        }
 }
 
 /* Rows [MODEL_TAPS][MODEL_CHANNELS] -> features [MODEL_WINDOW]. */

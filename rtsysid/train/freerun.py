@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rtsysid.coordinates import columns
+from rtsysid.coordinates import columns, powers
 from rtsysid.spec import ModelSpec
 from rtsysid.train.network import Network, State
 
@@ -32,7 +32,7 @@ def free_run(network: Network, windows: Tensor, state: State, piece: int = 0) ->
     if spec.output == "absolute" and not _feeds(spec) and not piece:
         return network.sequence(windows, state)[0]
     rows = torch.cat((windows[:, 0], windows[:, 1:, -1]), 1)
-    track = (rows[..., columns(spec.columns)] - network.feature_mean) / network.feature_std
+    track = (network.coordinates.features(rows)[0] - network.feature_mean) / network.feature_std
     noise = None
     if network.training and network.noise:
         noise = network.noise * torch.randn(windows.shape[1], len(rows), spec.window_size).to(track)
@@ -80,7 +80,7 @@ class _Plan:
         spec, nu = network.spec, network.spec.n_inputs
         self.row, self.size, self.piece, self.inputs = spec.n_features, spec.window_size, piece, nu
         self.increment, self.feeds, self.fed = spec.output == "increment", _feeds(spec), _fed(spec)
-        self.mean, self.std = network.feature_mean[nu:], network.feature_std[nu:]
+        self.mean, self.std, self.powers = network.feature_mean[nu:], network.feature_std[nu:], spec.powers
 
     def windows(self, track: Tensor) -> list[Tensor]:
         """What the network sees at each tick: views [B, F]."""
@@ -89,6 +89,18 @@ class _Plan:
     def shown(self, track: Tensor) -> list[Tensor]:
         """Where each tick's prediction enters the track."""
         return list(track[:, self.size + self.inputs :].unfold(1, self.row - self.inputs, self.row).unbind(1))
+
+    def raised(self, fed: Tensor) -> Tensor:
+        """What the track shows of outputs [B, f]: themselves and their powers."""
+        return fed if self.powers == 1 else torch.cat((fed, *powers(fed, self.powers)), 1)
+
+    def lowered(self, gradient: Tensor, fed: Tensor) -> Tensor:
+        """From the gradient of what the track shows to that of the outputs [B, f]."""
+        first, *others = (gradient / self.std).chunk(self.powers, 1)
+        power = fed
+        for k, part in enumerate(others, 2):
+            first, power = first.addcmul(part, power, value=k), power * fed
+        return first
 
 
 class _Past:
@@ -143,16 +155,17 @@ class _FreeRun(torch.autograd.Function):
             if plan.increment:
                 newest = y.add_(newest)
             if plan.feeds:
-                torch.sub(y[:, plan.fed], plan.mean, out=shown[n]).div_(plan.std)
+                torch.sub(plan.raised(y[:, plan.fed]), plan.mean, out=shown[n]).div_(plan.std)
         ctx.plan, ctx.past, ctx.layers = plan, past, layers
-        ctx.save_for_backward(track, noise, gates, answer, direct)
-        return predicted.transpose(0, 1)
+        result = predicted.transpose(0, 1)
+        ctx.save_for_backward(track, noise, gates, answer, direct, result)
+        return result
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         plan, past, layers = ctx.plan, ctx.past, ctx.layers
-        track, noise, gates, answer, direct = ctx.saved_tensors
-        way = _Back(plan, past, gradient.transpose(0, 1), track)
+        track, noise, gates, answer, direct, predicted = ctx.saved_tensors
+        way = _Back(plan, past, gradient.transpose(0, 1), track, predicted)
         for n in reversed(range(len(way.y))):
             way.tick(n, gates, answer, direct, layers[::2])
         seen = torch.stack(plan.windows(track))
@@ -178,8 +191,9 @@ def _tick(past: _Past, n: int, gates: Tensor) -> None:
 class _Back:
     """Gradients on their way back through the ticks: of gates, codes and answers at each, of h, c and the track."""
 
-    def __init__(self, plan: _Plan, past: _Past, gradient: Tensor, track: Tensor) -> None:
+    def __init__(self, plan: _Plan, past: _Past, gradient: Tensor, track: Tensor, predicted: Tensor) -> None:
         self.plan, self.past = plan, past
+        self.fed = predicted[..., plan.fed].unbind(1)
         self.gates = torch.empty_like(past.gates)
         self.each_gates, self.each_gate = self.gates.unbind(), [gate.unbind() for gate in self.gates.unbind(2)]
         self.codes = [torch.empty(code.shape).to(code) for code in past.codes]
@@ -193,7 +207,7 @@ class _Back:
     def tick(self, n: int, gates: Tensor, answer: Tensor, direct: Tensor | None, encoder: tuple[Tensor, ...]) -> None:
         y, plan = self.each_y[n], self.plan
         if plan.feeds:
-            self.each_fed[n].addcdiv_(self.shown[n], plan.std)
+            self.each_fed[n].add_(plan.lowered(self.shown[n], self.fed[n]))
         joined = self._cell(n, self.h.addmm(y, answer)) @ gates
         code, self.h = joined.tensor_split((joined.shape[1] - self.h.shape[1],), 1)
         for weight, codes, grown in zip(encoder[::-1], self.past.each_codes[::-1], self.each_codes[::-1], strict=True):
