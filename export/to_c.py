@@ -182,8 +182,9 @@ def _tables(spec: ModelSpec) -> str:
         _floats("target_std", scaling.target_std),
     ]
     if spec.rigid_body is None:
-        powers = spec.columns[spec.n_inputs :] * (spec.powers - 1)
-        return "\n".join([*lines, _indices("columns_seen", spec.columns + powers)])
+        seen = spec.columns + spec.columns[spec.n_inputs :] * (spec.powers - 1)
+        relative = [int(spec.channels[i].name in spec.relative) for i in seen]
+        return "\n".join([*lines, _indices("columns_seen", seen), _indices("seen_relative", relative)])
     names, body, others = [c.name for c in spec.channels], spec.rigid_body, _others(spec, spec.rigid_body)
     parts = {"attitude": body.attitude, "velocity": body.velocity, "position": body.position, "rate": body.rate}
     lines += [_indices(f"at_{part}", [names.index(name) for name in listed]) for part, listed in parts.items()]

@@ -58,6 +58,7 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hidden: int = 64
     feedback: bool | tuple[str, ...] = True
     output: Literal["increment", "absolute"] = "increment"
+    relative: tuple[str, ...] = ()
     powers: int = 1
     rigid_body: RigidBody | None = None
     direct: bool = False

@@ -24,18 +24,24 @@ TINY = 1e-12  # keeps the length of a quaternion of zeros from dividing by zero
 
 
 class Plain:
-    """Channels as they are, and where the specification says so, powers of the outputs beside them."""
+    """Channels as they are; where the specification says so, relative to the newest row, and with powers of outputs."""
 
     def __init__(self, spec: ModelSpec, xp: Any) -> None:
         self._xp, self._nu, self._powers = xp, spec.n_inputs, spec.powers
-        self._seen, self._fed = columns(spec.columns), columns(spec.columns[spec.n_inputs :])
+        absolute = len(spec.columns) - len(spec.relative)
+        self._absolute, self._relative = columns(spec.columns[:absolute]), columns(spec.columns[absolute:])
+        self._moving = bool(spec.relative)
         self._increments = spec.output == "increment"
 
     def features(self, window: Array) -> tuple[Array, Array | None]:
         """Rows [..., L, K] in engineering units, and the tail [..., F - L * K] or None: [..., L, C] in."""
-        if self._powers == 1:
-            return window[..., self._seen], None
-        return self._xp.concatenate((window[..., self._seen], *powers(window[..., self._fed], self._powers)), -1), None
+        rows = window[..., self._absolute]
+        if self._moving:
+            moved = window[..., self._relative] - window[..., -1:, self._relative]
+            rows = self._xp.concatenate((rows, moved), -1)
+        if self._powers > 1:
+            rows = self._xp.concatenate((rows, *powers(rows[..., self._nu :], self._powers)), -1)
+        return rows, None
 
     def advance(self, newest: Array, target: Array) -> Array:
         """The next outputs [..., ny] from the newest row [..., C] and the network's answer [..., T]."""

@@ -107,6 +107,7 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     hidden: int = 64
     feedback: bool | tuple[str, ...] = True  # outputs that the network sees in the window: all, none, or these
     output: Literal["increment", "absolute"] = "increment"
+    relative: tuple[str, ...] = ()  # outputs that the window shows relative to its newest row, as a travel is
     powers: int = 1  # of the outputs in the window: with 3 it shows y, y^2 and y^3, as a cubic spring needs
     rigid_body: RigidBody | None = None  # see `rtsysid.coordinates`
     direct: bool = False  # a linear map of the window predicts, and the network corrects it
@@ -142,15 +143,15 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     @cached_property
     def columns(self) -> tuple[int, ...]:
-        """Columns of the window that the network sees: the inputs, and the outputs with feedback."""
-        if isinstance(self.feedback, bool):
-            return tuple(range(self.width if self.feedback else self.n_inputs))
-        return tuple(i for i, c in enumerate(self.channels) if c.role == "input" or c.name in self.feedback)
+        """Columns of the window that the network sees: inputs, then outputs with feedback, those relative last."""
+        known = {c.name for c in self.outputs} if self.feedback is True else set(self.feedback or ())
+        seen = [i for i, c in enumerate(self.channels) if c.name in known]
+        return (*range(self.n_inputs), *sorted(seen, key=lambda i: self.channels[i].name in self.relative))
 
     @cached_property
     def free_columns(self) -> tuple[int, ...]:
         """Columns whose level means nothing to the model: not seen, or seen relative to the newest alone."""
-        free = () if self.rigid_body is None else self.rigid_body.position
+        free = self.relative if self.rigid_body is None else self.rigid_body.position
         return tuple(i for i, c in enumerate(self.channels) if i not in self.columns or c.name in free)
 
     @property
@@ -210,11 +211,12 @@ def split_unit(text: str) -> tuple[str, str]:
 def to_builtins(spec: ModelSpec) -> dict[str, Any]:
     """The specification as plain lists, dicts, numbers and strings, ready for JSON.
 
-    A choice that came after the first bundles is left out at its default, so that fingerprints stand.
+    Choices that came after the first bundles are left out at their defaults, so that fingerprints stand.
     """
     built: dict[str, Any] = msgspec.to_builtins(spec)
-    if spec.powers == 1:
-        del built["powers"]
+    for name, default in {"powers": 1, "relative": ()}.items():
+        if getattr(spec, name) == default:
+            del built[name]
     return built
 
 
@@ -290,6 +292,11 @@ def _check_shape(spec: ModelSpec) -> None:
         raise SpecError("taps of lstm", str(spec.taps), "it sees one sample: set taps = 1, or choose lstm-tdl")
     if not spec.columns:
         raise SpecError("feedback", "off, with no inputs", "a model needs inputs or feedback to see anything")
+    if set(spec.relative) - {spec.channels[i].name for i in spec.columns[spec.n_inputs :]} or (
+        spec.relative and spec.rigid_body
+    ):
+        found = ", ".join(spec.relative)
+        raise SpecError("relative", found, "name outputs that are fed back; a rigid body has its own")
     if spec.powers < 1 or (spec.powers > 1 and (spec.rigid_body or len(spec.columns) == spec.n_inputs)):
         raise SpecError("powers", str(spec.powers), "give 1 or more; outputs must be fed back, and no rigid body")
 

@@ -105,10 +105,25 @@ def test_powers_stand_behind_the_channels() -> None:
         make_spec(powers=2, feedback=False, output="absolute")
 
 
+def test_relative_outputs_are_seen_as_travel() -> None:
+    """A relative output stands behind the others as its distance from its newest value: its level says nothing."""
+    spec = make_spec(relative=("y0",))
+    rows = flight(spec.taps)[..., : spec.width]
+    features, _ = coordinates(spec, np).features(rows)
+    np.testing.assert_allclose(
+        features, np.concatenate((rows[..., [0, 1, 3, 4]], rows[..., [2]] - rows[:, -1:, [2]]), -1)
+    )
+    assert spec.free_columns == (2,)
+    for changes in ({"relative": ("u0",)}, {"relative": ("y0",), "feedback": ("y1",)}):
+        with pytest.raises(SpecError, match="relative"):
+            make_spec(**changes)
+
+
 def test_a_choice_at_its_default_leaves_the_fingerprint() -> None:
-    """Powers are written into a specification only where they are asked for, and read back."""
-    assert "powers" not in to_builtins(make_spec())
-    assert from_builtins(to_builtins(make_spec(powers=2))) == make_spec(powers=2)
+    """Powers and travel are written into a specification only where they are asked for, and read back."""
+    assert not {"powers", "relative"} & set(to_builtins(make_spec()))
+    chosen = make_spec(powers=2, relative=("y0",))
+    assert from_builtins(to_builtins(chosen)) == chosen
 
 
 def test_an_attitude_alone_is_a_body_too() -> None:

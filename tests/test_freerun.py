@@ -17,6 +17,9 @@ CHOICES = [
     {"feedback": ("y1",), "output": "absolute"},
     {"powers": 3, "direct": True},
     {"feedback": ("y1", "y2"), "powers": 2},
+    {"relative": ("y2",), "direct": True},
+    {"feedback": ("y1",), "relative": ("y1",)},
+    {"relative": ("y1", "y2"), "powers": 2},
 ]
 
 

@@ -17,6 +17,7 @@ CHOICES = [
     {"feedback": ("y0", "y2"), "direct": True},
     {"state_init": "network", "output": "absolute"},
     {"powers": 3, "direct": True},
+    {"relative": ("y0",)},
     {"state_init": "zero", "direct": True, "output": "absolute"},
 ]
 

@@ -23,7 +23,7 @@ CHOICES: list[dict[str, object]] = [
     {},
     {"feedback": ("y0", "y2"), "direct": True},
     {"state_init": "network", "output": "absolute"},
-    {"feedback": ("y0", "y2"), "powers": 3},
+    {"feedback": ("y0", "y2"), "powers": 3, "relative": ("y0",)},
 ]
 BODIES = [{}, {"direct": True, "state_init": "network"}]
 

@@ -5,13 +5,14 @@
 
 #if !MODEL_BODY
 
-/* One row [MODEL_CHANNELS] -> its features [MODEL_ROW], each to mean 0 and spread 1: the channels that are seen, then
-   squares of the outputs, cubes, and so on. */
-INLINE void row_features(const int lanes, const float *row, float *f)
+/* One row [MODEL_CHANNELS] -> its features [MODEL_ROW], each to mean 0 and spread 1: the channels that are seen, some of
+   them relative to the newest row, then squares of the outputs, cubes, and so on. */
+INLINE void row_features(const int lanes, const float *row, const float *newest, float *f)
 {
     for (int k = 0; k < MODEL_ROW; k++)
         EACH_LANE {
-            const float value = AT(row, columns_seen[k]);
+            const float level = seen_relative[k] ? AT(newest, columns_seen[k]) : 0.0f;
+            const float value = AT(row, columns_seen[k]) - level;
             float power = value;
             for (int p = MODEL_SEEN; p <= k; p += MODEL_FED)
                 power *= value;
@@ -22,8 +23,9 @@ INLINE void row_features(const int lanes, const float *row, float *f)
 /* Rows [MODEL_TAPS][MODEL_CHANNELS] -> features [MODEL_WINDOW]. */
 INLINE void features(const int lanes, const float *window, float *f)
 {
+    const float *newest = window + (MODEL_TAPS - 1) * MODEL_CHANNELS * lanes;
     for (int tap = 0; tap < MODEL_TAPS; tap++)
-        row_features(lanes, window + tap * MODEL_CHANNELS * lanes, f + tap * MODEL_ROW * lanes);
+        row_features(lanes, window + tap * MODEL_CHANNELS * lanes, newest, f + tap * MODEL_ROW * lanes);
 }
 
 /* The next outputs from the newest row and the network's answer. */

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from rtsysid.config import Training
 from rtsysid.errors import ScheduleError
@@ -40,15 +40,14 @@ class Descent:
         self.sequences, self.symmetries, self.disturber, self.settings = sequences, symmetries, disturber, settings
         self.parameters = select(network, stage.train)
         self.adam = torch.optim.AdamW(list(self.parameters.values()), weight_decay=stage.weight_decay)
-        self.average = None
+        self.average: Network | None = None
         if stage.average:
-            mean = get_ema_multi_avg_fn(stage.average)  # type: ignore[no-untyped-call]
-            self.average = AveragedModel(network, multi_avg_fn=mean)
-            self.average.update_parameters(network)  # the first one copies
+            self.average = Network(network.spec).to(yardstick)
+            self.average.load_state_dict(network.state_dict())
 
     @property
     def judged(self) -> Network:
-        return self.network if self.average is None else cast(Network, self.average.module)
+        return self.average or self.network
 
     def epoch(self, number: int) -> float:
         """One pass over the training sequences, or so many iterations on all of them; the mean loss."""
@@ -72,10 +71,16 @@ class Descent:
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(list(self.parameters.values()), self.settings.clip)
             self.adam.step()
-            if self.average is not None:
-                self.average.update_parameters(self.network)
+            self._mean()
             losses.append(self._finite(loss.item()))
         return sum(losses) / len(losses)
+
+    @torch.no_grad()
+    def _mean(self) -> None:
+        """Take the weights of this batch into the average."""
+        if self.average is not None:
+            mean = get_ema_multi_avg_fn(self.stage.average)  # type: ignore[no-untyped-call]
+            mean(list(self.average.parameters()), list(self.network.parameters()), None)
 
     def _whole(self, objective: Objective, starts: Tensor, length: int, number: int) -> float:
         """L-BFGS whose memory lasts for the epoch, so that an epoch depends on the weights before it alone."""
@@ -121,7 +126,7 @@ class Descent:
             for key, value in self.adam.state[parameter].items()
         }
         if self.average is not None:
-            tensors |= {f"average/{name}": value for name, value in self.average.module.state_dict().items()}
+            tensors |= {f"average/{name}": value for name, value in self.average.state_dict().items()}
         return tensors
 
     def load(self, tensors: Tensors) -> None:
@@ -133,7 +138,7 @@ class Descent:
                 self.adam.state[parameter] = state
         averaged = part(tensors, "average/")
         if self.average is not None and averaged:
-            self.average.module.load_state_dict(averaged)
+            self.average.load_state_dict(averaged)
 
 
 def select(network: Network, groups: tuple[str, ...]) -> dict[str, Tensor]:

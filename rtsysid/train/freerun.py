@@ -23,24 +23,24 @@ def free_run(network: Network, windows: Tensor, state: State, piece: int = 0) ->
     """Feed predictions back for N ticks, given measured windows [B, N, L, C] -> [B, N, ny].
 
     `piece`: gradients reach back over so many ticks at most, as if the run were cut there; 0: over all. Rigid bodies,
-    and outputs fed back that are not neighbours, take the general loop; where nothing is fed back, the ticks are
-    computed together.
+    outputs fed back that are not neighbours, and powers of relative outputs take the general loop; where nothing is
+    fed back, the ticks are computed together.
     """
     spec = network.spec
-    if spec.rigid_body is not None or not isinstance(_fed(spec), slice):
+    if spec.rigid_body or not isinstance(_fed(spec), slice) or (spec.relative and spec.powers > 1):
         return network.rollout(windows, state, piece)
     if spec.output == "absolute" and not _feeds(spec) and not piece:
         return network.sequence(windows, state)[0]
+    plan = _Plan(network, piece)
     rows = torch.cat((windows[:, 0], windows[:, 1:, -1]), 1)
-    track = (network.coordinates.features(rows)[0] - network.feature_mean) / network.feature_std
+    track = plan.begun(rows[..., columns(spec.columns)])
     noise = None
     if network.training and network.noise:
         noise = network.noise * torch.randn(windows.shape[1], len(rows), spec.window_size).to(track)
-    plan = _Plan(network, piece)
     encoder = [part for layer in network.encoder.values() for part in (layer.weight, layer.bias)]
     newest = windows[:, 0, -1, spec.n_inputs :]
     weights = (*_gates(network), *_answer(network), *encoder)
-    predicted: Tensor = _FreeRun.apply(plan, track.flatten(1), newest, noise, *state, *weights)  # type: ignore[no-untyped-call]
+    predicted: Tensor = _FreeRun.apply(plan, track, newest, noise, *state, *weights)  # type: ignore[no-untyped-call]
     return predicted
 
 
@@ -74,33 +74,61 @@ def _answer(network: Network) -> tuple[Tensor, Tensor | None, Tensor]:
 
 
 class _Plan:
-    """Where things stand in a track of scaled rows [B, (L + N) * K]."""
+    """Where things stand in a track of scaled rows [B, (L + N) * K], and what the network sees of it."""
 
     def __init__(self, network: Network, piece: int) -> None:
-        spec, nu = network.spec, network.spec.n_inputs
-        self.row, self.size, self.piece, self.inputs = spec.n_features, spec.window_size, piece, nu
+        spec = network.spec
+        self.row, self.size, self.piece, self.inputs = spec.n_features, spec.window_size, piece, spec.n_inputs
         self.increment, self.feeds, self.fed = spec.output == "increment", _feeds(spec), _fed(spec)
-        self.mean, self.std, self.powers = network.feature_mean[nu:], network.feature_std[nu:], spec.powers
+        self.mean, self.std, self.powers = network.feature_mean, network.feature_std, spec.powers
+        self.moving = None
+        if spec.relative:  # the track keeps these at their level, which the window takes away
+            self.moving = torch.tensor([spec.channels[i].name in spec.relative for i in spec.columns]).to(self.mean)
+            self.shift = self.mean / self.std * self.moving
+            self.mean = self.mean * (1 - self.moving)
 
     def windows(self, track: Tensor) -> list[Tensor]:
-        """What the network sees at each tick: views [B, F]."""
+        """The window of each tick: views [B, F]."""
         return list(track[:, : -self.row].unfold(1, self.size, self.row).unbind(1))
 
     def shown(self, track: Tensor) -> list[Tensor]:
         """Where each tick's prediction enters the track."""
         return list(track[:, self.size + self.inputs :].unfold(1, self.row - self.inputs, self.row).unbind(1))
 
-    def raised(self, fed: Tensor) -> Tensor:
-        """What the track shows of outputs [B, f]: themselves and their powers."""
-        return fed if self.powers == 1 else torch.cat((fed, *powers(fed, self.powers)), 1)
+    def begun(self, rows: Tensor) -> Tensor:
+        """The track of measured rows [B, R, u and y]."""
+        return ((self._raised(rows[..., : self.inputs], rows[..., self.inputs :]) - self.mean) / self.std).flatten(1)
 
-    def lowered(self, gradient: Tensor, fed: Tensor) -> Tensor:
-        """From the gradient of what the track shows to that of the outputs [B, f]."""
-        first, *others = (gradient / self.std).chunk(self.powers, 1)
+    def show(self, fed: Tensor, into: Tensor) -> None:
+        """Write predicted outputs [B, f] where the windows to come see them."""
+        torch.sub(self._raised(fed), self.mean[self.inputs :], out=into).div_(self.std[self.inputs :])
+
+    def shown_back(self, gradient: Tensor, fed: Tensor) -> Tensor:
+        """From the gradient of what `show` wrote to that of the outputs."""
+        first, *others = (gradient / self.std[self.inputs :]).chunk(self.powers, 1)
         power = fed
         for k, part in enumerate(others, 2):
             first, power = first.addcmul(part, power, value=k), power * fed
         return first
+
+    def seen(self, window: Tensor) -> Tensor:
+        """Features [.., F] in a window of the track."""
+        if self.moving is None:
+            return window
+        rows = window.view(*window.shape[:-1], -1, self.row)
+        return (rows - (rows[..., -1:, :] * self.moving + self.shift)).flatten(-2)
+
+    def seen_back(self, gradient: Tensor) -> Tensor:
+        """From the gradient of the features [B, F] to that of the window; in place."""
+        if self.moving is not None:
+            rows = gradient.view(len(gradient), -1, self.row)
+            rows[:, -1] -= self.moving * rows.sum(1)
+        return gradient
+
+    def _raised(self, *parts: Tensor) -> Tensor:
+        """Inputs, where they are given, outputs, and powers of the outputs."""
+        raised = (*parts, *powers(parts[-1], self.powers))
+        return raised[0] if len(raised) == 1 else torch.cat(raised, -1)
 
 
 class _Past:
@@ -141,7 +169,8 @@ class _FreeRun(torch.autograd.Function):
         shown, predicted = plan.shown(track), newest.new_empty(ticks, *newest.shape)
         turned = [weight.t() for weight in layers[::2]]
         into, answers, passed = gates.t(), answer.t(), None if direct is None else direct.t()
-        for n, (seen, y) in enumerate(zip(plan.windows(track), predicted.unbind(), strict=True)):
+        for n, (window, y) in enumerate(zip(plan.windows(track), predicted.unbind(), strict=True)):
+            seen = plan.seen(window)
             code = seen if noise is None else seen + noise[n]
             for weight, (_, layer_bias), codes in zip(turned, encoder, past.each_codes, strict=True):
                 doubled = torch.addmm(layer_bias, code, weight, alpha=2, beta=2, out=codes[n])
@@ -155,7 +184,7 @@ class _FreeRun(torch.autograd.Function):
             if plan.increment:
                 newest = y.add_(newest)
             if plan.feeds:
-                torch.sub(plan.raised(y[:, plan.fed]), plan.mean, out=shown[n]).div_(plan.std)
+                plan.show(y[:, plan.fed], shown[n])
         ctx.plan, ctx.past, ctx.layers = plan, past, layers
         result = predicted.transpose(0, 1)
         ctx.save_for_backward(track, noise, gates, answer, direct, result)
@@ -168,7 +197,7 @@ class _FreeRun(torch.autograd.Function):
         way = _Back(plan, past, gradient.transpose(0, 1), track, predicted)
         for n in reversed(range(len(way.y))):
             way.tick(n, gates, answer, direct, layers[::2])
-        seen = torch.stack(plan.windows(track))
+        seen = plan.seen(torch.stack(plan.windows(track)))
         codes = [seen if noise is None else seen + noise, *past.codes]
         parts = [part for k, grown in enumerate(way.codes) for part in (_product(grown, codes[k]), grown.sum((0, 1)))]
         return (
@@ -207,15 +236,13 @@ class _Back:
     def tick(self, n: int, gates: Tensor, answer: Tensor, direct: Tensor | None, encoder: tuple[Tensor, ...]) -> None:
         y, plan = self.each_y[n], self.plan
         if plan.feeds:
-            self.each_fed[n].add_(plan.lowered(self.shown[n], self.fed[n]))
+            self.each_fed[n].add_(plan.shown_back(self.shown[n], self.fed[n]))
         joined = self._cell(n, self.h.addmm(y, answer)) @ gates
         code, self.h = joined.tensor_split((joined.shape[1] - self.h.shape[1],), 1)
         for weight, codes, grown in zip(encoder[::-1], self.past.each_codes[::-1], self.each_codes[::-1], strict=True):
             torch.ops.aten.tanh_backward.grad_input(code, codes[n], grad_input=grown[n])
             code = grown[n] @ weight
-        seen = self.windows[n].add_(code)
-        if direct is not None:
-            seen.addmm_(y, direct)
+        self.windows[n].add_(plan.seen_back(code.clone() if direct is None else code.addmm(y, direct)))
         if n and plan.piece and n % plan.piece == 0:
             self._cut(n)
         elif n and plan.increment:
