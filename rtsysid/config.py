@@ -30,6 +30,7 @@ class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     time: str | None = "t"
     groups: dict[str, tuple[str, ...]] = {}
     validation: tuple[str, ...] = ()  # name patterns; none: the last fifth
+    refit: bool = False  # train on the validation recordings as well: once all is chosen, where recordings are few
     nan: Literal["error", "split"] = "error"
     resample: bool = False
     max_age: float = 0.1  # seconds that a held value may be old when resampling

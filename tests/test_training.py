@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 import torch
 
@@ -12,7 +13,7 @@ from rtsysid.config import Config
 from rtsysid.errors import ConfigError, ScheduleError
 from rtsysid.schedule import Loss, Stage
 from rtsysid.trace import Trace
-from rtsysid.train.fit import begin
+from rtsysid.train.fit import begin, prepare
 from rtsysid.train.run import Run
 
 
@@ -143,6 +144,14 @@ def test_one_layer_trains_alone(tmp_path: Path, tiny_config: Config, tiny_trace:
     after = trainer.network.state_dict()
     changed = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
     assert changed == {f"{part}.2.{kind}" for part in ("encoder", "decoder") for kind in ("weight", "bias")}
+
+
+def test_a_refit_trains_on_the_validation_recordings_too(tiny_config: Config, tiny_trace: Trace) -> None:
+    """With `refit` the validation recordings join those that are trained on, and still judge."""
+    again = msgspec.structs.replace(tiny_config, data=msgspec.structs.replace(tiny_config.data, refit=True))
+    chosen, whole = prepare(tiny_config, tiny_trace), prepare(again, tiny_trace)
+    assert [len(rows) for rows in whole.train] == [len(rows) for rows in (*chosen.train, *chosen.validation)]
+    assert all(map(np.array_equal, whole.validation, chosen.validation))
 
 
 def test_another_run_is_not_overwritten(run_folder: Path, tiny_config: Config, tiny_trace: Trace) -> None:

@@ -51,6 +51,8 @@ def prepare(config: Config, trace: Trace) -> Prepared:
     trace = trace.segments(config.data.rate_hz, nan=config.data.nan).led(config.data.input_lead)
     parts = trace.split(config.data.validation)
     train, validation = ([episode.values for episode in part.episodes] for part in parts)
+    if config.data.refit:
+        train = [*train, *validation]
     blank = ModelSpec(channels=trace.channels, rate_hz=config.data.rate_hz, **msgspec.structs.asdict(config.model))
     spec = msgspec.structs.replace(blank, scaling=fit_scaling(train, blank))
     stages = resolve(config.stages, spec, config.train.effort)
