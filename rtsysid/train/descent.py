@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,7 +38,7 @@ class Descent:
         self.network, self.stage, self.yardstick = network, stage, yardstick
         self.sequences, self.symmetries, self.disturber, self.settings = sequences, symmetries, disturber, settings
         self.parameters = select(network, stage.train)
-        self.adam = torch.optim.AdamW(list(self.parameters.values()), weight_decay=stage.weight_decay)
+        self.adam = torch.optim.AdamW(list(self.parameters.values()), weight_decay=stage.weight_decay, fused=True)
         self.average: Network | None = None
         if stage.average:
             self.average = Network(network.spec).to(yardstick)
@@ -132,9 +131,7 @@ class Descent:
     def load(self, tensors: Tensors) -> None:
         """The inverse of `state`; an empty one changes nothing."""
         for name, parameter in self.parameters.items():
-            state: dict[str, Any] = part(tensors, f"adam/{name}/")
-            if state:
-                state["step"] = state["step"].cpu()  # Adam counts on the host
+            if state := part(tensors, f"adam/{name}/"):
                 self.adam.state[parameter] = state
         averaged = part(tensors, "average/")
         if self.average is not None and averaged:
