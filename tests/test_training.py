@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -13,6 +15,7 @@ from rtsysid.config import Config
 from rtsysid.errors import ConfigError, ScheduleError
 from rtsysid.schedule import Loss, Stage
 from rtsysid.trace import Trace
+from rtsysid.train.descent import Descent
 from rtsysid.train.fit import begin, prepare
 from rtsysid.train.run import Run
 
@@ -92,6 +95,25 @@ def test_lbfgs_goes_down_at_every_step(tmp_path: Path, tiny_config: Config, tiny
     history = [epoch for epoch in begin(config, tiny_trace, tmp_path / "run").epochs() if epoch.stage == "finish"]
     losses = [epoch.train for epoch in history]  # at the start of each epoch
     assert losses[2] < losses[1] < losses[0]
+
+
+def test_lbfgs_turns_back_where_a_run_diverges(
+    tmp_path: Path, tiny_config: Config, tiny_trace: Trace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step into weights whose loss is infinite, as a free run that diverges has, is shortened and ends nothing."""
+    lbfgs = Stage("finish", ("lstm", "head"), (Loss("one_step"),), optimiser="lbfgs", iterations=5, epochs=1)
+    original, beyond = Descent._loss, []
+
+    def walled(self: Descent, *arguments: Any) -> torch.Tensor:
+        far = bool(self.network.head.weight.abs().max() > 0.01)  # the head begins at zero
+        beyond.append(far)
+        return original(self, *arguments) * (math.inf if far else 1.0)
+
+    monkeypatch.setattr(Descent, "_loss", walled)
+    (epoch,) = begin(msgspec.structs.replace(tiny_config, stage=(lbfgs,)), tiny_trace, tmp_path / "run").epochs()
+    assert any(beyond)
+    assert math.isfinite(epoch.train)
+    assert 0 < Run(tmp_path / "run").weights()["head.weight"].abs().max() <= 0.01
 
 
 def test_the_horizon_grows_over_the_first_half() -> None:

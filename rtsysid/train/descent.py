@@ -18,6 +18,8 @@ from rtsysid.train.run import Tensors
 from rtsysid.train.symmetry import Symmetries
 from rtsysid.train.windows import Sequences
 
+WALL = 1e3  # what L-BFGS sees where the loss is not finite, in units of where it began
+
 
 class Descent:
     """The optimiser of one stage. `judged` is the network that is validated and kept: itself, or its average.
@@ -97,9 +99,15 @@ class Descent:
                 loss = self._loss(objective, rows, ratio) * (len(rows) / len(starts))
                 loss.backward()  # type: ignore[no-untyped-call]
                 total += loss.item()
-            return self._finite(total)
+            losses.append(total)
+            if math.isfinite(total):
+                return total
+            lbfgs.zero_grad(set_to_none=False)
+            return WALL * self._finite(losses[0])  # a step too far, where the free run diverges
 
-        return float(lbfgs.step(closure))  # type: ignore[no-untyped-call]
+        losses: list[float] = []
+        lbfgs.step(closure)  # type: ignore[no-untyped-call]
+        return losses[0]
 
     def _decayed(self, parameters: list[Tensor]) -> float:
         """Half of the squared weights times the weight decay, its gradient added to theirs."""
