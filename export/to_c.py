@@ -149,6 +149,8 @@ def _sizes(spec: ModelSpec, layers: Sequence[Layer], int8: bool) -> str:
         "INITIALISER": int(spec.state_init == "network"),
         "WARMUP": spec.warmup if spec.state_init == "warmup" else 0,
         "BODY": int(spec.rigid_body is not None),
+        "FROM_NEWEST": int(spec.rigid_body is not None or bool(spec.relative)),
+        "WIDER": max(spec.width, spec.n_features),
         "OTHERS": len(_others(spec, body)),
         "OTHER_OUTPUTS": len([i for i in _others(spec, body) if i >= spec.n_inputs]),
         "VELOCITY": len(body.velocity),

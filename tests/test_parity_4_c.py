@@ -31,7 +31,8 @@ CHOICES: list[dict[str, Any]] = [
     {"feedback": ("y0", "y2"), "direct": True},
     {"feedback": False, "state_init": "zero"},
     {"state_init": "network", "output": "absolute"},
-    {"feedback": ("y0", "y2"), "powers": 3, "relative": ("y0",)},
+    {"feedback": ("y0", "y2"), "powers": 3},
+    {"relative": ("y0",), "powers": 2},
     {"rigid_body": True},
     {"rigid_body": True, "direct": True, "state_init": "network"},
 ]

@@ -13,10 +13,10 @@ static void spread(float *to, const float *from, uint32_t n, uint32_t stride, ui
 /* Append m->row to the delay line: as it is where features depend on the newest row, else as features. */
 static void keep(model_lanes *m)
 {
-#if MODEL_BODY
+#if MODEL_FROM_NEWEST
     m->next = push(MODEL_LANES, MODEL_CHANNELS, m->line, m->next, m->row);
 #else
-    row_features(MODEL_LANES, m->row, m->work);
+    row_features(MODEL_LANES, m->row, m->row, m->work);
     m->next = push(MODEL_LANES, MODEL_ROW, m->line, m->next, m->work);
 #endif
 }
@@ -24,8 +24,8 @@ static void keep(model_lanes *m)
 /* `past`: rows of the window that are the same in all lanes. */
 static void tick_lanes(model_lanes *m, int past)
 {
-    const int shared = MODEL_BODY || MODEL_INT8 ? 0 : past * MODEL_ROW;
-#if MODEL_BODY
+    const int shared = MODEL_FROM_NEWEST || MODEL_INT8 ? 0 : past * MODEL_ROW;
+#if MODEL_FROM_NEWEST
     const float *f = m->work;
     features(MODEL_LANES, m->line + m->next * (uint32_t)(MODEL_CHANNELS * MODEL_LANES), m->work);
 #else

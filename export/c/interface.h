@@ -15,7 +15,7 @@ typedef struct {
 /* Room for model_rollout: MODEL_LANES futures that are computed side by side. */
 typedef struct {
     uint32_t next;
-    float line[2 * MODEL_TAPS * MODEL_CHANNELS * MODEL_LANES]; /* scaled rows, where none depends on the newest */
+    float line[2 * MODEL_TAPS * MODEL_WIDER * MODEL_LANES]; /* scaled rows, where none depends on the newest */
     float row[MODEL_CHANNELS * MODEL_LANES];                   /* the newest */
     float seen[(MODEL_CODE + MODEL_HIDDEN) * MODEL_LANES];
     float h[MODEL_HIDDEN * MODEL_LANES];
