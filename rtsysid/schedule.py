@@ -60,8 +60,8 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``patience``: epochs without a better validation loss before the stage ends (0: never); the best weights are kept.
 
     ``first_horizon``: of rollouts in the first epoch, from where it grows to the full one over the first half of the
-    epochs (0: full at once). ``piece``: gradients of a rollout reach back over so many ticks (0: all). ``average``: the
-    weights that are judged and kept are a running mean with this decay per batch (0: the weights themselves).
+    epochs (0: full at once). ``average``: the weights that are judged and kept are a running mean with this decay per
+    batch (0: the weights themselves).
     ``optimiser``: ``adam`` batch by batch, or ``lbfgs``, which minimises the loss over all sequences at once,
     ``iterations`` per epoch; there ``weight_decay`` times half of the squared weights joins the loss.
     """
@@ -77,7 +77,6 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     weight_decay: float = 0.0
     input_noise: float = 0.0  # standard deviation, in units of each channel's spread
     first_horizon: int = 0
-    piece: int = 0
     average: float = 0.0
     optimiser: Literal["adam", "lbfgs"] = "adam"
     iterations: int = 20
@@ -87,8 +86,8 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.learning_rate <= 0 or not self.loss:
             raise ScheduleError(f"stage {self.name!r}", "no epochs, rate or loss", "give it at least one of each")
-        if self.first_horizon < 0 or self.piece < 0 or self.iterations < 1 or not 0 <= self.average < 1:
-            found = "first_horizon, piece, iterations or average out of range"
+        if self.first_horizon < 0 or self.iterations < 1 or not 0 <= self.average < 1:
+            found = "first_horizon, iterations or average out of range"
             raise ScheduleError(f"stage {self.name!r}", found, "give counts, and an average below 1")
         if self.optimiser == "lbfgs" and self.average:
             raise ScheduleError(f"stage {self.name!r}", "an average of lbfgs", "it has no batches: leave average out")

@@ -30,32 +30,19 @@ def gradients(network: Network, predicted: torch.Tensor, state: tuple[torch.Tens
     return list(torch.autograd.grad((predicted * weight).sum(), wanted, allow_unused=True))
 
 
-@pytest.mark.parametrize("piece", [0, 4])
 @pytest.mark.parametrize("choice", CHOICES, ids=str)
-def test_it_is_the_rollout_and_its_gradient(variant: str, choice: dict[str, object], piece: int) -> None:
-    """Predictions and the gradient of every weight are those of the tick-by-tick loop under autograd, cut or not."""
+def test_it_is_the_rollout_and_its_gradient(variant: str, choice: dict[str, object]) -> None:
+    """Predictions and the gradient of every weight are those of the tick-by-tick loop under autograd."""
     torch.manual_seed(1)
     network = Network(make_spec(variant, **choice)).double()
     seen = windows(torch.randn(3, 16, 5, dtype=torch.float64), network.spec.taps)
     state = tuple(torch.randn(2, 3, network.spec.hidden, dtype=torch.float64).requires_grad_().unbind())
-    found, wanted = free_run(network, seen, state, piece), network.rollout(seen, state, piece)
+    found, wanted = free_run(network, seen, state), network.rollout(seen, state)
     torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-10)
     for ours, theirs in zip(*(gradients(network, y, state) for y in (found, wanted)), strict=True):
         assert (ours is None) == (theirs is None)
         if ours is not None:
             torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-10)
-
-
-def test_a_cut_run_is_another_gradient() -> None:
-    """Cut into pieces the predictions stay, and the gradient is another one."""
-    torch.manual_seed(1)
-    network = Network(make_spec(direct=True))
-    seen = windows(torch.randn(3, 16, 5), network.spec.taps)
-    state = network.initial_state(seen[:, 0])
-    whole, cut = free_run(network, seen, state), free_run(network, seen, state, 4)
-    assert torch.equal(whole, cut)
-    grown = [torch.autograd.grad(y.square().sum(), network.head.weight)[0] for y in (whole, cut)]
-    assert not torch.allclose(*grown)
 
 
 def test_noise_disturbs_what_the_network_sees() -> None:

@@ -44,7 +44,7 @@ def test_a_killed_run_goes_on_to_the_same_bits(
 
 OPTIONS: dict[str, dict[str, object]] = {
     "average": {"average": 0.8},
-    "curriculum of pieces": {"first_horizon": 2, "piece": 2},
+    "growing horizon": {"first_horizon": 2},
     "lbfgs": {"optimiser": "lbfgs", "iterations": 3, "input_noise": 0.01, "weight_decay": 1e-3},
 }
 
@@ -126,7 +126,7 @@ def test_the_horizon_grows_over_the_first_half() -> None:
     assert stage.at(0).horizon == 10
 
 
-@pytest.mark.parametrize("options", [{"average": 1.0}, {"piece": -1}, {"optimiser": "lbfgs", "average": 0.9}])
+@pytest.mark.parametrize("options", [{"average": 1.0}, {"iterations": 0}, {"optimiser": "lbfgs", "average": 0.9}])
 def test_options_out_of_range_are_refused(options: dict[str, object]) -> None:
     """A stage that asks for what cannot be is refused by name when it is read."""
     with pytest.raises(ScheduleError, match="stage 'x'"):

@@ -19,19 +19,18 @@ from rtsysid.train.network import Network, State
 Layer = tuple[Tensor, Tensor]  # weight, bias
 
 
-def free_run(network: Network, windows: Tensor, state: State, piece: int = 0) -> Tensor:
+def free_run(network: Network, windows: Tensor, state: State) -> Tensor:
     """Feed predictions back for N ticks, given measured windows [B, N, L, C] -> [B, N, ny].
 
-    `piece`: gradients reach back over so many ticks at most, as if the run were cut there; 0: over all. Rigid bodies,
-    outputs fed back that are not neighbours, and powers of relative outputs take the general loop; where nothing is
-    fed back, the ticks are computed together.
+    Rigid bodies, outputs fed back that are not neighbours, and powers of relative outputs take the general loop; where
+    nothing is fed back, the ticks are computed together.
     """
     spec = network.spec
     if spec.rigid_body or not isinstance(_fed(spec), slice) or (spec.relative and spec.powers > 1):
-        return network.rollout(windows, state, piece)
-    if spec.output == "absolute" and not _feeds(spec) and not piece:
+        return network.rollout(windows, state)
+    if spec.output == "absolute" and not _feeds(spec):
         return network.sequence(windows, state)[0]
-    plan = _Plan(network, piece)
+    plan = _Plan(network)
     rows = torch.cat((windows[:, 0], windows[:, 1:, -1]), 1)
     track = plan.begun(rows[..., columns(spec.columns)])
     noise = None
@@ -76,9 +75,9 @@ def _answer(network: Network) -> tuple[Tensor, Tensor | None, Tensor]:
 class _Plan:
     """Where things stand in a track of scaled rows [B, (L + N) * K], and what the network sees of it."""
 
-    def __init__(self, network: Network, piece: int) -> None:
+    def __init__(self, network: Network) -> None:
         spec = network.spec
-        self.row, self.size, self.piece, self.inputs = spec.n_features, spec.window_size, piece, spec.n_inputs
+        self.row, self.size, self.inputs = spec.n_features, spec.window_size, spec.n_inputs
         self.increment, self.feeds, self.fed = spec.output == "increment", _feeds(spec), _fed(spec)
         self.mean, self.std, self.powers = network.feature_mean, network.feature_std, spec.powers
         self.moving = None
@@ -243,9 +242,7 @@ class _Back:
             torch.ops.aten.tanh_backward.grad_input(code, codes[n], grad_input=grown[n])
             code = grown[n] @ weight
         self.windows[n].add_(plan.seen_back(code.clone() if direct is None else code.addmm(y, direct)))
-        if n and plan.piece and n % plan.piece == 0:
-            self._cut(n)
-        elif n and plan.increment:
+        if n and plan.increment:
             self.each_y[n - 1].add_(y)
 
     def _cell(self, n: int, h: Tensor) -> Tensor:
@@ -263,11 +260,6 @@ class _Back:
         into = self.each_gates[n]
         torch.ops.aten.sigmoid_backward.grad_input(into, past.each_gates[n], grad_input=into)
         return into.flatten(1)
-
-    def _cut(self, n: int) -> None:
-        """Nothing of tick n reaches the ticks before it."""
-        self.h, self.c = torch.zeros_like(self.h), torch.zeros_like(self.c)
-        self.windows[n].zero_()
 
 
 def _product(gradient: Tensor, seen: Tensor) -> Tensor:

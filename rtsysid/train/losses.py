@@ -75,7 +75,7 @@ class Objective:
         if told:
             forced, state = self.network.sequence(seen[:, :told], state)
             parts.append(forced[:, self.warmup :])
-        parts.append(free_run(self.network, seen[:, told:], state, self.stage.piece))
+        parts.append(free_run(self.network, seen[:, told:], state))
         error = torch.cat(parts, 1) - self._targets(rows, seen.shape[1])[:, self.warmup :]
         return (error / self.yardstick[: error.shape[1]]).square().mean()
 

@@ -113,11 +113,11 @@ class Network(nn.Module):
         hidden, (h, c) = self.lstm(self.encode(self._perturbed(features)), (state[0][None], state[1][None]))
         return self.predict(windows[:, :, -1], features, hidden), (h[0], c[0])
 
-    def rollout(self, windows: Tensor, state: State, piece: int = 0) -> Tensor:
+    def rollout(self, windows: Tensor, state: State) -> Tensor:
         """Feed predictions back for N ticks, given measured windows [B, N, L, C] -> [B, N, ny].
 
-        Inputs come from the windows' newest rows; measured outputs are seen in the first window only. Gradients reach
-        back over `piece` ticks at most; 0: over all.
+        Inputs come from the windows' newest rows; measured outputs are seen in the first window only. Training takes
+        `rtsysid.train.freerun` for it, which computes the same.
         """
         window = windows[:, 0]
         predictions: list[Tensor] = []
@@ -125,8 +125,6 @@ class Network(nn.Module):
             if n:
                 row = torch.cat((windows[:, n, -1, : self.spec.n_inputs], predictions[-1]), -1)
                 window = torch.cat((window[:, 1:], row[:, None]), 1)
-            if piece and n and n % piece == 0:
-                window, state = window.detach(), (state[0].detach(), state[1].detach())
             y, state = self.step(window, state)
             predictions.append(y)
         return torch.stack(predictions, 1)
