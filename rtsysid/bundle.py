@@ -126,4 +126,7 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     if manifest.get("format") != FORMAT:
         found = f"format {manifest.get('format')}, this release reads {FORMAT}"
         raise BundleError(f"bundle {folder}", found, "export with this release of rtsysid")
+    files = manifest.get("files")
+    if not isinstance(files, dict) or not all(isinstance(stated, str) for stated in files.values()):
+        raise BundleError(f"bundle {folder}", "manifest.json does not hash its files", "export it again")
     return manifest

@@ -16,7 +16,7 @@ from rtsysid.bundle import Bundle, write_manifest
 from rtsysid.errors import BundleError, ConfigError, ParityError
 from rtsysid.parity import verify
 from rtsysid.predictor import Predictor
-from rtsysid.spec import Channel
+from rtsysid.spec import Channel, digest
 
 FILES = ["manifest.json", "step.onnx", "forecast.onnx", "weights.npz", "golden.npz", "baseline.npz"]
 
@@ -40,6 +40,16 @@ def test_a_missing_file_is_named(copy: Path) -> None:
     """The error says which file is gone."""
     (copy / "forecast.onnx").unlink()
     with pytest.raises(BundleError, match=r"forecast\.onnx is missing"):
+        Bundle.open(copy)
+
+
+@pytest.mark.parametrize("files", [{"step.onnx": 7}, ["step.onnx"], None])
+def test_a_manifest_that_hashes_nothing_is_refused(copy: Path, files: object) -> None:
+    """Whoever edits a manifest may mend its digest: what stands for hashes must be hashes."""
+    manifest = json.loads((copy / "manifest.json").read_text()) | {"files": files}
+    manifest["digest"] = digest({key: value for key, value in manifest.items() if key != "digest"})
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(BundleError, match="does not hash its files"):
         Bundle.open(copy)
 
 
