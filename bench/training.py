@@ -25,6 +25,7 @@ from rtsysid.train.disturbance import Disturber
 from rtsysid.train.freerun import free_run
 from rtsysid.train.loop import Trainer
 from rtsysid.train.network import Network
+from rtsysid.train.past import Past
 from rtsysid.train.run import Run
 from rtsysid.train.symmetry import Symmetries
 from rtsysid.train.windows import Sequences, windows
@@ -93,6 +94,7 @@ def _ours(values: np.ndarray) -> float:
         trainer = Trainer(
             Network(spec), (stage,), data, torch.ones(1, 2),
             symmetries=Symmetries((), spec.channels), disturber=Disturber(Disturbance(), spec.channels),
+            past=Past(True, spec),
             settings=settings, run=Run(folder),
         )  # fmt: skip
         begun = time.perf_counter()

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from rtsysid.c_backend import TILE, padded, state_type, widest
+from rtsysid.coordinates import effects, gyration
 from rtsysid.spec import Doubles, Floats, ModelSpec, RigidBody
 
 LANES = 16  # futures side by side
@@ -156,6 +157,10 @@ def _sizes(spec: ModelSpec, layers: Sequence[Layer], int8: bool) -> str:
         "VELOCITY": len(body.velocity),
         "POSITION": len(body.position),
         "RATE": len(body.rate),
+        "INTEGRATED": len(spec.integrate),
+        "KINEMATICS": int(body.kinematics),
+        "ROTORS": len(body.rotors.speeds) if body.rotors else 0,
+        "SQUARES": spec.n_tail - 3 if spec.rigid_body else 0,
         "INT8": int(int8),
         "MACS": spec.macs,
         "WEIGHT_BYTES": sum(layer.bytes for layer in layers),
@@ -186,12 +191,31 @@ def _tables(spec: ModelSpec) -> str:
     if spec.rigid_body is None:
         seen = spec.columns + spec.columns[spec.n_inputs :] * (spec.powers - 1)
         relative = [int(spec.channels[i].name in spec.relative) for i in seen]
-        return "\n".join([*lines, _indices("columns_seen", seen), _indices("seen_relative", relative)])
+        return "\n".join(
+            [*lines, _indices("columns_seen", seen), _indices("seen_relative", relative), *_integrators(spec)]
+        )
     names, body, others = [c.name for c in spec.channels], spec.rigid_body, _others(spec, spec.rigid_body)
     parts = {"attitude": body.attitude, "velocity": body.velocity, "position": body.position, "rate": body.rate}
+    if body.kinematics:
+        lines += [_constant("tick_length", 1 / spec.rate_hz), _constant("gravity", body.gravity)]
+    if body.rotors is not None:
+        flat = [effect for axis in effects(body.rotors) for effect in axis]
+        lines += [_floats("rotor_effect", flat), _floats("rotor_gyration", gyration(body.rotors))]
+        lines.append(_indices("at_rotors", [names.index(name) for name in body.rotors.speeds]))
     lines += [_indices(f"at_{part}", [names.index(name) for name in listed]) for part, listed in parts.items()]
     lines += [_indices("at_others", others), _indices("at_other_outputs", [i for i in others if i >= spec.n_inputs])]
     return "\n".join(lines)
+
+
+def _integrators(spec: ModelSpec) -> list[str]:
+    """Outputs that the model answers for, and those that follow from them."""
+    names = [c.name for c in spec.outputs]
+    positions, velocities = ([names.index(pair[k]) for pair in spec.integrate] for k in (0, 1))
+    answered = _indices("answered", [i for i in range(len(names)) if i not in positions])
+    if not positions:
+        return [answered]
+    following = [_indices("integrals", positions), _indices("derivatives", velocities)]
+    return [answered, *following, _constant("tick_length", 1 / spec.rate_hz)]
 
 
 def _others(spec: ModelSpec, body: RigidBody) -> list[int]:
@@ -233,6 +257,10 @@ def literal(value: float | np.floating[Any]) -> str:
 
 def _floats(name: str, values: Sequence[float] | Floats | Doubles) -> str:
     return _array("float", name, [literal(value) for value in np.asarray(values, np.float32)])
+
+
+def _constant(name: str, value: float) -> str:
+    return f"static const float {name} = {literal(value)};"
 
 
 def _indices(name: str, values: Sequence[int]) -> str:

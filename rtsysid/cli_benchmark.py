@@ -25,8 +25,13 @@ as_json = console.as_json
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Models to train, seeds 0, 1, ..")
 @click.option("--predictions", type=PATH, help="Write the raw predictions of seed 0 to this .npz file.")
 @click.option("-o", "--out", type=PATH, help="Folder for runs and bundles.  [default: out/benchmarks/NAME]")
+@click.option(
+    "--leave-out", metavar="KIND", help="Nano-drone: judge on these training manoeuvres, left out of training."
+)
 @as_json
-def benchmark(name: str, quick: bool, seeds: int, predictions: Path | None, out: Path | None, json_: bool) -> None:
+def benchmark(
+    name: str, quick: bool, seeds: int, predictions: Path | None, out: Path | None, leave_out: str | None, json_: bool
+) -> None:
     """Train and score on real recordings, beside the published results.
 
     Example: rtsysid benchmark cascaded-tanks --quick
@@ -37,10 +42,10 @@ def benchmark(name: str, quick: bool, seeds: int, predictions: Path | None, out:
     from rtsysid.benchmarks.score import rows
     from rtsysid.config import embedded, parse_config
 
-    chosen = named(name)
+    chosen = _without(named(name), leave_out)
     config = parse_config(embedded(chosen.config), chosen.config)
     config = quickened(config, chosen.quick) if quick else config
-    folder = (out or Path("out/benchmarks") / name) / ("quick" if quick else "full")
+    folder = (out or Path("out/benchmarks") / name) / ("quick" if quick else "full") / (leave_out or "")
     results = [_run(chosen, seeded(config, seed), folder / f"seed{seed}") for seed in range(seeds)]
     if predictions is not None:
         _write(predictions, results[0])
@@ -53,6 +58,17 @@ def benchmark(name: str, quick: bool, seeds: int, predictions: Path | None, out:
     click.echo(console.table(["model", "protocol", *chosen.measures], rows(scores, chosen.measures)))
     first = results[0]
     click.echo(f"{seeds} seed(s), {first.parameters} parameters, {first.macs} MACs per step; bundle {first.bundle}")
+
+
+def _without(chosen: Benchmark, kind: str | None) -> Benchmark:
+    from rtsysid.benchmarks.nanodrone import Nanodrone
+    from rtsysid.errors import ConfigError
+
+    if kind is None:
+        return chosen
+    if not isinstance(chosen, Nanodrone):
+        raise ConfigError("--leave-out", f"benchmark {chosen.name}", "it is for the nano-drone's manoeuvres")
+    return chosen.without(kind)
 
 
 def _run(chosen: Benchmark, config: Config, folder: Path) -> Result:

@@ -16,7 +16,7 @@ import msgspec
 
 from rtsysid.errors import ConfigError
 from rtsysid.schedule import Loss, Stage, TeacherForcing, preset
-from rtsysid.spec import Channel, RigidBody, Variant
+from rtsysid.spec import Channel, RigidBody, Rotors, Variant
 
 EMBEDDED = ("quadrotor", "nanodrone")
 
@@ -62,6 +62,7 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     relative: tuple[str, ...] = ()
     powers: int = 1
     rigid_body: RigidBody | None = None
+    integrate: tuple[tuple[str, str], ...] = ()
     direct: bool = False
     state_init: Literal["warmup", "network", "zero"] = "warmup"
     warmup: int = 30
@@ -100,8 +101,12 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     clip: float = 1.0  # largest gradient norm
     symmetry: tuple[Symmetry, ...] = ()  # all their combinations are trained on
     disturbance: Disturbance = Disturbance()
+    history: bool = True  # measurements from before the first prediction are known; else its row alone, coasting
+    balance: float = 0.0  # recordings count by their mean squared motion to the power of minus this; 1: all alike
 
     def __post_init__(self) -> None:
+        if self.balance < 0:
+            raise ConfigError("train.balance", str(self.balance), "0 counts every sample alike, 1 every recording")
         if self.effort <= 0 or self.batch < 1 or self.stride < 1 or self.threads < 1 or self.clip <= 0:
             raise ConfigError("train", "a value that is not positive", "effort, batch, stride, threads, clip are")
 
@@ -165,7 +170,7 @@ def _suggestion(message: str) -> str:
     unknown = re.search(r"unknown field `([^`]+)`", message)
     if unknown is None:
         return "mend the value"
-    structs = (Config, Data, Model, RigidBody, Training, Symmetry, Disturbance, Stage, Loss, TeacherForcing)
+    structs = (Config, Data, Model, RigidBody, Rotors, Training, Symmetry, Disturbance, Stage, Loss, TeacherForcing)
     known = sorted({field.name for struct in structs for field in msgspec.structs.fields(struct)})
     close = difflib.get_close_matches(unknown[1], known, 1)
     return f"did you mean {close[0]!r}?" if close else "remove the key"

@@ -3,7 +3,8 @@
 Plain coordinates see the channels as they are, and the network answers with increments or values. Rigid-body
 coordinates look from the body at the newest tick: velocities, displacements and rotations of the past are turned into
 its frame, gravity is a direction there, and the network answers with increments in it, which are then carried along
-the rotation. What was learned flying north holds flying east, and a quaternion stays one.
+the rotation. What was learned flying north holds flying east, and a quaternion stays one. With kinematics the network
+answers with accelerations alone, and velocity, position, attitude and rate are integrated from them.
 
 The formulas are written once for NumPy and torch: `xp` is either module. Shapes: L taps, C channels, K features per
 row, F = L * K + tail features of a window, T targets, ny outputs; leading dimensions are free.
@@ -12,26 +13,48 @@ row, F = L * K + tail features of a window, T targets, ny outputs; leading dimen
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
-from rtsysid.spec import ModelSpec, RigidBody
+from rtsysid.spec import ModelSpec, RigidBody, Rotors
 
 Array: TypeAlias = Any  # numpy.ndarray or torch.Tensor
 Columns: TypeAlias = slice | list[int]
 
 GRAVITY = 3  # features of the tail: the world's vertical in the body frame
 TINY = 1e-12  # keeps the length of a quaternion of zeros from dividing by zero
+SINC = (1.0, -1 / 6, 1 / 120, -1 / 5040, 1 / 362880, -1 / 39916800)  # sin(x) / x in powers of x^2
+QUARTER = 2.4674011  # (pi / 2)^2
 
 
-class Plain:
-    """Channels as they are; where the specification says so, relative to the newest row, and with powers of outputs."""
+class _Fixed:
+    """Nothing in it ever changes, so that a copy is the thing itself; the module it holds could not be copied."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+
+class Plain(_Fixed):
+    """Channels as they are; where the specification says so, relative to the newest row, and with powers of outputs.
+
+    An output that is integrated follows the mean of its velocity over the tick.
+    """
 
     def __init__(self, spec: ModelSpec, xp: Any) -> None:
         self._xp, self._nu, self._powers = xp, spec.n_inputs, spec.powers
         absolute = len(spec.columns) - len(spec.relative)
         self._absolute, self._relative = columns(spec.columns[:absolute]), columns(spec.columns[absolute:])
         self._moving = bool(spec.relative)
-        self._increments = spec.output == "increment"
+        self._increments, self._dt = spec.output == "increment", 1 / spec.rate_hz
+        names = [channel.name for channel in spec.outputs]
+        pairs = [(names.index(position), names.index(velocity)) for position, velocity in spec.integrate]
+        positions = [position for position, _ in pairs]
+        answered = [i for i in range(len(names)) if i not in positions]
+        order = [*answered, *positions]
+        self._answered, self._positions = columns(answered), columns(positions)
+        self._velocities = columns([velocity for _, velocity in pairs])
+        self._order = columns([order.index(i) for i in range(len(order))])
+        self._after = columns([answered.index(velocity) for _, velocity in pairs])
+        self._integrates = bool(pairs)
 
     def features(self, window: Array) -> tuple[Array, Array | None]:
         """Rows [..., L, K] in engineering units, and the tail [..., F - L * K] or None: [..., L, C] in."""
@@ -45,14 +68,24 @@ class Plain:
 
     def advance(self, newest: Array, target: Array) -> Array:
         """The next outputs [..., ny] from the newest row [..., C] and the network's answer [..., T]."""
-        return target + newest[..., self._nu :] if self._increments else target
+        y = newest[..., self._nu :]
+        answered = target + y[..., self._answered] if self._increments else target
+        if not self._integrates:
+            return answered
+        moved = self._dt / 2 * (y[..., self._velocities] + answered[..., self._after])
+        return self._xp.concatenate((answered, y[..., self._positions] + moved), -1)[..., self._order]
 
     def targets(self, newest: Array, following: Array) -> Array:
-        """The inverse of `advance`: the answer that leads from the newest row to the `following` outputs."""
-        return following - newest[..., self._nu :] if self._increments else following
+        """The inverse of `advance`, integrals aside: the answer that leads to the `following` outputs."""
+        answered = following[..., self._answered]
+        return answered - newest[..., self._nu :][..., self._answered] if self._increments else answered
+
+    def coasting(self, row: Array, samples: int) -> Array:
+        """A past [..., samples, C] that ends with the row [..., C] of which alone is known: standing still."""
+        return self._xp.stack([row] * samples, -2)
 
 
-class Body:
+class Body(_Fixed):
     """Seen from the body at the newest tick.
 
     A row's features are the inputs and the outputs that do not belong to the body, then velocity, position relative
@@ -60,7 +93,7 @@ class Body:
     """
 
     def __init__(self, spec: ModelSpec, body: RigidBody, xp: Any) -> None:
-        self._xp, self._nu = xp, spec.n_inputs
+        self._xp, self._nu, self._dt = xp, spec.n_inputs, 1 / spec.rate_hz
         names = [channel.name for channel in spec.channels]
         vectors = [[names.index(n) for n in part] for part in (body.velocity, body.position, body.attitude, body.rate)]
         self._velocity, self._position, self._attitude, self._rate = map(columns, vectors)
@@ -71,6 +104,9 @@ class Body:
         self._sizes = [len(outputs), len(vectors[0]), len(vectors[1]), 3, len(vectors[3])]
         order = [i - self._nu for part in (outputs, *vectors) for i in part]
         self._order = columns([order.index(i) for i in range(len(order))])
+        every = [i for part in (others, *vectors) for i in part]
+        self._every = columns([every.index(i) for i in range(len(every))])
+        self._moved = slice(len(body.position))  # of a velocity: nothing, or the whole
 
     def features(self, window: Array) -> tuple[Array, Array | None]:
         """Rows [..., L, K] in engineering units, and the world's vertical in the body frame [..., 3]."""
@@ -117,6 +153,21 @@ class Body:
             )
         )
 
+    def coasting(self, row: Array, samples: int) -> Array:
+        """A past [..., samples, C] that ends with the row [..., C] of which alone is known.
+
+        It leads there at the row's own velocity and rotation rate, under its own inputs.
+        """
+        past = self._xp.stack([row] * samples, -2)
+        ago = self._dt * (samples - self._xp.ones_like(past[..., :1]).cumsum(-2))
+        velocity, rate, position = past[..., self._velocity], past[..., self._rate], past[..., self._position]
+        if velocity.shape[-1]:
+            position = position - ago * velocity[..., self._moved]
+        attitude = past[..., self._attitude]
+        if rate.shape[-1]:
+            attitude = self._composed(self._unit(attitude), self._chord(-ago * rate))
+        return self._join((past[..., self._others], velocity, position, attitude, rate))[..., self._every]
+
     def _join(self, parts: Sequence[Array]) -> Array:
         return self._xp.concatenate([part for part in parts if part.shape[-1]], -1)
 
@@ -160,10 +211,127 @@ class Body:
         )
         return self._unit(self._xp.stack(product, -1))
 
+    def _chord(self, turned: Array) -> Array:
+        """2 sin(angle / 2) axis of a rotation by angle about axis, of up to half a turn, to 1e-7.
+
+        A polynomial: C, NumPy and torch compute the same, where their sines differ.
+        """
+        square = self._xp.clip((turned * turned).sum(-1)[..., None] / 4, 0.0, QUARTER)
+        ratio = SINC[-1] * square + SINC[-2]
+        for coefficient in SINC[-3::-1]:
+            ratio = ratio * square + coefficient
+        return turned * ratio
+
+
+class Moving(Body):
+    """A body whose motion is integrated from its accelerations: those that its rotors give it, and the answers.
+
+    The answers are the increments of the outputs that do not belong to the body, then, in the newest body frame, what
+    an accelerometer measures, m/s^2 (no gravity in it; where there is a velocity), and the angular acceleration,
+    rad/s^2. Both are constant over the tick, position follows the mean velocity, attitude the mean rate.
+    """
+
+    def __init__(self, spec: ModelSpec, body: RigidBody, xp: Any) -> None:
+        super().__init__(spec, body, xp)
+        self._gravity, self._rotors = body.gravity, None if body.rotors is None else _Driven(spec, body.rotors, xp)
+        self._sizes = [self._sizes[0], len(body.velocity), 3]
+
+    def features(self, window: Array) -> tuple[Array, Array | None]:
+        """As of any body; the tail may hold the squares of the rotors' speeds besides."""
+        rows, vertical = super().features(window)
+        if self._rotors is None or not self._rotors.learned:
+            return rows, vertical
+        return rows, self._join((vertical, self._rotors.lifts(window[..., -1, :])))
+
+    def advance(self, newest: Array, target: Array) -> Array:
+        """The next outputs [..., ny] from the newest row [..., C] and the accelerations [..., T]."""
+        q, dt = self._unit(newest[..., self._attitude]), self._dt
+        turn = self._rotation(q)
+        others, force, spin = self._split(target)
+        before, rate = newest[..., self._velocity], newest[..., self._rate]
+        if self._rotors is not None:
+            force, spin = force + self._rotors.force(newest), spin + self._rotors.spin(newest, rate)
+        velocity = before + dt * self._turned(turn, self._falling(force, turn, -self._gravity))
+        following = (
+            newest[..., self._other_outputs] + others,
+            velocity,
+            newest[..., self._position] + dt / 2 * (before + velocity)[..., self._moved],
+            self._composed(q, self._chord(dt * (rate + dt / 2 * spin))),
+            rate + dt * spin,
+        )
+        return self._join(following)[..., self._order]
+
+    def targets(self, newest: Array, following: Array) -> Array:
+        """The inverse of `advance`, of velocity and rate alone: position and attitude have no say."""
+        after = self._xp.concatenate((newest[..., : self._nu], following), -1)
+        change = after - newest
+        turn = self._rotation(self._unit(newest[..., self._attitude]))
+        force = self._turned(turn.swapaxes(-1, -2), change[..., self._velocity] / self._dt)
+        force, spin = self._falling(force, turn, self._gravity), change[..., self._rate] / self._dt
+        if self._rotors is not None:
+            rate = newest[..., self._rate]
+            force, spin = force - self._rotors.force(newest), spin - self._rotors.spin(newest, rate)
+        return self._join((change[..., self._other_outputs], force, spin))
+
+    def _falling(self, force: Array, turn: Array, gravity: float) -> Array:
+        """`gravity` along the vertical, which is the last row of the rotation, added in the body frame."""
+        return force + gravity * turn[..., 2, :] if force.shape[-1] else force
+
+
+class _Driven:
+    """Accelerations that known rotors give a body. Ref: N. Mohajerin, S. Waslander, arXiv 1806.00526, section III."""
+
+    def __init__(self, spec: ModelSpec, rotors: Rotors, xp: Any) -> None:
+        names = [channel.name for channel in spec.channels]
+        self._xp, self._speeds, self.learned = xp, [names.index(name) for name in rotors.speeds], rotors.learned
+        self._effect, self._gyro = effects(rotors), gyration(rotors)
+
+    def lifts(self, newest: Array) -> Array:
+        """Upward acceleration by each rotor, m/s^2: [..., C] -> [..., rotors]."""
+        pairs = zip(self._effect[0], self._speeds, strict=True)
+        return self._xp.stack([effect * newest[..., i] * newest[..., i] for effect, i in pairs], -1)
+
+    def force(self, newest: Array) -> Array:
+        """What an accelerometer would measure, m/s^2 in the body frame: [..., C] -> [..., 3]."""
+        lift = self._sum(newest, self._effect[0])
+        return self._xp.stack((0 * lift, 0 * lift, lift), -1)
+
+    def spin(self, newest: Array, rate: Array) -> Array:
+        """Angular acceleration, rad/s^2, after Euler: [..., C], [..., 3] -> [..., 3]."""
+        x, y, z = (rate[..., i] for i in range(3))
+        products = zip(self._effect[1:], self._gyro, (y * z, z * x, x * y), strict=True)
+        return self._xp.stack([self._sum(newest, effect) + gyro * product for effect, gyro, product in products], -1)
+
+    def _sum(self, newest: Array, effect: Sequence[float]) -> Array:
+        total = 0.0
+        for each, i in zip(effect, self._speeds, strict=True):
+            total = total + each * newest[..., i] * newest[..., i]
+        return total
+
+
+def effects(rotors: Rotors) -> list[list[float]]:
+    """Acceleration per squared speed of each rotor: upward, and about x, y and z."""
+    about_x, about_y, about_z = rotors.inertia
+    return [
+        [rotors.thrust / rotors.mass for _ in rotors.speeds],
+        [rotors.thrust * y / about_x for y in rotors.y],
+        [-rotors.thrust * x / about_y for x in rotors.x],
+        [rotors.drag * spin / about_z for spin in rotors.spin],
+    ]
+
+
+def gyration(rotors: Rotors) -> list[float]:
+    """Euler's coefficients of y z, z x and x y in the angular acceleration about x, y and z."""
+    a, b, c = rotors.inertia
+    return [(b - c) / a, (c - a) / b, (a - b) / c]
+
 
 def coordinates(spec: ModelSpec, xp: Any) -> Plain | Body:
     """The coordinates that the specification asks for, on NumPy or torch arrays."""
-    return Plain(spec, xp) if spec.rigid_body is None else Body(spec, spec.rigid_body, xp)
+    body = spec.rigid_body
+    if body is None:
+        return Plain(spec, xp)
+    return Moving(spec, body, xp) if body.kinematics else Body(spec, body, xp)
 
 
 def powers(values: Array, highest: int) -> list[Array]:

@@ -24,13 +24,16 @@ class Loss(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     ``reconstruction``: window against its decoded code; with ``layer`` k, the input of encoder layer k against what
     decoder layer k makes of its output. ``one_step``: teacher-forced prediction. ``rollout``: ``horizon`` steps with
-    predictions fed back. Both are squared errors in units of what a linear ARX leaves after as many steps.
+    predictions fed back. With the ``norm`` square both are squared errors in units of what a linear ARX leaves after as
+    many steps. With absolute they are errors as they are, in the unit of the last step: what a sum over the horizon
+    counts, in which a few violent stretches and the first steps say less.
     """
 
     kind: Literal["reconstruction", "one_step", "rollout"]
     weight: float = 1.0
     horizon: int = 50
     layer: int = 0
+    norm: Literal["square", "absolute"] = "square"
 
     def __post_init__(self) -> None:
         if self.weight <= 0 or self.horizon < 1 or self.layer < 0:
@@ -80,6 +83,7 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     average: float = 0.0
     optimiser: Literal["adam", "lbfgs"] = "adam"
     iterations: int = 20
+    balance: float | None = None  # of the sequences drawn, where it is not that of [train]
     optional: bool = False
     each_layer: bool = False
 
@@ -96,6 +100,10 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def horizon(self) -> int:
         """Steps that the longest rollout needs; 0 where predictions are never fed back."""
         return max((loss.horizon for loss in self.loss if loss.kind == "rollout"), default=0)
+
+    def balance_of(self, train: float) -> float:
+        """How recordings count in this stage, given how they do in the whole training."""
+        return train if self.balance is None else self.balance
 
     def at(self, epoch: int) -> Stage:
         """The stage with rollouts as long as they are in epoch 0 .. epochs - 1."""

@@ -28,6 +28,12 @@ Role: TypeAlias = Literal["input", "output"]
 Variant: TypeAlias = Literal["lstm", "lstm-tdl", "lstm-tdl-aeu", "lstm-tdl-deep-aeu"]
 
 VARIANTS: tuple[Variant, ...] = ("lstm", "lstm-tdl", "lstm-tdl-aeu", "lstm-tdl-deep-aeu")
+STANDARD_GRAVITY = 9.80665  # m/s^2; Ref: 3rd CGPM, 1901
+_LATER = {
+    "kinematics": False,
+    "gravity": STANDARD_GRAVITY,
+    "rotors": None,
+}  # fields of a rigid body, and their defaults
 _HEADER = re.compile(r"(?P<name>.*\S)\s*\[(?P<unit>[^\[\]]*)\]")
 
 
@@ -62,17 +68,44 @@ class Sample(NamedTuple):
     values: Floats
 
 
+class Rotors(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Physics of a body that flies on rotors, known beforehand: what squared speeds do to it. One entry per rotor.
+
+    ``speeds``: inputs, rad/s. ``x``, ``y``: where the rotors stand in the body frame, m. ``spin``: 1 where a rotor's
+    drag turns the body about +z, else -1. ``thrust``: N/(rad/s)^2 along +z. ``drag``: N m/(rad/s)^2. ``mass``: kg.
+    ``inertia``: about x, y and z, kg m^2. The model answers with what these leave over; ``learned``: it sees the
+    squares as well, so that the direct path corrects the constants.
+    """
+
+    speeds: tuple[str, ...]
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    spin: tuple[Literal[-1, 1], ...]
+    thrust: float
+    drag: float
+    mass: float
+    inertia: tuple[float, float, float]
+    learned: bool = False
+
+
 class RigidBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Names of the outputs that are the motion of one rigid body; its model is the same wherever it flies.
 
     ``attitude``: quaternion x, y, z, w from body to world. ``rate``: rotation rate in the body frame, rad/s.
     ``velocity``, ``position``: in the world frame, z up. All but the attitude may be left out.
+
+    ``kinematics``: the model answers with accelerations alone, and the motion follows from them, exactly. It needs the
+    rate, and the velocity where there is a position. ``gravity``: in m/s^2, downward; 0 where velocities say nothing
+    of weight.
     """
 
     attitude: tuple[str, ...]
     rate: tuple[str, ...] = ()
     velocity: tuple[str, ...] = ()
     position: tuple[str, ...] = ()
+    kinematics: bool = False
+    gravity: float = STANDARD_GRAVITY
+    rotors: Rotors | None = None  # with kinematics and a velocity
 
 
 class Scaling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -110,6 +143,7 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     relative: tuple[str, ...] = ()  # outputs that the window shows relative to its newest row, as a travel is
     powers: int = 1  # of the outputs in the window: with 3 it shows y, y^2 and y^3, as a cubic spring needs
     rigid_body: RigidBody | None = None  # see `rtsysid.coordinates`
+    integrate: tuple[tuple[str, str], ...] = ()  # outputs that follow from another: position, velocity
     direct: bool = False  # a linear map of the window predicts, and the network corrects it
     state_init: Literal["warmup", "network", "zero"] = "warmup"
     warmup: int = 30  # teacher-forced steps before the state counts as initialised
@@ -118,6 +152,7 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         _check_channels(self)
         _check_shape(self)
         _check_body(self)
+        _check_integrators(self)
         _check_scaling(self)
 
     @cached_property
@@ -162,13 +197,29 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     @property
     def n_targets(self) -> int:
-        """What the head predicts."""
-        return self.n_outputs - (self.rigid_body is not None)
+        """What the head predicts: with kinematics, rotation and position follow from rate and velocity."""
+        body = self.rigid_body
+        if body is None:
+            return self.n_outputs - len(self.integrate)
+        return self.n_outputs - 1 - (3 + len(body.position) if body.kinematics else 0)
 
     @property
     def window_size(self) -> int:
-        """Features of a whole window; from the body there is one direction more, the vertical."""
-        return self.taps * self.n_features + (3 if self.rigid_body else 0)
+        """Features of a whole window and its tail."""
+        return self.taps * self.n_features + self.n_tail
+
+    @property
+    def n_tail(self) -> int:
+        """Features beside those of the rows: from the body the vertical, and the squares of rotors that are learned."""
+        body = self.rigid_body
+        if body is None:
+            return 0
+        return 3 + (len(body.rotors.speeds) if body.rotors is not None and body.rotors.learned else 0)
+
+    @property
+    def past(self) -> int:
+        """Samples up to the one from which the first prediction counts: a whole window, and the warm-up."""
+        return self.taps + (self.warmup if self.state_init == "warmup" else 0)
 
     @property
     def code_size(self) -> int:
@@ -214,9 +265,13 @@ def to_builtins(spec: ModelSpec) -> dict[str, Any]:
     Choices that came after the first bundles are left out at their defaults, so that fingerprints stand.
     """
     built: dict[str, Any] = msgspec.to_builtins(spec)
-    for name, default in {"powers": 1, "relative": ()}.items():
+    for name, default in {"powers": 1, "relative": (), "integrate": ()}.items():
         if getattr(spec, name) == default:
             del built[name]
+    body = built["rigid_body"] or {}
+    for name, default in _LATER.items():
+        if name in body and body[name] == default:
+            del body[name]
     return built
 
 
@@ -309,6 +364,8 @@ def _check_body(spec: ModelSpec) -> None:
     for name, allowed in sizes.items():
         if len(getattr(body, name)) not in allowed:
             raise SpecError(f"rigid_body.{name}", f"{len(getattr(body, name))} channels", f"name {allowed[-1]}")
+    if body.kinematics and (not body.rate or (body.position and not body.velocity)):
+        raise SpecError("rigid_body.kinematics", "no rate, or a position without velocity", "name what moves the body")
     named = [*body.attitude, *body.rate, *body.velocity, *body.position]
     unknown = sorted(set(named) - {c.name for c in spec.outputs})
     if unknown or len(set(named)) != len(named):
@@ -316,6 +373,34 @@ def _check_body(spec: ModelSpec) -> None:
     if spec.feedback is not True or spec.output != "increment":
         found = f"feedback {spec.feedback}, output {spec.output}"
         raise SpecError("rigid_body", found, "leave feedback on and output at increment")
+    if body.rotors is not None:
+        _check_rotors(spec, body, body.rotors)
+
+
+def _check_integrators(spec: ModelSpec) -> None:
+    if not spec.integrate:
+        return
+    positions, velocities = zip(*spec.integrate, strict=True)
+    names = {c.name for c in spec.outputs}
+    if spec.rigid_body is not None:
+        raise SpecError(
+            "integrate", "beside a rigid body", "let its kinematics integrate: rigid_body.kinematics = true"
+        )
+    if unknown := sorted({*positions, *velocities} - names):
+        raise SpecError("integrate", f"no output is named {', '.join(unknown)}", "name outputs")
+    if len(set(positions)) != len(positions) or set(positions) & set(velocities):
+        raise SpecError("integrate", "an output twice, or an integral of an integral", "name each position once")
+
+
+def _check_rotors(spec: ModelSpec, body: RigidBody, rotors: Rotors) -> None:
+    if not (body.kinematics and body.velocity):
+        raise SpecError("rigid_body.rotors", "no kinematics or no velocity", "set kinematics = true, name a velocity")
+    if unknown := sorted(set(rotors.speeds) - {c.name for c in spec.inputs}):
+        raise SpecError("rigid_body.rotors.speeds", f"no input is named {', '.join(unknown)}", "name inputs")
+    if not len(rotors.speeds) == len(rotors.x) == len(rotors.y) == len(rotors.spin):
+        raise SpecError("rigid_body.rotors", "speeds, x, y and spin differ in length", "give one entry per rotor")
+    if min(rotors.mass, *rotors.inertia) <= 0:
+        raise SpecError("rigid_body.rotors", "mass or inertia is not positive", "give kg and kg m^2")
 
 
 def _check_scaling(spec: ModelSpec) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from export.bundle import export
 from rtsysid.config import Config, parse_config
-from rtsysid.spec import VARIANTS, Channel, ModelSpec, RigidBody, unit_scaling
+from rtsysid.spec import VARIANTS, Channel, ModelSpec, RigidBody, Rotors, unit_scaling
 from rtsysid.trace import Episode, Trace
 from rtsysid.train.fit import begin
 
@@ -67,6 +67,21 @@ def make_body_spec(variant: str = "lstm-tdl-deep-aeu", **changes: object) -> Mod
         ("qx", "qy", "qz", "qw"), rate=("wx", "wy", "wz"), velocity=("vx", "vy", "vz"), position=("x", "y", "z")
     )
     return _scaled(channels, variant, {"rigid_body": body, **changes})
+
+
+def make_moving_spec(variant: str = "lstm-tdl-deep-aeu", **changes: object) -> ModelSpec:
+    """The same body with kinematics: accelerations are predicted and integrated."""
+    body = make_body_spec().rigid_body
+    assert body is not None
+    return make_body_spec(variant, **{"rigid_body": msgspec.structs.replace(body, kinematics=True), **changes})
+
+
+def make_driven_spec(variant: str = "lstm-tdl-deep-aeu", **changes: object) -> ModelSpec:
+    """The same, driven by its two inputs as rotors whose constants are known, and corrected."""
+    body = make_moving_spec().rigid_body
+    assert body is not None
+    rotors = Rotors(("u0", "u1"), (0.1, -0.2), (0.3, -0.1), (1, -1), 0.7, 0.2, 1.5, (0.4, 0.5, 0.8), learned=True)
+    return make_body_spec(variant, **{"rigid_body": msgspec.structs.replace(body, rotors=rotors), **changes})
 
 
 def _scaled(channels: tuple[Channel, ...], variant: str, changes: dict[str, object]) -> ModelSpec:

@@ -32,12 +32,14 @@ from rtsysid.benchmarks.simulation import Simulation
 from rtsysid.benchmarks.tasks import SIMULATIONS
 from rtsysid.cli import cli
 from rtsysid.config import Config, embedded, parse_config
+from rtsysid.coordinates import coordinates
 from rtsysid.errors import ConfigError, SpecError, TraceError
+from rtsysid.metrics import horizon_errors
 from rtsysid.numpy_backend import NumpyBackend
 from rtsysid.predictor import Predictor
 from rtsysid.recordings import data_folder
 from rtsysid.schedule import resolve
-from rtsysid.spec import Channel, ModelSpec, unit_scaling
+from rtsysid.spec import Channel, ModelSpec, RigidBody, unit_scaling
 from rtsysid.trace import Episode
 
 BY_NAME = {each.name: each for each in SIMULATIONS}
@@ -49,7 +51,12 @@ SPLITS = {
     "cascaded-tanks": [(0, 1023), (0, 1023)],
     "ced": [(0, 399), (0, 399), (400, 499), (400, 499)],
 }
-recordings_of = {"nanodrone-live": "nanodrone", "cascaded-tanks": "cascaded_tanks", "schunk-arm": "schunk_arm"}
+recordings_of = {
+    "nanodrone-live": "nanodrone",
+    "nanodrone-history-free": "nanodrone",
+    "cascaded-tanks": "cascaded_tanks",
+    "schunk-arm": "schunk_arm",
+}
 
 
 def config_of(name: str) -> Config:
@@ -319,6 +326,41 @@ def test_the_authors_validation_flights_are_kept_apart() -> None:
     assert all(e.name.endswith("run4") for e in validation.episodes)
     assert len(training.episodes) == 9
     assert not any("melon" in e.name for e in trace.episodes)
+
+
+@pytest.mark.recordings
+def test_a_manoeuvre_left_out_is_not_trained_on_and_alone_judges() -> None:
+    """Without random flights, training has none of them, and the four of them stand in for the test flights."""
+    drone = need("nanodrone")
+    assert isinstance(drone, Nanodrone)
+    left = drone.without("random")
+    kinds = {e.name.split("_")[0] for e in left.training(config_of("nanodrone").data.channels).episodes}
+    assert kinds == {"chirp", "square"}
+    assert [e.name.split("_")[0] for e in left.flights] == ["random"] * 4
+    assert left.published == ()
+    with pytest.raises(ConfigError, match="choose among chirp, random, square"):
+        drone.without("melon")
+
+
+@pytest.mark.recordings
+def test_recorded_positions_are_not_the_integral_of_the_velocities() -> None:
+    """Kinematics that knows every velocity and rate of the random flights errs by 1.3 m and 0.7 rad over 50 ticks."""
+    drone = need("nanodrone")
+    assert isinstance(drone, Nanodrone)
+    flights = drone.without("random").flights
+    values = np.concatenate([e.values[t : t + 51][None] for e in flights for t in range(50, len(e) - 51, 40)])
+    values = values.astype(np.float64)
+    body = RigidBody(("qx", "qy", "qz", "qw"), ("wx", "wy", "wz"), ("vx", "vy", "vz"), ("x", "y", "z"), kinematics=True)
+    plane = coordinates(ModelSpec(channels=(*INPUTS, *STATES), rate_hz=100, rigid_body=body), np)
+    row, ahead = values[:, 0], []
+    for after in np.moveaxis(values[:, 1:], 1, 0):
+        y = plane.advance(row, plane.targets(row, after[:, 4:]))
+        ahead.append(y)
+        row = np.concatenate((after[:, :4], y), 1)
+    found = horizon_errors(np.stack(ahead, 1), values[:, 1:, 4:], STATES)
+    assert found["velocity"].sum() < 1e-6
+    assert found["position"].sum() == pytest.approx(1.3, abs=0.1)
+    assert found["rotation"].sum() == pytest.approx(0.7, abs=0.1)
 
 
 @pytest.mark.recordings

@@ -11,6 +11,7 @@ from rtsysid.config import Disturbance
 from rtsysid.train.direct import fit_direct, set_direct
 from rtsysid.train.disturbance import Disturber
 from rtsysid.train.network import Network
+from rtsysid.train.past import Past
 from rtsysid.train.windows import windows
 
 UNDISTURBED = Disturber(Disturbance(), ())
@@ -23,7 +24,8 @@ def test_an_untrained_model_extrapolates_a_smooth_signal(output: str) -> None:
     t = np.arange(2000) * 0.02
     waves = [np.sin(t), 3 * np.cos(2 * t) + 1, np.sin(3 * t) - 2]
     rows = np.stack([np.sin(7 * t), np.cos(5 * t), *waves], 1).astype(np.float32)
-    spec, arrays = fit_direct(make_spec(direct=True, output=output), [rows], [rows], np.ones((20, 3)), UNDISTURBED)
+    blank = make_spec(direct=True, output=output)
+    spec, arrays = fit_direct(blank, [rows], [rows], np.ones((20, 3)), UNDISTURBED, past=Past(True, blank))
     network = Network(spec).eval()
     set_direct(network, arrays)
     seen = windows(torch.from_numpy(rows)[None], network.spec.taps)[:, :-1]

@@ -15,6 +15,7 @@ from rtsysid.spec import Channel
 from rtsysid.train.direct import fit_direct, set_direct
 from rtsysid.train.disturbance import Disturber
 from rtsysid.train.network import Network
+from rtsysid.train.past import Past
 from rtsysid.train.windows import windows
 
 CHANNELS = (Channel("u", role="input"), Channel("y"))
@@ -62,7 +63,7 @@ def test_a_direct_path_fitted_on_disturbed_rows_sees_through_them() -> None:
     seen = windows(noisy.seen(torch.from_numpy(rows)[None], torch.Generator().manual_seed(1)), blank.taps)[:, :-1]
     errors = []
     for disturber in (clean, noisy):
-        spec, arrays = fit_direct(blank, [rows], [rows], np.ones((20, 3)), disturber)
+        spec, arrays = fit_direct(blank, [rows], [rows], np.ones((20, 3)), disturber, past=Past(True, blank))
         network = Network(spec).eval()
         set_direct(network, arrays)
         predicted, _ = network.sequence(seen, network.initial_state(seen[:, 0]))

@@ -20,6 +20,7 @@ CHOICES = [
     {"relative": ("y2",), "direct": True},
     {"feedback": ("y1",), "relative": ("y1",)},
     {"relative": ("y1", "y2"), "powers": 2},
+    {"integrate": (("y1", "y2"),), "direct": True},
 ]
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
-from conftest import flight, make_body_spec, make_spec
+from conftest import flight, make_body_spec, make_driven_spec, make_moving_spec, make_spec
 
 from rtsysid.schedule import Loss, Stage
 from rtsysid.train.losses import Objective, rows_needed
@@ -18,6 +20,7 @@ CHOICES = [
     {"state_init": "network", "output": "absolute"},
     {"powers": 3, "direct": True},
     {"relative": ("y0",)},
+    {"integrate": (("y1", "y2"),), "output": "absolute"},
     {"state_init": "zero", "direct": True, "output": "absolute"},
 ]
 
@@ -39,11 +42,12 @@ def test_sequence_equals_steps(variant: str, choice: dict[str, object]) -> None:
     torch.testing.assert_close((h, c), state, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("make", [make_body_spec, make_moving_spec, make_driven_spec])
 @torch.no_grad()
-def test_sequence_equals_steps_from_the_body(variant: str) -> None:
+def test_sequence_equals_steps_from_the_body(variant: str, make: Any) -> None:
     """The same in the coordinates of a rigid body, where every window has a frame of its own."""
     torch.manual_seed(1)
-    network = Network(make_body_spec(variant, direct=True)).eval()
+    network = Network(make(variant, direct=True)).eval()
     rows = torch.from_numpy(flight(30, seed=1).astype("float32"))
     seen = windows(rows, network.spec.taps)
     state = network.initial_state(seen[:, 0])

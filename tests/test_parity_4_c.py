@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 import torch
-from conftest import flight, make_body_spec, make_spec
+from conftest import flight, make_body_spec, make_driven_spec, make_moving_spec, make_spec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -35,7 +35,11 @@ CHOICES: list[dict[str, Any]] = [
     {"relative": ("y0",), "powers": 2},
     {"rigid_body": True},
     {"rigid_body": True, "direct": True, "state_init": "network"},
+    {"rotors": True, "direct": True, "state_init": "network"},
+    {"kinematics": True, "direct": True},
+    {"integrate": (("y1", "y2"),), "direct": True},
 ]
+BODIES = {"rigid_body": make_body_spec, "kinematics": make_moving_spec, "rotors": make_driven_spec}
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror")
 SANITIZED = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-ffp-contract=off")
 SAMPLES, PLANS, TICKS = 1003, 19, 7  # more plans than lanes, and not a whole number of them
@@ -87,8 +91,9 @@ class Results:
 
 def make_network(variant: str, choice: dict[str, Any], seed: int = 4) -> Network:
     torch.manual_seed(seed)
-    rest = {key: value for key, value in choice.items() if key != "rigid_body"}
-    return Network((make_body_spec if "rigid_body" in choice else make_spec)(variant, **rest)).eval()
+    rest = {key: value for key, value in choice.items() if key not in BODIES}
+    make = next((make for name, make in BODIES.items() if name in choice), make_spec)
+    return Network(make(variant, **rest)).eval()
 
 
 def stimuli(spec: ModelSpec) -> tuple[np.ndarray, np.ndarray]:
@@ -149,7 +154,7 @@ def test_generated_c_computes_what_numpy_computes(variant: str, choice: dict[str
     assert found.again.tobytes() == found.each[0].tobytes()
 
 
-@pytest.mark.parametrize("choice", [CHOICES[3], CHOICES[5]], ids=str)
+@pytest.mark.parametrize("choice", [CHOICES[3], CHOICES[5], CHOICES[6]], ids=str)
 def test_strict_c_gives_the_same_bits_however_it_is_built(choice: dict[str, Any], tmp_path: Path) -> None:
     """Compilers, optimisation levels and vector widths change no bit of any output of the strict build."""
     network = make_network("lstm-tdl-deep-aeu", {**choice, "hidden": 37, "encoder": (70, 9)})
@@ -167,21 +172,22 @@ def test_strict_c_gives_the_same_bits_however_it_is_built(choice: dict[str, Any]
         )
 
 
+@pytest.mark.parametrize("choice", [CHOICES[5], CHOICES[6]], ids=str)
 @pytest.mark.parametrize("target", EMULATED)
-def test_strict_c_gives_the_same_bits_on_arm(target: str, tmp_path: Path) -> None:
+def test_strict_c_gives_the_same_bits_on_arm(target: str, choice: dict[str, Any], tmp_path: Path) -> None:
     """An emulated aarch64 and ARMv7 compute, bit for bit, what this machine computes."""
     compiler, flags, emulator = EMULATED[target]
     missing = [name for name in (compiler, emulator[0]) if not shutil.which(name)]
     if missing:
         pytest.skip(f"wants {' and '.join(missing)}")
-    network = make_network("lstm-tdl-deep-aeu", {**CHOICES[5], "hidden": 37, "encoder": (70, 9)})
+    network = make_network("lstm-tdl-deep-aeu", {**choice, "hidden": 37, "encoder": (70, 9)})
     here = replay(build(network, tmp_path / "c", COMPILERS[0], *STRICT, "-O2"), network.spec)
     there = replay(build(network, tmp_path / "c", compiler, *STRICT, "-O2", *flags), network.spec, *emulator)
     for name, found in vars(there).items():
         assert np.array_equal(found, vars(here)[name], equal_nan=True), name
 
 
-@pytest.mark.parametrize("choice", [CHOICES[0], CHOICES[1], CHOICES[5]], ids=str)
+@pytest.mark.parametrize("choice", [CHOICES[0], CHOICES[1], *CHOICES[5:7]], ids=str)
 def test_the_fast_library_stays_within_bounds(variant: str, choice: dict[str, Any], tmp_path: Path) -> None:
     """The library that a bundle carries, through Predictor: 1,000 steps, forecasts, and windows of one's own."""
     network = make_network(variant, choice)
@@ -259,7 +265,7 @@ def test_tanh_keeps_its_bound(tmp_path: Path) -> None:
 
 def test_nothing_is_asked_of_libc_but_memory_and_roots(tmp_path: Path) -> None:
     """The object refers to no allocation, no output, no libm: memcpy, memset and at most sqrtf."""
-    network = make_network("lstm-tdl-deep-aeu", CHOICES[5])
+    network = make_network("lstm-tdl-deep-aeu", CHOICES[6])
     for name, text in c_sources(network.spec, state_arrays(network.state_dict())).items():
         (tmp_path / name).write_text(text)
     subprocess.run([COMPILERS[0], "-std=c99", "-O2", "-c", "model.c"], cwd=tmp_path, check=True)

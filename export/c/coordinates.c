@@ -31,8 +31,17 @@ INLINE void features(const int lanes, const float *window, float *f)
 /* The next outputs from the newest row and the network's answer. */
 INLINE void following(const int lanes, const float *newest, const float *target, float *y)
 {
-    for (int i = 0; i < MODEL_OUTPUTS; i++)
-        EACH_LANE AT(y, i) = AT(target, i) + (MODEL_INCREMENT ? AT(newest, MODEL_INPUTS + i) : 0.0f);
+    for (int i = 0; i < MODEL_TARGETS; i++) {
+        const int to = MODEL_INTEGRATED ? answered[i] : i;
+        EACH_LANE AT(y, to) = AT(target, i) + (MODEL_INCREMENT ? AT(newest, MODEL_INPUTS + to) : 0.0f);
+    }
+#if MODEL_INTEGRATED
+    for (int i = 0; i < MODEL_INTEGRATED; i++) {
+        const int at = integrals[i], rate = derivatives[i];
+        EACH_LANE AT(y, at) = AT(newest, MODEL_INPUTS + at) +
+                              tick_length / 2.0f * (AT(newest, MODEL_INPUTS + rate) + AT(y, rate));
+    }
+#endif
 }
 
 #else
@@ -125,6 +134,12 @@ INLINE void features(const int lanes, const float *window, float *f)
         }
         for (int i = 0; i < 3; i++)
             AT(f, MODEL_TAPS * MODEL_ROW + i) = turn[6 + i];
+#if MODEL_SQUARES
+        for (int i = 0; i < MODEL_ROTORS; i++) {
+            const float speed = AT(newest, at_rotors[i]);
+            AT(f, MODEL_TAPS * MODEL_ROW + 3 + i) = rotor_effect[i] * speed * speed;
+        }
+#endif
     }
 }
 
@@ -144,6 +159,90 @@ INLINE void composed(const float q[4], const float rotated[3], float out[4])
     for (int i = 0; i < 4; i++)
         out[i] /= length;
 }
+
+#if MODEL_KINEMATICS
+
+/* 2 sin(angle / 2) axis of a rotation angle axis of up to half a turn: sin(x) / x in powers of x^2. */
+INLINE void chord(const float turned[3], float out[3])
+{
+    float square = (turned[0] * turned[0] + turned[1] * turned[1] + turned[2] * turned[2]) / 4.0f;
+    square = square > 2.4674011f ? 2.4674011f : square;
+    float ratio = -2.50521084e-08f;
+    ratio = ratio * square + 2.75573192e-06f;
+    ratio = ratio * square - 1.98412698e-04f;
+    ratio = ratio * square + 8.33333333e-03f;
+    ratio = ratio * square - 1.66666667e-01f;
+    ratio = ratio * square + 1.0f;
+    for (int i = 0; i < 3; i++)
+        out[i] = turned[i] * ratio;
+}
+
+#if MODEL_ROTORS
+
+/* Acceleration by the rotors: `axis` 0 upward, 1 to 3 about x, y and z. */
+INLINE float driven(const int lanes, const int lane, const int axis, const float *newest)
+{
+    float sum = 0.0f;
+    for (int i = 0; i < MODEL_ROTORS; i++) {
+        const float speed = AT(newest, at_rotors[i]);
+        sum = sum + rotor_effect[axis * MODEL_ROTORS + i] * speed * speed;
+    }
+    return sum;
+}
+
+/* What known rotors add to the answer's force, and after Euler to its angular acceleration. */
+INLINE void drive(const int lanes, const int lane, const float *newest, float force[3], float spin[3])
+{
+    force[2] += driven(lanes, lane, 0, newest);
+    for (int i = 0; i < 3; i++) {
+        const float first = AT(newest, at_rate[(i + 1) % 3]), second = AT(newest, at_rate[(i + 2) % 3]);
+        spin[i] += driven(lanes, lane, i + 1, newest) + rotor_gyration[i] * (first * second);
+    }
+}
+
+#endif
+
+/* The next outputs from the newest row and what it answers: increments of others, then in the body frame what an
+   accelerometer measures and the angular acceleration, both constant over the tick. */
+INLINE void following(const int lanes, const float *newest, const float *target, float *y)
+{
+    EACH_LANE {
+        float q[4], turn[9], v[3] = {0.0f}, turned[3], spin[3], after[4];
+        int k = 0;
+        attitude(lanes, lane, newest, q);
+        rotation(q, turn);
+        for (int i = 0; i < MODEL_OTHER_OUTPUTS; i++)
+            AT(y, at_other_outputs[i] - MODEL_INPUTS) = AT(newest, at_other_outputs[i]) + AT(target, k++);
+        for (int i = 0; i < MODEL_VELOCITY; i++)
+            v[i] = AT(target, k++);
+        for (int i = 0; i < 3; i++)
+            spin[i] = AT(target, k++);
+#if MODEL_ROTORS
+        drive(lanes, lane, newest, v, spin);
+#endif
+        for (int i = 0; i < MODEL_VELOCITY; i++)
+            v[i] = v[i] - gravity * turn[6 + i];
+        for (int i = 0; i < MODEL_VELOCITY; i++)
+            AT(y, at_velocity[i] - MODEL_INPUTS) =
+                AT(newest, at_velocity[i]) +
+                tick_length * (turn[3 * i] * v[0] + turn[3 * i + 1] * v[1] + turn[3 * i + 2] * v[2]);
+        for (int i = 0; i < MODEL_POSITION; i++)
+            AT(y, at_position[i] - MODEL_INPUTS) =
+                AT(newest, at_position[i]) +
+                tick_length / 2.0f * (AT(newest, at_velocity[i]) + AT(y, at_velocity[i] - MODEL_INPUTS));
+        for (int i = 0; i < 3; i++) {
+            const float rate = AT(newest, at_rate[i]);
+            turned[i] = tick_length * (rate + tick_length / 2.0f * spin[i]);
+            AT(y, at_rate[i] - MODEL_INPUTS) = rate + tick_length * spin[i];
+        }
+        chord(turned, v);
+        composed(q, v, after);
+        for (int i = 0; i < 4; i++)
+            AT(y, at_attitude[i] - MODEL_INPUTS) = after[i];
+    }
+}
+
+#else
 
 /* A vector of the world after an increment in the body frame. */
 INLINE void carried(const int lanes, const int lane, const unsigned short at[3], const float *newest,
@@ -183,4 +282,5 @@ INLINE void following(const int lanes, const float *newest, const float *target,
     }
 }
 
+#endif
 #endif

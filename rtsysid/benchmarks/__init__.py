@@ -46,7 +46,8 @@ class ForecastingBenchmark(Benchmark, Protocol):
 
 
 FORECASTING: tuple[ForecastingBenchmark, ...] = (Nanodrone(), SchunkArm())
-ALL: tuple[Benchmark, ...] = (Nanodrone(), NanodroneLive(), *SIMULATIONS, SchunkArm())
+HISTORY_FREE = Nanodrone("nanodrone-history-free", "benchmarks/nanodrone-history-free", starts=("history-free",))
+ALL: tuple[Benchmark, ...] = (Nanodrone(), HISTORY_FREE, NanodroneLive(), *SIMULATIONS, SchunkArm())
 NAMES = tuple(benchmark.name for benchmark in ALL)
 
 

@@ -14,6 +14,7 @@ from rtsysid.schedule import Stage
 from rtsysid.train.disturbance import Disturber
 from rtsysid.train.losses import Objective, rows_needed
 from rtsysid.train.network import Network
+from rtsysid.train.past import Past
 from rtsysid.train.run import Tensors
 from rtsysid.train.symmetry import Symmetries
 from rtsysid.train.windows import Sequences
@@ -35,10 +36,12 @@ class Descent:
         sequences: Sequences,
         symmetries: Symmetries,
         disturber: Disturber,
+        past: Past,
         settings: Training,
     ) -> None:
         self.network, self.stage, self.yardstick = network, stage, yardstick
         self.sequences, self.symmetries, self.disturber, self.settings = sequences, symmetries, disturber, settings
+        self.past = past
         self.parameters = select(network, stage.train)
         self.adam = torch.optim.AdamW(list(self.parameters.values()), weight_decay=stage.weight_decay, fused=True)
         self.average: Network | None = None
@@ -57,7 +60,7 @@ class Descent:
         stage, stride = self.stage.at(number), self.settings.stride
         length = rows_needed(stage, self.network.spec)
         starts = self.sequences.starts(length, stride, int(torch.randint(stride, ())))
-        starts = starts[torch.randperm(len(starts))]
+        starts = self.sequences.shuffled(starts, stage.balance_of(self.settings.balance))
         objective = Objective(self.network, stage, self.yardstick)
         run = self._whole if stage.optimiser == "lbfgs" else self._batches
         return run(objective, starts, length, number)
@@ -117,7 +120,8 @@ class Descent:
 
     def _loss(self, objective: Objective, rows: Tensor, ratio: float) -> Tensor:
         drawn = self.symmetries.drawn(rows)
-        return torch.stack(objective.terms(drawn, ratio, self.disturber.seen(drawn))).sum()
+        shown = self.past.known(self.disturber.seen(drawn), self.network.spec.past)
+        return torch.stack(objective.terms(drawn, ratio, shown)).sum()
 
     def _finite(self, loss: float) -> float:
         if not math.isfinite(loss):

@@ -7,8 +7,8 @@ generalises to flights that no linear map of world coordinates does.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
@@ -21,7 +21,8 @@ from rtsysid.metrics import forecast_windows
 from rtsysid.spec import Doubles, Floats, ModelSpec
 from rtsysid.train.disturbance import Disturber
 from rtsysid.train.network import Network
-from rtsysid.train.windows import windows
+from rtsysid.train.past import Past
+from rtsysid.train.windows import balanced, windows
 
 RIDGES = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4)  # relative to unit variance, of which the best in free run is taken
 # Weights on inputs that jump from tick to tick say more of the controller than of the robot. Chosen by leaving kinds of
@@ -29,24 +30,34 @@ RIDGES = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4)  # relative to unit variance, of which t
 INPUT_RIDGE = 1e-6
 BLOCK = 2048  # windows at a time
 STARTS = 1000  # free runs on the validation recordings that choose the ridge
+_Part: TypeAlias = tuple[Floats, Floats, float]  # what is shown of a recording, the recording, and what it counts
 SMALLEST = 1e-3  # share of a target's spread that is left to the network at least
 
 
 @torch.no_grad()
 def fit_direct(
-    spec: ModelSpec, train: Sequence[Floats], validation: Sequence[Floats], yardstick: Doubles, disturber: Disturber
+    spec: ModelSpec,
+    train: Sequence[Floats],
+    validation: Sequence[Floats],
+    yardstick: Doubles,
+    disturber: Disturber,
+    *,
+    past: Past,
+    balance: float = 0.0,
 ) -> tuple[ModelSpec, Arrays]:
     """The map with the ridge that is best in free run on `validation`: its `weight` [T, F] and `bias` [T].
 
-    It leads from what sensors would show to what follows in the recording.
+    It leads from what sensors would show, and from the `past` that is known, to what follows in the recording. Each
+    recording counts by its `balance`.
 
     `yardstick` [N, ny] is the unit of error after 1..N ticks. In the specification that comes back, the targets' unit
     is what the map leaves to the network: its free-run error per tick.
     """
     network = Network(spec).eval()
     silence(network.head)
-    gram, moment = _normal_equations(spec, disturber.episodes(train), train)
-    runs = _free_runs(spec, disturber.episodes(validation), validation, len(yardstick))
+    parts = zip(disturber.episodes(train), train, balanced(train, spec, balance), strict=True)
+    gram, moment = _normal_equations(spec, past, parts)
+    runs = _free_runs(spec, disturber.episodes(validation), validation, len(yardstick), past)
     candidates = [_solved(spec, gram, moment, ridge) for ridge in RIDGES]
     scores = [_score(_free_run(network, weights, runs), runs.truth, yardstick) for weights in candidates]
     best = candidates[int(np.argmin(scores))]
@@ -70,21 +81,21 @@ def silence(layer: torch.nn.Linear) -> None:
     torch.nn.init.zeros_(layer.bias)
 
 
-def _normal_equations(spec: ModelSpec, shown: Sequence[Floats], episodes: Sequence[Floats]) -> tuple[Doubles, Doubles]:
+def _normal_equations(spec: ModelSpec, past: Past, parts: Iterable[_Part]) -> tuple[Doubles, Doubles]:
     """Mean products of the features in differences, with a final 1, among themselves and with the scaled targets."""
-    scaling, count = spec.scaling, 0
+    scaling, count = spec.scaling, 0.0
     gram = np.zeros((spec.window_size + 1, spec.window_size + 1))
     moment = np.zeros((spec.window_size + 1, spec.n_targets))
     plane = coordinates(spec, np)
-    for seen, following in _blocks(shown, episodes, spec.taps):
-        rows, tail = plane.features(seen)
+    for seen, following, counts in _blocks(parts, spec.taps):
+        rows, tail = plane.features(past.windows(seen))
         scaled = ((rows - scaling.feature_mean) / scaling.feature_std).reshape(len(seen), -1)
         features = scaled if tail is None else np.concatenate((scaled, tail), -1)
         differences = np.concatenate((_differenced(features, spec), np.ones((len(seen), 1))), -1)
         target = plane.targets(seen[:, -1], following[:, spec.n_inputs :])
-        gram += differences.T @ differences
-        moment += differences.T @ ((target - scaling.target_mean) / scaling.target_std)
-        count += len(seen)
+        gram += counts * differences.T @ differences
+        moment += counts * differences.T @ ((target - scaling.target_mean) / scaling.target_std)
+        count += counts * len(seen)
     return gram / count, moment / count
 
 
@@ -122,12 +133,12 @@ def _solved(spec: ModelSpec, gram: Doubles, moment: Doubles, ridge: float) -> Do
     return np.concatenate((back @ solution[:-1], solution[-1:]))
 
 
-def _blocks(shown: Sequence[Floats], episodes: Sequence[Floats], taps: int) -> Iterator[tuple[Doubles, Doubles]]:
-    """Windows [m, L, C] of what is shown, and the samples that follow in the recording [m, C], in float64."""
-    for seen, episode in zip(shown, episodes, strict=True):
+def _blocks(parts: Iterable[_Part], taps: int) -> Iterator[tuple[Doubles, Doubles, float]]:
+    """Windows [m, L, C] of what is shown, the samples that follow in the recording [m, C], and what they count."""
+    for seen, episode, counts in parts:
         for start in range(0, len(episode) - taps, BLOCK):
             rows, after = (np.asarray(part[start : start + BLOCK + taps], np.float64) for part in (seen, episode))
-            yield sliding_window_view(rows[:-1], taps, axis=0).transpose(0, 2, 1), after[taps:]
+            yield sliding_window_view(rows[:-1], taps, axis=0).transpose(0, 2, 1), after[taps:], counts
 
 
 class _Runs(NamedTuple):
@@ -135,7 +146,7 @@ class _Runs(NamedTuple):
     truth: torch.Tensor  # [K, N, ny] measured after each
 
 
-def _free_runs(spec: ModelSpec, shown: Sequence[Floats], episodes: Sequence[Floats], horizon: int) -> _Runs:
+def _free_runs(spec: ModelSpec, shown: Sequence[Floats], episodes: Sequence[Floats], horizon: int, past: Past) -> _Runs:
     """Forecasts from evenly spread starts, and what came of them in the recording."""
     spans = [max(len(episode) - spec.taps - horizon, 0) for episode in episodes]
     stride = max(1, sum(spans) // STARTS)
@@ -144,7 +155,7 @@ def _free_runs(spec: ModelSpec, shown: Sequence[Floats], episodes: Sequence[Floa
         first = np.arange(0, span, stride)
         rows.append(seen[first[:, None] + np.arange(spec.taps + horizon - 1)])
         truth.append(forecast_windows(episode, spec.n_inputs, first + spec.taps - 1, horizon)[1])
-    inputs = windows(torch.from_numpy(np.concatenate(rows)), spec.taps)
+    inputs = windows(past.known(torch.from_numpy(np.concatenate(rows)), spec.taps), spec.taps)
     return _Runs(inputs, torch.from_numpy(np.concatenate(truth)))
 
 
@@ -163,7 +174,8 @@ def _error_per_tick(spec: ModelSpec, predicted: torch.Tensor, truth: torch.Tenso
     """RMS over the runs of the error at their end, as targets [T], divided by their length."""
     reached = truth[:, -1].double().numpy()
     newest = np.concatenate((np.zeros((len(reached), spec.n_inputs)), reached), 1)
-    error = coordinates(spec, np).targets(newest, predicted[:, -1].double().numpy())
+    plane = coordinates(spec, np)
+    error = plane.targets(newest, predicted[:, -1].double().numpy()) - plane.targets(newest, reached)
     per_tick = np.sqrt(np.mean(error**2, 0)) / truth.shape[1]
     unit: Doubles = np.maximum(per_tick, SMALLEST * np.asarray(spec.scaling.target_std))
     return unit

@@ -24,9 +24,10 @@ from rtsysid.train.disturbance import Disturber
 from rtsysid.train.loop import Trainer
 from rtsysid.train.losses import ONE_STEP_LENGTH, rows_needed
 from rtsysid.train.network import Network
+from rtsysid.train.past import Past
 from rtsysid.train.run import Run, versions
 from rtsysid.train.symmetry import Symmetries
-from rtsysid.train.windows import Sequences, fit_scaling
+from rtsysid.train.windows import Sequences, balanced, fit_scaling
 
 ARX_LAGS = (2, 5, 10, 20)
 ARX_RIDGES = (1e-9, 1e-8, 1e-6, 1e-4)
@@ -71,7 +72,7 @@ def begin(config: Config, trace: Trace, folder: Path | str, config_text: str = "
     torch.set_num_threads(config.train.threads)
     torch.use_deterministic_algorithms(device.type == "cpu")  # a resumed run is bit-identical on the CPU alone
     symmetries = Symmetries(config.train.symmetry, trace.channels)
-    disturber = Disturber(config.train.disturbance, trace.channels)
+    disturber, past = Disturber(config.train.disturbance, trace.channels), Past(config.train.history, prepared.spec)
     about = {
         "config": config_builtins(config),
         "sources": [list(source) for source in trace.sources],
@@ -81,21 +82,24 @@ def begin(config: Config, trace: Trace, folder: Path | str, config_text: str = "
     if run.begun:
         run.refuse_another(about)
     else:
-        _prepare_folder(run, about, prepared, symmetries, disturber, config_text)
+        _prepare_folder(run, about, prepared, symmetries, disturber, past, config.train.balance, config_text)
     torch.manual_seed(config.train.seed)
     network = Network(run.spec)
     if network.spec.direct:
         set_direct(network, run.arrays("direct.npz"))
     yardstick = torch.from_numpy(run.arrays("yardstick.npz")["rms"]).to(device)
-    data = (Sequences(prepared.train, device), Sequences(prepared.validation, device))
+    data = [
+        Sequences(part, device, balanced(part, prepared.spec, 1.0)) for part in (prepared.train, prepared.validation)
+    ]
     network = network.to(device)
     return Trainer(
         network,
         prepared.stages,
-        data,
+        (data[0], data[1]),
         yardstick,
         symmetries=symmetries,
         disturber=disturber,
+        past=past,
         settings=config.train,
         run=run,
     )
@@ -107,13 +111,16 @@ def _prepare_folder(
     prepared: Prepared,
     symmetries: Symmetries,
     disturber: Disturber,
+    past: Past,
+    balance: float,
     config_text: str,
 ) -> None:
     """Fit what is linear and write all that training starts from; `run.json` last, so that it stands for the whole."""
     arx, spec = _baseline(prepared, disturber), prepared.spec
-    yardstick = _yardstick(arx, prepared, disturber)
+    yardstick = _yardstick(arx, prepared, disturber, past)
     if spec.direct:
-        spec, direct = fit_direct(spec, symmetries.all(prepared.train), prepared.validation, yardstick, disturber)
+        train = symmetries.all(prepared.train)
+        spec, direct = fit_direct(spec, train, prepared.validation, yardstick, disturber, past=past, balance=balance)
         run.save_arrays("direct.npz", direct)
     run.save_arrays("baseline.npz", arx.arrays())
     run.save_arrays("yardstick.npz", {"rms": yardstick.astype(np.float32)})
@@ -130,7 +137,7 @@ def _baseline(prepared: Prepared, disturber: Disturber) -> LinearArx:
     return LinearArx.select(train, validation, spec.n_inputs, horizon=horizon, lags=lags, ridges=ARX_RIDGES)
 
 
-def _yardstick(arx: LinearArx, prepared: Prepared, disturber: Disturber) -> Doubles:
+def _yardstick(arx: LinearArx, prepared: Prepared, disturber: Disturber, past: Past) -> Doubles:
     """RMS error of the linear model in 1..N steps of free run on the training recordings, [N, ny].
 
     Losses are counted in these units, so that every output and every horizon weighs by how much there is to gain
@@ -138,14 +145,14 @@ def _yardstick(arx: LinearArx, prepared: Prepared, disturber: Disturber) -> Doub
     still is the unit.
     """
     horizon = max((stage.horizon for stage in prepared.stages), default=0) or ONE_STEP_LENGTH
-    nu, past = prepared.spec.n_inputs, arx.lags
-    spans = [max(len(values) - past - horizon + 1, 0) for values in prepared.train]
+    nu, lags = prepared.spec.n_inputs, arx.lags
+    spans = [max(len(values) - lags - horizon + 1, 0) for values in prepared.train]
     stride = max(1, sum(spans) // YARDSTICK_STARTS)
     errors, moves = [], []
     shown = disturber.episodes(prepared.train)
     for values, seen, span in zip(prepared.train, shown, spans, strict=True):
-        starts = past - 1 + np.arange(0, span, stride)
-        history = seen[starts[:, None] + np.arange(1 - past, 1)]
+        starts = lags - 1 + np.arange(0, span, stride)
+        history = past.known(torch.from_numpy(seen[starts[:, None] + np.arange(1 - lags, 1)]), lags).numpy()
         u_future, truth = forecast_windows(values, nu, starts, horizon)
         errors.append(arx.forecast(history, u_future) - truth)
         moves.append(truth - seen[starts, None, nu:])

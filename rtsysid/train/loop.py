@@ -20,6 +20,7 @@ from rtsysid.train.descent import Descent, part
 from rtsysid.train.disturbance import SEED, Disturber
 from rtsysid.train.losses import Objective, rows_needed
 from rtsysid.train.network import Network
+from rtsysid.train.past import Past
 from rtsysid.train.run import Position, Run, Tensors
 from rtsysid.train.symmetry import Symmetries
 from rtsysid.train.windows import Sequences
@@ -53,12 +54,14 @@ class Trainer:
         *,
         symmetries: Symmetries,
         disturber: Disturber,
+        past: Past,
         settings: Training,
         run: Run,
     ) -> None:
         self.network, self.stages, self.yardstick = network, stages, yardstick
         self.training, self.validation = data
-        self.symmetries, self.disturber, self.settings, self.run = symmetries, disturber, settings, run
+        self.symmetries, self.disturber, self.past = symmetries, disturber, past
+        self.settings, self.run = settings, run
         self.position, self.finished = Position(), 0
         self.best: Tensors = {}
 
@@ -83,9 +86,8 @@ class Trainer:
         self.run.finish(self.network.state_dict())
 
     def _stage(self, stage: Stage, saved: Tensors) -> Iterator[Epoch]:
-        descent = Descent(
-            self.network, stage, self.yardstick, self.training, self.symmetries, self.disturber, self.settings
-        )
+        draws = self.symmetries, self.disturber, self.past
+        descent = Descent(self.network, stage, self.yardstick, self.training, *draws, self.settings)
         descent.load(saved)
         while self.position.epoch < stage.epochs and not (stage.patience and self.position.stale >= stage.patience):
             epoch = self._epoch(stage, descent)
@@ -110,10 +112,11 @@ class Trainer:
         """The same objective on validation sequences, without feature noise, nor teacher forcing in rollouts."""
         length = rows_needed(objective.stage, self.network.spec)
         starts = self.validation.starts(length, 1)
-        starts = starts[:: max(1, len(starts) // VALIDATION_SEQUENCES)]
+        balance = objective.stage.balance_of(self.settings.balance)
+        starts = self.validation.spread(starts, VALIDATION_SEQUENCES, balance)
         total, generator = 0.0, torch.Generator().manual_seed(SEED)
         for rows in self.validation.batches(starts, self.settings.batch, length):
-            shown = self.disturber.seen(rows, generator)
+            shown = self.past.known(self.disturber.seen(rows, generator), self.network.spec.past)
             total += torch.stack(objective.terms(rows, shown=shown)).sum().item() * len(rows)
         return total / len(starts)
 

@@ -17,16 +17,11 @@ ONE_STEP_LENGTH = 50  # predicted ticks of a sequence when no rollout says how m
 RECONSTRUCTION_STRIDE = 8  # neighbouring windows share all but one sample: every eighth says as much
 
 
-def warmup_of(spec: ModelSpec) -> int:
-    """Teacher-forced ticks at the start of a sequence."""
-    return spec.warmup if spec.state_init == "warmup" else 0
-
-
 def rows_needed(stage: Stage, spec: ModelSpec) -> int:
     """Rows of a training sequence: the first window, the warm-up, the predicted ticks and the last target."""
     if all(loss.kind == "reconstruction" for loss in stage.loss):
         return spec.taps
-    return spec.taps + warmup_of(spec) + (stage.horizon or ONE_STEP_LENGTH)
+    return spec.past + (stage.horizon or ONE_STEP_LENGTH)
 
 
 class Objective:
@@ -35,7 +30,7 @@ class Objective:
     def __init__(self, network: Network, stage: Stage, yardstick: Tensor) -> None:
         self.network, self.stage, self.yardstick = network, stage, yardstick
         self.spec = network.spec
-        self.warmup = warmup_of(network.spec)
+        self.warmup = network.spec.past - network.spec.taps  # teacher-forced ticks at the start of a sequence
 
     def terms(self, rows: Tensor, ratio: float = 0.0, shown: Tensor | None = None) -> list[Tensor]:
         """One weighted term per loss of the stage, in its order. rows [B, R, C]; `ratio` of teacher forcing.
@@ -49,8 +44,11 @@ class Objective:
         if loss.kind == "reconstruction":
             return self._reconstruction(seen[:, ::RECONSTRUCTION_STRIDE], loss.layer)
         if loss.kind == "one_step":
-            return self._one_step(rows, seen[:, :-1])
-        return self._rollout(rows, seen[:, : self.warmup + loss.horizon], ratio)
+            error, unit = self._one_step(rows, seen[:, :-1]), self.yardstick[:1]
+        else:
+            error = self._rollout(rows, seen[:, : self.warmup + loss.horizon], ratio)
+            unit = self.yardstick[: error.shape[1]]
+        return (error / unit[-1]).abs().mean() if loss.norm == "absolute" else (error / unit).square().mean()
 
     def _reconstruction(self, seen: Tensor, layer: int) -> Tensor:
         network = self.network
@@ -63,7 +61,7 @@ class Objective:
     def _one_step(self, rows: Tensor, seen: Tensor) -> Tensor:
         predicted, _ = self.network.sequence(seen, self.network.initial_state(seen[:, 0]))
         error = predicted - self._targets(rows, seen.shape[1])
-        return (error[:, self.warmup :] / self.yardstick[0]).square().mean()
+        return error[:, self.warmup :]
 
     def _rollout(self, rows: Tensor, seen: Tensor, ratio: float) -> Tensor:
         state = self.network.initial_state(seen[:, 0])
@@ -76,8 +74,7 @@ class Objective:
             forced, state = self.network.sequence(seen[:, :told], state)
             parts.append(forced[:, self.warmup :])
         parts.append(free_run(self.network, seen[:, told:], state))
-        error = torch.cat(parts, 1) - self._targets(rows, seen.shape[1])[:, self.warmup :]
-        return (error / self.yardstick[: error.shape[1]]).square().mean()
+        return torch.cat(parts, 1) - self._targets(rows, seen.shape[1])[:, self.warmup :]
 
     def _targets(self, rows: Tensor, ticks: int) -> Tensor:
         """Measured outputs one tick after each of the first `ticks` windows."""

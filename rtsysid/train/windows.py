@@ -13,6 +13,8 @@ from rtsysid.coordinates import coordinates
 from rtsysid.errors import TraceError
 from rtsysid.spec import Doubles, Floats, ModelSpec, Scaling
 
+ROUNDED = 1e-12  # what rounding in float64 leaves of nothing
+
 
 def windows(rows: Tensor, taps: int) -> Tensor:
     """Every window in a batch of row sequences, oldest sample first: [B, R, C] -> view [B, R - taps + 1, taps, C].
@@ -25,10 +27,15 @@ def windows(rows: Tensor, taps: int) -> Tensor:
 class Sequences:
     """All episodes end to end in one tensor, and the starts of sequences that stay inside an episode."""
 
-    def __init__(self, episodes: Iterable[Floats], device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self, episodes: Iterable[Floats], device: torch.device | str = "cpu", weights: Sequence[float] | None = None
+    ) -> None:
+        """`weights`: how much a sequence of each episode counts at a balance of 1; without, all count alike."""
         kept = [np.ascontiguousarray(episode, np.float32) for episode in episodes]
         self.lengths = [len(episode) for episode in kept]
         self.values = torch.from_numpy(np.concatenate(kept)).to(device)
+        each = torch.ones(len(kept)) if weights is None else torch.tensor(weights)
+        self._weight = each.repeat_interleave(torch.tensor(self.lengths))
 
     def starts(self, length: int, stride: int, offset: int = 0) -> Tensor:
         """First row of each sequence of `length` rows, every `stride` rows from `offset` within each episode."""
@@ -43,6 +50,19 @@ class Sequences:
                 "training sequences", f"the longest episode has {longest} rows, {length} are needed", "record longer"
             )
         return starts
+
+    def shuffled(self, starts: Tensor, balance: float = 0.0) -> Tensor:
+        """The starts in random order; drawn anew, as often as they count, where a `balance` weighs them."""
+        if not balance:
+            return starts[torch.randperm(len(starts))]
+        return starts[torch.multinomial(self._weight[starts] ** balance, len(starts), replacement=True)]
+
+    def spread(self, starts: Tensor, count: int, balance: float = 0.0) -> Tensor:
+        """At least `count` of the starts, evenly spread, or all; some several times where a `balance` weighs them."""
+        if not balance:
+            return starts[:: max(1, len(starts) // count)]
+        reached = (self._weight[starts].double() ** balance).cumsum(0)
+        return starts[torch.searchsorted(reached, reached[-1] * (torch.arange(count) + 0.5) / count)]
 
     def rows(self, starts: Tensor, length: int) -> Tensor:
         """[B] -> [B, length, C]."""
@@ -75,7 +95,20 @@ def fit_scaling(episodes: Sequence[Floats], spec: ModelSpec) -> Scaling:
     return Scaling(*(tuple(figure.tolist()) for figure in figures))
 
 
+def balanced(episodes: Sequence[Floats], spec: ModelSpec, balance: float) -> list[float]:
+    """How much each episode counts: its mean squared target, in spreads of all, to the power of -`balance`."""
+    plane, squares = coordinates(spec, np), []
+    for episode in episodes:
+        rows = episode.astype(np.float64)
+        scaled = (
+            plane.targets(rows[:-1], rows[1:, spec.n_inputs :]) - spec.scaling.target_mean
+        ) / spec.scaling.target_std
+        squares.append(np.mean(scaled**2))
+    weights = np.array(squares) ** -balance
+    return [float(weight) for weight in weights / weights.mean()]
+
+
 def _spread(values: Doubles) -> Doubles:
-    """Standard deviation; 1 for what is always the same, as a displacement is in a window of one row."""
+    """Standard deviation; 1 for what is always the same but for rounding, as a displacement in a window of one row."""
     std: Doubles = values.std(0)
-    return np.where(std > 0, std, 1.0)
+    return np.where(std > ROUNDED * np.abs(values).max(0) + ROUNDED, std, 1.0)
