@@ -155,7 +155,7 @@ def test_other_columns_are_refused(counted: Path) -> None:
         BY_NAME["ced"].read()
     with pytest.raises(ConfigError, match="vir"):
         BY_NAME["emps"].training((Channel("force", "N", "input"), Channel("qm", "m")))
-    with pytest.raises(ConfigError, match="choose among nanodrone, nanodrone-live, wh2009"):
+    with pytest.raises(ConfigError, match="choose among nanodrone, nanodrone-history-free"):
         benchmark("other")
 
 
