@@ -15,7 +15,7 @@ from typing import Any, Literal
 import msgspec
 
 from rtsysid.errors import ConfigError
-from rtsysid.schedule import Loss, Stage, TeacherForcing, preset
+from rtsysid.schedule import Corruption, Loss, Stage, TeacherForcing, preset
 from rtsysid.spec import Channel, RigidBody, Rotors, Variant
 
 EMBEDDED = ("quadrotor", "nanodrone")
@@ -56,6 +56,7 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     variant: Variant = "lstm-tdl-deep-aeu"
     taps: int = 16
     encoder: tuple[int, ...] = (64, 16)
+    variational: bool = False
     hidden: int = 64
     feedback: bool | tuple[str, ...] = True
     output: Literal["increment", "absolute"] = "increment"
@@ -170,7 +171,8 @@ def _suggestion(message: str) -> str:
     unknown = re.search(r"unknown field `([^`]+)`", message)
     if unknown is None:
         return "mend the value"
-    structs = (Config, Data, Model, RigidBody, Rotors, Training, Symmetry, Disturbance, Stage, Loss, TeacherForcing)
+    data = (Config, Data, Model, RigidBody, Rotors)
+    structs = (*data, Training, Symmetry, Disturbance, Stage, Loss, Corruption, TeacherForcing)
     known = sorted({field.name for struct in structs for field in msgspec.structs.fields(struct)})
     close = difflib.get_close_matches(unknown[1], known, 1)
     return f"did you mean {close[0]!r}?" if close else "remove the key"

@@ -62,8 +62,13 @@ class NumpyBackend(WindowedBackend):
         """Codes [B, Z] of any windows [B, L, C]; the state is not touched."""
         return self._net.encode(self._net.features(windows))
 
-    def rollout(self, window: Floats, h: Floats, c: Floats, u_future: Floats) -> Floats:
-        """N ticks with predictions fed back: [B, L, C], 2 x [B, H], [B, N, nu] -> [B, N, ny]."""
+    def rollout(
+        self, window: Floats, h: Floats, c: Floats, u_future: Floats, rng: np.random.Generator | None = None
+    ) -> Floats:
+        """N ticks with predictions fed back: [B, L, C], 2 x [B, H], [B, N, nu] -> [B, N, ny].
+
+        With `rng`, a variational code is drawn around its mean at every tick.
+        """
         net, nu = self._net, self.spec.n_inputs
         track = np.empty((len(window), self.spec.taps + u_future.shape[1], self.spec.width), np.float32)
         track[:, : self.spec.taps] = window
@@ -71,7 +76,7 @@ class NumpyBackend(WindowedBackend):
         for n in range(u_future.shape[1]):
             seen = track[:, n : n + self.spec.taps]
             features = net.features(seen)
-            h, c = net.cell(net.encode(features), h, c)
+            h, c = net.cell(net.encode(features) if rng is None else net.sampled(features, rng), h, c)
             track[:, n + self.spec.taps, nu:] = net.predict(seen[:, -1], features, h)
         return track[:, self.spec.taps :, nu:]
 
@@ -87,6 +92,7 @@ class _Network:
         layers = range(1, len(spec.encoder) + 1)
         self.encoder = [_layer(weights, f"encoder.{k}") for k in layers]
         self.decoder = [_layer(weights, f"decoder.{k}") for k in reversed(layers)]
+        self.log_variance = _layer(weights, "log_variance") if spec.variational else None
         self.head = _layer(weights, "head")
         self.direct = _layer(weights, "direct") if spec.direct else None
         self.initialiser = [_layer(weights, f"initialiser.{k}") for k in (0, 2)] if _learned_start(spec) else []
@@ -100,6 +106,20 @@ class _Network:
     def encode(self, code: Floats) -> Floats:
         for weight, bias in self.encoder:
             code = np.tanh(code @ weight + bias)
+        return code
+
+    def sampled(self, features: Floats, rng: np.random.Generator) -> Floats:
+        """A code drawn around its mean, where it is variational."""
+        if self.log_variance is None:
+            return self.encode(features)
+        below = features
+        for weight, bias in self.encoder[:-1]:
+            below = np.tanh(below @ weight + bias)
+        weight, bias = self.encoder[-1]
+        mean = np.tanh(below @ weight + bias)
+        spread, spread_bias = self.log_variance
+        noise = rng.standard_normal(mean.shape, np.float32)
+        code: Floats = mean + np.exp(HALF * (below @ spread + spread_bias)) * noise
         return code
 
     def decode(self, code: Floats) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -49,8 +50,8 @@ class Predictor:
     inputs were applied: it starts from the state before the last step and puts u_future[0] in the place of u_k.
     """
 
-    def __init__(self, spec: ModelSpec, backend: Backend) -> None:
-        self.spec, self.backend = spec, backend
+    def __init__(self, spec: ModelSpec, backend: Backend, bundle: Bundle | None = None) -> None:
+        self.spec, self.backend, self.bundle = spec, backend, bundle
         self._settled = spec.taps + (spec.warmup if spec.state_init == "warmup" else 0)
 
     @classmethod
@@ -61,7 +62,7 @@ class Predictor:
         off by more than the bundle's tolerance. `check=False` leaves the golden trace out (a few milliseconds).
         """
         bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
-        predictor = cls(bundle.spec, load_backend(bundle, backend))
+        predictor = cls(bundle.spec, load_backend(bundle, backend), bundle)
         if check:
             from rtsysid.parity import require_parity
 
@@ -100,6 +101,26 @@ class Predictor:
         [N, nu] -> [N, ny], or B plans at once: [B, N, nu] -> [B, N, ny]. The state is not changed. Raises SpecError
         for another number of inputs and where the delay line is not full.
         """
+        y = self.backend.forecast(self._plans(u_future))
+        return y[0] if np.ndim(u_future) == 2 else y
+
+    def sample_futures(self, u_future: Any, count: int = 100, seed: int = 0) -> Floats:
+        """Futures that a variational model holds for possible under one plan: [N, nu] -> [count, N, ny].
+
+        At every tick the code is drawn anew around its mean, in NumPy whatever the backend. Futures differ by what
+        the code does not know; what it could not learn at all is not among them. Raises SpecError where the model is
+        not variational, or as `forecast` does.
+        """
+        if not self.spec.variational:
+            raise SpecError("sample_futures", "the code is not variational", "train with model.variational = true")
+        plan = self._plans(u_future)
+        if len(plan) != 1 or count < 1:
+            raise SpecError("sample_futures", f"{len(plan)} plans, {count} futures", "give one plan [N, nu]")
+        window, h, c = (np.repeat(part[None], count, 0) for part in self.snapshot())
+        return self._sampler.rollout(window, h, c, np.repeat(plan, count, 0), np.random.default_rng(seed))
+
+    def _plans(self, u_future: Any) -> Floats:
+        """Checked plans [B, N, nu]."""
         plans = np.ascontiguousarray(u_future, np.float32)
         batch = plans[None] if plans.ndim == 2 else plans
         if batch.ndim != 3 or batch.shape[2] != self.spec.n_inputs or 0 in batch.shape[:2]:
@@ -107,8 +128,15 @@ class Predictor:
             raise SpecError("u_future", f"shape {plans.shape}", f"give {wanted}")
         if self.backend.count < self.spec.taps:
             raise SpecError("forecast", f"{self.backend.count} of {self.spec.taps} samples", "step more samples first")
-        y = self.backend.forecast(batch)
-        return y[0] if plans.ndim == 2 else y
+        return batch
+
+    @cached_property
+    def _sampler(self) -> NumpyBackend:
+        if isinstance(self.backend, NumpyBackend):
+            return self.backend
+        if self.bundle is None:
+            raise SpecError("sample_futures", "no bundle to take weights from", "use Predictor.load")
+        return NumpyBackend(self.spec, self.bundle.arrays("weights.npz"))
 
     def snapshot(self) -> tuple[Floats, Floats, Floats]:
         """Copies of window [L, C] and of the state h, c [H] before the last step: all that a forecast starts from."""

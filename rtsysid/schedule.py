@@ -1,7 +1,8 @@
 """Training schedules as data: `[[stage]]` tables that say what trains, on which losses, for how long.
 
 A schedule is read from TOML, checked against a model specification, and only then run. The presets under
-`rtsysid/presets/` are the two schedules of M. Mozifian's 2017 talk: `two-stage` and `greedy`.
+`rtsysid/presets/` are the two schedules of M. Mozifian's 2017 talk, `two-stage` and `greedy`, and one for each member
+of the autoencoder family: its own stages, then those that all of them share.
 """
 
 from __future__ import annotations
@@ -15,8 +16,29 @@ import msgspec
 from rtsysid.errors import ScheduleError
 from rtsysid.spec import ModelSpec
 
-PRESETS = ("two-stage", "greedy")
-GROUPS = ("encoder", "decoder", "lstm", "head", "initialiser", "direct")
+FAMILY = ("undercomplete", "layer-wise", "sparse", "sparse-kl", "denoising", "contractive", "variational")
+PRESETS = ("two-stage", "greedy", *FAMILY)
+GROUPS = ("encoder", "decoder", "log_variance", "lstm", "head", "initialiser", "direct")
+PREDICTIONS = ("one_step", "rollout")  # every other loss is about the code alone
+PENALTIES = ("sparse_l1", "sparse_kl", "contractive", "divergence")
+
+
+class Corruption(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is done to a window before it is encoded, for its reconstruction to undo.
+
+    ``noise``: standard deviation of what is added to every value, in spreads. ``mask``: share of the values that show
+    their mean instead. ``channels``: up to so many channels show their mean over the whole window, as a sensor that
+    failed; how many is drawn for each window.
+    """
+
+    noise: float = 0.0
+    mask: float = 0.0
+    channels: int = 0
+
+    def __post_init__(self) -> None:
+        if not (self.noise >= 0 and 0 <= self.mask < 1 and self.channels >= 0):
+            found = f"noise {self.noise}, mask {self.mask}, channels {self.channels}"
+            raise ScheduleError("corruption", found, "give none below zero, and a mask below 1")
 
 
 class Loss(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -27,17 +49,37 @@ class Loss(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     predictions fed back. With the ``norm`` square both are squared errors in units of what a linear ARX leaves after as
     many steps. With absolute they are errors as they are, in the unit of the last step: what a sum over the horizon
     counts, in which a few violent stretches and the first steps say less.
+
+    Penalties, on the code or with ``layer`` k on the output h of encoder layer k alone: ``sparse_l1``, the mean of
+    |h|; ``sparse_kl``, how far the mean |h| of each unit is from ``target``; ``contractive``, the squared
+    Frobenius norm of the Jacobian, exact for one layer and by ``probes`` random directions for more; ``divergence``,
+    of a variational code from a standard normal, in nats per value of the window. See `rtsysid.train.autoencoders`.
+
+    ``anneal``: share of the stage's epochs over which the weight rises to its value.
     """
 
-    kind: Literal["reconstruction", "one_step", "rollout"]
+    kind: Literal["reconstruction", "one_step", "rollout", "sparse_l1", "sparse_kl", "contractive", "divergence"]
     weight: float = 1.0
     horizon: int = 50
     layer: int = 0
     norm: Literal["square", "absolute"] = "square"
+    corruption: Corruption = Corruption()
+    target: float = 0.05
+    probes: int = 1
+    anneal: float = 0.0
 
     def __post_init__(self) -> None:
         if self.weight <= 0 or self.horizon < 1 or self.layer < 0:
             raise ScheduleError(f"loss {self.kind}", "weight or horizon is not positive", "drop the loss or mend it")
+        if not 0 < self.target < 1 or self.probes < 1 or not 0 <= self.anneal <= 1:
+            found = f"target {self.target}, probes {self.probes}, anneal {self.anneal}"
+            raise ScheduleError(f"loss {self.kind}", found, "target and anneal are shares, and a probe is the least")
+        if self.corruption != Corruption() and self.kind != "reconstruction":
+            raise ScheduleError(f"loss {self.kind}", "a corruption", "corrupt a reconstruction; or set input_noise")
+
+    def risen(self, progress: float) -> float:
+        """The weight when this share of the stage's epochs, the running one included, is done."""
+        return self.weight * min(1.0, progress / self.anneal) if self.anneal else self.weight
 
 
 class TeacherForcing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -106,20 +148,36 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return train if self.balance is None else self.balance
 
     def at(self, epoch: int) -> Stage:
-        """The stage with rollouts as long as they are in epoch 0 .. epochs - 1."""
-        grown = min(1.0, 2 * epoch / self.epochs)
-        if not self.first_horizon or grown == 1.0:
-            return self
-        longest = round(self.first_horizon + (self.horizon - self.first_horizon) * grown)
-        shorter = tuple(msgspec.structs.replace(each, horizon=min(each.horizon, longest)) for each in self.loss)
-        return msgspec.structs.replace(self, loss=shorter)
+        """The stage as it is in epoch 0 .. epochs - 1: how long its rollouts are by then, and what its losses weigh."""
+        grown, longest = min(1.0, 2 * epoch / self.epochs), self.horizon
+        if self.first_horizon:
+            longest = round(self.first_horizon + (self.horizon - self.first_horizon) * grown)
+        progress = (epoch + 1) / self.epochs
+        loss = tuple(
+            msgspec.structs.replace(
+                each, horizon=min(each.horizon, longest or each.horizon), weight=each.risen(progress)
+            )
+            for each in self.loss
+        )
+        return msgspec.structs.replace(self, loss=loss)
 
 
 def preset(name: str) -> tuple[Stage, ...]:
     """Stages of a preset by name."""
     if name not in PRESETS:
         raise ScheduleError("preset", repr(name), f"choose among {', '.join(PRESETS)}, or write [[stage]] tables")
-    text = resources.files("rtsysid.presets").joinpath(f"{name}.toml").read_text()
+    if name in FAMILY:
+        return (*autoencoder(name), *_stages("autoencoders/dynamics"))
+    return _stages(name)
+
+
+def autoencoder(name: str) -> tuple[Stage, ...]:
+    """The stages of a member of the family that train its encoder and decoder, and nothing else."""
+    return _stages(f"autoencoders/{name}")
+
+
+def _stages(file: str) -> tuple[Stage, ...]:
+    text = resources.files("rtsysid.presets").joinpath(f"{file}.toml").read_text()
     return msgspec.convert(tomllib.loads(text)["stage"], tuple[Stage, ...])
 
 
@@ -129,6 +187,9 @@ def resolve(stages: tuple[Stage, ...], spec: ModelSpec, effort: float = 1.0) -> 
     fitted = [one for stage in unrolled if (one := _fit(stage, spec)) is not None]
     if not fitted:
         raise ScheduleError("schedule", f"no stage applies to {spec.variant}", "add a stage that trains lstm and head")
+    if spec.variational and not any("log_variance" in stage.train for stage in fitted):
+        remedy = "take preset variational, or train it with a divergence loss"
+        raise ScheduleError("schedule of a variational model", "no stage trains log_variance", remedy)
     return tuple(msgspec.structs.replace(s, epochs=max(1, round(s.epochs * effort))) for s in fitted)
 
 
@@ -136,6 +197,7 @@ def groups_of(spec: ModelSpec) -> tuple[str, ...]:
     """Names that `Stage.train` may use for this model: whole groups, and single encoder or decoder layers."""
     layers = [f"{part}.{k + 1}" for part in ("encoder", "decoder") for k in range(len(spec.encoder))]
     parts = ["encoder", "decoder"] if spec.encoder else []
+    parts += ["log_variance"] if spec.variational else []
     extra = ["initialiser"] if spec.state_init == "network" else []
     return (*parts, *layers, "lstm", "head", *extra, *(["direct"] if spec.direct else []))
 
@@ -159,12 +221,12 @@ def _fit(stage: Stage, spec: ModelSpec) -> Stage | None:
     known = groups_of(spec)
     unknown = [group for group in stage.train if group not in known]
     absent = [group for group in unknown if group.split(".")[0] in GROUPS]
-    useless = [loss for loss in stage.loss if loss.kind == "reconstruction" and loss.layer > len(spec.encoder)]
-    if not spec.encoder:
-        useless = [loss for loss in stage.loss if loss.kind == "reconstruction"]
+    useless = [loss for loss in stage.loss if _lacks_layer(loss, spec)]
     if set(unknown) - set(absent) or (not stage.optional and (unknown or useless)):
-        found = ", ".join(unknown) or "a reconstruction loss without its layer"
-        raise ScheduleError(f"stage {stage.name!r}", f"{spec.variant} has no {found}", f"it has {', '.join(known)}")
+        found = ", ".join(unknown) or f"layer for a {useless[0].kind} loss"
+        variational = "log_variance" in unknown or "divergence" in found
+        remedy = "set model.variational = true" if variational else f"it has {', '.join(known)}"
+        raise ScheduleError(f"stage {stage.name!r}", f"{spec.variant} has no {found}", remedy)
     train = tuple(group for group in stage.train if group in known)
     loss = tuple(loss for loss in stage.loss if loss not in useless)
     if not train or not loss:
@@ -172,17 +234,44 @@ def _fit(stage: Stage, spec: ModelSpec) -> Stage | None:
             return None
         raise ScheduleError(f"stage {stage.name!r}", "nothing to train", f"name groups among {', '.join(known)}")
     _check_reach(stage.name, train, loss)
+    for each in loss:
+        _check_penalty(stage.name, train, each, spec)
     return msgspec.structs.replace(stage, train=train, loss=loss)
+
+
+def _lacks_layer(loss: Loss, spec: ModelSpec) -> bool:
+    """Whether the model has not the layer that a loss is about; divergence is about the variational one."""
+    if loss.kind in PREDICTIONS:
+        return False
+    return not spec.encoder or loss.layer > len(spec.encoder) or (loss.kind == "divergence" and not spec.variational)
 
 
 def _check_reach(name: str, train: tuple[str, ...], losses: tuple[Loss, ...]) -> None:
     """Every group that trains must be reached by a loss, or it would sit still under the name of training."""
-    predicts = any(loss.kind != "reconstruction" for loss in losses)
-    reconstructs = any(loss.kind == "reconstruction" for loss in losses)
+    kinds = {loss.kind for loss in losses}
+    predictions = set(PREDICTIONS)
+    reach = {
+        "encoder": kinds,
+        "decoder": kinds & {"reconstruction"},
+        "log_variance": kinds & {"reconstruction", "divergence", *PREDICTIONS},
+    }
     for group in train:
         part = group.split(".")[0]
-        if (part == "decoder" and not reconstructs) or (part not in ("encoder", "decoder") and not predicts):
+        if not reach.get(part, kinds & predictions):
             wanted = "reconstruction" if part == "decoder" else "one_step or rollout"
             raise ScheduleError(
                 f"stage {name!r}", f"nothing to train in {group!r}: no loss reaches it", f"add a {wanted} loss"
             )
+
+
+def _check_penalty(name: str, train: tuple[str, ...], loss: Loss, spec: ModelSpec) -> None:
+    """A penalty needs a layer that trains, and a corruption must leave something to see."""
+    layers = [f"encoder.{loss.layer}"] if loss.layer else [f"encoder.{k + 1}" for k in range(len(spec.encoder))]
+    wanted = ["log_variance"] if loss.kind == "divergence" else ["encoder", *layers]
+    if loss.kind in PENALTIES and not set(wanted) & set(train):
+        raise ScheduleError(
+            f"stage {name!r}", f"a {loss.kind} loss, but its layer does not train", f"train {' or '.join(wanted)}"
+        )
+    if loss.corruption.channels > spec.n_features:
+        found = f"up to {loss.corruption.channels} channels are lost of {spec.n_features} that the network sees"
+        raise ScheduleError(f"stage {name!r}", found, "lose fewer")

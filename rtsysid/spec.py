@@ -137,6 +137,7 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     variant: Variant = "lstm-tdl-deep-aeu"
     taps: int = 16
     encoder: tuple[int, ...] = (64, 16)  # width of each encoder layer; the last is the code
+    variational: bool = False  # a layer beside the code's says how sure it is; deployed is the code's mean
     hidden: int = 64
     feedback: bool | tuple[str, ...] = True  # outputs that the network sees in the window: all, none, or these
     output: Literal["increment", "absolute"] = "increment"
@@ -265,7 +266,7 @@ def to_builtins(spec: ModelSpec) -> dict[str, Any]:
     Choices that came after the first bundles are left out at their defaults, so that fingerprints stand.
     """
     built: dict[str, Any] = msgspec.to_builtins(spec)
-    for name, default in {"powers": 1, "relative": (), "integrate": ()}.items():
+    for name, default in {"powers": 1, "relative": (), "integrate": (), "variational": False}.items():
         if getattr(spec, name) == default:
             del built[name]
     body = built["rigid_body"] or {}
@@ -345,6 +346,7 @@ def _check_shape(spec: ModelSpec) -> None:
         raise SpecError(f"encoder of {spec.variant}", f"{len(spec.encoder)} layers", f"it takes {layers} layers")
     if spec.variant == "lstm" and spec.taps != 1:
         raise SpecError("taps of lstm", str(spec.taps), "it sees one sample: set taps = 1, or choose lstm-tdl")
+    _check_code(spec)
     if not spec.columns:
         raise SpecError("feedback", "off, with no inputs", "a model needs inputs or feedback to see anything")
     if set(spec.relative) - {spec.channels[i].name for i in spec.columns[spec.n_inputs :]} or (
@@ -354,6 +356,14 @@ def _check_shape(spec: ModelSpec) -> None:
         raise SpecError("relative", found, "name outputs that are fed back; a rigid body has its own")
     if spec.powers < 1 or (spec.powers > 1 and (spec.rigid_body or len(spec.columns) == spec.n_inputs)):
         raise SpecError("powers", str(spec.powers), "give 1 or more; outputs must be fed back, and no rigid body")
+
+
+def _check_code(spec: ModelSpec) -> None:
+    if spec.encoder and spec.code_size > spec.window_size:
+        found = f"a code of {spec.code_size} for a window of {spec.window_size} values"
+        raise SpecError("encoder", found, "end it with a smaller layer, or see more taps")
+    if spec.variational and not spec.encoder:
+        raise SpecError("variational", f"{spec.variant} has no encoder", "choose a variant with one, or drop the key")
 
 
 def _check_body(spec: ModelSpec) -> None:

@@ -22,11 +22,13 @@ Layer = tuple[Tensor, Tensor]  # weight, bias
 def free_run(network: Network, windows: Tensor, state: State) -> Tensor:
     """Feed predictions back for N ticks, given measured windows [B, N, L, C] -> [B, N, ny].
 
-    Rigid bodies, integrators, outputs fed back that are not neighbours, and powers of relative outputs take the general
-    loop; where nothing is fed back, the ticks are computed together.
+    Rigid bodies, integrators, outputs fed back that are not neighbours, powers of relative outputs, and a variational
+    code in training take the general loop; where nothing is fed back, the ticks are computed together.
     """
     spec = network.spec
-    if spec.rigid_body or spec.integrate or not isinstance(_fed(spec), slice) or (spec.relative and spec.powers > 1):
+    drawn = spec.variational and network.training
+    general = spec.rigid_body or spec.integrate or drawn or (spec.relative and spec.powers > 1)
+    if general or not isinstance(_fed(spec), slice):
         return network.rollout(windows, state)
     if spec.output == "absolute" and not _feeds(spec):
         return network.sequence(windows, state)[0]

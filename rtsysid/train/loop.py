@@ -109,7 +109,11 @@ class Trainer:
 
     @torch.no_grad()
     def _validate(self, objective: Objective) -> float:
-        """The same objective on validation sequences, without feature noise, nor teacher forcing in rollouts."""
+        """The same objective on validation sequences, without feature noise, nor teacher forcing in rollouts.
+
+        What is predicted comes from the code's mean, as on the robot; what is reconstructed, from the code as trained.
+        """
+        torch.manual_seed(SEED)  # corruptions and codes are drawn alike in every epoch
         length = rows_needed(objective.stage, self.network.spec)
         starts = self.validation.starts(length, 1)
         balance = objective.stage.balance_of(self.settings.balance)

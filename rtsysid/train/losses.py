@@ -1,4 +1,4 @@
-"""The objective of a stage: a weighted sum of reconstruction, one-step and rollout errors."""
+"""The objective of a stage: a weighted sum of reconstruction, one-step and rollout errors and of penalties."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from rtsysid.schedule import Loss, Stage
+from rtsysid.schedule import PREDICTIONS, Loss, Stage
 from rtsysid.spec import ModelSpec
+from rtsysid.train.autoencoders import penalty, reconstruction
 from rtsysid.train.freerun import free_run
 from rtsysid.train.network import Network
 from rtsysid.train.windows import windows
@@ -19,7 +20,7 @@ RECONSTRUCTION_STRIDE = 8  # neighbouring windows share all but one sample: ever
 
 def rows_needed(stage: Stage, spec: ModelSpec) -> int:
     """Rows of a training sequence: the first window, the warm-up, the predicted ticks and the last target."""
-    if all(loss.kind == "reconstruction" for loss in stage.loss):
+    if all(loss.kind not in PREDICTIONS for loss in stage.loss):
         return spec.taps
     return spec.past + (stage.horizon or ONE_STEP_LENGTH)
 
@@ -41,22 +42,16 @@ class Objective:
         return [loss.weight * self._term(loss, rows, seen, ratio) for loss in self.stage.loss]
 
     def _term(self, loss: Loss, rows: Tensor, seen: Tensor, ratio: float) -> Tensor:
-        if loss.kind == "reconstruction":
-            return self._reconstruction(seen[:, ::RECONSTRUCTION_STRIDE], loss.layer)
+        if loss.kind not in PREDICTIONS:
+            features = self.network.features(seen[:, ::RECONSTRUCTION_STRIDE])
+            of_code = reconstruction if loss.kind == "reconstruction" else penalty
+            return of_code(self.network, features, loss)
         if loss.kind == "one_step":
             error, unit = self._one_step(rows, seen[:, :-1]), self.yardstick[:1]
         else:
             error = self._rollout(rows, seen[:, : self.warmup + loss.horizon], ratio)
             unit = self.yardstick[: error.shape[1]]
         return (error / unit[-1]).abs().mean() if loss.norm == "absolute" else (error / unit).square().mean()
-
-    def _reconstruction(self, seen: Tensor, layer: int) -> Tensor:
-        network = self.network
-        below = network.encode(network.features(seen), max(layer - 1, 0))
-        if layer:
-            above = network.encode_layer(below, layer)
-            return torch.nn.functional.mse_loss(network.decode_layer(above, layer), below)
-        return torch.nn.functional.mse_loss(network.decode(network.encode(below)), below)
 
     def _one_step(self, rows: Tensor, seen: Tensor) -> Tensor:
         predicted, _ = self.network.sequence(seen, self.network.initial_state(seen[:, 0]))

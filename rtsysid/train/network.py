@@ -16,6 +16,7 @@ from rtsysid.spec import ModelSpec
 
 State = tuple[Tensor, Tensor]  # h, c, each [B, H]
 INITIALISER_WIDTH = 64
+SURE = -6.0  # log variance of a variational code before training: a spread of 0.05
 
 
 class Network(nn.Module):
@@ -38,6 +39,8 @@ class Network(nn.Module):
         layers = range(1, len(widths))
         self.encoder = nn.ModuleDict({str(k): nn.Linear(widths[k - 1], widths[k]) for k in layers})
         self.decoder = nn.ModuleDict({str(k): nn.Linear(widths[k], widths[k - 1]) for k in layers})
+        if spec.variational:
+            self.log_variance = _log_variance(spec, widths[-2])
         self.lstm = nn.LSTM(spec.code_size, spec.hidden, batch_first=True)
         self.head = nn.Linear(spec.hidden, spec.n_targets)
         if spec.direct:
@@ -61,6 +64,18 @@ class Network(nn.Module):
     def encode_layer(self, below: Tensor, k: int) -> Tensor:
         """What encoder layer `k` makes of the layer below."""
         return torch.tanh(self.encoder[str(k)](below))
+
+    def posterior(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log variance of a variational code: [..., F] -> 2 x [..., Z]."""
+        below = self.encode(features, len(self.encoder) - 1)
+        return self.encode_layer(below, len(self.encoder)), self.log_variance(below)
+
+    def sampled(self, features: Tensor) -> Tensor:
+        """The code as training sees it: drawn around its mean where it is variational. [..., F] -> [..., Z]."""
+        if not self.spec.variational:
+            return self.encode(features)
+        mean, log_variance = self.posterior(features)
+        return mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
 
     def decode(self, code: Tensor) -> Tensor:
         """Features reconstructed from the code: [..., Z] -> [..., F]."""
@@ -92,14 +107,15 @@ class Network(nn.Module):
     def step(self, window: Tensor, state: State) -> tuple[Tensor, State]:
         """One tick: [B, L, C] -> y_next [B, ny] and the state after it."""
         features = self.features(window)
-        h, c = self.cell(self.encode(self._perturbed(features)), state)
+        h, c = self.cell(self._seen(features), state)
         return self.predict(window[:, -1], features, h), (h, c)
 
-    def _perturbed(self, features: Tensor) -> Tensor:
+    def _seen(self, features: Tensor) -> Tensor:
+        """What enters the LSTM: the code, in training with noise and drawn."""
         # Only what the network sees is disturbed: the direct path lives on exact differences of samples.
-        if not (self.training and self.noise):
-            return features
-        return features + self.noise * torch.randn_like(features)
+        if not self.training:
+            return self.encode(features)
+        return self.sampled(features + self.noise * torch.randn_like(features) if self.noise else features)
 
     def cell(self, code: Tensor, state: State) -> State:
         """The LSTM's own weights, one tick: [B, Z] -> 2 x [B, H]."""
@@ -110,7 +126,7 @@ class Network(nn.Module):
     def sequence(self, windows: Tensor, state: State) -> tuple[Tensor, State]:
         """Teacher-forced over measured windows, all ticks in one call: [B, T, L, C] -> [B, T, ny]."""
         features = self.features(windows)
-        hidden, (h, c) = self.lstm(self.encode(self._perturbed(features)), (state[0][None], state[1][None]))
+        hidden, (h, c) = self.lstm(self._seen(features), (state[0][None], state[1][None]))
         return self.predict(windows[:, :, -1], features, hidden), (h[0], c[0])
 
     def rollout(self, windows: Tensor, state: State) -> Tensor:
@@ -128,6 +144,14 @@ class Network(nn.Module):
             y, state = self.step(window, state)
             predictions.append(y)
         return torch.stack(predictions, 1)
+
+
+def _log_variance(spec: ModelSpec, below: int) -> nn.Linear:
+    """Starts nearly sure of every code, so that sampling does not drown what is to be learned."""
+    layer = nn.Linear(below, spec.code_size)
+    nn.init.zeros_(layer.weight)
+    nn.init.constant_(layer.bias, SURE)
+    return layer
 
 
 def _initialiser(spec: ModelSpec) -> nn.Module:
