@@ -32,10 +32,12 @@ as_json = console.as_json
 def benchmark(
     name: str, quick: bool, seeds: int, predictions: Path | None, out: Path | None, leave_out: str | None, json_: bool
 ) -> None:
-    """Train and score on real recordings, beside the published results.
+    """Train and score on real recordings, beside the published results; or compare the autoencoders on them.
 
     Example: rtsysid benchmark cascaded-tanks --quick
     """
+    if name == "autoencoders":
+        return _autoencoders(quick, out or Path("out/benchmarks") / name, json_)
     from export.benchmark import baselines, quickened
     from export.compare import seeded
     from rtsysid.benchmarks import benchmark as named
@@ -69,6 +71,26 @@ def _without(chosen: Benchmark, kind: str | None) -> Benchmark:
     if not isinstance(chosen, Nanodrone):
         raise ConfigError("--leave-out", f"benchmark {chosen.name}", "it is for the nano-drone's manoeuvres")
     return chosen.without(kind)
+
+
+def _autoencoders(quick: bool, folder: Path, json_: bool) -> None:
+    """The family on real windows: tables, and a page with plots in the folder."""
+    from export.autoencoders import FULL, QUICK, findings
+    from export.autoencoders_page import page, tables
+    from rtsysid.storage import replacing
+
+    command, found = f"rtsysid benchmark autoencoders{' --quick' if quick else ''}", []
+    for finding in findings(QUICK if quick else FULL):
+        found.append(finding)
+        click.echo(f"{finding.ground}: {finding.member} {finding.size or ''}", err=True)
+    target = folder / f"{'quick' if quick else 'full'}.html"
+    with replacing(target) as path:
+        path.write_text(page(found, command), "utf-8")
+    if json_:
+        return console.report({"quick": quick, "findings": msgspec.to_builtins(found)}, True)
+    for each in tables(found):
+        click.echo(f"{each.title}\n{console.table(each.header, each.rows)}\n")
+    click.echo(f"page: {target}")
 
 
 def _run(chosen: Benchmark, config: Config, folder: Path) -> Result:

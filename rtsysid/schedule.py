@@ -167,13 +167,8 @@ def preset(name: str) -> tuple[Stage, ...]:
     if name not in PRESETS:
         raise ScheduleError("preset", repr(name), f"choose among {', '.join(PRESETS)}, or write [[stage]] tables")
     if name in FAMILY:
-        return (*autoencoder(name), *_stages("autoencoders/dynamics"))
+        return (*_stages(f"autoencoders/{name}"), *_stages("autoencoders/dynamics"))
     return _stages(name)
-
-
-def autoencoder(name: str) -> tuple[Stage, ...]:
-    """The stages of a member of the family that train its encoder and decoder, and nothing else."""
-    return _stages(f"autoencoders/{name}")
 
 
 def _stages(file: str) -> tuple[Stage, ...]:
