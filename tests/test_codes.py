@@ -21,7 +21,7 @@ from rtsysid.trace import Trace
 from rtsysid.train.network import Network
 from rtsysid.train.windows import Sequences
 
-SMALL = Scope((2,), (), 0.02, 20, 0.05, 20)
+SMALL = Scope((2,), (), 0.02, 20, 0.1, 20)
 
 
 def test_principal_components_leave_the_smallest_variances() -> None:
@@ -86,7 +86,7 @@ def test_the_whole_comparison(tmp_path: Path, tiny_config: Config, tiny_trace: T
     found = list(_Bench(ground, SMALL, tmp_path).findings())
     measured = {(f.member, f.size) for f in found if f.traits}
     assert measured == {(member, size) for member in ("PCA", *FAMILY) for size in (2, 3)}
-    anchors = {"hold", "linear map alone", "no encoder", "random encoder", "two-stage"}
+    anchors = {"hold", "linear map alone", "no encoder", "random encoder", "trained by prediction"}
     assert {f.member for f in found if f.errors} == {*FAMILY, *anchors}
     sizes, codes, forecasts = tables(found)
     assert [len(sizes.rows), len(codes.rows), len(forecasts.rows)] == [8, 8, 12]
