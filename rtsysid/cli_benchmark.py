@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from rtsysid import console
+from rtsysid.errors import ConfigError
 
 if TYPE_CHECKING:
     from export.benchmark import Result
@@ -37,6 +38,8 @@ def benchmark(
     Example: rtsysid benchmark cascaded-tanks --quick
     """
     if name == "autoencoders":
+        if seeds > 1 or predictions:
+            raise ConfigError("benchmark autoencoders", "--seeds or --predictions", "it takes --quick, -o and --json")
         return _autoencoders(quick, out or Path("out/benchmarks") / name, json_)
     from export.benchmark import baselines, quickened
     from export.compare import seeded

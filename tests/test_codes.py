@@ -102,3 +102,9 @@ def test_absent_recordings_are_one_line(tmp_path: Path, monkeypatch: pytest.Monk
     assert result.exit_code == 1
     assert "nanodrone" in str(result.exception or result.output)
     assert not (tmp_path / "out").exists()
+
+
+def test_options_without_a_meaning_are_refused() -> None:
+    """Seeds and raw predictions belong to the scored benchmarks, and here they are not silently ignored."""
+    result = CliRunner().invoke(cli, ["benchmark", "autoencoders", "--seeds", "2"])
+    assert "it takes --quick" in str(result.exception or result.output)
