@@ -20,7 +20,7 @@ from rtsysid.config import Config, parse_config
 from rtsysid.errors import ConfigError, ScheduleError, SpecError
 from rtsysid.numpy_backend import NumpyBackend
 from rtsysid.predictor import Predictor
-from rtsysid.schedule import FAMILY, Corruption, Loss, preset, resolve
+from rtsysid.schedule import FAMILY, Corruption, Loss, Stage, preset, resolve
 from rtsysid.session import Session
 from rtsysid.spec import Sample, from_builtins, to_builtins
 from rtsysid.trace import Trace
@@ -182,10 +182,11 @@ def test_what_is_reconstructed_is_the_clean_window() -> None:
 
 
 def test_annealing_rises_to_the_weight() -> None:
-    """An annealed weight grows with the epochs and reaches its value at its share of them."""
-    loss = Loss("divergence", weight=2.0, anneal=0.5)
-    assert [loss.risen(done) for done in (0.1, 0.25, 0.5, 1.0)] == [0.4, 1.0, 2.0, 2.0]
-    assert Loss("divergence", weight=2.0).risen(0.1) == 2.0
+    """A stage's annealed weight grows with its epochs and reaches its value at its share of them; others stand."""
+    losses = (Loss("divergence", weight=2.0, anneal=0.5), Loss("reconstruction", weight=3.0))
+    stage = Stage("code", ("encoder",), losses, epochs=4)
+    assert [stage.at(epoch).loss[0].weight for epoch in range(4)] == [1.0, 2.0, 2.0, 2.0]
+    assert [stage.at(epoch).loss[1].weight for epoch in range(4)] == [3.0] * 4
 
 
 def test_penalties_do_what_they_claim(tmp_path: Path, tiny_trace: Trace) -> None:
