@@ -25,7 +25,6 @@ from rtsysid.trace import Trace
 from rtsysid.train.direct import silence
 from rtsysid.train.fit import begin
 from rtsysid.train.loop import Trainer
-from rtsysid.train.losses import warmup_of
 from rtsysid.train.network import Network
 from rtsysid.train.run import Run
 from rtsysid.train.windows import Sequences, windows
@@ -169,6 +168,7 @@ class _Bench:
             base.yardstick,
             symmetries=base.symmetries,
             disturber=base.disturber,
+            past=base.past,
             settings=msgspec.structs.replace(base.settings, stride=stride),
             run=run,
         )
@@ -196,9 +196,9 @@ def forecast_errors(network: Network, flights: Sequences, hold: bool = False) ->
 
     `hold`: of a model that stands still instead.
     """
-    spec, warm = network.spec, warmup_of(network.spec)
-    rows = flights.rows(flights.starts(spec.taps + warm + HORIZON, HORIZON), spec.taps + warm + HORIZON)
-    seen, truth = windows(rows, spec.taps)[:, :-1], rows[:, spec.taps + warm :, spec.n_inputs :]
+    spec, warm = network.spec, network.spec.past - network.spec.taps
+    rows = flights.rows(flights.starts(spec.past + HORIZON, HORIZON), spec.past + HORIZON)
+    seen, truth = windows(rows, spec.taps)[:, :-1], rows[:, spec.past :, spec.n_inputs :]
     _, state = network.sequence(seen[:, :warm], network.initial_state(seen[:, 0]))
     ahead = seen[:, warm:]
     predicted = ahead[:, :1, -1, spec.n_inputs :].expand_as(truth) if hold else network.rollout(ahead, state)

@@ -38,8 +38,10 @@ def benchmark(
     Example: rtsysid benchmark cascaded-tanks --quick
     """
     if name == "autoencoders":
-        if seeds > 1 or predictions:
-            raise ConfigError("benchmark autoencoders", "--seeds or --predictions", "it takes --quick, -o and --json")
+        if seeds > 1 or predictions or leave_out:
+            raise ConfigError(
+                "benchmark autoencoders", "--seeds, --predictions or --leave-out", "it takes --quick, -o and --json"
+            )
         return _autoencoders(quick, out or Path("out/benchmarks") / name, json_)
     from export.benchmark import baselines, quickened
     from export.compare import seeded
@@ -67,7 +69,6 @@ def benchmark(
 
 def _without(chosen: Benchmark, kind: str | None) -> Benchmark:
     from rtsysid.benchmarks.nanodrone import Nanodrone
-    from rtsysid.errors import ConfigError
 
     if kind is None:
         return chosen
