@@ -391,6 +391,17 @@ def test_a_very_short_run_beats_standing_still(name: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.recordings
+def test_one_epoch_of_an_integrating_axis_beats_standing_still(tmp_path: Path) -> None:
+    """On emps, whose position drifts with every error of the force, one epoch of the network beside the linear map and
+    its travel of one tick predict better than hold."""
+    chosen, config = need("emps"), config_of("emps")
+    first = msgspec.structs.replace(config.stage[0], epochs=1, iterations=5)
+    *_, result = run(chosen, msgspec.structs.replace(config, stage=(first,)), tmp_path)
+    (ours,), hold = result.scores, baselines(chosen)[-1]  # type: ignore[union-attr]
+    assert ours.errors["test mm"] < hold.errors["test mm"]
+
+
+@pytest.mark.recordings
 def test_the_verb_prints_and_writes_and_repeats_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`rtsysid benchmark` prints its table beside the published rows; predictions follow from the seed."""
     hasty = replace(need("ced"), quick=0.02)  # type: ignore[type-var]
