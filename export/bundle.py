@@ -12,6 +12,7 @@ import onnxruntime
 import torch
 
 import rtsysid
+from export.calibration import calibration_of
 from export.golden import golden_trace
 from export.targets import Target, default_targets, write_c
 from export.to_onnx import (
@@ -24,6 +25,7 @@ from export.to_onnx import (
     step_graph,
 )
 from rtsysid.bundle import Bundle, write_manifest
+from rtsysid.calibrate import write as write_calibrations
 from rtsysid.errors import ParityError
 from rtsysid.parity import Row, tolerances, verify
 from rtsysid.spec import to_builtins
@@ -59,6 +61,8 @@ def export(run: Run | Path | str, out: Path | str, targets: Sequence[Target] | N
         _save(folder / "weights.npz", weights)
         _save(folder / "golden.npz", golden)
         _save(folder / "baseline.npz", run.arrays("baseline.npz"))
+        if (calibrations := calibration_of(run, weights)) is not None:
+            write_calibrations(folder, *calibrations)
         write_manifest(folder, {**_content(run, network, measured), **sizes})
         rows = verify(Bundle.open(folder))
         for row in rows:

@@ -9,6 +9,7 @@ from typing import Any
 
 from rtsysid.bundle import Bundle
 from rtsysid.deadline import Deadline
+from rtsysid.novelty import Novelty
 from rtsysid.predictor import Predictor
 from rtsysid.recordings import recordings
 from rtsysid.session import Session
@@ -42,7 +43,8 @@ def demo_recordings(data: str, folder: Path) -> tuple[Path, Path]:
 
 def stream(bundle: Bundle, episode: Episode) -> Live:
     """Feed an episode to a live session as fast as it goes, with one tick as the budget of every step."""
-    session = Session(Predictor.load(bundle), deadline=Deadline(1.0 / bundle.spec.rate_hz))
+    predictor, deadline = Predictor.load(bundle), Deadline(1.0 / bundle.spec.rate_hz)
+    session = Session(predictor, deadline=deadline, novelty=Novelty.of(bundle, predictor))
     samples = (Sample(float(t), values) for t, values in zip(episode.t, episode.values, strict=True))
     begun = time.perf_counter()
     count = sum(1 for _ in session.run(samples))

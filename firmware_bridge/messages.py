@@ -21,11 +21,13 @@ SILENCE_US = 100_000  # after so long without sending, a frame begins with an ex
 HEARTBEAT_US = 500_000
 HEARTBEATS_MISSED = 3  # in a row: the link is lost
 
-SINCE: dict[str, int] = {}  # "MESSAGE", "MESSAGE.field" or "Enum.member" -> the minor version that appended it
+SINCE: dict[str, int] = {
+    "Status.novel": 1
+}  # "MESSAGE", "MESSAGE.field" or "Enum.member" -> the minor version that appended it
 
 
 class Status(IntEnum):
-    """What a prediction is worth. The first eight are those of `rtsysid.session`."""
+    """What a prediction is worth. The first eight and `novel` are those of `rtsysid.session`."""
 
     ok = 0
     extrapolating = 1
@@ -37,6 +39,7 @@ class Status(IntEnum):
     diverged = 7
     stale = 8  # the sample was older than the budget when the prediction was made
     fallback = 9  # not by the model: a stand-in
+    novel = 10  # not what the model and its training know
 
 
 class State(IntEnum):

@@ -8,6 +8,8 @@ initialiser.onnx  window -> h, c; only where the specification says so
 weights.npz       the same weights as arrays, for the NumPy backend
 golden.npz        samples with the outputs that every backend must reproduce
 baseline.npz      the linear ARX fitted to the same recordings
+calibration.json  what is normal, for novelty; only where recordings were held out
+intervals.npz     how far off forecasts were on those
 model.c, model.h  the model as C99, for a robot or a microcontroller
 model-X-linux.so  the same compiled for a machine X, for the C backend
 ================= =====================================================================================

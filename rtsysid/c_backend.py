@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import platform
+from collections.abc import Callable
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import numpy as np
 from rtsysid.bundle import Bundle
 from rtsysid.errors import BundleError
 from rtsysid.spec import Floats, ModelSpec
+from rtsysid.windowed import weighted_squares
 
 TILE = 16  # rows of a tile of weights, as in export/c/kernels.c
 INITIALISER_WIDTH = 64  # as in rtsysid.train.network, which the runtime does not import
@@ -46,7 +48,8 @@ class CBackend:
         self._c: Floats = np.ctypeslib.as_array(self._state.c_before)
         self._line: Floats = np.ctypeslib.as_array(self._state.line).reshape(2 * spec.taps, spec.width)
         # A step is shorter than handing the interpreter lock over: PyDLL keeps it. Its arguments never change.
-        step = ctypes.PyDLL(str(library)).model_step
+        self._quick = ctypes.PyDLL(str(library))
+        step = self._quick.model_step
         step.restype = None
         self._step = partial(step, ctypes.byref(self._state), ctypes.c_void_p(self._sample.ctypes.data))
         self.reset()
@@ -80,6 +83,15 @@ class CBackend:
         self._sample[...] = values
         self._step()
         return self.y
+
+    def gauge(self, sample: Floats, weight: Floats) -> Callable[[], float]:
+        """A function that sums the squares of ``(sample's outputs - y) * weight`` [ny], whatever these hold then."""
+        innovation = getattr(self._quick, "model_innovation", None)
+        if innovation is None:  # of a release before
+            return weighted_squares(sample[self.spec.n_inputs :], self.y, weight)
+        innovation.restype = ctypes.c_float
+        self._gauged = sample, weight  # C knows their addresses alone
+        return partial(innovation, ctypes.byref(self._state), _pointer(sample), _pointer(weight))
 
     def forecast(self, u_future: Floats) -> Floats:
         """What follows the last step under B plans [B, N, nu] -> [B, N, ny]; the state is not changed."""

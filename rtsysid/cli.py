@@ -15,6 +15,7 @@ import msgspec
 from rtsysid import (
     __version__,
     cli_benchmark,
+    cli_calibrate,
     cli_find,
     cli_hil,
     cli_link,
@@ -147,6 +148,7 @@ def replay(
     from rtsysid.bundle import Bundle
     from rtsysid.deadline import Deadline
     from rtsysid.errors import SpecError
+    from rtsysid.novelty import Novelty
     from rtsysid.predictor import Predictor
     from rtsysid.replay import replay as replay_samples
     from rtsysid.session import Session
@@ -163,7 +165,8 @@ def replay(
         if relived is not None:
             console.report(relived, json_)
             sys.exit(0 if relived["equal"] else 2)
-    session = Session(Predictor.load(opened, backend), max_gap=max_gap, deadline=Deadline(1.0 / opened.spec.rate_hz))
+    predictor, deadline = Predictor.load(opened, backend), Deadline(1.0 / opened.spec.rate_hz)
+    session = Session(predictor, max_gap=max_gap, deadline=deadline, novelty=Novelty.of(opened, predictor))
     samples = Trace.stream(trace, opened.spec.channels, time=time_)
     found = _consume(opened, replay_samples(session, samples, speed=pace), out, against)
     console.report({**console.flat(session.summary()), **found}, json_)
@@ -197,7 +200,7 @@ def evaluate(bundle: Path, traces: tuple[Path, ...], horizon: int, stride: int, 
 for verb in (
     cli_train.train, cli_train.export, cli_train.compare, cli_train.demo, cli_recording.recover, cli_link.run,
     cli_link.record, cli_link.sim_device, cli_hil.hil, cli_report.report, cli_benchmark.benchmark,
-    cli_benchmark.data, cli_find.index, cli_find.find,
+    cli_benchmark.data, cli_calibrate.calibrate, cli_find.index, cli_find.find,
 ):  # fmt: skip
     cli.add_command(verb)
 
@@ -255,5 +258,5 @@ def _bundle_info(path: Path) -> dict[str, Any]:
         "variant": spec.variant, "rate_hz": spec.rate_hz, "input_lead": bundle.input_lead, "taps": spec.taps,
         "encoder": list(spec.encoder), "hidden": spec.hidden, "multiply_accumulates": spec.macs,
         "inputs": ", ".join(map(str, spec.inputs)), "outputs": ", ".join(map(str, spec.outputs)),
-        "files": list(bundle.manifest["files"]),
+        **cli_calibrate.about(bundle), "files": list(bundle.manifest["files"]),
     }  # fmt: skip

@@ -52,6 +52,7 @@ def run(
     from firmware_bridge.link import Link
     from rtsysid.bundle import Bundle
     from rtsysid.live import LiveLoop
+    from rtsysid.novelty import Novelty
     from rtsysid.predictor import Predictor
     from rtsysid.relive import Settings
     from rtsysid.service import Service, Stop
@@ -66,9 +67,8 @@ def run(
         recorder = None if record is None else stack.enter_context(_recording(record, opened, settings))
         aside, stop = stack.enter_context(console.Aside()), stack.enter_context(Stop(seconds))
         link = stack.enter_context(Link(port, spec=opened.spec, baudrate=baud, tap=recorder))
-        loop = LiveLoop(
-            link, Session(predictor, max_gap=max_gap), budget_s=budget_s, recorder=recorder, service=Service()
-        )
+        session = Session(predictor, max_gap=max_gap, novelty=Novelty.of(opened, predictor))
+        loop = LiveLoop(link, session, budget_s=budget_s, recorder=recorder, service=Service())
         link.board()
         _prepare(fifo, cpus, link, aside)
         for report in loop.run(stop):

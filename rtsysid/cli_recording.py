@@ -81,6 +81,7 @@ def relived(bundle: Bundle, path: Path, backend: Any) -> dict[str, Any] | None:
     from firmware_bridge.session_file import DIRECTIONS  # noqa: TID251
     from rtsysid.bag import Bag
     from rtsysid.live import Answering
+    from rtsysid.novelty import Novelty
     from rtsysid.predictor import Predictor
     from rtsysid.relive import Settings, relive
     from rtsysid.session import Session
@@ -90,11 +91,13 @@ def relived(bundle: Bundle, path: Path, backend: Any) -> dict[str, Any] | None:
     if settings is None:
         return None
     chosen: Any = settings.backend if backend == "auto" else backend
+    predictor = Predictor.load(bundle, chosen)
     session = Session(
-        Predictor.load(bundle, chosen),
+        predictor,
         max_gap=settings.max_gap,
         trained_margin=settings.trained_margin,
         reject_margin=settings.reject_margin,
+        novelty=Novelty.of(bundle, predictor),
     )
     taps = ((DIRECTIONS[each["direction"]], message.log_ns, each["data"]) for message, each in bag.read("/wire"))
     found = relive(bag, arrivals(Conversation(Wish(bundle.spec)), taps), Answering(session, settings.budget_s))

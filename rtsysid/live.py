@@ -23,7 +23,7 @@ from rtsysid.session import Prediction, Session
 from rtsysid.spec import Floats, Sample
 
 _WAIT_S = 0.1  # longest wait for a sample before the loop looks at signals and the second hand
-_OUTDATED = ("ok", "extrapolating", "held")  # what `stale` is graver than
+_OUTDATED = ("ok", "extrapolating", "novel", "held")  # what `stale` is graver than
 
 
 class Arrival(Protocol):

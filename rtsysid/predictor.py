@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, overload
 
 import numpy as np
 
@@ -12,11 +13,21 @@ from rtsysid import c_backend, onnx_backend
 from rtsysid.bundle import Bundle
 from rtsysid.c_backend import CBackend
 from rtsysid.errors import BundleError, SpecError
+from rtsysid.intervals import Intervals
 from rtsysid.numpy_backend import NumpyBackend
 from rtsysid.onnx_backend import OnnxBackend
 from rtsysid.spec import Floats, ModelSpec
 
 BackendName: TypeAlias = Literal["auto", "c", "onnx", "numpy"]
+Gauge: TypeAlias = Callable[[], float]
+
+
+class Forecast(NamedTuple):
+    """Outputs [N, ny] or [B, N, ny], and the interval that each of them lies in with the coverage asked for."""
+
+    y: Floats
+    lower: Floats
+    upper: Floats
 
 
 class Backend(Protocol):
@@ -39,6 +50,7 @@ class Backend(Protocol):
     def reconstruction_error(self) -> float: ...
     def reset(self) -> None: ...
     def step(self, values: Floats) -> Floats: ...
+    def gauge(self, sample: Floats, weight: Floats) -> Gauge: ...
     def forecast(self, u_future: Floats) -> Floats: ...
     def rollout(self, window: Floats, h: Floats, c: Floats, u_future: Floats) -> Floats: ...
 
@@ -48,11 +60,15 @@ class Predictor:
 
     `step` pushes s_k = [u_k, y_k] and predicts y_{k+1}. `forecast` asks what would follow if from tick k on the given
     inputs were applied: it starts from the state before the last step and puts u_future[0] in the place of u_k.
+
+    ``settled``: samples after a reset from which on the predictor is ready.
     """
 
-    def __init__(self, spec: ModelSpec, backend: Backend, bundle: Bundle | None = None) -> None:
-        self.spec, self.backend, self.bundle = spec, backend, bundle
-        self._settled = spec.taps + (spec.warmup if spec.state_init == "warmup" else 0)
+    def __init__(
+        self, spec: ModelSpec, backend: Backend, intervals: Intervals | None = None, bundle: Bundle | None = None
+    ) -> None:
+        self.spec, self.backend, self.intervals, self.bundle = spec, backend, intervals, bundle
+        self.settled = spec.taps + (spec.warmup if spec.state_init == "warmup" else 0)
 
     @classmethod
     def load(cls, bundle: Bundle | Path | str, backend: BackendName = "auto", *, check: bool = True) -> Predictor:
@@ -62,7 +78,7 @@ class Predictor:
         off by more than the bundle's tolerance. `check=False` leaves the golden trace out (a few milliseconds).
         """
         bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
-        predictor = cls(bundle.spec, load_backend(bundle, backend), bundle)
+        predictor = cls(bundle.spec, load_backend(bundle, backend), Intervals.of(bundle), bundle)
         if check:
             from rtsysid.parity import require_parity
 
@@ -72,7 +88,12 @@ class Predictor:
     @property
     def ready(self) -> bool:
         """Whether the delay line is full and the warm-up, where the model has one, is over."""
-        return self.backend.count >= self._settled
+        return self.backend.count >= self.settled
+
+    @property
+    def y(self) -> Floats:
+        """The last prediction [ny]; overwritten by the next step."""
+        return self.backend.y
 
     @property
     def code(self) -> Floats:
@@ -95,14 +116,35 @@ class Predictor:
         """
         return self.backend.step(values)
 
-    def forecast(self, u_future: Any) -> Floats:
+    def gauge(self, sample: Floats, weight: Floats) -> Gauge:
+        """A function that sums the squares of ``(measured - predicted) * weight``.
+
+        `sample` [C] is to hold s_k when it is called, before the step with it; `weight` is [ny]. Both are kept, not
+        copied.
+        """
+        return self.backend.gauge(sample, weight)
+
+    @overload
+    def forecast(self, u_future: Any) -> Floats: ...
+    @overload
+    def forecast(self, u_future: Any, *, interval: float) -> Forecast: ...
+    def forecast(self, u_future: Any, *, interval: float | None = None) -> Floats | Forecast:
         """Outputs y_{k+1} .. y_{k+N} under planned inputs u_k .. u_{k+N-1}; s_k is the last sample stepped.
 
-        [N, nu] -> [N, ny], or B plans at once: [B, N, nu] -> [B, N, ny]. The state is not changed. Raises SpecError
-        for another number of inputs and where the delay line is not full.
+        [N, nu] -> [N, ny], or B plans at once: [B, N, nu] -> [B, N, ny]. The state is not changed. With `interval`, a
+        coverage between 0 and 1, the answer is a `Forecast`. Raises SpecError for another number of inputs, where the
+        delay line is not full, and for a coverage or a horizon that the bundle's intervals do not support.
         """
-        y = self.backend.forecast(self._plans(u_future))
-        return y[0] if np.ndim(u_future) == 2 else y
+        plans = self._plans(u_future)
+        y = self.backend.forecast(plans)
+        if np.ndim(u_future) == 2:
+            y = y[0]
+        if interval is None:
+            return y
+        if self.intervals is None:
+            raise SpecError("intervals", "this bundle is not calibrated", "rtsysid calibrate BUNDLE TRACE...")
+        half = self.intervals.half_widths(interval, y.shape[-2])
+        return Forecast(y, y - half, y + half)
 
     def sample_futures(self, u_future: Any, count: int = 100, seed: int = 0) -> Floats:
         """Futures that a variational model holds for possible under one plan: [N, nu] -> [count, N, ny].

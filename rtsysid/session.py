@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias, get_args
 
 import msgspec
 import numpy as np
@@ -18,12 +18,15 @@ from rtsysid.deadline import Deadline
 from rtsysid.errors import SpecError
 from rtsysid.spec import Floats, ModelSpec, Sample
 
-Status: TypeAlias = Literal["diverged", "reset", "rejected", "late", "warm-up", "held", "extrapolating", "ok"]
+if TYPE_CHECKING:
+    from rtsysid.novelty import Novelty
+
+Status: TypeAlias = Literal["diverged", "reset", "rejected", "late", "warm-up", "held", "novel", "extrapolating", "ok"]
 
 STATUSES: tuple[Status, ...] = get_args(Status)  # gravest first
 _OK: tuple[Status, ...] = ("ok",)
 _LARGEST = float(np.finfo(np.float32).max) / 8  # room to add a span without overflow
-_COUNTED = ("samples", "late", "rejected", "warm_up", "held", "extrapolating", "resets", "diverged")
+_COUNTED = ("samples", "late", "rejected", "warm_up", "held", "novel", "extrapolating", "resets", "diverged")
 
 
 class Stepper(Protocol):
@@ -47,7 +50,7 @@ class Prediction(NamedTuple):
 
     ``t``: time in seconds of the tick that ``y`` is based on. ``y``: outputs predicted for ``t + 1 / rate``, [ny],
     float32, engineering units, a copy; NaN where there is nothing to say. ``flags``: everything that applies, gravest
-    first; ``status`` is the first of them. ``channels``: columns that made a sample rejected or extrapolating.
+    first; ``status`` is the first of them. ``channels``: columns that made a sample rejected, novel or extrapolating.
 
     ============= ==================================================================================
     diverged      the model answered with NaN or infinity: withheld, state dropped
@@ -56,6 +59,7 @@ class Prediction(NamedTuple):
     late          not fed: duplicate or backward time; ``y`` is the previous prediction
     warm-up       ``y`` does not count yet
     held          the last good sample stood in for missing ticks
+    novel         not what the model and its training know: a failing sensor, a disturbance, another manoeuvre
     extrapolating outside the trained range, fed all the same
     ok            none of these
     ============= ==================================================================================
@@ -76,7 +80,8 @@ class Prediction(NamedTuple):
 class Health(msgspec.Struct, frozen=True, kw_only=True):
     """Counts since the session began: samples == fed + late + rejected, fed == predictions + warm_up.
 
-    ``steps`` == ``fed`` + ``held`` (in ticks). ``resets`` includes those after a divergence.
+    ``steps`` == ``fed`` + ``held`` (in ticks). ``resets`` includes those after a divergence. ``novel``: samples, in
+    ``alarms`` that are some windows apart.
     """
 
     samples: int
@@ -87,6 +92,8 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     warm_up: int
     steps: int
     held: int
+    novel: int
+    alarms: int
     extrapolating: int
     resets: int
     diverged: int
@@ -144,7 +151,8 @@ class Session:
 
     `max_gap`: ticks in a row without a good sample that the last good one may stand in for. Gaps are counted in
     device time: a prediction never depends on when it was computed. `deadline` accounts for the time that `feed`
-    takes on `clock`, and for missing ticks as drops. The predictor is reset at the start.
+    takes on `clock`, and for missing ticks as drops. `novelty` weighs every sample that follows another; it is one of
+    this predictor. The predictor is reset at the start.
     """
 
     def __init__(
@@ -155,19 +163,21 @@ class Session:
         trained_margin: float = 0.0,
         reject_margin: float = 1.0,
         deadline: Deadline | None = None,
+        novelty: Novelty | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         if max_gap < 0:
             raise SpecError("max_gap", str(max_gap), "give a number of ticks that is not negative")
         self.spec, self.max_gap, self.deadline = predictor.spec, max_gap, deadline
-        self._predictor, self._clock = predictor, clock
+        self._predictor, self._novelty, self._clock = predictor, novelty, clock
         self._range = TrainedRange(self.spec, trained_margin, reject_margin)
         self._shape = (self.spec.width,)
         self._soonest, self._latest = 0.5 / self.spec.rate_hz, 1.5 / self.spec.rate_hz
-        self._good: Floats = np.zeros(self.spec.width, np.float32)  # a copy: the source may reuse its array
+        # A copy: the source may reuse its array. It is where a detector looks for it.
+        self._good: Floats = np.zeros(self.spec.width, np.float32) if novelty is None else novelty.sample
         self._nothing: Floats = np.full(self.spec.n_outputs, np.nan, np.float32)
         self._samples = self._late = self._rejected = self._warm_up = 0
-        self._held = self._extrapolating = self._resets = self._diverged = 0
+        self._held = self._novel = self._extrapolating = self._resets = self._diverged = 0
         predictor.reset()
         self._forget()
         self._t = math.nan
@@ -195,7 +205,8 @@ class Session:
         """The counts so far."""
         fed = self._samples - self._late - self._rejected
         known = {name: getattr(self, f"_{name}") for name in _COUNTED}
-        return Health(fed=fed, predictions=fed - self._warm_up, steps=fed + self._held, **known)
+        alarms = 0 if self._novelty is None else self._novelty.alarms
+        return Health(fed=fed, predictions=fed - self._warm_up, steps=fed + self._held, alarms=alarms, **known)
 
     def summary(self) -> dict[str, Any]:
         """``health`` and ``latency`` (None without a deadline) as plain values; None stands for NaN and infinity."""
@@ -250,6 +261,8 @@ class Session:
         if self._blind + ticks > self.max_gap:
             return self._lose()
         self._blind += ticks
+        if self._novelty is not None:
+            self._novelty.skip()
         for _ in range(ticks):
             self._held += 1
             if "diverged" in self._step():
@@ -261,9 +274,13 @@ class Session:
         self._t, self._blind = t, 0
         self._good[...] = values
         self._range.follow(values)
+        novel = self._novelty is not None and self._novelty.weigh()
         flags = self._step()
         if flags:
             self._warm_up += 1
+        elif novel:
+            self._novel += 1
+            return ("novel",)
         return flags
 
     def _step(self) -> tuple[Status, ...]:
@@ -279,6 +296,8 @@ class Session:
     def _conclude(self, t: float, flags: tuple[Status, ...], channels: tuple[int, ...] = ()) -> Prediction:
         if self._empty or not self._predictor.ready:
             flags += ("warm-up",)
+        if "novel" in flags and self._novelty is not None:
+            channels = tuple(sorted({*channels, *self._novelty.culprit}))
         flags = tuple(sorted(set(flags), key=STATUSES.index)) or _OK
         return Prediction(t, self._y.copy(), flags[0], flags, channels)
 
@@ -301,6 +320,8 @@ class Session:
         self._blind = self.max_gap + 1
         self._y = self._nothing
         self._range.forget()
+        if self._novelty is not None:
+            self._novelty.reset()
 
 
 def _outside(values: Floats, bounds: Floats) -> tuple[int, ...]:

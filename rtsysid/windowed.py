@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import numpy as np
 
@@ -12,6 +13,8 @@ from rtsysid.spec import Floats, ModelSpec
 
 class WindowedBackend(ABC):
     """Pushes samples and calls `start` on the first full window, `advance` on every one."""
+
+    y: Floats  # the last prediction [ny]
 
     def __init__(self, spec: ModelSpec) -> None:
         self.spec = spec
@@ -59,8 +62,24 @@ class WindowedBackend(ABC):
             self.start(line.window)
         return self.advance(line.window)
 
+    def gauge(self, sample: Floats, weight: Floats) -> Callable[[], float]:
+        """A function that sums the squares of ``(sample's outputs - y) * weight`` [ny], whatever these hold then."""
+        return weighted_squares(sample[self.spec.n_inputs :], self.y, weight)
+
     def forecast(self, u_future: Floats) -> Floats:
         """What follows the last step under B plans [B, N, nu] -> [B, N, ny]; the state is not changed."""
         parts = (self.window, *self.state_before)
         window, h, c = (np.repeat(part[None], len(u_future), 0) for part in parts)
         return self.rollout(window, h, c, u_future)
+
+
+def weighted_squares(measured: Floats, predicted: Floats, weight: Floats) -> Callable[[], float]:
+    """A function that sums the squares of ``(measured - predicted) * weight`` [ny]; the arrays are kept, not copied."""
+    room = np.empty_like(weight)
+
+    def gauge() -> float:
+        np.subtract(measured, predicted, room)
+        np.multiply(room, weight, room)
+        return float(room.dot(room))
+
+    return gauge

@@ -313,7 +313,7 @@ def test_the_deadline_sees_the_clock_and_the_drops() -> None:
         session.feed(sample(tick))
     summary = json.loads(json.dumps(session.summary(), allow_nan=False))
     assert summary["health"] == {
-        **dict.fromkeys(("late", "rejected", "extrapolating", "resets", "diverged"), 0),
+        **dict.fromkeys(("late", "rejected", "novel", "alarms", "extrapolating", "resets", "diverged"), 0),
         **{"samples": 5, "fed": 5, "held": 2, "steps": 7, "warm_up": 3, "predictions": 2},
     }
     assert (summary["latency"]["n"], summary["latency"]["misses"], summary["latency"]["drops"]) == (5, 5, 2)

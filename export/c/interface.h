@@ -48,6 +48,10 @@ void model_forecast_plans(const model_state *m, model_lanes *scratch, const floa
 void model_rollout(model_lanes *scratch, const float *window, const float *h, const float *c, int shared,
                    const float *u, uint32_t plans, uint32_t ticks, float *y);
 
+/* How far a sample [MODEL_CHANNELS] is from what the last step predicted for it: the sum of the squares of measured less
+   predicted, each times its weight [MODEL_OUTPUTS]. To be asked before the step with that sample. */
+float model_innovation(const model_state *m, const float *sample, const float *weight);
+
 /* How badly the code describes the last window: mean squared error in scaled units. Costs what the decoder costs. */
 float model_reconstruction_error(model_state *m);
 

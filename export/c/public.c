@@ -46,6 +46,16 @@ void model_forecast(const model_state *m, model_state *scratch, const float *u, 
     }
 }
 
+float model_innovation(const model_state *m, const float *sample, const float *weight)
+{
+    float sum = 0.0f;
+    for (int i = 0; i < MODEL_OUTPUTS; i++) {
+        float off = (sample[MODEL_INPUTS + i] - m->y[i]) * weight[i];
+        sum += off * off;
+    }
+    return sum;
+}
+
 float model_reconstruction_error(model_state *m)
 {
 #if MODEL_LAYERS

@@ -8,11 +8,11 @@
 
 #include "bytes.h"
 
-/* Protocol 9f983503.0. A test may build a firmware of another age. */
+/* Protocol 9f983503.1. A test may build a firmware of another age. */
 #ifndef WIRE_MAJOR
 #define WIRE_MAJOR 0x9f983503u
 #endif
-#define WIRE_MINOR 0u
+#define WIRE_MINOR 1u
 #define WIRE_MAGIC 1230197842u
 #define WIRE_MAX_PAYLOAD 240u
 #define WIRE_SCHEMA_PIECE 200u
@@ -20,7 +20,7 @@
 #define WIRE_HEARTBEAT_US 500000u
 #define WIRE_HEARTBEATS_MISSED 3u
 
-/* What a prediction is worth. The first eight are those of `rtsysid.session`. */
+/* What a prediction is worth. The first eight and `novel` are those of `rtsysid.session`. */
 #define WIRE_STATUS_OK 0u
 #define WIRE_STATUS_EXTRAPOLATING 1u
 #define WIRE_STATUS_HELD 2u
@@ -31,6 +31,7 @@
 #define WIRE_STATUS_DIVERGED 7u
 #define WIRE_STATUS_STALE 8u
 #define WIRE_STATUS_FALLBACK 9u
+#define WIRE_STATUS_NOVEL 10u
 
 /* What a device is doing. */
 #define WIRE_STATE_IDLE 0u

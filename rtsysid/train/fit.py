@@ -18,7 +18,7 @@ from rtsysid.metrics import forecast_windows
 from rtsysid.resample import resample
 from rtsysid.schedule import Stage, resolve
 from rtsysid.spec import Doubles, Floats, ModelSpec, to_builtins
-from rtsysid.trace import Trace
+from rtsysid.trace import Integers, Trace
 from rtsysid.train.direct import fit_direct, set_direct
 from rtsysid.train.disturbance import Disturber
 from rtsysid.train.loop import Trainer
@@ -125,6 +125,7 @@ def _prepare_folder(
     run.save_arrays("baseline.npz", arx.arrays())
     run.save_arrays("yardstick.npz", {"rms": yardstick.astype(np.float32)})
     run.save_arrays("excerpt.npz", {"values": _excerpt(prepared)})
+    run.save_arrays("validation.npz", _validation(prepared, disturber))
     run.begin({**about, "spec": to_builtins(spec)}, config_text)
 
 
@@ -159,6 +160,13 @@ def _yardstick(arx: LinearArx, prepared: Prepared, disturber: Disturber, past: P
     linear, hold = (np.sqrt(np.mean(np.concatenate(part).astype(np.float64) ** 2, 0)) for part in (errors, moves))
     unit: Doubles = np.maximum(np.fmin(linear, hold), 1e-9 * np.asarray(prepared.spec.scaling.std[nu:]))
     return unit
+
+
+def _validation(prepared: Prepared, disturber: Disturber) -> dict[str, Floats | Integers]:
+    """The validation recordings end to end, and as sensors would show them: what a bundle is calibrated on."""
+    episodes = prepared.validation
+    shown = {} if disturber.silent else {"shown": np.concatenate(disturber.episodes(episodes))}
+    return {"true": np.concatenate(episodes), "rows": np.array([len(each) for each in episodes]), **shown}
 
 
 def _excerpt(prepared: Prepared) -> Floats:

@@ -9,6 +9,7 @@ direct.npz           the linear map that the direct path starts from
 baseline.npz         the linear ARX fitted to the same recordings
 yardstick.npz        its error after 1..N ticks, the unit of the losses
 excerpt.npz          stretches of the validation recordings, for the golden trace
+validation.npz       the validation recordings, which a bundle is calibrated on
 weights.safetensors  the result; it exists when the run is complete
 ==================== ==============================================================================
 """

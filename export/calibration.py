@@ -1,0 +1,39 @@
+"""A bundle is calibrated on the validation part of its own run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from rtsysid.calibrate import Episode, calibrate
+from rtsysid.errors import TraceError
+from rtsysid.intervals import Intervals
+from rtsysid.novelty import Calibration
+from rtsysid.numpy_backend import NumpyBackend
+from rtsysid.predictor import Predictor
+from rtsysid.train.run import Run
+
+
+def calibration_of(run: Run, weights: Mapping[str, np.ndarray[Any, Any]]) -> tuple[Calibration, Intervals] | None:
+    """Both calibrations, to the last bit the same on a machine with C and on one without.
+
+    None for a run of a release that did not keep its validation part, and where that part is too short.
+    """
+    if not (run.folder / "validation.npz").exists():
+        return None
+    predictor = Predictor(run.spec, NumpyBackend(run.spec, weights))
+    episodes = _episodes(run.arrays("validation.npz"))
+    seconds = sum(len(each.true) for each in episodes) / run.spec.rate_hz
+    try:
+        return calibrate(predictor, episodes, f"the validation part ({seconds:.0f} s) of the training run")
+    except TraceError:
+        return None
+
+
+def _episodes(stored: dict[str, np.ndarray[Any, Any]]) -> list[Episode]:
+    ends = np.cumsum(stored["rows"])[:-1]
+    true = np.split(stored["true"], ends)
+    shown = np.split(stored["shown"], ends) if "shown" in stored else true
+    return [Episode(*each) for each in zip(shown, true, strict=True)]

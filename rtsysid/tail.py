@@ -1,0 +1,85 @@
+"""Tail: how often a score passes a level, learned from minutes and asked about hours.
+
+What passes a level comes in bursts, for a score remembers. Bursts that are less than `hold` ticks apart count as one,
+and their peaks are taken for independent. Above a level that some fifty bursts reach, their excess follows a
+generalised Pareto distribution: within what was seen it interpolates, and beyond it extrapolates, up to ten times the
+length of the recordings.
+
+Ref: A. C. Davison and R. L. Smith, Models for exceedances over high thresholds, J. R. Statist. Soc. B 52 (1990);
+probability-weighted moments after J. R. M. Hosking and J. R. Wallis, Technometrics 29 (1987).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import msgspec
+import numpy as np
+
+from rtsysid.errors import TraceError
+from rtsysid.spec import Doubles
+
+REACH = 10.0  # rates are extrapolated to this many times the length of the recordings, and no further
+BURSTS = 50  # that the tail is fitted to, where there are as many
+_FEWEST = 5  # a tail is not fitted to less
+_LEVELS = 80  # tried from the top down
+_SHAPES = (-0.5, 0.9)  # beyond, moments do not exist or the fit is an accident
+
+
+class Tail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The fit. ``seconds``: of recordings. ``bursts``: that passed ``level``; their excess has ``scale``, ``shape``."""
+
+    seconds: float
+    bursts: int
+    level: float
+    scale: float
+    shape: float
+
+    @classmethod
+    def fit(cls, scores: Sequence[Doubles], hold: int, tick_s: float) -> Tail:
+        """From the scores [n] of stretches that are never joined. Raises TraceError where they hardly ever move."""
+        ordered = np.sort(np.concatenate(scores)) if scores else np.zeros(0)
+        fewest, peaks, level = _FEWEST, np.zeros(0), 0.0
+        for share in 1.0 - np.geomspace(0.5, 1e-5, _LEVELS)[::-1] if len(ordered) else ():
+            level = float(ordered[int(share * (len(ordered) - 1))])
+            peaks = np.concatenate([bursts(score, level, hold) for score in scores])
+            if len(peaks) >= BURSTS:
+                break
+        if len(peaks) < fewest:
+            found = f"{len(peaks)} bursts of the score in {len(ordered) * tick_s:.0f} s"
+            raise TraceError("calibration recordings", found, "give longer recordings")
+        scale, shape = _pareto(peaks - level)
+        return cls(len(ordered) * tick_s, len(peaks), level, scale, shape)
+
+    @property
+    def lowest_rate(self) -> float:
+        """The least rate per hour that the recordings can speak of."""
+        return 3600.0 / (REACH * self.seconds)
+
+    def threshold(self, per_hour: float) -> float:
+        """The level that bursts pass `per_hour` times an hour; where that is often, the level of the fit."""
+        times = self.bursts * 3600.0 / (self.seconds * per_hour)
+        if times <= 1:
+            return self.level
+        stretch = math.log(times) if abs(self.shape) < 1e-9 else math.expm1(self.shape * math.log(times)) / self.shape
+        return self.level + self.scale * stretch
+
+
+def bursts(score: Doubles, level: float, hold: int) -> Doubles:
+    """Peaks of the bursts of a score [n] above a level; two of them are at least `hold` ticks apart."""
+    above = np.flatnonzero(score > level)
+    if not len(above):
+        return np.zeros(0)
+    first = np.concatenate(([0], np.flatnonzero(np.diff(above) > hold) + 1))
+    return np.asarray(np.maximum.reduceat(score[above], first))
+
+
+def _pareto(excess: Doubles) -> tuple[float, float]:
+    """Scale and shape of excesses [n] over their level."""
+    ordered = np.sort(excess)
+    n = len(ordered)
+    mean = float(ordered.mean())
+    weighted = float((ordered * (1.0 - (np.arange(1, n + 1) - 0.35) / n)).mean())
+    shape = float(np.clip(2.0 - mean / (mean - 2.0 * weighted) if mean > 2.0 * weighted else _SHAPES[1], *_SHAPES))
+    return mean * (1.0 - shape), shape
