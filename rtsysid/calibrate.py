@@ -19,7 +19,7 @@ from rtsysid.metrics import forecast_windows, same_sign
 from rtsysid.novelty import FALSE_ALARMS, Calibration, hold_ticks, look_every, smoothed
 from rtsysid.novelty import FILE as CALIBRATION
 from rtsysid.predictor import Predictor
-from rtsysid.spec import Doubles, Floats
+from rtsysid.spec import Doubles, Floats, ModelSpec
 from rtsysid.storage import replacing_folder
 from rtsysid.tail import Tail
 
@@ -54,7 +54,7 @@ def calibrate(
     Without `false_alarms_per_hour` it is one, or the least that so short recordings support. Raises TraceError for a
     rate that they do not support, and for stretches that are all too short.
     """
-    calibration = _novelty(predictor, episodes, recordings)
+    calibration = normal(predictor.spec, [scores(predictor, each.shown) for each in episodes], recordings)
     lowest = calibration.innovation.lowest_rate
     rate = max(FALSE_ALARMS, lowest) if false_alarms_per_hour is None else false_alarms_per_hour
     return calibration.asked(rate), intervals(predictor, episodes, horizon)
@@ -94,6 +94,26 @@ def scores(predictor: Predictor, shown: Floats) -> Scores:
     return Scores(np.array(innovation).reshape(-1, len(outputs)), np.sqrt(code))
 
 
+def normal(spec: ModelSpec, found: Sequence[Scores], recordings: str) -> Calibration:
+    """What is normal by the scores of held-out stretches, at the default rate. Raises TraceError for too few."""
+    found = [each for each in found if len(each.code)]
+    if not found:
+        remedy = f"give more than {spec.taps + spec.warmup} rows on end"
+        raise TraceError("calibration recordings", "no stretch is long enough", remedy)
+    innovation = np.concatenate([each.innovation for each in found])
+    # an output that is met exactly has no spread of its own
+    spread = np.maximum(np.sqrt(np.mean(innovation**2, axis=0)), 1e-6 * np.asarray(spec.scaling.std[spec.n_inputs :]))
+    hold, tick_s = hold_ticks(spec), 1.0 / spec.rate_hz
+    return Calibration(
+        false_alarms_per_hour=FALSE_ALARMS,
+        spread=tuple(spread.tolist()),
+        innovation=Tail.fit([smoothed(each.innovation / spread) for each in found], hold, tick_s),
+        every=look_every(spec),
+        reconstruction=Tail.fit([each.code for each in found], hold, tick_s) if spec.encoder else None,
+        recordings=recordings,
+    )
+
+
 def intervals(predictor: Predictor, episodes: Sequence[Episode], horizon: int = HORIZON) -> Intervals:
     """Intervals from forecasts of the stretches that are long enough for one; up to the longest horizon that fits."""
     past = predictor.settled
@@ -114,24 +134,3 @@ def forecast_errors(predictor: Predictor, episode: Episode, horizon: int, stride
         predicted = predictor.backend.rollout(window, h, c, u_future)
         parts.append(same_sign(predicted, truth, spec.outputs) - truth)
     return np.concatenate(parts)
-
-
-def _novelty(predictor: Predictor, episodes: Sequence[Episode], recordings: str) -> Calibration:
-    spec = predictor.spec
-    found = [each for each in (scores(predictor, e.shown) for e in episodes) if len(each.code)]
-    if not found:
-        remedy = f"give more than {predictor.settled} rows on end"
-        raise TraceError("calibration recordings", "no stretch is long enough", remedy)
-    innovation = np.concatenate([each.innovation for each in found])
-    # an output that is met exactly has no spread of its own
-    spread = np.maximum(np.sqrt(np.mean(innovation**2, axis=0)), 1e-6 * np.asarray(spec.scaling.std[spec.n_inputs :]))
-    squares = [np.mean((each.innovation / spread) ** 2, axis=1) for each in found]
-    hold, tick_s = hold_ticks(spec), 1.0 / spec.rate_hz
-    return Calibration(
-        false_alarms_per_hour=FALSE_ALARMS,
-        spread=tuple(spread.tolist()),
-        innovation=Tail.fit([smoothed(each) for each in squares], hold, tick_s),
-        every=look_every(spec),
-        reconstruction=Tail.fit([each.code for each in found], hold, tick_s) if spec.encoder else None,
-        recordings=recordings,
-    )

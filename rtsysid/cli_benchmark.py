@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from rtsysid import console
+from rtsysid import cli_study, console
 from rtsysid.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -33,16 +33,19 @@ as_json = console.as_json
 def benchmark(
     name: str, quick: bool, seeds: int, predictions: Path | None, out: Path | None, leave_out: str | None, json_: bool
 ) -> None:
-    """Train and score on real recordings, beside the published results; or compare the autoencoders on them.
+    """Train and score on real recordings, beside the published results.
+
+    NAME may be a study too: autoencoders, novelty or intervals (`docs/autoencoders.md`, `docs/novelty.md`).
 
     Example: rtsysid benchmark cascaded-tanks --quick
     """
-    if name == "autoencoders":
+    if name == "autoencoders" or name in cli_study.NAMES:
         if seeds > 1 or predictions or leave_out:
-            raise ConfigError(
-                "benchmark autoencoders", "--seeds, --predictions or --leave-out", "it takes --quick, -o and --json"
-            )
-        return _autoencoders(quick, out or Path("out/benchmarks") / name, json_)
+            found = "--seeds, --predictions or --leave-out"
+            raise ConfigError(f"benchmark {name}", found, "it takes --quick, -o and --json")
+        if name == "autoencoders":
+            return _autoencoders(quick, out or Path("out/benchmarks") / name, json_)
+        return cli_study.study(name, quick, out, json_)
     from export.benchmark import baselines, quickened
     from export.compare import seeded
     from rtsysid.benchmarks import benchmark as named

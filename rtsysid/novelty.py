@@ -181,10 +181,10 @@ def look_every(spec: ModelSpec) -> int:
     return max(1, math.ceil(decoder / (DECODER_SHARE * spec.macs)))
 
 
-def smoothed(squares: Doubles) -> Doubles:
-    """The innovation's score over a stretch, from the mean squares [n] of its ticks: the root of their memory."""
-    means, mean = np.empty(len(squares)), 0.0
-    for k, square in enumerate(squares.tolist()):
+def smoothed(innovation: Doubles) -> Doubles:
+    """The innovation's score [n] over a stretch; `innovation` [n, ny] is in spreads of the outputs."""
+    means, mean = np.empty(len(innovation)), 0.0
+    for k, square in enumerate(np.mean(innovation**2, axis=1).tolist()):
         mean += SMOOTHING * (square - mean)
         means[k] = mean
     return np.asarray(np.sqrt(means))

@@ -68,6 +68,7 @@ def test_only_the_command_line_reaches_export_and_training() -> None:
             "cli_benchmark.py",
             "cli_hil.py",
             "cli_report.py",
+            "cli_study.py",
             "cli_train.py",
         ):
             continue

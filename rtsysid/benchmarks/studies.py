@@ -1,0 +1,22 @@
+"""What a study is made on: a model, and recordings that it was not trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rtsysid.bundle import Bundle
+from rtsysid.trace import Episode
+
+KINDS = ("square", "random", "chirp")  # of manoeuvre, of the nano-drone
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """``calibration`` validates the training too; ``measured`` is like it; ``strange`` is unlike all of training."""
+
+    name: str
+    bundle: Bundle
+    calibration: Sequence[Episode]
+    measured: Sequence[Episode]
+    strange: Sequence[Episode] = ()

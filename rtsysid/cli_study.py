@@ -1,0 +1,128 @@
+"""The studies among the benchmarks, novelty and intervals: models that both share, and what is measured on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from rtsysid import console
+
+if TYPE_CHECKING:
+    from rtsysid.benchmarks.coverage import Coverage
+    from rtsysid.benchmarks.novelty import FalseAlarms, Noticed, Strange
+    from rtsysid.benchmarks.studies import Subject
+
+NAMES = ("novelty", "intervals")
+QUICK, FULL = (0.4, 4.0), (1.0, 12.0)  # share of the epochs, hours of simulated flight
+
+
+def study(name: str, quick: bool, out: Path | None, json_: bool) -> None:
+    """Train what is not there yet, measure, and print the tables."""
+    folder = (out or Path("out/benchmarks/studies")) / ("quick" if quick else "full")
+    share, hours = QUICK if quick else FULL
+    subjects = list(_trained(folder, share, hours))
+    (novelty if name == "novelty" else intervals)(subjects, json_)
+
+
+def novelty(subjects: Sequence[Subject], json_: bool) -> None:
+    """False alarms, delays, and recordings unlike training."""
+    from rtsysid.benchmarks.novelty import false_alarms, noticing, strangeness
+
+    known = [each for each in subjects if not each.strange]
+    wrong = [row for each in known for row in false_alarms(each)]
+    noticed = [row for each in known if each.name != "simulated" for row in noticing(each)]
+    strange = [row for each in subjects if each.strange for row in strangeness(each)]
+    if json_:
+        fields = {"false_alarms": wrong, "faults": noticed, "manoeuvres": strange}
+        return console.report(msgspec.to_builtins(fields), True)
+    header = [
+        "recordings",
+        "nominal per h",
+        "hours",
+        "expected",
+        "counted",
+        "ratio",
+        "ratio of others: 10/50/90 %, mean",
+    ]
+    click.echo(console.table(header, list(map(_false_alarms, wrong))))
+    click.echo(
+        "\n"
+        + console.table(
+            ["recordings", "fault", "injected", "noticed", "p50 ms", "p90 ms"], list(map(_noticed, noticed))
+        )
+    )
+    header = ["model", "recordings", "count", "ticks novel", "with an alarm", "first alarm s"]
+    click.echo("\n" + console.table(header, list(map(_strange, strange))))
+    return None
+
+
+def intervals(subjects: Sequence[Subject], json_: bool) -> None:
+    """Coverage on recordings like those of training, and on others."""
+    from rtsysid.benchmarks.coverage import SHOWN, coverages, strange_coverages
+
+    like = [row for each in subjects if not each.strange for row in coverages(each)]
+    unlike = [row for each in subjects if each.strange for row in strange_coverages(each)]
+    if json_:
+        return console.report(msgspec.to_builtins({"held_out": like, "unlike_training": unlike}), True)
+    header = [
+        "recordings",
+        "count",
+        "outputs",
+        "stated",
+        *(f"{n} ticks" for n in SHOWN),
+        "all 1..50",
+        "worst recording",
+    ]
+    click.echo("left out one by one, calibrated on the others\n" + console.table(header, list(map(_coverage, like))))
+    click.echo("\nunlike all of training\n" + console.table(header, list(map(_coverage, unlike))))
+    return None
+
+
+def _trained(folder: Path, share: float, hours: float) -> Iterator[Subject]:
+    from export.studies import subjects
+    from rtsysid.benchmarks.studies import Subject
+
+    for item in subjects(folder, share, hours):
+        if isinstance(item, Subject):
+            yield item
+        else:
+            click.echo(f"{item.stage} {item.epoch}/{item.epochs}, loss {item.validation:.4g}", err=True)
+
+
+def _false_alarms(row: FalseAlarms) -> list[str]:
+    others = f"{' / '.join(f'{r:.2f}' for r in row.spread[:3])}, {row.spread[3]:.2f}" if row.spread else ""
+    expected = row.nominal * row.hours
+    return [
+        row.subject,
+        f"{row.nominal:.3g}",
+        f"{row.hours:.3g}",
+        f"{expected:.2g}",
+        str(row.counted),
+        f"{row.ratio:.2f}",
+        others,
+    ]
+
+
+def _noticed(row: Noticed) -> list[str]:
+    share = f"{100 * row.noticed / row.injected:.0f} %" if row.injected else ""
+    return [row.subject, row.fault, str(row.injected), share, f"{row.p50 * 1e3:.0f}", f"{row.p90 * 1e3:.0f}"]
+
+
+def _strange(row: Strange) -> list[str]:
+    return [
+        row.subject,
+        row.recordings,
+        str(row.count),
+        f"{100 * row.share:.2f} %",
+        str(row.alarmed),
+        f"{row.first_s:.1f}",
+    ]
+
+
+def _coverage(row: Coverage) -> list[str]:
+    cells = (f"{100 * share:.1f}" for share in row.measured)
+    return [row.subject, str(row.recordings), row.group, f"{100 * row.stated:.0f}", *cells, f"{100 * row.worst:.1f}"]
