@@ -10,7 +10,11 @@ import pytest
 import torch
 
 from export.bundle import export
+from rtsysid.bundle import Bundle
+from rtsysid.calibrate import Episode as CalibrationEpisode
+from rtsysid.calibrate import calibrate, store
 from rtsysid.config import Config, parse_config
+from rtsysid.predictor import Predictor
 from rtsysid.spec import VARIANTS, Channel, ModelSpec, RigidBody, Rotors, unit_scaling
 from rtsysid.trace import Episode, Trace
 from rtsysid.train.fit import begin
@@ -163,3 +167,12 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("recording") / "unseen.csv"
     plant(1, 200, seed=5).write(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def calibrated_folder(bundle_folder: Path) -> Path:
+    """The tiny bundle, calibrated on five minutes of the same plant; not to be changed."""
+    bundle = Bundle.open(bundle_folder)
+    episodes = [CalibrationEpisode(e.values, e.values) for e in plant(30, 500, seed=9).episodes]
+    found = calibrate(Predictor.load(bundle, "numpy"), episodes, "the plant", horizon=20)
+    return store(bundle, *found, bundle_folder.parent / "calibrated").folder
