@@ -25,7 +25,7 @@ from rtsysid.train.fit import begin
 from rtsysid.train.loop import Epoch
 
 TRAINING_FLIGHTS, CALIBRATION_FLIGHTS, FLIGHT_S = 12, 15, 40.0
-SIMULATED_EFFORT = 0.4  # of the preset: clean simulated flights are learned soon
+SIMULATED_EFFORT = 0.8  # of the preset: clean simulated flights are learned soon
 
 
 def simulated(folder: Path, share: float, hours: float) -> Iterator[Epoch | Subject]:

@@ -111,10 +111,10 @@ class Novelty:
         self._weight = np.array([1 / (s * threshold * math.sqrt(spec.n_outputs)) for s in calibration.spread], "f4")
         self._gauge = predictor.gauge(self.sample, self._weight)
         self._every = calibration.every if calibration.reconstruction is not None else 0
-        self._first = 1 if self._every else -1  # of the ticks to the next look at the code; never 0
         self._hold = hold_ticks(spec)
-        self._silent, self._since = predictor.settled, self._hold
-        self._mean, self._code, self._due = 0.0, 0.0, self._first
+        self._silent = predictor.settled
+        self._tick, self._alarm = 0, -self._hold - 1  # weighed so far, and the last one that was novel
+        self._mean, self._code, self._look = 0.0, 0.0, self._first_look()
         self.alarms = 0
         self.culprit: tuple[int, ...] = ()
 
@@ -129,13 +129,12 @@ class Novelty:
         if self._silent:
             self._silent -= 1
             return False
-        square = self._gauge()
-        mean = self._mean + SMOOTHING * ((square if square < CAP else CAP) - self._mean)
-        self._due -= 1
-        if self._due == 0:
-            self._due = self._every
+        mean, square = self._mean, self._gauge()
+        mean += SMOOTHING * ((square if square < CAP else CAP) - mean)
+        self._tick = tick = self._tick + 1
+        if tick == self._look:
+            self._look = tick + self._every
             self._code = self._predictor.reconstruction_error / (self._worst_code * self._worst_code)
-        self._since += 1
         if mean <= 1.0 and self._code <= 1.0:
             self._mean = mean
             return False
@@ -148,7 +147,7 @@ class Novelty:
 
     def reset(self) -> None:
         """The predictor was reset."""
-        self._silent, self._since = self._predictor.settled, self._hold
+        self._silent, self._alarm = self._predictor.settled, self._tick - self._hold - 1
         self._forget()
 
     @property
@@ -162,13 +161,16 @@ class Novelty:
         self._mean += SMOOTHING * (min(float(off @ off), CAP) - self._mean)
         if self._mean <= 1.0 and self._code <= 1.0:
             return False
-        self.alarms += self._since > self._hold
-        self._since = 0
+        self.alarms += self._tick - self._alarm > self._hold
+        self._alarm = self._tick
         self.culprit = (self._nu + int(np.argmax(np.abs(off))),) if self._mean > 1.0 else ()
         return True
 
     def _forget(self) -> None:
-        self._mean, self._code, self._due = 0.0, 0.0, self._first
+        self._mean, self._code, self._look = 0.0, 0.0, self._first_look()
+
+    def _first_look(self) -> int:
+        return self._tick + 1 if self._every else 0
 
 
 def hold_ticks(spec: ModelSpec) -> int:

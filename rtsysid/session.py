@@ -170,6 +170,7 @@ class Session:
             raise SpecError("max_gap", str(max_gap), "give a number of ticks that is not negative")
         self.spec, self.max_gap, self.deadline = predictor.spec, max_gap, deadline
         self._predictor, self._novelty, self._clock = predictor, novelty, clock
+        self._weigh = _nothing_is_novel if novelty is None else novelty.weigh
         self._range = TrainedRange(self.spec, trained_margin, reject_margin)
         self._shape = (self.spec.width,)
         self._soonest, self._latest = 0.5 / self.spec.rate_hz, 1.5 / self.spec.rate_hz
@@ -274,7 +275,7 @@ class Session:
         self._t, self._blind = t, 0
         self._good[...] = values
         self._range.follow(values)
-        novel = self._novelty is not None and self._novelty.weigh()
+        novel = self._weigh()
         flags = self._step()
         if flags:
             self._warm_up += 1
@@ -322,6 +323,10 @@ class Session:
         self._range.forget()
         if self._novelty is not None:
             self._novelty.reset()
+
+
+def _nothing_is_novel() -> bool:
+    return False
 
 
 def _outside(values: Floats, bounds: Floats) -> tuple[int, ...]:

@@ -22,9 +22,10 @@ from test_cli import refused, rtsysid
 from rtsysid.bundle import Bundle
 from rtsysid.errors import TraceError
 from rtsysid.evaluate import Evaluation, evaluate
+from rtsysid.intervals import Intervals
 from rtsysid.report.advice import RULES
 from rtsysid.report.content import SECTIONS, page
-from rtsysid.report.judge import Forecasts, Judgement, judge, output_fits, recordings_to_judge, worst_stretches
+from rtsysid.report.judge import Forecasts, Judgement, covered, judge, output_fits, recordings_to_judge, worst_stretches
 from rtsysid.report.measures import beside_baselines, measures, significant
 from rtsysid.report.plot import Axis, Line, Plot, _log_range, draw
 from rtsysid.report.tree import el, html
@@ -78,7 +79,7 @@ def test_the_page_is_whole_and_needs_nothing_else(report_file: Path) -> None:
     text = report_file.read_text()
     reader = read(text)
     anchors = {attributes.get("id") for tag, attributes in reader.tags if tag == "section"}
-    assert anchors == {"summary", *SECTIONS.values()}
+    assert anchors == {"summary", "intervals", *SECTIONS.values()}
     for _, attributes in reader.tags:
         assert attributes.get("href", "#").startswith("#")  # type: ignore[union-attr]
         assert "src" not in attributes
@@ -333,6 +334,31 @@ def test_bad_input_gets_one_line(bundle_folder: Path, recording: Path, tmp_path:
     assert not out.exists()
     (tmp_path / "folder").mkdir()
     assert "cannot write" in refused("report", bundle_folder, "--data", recording, "-o", tmp_path / "folder", code=5)
+
+
+def test_forecasts_are_shown_in_their_intervals(calibrated_folder: Path, recording: Path, tmp_path: Path) -> None:
+    """Of a calibrated bundle the page shades 90 % around each forecast, and says how much of it held."""
+    out = tmp_path / "report.html"
+    rtsysid("report", calibrated_folder, "--data", recording, "-o", out, "--horizon", 20)
+    text = out.read_text()
+    shaded = [a for tag, a in read(text).tags if tag == "path" and a.get("class") == "band"]
+    assert len(shaded) == 3 * 2  # worst stretches, and outputs in each
+    assert all((a["d"] or "").endswith("Z") for a in shaded)
+    assert "inside the intervals" in text
+    assert "not calibrated" not in text
+
+
+def test_coverage_counts_what_lies_inside(calibrated_folder: Path) -> None:
+    """Forecasts that are met exactly are covered whole, those far off not at all, as far as intervals reach."""
+    bundle = Bundle.open(calibrated_folder)
+    intervals = Intervals.of(bundle)
+    assert intervals is not None
+    truth = np.zeros((7, intervals.horizon + 5, 2))
+    exact = covered(bundle.spec, Forecasts([], truth, truth), intervals)
+    off = covered(bundle.spec, Forecasts([], truth + 1e9, truth), intervals)
+    assert [each.stated for each in exact] == [0.5, 0.8, 0.9, 0.95]
+    assert {share for each in exact for share in each.measured.values()} == {1.0}
+    assert {share for each in off for share in each.measured.values()} == {0.0}
 
 
 def test_too_few_rows_for_the_residual_tests(bundle_folder: Path) -> None:

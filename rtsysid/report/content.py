@@ -11,7 +11,8 @@ from typing import Any
 from rtsysid import __version__
 from rtsysid.bundle import Bundle
 from rtsysid.report.advice import Finding, findings
-from rtsysid.report.judge import Judgement, Stretch
+from rtsysid.report.intervals import coverage, shade
+from rtsysid.report.judge import SHADED, Judgement, Stretch
 from rtsysid.report.measures import History, measures, title
 from rtsysid.report.parts import advice, bar, details, figures, grade, table
 from rtsysid.report.plot import Line, Plot
@@ -41,6 +42,7 @@ def page(name: str, bundle: Bundle, judgement: Judgement, history: History = ())
         _section("Is the residual white?", "white", found, *_white(judgement)),
         _section("Does the residual contain the inputs?", "inputs", found, *_inputs(judgement)),
         _section("Worst stretches", "worst", found, *_worst(judgement)),
+        _section("Do the intervals hold?", "intervals", found, *coverage(judgement)),
         _section("Time per step", "latency", found, *_latency(judgement)),
     ]
     head = el("header", el("h1", name), el("p", f"Judged on {judgement.recordings}.", class_="quiet"))
@@ -270,11 +272,13 @@ def _stretch(j: Judgement, s: Stretch) -> Iterable[Node]:
                 Line("measured", "measured", seconds, s.measured[name]),
                 Line("predicted", "model", seconds[s.past :], s.predicted[name]),
             ],
+            area=shade(seconds[s.past :], s, name),
             marks=(0.0,),
         )
         for name in names
     ]
-    yield figures(plots, [("measured", "measured"), ("predicted", "model")])
+    shaded = [(f"{SHADED:.0%} interval", "band")] if s.half else []
+    yield figures(plots, [("measured", "measured"), ("predicted", "model"), *shaded])
     ticks = (0, *j.evaluation.shown)
     ahead = {name: {"measured": s.measured[name][s.past :], "predicted": s.predicted[name]} for name in names}
     rows = [[name, what, *(f"{y[n]:.4g}" for n in ticks)] for name in names for what, y in ahead[name].items()]

@@ -13,6 +13,7 @@ from rtsysid.bundle import Bundle
 from rtsysid.config import Config
 from rtsysid.errors import BundleError
 from rtsysid.evaluate import Evaluation, states
+from rtsysid.intervals import Intervals
 from rtsysid.metrics import fit_percent, forecast_windows, group_errors, nrmse, same_sign
 from rtsysid.parity import Row, verify
 from rtsysid.predictor import Predictor
@@ -23,6 +24,8 @@ from rtsysid.trace import Episode, Trace
 
 FORECASTS = 4000  # about as many are looked at, evenly over the recordings
 WORST = 3  # stretches shown
+SHADED = 0.9  # coverage of the intervals in the plots
+STATED = (0.5, 0.8, 0.9, 0.95)  # coverages that are measured
 
 
 class OutputFit(msgspec.Struct, frozen=True):
@@ -44,7 +47,8 @@ class Stretch(msgspec.Struct, frozen=True):
     """A forecast that went wrong: `times` its error over that of the median forecast, mean of the groups.
 
     ``groups``: the same per group. ``outside``: channels that left the range of the training recordings in it. ``t``
-    [past + N + 1] s; ``measured`` over all of it; ``predicted`` from the start on, which is at row `past`.
+    [past + N + 1] s; ``measured`` over all of it; ``predicted`` from the start on, which is at row `past`. ``half``: of
+    the width of its interval of coverage `SHADED`, from the start on; nothing where the bundle has no intervals.
     """
 
     recording: str
@@ -56,6 +60,14 @@ class Stretch(msgspec.Struct, frozen=True):
     t: list[float]
     measured: dict[str, list[float]]
     predicted: dict[str, list[float]]
+    half: dict[str, list[float]] = {}
+
+
+class Covered(msgspec.Struct, frozen=True):
+    """Share of the ticks of all forecasts that lie inside the interval whose coverage is ``stated``, by group."""
+
+    stated: float
+    measured: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -71,6 +83,7 @@ class Judgement:
     cross: CrossCorrelation
     worst: list[Stretch]
     backends: list[Row]
+    coverage: list[Covered]
 
     def to_builtins(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -87,6 +100,7 @@ class Judgement:
             },
             "worst": msgspec.to_builtins(self.worst),
             "backends": msgspec.to_builtins(self.backends),
+            "coverage": msgspec.to_builtins(self.coverage),
         }
 
 
@@ -150,8 +164,9 @@ def judge(bundle: Bundle, trace: Trace, recordings: str, evaluation: Evaluation,
         sum(map(len, residuals)),
         whiteness(residuals),
         cross_correlation(residuals, inputs),
-        worst_stretches(spec, forecasts),
+        worst_stretches(spec, forecasts, intervals=predictor.intervals),
         verify(bundle),
+        [] if predictor.intervals is None else covered(spec, forecasts, predictor.intervals),
     )
 
 
@@ -186,7 +201,22 @@ def output_fits(spec: ModelSpec, steps: Sequence[OneStep], forecasts: Forecasts)
     ]
 
 
-def worst_stretches(spec: ModelSpec, forecasts: Forecasts, count: int = WORST) -> list[Stretch]:
+def covered(spec: ModelSpec, forecasts: Forecasts, intervals: Intervals) -> list[Covered]:
+    """What became of the coverages that the intervals state, as far as they reach."""
+    off = np.abs(forecasts.predicted - forecasts.truth)[:, : intervals.horizon]
+    groups: dict[str, list[int]] = {}
+    for column, channel in enumerate(spec.outputs):
+        groups.setdefault(channel.group or channel.name, []).append(column)
+    found = []
+    for stated in (each for each in STATED if each <= intervals.largest):
+        inside = (off <= intervals.half_widths(stated, off.shape[1])).mean((0, 1))
+        found.append(Covered(stated, {name: float(inside[columns].mean()) for name, columns in groups.items()}))
+    return found
+
+
+def worst_stretches(
+    spec: ModelSpec, forecasts: Forecasts, count: int = WORST, intervals: Intervals | None = None
+) -> list[Stretch]:
     """The forecasts with the largest error, no two of which overlap, the worst first.
 
     An error is the mean over the horizon, per group in units of the median forecast, so that every group counts alike.
@@ -204,7 +234,13 @@ def worst_stretches(spec: ModelSpec, forecasts: Forecasts, count: int = WORST) -
             break
         if all(_apart(forecasts.starts[k], forecasts.starts[other], horizon) for other in chosen):
             chosen.append(int(k))
-    return [_stretch(spec, forecasts, k, {name: float(each[k]) for name, each in times.items()}) for k in chosen]
+    stretches = [_stretch(spec, forecasts, k, {name: float(each[k]) for name, each in times.items()}) for k in chosen]
+    if intervals is None or intervals.largest < SHADED:
+        return stretches
+    ahead = intervals.half_widths(SHADED, min(horizon, intervals.horizon))
+    half = np.concatenate((np.zeros((1, spec.n_outputs)), ahead)).T.tolist()
+    names = [channel.name for channel in spec.outputs]
+    return [msgspec.structs.replace(each, half=dict(zip(names, half, strict=True))) for each in stretches]
 
 
 def _relative(error: Doubles) -> Doubles:

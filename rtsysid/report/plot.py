@@ -28,11 +28,20 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Area:
+    """Shaded between `lower` and `upper`."""
+
+    x: Sequence[float]
+    lower: Sequence[float]
+    upper: Sequence[float]
+
+
+@dataclass(frozen=True)
 class Plot:
     """``title``: what is plotted, with its unit; it stands where the label of the y axis would.
 
-    ``description``: for who cannot see it. ``band``: half the width of a shaded stretch around zero. ``marks``: where
-    vertical lines stand.
+    ``description``: for who cannot see it. ``band``: half the width of a shaded stretch around zero. ``area``: shaded
+    behind the lines. ``marks``: where vertical lines stand.
     """
 
     title: str
@@ -42,6 +51,7 @@ class Plot:
     log: bool = False
     stems: bool = False
     band: float | None = None
+    area: Area | None = None
     marks: Sequence[float] = ()
 
 
@@ -79,6 +89,7 @@ def draw(plot: Plot) -> Node:
     """A plot as an SVG element."""
     x = Axis(*_range([v for line in plot.lines for v in line.x], 0.02 if plot.stems else 0.0), LEFT, WIDTH - RIGHT)
     ys = [v for line in plot.lines for v in line.y] + ([] if plot.band is None else [plot.band, -plot.band])
+    ys += [] if plot.area is None else [*plot.area.lower, *plot.area.upper]
     y = Axis(*(_log_range(ys) if plot.log else _range(ys, 0.06)), HEIGHT - BOTTOM, TOP, plot.log)
     return el(
         "svg",
@@ -86,6 +97,7 @@ def draw(plot: Plot) -> Node:
         el("text", plot.title, x=0, y=12, class_="title"),
         _grid(x, y, plot.x_label),
         _band(plot.band, y),
+        None if plot.area is None else _area(plot.area, x, y),
         *(_vertical(x.at(mark)) for mark in plot.marks),
         *(_stems(line, x, y) if plot.stems else _path(line, x, y) for line in plot.lines),
         viewBox=f"0 0 {WIDTH} {HEIGHT}",
@@ -113,6 +125,12 @@ def _band(half: float | None, y: Axis) -> Node | None:
     top, bottom = y.at(half), y.at(-half)
     area = el("rect", x=LEFT, y=_px(top), width=WIDTH - RIGHT - LEFT, height=_px(bottom - top), class_="band")
     return el("g", area, _rule(LEFT, _px(y.at(0.0)), WIDTH - RIGHT, _px(y.at(0.0)), "axis"))
+
+
+def _area(area: Area, x: Axis, y: Axis) -> Node:
+    there, back = (x.pixels(area.x), y.pixels(area.upper)), (x.pixels(area.x)[::-1], y.pixels(area.lower)[::-1])
+    xs, ys = (np.concatenate(pair) for pair in zip(there, back, strict=True))
+    return el("path", d=_joined(xs, ys) + "Z", class_="band")
 
 
 def _path(line: Line, x: Axis, y: Axis) -> Node:
