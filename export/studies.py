@@ -18,7 +18,10 @@ from rtsysid.benchmarks.nanodrone import Nanodrone
 from rtsysid.benchmarks.schunk import SchunkArm
 from rtsysid.benchmarks.studies import KINDS, Subject
 from rtsysid.bundle import Bundle
+from rtsysid.calibrate import Episode as Stretch
+from rtsysid.calibrate import calibrate, store
 from rtsysid.config import Config, embedded, parse_config
+from rtsysid.predictor import Predictor
 from rtsysid.simulate import fly
 from rtsysid.trace import Trace
 from rtsysid.train.fit import begin
@@ -33,6 +36,9 @@ def simulated(folder: Path, share: float, hours: float) -> Iterator[Epoch | Subj
     config = quickened(_embedded("quadrotor"), SIMULATED_EFFORT * share)
     bundle = yield from _trained(config, fly(TRAINING_FLIGHTS, FLIGHT_S, seed=0), folder)
     calibration = fly(CALIBRATION_FLIGHTS, FLIGHT_S, seed=1).episodes
+    stretches = [Stretch(each.values, each.values) for each in calibration]
+    found = calibrate(Predictor.load(bundle), stretches, "ten minutes of simulated flight")
+    bundle = store(bundle, *found, folder / "calibrated")
     measured = fly(round(hours * 3600 / FLIGHT_S), FLIGHT_S, seed=2).episodes
     yield Subject("simulated", bundle, calibration, measured)
 

@@ -42,13 +42,15 @@ class Tail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def fit(cls, scores: Sequence[Doubles], hold: int, tick_s: float) -> Tail:
         """From the scores [n] of stretches that are never joined. Raises TraceError where they hardly ever move."""
         ordered = np.sort(np.concatenate(scores)) if scores else np.zeros(0)
-        fewest, peaks, level = _FEWEST, np.zeros(0), 0.0
-        for share in 1.0 - np.geomspace(0.5, 1e-5, _LEVELS)[::-1] if len(ordered) else ():
-            level = float(ordered[int(share * (len(ordered) - 1))])
-            peaks = np.concatenate([bursts(score, level, hold) for score in scores])
+        peaks, level = np.zeros(0), 0.0
+        for share in 1.0 - np.geomspace(1e-5, 0.5, _LEVELS) if len(ordered) else ():
+            tried = float(ordered[int(share * (len(ordered) - 1))])
+            reached = np.concatenate([bursts(score, tried, hold) for score in scores])
+            if len(reached) > len(peaks):  # further down they grow together
+                peaks, level = reached, tried
             if len(peaks) >= BURSTS:
                 break
-        if len(peaks) < fewest:
+        if len(peaks) < _FEWEST:
             found = f"{len(peaks)} bursts of the score in {len(ordered) * tick_s:.0f} s"
             raise TraceError("calibration recordings", found, "give longer recordings")
         scale, shape = _pareto(peaks - level)
