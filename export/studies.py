@@ -71,7 +71,7 @@ def subjects(folder: Path, share: float, hours: float) -> Iterator[Epoch | Subje
     yield from simulated(folder / "simulated", share, hours)
     yield from nanodrone(folder / "nanodrone", share)
     for kind in KINDS:
-        yield from nanodrone(folder / f"nanodrone-but-{kind}", share, kind)
+        yield from nanodrone(folder / f"nanodrone-but-{kind}", share / 2, kind)  # what they cannot know takes no longer
     yield from schunk(folder / "schunk-arm", share)
 
 

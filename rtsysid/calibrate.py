@@ -81,17 +81,20 @@ def scores(predictor: Predictor, shown: Floats) -> Scores:
     """What a detector sees of a stretch [n, C], from the first sample that it weighs on."""
     nu, every, outputs = predictor.spec.n_inputs, look_every(predictor.spec), predictor.spec.outputs
     predictor.reset()
-    innovation: list[Doubles] = []
+    measured: list[Floats] = []
+    predicted: list[Floats] = []
     code: list[float] = []
     looked = 0.0
     for row in shown:
         if predictor.ready:
             if len(code) % every == 0:
                 looked = predictor.reconstruction_error
-            innovation.append(same_sign(predictor.y, row[nu:], outputs) - row[nu:])
+            measured.append(row[nu:])
+            predicted.append(predictor.y.copy())
             code.append(looked)
         predictor.step(row)
-    return Scores(np.array(innovation).reshape(-1, len(outputs)), np.sqrt(code))
+    met, guess = (np.array(each, np.float64).reshape(-1, len(outputs)) for each in (measured, predicted))
+    return Scores(same_sign(guess, met, outputs) - met, np.sqrt(code))
 
 
 def normal(spec: ModelSpec, found: Sequence[Scores], recordings: str) -> Calibration:
@@ -123,7 +126,7 @@ def intervals(predictor: Predictor, episodes: Sequence[Episode], horizon: int = 
     stride = max(1, sum(len(e.shown) for e in episodes) // FORECASTS)
     errors = [forecast_errors(predictor, each, horizon, stride) for each in episodes]
     independent = sum(max(0, len(e.shown) - past) // horizon for e in episodes)
-    return Intervals.fit(np.concatenate(errors), independent)
+    return Intervals.fit(errors, independent)
 
 
 def forecast_errors(predictor: Predictor, episode: Episode, horizon: int, stride: int) -> Doubles:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rtsysid.benchmarks.studies import Subject
 
 NAMES = ("novelty", "intervals")
-QUICK, FULL = (0.2, 4.0), (1.0, 12.0)  # share of the epochs, hours of simulated flight
+QUICK, FULL = (0.2, 2.0), (1.0, 12.0)  # share of the epochs, hours of simulated flight
 
 
 def study(name: str, quick: bool, out: Path | None, json_: bool) -> None:

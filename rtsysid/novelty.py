@@ -129,8 +129,8 @@ class Novelty:
         if self._silent:
             self._silent -= 1
             return False
-        mean, square = self._mean, self._gauge()
-        mean += SMOOTHING * ((square if square < CAP else CAP) - mean)
+        mean = self._mean
+        mean += SMOOTHING * (self._gauge() - mean)
         self._tick = tick = self._tick + 1
         if tick == self._look:
             self._look = tick + self._every

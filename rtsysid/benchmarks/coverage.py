@@ -57,7 +57,7 @@ def _coverages(
     apart = [max(0, len(each.true) - past) // HORIZON for each in episodes]
     inside: dict[float, list[Doubles]] = {stated: [] for stated in STATED}
     for left, others in folds:
-        intervals = Intervals.fit(np.concatenate([errors[k] for k in others]), sum(apart[k] for k in others))
+        intervals = Intervals.fit([errors[k] for k in others], sum(apart[k] for k in others))
         for stated in STATED if len(errors[left]) else ():
             inside[stated].append(np.mean(np.abs(errors[left]) <= intervals.half_widths(stated, HORIZON), axis=0))
     for stated, shares in inside.items():
