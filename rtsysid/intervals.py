@@ -53,10 +53,11 @@ class Intervals:
         """Those of a bundle; None where it has none."""
         if FILE not in bundle.manifest["files"]:
             return None
-        found = cls.from_arrays(bundle.arrays(FILE))
-        if found.errors.ndim != 3 or found.errors.shape[2] != bundle.spec.n_outputs:
+        arrays = bundle.arrays(FILE)
+        known = {"worth", "errors", "independent"} <= set(arrays)
+        if not known or arrays["errors"].shape[2:] != (bundle.spec.n_outputs,):
             raise BundleError(f"bundle {bundle.folder}", f"{FILE} is of another model", "calibrate it again")
-        return found
+        return cls.from_arrays(arrays)
 
     @property
     def horizon(self) -> int:
