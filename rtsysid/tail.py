@@ -5,6 +5,9 @@ and their peaks are taken for independent. Above a level that some fifty bursts 
 generalised Pareto distribution: within what was seen it interpolates, and beyond it extrapolates, up to ten times the
 length of the recordings. Fifty bursts say little of a shape: it is drawn towards that of a moderately heavy tail.
 
+One recording is not like the next. Each is left out in turn, and the scores are stretched until those left out pass the
+levels of the others as often as they should.
+
 Ref: A. C. Davison and R. L. Smith, Models for exceedances over high thresholds, J. R. Statist. Soc. B 52 (1990);
 probability-weighted moments after J. R. M. Hosking and J. R. Wallis, Technometrics 29 (1987); a prior on the shape as
 in E. S. Martins and J. R. Stedinger, Water Resources Research 36 (2000).
@@ -23,14 +26,17 @@ from rtsysid.spec import Doubles
 
 REACH = 10.0  # rates are extrapolated to this many times the length of the recordings, and no further
 BURSTS = 50  # that the tail is fitted to, where there are as many
+FOLDS = 12  # recordings beyond so many are left out in groups
+LEFT_OUT = 20  # bursts that should pass the levels they are compared at: fewer say little, more lie within the fit
 _FEWEST = 5  # a tail is not fitted to less
 _LEVELS = 80  # tried from the top down
+_STRETCHES = np.geomspace(1.0, 10.0, 60)
 _SHAPES = (-0.5, 0.9)  # beyond, moments do not exist or the fit is an accident
-_PRIOR = (0.2, 100)  # shape, and the number of bursts that it counts as
+_PRIOR = (0.35, 100)  # shape, and the number of bursts that it counts as
 
 
 class Tail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The fit. ``seconds``: of recordings. ``bursts``: that passed ``level``; their excess has ``scale``, ``shape``."""
+    """The fit, stretched. ``seconds``: of recordings. ``bursts``: above ``level``, by ``scale`` and ``shape``."""
 
     seconds: float
     bursts: int
@@ -41,20 +47,12 @@ class Tail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @classmethod
     def fit(cls, scores: Sequence[Doubles], hold: int, tick_s: float) -> Tail:
         """From the scores [n] of stretches that are never joined. Raises TraceError where they hardly ever move."""
-        ordered = np.sort(np.concatenate(scores)) if scores else np.zeros(0)
-        peaks, level = np.zeros(0), 0.0
-        for share in 1.0 - np.geomspace(1e-5, 0.5, _LEVELS) if len(ordered) else ():
-            tried = float(ordered[int(share * (len(ordered) - 1))])
-            reached = np.concatenate([bursts(score, tried, hold) for score in scores])
-            if len(reached) > len(peaks):  # further down they grow together
-                peaks, level = reached, tried
-            if len(peaks) >= BURSTS:
-                break
-        if len(peaks) < _FEWEST:
-            found = f"{len(peaks)} bursts of the score in {len(ordered) * tick_s:.0f} s"
+        tail = _fitted(scores, hold, tick_s)
+        if tail is None:
+            found = f"hardly a burst of the score in {sum(map(len, scores)) * tick_s:.0f} s"
             raise TraceError("calibration recordings", found, "give longer recordings")
-        scale, shape = _pareto(peaks - level)
-        return cls(len(ordered) * tick_s, len(peaks), level, scale, shape)
+        stretch = _stretch([list(scores[k::FOLDS]) for k in range(min(FOLDS, len(scores)))], hold, tick_s)
+        return cls(tail.seconds, tail.bursts, tail.level * stretch, tail.scale * stretch, tail.shape)
 
     @property
     def lowest_rate(self) -> float:
@@ -77,6 +75,35 @@ def bursts(score: Doubles, level: float, hold: int) -> Doubles:
         return np.zeros(0)
     first = np.concatenate(([0], np.flatnonzero(np.diff(above) > hold) + 1))
     return np.asarray(np.maximum.reduceat(score[above], first))
+
+
+def _fitted(scores: Sequence[Doubles], hold: int, tick_s: float) -> Tail | None:
+    """The fit as it is; None where there are too few bursts for one."""
+    ordered = np.sort(np.concatenate(scores)) if scores else np.zeros(0)
+    peaks, level = np.zeros(0), 0.0
+    for share in 1.0 - np.geomspace(1e-5, 0.5, _LEVELS) if len(ordered) else ():
+        tried = float(ordered[int(share * (len(ordered) - 1))])
+        reached = np.concatenate([bursts(score, tried, hold) for score in scores])
+        if len(reached) > len(peaks):  # further down they grow together
+            peaks, level = reached, tried
+        if len(peaks) >= BURSTS:
+            break
+    return None if len(peaks) < _FEWEST else Tail(len(ordered) * tick_s, len(peaks), level, *_pareto(peaks - level))
+
+
+def _stretch(folds: Sequence[list[Doubles]], hold: int, tick_s: float) -> float:
+    """By how much levels must grow for `LEFT_OUT` bursts to remain of folds that are held to the fit of the others."""
+    if len(folds) < 3:
+        return 1.0
+    others = [[score for fold in folds if fold is not left for score in fold] for left in folds]
+    fits = [_fitted(each, hold, tick_s) for each in others]
+    seconds = sum(len(score) for fold in folds for score in fold) * tick_s
+    levels = [None if fit is None else fit.threshold(LEFT_OUT * 3600.0 / seconds) for fit in fits]
+    known = [(score, level) for fold, level in zip(folds, levels, strict=True) if level is not None for score in fold]
+    for stretch in _STRETCHES:
+        if sum(len(bursts(score, stretch * level, hold)) for score, level in known) <= LEFT_OUT:
+            return float(stretch)
+    return float(_STRETCHES[-1])
 
 
 def _pareto(excess: Doubles) -> tuple[float, float]:

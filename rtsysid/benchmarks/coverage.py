@@ -15,6 +15,7 @@ from rtsysid.spec import Doubles, ModelSpec
 
 STATED = (0.5, 0.8, 0.9, 0.95)
 HORIZON = 50
+RECORDINGS = 12
 SHOWN = (1, 10, 50)  # ticks ahead, beside the mean over all
 
 
@@ -30,8 +31,9 @@ class Coverage(msgspec.Struct, frozen=True):
 
 
 def coverages(subject: Subject) -> Iterator[Coverage]:
-    """Leave one recording out: the others calibrate, it measures."""
-    episodes = [Episode(e.values, e.values) for e in (*subject.calibration, *subject.measured)]
+    """Leave one recording out, of the first `RECORDINGS`: the others calibrate, it measures."""
+    chosen = (*subject.calibration, *subject.measured)[:RECORDINGS]
+    episodes = [Episode(e.values, e.values) for e in chosen]
     return _coverages(
         subject, episodes, [(k, [j for j in range(len(episodes)) if j != k]) for k in range(len(episodes))]
     )

@@ -60,15 +60,23 @@ class Strange(msgspec.Struct, frozen=True):
 
 
 def false_alarms(subject: Subject) -> Iterator[FalseAlarms]:
-    """At every rate that the calibration supports; where there is enough, over other calibrations as well."""
-    spec, calibration = subject.bundle.spec, of(subject)
-    predictor = Predictor.load(subject.bundle)
+    """At every rate that the calibration supports: of the bundle where there is much to measure on, over other
+    calibrations as well; else each recording is measured with all others for calibration.
+    """
+    spec, calibration, predictor = subject.bundle.spec, of(subject), Predictor.load(subject.bundle)
     found = [scores(predictor, each.values) for each in subject.measured]
-    hours = _hours(found, spec)
-    for rate in sorted({*RATES, calibration.innovation.lowest_rate}, reverse=True):
-        if rate >= calibration.innovation.lowest_rate:
-            counted = alarms(calibration.asked(rate), spec, found)
-            yield FalseAlarms(subject.name, rate, hours, counted, _spread(spec, found, rate))
+    plenty = len(found) >= 4 * SETS
+    if plenty:
+        pairs = [(calibration, found)]
+    else:
+        found += [scores(predictor, each.values) for each in subject.calibration]
+        pairs = [(normal(spec, found[:k] + found[k + 1 :], "the others"), found[k : k + 1]) for k in range(len(found))]
+    others = _other_calibrations(spec, found) if plenty else []
+    lowest = max(each.innovation.lowest_rate for each, _ in pairs)
+    for rate in sorted({*RATES, lowest}, reverse=True):
+        if rate >= lowest:
+            counted = sum(alarms(each.asked(rate), spec, left) for each, left in pairs)
+            yield FalseAlarms(subject.name, rate, _hours(found, spec), counted, _spread(spec, others, rate))
 
 
 def alarms(calibration: Calibration, spec: ModelSpec, found: Sequence[Scores]) -> int:
@@ -106,14 +114,19 @@ def of(subject: Subject) -> Calibration:
     return calibration
 
 
-def _spread(spec: ModelSpec, found: Sequence[Scores], rate: float) -> tuple[float, ...]:
-    """Ratios of counted to nominal false alarms, each calibrated on some recordings and counted on all others."""
-    ratios = []
-    for first in range(0, len(found) - SETS + 1, SETS) if len(found) >= 4 * SETS else ():
-        others = [*found[:first], *found[first + SETS :]]
-        calibration = normal(spec, found[first : first + SETS], "some of the recordings")
-        if rate >= calibration.innovation.lowest_rate:
-            ratios.append(alarms(calibration.asked(rate), spec, others) / (rate * _hours(others, spec)))
+def _other_calibrations(spec: ModelSpec, found: list[Scores]) -> list[tuple[Calibration, list[Scores]]]:
+    """Calibrations on `SETS` recordings each, and all the others."""
+    starts = range(0, len(found) - SETS + 1, SETS)
+    return [(normal(spec, found[k : k + SETS], "some"), found[:k] + found[k + SETS :]) for k in starts]
+
+
+def _spread(spec: ModelSpec, others: Sequence[tuple[Calibration, list[Scores]]], rate: float) -> tuple[float, ...]:
+    """Ratios of counted to nominal false alarms: quantiles at 10, 50 and 90 %, and the mean."""
+    ratios = [
+        alarms(calibration.asked(rate), spec, rest) / (rate * _hours(rest, spec))
+        for calibration, rest in others
+        if rate >= calibration.innovation.lowest_rate
+    ]
     return (*np.quantile(ratios, [0.1, 0.5, 0.9]).tolist(), float(np.mean(ratios))) if ratios else ()
 
 
