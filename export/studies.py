@@ -80,5 +80,8 @@ def _embedded(name: str) -> Config:
 
 
 def _trained(config: Config, trace: Trace, folder: Path) -> Generator[Epoch, None, Bundle]:
-    yield from begin(config, trace, folder / "run").epochs()
-    return export(folder / "run", folder / "bundle")[0]
+    """Train and export what is not there yet."""
+    if not (folder / "bundle" / "manifest.json").exists():
+        yield from begin(config, trace, folder / "run").epochs()
+        export(folder / "run", folder / "bundle")
+    return Bundle.open(folder / "bundle")

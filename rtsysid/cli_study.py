@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rtsysid.benchmarks.studies import Subject
 
 NAMES = ("novelty", "intervals")
+INTERVAL_HOURS = 0.1  # of simulated flight: of so many recordings that no single one decides
 QUICK, FULL = (0.2, 2.0), (1.0, 12.0)  # share of the epochs, hours of simulated flight
 
 
@@ -24,7 +25,7 @@ def study(name: str, quick: bool, out: Path | None, json_: bool) -> None:
     """Train what is not there yet, measure, and print the tables."""
     folder = (out or Path("out/benchmarks/studies")) / ("quick" if quick else "full")
     share, hours = QUICK if quick else FULL
-    subjects = list(_trained(folder, share, hours))
+    subjects = list(_trained(folder, share, hours if name == "novelty" else INTERVAL_HOURS))
     (novelty if name == "novelty" else intervals)(subjects, json_)
 
 

@@ -60,9 +60,9 @@ def _coverages(
     inside: dict[float, list[Doubles]] = {stated: [] for stated in STATED}
     for left, others in folds:
         intervals = Intervals.fit([errors[k] for k in others], sum(apart[k] for k in others))
-        for stated in STATED if len(errors[left]) else ():
+        for stated in (each for each in STATED if each <= intervals.largest and len(errors[left])):
             inside[stated].append(np.mean(np.abs(errors[left]) <= intervals.half_widths(stated, HORIZON), axis=0))
-    for stated, shares in inside.items():
+    for stated, shares in ((each, found) for each, found in inside.items() if found):
         for group, columns in _groups(spec).items():
             each = np.array([share[:, columns].mean(1) for share in shares])  # [recordings, N]
             mean = each.mean(0)
