@@ -39,7 +39,7 @@ def calibrate(
 
     opened = Bundle.open(bundle)
     trace, words = recordings_to_judge(opened, traces)
-    episodes = [Episode(each.values, each.values) for each in trace.episodes]
+    episodes = [Episode(each.values, each.values) for each in trace.led(opened.input_lead).episodes]
     found = calibrate_on(Predictor.load(opened), episodes, words, false_alarms_per_hour=false_alarms, horizon=horizon)
     stored = store(opened, *found, bundle if out is None else out)
     console.report({"bundle": str(stored.folder), "id": stored.id, **about(stored)}, json_)
