@@ -2,7 +2,7 @@
 
 Sizes are in standard deviations of the channel over the training recordings: of a bias, of a drift per second; of a
 scale it is the factor less one. A frozen sensor repeats its last value, one that drops out reads zero, and swapped ones
-are the channel and its neighbour.
+are the channel and its neighbour. ``none`` is none: what is alarmed anyway.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ class Fault(NamedTuple):
 
 
 FAULTS = (
+    Fault("none"),
     *(Fault("bias", size) for size in (0.01, 0.1, 1.0)),
     *(Fault("drift", size) for size in (0.01, 0.1, 1.0)),
     *(Fault("scale", size) for size in (0.02, 0.1, 0.5)),
