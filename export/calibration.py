@@ -19,9 +19,11 @@ from rtsysid.train.run import Run
 def calibration_of(run: Run, weights: Mapping[str, np.ndarray[Any, Any]]) -> tuple[Calibration, Intervals] | None:
     """Both calibrations, to the last bit the same on a machine with C and on one without.
 
-    None for a run of a release that did not keep its validation part, and where that part is too short.
+    None for a run of a release that did not keep its validation part, where the model was trained on that part too in
+    the end, and where it is too short.
     """
-    if not (run.folder / "validation.npz").exists():
+    refitted = run.about["config"]["data"].get("refit", False)
+    if refitted or not (run.folder / "validation.npz").exists():
         return None
     predictor = Predictor(run.spec, NumpyBackend(run.spec, weights))
     episodes = _episodes(run.arrays("validation.npz"))

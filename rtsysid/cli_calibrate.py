@@ -66,7 +66,7 @@ def said(bundle: Bundle) -> str:
 
     calibration = Calibration.of(bundle)
     if calibration is None:
-        return "not calibrated: the run kept no validation part, or one too short; rtsysid calibrate BUNDLE TRACE..."
+        return "not calibrated: no recordings were held out, or too short ones; rtsysid calibrate BUNDLE TRACE..."
     rate = calibration.false_alarms_per_hour
     line = f"calibrated on {calibration.recordings}: {rate:.3g} false alarms an hour"
     if rate <= FALSE_ALARMS:
