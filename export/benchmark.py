@@ -10,7 +10,7 @@ import msgspec
 from export.bundle import export
 from rtsysid.benchmarks import Benchmark
 from rtsysid.benchmarks.score import Score
-from rtsysid.bundle import Arrays
+from rtsysid.bundle import Arrays, Bundle
 from rtsysid.config import Config
 from rtsysid.predictor import Predictor
 from rtsysid.train.fit import begin
@@ -45,13 +45,18 @@ def run(benchmark: Benchmark, config: Config, folder: Path) -> Iterator[Epoch | 
     trainer = begin(config, benchmark.training(config.data.channels), folder / "run")
     yield from trainer.epochs()
     bundle, _ = export(folder / "run", folder / "bundle")
-    predictions = benchmark.predict(Predictor.load(bundle))
-    yield Result(
-        config.train.seed,
+    yield scored(benchmark, bundle)
+
+
+def scored(benchmark: Benchmark, bundle: Bundle) -> Result:
+    """The result of a bundle that stands."""
+    predictions, training = benchmark.predict(Predictor.load(bundle)), bundle.manifest["training"]
+    return Result(
+        training["config"]["train"]["seed"],
         str(bundle.folder),
-        sum(p.numel() for p in trainer.network.parameters()),
+        sum(array.size for array in bundle.arrays("weights.npz").values()),
         bundle.spec.macs,
-        float(bundle.manifest["training"]["validation"]),
+        float(training["validation"]),
         benchmark.score(OURS, predictions),
         predictions,
     )

@@ -29,10 +29,12 @@ as_json = console.as_json
 @click.option(
     "--leave-out", metavar="KIND", help="Nano-drone: judge on these training manoeuvres, left out of training."
 )
+@click.option("--bundle", type=PATH, help="Score this bundle instead of training one.")
 @as_json
 def benchmark(
-    name: str, quick: bool, seeds: int, predictions: Path | None, out: Path | None, leave_out: str | None, json_: bool
-) -> None:
+    name: str, quick: bool, seeds: int, predictions: Path | None, out: Path | None, leave_out: str | None,
+    bundle: Path | None, json_: bool,
+) -> None:  # fmt: skip
     """Train and score on real recordings, beside the published results.
 
     NAME may be a study too: autoencoders, novelty or intervals (`docs/autoencoders.md`, `docs/novelty.md`).
@@ -40,23 +42,27 @@ def benchmark(
     Example: rtsysid benchmark cascaded-tanks --quick
     """
     if name == "autoencoders" or name in cli_study.NAMES:
-        if seeds > 1 or predictions or leave_out:
-            found = "--seeds, --predictions or --leave-out"
+        if seeds > 1 or predictions or leave_out or bundle:
+            found = "--seeds, --predictions, --leave-out or --bundle"
             raise ConfigError(f"benchmark {name}", found, "it takes --quick, -o and --json")
         if name == "autoencoders":
             return _autoencoders(quick, out or Path("out/benchmarks") / name, json_)
         return cli_study.study(name, quick, out, json_)
-    from export.benchmark import baselines, quickened
+    from export.benchmark import baselines, quickened, scored
     from export.compare import seeded
     from rtsysid.benchmarks import benchmark as named
     from rtsysid.benchmarks.score import rows
+    from rtsysid.bundle import Bundle
     from rtsysid.config import embedded, parse_config
 
     chosen = _without(named(name), leave_out)
     config = parse_config(embedded(chosen.config), chosen.config)
     config = quickened(config, chosen.quick) if quick else config
     folder = (out or Path("out/benchmarks") / name) / ("quick" if quick else "full") / (leave_out or "")
-    results = [_run(chosen, seeded(config, seed), folder / f"seed{seed}") for seed in range(seeds)]
+    if bundle is not None:
+        results = [scored(chosen, Bundle.open(bundle))]
+    else:
+        results = [_run(chosen, seeded(config, seed), folder / f"seed{seed}") for seed in range(seeds)]
     if predictions is not None:
         _write(predictions, results[0])
     beside = baselines(chosen)
@@ -67,7 +73,9 @@ def benchmark(
     scores = [*beside, *(score for result in results for score in result.scores)]
     click.echo(console.table(["model", "protocol", *chosen.measures], rows(scores, chosen.measures)))
     first = results[0]
-    click.echo(f"{seeds} seed(s), {first.parameters} parameters, {first.macs} MACs per step; bundle {first.bundle}")
+    click.echo(
+        f"{len(results)} seed(s), {first.parameters} parameters, {first.macs} MACs per step; bundle {first.bundle}"
+    )
 
 
 def _without(chosen: Benchmark, kind: str | None) -> Benchmark:

@@ -403,13 +403,18 @@ def test_one_epoch_of_an_integrating_axis_beats_standing_still(tmp_path: Path) -
 
 @pytest.mark.recordings
 def test_the_verb_prints_and_writes_and_repeats_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`rtsysid benchmark` prints its table beside the published rows; predictions follow from the seed."""
+    """`rtsysid benchmark` prints its table beside the published rows; predictions follow from the seed; the bundle that
+    was trained scores the same once more."""
     hasty = replace(need("ced"), quick=0.02)  # type: ignore[type-var]
     monkeypatch.setattr("rtsysid.benchmarks.ALL", tuple(hasty if each.name == "ced" else each for each in ALL))
     command = ["benchmark", "ced", "--quick", "-o", str(tmp_path / "a"), "--predictions", str(tmp_path / "a.npz")]
     done = CliRunner().invoke(cli, command, catch_exceptions=False)
     assert "CT-SUBNET" in done.stdout
     assert "\nrtsysid " in done.stdout
+    scored = CliRunner().invoke(
+        cli, ["benchmark", "ced", "--bundle", str(tmp_path / "a" / "quick" / "seed0" / "bundle")]
+    )
+    assert scored.stdout == done.stdout
     *_, again = run(hasty, quickened(config_of("ced"), 0.02), tmp_path / "b")  # type: ignore[arg-type]
     with np.load(tmp_path / "a.npz", allow_pickle=False) as stored:
         assert set(stored) == {"low", "high"}
