@@ -31,6 +31,7 @@ INPUT_RIDGE = 1e-6
 BLOCK = 2048  # windows at a time
 STARTS = 1000  # free runs on the validation recordings that choose the ridge
 _Part: TypeAlias = tuple[Floats, Floats, float]  # what is shown of a recording, the recording, and what it counts
+ROUNDING = 1e-9  # spread below which a feature is a constant: a displacement in a window of one row
 SMALLEST = 1e-3  # share of a target's spread that is left to the network at least
 
 
@@ -123,7 +124,7 @@ def _solved(spec: ModelSpec, gram: Doubles, moment: Doubles, ridge: float) -> Do
     """Weights on the features themselves, the bias last: [F + 1, T]."""
     spread = np.sqrt(np.maximum(gram.diagonal() - gram[-1] ** 2, 0.0))
     spread[-1] = 1.0
-    alive = np.flatnonzero(spread > 0)
+    alive = np.flatnonzero(spread > ROUNDING)
     scale = spread[alive]
     system = gram[np.ix_(alive, alive)] / np.outer(scale, scale)
     system[np.diag_indices(len(alive))] += _ridges(spec, ridge)[alive]
