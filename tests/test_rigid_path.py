@@ -58,3 +58,11 @@ def test_an_untouched_run_opens_again(tmp_path: Path) -> None:
     trace = flights(config, 0, 4, tmp_path)
     first, second = (begin(config, trace, tmp_path / "run").network.state_dict() for _ in range(2))
     assert all(bool((first[name] == second[name]).all()) for name in first)
+
+
+def test_a_window_of_one_row_gives_the_map_no_weight_on_what_is_always_nothing(tmp_path: Path) -> None:
+    """Relative to itself the newest row has no displacement and no rotation but rounding, which the map leaves alone."""
+    config = quick()
+    model = msgspec.structs.replace(config.model, variant="lstm", taps=1, encoder=())
+    trainer = begin(msgspec.structs.replace(config, model=model), flights(config, 0, 4, tmp_path), tmp_path / "run")
+    assert float(trainer.network.direct.weight.detach().abs().max()) < 1e4
