@@ -87,8 +87,8 @@ def test_without_a_compiler_export_goes_on_with_onnx(run_folder: Path, tmp_path:
     """No compiler on the path: one line says so, and the bundle runs on ONNX."""
     done = cli("export", run_folder, "-o", tmp_path / "b", "--json", path=str(tmp_path))
     assert done.returncode == 0, done.stderr
-    assert [line for line in done.stderr.splitlines() if line.startswith("rtsysid:")] == [done.stderr.strip()]
-    assert "no C compiler" in done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("rtsysid:")]
+    assert "no C compiler" in line
     assert [row["backend"] for row in json.loads(done.stdout)["backends"]] == ["onnx", "numpy"]
 
 
