@@ -61,7 +61,7 @@ def test_an_untouched_run_opens_again(tmp_path: Path) -> None:
 
 
 def test_a_window_of_one_row_gives_the_map_no_weight_on_what_is_always_nothing(tmp_path: Path) -> None:
-    """Relative to itself the newest row has no displacement and no rotation but rounding, which the map leaves alone."""
+    """Relative to itself the newest row is displaced and turned by rounding alone, on which the map puts no weight."""
     config = quick()
     model = msgspec.structs.replace(config.model, variant="lstm", taps=1, encoder=())
     trainer = begin(msgspec.structs.replace(config, model=model), flights(config, 0, 4, tmp_path), tmp_path / "run")

@@ -1,0 +1,134 @@
+"""What a model specification may not say: each contradiction is one line with its remedy."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from rtsysid.errors import SpecError
+
+if TYPE_CHECKING:
+    from rtsysid.spec import ModelSpec, RigidBody, Rotors
+
+
+def check(spec: ModelSpec) -> None:
+    """Raise SpecError at the first thing that contradicts another."""
+    _check_channels(spec)
+    _check_shape(spec)
+    _check_seen(spec)
+    _check_body(spec)
+    _check_integrators(spec)
+    _check_scaling(spec)
+
+
+def _check_channels(spec: ModelSpec) -> None:
+    names = [c.name for c in spec.channels]
+    if len(set(names)) != len(names):
+        twice = sorted({n for n in names if names.count(n) > 1})
+        raise SpecError("channels", f"named twice: {', '.join(twice)}", "give each channel its own name")
+    roles = [c.role for c in spec.channels]
+    if "output" not in roles or roles != sorted(roles):
+        raise SpecError("channels", f"roles are {roles}", "list the inputs first, then at least one output")
+    unknown = set() if isinstance(spec.feedback, bool) else set(spec.feedback) - {c.name for c in spec.outputs}
+    if unknown:
+        raise SpecError("feedback", f"no output is named {sorted(unknown)}", f"choose among {names[spec.n_inputs :]}")
+
+
+def _check_shape(spec: ModelSpec) -> None:
+    for name in ("taps", "hidden", "rate_hz"):
+        if not getattr(spec, name) > 0:
+            raise SpecError(name, str(getattr(spec, name)), "give a positive number")
+    if spec.warmup < 0 or any(width < 1 for width in spec.encoder):
+        raise SpecError("warmup or encoder", f"{spec.warmup}, {spec.encoder}", "give counts that are not negative")
+    wanted = {"lstm": (0, 0), "lstm-tdl": (0, 0), "lstm-tdl-aeu": (1, 1), "lstm-tdl-deep-aeu": (2, 9)}[spec.variant]
+    if not wanted[0] <= len(spec.encoder) <= wanted[1]:
+        layers = "no" if wanted[1] == 0 else "one" if wanted[1] == 1 else "two to nine"
+        raise SpecError(f"encoder of {spec.variant}", f"{len(spec.encoder)} layers", f"it takes {layers} layers")
+    if spec.variant == "lstm" and spec.taps != 1:
+        raise SpecError("taps of lstm", str(spec.taps), "it sees one sample: set taps = 1, or choose lstm-tdl")
+    _check_code(spec)
+
+
+def _check_seen(spec: ModelSpec) -> None:
+    """What the window shows."""
+    if not spec.columns:
+        raise SpecError("feedback", "off, with no inputs", "a model needs inputs or feedback to see anything")
+    if set(spec.relative) - {spec.channels[i].name for i in spec.columns[spec.n_inputs :]} or (
+        spec.relative and spec.rigid_body
+    ):
+        found = ", ".join(spec.relative)
+        raise SpecError("relative", found, "name outputs that are fed back; a rigid body has its own")
+    if spec.powers < 1 or (spec.powers > 1 and (spec.rigid_body or len(spec.columns) == spec.n_inputs)):
+        raise SpecError("powers", str(spec.powers), "give 1 or more; outputs must be fed back, and no rigid body")
+
+
+def _check_code(spec: ModelSpec) -> None:
+    if spec.encoder and spec.code_size > spec.window_size:
+        found = f"a code of {spec.code_size} for a window of {spec.window_size} values"
+        raise SpecError("encoder", found, "end it with a smaller layer, or see more taps")
+    if spec.variational and not spec.encoder:
+        raise SpecError("variational", f"{spec.variant} has no encoder", "choose a variant with one, or drop the key")
+
+
+def _check_body(spec: ModelSpec) -> None:
+    body = spec.rigid_body
+    if body is None:
+        return
+    sizes = {"attitude": (4,), "rate": (0, 3), "velocity": (0, 3), "position": (0, 3)}
+    for name, allowed in sizes.items():
+        if len(getattr(body, name)) not in allowed:
+            raise SpecError(f"rigid_body.{name}", f"{len(getattr(body, name))} channels", f"name {allowed[-1]}")
+    if body.kinematics and (not body.rate or (body.position and not body.velocity)):
+        raise SpecError("rigid_body.kinematics", "no rate, or a position without velocity", "name what moves the body")
+    named = [*body.attitude, *body.rate, *body.velocity, *body.position]
+    unknown = sorted(set(named) - {c.name for c in spec.outputs})
+    if unknown or len(set(named)) != len(named):
+        raise SpecError("rigid_body", f"{', '.join(unknown) or 'a channel twice'}", "name each of the outputs once")
+    if spec.feedback is not True or spec.output != "increment":
+        found = f"feedback {spec.feedback}, output {spec.output}"
+        raise SpecError("rigid_body", found, "leave feedback on and output at increment")
+    if body.rotors is not None:
+        _check_rotors(spec, body, body.rotors)
+
+
+def _check_integrators(spec: ModelSpec) -> None:
+    if not spec.integrate:
+        return
+    positions, velocities = zip(*spec.integrate, strict=True)
+    names = {c.name for c in spec.outputs}
+    if spec.rigid_body is not None:
+        raise SpecError(
+            "integrate", "beside a rigid body", "let its kinematics integrate: rigid_body.kinematics = true"
+        )
+    if unknown := sorted({*positions, *velocities} - names):
+        raise SpecError("integrate", f"no output is named {', '.join(unknown)}", "name outputs")
+    if len(set(positions)) != len(positions) or set(positions) & set(velocities):
+        raise SpecError("integrate", "an output twice, or an integral of an integral", "name each position once")
+
+
+def _check_rotors(spec: ModelSpec, body: RigidBody, rotors: Rotors) -> None:
+    if not (body.kinematics and body.velocity):
+        raise SpecError("rigid_body.rotors", "no kinematics or no velocity", "set kinematics = true, name a velocity")
+    if unknown := sorted(set(rotors.speeds) - {c.name for c in spec.inputs}):
+        raise SpecError("rigid_body.rotors.speeds", f"no input is named {', '.join(unknown)}", "name inputs")
+    if not len(rotors.speeds) == len(rotors.x) == len(rotors.y) == len(rotors.spin):
+        raise SpecError("rigid_body.rotors", "speeds, x, y and spin differ in length", "give one entry per rotor")
+    if min(rotors.mass, *rotors.inertia) <= 0:
+        raise SpecError("rigid_body.rotors", "mass or inertia is not positive", "give kg and kg m^2")
+
+
+def _check_scaling(spec: ModelSpec) -> None:
+    scaling = spec.scaling
+    if not any(msgspec.structs.astuple(scaling)):
+        return  # the recordings have not been seen
+    wanted = dict.fromkeys(("std", "low", "high"), spec.width)
+    wanted |= {"feature_mean": spec.n_features, "feature_std": spec.n_features}
+    wanted |= {"target_mean": spec.n_targets, "target_std": spec.n_targets}
+    for name, length in wanted.items():
+        values = getattr(scaling, name)
+        if len(values) != length or not all(np.isfinite(values)):
+            raise SpecError(f"scaling.{name}", f"{len(values)} values", f"it takes {length} finite values")
+    if min(*scaling.std, *scaling.feature_std, *scaling.target_std, 1.0) <= 0:
+        raise SpecError("scaling", "a standard deviation of zero", "drop the channel that never moves")
