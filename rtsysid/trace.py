@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from rtsysid import formats
 from rtsysid.errors import TraceError
 from rtsysid.formats import EPISODE, ROWS, Block, Selection
-from rtsysid.resample import check_rate, check_time, is_odd, longest_run
 from rtsysid.spec import Channel, Doubles, Floats, Sample
 from rtsysid.storage import sha256
+from rtsysid.timeline import check_rate, check_time, is_odd, longest_run
 
 Integers: TypeAlias = NDArray[np.int64]
 _PART = re.compile(r"(#\d+)?(:\d+)?$")  # of an episode's name: which of the file, which piece of that
