@@ -34,12 +34,13 @@ def calibrate(
     from rtsysid.bundle import Bundle
     from rtsysid.calibrate import Episode, store
     from rtsysid.calibrate import calibrate as calibrate_on
+    from rtsysid.evaluate import stretches
     from rtsysid.predictor import Predictor
     from rtsysid.report.judge import recordings_to_judge
 
     opened = Bundle.open(bundle)
     trace, words = recordings_to_judge(opened, traces)
-    episodes = [Episode(each.values, each.values) for each in trace.led(opened.input_lead).episodes]
+    episodes = [Episode(each.values, each.values) for each in stretches(opened, trace).episodes]
     found = calibrate_on(Predictor.load(opened), episodes, words, false_alarms_per_hour=false_alarms, horizon=horizon)
     stored = store(opened, *found, bundle if out is None else out)
     console.report({"bundle": str(stored.folder), "id": stored.id, **about(stored)}, json_)

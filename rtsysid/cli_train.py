@@ -93,10 +93,10 @@ def compare(
     jobs = variants_of(read[0][1]) if len(read) == 1 else read
     results: list[Result] = []
     for title, config in jobs:
-        trace = known.training(config.data.channels) if known else _read(config, data)
         if known:
-            held_out = known.testing(config.data.channels)
+            trace, held_out = known.training(config.data.channels), known.testing(config.data.channels)
         else:
+            trace = _read(config, data)
             held_out = _read(config, test) if test else trace.split(config.data.validation)[1]
         for seed in range(seeds):
             folder = out / f"{title}-seed{seed}"

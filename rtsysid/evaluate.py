@@ -80,13 +80,18 @@ def evaluate(
             return result
 
 
+def stretches(bundle: Bundle, trace: Trace) -> Trace:
+    """Unbroken stretches of a recording, in rows as the model was trained on."""
+    return trace.segments(bundle.spec.rate_hz, nan="split").led(bundle.input_lead)
+
+
 def evaluating(
     bundle: Bundle, trace: Trace, horizon: int, stride: int = 1, backend: BackendName = "auto"
 ) -> Generator[str, None, Evaluation]:
     """As `evaluate`, yielding the name of each finished episode for a progress bar; the result is the return value."""
     spec = bundle.spec
     bundle.require(trace.channels, "recording")
-    trace = trace.segments(spec.rate_hz, nan="split").led(bundle.input_lead)
+    trace = stretches(bundle, trace)
     predictor, arx = Predictor.load(bundle, backend), LinearArx.from_arrays(bundle.arrays("baseline.npz"))
     scores = {name: HorizonErrors(spec.outputs) for name in ("model", "linear ARX", "hold")}
     count = 0

@@ -17,6 +17,7 @@ from rtsysid.cli import cli
 from rtsysid.config import Config
 from rtsysid.errors import BundleError
 from rtsysid.evaluate import evaluate
+from rtsysid.report.judge import judge
 from rtsysid.trace import Trace
 from rtsysid.train.fit import prepare
 
@@ -56,6 +57,14 @@ def test_evaluation_leads_by_itself(leading: Bundle, bundle_folder: Path) -> Non
     """A recording as it was made gives such a bundle the errors that led rows give a plain one."""
     trace = plant(1, 120, seed=5)
     assert evaluate(leading, trace, 10) == evaluate(Bundle.open(bundle_folder), trace.led(1), 10)
+
+
+def test_a_report_judges_led_rows(leading: Bundle, bundle_folder: Path) -> None:
+    """Residuals and forecasts of such a bundle are those that led rows give a plain one."""
+    trace, plain = plant(1, 200, seed=5), Bundle.open(bundle_folder)
+    found = judge(leading, trace, "", evaluate(leading, trace, 10), 1)
+    expected = judge(plain, trace.led(1), "", evaluate(plain, trace.led(1), 10), 1)
+    assert found.fits == expected.fits
 
 
 @pytest.mark.parametrize("verb", [("replay",), ("run",), ("hil", "--device", "sim")])

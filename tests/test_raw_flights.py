@@ -19,7 +19,7 @@ from rtsysid.benchmarks.raw_flights import (
     measured,
     raw_flights,
 )
-from rtsysid.errors import TraceError
+from rtsysid.errors import ConfigError, TraceError
 from rtsysid.numpy_backend import NumpyBackend
 from rtsysid.predictor import Predictor
 from rtsysid.recordings import data_folder
@@ -94,3 +94,9 @@ def test_standing_still_on_real_raw_flights() -> None:
         assert live.errors[measure][2] == pytest.approx(offline.errors[measure][2], rel=0.1)
     forecasts = held_forecasts(chosen.raw)
     assert len(forecasts["t"]) == sum(len(flight) - SETTLED - HORIZON for flight in chosen.raw)
+
+
+def test_no_kind_is_left_out_of_raw_test_flights() -> None:
+    """What would be lived through are test flights all the same, so that choices cannot be made by it."""
+    with pytest.raises(ConfigError, match="raw logs of test flights alone"):
+        NanodroneLive().without("random")

@@ -13,7 +13,7 @@ published figures (rotation rate: 29.090 for 29.087).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
@@ -128,9 +128,7 @@ class Nanodrone:
         """The same of a model that stands still."""
         arrays: Arrays = {}
         for start in self.starts:
-            at = starts_of(self.flights, start)
-            now = np.concatenate([flight.values[at.t[at.episode == k], 4:] for k, flight in enumerate(self.flights)])
-            arrays |= self._named(start, np.repeat(now[:, None], HORIZON, 1))
+            arrays |= self._held(start)
         return arrays
 
     def score(self, model: str, predictions: Arrays) -> list[Score]:
@@ -140,6 +138,11 @@ class Nanodrone:
             for start in self.starts
             for layout in LAYOUTS
         ]
+
+    def _held(self, start: Start) -> Arrays:
+        at = starts_of(self.flights, start)
+        now = np.concatenate([flight.values[at.t[at.episode == k], 4:] for k, flight in enumerate(self.flights)])
+        return self._named(start, np.repeat(now[:, None], HORIZON, 1))
 
     def _named(self, start: Start, predicted: Floats) -> Arrays:
         at, suffix = starts_of(self.flights, start), SUFFIX[start]
@@ -213,11 +216,15 @@ def score(model: str, flights: Sequence[Episode], start: Start, layout: str, pre
         found = horizon_errors(predicted[: len(truth), h - 1 : h], truth[:, None], STATES)
         for group, error in found.items():
             curves[group][h - 1] = error[0]
-    errors = {
+    return Score(model, cells(curves), _protocol(layout, start))
+
+
+def cells(curves: Mapping[str, Doubles]) -> dict[str, tuple[float, ...]]:
+    """Of the error by ticks ahead [50] of each group: that at 1, 10 and 50 ticks, and the sum over all."""
+    return {
         f"{group} {unit}": (*(float(curves[group][h - 1]) for h in SHOWN), float(curves[group].sum()))
         for group, unit in MEASURES.items()
     }
-    return Score(model, errors, _protocol(layout, start))
 
 
 def _truth(flights: Sequence[Episode], at: Windows, layout: str, h: int) -> Floats:

@@ -17,17 +17,16 @@ import numpy as np
 from rtsysid.benchmarks.nanodrone import (
     HORIZON,
     INPUTS,
-    MEASURES,
-    SHOWN,
     STATES,
     Nanodrone,
+    cells,
     columns_of,
     forecasts_of,
     score,
 )
 from rtsysid.benchmarks.score import Score
 from rtsysid.bundle import Arrays
-from rtsysid.errors import TraceError
+from rtsysid.errors import ConfigError, TraceError
 from rtsysid.metrics import forecast_windows, horizon_errors
 from rtsysid.predictor import Predictor
 from rtsysid.recordings import recordings
@@ -38,7 +37,7 @@ from rtsysid.trace import Episode, Integers, Trace
 # Electrical turns per turn of the rotor: so read, the raw flights hover at the rotor speeds of the smoothed ones.
 POLE_PAIRS = 6
 AIRBORNE_M = 0.3  # below, the ground pushes back
-TEST, VALIDATION = "melon_*", "multisine_*"
+TEST = "melon_*"
 SETTLED = 100  # rows before the first forecast
 BATCH = 256  # forecasts per call
 
@@ -53,6 +52,11 @@ class NanodroneLive(Nanodrone):
 
     name: str = "nanodrone-live"
     config: str = "benchmarks/nanodrone-live"
+
+    def without(self, kind: str) -> Nanodrone:
+        """Refused: what is lived through are test flights, and no other raw ones are known."""
+        found = f"{kind}: there are raw logs of test flights alone"
+        raise ConfigError("manoeuvre to leave out", found, "choose by benchmark nanodrone")
 
     @property
     def published(self) -> tuple[Score, ...]:
@@ -71,8 +75,7 @@ class NanodroneLive(Nanodrone):
 
     def hold(self) -> Arrays:
         """The same of a model that stands still."""
-        offline = {f"{name}_offline": array for name, array in super().hold().items() if "free" not in name}
-        return held_forecasts(self.raw) | offline
+        return held_forecasts(self.raw) | {f"{name}_offline": a for name, a in self._held("50 samples").items()}
 
     def score(self, model: str, predictions: Arrays) -> list[Score]:
         """Live error beside the offline one."""
@@ -152,8 +155,4 @@ def _filled(values: Floats) -> Floats:
 
 
 def _live_score(model: str, predicted: Floats, truth: Floats) -> Score:
-    errors = {}
-    for group, curve in horizon_errors(predicted, truth, STATES).items():
-        shown = (*(float(curve[h - 1]) for h in SHOWN), float(curve.sum()))
-        errors[f"{group} {MEASURES[group]}"] = shown
-    return Score(model, errors, "raw flights, live")
+    return Score(model, cells(horizon_errors(predicted, truth, STATES)), "raw flights, live")

@@ -10,9 +10,9 @@ import msgspec
 import numpy as np
 
 from rtsysid.bundle import Bundle
-from rtsysid.config import Config
+from rtsysid.config import Config, Data
 from rtsysid.errors import BundleError
-from rtsysid.evaluate import Evaluation, states
+from rtsysid.evaluate import Evaluation, states, stretches
 from rtsysid.intervals import Intervals
 from rtsysid.metrics import fit_percent, forecast_windows, group_errors, nrmse, same_sign
 from rtsysid.parity import Row, verify
@@ -130,15 +130,16 @@ def recordings_to_judge(bundle: Bundle, paths: Sequence[Any]) -> tuple[Trace, st
     if data.resample:
         trace = resample(trace, data.rate_hz, max_age=data.max_age)
     trace = trace.segments(data.rate_hz, nan="split")
-    return _held_out(trace, {digest for _, digest in training["sources"]}, data.validation)
+    return _held_out(trace, {digest for _, digest in training["sources"]}, data)
 
 
-def _held_out(trace: Trace, trained: set[str], validation: Sequence[str]) -> tuple[Trace, str]:
+def _held_out(trace: Trace, trained: set[str], data: Data) -> tuple[Trace, str]:
     given = [digest for _, digest in trace.sources]
     known = sum(digest in trained for digest in given)
     if known == len(given) and set(given) == trained:
-        part = trace.split(validation)[1]
-        return part, f"the validation part ({_seconds(part)}) of the recordings of the training run"
+        part = trace.split(data.validation)[1]
+        words = f"the validation part ({_seconds(part)}) of the recordings of the training run"
+        return part, f"{words}, which was trained on in the end: which flatters" if data.refit else words
     if known:
         return trace, f"{len(given)} recordings ({_seconds(trace)}), {known} of them seen in training: which flatters"
     return trace, f"{len(given)} recordings ({_seconds(trace)}) that training never saw"
@@ -152,7 +153,7 @@ def stride_for(trace: Trace) -> int:
 def judge(bundle: Bundle, trace: Trace, recordings: str, evaluation: Evaluation, stride: int) -> Judgement:
     """Measure everything of a report on a trace whose `evaluation` was made before, with the same `stride`."""
     spec, predictor = bundle.spec, Predictor.load(bundle)
-    trace = trace.segments(spec.rate_hz, nan="split")
+    trace = stretches(bundle, trace)
     steps = one_step(predictor, trace.episodes)
     forecasts = forecast_all(predictor, trace.episodes, evaluation.horizon, stride)
     residuals, inputs = [part.residual for part in steps], [part.inputs for part in steps]
