@@ -64,6 +64,7 @@ def about(bundle: Bundle) -> dict[str, Any]:
 def said(bundle: Bundle) -> str:
     """A line on what a fresh bundle's calibration is worth."""
     from rtsysid.novelty import FALSE_ALARMS, Calibration
+    from rtsysid.tail import minutes_for
 
     calibration = Calibration.of(bundle)
     if calibration is None:
@@ -72,4 +73,5 @@ def said(bundle: Bundle) -> str:
     line = f"calibrated on {calibration.recordings}: {rate:.3g} false alarms an hour"
     if rate <= FALSE_ALARMS:
         return line
-    return f"{line}, the least that it supports; for {FALSE_ALARMS:g}: rtsysid calibrate BUNDLE with 6 min or more"
+    needed = f"{minutes_for(FALSE_ALARMS):.3g} min or more"
+    return f"{line}, the least that it supports; for {FALSE_ALARMS:g}: rtsysid calibrate BUNDLE with {needed}"

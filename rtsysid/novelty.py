@@ -23,7 +23,7 @@ from rtsysid.errors import BundleError, TraceError
 from rtsysid.metrics import same_sign
 from rtsysid.predictor import Gauge
 from rtsysid.spec import Doubles, Floats, ModelSpec
-from rtsysid.tail import REACH, Tail
+from rtsysid.tail import Tail, minutes_for
 
 FILE = "calibration.json"
 FALSE_ALARMS = 1.0  # per hour
@@ -74,9 +74,8 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         if not lowest <= per_hour < math.inf:
             seconds = self.innovation.seconds
             found = f"{seconds:.0f} s of recordings support {lowest:.2g} or more an hour"
-            remedy = (
-                f"ask for that, or calibrate on {60 / (REACH * per_hour):.3g} min" if per_hour > 0 else "ask for that"
-            )
+            longer = f", or calibrate on {minutes_for(per_hour):.3g} min" if per_hour > 0 else ""
+            remedy = f"ask for that{longer}"
             raise TraceError(f"{per_hour:g} false alarms per hour", found, remedy)
         return msgspec.structs.replace(self, false_alarms_per_hour=per_hour)
 

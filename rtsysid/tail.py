@@ -68,6 +68,11 @@ class Tail(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return self.level + self.scale * stretch
 
 
+def minutes_for(per_hour: float) -> float:
+    """Minutes of recordings that speak of a rate per hour."""
+    return 60 / (REACH * per_hour)
+
+
 def bursts(score: Doubles, level: float, hold: int) -> Doubles:
     """Peaks of the bursts of a score [n] above a level; two of them are at least `hold` ticks apart."""
     above = np.flatnonzero(score > level)
