@@ -64,7 +64,7 @@ def learned() -> tuple[Config, Trace]:
     name = "quadrotor" if data_folder() is None else "nanodrone"
     config = read_config(name)
     if data_folder() is None:
-        trace = fly(3, 60.0)
+        trace = fly(3, 110.0)  # more than the rows that are replayed
     else:
         trace = Trace.read(data_folder() / "nanodrone" / "train", config.data.channels)  # type: ignore[operator]
     return small(config), trace
