@@ -16,18 +16,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rtsysid.config import Disturbance, Training
+from rtsysid.config import Training
 from rtsysid.console import table
 from rtsysid.schedule import Loss, Stage
 from rtsysid.spec import Channel, ModelSpec, unit_scaling
 from rtsysid.train import losses
-from rtsysid.train.disturbance import Disturber
 from rtsysid.train.freerun import free_run
 from rtsysid.train.loop import Trainer
 from rtsysid.train.network import Network
-from rtsysid.train.past import Past
 from rtsysid.train.run import Run
-from rtsysid.train.symmetry import Symmetries
+from rtsysid.train.view import View
 from rtsysid.train.windows import Sequences, windows
 
 BATCH, LENGTH, ROWS, ROUNDS = 64, 200, 192_000, 7
@@ -93,9 +91,7 @@ def _ours(values: np.ndarray) -> float:
         spec = _spec()
         trainer = Trainer(
             Network(spec), (stage,), data, torch.ones(1, 2),
-            symmetries=Symmetries((), spec.channels), disturber=Disturber(Disturbance(), spec.channels),
-            past=Past(True, spec),
-            settings=settings, run=Run(folder),
+            view=View.of(settings, spec), settings=settings, run=Run(folder),
         )  # fmt: skip
         begun = time.perf_counter()
         for _ in trainer.epochs():

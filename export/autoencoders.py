@@ -29,7 +29,6 @@ from rtsysid.train.network import Network
 from rtsysid.train.run import Run
 from rtsysid.train.windows import Sequences, windows
 
-KINDS = ("random", "chirp", "square")  # of nanodrone's training flights
 HORIZON = 50
 BATCH = 64  # more and noisier steps than the presets take, for the little training there is
 WINDOW_STRIDE = 10  # ticks between the windows that a code is measured on
@@ -53,8 +52,8 @@ class Scope(msgspec.Struct, frozen=True):
     stride: int
 
 
-FULL = Scope((8, 16), KINDS, 1.0, 20, 0.5, 60)
-QUICK = Scope((), KINDS[:1], 0.25, 40, 0.1, 90)
+FULL = Scope((8, 16), ("random", "chirp", "square"), 1.0, 20, 0.5, 60)
+QUICK = Scope((), ("random",), 0.25, 40, 0.1, 90)
 
 
 class Ground(msgspec.Struct, frozen=True):
@@ -166,9 +165,7 @@ class _Bench:
             tuple(stage for stage in stages if bool(stage.horizon) == predicting),
             (base.training, base.validation),
             base.yardstick,
-            symmetries=base.symmetries,
-            disturber=base.disturber,
-            past=base.past,
+            view=base.view,
             settings=msgspec.structs.replace(base.settings, stride=stride),
             run=run,
         )
@@ -187,7 +184,7 @@ class _Bench:
         """Scaled features [n, F] of windows all over the recordings; `drawn`: through symmetries, as training sees."""
         taps = self.spec.taps
         shown = rows.rows(rows.starts(taps, WINDOW_STRIDE), taps)
-        return self.base.network.features(self.base.symmetries.drawn(shown) if drawn else shown)
+        return self.base.network.features(self.base.view.symmetries.drawn(shown) if drawn else shown)
 
 
 @torch.no_grad()

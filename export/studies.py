@@ -14,9 +14,9 @@ import msgspec
 
 from export.benchmark import quickened
 from export.bundle import export
-from rtsysid.benchmarks.nanodrone import Nanodrone
+from rtsysid.benchmarks.nanodrone import KINDS, Nanodrone
 from rtsysid.benchmarks.schunk import SchunkArm
-from rtsysid.benchmarks.studies import KINDS, Subject
+from rtsysid.benchmarks.studies import Subject
 from rtsysid.bundle import Bundle
 from rtsysid.calibrate import Episode as Stretch
 from rtsysid.calibrate import calibrate, store

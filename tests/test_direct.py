@@ -7,14 +7,11 @@ import pytest
 import torch
 from conftest import make_spec
 
-from rtsysid.config import Disturbance
+from rtsysid.config import Training
 from rtsysid.train.direct import fit_direct, set_direct
-from rtsysid.train.disturbance import Disturber
 from rtsysid.train.network import Network
-from rtsysid.train.past import Past
+from rtsysid.train.view import View
 from rtsysid.train.windows import windows
-
-UNDISTURBED = Disturber(Disturbance(), ())
 
 
 @pytest.mark.parametrize("output", ["increment", "absolute"])
@@ -25,7 +22,7 @@ def test_an_untrained_model_extrapolates_a_smooth_signal(output: str) -> None:
     waves = [np.sin(t), 3 * np.cos(2 * t) + 1, np.sin(3 * t) - 2]
     rows = np.stack([np.sin(7 * t), np.cos(5 * t), *waves], 1).astype(np.float32)
     blank = make_spec(direct=True, output=output)
-    spec, arrays = fit_direct(blank, [rows], [rows], np.ones((20, 3)), UNDISTURBED, past=Past(True, blank))
+    spec, arrays = fit_direct(blank, [rows], [rows], np.ones((20, 3)), View.of(Training(), blank))
     network = Network(spec).eval()
     set_direct(network, arrays)
     seen = windows(torch.from_numpy(rows)[None], network.spec.taps)[:, :-1]

@@ -9,13 +9,13 @@ from conftest import make_spec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rtsysid.config import Disturbance, from_builtins
+from rtsysid.config import Disturbance, Training, from_builtins
 from rtsysid.errors import ConfigError
 from rtsysid.spec import Channel
 from rtsysid.train.direct import fit_direct, set_direct
 from rtsysid.train.disturbance import Disturber
 from rtsysid.train.network import Network
-from rtsysid.train.past import Past
+from rtsysid.train.view import View
 from rtsysid.train.windows import windows
 
 CHANNELS = (Channel("u", role="input"), Channel("y"))
@@ -58,12 +58,13 @@ def test_a_direct_path_fitted_on_disturbed_rows_sees_through_them() -> None:
     waves = [np.sin(t), 3 * np.cos(2 * t) + 1, np.sin(3 * t) - 2]
     rows = np.stack([np.sin(7 * t), np.cos(5 * t), *waves], 1).astype(np.float32)
     blank = make_spec(direct=True)
-    noisy = Disturber(Disturbance(dict.fromkeys((c.name for c in blank.channels), 0.05)), blank.channels)
-    clean = Disturber(Disturbance(), blank.channels)
-    seen = windows(noisy.seen(torch.from_numpy(rows)[None], torch.Generator().manual_seed(1)), blank.taps)[:, :-1]
+    noise = Disturbance(dict.fromkeys((c.name for c in blank.channels), 0.05))
+    noisy, clean = View.of(Training(disturbance=noise), blank), View.of(Training(), blank)
+    shown = noisy.disturber.seen(torch.from_numpy(rows)[None], torch.Generator().manual_seed(1))
+    seen = windows(shown, blank.taps)[:, :-1]
     errors = []
-    for disturber in (clean, noisy):
-        spec, arrays = fit_direct(blank, [rows], [rows], np.ones((20, 3)), disturber, past=Past(True, blank))
+    for view in (clean, noisy):
+        spec, arrays = fit_direct(blank, [rows], [rows], np.ones((20, 3)), view)
         network = Network(spec).eval()
         set_direct(network, arrays)
         predicted, _ = network.sequence(seen, network.initial_state(seen[:, 0]))

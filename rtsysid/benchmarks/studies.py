@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from rtsysid.bundle import Bundle
 from rtsysid.trace import Episode
 
-KINDS = ("square", "random", "chirp")  # of manoeuvre, of the nano-drone
-
 
 @dataclass(frozen=True, eq=False)
 class Subject:

@@ -11,12 +11,10 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from rtsysid.config import Training
 from rtsysid.errors import ScheduleError
 from rtsysid.schedule import Stage
-from rtsysid.train.disturbance import Disturber
 from rtsysid.train.losses import Objective, rows_needed
 from rtsysid.train.network import Network
-from rtsysid.train.past import Past
 from rtsysid.train.run import Tensors
-from rtsysid.train.symmetry import Symmetries
+from rtsysid.train.view import View
 from rtsysid.train.windows import Sequences
 
 WALL = 1e3  # what L-BFGS sees where the loss is not finite, in units of where it began
@@ -34,14 +32,11 @@ class Descent:
         stage: Stage,
         yardstick: Tensor,
         sequences: Sequences,
-        symmetries: Symmetries,
-        disturber: Disturber,
-        past: Past,
+        view: View,
         settings: Training,
     ) -> None:
         self.network, self.stage, self.yardstick = network, stage, yardstick
-        self.sequences, self.symmetries, self.disturber, self.settings = sequences, symmetries, disturber, settings
-        self.past = past
+        self.sequences, self.view, self.settings = sequences, view, settings
         self.parameters = select(network, stage.train)
         self.adam = torch.optim.AdamW(list(self.parameters.values()), weight_decay=stage.weight_decay, fused=True)
         self.average: Network | None = None
@@ -119,9 +114,8 @@ class Descent:
         return decay.item()
 
     def _loss(self, objective: Objective, rows: Tensor, ratio: float) -> Tensor:
-        drawn = self.symmetries.drawn(rows)
-        shown = self.past.known(self.disturber.seen(drawn), self.network.spec.past)
-        return torch.stack(objective.terms(drawn, ratio, shown)).sum()
+        drawn = self.view.symmetries.drawn(rows)
+        return torch.stack(objective.terms(drawn, ratio, self.view.shown(drawn))).sum()
 
     def _finite(self, loss: float) -> float:
         if not math.isfinite(loss):

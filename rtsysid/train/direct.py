@@ -19,9 +19,9 @@ from rtsysid.bundle import Arrays
 from rtsysid.coordinates import coordinates
 from rtsysid.metrics import forecast_windows
 from rtsysid.spec import Doubles, Floats, ModelSpec
-from rtsysid.train.disturbance import Disturber
 from rtsysid.train.network import Network
 from rtsysid.train.past import Past
+from rtsysid.train.view import View
 from rtsysid.train.windows import balanced, windows
 
 RIDGES = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4)  # relative to unit variance, of which the best in free run is taken
@@ -41,24 +41,22 @@ def fit_direct(
     train: Sequence[Floats],
     validation: Sequence[Floats],
     yardstick: Doubles,
-    disturber: Disturber,
-    *,
-    past: Past,
+    view: View,
     balance: float = 0.0,
 ) -> tuple[ModelSpec, Arrays]:
     """The map with the ridge that is best in free run on `validation`: its `weight` [T, F] and `bias` [T].
 
-    It leads from what sensors would show, and from the `past` that is known, to what follows in the recording. Each
-    recording counts by its `balance`.
+    It leads from what the `view` shows to what follows in the recording. Each recording counts by its `balance`.
 
     `yardstick` [N, ny] is the unit of error after 1..N ticks. In the specification that comes back, the targets' unit
     is what the map leaves to the network: its free-run error per tick.
     """
     network = Network(spec).eval()
     silence(network.head)
-    parts = zip(disturber.episodes(train), train, balanced(train, spec, balance), strict=True)
-    gram, moment = _normal_equations(spec, past, parts)
-    runs = _free_runs(spec, disturber.episodes(validation), validation, len(yardstick), past)
+    shown = [view.disturber.episodes(part) for part in (train, validation)]
+    parts = zip(shown[0], train, balanced(train, spec, balance), strict=True)
+    gram, moment = _normal_equations(spec, view.past, parts)
+    runs = _free_runs(spec, shown[1], validation, len(yardstick), view.past)
     candidates = [_solved(spec, gram, moment, ridge) for ridge in RIDGES]
     scores = [_score(_free_run(network, weights, runs), runs.truth, yardstick) for weights in candidates]
     best = candidates[int(np.argmin(scores))]

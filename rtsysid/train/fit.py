@@ -24,9 +24,8 @@ from rtsysid.train.disturbance import Disturber
 from rtsysid.train.loop import Trainer
 from rtsysid.train.losses import ONE_STEP_LENGTH, rows_needed
 from rtsysid.train.network import Network
-from rtsysid.train.past import Past
 from rtsysid.train.run import Run, versions
-from rtsysid.train.symmetry import Symmetries
+from rtsysid.train.view import View
 from rtsysid.train.windows import Sequences, balanced, fit_scaling
 
 ARX_LAGS = (2, 5, 10, 20)
@@ -71,8 +70,7 @@ def begin(config: Config, trace: Trace, folder: Path | str, config_text: str = "
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.set_num_threads(config.train.threads)
     torch.use_deterministic_algorithms(device.type == "cpu")  # a resumed run is bit-identical on the CPU alone
-    symmetries = Symmetries(config.train.symmetry, trace.channels)
-    disturber, past = Disturber(config.train.disturbance, trace.channels), Past(config.train.history, prepared.spec)
+    view = View.of(config.train, prepared.spec)
     about = {
         "config": config_builtins(config),
         "sources": [list(source) for source in trace.sources],
@@ -82,7 +80,7 @@ def begin(config: Config, trace: Trace, folder: Path | str, config_text: str = "
     if run.begun:
         run.refuse_another(about)
     else:
-        _prepare_folder(run, about, prepared, symmetries, disturber, past, config.train.balance, config_text)
+        _prepare_folder(run, about, prepared, view, config.train.balance, config_text)
     torch.manual_seed(config.train.seed)
     network = Network(run.spec)
     if network.spec.direct:
@@ -97,9 +95,7 @@ def begin(config: Config, trace: Trace, folder: Path | str, config_text: str = "
         prepared.stages,
         (data[0], data[1]),
         yardstick,
-        symmetries=symmetries,
-        disturber=disturber,
-        past=past,
+        view=view,
         settings=config.train,
         run=run,
     )
@@ -109,23 +105,21 @@ def _prepare_folder(
     run: Run,
     about: dict[str, Any],
     prepared: Prepared,
-    symmetries: Symmetries,
-    disturber: Disturber,
-    past: Past,
+    view: View,
     balance: float,
     config_text: str,
 ) -> None:
     """Fit what is linear and write all that training starts from; `run.json` last, so that it stands for the whole."""
-    arx, spec = _baseline(prepared, disturber), prepared.spec
-    yardstick = _yardstick(arx, prepared, disturber, past)
+    arx, spec = _baseline(prepared, view.disturber), prepared.spec
+    yardstick = _yardstick(arx, prepared, view)
     if spec.direct:
-        train = symmetries.all(prepared.train)
-        spec, direct = fit_direct(spec, train, prepared.validation, yardstick, disturber, past=past, balance=balance)
+        train = view.symmetries.all(prepared.train)
+        spec, direct = fit_direct(spec, train, prepared.validation, yardstick, view, balance)
         run.save_arrays("direct.npz", direct)
     run.save_arrays("baseline.npz", arx.arrays())
     run.save_arrays("yardstick.npz", {"rms": yardstick.astype(np.float32)})
     run.save_arrays("excerpt.npz", {"values": _excerpt(prepared)})
-    run.save_arrays("validation.npz", _validation(prepared, disturber))
+    run.save_arrays("validation.npz", _validation(prepared, view.disturber))
     run.begin({**about, "spec": to_builtins(spec)}, config_text)
 
 
@@ -138,7 +132,7 @@ def _baseline(prepared: Prepared, disturber: Disturber) -> LinearArx:
     return LinearArx.select(train, validation, spec.n_inputs, horizon=horizon, lags=lags, ridges=ARX_RIDGES)
 
 
-def _yardstick(arx: LinearArx, prepared: Prepared, disturber: Disturber, past: Past) -> Doubles:
+def _yardstick(arx: LinearArx, prepared: Prepared, view: View) -> Doubles:
     """RMS error of the linear model in 1..N steps of free run on the training recordings, [N, ny].
 
     Losses are counted in these units, so that every output and every horizon weighs by how much there is to gain
@@ -150,10 +144,10 @@ def _yardstick(arx: LinearArx, prepared: Prepared, disturber: Disturber, past: P
     spans = [max(len(values) - lags - horizon + 1, 0) for values in prepared.train]
     stride = max(1, sum(spans) // YARDSTICK_STARTS)
     errors, moves = [], []
-    shown = disturber.episodes(prepared.train)
+    shown = view.disturber.episodes(prepared.train)
     for values, seen, span in zip(prepared.train, shown, spans, strict=True):
         starts = lags - 1 + np.arange(0, span, stride)
-        history = past.known(torch.from_numpy(seen[starts[:, None] + np.arange(1 - lags, 1)]), lags).numpy()
+        history = view.past.known(torch.from_numpy(seen[starts[:, None] + np.arange(1 - lags, 1)]), lags).numpy()
         u_future, truth = forecast_windows(values, nu, starts, horizon)
         errors.append(arx.forecast(history, u_future) - truth)
         moves.append(truth - seen[starts, None, nu:])

@@ -17,12 +17,11 @@ from torch import Tensor
 from rtsysid.config import Training
 from rtsysid.schedule import Stage
 from rtsysid.train.descent import Descent, part
-from rtsysid.train.disturbance import SEED, Disturber
+from rtsysid.train.disturbance import SEED
 from rtsysid.train.losses import Objective, rows_needed
 from rtsysid.train.network import Network
-from rtsysid.train.past import Past
 from rtsysid.train.run import Position, Run, Tensors
-from rtsysid.train.symmetry import Symmetries
+from rtsysid.train.view import View
 from rtsysid.train.windows import Sequences
 
 VALIDATION_SEQUENCES = 1024
@@ -52,16 +51,13 @@ class Trainer:
         data: tuple[Sequences, Sequences],
         yardstick: Tensor,
         *,
-        symmetries: Symmetries,
-        disturber: Disturber,
-        past: Past,
+        view: View,
         settings: Training,
         run: Run,
     ) -> None:
         self.network, self.stages, self.yardstick = network, stages, yardstick
         self.training, self.validation = data
-        self.symmetries, self.disturber, self.past = symmetries, disturber, past
-        self.settings, self.run = settings, run
+        self.view, self.settings, self.run = view, settings, run
         self.position, self.finished = Position(), 0
         self.best: Tensors = {}
 
@@ -86,8 +82,7 @@ class Trainer:
         self.run.finish(self.network.state_dict())
 
     def _stage(self, stage: Stage, saved: Tensors) -> Iterator[Epoch]:
-        draws = self.symmetries, self.disturber, self.past
-        descent = Descent(self.network, stage, self.yardstick, self.training, *draws, self.settings)
+        descent = Descent(self.network, stage, self.yardstick, self.training, self.view, self.settings)
         descent.load(saved)
         while self.position.epoch < stage.epochs and not (stage.patience and self.position.stale >= stage.patience):
             epoch = self._epoch(stage, descent)
@@ -120,8 +115,8 @@ class Trainer:
         starts = self.validation.spread(starts, VALIDATION_SEQUENCES, balance)
         total, generator = 0.0, torch.Generator().manual_seed(SEED)
         for rows in self.validation.batches(starts, self.settings.batch, length):
-            shown = self.past.known(self.disturber.seen(rows, generator), self.network.spec.past)
-            total += torch.stack(objective.terms(rows, shown=shown)).sum().item() * len(rows)
+            terms = objective.terms(rows, shown=self.view.shown(rows, generator))
+            total += torch.stack(terms).sum().item() * len(rows)
         return total / len(starts)
 
     def _save(self, epoch: Epoch, descent: Descent) -> None:
