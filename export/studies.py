@@ -22,6 +22,7 @@ from rtsysid.calibrate import Episode as Stretch
 from rtsysid.calibrate import calibrate, store
 from rtsysid.config import Config, embedded, parse_config
 from rtsysid.predictor import Predictor
+from rtsysid.schedule import preset
 from rtsysid.simulate import fly
 from rtsysid.trace import Trace
 from rtsysid.train.fit import begin
@@ -43,17 +44,21 @@ def simulated(folder: Path, share: float, hours: float) -> Iterator[Epoch | Subj
     yield Subject("simulated", bundle, calibration, measured)
 
 
-def nanodrone(folder: Path, share: float, unknown: str = "") -> Iterator[Epoch | Subject]:
-    """The nano-drone, with one of `KINDS` unknown to it, or none."""
+def nanodrone(folder: Path, share: float, unknown: str = "", *, sampling: bool = False) -> Iterator[Epoch | Subject]:
+    """The nano-drone, with one of `KINDS` unknown to it, or none; `sampling`: with a variational code."""
     config = quickened(_embedded("nanodrone"), share)
     config = msgspec.structs.replace(config, data=msgspec.structs.replace(config.data, validation=("*_run3",)))
+    if sampling:
+        model = msgspec.structs.replace(config.model, variational=True)
+        config = msgspec.structs.replace(config, model=model, stage=preset("variational"))
     flights = Nanodrone().training(config.data.channels)
     known = [e for e in flights.episodes if not unknown or not e.name.startswith(unknown)]
     part = {run: tuple(e for e in known if e.name.endswith(f"run{run}")) for run in (1, 2, 3, 4)}
     train = Trace(flights.channels, (*part[1], *part[2], *part[3]), flights.sources)
     bundle = yield from _trained(config, train, folder)
     strange = tuple(e for e in flights.episodes if e not in known)
-    yield Subject(f"nanodrone but {unknown}" if unknown else "nanodrone", bundle, part[3], part[4], strange)
+    name = "nanodrone" + (f" but {unknown}" if unknown else "") + (" variational" if sampling else "")
+    yield Subject(name, bundle, part[3], part[4], strange)
 
 
 def schunk(folder: Path, share: float) -> Iterator[Epoch | Subject]:
@@ -66,13 +71,15 @@ def schunk(folder: Path, share: float) -> Iterator[Epoch | Subject]:
     yield Subject("schunk-arm", bundle, calibration, arm.test)
 
 
-def subjects(folder: Path, share: float, hours: float) -> Iterator[Epoch | Subject]:
-    """All of them; every epoch on the way."""
+def subjects(folder: Path, share: float, hours: float, *, sampling: bool = False) -> Iterator[Epoch | Subject]:
+    """All of them, with `sampling` the variational one too; every epoch on the way."""
     yield from simulated(folder / "simulated", share, hours)
     yield from nanodrone(folder / "nanodrone", share)
     for kind in KINDS:
         yield from nanodrone(folder / f"nanodrone-but-{kind}", share / 2, kind)  # what they cannot know takes no longer
     yield from schunk(folder / "schunk-arm", share)
+    if sampling:
+        yield from nanodrone(folder / "nanodrone-variational", share, sampling=True)
 
 
 def _embedded(name: str) -> Config:

@@ -25,8 +25,9 @@ def study(name: str, quick: bool, out: Path | None, json_: bool) -> None:
     """Train what is not there yet, measure, and print the tables."""
     folder = (out or Path("out/benchmarks/studies")) / ("quick" if quick else "full")
     share, hours = QUICK if quick else FULL
-    subjects = list(_trained(folder, share, hours if name == "novelty" else INTERVAL_HOURS))
-    (novelty if name == "novelty" else intervals)(subjects, json_)
+    if name == "novelty":
+        return novelty(list(_trained(folder, share, hours)), json_)
+    return intervals(list(_trained(folder, share, INTERVAL_HOURS, sampling=True)), json_)
 
 
 def novelty(subjects: Sequence[Subject], json_: bool) -> None:
@@ -63,12 +64,15 @@ def novelty(subjects: Sequence[Subject], json_: bool) -> None:
 
 def intervals(subjects: Sequence[Subject], json_: bool) -> None:
     """Coverage on recordings like those of training, and on others."""
-    from rtsysid.benchmarks.coverage import SHOWN, coverages, strange_coverages
+    from rtsysid.benchmarks.coverage import SHOWN, coverages, sampled_coverages, strange_coverages
 
     like = [row for each in subjects if not each.strange for row in coverages(each)]
+    sampled = [row for each in subjects if each.bundle.spec.variational for row in sampled_coverages(each)]
     unlike = [row for each in subjects if each.strange for row in strange_coverages(each)]
     if json_:
-        return console.report(msgspec.to_builtins({"held_out": like, "unlike_training": unlike}), True)
+        return console.report(
+            msgspec.to_builtins({"held_out": like, "sampled": sampled, "unlike_training": unlike}), True
+        )
     header = [
         "recordings",
         "count",
@@ -79,15 +83,16 @@ def intervals(subjects: Sequence[Subject], json_: bool) -> None:
         "worst recording",
     ]
     click.echo("left out one by one, calibrated on the others\n" + console.table(header, list(map(_coverage, like))))
+    click.echo("\nfutures that a variational model samples\n" + console.table(header, list(map(_coverage, sampled))))
     click.echo("\nunlike all of training\n" + console.table(header, list(map(_coverage, unlike))))
     return None
 
 
-def _trained(folder: Path, share: float, hours: float) -> Iterator[Subject]:
+def _trained(folder: Path, share: float, hours: float, *, sampling: bool = False) -> Iterator[Subject]:
     from export.studies import subjects
     from rtsysid.benchmarks.studies import Subject
 
-    for item in subjects(folder, share, hours):
+    for item in subjects(folder, share, hours, sampling=sampling):
         if isinstance(item, Subject):
             yield item
         else:

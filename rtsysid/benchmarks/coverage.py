@@ -1,8 +1,11 @@
-"""Whether prediction intervals hold what they state, each recording measured with the others for calibration."""
+"""Whether intervals hold what they state, each recording measured with the others for calibration.
+
+Beside them, of a variational model: whether the quantiles of the futures that it samples do.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -10,13 +13,15 @@ import numpy as np
 from rtsysid.benchmarks.studies import Subject
 from rtsysid.calibrate import FORECASTS, Episode, forecast_errors
 from rtsysid.intervals import Intervals
+from rtsysid.metrics import same_sign
 from rtsysid.predictor import Predictor
-from rtsysid.spec import Doubles, ModelSpec
+from rtsysid.spec import Doubles, Floats, ModelSpec
 
 STATED = (0.5, 0.8, 0.9, 0.95)
 HORIZON = 50
 RECORDINGS = 12
 SHOWN = (1, 10, 50)  # ticks ahead, beside the mean over all
+SAMPLED, FUTURES = 300, 100  # starts over all recordings, and futures from each
 
 
 class Coverage(msgspec.Struct, frozen=True):
@@ -62,12 +67,46 @@ def _coverages(
         intervals = Intervals.fit([errors[k] for k in others], sum(apart[k] for k in others))
         for stated in (each for each in STATED if each <= intervals.largest and len(errors[left])):
             inside[stated].append(np.mean(np.abs(errors[left]) <= intervals.half_widths(stated, HORIZON), axis=0))
+    yield from _rows(subject.name, spec, inside)
+
+
+def sampled_coverages(subject: Subject) -> Iterator[Coverage]:
+    """Of a variational model: what came inside central quantiles of its sampled futures, without calibration."""
+    predictor = Predictor.load(subject.bundle, "numpy")
+    spec = predictor.spec
+    chosen = [e for e in (*subject.calibration, *subject.measured)[:RECORDINGS] if len(e) > predictor.settled + HORIZON]
+    stride = max(1, sum(map(len, chosen)) // SAMPLED)
+    inside: dict[float, list[Doubles]] = {stated: [] for stated in STATED}
+    for episode in chosen:
+        futures, truth = _sampled(predictor, episode.values, stride)
+        for stated, shares in inside.items():
+            low, high = np.quantile(futures, [(1 - stated) / 2, (1 + stated) / 2], axis=1)
+            shares.append(np.mean((low <= truth) & (truth <= high), axis=0))
+    yield from _rows(f"{subject.name}, sampled futures", spec, inside)
+
+
+def _sampled(predictor: Predictor, values: Floats, stride: int) -> tuple[Doubles, Doubles]:
+    """Futures [K, FUTURES, N, ny] from every `stride`-th tick of an episode, and what came [K, N, ny]."""
+    nu, outputs = predictor.spec.n_inputs, predictor.spec.outputs
+    predictor.reset()
+    futures, truth = [], []
+    for tick, row in enumerate(values[:-HORIZON]):
+        predictor.step(row)
+        if predictor.ready and tick % stride == 0:
+            plan, came = values[tick : tick + HORIZON, :nu], values[tick + 1 : tick + 1 + HORIZON, nu:]
+            futures.append(same_sign(predictor.sample_futures(plan, FUTURES, seed=tick), came[None], outputs))
+            truth.append(came)
+    return np.array(futures), np.array(truth, np.float64)
+
+
+def _rows(subject: str, spec: ModelSpec, inside: Mapping[float, Sequence[Doubles]]) -> Iterator[Coverage]:
+    """Of the shares [N, ny] that lay inside, per stated coverage and recording."""
     for stated, shares in ((each, found) for each, found in inside.items() if found):
         for group, columns in _groups(spec).items():
             each = np.array([share[:, columns].mean(1) for share in shares])  # [recordings, N]
             mean = each.mean(0)
             shown = (*(float(mean[n - 1]) for n in SHOWN), float(mean.mean()))
-            yield Coverage(subject.name, len(each), group, stated, shown, float(each.mean(1).min()))
+            yield Coverage(subject, len(each), group, stated, shown, float(each.mean(1).min()))
 
 
 def _groups(spec: ModelSpec) -> dict[str, list[int]]:
