@@ -74,7 +74,7 @@ def sampled_coverages(subject: Subject) -> Iterator[Coverage]:
     """Of a variational model: what came inside central quantiles of its sampled futures, without calibration."""
     predictor = Predictor.load(subject.bundle, "numpy")
     spec = predictor.spec
-    chosen = [e for e in (*subject.calibration, *subject.measured)[:RECORDINGS] if len(e) > predictor.settled + HORIZON]
+    chosen = [e for e in (*subject.calibration, *subject.measured)[:RECORDINGS] if len(e) >= predictor.settled + HORIZON]
     stride = max(1, sum(map(len, chosen)) // SAMPLED)
     inside: dict[float, list[Doubles]] = {stated: [] for stated in STATED}
     for episode in chosen:
@@ -90,9 +90,10 @@ def _sampled(predictor: Predictor, values: Floats, stride: int) -> tuple[Doubles
     nu, outputs = predictor.spec.n_inputs, predictor.spec.outputs
     predictor.reset()
     futures, truth = [], []
+    starts = range(predictor.settled - 1, len(values) - HORIZON, stride)
     for tick, row in enumerate(values[:-HORIZON]):
         predictor.step(row)
-        if predictor.ready and tick % stride == 0:
+        if tick in starts:
             plan, came = values[tick : tick + HORIZON, :nu], values[tick + 1 : tick + 1 + HORIZON, nu:]
             futures.append(same_sign(predictor.sample_futures(plan, FUTURES, seed=tick), came[None], outputs))
             truth.append(came)
