@@ -74,7 +74,8 @@ def sampled_coverages(subject: Subject) -> Iterator[Coverage]:
     """Of a variational model: what came inside central quantiles of its sampled futures, without calibration."""
     predictor = Predictor.load(subject.bundle, "numpy")
     spec = predictor.spec
-    chosen = [e for e in (*subject.calibration, *subject.measured)[:RECORDINGS] if len(e) >= predictor.settled + HORIZON]
+    needed = predictor.settled + HORIZON
+    chosen = [e for e in (*subject.calibration, *subject.measured)[:RECORDINGS] if len(e) >= needed]
     stride = max(1, sum(map(len, chosen)) // SAMPLED)
     inside: dict[float, list[Doubles]] = {stated: [] for stated in STATED}
     for episode in chosen:
