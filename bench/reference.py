@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -33,6 +35,7 @@ class Reference:
         self.spec = reference_spec()
         self.network = Network(self.spec).eval()
         self.folder = Path(tempfile.mkdtemp(prefix="bench-"))
+        atexit.register(shutil.rmtree, self.folder, ignore_errors=True)
         write_graphs(self.network, self.folder)
         self.onnx = OnnxBackend(self.spec, self.folder / "step.onnx", self.folder / "forecast.onnx")
         self.numpy = NumpyBackend(self.spec, state_arrays(self.network.state_dict()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from rtsysid.spec import Floats
 from rtsysid.trace import Episode, Integers
 
 BATCH = 256  # forecasts per call
+State: TypeAlias = tuple[Floats, Floats, Floats]  # window [L, C], h and c [H]
 
 
 class Windows(NamedTuple):
@@ -40,16 +41,20 @@ def forecast(predictor: Predictor, pasts: Iterable[Floats], u_future: Floats) ->
     The model starts anew for every past, so that it knows nothing else. Raises SpecError for a past that does not
     fill the delay line.
     """
-    parts, done = [], 0
-    following = _states(predictor, pasts)
-    while states := list(islice(following, BATCH)):
-        window, h, c = (np.stack(part) for part in zip(*states, strict=True))
-        parts.append(predictor.backend.rollout(window, h, c, u_future[done : done + len(states)]))
-        done += len(states)
+    return forecast_from(predictor, _states(predictor, pasts), u_future)
+
+
+def forecast_from(predictor: Predictor, states: Iterable[State], u_future: Floats) -> Floats:
+    """The same from K states of a predictor, each of them a snapshot: window, h and c."""
+    parts, done, following = [], 0, iter(states)
+    while batch := list(islice(following, BATCH)):
+        window, h, c = (np.stack(part) for part in zip(*batch, strict=True))
+        parts.append(predictor.backend.rollout(window, h, c, u_future[done : done + len(batch)]))
+        done += len(batch)
     return np.concatenate(parts)
 
 
-def _states(predictor: Predictor, pasts: Iterable[Floats]) -> Iterator[tuple[Floats, Floats, Floats]]:
+def _states(predictor: Predictor, pasts: Iterable[Floats]) -> Iterator[State]:
     for past in pasts:
         if len(past) < predictor.spec.taps:
             found = f"{predictor.spec.taps}, but the protocol shows {len(past)} samples"

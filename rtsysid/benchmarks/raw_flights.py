@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rtsysid.benchmarks.forecasting import State, forecast_from
 from rtsysid.benchmarks.nanodrone import (
     HORIZON,
     INPUTS,
@@ -39,7 +40,6 @@ POLE_PAIRS = 6
 AIRBORNE_M = 0.3  # below, the ground pushes back
 TEST = "melon_*"
 SETTLED = 100  # rows before the first forecast
-BATCH = 256  # forecasts per call
 
 
 @dataclass(frozen=True)
@@ -131,21 +131,19 @@ def measured(flights: Sequence[Episode], forecasts: Arrays) -> Floats:
 
 
 def _forecasts(predictor: Predictor, t: Doubles, values: Floats) -> tuple[Integers, Floats]:
-    rows, (window, h, c) = _streamed(predictor, t, values)
-    u_future = forecast_windows(_filled(values), len(INPUTS), rows, HORIZON)[0]
-    batches = [slice(k, k + BATCH) for k in range(0, len(rows), BATCH)]
-    return rows, np.concatenate([predictor.backend.rollout(window[b], h[b], c[b], u_future[b]) for b in batches])
+    rows, states = _streamed(predictor, t, values)
+    return rows, forecast_from(predictor, states, forecast_windows(_filled(values), len(INPUTS), rows, HORIZON)[0])
 
 
-def _streamed(predictor: Predictor, t: Doubles, values: Floats) -> tuple[Integers, list[Floats]]:
-    """Rows at which the session says something usable and a forecast fits in; window, h and c at each of them."""
+def _streamed(predictor: Predictor, t: Doubles, values: Floats) -> tuple[Integers, list[State]]:
+    """Rows at which the session says something usable and a forecast fits in, and the state at each of them."""
     predictor.reset()
     session, rows, states = Session(predictor), [], []
     for k in range(len(values) - HORIZON):
         if session.feed(Sample(float(t[k]), values[k])).usable and k >= SETTLED:
             rows.append(k)
             states.append(predictor.snapshot())
-    return np.array(rows), [np.stack(part) for part in zip(*states, strict=True)]
+    return np.array(rows), states
 
 
 def _filled(values: Floats) -> Floats:
