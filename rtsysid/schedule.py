@@ -46,9 +46,9 @@ class Loss(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     ``reconstruction``: window against its decoded code; with ``layer`` k, the input of encoder layer k against what
     decoder layer k makes of its output. ``one_step``: teacher-forced prediction. ``rollout``: ``horizon`` steps with
-    predictions fed back. With the ``norm`` square both are squared errors in units of what a linear ARX leaves after as
-    many steps. With absolute they are errors as they are, in the unit of the last step: what a sum over the horizon
-    counts, in which a few violent stretches and the first steps say less.
+    predictions fed back. Both count errors in units of what a linear ARX leaves after as many steps; with the ``unit``
+    last, in that of the last step alone, as a sum over the horizon does, in which the first steps say less. With the
+    ``norm`` square errors are squared; with absolute they are not, and a few violent stretches say less.
 
     Penalties, on the code or with ``layer`` k on the output h of encoder layer k alone: ``sparse_l1``, the mean of
     |h|; ``sparse_kl``, how far the mean |h| of each unit is from ``target``; ``contractive``, the squared
@@ -63,6 +63,7 @@ class Loss(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     horizon: int = 50
     layer: int = 0
     norm: Literal["square", "absolute"] = "square"
+    unit: Literal["each", "last"] = "each"
     corruption: Corruption = Corruption()
     target: float = 0.05
     probes: int = 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 import numpy as np
 import pytest
@@ -58,18 +60,21 @@ def test_windows_look_as_they_do_after_so_many_ticks() -> None:
         np.testing.assert_allclose(window[: spec.taps - known], made_up[:-1], atol=1e-12)
 
 
-def test_an_absolute_loss_is_the_mean_of_absolute_errors() -> None:
-    """With the norm absolute one-step and rollout losses are mean absolute errors in the unit of their last step."""
+@pytest.mark.parametrize("norm", ["square", "absolute"])
+@pytest.mark.parametrize("unit", ["each", "last"])
+def test_norm_and_unit_of_a_loss(norm: Literal["square", "absolute"], unit: Literal["each", "last"]) -> None:
+    """One-step and rollout losses are means of the errors, squared or not, in units of each step or of the last."""
     torch.manual_seed(0)
     network, rows = Network(make_spec(warmup=0)).eval(), torch.randn(3, 10, 5)
     yardstick = torch.arange(1.0, 7.0)[:, None].expand(6, 3)
     seen = windows(rows, network.spec.taps)
     forced, _ = network.sequence(seen[:, :-1], network.initial_state(seen[:, 0]))
     free = network.rollout(seen[:, :6], network.initial_state(seen[:, 0]))
-    losses = (Loss("one_step", norm="absolute"), Loss("rollout", horizon=6, norm="absolute"))
+    losses = (Loss("one_step", norm=norm, unit=unit), Loss("rollout", horizon=6, norm=norm, unit=unit))
     found = Objective(network, Stage("s", ("head",), losses), yardstick).terms(rows)
-    for term, predicted, unit in zip(found, (forced, free), (1.0, 6.0), strict=True):
-        torch.testing.assert_close(term, (predicted - rows[:, 4:, 2:]).abs().mean() / unit)
+    for term, predicted, units in zip(found, (forced, free), (yardstick[:1], yardstick), strict=True):
+        error = (predicted - rows[:, 4:, 2:]) / (units if unit == "each" else units[-1])
+        torch.testing.assert_close(term, (error.abs() if norm == "absolute" else error.square()).mean())
 
 
 def test_a_balance_of_one_makes_recordings_alike() -> None:

@@ -51,7 +51,8 @@ class Objective:
         else:
             error = self._rollout(rows, seen[:, : self.warmup + loss.horizon], ratio)
             unit = self.yardstick[: error.shape[1]]
-        return (error / unit[-1]).abs().mean() if loss.norm == "absolute" else (error / unit).square().mean()
+        scaled = error / (unit if loss.unit == "each" else unit[-1])
+        return scaled.abs().mean() if loss.norm == "absolute" else scaled.square().mean()
 
     def _one_step(self, rows: Tensor, seen: Tensor) -> Tensor:
         predicted, _ = self.network.sequence(seen, self.network.initial_state(seen[:, 0]))
