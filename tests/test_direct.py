@@ -8,6 +8,7 @@ import torch
 from conftest import make_spec
 
 from rtsysid.config import Training
+from rtsysid.errors import SpecError
 from rtsysid.train.direct import fit_direct, set_direct
 from rtsysid.train.network import Network
 from rtsysid.train.view import View
@@ -30,3 +31,19 @@ def test_an_untrained_model_extrapolates_a_smooth_signal(output: str) -> None:
     truth = rows[network.spec.taps :, 2:]
     hold = rows[network.spec.taps - 1 : -1, 2:]
     assert np.abs(predicted[0].numpy() - truth).max() < 0.02 * np.abs(hold - truth).max()
+
+
+def test_a_map_that_diverges_in_free_run_is_refused() -> None:
+    """Learned from slow growth by its square, every map overflows from where validation begins: one line says so."""
+    blank = make_spec(direct=True, powers=2)
+    rng = np.random.default_rng(0)
+    train = []
+    for _ in range(50):
+        rows = rng.uniform(-0.1, 0.1, (12, 5)).astype(np.float32)
+        rows[0, 2:] = 0.1
+        for k in range(11):
+            rows[k + 1, 2:] = rows[k, 2:] + rows[k, 2:] ** 2
+        train.append(rows)
+    validation = [np.full((60, 5), 50.0, np.float32)]
+    with pytest.raises(SpecError, match="every linear map diverges within 30 ticks"):
+        fit_direct(blank, train, validation, np.ones((30, 3)), View.of(Training(), blank))

@@ -17,6 +17,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from rtsysid.bundle import Arrays
 from rtsysid.coordinates import coordinates
+from rtsysid.errors import SpecError
 from rtsysid.metrics import forecast_windows
 from rtsysid.spec import Doubles, Floats, ModelSpec
 from rtsysid.train.network import Network
@@ -49,7 +50,7 @@ def fit_direct(
     It leads from what the `view` shows to what follows in the recording. Each recording counts by its `balance`.
 
     `yardstick` [N, ny] is the unit of error after 1..N ticks. In the specification that comes back, the targets' unit
-    is what the map leaves to the network: its free-run error per tick.
+    is what the map leaves to the network: its free-run error per tick. Raises SpecError where no map is stable.
     """
     network = Network(spec).eval()
     silence(network.head)
@@ -59,6 +60,9 @@ def fit_direct(
     runs = _free_runs(spec, shown[1], validation, len(yardstick), view.past)
     candidates = [_solved(spec, gram, moment, ridge) for ridge in RIDGES]
     scores = [_score(_free_run(network, weights, runs), runs.truth, yardstick) for weights in candidates]
+    if not np.isfinite(scores).any():
+        found = f"every linear map diverges within {len(yardstick)} ticks of free run"
+        raise SpecError("direct", found, "see fewer powers or other taps, or set direct = false")
     best = candidates[int(np.argmin(scores))]
     scaling = spec.scaling
     unit = _error_per_tick(spec, _free_run(network, best, runs), runs.truth)
