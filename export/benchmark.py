@@ -37,6 +37,11 @@ def quickened(config: Config, share: float) -> Config:
     return msgspec.structs.replace(config, train=msgspec.structs.replace(config.train, effort=effort))
 
 
+def unfitted(config: Config) -> Config:
+    """The same configuration, which leaves out of training what validates."""
+    return msgspec.structs.replace(config, data=msgspec.structs.replace(config.data, refit=False))
+
+
 def run(benchmark: Benchmark, config: Config, folder: Path) -> Iterator[Epoch | Result]:
     """Train, export, predict and score in `folder`; yields every epoch, and the result at last.
 

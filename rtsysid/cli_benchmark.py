@@ -29,11 +29,12 @@ as_json = console.as_json
 @click.option(
     "--leave-out", metavar="KIND", help="Nano-drone: judge on these training manoeuvres, left out of training."
 )
+@click.option("--validate", is_flag=True, help="Simulations: judge on the last fifth of the training records instead.")
 @click.option("--bundle", type=PATH, help="Score this bundle instead of training one.")
 @as_json
 def benchmark(
     name: str, quick: bool, seeds: int, predictions: Path | None, out: Path | None, leave_out: str | None,
-    bundle: Path | None, json_: bool,
+    validate: bool, bundle: Path | None, json_: bool,
 ) -> None:  # fmt: skip
     """Train and score on real recordings, beside the published results.
 
@@ -42,23 +43,26 @@ def benchmark(
     Example: rtsysid benchmark cascaded-tanks --quick
     """
     if name == "autoencoders" or name in cli_study.NAMES:
-        if seeds > 1 or predictions or leave_out or bundle:
-            found = "--seeds, --predictions, --leave-out or --bundle"
+        if seeds > 1 or predictions or leave_out or validate or bundle:
+            found = "--seeds, --predictions, --leave-out, --validate or --bundle"
             raise ConfigError(f"benchmark {name}", found, "it takes --quick, -o and --json")
         if name == "autoencoders":
             return _autoencoders(quick, out or Path("out/benchmarks") / name, json_)
         return cli_study.study(name, quick, out, json_)
-    from export.benchmark import baselines, quickened, scored
+    from export.benchmark import baselines, quickened, scored, unfitted
     from export.compare import seeded
     from rtsysid.benchmarks import benchmark as named
     from rtsysid.benchmarks.score import rows
     from rtsysid.bundle import Bundle
     from rtsysid.config import embedded, parse_config
 
-    chosen = _without(named(name), leave_out)
+    chosen = _judging(named(name), leave_out, validate)
     config = parse_config(embedded(chosen.config), chosen.config)
+    config = unfitted(config) if validate else config
     config = quickened(config, chosen.quick) if quick else config
-    folder = (out or Path("out/benchmarks") / name) / ("quick" if quick else "full") / (leave_out or "")
+    folder = (
+        (out or Path("out/benchmarks") / name) / ("quick" if quick else "full") / (leave_out or validate * "validate")
+    )
     if bundle is not None:
         results = [scored(chosen, Bundle.open(bundle))]
     else:
@@ -78,9 +82,15 @@ def benchmark(
     )
 
 
-def _without(chosen: Benchmark, kind: str | None) -> Benchmark:
+def _judging(chosen: Benchmark, kind: str | None, validate: bool) -> Benchmark:
+    """What choices are made by, where that is asked for, in the place of the test recordings."""
     from rtsysid.benchmarks.nanodrone import Nanodrone
+    from rtsysid.benchmarks.simulation import Simulation
 
+    if validate:
+        if not isinstance(chosen, Simulation) or kind:
+            raise ConfigError("--validate", f"benchmark {chosen.name}", "it is for simulations; see --leave-out")
+        return chosen.validating()
     if kind is None:
         return chosen
     if not isinstance(chosen, Nanodrone):

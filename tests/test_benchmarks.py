@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,8 +29,9 @@ from rtsysid.benchmarks.nanodrone import (
     starts_of,
 )
 from rtsysid.benchmarks.score import Score, rows
-from rtsysid.benchmarks.simulation import Simulation
+from rtsysid.benchmarks.simulation import Record, Simulation, Split
 from rtsysid.benchmarks.tasks import SIMULATIONS
+from rtsysid.bundle import Bundle
 from rtsysid.cli import cli
 from rtsysid.config import Config, embedded, parse_config
 from rtsysid.coordinates import coordinates
@@ -419,3 +421,32 @@ def test_the_verb_prints_and_writes_and_repeats_itself(tmp_path: Path, monkeypat
     with np.load(tmp_path / "a.npz", allow_pickle=False) as stored:
         assert set(stored) == {"low", "high"}
         assert all(np.array_equal(stored[name], again.predictions[name]) for name in stored)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("feedthrough", [False, True])
+def test_validating_never_reads_what_tests(feedthrough: bool) -> None:
+    """Judged on validation, the record is the last fifth that training keeps apart, in the protocol of the benchmark."""
+    u, y = np.arange(100.0), 200 + np.arange(100.0)
+    split = Split((Record("train", u, y),), (Record("test", u, y),))
+    simulation = replace(SIMULATIONS[0], read=lambda: split, feedthrough=feedthrough, initial=5).validating()
+    apart = simulation.training((simulation.input, simulation.output)).episodes[1]
+    (judged,) = simulation.read().test
+    np.testing.assert_array_equal(judged.u, apart.values[:, 0])
+    np.testing.assert_array_equal(judged.y, apart.values[:, 1])
+    assert (judged.u == np.arange(80.0, 100.0)).all()
+    (score,) = simulation.score("late", {"train": np.where(np.arange(20) < 10, judged.y, judged.y + 3)})
+    assert score.errors == {"train mV": (pytest.approx(1e3 * np.sqrt(9 * 10 / 15)),)}
+
+
+@pytest.mark.recordings
+def test_the_verb_judges_on_validation(tmp_path: Path) -> None:
+    """With --validate the table has the validation part alone, of a model that did not learn from it; what has none of
+    its own is refused."""
+    need("ced")
+    command = ["benchmark", "ced", "--quick", "--validate", "-o", str(tmp_path), "--json"]
+    found = json.loads(CliRunner().invoke(cli, command, catch_exceptions=False).stdout)
+    assert [score["model"] for score in found["beside"]] == ["hold (here)"]
+    bundle = Bundle.open(tmp_path / "quick" / "validate" / "seed0" / "bundle")
+    assert bundle.manifest["training"]["config"]["data"]["refit"] is False
+    refused = CliRunner().invoke(cli, ["benchmark", "schunk-arm", "--validate"])
+    assert "it is for simulations" in str(refused.exception)
