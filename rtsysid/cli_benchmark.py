@@ -60,9 +60,8 @@ def benchmark(
     config = parse_config(embedded(chosen.config), chosen.config)
     config = unfitted(config) if validate else config
     config = quickened(config, chosen.quick) if quick else config
-    folder = (
-        (out or Path("out/benchmarks") / name) / ("quick" if quick else "full") / (leave_out or validate * "validate")
-    )
+    judged = leave_out or ("validate" if validate else "")
+    folder = (out or Path("out/benchmarks") / name) / ("quick" if quick else "full") / judged
     if bundle is not None:
         results = [scored(chosen, Bundle.open(bundle))]
     else:
