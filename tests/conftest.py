@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 import torch
+from app_board import HELLO, START, Board
 
 from export.bundle import export
 from rtsysid.bundle import Bundle
@@ -176,3 +178,25 @@ def calibrated_folder(bundle_folder: Path) -> Path:
     episodes = [CalibrationEpisode(e.values, e.values) for e in plant(30, 500, seed=9).episodes]
     found = calibrate(Predictor.load(bundle, "numpy"), episodes, "the plant", horizon=20)
     return store(bundle, *found, bundle_folder.parent / "calibrated").folder
+
+
+@pytest.fixture(scope="module")
+def app() -> Iterator[Board]:
+    """firmware/app.c as a process."""
+    with Board() as board:
+        yield board
+
+
+@pytest.fixture
+def board(app: Board) -> Board:
+    """Just started; its first words were read."""
+    app.boot()
+    app.poll()
+    return app
+
+
+@pytest.fixture
+def streaming(board: Board) -> Board:
+    """In a session, sending samples."""
+    board.hear(HELLO, START)
+    return board
