@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[1]
 
 def rtsysid(*arguments: object, check: int | None = 0) -> subprocess.CompletedProcess[str]:
     """The installed command, as a user calls it."""
-    command = [sys.executable, "-c", "from rtsysid.cli import main; main()", *map(str, arguments)]
+    command = [sys.executable, "-m", "rtsysid", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert "Traceback" not in done.stderr, done.stderr
     if check is not None:

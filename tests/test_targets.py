@@ -32,7 +32,7 @@ def copy(bundle_folder: Path, tmp_path: Path) -> Path:
 
 def cli(*arguments: object, path: str | None = None) -> subprocess.CompletedProcess[str]:
     """The command as a process, on a search path of its own."""
-    command = [sys.executable, "-c", "from rtsysid.cli import main; main()", *map(str, arguments)]
+    command = [sys.executable, "-m", "rtsysid", *map(str, arguments)]
     environment = {**os.environ, "PATH": os.environ["PATH"] if path is None else path, "CC": "cc"}
     return subprocess.run(
         command, capture_output=True, text=True, check=False, env=environment, cwd=Path(__file__).parents[1]
