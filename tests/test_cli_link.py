@@ -29,7 +29,7 @@ from rtsysid.trace import Trace
 @contextmanager
 def process(*arguments: object, **environment: str) -> Iterator[subprocess.Popen[str]]:
     """The installed command, running beside us; killed at the end where it did not end by itself."""
-    command = [sys.executable, "-u", "-c", "from rtsysid.cli import main; main()", *map(str, arguments)]
+    command = [sys.executable, "-u", "-m", "rtsysid", *map(str, arguments)]
     pipe = subprocess.PIPE
     running = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd=ROOT, env=os.environ | environment)
     try:
