@@ -49,36 +49,59 @@ def benchmark(
         if name == "autoencoders":
             return _autoencoders(quick, out or Path("out/benchmarks") / name, json_)
         return cli_study.study(name, quick, out, json_)
-    from export.benchmark import baselines, quickened, scored, unfitted
-    from export.compare import seeded
     from rtsysid.benchmarks import benchmark as named
-    from rtsysid.benchmarks.score import rows
-    from rtsysid.bundle import Bundle
-    from rtsysid.config import embedded, parse_config
 
     chosen = _judging(named(name), leave_out, validate)
-    config = parse_config(embedded(chosen.config), chosen.config)
-    config = unfitted(config) if validate else config
-    config = quickened(config, chosen.quick) if quick else config
-    judged = leave_out or ("validate" if validate else "")
-    folder = (out or Path("out/benchmarks") / name) / ("quick" if quick else "full") / judged
     if bundle is not None:
-        results = [scored(chosen, Bundle.open(bundle))]
+        results = [_scored(chosen, bundle)]
     else:
-        results = [_run(chosen, seeded(config, seed), folder / f"seed{seed}") for seed in range(seeds)]
+        judged = leave_out or ("validate" if validate else "")
+        folder = (out or Path("out/benchmarks") / name) / ("quick" if quick else "full") / judged
+        results = _trained(chosen, _config(chosen, quick, validate), seeds, folder)
     if predictions is not None:
         _write(predictions, results[0])
-    beside = baselines(chosen)
+    return _show(chosen, quick, results, json_)
+
+
+def _config(chosen: Benchmark, quick: bool, validate: bool) -> Config:
+    """The benchmark's own configuration, as it is asked for."""
+    from export.benchmark import quickened, unfitted
+    from rtsysid.config import embedded, parse_config
+
+    config = parse_config(embedded(chosen.config), chosen.config)
+    config = unfitted(config) if validate else config
+    return quickened(config, chosen.quick) if quick else config
+
+
+def _scored(chosen: Benchmark, bundle: Path) -> Result:
+    from export.benchmark import scored
+    from rtsysid.bundle import Bundle
+
+    return scored(chosen, Bundle.open(bundle))
+
+
+def _trained(chosen: Benchmark, config: Config, seeds: int, folder: Path) -> list[Result]:
+    from export.compare import seeded
+
+    return [_run(chosen, seeded(config, seed), folder / f"seed{seed}") for seed in range(seeds)]
+
+
+def _show(chosen: Benchmark, quick: bool, results: list[Result], json_: bool) -> None:
+    """The scores beside those that must be beaten."""
+    from export.benchmark import baselines
+    from rtsysid.benchmarks.score import rows
+
+    beside, first = baselines(chosen), results[0]
     if json_:
         ours = [{k: v for k, v in msgspec.structs.asdict(r).items() if k != "predictions"} for r in results]
-        fields = {"benchmark": name, "quick": quick, "results": ours, "beside": beside}
+        fields = {"benchmark": chosen.name, "quick": quick, "results": ours, "beside": beside}
         return console.report(msgspec.to_builtins(fields), True)
     scores = [*beside, *(score for result in results for score in result.scores)]
     click.echo(console.table(["model", "protocol", *chosen.measures], rows(scores, chosen.measures)))
-    first = results[0]
     click.echo(
         f"{len(results)} seed(s), {first.parameters} parameters, {first.macs} MACs per step; bundle {first.bundle}"
     )
+    return None
 
 
 def _judging(chosen: Benchmark, kind: str | None, validate: bool) -> Benchmark:
