@@ -12,18 +12,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 import msgspec
 
-from rtsysid import (
-    __version__,
-    cli_benchmark,
-    cli_calibrate,
-    cli_find,
-    cli_hil,
-    cli_link,
-    cli_recording,
-    cli_report,
-    cli_train,
-    console,
-)
+from rtsysid import __version__, console
+from rtsysid.cli import benchmark, calibrate, find, hil, link, recording, report, train
 from rtsysid.errors import RtsysidError
 
 if TYPE_CHECKING:
@@ -80,8 +70,8 @@ def info(what: str, json_: bool) -> None:
     Example: rtsysid info flight.csv
     """
     path = Path(what)
-    if cli_link.is_port(what):
-        return console.report(cli_link.about_port(what), json_)
+    if link.is_port(what):
+        return console.report(link.about_port(what), json_)
     if (path / "manifest.json").exists():
         return console.report(_bundle_info(path), json_)
     if (path / "index.json").exists():
@@ -97,9 +87,9 @@ def info(what: str, json_: bool) -> None:
     from rtsysid.trace import Trace
 
     bag = path.suffix.lower() == ".mcap"
-    if bag and cli_recording.show_bag(path, json_):
+    if bag and recording.show_bag(path, json_):
         return None
-    described = {**Trace.read(path).describe(), **(cli_recording.about(path) if bag else {})}
+    described = {**Trace.read(path).describe(), **(recording.about(path) if bag else {})}
     if json_:
         return console.report(described, json_)
     console.report({k: v for k, v in described.items() if not isinstance(v, list)}, json_)
@@ -161,7 +151,7 @@ def replay(
     opened = Bundle.open(bundle)
     opened.require_live()
     if trace.suffix.lower() == ".mcap" and pace is None and out is None and against is None:
-        relived = cli_recording.relived(opened, trace, backend)
+        relived = recording.relived(opened, trace, backend)
         if relived is not None:
             console.report(relived, json_)
             sys.exit(0 if relived["equal"] else 2)
@@ -198,9 +188,9 @@ def evaluate(bundle: Path, traces: tuple[Path, ...], horizon: int, stride: int, 
 
 
 for verb in (
-    cli_train.train, cli_train.export, cli_train.compare, cli_train.demo, cli_recording.recover, cli_link.run,
-    cli_link.record, cli_link.sim_device, cli_hil.hil, cli_report.report, cli_benchmark.benchmark,
-    cli_benchmark.data, cli_calibrate.calibrate, cli_find.index, cli_find.find,
+    train.train, train.export, train.compare, train.demo, recording.recover, link.run,
+    link.record, link.sim_device, hil.hil, report.report, benchmark.benchmark,
+    benchmark.data, calibrate.calibrate, find.index, find.find,
 ):  # fmt: skip
     cli.add_command(verb)
 
@@ -258,5 +248,5 @@ def _bundle_info(path: Path) -> dict[str, Any]:
         "variant": spec.variant, "rate_hz": spec.rate_hz, "input_lead": bundle.input_lead, "taps": spec.taps,
         "encoder": list(spec.encoder), "hidden": spec.hidden, "multiply_accumulates": spec.macs,
         "inputs": ", ".join(map(str, spec.inputs)), "outputs": ", ".join(map(str, spec.outputs)),
-        **cli_calibrate.about(bundle), "files": list(bundle.manifest["files"]),
+        **calibrate.about(bundle), "files": list(bundle.manifest["files"]),
     }  # fmt: skip

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from rtsysid import cli_calibrate, console
+from rtsysid import console
+from rtsysid.cli import calibrate
 
 if TYPE_CHECKING:
     from rtsysid.config import Config
@@ -57,7 +58,7 @@ def export(run: Path, out: Path, targets: str | None, json_: bool) -> None:
         click.echo(NO_COMPILER, err=True)
     bundle, rows = export_run(run, out, chosen)
     console.show_verification(bundle, rows, json_)
-    click.echo(cli_calibrate.said(bundle), err=True)
+    click.echo(calibrate.said(bundle), err=True)
 
 
 @click.command()

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from rtsysid import cli_study, console
+from rtsysid import console
+from rtsysid.cli import study
 from rtsysid.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -42,13 +43,13 @@ def benchmark(
 
     Example: rtsysid benchmark cascaded-tanks --quick
     """
-    if name == "autoencoders" or name in cli_study.NAMES:
+    if name == "autoencoders" or name in study.NAMES:
         if seeds > 1 or predictions or leave_out or validate or bundle:
             found = "--seeds, --predictions, --leave-out, --validate or --bundle"
             raise ConfigError(f"benchmark {name}", found, "it takes --quick, -o and --json")
         if name == "autoencoders":
             return _autoencoders(quick, out or Path("out/benchmarks") / name, json_)
-        return cli_study.study(name, quick, out, json_)
+        return study.study(name, quick, out, json_)
     from rtsysid.benchmarks import benchmark as named
 
     chosen = _judging(named(name), leave_out, validate)
