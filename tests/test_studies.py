@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,12 @@ from conftest import plant
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtsysid.benchmarks.coverage import coverages, strange_coverages
+from rtsysid.benchmarks.coverage import coverages, own_coverages, strange_coverages
 from rtsysid.benchmarks.faults import FAULTS, Fault, broken
 from rtsysid.benchmarks.novelty import alarms, false_alarms, noticing, of, strangeness
 from rtsysid.benchmarks.studies import Subject
 from rtsysid.bundle import Bundle
-from rtsysid.calibrate import scores
+from rtsysid.calibrate import Episode, calibrate, scores, store
 from rtsysid.novelty import Novelty
 from rtsysid.predictor import Predictor
 from rtsysid.session import Session
@@ -79,3 +80,18 @@ def test_coverage_is_measured_on_recordings_left_out(subject: Subject) -> None:
     unlike = {(row.group, row.stated): row.measured[-1] for row in strange_coverages(subject)}
     assert abs(like["motion", 0.9] - 0.9) < 0.1
     assert unlike["v", 0.9] < like["v", 0.9] - 0.1
+
+
+def test_coverage_of_a_bundles_own_intervals(subject: Subject, tmp_path: Path) -> None:
+    """Recordings that the bundle was not calibrated on are covered about as stated; where its errors were taken for ten
+    times as large, all of them are."""
+    episodes = [Episode(e.values, e.values) for e in subject.calibration]
+    found, intervals = calibrate(Predictor.load(subject.bundle, "numpy"), episodes, "the plant")
+    shares = []
+    for factor in (1, 10):
+        wide = replace(intervals, errors=factor * intervals.errors)
+        bundle = store(subject.bundle, found, wide, tmp_path / str(factor))
+        rows = own_coverages(replace(subject, bundle=bundle))
+        shares.append({(row.group, row.stated): row.measured[-1] for row in rows})
+    assert abs(shares[0]["motion", 0.9] - 0.9) < 0.1
+    assert shares[1]["motion", 0.9] == 1.0

@@ -16,6 +16,7 @@ from rtsysid.intervals import Intervals
 from rtsysid.metrics import same_sign
 from rtsysid.predictor import Predictor
 from rtsysid.spec import Doubles, Floats, ModelSpec
+from rtsysid.trace import Episode as Recording
 
 STATED = (0.5, 0.8, 0.9, 0.95)
 HORIZON = 50
@@ -35,39 +36,53 @@ class Coverage(msgspec.Struct, frozen=True):
     worst: float
 
 
+def own_coverages(subject: Subject) -> Iterator[Coverage]:
+    """Recordings that neither trained nor calibrated, with the intervals that the bundle carries."""
+    predictor = Predictor.load(subject.bundle)
+    assert predictor.intervals is not None
+    errors = _errors(predictor, [Episode(e.values, e.values) for e in subject.measured])
+    yield from _rows(subject.name, predictor.spec, _inside([(each, predictor.intervals) for each in errors]))
+
+
 def coverages(subject: Subject) -> Iterator[Coverage]:
     """Leave one recording out, of the first `RECORDINGS`: the others calibrate, it measures."""
     chosen = (*subject.calibration, *subject.measured)[:RECORDINGS]
-    episodes = [Episode(e.values, e.values) for e in chosen]
-    return _coverages(
-        subject, episodes, [(k, [j for j in range(len(episodes)) if j != k]) for k in range(len(episodes))]
-    )
+    every = range(len(chosen))
+    return _coverages(subject, chosen, [(k, [j for j in every if j != k]) for k in every])
 
 
 def strange_coverages(subject: Subject) -> Iterator[Coverage]:
     """Recordings unlike training, with intervals from recordings like it."""
-    known = [Episode(e.values, e.values) for e in (*subject.calibration, *subject.measured)]
-    strange = [Episode(e.values, e.values) for e in subject.strange]
-    return _coverages(
-        subject, [*strange, *known], [(k, range(len(strange), len(strange) + len(known))) for k in range(len(strange))]
-    )
+    strange, known = subject.strange, (*subject.calibration, *subject.measured)
+    others = range(len(strange), len(strange) + len(known))
+    return _coverages(subject, (*strange, *known), [(k, others) for k in range(len(strange))])
 
 
 def _coverages(
-    subject: Subject, episodes: Sequence[Episode], folds: Sequence[tuple[int, Sequence[int]]]
+    subject: Subject, recordings: Sequence[Recording], folds: Sequence[tuple[int, Sequence[int]]]
 ) -> Iterator[Coverage]:
     """One fold per recording that measures, with those that calibrate for it."""
     predictor = Predictor.load(subject.bundle)
-    spec, past = predictor.spec, predictor.settled
+    errors = _errors(predictor, [Episode(e.values, e.values) for e in recordings])
+    apart = [max(0, len(e) - predictor.settled) // HORIZON for e in recordings]
+    fits = [Intervals.fit([errors[k] for k in others], sum(apart[k] for k in others)) for _, others in folds]
+    found = [(errors[left], intervals) for (left, _), intervals in zip(folds, fits, strict=True)]
+    yield from _rows(subject.name, predictor.spec, _inside(found))
+
+
+def _errors(predictor: Predictor, episodes: Sequence[Episode]) -> list[Doubles]:
+    """Errors [K, N, ny] of forecasts of each, about `FORECASTS` together."""
     stride = max(1, sum(len(e.true) for e in episodes) // FORECASTS)
-    errors = [forecast_errors(predictor, each, HORIZON, stride) for each in episodes]
-    apart = [max(0, len(each.true) - past) // HORIZON for each in episodes]
+    return [forecast_errors(predictor, each, HORIZON, stride) for each in episodes]
+
+
+def _inside(found: Sequence[tuple[Doubles, Intervals]]) -> dict[float, list[Doubles]]:
+    """Per stated coverage the share [N, ny] of each recording's errors that its intervals hold."""
     inside: dict[float, list[Doubles]] = {stated: [] for stated in STATED}
-    for left, others in folds:
-        intervals = Intervals.fit([errors[k] for k in others], sum(apart[k] for k in others))
-        for stated in (each for each in STATED if each <= intervals.largest and len(errors[left])):
-            inside[stated].append(np.mean(np.abs(errors[left]) <= intervals.half_widths(stated, HORIZON), axis=0))
-    yield from _rows(subject.name, spec, inside)
+    for errors, intervals in found:
+        for stated in (each for each in STATED if each <= intervals.largest and len(errors)):
+            inside[stated].append(np.mean(np.abs(errors) <= intervals.half_widths(stated, HORIZON), axis=0))
+    return inside
 
 
 def sampled_coverages(subject: Subject) -> Iterator[Coverage]:

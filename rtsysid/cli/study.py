@@ -64,14 +64,16 @@ def novelty(subjects: Sequence[Subject], json_: bool) -> None:
 
 def intervals(subjects: Sequence[Subject], json_: bool) -> None:
     """Coverage on recordings like those of training, and on others."""
-    from rtsysid.benchmarks.coverage import SHOWN, coverages, sampled_coverages, strange_coverages
+    from rtsysid.benchmarks.coverage import SHOWN, coverages, own_coverages, sampled_coverages, strange_coverages
 
-    like = [row for each in subjects if not each.strange for row in coverages(each)]
+    known = [each for each in subjects if not each.strange]
+    own = [row for each in known for row in own_coverages(each)]
+    like = [row for each in known for row in coverages(each)]
     sampled = [row for each in subjects if each.bundle.spec.variational for row in sampled_coverages(each)]
     unlike = [row for each in subjects if each.strange for row in strange_coverages(each)]
     if json_:
         return console.report(
-            msgspec.to_builtins({"held_out": like, "sampled": sampled, "unlike_training": unlike}), True
+            msgspec.to_builtins({"own": own, "held_out": like, "sampled": sampled, "unlike_training": unlike}), True
         )
     header = [
         "recordings",
@@ -82,7 +84,8 @@ def intervals(subjects: Sequence[Subject], json_: bool) -> None:
         "all 1..50",
         "worst recording",
     ]
-    click.echo("left out one by one, calibrated on the others\n" + console.table(header, list(map(_coverage, like))))
+    click.echo("neither trained nor calibrated on\n" + console.table(header, list(map(_coverage, own))))
+    click.echo("\nleft out one by one, calibrated on the others\n" + console.table(header, list(map(_coverage, like))))
     click.echo("\nfutures that a variational model samples\n" + console.table(header, list(map(_coverage, sampled))))
     click.echo("\nunlike all of training\n" + console.table(header, list(map(_coverage, unlike))))
     return None
