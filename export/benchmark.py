@@ -37,7 +37,7 @@ def quickened(config: Config, share: float) -> Config:
     return msgspec.structs.replace(config, train=msgspec.structs.replace(config.train, effort=effort))
 
 
-def unfitted(config: Config) -> Config:
+def without_refit(config: Config) -> Config:
     """The same configuration, which leaves out of training what validates."""
     return msgspec.structs.replace(config, data=msgspec.structs.replace(config.data, refit=False))
 

@@ -1,4 +1,4 @@
-"""Whether intervals hold what they state, each recording measured with the others for calibration.
+"""Whether intervals hold what they state: those of a bundle, and each recording measured with the others calibrating.
 
 Beside them, of a variational model: whether the quantiles of the futures that it samples do.
 """
@@ -40,7 +40,7 @@ def own_coverages(subject: Subject) -> Iterator[Coverage]:
     """Recordings that neither trained nor calibrated, with the intervals that the bundle carries."""
     predictor = Predictor.load(subject.bundle)
     assert predictor.intervals is not None
-    errors = _errors(predictor, [Episode(e.values, e.values) for e in subject.measured])
+    errors = _errors(predictor, subject.measured)
     yield from _rows(subject.name, predictor.spec, _inside([(each, predictor.intervals) for each in errors]))
 
 
@@ -63,17 +63,17 @@ def _coverages(
 ) -> Iterator[Coverage]:
     """One fold per recording that measures, with those that calibrate for it."""
     predictor = Predictor.load(subject.bundle)
-    errors = _errors(predictor, [Episode(e.values, e.values) for e in recordings])
+    errors = _errors(predictor, recordings)
     apart = [max(0, len(e) - predictor.settled) // HORIZON for e in recordings]
     fits = [Intervals.fit([errors[k] for k in others], sum(apart[k] for k in others)) for _, others in folds]
     found = [(errors[left], intervals) for (left, _), intervals in zip(folds, fits, strict=True)]
     yield from _rows(subject.name, predictor.spec, _inside(found))
 
 
-def _errors(predictor: Predictor, episodes: Sequence[Episode]) -> list[Doubles]:
+def _errors(predictor: Predictor, recordings: Sequence[Recording]) -> list[Doubles]:
     """Errors [K, N, ny] of forecasts of each, about `FORECASTS` together."""
-    stride = max(1, sum(len(e.true) for e in episodes) // FORECASTS)
-    return [forecast_errors(predictor, each, HORIZON, stride) for each in episodes]
+    stride = max(1, sum(map(len, recordings)) // FORECASTS)
+    return [forecast_errors(predictor, Episode(e.values, e.values), HORIZON, stride) for e in recordings]
 
 
 def _inside(found: Sequence[tuple[Doubles, Intervals]]) -> dict[float, list[Doubles]]:

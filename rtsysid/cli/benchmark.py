@@ -66,11 +66,11 @@ def benchmark(
 
 def _config(chosen: Benchmark, quick: bool, validate: bool) -> Config:
     """The benchmark's own configuration, as it is asked for."""
-    from export.benchmark import quickened, unfitted
+    from export.benchmark import quickened, without_refit
     from rtsysid.config import embedded, parse_config
 
     config = parse_config(embedded(chosen.config), chosen.config)
-    config = unfitted(config) if validate else config
+    config = without_refit(config) if validate else config
     return quickened(config, chosen.quick) if quick else config
 
 
