@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from rtsysid.c_backend import TILE, padded, state_type, widest
-from rtsysid.coordinates import effects, gyration
+from rtsysid.coordinates.body import effects, gyration
 from rtsysid.spec import Doubles, Floats, ModelSpec, RigidBody
 
 LANES = 16  # futures side by side

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rtsysid.coordinates import columns, powers
+from rtsysid.coordinates.columns import columns, powers
 from rtsysid.spec import ModelSpec
 from rtsysid.train.network import Network, State
 

@@ -1,91 +1,19 @@
-"""Coordinates: what the network sees of a window, and how its answer becomes the next outputs.
-
-Plain coordinates see the channels as they are, and the network answers with increments or values. Rigid-body
-coordinates look from the body at the newest tick: velocities, displacements and rotations of the past are turned into
-its frame, gravity is a direction there, and the network answers with increments in it, which are then carried along
-the rotation. What was learned flying north holds flying east, and a quaternion stays one. With kinematics the network
-answers with accelerations alone, and velocity, position, attitude and rate are integrated from them.
-
-The formulas are written once for NumPy and torch: `xp` is either module. Shapes: L taps, C channels, K features per
-row, F = L * K + tail features of a window, T targets, ny outputs; leading dimensions are free.
-"""
+"""Rigid-body coordinates: the motion of one body as seen from itself, with its kinematics where they are asked for."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self, TypeAlias
+from typing import Any
 
+from rtsysid.coordinates.columns import Array, Fixed, columns
 from rtsysid.spec import ModelSpec, RigidBody, Rotors
 
-Array: TypeAlias = Any  # numpy.ndarray or torch.Tensor
-Columns: TypeAlias = slice | list[int]
-
-GRAVITY = 3  # features of the tail: the world's vertical in the body frame
 TINY = 1e-12  # keeps the length of a quaternion of zeros from dividing by zero
 SINC = (1.0, -1 / 6, 1 / 120, -1 / 5040, 1 / 362880, -1 / 39916800)  # sin(x) / x in powers of x^2
 QUARTER = 2.4674011  # (pi / 2)^2
 
 
-class _Fixed:
-    """Nothing in it ever changes, so that a copy is the thing itself; the module it holds could not be copied."""
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        return self
-
-
-class Plain(_Fixed):
-    """Channels as they are; where the specification says so, relative to the newest row, and with powers of outputs.
-
-    An output that is integrated follows the mean of its velocity over the tick.
-    """
-
-    def __init__(self, spec: ModelSpec, xp: Any) -> None:
-        self._xp, self._nu, self._powers = xp, spec.n_inputs, spec.powers
-        absolute = len(spec.columns) - len(spec.relative)
-        self._absolute, self._relative = columns(spec.columns[:absolute]), columns(spec.columns[absolute:])
-        self._moving = bool(spec.relative)
-        self._increments, self._dt = spec.output == "increment", 1 / spec.rate_hz
-        names = [channel.name for channel in spec.outputs]
-        pairs = [(names.index(position), names.index(velocity)) for position, velocity in spec.integrate]
-        positions = [position for position, _ in pairs]
-        answered = [i for i in range(len(names)) if i not in positions]
-        order = [*answered, *positions]
-        self._answered, self._positions = columns(answered), columns(positions)
-        self._velocities = columns([velocity for _, velocity in pairs])
-        self._order = columns([order.index(i) for i in range(len(order))])
-        self._after = columns([answered.index(velocity) for _, velocity in pairs])
-        self._integrates = bool(pairs)
-
-    def features(self, window: Array) -> tuple[Array, Array | None]:
-        """Rows [..., L, K] in engineering units, and the tail [..., F - L * K] or None: [..., L, C] in."""
-        rows = window[..., self._absolute]
-        if self._moving:
-            moved = window[..., self._relative] - window[..., -1:, self._relative]
-            rows = self._xp.concatenate((rows, moved), -1)
-        if self._powers > 1:
-            rows = self._xp.concatenate((rows, *powers(rows[..., self._nu :], self._powers)), -1)
-        return rows, None
-
-    def advance(self, newest: Array, target: Array) -> Array:
-        """The next outputs [..., ny] from the newest row [..., C] and the network's answer [..., T]."""
-        y = newest[..., self._nu :]
-        answered = target + y[..., self._answered] if self._increments else target
-        if not self._integrates:
-            return answered
-        moved = self._dt / 2 * (y[..., self._velocities] + answered[..., self._after])
-        return self._xp.concatenate((answered, y[..., self._positions] + moved), -1)[..., self._order]
-
-    def targets(self, newest: Array, following: Array) -> Array:
-        """The inverse of `advance`, integrals aside: the answer that leads to the `following` outputs."""
-        answered = following[..., self._answered]
-        return answered - newest[..., self._nu :][..., self._answered] if self._increments else answered
-
-    def coasting(self, row: Array, samples: int) -> Array:
-        """A past [..., samples, C] that ends with the row [..., C] of which alone is known: standing still."""
-        return self._xp.stack([row] * samples, -2)
-
-
-class Body(_Fixed):
+class Body(Fixed):
     """Seen from the body at the newest tick.
 
     A row's features are the inputs and the outputs that do not belong to the body, then velocity, position relative
@@ -324,27 +252,3 @@ def gyration(rotors: Rotors) -> list[float]:
     """Euler's coefficients of y z, z x and x y in the angular acceleration about x, y and z."""
     a, b, c = rotors.inertia
     return [(b - c) / a, (c - a) / b, (a - b) / c]
-
-
-def coordinates(spec: ModelSpec, xp: Any) -> Plain | Body:
-    """The coordinates that the specification asks for, on NumPy or torch arrays."""
-    body = spec.rigid_body
-    if body is None:
-        return Plain(spec, xp)
-    return Moving(spec, body, xp) if body.kinematics else Body(spec, body, xp)
-
-
-def powers(values: Array, highest: int) -> list[Array]:
-    """Squares, cubes and so on up to the highest power; by products, so that all backends round alike."""
-    found = [values]
-    for _ in range(1, highest):
-        found.append(found[-1] * values)
-    return found[1:]
-
-
-def columns(wanted: Sequence[int]) -> Columns:
-    """Columns as a slice where they are neighbours: a view, in NumPy, in torch and in the exported graph."""
-    first = wanted[0] if wanted else 0
-    if list(wanted) == list(range(first, first + len(wanted))):
-        return slice(first, first + len(wanted))
-    return list(wanted)
