@@ -150,7 +150,7 @@ def _sizes(spec: ModelSpec, layers: Sequence[Layer], int8: bool) -> str:
         "INITIALISER": int(spec.state_init == "network"),
         "WARMUP": spec.warmup if spec.state_init == "warmup" else 0,
         "BODY": int(spec.rigid_body is not None),
-        "FROM_NEWEST": int(spec.rigid_body is not None or bool(spec.relative)),
+        "FROM_NEWEST": int(spec.rigid_body is not None or bool(spec.relative) or bool(spec.friction)),
         "WIDER": max(spec.width, spec.n_features),
         "OTHERS": len(_others(spec, body)),
         "OTHER_OUTPUTS": len([i for i in _others(spec, body) if i >= spec.n_inputs]),
@@ -158,6 +158,7 @@ def _sizes(spec: ModelSpec, layers: Sequence[Layer], int8: bool) -> str:
         "POSITION": len(body.position),
         "RATE": len(body.rate),
         "INTEGRATED": len(spec.integrate),
+        "BRAKED": len(spec.friction),
         "KINEMATICS": int(body.kinematics),
         "ROTORS": len(body.rotors.speeds) if body.rotors else 0,
         "SQUARES": spec.n_tail - 3 if spec.rigid_body else 0,
@@ -192,7 +193,13 @@ def _tables(spec: ModelSpec) -> str:
         seen = spec.columns + spec.columns[spec.n_inputs :] * (spec.powers - 1)
         relative = [int(spec.channels[i].name in spec.relative) for i in seen]
         return "\n".join(
-            [*lines, _indices("columns_seen", seen), _indices("seen_relative", relative), *_integrators(spec)]
+            [
+                *lines,
+                _indices("columns_seen", seen),
+                _indices("seen_relative", relative),
+                *_friction(spec),
+                *_integrators(spec),
+            ]
         )
     names, body, others = [c.name for c in spec.channels], spec.rigid_body, _others(spec, spec.rigid_body)
     parts = {"attitude": body.attitude, "velocity": body.velocity, "position": body.position, "rate": body.rate}
@@ -205,6 +212,18 @@ def _tables(spec: ModelSpec) -> str:
     lines += [_indices(f"at_{part}", [names.index(name) for name in listed]) for part, listed in parts.items()]
     lines += [_indices("at_others", others), _indices("at_other_outputs", [i for i in others if i >= spec.n_inputs])]
     return "\n".join(lines)
+
+
+def _friction(spec: ModelSpec) -> list[str]:
+    """Outputs that friction brakes: their columns, whether they travel, and what their tanh takes them by."""
+    if not spec.friction:
+        return []
+    names = [channel.name for channel in spec.channels]
+    travels = [name in spec.relative for name, _ in spec.friction]
+    pairs = zip(spec.friction, travels, strict=True)
+    factors = [(spec.rate_hz if moves else 1.0) / slow for (_, slow), moves in pairs]
+    columns = _indices("braked", [names.index(name) for name, _ in spec.friction])
+    return [columns, _indices("braked_travels", [int(moves) for moves in travels]), _floats("braked_factor", factors)]
 
 
 def _integrators(spec: ModelSpec) -> list[str]:

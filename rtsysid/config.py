@@ -64,6 +64,7 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     powers: int = 1
     rigid_body: RigidBody | None = None
     integrate: tuple[tuple[str, str], ...] = ()
+    friction: tuple[tuple[str, float], ...] = ()
     direct: bool = False
     state_init: Literal["warmup", "network", "zero"] = "warmup"
     warmup: int = 30

@@ -20,6 +20,7 @@ def check(spec: ModelSpec) -> None:
     _check_seen(spec)
     _check_body(spec)
     _check_integrators(spec)
+    _check_friction(spec)
     _check_scaling(spec)
 
 
@@ -106,6 +107,20 @@ def _check_integrators(spec: ModelSpec) -> None:
         raise SpecError("integrate", f"no output is named {', '.join(unknown)}", "name outputs")
     if len(set(positions)) != len(positions) or set(positions) & set(velocities):
         raise SpecError("integrate", "an output twice, or an integral of an integral", "name each position once")
+
+
+def _check_friction(spec: ModelSpec) -> None:
+    if not spec.friction:
+        return
+    names = [name for name, _ in spec.friction]
+    if unseen := sorted(set(names) - {spec.channels[i].name for i in spec.columns[spec.n_inputs :]}):
+        raise SpecError("friction", f"{', '.join(unseen)} is not fed back", "name outputs that the window shows")
+    if spec.rigid_body is not None or len(set(names)) != len(names):
+        raise SpecError("friction", "of a rigid body, or of an output twice", "name each braked output once")
+    if not all(0 < speed < np.inf for _, speed in spec.friction):
+        raise SpecError("friction", "a speed that is not positive", "give the speed below which friction lets go")
+    if spec.taps < 2 and set(names) & set(spec.relative):
+        raise SpecError("friction", "travel in a window of one row", "see two taps, so that travel has a speed")
 
 
 def _check_rotors(spec: ModelSpec, body: RigidBody, rotors: Rotors) -> None:

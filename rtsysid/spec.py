@@ -146,6 +146,7 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     powers: int = 1  # of the outputs in the window: with 3 it shows y, y^2 and y^3, as a cubic spring needs
     rigid_body: RigidBody | None = None  # see `rtsysid.coordinates`
     integrate: tuple[tuple[str, str], ...] = ()  # outputs that follow from another: position, velocity
+    friction: tuple[tuple[str, float], ...] = ()  # outputs that dry friction brakes, below which speed it lets go
     direct: bool = False  # a linear map of the window predicts, and the network corrects it
     state_init: Literal["warmup", "network", "zero"] = "warmup"
     warmup: int = 30  # teacher-forced steps before the state counts as initialised
@@ -208,10 +209,10 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     @property
     def n_tail(self) -> int:
-        """Features beside those of the rows: from the body the vertical, and the squares of rotors that are learned."""
+        """Features beside those of the rows: friction, or the body's vertical and squares of rotors that are learned."""
         body = self.rigid_body
         if body is None:
-            return 0
+            return len(self.friction)
         return 3 + (len(body.rotors.speeds) if body.rotors is not None and body.rotors.learned else 0)
 
     @property
@@ -263,7 +264,7 @@ def to_builtins(spec: ModelSpec) -> dict[str, Any]:
     Choices that came after the first bundles are left out at their defaults, so that fingerprints stand.
     """
     built: dict[str, Any] = msgspec.to_builtins(spec)
-    for name, default in {"powers": 1, "relative": (), "integrate": (), "variational": False}.items():
+    for name, default in {"powers": 1, "relative": (), "integrate": (), "friction": (), "variational": False}.items():
         if getattr(spec, name) == default:
             del built[name]
     body = built["rigid_body"] or {}

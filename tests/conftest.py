@@ -65,6 +65,12 @@ def make_spec(variant: str = "lstm-tdl-deep-aeu", **changes: object) -> ModelSpe
     return _scaled(channels, variant, changes)
 
 
+def make_braked_spec(variant: str = "lstm-tdl-deep-aeu", **changes: object) -> ModelSpec:
+    """Two outputs that dry friction brakes: a speed, and, where a window has several rows, a position that travels."""
+    travels = {} if variant == "lstm" else {"relative": ("y1",), "friction": (("y2", 0.5), ("y1", 40.0))}
+    return make_spec(variant, **{"friction": (("y2", 0.5),), **travels, **changes})
+
+
 def make_body_spec(variant: str = "lstm-tdl-deep-aeu", **changes: object) -> ModelSpec:
     """Two inputs, a battery and a rigid body, its channels in no particular order."""
     names = ["wx", "wy", "wz", "battery", "x", "y", "z", "qx", "qy", "qz", "qw", "vx", "vy", "vz"]

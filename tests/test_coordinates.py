@@ -138,10 +138,36 @@ def test_relative_outputs_are_seen_as_travel() -> None:
             make_spec(**changes)
 
 
+def test_friction_opposes_the_way_things_move() -> None:
+    """The tail is tanh(speed / slow): of a position that travels, its newest step times the rate; of a speed, itself."""
+    spec = make_spec(relative=("y1",), friction=(("y1", 40.0), ("y2", 0.5)))
+    rows = flight(spec.taps)[..., : spec.width]
+    _, tail = coordinates(spec, np).features(rows)
+    travel = (rows[:, -1, 3] - rows[:, -2, 3]) * spec.rate_hz
+    np.testing.assert_allclose(tail, np.tanh(np.stack((travel / 40, rows[:, -1, 4] / 0.5), -1)))
+    assert spec.window_size == spec.taps * spec.n_features + 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"friction": (("u0", 0.1),)}, "u0 is not fed back"),
+        ({"friction": (("y0", 0.1),), "feedback": ("y1",)}, "y0 is not fed back"),
+        ({"friction": (("y0", 0.1), ("y0", 0.2))}, "twice"),
+        ({"friction": (("y0", 0.0),)}, "not positive"),
+        ({"friction": (("y0", 0.1),), "relative": ("y0",), "taps": 1, "encoder": (2,)}, "one row"),
+    ],
+)
+def test_a_friction_that_cannot_be_is_refused(changes: dict[str, object], found: str) -> None:
+    """Friction of what the window does not show, twice, without a speed, or of a travel that one row does not have."""
+    with pytest.raises(SpecError, match=f"friction: .*{found}"):
+        make_spec("lstm-tdl-aeu", **{"encoder": (2,), **changes})
+
+
 def test_a_choice_at_its_default_leaves_the_fingerprint() -> None:
     """Powers and travel are written into a specification only where they are asked for, and read back."""
-    assert not {"powers", "relative"} & set(to_builtins(make_spec()))
-    chosen = make_spec(powers=2, relative=("y0",))
+    assert not {"powers", "relative", "friction"} & set(to_builtins(make_spec()))
+    chosen = make_spec(powers=2, relative=("y0",), friction=(("y0", 0.1),))
     assert from_builtins(to_builtins(chosen)) == chosen
 
 

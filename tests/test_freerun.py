@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import make_body_spec, make_spec
+from conftest import make_body_spec, make_braked_spec, make_spec
 
+from rtsysid.spec import ModelSpec
 from rtsysid.train.freerun import free_run
 from rtsysid.train.network import Network
 from rtsysid.train.windows import windows
@@ -21,6 +22,7 @@ CHOICES = [
     {"feedback": ("y1",), "relative": ("y1",)},
     {"relative": ("y1", "y2"), "powers": 2},
     {"integrate": (("y1", "y2"),), "direct": True},
+    {"feedback": ("y2",), "friction": (("y2", 0.5),)},
 ]
 
 
@@ -34,8 +36,18 @@ def gradients(network: Network, predicted: torch.Tensor, state: tuple[torch.Tens
 @pytest.mark.parametrize("choice", CHOICES, ids=str)
 def test_it_is_the_rollout_and_its_gradient(variant: str, choice: dict[str, object]) -> None:
     """Predictions and the gradient of every weight are those of the tick-by-tick loop under autograd."""
+    compare_with_the_loop(make_spec(variant, **choice))
+
+
+@pytest.mark.parametrize("direct", [False, True])
+def test_it_is_the_rollout_under_friction(variant: str, direct: bool) -> None:
+    """The same where friction brakes a speed and a position that travels."""
+    compare_with_the_loop(make_braked_spec(variant, direct=direct))
+
+
+def compare_with_the_loop(spec: ModelSpec) -> None:
     torch.manual_seed(1)
-    network = Network(make_spec(variant, **choice)).double()
+    network = Network(spec).double()
     seen = windows(torch.randn(3, 16, 5, dtype=torch.float64), network.spec.taps)
     state = tuple(torch.randn(2, 3, network.spec.hidden, dtype=torch.float64).requires_grad_().unbind())
     found, wanted = free_run(network, seen, state), network.rollout(seen, state)

@@ -20,6 +20,7 @@ CHOICES = [
     {"state_init": "network", "output": "absolute"},
     {"powers": 3, "direct": True},
     {"relative": ("y0",)},
+    {"friction": (("y0", 0.5),), "direct": True},
     {"integrate": (("y1", "y2"),), "output": "absolute"},
     {"state_init": "zero", "direct": True, "output": "absolute"},
 ]

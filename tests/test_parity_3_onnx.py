@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import flight, make_body_spec, make_driven_spec, make_moving_spec, make_spec
+from conftest import flight, make_body_spec, make_braked_spec, make_driven_spec, make_moving_spec, make_spec
 
 from export.bundle import write_graphs
 from rtsysid.numpy_backend import NumpyBackend
@@ -49,14 +49,14 @@ def test_a_thousand_steps(variant: str, choice: dict[str, object], tmp_path: Pat
     follow(network, torch.randn(network.spec.taps - 1 + 1000, 5), tmp_path)
 
 
-@pytest.mark.parametrize("make", [make_body_spec, make_moving_spec, make_driven_spec])
+@pytest.mark.parametrize("make", [make_braked_spec, make_body_spec, make_moving_spec, make_driven_spec])
 @pytest.mark.parametrize("choice", BODIES, ids=str)
 @torch.no_grad()
-def test_a_thousand_steps_of_a_rigid_body(variant: str, choice: dict[str, object], make: Any, tmp_path: Path) -> None:
-    """The same where the network sees the robot from its body and answers with increments or accelerations there."""
+def test_a_thousand_steps_with_physics(variant: str, choice: dict[str, object], make: Any, tmp_path: Path) -> None:
+    """The same where friction brakes, and where the network sees the robot from its body and answers there."""
     torch.manual_seed(4)
     network = Network(make(variant, **choice)).eval()
-    rows = flight(network.spec.taps - 1 + 1000, batch=1)[0]
+    rows = flight(network.spec.taps - 1 + 1000, batch=1)[0, :, : network.spec.width]
     follow(network, torch.from_numpy(rows.astype(np.float32)), tmp_path)
 
 
@@ -80,7 +80,7 @@ def follow(network: Network, rows: torch.Tensor, folder: Path) -> None:
         assert predictor.reconstruction_error == pytest.approx(error, rel=1e-4, abs=1e-9)
 
 
-@pytest.mark.parametrize("make", [make_spec, make_body_spec, make_driven_spec])
+@pytest.mark.parametrize("make", [make_spec, make_braked_spec, make_body_spec, make_driven_spec])
 @torch.no_grad()
 def test_a_forecast_is_steps_with_predictions_fed_back(make: Any, variant: str, tmp_path: Path) -> None:
     """One forecast call equals stepping a copy of the robot with its own predictions, for several plans at once."""

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 import torch
-from conftest import flight, make_body_spec, make_driven_spec, make_moving_spec, make_spec
+from conftest import flight, make_body_spec, make_braked_spec, make_driven_spec, make_moving_spec, make_spec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,8 +38,9 @@ CHOICES: list[dict[str, Any]] = [
     {"rotors": True, "direct": True, "state_init": "network"},
     {"kinematics": True, "direct": True},
     {"integrate": (("y1", "y2"),), "direct": True},
+    {"friction": True, "direct": True, "state_init": "network"},
 ]
-BODIES = {"rigid_body": make_body_spec, "kinematics": make_moving_spec, "rotors": make_driven_spec}
+MADE = {"friction": make_braked_spec, "rigid_body": make_body_spec, "kinematics": make_moving_spec, "rotors": make_driven_spec}
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror")
 SANITIZED = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-ffp-contract=off")
 SAMPLES, PLANS, TICKS = 1003, 19, 7  # more plans than lanes, and not a whole number of them
@@ -91,8 +92,8 @@ class Results:
 
 def make_network(variant: str, choice: dict[str, Any], seed: int = 4) -> Network:
     torch.manual_seed(seed)
-    rest = {key: value for key, value in choice.items() if key not in BODIES}
-    make = next((make for name, make in BODIES.items() if name in choice), make_spec)
+    rest = {key: value for key, value in choice.items() if key not in MADE}
+    make = next((make for name, make in MADE.items() if name in choice), make_spec)
     return Network(make(variant, **rest)).eval()
 
 
@@ -154,7 +155,7 @@ def test_generated_c_computes_what_numpy_computes(variant: str, choice: dict[str
     assert found.again.tobytes() == found.each[0].tobytes()
 
 
-@pytest.mark.parametrize("choice", [CHOICES[3], CHOICES[5], CHOICES[6]], ids=str)
+@pytest.mark.parametrize("choice", [CHOICES[3], CHOICES[5], CHOICES[6], CHOICES[-1]], ids=str)
 def test_strict_c_gives_the_same_bits_however_it_is_built(choice: dict[str, Any], tmp_path: Path) -> None:
     """Compilers, optimisation levels and vector widths change no bit of any output of the strict build."""
     network = make_network("lstm-tdl-deep-aeu", {**choice, "hidden": 37, "encoder": (70, 9)})
@@ -187,7 +188,7 @@ def test_strict_c_gives_the_same_bits_on_arm(target: str, choice: dict[str, Any]
         assert np.array_equal(found, vars(here)[name], equal_nan=True), name
 
 
-@pytest.mark.parametrize("choice", [CHOICES[0], CHOICES[1], *CHOICES[5:7]], ids=str)
+@pytest.mark.parametrize("choice", [CHOICES[0], CHOICES[1], *CHOICES[5:7], CHOICES[-1]], ids=str)
 def test_the_fast_library_stays_within_bounds(variant: str, choice: dict[str, Any], tmp_path: Path) -> None:
     """The library that a bundle carries, through Predictor: 1,000 steps, forecasts, and windows of one's own."""
     network = make_network(variant, choice)

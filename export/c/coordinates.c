@@ -20,12 +20,22 @@ INLINE void row_features(const int lanes, const float *row, const float *newest,
         }
 }
 
-/* Rows [MODEL_TAPS][MODEL_CHANNELS] -> features [MODEL_WINDOW]. */
+/* Rows [MODEL_TAPS][MODEL_CHANNELS] -> features [MODEL_WINDOW]: those of the rows, and which way friction pushes. */
 INLINE void features(const int lanes, const float *window, float *f)
 {
     const float *newest = window + (MODEL_TAPS - 1) * MODEL_CHANNELS * lanes;
     for (int tap = 0; tap < MODEL_TAPS; tap++)
         row_features(lanes, window + tap * MODEL_CHANNELS * lanes, newest, f + tap * MODEL_ROW * lanes);
+#if MODEL_BRAKED
+    for (int k = 0; k < MODEL_BRAKED; k++)
+        EACH_LANE {
+            const int at = braked[k];
+            float speed = AT(newest, at);
+            if (MODEL_TAPS > 1 && braked_travels[k])
+                speed -= AT(newest - MODEL_CHANNELS * lanes, at);
+            AT(f, MODEL_TAPS * MODEL_ROW + k) = tanh_of(speed * braked_factor[k]);
+        }
+#endif
 }
 
 /* The next outputs from the newest row and the network's answer. */

@@ -11,7 +11,9 @@ from rtsysid.spec import ModelSpec
 class Plain(Fixed):
     """Channels as they are; where the specification says so, relative to the newest row, and with powers of outputs.
 
-    An output that is integrated follows the mean of its velocity over the tick.
+    An output that is integrated follows the mean of its velocity over the tick. Dry friction opposes the direction of
+    motion and hardly asks for the speed: the tail holds tanh(speed / slow) of the newest row for each output that it
+    brakes. Of a relative output the speed is its travel over the last tick; any other is a speed itself.
     """
 
     def __init__(self, spec: ModelSpec, xp: Any) -> None:
@@ -19,6 +21,8 @@ class Plain(Fixed):
         absolute = len(spec.columns) - len(spec.relative)
         self._absolute, self._relative = columns(spec.columns[:absolute]), columns(spec.columns[absolute:])
         self._moving = bool(spec.relative)
+        at = {channel.name: i for i, channel in enumerate(spec.channels)}
+        self._braked = [(at[name], name in spec.relative, slow) for name, slow in spec.friction]
         self._increments, self._dt = spec.output == "increment", 1 / spec.rate_hz
         names = [channel.name for channel in spec.outputs]
         pairs = [(names.index(position), names.index(velocity)) for position, velocity in spec.integrate]
@@ -39,7 +43,15 @@ class Plain(Fixed):
             rows = self._xp.concatenate((rows, moved), -1)
         if self._powers > 1:
             rows = self._xp.concatenate((rows, *powers(rows[..., self._nu :], self._powers)), -1)
-        return rows, None
+        return rows, self._friction(window) if self._braked else None
+
+    def _friction(self, window: Array) -> Array:
+        """Direction of motion of each braked output, softened below its slow speed: [..., L, C] -> [..., F - L * K]."""
+        speeds = [
+            (window[..., -1, i] - window[..., -2, i]) * (1 / (slow * self._dt)) if travels else window[..., -1, i] / slow
+            for i, travels, slow in self._braked
+        ]
+        return self._xp.tanh(self._xp.stack(speeds, -1))
 
     def advance(self, newest: Array, target: Array) -> Array:
         """The next outputs [..., ny] from the newest row [..., C] and the network's answer [..., T]."""

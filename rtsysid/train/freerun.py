@@ -79,7 +79,7 @@ class _Plan:
 
     def __init__(self, network: Network) -> None:
         spec = network.spec
-        self.row, self.size, self.inputs = spec.n_features, spec.window_size, spec.n_inputs
+        self.row, self.size, self.inputs = spec.n_features, spec.taps * spec.n_features, spec.n_inputs
         self.increment, self.feeds, self.fed = spec.output == "increment", _feeds(spec), _fed(spec)
         self.mean, self.std, self.powers = network.feature_mean, network.feature_std, spec.powers
         self.moving = None
@@ -87,6 +87,7 @@ class _Plan:
             self.moving = torch.tensor([spec.channels[i].name in spec.relative for i in spec.columns]).to(self.mean)
             self.shift = self.mean / self.std * self.moving
             self.mean = self.mean * (1 - self.moving)
+        self.brakes = _Brakes(self, spec) if spec.friction else None
 
     def windows(self, track: Tensor) -> list[Tensor]:
         """The window of each tick: views [B, F]."""
@@ -113,23 +114,52 @@ class _Plan:
         return first
 
     def seen(self, window: Tensor) -> Tensor:
-        """Features [.., F] in a window of the track."""
-        if self.moving is None:
-            return window
-        rows = window.view(*window.shape[:-1], -1, self.row)
-        return (rows - (rows[..., -1:, :] * self.moving + self.shift)).flatten(-2)
-
-    def seen_back(self, gradient: Tensor) -> Tensor:
-        """From the gradient of the features [B, F] to that of the window; in place."""
+        """Features [.., F] in a window of the track [.., L * K]."""
+        flat = window
         if self.moving is not None:
-            rows = gradient.view(len(gradient), -1, self.row)
+            rows = window.view(*window.shape[:-1], -1, self.row)
+            flat = (rows - (rows[..., -1:, :] * self.moving + self.shift)).flatten(-2)
+        return flat if self.brakes is None else torch.cat((flat, self.brakes.seen(window)), -1)
+
+    def seen_back(self, gradient: Tensor, window: Tensor) -> Tensor:
+        """From the gradient of the features [B, F] to that of the window; may be in place."""
+        flat = gradient[:, : self.size]
+        if self.moving is not None:
+            rows = flat.unflatten(1, (-1, self.row))
             rows[:, -1] -= self.moving * rows.sum(1)
-        return gradient
+        if self.brakes is not None:
+            self.brakes.back(gradient[:, self.size :], window, flat)
+        return flat
 
     def _raised(self, *parts: Tensor) -> Tensor:
         """Inputs, where they are given, outputs, and powers of the outputs."""
         raised = (*parts, *powers(parts[-1], self.powers))
         return raised[0] if len(raised) == 1 else torch.cat(raised, -1)
+
+
+class _Brakes:
+    """Friction in a window of the track: tanh of the newest scaled values, less those before where they travel."""
+
+    def __init__(self, plan: _Plan, spec: ModelSpec) -> None:
+        names = [spec.channels[i].name for i in spec.columns]
+        at = torch.tensor([names.index(name) for name, _ in spec.friction])
+        slow = torch.tensor([speed for _, speed in spec.friction]).to(plan.mean)
+        self.travels = torch.tensor([name in spec.relative for name, _ in spec.friction]).to(plan.mean)
+        self.newest = plan.size - plan.row + at
+        self.before = (self.newest - plan.row).clamp(min=0)
+        std, mean = plan.std[at], plan.mean[at]
+        self.factor = std / slow * torch.where(self.travels > 0, spec.rate_hz, 1.0)
+        self.level = mean / slow  # 0 of what travels
+
+    def seen(self, window: Tensor) -> Tensor:
+        moved = window[..., self.newest] - self.travels * window[..., self.before]
+        return torch.tanh(moved * self.factor + self.level)
+
+    def back(self, gradient: Tensor, window: Tensor, into: Tensor) -> None:
+        """Add to the gradient of the window what that of `seen` says of it."""
+        grown = gradient * (1 - self.seen(window).square()) * self.factor
+        into[:, self.newest] += grown
+        into[:, self.before] -= self.travels * grown
 
 
 class _Past:
@@ -230,8 +260,9 @@ class _Back:
         self.each_codes = [codes.unbind() for codes in self.codes]
         self.y = gradient.clone(memory_format=torch.contiguous_format)
         self.each_y, self.each_fed = self.y.unbind(), self.y[..., plan.fed].unbind()
-        track = torch.zeros_like(track)
-        self.windows, self.shown = plan.windows(track), plan.shown(track)
+        grown = torch.zeros_like(track)
+        self.seen = plan.windows(track)
+        self.windows, self.shown = plan.windows(grown), plan.shown(grown)
         self.h, self.c = torch.zeros_like(past.cell[0]), torch.zeros_like(past.cell[0])
 
     def tick(self, n: int, gates: Tensor, answer: Tensor, direct: Tensor | None, encoder: tuple[Tensor, ...]) -> None:
@@ -243,7 +274,8 @@ class _Back:
         for weight, codes, grown in zip(encoder[::-1], self.past.each_codes[::-1], self.each_codes[::-1], strict=True):
             torch.ops.aten.tanh_backward.grad_input(code, codes[n], grad_input=grown[n])
             code = grown[n] @ weight
-        self.windows[n].add_(plan.seen_back(code.clone() if direct is None else code.addmm(y, direct)))
+        code = code.clone() if direct is None else code.addmm(y, direct)
+        self.windows[n].add_(plan.seen_back(code, self.seen[n]))
         if n and plan.increment:
             self.each_y[n - 1].add_(y)
 
