@@ -104,11 +104,14 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     symmetry: tuple[Symmetry, ...] = ()  # all their combinations are trained on
     disturbance: Disturbance = Disturbance()
     history: bool = True  # measurements from before the first prediction are known; else its row alone, coasting
+    memory: int = 0  # ticks over which an untrained LSTM forgets, at most; 0: about two, whatever the dynamics
     balance: float = 0.0  # recordings count by their mean squared motion to the power of minus this; 1: all alike
 
     def __post_init__(self) -> None:
         if self.balance < 0:
             raise ConfigError("train.balance", str(self.balance), "0 counts every sample alike, 1 every recording")
+        if self.memory < 0:
+            raise ConfigError("train.memory", str(self.memory), "give the ticks of the slowest dynamics, or 0")
         if self.effort <= 0 or self.batch < 1 or self.stride < 1 or self.threads < 1 or self.clip <= 0:
             raise ConfigError("train", "a value that is not positive", "effort, batch, stride, threads, clip are")
 

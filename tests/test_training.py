@@ -176,6 +176,23 @@ def test_a_refit_trains_on_the_validation_recordings_too(tiny_config: Config, ti
     assert all(map(np.array_equal, whole.validation, chosen.validation))
 
 
+def test_an_untrained_memory_lasts_as_long_as_asked(
+    tmp_path: Path, tiny_config: Config, tiny_trace: Trace
+) -> None:
+    """With memory = 50 cells keep between a half and 49/50 at every tick and take in the rest; without, torch draws."""
+    long = msgspec.structs.replace(tiny_config, train=msgspec.structs.replace(tiny_config.train, memory=50))
+    lstm = begin(long, tiny_trace, tmp_path / "long").network.lstm
+    taken, kept = torch.sigmoid(lstm.bias_ih_l0 + lstm.bias_hh_l0).detach().chunk(4)[:2]
+    torch.testing.assert_close(taken + kept, torch.ones_like(kept))
+    assert 0.5 <= kept.min() < kept.max() <= 49 / 50
+    assert kept.max() > 0.9
+    drawn = begin(tiny_config, tiny_trace, tmp_path / "drawn").network.lstm
+    assert not torch.equal(drawn.bias_ih_l0, lstm.bias_ih_l0)
+    assert torch.equal(drawn.weight_ih_l0, lstm.weight_ih_l0)
+    with pytest.raises(ConfigError, match=r"train\.memory"):
+        msgspec.structs.replace(tiny_config.train, memory=-1)
+
+
 def test_another_run_is_not_overwritten(run_folder: Path, tiny_config: Config, tiny_trace: Trace) -> None:
     """A folder that holds a run of another configuration is refused and stays as it was."""
     other = msgspec.structs.replace(tiny_config, train=msgspec.structs.replace(tiny_config.train, seed=7))

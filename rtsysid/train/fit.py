@@ -83,6 +83,8 @@ def begin(config: Config, trace: Trace, folder: Path | str, config_text: str = "
         _prepare_folder(run, about, prepared, view, config.train.balance, config_text)
     torch.manual_seed(config.train.seed)
     network = Network(run.spec)
+    if config.train.memory:
+        network.remember(config.train.memory)
     if network.spec.direct:
         set_direct(network, run.arrays("direct.npz"))
     yardstick = torch.from_numpy(run.arrays("yardstick.npz")["rms"]).to(device)

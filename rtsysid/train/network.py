@@ -96,6 +96,19 @@ class Network(nn.Module):
         zero = window.new_zeros(window.shape[0], self.spec.hidden)
         return zero, zero
 
+    @torch.no_grad()
+    def remember(self, ticks: int) -> None:
+        """Let the cells of an untrained LSTM forget over 2 to `ticks` ticks, and take in as much less at each.
+
+        Ref: C. Tallec, Y. Ollivier, arXiv 1804.11188, "chrono initialisation": what a tank or a motor does slowly is
+        out of reach for gates that begin half closed.
+        """
+        w: Any = self.lstm
+        gates = w.bias_ih_l0.view(4, -1)  # input, forget, cell, output
+        gates[1] = torch.log1p(torch.rand_like(gates[1]) * max(ticks - 2, 0))
+        gates[0] = -gates[1]
+        w.bias_hh_l0.view(4, -1)[:2] = 0.0
+
     def predict(self, newest: Tensor, features: Tensor, hidden: Tensor) -> Tensor:
         """Outputs at the next tick, in engineering units: [..., C], [..., F], [..., H] -> [..., ny]."""
         target: Tensor = self.head(hidden)
