@@ -115,8 +115,8 @@ def _check_friction(spec: ModelSpec) -> None:
     names = [name for name, _ in spec.friction]
     if unseen := sorted(set(names) - {spec.channels[i].name for i in spec.columns[spec.n_inputs :]}):
         raise SpecError("friction", f"{', '.join(unseen)} is not fed back", "name outputs that the window shows")
-    if spec.rigid_body is not None or len(set(names)) != len(names):
-        raise SpecError("friction", "of a rigid body, or of an output twice", "name each braked output once")
+    if spec.rigid_body is not None or len(set(spec.friction)) != len(spec.friction):
+        raise SpecError("friction", "of a rigid body, or the same twice", "name each output and speed once")
     if not all(0 < speed < np.inf for _, speed in spec.friction):
         raise SpecError("friction", "a speed that is not positive", "give the speed below which friction lets go")
     if spec.taps < 2 and set(names) & set(spec.relative):

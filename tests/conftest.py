@@ -67,8 +67,9 @@ def make_spec(variant: str = "lstm-tdl-deep-aeu", **changes: object) -> ModelSpe
 
 def make_braked_spec(variant: str = "lstm-tdl-deep-aeu", **changes: object) -> ModelSpec:
     """Two outputs that dry friction brakes: a speed, and, where a window has several rows, a position that travels."""
-    travels = {} if variant == "lstm" else {"relative": ("y1",), "friction": (("y2", 0.5), ("y1", 40.0))}
-    return make_spec(variant, **{"friction": (("y2", 0.5),), **travels, **changes})
+    moving = {"relative": ("y2",), "friction": (("y1", 0.5), ("y2", 40.0), ("y2", 90.0))}
+    braked = {"friction": (("y1", 0.5),)} if variant == "lstm" else moving
+    return make_spec(variant, **{**braked, **changes})
 
 
 def make_body_spec(variant: str = "lstm-tdl-deep-aeu", **changes: object) -> ModelSpec:

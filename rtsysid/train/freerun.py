@@ -158,8 +158,8 @@ class _Brakes:
     def back(self, gradient: Tensor, window: Tensor, into: Tensor) -> None:
         """Add to the gradient of the window what that of `seen` says of it."""
         grown = gradient * (1 - self.seen(window).square()) * self.factor
-        into[:, self.newest] += grown
-        into[:, self.before] -= self.travels * grown
+        into.index_add_(1, self.newest, grown)
+        into.index_add_(1, self.before, -self.travels * grown)
 
 
 class _Past:

@@ -41,7 +41,8 @@ class Sequences:
         """First row of each sequence of `length` rows, every `stride` rows from `offset` within each episode."""
         found, base = [], 0
         for rows in self.lengths:
-            found.append(torch.arange(base + offset, base + rows - length + 1, stride))
+            first, end = base + offset, base + rows - length + 1
+            found.append(torch.arange(first, max(first, end), stride))  # none in an episode that ends before the offset
             base += rows
         starts = torch.cat(found)
         if not len(starts):
