@@ -209,7 +209,7 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     @property
     def n_tail(self) -> int:
-        """Features beside those of the rows: friction, or the body's vertical and squares of rotors that are learned."""
+        """Features beside those of the rows: friction, or the body's vertical and squares of learned rotors."""
         body = self.rigid_body
         if body is None:
             return len(self.friction)

@@ -192,8 +192,8 @@ def test_a_very_short_run_beats_standing_still(name: str, tmp_path: Path) -> Non
 
 @pytest.mark.recordings
 def test_one_epoch_of_an_integrating_axis_beats_standing_still(tmp_path: Path) -> None:
-    """On emps, whose position drifts with every error of the force, one epoch of the network beside the linear map and
-    its travel of one tick predict better than hold."""
+    """On emps, whose position drifts with every error of the force, five steps on inertia and friction, seen in the
+    travel of one tick, predict better than hold."""
     chosen, config = need("emps"), config_of("emps")
     first = msgspec.structs.replace(config.stage[0], epochs=1, iterations=5)
     *_, result = run(chosen, msgspec.structs.replace(config, stage=(first,)), tmp_path)

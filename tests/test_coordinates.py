@@ -139,7 +139,7 @@ def test_relative_outputs_are_seen_as_travel() -> None:
 
 
 def test_friction_opposes_the_way_things_move() -> None:
-    """The tail is tanh(speed / slow): of a position that travels, its newest step times the rate; of a speed, itself."""
+    """The tail is tanh(speed / slow): a position that travels has its newest step times the rate."""
     spec = make_spec(relative=("y1",), friction=(("y1", 40.0), ("y2", 0.5), ("y1", 90.0)))
     rows = flight(spec.taps)[..., : spec.width]
     _, tail = coordinates(spec, np).features(rows)

@@ -40,7 +40,12 @@ CHOICES: list[dict[str, Any]] = [
     {"integrate": (("y1", "y2"),), "direct": True},
     {"friction": True, "direct": True, "state_init": "network"},
 ]
-MADE = {"friction": make_braked_spec, "rigid_body": make_body_spec, "kinematics": make_moving_spec, "rotors": make_driven_spec}
+MADE = {
+    "friction": make_braked_spec,
+    "rigid_body": make_body_spec,
+    "kinematics": make_moving_spec,
+    "rotors": make_driven_spec,
+}
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror")
 SANITIZED = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-ffp-contract=off")
 SAMPLES, PLANS, TICKS = 1003, 19, 7  # more plans than lanes, and not a whole number of them

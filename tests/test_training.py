@@ -176,9 +176,7 @@ def test_a_refit_trains_on_the_validation_recordings_too(tiny_config: Config, ti
     assert all(map(np.array_equal, whole.validation, chosen.validation))
 
 
-def test_an_untrained_memory_lasts_as_long_as_asked(
-    tmp_path: Path, tiny_config: Config, tiny_trace: Trace
-) -> None:
+def test_an_untrained_memory_lasts_as_long_as_asked(tmp_path: Path, tiny_config: Config, tiny_trace: Trace) -> None:
     """With memory = 50 cells keep between a half and 49/50 at every tick and take in the rest; without, torch draws."""
     long = msgspec.structs.replace(tiny_config, train=msgspec.structs.replace(tiny_config.train, memory=50))
     lstm = begin(long, tiny_trace, tmp_path / "long").network.lstm

@@ -47,11 +47,12 @@ class Plain(Fixed):
 
     def _friction(self, window: Array) -> Array:
         """Direction of motion of each braked output, softened below its slow speed: [..., L, C] -> [..., F - L * K]."""
-        speeds = [
-            (window[..., -1, i] - window[..., -2, i]) * (1 / (slow * self._dt)) if travels else window[..., -1, i] / slow
-            for i, travels, slow in self._braked
-        ]
-        return self._xp.tanh(self._xp.stack(speeds, -1))
+        scaled = [self._speed(window, i, travels) * (1 / slow) for i, travels, slow in self._braked]
+        return self._xp.tanh(self._xp.stack(scaled, -1))
+
+    def _speed(self, window: Array, i: int, travels: bool) -> Array:
+        newest = window[..., -1, i]
+        return (newest - window[..., -2, i]) * (1 / self._dt) if travels else newest
 
     def advance(self, newest: Array, target: Array) -> Array:
         """The next outputs [..., ny] from the newest row [..., C] and the network's answer [..., T]."""

@@ -125,7 +125,7 @@ class _Plan:
         """From the gradient of the features [B, F] to that of the window; may be in place."""
         flat = gradient[:, : self.size]
         if self.moving is not None:
-            rows = flat.unflatten(1, (-1, self.row))
+            rows = flat.view(len(flat), -1, self.row)  # of a slice, where there is friction besides
             rows[:, -1] -= self.moving * rows.sum(1)
         if self.brakes is not None:
             self.brakes.back(gradient[:, self.size :], window, flat)
