@@ -90,7 +90,7 @@ class _Plan:
         self.brakes = _Brakes(self, spec) if spec.friction else None
 
     def windows(self, track: Tensor) -> list[Tensor]:
-        """The window of each tick: views [B, F]."""
+        """The window of each tick: views [B, L * K]."""
         return list(track[:, : -self.row].unfold(1, self.size, self.row).unbind(1))
 
     def shown(self, track: Tensor) -> list[Tensor]:
@@ -142,7 +142,7 @@ class _Brakes:
 
     def __init__(self, plan: _Plan, spec: ModelSpec) -> None:
         names = [spec.channels[i].name for i in spec.columns]
-        at = torch.tensor([names.index(name) for name, _ in spec.friction])
+        at = torch.tensor([names.index(name) for name, _ in spec.friction], device=plan.mean.device)
         slow = torch.tensor([speed for _, speed in spec.friction]).to(plan.mean)
         self.travels = torch.tensor([name in spec.relative for name, _ in spec.friction]).to(plan.mean)
         self.newest = plan.size - plan.row + at
