@@ -18,6 +18,7 @@ from rtsysid.trace import Trace
 from rtsysid.train.descent import Descent
 from rtsysid.train.fit import begin, prepare
 from rtsysid.train.run import Run
+from rtsysid.train.windows import Sequences
 
 
 def weights_and_losses(run: Run) -> tuple[dict[str, torch.Tensor], list[tuple[float, float]]]:
@@ -174,6 +175,14 @@ def test_a_refit_trains_on_the_validation_recordings_too(tiny_config: Config, ti
     chosen, whole = prepare(tiny_config, tiny_trace), prepare(again, tiny_trace)
     assert [len(rows) for rows in whole.train] == [len(rows) for rows in (*chosen.train, *chosen.validation)]
     assert all(map(np.array_equal, whole.validation, chosen.validation))
+
+
+@pytest.mark.parametrize("offset", [0, 3, 39])
+def test_sequences_stay_inside_their_recordings(offset: int) -> None:
+    """Whatever the offset of a stride, no sequence leaves its recording; one that ends before the offset gives none."""
+    sequences = Sequences([np.zeros((100, 1), np.float32), np.zeros((22, 1), np.float32)])
+    starts = sequences.starts(20, 40, offset).tolist()
+    assert starts == [*range(offset, 81, 40), *[100 + offset] * (offset <= 2)]
 
 
 def test_an_untrained_memory_lasts_as_long_as_asked(tmp_path: Path, tiny_config: Config, tiny_trace: Trace) -> None:
