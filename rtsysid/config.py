@@ -27,7 +27,7 @@ class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rate_hz: float
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    time: str | None = "t"
+    time: str = "t"  # "": no column, rows stand at rate_hz
     groups: dict[str, tuple[str, ...]] = {}
     validation: tuple[str, ...] = ()  # name patterns; none: the last fifth
     refit: bool = False  # train on the validation recordings as well: once all is chosen, where recordings are few

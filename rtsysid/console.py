@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 
 as_json = click.option("--json", "json_", is_flag=True, help="Print one JSON object instead of text.")
+time_column = click.option(
+    "--time", "time_", default="t", show_default=True, metavar="COLUMN",
+    help="Name of the time column; \"\" where there is none and rows are even.",
+)  # fmt: skip
 
 
 def report(fields: dict[str, Any], json_: bool) -> None:

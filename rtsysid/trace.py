@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,18 @@ from rtsysid.timeline import check_rate, check_time, is_odd, longest_run
 
 Integers: TypeAlias = NDArray[np.int64]
 _PART = re.compile(r"(#\d+)?(:\d+)?$")  # of an episode's name: which of the file, which piece of that
+
+
+class Clock(TypedDict):
+    """How a recording's rows get their times: from the column `time`, or one after the other at `rate_hz`."""
+
+    time: str | None
+    rate_hz: float | None
+
+
+def clock(time: str, rate_hz: float | None) -> Clock:
+    """As configurations and command lines say it: a column's name, or "" where rows are even and have none."""
+    return Clock(time=time, rate_hz=None) if time else Clock(time=None, rate_hz=rate_hz)
 
 
 @dataclass(frozen=True, eq=False)

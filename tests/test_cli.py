@@ -118,6 +118,23 @@ def even(rows: int = 300) -> list[list[object]]:
     return [[k / 50, wave[k], wave[k - 1], wave[k - 2]] for k in range(rows)]
 
 
+def test_even_rows_need_no_time_column(bundle_folder: Path, tmp_path: Path) -> None:
+    """With the time column named "" rows stand at the model's rate: the same predictions, and the same training."""
+    timed = write_csv(tmp_path / "timed.csv", even())
+    bare = write_csv(tmp_path / "bare.csv", [row[1:] for row in even()], "u [V],y [m],v [m/s]")
+    rtsysid("replay", bundle_folder, timed, "-o", tmp_path / "p.csv")
+    done = rtsysid("replay", bundle_folder, bare, "--time", "", "--against", tmp_path / "p.csv", "--json")
+    assert json.loads(done.stdout)["equal"] is True
+    assert 'none ("")' in refused("replay", bundle_folder, bare, code=1)
+    losses = []
+    for recording, time in ((timed, "t"), (bare, "")):
+        config = tmp_path / f"{recording.stem}.toml"
+        config.write_text(TINY.replace("[data]", f'[data]\ntime = "{time}"'))
+        rtsysid("train", config, "--data", recording, "-o", tmp_path / recording.stem)
+        losses.append((tmp_path / recording.stem / "weights.safetensors").read_bytes())
+    assert losses[0] == losses[1]
+
+
 def nan_run() -> list[list[object]]:
     return [row if not 100 <= k < 120 else [row[0], row[1], "nan", row[3]] for k, row in enumerate(even())]
 

@@ -123,7 +123,7 @@ def verify(bundle: Path, json_: bool) -> None:
 @click.option("--against", type=PATH, help="Compare with predictions written earlier; exit code 2 if they differ.")
 @click.option("--backend", type=click.Choice(["auto", "c", "onnx", "numpy"]), default="auto", show_default=True)
 @click.option("--max-gap", default=5, show_default=True, help="Missing samples to hold before a reset.")
-@click.option("--time", "time_", default="t", show_default=True, help="Name of the time column.")
+@console.time_column
 @as_json
 def replay(
     bundle: Path, trace: Path, speed: str, out: Path | None, against: Path | None, backend: Any, max_gap: int,
@@ -142,7 +142,7 @@ def replay(
     from rtsysid.predictor import Predictor
     from rtsysid.replay import replay as replay_samples
     from rtsysid.session import Session
-    from rtsysid.trace import Trace
+    from rtsysid.trace import Trace, clock
 
     try:
         pace = None if speed == "max" else float(speed)
@@ -157,7 +157,7 @@ def replay(
             sys.exit(0 if relived["equal"] else 2)
     predictor, deadline = Predictor.load(opened, backend), Deadline(1.0 / opened.spec.rate_hz)
     session = Session(predictor, max_gap=max_gap, deadline=deadline, novelty=Novelty.of(opened, predictor))
-    samples = Trace.stream(trace, opened.spec.channels, time=time_)
+    samples = Trace.stream(trace, opened.spec.channels, **clock(time_, opened.spec.rate_hz))
     found = _consume(opened, replay_samples(session, samples, speed=pace), out, against)
     console.report({**console.flat(session.summary()), **found}, json_)
     if found.get("equal") is False:
@@ -169,7 +169,7 @@ def replay(
 @click.argument("traces", type=PATH, nargs=-1, required=True)
 @click.option("--horizon", default=50, show_default=True, help="Ticks to forecast.")
 @click.option("--stride", default=1, show_default=True, help="Ticks between the starts of forecasts.")
-@click.option("--time", "time_", default="t", show_default=True, help="Name of the time column.")
+@console.time_column
 @as_json
 def evaluate(bundle: Path, traces: tuple[Path, ...], horizon: int, stride: int, time_: str, json_: bool) -> None:
     """Print the error per horizon beside hold and linear ARX.
@@ -177,10 +177,10 @@ def evaluate(bundle: Path, traces: tuple[Path, ...], horizon: int, stride: int, 
     Example: rtsysid evaluate bundle unseen/*.csv --horizon 50
     """
     from rtsysid.bundle import Bundle
-    from rtsysid.trace import Trace
+    from rtsysid.trace import Trace, clock
 
     opened = Bundle.open(bundle)
-    trace = Trace.read_all(traces, opened.spec.channels, time=time_)
+    trace = Trace.read_all(traces, opened.spec.channels, **clock(time_, opened.spec.rate_hz))
     result = console.evaluating(opened, trace, horizon, stride)
     if json_:
         return console.report(msgspec.to_builtins(result), json_)

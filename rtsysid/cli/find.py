@@ -28,7 +28,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--by", type=click.Choice(["window", "code"]), default="window", show_default=True,
               help="Compare the channels over a moment, or what the bundle's encoder makes of it.")  # fmt: skip
 @click.option("--seconds", default=1.0, show_default=True, help="How long a moment is.")
-@click.option("--time", "time_", default="t", show_default=True, help="Name of the time column.")
+@console.time_column
 @console.as_json
 def index(
     traces: tuple[Path, ...], out: Path, bundle: Path | None, by: str, seconds: float, time_: str, json_: bool
@@ -40,10 +40,11 @@ def index(
     from rtsysid.formats import files_of
     from rtsysid.retrieval.build import building
     from rtsysid.retrieval.index import summary
-    from rtsysid.trace import Trace
+    from rtsysid.trace import Trace, clock
 
     opened = _opened(bundle)
-    recordings = Trace.each(traces, None if opened is None else opened.spec.channels, time=time_)
+    channels, rate_hz = (None, None) if opened is None else (opened.spec.channels, opened.spec.rate_hz)
+    recordings = Trace.each(traces, channels, **clock(time_, rate_hz))
     files = sum(len(files_of(path)) for path in traces)
     _under_bars(building(recordings, out, bundle=opened, by=by, seconds=seconds), files)
     console.report(summary(out), json_)
@@ -57,7 +58,7 @@ def index(
 @click.option("--bundle", type=PATH, help="The bundle of the index: refused if it is another; needed by code.")
 @click.option("--exact", is_flag=True, help="Compare every window instead of candidates: slow, to check.")
 @click.option("--plot", type=PATH, help="Draw the moments, one over the other, on this .html page.")
-@click.option("--time", "time_", default="t", show_default=True, help="Name of the time column.")
+@console.time_column
 @console.as_json
 def find(
     archive: Path, trace: Path, at: str, top: int, bundle: Path | None, exact: bool, plot: Path | None, time_: str,
@@ -71,10 +72,10 @@ def find(
 
     from rtsysid.retrieval import search
     from rtsysid.retrieval.index import Index
-    from rtsysid.trace import Trace
+    from rtsysid.trace import Trace, clock
 
     opened = Index.open(archive, _opened(bundle))
-    recording = Trace.read(trace, opened.spec.channels, time=time_)
+    recording = Trace.read(trace, opened.spec.channels, **clock(time_, opened.spec.rate_hz))
     query = search.query_at(opened, recording, _seconds(at))
     begun = time.perf_counter()
     found = (search.find_exactly if exact else search.find)(opened, query, top)

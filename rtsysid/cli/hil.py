@@ -19,7 +19,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--device", default="qemu", show_default=True, metavar="sim|qemu|PORT", help="What runs the model.")
 @click.option("--rows", default=1000, show_default=True, help="Of each recording, from its beginning; 0: all.")
 @click.option("--live", is_flag=True, help="At the recorded pace, not as fast as it goes.")
-@click.option("--time", "time_", default="t", show_default=True, help="Name of the time column.")
+@console.time_column
 @console.as_json
 def hil(bundle: Path, traces: tuple[Path, ...], device: str, rows: int, live: bool, time_: str, json_: bool) -> None:
     """Play recordings to the model on a board; exit code 2 where one bit of its predictions differs.
@@ -31,11 +31,11 @@ def hil(bundle: Path, traces: tuple[Path, ...], device: str, rows: int, live: bo
     """
     from export.hil import open_board, play
     from rtsysid.bundle import Bundle
-    from rtsysid.trace import Trace
+    from rtsysid.trace import Trace, clock
 
     opened = Bundle.open(bundle)
     opened.require_live()
-    recorded = Trace.read_all(traces, opened.spec.channels, time=time_).episodes
+    recorded = Trace.read_all(traces, opened.spec.channels, **clock(time_, opened.spec.rate_hz)).episodes
     episodes = [episode.piece(0, min(rows or len(episode), len(episode))) for episode in recorded]
     with open_board(opened, device) as board:
         reports = []

@@ -118,7 +118,7 @@ def record(port: str, out: Path, divider: int, baud: int | None, seconds: float 
 @click.option("--rate", type=float, help="Play at this rate, in Hz.  [default: the model's, or the recording's own]")
 @click.option("--loop", is_flag=True, help="Begin again at the end, instead of saying goodbye.")
 @click.option("--port", type=PATH, help="Name of the port, a link that is made.  [default: a temporary one]")
-@click.option("--time", "time_", default="t", show_default=True, help="Name of the time column.")
+@console.time_column
 @seconds_
 @console.as_json
 def sim_device(
@@ -216,10 +216,11 @@ def _to_play(trace: Path, like: Path | None, rate: float | None, time_: str) -> 
     from firmware_bridge.schema import Schema
     from rtsysid.bundle import Bundle
     from rtsysid.errors import TraceError
-    from rtsysid.trace import Trace
+    from rtsysid.trace import Trace, clock
 
     spec = None if like is None else Bundle.open(like).spec
-    found = Trace.read(trace, None if spec is None else spec.channels, time=time_)
+    channels, even = (None, rate) if spec is None else (spec.channels, spec.rate_hz)
+    found = Trace.read(trace, channels, **clock(time_, even))
     rate_hz = rate or (found.describe()["rate_hz"] if spec is None else spec.rate_hz)
     if not rate_hz or not rate_hz > 0:
         raise TraceError(f"recording {trace}", "it has no rate of its own", "give one with --rate")

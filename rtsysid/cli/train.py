@@ -28,6 +28,8 @@ as_json = console.as_json
 def train(config: str, data: tuple[Path, ...], out: Path, json_: bool) -> None:
     """Train the model of CONFIG (a TOML file, or an embedded one: quadrotor, nanodrone).
 
+    Every key of such a file stands in `docs/configuration.md`.
+
     Example: rtsysid train quadrotor --data flights -o run
     """
     from rtsysid.config import read_config
@@ -162,10 +164,10 @@ def demo(data: str, out: Path, horizon: int, json_: bool) -> None:
 
 
 def _read(config: Config, paths: Sequence[Path]) -> Trace:
-    from rtsysid.trace import Trace
+    from rtsysid.trace import Trace, clock
 
-    rate = None if config.data.time else config.data.rate_hz
-    return Trace.read_all(paths, config.data.channels, time=config.data.time, rate_hz=rate)
+    data = config.data
+    return Trace.read_all(paths, data.channels, **clock(data.time, data.rate_hz))
 
 
 def _train(config: Config, data: Sequence[Path], out: Path, text: str) -> dict[str, Any]:

@@ -131,7 +131,7 @@ def select(log: Log, wanted: Sequence[Channel] | None, time: str | None, rate_hz
         raise TraceError(f"recording {where}", "no column of numbers beside the time", "record at least one channel")
     if time is not None and time not in names:
         listed = ", ".join(filter(None, names)) or "none"
-        remedy = "name the time column, or time = None with a rate where rows are even"
+        remedy = 'name the time column, or none ("") where rows are even'
         raise TraceError(f"{where}: no time column {time!r}", f"columns are {listed}", remedy)
     if time is None and not (rate_hz is not None and rate_hz > 0):
         raise TraceError(f"{where}: no time column", f"and rate_hz is {rate_hz}", "give one of both")

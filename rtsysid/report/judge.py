@@ -20,7 +20,7 @@ from rtsysid.predictor import Predictor
 from rtsysid.resample import resample
 from rtsysid.residuals import CrossCorrelation, OneStep, Whiteness, cross_correlation, one_step, whiteness
 from rtsysid.spec import Doubles, ModelSpec
-from rtsysid.trace import Episode, Trace
+from rtsysid.trace import Episode, Trace, clock
 
 FORECASTS = 4000  # about as many are looked at, evenly over the recordings
 WORST = 3  # stretches shown
@@ -125,8 +125,7 @@ def recordings_to_judge(bundle: Bundle, paths: Sequence[Any]) -> tuple[Trace, st
     except (KeyError, TypeError, msgspec.ValidationError):
         raise BundleError(f"bundle {bundle.folder}", "no training configuration", "export it again") from None
     data = config.data
-    rate = None if data.time else data.rate_hz
-    trace = Trace.read_all(paths, bundle.spec.channels, time=data.time, rate_hz=rate)
+    trace = Trace.read_all(paths, bundle.spec.channels, **clock(data.time, data.rate_hz))
     if data.resample:
         trace = resample(trace, data.rate_hz, max_age=data.max_age)
     trace = trace.segments(data.rate_hz, nan="split")
