@@ -16,6 +16,7 @@ import numpy as np
 
 from rtsysid.c_backend import TILE, padded, state_type, widest
 from rtsysid.coordinates.body import effects, gyration
+from rtsysid.coordinates.plain import brakes
 from rtsysid.spec import Doubles, Floats, ModelSpec, RigidBody
 
 LANES = 16  # futures side by side
@@ -218,12 +219,13 @@ def _friction(spec: ModelSpec) -> list[str]:
     """Outputs that friction brakes: their columns, whether they travel, and what their tanh takes them by."""
     if not spec.friction:
         return []
-    names = [channel.name for channel in spec.channels]
-    travels = [name in spec.relative for name, _ in spec.friction]
-    pairs = zip(spec.friction, travels, strict=True)
-    factors = [(spec.rate_hz if moves else 1.0) / slow for (_, slow), moves in pairs]
-    columns = _indices("braked", [names.index(name) for name, _ in spec.friction])
-    return [columns, _indices("braked_travels", [int(moves) for moves in travels]), _floats("braked_factor", factors)]
+    channels, travels, _ = zip(*brakes(spec), strict=True)
+    factors = [(spec.rate_hz if brake.travels else 1.0) / brake.slow for brake in brakes(spec)]
+    return [
+        _indices("braked", channels),
+        _indices("braked_travels", [int(moves) for moves in travels]),
+        _floats("braked_factor", factors),
+    ]
 
 
 def _integrators(spec: ModelSpec) -> list[str]:

@@ -126,13 +126,13 @@ def test_even_rows_need_no_time_column(bundle_folder: Path, tmp_path: Path) -> N
     done = rtsysid("replay", bundle_folder, bare, "--time", "", "--against", tmp_path / "p.csv", "--json")
     assert json.loads(done.stdout)["equal"] is True
     assert 'none ("")' in refused("replay", bundle_folder, bare, code=1)
-    losses = []
+    weights = []
     for recording, time in ((timed, "t"), (bare, "")):
         config = tmp_path / f"{recording.stem}.toml"
         config.write_text(TINY.replace("[data]", f'[data]\ntime = "{time}"'))
         rtsysid("train", config, "--data", recording, "-o", tmp_path / recording.stem)
-        losses.append((tmp_path / recording.stem / "weights.safetensors").read_bytes())
-    assert losses[0] == losses[1]
+        weights.append((tmp_path / recording.stem / "weights.safetensors").read_bytes())
+    assert weights[0] == weights[1]
 
 
 def nan_run() -> list[list[object]]:

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from rtsysid.coordinates.columns import Array, Fixed, columns, powers
 from rtsysid.spec import ModelSpec
+
+
+class Brake(NamedTuple):
+    """Dry friction of one output: tanh(speed / slow), its speed being its value, or its step where it travels."""
+
+    channel: int
+    travels: bool  # a position, seen relative to its newest row
+    slow: float
+
+
+def brakes(spec: ModelSpec) -> list[Brake]:
+    """The friction that the specification asks for, in its order."""
+    at = {channel.name: i for i, channel in enumerate(spec.channels)}
+    return [Brake(at[name], name in spec.relative, slow) for name, slow in spec.friction]
 
 
 class Plain(Fixed):
@@ -21,8 +35,7 @@ class Plain(Fixed):
         absolute = len(spec.columns) - len(spec.relative)
         self._absolute, self._relative = columns(spec.columns[:absolute]), columns(spec.columns[absolute:])
         self._moving = bool(spec.relative)
-        at = {channel.name: i for i, channel in enumerate(spec.channels)}
-        self._braked = [(at[name], name in spec.relative, slow) for name, slow in spec.friction]
+        self._brakes = brakes(spec)
         self._increments, self._dt = spec.output == "increment", 1 / spec.rate_hz
         names = [channel.name for channel in spec.outputs]
         pairs = [(names.index(position), names.index(velocity)) for position, velocity in spec.integrate]
@@ -43,16 +56,16 @@ class Plain(Fixed):
             rows = self._xp.concatenate((rows, moved), -1)
         if self._powers > 1:
             rows = self._xp.concatenate((rows, *powers(rows[..., self._nu :], self._powers)), -1)
-        return rows, self._friction(window) if self._braked else None
+        return rows, self._friction(window) if self._brakes else None
 
     def _friction(self, window: Array) -> Array:
         """Direction of motion of each braked output, softened below its slow speed: [..., L, C] -> [..., F - L * K]."""
-        scaled = [self._speed(window, i, travels) * (1 / slow) for i, travels, slow in self._braked]
+        scaled = [self._speed(window, brake) * (1 / brake.slow) for brake in self._brakes]
         return self._xp.tanh(self._xp.stack(scaled, -1))
 
-    def _speed(self, window: Array, i: int, travels: bool) -> Array:
-        newest = window[..., -1, i]
-        return (newest - window[..., -2, i]) * (1 / self._dt) if travels else newest
+    def _speed(self, window: Array, brake: Brake) -> Array:
+        newest = window[..., -1, brake.channel]
+        return (newest - window[..., -2, brake.channel]) * (1 / self._dt) if brake.travels else newest
 
     def advance(self, newest: Array, target: Array) -> Array:
         """The next outputs [..., ny] from the newest row [..., C] and the network's answer [..., T]."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from rtsysid.coordinates.columns import columns, powers
+from rtsysid.coordinates.plain import brakes
 from rtsysid.spec import ModelSpec
 from rtsysid.train.network import Network, State
 
@@ -141,15 +142,13 @@ class _Brakes:
     """Friction in a window of the track: tanh of the newest scaled values, less those before where they travel."""
 
     def __init__(self, plan: _Plan, spec: ModelSpec) -> None:
-        names = [spec.channels[i].name for i in spec.columns]
-        at = torch.tensor([names.index(name) for name, _ in spec.friction], device=plan.mean.device)
-        slow = torch.tensor([speed for _, speed in spec.friction]).to(plan.mean)
-        self.travels = torch.tensor([name in spec.relative for name, _ in spec.friction]).to(plan.mean)
+        channels, travels, speeds = zip(*brakes(spec), strict=True)
+        at = torch.tensor([spec.columns.index(channel) for channel in channels], device=plan.mean.device)
+        self.travels, slow = (plan.mean.new_tensor(part) for part in (travels, speeds))
         self.newest = plan.size - plan.row + at
         self.before = (self.newest - plan.row).clamp(min=0)
-        std, mean = plan.std[at], plan.mean[at]
-        self.factor = std / slow * torch.where(self.travels > 0, spec.rate_hz, 1.0)
-        self.level = mean / slow  # 0 of what travels
+        self.factor = plan.std[at] / slow * torch.where(self.travels > 0, spec.rate_hz, 1.0)
+        self.level = plan.mean[at] / slow  # 0 of what travels
 
     def seen(self, window: Tensor) -> Tensor:
         moved = window[..., self.newest] - self.travels * window[..., self.before]
@@ -228,7 +227,7 @@ class _FreeRun(torch.autograd.Function):
         way = _Back(plan, past, gradient.transpose(0, 1), track, predicted)
         for n in reversed(range(len(way.y))):
             way.tick(n, gates, answer, direct, layers[::2])
-        seen = plan.seen(torch.stack(plan.windows(track)))
+        seen = plan.seen(torch.stack(way.seen))
         codes = [seen if noise is None else seen + noise, *past.codes]
         parts = [part for k, grown in enumerate(way.codes) for part in (_product(grown, codes[k]), grown.sum((0, 1)))]
         return (
