@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from firmware_bridge import messages as msg
 from firmware_bridge.conversation import Conversation
 from firmware_bridge.intake import Arrival
 from firmware_bridge.layout import Message
+from firmware_bridge.peer import Wish
 from firmware_bridge.schema import Schema, WireChannel
 from firmware_bridge.wire import Frame, FrameDecoder, FrameEncoder
 from rtsysid.spec import Floats
@@ -112,3 +114,18 @@ def converse(
         now_s += STEP_S
         arrivals += talk.feed(answered, now_s)
     return arrivals, now_s
+
+
+def meeting(
+    board: FakeBoard, wish: Wish | None = None, seconds: float = 2.0, started_s: float = 3.0
+) -> tuple[Conversation, list[Any], float]:
+    """A host and a board that booted at `started_s` meet at 10 s and talk for so long."""
+    talk = Conversation(wish or Wish())
+    talk.open(10.0)
+    board.started_s = started_s
+    arrivals, now_s = converse(talk, board, seconds, 10.0)
+    return talk, arrivals, now_s
+
+
+def said(board: FakeBoard, kind: type) -> int:
+    return sum(type(message) is kind for message in board.heard)
