@@ -18,11 +18,11 @@ from bench.peers_c import Floor, OnnxToC, flash
 from bench.reference import Reference
 from export.compile import Build, compile_library
 from export.to_c import c_sources
-from rtsysid.c_backend import CBackend, machines
+from rtsysid.cli.console import table
 from rtsysid.config import read_config
-from rtsysid.console import table
-from rtsysid.parity import TOLERANCE, relative_error
-from rtsysid.predictor import Predictor
+from rtsysid.model.backends.c_backend import CBackend, machines
+from rtsysid.model.parity import TOLERANCE, relative_error
+from rtsysid.model.predictor import Predictor
 from rtsysid.spec import Floats, ModelSpec, unit_scaling
 from rtsysid.train.network import Network
 from rtsysid.train.run import state_arrays

@@ -18,7 +18,7 @@ from bench.reference import reference_spec
 from export import firmware
 from export.to_c import c_sources
 from firmware_bridge import emulator
-from rtsysid.console import table
+from rtsysid.cli.console import table
 from rtsysid.spec import Channel, ModelSpec, unit_scaling
 from rtsysid.train.network import Network
 from rtsysid.train.run import state_arrays

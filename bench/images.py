@@ -15,8 +15,8 @@ from export import firmware
 from firmware_bridge.board import header
 from firmware_bridge.emulator import MACHINES
 from firmware_bridge.schema import Schema
-from rtsysid.bundle import Bundle
-from rtsysid.console import table
+from rtsysid.cli.console import table
+from rtsysid.model.bundle import Bundle
 
 OUT = Path("out/firmware")
 FLASH, RAM = 1_048_576, 131_072  # bytes of an STM32F405RG

@@ -12,9 +12,9 @@ import onnxruntime
 import torch
 
 from bench.reference import Reference
-from rtsysid.console import table
-from rtsysid.delayline import TappedDelayLine
-from rtsysid.predictor import Predictor
+from rtsysid.cli.console import table
+from rtsysid.model.delayline import TappedDelayLine
+from rtsysid.model.predictor import Predictor
 
 K = TypeVar("K")
 ROUNDS, CALLS = 20, 500

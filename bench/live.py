@@ -27,13 +27,13 @@ from bench.reference import Reference, reference_spec
 from firmware_bridge.device import SimulatedDevice
 from firmware_bridge.link import Link
 from firmware_bridge.schema import Schema, WireChannel
-from rtsysid.console import table
-from rtsysid.live import Answer, Arrival, LiveLoop
-from rtsysid.onnx_backend import OnnxBackend
-from rtsysid.predictor import Predictor
-from rtsysid.realtime import prepare
-from rtsysid.service import Stop
-from rtsysid.session import Session
+from rtsysid.cli.console import table
+from rtsysid.live.loop import Answer, Arrival, LiveLoop
+from rtsysid.live.realtime import prepare
+from rtsysid.live.service import Stop
+from rtsysid.live.session import Session
+from rtsysid.model.backends.onnx_backend import OnnxBackend
+from rtsysid.model.predictor import Predictor
 from rtsysid.spec import ModelSpec
 
 SECONDS, STOPPED_S, AFTER_S = 5.0, 1.0, 1.0

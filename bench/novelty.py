@@ -13,13 +13,13 @@ from bench.latency import timed
 from bench.reference import Reference
 from export.compile import compile_library
 from export.to_c import c_sources
-from rtsysid.c_backend import CBackend, machines
-from rtsysid.console import table
-from rtsysid.novelty import Calibration, Novelty, look_every
-from rtsysid.predictor import Predictor
-from rtsysid.session import Session
+from rtsysid.cli.console import table
+from rtsysid.live.exceedance import Tail
+from rtsysid.live.novelty import Calibration, Novelty, look_every
+from rtsysid.live.session import Session
+from rtsysid.model.backends.c_backend import CBackend, machines
+from rtsysid.model.predictor import Predictor
 from rtsysid.spec import Sample
-from rtsysid.tail import Tail
 from rtsysid.train.run import state_arrays
 
 

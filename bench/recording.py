@@ -13,9 +13,9 @@ import numpy as np
 
 from firmware_bridge.intake import Arrival
 from firmware_bridge.recorder import Recorder
-from rtsysid.console import table
-from rtsysid.live import Answer
-from rtsysid.session import Prediction
+from rtsysid.cli.console import table
+from rtsysid.live.loop import Answer
+from rtsysid.live.session import Prediction
 from rtsysid.spec import Channel, Sample
 
 RATE_HZ, SECONDS, WIDTH, OUTPUTS = 1000, 5, 12, 6

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from export.bundle import write_graphs
-from rtsysid.numpy_backend import NumpyBackend
-from rtsysid.onnx_backend import OnnxBackend
+from rtsysid.model.backends.numpy_backend import NumpyBackend
+from rtsysid.model.backends.onnx_backend import OnnxBackend
 from rtsysid.spec import Channel, ModelSpec, unit_scaling
 from rtsysid.train.network import Network
 from rtsysid.train.run import state_arrays

@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from rtsysid.console import table
+from rtsysid.cli.console import table
 
 SIZES = (100_000, 1_000_000)
 
@@ -29,10 +29,10 @@ def main() -> None:
 def one(size: int) -> None:
     """Replay a CSV of `size` rows to a CSV of predictions, in a process of its own."""
     from bench.reference import Reference, reference_spec
-    from rtsysid.predictor import Predictor
-    from rtsysid.replay import replay, write_predictions
-    from rtsysid.session import Session
-    from rtsysid.trace import Trace
+    from rtsysid.live.replay import replay, write_predictions
+    from rtsysid.live.session import Session
+    from rtsysid.model.predictor import Predictor
+    from rtsysid.recordings.trace import Trace
 
     spec = reference_spec()
     with tempfile.TemporaryDirectory() as folder:

@@ -17,13 +17,13 @@ from typing import Any, NamedTuple
 import faiss
 import numpy as np
 
-from rtsysid.console import table
+from rtsysid.cli.console import table
+from rtsysid.recordings.simulate import CHANNELS, fly
+from rtsysid.recordings.trace import Trace
 from rtsysid.retrieval import hashing, search
 from rtsysid.retrieval.build import build
 from rtsysid.retrieval.index import Index
-from rtsysid.simulate import CHANNELS, fly
 from rtsysid.spec import ModelSpec, RigidBody
-from rtsysid.trace import Trace
 
 SIZES = (100_000, 1_000_000, 10_000_000)
 SECONDS, RATE_HZ, SPAN_S = 180.0, 100.0, 1.0

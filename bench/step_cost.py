@@ -18,8 +18,8 @@ from bench.latency import timed
 from bench.reference import reference_spec
 from export.compile import compile_library
 from export.to_c import c_sources
-from rtsysid.c_backend import CBackend, machines
-from rtsysid.console import table
+from rtsysid.cli.console import table
+from rtsysid.model.backends.c_backend import CBackend, machines
 from rtsysid.spec import ModelSpec
 from rtsysid.train.network import Network
 from rtsysid.train.run import state_arrays

@@ -16,16 +16,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rtsysid.cli.console import table
 from rtsysid.config import Training
-from rtsysid.console import table
 from rtsysid.schedule import Loss, Stage
 from rtsysid.spec import Channel, ModelSpec, unit_scaling
 from rtsysid.train import losses
+from rtsysid.train.augmentation import View
 from rtsysid.train.freerun import free_run
 from rtsysid.train.loop import Trainer
 from rtsysid.train.network import Network
 from rtsysid.train.run import Run
-from rtsysid.train.view import View
 from rtsysid.train.windows import Sequences, windows
 
 BATCH, LENGTH, ROWS, ROUNDS = 64, 200, 192_000, 7

@@ -16,7 +16,7 @@ from cobs import cobs
 from firmware_bridge import messages as m
 from firmware_bridge.build import FIRMWARE, compile_c
 from firmware_bridge.wire import FrameDecoder, FrameEncoder
-from rtsysid.console import table
+from rtsysid.cli.console import table
 
 FRAMES, ROUNDS, READ = 20_000, 7, 4096
 SCHEMA, SESSION, PAYLOAD = 0x1B5E94C3, 7, 64  # bytes: sixteen f32 channels

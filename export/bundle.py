@@ -24,10 +24,10 @@ from export.to_onnx import (
     initialiser_graph,
     step_graph,
 )
-from rtsysid.bundle import Bundle, write_manifest
-from rtsysid.calibrate import write as write_calibrations
 from rtsysid.errors import ParityError
-from rtsysid.parity import Row, tolerances, verify
+from rtsysid.evaluation.calibrate import write as write_calibrations
+from rtsysid.model.bundle import Bundle, write_manifest
+from rtsysid.model.parity import Row, tolerances, verify
 from rtsysid.spec import to_builtins
 from rtsysid.storage import replacing_folder
 from rtsysid.train.network import Network

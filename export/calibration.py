@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from rtsysid.calibrate import Episode, calibrate
 from rtsysid.errors import TraceError
-from rtsysid.intervals import Intervals
-from rtsysid.novelty import Calibration
-from rtsysid.numpy_backend import NumpyBackend
-from rtsysid.predictor import Predictor
+from rtsysid.evaluation.calibrate import Episode, calibrate
+from rtsysid.live.novelty import Calibration
+from rtsysid.model.backends.numpy_backend import NumpyBackend
+from rtsysid.model.intervals import Intervals
+from rtsysid.model.predictor import Predictor
 from rtsysid.train.run import Run
 
 

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from rtsysid.c_backend import machines
 from rtsysid.errors import BundleError
+from rtsysid.model.backends.c_backend import machines
 
 Build: TypeAlias = Literal["fast", "strict"]
 

@@ -15,8 +15,8 @@ from export.to_c import c_sources
 from firmware_bridge.board import header
 from firmware_bridge.build import FIRMWARE
 from firmware_bridge.schema import Schema
-from rtsysid.bundle import Bundle
 from rtsysid.errors import BundleError
+from rtsysid.model.bundle import Bundle
 
 Kind: TypeAlias = Literal["replay", "app"]
 

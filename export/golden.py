@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rtsysid.bundle import Arrays
-from rtsysid.parity import relative_error
+from rtsysid.model.bundle import Arrays
+from rtsysid.model.parity import relative_error
 from rtsysid.spec import Floats, ModelSpec
 from rtsysid.train.network import Network, State
 from rtsysid.train.windows import windows

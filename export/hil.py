@@ -21,14 +21,14 @@ from firmware_bridge.device import SimulatedDevice
 from firmware_bridge.emulator import EmulatedDevice
 from firmware_bridge.rig import Rig
 from firmware_bridge.schema import Schema
-from rtsysid.bundle import Bundle
-from rtsysid.c_backend import CBackend, machines
 from rtsysid.errors import LinkError, ParityError
-from rtsysid.parity import relative_error
-from rtsysid.predictor import Predictor
+from rtsysid.model.backends.c_backend import CBackend, machines
+from rtsysid.model.bundle import Bundle
+from rtsysid.model.parity import relative_error
+from rtsysid.model.predictor import Predictor
+from rtsysid.recordings.trace import Episode
 from rtsysid.spec import Floats
 from rtsysid.storage import sha256
-from rtsysid.trace import Episode
 
 COUNTED = 20  # rows beyond a full delay line that instructions are counted on: each step takes the same
 

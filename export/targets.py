@@ -10,11 +10,11 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from export.compile import compile_library, find_compiler, require_compiler
 from export.to_c import Weights, c_sources, model_layers, quantised
-from rtsysid.bundle import Arrays
-from rtsysid.c_backend import CBackend, library_name, machines, state_type
 from rtsysid.errors import BundleError
-from rtsysid.parity import relative_error, run_golden
-from rtsysid.predictor import Predictor
+from rtsysid.model.backends.c_backend import CBackend, library_name, machines, state_type
+from rtsysid.model.bundle import Arrays
+from rtsysid.model.parity import relative_error, run_golden
+from rtsysid.model.predictor import Predictor
 from rtsysid.spec import ModelSpec
 
 Target: TypeAlias = Literal["onnx", "c", "int8", "aarch64", "armv7"]

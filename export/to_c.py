@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from rtsysid.c_backend import TILE, padded, state_type, widest
-from rtsysid.coordinates.body import effects, gyration
-from rtsysid.coordinates.plain import brakes
+from rtsysid.model.backends.c_backend import TILE, padded, state_type, widest
+from rtsysid.model.coordinates.body import effects, gyration
+from rtsysid.model.coordinates.plain import brakes
 from rtsysid.spec import Doubles, Floats, ModelSpec, RigidBody
 
 LANES = 16  # futures side by side

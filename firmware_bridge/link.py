@@ -124,7 +124,7 @@ class Link:
     def predict(self, seq: int, status: str, age_s: float, horizon_s: float, y: Floats) -> None:
         """Send a prediction made from the sample `seq`, now or as soon as the line takes it; the latest wins.
 
-        `status`: one of `messages.Status`, as `rtsysid.session` writes it. Nothing is sent while no board streams.
+        `status`: one of `messages.Status`, as `rtsysid.live.session` writes it. Nothing is sent while no board streams.
         """
         if self._conversation.state is not LinkState.STREAMING:
             return

@@ -27,7 +27,7 @@ SINCE: dict[str, int] = {
 
 
 class Status(IntEnum):
-    """What a prediction is worth. The first eight and `novel` are those of `rtsysid.session`."""
+    """What a prediction is worth. The first eight and `novel` are those of `rtsysid.live.session`."""
 
     ok = 0
     extrapolating = 1

@@ -52,7 +52,7 @@ class Arrived(Protocol):
 
 
 class Predicted(Protocol):
-    """What a session makes of a sample: `rtsysid.session.Prediction`."""
+    """What a session makes of a sample: `rtsysid.live.session.Prediction`."""
 
     @property
     def t(self) -> float: ...
@@ -63,7 +63,7 @@ class Predicted(Protocol):
 
 
 class Answered(Protocol):
-    """What came of an arrival: `rtsysid.live.Answer`. `status` may be graver than the prediction's own."""
+    """What came of an arrival: `rtsysid.live.loop.Answer`. `status` may be graver than the prediction's own."""
 
     @property
     def arrival(self) -> Arrived: ...

@@ -20,13 +20,13 @@ from export.bundle import export
 from export.hil import Board, greet, open_board, predictions_here
 from firmware_bridge import emulator
 from firmware_bridge.rig import Rig
-from rtsysid.bundle import Bundle
 from rtsysid.config import Config, read_config
-from rtsysid.recordings import data_folder
+from rtsysid.model.bundle import Bundle
+from rtsysid.recordings.home import data_folder
+from rtsysid.recordings.simulate import fly
+from rtsysid.recordings.trace import Episode, Trace
 from rtsysid.schedule import Loss, Stage
-from rtsysid.simulate import fly
 from rtsysid.spec import Floats
-from rtsysid.trace import Episode, Trace
 from rtsysid.train.fit import begin
 
 GOLDEN = Path(__file__).parents[1] / "tests" / "golden" / "instructions.json"

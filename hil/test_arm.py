@@ -11,11 +11,11 @@ from conftest import REPORT, bundle_of, same_bits, small
 from export.firmware import build_image, model_files
 from export.hil import open_board, play, predictions_here
 from firmware_bridge import emulator
-from rtsysid.bundle import Bundle
 from rtsysid.config import embedded, parse_config
-from rtsysid.recordings import data_folder
+from rtsysid.model.bundle import Bundle
+from rtsysid.recordings.home import data_folder
+from rtsysid.recordings.trace import Episode, Trace
 from rtsysid.spec import Floats
-from rtsysid.trace import Episode, Trace
 
 LEARNED, PLAYED = (1, 2), range(5, 81, 4)  # numbers of runs
 SAMPLES, TRIMMED = 10_000, 200

@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import REPORT, same_bits
-from shim import Fault, Shim
+from support.shim import Fault, Shim
 
 from export.hil import Board, greet, model_hash
 from firmware_bridge import messages as msg
 from firmware_bridge.rig import Answer, Rig
 from firmware_bridge.schema import Schema
-from rtsysid.bundle import Bundle
 from rtsysid.errors import LinkError
-from rtsysid.parity import relative_error
+from rtsysid.model.bundle import Bundle
+from rtsysid.model.parity import relative_error
 from rtsysid.spec import Floats
 
 pytestmark = pytest.mark.timeout(120)

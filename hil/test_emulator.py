@@ -17,8 +17,8 @@ from export.hil import greet
 from firmware_bridge import emulator
 from firmware_bridge.emulator import MACHINES, EmulatedDevice
 from firmware_bridge.rig import Rig
-from rtsysid.bundle import Bundle
 from rtsysid.errors import LinkError
+from rtsysid.model.bundle import Bundle
 from rtsysid.spec import Floats
 
 ROOT = Path(__file__).parents[1]

@@ -14,10 +14,10 @@ from export.firmware import Image, build_image, model_files
 from export.hil import greet, open_board, predictions_here
 from firmware_bridge import emulator
 from firmware_bridge.rig import Rig
-from rtsysid.bundle import Bundle
-from rtsysid.parity import relative_error
+from rtsysid.model.bundle import Bundle
+from rtsysid.model.parity import relative_error
+from rtsysid.recordings.trace import Episode
 from rtsysid.spec import Floats
-from rtsysid.trace import Episode
 
 SAMPLES = 10_000
 FLASH, RAM = 1_048_576, 131_072  # bytes of an STM32F405

@@ -16,16 +16,16 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 __version__ = "0.1.0"
 
 _HOMES = {
-    "Bundle": "bundle",
+    "Bundle": "model.bundle",
     "Channel": "spec",
-    "Deadline": "deadline",
+    "Deadline": "live.deadline",
     "ModelSpec": "spec",
-    "Predictor": "predictor",
+    "Predictor": "model.predictor",
     "RtsysidError": "errors",
     "Sample": "spec",
-    "Session": "session",
-    "TappedDelayLine": "delayline",
-    "Trace": "trace",
+    "Session": "live.session",
+    "TappedDelayLine": "model.delayline",
+    "Trace": "recordings.trace",
 }
 __all__ = [
     "Bundle",

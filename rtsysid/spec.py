@@ -144,7 +144,7 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     output: Literal["increment", "absolute"] = "increment"
     relative: tuple[str, ...] = ()  # outputs that the window shows relative to its newest row, as a travel is
     powers: int = 1  # of the outputs in the window: with 3 it shows y, y^2 and y^3, as a cubic spring needs
-    rigid_body: RigidBody | None = None  # see `rtsysid.coordinates`
+    rigid_body: RigidBody | None = None  # see `rtsysid.model.coordinates`
     integrate: tuple[tuple[str, str], ...] = ()  # outputs that follow from another: position, velocity
     friction: tuple[tuple[str, float], ...] = ()  # outputs that dry friction brakes, below which speed it lets go
     direct: bool = False  # a linear map of the window predicts, and the network corrects it

@@ -9,16 +9,16 @@ import msgspec
 import numpy as np
 import pytest
 import torch
-from app_board import HELLO, START, Board
+from support.app_board import HELLO, START, Board
 
 from export.bundle import export
-from rtsysid.bundle import Bundle
-from rtsysid.calibrate import Episode as CalibrationEpisode
-from rtsysid.calibrate import calibrate, store
 from rtsysid.config import Config, parse_config
-from rtsysid.predictor import Predictor
+from rtsysid.evaluation.calibrate import Episode as CalibrationEpisode
+from rtsysid.evaluation.calibrate import calibrate, store
+from rtsysid.model.bundle import Bundle
+from rtsysid.model.predictor import Predictor
+from rtsysid.recordings.trace import Episode, Trace
 from rtsysid.spec import VARIANTS, Channel, ModelSpec, RigidBody, Rotors, unit_scaling
-from rtsysid.trace import Episode, Trace
 from rtsysid.train.fit import begin
 
 TINY = """

@@ -1,6 +1,6 @@
 """Real recordings whose published results are known: loading, official split, official metric, published figures.
 
-`export.benchmark` trains on them; here nothing needs torch. None of the recordings is in this repository.
+`rtsysid.experiments.benchmark` trains on them; here nothing needs torch. None of the recordings is in this repository.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from rtsysid.benchmarks.raw_flights import NanodroneLive
 from rtsysid.benchmarks.schunk import SchunkArm
 from rtsysid.benchmarks.score import Score
 from rtsysid.benchmarks.tasks import SIMULATIONS
-from rtsysid.bundle import Arrays
 from rtsysid.errors import ConfigError
-from rtsysid.predictor import Predictor
+from rtsysid.model.bundle import Arrays
+from rtsysid.model.predictor import Predictor
+from rtsysid.recordings.trace import Trace
 from rtsysid.spec import Channel
-from rtsysid.trace import Trace
 
 
 class Benchmark(Protocol):

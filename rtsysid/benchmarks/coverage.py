@@ -11,12 +11,12 @@ import msgspec
 import numpy as np
 
 from rtsysid.benchmarks.studies import Subject
-from rtsysid.calibrate import FORECASTS, Episode, forecast_errors
-from rtsysid.intervals import Intervals
+from rtsysid.evaluation.calibrate import FORECASTS, Episode, forecast_errors
 from rtsysid.metrics import same_sign
-from rtsysid.predictor import Predictor
+from rtsysid.model.intervals import Intervals
+from rtsysid.model.predictor import Predictor
+from rtsysid.recordings.trace import Episode as Recording
 from rtsysid.spec import Doubles, Floats, ModelSpec
-from rtsysid.trace import Episode as Recording
 
 STATED = (0.5, 0.8, 0.9, 0.95)
 HORIZON = 50

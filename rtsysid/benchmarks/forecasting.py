@@ -9,9 +9,9 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 
 from rtsysid.errors import SpecError
-from rtsysid.predictor import Predictor
+from rtsysid.model.predictor import Predictor
+from rtsysid.recordings.trace import Episode, Integers
 from rtsysid.spec import Floats
-from rtsysid.trace import Episode, Integers
 
 BATCH = 256  # forecasts per call
 State: TypeAlias = tuple[Floats, Floats, Floats]  # window [L, C], h and c [H]

@@ -22,13 +22,13 @@ import numpy as np
 
 from rtsysid.benchmarks.forecasting import Windows, forecast, history, windows
 from rtsysid.benchmarks.score import Score
-from rtsysid.bundle import Arrays
 from rtsysid.errors import ConfigError, TraceError
 from rtsysid.metrics import forecast_windows, horizon_errors
-from rtsysid.predictor import Predictor
-from rtsysid.recordings import recordings
+from rtsysid.model.bundle import Arrays
+from rtsysid.model.predictor import Predictor
+from rtsysid.recordings.home import recordings
+from rtsysid.recordings.trace import Episode, Trace
 from rtsysid.spec import Channel, Doubles, Floats, ModelSpec
-from rtsysid.trace import Episode, Trace
 
 HORIZON, HISTORY, DT = 50, 50, 0.01
 SHOWN = (1, 10, 50)  # ticks ahead of the published tables, beside the sum over all
@@ -57,7 +57,9 @@ UNOFFICIAL = {"Physics+Residual+GRU (sums)": (2.363, 9.201, 5.206, 25.004)}
 
 @dataclass(frozen=True)
 class Nanodrone:
-    """The benchmark as `export.benchmark` runs it. Validation is run 4 of each manoeuvre, as the authors do.
+    """The benchmark as `rtsysid.experiments.benchmark` runs it.
+
+    Validation is run 4 of each manoeuvre, as the authors do.
 
     ``left_out``: a kind of training manoeuvre (square, random, chirp) that stands in for the test flights and is not
     trained on. By this, and never by the test flights, choices are made.

@@ -9,13 +9,13 @@ import numpy as np
 
 from rtsysid.benchmarks.faults import FAULTS, Fault, broken
 from rtsysid.benchmarks.studies import Subject
-from rtsysid.calibrate import Scores, normal, scores
-from rtsysid.novelty import Calibration, Novelty, hold_ticks, smoothed
-from rtsysid.predictor import Predictor
-from rtsysid.session import Session
+from rtsysid.evaluation.calibrate import Scores, normal, scores
+from rtsysid.live.exceedance import bursts
+from rtsysid.live.novelty import Calibration, Novelty, hold_ticks, smoothed
+from rtsysid.live.session import Session
+from rtsysid.model.predictor import Predictor
+from rtsysid.recordings.trace import Episode
 from rtsysid.spec import Doubles, Floats, ModelSpec, Sample
-from rtsysid.tail import bursts
-from rtsysid.trace import Episode
 
 ONSETS = 4  # of each fault in each channel of each recording
 PATIENCE_S = 2.0  # a fault that is noticed later counts as missed

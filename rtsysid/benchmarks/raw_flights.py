@@ -26,14 +26,14 @@ from rtsysid.benchmarks.nanodrone import (
     score,
 )
 from rtsysid.benchmarks.score import Score
-from rtsysid.bundle import Arrays
 from rtsysid.errors import ConfigError, TraceError
+from rtsysid.live.session import Session
 from rtsysid.metrics import forecast_windows, horizon_errors
-from rtsysid.predictor import Predictor
-from rtsysid.recordings import recordings
-from rtsysid.session import Session
+from rtsysid.model.bundle import Arrays
+from rtsysid.model.predictor import Predictor
+from rtsysid.recordings.home import recordings
+from rtsysid.recordings.trace import Episode, Integers, Trace
 from rtsysid.spec import Channel, Doubles, Floats, Sample
-from rtsysid.trace import Episode, Integers, Trace
 
 # Electrical turns per turn of the rotor: so read, the raw flights hover at the rotor speeds of the smoothed ones.
 POLE_PAIRS = 6

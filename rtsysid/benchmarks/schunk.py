@@ -14,12 +14,12 @@ import numpy as np
 
 from rtsysid.benchmarks.forecasting import forecast, history, windows
 from rtsysid.benchmarks.score import Score
-from rtsysid.bundle import Arrays
 from rtsysid.metrics import forecast_windows, horizon_errors
-from rtsysid.predictor import Predictor
-from rtsysid.recordings import recordings
+from rtsysid.model.bundle import Arrays
+from rtsysid.model.predictor import Predictor
+from rtsysid.recordings.home import recordings
+from rtsysid.recordings.trace import Episode, Trace
 from rtsysid.spec import Channel, Floats
-from rtsysid.trace import Episode, Trace
 
 HORIZON, HISTORY = 50, 50
 SHOWN = (1, 10, 50)
@@ -34,7 +34,7 @@ OUTPUTS = (
 
 @dataclass(frozen=True)
 class SchunkArm:
-    """The benchmark as `export.benchmark` runs it."""
+    """The benchmark as `rtsysid.experiments.benchmark` runs it."""
 
     name: str = "schunk-arm"
     config: str = "benchmarks/schunk-arm"

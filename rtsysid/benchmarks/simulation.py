@@ -12,12 +12,12 @@ import numpy as np
 
 from rtsysid.benchmarks.forecasting import forecast
 from rtsysid.benchmarks.score import Score
-from rtsysid.bundle import Arrays
 from rtsysid.errors import ConfigError, TraceError
 from rtsysid.metrics import rmse
-from rtsysid.predictor import Predictor
+from rtsysid.model.bundle import Arrays
+from rtsysid.model.predictor import Predictor
+from rtsysid.recordings.trace import Episode, Trace
 from rtsysid.spec import Channel, Doubles, Floats
-from rtsysid.trace import Episode, Trace
 
 HELD_OUT = 5  # the last fifth of each training record validates
 

@@ -21,7 +21,7 @@ from typing import Literal
 import msgspec
 
 from rtsysid.errors import TraceError
-from rtsysid.recordings import home
+from rtsysid.recordings.home import home
 from rtsysid.storage import replacing
 
 TIMEOUT = 60.0  # seconds without a byte
@@ -97,8 +97,8 @@ def state(file: File, folder: Path) -> State:
 def fetch(name: str, folder: Path | None = None) -> Iterator[tuple[File, State]]:
     """Get what is absent of a set from its publisher, one file per item; what is present is left as it is.
 
-    `folder` is the recordings folder, by default where `rtsysid.recordings` looks. Raises TraceError where no address
-    is known, nothing answers, or something else comes than the recorded SHA-256 says; then nothing is written.
+    `folder` is the recordings folder, by default where `rtsysid.recordings.home` looks. Raises TraceError where no
+    address is known, nothing answers, or something else comes than the recorded SHA-256 says; then nothing is written.
     """
     folder = folder or home()
     wanted, source, archive = files_of(name), sources()[name], None

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rtsysid.bundle import Bundle
-from rtsysid.trace import Episode
+from rtsysid.model.bundle import Bundle
+from rtsysid.recordings.trace import Episode
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ import numpy as np
 from rtsysid.benchmarks.score import Score, published
 from rtsysid.benchmarks.simulation import Record, Simulation, Split
 from rtsysid.errors import TraceError
-from rtsysid.recordings import recordings
+from rtsysid.recordings.home import recordings
 from rtsysid.spec import Channel, Doubles
 
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 import msgspec
 
-from rtsysid import __version__, console
-from rtsysid.cli import benchmark, calibrate, find, hil, link, recording, report, train
+from rtsysid import __version__
+from rtsysid.cli import benchmark, calibrate, console, find, hil, link, recording, report, train
 from rtsysid.errors import RtsysidError
 
 if TYPE_CHECKING:
-    from rtsysid.bundle import Bundle
+    from rtsysid.model.bundle import Bundle
 
 PATH = click.Path(path_type=Path)
 as_json = console.as_json
@@ -50,8 +50,8 @@ def simulate(out: Path, flights: int, seconds: float, seed: int, rate: float, su
 
     Example: rtsysid simulate -o flights --flights 4 --seconds 20
     """
-    from rtsysid.simulate import fly
-    from rtsysid.trace import Trace
+    from rtsysid.recordings.simulate import fly
+    from rtsysid.recordings.trace import Trace
 
     trace = fly(flights, seconds, seed, rate)
     with console.progress(flights, "writing") as bar:
@@ -84,7 +84,7 @@ def info(what: str, json_: bool) -> None:
         run = Run(path)
         fields = {"complete": run.complete, "epochs": len(run.history()), "fingerprint": run.spec.fingerprint}
         return console.report({"run": str(path), **fields, "sources": len(run.about["sources"])}, json_)
-    from rtsysid.trace import Trace
+    from rtsysid.recordings.trace import Trace
 
     bag = path.suffix.lower() == ".mcap"
     if bag and recording.show_bag(path, json_):
@@ -105,8 +105,8 @@ def verify(bundle: Path, json_: bool) -> None:
 
     Example: rtsysid verify bundle
     """
-    from rtsysid.bundle import Bundle
-    from rtsysid.parity import verify as verify_bundle
+    from rtsysid.model.bundle import Bundle
+    from rtsysid.model.parity import verify as verify_bundle
 
     opened = Bundle.open(bundle)
     rows = verify_bundle(opened)
@@ -135,14 +135,14 @@ def replay(
 
     Example: rtsysid replay bundle flight.csv --speed 1 -o predictions.csv
     """
-    from rtsysid.bundle import Bundle
-    from rtsysid.deadline import Deadline
     from rtsysid.errors import SpecError
-    from rtsysid.novelty import Novelty
-    from rtsysid.predictor import Predictor
-    from rtsysid.replay import replay as replay_samples
-    from rtsysid.session import Session
-    from rtsysid.trace import Trace, clock
+    from rtsysid.live.deadline import Deadline
+    from rtsysid.live.novelty import Novelty
+    from rtsysid.live.replay import replay as replay_samples
+    from rtsysid.live.session import Session
+    from rtsysid.model.bundle import Bundle
+    from rtsysid.model.predictor import Predictor
+    from rtsysid.recordings.trace import Trace, clock
 
     try:
         pace = None if speed == "max" else float(speed)
@@ -176,8 +176,8 @@ def evaluate(bundle: Path, traces: tuple[Path, ...], horizon: int, stride: int, 
 
     Example: rtsysid evaluate bundle unseen/*.csv --horizon 50
     """
-    from rtsysid.bundle import Bundle
-    from rtsysid.trace import Trace, clock
+    from rtsysid.model.bundle import Bundle
+    from rtsysid.recordings.trace import Trace, clock
 
     opened = Bundle.open(bundle)
     trace = Trace.read_all(traces, opened.spec.channels, **clock(time_, opened.spec.rate_hz))
@@ -225,8 +225,8 @@ def _leave(code: int) -> NoReturn:
 
 def _consume(bundle: Bundle, predictions: Iterator[Any], out: Path | None, against: Path | None) -> dict[str, Any]:
     """Write, compare or just count what a replay yields; each prediction is looked at once."""
-    from rtsysid.replay import compare as compare_predictions
-    from rtsysid.replay import read_predictions, write_predictions
+    from rtsysid.live.replay import compare as compare_predictions
+    from rtsysid.live.replay import read_predictions, write_predictions
 
     if against is not None:
         comparison = compare_predictions(predictions, read_predictions(against))
@@ -239,7 +239,7 @@ def _consume(bundle: Bundle, predictions: Iterator[Any], out: Path | None, again
 
 
 def _bundle_info(path: Path) -> dict[str, Any]:
-    from rtsysid.bundle import Bundle
+    from rtsysid.model.bundle import Bundle
 
     bundle = Bundle.open(path)
     spec = bundle.spec

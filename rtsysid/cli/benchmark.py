@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from rtsysid import console
-from rtsysid.cli import study
+from rtsysid.cli import console, study
 from rtsysid.errors import ConfigError
 
 if TYPE_CHECKING:
-    from export.benchmark import Result
     from rtsysid.benchmarks import Benchmark
     from rtsysid.config import Config
+    from rtsysid.experiments.benchmark import Result
 
 PATH = click.Path(path_type=Path)
 as_json = console.as_json
@@ -66,8 +65,8 @@ def benchmark(
 
 def _config(chosen: Benchmark, quick: bool, validate: bool) -> Config:
     """The benchmark's own configuration, as it is asked for."""
-    from export.benchmark import quickened, without_refit
     from rtsysid.config import embedded, parse_config
+    from rtsysid.experiments.benchmark import quickened, without_refit
 
     config = parse_config(embedded(chosen.config), chosen.config)
     config = without_refit(config) if validate else config
@@ -75,22 +74,22 @@ def _config(chosen: Benchmark, quick: bool, validate: bool) -> Config:
 
 
 def _scored(chosen: Benchmark, bundle: Path) -> Result:
-    from export.benchmark import scored
-    from rtsysid.bundle import Bundle
+    from rtsysid.experiments.benchmark import scored
+    from rtsysid.model.bundle import Bundle
 
     return scored(chosen, Bundle.open(bundle))
 
 
 def _trained(chosen: Benchmark, config: Config, seeds: int, folder: Path) -> list[Result]:
-    from export.compare import seeded
+    from rtsysid.experiments.compare import seeded
 
     return [_run(chosen, seeded(config, seed), folder / f"seed{seed}") for seed in range(seeds)]
 
 
 def _show(chosen: Benchmark, quick: bool, results: list[Result], json_: bool) -> None:
     """The scores beside those that must be beaten."""
-    from export.benchmark import baselines
     from rtsysid.benchmarks.score import rows
+    from rtsysid.experiments.benchmark import baselines
 
     beside, first = baselines(chosen), results[0]
     if json_:
@@ -123,8 +122,8 @@ def _judging(chosen: Benchmark, kind: str | None, validate: bool) -> Benchmark:
 
 def _autoencoders(quick: bool, folder: Path, json_: bool) -> None:
     """The family on real windows: tables, and a page with plots in the folder."""
-    from export.autoencoders import FULL, QUICK, findings
-    from export.autoencoders_page import page, tables
+    from rtsysid.experiments.autoencoders import FULL, QUICK, findings
+    from rtsysid.experiments.autoencoders_page import page, tables
     from rtsysid.storage import replacing
 
     command, found = f"rtsysid benchmark autoencoders{' --quick' if quick else ''}", []
@@ -142,7 +141,7 @@ def _autoencoders(quick: bool, folder: Path, json_: bool) -> None:
 
 
 def _run(chosen: Benchmark, config: Config, folder: Path) -> Result:
-    from export.benchmark import Result, run
+    from rtsysid.experiments.benchmark import Result, run
 
     for item in run(chosen, config, folder):
         if isinstance(item, Result):
@@ -187,7 +186,7 @@ def data_list(names: tuple[str, ...], per_file: bool, json_: bool) -> None:
     Example: rtsysid data list ced --files
     """
     from rtsysid.benchmarks.sources import files_of, sources, state
-    from rtsysid.recordings import home
+    from rtsysid.recordings.home import home
 
     folder = home()
     chosen = {name: [(file, state(file, folder)) for file in files_of(name)] for name in names or sources()}

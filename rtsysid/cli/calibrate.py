@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rtsysid import console
+from rtsysid.cli import console
 
 if TYPE_CHECKING:
-    from rtsysid.bundle import Bundle
+    from rtsysid.model.bundle import Bundle
 
 PATH = click.Path(path_type=Path)
 
@@ -31,12 +31,12 @@ def calibrate(
 
     Example: rtsysid calibrate bundle unseen/*.csv --false-alarms 2
     """
-    from rtsysid.bundle import Bundle
-    from rtsysid.calibrate import Episode, store
-    from rtsysid.calibrate import calibrate as calibrate_on
-    from rtsysid.evaluate import stretches
-    from rtsysid.predictor import Predictor
-    from rtsysid.report.judge import recordings_to_judge
+    from rtsysid.evaluation.calibrate import Episode, store
+    from rtsysid.evaluation.calibrate import calibrate as calibrate_on
+    from rtsysid.evaluation.horizon import stretches
+    from rtsysid.evaluation.report.judge import recordings_to_judge
+    from rtsysid.model.bundle import Bundle
+    from rtsysid.model.predictor import Predictor
 
     opened = Bundle.open(bundle)
     trace, words = recordings_to_judge(opened, traces)
@@ -48,8 +48,8 @@ def calibrate(
 
 def about(bundle: Bundle) -> dict[str, Any]:
     """What a bundle's calibrations say."""
-    from rtsysid.intervals import Intervals
-    from rtsysid.novelty import Calibration
+    from rtsysid.live.novelty import Calibration
+    from rtsysid.model.intervals import Intervals
 
     calibration, intervals = Calibration.of(bundle), Intervals.of(bundle)
     if calibration is None or intervals is None:
@@ -63,8 +63,8 @@ def about(bundle: Bundle) -> dict[str, Any]:
 
 def said(bundle: Bundle) -> str:
     """A line on what a fresh bundle's calibration is worth."""
-    from rtsysid.novelty import FALSE_ALARMS, Calibration
-    from rtsysid.tail import minutes_for
+    from rtsysid.live.exceedance import minutes_for
+    from rtsysid.live.novelty import FALSE_ALARMS, Calibration
 
     calibration = Calibration.of(bundle)
     if calibration is None:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from rtsysid import console
+from rtsysid.cli import console
 
 if TYPE_CHECKING:
-    from rtsysid.bundle import Bundle
+    from rtsysid.model.bundle import Bundle
     from rtsysid.retrieval.build import Progress
     from rtsysid.retrieval.index import Index
     from rtsysid.retrieval.search import Found, Query
@@ -37,10 +37,10 @@ def index(
 
     Example: rtsysid index logs -o archive --bundle bundle
     """
-    from rtsysid.formats import files_of
+    from rtsysid.recordings.formats import files_of
+    from rtsysid.recordings.trace import Trace, clock
     from rtsysid.retrieval.build import building
     from rtsysid.retrieval.index import summary
-    from rtsysid.trace import Trace, clock
 
     opened = _opened(bundle)
     channels, rate_hz = (None, None) if opened is None else (opened.spec.channels, opened.spec.rate_hz)
@@ -70,9 +70,9 @@ def find(
     """
     import time
 
+    from rtsysid.recordings.trace import Trace, clock
     from rtsysid.retrieval import search
     from rtsysid.retrieval.index import Index
-    from rtsysid.trace import Trace, clock
 
     opened = Index.open(archive, _opened(bundle))
     recording = Trace.read(trace, opened.spec.channels, **clock(time_, opened.spec.rate_hz))
@@ -110,7 +110,7 @@ def _draw(path: Path, asked: str, index: Index, query: Query, found: list[Found]
 
 
 def _opened(bundle: Path | None) -> Bundle | None:
-    from rtsysid.bundle import Bundle
+    from rtsysid.model.bundle import Bundle
 
     return None if bundle is None else Bundle.open(bundle)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from rtsysid import console
+from rtsysid.cli import console
 
 PATH = click.Path(path_type=Path)
 
@@ -30,8 +30,8 @@ def hil(bundle: Path, traces: tuple[Path, ...], device: str, rows: int, live: bo
     Example: rtsysid hil bundle unseen/flight_17.csv --device qemu
     """
     from export.hil import open_board, play
-    from rtsysid.bundle import Bundle
-    from rtsysid.trace import Trace, clock
+    from rtsysid.model.bundle import Bundle
+    from rtsysid.recordings.trace import Trace, clock
 
     opened = Bundle.open(bundle)
     opened.require_live()

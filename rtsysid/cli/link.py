@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rtsysid import console
+from rtsysid.cli import console
 
 if TYPE_CHECKING:
     from firmware_bridge.link import Link
     from firmware_bridge.recorder import Recorder
     from firmware_bridge.schema import Schema
-    from rtsysid.bundle import Bundle
-    from rtsysid.live import LiveLoop
-    from rtsysid.relive import Settings
+    from rtsysid.live.loop import LiveLoop
+    from rtsysid.live.reproduce import Settings
+    from rtsysid.model.bundle import Bundle
     from rtsysid.spec import Floats
 
 PATH = click.Path(path_type=Path)
@@ -50,13 +50,13 @@ def run(
     Example: rtsysid run bundle /dev/serial/by-id/usb-robot --record flight.mcap
     """
     from firmware_bridge.link import Link
-    from rtsysid.bundle import Bundle
-    from rtsysid.live import LiveLoop
-    from rtsysid.novelty import Novelty
-    from rtsysid.predictor import Predictor
-    from rtsysid.relive import Settings
-    from rtsysid.service import Service, Stop
-    from rtsysid.session import Session
+    from rtsysid.live.loop import LiveLoop
+    from rtsysid.live.novelty import Novelty
+    from rtsysid.live.reproduce import Settings
+    from rtsysid.live.service import Service, Stop
+    from rtsysid.live.session import Session
+    from rtsysid.model.bundle import Bundle
+    from rtsysid.model.predictor import Predictor
 
     opened = Bundle.open(bundle)
     opened.require_live()
@@ -93,7 +93,7 @@ def record(port: str, out: Path, divider: int, baud: int | None, seconds: float 
     """
     from firmware_bridge.link import Link
     from firmware_bridge.recorder import Recorder
-    from rtsysid.service import Stop
+    from rtsysid.live.service import Stop
 
     with Link(port, divider=divider, baudrate=baud) as link:
         board = link.board()  # its channels stand at the start of the file
@@ -133,7 +133,7 @@ def sim_device(
     """
     from firmware_bridge.device import SimulatedDevice
     from firmware_bridge.messages import State
-    from rtsysid.service import Stop
+    from rtsysid.live.service import Stop
 
     schema, rows = _to_play(trace, like, rate, time_)
     with SimulatedDevice(schema, rows, repeat=loop, port=port) as device, Stop(seconds) as stop:
@@ -174,7 +174,7 @@ def _recording(path: Path, bundle: Bundle, settings: Settings) -> Recorder:
 
 
 def _prepare(fifo: int, cpus: tuple[int, ...], link: Link, aside: console.Aside) -> None:
-    from rtsysid import realtime
+    from rtsysid.live import realtime
 
     aside.say(*map(str, realtime.prepare(fifo, cpus, [link.thread_id])))
 
@@ -214,9 +214,9 @@ def _summary(loop: LiveLoop, link: Link, recorder: Recorder | None, json_: bool)
 def _to_play(trace: Path, like: Path | None, rate: float | None, time_: str) -> tuple[Schema, Floats]:
     """The channel table of a simulated board and the rows [n, C] of the longest episode of a recording."""
     from firmware_bridge.schema import Schema
-    from rtsysid.bundle import Bundle
     from rtsysid.errors import TraceError
-    from rtsysid.trace import Trace, clock
+    from rtsysid.model.bundle import Bundle
+    from rtsysid.recordings.trace import Trace, clock
 
     spec = None if like is None else Bundle.open(like).spec
     channels, even = (None, rate) if spec is None else (spec.channels, spec.rate_hz)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rtsysid import console
+from rtsysid.cli import console
 
 if TYPE_CHECKING:
-    from rtsysid.bundle import Bundle
+    from rtsysid.model.bundle import Bundle
 
 PATH = click.Path(path_type=Path)
 
@@ -26,7 +26,7 @@ def recover(file: Path, out: Path | None, json_: bool) -> None:
     """
     import msgspec
 
-    from rtsysid.recover import recover as recover_file
+    from rtsysid.recordings.recover import recover as recover_file
 
     out = out or file.with_name(f"{file.stem}.recovered{file.suffix}")
     rescue = recover_file(file, out)
@@ -36,7 +36,7 @@ def recover(file: Path, out: Path | None, json_: bool) -> None:
 
 def about(path: Path) -> dict[str, Any]:
     """What an MCAP file says of itself: topics with their counts of messages, and groups of texts."""
-    from rtsysid.bag import Bag
+    from rtsysid.recordings.bag import Bag
 
     bag = Bag(path)
     return {"topics": {each.name: each.messages for each in bag.topics.values()}, **bag.metadata()}
@@ -44,7 +44,7 @@ def about(path: Path) -> dict[str, Any]:
 
 def show_bag(path: Path, json_: bool) -> bool:
     """Say what a bag of others holds and how to name it; False where it is a recording of ours."""
-    from rtsysid.formats.mcap import McapLog
+    from rtsysid.recordings.formats.mcap import McapLog
 
     log = McapLog(path)
     if log.own:
@@ -79,12 +79,12 @@ def relived(bundle: Bundle, path: Path, backend: Any) -> dict[str, Any] | None:
     from firmware_bridge.peer import Wish  # noqa: TID251 - the decoder that took the bytes live
     from firmware_bridge.playback import arrivals  # noqa: TID251
     from firmware_bridge.session_file import DIRECTIONS  # noqa: TID251
-    from rtsysid.bag import Bag
-    from rtsysid.live import Answering
-    from rtsysid.novelty import Novelty
-    from rtsysid.predictor import Predictor
-    from rtsysid.relive import Settings, relive
-    from rtsysid.session import Session
+    from rtsysid.live.loop import Answering
+    from rtsysid.live.novelty import Novelty
+    from rtsysid.live.reproduce import Settings, relive
+    from rtsysid.live.session import Session
+    from rtsysid.model.predictor import Predictor
+    from rtsysid.recordings.bag import Bag
 
     bag = Bag(path)
     settings = Settings.of(bag)

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rtsysid import console
+from rtsysid.cli import console
 
 if TYPE_CHECKING:
-    from rtsysid.bundle import Bundle
+    from rtsysid.model.bundle import Bundle
 
 PATH = click.Path(path_type=Path)
 
@@ -32,8 +32,8 @@ def report(model: Path, data: tuple[Path, ...], out: Path, horizon: int, json_: 
     Example: rtsysid report bundle --data unseen -o report.html
     """
     from rtsysid.errors import TraceError
-    from rtsysid.report import content
-    from rtsysid.report.judge import judge, recordings_to_judge, stride_for
+    from rtsysid.evaluation.report import content
+    from rtsysid.evaluation.report.judge import judge, recordings_to_judge, stride_for
     from rtsysid.storage import replacing
 
     with _opened(model) as (bundle, history):
@@ -58,8 +58,8 @@ def report(model: Path, data: tuple[Path, ...], out: Path, horizon: int, json_: 
 @contextmanager
 def _opened(model: Path) -> Iterator[tuple[Bundle, list[dict[str, Any]]]]:
     """A bundle, or a run exported to a folder that lasts as long as the block, with its history."""
-    from rtsysid.bundle import Bundle
     from rtsysid.errors import ConfigError
+    from rtsysid.model.bundle import Bundle
 
     if (model / "manifest.json").exists():
         yield Bundle.open(model), []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from rtsysid import console
+from rtsysid.cli import console
 
 if TYPE_CHECKING:
     from rtsysid.benchmarks.coverage import Coverage
@@ -92,8 +92,8 @@ def intervals(subjects: Sequence[Subject], json_: bool) -> None:
 
 
 def _trained(folder: Path, share: float, hours: float, *, sampling: bool = False) -> Iterator[Subject]:
-    from export.studies import subjects
     from rtsysid.benchmarks.studies import Subject
+    from rtsysid.experiments.studies import subjects
 
     for item in subjects(folder, share, hours, sampling=sampling):
         if isinstance(item, Subject):

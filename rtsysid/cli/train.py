@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from rtsysid import console
-from rtsysid.cli import calibrate
+from rtsysid.cli import calibrate, console
 
 if TYPE_CHECKING:
     from rtsysid.config import Config
-    from rtsysid.trace import Trace
+    from rtsysid.recordings.trace import Trace
 
 PATH = click.Path(path_type=Path)
 as_json = console.as_json
@@ -82,10 +81,10 @@ def compare(
 
     Example: rtsysid compare quadrotor --data flights -o comparison --seeds 3
     """
-    from export.benchmark import quickened
-    from export.compare import Result, rows, run_one, seeded, variants_of
     from rtsysid.benchmarks import forecasting_benchmark
     from rtsysid.config import embedded, parse_config, read_config
+    from rtsysid.experiments.benchmark import quickened
+    from rtsysid.experiments.compare import Result, rows, run_one, seeded, variants_of
 
     known = None if data else forecasting_benchmark(configs)
     if known is None:
@@ -131,8 +130,8 @@ def demo(data: str, out: Path, horizon: int, json_: bool) -> None:
     import shutil
 
     from export.bundle import export as export_run
-    from export.demo import demo_recordings, stream
     from rtsysid.config import read_config
+    from rtsysid.experiments.demo import demo_recordings, stream
 
     out = out / data
     shutil.rmtree(out / "run", ignore_errors=True)  # a demonstration starts from nothing
@@ -164,7 +163,7 @@ def demo(data: str, out: Path, horizon: int, json_: bool) -> None:
 
 
 def _read(config: Config, paths: Sequence[Path]) -> Trace:
-    from rtsysid.trace import Trace, clock
+    from rtsysid.recordings.trace import Trace, clock
 
     data = config.data
     return Trace.read_all(paths, data.channels, **clock(data.time, data.rate_hz))

@@ -9,14 +9,14 @@ from typing import IO, Any, NamedTuple
 import msgspec
 import numpy as np
 
-from rtsysid.bundle import Bundle
 from rtsysid.errors import StorageError, TraceError
+from rtsysid.model.bundle import Bundle
+from rtsysid.recordings.trace import Trace
+from rtsysid.retrieval.descriptors import View, compared, view_of, weights_of
 from rtsysid.retrieval.hashing import Cuts
 from rtsysid.retrieval.index import Index, is_index, write_manifest
-from rtsysid.retrieval.views import View, compared, view_of, weights_of
 from rtsysid.spec import Channel, ModelSpec, to_builtins
 from rtsysid.storage import replacing_folder
-from rtsysid.trace import Trace
 
 BLOCK = 4096  # moments at a time
 SAMPLE = 20_000  # moments that weights and cuts are taken from

@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rtsysid.bundle import Bundle
 from rtsysid.errors import BundleError, SpecError, TraceError
+from rtsysid.model.bundle import Bundle
+from rtsysid.retrieval.descriptors import Rows, View, view_of
 from rtsysid.retrieval.hashing import BITS, Codes, Cuts, scanner
-from rtsysid.retrieval.views import Rows, View, view_of
 from rtsysid.spec import Doubles, Floats, ModelSpec, digest, from_builtins
 
 FORMAT = 1

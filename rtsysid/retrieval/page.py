@@ -9,12 +9,12 @@ from string import Template
 import numpy as np
 
 from rtsysid import __version__
-from rtsysid.report.parts import figures, table
-from rtsysid.report.plot import Line, Plot
-from rtsysid.report.tree import el, html
+from rtsysid.evaluation.report.html import figures, table
+from rtsysid.evaluation.report.plot import Line, Plot
+from rtsysid.evaluation.report.tree import el, html
+from rtsysid.retrieval.descriptors import Curves, curves
 from rtsysid.retrieval.index import Index
 from rtsysid.retrieval.search import Found, Query
-from rtsysid.retrieval.views import Curves, curves
 from rtsysid.spec import Floats
 
 DRAWN = 3  # moments beside the one asked for: as many lines can be told apart in a small plot
@@ -47,7 +47,7 @@ def page(asked: str, index: Index, query: Query, found: Sequence[Found]) -> str:
             "footer", f"rtsysid {__version__}. A distance of 1 is that of two random moments; parts: 100 % is the same."
         ),
     ]
-    template = Template(resources.files("rtsysid.report").joinpath("page.html").read_text("utf-8"))
+    template = Template(resources.files("rtsysid.evaluation.report").joinpath("page.html").read_text("utf-8"))
     return template.substitute(title=html([el("title", f"{asked}: rtsysid find")]), body=html(body))
 
 

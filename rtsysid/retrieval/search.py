@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from rtsysid.errors import TraceError
+from rtsysid.recordings.trace import Trace
+from rtsysid.retrieval.descriptors import Rows
 from rtsysid.retrieval.index import Index
-from rtsysid.retrieval.views import Rows
 from rtsysid.spec import Floats
-from rtsysid.trace import Trace
 
 CODES = 20_000  # codes that are looked at
 WINDOWS = 1_000  # windows that are compared exactly

@@ -11,10 +11,10 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from rtsysid.config import Training
 from rtsysid.errors import ScheduleError
 from rtsysid.schedule import Stage
+from rtsysid.train.augmentation import View
 from rtsysid.train.losses import Objective, rows_needed
 from rtsysid.train.network import Network
 from rtsysid.train.run import Tensors
-from rtsysid.train.view import View
 from rtsysid.train.windows import Sequences
 
 WALL = 1e3  # what L-BFGS sees where the loss is not finite, in units of where it began

@@ -10,22 +10,22 @@ import msgspec
 import numpy as np
 import torch
 
-from rtsysid.baselines import LinearArx
 from rtsysid.config import Config
 from rtsysid.config import to_builtins as config_builtins
 from rtsysid.errors import TraceError
+from rtsysid.evaluation.baselines import LinearArx
 from rtsysid.metrics import forecast_windows
-from rtsysid.resample import resample
+from rtsysid.recordings.resample import resample
+from rtsysid.recordings.trace import Integers, Trace
 from rtsysid.schedule import Stage, resolve
 from rtsysid.spec import Doubles, Floats, ModelSpec, to_builtins
-from rtsysid.trace import Integers, Trace
-from rtsysid.train.direct import fit_direct, set_direct
-from rtsysid.train.disturbance import Disturber
+from rtsysid.train.augmentation import View
+from rtsysid.train.linear_path import fit_direct, set_direct
 from rtsysid.train.loop import Trainer
 from rtsysid.train.losses import ONE_STEP_LENGTH, rows_needed
 from rtsysid.train.network import Network
 from rtsysid.train.run import Run, versions
-from rtsysid.train.view import View
+from rtsysid.train.sensor_noise import Disturber
 from rtsysid.train.windows import Sequences, balanced, fit_scaling
 
 ARX_LAGS = (2, 5, 10, 20)

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rtsysid.coordinates.columns import columns, powers
-from rtsysid.coordinates.plain import brakes
+from rtsysid.model.coordinates.columns import columns, powers
+from rtsysid.model.coordinates.plain import brakes
 from rtsysid.spec import ModelSpec
 from rtsysid.train.network import Network, State
 

@@ -16,12 +16,12 @@ from torch import Tensor
 
 from rtsysid.config import Training
 from rtsysid.schedule import Stage
+from rtsysid.train.augmentation import View
 from rtsysid.train.descent import Descent, part
-from rtsysid.train.disturbance import SEED
 from rtsysid.train.losses import Objective, rows_needed
 from rtsysid.train.network import Network
 from rtsysid.train.run import Position, Run, Tensors
-from rtsysid.train.view import View
+from rtsysid.train.sensor_noise import SEED
 from rtsysid.train.windows import Sequences
 
 VALIDATION_SEQUENCES = 1024

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rtsysid.coordinates import coordinates
+from rtsysid.model.coordinates import coordinates
 from rtsysid.spec import ModelSpec
 
 State = tuple[Tensor, Tensor]  # h, c, each [B, H]

@@ -9,8 +9,8 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 from torch import Tensor
 
-from rtsysid.coordinates import coordinates
 from rtsysid.errors import TraceError
+from rtsysid.model.coordinates import coordinates
 from rtsysid.spec import Doubles, Floats, ModelSpec, Scaling
 
 ROUNDED = 1e-12  # what rounding in float64 leaves of nothing

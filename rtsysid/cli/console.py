@@ -1,0 +1,186 @@
+"""What the command line shows: results as text or JSON on stdout, progress on stderr."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Sequence
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, Self
+
+import click
+import msgspec
+
+if TYPE_CHECKING:
+    from rtsysid.evaluation.horizon import Evaluation
+    from rtsysid.model.bundle import Bundle
+    from rtsysid.model.parity import Row
+    from rtsysid.recordings.trace import Trace
+
+
+as_json = click.option("--json", "json_", is_flag=True, help="Print one JSON object instead of text.")
+time_column = click.option(
+    "--time", "time_", default="t", show_default=True, metavar="COLUMN",
+    help="Name of the time column; \"\" where there is none and rows are even.",
+)  # fmt: skip
+
+
+def report(fields: dict[str, Any], json_: bool) -> None:
+    """One JSON object, or one aligned line per field."""
+    if json_:
+        click.echo(json.dumps(fields))
+        return
+    width = max(map(len, fields), default=0)
+    for key, value in fields.items():
+        click.echo(f"{key.replace('_', ' '):<{width}}  {text(value)}")
+
+
+def text(value: Any) -> str:
+    """A value as a person reads it."""
+    if isinstance(value, float):
+        return f"{value:.5g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {text(each)}" for key, each in value.items())
+    return "-" if value is None else str(value)
+
+
+def flat(summary: dict[str, Any]) -> dict[str, Any]:
+    """A session's summary on one level: counts as they are, latencies in microseconds."""
+    latency = summary["latency"] or {}
+    timed = {f"{key}_us": latency[key] * 1e6 for key in ("p50", "p99", "worst") if latency.get(key) is not None}
+    return {**summary["health"], **timed, "deadline_misses": latency.get("misses")}
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns padded to their widest cell under a ruled header; numbers stand right, words left."""
+    lines = [list(header), *map(list, rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    numeric = [bool(rows) and all(_is_number(row[i]) for row in rows) for i in range(len(header))]
+    cells = [
+        "  ".join(c.rjust(w) if n else c.ljust(w) for c, w, n in zip(line, widths, numeric, strict=True)).rstrip()
+        for line in lines
+    ]
+    return "\n".join([cells[0], "  ".join("-" * w for w in widths), *cells[1:]])
+
+
+def verification(rows: Sequence[Row]) -> str:
+    """The table of `rtsysid verify`: errors in spreads of the outputs, times of this machine."""
+    header = ["backend", "step error", "bound", "forecast error", "bound", "step us", "50 steps us", "result"]
+    return table(
+        header,
+        [
+            [
+                row.backend,
+                f"{row.step_error:.1e}",
+                f"{row.step_tolerance:.1e}",
+                f"{row.forecast_error:.1e}",
+                f"{row.forecast_tolerance:.1e}",
+                f"{row.step_us:.1f}",
+                f"{row.forecast_us:.0f}",
+                "passed" if row.passed else "FAILED",
+            ]
+            for row in rows
+        ],
+    )
+
+
+def generated(bundle: Bundle) -> list[str]:
+    """What the generated C occupies, and where it has int8 weights, what they cost in accuracy."""
+    lines = []
+    for kind, found in bundle.manifest.get("c", {}).items():
+        error = "".join(f", {name} error {found[name]:.1e}" for name in ("step", "forecast") if name in found)
+        lines.append(f"C {kind}: weights {found['weight_bytes']:,} bytes, state {found['state_bytes']:,} bytes{error}")
+    return lines
+
+
+def evaluation(result: Evaluation) -> str:
+    """The table of `rtsysid evaluate`, and a line that says where the model wins."""
+    steps = [f"{n} ({n / result.rate_hz:g} s)" for n in result.shown]
+    lines = [
+        f"mean error of {result.forecasts} forecasts, by ticks ahead",
+        table(["error", "predictor", *steps, "sum"], result.rows()),
+    ]
+    lost = result.lost()
+    lines.append(f"not better than: {'; '.join(lost)}" if lost else "the model beats both baselines in every cell")
+    return "\n".join(lines)
+
+
+def progress(total: int, label: str) -> Any:
+    """A bar on stderr; silent where stderr is not a terminal."""
+    import sys
+
+    return click.progressbar(length=total, label=label, file=sys.stderr, item_show_func=lambda item: item or "")
+
+
+class Aside:
+    """`with Aside() as aside`: lines on stderr by a thread of their own.
+
+    A terminal that takes none holds nobody up: lines beyond a hundred are left out, and said to be.
+    """
+
+    def __init__(self) -> None:
+        self._lines: SimpleQueue[str | None] = SimpleQueue()
+        self._left_out = 0
+        self._thread = threading.Thread(target=self._print, name="aside", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._lines.put(None)
+        self._thread.join(1.0)
+
+    def say(self, *lines: str) -> None:
+        """Print these lines, some time soon."""
+        for line in lines:
+            if self._lines.qsize() >= 100:
+                self._left_out += 1
+                continue
+            if self._left_out:
+                self._lines.put(f"({self._left_out} lines left out)")
+                self._left_out = 0
+            self._lines.put(line)
+
+    def _print(self) -> None:
+        for line in iter(self._lines.get, None):
+            click.echo(line, err=True)
+
+
+def heading(line: str, json_: bool) -> None:
+    """A step of a longer job."""
+    click.secho(f"\n{line}", bold=True, err=json_)
+
+
+def evaluating(bundle: Bundle, trace: Trace, horizon: int, stride: int) -> Evaluation:
+    """Evaluate under a progress bar."""
+    from rtsysid.evaluation import horizon as evaluate
+
+    steps = evaluate.evaluating(bundle, trace, horizon, stride)
+    with progress(len(trace.episodes), "evaluating") as bar:
+        while True:
+            try:
+                next(steps)
+            except StopIteration as done:
+                result: Evaluation = done.value
+                return result
+            bar.update(1)
+
+
+def show_verification(bundle: Bundle, rows: Sequence[Row], json_: bool) -> None:
+    """The outcome of an export or a verification."""
+    if json_:
+        fields = {"bundle": str(bundle.folder), "id": bundle.id}
+        found = {"backends": [{**msgspec.to_builtins(r), "passed": r.passed} for r in rows]}
+        return report({**fields, **found, "c": bundle.manifest.get("c", {})}, True)
+    click.echo(verification(rows))
+    click.echo("".join(f"{line}\n" for line in generated(bundle)), nl=False)
+    click.echo(f"bundle {bundle.folder}, id {bundle.id}")
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return cell == "-"
+    return True

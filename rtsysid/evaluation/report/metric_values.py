@@ -1,0 +1,89 @@
+"""A judgement reduced to the metrics that `advice` knows: one number per output, group or stretch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+
+from rtsysid.evaluation.horizon import Evaluation
+from rtsysid.evaluation.report.judge import Judgement, Stretch
+from rtsysid.evaluation.residuals import Z99
+from rtsysid.spec import Doubles
+
+History = Sequence[Mapping[str, Any]]  # lines of history.jsonl; empty where there is no run
+
+
+def measures(judgement: Judgement, history: History = ()) -> dict[str, dict[str, float]]:
+    """Values by metric and name; metrics that do not apply are left out."""
+    j = judgement
+    every = {
+        "horizon error": beside_baselines(j.evaluation, j.evaluation.horizon),
+        "first-tick error": beside_baselines(j.evaluation, 1),
+        "one-step fit": {fit.name: fit.nrmse for fit in j.fits},
+        "free-run fit": {fit.name: fit.free_nrmse for fit in j.fits},
+        "bias": {fit.name: abs(fit.bias) for fit in j.fits},
+        "whiteness": _by_output(j, j.whiteness.r[..., None], np.full((len(j.fits), 1), j.whiteness.bound)),
+        **_input_measures(j),
+        "worst stretch, range known": {title(s): s.times for s in j.worst if not s.outside},
+        "worst stretch, beyond the range": {title(s): s.times for s in j.worst if s.outside},
+        "latency": {row.backend: row.step_us * 1e-6 * j.spec.rate_hz for row in j.backends},
+        "training": _still_falling(history),
+    }
+    return {metric: values for metric, values in every.items() if values}
+
+
+def title(stretch: Stretch) -> str:
+    """Recording and time of a stretch."""
+    return f"{stretch.recording} at {stretch.start_s:.2f} s"
+
+
+def beside_baselines(evaluation: Evaluation, tick: int) -> dict[str, float]:
+    """Error of the model after `tick` ticks over that of the better baseline, by group."""
+    ratios = {}
+    for group, ours in evaluation.errors["model"].items():
+        best = min(errors[group][tick - 1] for name, errors in evaluation.errors.items() if name != "model")
+        error = ours[tick - 1]
+        ratios[group] = error / best if best > 0 else (1.0 if error == 0 else float("inf"))
+    return ratios
+
+
+def significant(r: Doubles, bounds: Doubles) -> float:
+    """The largest of the correlations [lags, n], or 0 where it may be chance; `bounds` [n] are those of 99 % each.
+
+    Of many correlations one is always outside its bound. The chance that any of these be so large is held at 1 %.
+    """
+    if not r.size:
+        return 0.0
+    strictest = NormalDist().inv_cdf(1.0 - 0.005 / r.size) / Z99
+    beyond = np.abs(r) > strictest * bounds
+    return float(np.abs(r[beyond]).max(initial=0.0))
+
+
+def _input_measures(j: Judgement) -> dict[str, dict[str, float]]:
+    lags, taps = j.cross.lags, j.spec.taps
+    rows = {
+        "missed input, in the window": (lags >= 1) & (lags <= taps),
+        "missed input, before the window": lags > taps,
+        "feedback": lags < 1,
+    }
+    if not j.spec.n_inputs:
+        return {}
+    return {metric: _by_output(j, j.cross.r[chosen], j.cross.bounds) for metric, chosen in rows.items() if chosen.any()}
+
+
+def _by_output(j: Judgement, r: Doubles, bounds: Doubles) -> dict[str, float]:
+    """`significant` of r [lags, ny, n] and bounds [ny, n] for each output."""
+    return {fit.name: significant(r[:, i], bounds[i]) for i, fit in enumerate(j.fits)}
+
+
+def _still_falling(history: History) -> dict[str, float]:
+    """Share by which the best validation loss of the last stage fell in the last fifth of its epochs."""
+    losses = [line["validation"] for line in history if line["stage"] == history[-1]["stage"]]
+    before = len(losses) - max(1, len(losses) // 5)
+    if before < 1 or not np.isfinite(losses).all():
+        return {}
+    earlier = min(losses[:before])
+    return {f"stage {history[-1]['stage']}": 1.0 - min(losses) / earlier if earlier > 0 else 0.0}

@@ -1,0 +1,1 @@
+"""What trains and judges many models: benchmarks, comparisons, studies and the demonstration."""

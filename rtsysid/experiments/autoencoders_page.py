@@ -1,0 +1,87 @@
+"""The evidence on the autoencoder family as tables, and as a page with plots."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import resources
+from string import Template
+from typing import NamedTuple
+
+from rtsysid.evaluation.report.html import figures, table
+from rtsysid.evaluation.report.plot import Line, Plot
+from rtsysid.evaluation.report.tree import el, html
+from rtsysid.experiments.autoencoder_metrics import CORRUPTIONS
+from rtsysid.experiments.autoencoders import HORIZON, PCA, Finding
+from rtsysid.schedule import FAMILY
+
+STYLES = {name: f"s{k + 1}" for k, name in enumerate((PCA, *FAMILY))}
+
+
+class Table(NamedTuple):
+    """One table: what it shows, its columns, its rows."""
+
+    title: str
+    header: list[str]
+    rows: list[list[str]]
+
+
+def tables(found: Sequence[Finding]) -> list[Table]:
+    """For each ground: error against code size where that was varied, traits of the codes, errors of forecasts."""
+    shown = []
+    for ground in dict.fromkeys(finding.ground for finding in found):
+        here = [finding for finding in found if finding.ground == ground]
+        shown += [_sizes(ground, here), _traits(ground, here), _forecasts(ground, here)]
+    return [each for each in shown if len(each.header) > 2]  # one code size is no curve
+
+
+def page(found: Sequence[Finding], command: str) -> str:
+    """The whole HTML file."""
+    plots = [_curve(each) for each in tables(found) if "code size" in each.title]
+    sections = [
+        el("header", el("h1", "Autoencoders"), el("p", command, class_="quiet")),
+        el("section", el("h2", "Reconstruction"), figures(plots, STYLES.items())),
+        *(el("section", el("h2", each.title), table(each.header, each.rows)) for each in tables(found)),
+    ]
+    template = Template(resources.files("rtsysid.evaluation.report").joinpath("page.html").read_text("utf-8"))
+    return template.substitute(title=html([el("title", "rtsysid benchmark autoencoders")]), body=html(sections))
+
+
+def _sizes(ground: str, here: Sequence[Finding]) -> Table:
+    unseen = {(f.member, f.size): f.traits.unseen for f in here if f.traits}
+    sizes = sorted({size for _, size in unseen})
+    rows = [[name, *(_figure(unseen[name, size]) for size in sizes)] for name in STYLES if (name, sizes[0]) in unseen]
+    return Table(f"{ground}: reconstruction error by code size", ["code", *map(str, sizes)], rows)
+
+
+def _traits(ground: str, here: Sequence[Finding]) -> Table:
+    largest = max(f.size for f in here)
+    header = ["code", "known", "unseen", *CORRUPTIONS, "activity", "sparsity", "Jacobian", "sensitivity"]
+    rows = []
+    for f in here:
+        if f.traits and f.size == largest:
+            t = f.traits
+            figures = (t.known, t.unseen, *t.corrupted.values(), t.activity, t.sparsity, t.jacobian, t.sensitivity)
+            rows.append([f.member, *map(_figure, figures)])
+    return Table(f"{ground}: codes of {largest}", header, rows)
+
+
+def _forecasts(ground: str, here: Sequence[Finding]) -> Table:
+    """Errors, and their mean over the groups in units of the linear map's."""
+    models = [f for f in here if f.errors]
+    linear = next(f.errors for f in models if f.member == "linear map alone")
+    rows = []
+    for f in models:
+        ratio = sum(f.errors[group] / linear[group] for group in linear) / len(linear)
+        rows.append([f.member, *(_figure(f.errors[group]) for group in linear), f"{ratio:.3f}"])
+    return Table(f"{ground}: error after {HORIZON} ticks", ["model", *linear, "of linear"], rows)
+
+
+def _curve(sizes: Table) -> Plot:
+    at = [float(size) for size in sizes.header[1:]]
+    lines = [Line(row[0], STYLES[row[0]], at, [float(cell) for cell in row[1:]]) for row in sizes.rows]
+    title = sizes.title.partition(":")[0]
+    return Plot(f"{title}: mean squared error", "code size", f"Reconstruction error by code size, {title}", lines, True)
+
+
+def _figure(value: float) -> str:
+    return f"{value:.3g}"

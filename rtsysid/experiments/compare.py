@@ -1,0 +1,107 @@
+"""The source talk's table: several configurations side by side on the same recordings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from export.bundle import export
+from rtsysid.config import Config, Model
+from rtsysid.evaluation.horizon import Evaluation, evaluate
+from rtsysid.recordings.trace import Trace
+from rtsysid.spec import VARIANTS, Doubles, ModelSpec, Variant
+from rtsysid.train.fit import begin
+from rtsysid.train.loop import Epoch
+
+LARGEST_HIDDEN = 512
+
+
+class Result(msgspec.Struct, frozen=True):
+    """One trained model: its size, cost per step and error on the recordings held out.
+
+    ``parameters``: of a step, as `ModelSpec` counts them. ``ram_bytes``: delay line and state in C, all that changes
+    while it runs; None where no compiler was at hand.
+    """
+
+    title: str
+    seed: int
+    parameters: int
+    macs: int
+    step_us: float
+    ram_bytes: int | None
+    evaluation: Evaluation
+
+
+def variants_of(config: Config) -> list[tuple[str, Config]]:
+    """The four variants of the talk from one configuration: the encoder that each of them takes, and as much LSTM as
+    leads to as many parameters as the configuration has.
+    """
+    wanted = _spec(config, config.model).parameters
+    models = ((name, _of_size(config, _as_variant(config, name), wanted)) for name in VARIANTS)
+    return [(name, msgspec.structs.replace(config, model=model)) for name, model in models]
+
+
+def _as_variant(config: Config, variant: Variant) -> Model:
+    model = config.model
+    encoder: tuple[int, ...] = {
+        "lstm": (),
+        "lstm-tdl": (),
+        "lstm-tdl-aeu": model.encoder[-1:],
+        "lstm-tdl-deep-aeu": model.encoder,
+    }[variant]
+    taps = 1 if variant == "lstm" else model.taps
+    return msgspec.structs.replace(model, variant=variant, encoder=encoder, taps=taps)
+
+
+def _of_size(config: Config, model: Model, wanted: int) -> Model:
+    """With the hidden width whose parameters come nearest to those wanted."""
+
+    def off(hidden: int) -> int:
+        return abs(_spec(config, msgspec.structs.replace(model, hidden=hidden)).parameters - wanted)
+
+    return msgspec.structs.replace(model, hidden=min(range(1, LARGEST_HIDDEN), key=off))
+
+
+def _spec(config: Config, model: Model) -> ModelSpec:
+    return ModelSpec(channels=config.data.channels, rate_hz=config.data.rate_hz, **msgspec.structs.asdict(model))
+
+
+def seeded(config: Config, seed: int) -> Config:
+    """The same configuration with another seed."""
+    return msgspec.structs.replace(config, train=msgspec.structs.replace(config.train, seed=seed))
+
+
+def run_one(
+    title: str, config: Config, trace: Trace, held_out: Trace, folder: Path, horizon: int
+) -> Iterator[Epoch | Result]:
+    """Train, export and evaluate one configuration in `folder`; yields every epoch, and the result at last."""
+    trainer = begin(config, trace, folder / "run")
+    yield from trainer.epochs()
+    bundle, rows = export(folder / "run", folder / "bundle")
+    evaluation = evaluate(bundle, held_out, horizon)
+    compiled = bundle.manifest.get("c", {}).get("float32", {})
+    cost = (bundle.spec.macs, rows[0].step_us, compiled.get("state_bytes"))
+    yield Result(title, config.train.seed, bundle.spec.parameters, *cost, evaluation)
+
+
+def rows(results: list[Result]) -> list[list[str]]:
+    """A printable table: one row per title and group, errors as mean and, over several seeds, spread."""
+    lines = []
+    for title in dict.fromkeys(result.title for result in results):
+        same = [result for result in results if result.title == title]
+        shown, first = same[0].evaluation.shown, same[0]
+        for group in first.evaluation.units:
+            curves = [r.evaluation.errors["model"][group] for r in same]
+            errors = np.array([[*(curve[n - 1] for n in shown), sum(curve)] for curve in curves])
+            cells = [_spread(column) for column in errors.T]
+            ram = "-" if first.ram_bytes is None else f"{first.ram_bytes}"
+            cost = [str(first.parameters), str(first.macs), f"{min(r.step_us for r in same):.1f}", ram]
+            lines.append([title, group, *cells, *cost])
+    return lines
+
+
+def _spread(errors: Doubles) -> str:
+    return f"{errors.mean():.4g}" + (f" ±{errors.std(ddof=1):.2g}" if len(errors) > 1 else "")

@@ -1,0 +1,87 @@
+"""Our models under the specifications of `identibench` (PyPI, 0.4): ``run_benchmark(spec, build_model, ...)``.
+
+``hyperparameters`` may name a ``config`` (text of a configuration file, whose [model], [train] and [[stage]] count;
+[data] is made from the specification), a ``folder`` to keep run and bundle in, and a ``rate_hz`` for files that do not
+state their ``fs``.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import tomllib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from export.bundle import export
+from rtsysid.benchmarks.forecasting import forecast
+from rtsysid.config import Config, from_builtins
+from rtsysid.errors import ConfigError
+from rtsysid.experiments.compare import seeded
+from rtsysid.model.predictor import Predictor
+from rtsysid.recordings.trace import Episode, Trace
+from rtsysid.train.fit import begin
+
+Array = NDArray[Any]
+Model = Callable[[Array, Array, Mapping[str, Any]], Array]
+
+
+def build_model(context: Any) -> Model:
+    """Train on the sequences of an `identibench.TrainingContext` and return its ``model(u, y_init, attrs)``.
+
+    Raises ConfigError for a benchmark that shows no outputs to start from, or that states no sampling rate.
+    """
+    initial = getattr(context.spec.task, "init_window", 0)
+    parts = {"train": list(context.get_train_sequences()), "validation": list(context.get_valid_sequences())}
+    config = _config(context, parts["train"][0].attrs)
+    _require_past(config, initial)
+    trace = Trace(config.data.channels, tuple(_episodes(parts, config.data.rate_hz)))
+    folder = Path(context.hyperparameters.get("folder") or tempfile.mkdtemp(prefix="rtsysid-"))
+    for _ in begin(config, trace, folder / "run").epochs():
+        pass
+    return model_of(Predictor.load(export(folder / "run", folder / "bundle")[0]))
+
+
+def model_of(predictor: Predictor) -> Model:
+    """What identibench calls: [T, nu] and the first outputs [n, ny] give [T, ny], the first n as they were measured."""
+
+    def model(u: Array, y_init: Array, attrs: Mapping[str, Any]) -> Array:
+        n = len(y_init)
+        past = np.concatenate((u[:n], y_init), axis=1).astype(np.float32)
+        ahead = u[None, n - 1 : -1].astype(np.float32)  # y_n .. y_{T-1} follow from u_{n-1} .. u_{T-2}
+        return np.concatenate((y_init, forecast(predictor, [past], ahead)[0]))
+
+    return model
+
+
+def _config(context: Any, attrs: Mapping[str, Any]) -> Config:
+    rate = context.hyperparameters.get("rate_hz") or attrs.get("fs")
+    if not rate:
+        raise ConfigError(f"benchmark {context.spec.name}", "no sampling rate", "give hyperparameters['rate_hz']")
+    stated = tomllib.loads(context.hyperparameters.get("config", ""))
+    data = {
+        "rate_hz": float(rate),
+        "inputs": list(context.spec.u_cols),
+        "outputs": list(context.spec.y_cols),
+        "validation": ["validation*"],
+    }
+    config = from_builtins({"model": {"direct": True}, **stated, "data": data}, context.spec.name)
+    return config if context.seed is None else seeded(config, context.seed)
+
+
+def _require_past(config: Config, initial: int) -> None:
+    if initial < config.model.taps:
+        found = f"{config.model.taps}, but the benchmark shows {initial} samples"
+        raise ConfigError("model.taps", found, "configure fewer taps, or another benchmark")
+
+
+def _episodes(parts: Mapping[str, list[Any]], rate_hz: float) -> list[Episode]:
+    episodes = []
+    for part, sequences in parts.items():
+        for number, (u, y, _) in enumerate(sequences, 1):
+            values = np.concatenate((u, y), axis=1).astype(np.float32)
+            episodes.append(Episode(f"{part}{number}", np.arange(len(values)) / rate_hz, values))
+    return episodes

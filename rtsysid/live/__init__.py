@@ -1,0 +1,1 @@
+"""Samples become predictions, in time: the session, novelty, deadlines and replay."""

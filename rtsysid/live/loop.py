@@ -1,0 +1,245 @@
+"""LiveLoop: samples of a device through a session, and predictions back to it in time.
+
+Every sample enters the session, in order; an answer goes out for the newest only, so that a backlog is worked off in
+one go instead of making every later answer old. How old a sample was when its answer left is measured in device time,
+and an answer that is too old says so.
+
+The loop knows nothing of cables: a device is whatever yields batches of arrivals.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import msgspec
+
+from rtsysid.live.deadline import Deadline
+from rtsysid.live.service import Service, Stop
+from rtsysid.live.session import Prediction, Session
+from rtsysid.spec import Floats, Sample
+
+_WAIT_S = 0.1  # longest wait for a sample before the loop looks at signals and the second hand
+_OUTDATED = ("ok", "extrapolating", "novel", "held")  # what `stale` is graver than
+
+
+class Arrival(Protocol):
+    """One sample as it came in. `sample.t`: seconds of the device's clock since its boot, which the model sees.
+
+    `device_t_us`: the same in microseconds. `captured_s`: the same instant on the host's clock, as well as it is known;
+    NaN where it is not. `received_s`: when it was read, on that clock.
+    """
+
+    @property
+    def sample(self) -> Sample: ...
+    @property
+    def device_t_us(self) -> int: ...
+    @property
+    def received_s(self) -> float: ...
+    @property
+    def captured_s(self) -> float: ...
+    @property
+    def seq(self) -> int: ...
+    @property
+    def boot(self) -> int: ...
+
+
+class Device(Protocol):
+    """What streams samples and takes predictions."""
+
+    def batches(self, timeout_s: float) -> Iterator[Sequence[Arrival]]:
+        """All that came since the last batch; an empty one where nothing came for `timeout_s`."""
+
+    def predict(self, seq: int, status: str, age_s: float, horizon_s: float, y: Floats) -> None:
+        """Send the prediction made from the sample `seq`; the latest wins."""
+
+    def close(self) -> None:
+        """Stop streaming; the batches end with what had come by then. May be called again."""
+
+    def health(self) -> Mapping[str, Any]:
+        """Counts since the beginning, among them ``dropped``, ``gaps`` and ``corrupt``, and ``state`` in a word."""
+
+
+class Recorder(Protocol):
+    """Where a live session is written down; none of these waits for a disk."""
+
+    def sample(self, arrival: Arrival) -> None: ...
+    def prediction(self, answer: Answer) -> None: ...
+    def health(self, figures: Mapping[str, Any]) -> None: ...
+
+
+class Answer(NamedTuple):
+    """``age_s``: of the sample when the answer was ready. ``status``: that of the prediction, or ``stale``.
+
+    ``sent``: whether it was the newest of its batch and went to the device.
+    """
+
+    arrival: Arrival
+    prediction: Prediction
+    age_s: float
+    status: str
+    sent: bool
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """Figures of a stretch of time, in seconds; NaN where there is nothing to say.
+
+    ``rate_hz``: samples per second of host time. ``p50``, ``p99``, ``worst``: age of the samples that were answered.
+    ``statuses``: of the answers that were sent. ``skipped``: samples that entered the session but were overtaken by
+    newer ones before they could be answered. ``link``: the device's counts, since the beginning.
+    """
+
+    seconds: float
+    samples: int
+    skipped: int
+    statuses: dict[str, int]
+    rate_hz: float
+    p50: float
+    p99: float
+    worst: float
+    link: dict[str, Any]
+
+    @property
+    def stale(self) -> int:
+        """Answers over the budget."""
+        return self.statuses.get("stale", 0)
+
+    def line(self) -> str:
+        """One line for a person."""
+        ages = " ".join(f"{name} {_ms(getattr(self, name))}" for name in ("p50", "p99", "worst"))
+        counts = " ".join(f"{name} {self.link.get(name, 0)}" for name in ("dropped", "gaps", "corrupt"))
+        own = f"stale {self.stale} skipped {self.skipped}"
+        rate = "-" if math.isnan(self.rate_hz) else f"{self.rate_hz:.1f}"
+        return f"{self.link.get('state', '')} {rate} Hz  age ms {ages}  {own} {counts}".strip()
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON takes it: None stands for NaN."""
+        built = msgspec.structs.asdict(self)
+        return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in built.items()}
+
+
+class Answering:
+    """A session that answers arrivals, as they come or out of a recording."""
+
+    def __init__(self, session: Session, budget_s: float) -> None:
+        self.session, self.budget_s = session, budget_s
+        self._boot: int | None = None
+
+    def feed(self, arrival: Arrival) -> Prediction:
+        """What the session says to one arrival; a device that restarted is a new beginning."""
+        if arrival.boot != self._boot:
+            if self._boot is not None:
+                self.session.reset()  # its time began anew, and what it did meanwhile nobody knows
+            self._boot = arrival.boot
+        return self.session.feed(arrival.sample)
+
+    def status(self, prediction: Prediction, age_s: float) -> str:
+        """That of the prediction, or ``stale`` where the sample is older than the budget or nobody knows how old."""
+        return "stale" if prediction.status in _OUTDATED and not age_s <= self.budget_s else prediction.status
+
+
+class LiveLoop:
+    """Feeds what `device` yields to `session`, and answers.
+
+    `budget_s`: the age beyond which an answer is stale; by default one tick, since by then what it predicts is past.
+    `clock`: the host's monotonic clock in seconds, the one of `Arrival.captured_s`.
+    """
+
+    def __init__(
+        self,
+        device: Device,
+        session: Session,
+        *,
+        budget_s: float | None = None,
+        recorder: Recorder | None = None,
+        service: Service | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.device, self.session = device, session
+        self._tick_s = 1.0 / session.spec.rate_hz
+        self.budget_s = self._tick_s if budget_s is None else budget_s
+        self._recorder, self._service, self._clock = recorder, service or Service({}), clock
+        self._answering = Answering(session, self.budget_s)
+        self._whole, self._recent = _Stretch(), _Stretch()
+
+    def run(self, stop: Stop, *, every_s: float = 1.0) -> Iterator[Report]:
+        """Work until the device yields no more, which `stop.requested` asks it for; a report each `every_s` seconds."""
+        due_s = self._clock() + every_s
+        for batch in self.device.batches(_WAIT_S):
+            if batch:
+                self._work(batch)
+            now_s = self._clock()
+            if now_s >= due_s:
+                due_s = max(due_s + every_s, now_s)
+                yield self._report(now_s)
+            if stop.requested:
+                self.device.close()
+        self._service.stopping()
+
+    def summary(self) -> Report:
+        """The figures from the first sample to the last."""
+        return self._whole.report(self._whole.latest_s, self.device.health())
+
+    def _work(self, batch: Sequence[Arrival]) -> None:
+        answers = [self.answer(arrival, sent=False) for arrival in batch[:-1]]
+        newest = self.answer(batch[-1], sent=True)
+        self.device.predict(newest.arrival.seq, newest.status, newest.age_s, self._tick_s, newest.prediction.y)
+        now_s = self._clock()
+        if newest.status != "stale":
+            self._service.fresh(now_s)
+        for stretch in (self._whole, self._recent):
+            stretch.add(len(batch), newest, now_s)
+        if self._recorder is not None:
+            for answer in (*answers, newest):
+                self._recorder.sample(answer.arrival)
+                self._recorder.prediction(answer)
+
+    def answer(self, arrival: Arrival, *, sent: bool) -> Answer:
+        """What the session says to one arrival, how old that was, and whether it is too old."""
+        prediction = self._answering.feed(arrival)
+        age_s = self._clock() - arrival.captured_s
+        return Answer(arrival, prediction, age_s, self._answering.status(prediction, age_s), sent)
+
+    def _report(self, now_s: float) -> Report:
+        report = self._recent.report(now_s, self.device.health())
+        self._recent = _Stretch(now_s)
+        if self._recorder is not None:
+            self._recorder.health(report.plain())
+        self._service.status(report.line())
+        return report
+
+
+class _Stretch:
+    """Counts of a stretch of time that began at `begun_s`, or with its first batch where that is not given."""
+
+    def __init__(self, begun_s: float = math.nan) -> None:
+        self.begun_s = self.latest_s = begun_s
+        self._ages = Deadline(math.inf)
+        self._statuses: Counter[str] = Counter()
+        self._samples = self._skipped = self._beginning = 0
+
+    def add(self, samples: int, newest: Answer, now_s: float) -> None:
+        if math.isnan(self.begun_s):
+            self.begun_s, self._beginning = now_s, samples
+        self.latest_s = now_s
+        self._samples += samples
+        self._skipped += samples - 1
+        self._statuses[newest.status] += 1
+        if not math.isnan(newest.age_s):
+            self._ages.record(newest.age_s)
+
+    def report(self, until_s: float, link: Mapping[str, Any]) -> Report:
+        seconds = until_s - self.begun_s
+        ages = self._ages
+        return Report(
+            seconds=seconds, samples=self._samples, skipped=self._skipped, statuses=dict(self._statuses),
+            rate_hz=(self._samples - self._beginning) / seconds if seconds > 0 else math.nan,
+            p50=ages.percentile(0.5), p99=ages.percentile(0.99), worst=ages.worst, link=dict(link),
+        )  # fmt: skip
+
+
+def _ms(seconds: float) -> str:
+    return "-" if math.isnan(seconds) else f"{seconds * 1e3:.2f}"

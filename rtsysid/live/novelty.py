@@ -1,0 +1,193 @@
+"""Novelty: whether what the sensors say is what the model and its training know.
+
+Two scores, each with a threshold that was calibrated on recordings which training never saw. The *innovation* is what
+was measured less what was predicted a tick before, in spreads of each output, as a mean square with a memory of a few
+ticks. The *reconstruction error* says how badly the code describes the window; since a decoder costs as much as an
+encoder, it is looked at every few ticks only. Half of the allowed false alarms is for each.
+
+After a gap the detector is silent until the window holds no stand-in, and after a reset until the warm-up is over.
+`docs/novelty.md` has the figures.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Protocol, Self
+
+import msgspec
+import numpy as np
+
+from rtsysid.errors import BundleError, TraceError
+from rtsysid.live.exceedance import Tail, minutes_for
+from rtsysid.metrics import same_sign
+from rtsysid.model.bundle import Bundle
+from rtsysid.model.predictor import Gauge
+from rtsysid.spec import Doubles, Floats, ModelSpec
+
+FILE = "calibration.json"
+FALSE_ALARMS = 1.0  # per hour
+SMOOTHING = 0.2  # share of the newest tick in the innovation's mean square
+DECODER_SHARE = 0.025  # of the work of a step, on average
+HOLD_WINDOWS = 5  # alarms closer than so many windows are one
+CAP = 100.0  # largest square that enters the mean, in squares of the threshold: an alarm ends soon after its cause
+
+
+class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is normal. ``spread``: root mean square of each output's innovation, [ny].
+
+    ``every``: ticks between two looks at the reconstruction error; without an encoder there are none.
+    ``recordings``: what it was measured on, in words.
+    """
+
+    false_alarms_per_hour: float
+    spread: tuple[float, ...]
+    innovation: Tail
+    every: int
+    reconstruction: Tail | None
+    recordings: str
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> Calibration | None:
+        """That of a bundle; None where it has none."""
+        if FILE not in bundle.manifest["files"]:
+            return None
+        try:
+            found = msgspec.json.decode(bundle.path(FILE).read_bytes(), type=cls)
+        except msgspec.DecodeError as error:
+            raise BundleError(f"bundle {bundle.folder}", f"{FILE}: {error}", "calibrate it again") from None
+        if len(found.spread) != bundle.spec.n_outputs:
+            raise BundleError(f"bundle {bundle.folder}", f"{FILE} is of another model", "calibrate it again")
+        return found
+
+    @property
+    def thresholds(self) -> tuple[float, float]:
+        """Of the root mean square innovation, and of the root of the reconstruction error."""
+        if self.reconstruction is None:
+            return self.innovation.threshold(self.false_alarms_per_hour), math.inf
+        half = self.false_alarms_per_hour / 2
+        return self.innovation.threshold(half), self.reconstruction.threshold(half)
+
+    def asked(self, per_hour: float) -> Calibration:
+        """The same for another rate. Raises TraceError for one that the recordings are too short for."""
+        lowest = self.innovation.lowest_rate
+        if not lowest <= per_hour < math.inf:
+            seconds = self.innovation.seconds
+            found = f"{seconds:.0f} s of recordings support {lowest:.2g} or more an hour"
+            longer = f", or calibrate on {minutes_for(per_hour):.3g} min" if per_hour > 0 else ""
+            remedy = f"ask for that{longer}"
+            raise TraceError(f"{per_hour:g} false alarms per hour", found, remedy)
+        return msgspec.structs.replace(self, false_alarms_per_hour=per_hour)
+
+
+class Watched(Protocol):
+    """What a detector asks of a predictor."""
+
+    @property
+    def spec(self) -> ModelSpec: ...
+    @property
+    def settled(self) -> int: ...
+    @property
+    def y(self) -> Floats: ...
+    @property
+    def reconstruction_error(self) -> float: ...
+    def gauge(self, sample: Floats, weight: Floats) -> Gauge: ...
+
+
+class Novelty:
+    """The detector beside one predictor.
+
+    Write a good sample to `sample` [C], ask `weigh`, then step the predictor with it. `level`: the graver score over
+    its threshold, 1 at an alarm; NaN while silent. `alarms`: how many there were. `culprit`: at an alarm, the column
+    of the output that is furthest off, where it is the innovation that is too large.
+    """
+
+    def __init__(self, calibration: Calibration, predictor: Watched) -> None:
+        spec = predictor.spec
+        self._predictor, self._outputs, self._nu = predictor, spec.outputs, spec.n_inputs
+        threshold, self._worst_code = calibration.thresholds
+        self.sample: Floats = np.zeros(spec.width, np.float32)
+        self._weight = np.array([1 / (s * threshold * math.sqrt(spec.n_outputs)) for s in calibration.spread], "f4")
+        self._gauge = predictor.gauge(self.sample, self._weight)
+        self._every = calibration.every if calibration.reconstruction is not None else 0
+        self._hold = hold_ticks(spec)
+        self._silent = predictor.settled
+        self._tick, self._alarm = 0, -self._hold - 1  # weighed so far, and the last one that was novel
+        self._mean, self._code, self._look = 0.0, 0.0, self._first_look()
+        self.alarms = 0
+        self.culprit: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, bundle: Bundle, predictor: Watched) -> Self | None:
+        """The detector of a bundle's calibration; None where it has none."""
+        calibration = Calibration.of(bundle)
+        return None if calibration is None else cls(calibration, predictor)
+
+    def weigh(self) -> bool:
+        """Whether `sample` is news to the model that has not stepped with it yet."""
+        if self._silent:
+            self._silent -= 1
+            return False
+        mean = self._mean
+        mean += SMOOTHING * (self._gauge() - mean)
+        self._tick = tick = self._tick + 1
+        if tick == self._look:
+            self._look = tick + self._every
+            self._code = self._predictor.reconstruction_error / (self._worst_code * self._worst_code)
+        if mean <= 1.0 and self._code <= 1.0:
+            self._mean = mean
+            return False
+        return self._confirm()
+
+    def skip(self) -> None:
+        """A tick had no good sample: be silent until the window has none of its stand-ins."""
+        self._silent = max(self._silent, self._predictor.spec.taps)
+        self._forget()
+
+    def reset(self) -> None:
+        """The predictor was reset."""
+        self._silent, self._alarm = self._predictor.settled, self._tick - self._hold - 1
+        self._forget()
+
+    @property
+    def level(self) -> float:
+        return math.nan if self._silent else math.sqrt(max(self._mean, self._code))
+
+    def _confirm(self) -> bool:
+        """Look again, with quaternions q and -q as the one rotation that they are."""
+        measured = self.sample[self._nu :]
+        off = (measured - same_sign(self._predictor.y, measured, self._outputs)) * self._weight
+        self._mean += SMOOTHING * (min(float(off @ off), CAP) - self._mean)
+        if self._mean <= 1.0 and self._code <= 1.0:
+            return False
+        self.alarms += self._tick - self._alarm > self._hold
+        self._alarm = self._tick
+        self.culprit = (self._nu + int(np.argmax(np.abs(off))),) if self._mean > 1.0 else ()
+        return True
+
+    def _forget(self) -> None:
+        self._mean, self._code, self._look = 0.0, 0.0, self._first_look()
+
+    def _first_look(self) -> int:
+        return self._tick + 1 if self._every else 0
+
+
+def hold_ticks(spec: ModelSpec) -> int:
+    """Ticks without an alarm after which the next one is another."""
+    return HOLD_WINDOWS * spec.taps
+
+
+def look_every(spec: ModelSpec) -> int:
+    """Ticks between two looks at the reconstruction error, for the decoder to cost `DECODER_SHARE` of a step."""
+    widths = (spec.window_size, *spec.encoder)
+    decoder = sum(a * b for a, b in itertools.pairwise(widths))
+    return max(1, math.ceil(decoder / (DECODER_SHARE * spec.macs)))
+
+
+def smoothed(innovation: Doubles) -> Doubles:
+    """The innovation's score [n] over a stretch; `innovation` [n, ny] is in spreads of the outputs."""
+    means, mean = np.empty(len(innovation)), 0.0
+    for k, square in enumerate(np.mean(innovation**2, axis=1).tolist()):
+        mean += SMOOTHING * (square - mean)
+        means[k] = mean
+    return np.asarray(np.sqrt(means))

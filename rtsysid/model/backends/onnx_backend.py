@@ -1,0 +1,109 @@
+"""The exported graphs on onnxruntime: one thread, no spinning, every buffer bound once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rtsysid.errors import BundleError
+from rtsysid.model.backends.windowed import WindowedBackend
+from rtsysid.spec import Floats, ModelSpec
+
+WARM_UP_RUNS = 100  # the first runs allocate and choose kernels
+
+
+class OnnxBackend(WindowedBackend):
+    """Two bindings take turns: the state that one writes is the state that the other reads, so nothing is copied."""
+
+    name = "onnx"
+
+    def __init__(self, spec: ModelSpec, step: Path, forecast: Path, initialiser: Path | None = None) -> None:
+        super().__init__(spec)
+        self._session = _session(step, spec)
+        self._forecast = _session(forecast, spec)
+        self._initialiser = _session(initialiser, spec) if initialiser else None
+        self._window = np.zeros((1, spec.taps, spec.width), np.float32)
+        self._states = [np.zeros((2, 1, spec.hidden), np.float32) for _ in range(2)]
+        self._outputs = {
+            "y_next": np.full((1, spec.n_outputs), np.nan, np.float32),
+            "code": np.zeros((1, spec.code_size), np.float32),
+            "reconstruction_error": np.zeros(1, np.float32),
+        }
+        self._bindings = [self._bind(turn) for turn in range(2)]
+        self._run = self._session._sess.run_with_iobinding  # what InferenceSession.run_with_iobinding wraps
+        self._turn = 0  # which of the two states is the newest
+        self._row = self._window[0]
+        self.y: Floats = self._outputs["y_next"][0]
+        self.code: Floats = self._outputs["code"][0]
+        for _ in range(WARM_UP_RUNS):
+            self.advance(self._row)
+        for state in self._states:
+            state.fill(0.0)
+        self.y.fill(np.nan)
+
+    @property
+    def state_before(self) -> tuple[Floats, Floats]:
+        """h and c [H] from before the last step: where a forecast starts."""
+        state = self._states[1 - self._turn]
+        return state[0, 0], state[1, 0]
+
+    @property
+    def reconstruction_error(self) -> float:
+        """Mean squared difference between the last scaled window and its decoded code."""
+        return float(self._outputs["reconstruction_error"][0])
+
+    def start(self, window: Floats) -> None:
+        """Set the state before the first step on this window [L, C]."""
+        state = self._states[self._turn]
+        if self._initialiser is None:
+            state.fill(0.0)
+        else:
+            state[:] = self._initialiser.run(("h", "c"), {"window": window[None]})
+
+    def advance(self, window: Floats) -> Floats:
+        """Advance the state by the window [L, C] that ends with s_k; y_{k+1} [ny], overwritten by the next step."""
+        self._row[...] = window
+        self._run(self._bindings[self._turn], None)
+        self._turn = 1 - self._turn
+        return self.y
+
+    def rollout(self, window: Floats, h: Floats, c: Floats, u_future: Floats) -> Floats:
+        """N ticks with predictions fed back: [B, L, C], 2 x [B, H], [B, N, nu] -> [B, N, ny]."""
+        feeds = {"window": window, "h": h, "c": c, "u_future": u_future}
+        y: Floats = self._forecast.run(("y_future",), feeds)[0]
+        return y
+
+    def _bind(self, turn: int) -> Any:
+        import onnxruntime
+
+        binding = self._session.io_binding()
+        before, after = self._states[turn], self._states[1 - turn]
+        for name, array in (("window", self._window), ("h", before[0]), ("c", before[1])):
+            binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
+        for name, array in (*self._outputs.items(), ("h_next", after[0]), ("c_next", after[1])):
+            binding.bind_ortvalue_output(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
+        return binding._iobinding
+
+
+def available() -> bool:
+    """Whether onnxruntime is installed on this machine."""
+    from importlib.util import find_spec
+
+    return find_spec("onnxruntime") is not None
+
+
+def _session(path: Path, spec: ModelSpec) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    found = session.get_modelmeta().custom_metadata_map.get("fingerprint")
+    if found != spec.fingerprint:
+        raise BundleError(f"graph {path.name}", f"fingerprint {found}, not {spec.fingerprint}", "export again")
+    return session

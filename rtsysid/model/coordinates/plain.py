@@ -1,0 +1,86 @@
+"""Plain coordinates: channels as they are, and the friction of what moves."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from rtsysid.model.coordinates.columns import Array, Fixed, columns, powers
+from rtsysid.spec import ModelSpec
+
+
+class Brake(NamedTuple):
+    """Dry friction of one output: tanh(speed / slow), its speed being its value, or its step where it travels."""
+
+    channel: int
+    travels: bool  # a position, seen relative to its newest row
+    slow: float
+
+
+def brakes(spec: ModelSpec) -> list[Brake]:
+    """The friction that the specification asks for, in its order."""
+    at = {channel.name: i for i, channel in enumerate(spec.channels)}
+    return [Brake(at[name], name in spec.relative, slow) for name, slow in spec.friction]
+
+
+class Plain(Fixed):
+    """Channels as they are; where the specification says so, relative to the newest row, and with powers of outputs.
+
+    An output that is integrated follows the mean of its velocity over the tick. Dry friction opposes the direction of
+    motion and hardly asks for the speed: the tail holds tanh(speed / slow) of the newest row for each output that it
+    brakes. Of a relative output the speed is its travel over the last tick; any other is a speed itself.
+    """
+
+    def __init__(self, spec: ModelSpec, xp: Any) -> None:
+        self._xp, self._nu, self._powers = xp, spec.n_inputs, spec.powers
+        absolute = len(spec.columns) - len(spec.relative)
+        self._absolute, self._relative = columns(spec.columns[:absolute]), columns(spec.columns[absolute:])
+        self._moving = bool(spec.relative)
+        self._brakes = brakes(spec)
+        self._increments, self._dt = spec.output == "increment", 1 / spec.rate_hz
+        names = [channel.name for channel in spec.outputs]
+        pairs = [(names.index(position), names.index(velocity)) for position, velocity in spec.integrate]
+        positions = [position for position, _ in pairs]
+        answered = [i for i in range(len(names)) if i not in positions]
+        order = [*answered, *positions]
+        self._answered, self._positions = columns(answered), columns(positions)
+        self._velocities = columns([velocity for _, velocity in pairs])
+        self._order = columns([order.index(i) for i in range(len(order))])
+        self._after = columns([answered.index(velocity) for _, velocity in pairs])
+        self._integrates = bool(pairs)
+
+    def features(self, window: Array) -> tuple[Array, Array | None]:
+        """Rows [..., L, K] in engineering units, and the tail [..., F - L * K] or None: [..., L, C] in."""
+        rows = window[..., self._absolute]
+        if self._moving:
+            moved = window[..., self._relative] - window[..., -1:, self._relative]
+            rows = self._xp.concatenate((rows, moved), -1)
+        if self._powers > 1:
+            rows = self._xp.concatenate((rows, *powers(rows[..., self._nu :], self._powers)), -1)
+        return rows, self._friction(window) if self._brakes else None
+
+    def _friction(self, window: Array) -> Array:
+        """Direction of motion of each braked output, softened below its slow speed: [..., L, C] -> [..., F - L * K]."""
+        scaled = [self._speed(window, brake) * (1 / brake.slow) for brake in self._brakes]
+        return self._xp.tanh(self._xp.stack(scaled, -1))
+
+    def _speed(self, window: Array, brake: Brake) -> Array:
+        newest = window[..., -1, brake.channel]
+        return (newest - window[..., -2, brake.channel]) * (1 / self._dt) if brake.travels else newest
+
+    def advance(self, newest: Array, target: Array) -> Array:
+        """The next outputs [..., ny] from the newest row [..., C] and the network's answer [..., T]."""
+        y = newest[..., self._nu :]
+        answered = target + y[..., self._answered] if self._increments else target
+        if not self._integrates:
+            return answered
+        moved = self._dt / 2 * (y[..., self._velocities] + answered[..., self._after])
+        return self._xp.concatenate((answered, y[..., self._positions] + moved), -1)[..., self._order]
+
+    def targets(self, newest: Array, following: Array) -> Array:
+        """The inverse of `advance`, integrals aside: the answer that leads to the `following` outputs."""
+        answered = following[..., self._answered]
+        return answered - newest[..., self._nu :][..., self._answered] if self._increments else answered
+
+    def coasting(self, row: Array, samples: int) -> Array:
+        """A past [..., samples, C] that ends with the row [..., C] of which alone is known: standing still."""
+        return self._xp.stack([row] * samples, -2)

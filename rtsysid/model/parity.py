@@ -1,0 +1,114 @@
+"""Parity: what counts as the same result, in one table, and the golden trace that every backend must reproduce.
+
+Errors are counted in units of each output's spread over the training recordings. The reference is the trained network
+in float64. A float32 implementation rounds, and how far rounding carries depends on the weights: the exporter measures
+it with torch in float32, and a backend may be off by `ROUNDING` times that, or by the floor of the table.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from rtsysid.errors import ParityError
+from rtsysid.model.bundle import Arrays, Bundle
+from rtsysid.model.predictor import BackendName, Predictor, backends_of
+from rtsysid.spec import Doubles, ModelSpec
+
+TOLERANCE = {  # floor of the largest error, in spreads of the output
+    "step": 1e-5,
+    "forecast": 1e-4,
+}
+ROUNDING = 8.0  # sums in another order round differently, not more
+
+
+class Row(msgspec.Struct, frozen=True):
+    """One backend on the golden trace: largest errors, the bounds they must keep, and its time per step."""
+
+    backend: str
+    step_error: float
+    step_tolerance: float
+    forecast_error: float
+    forecast_tolerance: float
+    step_us: float
+    forecast_us: float
+
+    @property
+    def passed(self) -> bool:
+        return self.step_error <= self.step_tolerance and self.forecast_error <= self.forecast_tolerance
+
+    def require(self, what: str, remedy: str) -> None:
+        """Raise ParityError unless passed."""
+        if not self.passed:
+            raise ParityError(
+                f"{what} on backend {self.backend}",
+                f"step error {self.step_error:.2g} (bound {self.step_tolerance:.2g}), "
+                f"forecast error {self.forecast_error:.2g} (bound {self.forecast_tolerance:.2g})",
+                remedy,
+            )
+
+
+def tolerances(measured: dict[str, float]) -> dict[str, float]:
+    """Bounds of a model whose float32 rounding was measured; a forecast is made of steps and may be off by as much."""
+    bounds = {name: max(floor, ROUNDING * measured[name]) for name, floor in TOLERANCE.items()}
+    return bounds | {"forecast": max(bounds.values())}
+
+
+def relative_error(found: np.ndarray[Any, Any], expected: np.ndarray[Any, Any], spec: ModelSpec) -> float:
+    """Largest difference over the outputs' spreads [..., ny]; NaN equals NaN, and a NaN on one side is infinite."""
+    found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
+    difference: Doubles = np.abs(found - expected) / np.asarray(spec.scaling.std[spec.n_inputs :])
+    difference[np.isnan(found) & np.isnan(expected)] = 0.0
+    return float(np.max(np.where(np.isnan(difference), np.inf, difference), initial=0.0))
+
+
+def run_golden(predictor: Predictor, golden: Arrays, clock: Callable[[], float] = time.perf_counter) -> dict[str, Any]:
+    """Step through the golden samples, forecasting where they say so: predictions, forecasts and seconds spent."""
+    samples, starts = golden["samples"], set(golden["starts"].tolist())
+    at = {int(tick): plan for tick, plan in zip(golden["forecast_at"], golden["u_future"], strict=True)}
+    steps = np.empty((len(samples), predictor.spec.n_outputs), np.float32)
+    forecasts, seconds, forecast_seconds = [], [], []
+    for tick, values in enumerate(samples):
+        if tick in starts:
+            predictor.reset()
+        begun = clock()
+        y = predictor.step(values)
+        seconds.append(clock() - begun)
+        steps[tick] = y
+        if tick in at:
+            begun = clock()
+            forecasts.append(predictor.forecast(at[tick]))
+            forecast_seconds.append(clock() - begun)
+    predictor.reset()
+    return {"y": steps, "y_future": np.stack(forecasts), "step_s": seconds, "forecast_s": forecast_seconds}
+
+
+def measure(predictor: Predictor, bundle: Bundle) -> Row:
+    """One row of the verification table."""
+    golden, bounds = bundle.arrays("golden.npz"), bundle.manifest["tolerance"]
+    found = run_golden(predictor, golden)
+    return Row(
+        predictor.backend.name,
+        relative_error(found["y"], golden["y"], bundle.spec),
+        bounds["step"],
+        relative_error(found["y_future"], golden["y_future"], bundle.spec),
+        bounds["forecast"],
+        float(np.median(found["step_s"]) * 1e6),
+        float(np.median(found["forecast_s"]) * 1e6),
+    )
+
+
+def verify(bundle: Bundle, backends: tuple[BackendName, ...] | None = None) -> list[Row]:
+    """Every backend of this machine over the golden trace; who must have them pass looks at `Row.passed`."""
+    names = backends or backends_of(bundle)
+    return [measure(Predictor.load(bundle, name, check=False), bundle) for name in names]  # type: ignore[arg-type]
+
+
+def require_parity(predictor: Predictor, bundle: Bundle) -> None:
+    """Raise ParityError where the predictor does not reproduce the golden trace."""
+    remedy = "try another backend (rtsysid verify shows all), or export again"
+    measure(predictor, bundle).require(f"bundle {bundle.folder}", remedy)

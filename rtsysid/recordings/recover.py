@@ -1,0 +1,204 @@
+"""Recover: what is whole in an MCAP file that was cut off or damaged, as a new file with an index.
+
+Every chunk carries a checksum, so a message is rescued as it was or not at all. The original is only read.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+import msgspec
+from mcap.exceptions import McapError
+from mcap.opcode import Opcode
+from mcap.records import Attachment, Channel, Footer, Header, Metadata, Schema
+from mcap.writer import Writer
+
+from rtsysid.errors import StorageError, TraceError
+from rtsysid.recordings.bag import MAGIC, Message, Record, Torn, content, message_of, records, stream_of, walk
+from rtsysid.storage import replacing
+
+_DEFINITIONS = (Opcode.SCHEMA, Opcode.CHANNEL)
+_COPIED = (Opcode.CHUNK, Opcode.MESSAGE, Opcode.METADATA, Opcode.ATTACHMENT, Opcode.FOOTER)
+_SENSELESS = (ValueError, KeyError, struct.error, McapError)  # what comes of reading a record that is none
+
+
+class Rescue(msgspec.Struct, frozen=True, kw_only=True):
+    """What came of a recovery.
+
+    ``messages`` were rescued, ``seconds`` from the first to the last by log_time. ``closed``: whether the file had its
+    index; if not, what the recorder had yet to write is missing, of ours a second at most. ``torn_bytes``: at the end
+    of the file, of what was being written. ``damaged``: chunks whose bytes have changed, and messages of channels
+    that were described in one of those.
+    """
+
+    messages: int
+    seconds: float
+    closed: bool
+    torn_bytes: int
+    damaged: int
+
+    @property
+    def lost(self) -> str:
+        """What is missing, for a person."""
+        found = []
+        if not self.closed:
+            found.append("what was not yet written when the recorder was cut off, a second at most")
+        if self.torn_bytes:
+            found.append(f"{self.torn_bytes} bytes that were being written")
+        if self.damaged:
+            found.append(f"{self.damaged} damaged chunks or messages")
+        return "; ".join(found) or "nothing"
+
+
+def recover(path: Path | str, out: Path | str) -> Rescue:
+    """Copy what is whole in `path` to the new file `out`: all of it, where nothing was wrong.
+
+    Raises TraceError where there is nothing to rescue, StorageError where `out` exists or cannot be written.
+    """
+    path, out = Path(path), Path(out)
+    if not path.is_file():
+        raise TraceError(f"recording {path}", "no such file", "check the path")
+    if out.exists():
+        raise StorageError(f"recording {out}", "it exists already", "choose another name with -o")
+    with open(path, "rb") as source:
+        if source.read(len(MAGIC)) != MAGIC:
+            raise TraceError(f"recording {path.name}", "it is no MCAP file", "name a file that a recorder wrote")
+        with replacing(out) as scratch, open(scratch, "wb") as target:
+            rescue = _rescue(source, target)
+            if not rescue.messages:
+                raise TraceError(f"recording {path.name}", "no message in it is whole", "record it again")
+    return rescue
+
+
+def _rescue(source: IO[bytes], target: IO[bytes]) -> Rescue:
+    copy = _Copy(target, _header(source))
+    for wanted in (_DEFINITIONS, _COPIED):  # what is defined outside of chunks repeats those, which may be damaged
+        for record in _whole(source, wanted):
+            copy.take(record)
+    return copy.finish(_torn_bytes(source))
+
+
+def _whole(source: IO[bytes], wanted: tuple[int, ...]) -> Iterator[Record]:
+    source.seek(len(MAGIC))
+    with suppress(Torn):
+        yield from records(source, wanted)
+
+
+def _header(source: IO[bytes]) -> Header:
+    header = Header("", "")
+    for record in _whole(source, (Opcode.HEADER,)):
+        with suppress(*_SENSELESS):
+            header = Header.read(stream_of(record.data))
+    return header
+
+
+def _torn_bytes(source: IO[bytes]) -> int:
+    source.seek(len(MAGIC))
+    try:
+        for _ in records(source, ()):
+            pass
+    except Torn as torn:
+        return os.fstat(source.fileno()).st_size - torn.at
+    return 0
+
+
+class _Copy:
+    """A file in the making; its chunks are those of the original, so that a rescue of a rescue is the same file."""
+
+    def __init__(self, target: IO[bytes], header: Header) -> None:
+        self._writer = Writer(target)
+        self._writer.start(header.profile, header.library)
+        self._closed = False
+        self._schemas: dict[int, Schema] = {}
+        self._channels: dict[int, Channel] = {}
+        self._numbers: dict[int, int] = {}  # of channels, here by there
+        self._schema_numbers = {0: 0}
+        self._messages = self._damaged = 0
+        self._first_ns = self._last_ns = 0
+
+    def take(self, record: Record) -> None:
+        """Copy a record with all that is in it, or count it as damaged."""
+        try:
+            self._take(record)
+        except _SENSELESS:
+            self._damaged += 1
+
+    def finish(self, torn_bytes: int) -> Rescue:
+        """Write the index, of channels without messages too."""
+        for there in self._channels:
+            with suppress(KeyError):  # its schema was in a damaged chunk
+                self._number(there)
+        self._writer.finish()
+        return Rescue(
+            messages=self._messages,
+            seconds=(self._last_ns - self._first_ns) / 1e9,
+            closed=self._closed,
+            torn_bytes=torn_bytes,
+            damaged=self._damaged,
+        )
+
+    def _take(self, record: Record) -> None:
+        if record.opcode in _DEFINITIONS:
+            self._define(record.opcode, record.data)
+        elif record.opcode == Opcode.FOOTER:
+            self._closed = Footer.read(stream_of(record.data)).summary_start > 0
+        elif record.opcode == Opcode.METADATA:
+            found = Metadata.read(stream_of(record.data))
+            self._writer.add_metadata(found.name, found.metadata)
+        elif record.opcode == Opcode.ATTACHMENT:
+            each = Attachment.read(stream_of(record.data))
+            self._writer.add_attachment(each.create_time, each.log_time, each.name, each.media_type, each.data)
+        else:
+            self._take_content(content(record))
+            if record.opcode == Opcode.CHUNK:
+                self._writer.flush()
+
+    def _define(self, opcode: int, data: bytes) -> int | None:
+        """Know a schema, or a channel, whose number is returned."""
+        if opcode == Opcode.SCHEMA:
+            schema = Schema.read(stream_of(data))
+            self._schemas[schema.id] = schema
+            return None
+        channel = Channel.read(stream_of(data))
+        number: int = channel.id
+        self._channels[number] = channel
+        return number
+
+    def _take_content(self, part: bytes) -> None:
+        for opcode, begin, end in walk(part):
+            if opcode in _DEFINITIONS:
+                channel = self._define(opcode, part[begin:end])
+                if channel is not None:
+                    self._number(channel)
+            elif opcode == Opcode.MESSAGE:
+                self._take_message(message_of(part, begin, end))
+
+    def _take_message(self, message: Message) -> None:
+        try:
+            number = self._number(message.channel)
+        except KeyError:  # its channel was in a damaged chunk
+            self._damaged += 1
+            return
+        self._writer.add_message(number, message.log_ns, message.payload, message.publish_ns, message.sequence)
+        self._first_ns = min(self._first_ns, message.log_ns) if self._messages else message.log_ns
+        self._last_ns = max(self._last_ns, message.log_ns)
+        self._messages += 1
+
+    def _number(self, there: int) -> int:
+        """The channel here that stands for one of the original."""
+        if there not in self._numbers:
+            channel = self._channels[there]
+            if channel.schema_id not in self._schema_numbers:
+                schema = self._schemas[channel.schema_id]
+                self._schema_numbers[schema.id] = self._writer.register_schema(
+                    schema.name, schema.encoding, schema.data
+                )
+            self._numbers[there] = self._writer.register_channel(
+                channel.topic, channel.message_encoding, self._schema_numbers[channel.schema_id], channel.metadata
+            )
+        return self._numbers[there]

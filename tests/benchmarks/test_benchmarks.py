@@ -1,0 +1,250 @@
+"""Benchmarks: every loader on files made by code, every metric on known predictions, real recordings where present."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from support.benchmark_parts import BY_NAME, config_of, copying, need, recordings_of
+
+from rtsysid.benchmarks import ALL, NAMES, benchmark
+from rtsysid.benchmarks.forecasting import forecast, windows
+from rtsysid.benchmarks.score import Score, rows
+from rtsysid.benchmarks.simulation import Record, Split
+from rtsysid.benchmarks.tasks import SIMULATIONS
+from rtsysid.cli import cli
+from rtsysid.errors import ConfigError, SpecError, TraceError
+from rtsysid.experiments.benchmark import baselines, quickened, run
+from rtsysid.model.bundle import Bundle
+from rtsysid.recordings.trace import Episode
+from rtsysid.schedule import resolve
+from rtsysid.spec import Channel, ModelSpec
+
+# First and last row of the file in each record, training records first; as nonlinear_benchmarks 1.0.1 cuts them.
+SPLITS = {
+    "wh2009": [(5200, 105199), (105200, 183999)],
+    "silverbox": [(40650, 105711), (105712, 127399), (100, 40574), (100, 32099)],
+    "emps": [(0, 24840), (0, 24840)],
+    "cascaded-tanks": [(0, 1023), (0, 1023)],
+    "ced": [(0, 399), (0, 399), (400, 499), (400, 499)],
+}
+
+
+@pytest.fixture
+def counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Files of every simulation benchmark in which inputs are the row's number and outputs its negative."""
+    import scipy.io
+
+    def csv(path: str, header: str, count: int, *signs: int) -> None:
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        table = np.arange(count)[:, None] * np.array(signs)
+        lines = [header, *(f"{','.join(map(str, line))},," for line in table.tolist())]
+        text = "\n".join(lines).encode()
+        (tmp_path / path).write_bytes(gzip.compress(text, 1) if path.endswith(".gz") else text)
+
+    csv("wh2009/WienerHammerBenchmark.csv.gz", '"uBenchMark","yBenchMark","fs",', 188_000, 1, -1)
+    csv("silverbox/SNLS80mV.csv.gz", '"V1","V2",', 131_072, 1, -1)
+    csv("cascaded_tanks/dataBenchmark.csv", '"uEst","uVal","yEst","yVal","Ts",', 1024, 1, 1, -1, -1)
+    csv("ced/DATAUNIF.csv", '"u11","u12","z11","z12",', 500, 1, 1, -1, -1)
+    (tmp_path / "emps").mkdir()
+    for name in ("DATA_EMPS", "DATA_EMPS_PULSES"):
+        count = np.arange(24841.0)[:, None]
+        scipy.io.savemat(tmp_path / "emps" / f"{name}.mat", {"vir": count, "qm": -count, "t": count / 1000})
+    monkeypatch.setenv("RTSYSID_DATA", str(tmp_path))
+    return tmp_path
+
+
+def test_every_split_is_the_official_one(counted: Path) -> None:
+    """Each record of each benchmark starts and ends at the row of the file at which the official loader cuts it."""
+    for name, expected in SPLITS.items():
+        split = BY_NAME[name].read()
+        records = (*split.train, *split.test)
+        assert [(int(r.u[0]), int(r.u[-1])) for r in records] == expected
+        assert all(np.array_equal(r.y, -r.u) for r in records)
+
+
+def test_training_never_sees_a_test_row(counted: Path) -> None:
+    """The training trace holds every row of the training records once, the last fifth of each as validation."""
+    for each in SIMULATIONS:
+        trace = each.training(config_of(each.name).data.channels)
+        training, validation = trace.split(config_of(each.name).data.validation)
+        whole = sum(len(record.y) for record in each.read().train)
+        assert len(training) + len(validation) == whole
+        assert len(validation) == pytest.approx(whole / 5, abs=2)
+        assert all(episode.name.endswith("validation") for episode in validation.episodes)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_configuration_fits_its_protocol(name: str) -> None:
+    """A benchmark's own configuration is whole, its schedule applies, and its past fits the protocol."""
+    config = config_of(name)
+    blank = ModelSpec(channels=config.data.channels, rate_hz=1.0, **msgspec.structs.asdict(config.model))
+    assert resolve(config.stages, blank)
+    shown = benchmark(name).initial if name in BY_NAME else 51
+    if name != "nanodrone-live":  # which lives through whole flights
+        assert config.model.taps + config.model.warmup <= shown
+    assert config.data.validation
+
+
+def test_a_model_is_trained_on_the_rows_that_predict_it(counted: Path) -> None:
+    """Where the protocol puts an input one tick ahead, the configuration does, so that training and bundle know it."""
+    for each in SIMULATIONS:
+        lead = config_of(each.name).data.input_lead
+        first = each.read().train[0]
+        trace = each.training(config_of(each.name).data.channels).led(lead)
+        assert lead == each.feedthrough
+        assert np.array_equal(trace.episodes[0].values, each.rows(first)[: len(trace.episodes[0])])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_absent_recordings_are_named(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without its recordings a benchmark says in one line which it wants and how to get them."""
+    monkeypatch.setenv("RTSYSID_DATA", str(tmp_path))
+    with pytest.raises(TraceError, match="data get") as refused:
+        benchmark(name).training(config_of(name).data.channels)
+    assert recordings_of.get(name, name) in str(refused.value)
+
+
+def test_other_columns_are_refused(counted: Path) -> None:
+    """A file without a wanted column, and a configuration for other channels, are refused by name."""
+    (counted / "ced" / "DATAUNIF.csv").write_text('"u11","z11",\n1,2,\n')
+    with pytest.raises(TraceError, match="no column u12, z12"):
+        BY_NAME["ced"].read()
+    with pytest.raises(ConfigError, match="vir"):
+        BY_NAME["emps"].training((Channel("force", "N", "input"), Channel("qm", "m")))
+    with pytest.raises(ConfigError, match="choose among nanodrone, nanodrone-history-free"):
+        benchmark("other")
+
+
+def test_the_score_is_the_rmse_after_the_initial_samples(counted: Path) -> None:
+    """An error of 2 counts as 2 after the initial samples, whatever stands in them, and a diverged run as infinite."""
+    for each in SIMULATIONS:
+        off = {
+            r.name: np.concatenate((r.y[: each.initial] + 99.0, r.y[each.initial :] - 2.0)) for r in each.read().test
+        }
+        (found,) = each.score("m", off)
+        assert list(found.errors) == list(each.measures)
+        assert [error for (error,) in found.errors.values()] == pytest.approx([2 * each.scale] * len(each.measures))
+        off[each.read().test[0].name][-1] = np.nan
+        assert each.score("m", off)[0].errors[each.measures[0]] == (np.inf,)
+        with pytest.raises(TraceError, match="predict every sample"):
+            each.score("m", {name: series[1:] for name, series in off.items()})
+
+
+@pytest.mark.parametrize("feedthrough", [False, True])
+def test_a_simulation_lines_up_with_its_record(counted: Path, feedthrough: bool) -> None:
+    """A model that copies the input gives y_k = u_{k-1}, or u_k with feedthrough, and the measured initial samples."""
+    task, predictor = copying(feedthrough)
+    record = task.read().test[0]
+    simulated = task.predict(predictor)[record.name]
+    assert np.array_equal(simulated[:50], record.y[:50])
+    assert np.array_equal(simulated[50:], record.u[50:] if feedthrough else record.u[49:-1])
+
+
+def test_a_past_shorter_than_the_delay_line_is_refused() -> None:
+    """A model that needs more samples than the protocol shows is refused, and not started on nothing."""
+    _, predictor = copying(False)
+    with pytest.raises(SpecError, match="fewer taps"):
+        forecast(predictor, [np.zeros((1, 2), np.float32)], np.zeros((1, 5, 1), np.float32))
+
+
+def test_windows_stay_inside_their_episode() -> None:
+    """Starts run from the first allowed row to the last whose forecast is measured, per episode."""
+    episodes = [Episode(f"{n}", np.arange(n) / 1.0, np.zeros((n, 1), np.float32)) for n in (10, 7, 4)]
+    found = windows(episodes, 2, 4)
+    assert found.episode.tolist() == [0, 0, 0, 0, 1]
+    assert found.t.tolist() == [2, 3, 4, 5, 2]
+
+
+def test_a_table_shows_several_seeds_as_mean_and_spread() -> None:
+    """Two seeds of one model are one line, a figure that nobody published is a dash."""
+    scores = [Score("a", {"x": (1.0, 4.0)}), Score("a", {"x": (3.0, 4.0)}), Score("b", {})]
+    assert rows(scores, ["x"]) == [["a", "", "2 ±1 / 4"], ["b", "", "-"]]
+
+
+@pytest.mark.recordings
+def test_the_arms_runs_are_in_one_part_each() -> None:
+    """16 runs test, 16 validate, 48 train: 80 in all, 47,614 rows."""
+    arm = need("schunk-arm")
+    trace = arm.training(config_of("schunk-arm").data.channels)
+    training, validation = trace.split(config_of("schunk-arm").data.validation)
+    test = arm.test  # type: ignore[attr-defined]
+    assert [len(training.episodes), len(validation.episodes), len(test)] == [48, 16, 16]
+    assert len(training) + len(validation) + sum(map(len, test)) == 47_614
+    assert set(arm.hold()["run"]) == set(range(5, 81, 5))
+
+
+@pytest.mark.recordings
+@pytest.mark.parametrize("name", ["cascaded-tanks"])
+def test_a_very_short_run_beats_standing_still(name: str, tmp_path: Path) -> None:
+    """On real recordings, a few epochs of a benchmark's own configuration predict better than hold."""
+    chosen = need(name)
+    *_, result = run(chosen, quickened(config_of(name), 0.02), tmp_path)
+    (ours,), hold = result.scores, baselines(chosen)[-1]  # type: ignore[union-attr]
+    assert all(ours.errors[measure] < hold.errors[measure] for measure in chosen.measures)
+
+
+@pytest.mark.recordings
+def test_one_epoch_of_an_integrating_axis_beats_standing_still(tmp_path: Path) -> None:
+    """On emps, whose position drifts with every error of the force, five steps on inertia and friction, seen in the
+    travel of one tick, predict better than hold."""
+    chosen, config = need("emps"), config_of("emps")
+    first = msgspec.structs.replace(config.stage[0], epochs=1, iterations=5)
+    *_, result = run(chosen, msgspec.structs.replace(config, stage=(first,)), tmp_path)
+    (ours,), hold = result.scores, baselines(chosen)[-1]  # type: ignore[union-attr]
+    assert ours.errors["test mm"] < hold.errors["test mm"]
+
+
+@pytest.mark.recordings
+def test_the_verb_prints_and_writes_and_repeats_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`rtsysid benchmark` prints its table beside the published rows; predictions follow from the seed; the bundle that
+    was trained scores the same once more."""
+    hasty = replace(need("ced"), quick=0.02)  # type: ignore[type-var]
+    monkeypatch.setattr("rtsysid.benchmarks.ALL", tuple(hasty if each.name == "ced" else each for each in ALL))
+    command = ["benchmark", "ced", "--quick", "-o", str(tmp_path / "a"), "--predictions", str(tmp_path / "a.npz")]
+    done = CliRunner().invoke(cli, command, catch_exceptions=False)
+    assert "CT-SUBNET" in done.stdout
+    assert "\nrtsysid " in done.stdout
+    scored = CliRunner().invoke(
+        cli, ["benchmark", "ced", "--bundle", str(tmp_path / "a" / "quick" / "seed0" / "bundle")]
+    )
+    assert scored.stdout == done.stdout
+    *_, again = run(hasty, quickened(config_of("ced"), 0.02), tmp_path / "b")  # type: ignore[arg-type]
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as stored:
+        assert set(stored) == {"low", "high"}
+        assert all(np.array_equal(stored[name], again.predictions[name]) for name in stored)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("feedthrough", [False, True])
+def test_validating_never_reads_what_tests(feedthrough: bool) -> None:
+    """Judged on validation, the record is the last fifth that training keeps apart, in the same protocol."""
+    u, y = np.arange(100.0), 200 + np.arange(100.0)
+    split = Split((Record("train", u, y),), (Record("test", u, y),))
+    simulation = replace(SIMULATIONS[0], read=lambda: split, feedthrough=feedthrough, initial=5).validating()
+    apart = simulation.training((simulation.input, simulation.output)).episodes[1]
+    (judged,) = simulation.read().test
+    np.testing.assert_array_equal(judged.u, apart.values[:, 0])
+    np.testing.assert_array_equal(judged.y, apart.values[:, 1])
+    assert (judged.u == np.arange(80.0, 100.0)).all()
+    (score,) = simulation.score("late", {"train": np.where(np.arange(20) < 10, judged.y, judged.y + 3)})
+    assert score.errors == {"train mV": (pytest.approx(1e3 * np.sqrt(9 * 10 / 15)),)}
+
+
+@pytest.mark.recordings
+def test_the_verb_judges_on_validation(tmp_path: Path) -> None:
+    """With --validate the table has the validation part alone, of a model that did not learn from it; what has none of
+    its own is refused."""
+    need("ced")
+    command = ["benchmark", "ced", "--quick", "--validate", "-o", str(tmp_path), "--json"]
+    found = json.loads(CliRunner().invoke(cli, command, catch_exceptions=False).stdout)
+    assert [score["model"] for score in found["beside"]] == ["hold (here)"]
+    bundle = Bundle.open(tmp_path / "quick" / "validate" / "seed0" / "bundle")
+    assert bundle.manifest["training"]["config"]["data"]["refit"] is False
+    refused = CliRunner().invoke(cli, ["benchmark", "schunk-arm", "--validate"])
+    assert "it is for simulations" in str(refused.exception)

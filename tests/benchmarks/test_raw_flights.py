@@ -1,0 +1,102 @@
+"""Raw flights: read with their holes, lived through sample by sample, and judged by what was measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from rtsysid.benchmarks.nanodrone import HORIZON, INPUTS, STATES
+from rtsysid.benchmarks.raw_flights import (
+    AIRBORNE_M,
+    POLE_PAIRS,
+    SETTLED,
+    NanodroneLive,
+    held_forecasts,
+    live_forecasts,
+    measured,
+    raw_flights,
+)
+from rtsysid.errors import ConfigError, TraceError
+from rtsysid.model.backends.numpy_backend import NumpyBackend
+from rtsysid.model.predictor import Predictor
+from rtsysid.recordings.home import data_folder
+from rtsysid.recordings.trace import Episode
+from rtsysid.spec import ModelSpec, unit_scaling
+
+ROWS = 240
+
+
+@pytest.fixture
+def raw_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """One raw flight made by code: on the ground, up, and on the ground again, with a rotor speed that got lost."""
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    z = np.full(ROWS, 0.05)
+    z[20:220] = 1.0
+    columns = {"t": np.arange(ROWS) * 0.01, **{f"m{k}_erpm": np.full(ROWS, 60000.0) for k in (1, 2, 3, 4)}}
+    columns["m2_erpm"][100] = np.nan
+    columns |= {state.name: np.linspace(0, 1, ROWS) for state in STATES} | {"z": z, "qw": np.ones(ROWS)}
+    (tmp_path / "nanodrone" / "raw").mkdir(parents=True)
+    parquet.write_table(pyarrow.table(columns), tmp_path / "nanodrone" / "raw" / "melon_1.parquet")
+    monkeypatch.setenv("RTSYSID_DATA", str(tmp_path))
+    return tmp_path
+
+
+def test_a_raw_flight_is_what_lies_between_take_off_and_landing_in_rad_per_second(raw_folder: Path) -> None:
+    """Rows on the ground are left out, electrical turns become rotor speed, and what was lost stays lost."""
+    (flight,) = raw_flights("melon_*")
+    assert len(flight) == 200
+    assert (flight.values[:, len(INPUTS) + 2] > AIRBORNE_M).all()
+    np.testing.assert_allclose(flight.values[0, :4], 60000 / POLE_PAIRS * 2 * np.pi / 60, rtol=1e-6)
+    assert np.isnan(flight.values[80, 1])
+    with pytest.raises(TraceError, match=r"raw/square_\*: none"):
+        raw_flights("square_*")
+
+
+def test_live_forecasts_are_those_of_a_predictor_that_was_fed_every_row() -> None:
+    """From each row but the first hundred one forecast starts, equal to that of a predictor stepped up to there, though
+    one sample missed a value; and truth is what was measured after it."""
+    spec = ModelSpec(channels=(*INPUTS, *STATES), rate_hz=100, variant="lstm", taps=1, encoder=(), hidden=4, warmup=5)
+    spec = msgspec.structs.replace(spec, scaling=unit_scaling(spec, 1e3))
+    rng = np.random.default_rng(0)
+    values = rng.normal(0, 0.1, (170, 17)).astype(np.float32)
+    values[105, 2] = np.nan
+    flight = Episode("f", np.arange(170) * 0.01, values)
+    found = live_forecasts(_predictor(spec), (flight,))
+    np.testing.assert_array_equal(found["t"], np.arange(SETTLED, 170 - HORIZON))
+    np.testing.assert_array_equal(measured((flight,), found)[3, 10], values[SETTLED + 3 + 11, 4:])
+    beside = _predictor(spec)
+    for t in range(SETTLED + 11):
+        beside.step(values[104 if t == 105 else t])
+    expected = beside.forecast(values[SETTLED + 10 : SETTLED + 10 + HORIZON, :4])
+    np.testing.assert_allclose(found["pred"][10], expected, rtol=1e-5, atol=1e-6)
+
+
+def _predictor(spec: ModelSpec) -> Predictor:
+    rng = np.random.default_rng(1)
+    shapes = {"lstm.weight_ih_l0": (16, 17), "lstm.weight_hh_l0": (16, 4), "lstm.bias_ih_l0": (16,)}
+    shapes |= {"lstm.bias_hh_l0": (16,), "head.weight": (13, 4), "head.bias": (13,)}
+    weights = {name: rng.normal(0, 0.1, shape).astype(np.float32) for name, shape in shapes.items()}
+    return Predictor(spec, NumpyBackend(spec, weights))
+
+
+def test_standing_still_on_real_raw_flights() -> None:
+    """On the recordings of the benchmark, holding the newest sample is wrong by what the drone moves in half a second,
+    live as offline."""
+    if data_folder() is None or not (data_folder() / "nanodrone" / "raw").is_dir():
+        pytest.skip("wants the recordings nanodrone/raw: set RTSYSID_DATA")
+    chosen = NanodroneLive()
+    live, offline = chosen.score("hold", chosen.hold())
+    assert (live.protocol, offline.protocol) == ("raw flights, live", "boundary-safe, 50 samples")
+    for measure in ("position m", "velocity m/s"):
+        assert live.errors[measure][2] == pytest.approx(offline.errors[measure][2], rel=0.1)
+    forecasts = held_forecasts(chosen.raw)
+    assert len(forecasts["t"]) == sum(len(flight) - SETTLED - HORIZON for flight in chosen.raw)
+
+
+def test_no_kind_is_left_out_of_raw_test_flights() -> None:
+    """What would be lived through are test flights all the same, so that choices cannot be made by it."""
+    with pytest.raises(ConfigError, match="raw logs of test flights alone"):
+        NanodroneLive().without("random")

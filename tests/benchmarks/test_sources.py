@@ -1,0 +1,137 @@
+"""Where recordings come from: the list is whole, a wrong byte is noticed, and nothing wrong is ever kept."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import zipfile
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from rtsysid.benchmarks import sources
+from rtsysid.benchmarks.sources import File, Source, fetch, files, files_of, state
+from rtsysid.cli import cli
+from rtsysid.errors import TraceError
+from rtsysid.recordings.home import data_folder, home
+
+CONTENT = b"t,a\n0,1\n"
+SHA = hashlib.sha256(CONTENT).hexdigest()
+PLAIN, ZIPPED = File("set/train/a.csv.gz", SHA, len(CONTENT)), File("set/b.csv", SHA, len(CONTENT))
+
+
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch) -> list[File]:
+    """Two files of one set that stands in no list."""
+    monkeypatch.setattr(sources, "files", lambda: (PLAIN, ZIPPED))
+    return [PLAIN, ZIPPED]
+
+
+def offer(monkeypatch: pytest.MonkeyPatch, source: Source, answer: bytes) -> None:
+    """A publisher that answers with these bytes."""
+    monkeypatch.setattr(sources, "sources", lambda: {"set": source})
+    monkeypatch.setattr(sources, "_download", lambda url, page: answer)
+
+
+def archive(name: str, content: bytes) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as opened:
+        opened.writestr(name, content)
+    return stream.getvalue()
+
+
+def test_every_file_has_a_source_and_a_digest() -> None:
+    """No file is listed without its set, twice, or without SHA-256 and size; every set has files, terms and a page."""
+    assert {file.folder for file in files()} == set(sources.sources())
+    assert len({file.path for file in files()}) == len(files())
+    assert all(len(file.sha256) == 64 and file.bytes > 0 for file in files())
+    assert all(each.terms and each.page for each in sources.sources().values())
+
+
+def test_a_changed_byte_is_noticed(tmp_path: Path) -> None:
+    """A file is present only if its content is right, gzipped or not; a damaged one differs."""
+    assert state(PLAIN, tmp_path) == "absent"
+    (tmp_path / "set" / "train").mkdir(parents=True)
+    path = tmp_path / PLAIN.path
+    for content, expected in ((CONTENT, "present"), (CONTENT + b"0", "differs")):
+        path.write_bytes(gzip.compress(content))
+        assert state(PLAIN, tmp_path) == expected
+    path.write_bytes(gzip.compress(CONTENT)[:-3])
+    assert state(PLAIN, tmp_path) == "differs"
+
+
+def test_what_is_fetched_is_checked_and_kept(
+    known: list[File], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files come out of an archive by name, gzipped where theirs says so, and a second time nothing is asked."""
+    offer(monkeypatch, Source("", "", "page", zip="https://x/y.zip"), archive("Some/B.CSV", CONTENT))
+    monkeypatch.setattr(sources, "files", lambda: (ZIPPED, File("set/B.csv.gz", SHA, len(CONTENT))))
+    assert [here for _, here in fetch("set", tmp_path)] == ["present", "present"]
+    assert (tmp_path / "set/b.csv").read_bytes() == CONTENT
+    assert gzip.decompress((tmp_path / "set/B.csv.gz").read_bytes()) == CONTENT
+    monkeypatch.setattr(sources, "_download", None)
+    assert [here for _, here in fetch("set", tmp_path)] == ["present", "present"]
+
+
+@pytest.mark.parametrize(
+    ("source", "answer", "message"),
+    [
+        (Source("", "", "page"), b"", "no address that a program may fetch; get it from page"),
+        (Source("", "", "page", url="https://x/{stem}", reach=("train",)), b"other", "SHA-256 .* see page"),
+        (Source("", "", "page", zip="https://x/y.zip"), b"<html>", "no a.csv of 8 bytes"),
+        (Source("", "", "page", zip="https://x/y.zip"), archive("b.csv", CONTENT), "no a.csv of 8 bytes"),
+    ],
+)
+def test_nothing_wrong_is_kept(
+    source: Source, answer: bytes, message: str, known: list[File], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without an address, with other bytes or another archive there is one line that names the page, and no file."""
+    offer(monkeypatch, source, answer)
+    with pytest.raises(TraceError, match=message):
+        list(fetch("set", tmp_path))
+    assert not list(tmp_path.rglob("*.csv*"))
+
+
+def test_a_publisher_that_does_not_answer_is_one_line() -> None:
+    """A refused connection and an address that is not HTTPS become one line, not a traceback."""
+    with pytest.raises(TraceError, match=r"no answer .* see page"):
+        sources._download("https://127.0.0.1:1/x", "page")
+    with pytest.raises(TraceError, match="not HTTPS"):
+        sources._download("http://127.0.0.1:1/x", "page")
+
+
+def test_the_verbs_list_and_refuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`data list` counts what is here, `data get` of an unknown set names those that are known."""
+    monkeypatch.setenv("RTSYSID_DATA", str(tmp_path))
+    listed = json.loads(CliRunner().invoke(cli, ["data", "list", "ced", "--json"]).stdout)
+    assert [file["state"] for file in listed["sets"]["ced"]["files"]] == ["absent", "absent"]
+    assert "ced: 0 of 2 files here" in CliRunner().invoke(cli, ["data", "list"]).stdout
+    with pytest.raises(TraceError, match="choose among nanodrone"):
+        CliRunner().invoke(cli, ["data", "get", "other"], catch_exceptions=False)
+
+
+def test_the_last_place_to_look_is_the_users_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """RTSYSID_DATA counts first, then ../shared/data, then the cache."""
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    monkeypatch.delenv("RTSYSID_DATA", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert home() == tmp_path / "rtsysid" / "data"
+    assert data_folder() is None
+    (tmp_path / "shared" / "data").mkdir(parents=True)
+    assert home().samefile(tmp_path / "shared" / "data")
+    monkeypatch.setenv("RTSYSID_DATA", str(tmp_path / "named"))
+    assert home() == tmp_path / "named"
+
+
+@pytest.mark.recordings
+@pytest.mark.parametrize("name", sources.sources())
+def test_the_recordings_here_are_the_known_ones(name: str) -> None:
+    """Every file of the set that is here has the SHA-256 on record."""
+    folder = data_folder()
+    if folder is None or not (folder / name).is_dir():
+        pytest.skip(f"wants recordings {name} under RTSYSID_DATA")
+    assert "differs" not in {state(file, folder) for file in files_of(name)}

@@ -1,0 +1,120 @@
+"""A long live session with something going wrong all the time: `make soak` lets it run for ten minutes."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import TINY, plant
+from support.live_parts import until
+from test_cli import rtsysid
+from test_cli_link import ended, process
+
+from export.bundle import export
+from firmware_bridge.device import SimulatedDevice
+from firmware_bridge.schema import Schema
+from rtsysid.config import parse_config
+from rtsysid.model.bundle import Bundle
+from rtsysid.recordings.trace import Episode, Trace
+from rtsysid.train.fit import begin
+
+SECONDS = float(os.environ.get("RTSYSID_SOAK_SECONDS", "12"))
+RATE_HZ = 500.0
+
+
+@pytest.fixture(scope="module")
+def fast_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model at 500 Hz, hardly trained."""
+    folder = tmp_path_factory.mktemp("fast")
+    text = TINY.replace("rate_hz = 50", f"rate_hz = {RATE_HZ:g}").replace("epochs = 3", "epochs = 1")
+    episodes = (Episode(e.name, np.arange(len(e)) / RATE_HZ, e.values) for e in plant(2).episodes)
+    config = parse_config(text)
+    for _ in begin(config, Trace(config.data.channels, tuple(episodes)), folder / "run", text).epochs():
+        pass
+    export(folder / "run", folder / "bundle")
+    return folder / "bundle"
+
+
+class Body:
+    """A process seen from outside: resident memory in MB, and open files."""
+
+    def __init__(self, pid: int) -> None:
+        self._status, self._files = Path(f"/proc/{pid}/status"), Path(f"/proc/{pid}/fd")
+
+    def megabytes(self) -> float:
+        lines = dict(line.split(":", 1) for line in self._status.read_text().splitlines())
+        return int(lines["VmRSS"].split()[0]) / 1024
+
+    def files(self) -> int:
+        return len(list(self._files.iterdir()))
+
+
+def answered(device: SimulatedDevice) -> None:
+    """Wait until the board, streaming, holds another prediction than now."""
+    before = device.status().split()[2:3]
+    until(lambda: (now := device.status().split())[0] == "2" and now[2:3] not in (before, []), "another prediction")
+
+
+@pytest.mark.timeout(SECONDS * 2 + 200)
+def test_soak(fast_bundle: Path, tmp_path: Path) -> None:
+    """Through unplugging, resets, stalls and stops in turn, 500 Hz is held and answered again after each; losses and
+    restarts are those that were made, every sample received was fed and recorded, memory and files do not grow, and the
+    recording replays to equal predictions."""
+    spec = Bundle.open(fast_bundle).spec
+    rows = plant(1, 5000, seed=5).episodes[0].values
+    made = dict.fromkeys(("unplug", "reset"), 0)
+    with (
+        SimulatedDevice(Schema.of(spec.channels, RATE_HZ), rows, repeat=True) as device,
+        process("run", fast_bundle, device.port, "--record", tmp_path / "f.mcap", "--json") as host,
+    ):
+        faults = itertools.cycle(faults_on(device, host.pid, made))
+        answered(device)
+        body, begun_s = Body(host.pid), time.monotonic()
+        marks = []
+        while time.monotonic() - begun_s < SECONDS:
+            next(faults)()
+            answered(device)
+            settled_s = time.monotonic()
+            until(lambda since=settled_s: time.monotonic() - since > min(SECONDS / 20, 5.0), "a quiet while")  # type: ignore[misc]
+            marks.append((body.megabytes(), body.files()))
+        host.terminate()
+        report, _ = ended(host)
+    link = report["link"]
+    assert (link["losses"], link["reboots"]) == (sum(made.values()), made["reset"])
+    assert report["samples"] == link["samples"]
+    assert (link["dropped"], link["corrupt"], report["not_recorded"]) == (0, 0, 0)
+    megabytes, files = zip(*marks[len(marks) // 4 :], strict=True)
+    assert max(megabytes) - megabytes[0] < 16, marks
+    assert max(files) <= files[0], marks
+    replayed = json.loads(rtsysid("replay", fast_bundle, tmp_path / "f.mcap", "--json").stdout)
+    assert (replayed["equal"], replayed["compared"]) == (True, report["samples"])
+    seconds = report["seconds"]
+    print(f"{seconds:.0f} s, {report['samples']} samples, {link['gaps']} gaps, faults {made}, {megabytes[-1]:.0f} MB")
+
+
+def faults_on(device: SimulatedDevice, host: int, made: dict[str, int]) -> list[Callable[[], None]]:
+    """What goes wrong, in turn."""
+
+    def unplug() -> None:
+        made["unplug"] += 1
+        device.unplug()
+        device.plug()
+
+    def reset() -> None:
+        made["reset"] += 1
+        device.reset()
+
+    def stop() -> None:
+        os.kill(host, signal.SIGSTOP)
+        begun_s = time.monotonic()
+        until(lambda: time.monotonic() - begun_s > 0.5, "half a second")
+        os.kill(host, signal.SIGCONT)
+
+    return [unplug, lambda: device.stall(0.05), reset, stop]

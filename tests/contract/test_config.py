@@ -1,0 +1,55 @@
+"""The document of the configuration says what the code reads."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from rtsysid.config import Data, Disturbance, Model, Symmetry, Training, parse_config
+from rtsysid.schedule import Corruption, Loss, Stage, TeacherForcing
+from rtsysid.spec import RigidBody, Rotors
+
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
+SECTIONS: dict[str, Any] = {
+    "[data]": Data,
+    "[model]": Model,
+    "[model.rigid_body]": RigidBody,
+    "[model.rigid_body.rotors]": Rotors,
+    "[train]": Training,
+    "[[train.symmetry]]": Symmetry,
+    "[train.disturbance]": Disturbance,
+    "[[stage]]": Stage,
+    "loss": Loss,
+    "loss.corruption": Corruption,
+    "teacher_forcing": TeacherForcing,
+}
+
+
+def written(field: msgspec.structs.FieldInfo) -> str:
+    """The default of a field as the document shows it."""
+    if field.default_factory is not msgspec.NODEFAULT:
+        return f"`{json.dumps(field.default_factory())}`"
+    if field.default is msgspec.NODEFAULT:
+        return "required"
+    if field.default is None or isinstance(field.default, msgspec.Struct):
+        return "none"
+    return f"`{json.dumps(field.default)}`"
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_key_is_documented_with_its_default(section: str) -> None:
+    """Each section of docs/configuration.md lists the keys of its struct, in order, with their defaults."""
+    _, _, rest = DOCUMENT.partition(f"\n## {section}\n")
+    found = re.findall(r"^\| `(\w+)` \| (required|none|`[^`]*`) \| .+ \|$", rest.partition("\n## ")[0], re.MULTILINE)
+    assert found == [(field.name, written(field)) for field in msgspec.structs.fields(SECTIONS[section])]
+
+
+def test_the_example_is_a_configuration() -> None:
+    """The file that the document begins with is read without complaint."""
+    example = DOCUMENT.partition("```toml\n")[2].partition("```")[0]
+    assert parse_config(example).model.friction == (("qm", 1e-3),)

@@ -1,0 +1,91 @@
+"""The arrows of docs/architecture.md."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CONTRACT = {"rtsysid.spec", "rtsysid.errors", "rtsysid.ros2msg"}
+EDGE_MODULES = sorted(
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for path in (ROOT / "rtsysid").rglob("*.py")
+    if "train" not in path.parts and path.name != "__init__.py"
+)
+BLOCK = """
+import sys
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.split('.')[0] in {'torch', 'onnx', 'pyarrow', 'safetensors', 'rich', 'serial', 'firmware_bridge'}:
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Block())
+"""
+
+
+def python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_importing_rtsysid_is_light() -> None:
+    """`import rtsysid`, and its command line, load none of the heavy packages."""
+    heavy = "{'torch', 'onnxruntime', 'onnx', 'pyarrow', 'serial', 'rich', 'scipy', 'pandas'}"
+    assert python(f"import sys, rtsysid, rtsysid.cli; print(sorted({heavy} & set(sys.modules)))").strip() == "[]"
+
+
+def test_nothing_phones_home() -> None:
+    """With rtsysid imported first, onnxruntime starts no thread of its own that would report to its maker."""
+    code = """
+import os, numpy, rtsysid
+before = os.listdir("/proc/self/task")
+import onnxruntime
+print(len(os.listdir("/proc/self/task")) - len(before))
+"""
+    assert python(code).strip() == "0"
+
+
+def test_the_runtime_stands_without_the_workstation_packages() -> None:
+    """Every module of rtsysid outside train imports where torch, onnx, pyarrow and the bridge are absent."""
+    python(BLOCK + "".join(f"import {module}\n" for module in EDGE_MODULES))
+
+
+VERBS_OF_THE_WORKSTATION = {
+    Path("cli", name) for name in ("__init__.py", "benchmark.py", "hil.py", "report.py", "study.py", "train.py")
+}
+
+
+def imported(path: Path) -> set[str]:
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    return names | {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+
+
+def test_only_the_command_line_reaches_export_and_training() -> None:
+    """Nothing in rtsysid outside train and the verbs of a workstation imports export, torch or rtsysid.train."""
+    for path in (ROOT / "rtsysid").rglob("*.py"):
+        inside = path.relative_to(ROOT / "rtsysid")
+        if inside.parts[0] == "train" or inside in VERBS_OF_THE_WORKSTATION:
+            continue
+        wrong = {n for n in imported(path) if n.split(".")[0] in ("export", "torch") or n.startswith("rtsysid.train")}
+        assert not wrong, path
+
+
+def test_the_bridge_knows_only_the_contract() -> None:
+    """firmware_bridge imports the contract alone: rtsysid.spec, rtsysid.errors and rtsysid.ros2msg."""
+    for path in (ROOT / "firmware_bridge").rglob("*.py"):
+        assert {n for n in imported(path) if n.startswith("rtsysid")} <= CONTRACT
+
+
+@pytest.mark.parametrize("package", ["rtsysid", "export", "firmware_bridge"])
+def test_nothing_unpickles(package: str) -> None:
+    """No module imports pickle, and every np.load and np.savez says that it does not either."""
+    for path in (ROOT / package).rglob("*.py"):
+        assert not imported(path) & {"pickle", "marshal", "shelve"}
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "np.load":
+                assert any(k.arg == "allow_pickle" and ast.unparse(k.value) == "False" for k in node.keywords), path

@@ -1,0 +1,377 @@
+"""The report: what it finds, what it escapes, and that a browser shows it without asking anyone."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+from conftest import TINY, make_spec, plant
+from hypothesis import given
+from hypothesis import strategies as st
+from test_cli import refused, rtsysid
+
+from rtsysid.errors import TraceError
+from rtsysid.evaluation.horizon import Evaluation, evaluate
+from rtsysid.evaluation.report.advice import RULES
+from rtsysid.evaluation.report.content import SECTIONS, page
+from rtsysid.evaluation.report.judge import (
+    Forecasts,
+    Judgement,
+    covered,
+    judge,
+    output_fits,
+    recordings_to_judge,
+    worst_stretches,
+)
+from rtsysid.evaluation.report.metric_values import beside_baselines, measures, significant
+from rtsysid.evaluation.report.plot import Axis, Line, Plot, _log_range, draw
+from rtsysid.evaluation.report.tree import el, html
+from rtsysid.evaluation.residuals import OneStep
+from rtsysid.model.bundle import Bundle
+from rtsysid.model.intervals import Intervals
+from rtsysid.recordings.trace import Episode, Trace
+from rtsysid.spec import to_builtins
+
+VOID = {"meta", "br", "img", "hr", "input", "link"}
+HOSTILE = "<script>alert('x')</script>&\"y"
+
+
+class Reader(HTMLParser):
+    """Every tag must close in order; keeps tags, attributes and text."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+def read(text: str) -> Reader:
+    reader = Reader()
+    reader.feed(text)
+    reader.close()
+    assert reader.open == []
+    return reader
+
+
+@pytest.fixture(scope="module")
+def report_file(bundle_folder: Path, recording: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of the tiny bundle, made by the verb."""
+    out = tmp_path_factory.mktemp("report") / "report.html"
+    rtsysid("report", bundle_folder, "--data", recording, "-o", out, "--horizon", 20)
+    return out
+
+
+def test_the_page_is_whole_and_needs_nothing_else(report_file: Path) -> None:
+    """Tags close in order, every section and its advice is there, and no attribute or style points outside the page."""
+    text = report_file.read_text()
+    reader = read(text)
+    anchors = {attributes.get("id") for tag, attributes in reader.tags if tag == "section"}
+    assert anchors == {"summary", "intervals", *SECTIONS.values()}
+    for _, attributes in reader.tags:
+        assert attributes.get("href", "#").startswith("#")  # type: ignore[union-attr]
+        assert "src" not in attributes
+    assert "url(" not in text
+    assert "@import" not in text
+    assert "<script" not in text
+    drawings = [attributes for tag, attributes in reader.tags if tag == "svg" and attributes.get("role") == "img"]
+    assert len(drawings) > 2
+    assert all(attributes["aria-label"] for attributes in drawings)
+
+
+CHROMIUM = shutil.which("chromium") or ""
+in_browser = pytest.mark.skipif(not CHROMIUM, reason="wants chromium")
+
+
+@in_browser
+def test_a_browser_shows_it_in_silence(report_file: Path, tmp_path: Path) -> None:
+    """Chromium builds the page with no line on its console, and the page asks for nothing."""
+    dom, console, requested = browse(report_file, tmp_path)
+    assert "Error over the horizon" in dom
+    assert console == []
+    assert requested == []
+
+
+@in_browser
+def test_a_page_that_asks_for_more_would_be_noticed(report_file: Path, tmp_path: Path) -> None:
+    """A picture from elsewhere makes the page's policy complain on the console; without the policy it is asked for."""
+    address, bad = "http://example.invalid/x.png", tmp_path / "bad.html"
+    text = report_file.read_text().replace("<body>", f'<body><img src="{address}">')
+    bad.write_text(text)
+    _, console, requested = browse(bad, tmp_path)
+    assert len(console) == 1
+    assert requested == []
+    bad.write_text("\n".join(line for line in text.splitlines() if "Content-Security-Policy" not in line))
+    assert browse(bad, tmp_path)[2] == [address]
+
+
+def browse(file: Path, scratch: Path) -> tuple[str, list[str], list[str]]:
+    """The page as the browser built it, what its console said, and every address that the page asked for.
+
+    Names resolve to nothing, so that no request leaves the machine; the browser's own have no page as their initiator.
+    """
+    log = scratch / "net.json"
+    flags = [
+        "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+        "--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
+        "--host-resolver-rules=MAP * ~NOTFOUND", "--enable-logging=stderr", f"--log-net-log={log}",
+        f"--user-data-dir={scratch / 'profile'}", "--dump-dom",
+    ]  # fmt: skip
+    done = subprocess.run([CHROMIUM, *flags, file.as_uri()], capture_output=True, text=True, timeout=120, check=True)
+    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    events = [event.get("params", {}) for event in json.loads(log.read_text())["events"]]
+    asked = {p["url"] for p in events if "url" in p and p.get("initiator", "not an origin") != "not an origin"}
+    return done.stdout, console, sorted(asked)
+
+
+def renamed(judgement: Judgement, bundle: Bundle, name: str) -> tuple[Judgement, Bundle]:
+    """The same numbers of channels, groups and recordings that are called `name` and something."""
+    spec, replace = judgement.spec, msgspec.structs.replace
+    new = {c.name: f"{name}{i}" for i, c in enumerate(spec.channels)}
+    channels = (replace(c, name=new[c.name], unit=name, group=name) for c in spec.channels)
+    errors = {who: {name + g: e for g, e in each.items()} for who, each in judgement.evaluation.errors.items()}
+    units = dict.fromkeys(errors["model"], name)
+    worst = [
+        replace(
+            s,
+            recording=name,
+            groups={name: 1.0},
+            outside=[name],
+            **{part: {new[c]: v for c, v in getattr(s, part).items()} for part in ("measured", "predicted")},
+        )
+        for s in judgement.worst
+    ]
+    changed = dataclasses.replace(
+        judgement,
+        spec=replace(spec, channels=tuple(channels)),
+        recordings=name,
+        evaluation=replace(judgement.evaluation, errors=errors, units=units),
+        fits=[replace(f, name=new[f.name], unit=name) for f in judgement.fits],
+        worst=worst,
+    )
+    manifest = bundle.manifest | {"spec": to_builtins(changed.spec), "fingerprint": changed.spec.fingerprint}
+    return changed, Bundle(bundle.folder, manifest | {"versions": {name: name}})
+
+
+def test_names_of_channels_and_files_are_escaped(bundle_folder: Path, tiny_trace: Trace) -> None:
+    """Channels, units, groups, recordings and models called like markup arrive as text, and add not one element."""
+    bundle = Bundle.open(bundle_folder)
+    judgement = judge(bundle, tiny_trace, "all", evaluate(bundle, tiny_trace, 20, 9), 9)
+    pages = []
+    for name in ("plain", HOSTILE):
+        history = [{"index": i, "stage": name, "train": 1.0, "validation": 1.0 / (i + 1)} for i in range(5)]
+        pages.append(read(page(name, *reversed(renamed(judgement, bundle, name)), history)))
+    assert [tag for tag, _ in pages[1].tags] == [tag for tag, _ in pages[0].tags]
+    plain = [re.sub(r"^[0-9a-f]{16}$", "fingerprint", text.replace(HOSTILE, "plain")) for text in pages[1].texts]
+    assert plain == [re.sub(r"^[0-9a-f]{16}$", "fingerprint", text) for text in pages[0].texts]
+    assert sum(HOSTILE in text for text in pages[1].texts) > 50
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=["Cs", "Cc"])))
+def test_any_text_comes_back_from_the_tree(text: str) -> None:
+    """Whatever stands in a text or an attribute, a parser reads the same."""
+    reader = read(html([el("p", text, el("b", "x"), text, aria_label=text)]))
+    assert reader.tags[0] == ("p", {"aria-label": text})
+    assert "".join(reader.texts) == f"{text}x{text}"
+
+
+@given(st.lists(st.floats(allow_nan=True, allow_infinity=True, width=32), min_size=1, max_size=30), st.booleans())
+def test_a_plot_of_anything_stays_on_the_paper(values: list[float], log: bool) -> None:
+    """Values that are missing, infinite, zero or all alike give a drawing whose numbers are finite and inside."""
+    plot = Plot("y [m]", "x", "test", [Line("y", "model", list(range(len(values))), values)], log=log)
+    path = next(node for node in draw(plot).iter("path"))
+    numbers = [float(n) for n in re.findall(r"-?[\d.]+|nan|inf", path.attrib["d"])]
+    assert all(-1 <= n <= 361 or log for n in numbers)
+    assert all(math.isfinite(n) for n in numbers)
+
+
+@given(st.floats(-1e6, 1e6), st.floats(1e-6, 1e6), st.booleans())
+def test_ticks_are_few_and_in_range(low: float, spread: float, log: bool) -> None:
+    """Any range gets up to eight labelled ticks within it, and no label twice."""
+    high = low + max(spread, abs(low) / 100)
+    axis = Axis(*_log_range([10.0 ** (low / 1e6), 10.0 ** (high / 1e6)]), 0, 1, True) if log else Axis(low, high, 0, 1)
+    ticks = axis.ticks()
+    assert 1 <= len(ticks) <= 8
+    slack = 1e-6 * (axis.high - axis.low)
+    assert all(axis.low - slack <= value <= axis.high + slack for value, _ in ticks)
+    assert len({label for _, label in ticks}) == len(ticks)
+
+
+def forecasts(bad: dict[int, float], starts: int = 60, horizon: int = 10) -> Forecasts:
+    """Errors of 1 everywhere, but as large as `bad` says at some starts."""
+    episode = Episode("log", np.arange(200) / 100, np.zeros((200, 5), np.float32))
+    truth = np.zeros((starts, horizon, 3))
+    predicted = np.ones_like(truth)
+    for start, error in bad.items():
+        predicted[start] = error
+    return Forecasts([(episode, k + 20) for k in range(starts)], predicted, truth)
+
+
+def test_the_worst_stretches_do_not_overlap() -> None:
+    """Of neighbouring bad forecasts the worst stands for all; the next is found elsewhere, however much milder."""
+    found = worst_stretches(make_spec(), forecasts({10: 9.0, 11: 8.0, 12: 7.0, 40: 3.0}))
+    assert [round(s.start_s * 100) - 20 for s in found][:2] == [10, 40]
+    assert found[0].times == pytest.approx(9.0)
+    assert found[0].groups == {name: pytest.approx(9.0) for name in ("y0", "y1", "y2")}
+    assert len(found[0].predicted["y0"]) == 11
+    assert len(found[0].measured["y0"]) == len(found[0].t) == found[0].past + 11
+
+
+def test_a_stretch_beyond_the_range_of_training_names_its_channels() -> None:
+    """A channel that leaves low..high within the stretch is named; others are not."""
+    made = forecasts({10: 9.0})
+    made.starts[0][0].values[35, 1] = 4.5
+    assert worst_stretches(make_spec(), made)[0].outside == ["u1"]
+
+
+def test_a_forecast_that_diverges_is_the_worst() -> None:
+    """Infinity ranks first and leaves the others comparable."""
+    found = worst_stretches(make_spec(), forecasts({5: np.inf, 40: 3.0}))
+    assert [s.times for s in found[:2]] == [np.inf, pytest.approx(3.0)]
+
+
+def test_fits_of_known_predictions() -> None:
+    """A perfect step fits 100 %, the mean as forecast fits 0, an offset is bias, a diverged forecast fits nothing."""
+    rng = np.random.default_rng(0)
+    measured = rng.standard_normal((500, 3))
+    noise = 0.1 * rng.standard_normal((500, 3)) * [0, 1, 1] + [0, 0, 0.3]
+    step = OneStep("log", np.arange(500.0), np.zeros((500, 2)), measured, measured - noise)
+    truth = rng.standard_normal((200, 4, 3))
+    made = Forecasts([], np.broadcast_to(truth[:, -1:].mean(0), truth.shape), truth)
+    fits = output_fits(make_spec(), [step], made)
+    assert fits[0].fit_percent == 100.0
+    assert fits[1].nrmse == pytest.approx(0.1, rel=0.1)
+    assert fits[2].bias == pytest.approx(3.0, rel=0.1)
+    assert fits[0].free_fit_percent == pytest.approx(0.0, abs=1e-9)
+    diverged = output_fits(make_spec(), [step], Forecasts([], np.full(truth.shape, np.inf), truth))
+    assert diverged[0].free_nrmse == np.inf
+
+
+def test_chance_among_many_correlations_is_not_a_finding() -> None:
+    """Of 300 sets of pure chance about three are taken for real; one true correlation among a hundred is found."""
+    r = np.random.default_rng(0).standard_normal((300, 25, 4)) / 100
+    bounds = np.full(4, 2.5758 / 100)
+    assert sum(significant(each, bounds) > 0 for each in r) <= 9
+    r[0, 3, 2] = -0.06
+    assert significant(r[0], bounds) == pytest.approx(0.06)
+
+
+def test_a_model_is_measured_by_the_better_baseline() -> None:
+    """The ratio is to the smaller of both errors at that tick; nothing beats an exact baseline but exactness."""
+    errors = {"model": {"g": [1.0, 0.0]}, "hold": {"g": [4.0, 0.0]}, "linear ARX": {"g": [2.0, float("inf")]}}
+    evaluation = Evaluation(2, 50.0, 1, {"g": "m"}, errors)
+    assert beside_baselines(evaluation, 1) == {"g": 0.5}
+    assert beside_baselines(evaluation, 2) == {"g": 1.0}
+
+
+def test_every_metric_with_advice_is_measured(bundle_folder: Path, tiny_trace: Trace) -> None:
+    """A judgement and a history give each metric of the table, but of known and unknown range maybe one alone."""
+    bundle = Bundle.open(bundle_folder)
+    judgement = judge(bundle, tiny_trace, "all", evaluate(bundle, tiny_trace, 20, 9), 9)
+    history = [{"index": i, "stage": "a", "validation": 1.0 - i / 10} for i in range(5)]
+    found = measures(judgement, history)
+    assert set(RULES) - set(found) <= {"worst stretch, range known", "worst stretch, beyond the range"}
+    assert found["training"] == {"stage a": pytest.approx(1 / 7)}
+    assert set(SECTIONS) == set(RULES)
+
+
+@pytest.fixture(scope="module")
+def logs_and_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Four recordings as files, and a run that was trained on them."""
+    root = tmp_path_factory.mktemp("logs")
+    for episode in plant().episodes:
+        Trace(plant().channels, (episode,)).write(root / "logs" / f"{episode.name}.csv")
+    (root / "tiny.toml").write_text(TINY)
+    rtsysid("train", root / "tiny.toml", "--data", root / "logs", "-o", root / "run")
+    return root / "logs", root / "run"
+
+
+@pytest.mark.slow
+def test_a_run_is_judged_on_its_validation_part(logs_and_run: tuple[Path, Path], tmp_path: Path) -> None:
+    """With the recordings of its training a run is judged on the last of them alone, and shows its epochs."""
+    logs, run = logs_and_run
+    done = rtsysid("report", run, "--data", logs, "-o", tmp_path / "r.html", "--horizon", 10, "--json")
+    found = json.loads(done.stdout)
+    assert "validation part" in found["recordings"]
+    assert {stretch["recording"] for stretch in found["worst"]} == {"run4"}
+    assert {"metric", "names", "value", "grade", "meaning", "next"} == set(found["findings"][0])
+    assert "stages end at the lines" in (tmp_path / "r.html").read_text()
+
+
+def test_recordings_seen_in_training_are_named_as_such(
+    logs_and_run: tuple[Path, Path], recording: Path, tmp_path: Path
+) -> None:
+    """Of recordings that were trained on in part, the page says how many, since they flatter."""
+    logs, run = logs_and_run
+    rtsysid("export", run, "-o", tmp_path / "bundle")
+    bundle = Bundle.open(tmp_path / "bundle")
+    assert "1 of them seen in training" in recordings_to_judge(bundle, [logs / "run1.csv", recording])[1]
+    assert "that training never saw" in recordings_to_judge(bundle, [recording])[1]
+
+
+def test_bad_input_gets_one_line(bundle_folder: Path, recording: Path, tmp_path: Path) -> None:
+    """No recordings, no model, a horizon that fits nowhere and a place that cannot be written: one line each."""
+    out = tmp_path / "r.html"
+    assert "give --data" in refused("report", bundle_folder, "-o", out, code=1)
+    assert "neither a run nor a bundle" in refused("report", tmp_path, "--data", recording, "-o", out, code=1)
+    assert "shorter --horizon" in refused(
+        "report", bundle_folder, "--data", recording, "-o", out, "--horizon", 5000, code=1
+    )
+    assert "horizon" in refused("report", bundle_folder, "--data", recording, "-o", out, "--horizon", 0, code=1)
+    assert "no such" in refused("report", bundle_folder, "--data", tmp_path / "no.csv", "-o", out, code=1).lower()
+    assert not out.exists()
+    (tmp_path / "folder").mkdir()
+    assert "cannot write" in refused("report", bundle_folder, "--data", recording, "-o", tmp_path / "folder", code=5)
+
+
+def test_forecasts_are_shown_in_their_intervals(calibrated_folder: Path, recording: Path, tmp_path: Path) -> None:
+    """Of a calibrated bundle the page shades 90 % around each forecast, and says how much of it held."""
+    out = tmp_path / "report.html"
+    rtsysid("report", calibrated_folder, "--data", recording, "-o", out, "--horizon", 20)
+    text = out.read_text()
+    shaded = [a for tag, a in read(text).tags if tag == "path" and a.get("class") == "band"]
+    assert len(shaded) == 3 * 2  # worst stretches, and outputs in each
+    assert all((a["d"] or "").endswith("Z") for a in shaded)
+    assert "inside the intervals" in text
+    assert "not calibrated" not in text
+
+
+def test_coverage_counts_what_lies_inside(calibrated_folder: Path) -> None:
+    """Forecasts that are met exactly are covered whole, those far off not at all, as far as intervals reach."""
+    bundle = Bundle.open(calibrated_folder)
+    intervals = Intervals.of(bundle)
+    assert intervals is not None
+    truth = np.zeros((7, intervals.horizon + 5, 2))
+    exact = covered(bundle.spec, Forecasts([], truth, truth), intervals)
+    off = covered(bundle.spec, Forecasts([], truth + 1e9, truth), intervals)
+    assert [each.stated for each in exact] == [0.5, 0.8, 0.9, 0.95]
+    assert {share for each in exact for share in each.measured.values()} == {1.0}
+    assert {share for each in off for share in each.measured.values()} == {0.0}
+
+
+def test_too_few_rows_for_the_residual_tests(bundle_folder: Path) -> None:
+    """A recording that carries one forecast but not 25 residuals is refused in one line."""
+    bundle, trace = Bundle.open(bundle_folder), plant(1, 25)
+    trace = Trace(bundle.spec.channels, trace.episodes)
+    with pytest.raises(TraceError, match="residual tests"):
+        judge(bundle, trace, "short", evaluate(bundle, trace, 5), 1)

@@ -1,0 +1,74 @@
+"""The table of advice: complete, in order, and taken by the value."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from rtsysid.evaluation.report.advice import RULES, SHOWN, findings, rule_for
+
+GRADES = ["good", "fair", "poor"]
+
+
+@pytest.mark.parametrize("metric", RULES)
+def test_every_value_has_one_rule(metric: str) -> None:
+    """Bounds rise to infinity and grades fall with them, so that each value, and one that is no number, has advice."""
+    rules = RULES[metric]
+    bounds = [rule.upto for rule in rules]
+    assert bounds == sorted(set(bounds))
+    assert bounds[-1] == math.inf
+    assert [rule.grade for rule in rules] == GRADES
+    assert rule_for(metric, math.nan).grade == "poor"
+
+
+@pytest.mark.parametrize("metric", RULES)
+def test_a_rule_holds_up_to_its_bound(metric: str) -> None:
+    """At its bound a rule still holds, and just above it the next does."""
+    for rule, following in zip(RULES[metric], RULES[metric][1:], strict=False):
+        assert rule_for(metric, rule.upto) is rule
+        assert rule_for(metric, math.nextafter(rule.upto, math.inf)) is following
+
+
+@pytest.mark.parametrize("metric", RULES)
+def test_every_rule_says_what_it_means_and_what_to_do(metric: str) -> None:
+    """Both parts are whole sentences, and no two values of a metric get the same meaning."""
+    for rule in RULES[metric]:
+        for sentence in (rule.meaning, rule.next):
+            assert sentence[0].isupper()
+            assert sentence.endswith(".")
+    assert len({rule.meaning for rule in RULES[metric]}) == len(RULES[metric])
+
+
+def test_names_of_one_rule_are_joined_and_the_poorest_come_first() -> None:
+    """Three outputs under two rules make two findings, each with its worst value."""
+    found = findings("bias", {"x": 0.05, "y": 0.7, "z": 0.01})
+    assert [(f.who, f.value, f.rule.grade) for f in found] == [
+        ("y", 0.7, "poor"),
+        ("x, z", 0.05, "good"),
+    ]
+
+
+def test_the_value_stands_beside_the_metric() -> None:
+    """Every metric shows its worst value in words; one rule for many names says all; chance is no correlation."""
+    assert set(SHOWN) == set(RULES)
+    (found,) = findings("whiteness", {"x": 0.5, "y": 0.4, "z": 0.6})
+    assert (found.who, found.shown) == ("all 3", "correlation up to 0.60")
+    (found,) = findings("feedback", {"x": 0.0})
+    assert (found.who, found.shown) == ("x", "no correlation beyond chance")
+
+
+@pytest.mark.parametrize(
+    ("metric", "value", "word"),
+    [
+        ("missed input, before the window", 0.4, "taps"),
+        ("missed input, in the window", 0.4, "faster sampling"),
+        ("feedback", 0.4, "excitation"),
+        ("worst stretch, beyond the range", 20.0, "Record manoeuvres"),
+        ("horizon error", 1.2, "baseline"),
+        ("latency", 0.9, "Reduce hidden"),
+    ],
+)
+def test_the_remedy_fits_the_fault(metric: str, value: float, word: str) -> None:
+    """What a fault calls for is what the table says."""
+    assert word in rule_for(metric, value).next

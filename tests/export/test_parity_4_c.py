@@ -1,0 +1,298 @@
+"""Link 4 of the parity chain: the generated C computes what the network computes, and strict C the same bits."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+from conftest import flight, make_body_spec, make_braked_spec, make_driven_spec, make_moving_spec, make_spec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from export.compile import STRICT, compile_library
+from export.to_c import c_sources, literal, model_layers, quantised
+from rtsysid.model.backends.c_backend import CBackend, machines
+from rtsysid.model.backends.numpy_backend import NumpyBackend
+from rtsysid.model.parity import TOLERANCE, relative_error
+from rtsysid.model.predictor import Predictor
+from rtsysid.spec import Channel, ModelSpec
+from rtsysid.train.network import Network
+from rtsysid.train.run import state_arrays
+
+CHOICES: list[dict[str, Any]] = [
+    {},
+    {"feedback": ("y0", "y2"), "direct": True},
+    {"feedback": False, "state_init": "zero"},
+    {"state_init": "network", "output": "absolute"},
+    {"feedback": ("y0", "y2"), "powers": 3},
+    {"relative": ("y0",), "powers": 2},
+    {"rigid_body": True},
+    {"rigid_body": True, "direct": True, "state_init": "network"},
+    {"rotors": True, "direct": True, "state_init": "network"},
+    {"kinematics": True, "direct": True},
+    {"integrate": (("y1", "y2"),), "direct": True},
+    {"friction": True, "direct": True, "state_init": "network"},
+]
+MADE = {
+    "friction": make_braked_spec,
+    "rigid_body": make_body_spec,
+    "kinematics": make_moving_spec,
+    "rotors": make_driven_spec,
+}
+WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror")
+SANITIZED = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-ffp-contract=off")
+SAMPLES, PLANS, TICKS = 1003, 19, 7  # more plans than lanes, and not a whole number of them
+WIDEST = (machines()[0] if machines() else "native").replace("_", "-")
+TANH = """#include <math.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#define INLINE static inline
+TANH_OF
+int main(void)
+{
+    double worst = 0.0;
+    for (uint32_t bits = 0; bits <= 0x7f800000u; bits += bits >= 0x3a000000u && bits < 0x41200000u ? 7 : 4099) {
+        float x;
+        memcpy(&x, &bits, sizeof x);
+        const double error = fabs((double)tanh_of(x) - tanh(x));
+        worst = error > worst ? error : worst;
+        if (tanh_of(-x) != -tanh_of(x) || (x > 0.0f && x < 1e-4f && fabs(tanh_of(x) / x - 1.0) > 1e-6))
+            return 1;
+    }
+    if (tanh_of(NAN) == tanh_of(NAN) || fabs(tanh_of(INFINITY) - 1.0f) > 5e-7f)
+        return 2;
+    printf("%.9g\\n", worst);
+    return 0;
+}
+"""
+EMULATED: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
+    "aarch64": ("aarch64-linux-gnu-gcc", ("-static",), ("qemu-aarch64",)),
+    "armv7": ("arm-linux-gnueabihf-gcc", ("-static",), ("qemu-arm",)),
+}
+REPLAY = Path(__file__).parents[1] / "c" / "replay.c"
+COMPILERS = [name for name in ("gcc", "clang") if shutil.which(name)]
+
+pytestmark = pytest.mark.skipif(not COMPILERS, reason="wants a C compiler: apt-get install gcc")
+
+
+@dataclass
+class Results:
+    """What tests/c/replay.c prints."""
+
+    y: np.ndarray
+    code: np.ndarray
+    error: float
+    each: np.ndarray
+    together: np.ndarray
+    again: np.ndarray
+
+
+def make_network(variant: str, choice: dict[str, Any], seed: int = 4) -> Network:
+    torch.manual_seed(seed)
+    rest = {key: value for key, value in choice.items() if key not in MADE}
+    make = next((make for name, make in MADE.items() if name in choice), make_spec)
+    return Network(make(variant, **rest)).eval()
+
+
+def stimuli(spec: ModelSpec) -> tuple[np.ndarray, np.ndarray]:
+    """Samples [SAMPLES, C] and plans [PLANS, TICKS, nu]."""
+    rng = np.random.default_rng(0)
+    rows = flight(SAMPLES, batch=1)[0] if spec.rigid_body else rng.standard_normal((SAMPLES, spec.width))
+    plans = rng.standard_normal((PLANS, TICKS, spec.n_inputs))
+    return rows.astype(np.float32), plans.astype(np.float32)
+
+
+def build(network: Network, folder: Path, compiler: str, *flags: str, int8: bool = False) -> Path:
+    """replay.c with the model of a network, warnings as errors."""
+    folder.mkdir(exist_ok=True)
+    sources = c_sources(network.spec, state_arrays(network.state_dict()), int8=int8)
+    for name, text in sources.items():
+        (folder / name).write_text(text)
+    model = folder / next(name for name in sources if name.endswith(".c"))
+    flags = (*flags, "-DWITH_INT8") if int8 else flags
+    out = folder / f"replay-{compiler}{''.join(flags)}".replace("/", "").replace(",", "")
+    command = [compiler, *WARNINGS, *flags, "-I", str(folder), str(model), str(REPLAY), "-lm", "-o", out]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def replay(program: Path, spec: ModelSpec, *emulator: str) -> Results:
+    rows, plans = stimuli(spec)
+    done = subprocess.run(
+        [*emulator, program, str(SAMPLES), str(PLANS), str(TICKS)],
+        input=rows.tobytes() + plans.tobytes(),
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    out, ny = np.frombuffer(done.stdout, np.float32), spec.n_outputs
+    ends = np.cumsum([SAMPLES * ny, spec.code_size, 1, PLANS * TICKS * ny, PLANS * TICKS * ny, TICKS * ny])
+    y, code, error, each, together, again = np.split(out, ends[:-1])
+    shape = (PLANS, TICKS, ny)
+    return Results(
+        y.reshape(-1, ny), code, float(error[0]), each.reshape(shape), together.reshape(shape), again.reshape(TICKS, ny)
+    )
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=str)
+def test_generated_c_computes_what_numpy_computes(variant: str, choice: dict[str, Any], tmp_path: Path) -> None:
+    """Steps with the state carried 1,000 times, forecasts, code and reconstruction error, under ASan and UBSan."""
+    network = make_network(variant, choice)
+    spec, (rows, plans) = network.spec, stimuli(network.spec)
+    found = replay(build(network, tmp_path / "c", COMPILERS[0], *SANITIZED), spec)
+    predictor = Predictor(spec, NumpyBackend(spec, state_arrays(network.state_dict())))
+    y = np.stack([predictor.step(row).copy() for row in rows])
+    assert np.isnan(found.y[: spec.taps - 1]).all()
+    assert relative_error(found.y, y, spec) <= TOLERANCE["step"]
+    np.testing.assert_allclose(found.code, predictor.code, atol=1e-5)
+    assert found.error == pytest.approx(predictor.reconstruction_error, rel=1e-4, abs=1e-9)
+    assert relative_error(found.each, predictor.forecast(plans), spec) <= TOLERANCE["forecast"]
+    assert found.together.tobytes() == found.each.tobytes()
+    assert found.again.tobytes() == found.each[0].tobytes()
+
+
+@pytest.mark.parametrize("choice", [CHOICES[3], CHOICES[5], CHOICES[6], CHOICES[-1]], ids=str)
+def test_strict_c_gives_the_same_bits_however_it_is_built(choice: dict[str, Any], tmp_path: Path) -> None:
+    """Compilers, optimisation levels and vector widths change no bit of any output of the strict build."""
+    network = make_network("lstm-tdl-deep-aeu", {**choice, "hidden": 37, "encoder": (70, 9)})
+    builds = [("-O0",), ("-O2",), ("-O3",), ("-O3", f"-march={WIDEST}")]
+    outputs = {
+        (compiler, *flags): replay(build(network, tmp_path / "c", compiler, *STRICT, *flags), network.spec)
+        for compiler in COMPILERS
+        for flags in builds
+    }
+    first, *others = outputs.values()
+    for other in others:
+        assert all(
+            np.array_equal(a, b, equal_nan=True)
+            for a, b in zip(vars(first).values(), vars(other).values(), strict=True)
+        )
+
+
+@pytest.mark.parametrize("choice", [CHOICES[5], CHOICES[6]], ids=str)
+@pytest.mark.parametrize("target", EMULATED)
+def test_strict_c_gives_the_same_bits_on_arm(target: str, choice: dict[str, Any], tmp_path: Path) -> None:
+    """An emulated aarch64 and ARMv7 compute, bit for bit, what this machine computes."""
+    compiler, flags, emulator = EMULATED[target]
+    missing = [name for name in (compiler, emulator[0]) if not shutil.which(name)]
+    if missing:
+        pytest.skip(f"wants {' and '.join(missing)}")
+    network = make_network("lstm-tdl-deep-aeu", {**choice, "hidden": 37, "encoder": (70, 9)})
+    here = replay(build(network, tmp_path / "c", COMPILERS[0], *STRICT, "-O2"), network.spec)
+    there = replay(build(network, tmp_path / "c", compiler, *STRICT, "-O2", *flags), network.spec, *emulator)
+    for name, found in vars(there).items():
+        assert np.array_equal(found, vars(here)[name], equal_nan=True), name
+
+
+@pytest.mark.parametrize("choice", [CHOICES[0], CHOICES[1], *CHOICES[5:7], CHOICES[-1]], ids=str)
+def test_the_fast_library_stays_within_bounds(variant: str, choice: dict[str, Any], tmp_path: Path) -> None:
+    """The library that a bundle carries, through Predictor: 1,000 steps, forecasts, and windows of one's own."""
+    network = make_network(variant, choice)
+    spec, (rows, plans) = network.spec, stimuli(network.spec)
+    weights = state_arrays(network.state_dict())
+    library = compile_library(c_sources(spec, weights), tmp_path / "model.so", machines()[0])
+    ours, reference = Predictor(spec, CBackend(spec, library)), Predictor(spec, NumpyBackend(spec, weights))
+    found = np.stack([ours.step(row).copy() for row in rows])
+    expected = np.stack([reference.step(row).copy() for row in rows])
+    assert relative_error(found, expected, spec) <= TOLERANCE["step"]
+    assert relative_error(ours.forecast(plans), reference.forecast(plans), spec) <= TOLERANCE["forecast"]
+    assert relative_error(ours.forecast(plans[3]), reference.forecast(plans[3]), spec) <= TOLERANCE["forecast"]
+    for a, b in zip(ours.snapshot(), reference.snapshot(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+    starts = [np.stack([part, part * np.float32(0.9)]) for part in reference.snapshot()]
+    own = (backend.rollout(*starts, plans[:2]) for backend in (ours.backend, reference.backend))
+    assert relative_error(next(own), next(own), spec) <= TOLERANCE["forecast"]
+
+
+def test_a_forecast_is_steps_with_predictions_fed_back(tmp_path: Path) -> None:
+    """model_forecast gives, bit for bit, what stepping with its own predictions gives."""
+    network = make_network("lstm-tdl-deep-aeu", {})
+    spec, (rows, plans) = network.spec, stimuli(network.spec)
+    library = compile_library(c_sources(spec, state_arrays(network.state_dict())), tmp_path / "m.so", machines()[0])
+    predictor = Predictor(spec, CBackend(spec, library))
+    for row in rows[:40]:
+        predictor.step(row)
+    found, y, steps = predictor.forecast(plans[0]), rows[39, spec.n_inputs :], []
+    predictor.reset()
+    for row in rows[:39]:
+        predictor.step(row)
+    for u in plans[0]:
+        y = predictor.step(np.concatenate([u, y])).copy()
+        steps.append(y)
+    assert np.array_equal(found, np.stack(steps))
+
+
+def test_a_sample_that_is_no_number_gives_none(tmp_path: Path) -> None:
+    """NaN in a sample is NaN in the prediction on the fast build, as on every backend, and a reset forgets it."""
+    network = make_network("lstm-tdl-aeu", {})
+    spec, (rows, _) = network.spec, stimuli(network.spec)
+    library = compile_library(c_sources(spec, state_arrays(network.state_dict())), tmp_path / "m.so", machines()[0])
+    predictor = Predictor(spec, CBackend(spec, library))
+    before = [predictor.step(row).copy() for row in rows[:9]]
+    assert np.isnan(predictor.step(np.where(np.arange(spec.width) == 0, np.nan, rows[9]).astype(np.float32))).all()
+    predictor.reset()
+    assert np.array_equal([predictor.step(row).copy() for row in rows[:9]], before, equal_nan=True)
+
+
+def test_int8_stays_near(tmp_path: Path) -> None:
+    """int8 weights with a scale per row: a quarter of the bytes, and predictions within 0.3 % of a spread."""
+    network = make_network("lstm-tdl-deep-aeu", {"direct": True, "hidden": 64, "encoder": (64, 16)})
+    spec, (rows, _) = network.spec, stimuli(network.spec)
+    weights = state_arrays(network.state_dict())
+    found = replay(build(network, tmp_path / "c", COMPILERS[0], *SANITIZED, int8=True), spec)
+    predictor = Predictor(spec, NumpyBackend(spec, weights))
+    y = np.stack([predictor.step(row).copy() for row in rows])
+    assert 1e-6 < relative_error(found.y, y, spec) < 0.003
+    assert found.together.tobytes() == found.each.tobytes()
+    small, whole = (sum(x.bytes for x in map(f, model_layers(spec, weights))) for f in (quantised, lambda x: x))
+    assert small < 0.3 * whole
+
+
+def test_tanh_keeps_its_bound(tmp_path: Path) -> None:
+    """Own tanh within 5e-7 for every float32 in turn of the exponents that matter; NaN for NaN, 1 beyond."""
+    source = (REPLAY.parents[2] / "export" / "c" / "kernels.c").read_text()
+    start = source.index("INLINE float tanh_of")
+    body = source[start : source.index("INLINE void tanh_all")]
+    (tmp_path / "t.c").write_text(TANH.replace("TANH_OF", body))
+    compile_ = [COMPILERS[0], "-std=c99", "-O2", "-ffp-contract=off", "t.c", "-lm", "-o", "t"]
+    subprocess.run(compile_, cwd=tmp_path, check=True)
+    worst = float(subprocess.run(["./t"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout)
+    assert worst <= 5e-7
+
+
+def test_nothing_is_asked_of_libc_but_memory_and_roots(tmp_path: Path) -> None:
+    """The object refers to no allocation, no output, no libm: memcpy, memset and at most sqrtf."""
+    network = make_network("lstm-tdl-deep-aeu", CHOICES[6])
+    for name, text in c_sources(network.spec, state_arrays(network.state_dict())).items():
+        (tmp_path / name).write_text(text)
+    subprocess.run([COMPILERS[0], "-std=c99", "-O2", "-c", "model.c"], cwd=tmp_path, check=True)
+    listed = subprocess.run(["nm", "-u", "model.o"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    allowed = {"memcpy", "memset", "sqrtf", "__stack_chk_fail", "_GLOBAL_OFFSET_TABLE_"}
+    assert {line.split()[-1] for line in listed.stdout.splitlines()} <= allowed
+
+
+@given(st.floats(width=32, allow_nan=False, allow_infinity=False))
+def test_a_literal_reads_back_as_the_same_bits(value: float) -> None:
+    """Nine significant digits carry every float32 exactly, and the text is a C literal of type float."""
+    text = literal(value)
+    assert text.endswith("f")
+    assert "." in text or "e" in text
+    assert np.float32(text[:-1]).tobytes() == np.float32(value).tobytes()
+
+
+def test_a_channel_name_cannot_leave_its_comment(tmp_path: Path) -> None:
+    """Whatever a channel is called, the header still compiles: names stand in a comment alone."""
+    spec = make_spec()
+    evil = Channel("*/ #error \n ?? \\ /*", "é", "input")
+    spec = msgspec.structs.replace(spec, channels=(evil, *spec.channels[1:]))
+    torch.manual_seed(0)
+    build(Network(spec).eval(), tmp_path / "c", COMPILERS[0], "-O0")

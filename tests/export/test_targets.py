@@ -1,0 +1,142 @@
+"""What a bundle is exported for, and a library that is loaded as it was verified or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import make_spec
+
+from export.bundle import export
+from export.compile import find_compiler
+from export.targets import parse_targets
+from rtsysid.errors import BundleError
+from rtsysid.model.backends.c_backend import CBackend, library_of, machines
+from rtsysid.model.bundle import Bundle
+from rtsysid.model.predictor import Predictor, backends_of, load_backend
+
+pytestmark = pytest.mark.skipif(
+    not machines() or find_compiler(machines()[0]) is None, reason="wants a C compiler: apt-get install gcc"
+)
+
+
+@pytest.fixture
+def copy(bundle_folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(bundle_folder, tmp_path / "bundle"))
+
+
+def cli(*arguments: object, path: str | None = None) -> subprocess.CompletedProcess[str]:
+    """The command as a process, on a search path of its own."""
+    command = [sys.executable, "-m", "rtsysid", *map(str, arguments)]
+    environment = {**os.environ, "PATH": os.environ["PATH"] if path is None else path, "CC": "cc"}
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, env=environment, cwd=Path(__file__).parents[2]
+    )
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def test_auto_takes_the_library_of_this_machine(bundle_folder: Path) -> None:
+    """A default export has a library for this machine, and `auto` prefers it to onnxruntime and NumPy."""
+    assert backends_of(Bundle.open(bundle_folder)) == ("c", "onnx", "numpy")
+    assert Predictor.load(bundle_folder).backend.name == "c"
+
+
+def test_a_tampered_library_is_refused(copy: Path) -> None:
+    """One flipped bit in the library, and the bundle does not open."""
+    flip(copy / str(library_of(Bundle.open(copy))))
+    with pytest.raises(BundleError, match=r"\.so was changed"):
+        Predictor.load(copy)
+
+
+def test_a_library_changed_after_opening_is_refused_before_it_is_loaded(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hash is taken again right before the library is loaded: no byte of a changed one is run."""
+    bundle = Bundle.open(copy)
+    flip(copy / str(library_of(bundle)))
+    monkeypatch.setattr("rtsysid.model.predictor.CBackend", lambda *_: pytest.fail("the library was loaded"))
+    with pytest.raises(BundleError, match="was changed"):
+        load_backend(bundle, "c")
+
+
+def test_a_library_of_another_model_is_refused(bundle_folder: Path) -> None:
+    """A library says which specification it was generated from, and serves no other."""
+    bundle = Bundle.open(bundle_folder)
+    with pytest.raises(BundleError, match="fingerprint"):
+        CBackend(make_spec(), bundle.path(str(library_of(bundle))))
+
+
+def test_a_file_that_is_no_library_is_refused(tmp_path: Path) -> None:
+    """What the loader cannot read is one line of ours, not its exception."""
+    (tmp_path / "model.so").write_bytes(b"no library")
+    with pytest.raises(BundleError, match="use another backend"):
+        CBackend(make_spec(), tmp_path / "model.so")
+
+
+def test_without_a_compiler_export_goes_on_with_onnx(run_folder: Path, tmp_path: Path) -> None:
+    """No compiler on the path: one line says so, and the bundle runs on ONNX."""
+    done = cli("export", run_folder, "-o", tmp_path / "b", "--json", path=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("rtsysid:")]
+    assert "no C compiler" in line
+    assert [row["backend"] for row in json.loads(done.stdout)["backends"]] == ["onnx", "numpy"]
+
+
+@pytest.mark.parametrize("target", ["c", "armv7", "int8"])
+def test_a_target_that_was_asked_for_and_cannot_be_made_is_an_error(
+    run_folder: Path, tmp_path: Path, target: str
+) -> None:
+    """Asked for by name, a target without its compiler ends in one line and exit code 2, and nothing is written."""
+    done = cli("export", run_folder, "-o", tmp_path / "b", "--target", f"onnx,{target}", path=str(tmp_path))
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "install" in done.stderr
+    assert not (tmp_path / "b").exists()
+
+
+def test_an_unknown_target_is_named() -> None:
+    """The refusal lists what there is."""
+    with pytest.raises(BundleError, match=r"'cpp'.*onnx, c, int8, aarch64, armv7"):
+        parse_targets("onnx,cpp")
+
+
+def test_int8_is_printed_beside_float32(run_folder: Path, tmp_path: Path) -> None:
+    """`--target c,int8` leaves ONNX out, writes both sources, and states bytes and error of int8."""
+    done = cli("export", run_folder, "-o", tmp_path / "b", "--target", "c,int8")
+    assert done.returncode == 0, done.stderr
+    assert "C float32: weights" in done.stdout
+    assert "C int8: weights" in done.stdout
+    assert "step error" in done.stdout.splitlines()[-2]
+    bundle = Bundle.open(tmp_path / "b")
+    assert backends_of(bundle) == ("c", "numpy")
+    assert {"model.c", "model.h", "model-int8.c", "model-int8.h"} <= set(bundle.manifest["files"])
+    assert bundle.manifest["c"]["int8"]["weight_bytes"] < bundle.manifest["c"]["float32"]["weight_bytes"]
+
+
+def test_no_path_of_this_machine_travels_with_a_library(bundle_folder: Path) -> None:
+    """Neither the library nor the sources hold a folder of the machine that exported."""
+    bundle = Bundle.open(bundle_folder)
+    for name in (str(library_of(bundle)), "model.c", "model.h"):
+        content = bundle.path(name).read_bytes()
+        assert not [path for path in (b"/tmp", bytes(Path.cwd()), bytes(Path.home())) if path in content]
+
+
+@pytest.mark.parametrize(("target", "machine"), [("aarch64", "aarch64"), ("armv7", "armv7l")])
+def test_cross_compiled(run_folder: Path, tmp_path: Path, target: str, machine: str) -> None:
+    """With a cross compiler at hand the bundle carries a library for that machine, and names it."""
+    if find_compiler(machine) is None:
+        pytest.skip(f"wants a compiler for {machine}: pip install ziglang, or the Debian cross compiler")
+    bundle, _ = export(run_folder, tmp_path / "b", ("onnx", target))  # type: ignore[arg-type]
+    content = bundle.path(f"model-{machine}-linux.so").read_bytes()
+    assert content[:4] == b"\x7fELF"
+    assert int.from_bytes(content[18:20], "little") == {"aarch64": 183, "armv7l": 40}[machine]

@@ -1,0 +1,111 @@
+"""systemd's protocol on a real socket, and signals to a real process."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.live_parts import until
+
+from rtsysid.cli import cli
+from rtsysid.live.service import Service, Stop
+
+
+@pytest.fixture(params=["path", "abstract"])
+def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, socket.socket]]:
+    """An address for NOTIFY_SOCKET and the socket that listens there, in both kinds of namespace."""
+    address = str(tmp_path / "notify") if request.param == "path" else f"@rtsysid-test-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
+        listening.bind(address.replace("@", "\0", 1))
+        listening.setblocking(False)
+        yield address, listening
+
+
+def heard(listening: socket.socket) -> list[str]:
+    said = []
+    while True:
+        try:
+            said.append(listening.recv(4096).decode())
+        except BlockingIOError:
+            return said
+
+
+def test_ready_then_watchdog_in_good_time(manager: tuple[str, socket.socket]) -> None:
+    """READY comes with the first fresh tick, then a WATCHDOG each third of the time allowed, however many ticks there
+    are; STATUS and STOPPING come as said."""
+    address, listening = manager
+    service = Service({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "3000000", "WATCHDOG_PID": str(os.getpid())})
+    assert heard(listening) == []
+    for tick in range(35):
+        service.fresh(100 + tick * 0.1)
+    assert heard(listening) == ["READY=1", *["WATCHDOG=1"] * 3]
+    service.status("500 Hz")
+    service.stopping()
+    assert heard(listening) == ["STATUS=500 Hz", "STOPPING=1"]
+
+
+def test_no_watchdog_unless_it_is_ours(manager: tuple[str, socket.socket]) -> None:
+    """Without WATCHDOG_USEC, or with another process's, only READY is said."""
+    address, listening = manager
+    for extra in ({}, {"WATCHDOG_USEC": "1000", "WATCHDOG_PID": "1"}):
+        service = Service({"NOTIFY_SOCKET": address, **extra})
+        for tick in range(5):
+            service.fresh(tick)
+        assert heard(listening) == ["READY=1"]
+
+
+def test_nobody_listens(tmp_path: Path) -> None:
+    """Without a manager, or with one that is gone, the loop goes on."""
+    for environment in ({}, {"NOTIFY_SOCKET": str(tmp_path / "gone")}):
+        service = Service(environment)
+        service.fresh(0.0)
+        service.status("fine")
+        service.stopping()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_first_signal_asks_and_the_second_insists(number: signal.Signals) -> None:
+    """The first signal sets the flag and gives the handlers back, so that a second one ends the process as ever."""
+    before = signal.getsignal(number)
+    with Stop() as stop:
+        assert not stop.requested
+        signal.raise_signal(number)
+        assert stop.requested
+        assert signal.getsignal(number) == before
+    assert signal.getsignal(number) == before
+
+
+def test_handlers_are_given_back_without_a_signal() -> None:
+    """Leaving the block restores what was there before."""
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with Stop():
+        assert signal.getsignal(signal.SIGTERM) != before[1]
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_the_example_unit_asks_for_what_the_verb_understands() -> None:
+    """The unit in packaging is whole: its command line parses, and its limits allow the priorities asked for."""
+    unit = configparser.ConfigParser(strict=False)
+    unit.optionxform = str  # type: ignore[method-assign,assignment]
+    unit.read(Path(__file__).parents[2] / "packaging" / "rtsysid.service")
+    service = unit["Service"]
+    _, verb, *arguments = service["ExecStart"].split()
+    context = cli.commands[verb].make_context(verb, arguments)
+    assert 0 < context.params["fifo"] < int(service["LimitRTPRIO"])
+    assert (service["Type"], service["LimitMEMLOCK"]) == ("notify", "infinity")
+    assert float(service["WatchdogSec"]) > 3
+
+
+def test_a_stop_after_so_long() -> None:
+    """With a time the flag is set as by a signal; leaving before takes the alarm back."""
+    with Stop(0.01) as stop:
+        until(lambda: stop.requested, "the alarm")
+    with Stop(0.05) as stop:
+        pass
+    assert signal.setitimer(signal.ITIMER_REAL, 0)[0] == 0.0
+    assert not stop.requested

@@ -1,0 +1,370 @@
+"""The log formats: what is written comes back, and what is damaged is named."""
+
+import gzip
+import io
+import logging
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from rtsysid.errors import StorageError, TraceError
+from rtsysid.recordings import formats
+from rtsysid.recordings.formats import Block, csv, npz, parquet
+from rtsysid.recordings.formats.csv import CsvLog, _fast, _plain
+from rtsysid.spec import Channel
+
+TIME = (Channel("t", "s"),)
+AB = (Channel("a", "m/s"), Channel("b"))
+SINGLE = st.floats(width=32, allow_nan=True, allow_infinity=True)
+
+
+def read(path: Path, *, time: str | None = "t") -> Block:
+    selection = formats.select(formats.open_log(path), None, time, None)
+    return formats.gather(selection)
+
+
+def csv_file(folder: Path, content: bytes | str, name: str = "log.csv") -> Path:
+    path = folder / name
+    raw = content.encode() if isinstance(content, str) else content
+    path.write_bytes(gzip.compress(raw) if name.endswith(".gz") else raw)
+    return path
+
+
+def block(rows: int) -> Block:
+    values = np.arange(2 * rows, dtype=np.float32).reshape(rows, 2) / 7
+    return Block(np.arange(rows)[:, np.newaxis] / 100, values)
+
+
+@settings(max_examples=25, deadline=None)
+@given(data=st.data(), rows=st.integers(1, 12), suffix=st.sampled_from(formats.WRITTEN))
+def test_round_trip_keeps_every_bit(tmp_path_factory, data, rows, suffix):
+    """Every format gives back time and values bit for bit (CSV too: nine digits are a whole float32)."""
+    t = data.draw(arrays(np.float64, (rows, 1), elements=st.floats(allow_nan=False, allow_infinity=False)))
+    values = data.draw(arrays(np.float32, (rows, 2), elements=SINGLE))
+    path = tmp_path_factory.mktemp("trip") / f"log{suffix}"
+    formats.write_log(path, TIME, AB, [Block(t, values)])
+    back = read(path)
+    np.testing.assert_array_equal(back.exact, t)
+    np.testing.assert_array_equal(back.values, values)
+    assert [(c.name, c.unit) for c in formats.open_log(path).columns[:3]] == [("t", "s"), ("a", "m/s"), ("b", "")]
+
+
+@pytest.mark.parametrize("suffix", formats.WRITTEN)
+def test_blocks_are_streamed_and_joined(tmp_path, suffix, monkeypatch):
+    """A recording longer than a block, written in uneven blocks, comes back whole and in bounded pieces."""
+    for module in (formats, csv, parquet, npz):
+        monkeypatch.setattr(module, "ROWS", 100)
+    whole = block(1234)
+    parts = [Block(whole.exact[i:j], whole.values[i:j]) for i, j in ((0, 7), (7, 1000), (1000, 1234))]
+    path = tmp_path / f"log{suffix}"
+    formats.write_log(path, TIME, AB, iter(parts))
+    log = formats.open_log(path)
+    if suffix not in (".csv", ".csv.gz"):  # pyarrow cuts CSV by bytes
+        assert max(len(each.values) for each in log.blocks((0,), (2,))) <= 100
+    back = read(path)
+    np.testing.assert_array_equal(back.exact, whole.exact)
+    np.testing.assert_array_equal(back.values, whole.values)
+
+
+CELL = st.one_of(
+    st.sampled_from(
+        ["", " ", "nan", "NA", "null", "inf", "-inf", "+1", " 2 ", '"3"', ' "3"', "1.", ".5", "1e400", "-0"]
+    ),
+    st.sampled_from(["true", "False", "1_0", "0x1", "x", "1d2", "1e-400", "16777217", "0.1000000014901161"]),
+    st.floats(allow_nan=False, allow_infinity=False).map(repr),
+    st.integers(-(10**20), 10**20).map(str),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    rows=st.lists(st.tuples(CELL, CELL, CELL), min_size=1, max_size=6),
+    end=st.sampled_from(["\n", "\r\n"]),
+    tail=st.sampled_from(["", ",", ",,"]),
+    blank=st.booleans(),
+)
+def test_both_csv_readers_agree(tmp_path_factory, rows, end, tail, blank):
+    """With pyarrow and without it a CSV gives the same bits, or the same one-line error."""
+    lines = ["t,a,b", *(",".join(row) + tail for row in rows)]
+    path = csv_file(tmp_path_factory.mktemp("agree"), (end * (2 if blank else 1)).join(lines) + end)
+
+    def outcome(blocks) -> tuple:
+        try:
+            exact, values = zip(*blocks(), strict=True)
+        except TraceError as error:
+            return (str(error),)
+        return np.concatenate(exact).tobytes(), np.concatenate(values).tobytes()
+
+    log = CsvLog(path)
+    assert outcome(lambda: log.blocks((0,), (1, 2))) == outcome(lambda: _plain(log, (0,), (1, 2)))
+
+
+def test_clean_csv_takes_the_fast_reader(tmp_path):
+    """A clean file needs no fallback, so a day's recording is read at full speed."""
+    log = CsvLog(csv_file(tmp_path, "t,flag,a\n0,true,1\n1,False,\n"))
+    fast, plain = (list(reader(log, (0,), (1, 2))) for reader in (_fast, _plain))
+    np.testing.assert_array_equal(fast[0].values, [[1, 1], [0, np.nan]])
+    np.testing.assert_array_equal(fast[0].values, plain[0].values)
+
+
+def test_fallback_continues_where_the_fast_reader_stopped(tmp_path):
+    """An untidy cell deep in a file costs no row and doubles none."""
+    rows = [f"{i},{i % 1000}" for i in range(300_000)]
+    rows[250_000] = "250000, "
+    back = read(csv_file(tmp_path, "\n".join(["t,a", *rows, ""])))
+    np.testing.assert_array_equal(back.exact[:, 0], np.arange(300_000))
+    assert np.flatnonzero(np.isnan(back.values[:, 0])).tolist() == [250_000]
+
+
+def test_csv_without_pyarrow(tmp_path, monkeypatch):
+    """On a machine without pyarrow CSV is read all the same, and Parquet says what to install."""
+    path = csv_file(tmp_path, "t,a\n0,1\n1,2\n")
+    formats.write_log(tmp_path / "log.parquet", TIME, AB, [block(3)])
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    np.testing.assert_array_equal(read(path).values, [[1], [2]])
+    with pytest.raises(TraceError, match="pip install"):
+        formats.open_log(tmp_path / "log.parquet")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\xef\xbb\xbft,a [m],b\n0,1,2\n",
+        "t,a [m],b\r\n0,1,2\r\n\r\n",
+        '"t","a [m]","b",\n0,1,2,\n\n',
+        "t,a [m],b\n0,1,2,\n",
+        "t , a [m] , b \n 0 , 1 , 2 \n",
+        "# t,a [m],b\n0,1,2\n",
+        "t;a [m];b\n0;1;2\n",
+        "t\ta [m]\tb\n0\t1\t2\n",
+        "\nt,a [m],b\n\n0,1,2\n",
+        "t,a [m],b,mode\n0,1,2,hover\n",
+        't,a [m],b,note\n0,1,2,"one, ""two"""\n',
+        "t,,a [m],b\n0,7,1,2\n",
+        "t,a [m],b,\n0,1,2\n",
+    ],
+)
+def test_untidy_csv_is_understood(tmp_path, content):
+    """Byte order mark, line ends, quotes, blanks, other delimiters and text columns beside do not matter."""
+    path = csv_file(tmp_path, content)
+    selection = formats.select(formats.open_log(path), None, "t", None)
+    assert [(c.name, c.unit) for c in selection.channels] == [("a", "m"), ("b", "")]
+    np.testing.assert_array_equal(formats.gather(selection).values, [[1, 2]])
+
+
+def test_latin_1_header(tmp_path):
+    """A degree sign from a spreadsheet does not stop the reader."""
+    log = formats.open_log(csv_file(tmp_path, "t,a [°]\n0,1\n".encode("latin-1")))
+    assert log.columns[1].unit == "°"
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "unit"),
+    [
+        ("q[0]", "q[0]", ""),
+        ("vx [m/s]", "vx", "m/s"),
+        ("q[0] [rad]", "q[0]", "rad"),
+        (" a ", "a", ""),
+        ("a[m]", "a", "m"),
+    ],
+)
+def test_index_in_a_header_is_no_unit(text, name, unit):
+    """Digits in brackets belong to the name, everything else in brackets is the unit."""
+    assert formats.column(text, True)[:2] == (name, unit)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "empty"),
+        (b"\n\n", "no header"),
+        (b"t,a\n", "a header and no rows"),
+        (b"0,1\n1,2\n", "line 1 is numbers"),
+        (b"t,a,b\n0,1,2\n1,2\n", "line 3: 2 cells under 3"),
+        (b"t,a,b\n0,1,2\n1,2,3,4\n", "line 3: 4 cells under 3"),
+        (b"t,a,b\n0,1,2\n1,2", "truncated"),
+        (b"t,a\n" + b"0,1\n" * 150 + b"9,oops\n", "line 152, column 'a': 'oops' is not a number"),
+        (b"t,a\n" + b"0,1\n" * 150 + b"9,1_0\n", "'1_0' is not a number"),
+        (b"time,a\n0,1\n", "no time column 't': columns are time, a"),
+        (b"t,a,a\n0,1,2\n", "two columns named a"),
+        (b"t,mode\n0,hover\n", "no column of numbers"),
+        (b"t [h],a\n0,1\n", "unit is 'h'"),
+        (b"t,a\r0,1\r", "LF or CRLF"),
+        (b't,a\n0,1\n1,"' + b"x" * 140_000, "damaged"),
+        (b"\xff\xfet\0,\0a\0\n\0", "not text in UTF-8"),
+    ],
+)
+def test_bad_csv_is_named_in_one_line(tmp_path, content, words):
+    """Each fault of a CSV is one line that says where and what."""
+    with pytest.raises(TraceError, match=r"log\.csv") as caught:
+        read(csv_file(tmp_path, content))
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", [".csv.gz", ".parquet", ".npz"])
+@settings(max_examples=15, deadline=None)
+@given(part=st.floats(0, 0.999))
+def test_truncated_file_never_loads(tmp_path_factory, suffix, part):
+    """Cut anywhere, a file that carries its length is refused as damaged."""
+    folder = tmp_path_factory.mktemp("cut")
+    formats.write_log(folder / f"log{suffix}", TIME, AB, [block(200)])
+    raw = (folder / f"log{suffix}").read_bytes()
+    (folder / f"cut{suffix}").write_bytes(raw[: int(part * len(raw))])
+    with pytest.raises(TraceError, match=r"truncated or damaged|empty"):
+        read(folder / f"cut{suffix}")
+
+
+@pytest.mark.parametrize("suffix", [".csv.gz", ".npz"])
+def test_changed_byte_is_found(tmp_path, suffix):
+    """A byte that has changed in the values fails the checksum of gzip and zip."""
+    path = tmp_path / f"log{suffix}"
+    rng = np.random.default_rng(0)
+    formats.write_log(path, TIME, AB, [Block(np.arange(500.0)[:, None], rng.standard_normal((500, 2), np.float32))])
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) * 2 // 3] ^= 0x55
+    path.write_bytes(raw)
+    with pytest.raises(TraceError):
+        read(path)
+
+
+def test_csv_that_ends_inside_a_line_is_not_silent(tmp_path, caplog):
+    """A plain CSV cannot prove that its last cell is whole, so the reader says so."""
+    with caplog.at_level(logging.WARNING):
+        read(csv_file(tmp_path, "t,a\n0,1\n1,2\n", "whole.csv"))
+        assert not caplog.records
+        read(csv_file(tmp_path, "t,a\n0,1\n1,2", "open.csv"))
+    assert "last line does not end" in caplog.text
+
+
+def test_unknown_suffix_names_the_known_ones(tmp_path):
+    """A wrong suffix is answered with the list of those that work, for reading and writing."""
+    with pytest.raises(TraceError, match=r"\.csv, \.csv\.gz, \.parquet, \.npz"):
+        formats.open_log(tmp_path / "log.xls")
+    with pytest.raises(TraceError, match=r"\.parquet"):
+        formats.write_log(tmp_path / "log.xls", TIME, AB, [])
+
+
+def test_missing_file(tmp_path):
+    """A wrong path is one line."""
+    with pytest.raises(TraceError, match="no such file"):
+        formats.open_log(tmp_path / "log.csv")
+
+
+def test_npz_of_plain_arrays(tmp_path):
+    """An npz with one named array per column is a recording; matrices of either order give indexed columns."""
+    values = np.arange(12.0).reshape(6, 2)
+    t = np.arange(6) * 1e-3
+    np.savez_compressed(tmp_path / "log.npz", t=t, u=np.arange(6) > 2, q=np.asfortranarray(values), rate=np.array(3))
+    log = formats.open_log(tmp_path / "log.npz")
+    assert {each.name for each in log.columns} == {"t", "u", "q[0]", "q[1]"}
+    selection = formats.select(log, [Channel("q[1]"), Channel("u")], "t", None)
+    np.testing.assert_array_equal(formats.gather(selection).values, np.column_stack((values[:, 1], np.arange(6) > 2)))
+
+
+def test_npz_never_unpickles(tmp_path):
+    """An array of Python objects is listed as no numbers and its pickle stays closed."""
+    np.savez(tmp_path / "log.npz", t=np.arange(2.0), a=np.array([{}, []], dtype=object))
+    with pytest.raises(TraceError, match="no numbers"):
+        list(formats.open_log(tmp_path / "log.npz").blocks((0,), (1,)))
+
+
+def test_npz_is_what_numpy_reads(tmp_path):
+    """The arrays have their documented names, and numpy reads them without pickle."""
+    exact = np.array([[0.0, 0], [1, 0], [0, 1]])
+    formats.write_log(tmp_path / "log.npz", (*TIME, Channel("episode")), AB, [Block(exact, block(3).values)])
+    with np.load(tmp_path / "log.npz", allow_pickle=False) as arrays_:
+        assert arrays_["episode_starts"].tolist() == [0, 2]
+        assert arrays_["values"].dtype == np.float32
+        assert str(arrays_["channels"]) == '[{"name":"a","unit":"m/s"},{"name":"b","unit":""}]'
+
+
+def test_parquet_types(tmp_path):
+    """Integers, booleans, nulls and a timestamp as time are read; text columns are passed over."""
+    table = pyarrow.table(
+        {
+            "t": pyarrow.array([0, 1500], pyarrow.timestamp("ms")),
+            "a.b": pyarrow.array([1, None], pyarrow.int16()),
+            "on": [True, False],
+            "mode": ["x", "y"],
+            "v [m/s]": pyarrow.array([0.5, 1.5], pyarrow.float32()),
+        }
+    )
+    pyarrow.parquet.write_table(table, tmp_path / "log.parquet")
+    selection = formats.select(formats.open_log(tmp_path / "log.parquet"), None, "t", None)
+    found = formats.gather(selection)
+    assert [str(channel) for channel in selection.channels] == ["a.b", "on", "v [m/s]"]
+    np.testing.assert_array_equal(found.values, np.array([[1, 1, 0.5], [np.nan, 0, 1.5]], np.float32))
+    np.testing.assert_array_equal(formats.times(selection, found.exact, 0), [0, 1.5])
+    with pytest.raises(TraceError, match="its type is string"):
+        list(formats.open_log(tmp_path / "log.parquet").blocks((0,), (3,)))
+
+
+@pytest.mark.parametrize("suffix", formats.WRITTEN)
+def test_failed_write_leaves_what_was_there(tmp_path, suffix):
+    """A disk that fills up while writing is one line, and the older recording is untouched."""
+
+    def failing():
+        yield block(3)
+        raise OSError(28, "No space left on device")
+
+    path = tmp_path / f"log{suffix}"
+    path.write_text("older")
+    with pytest.raises(StorageError, match="No space left"):
+        formats.write_log(path, TIME, AB, failing())
+    assert path.read_text() == "older"
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+
+
+def test_equal_recordings_are_equal_files(tmp_path):
+    """A gzipped CSV holds no name and no time of day."""
+    raw = []
+    for name in ("one.csv.gz", "two.csv.gz"):
+        formats.write_log(tmp_path / name, TIME, AB, [block(5)])
+        raw.append((tmp_path / name).read_bytes())
+    assert raw[0] == raw[1]
+    assert raw[0][4:8] == bytes(4)
+
+
+def test_only_the_arrays_asked_for_are_opened(tmp_path):
+    """A damaged array that nobody asks for does not stop the others."""
+    np.savez(tmp_path / "log.npz", t=np.arange(9e3), a=np.arange(9e3), b=-np.arange(9e3))
+    with zipfile.ZipFile(tmp_path / "log.npz") as archive:
+        content = {name: archive.read(name) for name in archive.namelist()}
+    raw = (tmp_path / "log.npz").read_bytes()
+    at = raw.index(content["b.npy"]) + len(content["b.npy"]) - 4
+    (tmp_path / "log.npz").write_bytes(raw[:at] + b"\1" + raw[at + 1 :])
+    log = formats.open_log(tmp_path / "log.npz")
+    assert np.concatenate([each.values for each in log.blocks((0,), (1,))]).shape == (9000, 1)
+    with pytest.raises(TraceError, match="damaged"):
+        list(log.blocks((0,), (2,)))
+
+
+def test_early_end_of_a_stream_closes_it(tmp_path):
+    """A reader that is left after one block leaves no open file and no thread in the way."""
+    path = csv_file(tmp_path, "t,a\n" + "0,1\n" * 400_000)
+    stream = formats.open_log(path).blocks((0,), (1,))
+    next(stream)
+    stream.close()
+    path.unlink()
+
+
+def test_csv_text_is_plain(tmp_path):
+    """The CSV is what a person expects: shortest exact time, nine digits, an empty cell for NaN."""
+    formats.write_log(tmp_path / "log.csv", TIME, AB, [Block(np.array([[0.1]]), np.array([[0.1, np.nan]], np.float32))])
+    text = io.StringIO((tmp_path / "log.csv").read_text()).readlines()
+    assert text == ["t [s],a [m/s],b\n", "0.1,0.100000001,\n"]
+
+
+def test_two_columns_of_one_name_are_not_written(tmp_path):
+    """A channel named like the time column is refused before a file is begun."""
+    with pytest.raises(TraceError, match="two columns named t"):
+        formats.write_log(tmp_path / "log.csv", TIME, (Channel("t"),), [])
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,304 @@
+"""MCAP as a recording: ours by their channels, those of others by topic and field, and damage in one line."""
+
+from __future__ import annotations
+
+import json
+import logging
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mcap.reader import make_reader
+from mcap.writer import CompressionType, Writer
+from rosbags.rosbag2 import Reader
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+from support.live_session import CHANNELS, arrival, recording
+
+from firmware_bridge.mcap_file import McapFile
+from rtsysid.cli import cli
+from rtsysid.errors import TraceError
+from rtsysid.recordings import bag, formats
+from rtsysid.recordings.formats import mcap as mcap_format
+from rtsysid.recordings.home import data_folder
+from rtsysid.recordings.resample import resample
+from rtsysid.recordings.trace import Trace
+from rtsysid.ros2msg import RULE, TIME, MessageType
+from rtsysid.spec import Channel
+
+IMU = (
+    f"std_msgs/Header header\nfloat64 gyro\nfloat64[2] acc\nstring note\n{RULE}MSG: std_msgs/Header\n"
+    f"builtin_interfaces/Time stamp\nstring frame_id\n{TIME}"
+)
+
+
+def foreign(path: Path, **options) -> None:
+    """A bag of two topics at two rates, as another program would write it."""
+    with open(path, "wb") as stream:
+        writer = Writer(stream, **options)
+        writer.start(profile="ros2", library="another")
+        imu_type = writer.register_schema("test/msg/Imu", "ros2msg", IMU.encode())
+        imu = writer.register_channel("/imu", "cdr", imu_type)
+        thrust_type = writer.register_schema("std_msgs/msg/Float32", "ros2msg", b"float32 data\n")
+        thrust = writer.register_channel("/thrust", "cdr", thrust_type)
+        image = writer.register_channel("/image", "json", 0)
+        pack = MessageType("test/msg/Imu", IMU).pack
+        for k in range(100):
+            ns = 10**18 + k * 10_000_000
+            stamp = (10**9 + k // 100, k % 100 * 10_000_000)
+            writer.add_message(imu, ns, pack(*stamp, "base" * (k % 3), k / 3, -k, k, "x" * k), ns)
+            if k % 5 == 0:
+                writer.add_message(thrust, ns + 1_000_000, b"\0\1\0\0" + np.float32(k).tobytes(), ns)
+                writer.add_message(image, ns, b"{}", ns)
+        writer.finish()
+
+
+def read(path: Path, *names: str, time: str = "t") -> Trace:
+    return Trace.read(path, [Channel(name) for name in names] or None, time=time)
+
+
+def test_a_recording_is_read_by_its_channels(tmp_path):
+    """Names, units, values bit for bit and device time exactly as the session saw them, in one episode."""
+    arrivals = recording(tmp_path / "flight.mcap", 80)
+    trace = Trace.read(tmp_path / "flight.mcap")
+    assert [(c.name, c.unit) for c in trace.channels] == [(c.name, c.unit) for c in CHANNELS]
+    [episode] = trace.episodes
+    assert episode.name == "flight"
+    assert episode.t.tolist() == [each.sample.t for each in arrivals]
+    np.testing.assert_array_equal(episode.values, np.stack([each.sample.values for each in arrivals]))
+    chosen = Trace.read(tmp_path / "flight.mcap", CHANNELS[::-1])
+    np.testing.assert_array_equal(chosen.episodes[0].values, episode.values[:, ::-1])
+
+
+def test_a_restart_of_the_device_begins_an_episode(tmp_path):
+    """Device time starts anew at every boot, and nothing is joined across one."""
+    recording(tmp_path / "flight.mcap", 30, boots=(7, 8, 7))
+    trace = Trace.read(tmp_path / "flight.mcap")
+    assert [(each.name, len(each)) for each in trace.episodes] == [("flight", 30), ("flight#2", 30), ("flight#3", 30)]
+    assert {each.t[0] for each in trace.episodes} == {arrival(0).sample.t}
+
+
+def test_blocks_are_bounded(tmp_path, monkeypatch):
+    """A long recording is handed out in pieces, in rows as in bytes, and together they are all of it."""
+    recording(tmp_path / "flight.mcap", 250)
+    log = formats.open_log(tmp_path / "flight.mcap")
+    assert log.rows == 250
+    whole = np.concatenate([block.values for block in log.blocks((0, 1), (2, 3, 4))])
+    monkeypatch.setattr(mcap_format, "ROWS", 100)
+    assert [len(block.values) for block in log.blocks((0,), (2,))] == [100, 100, 50]
+    monkeypatch.setattr(mcap_format, "_BYTES", 1000)
+    parts = [block.values for block in log.blocks((0, 1), (2, 3, 4))]
+    assert max(map(len, parts)) < 40
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+
+
+def test_only_a_chunk_is_in_memory(tmp_path, monkeypatch):
+    """Streaming holds no more than a block of rows, wherever in the file it is."""
+    recording(tmp_path / "flight.mcap", 2000)
+    monkeypatch.setattr(mcap_format, "ROWS", 50)
+    stream = formats.open_log(tmp_path / "flight.mcap").blocks((0,), (2,))
+    sizes = []
+    unpacked = bag.content
+    monkeypatch.setattr(bag, "content", lambda record: (sizes.append(len(part := unpacked(record))), part)[1])
+    next(stream)
+    assert len(sizes) == 1
+    assert sum(len(block.values) for block in stream) == 1950
+    assert len(sizes) > 5
+    assert max(sizes) < 100_000
+
+
+def test_topics_of_others_become_sparse_columns(tmp_path):
+    """Each message is a row with NaN under the other topic, and resampling puts the two on one grid."""
+    foreign(tmp_path / "bag.mcap")
+    trace = read(tmp_path / "bag.mcap", "/imu.gyro", "/thrust.data")
+    [episode] = trace.episodes
+    assert len(episode) == 120
+    gyro, thrust = episode.values.T
+    assert (np.isnan(gyro) ^ np.isnan(thrust)).all()
+    np.testing.assert_array_equal(gyro[~np.isnan(gyro)], (np.arange(100) / 3).astype(np.float32))
+    np.testing.assert_allclose(episode.t, np.sort(episode.t), atol=0)
+    channels = [Channel("/imu.gyro"), Channel("/thrust.data", "", "input")]
+    even = resample(Trace.read(tmp_path / "bag.mcap", channels), 100, max_age=0.02)
+    assert len(even) == 100
+    assert not np.isnan(even.episodes[0].values[1:]).any()
+    assert even.episodes[0].values[-1].tolist() == [33.0, 95.0]
+
+
+def test_every_number_of_a_bag_is_a_column(tmp_path):
+    """Without a choice all numbers are read, time stamps are columns of seconds, and what is no ROS 2 is left out."""
+    foreign(tmp_path / "bag.mcap")
+    log = formats.open_log(tmp_path / "bag.mcap")
+    names = ["t", "/imu.header.stamp", "/imu.gyro", "/imu.acc.0", "/imu.acc.1", "/thrust.data"]
+    assert [each.name for each in log.columns] == names
+    assert [c.name for c in Trace.read(tmp_path / "bag.mcap").channels] == names[2:]
+
+
+def test_a_stamp_in_the_messages_may_be_the_time(tmp_path):
+    """The time column may be the sensor's own stamp, exact to the microsecond."""
+    foreign(tmp_path / "bag.mcap")
+    trace = read(tmp_path / "bag.mcap", "/imu.acc.1", time="/imu.header.stamp")
+    np.testing.assert_allclose(trace.episodes[0].t, 1e9 + np.arange(100) / 100, rtol=0, atol=1e-6)
+    assert trace.episodes[0].values[:, 0].tolist() == list(range(100))
+
+
+@pytest.mark.parametrize("options", [{"compression": each} for each in CompressionType] + [{"use_chunking": False}])
+def test_every_way_to_write_a_bag_is_read(tmp_path, options):
+    """Compressed one way or the other, or without chunks, with an index or without, the content is the same."""
+    foreign(tmp_path / "a.mcap")
+    foreign(tmp_path / "b.mcap", **options)
+    foreign(tmp_path / "c.mcap", repeat_channels=False, repeat_schemas=False, use_statistics=False, **options)
+    expected = Trace.read(tmp_path / "a.mcap").episodes[0]
+    for name in ("b", "c"):
+        found = Trace.read(tmp_path / f"{name}.mcap").episodes[0]
+        np.testing.assert_array_equal(found.values, expected.values)
+        np.testing.assert_array_equal(found.t, expected.t)
+
+
+def test_a_real_bag_is_read_as_rosbags_reads_it():
+    """A real ROS 2 flight gives the values and times that rosbags gives."""
+    folder = data_folder()
+    paths = list((folder or Path("/nowhere")).glob("logs/mav_jay*_mcap/*.mcap"))
+    if not paths:
+        pytest.skip("wants the recording logs/mav_jay_2017-04-10-10-12-44_mcap")
+    topic, store = "/jay/mavros/imu/data", get_typestore(Stores.EMPTY)
+    expected = []
+    with Reader(paths[0]) as theirs:
+        [connection] = [each for each in theirs.connections if each.topic == topic]
+        store.register(get_types_from_msg(connection.msgdef.data, connection.msgtype))
+        for _, ns, raw in theirs.messages([connection]):
+            imu = store.deserialize_cdr(raw, connection.msgtype)
+            expected.append((ns // 1000 * 1e-6, imu.angular_velocity.z, imu.linear_acceleration_covariance[8]))
+    trace = read(paths[0], f"{topic}.angular_velocity.z", f"{topic}.linear_acceleration_covariance.8")
+    table = np.array(expected)
+    np.testing.assert_array_equal(trace.episodes[0].t, table[:, 0])
+    np.testing.assert_array_equal(trace.episodes[0].values, table[:, 1:].astype(np.float32))
+
+
+def test_info_lists_the_topics_of_a_bag(tmp_path):
+    """`rtsysid info` on a bag of others says which topics and fields it holds and how to name one of them."""
+    foreign(tmp_path / "bag.mcap")
+    done = CliRunner().invoke(cli, ["info", str(tmp_path / "bag.mcap")], catch_exceptions=False)
+    header, _, imu, thrust, image, advice = done.stdout.splitlines()
+    assert header.split() == ["topic", "type", "messages", "fields"]
+    assert imu.split()[:3] == ["/imu", "test/msg/Imu", "100"]
+    assert thrust.split() == ["/thrust", "std_msgs/msg/Float32", "20", "data"]
+    assert image.split() == ["/image", "json", "20", "-"]
+    name = advice.split('"')[1]
+    assert len(read(tmp_path / "bag.mcap", name)) == 100
+    found = json.loads(CliRunner().invoke(cli, ["info", str(tmp_path / "bag.mcap"), "--json"]).stdout)
+    assert found["columns"]["/imu"] == ["header.stamp", "gyro", "acc.0", "acc.1"]
+
+
+def test_info_of_a_live_recording(tmp_path):
+    """`rtsysid info` on a recording of ours describes its channels, counts its messages and names the bundle."""
+    recording(tmp_path / "a.mcap", 30)
+    found = json.loads(CliRunner().invoke(cli, ["info", str(tmp_path / "a.mcap"), "--json"]).stdout)
+    assert [each["name"] for each in found["channels"]] == ["u", "Vx", "q[0]"]
+    assert found["topics"] == {"/wire": 30, "/samples": 30, "/predictions": 30, "/health": 1}
+    assert found["bundle"] == {"id": "0123abcd"}
+
+
+def refused(path: Path) -> str:
+    with pytest.raises(TraceError) as caught:
+        Trace.read(path)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_recording_that_was_not_closed_is_read_and_says_so(tmp_path, caplog):
+    """What a killed recorder flushed is read as it is, and one line tells what may be missing and how to mend it."""
+    file = McapFile(tmp_path / "a.mcap", {}, "test", 0)
+    channel = file.channel("/a", "test/msg/A", "float32 a\n", {})
+    for k in range(5):
+        file.add(channel, k * 10**9, 0, b"\0\1\0\0" + np.float32(k).tobytes())
+    file.flush(1)
+    with caplog.at_level(logging.WARNING):
+        trace = Trace.read(tmp_path / "a.mcap")
+    file.close()
+    assert trace.episodes[0].values[:, 0].tolist() == [0, 1, 2, 3, 4]
+    [line] = [record.getMessage() for record in caplog.records]
+    assert line.startswith("a.mcap was not closed")
+    assert f"rtsysid recover {tmp_path / 'a.mcap'}" in line
+
+
+def test_a_file_without_an_ending_names_the_remedy(tmp_path):
+    """An unfinished file is refused in one line that says how to rescue it."""
+    recording(tmp_path / "a.mcap", 200)
+    raw = (tmp_path / "a.mcap").read_bytes()
+    (tmp_path / "b.mcap").write_bytes(raw[: len(raw) // 2])
+    assert f"rtsysid recover {tmp_path / 'b.mcap'}" in refused(tmp_path / "b.mcap")
+
+
+def test_a_length_beyond_all_memory_is_damage(tmp_path):
+    """A chunk that claims more bytes than there are is one line, whatever it claims."""
+    recording(tmp_path / "a.mcap", 5)
+    raw = bytearray((tmp_path / "a.mcap").read_bytes())
+    with open(tmp_path / "a.mcap", "rb") as stream:
+        chunk = make_reader(stream).get_summary().chunk_indexes[0]
+    length = chunk.chunk_start_offset + chunk.chunk_length - chunk.compressed_size - 8
+    assert int.from_bytes(raw[length : length + 8], "little") == chunk.compressed_size
+    for top in (0x00, 0x40, 0x80):
+        raw[length : length + 8] = (chunk.compressed_size + 1).to_bytes(7, "little") + bytes([top])
+        (tmp_path / "b.mcap").write_bytes(raw)
+        assert "a record ends early" in refused(tmp_path / "b.mcap")
+
+
+@pytest.mark.parametrize("content", [b"t,a\n0,1\n", b"\x89MCAP0\r\n", b"\x89MCAP0\r\n" * 2])
+def test_what_is_no_bag_is_named(tmp_path, content):
+    """A file of another kind under the suffix, or one with nothing in it, is one line."""
+    (tmp_path / "a.mcap").write_bytes(content)
+    refused(tmp_path / "a.mcap")
+
+
+def test_a_bag_without_numbers_lists_what_it_holds(tmp_path):
+    """A bag of messages that are not understood says which topics it has."""
+    with open(tmp_path / "a.mcap", "wb") as stream:
+        writer = Writer(stream)
+        writer.start()
+        channel = writer.register_channel("/pose", "json", writer.register_schema("Pose", "jsonschema", b"{}"))
+        writer.add_message(channel, 1, json.dumps({"x": 1}).encode(), 1)
+        writer.finish()
+    assert "/pose (Pose)" in refused(tmp_path / "a.mcap")
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_a_changed_byte_never_changes_a_value(tmp_path_factory, data):
+    """With a byte changed anywhere, the recording reads as before, or one line says that it is damaged."""
+    folder = tmp_path_factory.mktemp("flip")
+    recording(folder / "a.mcap", 20)
+    raw = bytearray((folder / "a.mcap").read_bytes())
+    expected = Trace.read(folder / "a.mcap").episodes[0]
+    raw[data.draw(st.integers(0, len(raw) - 1))] ^= data.draw(st.integers(1, 255))
+    (folder / "b.mcap").write_bytes(raw)
+    with suppress(TraceError):
+        [found] = Trace.read(folder / "b.mcap", CHANNELS).episodes
+        np.testing.assert_array_equal(found.values, expected.values)
+        np.testing.assert_array_equal(found.t, expected.t)
+
+
+def test_a_changed_byte_of_the_summary_is_noticed(tmp_path):
+    """By the summary messages are understood: a byte changed anywhere in it is damage, not another reading."""
+    recording(tmp_path / "a.mcap", 20)
+    raw = (tmp_path / "a.mcap").read_bytes()
+    with open(tmp_path / "a.mcap", "rb") as stream:
+        start = make_reader(stream).get_summary().chunk_indexes[0].chunk_start_offset
+    for place in range(raw.index(b"ros2msg", start), len(raw), 11):
+        changed = bytearray(raw)
+        changed[place] ^= 0x10
+        (tmp_path / "b.mcap").write_bytes(changed)
+        refused(tmp_path / "b.mcap")
+
+
+@settings(max_examples=60, deadline=None)
+@given(part=st.floats(0, 0.999))
+def test_a_cut_file_never_passes_for_whole(tmp_path_factory, part):
+    """Cut anywhere, a recording is refused in one line."""
+    folder = tmp_path_factory.mktemp("cut")
+    recording(folder / "a.mcap", 20)
+    raw = (folder / "a.mcap").read_bytes()
+    (folder / "b.mcap").write_bytes(raw[: int(part * len(raw))])
+    refused(folder / "b.mcap")

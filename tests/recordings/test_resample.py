@@ -1,0 +1,158 @@
+"""Resampling: the past alone decides, holds age, means are means."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rtsysid.errors import TraceError
+from rtsysid.recordings.resample import resample
+from rtsysid.recordings.trace import Episode, Trace
+from rtsysid.spec import Channel
+
+CHANNELS = (Channel("u", role="input"), Channel("v", role="input"), Channel("y"), Channel("z"))
+NAN = float("nan")
+
+
+def record(t, values) -> Trace:
+    return Trace(CHANNELS, (Episode("run1", np.asarray(t, float), np.asarray(values, np.float32)),))
+
+
+@st.composite
+def uneven(draw) -> Trace:
+    """A recording with uneven, sometimes doubled time, gaps, and sparse columns."""
+    rows = draw(st.integers(1, 40))
+    steps = draw(st.lists(st.sampled_from([0.0, 0.001, 0.004, 0.01, 0.013, 0.3]), min_size=rows, max_size=rows))
+    number = st.one_of(st.floats(-100, 100, width=32), st.just(NAN))
+    values = draw(st.lists(st.tuples(number, number, number, number), min_size=rows, max_size=rows))
+    return record(draw(st.sampled_from([0.0, 1.7e9])) + np.cumsum(steps), values)
+
+
+def by_hand(t, column, at, is_input, max_age, before) -> tuple[float, float]:
+    """Value and age of one channel at one grid point, by the definition."""
+    known = [(s, v) for s, v in zip(t, column, strict=True) if s <= at + 1e-8 and not np.isnan(v)]
+    if not known:
+        return NAN, np.inf
+    age = max(at - known[-1][0], 0)
+    if is_input:
+        return known[-1][1], age
+    cell = [v for s, v in known if s > before + 1e-8]
+    if cell:
+        return float(np.mean(cell, dtype=np.float64)), age
+    return (known[-1][1] if age <= max_age + 1e-8 else NAN), age
+
+
+@settings(max_examples=150, deadline=None)
+@given(uneven(), st.sampled_from([50.0, 100.0, 250.0]), st.sampled_from([0.0, 0.02, 1.0]))
+def test_definition(recorded, rate, max_age):
+    """Every value and age is what the definition says, point by point."""
+    (one,) = recorded.episodes
+    t = one.t - one.t[0] if one.t[0] < 1e6 else np.round(one.t - one.t[0], 6)
+    (even,) = resample(record(t, one.values), rate, max_age=max_age).episodes
+    for k, at in enumerate(even.t):
+        before = -np.inf if k == 0 else even.t[k - 1]
+        wanted = [by_hand(t, one.values[:, c], at, c < 2, max_age, before) for c in range(4)]
+        np.testing.assert_allclose(even.values[k], [value for value, _ in wanted], rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(even.age[k], max(age for _, age in wanted[:2]), rtol=1e-5, atol=1e-6)
+
+
+@settings(max_examples=200, deadline=None)
+@given(uneven(), st.data())
+def test_future_changes_nothing(recorded, data):
+    """Other values, or no rows, after a time leave every grid point up to it as it was, bit for bit."""
+    (one,) = recorded.episodes
+    row = data.draw(st.integers(0, len(one) - 1))
+    now = one.t[row]
+    row = int(np.searchsorted(one.t, now, side="right"))
+    changed = one.values.copy()
+    changed[row:] = data.draw(st.sampled_from([NAN, 1e6, -3]))
+    (full,) = resample(recorded, 100.0, max_age=0.05).episodes
+    (other,) = resample(record(one.t, changed), 100.0, max_age=0.05).episodes
+    (short,) = resample(record(one.t[:row], one.values[:row]), 100.0, max_age=0.05).episodes
+    past = full.t <= now
+    for each in (other, short):
+        np.testing.assert_array_equal(each.t[: past.sum()], full.t[past])
+        np.testing.assert_array_equal(each.values[: past.sum()], full.values[past])
+        np.testing.assert_array_equal(each.age[: past.sum()], full.age[past])
+
+
+@pytest.mark.parametrize("start", [0.0, -5e-16, 12.3456, 1.7e9])
+def test_recording_on_the_grid_stays_as_it_is(start):
+    """Rounding of timestamps, even of epoch seconds, neither shifts nor merges samples."""
+    values = np.arange(4000, dtype=np.float32).reshape(1000, 4)
+    (even,) = resample(record(start + np.arange(1000) * 0.01, values), 100.0, max_age=0.0).episodes
+    np.testing.assert_array_equal(even.values, values)
+    assert even.age.max() < 1e-6
+
+
+def test_faster_outputs_are_means_and_inputs_the_last_value():
+    """At 4 to 1 an output is the mean since the last point, (t_k-1, t_k], while an input is the newest value."""
+    n = np.arange(9)
+    (even,) = resample(record(n * 0.25, np.column_stack((n, n, n, n))), 1.0, max_age=0.0).episodes
+    assert even.values[:, 0].tolist() == [0, 4, 8]
+    assert even.values[:, 2].tolist() == [0, 2.5, 6.5]
+
+
+def test_slower_outputs_are_held_to_their_age():
+    """A slow output is held for max_age seconds and then unknown; an input is held on, and its age grows."""
+    rows = np.array([[1, 1, 1, 1], [2, NAN, 2, NAN]])
+    (even,) = resample(record([0, 0.4], rows), 10.0, max_age=0.2).episodes
+    np.testing.assert_array_equal(even.values[:, 2], [1, 1, 1, NAN, 2])
+    np.testing.assert_array_equal(even.values[:, 3], [1, 1, 1, NAN, NAN])
+    np.testing.assert_array_equal(even.values[:, 0], [1, 1, 1, 1, 2])
+    np.testing.assert_allclose(even.age, [0, 0.1, 0.2, 0.3, 0.4], atol=1e-6)
+
+
+def test_input_that_never_came_has_infinite_age():
+    """Before the first sample of an input its value is NaN and its age infinite."""
+    rows = [[NAN, 1, 1, 1], [5, 1, 1, 1]]
+    (even,) = resample(record([0, 0.1], rows), 10.0, max_age=0.2).episodes
+    np.testing.assert_array_equal(even.values[:, 0], [NAN, 5])
+    np.testing.assert_array_equal(even.age, [np.inf, 0])
+
+
+def test_long_gap_cuts_and_keeps_the_grid():
+    """A clock that was set years on costs no memory: the episode is cut, and both parts lie on one grid."""
+    t = np.r_[np.arange(5) * 0.1, 1.7e9 + 0.05 + np.arange(5) * 0.1]
+    parts = resample(record(t, np.ones((10, 4))), 10.0, max_age=0.2).episodes
+    assert [each.name for each in parts] == ["run1:1", "run1:2"]
+    assert [len(each) for each in parts] == [7, 4]
+    np.testing.assert_allclose(parts[1].t - 1.7e9, [0.1, 0.2, 0.3, 0.4], atol=1e-6)
+    assert np.isnan(parts[0].values[-1, 2]) == (0.6 - 0.4 > 0.2 + 1e-7)
+    np.testing.assert_array_equal(parts[1].values, 1)
+
+
+def test_last_row_behind_a_long_gap_and_off_the_grid():
+    """A last row that no grid point reaches any more changes nothing and breaks nothing."""
+    parts = resample(record([0, 0.1, 1000.05], np.ones((3, 4))), 10.0, max_age=0.2).episodes
+    assert sum(len(each) for each in parts) == 4
+
+
+def test_trace_without_inputs_has_no_age():
+    """Age is that of inputs; where there is none, there is no age."""
+    only = Trace(CHANNELS[2:], (Episode("a", np.arange(3.0), np.zeros((3, 2), np.float32)),))
+    assert resample(only, 1.0, max_age=1).episodes[0].age is None
+
+
+def test_resampled_recording_is_even():
+    """What was refused for two rates passes the check before training once it is resampled."""
+    t = np.r_[np.arange(100) * 0.01, 1 + np.arange(100) * 0.02]
+    two_rates = record(t, np.ones((200, 4)))
+    with pytest.raises(TraceError, match="more than one rate"):
+        two_rates.segments(50.0)
+    assert len(resample(two_rates, 50.0, max_age=0.02).segments(50.0)) == 150
+
+
+@pytest.mark.parametrize(("rate", "age"), [(0, 1), (-1, 1), (NAN, 1), (10, -1), (10, NAN)])
+def test_impossible_grid(rate, age):
+    """A rate or an age that is none is refused."""
+    with pytest.raises(TraceError, match="resampling"):
+        resample(record([0, 1], np.ones((2, 4))), rate, max_age=age)
+
+
+def test_time_that_goes_back():
+    """Backward time is refused with its place; doubled time is not: its samples share a cell."""
+    with pytest.raises(TraceError, match=r"run1: time: goes back from 1 s to 0\.5 s at row 2"):
+        resample(record([0, 1, 0.5], np.ones((3, 4))), 10.0, max_age=1)
+    (even,) = resample(record([0, 1, 1], np.arange(12).reshape(3, 4)), 1.0, max_age=1).episodes
+    assert even.values[1].tolist() == [8, 9, 8, 9]

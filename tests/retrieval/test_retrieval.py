@@ -1,0 +1,376 @@
+"""Retrieval: what counts as alike, what the codes find of it, and that an index is whole and of its bundle."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import make_body_spec, plant
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_cli import refused, rtsysid
+
+from rtsysid.benchmarks.nanodrone import INPUTS, STATES
+from rtsysid.errors import BundleError, SpecError, StorageError, TraceError
+from rtsysid.model.backends.numpy_backend import NumpyBackend
+from rtsysid.model.bundle import Bundle
+from rtsysid.recordings.home import data_folder
+from rtsysid.recordings.simulate import CHANNELS, fly
+from rtsysid.recordings.trace import Episode, Trace
+from rtsysid.retrieval import hashing, search
+from rtsysid.retrieval.build import build, building
+from rtsysid.retrieval.descriptors import CodeView, WindowView, curves, weights_of
+from rtsysid.retrieval.hashing import Cuts, by_faiss, by_numpy, hamming
+from rtsysid.retrieval.index import Index
+from rtsysid.spec import ModelSpec, RigidBody
+
+BODY = RigidBody(("qx", "qy", "qz", "qw"), ("wx", "wy", "wz"), ("vx", "vy", "vz"), ("x", "y", "z"))
+FLYING = ModelSpec(channels=CHANNELS, rate_hz=100.0, variant="lstm", taps=1, encoder=(), rigid_body=BODY)
+
+
+@pytest.fixture(scope="module")
+def flights() -> Trace:
+    return fly(8, 20.0, seed=3)
+
+
+@pytest.fixture(scope="module")
+def archive(flights: Trace, tmp_path_factory: pytest.TempPathFactory) -> Index:
+    """An index of all flights but the last, in the coordinates of the body."""
+    return build([Trace(CHANNELS, flights.episodes[:-1])], tmp_path_factory.mktemp("archive") / "index", spec=FLYING)
+
+
+def asked(index: Index, flight: Episode, every: int) -> list[search.Query]:
+    starts = range(0, len(flight) - index.span, every)
+    return [search.query_of(index, flight.values[start : start + index.span]) for start in starts]
+
+
+@given(st.integers(0, 2**32), st.integers(1, 300), st.integers(1, 400))
+@settings(deadline=None, max_examples=30)
+def test_scans_find_the_nearest_codes(seed: int, count: int, asked_for: int) -> None:
+    """By NumPy and by faiss the codes found have the distances that counting bits one by one says are least."""
+    rng = np.random.default_rng(seed)
+    codes = rng.integers(0, 256, (count, 32), np.uint8)
+    query = np.where(rng.random(32) < 0.5, codes[0], ~codes[0]).astype(np.uint8)
+    counted = np.unpackbits(codes ^ query, axis=1).sum(1)
+    assert hamming(codes, query).tolist() == counted.tolist()
+    least = sorted(counted.tolist())[:asked_for]
+    for scan in (by_numpy, by_faiss):
+        assert counted[scan(codes, query, asked_for)].tolist() == least
+
+
+def test_a_scan_goes_on_over_its_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Codes beyond the first block count, and the complement is 256 bits away, not none."""
+    monkeypatch.setattr(hashing, "BLOCK", 7)
+    codes = np.random.default_rng(0).integers(0, 256, (50, 32), np.uint8)
+    assert by_numpy(codes, codes[41], 1).tolist() == [41]
+    assert hamming(codes, ~codes[41])[41] == 256
+
+
+def test_near_vectors_have_near_codes() -> None:
+    """The share of cuts between two vectors grows with their distance."""
+    rng = np.random.default_rng(0)
+    sample = rng.standard_normal((2000, 30)).astype(np.float32)
+    cuts, origin = Cuts.through(sample), np.zeros((1, 30), np.float32)
+    direction = rng.standard_normal(30).astype(np.float32)
+    steps = np.array([0.02, 0.1, 0.3, 1.0], np.float32)[:, None] * direction
+    parted = hamming(cuts.codes(steps), cuts.codes(origin)[0])
+    assert parted.tolist() == sorted(parted.tolist())
+    assert 0 < parted[1] < parted[3] < 256
+
+
+@given(st.lists(st.integers(10, 40), min_size=1, max_size=6), st.integers(2, 10))
+@settings(deadline=None, max_examples=20)
+def test_moments_lie_within_segments(tmp_path_factory: pytest.TempPathFactory, lengths: list[int], span: int) -> None:
+    """Every window without a gap is a moment, once, under the recording and the time of its centre."""
+    rng = np.random.default_rng(0)
+    episodes = tuple(
+        Episode(f"e{k}", np.arange(n) / 10 + 100 * k, rng.standard_normal((n, 3)).astype(np.float32))
+        for k, n in enumerate(lengths)
+    )
+    recordings = [Trace(plant(1, 10).channels, (episode,)) for episode in episodes]
+    index = build(recordings, tmp_path_factory.mktemp("any") / "index", seconds=span / 10)
+    wanted = [(e.name, float(e.t[i + span - 1 - span // 2])) for e in episodes for i in range(len(e) - span + 1)]
+    newest = index.newest(np.arange(len(index)))
+    places = [index.place(int(row)) for row in newest]
+    assert [(place.recording, place.time_s) for place in places] == wanted
+    own = [row for row in newest.tolist() if row in index.moments(row - span, row + span + 1)]
+    assert own == newest.tolist()
+
+
+def test_a_gap_is_in_no_moment(tmp_path: Path) -> None:
+    """Rows before and after a missing sample never share a moment."""
+    episode = plant(1, 200).episodes[0]
+    keep = np.arange(200) != 100
+    index = build(
+        [Trace(plant(1, 10).channels, (Episode("e", episode.t[keep], episode.values[keep]),))], tmp_path / "i"
+    )
+    assert len(index) == (100 - 49) + (99 - 49)
+
+
+def turned(values: np.ndarray, angle: float) -> np.ndarray:
+    """A flight elsewhere: turned about the vertical, and displaced."""
+    s, c = np.sin(angle), np.cos(angle)
+    turn = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]])
+    out = values.copy()
+    out[:, 4:7] = values[:, 4:7] @ turn.T + (3.0, -7.0, 2.0)
+    out[:, 7:10] = values[:, 7:10] @ turn.T
+    x, y, z, w = values[:, 10:14].T
+    sz, cz = np.sin(angle / 2), np.cos(angle / 2)
+    out[:, 10:14] = np.stack((cz * x - sz * y, cz * y + sz * x, cz * z + sz * w, cz * w - sz * z), 1)
+    return out
+
+
+def test_the_same_manoeuvre_elsewhere_is_the_same(archive: Index, flights: Trace, tmp_path: Path) -> None:
+    """Seen from the body, a flight turned and displaced matches itself; seen as recorded, it is far away."""
+    flight = flights.episodes[2]
+    elsewhere = turned(flight.values, 2.0)[1000 : 1000 + archive.span]
+    best = search.find(archive, search.query_of(archive, elsewhere), 1)[0]
+    assert (best.recording, round(best.time_s, 3)) == (flight.name, round(flight.t[1000 + 49], 3))
+    assert best.distance < 1e-3
+    assert min(best.alike.values()) > 0.99
+    plain = build([Trace(CHANNELS, flights.episodes[:-1])], tmp_path / "plain")
+    assert search.find(plain, search.query_of(plain, elsewhere), 1)[0].distance > 0.1
+
+
+def test_two_random_moments_are_one_apart(archive: Index) -> None:
+    """The weights make the mean squared distance of random moments 1, in all and in every part."""
+    newest = archive.newest(np.random.default_rng(0).integers(0, len(archive), 4000))
+    apart = archive.vectors(newest[:2000]) - archive.vectors(newest[2000:])
+    assert np.mean((apart**2).sum(1)) == pytest.approx(1.0, abs=0.1)
+    names = {part.name for part in archive.view.parts}
+    assert names == {"inputs", "velocity", "displacement", "rotation", "rate", "vertical"}
+    for name in names:
+        parts = [(apart[:, part.columns] ** 2).sum(1) for part in archive.view.parts if part.name == name]
+        assert len(names) * np.mean(np.sum(parts, axis=0)) == pytest.approx(1.0, abs=0.15)
+
+
+def test_a_channel_that_never_moves_has_no_weight() -> None:
+    """A channel that stands still but for its last bit neither divides by zero nor counts."""
+    spec = make_body_spec()
+    view = WindowView(spec, 8)
+    rng = np.random.default_rng(0)
+    values = np.tile(np.float32([0] * 2 + [0] * 3 + [7.3] + [0] * 3 + [0, 0, 0, 1] + [0] * 3), (300, 1))
+    values[:, 0] = rng.standard_normal(300)
+    values[::2, 5] = np.nextafter(np.float32(7.3), np.float32(8))  # its last bit flickers
+    weights = weights_of(view.parts, view.vectors(values, np.arange(7, 300)))
+    assert np.isfinite(weights).all()
+    moving = np.concatenate([part.columns[weights[part.columns] > 0] for part in view.parts])
+    assert len(moving) == 8  # the one input, at each of the eight rows
+
+
+def test_every_feature_of_a_window_is_in_one_part() -> None:
+    """The parts divide the vector: from the body with channels in any order, and as recorded."""
+    for spec in (make_body_spec(), FLYING):
+        view = WindowView(spec, 30)
+        size = view.vectors(np.ones((30, spec.width), np.float32), np.array([29])).shape[1]
+        assert sorted(itertools.chain(*(part.columns.tolist() for part in view.parts))) == list(range(size))
+        assert len(curves(spec, np.ones((30, spec.width), np.float32))) == spec.n_features
+
+
+def test_codes_are_those_of_the_stream(bundle_folder: Path) -> None:
+    """By code, a moment's vector is what the encoder says on the live path at its ticks."""
+    bundle = Bundle.open(bundle_folder)
+    values = plant(1, 60).episodes[0].values
+    backend, codes = NumpyBackend(bundle.spec, bundle.arrays("weights.npz")), []
+    for row in values:
+        backend.step(row)
+        codes.append(backend.code.copy())
+    view = CodeView(bundle.spec, 25, bundle.arrays("weights.npz"))
+    newest = np.array([24, 25, 40, 59])
+    wanted = [np.concatenate([codes[row - lag] for lag in (20, 15, 10, 5, 0)]) for row in newest]
+    np.testing.assert_allclose(view.vectors(values, newest), wanted, atol=1e-6)
+
+
+def test_few_candidates_find_nearly_all(archive: Index, flights: Trace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looking at a tenth of the codes and comparing a fiftieth of the windows, recall at 10 is above 0.9."""
+    monkeypatch.setattr(search, "CODES", len(archive) // 10)
+    monkeypatch.setattr(search, "WINDOWS", len(archive) // 50)
+    queries = asked(archive, flights.episodes[-1], 60)
+    truth = search.exact_rows(archive, queries, 10)
+    found = [{f.row for f in search.find(archive, query, 10)} for query in queries]
+    assert np.mean([len(got & set(true)) / 10 for got, true in zip(found, truth, strict=True)]) > 0.9
+
+
+def test_without_faiss_the_same_is_found(archive: Index, flights: Trace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the plain install NumPy scans, and the moments are those that faiss leads to."""
+    monkeypatch.setattr(search, "CODES", len(archive) // 10)
+    queries = asked(archive, flights.episodes[-1], 300)
+    assert archive.scan is by_faiss
+    by_library = [[f.row for f in search.find(archive, query, 5)] for query in queries]
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    plain = Index.open(archive.folder)
+    assert plain.scan is by_numpy
+    assert [[f.row for f in search.find(plain, query, 5)] for query in queries] == by_library
+
+
+def test_moments_are_distinct_and_the_nearest_around(archive: Index, flights: Trace) -> None:
+    """Every answer is the nearest row within half a span of it, by comparing every window there is."""
+    query = asked(archive, flights.episodes[-1], 700)[1]
+    every = archive.newest(np.arange(len(archive)))
+    distance = np.linalg.norm(archive.vectors(every) - query.vector, axis=1)
+    found = search.find(archive, query, 10)
+    assert len(found) == 10
+    assert [f.distance for f in found] == sorted(f.distance for f in found)
+    for f in found:
+        around = np.abs(every - f.row) < archive.span // 2
+        assert every[around][distance[around].argmin()] == f.row
+        assert f.distance == pytest.approx(float(distance[every == f.row][0]), rel=1e-4)
+
+
+def test_the_own_moment_is_no_answer(tmp_path: Path) -> None:
+    """A moment of an indexed file finds others, not itself; of an unknown file, its copy in the archive."""
+    for episode in plant(3, 300).episodes:
+        Trace(plant().channels, (episode,)).write(tmp_path / "logs" / f"{episode.name}.csv")
+    index = build(Trace.each([tmp_path / "logs"]), tmp_path / "index")
+    asked_for = tmp_path / "logs" / "run2.csv"
+    query = search.query_at(index, Trace.read(asked_for), 3.0)
+    for found in (search.find(index, query, 8), search.find_exactly(index, query, 8)):
+        assert found
+        assert all(f.recording != "run2" or abs(f.time_s - 3.0) >= 1.0 for f in found)
+    Trace.read(asked_for).write(tmp_path / "copy.npz")
+    copy = search.find(index, search.query_at(index, Trace.read(tmp_path / "copy.npz"), 3.0), 1)[0]
+    assert (copy.recording, copy.distance) == ("run2", 0.0)
+    assert copy.time_s == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize("span", [2, 50])
+@pytest.mark.parametrize("at", [-5.0, 2.0, 99.0, float("nan")])
+def test_a_moment_outside_is_refused(tmp_path: Path, span: int, at: float) -> None:
+    """Before the recording, within a gap, after the end, and at no time at all there is no moment, however short."""
+    episode = plant(1, 300).episodes[0]
+    keep = (episode.t < 1.5) | (episode.t > 2.5)
+    trace = Trace(plant(1, 10).channels, (Episode("e", episode.t[keep], episode.values[keep]),))
+    index = build([trace], tmp_path / "index", seconds=span / 50)
+    assert search.query_at(index, trace, 0.8).vector.shape == index.weights.shape
+    with pytest.raises(TraceError, match="must fit around it"):
+        search.query_at(index, trace, at)
+
+
+def test_a_build_that_breaks_off_leaves_the_old_index(tmp_path: Path, tiny_trace: Trace) -> None:
+    """Stopped in the middle, or refused, what stood there is still whole, and nothing lies beside it."""
+    build([tiny_trace], tmp_path / "index")
+    steps = building([tiny_trace], tmp_path / "index", seconds=0.5)
+    next(steps)
+    steps.close()
+    with pytest.raises(TraceError, match="no stretch of 1000 s"):
+        build([tiny_trace], tmp_path / "index", seconds=1000.0)
+    assert Index.open(tmp_path / "index").span == 50
+    assert [path.name for path in tmp_path.iterdir()] == ["index"]
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.02, -1.0, float("nan"), float("inf")])
+def test_a_moment_has_rows(tmp_path: Path, tiny_trace: Trace, seconds: float) -> None:
+    """A moment of less than two rows, of no number or without end is refused in one line."""
+    with pytest.raises(TraceError, match="a moment takes two rows or more"):
+        build([tiny_trace], tmp_path / "index", seconds=seconds)
+
+
+def test_an_index_takes_no_other_folder(tmp_path: Path, tiny_trace: Trace) -> None:
+    """A folder of something else is never replaced."""
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "flight.csv").write_text("t,y\n")
+    with pytest.raises(StorageError, match="something else stands there"):
+        build([tiny_trace], tmp_path / "logs")
+    assert (tmp_path / "logs" / "flight.csv").exists()
+
+
+@pytest.mark.parametrize("damage", ["cut", "missing", "changed", "none"])
+def test_an_index_that_is_not_whole_is_refused(tmp_path: Path, tiny_trace: Trace, damage: str) -> None:
+    """A file cut off or missing, a manifest edited, or no index at all: one line each."""
+    build([tiny_trace], tmp_path / "index")
+    codes, manifest = tmp_path / "index" / "codes.u8", tmp_path / "index" / "index.json"
+    if damage == "cut":
+        codes.write_bytes(codes.read_bytes()[:-1])
+    elif damage == "missing":
+        codes.unlink()
+    elif damage == "changed":
+        manifest.write_text(manifest.read_text().replace('"span": 50', '"span": 51'))
+    else:
+        manifest.unlink()
+    with pytest.raises(TraceError, match="index"):
+        Index.open(tmp_path / "index")
+
+
+def test_other_bundles_and_codes_without_one_are_refused(
+    bundle_folder: Path, tiny_trace: Trace, tmp_path: Path
+) -> None:
+    """An index goes with the bundle it was made with; by code not without one, nor for less than its window."""
+    bundle = Bundle.open(bundle_folder)
+    build([tiny_trace], tmp_path / "coded", bundle=bundle, by="code")
+    assert len(Index.open(tmp_path / "coded", bundle)) > 0
+    with pytest.raises(BundleError, match="--bundle"):
+        Index.open(tmp_path / "coded")
+    build([tiny_trace], tmp_path / "plain")
+    with pytest.raises(BundleError, match="made with no bundle"):
+        Index.open(tmp_path / "plain", bundle)
+    with pytest.raises(BundleError, match="--bundle"):
+        build([tiny_trace], tmp_path / "none", by="code")
+    with pytest.raises(SpecError, match="the encoder sees 5"):
+        build([tiny_trace], tmp_path / "short", bundle=bundle, by="code", seconds=0.06)
+
+
+class Texts(HTMLParser):
+    """What a page says, and how many plots it has."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.said: list[str] = []
+        self.plots = self.lines = 0
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.plots += tag == "svg" and ("role", "img") in attrs
+        self.lines += tag == "path"
+
+    def handle_data(self, data: str) -> None:
+        self.said.append(data)
+
+
+def test_the_verbs_as_processes(bundle_folder: Path, tmp_path: Path) -> None:
+    """index and find with a bundle: table, JSON and page agree, and each fault is one line with its exit code."""
+    logs, out = tmp_path / "logs", tmp_path / "index"
+    for episode in plant(4, 300).episodes:
+        Trace(plant().channels, (episode,)).write(logs / f"{episode.name}.csv")
+    made = json.loads(rtsysid("index", logs, "-o", out, "--bundle", bundle_folder, "--json").stdout)
+    assert (made["recordings"], made["moments"]) == (4, 4 * 251)
+    assert json.loads(rtsysid("info", out, "--json").stdout) == made
+    assert "no manifest.json" in refused("verify", out, code=2)
+    asked_for = ("find", out, logs / "run1.csv", "--at", "3.02s", "--top", 3)
+    found = json.loads(rtsysid(*asked_for, "--json", "--plot", tmp_path / "page.html").stdout)["found"]
+    lines = rtsysid(*asked_for).stdout.splitlines()
+    assert [line.split()[1] for line in lines[2:5]] == [f["recording"] for f in found]
+    page = Texts((tmp_path / "page.html").read_text())
+    assert (page.plots, page.lines) == (3, 3 * 4 + 4)  # the query and three moments in each, and the legend
+    assert set(page.said) >= {"run1 at 3.02s", "u [V]", "y [m]", "v [m/s]", *(f["recording"] for f in found)}
+
+    assert "0.5 to 5.48 s" in refused("find", out, logs / "run1.csv", "--at", "99s", code=1)
+    assert "12 o'clock" in refused("find", out, logs / "run1.csv", "--at", "12 o'clock", code=1)
+    assert "name a .html file" in refused(*asked_for, "--plot", tmp_path / "page.png", code=5)
+    assert "no index there" in refused("find", logs, logs / "run1.csv", "--at", "1", code=1)
+    plain = tmp_path / "plain"
+    rtsysid("index", logs, "-o", plain)
+    assert "no bundle" in refused("find", plain, logs / "run1.csv", "--at", "1", "--bundle", bundle_folder, code=2)
+    other = plant(1, 300).episodes[0]
+    Trace(plant().channels[:2], (Episode("o", other.t, other.values[:, :2]),)).write(tmp_path / "other.csv")
+    assert "missing column 'v'" in refused("find", out, tmp_path / "other.csv", "--at", "3", code=1)
+    assert "something else" in refused("index", logs, "-o", logs, code=5)
+
+
+@pytest.mark.recordings
+def test_squares_are_found_among_squares(tmp_path: Path) -> None:
+    """On real flights a corner of a square, flown every ten seconds, is most like that corner at the other times."""
+    folder = data_folder()
+    flights = [] if folder is None else sorted((folder / "nanodrone" / "train").glob("*_run[12].csv.gz"))
+    if not flights:
+        pytest.skip("wants the recordings nanodrone/train")
+    spec = ModelSpec(channels=(*INPUTS, *STATES), rate_hz=100.0, variant="lstm", taps=1, encoder=(), rigid_body=BODY)
+    index = build(Trace.each(flights, spec.channels), tmp_path / "index", spec=spec)
+    square = next(path for path in flights if path.name.startswith("square"))
+    found = search.find(index, search.query_at(index, Trace.read(square, index.spec.channels), 12.3), 3)
+    assert all(f.recording.startswith("square") for f in found)
+    assert all(min(abs(f.time_s - 2.3), abs(f.time_s - 12.3)) < 0.1 for f in found)

@@ -1,0 +1,47 @@
+"""A host as a process of its own, to be stopped and continued: `python live_host.py PORT`.
+
+It runs the live loop until SIGTERM, and then prints what it answered: when, how old the sample was, and its time.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from test_session import Integrator, plant_spec
+
+from firmware_bridge.link import Link
+from rtsysid.live.loop import Answer, Arrival, LiveLoop
+from rtsysid.live.service import Stop
+from rtsysid.live.session import Session
+
+
+class Notes:
+    """Keeps of each answer the time it went out (0 if it did not), its age, and the device's time of the sample."""
+
+    def __init__(self) -> None:
+        self.answers: list[tuple[float, float, int]] = []
+
+    def sample(self, arrival: Arrival) -> None: ...
+
+    def prediction(self, answer: Answer) -> None:
+        out_s = answer.arrival.captured_s + answer.age_s if answer.sent else 0.0
+        self.answers.append((out_s, answer.age_s, answer.arrival.device_t_us))
+
+    def health(self, figures: Mapping[str, Any]) -> None: ...
+
+
+def main(port: str) -> None:
+    notes = Notes()
+    session = Session(Integrator(msgspec.structs.replace(plant_spec(), rate_hz=500.0)))
+    with Link(port) as link, Stop() as stop:
+        for _ in LiveLoop(link, session, recorder=notes).run(stop):
+            pass
+    print(json.dumps({"answers": notes.answers, "health": link.health()}))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

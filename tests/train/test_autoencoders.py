@@ -1,0 +1,350 @@
+"""The autoencoder family: each member trains by configuration, exports, verifies and streams; penalties are exact."""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+from conftest import TINY, make_body_spec, make_spec, plant
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from export.bundle import export
+from rtsysid.benchmarks import coverage
+from rtsysid.benchmarks.coverage import HORIZON, STATED, sampled_coverages
+from rtsysid.benchmarks.studies import Subject
+from rtsysid.config import Config, parse_config
+from rtsysid.errors import ConfigError, ScheduleError, SpecError
+from rtsysid.live.session import Session
+from rtsysid.model.backends.numpy_backend import NumpyBackend
+from rtsysid.model.bundle import Bundle
+from rtsysid.model.predictor import Predictor
+from rtsysid.recordings.trace import Trace
+from rtsysid.schedule import FAMILY, Corruption, Loss, Stage, preset, resolve
+from rtsysid.spec import Sample, from_builtins, to_builtins
+from rtsysid.train.autoencoders import (
+    activation_divergence,
+    activations,
+    contraction,
+    corrupted,
+    divergence,
+    jacobian_norm,
+    penalty,
+    pulled_back,
+    reconstruction,
+)
+from rtsysid.train.fit import begin
+from rtsysid.train.network import Network
+from rtsysid.train.run import state_arrays
+
+MODEL = TINY.split("[[stage]]")[0]
+JOINT = """
+[[stage]]
+name = "code"
+train = ["encoder", "decoder", "log_variance"]
+loss = [{ kind = "reconstruction" }, { kind = "divergence", weight = 0.02, anneal = 0.5 }]
+epochs = 2
+[[stage]]
+name = "dynamics"
+train = ["lstm", "head"]
+loss = [{ kind = "rollout", horizon = 6 }]
+epochs = 2
+"""
+
+
+def config_of(member: str) -> Config:
+    """The tiny model under a member's preset, every stage two epochs long."""
+    text = MODEL + f'preset = "{member}"\n'
+    if member == "variational":
+        text = text.replace("[model]", "[model]\nvariational = true")
+    config = parse_config(text)
+    short = tuple(msgspec.structs.replace(stage, epochs=2) for stage in config.stages)
+    return msgspec.structs.replace(config, stage=short)
+
+
+def network_of(**changes: object) -> Network:
+    torch.manual_seed(0)
+    return Network(make_spec(**changes)).eval()  # type: ignore[arg-type]
+
+
+def windows_of(network: Network, count: int = 8) -> torch.Tensor:
+    return torch.randn(count, network.spec.window_size)
+
+
+@pytest.fixture(scope="module")
+def variational(tmp_path_factory: pytest.TempPathFactory, tiny_trace: Trace) -> Bundle:
+    folder = tmp_path_factory.mktemp("variational")
+    model = MODEL.replace("direct = true", "variational = true")  # a direct path would leave little to the code
+    config = parse_config(model + JOINT)
+    for _ in begin(config, tiny_trace, folder / "run").epochs():
+        pass
+    return export(folder / "run", folder / "bundle")[0]
+
+
+@pytest.mark.parametrize("member", FAMILY)
+def test_a_member_trains_exports_verifies_and_streams(member: str, tmp_path: Path, tiny_trace: Trace) -> None:
+    """Two epochs of each stage by configuration, a bundle that every backend reproduces, and a replay through it."""
+    for _ in begin(config_of(member), tiny_trace, tmp_path / "run").epochs():
+        pass
+    bundle, rows = export(tmp_path / "run", tmp_path / "bundle")
+    assert {row.backend for row in rows} >= {"onnx", "numpy"}
+    assert all(row.passed for row in rows)
+    unseen = plant(1, 80, seed=5).episodes[0]
+    samples = (Sample(float(t), values) for t, values in zip(unseen.t, unseen.values, strict=True))
+    predictions = list(Session(Predictor.load(bundle)).run(samples))
+    assert len(predictions) == 80
+    assert np.isfinite(predictions[-1].y).all()
+
+
+@pytest.mark.parametrize("variant", ["lstm-tdl-aeu", "lstm-tdl-deep-aeu"])
+def test_exact_and_probed_norms_of_the_jacobian_agree(variant: str) -> None:
+    """Closed form, random probes and the Jacobian of autograd agree, for one layer and for a deep encoder."""
+    network = network_of(variant=variant)
+    x = windows_of(network)
+    jacobians = torch.stack([torch.autograd.functional.jacobian(network.encode, row) for row in x])
+    expected = jacobians.square().sum((1, 2))
+    torch.testing.assert_close(jacobian_norm(network, x), expected)
+    outputs = activations(network, x, 1, len(network.encoder))
+    signs = torch.randint(2, (20_000, *outputs[-1].shape)) * 2.0 - 1
+    probed = pulled_back(network, outputs, signs).square().sum(-1).mean()
+    torch.testing.assert_close(probed, expected.mean(), rtol=0.02, atol=0.0)
+    exact = variant == "lstm-tdl-aeu"
+    found = contraction(network, x, probes=1 if exact else 20_000)
+    torch.testing.assert_close(found, expected.mean(), rtol=1e-5 if exact else 0.02, atol=0.0)
+
+
+def test_the_contractive_penalty_of_a_layer_is_its_own() -> None:
+    """With `layer` 2 the Jacobian is that of the second layer with respect to what the first one gives."""
+    network = network_of()
+    x = windows_of(network)
+    second = partial(network.encode_layer, k=2)
+    jacobians = [torch.autograd.functional.jacobian(second, row) for row in network.encode(x, 1).detach()]
+    found = penalty(network, x, Loss("contractive", layer=2))
+    torch.testing.assert_close(found, torch.stack(jacobians).square().sum((1, 2)).mean())
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.floats(0.02, 0.9), st.floats(0.02, 0.9))
+def test_sparse_divergence_vanishes_at_its_target_alone(target: float, mean: float) -> None:
+    """The KL penalty is that of two Bernoulli variables: zero at the target, above zero elsewhere."""
+    found = float(activation_divergence(torch.full((5, 3), mean), target))
+    expected = target * math.log(target / mean) + (1 - target) * math.log((1 - target) / (1 - mean))
+    assert found == pytest.approx(expected, abs=1e-5)
+    assert found >= -1e-6
+
+
+def test_divergence_is_that_of_torch() -> None:
+    """The closed form equals torch's divergence between normal distributions."""
+    mean, log_variance = torch.randn(4, 3), torch.randn(4, 3)
+    normal = torch.distributions.Normal
+    expected = torch.distributions.kl_divergence(normal(mean, (0.5 * log_variance).exp()), normal(0.0, 1.0))
+    torch.testing.assert_close(divergence(mean, log_variance), expected.sum(-1).mean())
+
+
+@settings(max_examples=30, deadline=None)
+@given(channels=st.integers(0, 5), seed=st.integers(0, 1000))
+def test_a_lost_channel_is_lost_on_every_tap(channels: int, seed: int) -> None:
+    """At most so many channels are lost, each over the whole window, and everything else is as it was."""
+    spec = make_spec()
+    torch.manual_seed(seed)
+    x = torch.randn(50, spec.window_size)
+    shown = corrupted(x, Corruption(channels=channels), spec).reshape(50, spec.taps, -1)
+    lost = (shown == 0).all(1)
+    assert ((shown == 0) == lost[:, None]).all()
+    assert lost.sum(1).max() <= channels
+    kept = shown != 0
+    assert torch.equal(shown[kept], x.reshape(50, spec.taps, -1)[kept])
+
+
+def test_corruptions_have_the_strength_they_say() -> None:
+    """Noise has its spread and a mask its share; a body's vertical is no channel; no corruption changes nothing."""
+    spec = make_body_spec()
+    torch.manual_seed(0)
+    x = torch.randn(4000, spec.window_size)
+    assert (corrupted(x, Corruption(noise=0.3), spec) - x).std().item() == pytest.approx(0.3, rel=0.02)
+    assert (corrupted(x, Corruption(mask=0.2), spec) == 0).float().mean().item() == pytest.approx(0.2, rel=0.05)
+    everything = corrupted(x, Corruption(channels=spec.n_features), spec)
+    assert torch.equal(everything[:, -3:], x[:, -3:])
+    assert torch.equal(corrupted(x, Corruption(), spec), x)
+
+
+def test_what_is_reconstructed_is_the_clean_window() -> None:
+    """A denoising loss is the error of the decoded code of the corrupted window against the window as it was."""
+    network, loss = network_of(), Loss("reconstruction", corruption=Corruption(noise=0.5))
+    x = windows_of(network)
+    torch.manual_seed(1)
+    found = reconstruction(network, x, loss)
+    torch.manual_seed(1)
+    shown = x + 0.5 * torch.randn_like(x)
+    torch.testing.assert_close(found, (network.decode(network.encode(shown)) - x).square().mean())
+
+
+def test_annealing_rises_to_the_weight() -> None:
+    """A stage's annealed weight grows with its epochs and reaches its value at its share of them; others stand."""
+    losses = (Loss("divergence", weight=2.0, anneal=0.5), Loss("reconstruction", weight=3.0))
+    stage = Stage("code", ("encoder",), losses, epochs=4)
+    assert [stage.at(epoch).loss[0].weight for epoch in range(4)] == [1.0, 2.0, 2.0, 2.0]
+    assert [stage.at(epoch).loss[1].weight for epoch in range(4)] == [3.0] * 4
+
+
+def test_penalties_do_what_they_claim(tmp_path: Path, tiny_trace: Trace) -> None:
+    """On the same data, sparse codes are quieter and contractive encoders flatter than undercomplete ones."""
+    found = {}
+    for member in ("undercomplete", "sparse", "contractive"):
+        config = config_of(member)
+        stages = tuple(
+            msgspec.structs.replace(s, epochs=15, loss=tuple(_heavier(loss) for loss in s.loss))
+            for s in preset(member)
+            if not s.horizon
+        )
+        trainer = begin(msgspec.structs.replace(config, stage=stages), tiny_trace, tmp_path / member)
+        for _ in trainer.epochs():
+            pass
+        rows = trainer.validation.rows(trainer.validation.starts(5, 5), 5)
+        x = trainer.network.features(rows).detach()
+        activity = trainer.network.encode(x).abs().mean().item()
+        found[member] = activity, jacobian_norm(trainer.network, x).mean().item()
+    assert found["sparse"][0] < 0.7 * found["undercomplete"][0]
+    assert found["contractive"][1] < 0.7 * found["undercomplete"][1]
+
+
+def _heavier(loss: Loss) -> Loss:
+    return msgspec.structs.replace(loss, weight=1.0) if loss.kind in ("sparse_l1", "contractive") else loss
+
+
+def test_only_training_draws_the_code() -> None:
+    """In evaluation a variational model predicts from its mean; in training two passes differ."""
+    network = network_of(variational=True)
+    seen, state = torch.randn(2, 6, 4, 5), (torch.zeros(2, 6), torch.zeros(2, 6))
+    assert torch.equal(network.sequence(seen, state)[0], network.sequence(seen, state)[0])
+    network.train()
+    assert not torch.equal(network.sequence(seen, state)[0], network.sequence(seen, state)[0])
+
+
+def test_numpy_draws_from_the_distribution_that_torch_trained() -> None:
+    """Codes drawn by the NumPy backend have the mean and the spread that the torch network gives."""
+    network = network_of(variational=True)
+    torch.nn.init.normal_(network.log_variance.weight)
+    torch.nn.init.constant_(network.log_variance.bias, -1.0)
+    backend = NumpyBackend(network.spec, state_arrays(network.state_dict()))
+    x = windows_of(network, 1)
+    mean, log_variance = (part[0].detach().numpy() for part in network.posterior(x))
+    drawn = backend._net.sampled(np.repeat(x.numpy(), 50_000, 0), np.random.default_rng(0))
+    np.testing.assert_allclose(drawn.mean(0), mean, atol=0.03)
+    np.testing.assert_allclose(drawn.std(0), np.exp(0.5 * log_variance), rtol=0.03)
+
+
+@pytest.mark.parametrize("backend", ["onnx", "numpy"])
+def test_sampled_futures(backend: str, variational: Bundle) -> None:
+    """Futures spread around the forecast, are the same for a seed, and leave the state as it was, on any backend."""
+    predictor = Predictor.load(variational, backend)  # type: ignore[arg-type]
+    for row in plant(1, 60, seed=5).episodes[0].values:
+        predictor.step(row)
+    plan = np.zeros((20, 1), np.float32)
+    forecast = predictor.forecast(plan)
+    futures = predictor.sample_futures(plan, 400, seed=1)
+    assert futures.shape == (400, 20, 2)
+    assert np.array_equal(futures, predictor.sample_futures(plan, 400, seed=1))
+    assert not np.array_equal(futures, predictor.sample_futures(plan, 400, seed=2))
+    spread = futures.std(0)
+    assert (spread > 0).all()
+    assert (np.abs(futures.mean(0) - forecast) < spread).all()
+    assert np.array_equal(forecast, predictor.forecast(plan))
+
+
+def test_what_a_model_samples_lies_inside_its_own_futures(variational: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recordings that are futures which the model sampled lie inside its quantiles about as often as is stated."""
+    predictor, episodes = Predictor.load(variational, "numpy"), []
+    for k, episode in enumerate(plant(120, predictor.settled + HORIZON, seed=5).episodes):
+        predictor.reset()
+        for row in episode.values[: predictor.settled]:
+            predictor.step(row)
+        plan = episode.values[predictor.settled - 1 : -1, :1]
+        episode.values[predictor.settled :, 1:] = predictor.sample_futures(plan, 1, seed=1000 + k)[0]
+        episodes.append(episode)
+    monkeypatch.setattr(coverage, "RECORDINGS", len(episodes))  # so many, that each counts for little
+    rows = sampled_coverages(Subject("own", variational, episodes, ()))
+    found = {(row.group, row.stated): row.measured[-1] for row in rows}
+    assert {stated for _, stated in found} == set(STATED)
+    assert all(abs(share - stated) < 0.12 for (_, stated), share in found.items())
+
+
+def test_futures_of_a_sure_model_are_refused(bundle_folder: Path, variational: Bundle) -> None:
+    """A model that is not variational, several plans, and no futures at all are refused in one line."""
+    with pytest.raises(SpecError, match="not variational"):
+        Predictor.load(bundle_folder).sample_futures(np.zeros((5, 1)))
+    predictor = Predictor.load(variational)
+    for row in plant(1, 60, seed=5).episodes[0].values:
+        predictor.step(row)
+    with pytest.raises(SpecError, match="2 plans"):
+        predictor.sample_futures(np.zeros((2, 5, 1)))
+    with pytest.raises(SpecError, match="0 futures"):
+        predictor.sample_futures(np.zeros((5, 1)), 0)
+
+
+def test_the_layer_that_is_not_deployed_stays_off_the_robot(variational: Bundle) -> None:
+    """log_variance is among the weights of a bundle, and in neither graph nor C."""
+    assert "log_variance.weight" in variational.arrays("weights.npz")
+    for name in ("step.onnx", "forecast.onnx"):
+        assert b"log_variance" not in variational.path(name).read_bytes()
+    if "model.c" in variational.manifest["files"]:
+        assert "log_variance" not in variational.path("model.c").read_text()
+
+
+def test_older_fingerprints_stand() -> None:
+    """A model that is not variational has the fingerprint that it had before the choice existed."""
+    assert make_spec().fingerprint == "d822483ccb0e22a4"
+    assert make_spec(variational=True).fingerprint != make_spec().fingerprint
+    assert from_builtins(to_builtins(make_spec(variational=True))) == make_spec(variational=True)
+
+
+PLAIN = '{ kind = "reconstruction" }'
+FROZEN = '{ kind = "rollout", horizon = 6 }'
+REFUSED = [  # what is written instead of what, and what is said of it
+    ("encoder = [8, 3]", "encoder = [8, 16]", "a code of 16 for a window of 15"),
+    ('variant = "lstm-tdl-deep-aeu"', 'variant = "lstm-tdl"', "encoder of lstm-tdl"),
+    ("variational = true", "", "no log_variance; set model.variational"),
+    (', "log_variance"', "", "a divergence loss, but its layer does not train"),
+    (PLAIN, '{ kind = "contractive", layer = 3 }', "no layer for a contractive loss"),
+    (FROZEN, FROZEN + ', { kind = "sparse_l1" }', "a sparse_l1 loss, but its layer does not train"),
+    (PLAIN, '{ kind = "reconstruction", corruption = { channels = 4 } }', "4 channels are lost of 3"),
+    (PLAIN, '{ kind = "reconstruction", corruption = { mask = 1.0 } }', "mask below 1"),
+    (PLAIN, '{ kind = "reconstruction", corruption = { noize = 1.0 } }', "did you mean 'noise'"),
+    (PLAIN, '{ kind = "sparse_kl", target = 0.0 }', "target and anneal"),
+    (FROZEN, '{ kind = "rollout", corruption = { noise = 1.0 } }', "set input_noise"),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "said"), REFUSED)
+def test_what_contradicts_itself_is_refused_in_one_line(
+    old: str, new: str, said: str, tmp_path: Path, tiny_trace: Trace
+) -> None:
+    """Each contradiction between model, losses and corruption is one line that says what to do."""
+    text = MODEL.replace("[model]", "[model]\nvariational = true") + JOINT
+    assert old in text
+    with pytest.raises((SpecError, ScheduleError, ConfigError), match=said) as refused:
+        begin(parse_config(text.replace(old, new)), tiny_trace, tmp_path / "run")
+    assert "\n" not in str(refused.value)
+
+
+def test_a_variational_code_needs_an_encoder() -> None:
+    """A variational model without an encoder is refused by the specification itself."""
+    with pytest.raises(SpecError, match="has no encoder"):
+        make_spec("lstm-tdl", variational=True)
+
+
+def test_a_variational_model_must_train_its_layer() -> None:
+    """A schedule that never trains log_variance is refused for a variational model."""
+    with pytest.raises(ScheduleError, match="no stage trains log_variance"):
+        resolve(preset("two-stage"), make_spec(variational=True))
+
+
+def test_a_member_without_an_encoder_is_refused() -> None:
+    """A family preset on a variant without encoder names what is missing instead of skipping the member."""
+    with pytest.raises(ScheduleError, match="has no encoder"):
+        resolve(preset("sparse"), make_spec("lstm-tdl"))

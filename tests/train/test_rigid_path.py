@@ -1,0 +1,68 @@
+"""The whole path for a rigid body with symmetries, on a few seconds of simulated flight."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from export.bundle import export
+from rtsysid.config import Config, read_config
+from rtsysid.evaluation.horizon import evaluate
+from rtsysid.recordings.simulate import fly
+from rtsysid.recordings.trace import Trace
+from rtsysid.train.fit import begin
+from rtsysid.train.run import Run
+
+
+def quick() -> Config:
+    """The quadrotor's configuration, small and short."""
+    config = read_config("quadrotor")
+    model = msgspec.structs.replace(config.model, taps=8, encoder=(16, 6), hidden=12, warmup=10)
+    train = msgspec.structs.replace(config.train, effort=0.2, stride=40)
+    return msgspec.structs.replace(config, model=model, train=train)
+
+
+def flights(config: Config, seed: int, count: int, folder: Path) -> Trace:
+    fly(count, 8.0, seed).write(folder / f"flights_{seed}.csv")
+    return Trace.read(folder / f"flights_{seed}.csv", config.data.channels)
+
+
+def test_a_rigid_body_from_flights_to_a_verified_bundle(tmp_path: Path) -> None:
+    """Trained on eight short flights, the bundle verifies and beats linear ARX and hold half a second ahead."""
+    config = quick()
+    for epoch in begin(config, flights(config, 0, 8, tmp_path), tmp_path / "run").epochs():
+        assert np.isfinite(epoch.validation)
+    bundle, rows = export(tmp_path / "run", tmp_path / "bundle")
+    assert all(row.passed for row in rows)
+    errors = evaluate(bundle, flights(config, 1, 2, tmp_path), horizon=50, stride=5).errors
+    for group, ours in errors["model"].items():
+        assert ours[-1] < errors["linear ARX"][group][-1] < errors["hold"][group][-1]
+
+
+def test_the_unit_of_the_targets_is_what_the_direct_path_leaves(tmp_path: Path) -> None:
+    """Scaling of a model with a direct path is the map's error per tick, far below the increments themselves."""
+    config = quick()
+    trace = flights(config, 0, 8, tmp_path)
+    begin(config, trace, tmp_path / "with")
+    without = msgspec.structs.replace(config, model=msgspec.structs.replace(config.model, direct=False))
+    begin(without, trace, tmp_path / "without")
+    left, whole = (np.array(Run(tmp_path / name).spec.scaling.target_std) for name in ("with", "without"))
+    assert (left < 0.5 * whole).all()
+
+
+def test_an_untouched_run_opens_again(tmp_path: Path) -> None:
+    """A run that was prepared and killed before its first epoch begins where it was to begin, bit for bit."""
+    config = quick()
+    trace = flights(config, 0, 4, tmp_path)
+    first, second = (begin(config, trace, tmp_path / "run").network.state_dict() for _ in range(2))
+    assert all(bool((first[name] == second[name]).all()) for name in first)
+
+
+def test_a_window_of_one_row_gives_the_map_no_weight_on_what_is_always_nothing(tmp_path: Path) -> None:
+    """Relative to itself the newest row is displaced and turned by rounding alone, on which the map puts no weight."""
+    config = quick()
+    model = msgspec.structs.replace(config.model, variant="lstm", taps=1, encoder=())
+    trainer = begin(msgspec.structs.replace(config, model=model), flights(config, 0, 4, tmp_path), tmp_path / "run")
+    assert float(trainer.network.direct.weight.detach().abs().max()) < 1e4

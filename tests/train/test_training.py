@@ -1,0 +1,215 @@
+"""Staged training: what is frozen stays, and what is killed goes on."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+import torch
+
+from rtsysid.config import Config
+from rtsysid.errors import ConfigError, ScheduleError
+from rtsysid.recordings.trace import Trace
+from rtsysid.schedule import Loss, Stage
+from rtsysid.train.descent import Descent
+from rtsysid.train.fit import begin, prepare
+from rtsysid.train.run import Run
+from rtsysid.train.windows import Sequences
+
+
+def weights_and_losses(run: Run) -> tuple[dict[str, torch.Tensor], list[tuple[float, float]]]:
+    return run.weights(), [(line["train"], line["validation"]) for line in run.history()]
+
+
+@pytest.mark.parametrize("stop", [1, 3, 4, 5])
+def test_a_killed_run_goes_on_to_the_same_bits(
+    stop: int, tmp_path: Path, run_folder: Path, tiny_config: Config, tiny_trace: Trace
+) -> None:
+    """A run that stops after any epoch, also between stages, ends in the weights and losses of an unbroken one."""
+    epochs = begin(tiny_config, tiny_trace, tmp_path / "run").epochs()
+    for _ in range(stop):
+        next(epochs)
+    epochs.close()
+    trainer = begin(tiny_config, tiny_trace, tmp_path / "run")
+    assert trainer.done == stop
+    for _ in trainer.epochs():
+        pass
+    resumed, unbroken = weights_and_losses(Run(tmp_path / "run")), weights_and_losses(Run(run_folder))
+    assert resumed[1] == unbroken[1]
+    assert all(torch.equal(resumed[0][name], tensor) for name, tensor in unbroken[0].items())
+
+
+OPTIONS: dict[str, dict[str, object]] = {
+    "average": {"average": 0.8},
+    "growing horizon": {"first_horizon": 2},
+    "lbfgs": {"optimiser": "lbfgs", "iterations": 3, "input_noise": 0.01, "weight_decay": 1e-3},
+}
+
+
+def with_options(config: Config, options: dict[str, object]) -> Config:
+    """The tiny configuration with options on its last stage."""
+    first, last = config.stage
+    return msgspec.structs.replace(config, stage=(first, msgspec.structs.replace(last, **options)))
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_every_option_goes_on_after_a_kill(
+    options: dict[str, object], tmp_path: Path, tiny_config: Config, tiny_trace: Trace
+) -> None:
+    """With each option of a stage a run that was stopped within it ends in the bits of an unbroken one."""
+    config, folders = with_options(tiny_config, options), [tmp_path / "unbroken", tmp_path / "resumed"]
+    for folder, stop in zip(folders, (6, 4), strict=True):
+        epochs = begin(config, tiny_trace, folder).epochs()
+        for _ in range(stop):
+            next(epochs)
+        epochs.close()
+    for folder in folders:
+        list(begin(config, tiny_trace, folder).epochs())
+    unbroken, resumed = (weights_and_losses(Run(folder)) for folder in folders)
+    assert resumed[1] == unbroken[1]
+    assert all(torch.equal(resumed[0][name], tensor) for name, tensor in unbroken[0].items())
+
+
+def test_the_average_is_what_is_judged_and_kept(tmp_path: Path, tiny_config: Config, tiny_trace: Trace) -> None:
+    """A stage with averaged weights moves by little where the mean is slow, though its weights move."""
+    epochs = begin(with_options(tiny_config, {"average": 0.9999}), tiny_trace, tmp_path / "run").epochs()
+    before = {}
+    for epoch in epochs:
+        if epoch.stage == "joint":
+            before = dict(Run(tmp_path / "run").checkpoint()[0])  # type: ignore[index]
+    after, kept = Run(tmp_path / "run").checkpoint()[0], Run(tmp_path / "run").weights()  # type: ignore[index]
+    moved = {name: (tensor - before[f"best/{name}"]).abs().max() for name, tensor in kept.items()}
+    walked = {name: (after[f"weights/{name}"] - before[f"best/{name}"]).abs().max() for name in kept}
+    assert 0 < moved["head.weight"] < 0.05 * walked["head.weight"]
+
+
+def test_lbfgs_goes_down_at_every_step(tmp_path: Path, tiny_config: Config, tiny_trace: Trace) -> None:
+    """The line search of L-BFGS lowers the loss over all sequences from epoch to epoch, from where Adam ended."""
+    first, last = tiny_config.stage
+    lbfgs = Stage("finish", last.train, (Loss("one_step"),), optimiser="lbfgs", iterations=5, epochs=3)
+    train = msgspec.structs.replace(tiny_config.train, stride=1, batch=500)  # the same sequences in every epoch
+    config = msgspec.structs.replace(tiny_config, stage=(first, last, lbfgs), train=train)
+    history = [epoch for epoch in begin(config, tiny_trace, tmp_path / "run").epochs() if epoch.stage == "finish"]
+    losses = [epoch.train for epoch in history]  # at the start of each epoch
+    assert losses[2] < losses[1] < losses[0]
+
+
+def test_lbfgs_turns_back_where_a_run_diverges(
+    tmp_path: Path, tiny_config: Config, tiny_trace: Trace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step into weights whose loss is infinite, as a free run that diverges has, is shortened and ends nothing."""
+    lbfgs = Stage("finish", ("lstm", "head"), (Loss("one_step"),), optimiser="lbfgs", iterations=5, epochs=1)
+    original, beyond = Descent._loss, []
+
+    def walled(self: Descent, *arguments: Any) -> torch.Tensor:
+        far = bool(self.network.head.weight.abs().max() > 0.01)  # the head begins at zero
+        beyond.append(far)
+        return original(self, *arguments) * (math.inf if far else 1.0)
+
+    monkeypatch.setattr(Descent, "_loss", walled)
+    (epoch,) = begin(msgspec.structs.replace(tiny_config, stage=(lbfgs,)), tiny_trace, tmp_path / "run").epochs()
+    assert any(beyond)
+    assert math.isfinite(epoch.train)
+    assert 0 < Run(tmp_path / "run").weights()["head.weight"].abs().max() <= 0.01
+
+
+def test_the_horizon_grows_over_the_first_half() -> None:
+    """Rollouts begin with the first horizon and are whole from the middle of the stage on; losses without one stay."""
+    losses = (Loss("rollout", horizon=50), Loss("rollout", horizon=8), Loss("one_step", horizon=40))
+    stage = Stage("grown", ("lstm",), losses, epochs=10, first_horizon=10)
+    seen = [[loss.horizon for loss in stage.at(epoch).loss] for epoch in range(10)]
+    assert [each[0] for each in seen] == [10, 18, 26, 34, 42, 50, 50, 50, 50, 50]
+    assert all(each[1] == 8 for each in seen)
+    assert stage.at(0).horizon == 10
+
+
+@pytest.mark.parametrize("options", [{"average": 1.0}, {"iterations": 0}, {"optimiser": "lbfgs", "average": 0.9}])
+def test_options_out_of_range_are_refused(options: dict[str, object]) -> None:
+    """A stage that asks for what cannot be is refused by name when it is read."""
+    with pytest.raises(ScheduleError, match="stage 'x'"):
+        Stage("x", ("lstm",), (Loss("one_step"),), **options)  # type: ignore[arg-type]
+
+
+def test_frozen_means_bit_identical(tmp_path: Path, tiny_config: Config, tiny_trace: Trace) -> None:
+    """The stage that trains the LSTM leaves every bit of encoder, decoder and direct path alone."""
+    trainer = begin(tiny_config, tiny_trace, tmp_path / "run")
+    before = {}
+    for epoch in trainer.epochs():
+        if epoch.stage == "joint":
+            before = {name: tensor.clone() for name, tensor in trainer.best.items()}
+    after = trainer.network.state_dict()
+    changed = {name.split(".")[0] for name, tensor in after.items() if not torch.equal(tensor, before[name])}
+    assert changed == {"lstm", "head"}
+
+
+def test_one_layer_trains_alone(tmp_path: Path, tiny_config: Config, tiny_trace: Trace) -> None:
+    """A greedy stage moves encoder layer 2 and decoder layer 2 and nothing else."""
+    config = msgspec.convert(
+        msgspec.to_builtins(tiny_config)
+        | {
+            "stage": [
+                {
+                    "name": "layer 2", "train": ["encoder.2", "decoder.2"], "epochs": 1,
+                    "loss": [{"kind": "reconstruction", "layer": 2}],
+                }
+            ]
+        },
+        Config,
+    )  # fmt: skip
+    trainer = begin(config, tiny_trace, tmp_path / "run")
+    before = {name: tensor.clone() for name, tensor in trainer.network.state_dict().items()}
+    for _ in trainer.epochs():
+        pass
+    after = trainer.network.state_dict()
+    changed = {name for name, tensor in after.items() if not torch.equal(tensor, before[name])}
+    assert changed == {f"{part}.2.{kind}" for part in ("encoder", "decoder") for kind in ("weight", "bias")}
+
+
+def test_a_refit_trains_on_the_validation_recordings_too(tiny_config: Config, tiny_trace: Trace) -> None:
+    """With `refit` the validation recordings join those that are trained on, and still judge."""
+    again = msgspec.structs.replace(tiny_config, data=msgspec.structs.replace(tiny_config.data, refit=True))
+    chosen, whole = prepare(tiny_config, tiny_trace), prepare(again, tiny_trace)
+    assert [len(rows) for rows in whole.train] == [len(rows) for rows in (*chosen.train, *chosen.validation)]
+    assert all(map(np.array_equal, whole.validation, chosen.validation))
+
+
+@pytest.mark.parametrize("offset", [0, 3, 39])
+def test_sequences_stay_inside_their_recordings(offset: int) -> None:
+    """Whatever the offset of a stride, no sequence leaves its recording; one that ends before the offset gives none."""
+    sequences = Sequences([np.zeros((100, 1), np.float32), np.zeros((22, 1), np.float32)])
+    starts = sequences.starts(20, 40, offset).tolist()
+    assert starts == [*range(offset, 81, 40), *[100 + offset] * (offset <= 2)]
+
+
+def test_an_untrained_memory_lasts_as_long_as_asked(tmp_path: Path, tiny_config: Config, tiny_trace: Trace) -> None:
+    """With memory = 50 cells keep between a half and 49/50 at every tick and take in the rest; without, torch draws."""
+    long = msgspec.structs.replace(tiny_config, train=msgspec.structs.replace(tiny_config.train, memory=50))
+    lstm = begin(long, tiny_trace, tmp_path / "long").network.lstm
+    taken, kept = torch.sigmoid(lstm.bias_ih_l0 + lstm.bias_hh_l0).detach().chunk(4)[:2]
+    torch.testing.assert_close(taken + kept, torch.ones_like(kept))
+    assert 0.5 <= kept.min() < kept.max() <= 49 / 50
+    assert kept.max() > 0.9
+    drawn = begin(tiny_config, tiny_trace, tmp_path / "drawn").network.lstm
+    assert not torch.equal(drawn.bias_ih_l0, lstm.bias_ih_l0)
+    assert torch.equal(drawn.weight_ih_l0, lstm.weight_ih_l0)
+    with pytest.raises(ConfigError, match=r"train\.memory"):
+        msgspec.structs.replace(tiny_config.train, memory=-1)
+
+
+def test_another_run_is_not_overwritten(run_folder: Path, tiny_config: Config, tiny_trace: Trace) -> None:
+    """A folder that holds a run of another configuration is refused and stays as it was."""
+    other = msgspec.structs.replace(tiny_config, train=msgspec.structs.replace(tiny_config.train, seed=7))
+    before = (run_folder / "weights.safetensors").read_bytes()
+    with pytest.raises(ConfigError, match="another run"):
+        begin(other, tiny_trace, run_folder)
+    assert (run_folder / "weights.safetensors").read_bytes() == before
+
+
+def test_training_beats_its_start(run_folder: Path) -> None:
+    """Within a stage the validation loss falls: the loop does learn."""
+    losses = [line["validation"] for line in Run(run_folder).history() if line["stage"] == "joint"]
+    assert losses[-1] < losses[0]
