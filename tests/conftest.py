@@ -1,147 +1,24 @@
-"""Shared parts: small specifications of every variant, and one tiny model carried from recordings to a bundle."""
+"""Fixtures that several wings share. What trains is imported where it trains: most tests load no torch."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
 from pathlib import Path
 
-import msgspec
-import numpy as np
 import pytest
-import torch
-from support.app_board import HELLO, START, Board
+from support.robots import TINY, plant
 
-from export.bundle import export
 from rtsysid.config import Config, parse_config
-from rtsysid.evaluation.calibrate import Episode as CalibrationEpisode
-from rtsysid.evaluation.calibrate import calibrate, store
 from rtsysid.model.bundle import Bundle
-from rtsysid.model.predictor import Predictor
-from rtsysid.recordings.trace import Episode, Trace
-from rtsysid.spec import VARIANTS, Channel, ModelSpec, RigidBody, Rotors, unit_scaling
-from rtsysid.train.fit import begin
+from rtsysid.recordings.trace import Trace
+from rtsysid.spec import VARIANTS
 
-TINY = """
-[data]
-rate_hz = 50
-inputs = ["u [V]"]
-outputs = ["y [m]", "v [m/s]"]
-[data.groups]
-motion = ["y"]
-[model]
-variant = "lstm-tdl-deep-aeu"
-taps = 5
-encoder = [8, 3]
-hidden = 6
-direct = true
-warmup = 4
-[train]
-batch = 64
-stride = 7
-[[stage]]
-name = "joint"
-train = ["encoder", "decoder", "lstm", "head"]
-loss = [{ kind = "reconstruction" }, { kind = "one_step" }, { kind = "rollout", horizon = 6 }]
-teacher_forcing = { start = 0.5, end = 0.0 }
-epochs = 3
-input_noise = 0.01
-[[stage]]
-name = "frozen encoder"
-train = ["lstm", "head"]
-loss = [{ kind = "rollout", horizon = 6 }]
-epochs = 3
-"""
-ENCODERS = {"lstm": (), "lstm-tdl": (), "lstm-tdl-aeu": (4,), "lstm-tdl-deep-aeu": (8, 3)}
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-def make_spec(variant: str = "lstm-tdl-deep-aeu", **changes: object) -> ModelSpec:
-    """Two inputs and three outputs with scaling that is far from 0 and 1."""
-    channels = (*(Channel(f"u{i}", "V", "input") for i in range(2)), *(Channel(f"y{i}", "m") for i in range(3)))
-    return _scaled(channels, variant, changes)
-
-
-def make_braked_spec(variant: str = "lstm-tdl-deep-aeu", **changes: object) -> ModelSpec:
-    """Two outputs that dry friction brakes: a speed, and, where a window has several rows, a position that travels."""
-    moving = {"relative": ("y2",), "friction": (("y1", 0.5), ("y2", 40.0), ("y2", 90.0))}
-    braked = {"friction": (("y1", 0.5),)} if variant == "lstm" else moving
-    return make_spec(variant, **{**braked, **changes})
-
-
-def make_body_spec(variant: str = "lstm-tdl-deep-aeu", **changes: object) -> ModelSpec:
-    """Two inputs, a battery and a rigid body, its channels in no particular order."""
-    names = ["wx", "wy", "wz", "battery", "x", "y", "z", "qx", "qy", "qz", "qw", "vx", "vy", "vz"]
-    channels = (*(Channel(f"u{i}", "", "input") for i in range(2)), *map(Channel, names))
-    body = RigidBody(
-        ("qx", "qy", "qz", "qw"), rate=("wx", "wy", "wz"), velocity=("vx", "vy", "vz"), position=("x", "y", "z")
-    )
-    return _scaled(channels, variant, {"rigid_body": body, **changes})
-
-
-def make_moving_spec(variant: str = "lstm-tdl-deep-aeu", **changes: object) -> ModelSpec:
-    """The same body with kinematics: accelerations are predicted and integrated."""
-    body = make_body_spec().rigid_body
-    assert body is not None
-    return make_body_spec(variant, **{"rigid_body": msgspec.structs.replace(body, kinematics=True), **changes})
-
-
-def make_driven_spec(variant: str = "lstm-tdl-deep-aeu", **changes: object) -> ModelSpec:
-    """The same, driven by its two inputs as rotors whose constants are known, and corrected."""
-    body = make_moving_spec().rigid_body
-    assert body is not None
-    rotors = Rotors(("u0", "u1"), (0.1, -0.2), (0.3, -0.1), (1, -1), 0.7, 0.2, 1.5, (0.4, 0.5, 0.8), learned=True)
-    return make_body_spec(variant, **{"rigid_body": msgspec.structs.replace(body, rotors=rotors), **changes})
-
-
-def _scaled(channels: tuple[Channel, ...], variant: str, changes: dict[str, object]) -> ModelSpec:
-    fields = {
-        "channels": channels, "rate_hz": 100.0, "variant": variant, "hidden": 6, "warmup": 3,
-        "taps": 1 if variant == "lstm" else 4, "encoder": ENCODERS[variant], **changes,
-    }  # fmt: skip
-    spec = ModelSpec(**fields)  # type: ignore[arg-type]
-    rng = np.random.default_rng(0)
-    sizes = {"std": spec.width, "feature_std": spec.n_features, "target_std": spec.n_targets}
-    drawn = {name: tuple(rng.uniform(0.5, 3.0, size).tolist()) for name, size in sizes.items()}
-    drawn["target_std"] = tuple(rng.uniform(0.05, 0.2, spec.n_targets).tolist())
-    drawn["feature_mean"] = tuple(rng.uniform(-2, 2, spec.n_features).tolist())
-    drawn["target_mean"] = tuple(rng.uniform(-0.02, 0.02, spec.n_targets).tolist())
-    return msgspec.structs.replace(spec, scaling=msgspec.structs.replace(unit_scaling(spec, 4.0), **drawn))
-
-
-def flight(taps: int, batch: int = 3, seed: int = 0) -> np.ndarray:
-    """Random rows [batch, taps, C] for `make_body_spec`, with unit quaternions that stay within a turn."""
-    rng = np.random.default_rng(seed)
-    rows = rng.standard_normal((batch, taps, 16))
-    start = rng.standard_normal((batch, 1, 4))
-    q = start + 0.2 * np.cumsum(rng.standard_normal((batch, taps, 4)), 1) / np.sqrt(taps)
-    rows[..., 9:13] = q / np.linalg.norm(q, axis=-1, keepdims=True)
-    return rows
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch and NumPy read it: two threads are slower than one at these sizes
 
 
 @pytest.fixture(params=VARIANTS)
 def variant(request: pytest.FixtureRequest) -> str:
     return str(request.param)
-
-
-def plant(recordings: int = 4, rows: int = 300, seed: int = 0) -> Trace:
-    """A damped pendulum under random torque: nonlinear, stable, three channels."""
-    rng = np.random.default_rng(seed)
-    episodes = []
-    for number in range(recordings):
-        values = np.zeros((rows, 3), np.float32)
-        y = v = 0.0
-        torque = np.repeat(rng.uniform(-2, 2, rows // 10 + 1), 10)
-        for k in range(rows):
-            values[k] = torque[k], y, v
-            v += 0.02 * (torque[k] - 4.0 * np.sin(y) - 0.5 * v)
-            y += 0.02 * v
-        episodes.append(Episode(f"run{number + 1}", np.arange(rows) / 50, values))
-    channels = (Channel("u", "V", "input"), Channel("y", "m"), Channel("v", "m/s"))
-    return Trace(channels, tuple(episodes))
 
 
 @pytest.fixture(scope="session")
@@ -157,6 +34,8 @@ def tiny_trace(tiny_config: Config) -> Trace:
 @pytest.fixture(scope="session")
 def run_folder(tmp_path_factory: pytest.TempPathFactory, tiny_config: Config, tiny_trace: Trace) -> Path:
     """A finished run of the tiny configuration."""
+    from rtsysid.train.fit import begin
+
     folder = tmp_path_factory.mktemp("tiny") / "run"
     for _ in begin(tiny_config, tiny_trace, folder, TINY).epochs():
         pass
@@ -166,6 +45,8 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory, tiny_config: Config, ti
 @pytest.fixture(scope="session")
 def bundle_folder(run_folder: Path) -> Path:
     """Its bundle; not to be changed."""
+    from export.bundle import export
+
     export(run_folder, run_folder.parent / "bundle")
     return run_folder.parent / "bundle"
 
@@ -181,29 +62,10 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def calibrated_folder(bundle_folder: Path) -> Path:
     """The tiny bundle, calibrated on five minutes of the same plant; not to be changed."""
+    from rtsysid.evaluation.calibrate import Episode, calibrate, store
+    from rtsysid.model.predictor import Predictor
+
     bundle = Bundle.open(bundle_folder)
-    episodes = [CalibrationEpisode(e.values, e.values) for e in plant(30, 500, seed=9).episodes]
+    episodes = [Episode(e.values, e.values) for e in plant(30, 500, seed=9).episodes]
     found = calibrate(Predictor.load(bundle, "numpy"), episodes, "the plant", horizon=20)
     return store(bundle, *found, bundle_folder.parent / "calibrated").folder
-
-
-@pytest.fixture(scope="module")
-def app() -> Iterator[Board]:
-    """firmware/app.c as a process."""
-    with Board() as board:
-        yield board
-
-
-@pytest.fixture
-def board(app: Board) -> Board:
-    """Just started; its first words were read."""
-    app.boot()
-    app.poll()
-    return app
-
-
-@pytest.fixture
-def streaming(board: Board) -> Board:
-    """In a session, sending samples."""
-    board.hear(HELLO, START)
-    return board

@@ -6,40 +6,20 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import TINY, plant
+from support.robots import TINY, plant
+from support.shell import ROOT, refused, rtsysid
 
 from rtsysid.cli import cli
 from rtsysid.config import read_config
 from rtsysid.experiments.compare import variants_of
 from rtsysid.recordings.trace import Trace
 from rtsysid.spec import ModelSpec
-
-ROOT = Path(__file__).parents[2]
-
-
-def rtsysid(*arguments: object, check: int | None = 0) -> subprocess.CompletedProcess[str]:
-    """The installed command, as a user calls it."""
-    command = [sys.executable, "-m", "rtsysid", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
-    assert "Traceback" not in done.stderr, done.stderr
-    if check is not None:
-        assert done.returncode == check, done.stderr
-    return done
-
-
-def refused(*arguments: object, code: int) -> str:
-    """The one line of an error, after checking that it is one."""
-    done = rtsysid(*arguments, check=code)
-    lines = [line for line in done.stderr.splitlines() if line.startswith("rtsysid:")]
-    assert len(lines) == 1, done.stderr
-    return lines[0]
 
 
 @pytest.fixture

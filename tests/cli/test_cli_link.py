@@ -7,45 +7,20 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-from conftest import plant
 from support.live_parts import PATIENCE_S, until
-from test_cli import ROOT, refused, rtsysid
+from support.robots import plant
+from support.shell import ended, process, refused, rtsysid
 
 from firmware_bridge.device import SimulatedDevice
 from firmware_bridge.schema import Schema
 from rtsysid.cli.console import Aside
 from rtsysid.model.bundle import Bundle
 from rtsysid.recordings.trace import Trace
-
-
-@contextmanager
-def process(*arguments: object, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    """The installed command, running beside us; killed at the end where it did not end by itself."""
-    command = [sys.executable, "-u", "-m", "rtsysid", *map(str, arguments)]
-    pipe = subprocess.PIPE
-    running = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd=ROOT, env=os.environ | environment)
-    try:
-        yield running
-    finally:
-        running.kill()
-        running.communicate()
-
-
-def ended(running: subprocess.Popen[str], code: int = 0) -> tuple[dict[str, Any], str]:
-    """The JSON that it reports, and what it said meanwhile."""
-    out, said = running.communicate(timeout=PATIENCE_S * 2)
-    assert running.returncode == code, said
-    assert "Traceback" not in said, said
-    report: dict[str, Any] = json.loads(out) if out else {}
-    return report, said
 
 
 @pytest.fixture

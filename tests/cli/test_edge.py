@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import plant
+from support.robots import plant
+from support.shell import edge
 
 from firmware_bridge.device import SimulatedDevice
 from firmware_bridge.schema import Schema
 from rtsysid.model.bundle import Bundle
-
-ROOT = Path(__file__).parents[2]
-EDGE = ROOT / ".venv-edge" / "bin"
-
-
-def edge(*arguments: str) -> subprocess.CompletedProcess[str]:
-    if not (EDGE / "rtsysid").exists():
-        pytest.skip("wants the environment that `make test` sets up: make .venv-edge/.ready")
-    return subprocess.run([EDGE / arguments[0], *arguments[1:]], capture_output=True, text=True, check=False, cwd="/")
 
 
 def test_the_edge_environment_has_no_torch() -> None:

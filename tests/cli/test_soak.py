@@ -12,10 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import TINY, plant
 from support.live_parts import until
-from test_cli import rtsysid
-from test_cli_link import ended, process
+from support.robots import TINY, plant
+from support.shell import ended, process, rtsysid
 
 from export.bundle import export
 from firmware_bridge.device import SimulatedDevice

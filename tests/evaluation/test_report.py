@@ -14,10 +14,10 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from conftest import TINY, make_spec, plant
 from hypothesis import given
 from hypothesis import strategies as st
-from test_cli import refused, rtsysid
+from support.robots import TINY, make_spec, plant
+from support.shell import refused, rtsysid
 
 from rtsysid.errors import TraceError
 from rtsysid.evaluation.horizon import Evaluation, evaluate

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from conftest import make_spec, plant
+from support.robots import make_spec, plant
 
 from rtsysid.cli import cli
 from rtsysid.config import Config

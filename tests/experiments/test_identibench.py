@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import TINY, plant
+from support.robots import TINY, plant
 
 from rtsysid.errors import ConfigError
 from rtsysid.experiments.identibench import build_model, model_of

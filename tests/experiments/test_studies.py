@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import plant
 from hypothesis import given
 from hypothesis import strategies as st
+from support.robots import plant
 
 from rtsysid.benchmarks.coverage import coverages, own_coverages, strange_coverages
 from rtsysid.benchmarks.faults import FAULTS, Fault, broken

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import plant
+from support.robots import plant
 from support.shim import FAULTS, Fault, Shim
 
 from export import firmware

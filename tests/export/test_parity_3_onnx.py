@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import flight, make_body_spec, make_braked_spec, make_driven_spec, make_moving_spec, make_spec
+from support.robots import flight, make_body_spec, make_braked_spec, make_driven_spec, make_moving_spec, make_spec
 
 from export.bundle import write_graphs
 from rtsysid.model.backends.numpy_backend import NumpyBackend

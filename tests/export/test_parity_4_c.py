@@ -12,9 +12,9 @@ import msgspec
 import numpy as np
 import pytest
 import torch
-from conftest import flight, make_body_spec, make_braked_spec, make_driven_spec, make_moving_spec, make_spec
 from hypothesis import given
 from hypothesis import strategies as st
+from support.robots import flight, make_body_spec, make_braked_spec, make_driven_spec, make_moving_spec, make_spec
 
 from export.compile import STRICT, compile_library
 from export.to_c import c_sources, literal, model_layers, quantised

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import make_spec
+from support.robots import make_spec
 
 from export.bundle import export
 from export.compile import find_compiler

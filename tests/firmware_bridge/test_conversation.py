@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
 
 import numpy as np
 import pytest
-from support.fake_board import STEP_S, FakeBoard, converse, meeting, said, table
-from test_session import plant_spec
+from support.fake_board import STEP_S, FakeBoard, converse, meeting, model, said, table
 
 from firmware_bridge import messages as msg
 from firmware_bridge.conversation import Conversation, LinkState
@@ -16,14 +14,6 @@ from firmware_bridge.peer import Wish
 from firmware_bridge.schema import Schema, WireChannel
 from rtsysid.errors import LinkError
 from rtsysid.spec import Channel, ModelSpec
-
-
-def model(rate_hz: float = 100.0, **changes: Any) -> ModelSpec:
-    """A specification of the fake board's channels."""
-    spec = plant_spec()
-    channels = tuple(Channel(c.name, c.unit, c.role) for c in table().spec_channels)
-    fields = {name: getattr(spec, name) for name in ModelSpec.__struct_fields__}
-    return ModelSpec(**{**fields, "channels": channels, "rate_hz": rate_hz, **changes})
 
 
 def test_from_hello_to_samples() -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.fake_board import model
 from support.live_parts import PATIENCE_S, board_schema, numbered, streaming, take, until
-from test_conversation import model
 
 from firmware_bridge.device import SimulatedDevice
 from firmware_bridge.link import Link

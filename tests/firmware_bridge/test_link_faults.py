@@ -253,8 +253,8 @@ def test_a_host_that_is_stopped_is_young_again_at_once(device: SimulatedDevice, 
     """After SIGSTOP for a second, or for longer than the board waits, the live loop works its backlog off in one go:
     within 100 ms the ages are those of before. The board was in its safe state meanwhile if it was long, and every tick
     is a sample or a gap."""
-    command = [sys.executable, str(Path(__file__).with_name("live_host.py")), device.port]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]) as host:
+    command = [sys.executable, "-m", "support.live_host", device.port]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1]) as host:
         until(lambda: len(device.status().split()) > 2, "predictions")
         pause(0.7)
         os.kill(host.pid, signal.SIGSTOP)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_session import DT, Integrator, plant_spec
+from support.integrator import DT, Integrator, plant_spec
 
 from rtsysid.live.loop import Answer, Arrival, LiveLoop, Report
 from rtsysid.live.service import Service, Stop

@@ -11,9 +11,9 @@ import msgspec
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import plant
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.robots import plant
 
 from rtsysid.cli import cli
 from rtsysid.errors import BundleError, TraceError

@@ -13,8 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.fake_board import STEP_S, FakeBoard
-from test_cli import rtsysid
-from test_edge import edge
+from support.shell import edge, rtsysid
 
 from firmware_bridge.conversation import Conversation
 from firmware_bridge.device import SimulatedDevice

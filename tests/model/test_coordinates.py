@@ -9,9 +9,9 @@ import msgspec
 import numpy as np
 import pytest
 import torch
-from conftest import flight, make_body_spec, make_driven_spec, make_moving_spec, make_spec
 from hypothesis import given
 from hypothesis import strategies as st
+from support.robots import flight, make_body_spec, make_driven_spec, make_moving_spec, make_spec
 
 from rtsysid.errors import SpecError
 from rtsysid.model.coordinates import Body, coordinates

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import plant
 from hypothesis import given
 from hypothesis import strategies as st
+from support.robots import plant
 
 from rtsysid.errors import SpecError
 from rtsysid.evaluation.calibrate import Episode, forecast_errors

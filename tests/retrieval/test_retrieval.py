@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_body_spec, plant
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_cli import refused, rtsysid
+from support.robots import make_body_spec, plant
+from support.shell import refused, rtsysid
 
 from rtsysid.benchmarks.nanodrone import INPUTS, STATES
 from rtsysid.errors import BundleError, SpecError, StorageError, TraceError

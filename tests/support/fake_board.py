@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from support.integrator import plant_spec
 
 from firmware_bridge import messages as msg
 from firmware_bridge.conversation import Conversation
@@ -14,7 +15,7 @@ from firmware_bridge.layout import Message
 from firmware_bridge.peer import Wish
 from firmware_bridge.schema import Schema, WireChannel
 from firmware_bridge.wire import Frame, FrameDecoder, FrameEncoder
-from rtsysid.spec import Floats
+from rtsysid.spec import Channel, Floats, ModelSpec
 
 STEP_S = 0.005
 Line = Callable[[bytes], bytes]
@@ -129,3 +130,11 @@ def meeting(
 
 def said(board: FakeBoard, kind: type) -> int:
     return sum(type(message) is kind for message in board.heard)
+
+
+def model(rate_hz: float = 100.0, **changes: Any) -> ModelSpec:
+    """A specification of the fake board's channels."""
+    spec = plant_spec()
+    channels = tuple(Channel(c.name, c.unit, c.role) for c in table().spec_channels)
+    fields = {name: getattr(spec, name) for name in ModelSpec.__struct_fields__}
+    return ModelSpec(**{**fields, "channels": channels, "rate_hz": rate_hz, **changes})

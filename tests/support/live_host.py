@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from test_session import Integrator, plant_spec
+from support.integrator import Integrator, plant_spec
 
 from firmware_bridge.link import Link
 from rtsysid.live.loop import Answer, Arrival, LiveLoop

@@ -10,9 +10,9 @@ import msgspec
 import numpy as np
 import pytest
 import torch
-from conftest import TINY, make_body_spec, make_spec, plant
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.robots import TINY, make_body_spec, make_spec, plant
 
 from export.bundle import export
 from rtsysid.benchmarks import coverage

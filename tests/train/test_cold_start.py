@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 import torch
-from conftest import flight, make_body_spec, make_spec
+from support.robots import flight, make_body_spec, make_spec
 
 from rtsysid.benchmarks.nanodrone import coasting
 from rtsysid.model.coordinates import coordinates

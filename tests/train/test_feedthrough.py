@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from conftest import plant
+from support.robots import plant
 
 from rtsysid.cli import cli
 from rtsysid.config import Config

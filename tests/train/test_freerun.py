@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import make_body_spec, make_braked_spec, make_spec
+from support.robots import make_body_spec, make_braked_spec, make_spec
 
 from rtsysid.spec import ModelSpec
 from rtsysid.train.freerun import free_run

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import make_spec
+from support.robots import make_spec
 
 from rtsysid.config import Training
 from rtsysid.errors import SpecError

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import flight, make_body_spec, make_driven_spec, make_moving_spec, make_spec
+from support.robots import flight, make_body_spec, make_driven_spec, make_moving_spec, make_spec
 
 from rtsysid.schedule import Loss, Stage
 from rtsysid.train.losses import Objective, rows_needed

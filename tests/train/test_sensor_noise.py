@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from conftest import make_spec
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.robots import make_spec
 
 from rtsysid.config import Disturbance, Training, from_builtins
 from rtsysid.errors import ConfigError

@@ -1,0 +1,66 @@
+"""The installed command as a user calls it: to its end, or running meanwhile; and that of the plain install."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.live_parts import PATIENCE_S
+
+ROOT = Path(__file__).parents[2]
+
+
+def rtsysid(*arguments: object, check: int | None = 0) -> subprocess.CompletedProcess[str]:
+    """The installed command, as a user calls it."""
+    command = [sys.executable, "-m", "rtsysid", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert "Traceback" not in done.stderr, done.stderr
+    if check is not None:
+        assert done.returncode == check, done.stderr
+    return done
+
+
+def refused(*arguments: object, code: int) -> str:
+    """The one line of an error, after checking that it is one."""
+    done = rtsysid(*arguments, check=code)
+    lines = [line for line in done.stderr.splitlines() if line.startswith("rtsysid:")]
+    assert len(lines) == 1, done.stderr
+    return lines[0]
+
+
+@contextmanager
+def process(*arguments: object, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    """The installed command, running beside us; killed at the end where it did not end by itself."""
+    command = [sys.executable, "-u", "-m", "rtsysid", *map(str, arguments)]
+    pipe = subprocess.PIPE
+    running = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd=ROOT, env=os.environ | environment)
+    try:
+        yield running
+    finally:
+        running.kill()
+        running.communicate()
+
+
+def ended(running: subprocess.Popen[str], code: int = 0) -> tuple[dict[str, Any], str]:
+    """The JSON that it reports, and what it said meanwhile."""
+    out, said = running.communicate(timeout=PATIENCE_S * 2)
+    assert running.returncode == code, said
+    assert "Traceback" not in said, said
+    report: dict[str, Any] = json.loads(out) if out else {}
+    return report, said
+
+
+EDGE = ROOT / ".venv-edge" / "bin"
+
+
+def edge(*arguments: str) -> subprocess.CompletedProcess[str]:
+    if not (EDGE / "rtsysid").exists():
+        pytest.skip("wants the environment that `make test` sets up: make .venv-edge/.ready")
+    return subprocess.run([EDGE / arguments[0], *arguments[1:]], capture_output=True, text=True, check=False, cwd="/")
