@@ -30,7 +30,7 @@ GOAL = {"strict": 4.0, "fast": 3.0}
 def paper_spec() -> ModelSpec:
     """The paper's LSTM as ours: it sees the 12 outputs too, with which the paper makes its initial state."""
     channels = tuple(Channel(f"c{i}", "", "input" if i < 4 else "output") for i in range(16))
-    blank = ModelSpec(channels=channels, rate_hz=100.0, taps=1, variant="lstm", encoder=(), hidden=64)
+    blank = ModelSpec(channels=channels, rate_hz=100.0, taps=1, encoder=(), hidden=64)
     return msgspec.structs.replace(blank, scaling=unit_scaling(blank, 4.0))
 
 

@@ -18,7 +18,7 @@ from rtsysid.recordings.simulate import CHANNELS
 from rtsysid.recordings.trace import Trace
 from rtsysid.retrieval import search
 from rtsysid.retrieval.build import build
-from rtsysid.retrieval.hashing import Cuts, hamming
+from rtsysid.retrieval.hashing import Hyperplanes, hamming
 from rtsysid.spec import Floats
 
 LOOKED_AT = 2000
@@ -28,13 +28,13 @@ BITS = (64, 128, 256)
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         flights = flown(Path(folder), -(-SIZES[0] // PER_FLIGHT))
-        index = build(Trace.each(flights, CHANNELS), Path(folder) / "index", spec=SPEC)
+        index = build(Trace.read_each(flights, CHANNELS), Path(folder) / "index", spec=SPEC)
         queries = asked(index)
         newest = index.newest(np.arange(len(index)))
         truth = [np.searchsorted(newest, rows) for rows in search.exact_rows(index, queries, TOP)]
         vectors = np.concatenate([index.vectors(part) for part in np.array_split(newest, 100)])
         targets = np.stack([query.vector for query in queries])
-        kinds = {"at the median": median_cuts, "at random quantiles": Cuts.through}
+        kinds = {"at the median": median_cuts, "at random quantiles": Hyperplanes.fit}
         rows = [
             [name, *(f"{share(make(vectors[::5], bits), vectors, targets, truth):.3f}" for bits in BITS)]
             for name, make in kinds.items()
@@ -43,16 +43,16 @@ def main() -> None:
     print(table(["thresholds", *(f"{bits} bits" for bits in BITS)], rows))
 
 
-def median_cuts(sample: Floats, bits: int) -> Cuts:
+def median_cuts(sample: Floats, bits: int) -> Hyperplanes:
     """Hashing by signs: the same directions, each cut in the middle."""
-    directions = Cuts.through(sample, bits).directions
-    return Cuts(directions, np.median(sample @ directions, axis=0))
+    directions = Hyperplanes.fit(sample, bits).directions
+    return Hyperplanes(directions, np.median(sample @ directions, axis=0))
 
 
-def share(cuts: Cuts, vectors: Floats, targets: Floats, truth: Sequence[np.ndarray]) -> float:
-    codes = cuts.codes(vectors)
+def share(hyperplanes: Hyperplanes, vectors: Floats, targets: Floats, truth: Sequence[np.ndarray]) -> float:
+    codes = hyperplanes.codes(vectors)
     found = []
-    for query, numbers in zip(cuts.codes(targets), truth, strict=True):
+    for query, numbers in zip(hyperplanes.codes(targets), truth, strict=True):
         distances = hamming(codes, query)
         found += [np.count_nonzero(distances < distances[number]) < LOOKED_AT for number in numbers]
     return float(np.mean(found))

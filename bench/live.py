@@ -30,7 +30,7 @@ from firmware_bridge.schema import Schema, WireChannel
 from rtsysid.cli.console import table
 from rtsysid.live.loop import Answer, Arrival, LiveLoop
 from rtsysid.live.realtime import prepare
-from rtsysid.live.service import Stop
+from rtsysid.live.service import StopSignal
 from rtsysid.live.session import Session
 from rtsysid.model.backends.onnx_backend import OnnxBackend
 from rtsysid.model.predictor import Predictor
@@ -137,7 +137,7 @@ def host(folder: Path, port: str, rate_hz: float, fifo: int) -> None:
     backend = OnnxBackend(reference_spec(), folder / "step.onnx", folder / "forecast.onnx")
     predictor = Predictor(spec, backend)  # the graph knows no rate
     ages = Ages()
-    with Link(port, spec=spec) as link, Stop() as stop:
+    with Link(port, spec=spec) as link, StopSignal() as stop:
         link.board()
         outcomes = {each.name: each.done for each in prepare(fifo, threads=[link.thread_id])}
         before: tuple[float, float] | None = None

@@ -14,7 +14,7 @@ from bench.reference import Reference
 from export.compile import compile_library
 from export.to_c import c_sources
 from rtsysid.cli.console import table
-from rtsysid.live.exceedance import Tail
+from rtsysid.live.exceedance import ExceedanceModel
 from rtsysid.live.novelty import Calibration, Novelty, look_every
 from rtsysid.live.session import Session
 from rtsysid.model.backends.c_backend import CBackend, machines
@@ -55,7 +55,7 @@ def main() -> None:
 
 def calibration(outputs: int, every: int) -> Calibration:
     """One that never gives alarm."""
-    calm = Tail(3600.0, 50, 1e6, 1.0, 0.0)
+    calm = ExceedanceModel(3600.0, 50, 1e6, 1.0, 0.0)
     return Calibration(
         false_alarms_per_hour=1.0, spread=(1.0,) * outputs, innovation=calm, every=every, reconstruction=calm,
         recordings="nothing",
@@ -67,6 +67,6 @@ def feeder(predictor: Predictor, calibrated: Calibration | None) -> Callable[[],
     novelty = None if calibrated is None else Novelty(calibrated, predictor)
     session, tick = Session(predictor, novelty=novelty), iter(range(10**9))
     rate, values = predictor.spec.rate_hz, np.full(predictor.spec.width, 0.1, np.float32)
-    for _ in range(2 * predictor.settled):
+    for _ in range(2 * predictor.settling_samples):
         session.feed(Sample(next(tick) / rate, values))
     return lambda: session.feed(Sample(next(tick) / rate, values))

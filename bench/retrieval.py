@@ -31,7 +31,7 @@ PER_FLIGHT = round((SECONDS - SPAN_S) * RATE_HZ) + 1  # moments
 BATCH = 112  # flights that are flown at once
 QUERIES, TOP = 100, 10
 SPEC = ModelSpec(
-    channels=CHANNELS, rate_hz=RATE_HZ, variant="lstm", taps=1, encoder=(),
+    channels=CHANNELS, rate_hz=RATE_HZ, taps=1, encoder=(),
     rigid_body=RigidBody(("qx", "qy", "qz", "qw"), ("wx", "wy", "wz"), ("vx", "vy", "vz"), ("x", "y", "z")),
 )  # fmt: skip
 
@@ -54,7 +54,9 @@ def main(largest: int = SIZES[-1], kept: Path | None = None) -> None:
         flights = flown(kept or Path(folder), -(-sizes[-1] // PER_FLIGHT))
         for size in sizes:
             begun = time.perf_counter()
-            index = build(Trace.each(flights[: -(-size // PER_FLIGHT)], CHANNELS), Path(folder) / "index", spec=SPEC)
+            index = build(
+                Trace.read_each(flights[: -(-size // PER_FLIGHT)], CHANNELS), Path(folder) / "index", spec=SPEC
+            )
             rate = len(index) / (time.perf_counter() - begun)
             queries = asked(index)
             found.append(row(index, rate, queries))
@@ -108,7 +110,7 @@ def row(index: Index, rate: float, queries: list[search.Query]) -> list[str]:
 
 def scanned(index: Index, queries: list[search.Query]) -> list[str]:
     """The same scan by faiss on the mapped file, by its index in memory, and by NumPy."""
-    codes = index.cuts.codes(np.stack([query.vector for query in queries[:20]]))
+    codes = index.hyperplanes.codes(np.stack([query.vector for query in queries[:20]]))
     flat = faiss.IndexBinaryFlat(hashing.BITS)
     flat.use_heap = False  # counting is faster where so many are asked for
     flat.add(np.asarray(index.codes))

@@ -34,7 +34,7 @@ def main(bundle: Bundle) -> None:
             "window, as recorded": ("window", None),
         }
         indexes = {
-            name: build(Trace.each(indexed, bundle.spec.channels), Path(folder) / name, bundle=chosen, by=by)
+            name: build(Trace.read_each(indexed, bundle.spec.channels), Path(folder) / name, bundle=chosen, by=by)
             for name, (by, chosen) in cases.items()
         }
         flights = Trace.read_all(unseen, bundle.spec.channels)
@@ -63,7 +63,7 @@ def measured(index: Index, judge: Index, flights: Trace) -> tuple[float, float, 
 
 def _following(judge: Index, rows: np.ndarray, found: np.ndarray) -> float:
     """Mean distance between what followed the query and what followed the moments found."""
-    later = np.array([row for row in (found + judge.span).tolist() if row in judge.moments(row - 1, row + 1)])
+    later = np.array([row for row in (found + judge.span).tolist() if row in judge.windows(row - 1, row + 1)])
     return float(np.linalg.norm(judge.vectors(later) - search.query_of(judge, rows).vector, axis=1).mean())
 
 

@@ -21,7 +21,7 @@ from rtsysid.config import Training
 from rtsysid.schedule import Loss, Stage
 from rtsysid.spec import Channel, ModelSpec, unit_scaling
 from rtsysid.train import losses
-from rtsysid.train.augmentation import View
+from rtsysid.train.augmentation import Augmentation
 from rtsysid.train.freerun import free_run
 from rtsysid.train.loop import Trainer
 from rtsysid.train.network import Network
@@ -53,9 +53,9 @@ def main() -> None:
 def _free(name: str) -> list[str]:
     batch, ticks, taps, encoder, hidden = FREE[name]
     channels = (Channel("u", "", "input"), Channel("y"))
-    spec = ModelSpec(channels=channels, rate_hz=100.0, taps=taps, encoder=encoder, hidden=hidden, direct=True)
+    spec = ModelSpec(channels=channels, rate_hz=100.0, taps=taps, encoder=encoder, hidden=hidden, linear_path=True)
     network = Network(msgspec.structs.replace(spec, scaling=unit_scaling(spec)))
-    torch.nn.init.zeros_(network.direct.weight)
+    torch.nn.init.zeros_(network.linear_path.weight)
     rows = 0.1 * torch.randn(batch, ticks + taps - 1, 2)
     seen = windows(rows, taps)
     ours, eager = [], []
@@ -75,23 +75,21 @@ def _timed(run: Callable[..., Tensor], network: Network, seen: Tensor) -> float:
 
 def _spec() -> ModelSpec:
     channels = (*(Channel(f"u{i}", "", "input") for i in range(4)), Channel("y0"), Channel("y1"))
-    blank = ModelSpec(
-        channels=channels, rate_hz=100.0, variant="lstm", taps=1, encoder=(), hidden=64, state_init="zero"
-    )
+    blank = ModelSpec(channels=channels, rate_hz=100.0, taps=1, encoder=(), hidden=64, state_init="zero")
     return msgspec.structs.replace(blank, scaling=unit_scaling(blank, 4.0))
 
 
 def _ours(values: np.ndarray) -> float:
     """One epoch of the training loop itself, teacher-forced, over as many timesteps as the plain loop sees."""
     losses.ONE_STEP_LENGTH = LENGTH
-    stage = Stage("teacher forced", ("lstm", "head"), (Loss("one_step"),), epochs=1)
+    stage = Stage("teacher forced", ("cell", "head"), (Loss("one_step"),), epochs=1)
     settings = Training(batch=BATCH, stride=LENGTH)
     data = (Sequences([values]), Sequences([values[: LENGTH + 1]]))
     with tempfile.TemporaryDirectory() as folder:
         spec = _spec()
         trainer = Trainer(
             Network(spec), (stage,), data, torch.ones(1, 2),
-            view=View.of(settings, spec), settings=settings, run=Run(folder),
+            augmentation=Augmentation.of(settings, spec), settings=settings, run=Run(folder),
         )  # fmt: skip
         begun = time.perf_counter()
         for _ in trainer.epochs():

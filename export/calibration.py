@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rtsysid.errors import TraceError
-from rtsysid.evaluation.calibrate import Episode, calibrate
+from rtsysid.evaluation.calibrate import HeldOut, calibrate
 from rtsysid.live.novelty import Calibration
 from rtsysid.model.backends.numpy_backend import NumpyBackend
 from rtsysid.model.intervals import Intervals
@@ -22,7 +22,7 @@ def calibration_of(run: Run, weights: Mapping[str, np.ndarray[Any, Any]]) -> tup
     None for a run of a release that did not keep its validation part, where the model was trained on that part too in
     the end, and where it is too short.
     """
-    refitted = run.about["config"]["data"].get("refit", False)
+    refitted = run.about["config"]["data"].get("train_on_validation", False)
     if refitted or not (run.folder / "validation.npz").exists():
         return None
     predictor = Predictor(run.spec, NumpyBackend(run.spec, weights))
@@ -34,8 +34,8 @@ def calibration_of(run: Run, weights: Mapping[str, np.ndarray[Any, Any]]) -> tup
         return None
 
 
-def _episodes(stored: dict[str, np.ndarray[Any, Any]]) -> list[Episode]:
+def _episodes(stored: dict[str, np.ndarray[Any, Any]]) -> list[HeldOut]:
     ends = np.cumsum(stored["rows"])[:-1]
     true = np.split(stored["true"], ends)
     shown = np.split(stored["shown"], ends) if "shown" in stored else true
-    return [Episode(*each) for each in zip(shown, true, strict=True)]
+    return [HeldOut(*each) for each in zip(shown, true, strict=True)]

@@ -34,7 +34,7 @@ COUNTED = 20  # rows beyond a full delay line that instructions are counted on: 
 
 
 @dataclass(frozen=True)
-class Board:
+class RigBoard:
     """What is under test. ``device`` acts on it, but for a real one; ``image`` is what was built for it here."""
 
     name: str
@@ -45,7 +45,7 @@ class Board:
 
 
 @dataclass(frozen=True)
-class Report:
+class HilReport:
     """One recording on one board. ``error`` in spreads of the outputs; ``instructions`` of a step, where counted."""
 
     device: str
@@ -64,7 +64,7 @@ class Report:
 
 
 @contextmanager
-def open_board(bundle: Bundle, which: str) -> Iterator[Board]:
+def open_board(bundle: Bundle, which: str) -> Iterator[RigBoard]:
     """The board that runs the bundle's model: ``sim``, a process; ``qemu``, emulated; or a real one at a port."""
     files, called = model_files(bundle), model_hash(bundle)
     with tempfile.TemporaryDirectory(prefix="hil-") as name:
@@ -75,13 +75,13 @@ def open_board(bundle: Bundle, which: str) -> Iterator[Board]:
             schema = Schema.of(bundle.spec.channels, bundle.spec.rate_hz)
             idle = np.zeros((1, bundle.spec.width), np.float32)
             with SimulatedDevice(schema, idle, model=folder, model_hash=called) as process:
-                yield Board("simulated", process.port, process, image_sha256=sha256(process.program))
+                yield RigBoard("simulated", process.port, process, image_sha256=sha256(process.program))
         elif which == "qemu":
             image = build_image("app", files, folder / "app.elf", model_hash=called)
             with EmulatedDevice(image.path) as emulated:
-                yield Board("STM32F405, emulated", emulated.port, emulated, image, sha256(image.path))
+                yield RigBoard("STM32F405, emulated", emulated.port, emulated, image, sha256(image.path))
         else:
-            yield Board("real", which)
+            yield RigBoard("real", which)
 
 
 def greet(rig: Rig, bundle: Bundle) -> None:
@@ -117,7 +117,7 @@ def instructions(bundle: Bundle, rows: Floats) -> tuple[int, Image]:
         return int(found.instructions.max()), image
 
 
-def play(board: Board, bundle: Bundle, episodes: Sequence[Episode], *, live: bool = False) -> Iterator[Report]:
+def play(board: RigBoard, bundle: Bundle, episodes: Sequence[Episode], *, live: bool = False) -> Iterator[HilReport]:
     """Each recording on the board, row by row, at its own pace where `live`; one report each.
 
     Raises LinkError where the board is not there or is another, ParityError where the line did harm.
@@ -133,7 +133,7 @@ def play(board: Board, bundle: Bundle, episodes: Sequence[Episode], *, live: boo
             repeats, faults = rig.repeats, rig.faults()
             if set(faults) - {"repeats"}:
                 raise ParityError(f"line to {board.name}", str(faults), "mend the cable; nothing may be lost here")
-            yield Report(
+            yield HilReport(
                 board.name, rig.board.firmware, board.image_sha256[:12], bundle.id, episode.name, len(y),
                 y.tobytes() == here.tobytes(), relative_error(y, here, spec), repeats,
                 max(a.spent_us for a in answers), counted, board.image.flash if board.image else None,

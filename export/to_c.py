@@ -65,8 +65,8 @@ def model_layers(spec: ModelSpec, weights: Weights) -> list[Layer]:
     for k in range(1, len(spec.encoder) + 1):
         layers += [_linear(weights, f"{side}.{k}") for side in ("encoder", "decoder")]
     layers += [_gates(weights), _linear(weights, "head")]
-    if spec.direct:
-        layers.append(_linear(weights, "direct"))
+    if spec.linear_path:
+        layers.append(_linear(weights, "linear_path"))
     if spec.state_init == "network":
         first, second = (_linear(weights, f"initialiser.{k}") for k in (0, 2))
         layers += [Layer("initialiser_1", first.weight, first.bias), Layer("initialiser_2", second.weight, second.bias)]
@@ -95,8 +95,8 @@ def _linear(weights: Weights, name: str) -> Layer:
 
 def _gates(weights: Weights) -> Layer:
     """Rows in the order input, forget, cell, output; those of the sigmoid gates are halved for tanh (cell in C)."""
-    weight = np.concatenate((weights["lstm.weight_ih_l0"], weights["lstm.weight_hh_l0"]), 1)
-    bias = weights["lstm.bias_ih_l0"] + weights["lstm.bias_hh_l0"]
+    weight = np.concatenate((weights["cell.weight_ih_l0"], weights["cell.weight_hh_l0"]), 1)
+    bias = weights["cell.bias_ih_l0"] + weights["cell.bias_hh_l0"]
     halves = np.repeat(np.array([0.5, 0.5, 1.0, 0.5], np.float32), len(bias) // 4)
     return Layer("gates", weight * halves[:, None], bias * halves)
 
@@ -137,29 +137,29 @@ def _sizes(spec: ModelSpec, layers: Sequence[Layer], int8: bool) -> str:
         "OUTPUTS": spec.n_outputs,
         "TAPS": spec.taps,
         "ROW": spec.n_features,
-        "SEEN": len(spec.columns),
-        "FED": max(len(spec.columns) - spec.n_inputs, 1),
+        "N_SEEN": len(spec.columns),
+        "N_FEEDBACK": max(len(spec.columns) - spec.n_inputs, 1),
         "WINDOW": spec.window_size,
         "LAYERS": len(spec.encoder),
         "CODE": spec.code_size,
         "HIDDEN": spec.hidden,
         "TARGETS": spec.n_targets,
-        "ANSWERS": padded(spec.n_targets),
-        "WIDEST": widest(spec),
+        "TARGETS_PADDED": padded(spec.n_targets),
+        "LAYER_MAX": widest(spec),
         "INCREMENT": int(spec.output == "increment"),
-        "DIRECT": int(spec.direct),
+        "LINEAR_PATH": int(spec.linear_path),
         "INITIALISER": int(spec.state_init == "network"),
         "WARMUP": spec.warmup if spec.state_init == "warmup" else 0,
         "BODY": int(spec.rigid_body is not None),
         "FROM_NEWEST": int(spec.rigid_body is not None or bool(spec.relative) or bool(spec.friction)),
-        "WIDER": max(spec.width, spec.n_features),
+        "ROW_MAX": max(spec.width, spec.n_features),
         "OTHERS": len(_others(spec, body)),
         "OTHER_OUTPUTS": len([i for i in _others(spec, body) if i >= spec.n_inputs]),
         "VELOCITY": len(body.velocity),
         "POSITION": len(body.position),
         "RATE": len(body.rate),
         "INTEGRATED": len(spec.integrate),
-        "BRAKED": len(spec.friction),
+        "N_FRICTION": len(spec.friction),
         "KINEMATICS": int(body.kinematics),
         "ROTORS": len(body.rotors.speeds) if body.rotors else 0,
         "SQUARES": spec.n_tail - 3 if spec.rigid_body else 0,
@@ -191,7 +191,7 @@ def _tables(spec: ModelSpec) -> str:
         _floats("target_std", scaling.target_std),
     ]
     if spec.rigid_body is None:
-        seen = spec.columns + spec.columns[spec.n_inputs :] * (spec.powers - 1)
+        seen = spec.columns + spec.columns[spec.n_inputs :] * (spec.degree - 1)
         relative = [int(spec.channels[i].name in spec.relative) for i in seen]
         return "\n".join(
             [

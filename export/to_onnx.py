@@ -41,7 +41,7 @@ class StepGraph(nn.Module):
         network = self.network
         features = network.features(window)
         code = network.encode(features)
-        h, c = network.cell(code, (h, c))
+        h, c = network.cell_step(code, (h, c))
         error = (network.decode(code) - features).square().mean(-1)
         return network.predict(window[:, -1], features, h), h, c, code, error
 

@@ -19,7 +19,7 @@ import msgspec
 from firmware_bridge import messages as msg
 from firmware_bridge.intake import Arrival, Intake
 from firmware_bridge.layout import Message
-from firmware_bridge.peer import Board, Wish
+from firmware_bridge.peer import Board, Requirements
 from firmware_bridge.schema import Schema
 from firmware_bridge.wire import DELIMITER, Frame, FrameDecoder, FrameEncoder, WireCounters
 from rtsysid.errors import LinkError
@@ -60,7 +60,7 @@ class Conversation:
     lines for a person, the newest 100. ``losses``: how often a board that had answered was lost.
     """
 
-    def __init__(self, wish: Wish, session: int = 0) -> None:
+    def __init__(self, wish: Requirements, session: int = 0) -> None:
         self.wish, self.session = wish, session
         self.state = LinkState.CLOSED
         self.board: Board | None = None
@@ -223,7 +223,7 @@ class Conversation:
             if ack.major != msg.MAJOR:
                 raise _other_version(ack.firmware, msg.version(ack.major, ack.minor))
             self._ack = ack
-            self.intake.meet(ack.boot_id)
+            self.intake.on_boot(ack.boot_id)
             self._beat_s = self._time_s = self._since_s = now_s
             self._fetch(now_s)
 
@@ -263,7 +263,7 @@ class Conversation:
         if self.board is not None and self.board.samples != board.samples:
             raise LinkError(board.name, "its channels or its rate are not those of before", "start again")
         self.board = board
-        self.intake.expect(board, self._divider)
+        self.intake.set_board(board, self._divider)
         self._decoder.schema = self.encoder.schema = board.schema.hash
         self.state, self._request = LinkState.SYNCING, None
         if self.intake.clock.converged:

@@ -40,7 +40,7 @@ class Intake:
         self._last_us: int | None = None
         self._period_us = 0.0
 
-    def meet(self, boot_id: int) -> None:
+    def on_boot(self, boot_id: int) -> None:
         """A board answered. Another `boot_id` than before: it restarted, and nothing is left of its time."""
         if self._boot not in (None, boot_id):
             self.reboots += 1
@@ -48,7 +48,7 @@ class Intake:
             self._ticks, self._last_us = Ticks(), None
         self._boot = boot_id
 
-    def expect(self, board: Board, divider: int) -> None:
+    def set_board(self, board: Board, divider: int) -> None:
         """What samples will be of, and how far apart."""
         self._board, self._period_us = board, 1e6 * divider / board.schema.rate_hz
 

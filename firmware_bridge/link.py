@@ -24,7 +24,7 @@ from firmware_bridge.conversation import Conversation, LinkState
 from firmware_bridge.health import LinkHealth
 from firmware_bridge.intake import Arrival
 from firmware_bridge.messages import Bye, Prediction, Reason, Status
-from firmware_bridge.peer import Board, Wish
+from firmware_bridge.peer import Board, Requirements
 from firmware_bridge.port import Port, described
 from firmware_bridge.queues import Backlog, Outbox
 from rtsysid.errors import LinkError
@@ -70,7 +70,7 @@ class Link:
     ) -> None:
         self._url, self._baudrate, self._tap = port, baudrate, tap
         capacity = None if baudrate is None else baudrate / 10  # start bit, eight bits, stop bit
-        self._conversation = Conversation(Wish(spec, divider, capacity), session=secrets.randbelow(255))
+        self._conversation = Conversation(Requirements(spec, divider, capacity), session=secrets.randbelow(255))
         self._backlog: Backlog[Arrival] = Backlog(_BACKLOG)
         self._outbox = Outbox(self._conversation.encoder)
         self._closing, self._met = threading.Event(), threading.Event()
@@ -133,7 +133,7 @@ class Link:
         with suppress(OSError):  # the reader finds out, too
             self._outbox.predict(message, _us(time.monotonic()))
 
-    def news(self) -> list[str]:
+    def events(self) -> list[str]:
         """What happened since the last call, in lines for a person: connected, lost, restarted, said by the board."""
         lines = self._conversation.news
         return [lines.popleft() for _ in range(len(lines))]

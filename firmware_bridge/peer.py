@@ -46,7 +46,7 @@ class Board(msgspec.Struct, frozen=True):
         }  # fmt: skip
 
 
-class Wish(msgspec.Struct, frozen=True):
+class Requirements(msgspec.Struct, frozen=True):
     """What is wanted of a board: the channels and rate of `spec`; without one, each `divider`-th of any samples.
 
     `capacity`: bytes per second that the wire carries, None where it has no fixed speed of its own.

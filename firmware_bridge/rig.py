@@ -21,7 +21,7 @@ _BEAT_S = msg.HEARTBEAT_US * 1e-6
 M = TypeVar("M", bound=Message)
 
 
-class Answer(NamedTuple):
+class StepAnswer(NamedTuple):
     """``y`` [ny], float32; ``status`` of `messages.Status`; ``spent_us``: the step, by the board's clock."""
 
     y: Floats
@@ -87,7 +87,7 @@ class Rig:
         """Let the next row be the first: the model forgets."""
         self._index = 0
 
-    def step(self, row: Floats, patience_s: float = _PATIENCE_S) -> Answer:
+    def step(self, row: Floats, patience_s: float = _PATIENCE_S) -> StepAnswer:
         """The board's prediction from one row [C] more."""
         asked = self._encoder.frames
         found = self._ask(
@@ -97,9 +97,9 @@ class Rig:
             patience_s,
         )
         self._index += 1
-        return Answer(np.array(found.y, np.float32), found.status, found.age_us)
+        return StepAnswer(np.array(found.y, np.float32), found.status, found.age_us)
 
-    def play(self, rows: Floats, period_s: float = 0.0) -> list[Answer]:
+    def play(self, rows: Floats, period_s: float = 0.0) -> list[StepAnswer]:
         """A recording [n, C] from a cold start, as fast as it goes or a row each `period_s`."""
         self.reset()
         begun_s, answers = self._clock(), []

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import REPORT, bundle_of, same_bits, small
+from parts import REPORT, bundle_of, same_bits, small
 
 from export.firmware import build_image, model_files
 from export.hil import open_board, play, predictions_here

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import REPORT, same_bits
+from parts import REPORT, same_bits
 from support.shim import Fault, Shim
 
-from export.hil import Board, greet, model_hash
+from export.hil import RigBoard, greet, model_hash
 from firmware_bridge import messages as msg
-from firmware_bridge.rig import Answer, Rig
+from firmware_bridge.rig import Rig, StepAnswer
 from firmware_bridge.schema import Schema
 from rtsysid.errors import LinkError
 from rtsysid.model.bundle import Bundle
@@ -22,11 +22,11 @@ from rtsysid.spec import Floats
 pytestmark = pytest.mark.timeout(120)
 
 
-def outputs(answers: list[Answer]) -> Floats:
+def outputs(answers: list[StepAnswer]) -> Floats:
     return np.stack([answer.y for answer in answers])
 
 
-def needs_a_hand(board: Board) -> None:
+def needs_a_hand(board: RigBoard) -> None:
     if board.device is None:
         pytest.skip("wants a hand on the board")
 
@@ -38,7 +38,7 @@ def test_a_board_names_its_model_and_its_channels(rig: Rig, bundle: Bundle) -> N
 
 
 def test_a_recording_gives_the_same_bits_as_offline(
-    rig: Rig, board: Board, bundle: Bundle, short: Floats, expected: Floats
+    rig: Rig, board: RigBoard, bundle: Bundle, short: Floats, expected: Floats
 ) -> None:
     """Played as fast as it goes, every prediction is bit by bit that of the bundle here; the first ones are warm-up."""
     answers = rig.play(short)
@@ -59,7 +59,7 @@ def test_the_pace_changes_nothing(rig: Rig, bundle: Bundle, short: Floats, expec
     assert same_bits(outputs(answers), expected)
 
 
-def test_the_cost_of_a_step_is_told(rig: Rig, board: Board, bundle: Bundle, short: Floats) -> None:
+def test_the_cost_of_a_step_is_told(rig: Rig, board: RigBoard, bundle: Bundle, short: Floats) -> None:
     """Heartbeats tell the longest step since the one before; on a real board a tick is longer."""
     rig.heartbeat()
     spent = max(answer.spent_us for answer in rig.play(short))
@@ -97,7 +97,7 @@ def test_a_row_that_comes_again_is_stepped_once(rig: Rig, short: Floats, expecte
 
 @pytest.mark.parametrize("fault", ["flip bit", "drop", "double"])
 def test_a_bad_wire_only_delays(
-    board: Board, bundle: Bundle, short: Floats, expected: Floats, tmp_path: Path, fault: Fault
+    board: RigBoard, bundle: Bundle, short: Floats, expected: Floats, tmp_path: Path, fault: Fault
 ) -> None:
     """Rows and predictions that are damaged, lost or doubled are said again, and the bits are the right ones."""
     with Shim(board.port, tmp_path) as shim, Rig(shim.port, again_s=0.1) as rig:
@@ -110,7 +110,9 @@ def test_a_bad_wire_only_delays(
         assert rig.faults()
 
 
-def test_a_reset_shows_and_is_survived(rig: Rig, board: Board, bundle: Bundle, short: Floats, expected: Floats) -> None:
+def test_a_reset_shows_and_is_survived(
+    rig: Rig, board: RigBoard, bundle: Bundle, short: Floats, expected: Floats
+) -> None:
     """After the reset button another boot id answers, and the recording gives the same bits from its beginning."""
     needs_a_hand(board)
     before = rig.board.boot_id
@@ -121,7 +123,7 @@ def test_a_reset_shows_and_is_survived(rig: Rig, board: Board, bundle: Bundle, s
     assert same_bits(outputs(rig.play(short)), expected)
 
 
-def test_a_stall_only_delays(rig: Rig, board: Board, short: Floats, expected: Floats) -> None:
+def test_a_stall_only_delays(rig: Rig, board: RigBoard, short: Floats, expected: Floats) -> None:
     """A board that stands still for a moment goes on where it was, with the right bits; what was said again shows."""
     needs_a_hand(board)
     found = outputs(rig.play(short[:20]))
@@ -135,7 +137,7 @@ def test_a_stall_only_delays(rig: Rig, board: Board, short: Floats, expected: Fl
     rig.repeats = 0
 
 
-def test_a_pulled_cable_is_one_line(board: Board, bundle: Bundle, short: Floats) -> None:
+def test_a_pulled_cable_is_one_line(board: RigBoard, bundle: Bundle, short: Floats) -> None:
     """Unplugged in the middle, the next row is a LinkError that names the port, at once."""
     needs_a_hand(board)
     with Rig(board.port) as rig:

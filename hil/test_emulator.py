@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import same_bits
+from parts import same_bits
 
 from export.firmware import build_image, model_files, model_hash
 from export.hil import greet

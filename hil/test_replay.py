@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import REPORT, require_golden, same_bits
+from parts import REPORT, require_golden, same_bits
 
 from bench.cortex import paper_spec, step_cost
 from bench.reference import reference_spec

@@ -16,7 +16,7 @@ import msgspec
 
 from rtsysid.errors import ConfigError
 from rtsysid.schedule import Corruption, Loss, Stage, TeacherForcing, preset
-from rtsysid.spec import Channel, RigidBody, Rotors, Variant
+from rtsysid.spec import Channel, RigidBody, Rotors, Variant, variant_of
 
 EMBEDDED = ("quadrotor", "nanodrone")
 
@@ -30,13 +30,15 @@ class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     time: str = "t"  # "": no column, rows stand at rate_hz
     groups: dict[str, tuple[str, ...]] = {}
     validation: tuple[str, ...] = ()  # name patterns; none: the last fifth
-    refit: bool = False  # train on the validation recordings as well: once all is chosen, where recordings are few
+    train_on_validation: bool = (
+        False  # train on the validation recordings as well: once all is chosen, where recordings are few
+    )
     nan: Literal["error", "split"] = "error"
     resample: bool = False
     max_age: float = 0.1  # seconds that a held value may be old when resampling
-    # 1: rows become [u_{k+1}, y_k], as in records that were band-limited and not held, where an output depends on the
+    # Rows become [u_{k+1}, y_k], as in records that were band-limited and not held, where an output depends on the
     # input of its own tick. Such a model runs on no robot, which has u_{k+1} only afterwards.
-    input_lead: Literal[0, 1] = 0
+    feedthrough: bool = False
 
     @property
     def channels(self) -> tuple[Channel, ...]:
@@ -53,7 +55,6 @@ class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The choices of `rtsysid.spec.ModelSpec` that a person makes; the rest comes from the recordings."""
 
-    variant: Variant = "lstm-tdl-deep-aeu"
     taps: int = 16
     encoder: tuple[int, ...] = (64, 16)
     variational: bool = False
@@ -61,13 +62,18 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     feedback: bool | tuple[str, ...] = True
     output: Literal["increment", "absolute"] = "increment"
     relative: tuple[str, ...] = ()
-    powers: int = 1
+    degree: int = 1
     rigid_body: RigidBody | None = None
     integrate: tuple[tuple[str, str], ...] = ()
     friction: tuple[tuple[str, float], ...] = ()
-    direct: bool = False
+    linear_path: bool = False
     state_init: Literal["warmup", "network", "zero"] = "warmup"
     warmup: int = 30
+
+    @property
+    def variant(self) -> Variant:
+        """Name of such a model in the source talk."""
+        return variant_of(self.taps, self.encoder)
 
 
 class Symmetry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -77,7 +83,7 @@ class Symmetry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     negate: tuple[str, ...] = ()
 
 
-class Disturbance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class NoiseLevels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What live sensors add to smooth recordings: white noise, and rows that repeat the one before.
 
     ``noise``: standard deviation by channel name, in its unit. ``repeat``: share of the rows that are lost on the way.
@@ -88,7 +94,7 @@ class Disturbance(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         if not 0 <= self.repeat < 1 or any(not std >= 0 for std in self.noise.values()):
-            raise ConfigError("train.disturbance", "a negative value, or all rows lost", "repeat lies in 0 .. 1")
+            raise ConfigError("train.sensor_noise", "a negative value, or all rows lost", "repeat lies in 0 .. 1")
 
 
 class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -102,16 +108,22 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     threads: int = 1  # small networks run slower on two
     clip: float = 1.0  # largest gradient norm
     symmetry: tuple[Symmetry, ...] = ()  # all their combinations are trained on
-    disturbance: Disturbance = Disturbance()
+    sensor_noise: NoiseLevels = NoiseLevels()
     history: bool = True  # measurements from before the first prediction are known; else its row alone, coasting
-    memory: int = 0  # ticks over which an untrained LSTM forgets, at most; 0: about two, whatever the dynamics
-    balance: float = 0.0  # recordings count by their mean squared motion to the power of minus this; 1: all alike
+    forget_ticks: int = 0  # ticks over which an untrained LSTM forgets, at most; 0: about two, whatever the dynamics
+    episode_weighting: float = (
+        0.0  # recordings count by their mean squared motion to the power of minus this; 1: all alike
+    )
 
     def __post_init__(self) -> None:
-        if self.balance < 0:
-            raise ConfigError("train.balance", str(self.balance), "0 counts every sample alike, 1 every recording")
-        if self.memory < 0:
-            raise ConfigError("train.memory", str(self.memory), "give the ticks of the slowest dynamics, or 0")
+        if self.episode_weighting < 0:
+            raise ConfigError(
+                "train.episode_weighting", str(self.episode_weighting), "0 counts every sample alike, 1 every recording"
+            )
+        if self.forget_ticks < 0:
+            raise ConfigError(
+                "train.forget_ticks", str(self.forget_ticks), "give the ticks of the slowest dynamics, or 0"
+            )
         if self.effort <= 0 or self.batch < 1 or self.stride < 1 or self.threads < 1 or self.clip <= 0:
             raise ConfigError("train", "a value that is not positive", "effort, batch, stride, threads, clip are")
 
@@ -176,7 +188,7 @@ def _suggestion(message: str) -> str:
     if unknown is None:
         return "mend the value"
     data = (Config, Data, Model, RigidBody, Rotors)
-    structs = (*data, Training, Symmetry, Disturbance, Stage, Loss, Corruption, TeacherForcing)
+    structs = (*data, Training, Symmetry, NoiseLevels, Stage, Loss, Corruption, TeacherForcing)
     known = sorted({field.name for struct in structs for field in msgspec.structs.fields(struct)})
     close = difflib.get_close_matches(unknown[1], known, 1)
     return f"did you mean {close[0]!r}?" if close else "remove the key"

@@ -43,12 +43,6 @@ def _check_shape(spec: ModelSpec) -> None:
             raise SpecError(name, str(getattr(spec, name)), "give a positive number")
     if spec.warmup < 0 or any(width < 1 for width in spec.encoder):
         raise SpecError("warmup or encoder", f"{spec.warmup}, {spec.encoder}", "give counts that are not negative")
-    wanted = {"lstm": (0, 0), "lstm-tdl": (0, 0), "lstm-tdl-aeu": (1, 1), "lstm-tdl-deep-aeu": (2, 9)}[spec.variant]
-    if not wanted[0] <= len(spec.encoder) <= wanted[1]:
-        layers = "no" if wanted[1] == 0 else "one" if wanted[1] == 1 else "two to nine"
-        raise SpecError(f"encoder of {spec.variant}", f"{len(spec.encoder)} layers", f"it takes {layers} layers")
-    if spec.variant == "lstm" and spec.taps != 1:
-        raise SpecError("taps of lstm", str(spec.taps), "it sees one sample: set taps = 1, or choose lstm-tdl")
     _check_code(spec)
 
 
@@ -61,8 +55,8 @@ def _check_seen(spec: ModelSpec) -> None:
     ):
         found = ", ".join(spec.relative)
         raise SpecError("relative", found, "name outputs that are fed back; a rigid body has its own")
-    if spec.powers < 1 or (spec.powers > 1 and (spec.rigid_body or len(spec.columns) == spec.n_inputs)):
-        raise SpecError("powers", str(spec.powers), "give 1 or more; outputs must be fed back, and no rigid body")
+    if spec.degree < 1 or (spec.degree > 1 and (spec.rigid_body or len(spec.columns) == spec.n_inputs)):
+        raise SpecError("degree", str(spec.degree), "give 1 or more; outputs must be fed back, and no rigid body")
 
 
 def _check_code(spec: ModelSpec) -> None:
@@ -70,7 +64,7 @@ def _check_code(spec: ModelSpec) -> None:
         found = f"a code of {spec.code_size} for a window of {spec.window_size} values"
         raise SpecError("encoder", found, "end it with a smaller layer, or see more taps")
     if spec.variational and not spec.encoder:
-        raise SpecError("variational", f"{spec.variant} has no encoder", "choose a variant with one, or drop the key")
+        raise SpecError("variational", "the model has no encoder", "give it encoder layers, or drop the key")
 
 
 def _check_body(spec: ModelSpec) -> None:

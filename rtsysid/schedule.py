@@ -18,7 +18,7 @@ from rtsysid.spec import ModelSpec
 
 FAMILY = ("undercomplete", "layer-wise", "sparse", "sparse-kl", "denoising", "contractive", "variational")
 PRESETS = ("two-stage", "greedy", *FAMILY)
-GROUPS = ("encoder", "decoder", "log_variance", "lstm", "head", "initialiser", "direct")
+GROUPS = ("encoder", "decoder", "log_variance", "cell", "head", "initialiser", "linear_path")
 PREDICTIONS = ("one_step", "rollout")  # every other loss is about the code alone
 PENALTIES = ("sparse_l1", "sparse_kl", "contractive", "divergence")
 
@@ -78,7 +78,7 @@ class Loss(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if self.corruption != Corruption() and self.kind != "reconstruction":
             raise ScheduleError(f"loss {self.kind}", "a corruption", "corrupt a reconstruction; or set input_noise")
 
-    def risen(self, progress: float) -> float:
+    def weight_at(self, progress: float) -> float:
         """The weight when this share of the stage's epochs, the running one included, is done."""
         return self.weight * min(1.0, progress / self.anneal) if self.anneal else self.weight
 
@@ -106,8 +106,7 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``patience``: epochs without a better validation loss before the stage ends (0: never); the best weights are kept.
 
     ``first_horizon``: of rollouts in the first epoch, from where it grows to the full one over the first half of the
-    epochs (0: full at once). ``average``: the weights that are judged and kept are a running mean with this decay per
-    batch (0: the weights themselves).
+    epochs (0: full at once).
     ``optimiser``: ``adam`` batch by batch, or ``lbfgs``, which minimises the loss over all sequences at once,
     ``iterations`` per epoch; there ``weight_decay`` times half of the squared weights joins the loss.
     """
@@ -123,32 +122,29 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     weight_decay: float = 0.0
     input_noise: float = 0.0  # standard deviation, in units of each channel's spread
     first_horizon: int = 0
-    average: float = 0.0
     optimiser: Literal["adam", "lbfgs"] = "adam"
     iterations: int = 20
-    balance: float | None = None  # of the sequences drawn, where it is not that of [train]
+    episode_weighting: float | None = None  # of the sequences drawn, where it is not that of [train]
     optional: bool = False
     each_layer: bool = False
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.learning_rate <= 0 or not self.loss:
             raise ScheduleError(f"stage {self.name!r}", "no epochs, rate or loss", "give it at least one of each")
-        if self.first_horizon < 0 or self.iterations < 1 or not 0 <= self.average < 1:
-            found = "first_horizon, iterations or average out of range"
-            raise ScheduleError(f"stage {self.name!r}", found, "give counts, and an average below 1")
-        if self.optimiser == "lbfgs" and self.average:
-            raise ScheduleError(f"stage {self.name!r}", "an average of lbfgs", "it has no batches: leave average out")
+        if self.first_horizon < 0 or self.iterations < 1:
+            found = f"first_horizon {self.first_horizon}, iterations {self.iterations}"
+            raise ScheduleError(f"stage {self.name!r}", found, "give a horizon of 0 or more, and an iteration")
 
     @property
     def horizon(self) -> int:
         """Steps that the longest rollout needs; 0 where predictions are never fed back."""
         return max((loss.horizon for loss in self.loss if loss.kind == "rollout"), default=0)
 
-    def balance_of(self, train: float) -> float:
+    def episode_weighting_in(self, train: float) -> float:
         """How recordings count in this stage, given how they do in the whole training."""
-        return train if self.balance is None else self.balance
+        return train if self.episode_weighting is None else self.episode_weighting
 
-    def at(self, epoch: int) -> Stage:
+    def for_epoch(self, epoch: int) -> Stage:
         """The stage as it is in epoch 0 .. epochs - 1: how long its rollouts are by then, and what its losses weigh."""
         grown, longest = min(1.0, 2 * epoch / self.epochs), self.horizon
         if self.first_horizon:
@@ -156,7 +152,7 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         progress = (epoch + 1) / self.epochs
         loss = tuple(
             msgspec.structs.replace(
-                each, horizon=min(each.horizon, longest or each.horizon), weight=each.risen(progress)
+                each, horizon=min(each.horizon, longest or each.horizon), weight=each.weight_at(progress)
             )
             for each in self.loss
         )
@@ -182,7 +178,7 @@ def resolve(stages: tuple[Stage, ...], spec: ModelSpec, effort: float = 1.0) -> 
     unrolled = [one for stage in stages for one in _per_layer(stage, spec)]
     fitted = [one for stage in unrolled if (one := _fit(stage, spec)) is not None]
     if not fitted:
-        raise ScheduleError("schedule", f"no stage applies to {spec.variant}", "add a stage that trains lstm and head")
+        raise ScheduleError("schedule", f"no stage applies to {spec.variant}", "add a stage that trains cell and head")
     if spec.variational and not any("log_variance" in stage.train for stage in fitted):
         remedy = "take preset variational, or train it with a divergence loss"
         raise ScheduleError("schedule of a variational model", "no stage trains log_variance", remedy)
@@ -195,7 +191,7 @@ def groups_of(spec: ModelSpec) -> tuple[str, ...]:
     parts = ["encoder", "decoder"] if spec.encoder else []
     parts += ["log_variance"] if spec.variational else []
     extra = ["initialiser"] if spec.state_init == "network" else []
-    return (*parts, *layers, "lstm", "head", *extra, *(["direct"] if spec.direct else []))
+    return (*parts, *layers, "cell", "head", *extra, *(["linear_path"] if spec.linear_path else []))
 
 
 def _per_layer(stage: Stage, spec: ModelSpec) -> list[Stage]:

@@ -30,11 +30,6 @@ Variant: TypeAlias = Literal["lstm", "lstm-tdl", "lstm-tdl-aeu", "lstm-tdl-deep-
 
 VARIANTS: tuple[Variant, ...] = ("lstm", "lstm-tdl", "lstm-tdl-aeu", "lstm-tdl-deep-aeu")
 STANDARD_GRAVITY = 9.80665  # m/s^2; Ref: 3rd CGPM, 1901
-_LATER = {
-    "kinematics": False,
-    "gravity": STANDARD_GRAVITY,
-    "rotors": None,
-}  # fields of a rigid body, and their defaults
 _HEADER = re.compile(r"(?P<name>.*\S)\s*\[(?P<unit>[^\[\]]*)\]")
 
 
@@ -75,7 +70,7 @@ class Rotors(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ``speeds``: inputs, rad/s. ``x``, ``y``: where the rotors stand in the body frame, m. ``spin``: 1 where a rotor's
     drag turns the body about +z, else -1. ``thrust``: N/(rad/s)^2 along +z. ``drag``: N m/(rad/s)^2. ``mass``: kg.
     ``inertia``: about x, y and z, kg m^2. The model answers with what these leave over; ``learned``: it sees the
-    squares as well, so that the direct path corrects the constants.
+    squares as well, so that the linear path corrects the constants.
     """
 
     speeds: tuple[str, ...]
@@ -135,24 +130,28 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     channels: tuple[Channel, ...]  # inputs first, then outputs
     rate_hz: float
     scaling: Scaling = Scaling()  # empty until the recordings have been seen
-    variant: Variant = "lstm-tdl-deep-aeu"
     taps: int = 16
-    encoder: tuple[int, ...] = (64, 16)  # width of each encoder layer; the last is the code
+    encoder: tuple[int, ...] = (64, 16)  # width of each encoder layer; the last is the code; none: no encoder
     variational: bool = False  # a layer beside the code's says how sure it is; deployed is the code's mean
     hidden: int = 64
     feedback: bool | tuple[str, ...] = True  # outputs that the network sees in the window: all, none, or these
     output: Literal["increment", "absolute"] = "increment"
     relative: tuple[str, ...] = ()  # outputs that the window shows relative to its newest row, as a travel is
-    powers: int = 1  # of the outputs in the window: with 3 it shows y, y^2 and y^3, as a cubic spring needs
+    degree: int = 1  # of the outputs in the window: with 3 it shows y, y^2 and y^3, as a cubic spring needs
     rigid_body: RigidBody | None = None  # see `rtsysid.model.coordinates`
     integrate: tuple[tuple[str, str], ...] = ()  # outputs that follow from another: position, velocity
     friction: tuple[tuple[str, float], ...] = ()  # outputs that dry friction brakes, below which speed it lets go
-    direct: bool = False  # a linear map of the window predicts, and the network corrects it
+    linear_path: bool = False  # a linear map of the window predicts, and the network corrects it
     state_init: Literal["warmup", "network", "zero"] = "warmup"
     warmup: int = 30  # teacher-forced steps before the state counts as initialised
 
     def __post_init__(self) -> None:
         consistency.check(self)
+
+    @property
+    def variant(self) -> Variant:
+        """Name the model in the words of the source talk, by its taps and its encoder."""
+        return variant_of(self.taps, self.encoder)
 
     @cached_property
     def inputs(self) -> tuple[Channel, ...]:
@@ -192,7 +191,7 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     def n_features(self) -> int:
         """Features per row of the window; a rotation is three numbers where it is seen from the body."""
         fed_back = len(self.columns) - self.n_inputs
-        return len(self.columns) + (self.powers - 1) * fed_back - (self.rigid_body is not None)
+        return len(self.columns) + (self.degree - 1) * fed_back - (self.rigid_body is not None)
 
     @property
     def n_targets(self) -> int:
@@ -216,7 +215,7 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         return 3 + (len(body.rotors.speeds) if body.rotors is not None and body.rotors.learned else 0)
 
     @property
-    def past(self) -> int:
+    def settling_samples(self) -> int:
         """Samples up to the one from which the first prediction counts: a whole window, and the warm-up."""
         return self.taps + (self.warmup if self.state_init == "warmup" else 0)
 
@@ -231,13 +230,13 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         widths = (self.window_size, *self.encoder)
         layers = sum(a * b for a, b in itertools.pairwise(widths))
         cell = 4 * self.hidden * (self.code_size + self.hidden)
-        direct = self.window_size if self.direct else 0
-        return layers + cell + (self.hidden + direct) * self.n_targets
+        linear_path = self.window_size if self.linear_path else 0
+        return layers + cell + (self.hidden + linear_path) * self.n_targets
 
     @property
     def parameters(self) -> int:
         """Weights and biases of one step, without the decoder; an LSTM's two biases count as the one they add up to."""
-        return self.macs + sum(self.encoder) + 4 * self.hidden + (1 + self.direct) * self.n_targets
+        return self.macs + sum(self.encoder) + 4 * self.hidden + (1 + self.linear_path) * self.n_targets
 
     @cached_property
     def fingerprint(self) -> str:
@@ -250,6 +249,13 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         return digest({"channels": [[c.name, c.unit, c.role] for c in self.channels], "rate_hz": self.rate_hz})[:8]
 
 
+def variant_of(taps: int, encoder: Sequence[int]) -> Variant:
+    """Name a model in the words of the source talk: by its delay line and its encoder layers."""
+    if not encoder:
+        return "lstm-tdl" if taps > 1 else "lstm"
+    return "lstm-tdl-deep-aeu" if len(encoder) > 1 else "lstm-tdl-aeu"
+
+
 def split_unit(text: str) -> tuple[str, str]:
     """Take ``name [unit]`` apart; digits in brackets are an index and belong to the name (``q[0]``)."""
     match = _HEADER.fullmatch(text.strip())
@@ -259,18 +265,8 @@ def split_unit(text: str) -> tuple[str, str]:
 
 
 def to_builtins(spec: ModelSpec) -> dict[str, Any]:
-    """The specification as plain lists, dicts, numbers and strings, ready for JSON.
-
-    Choices that came after the first bundles are left out at their defaults, so that fingerprints stand.
-    """
+    """Return the specification as plain lists, dicts, numbers and strings, ready for JSON."""
     built: dict[str, Any] = msgspec.to_builtins(spec)
-    for name, default in {"powers": 1, "relative": (), "integrate": (), "friction": (), "variational": False}.items():
-        if getattr(spec, name) == default:
-            del built[name]
-    body = built["rigid_body"] or {}
-    for name, default in _LATER.items():
-        if name in body and body[name] == default:
-            del body[name]
     return built
 
 

@@ -14,7 +14,7 @@ INLINE void row_features(const int lanes, const float *row, const float *newest,
             const float level = seen_relative[k] ? AT(newest, columns_seen[k]) : 0.0f;
             const float value = AT(row, columns_seen[k]) - level;
             float power = value;
-            for (int p = MODEL_SEEN; p <= k; p += MODEL_FED)
+            for (int p = MODEL_N_SEEN; p <= k; p += MODEL_N_FEEDBACK)
                 power *= value;
             AT(f, k) = (power - feature_mean[k]) * feature_scale[k];
         }
@@ -26,8 +26,8 @@ INLINE void features(const int lanes, const float *window, float *f)
     const float *newest = window + (MODEL_TAPS - 1) * MODEL_CHANNELS * lanes;
     for (int tap = 0; tap < MODEL_TAPS; tap++)
         row_features(lanes, window + tap * MODEL_CHANNELS * lanes, newest, f + tap * MODEL_ROW * lanes);
-#if MODEL_BRAKED
-    for (int k = 0; k < MODEL_BRAKED; k++)
+#if MODEL_N_FRICTION
+    for (int k = 0; k < MODEL_N_FRICTION; k++)
         EACH_LANE {
             const int at = braked[k];
             float speed = AT(newest, at);
@@ -39,7 +39,7 @@ INLINE void features(const int lanes, const float *window, float *f)
 }
 
 /* The next outputs from the newest row and the network's answer. */
-INLINE void following(const int lanes, const float *newest, const float *target, float *y)
+INLINE void next_outputs(const int lanes, const float *newest, const float *target, float *y)
 {
     for (int i = 0; i < MODEL_TARGETS; i++) {
         const int to = MODEL_INTEGRATED ? answered[i] : i;
@@ -214,7 +214,7 @@ INLINE void drive(const int lanes, const int lane, const float *newest, float fo
 
 /* The next outputs from the newest row and what it answers: increments of others, then in the body frame what an
    accelerometer measures and the angular acceleration, both constant over the tick. */
-INLINE void following(const int lanes, const float *newest, const float *target, float *y)
+INLINE void next_outputs(const int lanes, const float *newest, const float *target, float *y)
 {
     EACH_LANE {
         float q[4], turn[9], v[3] = {0.0f}, turned[3], spin[3], after[4];
@@ -265,7 +265,7 @@ INLINE void carried(const int lanes, const int lane, const unsigned short at[3],
 }
 
 /* The next outputs from the newest row and increments in its body frame: others, velocity, position, rotation, rate. */
-INLINE void following(const int lanes, const float *newest, const float *target, float *y)
+INLINE void next_outputs(const int lanes, const float *newest, const float *target, float *y)
 {
     EACH_LANE {
         float q[4], turn[9], v[3], after[4];

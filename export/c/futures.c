@@ -1,7 +1,7 @@
 /* ---- Many futures, MODEL_LANES at a time. */
 
 /* from [MODEL_LANES][n] or, shared, [n] -> to [n][MODEL_LANES]; lanes beyond `used` repeat the last one. */
-static void spread(float *to, const float *from, uint32_t n, uint32_t stride, uint32_t used)
+static void to_lanes(float *to, const float *from, uint32_t n, uint32_t stride, uint32_t used)
 {
     for (uint32_t lane = 0; lane < MODEL_LANES; lane++) {
         const float *own = from + (lane < used ? lane : used - 1) * (size_t)stride;
@@ -11,7 +11,7 @@ static void spread(float *to, const float *from, uint32_t n, uint32_t stride, ui
 }
 
 /* Append m->row to the delay line: as it is where features depend on the newest row, else as features. */
-static void keep(model_lanes *m)
+static void push_row(model_lanes *m)
 {
 #if MODEL_FROM_NEWEST
     m->next = push(MODEL_LANES, MODEL_CHANNELS, m->line, m->next, m->row);
@@ -37,8 +37,8 @@ static void tick_lanes(model_lanes *m, int past)
 static void one_block(model_lanes *m, int past, const float *u, uint32_t used, uint32_t ticks, float *y)
 {
     for (uint32_t n = 0; n < ticks; n++) {
-        spread(m->row, u + n * MODEL_INPUTS, MODEL_INPUTS, ticks * MODEL_INPUTS, used);
-        keep(m);
+        to_lanes(m->row, u + n * MODEL_INPUTS, MODEL_INPUTS, ticks * MODEL_INPUTS, used);
+        push_row(m);
         tick_lanes(m, past);
         past -= past > 0;
         memcpy(m->row + MODEL_INPUTS * MODEL_LANES, m->y, sizeof m->y);
@@ -57,12 +57,12 @@ void model_rollout(model_lanes *m, const float *window, const float *h, const fl
         const size_t own = shared ? 0 : first;
         m->next = 0;
         for (uint32_t tap = 0; tap < MODEL_TAPS; tap++) {
-            spread(m->row, window + own * size + tap * MODEL_CHANNELS, MODEL_CHANNELS, shared ? 0 : size, used);
+            to_lanes(m->row, window + own * size + tap * MODEL_CHANNELS, MODEL_CHANNELS, shared ? 0 : size, used);
             if (tap + 1 < MODEL_TAPS) /* the newest row comes again, with other inputs */
-                keep(m);
+                push_row(m);
         }
-        spread(m->h, h + own * MODEL_HIDDEN, MODEL_HIDDEN, shared ? 0 : MODEL_HIDDEN, used);
-        spread(m->c, c + own * MODEL_HIDDEN, MODEL_HIDDEN, shared ? 0 : MODEL_HIDDEN, used);
+        to_lanes(m->h, h + own * MODEL_HIDDEN, MODEL_HIDDEN, shared ? 0 : MODEL_HIDDEN, used);
+        to_lanes(m->c, c + own * MODEL_HIDDEN, MODEL_HIDDEN, shared ? 0 : MODEL_HIDDEN, used);
         one_block(m, shared ? MODEL_TAPS - 1 : 0, u + (size_t)first * ticks * MODEL_INPUTS, used, ticks,
                   y + (size_t)first * ticks * MODEL_OUTPUTS);
     }

@@ -8,21 +8,21 @@ typedef struct {
     float c_before[MODEL_HIDDEN];
     float c[MODEL_HIDDEN];
     float y[MODEL_OUTPUTS];
-    float target[2 * MODEL_ANSWERS]; /* room to work in */
-    float work[2 * MODEL_WIDEST];
+    float target[2 * MODEL_TARGETS_PADDED]; /* room to work in */
+    float work[2 * MODEL_LAYER_MAX];
 } model_state;
 
 /* Room for model_rollout: MODEL_LANES futures that are computed side by side. */
 typedef struct {
     uint32_t next;
-    float line[2 * MODEL_TAPS * MODEL_WIDER * MODEL_LANES]; /* scaled rows, where none depends on the newest */
+    float line[2 * MODEL_TAPS * MODEL_ROW_MAX * MODEL_LANES]; /* scaled rows, where none depends on the newest */
     float row[MODEL_CHANNELS * MODEL_LANES];                   /* the newest */
     float seen[(MODEL_CODE + MODEL_HIDDEN) * MODEL_LANES];
     float h[MODEL_HIDDEN * MODEL_LANES];
     float c[MODEL_HIDDEN * MODEL_LANES];
     float y[MODEL_OUTPUTS * MODEL_LANES];
-    float target[2 * MODEL_ANSWERS * MODEL_LANES];
-    float work[2 * MODEL_WIDEST * MODEL_LANES];
+    float target[2 * MODEL_TARGETS_PADDED * MODEL_LANES];
+    float work[2 * MODEL_LAYER_MAX * MODEL_LANES];
 } model_lanes;
 
 extern const char model_fingerprint[17];

@@ -137,7 +137,7 @@ static void dense_lanes(const layer *of, const float *begun, int first, const fl
 /* y = W x + b, where all lanes have the same first `shared` columns of x: those are summed once. */
 static void dense_shared(const layer *of, int shared, const float *x, float *y)
 {
-    float same[MODEL_WIDEST], begun[MODEL_WIDEST + SPAN]; /* more than is written, or compilers warn of what may be */
+    float same[MODEL_LAYER_MAX], begun[MODEL_LAYER_MAX + SPAN]; /* more than is written, or compilers warn of what may be */
     for (int column = 0; column < shared; column++)
         same[column] = x[column * MODEL_LANES];
     dense_one(of, shared, same, begun);

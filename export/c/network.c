@@ -4,7 +4,7 @@
 INLINE void encode(const int lanes, const int shared, const float *f, float *work, float *code)
 {
 #if MODEL_LAYERS
-    float *room = work + MODEL_WIDEST * lanes;
+    float *room = work + MODEL_LAYER_MAX * lanes;
     for (int k = 0; k < MODEL_LAYERS; k++) {
         dense_from(lanes, k == 0 ? shared : 0, encoder[k], k == 0 ? f : work, room);
         tanh_all(encoder[k]->rows * lanes, room, k == MODEL_LAYERS - 1 ? code : work);
@@ -28,14 +28,14 @@ INLINE void cell(const int lanes, float *gate, float *h, float *c)
         h[k] = 0.5f * (o[k] + 1.0f) * tanh_of(c[k]);
 }
 
-/* What the head, and the direct path where there is one, answer in engineering units: `target`. */
-INLINE void answer(const int lanes, const float *h, float *target)
+/* What the head, and the linear path where there is one, answer in engineering units: `target`. */
+INLINE void head_output(const int lanes, const float *h, float *target)
 {
     dense(lanes, &head, h, target);
     for (int t = 0; t < MODEL_TARGETS; t++)
         EACH_LANE {
-#if MODEL_DIRECT
-            AT(target, t) += AT(target, MODEL_ANSWERS + t);
+#if MODEL_LINEAR_PATH
+            AT(target, t) += AT(target, MODEL_TARGETS_PADDED + t);
 #endif
             AT(target, t) = AT(target, t) * target_std[t] + target_mean[t];
         }
@@ -46,15 +46,15 @@ INLINE void answer(const int lanes, const float *h, float *target)
 INLINE void tick(const int lanes, const int shared, const float *f, const float *newest, float *seen, float *h,
                  float *c, float *target, float *work, float *y)
 {
-#if MODEL_DIRECT
-    dense_from(lanes, shared, &direct, f, target + MODEL_ANSWERS * lanes);
+#if MODEL_LINEAR_PATH
+    dense_from(lanes, shared, &linear_path, f, target + MODEL_TARGETS_PADDED * lanes);
 #endif
     encode(lanes, shared, f, work, seen);
     memcpy(seen + MODEL_CODE * lanes, h, sizeof(float) * (size_t)(MODEL_HIDDEN * lanes));
     dense_from(lanes, MODEL_LAYERS ? 0 : shared, &gates, seen, work);
     cell(lanes, work, h, c);
-    answer(lanes, h, target);
-    following(lanes, newest, target, y);
+    head_output(lanes, h, target);
+    next_outputs(lanes, newest, target, y);
 }
 
 /* Append a row to a delay line of rows [width][lane], where it stands twice; the place of the next one. */
@@ -77,7 +77,7 @@ static void tick_one(model_state *m)
 static void start(model_state *m)
 {
 #if MODEL_INITIALISER
-    float *room = m->work + MODEL_WIDEST;
+    float *room = m->work + MODEL_LAYER_MAX;
     features(1, model_window(m), m->work);
     dense_one(&initialiser_1, initialiser_1.columns, m->work, room);
     tanh_all(initialiser_1.rows, room, m->work);

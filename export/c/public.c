@@ -59,7 +59,7 @@ float model_innovation(const model_state *m, const float *sample, const float *w
 float model_reconstruction_error(model_state *m)
 {
 #if MODEL_LAYERS
-    float *room = m->work + MODEL_WIDEST, sum = 0.0f;
+    float *room = m->work + MODEL_LAYER_MAX, sum = 0.0f;
     const float *above = m->seen;
     for (int k = MODEL_LAYERS - 1; k >= 0; k--) {
         dense_one(decoder[k], decoder[k]->columns, above, room);

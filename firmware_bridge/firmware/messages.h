@@ -20,7 +20,7 @@
 #define WIRE_HEARTBEAT_US 500000u
 #define WIRE_HEARTBEATS_MISSED 3u
 
-/* What a prediction is worth. The first eight and `novel` are those of `rtsysid.session`. */
+/* What a prediction is worth. The first eight and `novel` are those of `rtsysid.live.session`. */
 #define WIRE_STATUS_OK 0u
 #define WIRE_STATUS_EXTRAPOLATING 1u
 #define WIRE_STATUS_HELD 2u

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from rtsysid.benchmarks.studies import Subject
-from rtsysid.evaluation.calibrate import FORECASTS, Episode, forecast_errors
+from rtsysid.evaluation.calibrate import FORECASTS, HeldOut, forecast_errors
 from rtsysid.metrics import same_sign
 from rtsysid.model.intervals import Intervals
 from rtsysid.model.predictor import Predictor
@@ -64,7 +64,7 @@ def _coverages(
     """One fold per recording that measures, with those that calibrate for it."""
     predictor = Predictor.load(subject.bundle)
     errors = _errors(predictor, recordings)
-    apart = [max(0, len(e) - predictor.settled) // HORIZON for e in recordings]
+    apart = [max(0, len(e) - predictor.settling_samples) // HORIZON for e in recordings]
     fits = [Intervals.fit([errors[k] for k in others], sum(apart[k] for k in others)) for _, others in folds]
     found = [(errors[left], intervals) for (left, _), intervals in zip(folds, fits, strict=True)]
     yield from _rows(subject.name, predictor.spec, _inside(found))
@@ -73,14 +73,14 @@ def _coverages(
 def _errors(predictor: Predictor, recordings: Sequence[Recording]) -> list[Doubles]:
     """Errors [K, N, ny] of forecasts of each, about `FORECASTS` together."""
     stride = max(1, sum(map(len, recordings)) // FORECASTS)
-    return [forecast_errors(predictor, Episode(e.values, e.values), HORIZON, stride) for e in recordings]
+    return [forecast_errors(predictor, HeldOut(e.values, e.values), HORIZON, stride) for e in recordings]
 
 
 def _inside(found: Sequence[tuple[Doubles, Intervals]]) -> dict[float, list[Doubles]]:
     """Per stated coverage the share [N, ny] of each recording's errors that its intervals hold."""
     inside: dict[float, list[Doubles]] = {stated: [] for stated in STATED}
     for errors, intervals in found:
-        for stated in (each for each in STATED if each <= intervals.largest and len(errors)):
+        for stated in (each for each in STATED if each <= intervals.max_coverage and len(errors)):
             inside[stated].append(np.mean(np.abs(errors) <= intervals.half_widths(stated, HORIZON), axis=0))
     return inside
 
@@ -89,7 +89,7 @@ def sampled_coverages(subject: Subject) -> Iterator[Coverage]:
     """Of a variational model: what came inside central quantiles of its sampled futures, without calibration."""
     predictor = Predictor.load(subject.bundle, "numpy")
     spec = predictor.spec
-    needed = predictor.settled + HORIZON
+    needed = predictor.settling_samples + HORIZON
     chosen = [e for e in (*subject.calibration, *subject.measured)[:RECORDINGS] if len(e) >= needed]
     stride = max(1, sum(map(len, chosen)) // SAMPLED)
     inside: dict[float, list[Doubles]] = {stated: [] for stated in STATED}
@@ -106,7 +106,7 @@ def _sampled(predictor: Predictor, values: Floats, stride: int) -> tuple[Doubles
     nu, outputs = predictor.spec.n_inputs, predictor.spec.outputs
     predictor.reset()
     futures, truth = [], []
-    starts = range(predictor.settled - 1, len(values) - HORIZON, stride)
+    starts = range(predictor.settling_samples - 1, len(values) - HORIZON, stride)
     for tick, row in enumerate(values[:-HORIZON]):
         predictor.step(row)
         if tick in starts:

@@ -14,7 +14,7 @@ import numpy as np
 from rtsysid.spec import Floats
 
 
-class Fault(NamedTuple):
+class SensorFault(NamedTuple):
     """``size`` is 0 where the kind has none."""
 
     kind: str
@@ -25,18 +25,18 @@ class Fault(NamedTuple):
 
 
 FAULTS = (
-    Fault("none"),
-    *(Fault("bias", size) for size in (0.01, 0.1, 1.0)),
-    *(Fault("drift", size) for size in (0.01, 0.1, 1.0)),
-    *(Fault("scale", size) for size in (0.02, 0.1, 0.5)),
-    Fault("freeze"),
-    Fault("dropout"),
-    Fault("swap"),
+    SensorFault("none"),
+    *(SensorFault("bias", size) for size in (0.01, 0.1, 1.0)),
+    *(SensorFault("drift", size) for size in (0.01, 0.1, 1.0)),
+    *(SensorFault("scale", size) for size in (0.02, 0.1, 0.5)),
+    SensorFault("freeze"),
+    SensorFault("dropout"),
+    SensorFault("swap"),
 )
 
 
 def broken(
-    values: Floats, fault: Fault, column: int, neighbour: int, start: int, unit: float, rate_hz: float
+    values: Floats, fault: SensorFault, column: int, neighbour: int, start: int, unit: float, rate_hz: float
 ) -> Floats:
     """A copy of `values` [n, C] whose `column` has the fault from row `start` on; `unit`: its standard deviation."""
     copy = values.copy()

@@ -163,7 +163,7 @@ def starts_of(flights: Sequence[Episode], start: Start) -> Windows:
 def forecasts_of(predictor: Predictor, flights: Sequence[Episode], start: Start) -> Floats:
     """Forecasts [K, 50, 13] from every window, channels in the order of the files."""
     into, back = columns_of(predictor.spec)
-    pasts = (past[:, into] for past in _pasts(flights, start, predictor.spec.past))
+    pasts = (past[:, into] for past in _pasts(flights, start, predictor.spec.settling_samples))
     at = starts_of(flights, start)
     ahead = [
         forecast_windows(flight.values, len(INPUTS), at.t[at.episode == k], HORIZON)[0]

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 import msgspec
 import numpy as np
 
-from rtsysid.benchmarks.faults import FAULTS, Fault, broken
+from rtsysid.benchmarks.faults import FAULTS, SensorFault, broken
 from rtsysid.benchmarks.studies import Subject
-from rtsysid.evaluation.calibrate import Scores, normal, scores
-from rtsysid.live.exceedance import bursts
+from rtsysid.evaluation.calibrate import Scores, fit_calibration, novelty_scores
+from rtsysid.live.exceedance import clusters
 from rtsysid.live.novelty import Calibration, Novelty, hold_ticks, smoothed
 from rtsysid.live.session import Session
 from rtsysid.model.predictor import Predictor
@@ -64,18 +64,21 @@ def false_alarms(subject: Subject) -> Iterator[FalseAlarms]:
     calibrations as well; else each recording is measured with all others for calibration.
     """
     spec, calibration, predictor = subject.bundle.spec, of(subject), Predictor.load(subject.bundle)
-    found = [scores(predictor, each.values) for each in subject.measured]
+    found = [novelty_scores(predictor, each.values) for each in subject.measured]
     plenty = len(found) >= 4 * SETS
     if plenty:
         pairs = [(calibration, found)]
     else:
-        found += [scores(predictor, each.values) for each in subject.calibration]
-        pairs = [(normal(spec, found[:k] + found[k + 1 :], "the others"), found[k : k + 1]) for k in range(len(found))]
+        found += [novelty_scores(predictor, each.values) for each in subject.calibration]
+        pairs = [
+            (fit_calibration(spec, found[:k] + found[k + 1 :], "the others"), found[k : k + 1])
+            for k in range(len(found))
+        ]
     others = _other_calibrations(spec, found) if plenty else []
     lowest = max(each.innovation.lowest_rate for each, _ in pairs)
     for rate in sorted({*RATES, lowest}, reverse=True):
         if rate >= lowest:
-            counted = sum(alarms(each.asked(rate), spec, left) for each, left in pairs)
+            counted = sum(alarms(each.with_rate(rate), spec, left) for each, left in pairs)
             yield FalseAlarms(subject.name, rate, _hours(found, spec), counted, _spread(spec, others, rate))
 
 
@@ -83,7 +86,7 @@ def alarms(calibration: Calibration, spec: ModelSpec, found: Sequence[Scores]) -
     """How many a detector would raise over stretches with these scores."""
     spread, (most, worst) = np.asarray(calibration.spread), calibration.thresholds
     levels = (np.maximum(smoothed(each.innovation / spread) / most, each.code / worst) for each in found)
-    return sum(len(bursts(level, 1.0, hold_ticks(spec))) for level in levels)
+    return sum(len(clusters(level, 1.0, hold_ticks(spec))) for level in levels)
 
 
 def noticing(subject: Subject, onsets: int = ONSETS) -> Iterator[Noticed]:
@@ -117,13 +120,13 @@ def of(subject: Subject) -> Calibration:
 def _other_calibrations(spec: ModelSpec, found: list[Scores]) -> list[tuple[Calibration, list[Scores]]]:
     """Calibrations on `SETS` recordings each, and all the others."""
     starts = range(0, len(found) - SETS + 1, SETS)
-    return [(normal(spec, found[k : k + SETS], "some"), found[:k] + found[k + SETS :]) for k in starts]
+    return [(fit_calibration(spec, found[k : k + SETS], "some"), found[:k] + found[k + SETS :]) for k in starts]
 
 
 def _spread(spec: ModelSpec, others: Sequence[tuple[Calibration, list[Scores]]], rate: float) -> tuple[float, ...]:
     """Ratios of counted to nominal false alarms: quantiles at 10, 50 and 90 %, and the mean."""
     ratios = [
-        alarms(calibration.asked(rate), spec, rest) / (rate * _hours(rest, spec))
+        alarms(calibration.with_rate(rate), spec, rest) / (rate * _hours(rest, spec))
         for calibration, rest in others
         if rate >= calibration.innovation.lowest_rate
     ]
@@ -135,10 +138,10 @@ def _hours(found: Sequence[Scores], spec: ModelSpec) -> float:
 
 
 def _delays(
-    predictor: Predictor, calibration: Calibration, episodes: Sequence[Episode], fault: Fault, onsets: int
+    predictor: Predictor, calibration: Calibration, episodes: Sequence[Episode], fault: SensorFault, onsets: int
 ) -> Iterator[float]:
     """Seconds until each fault was noticed; infinity where it was not."""
-    spec, past = predictor.spec, predictor.settled + 2 * predictor.spec.taps
+    spec, past = predictor.spec, predictor.settling_samples + 2 * predictor.spec.taps
     patience = round(PATIENCE_S * spec.rate_hz)
     for episode in episodes:
         starts = (

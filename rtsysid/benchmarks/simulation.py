@@ -45,7 +45,7 @@ class Simulation:
 
     ``initial``: measured samples at the start of a test record. ``unit``, ``scale``: of errors, per unit of the
     output. ``feedthrough``: the output of a tick may depend on the input of the same tick, as in records that were
-    band-limited and not held; rows are then [u_{k+1}, y_k], which its configuration calls ``input_lead``.
+    band-limited and not held; rows are then [u_{k+1}, y_k], which its configuration calls ``feedthrough``.
     """
 
     name: str

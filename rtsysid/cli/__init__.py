@@ -151,10 +151,10 @@ def replay(
     opened = Bundle.open(bundle)
     opened.require_live()
     if trace.suffix.lower() == ".mcap" and pace is None and out is None and against is None:
-        relived = recording.relived(opened, trace, backend)
-        if relived is not None:
-            console.report(relived, json_)
-            sys.exit(0 if relived["equal"] else 2)
+        reproduced = recording.reproduced(opened, trace, backend)
+        if reproduced is not None:
+            console.report(reproduced, json_)
+            sys.exit(0 if reproduced["equal"] else 2)
     predictor, deadline = Predictor.load(opened, backend), Deadline(1.0 / opened.spec.rate_hz)
     session = Session(predictor, max_gap=max_gap, deadline=deadline, novelty=Novelty.of(opened, predictor))
     samples = Trace.stream(trace, opened.spec.channels, **clock(time_, opened.spec.rate_hz))
@@ -245,7 +245,7 @@ def _bundle_info(path: Path) -> dict[str, Any]:
     spec = bundle.spec
     return {
         "bundle": str(path), "id": bundle.id, "fingerprint": spec.fingerprint, "schema_hash": spec.schema_hash,
-        "variant": spec.variant, "rate_hz": spec.rate_hz, "input_lead": bundle.input_lead, "taps": spec.taps,
+        "variant": spec.variant, "rate_hz": spec.rate_hz, "feedthrough": bundle.feedthrough, "taps": spec.taps,
         "encoder": list(spec.encoder), "hidden": spec.hidden, "multiply_accumulates": spec.macs,
         "inputs": ", ".join(map(str, spec.inputs)), "outputs": ", ".join(map(str, spec.outputs)),
         **calibrate.about(bundle), "files": list(bundle.manifest["files"]),

@@ -14,7 +14,7 @@ from rtsysid.errors import ConfigError
 if TYPE_CHECKING:
     from rtsysid.benchmarks import Benchmark
     from rtsysid.config import Config
-    from rtsysid.experiments.benchmark import Result
+    from rtsysid.experiments.benchmark import BenchmarkResult
 
 PATH = click.Path(path_type=Path)
 as_json = console.as_json
@@ -66,27 +66,27 @@ def benchmark(
 def _config(chosen: Benchmark, quick: bool, validate: bool) -> Config:
     """The benchmark's own configuration, as it is asked for."""
     from rtsysid.config import embedded, parse_config
-    from rtsysid.experiments.benchmark import quickened, without_refit
+    from rtsysid.experiments.benchmark import quickened, without_validation_training
 
     config = parse_config(embedded(chosen.config), chosen.config)
-    config = without_refit(config) if validate else config
+    config = without_validation_training(config) if validate else config
     return quickened(config, chosen.quick) if quick else config
 
 
-def _scored(chosen: Benchmark, bundle: Path) -> Result:
+def _scored(chosen: Benchmark, bundle: Path) -> BenchmarkResult:
     from rtsysid.experiments.benchmark import scored
     from rtsysid.model.bundle import Bundle
 
     return scored(chosen, Bundle.open(bundle))
 
 
-def _trained(chosen: Benchmark, config: Config, seeds: int, folder: Path) -> list[Result]:
+def _trained(chosen: Benchmark, config: Config, seeds: int, folder: Path) -> list[BenchmarkResult]:
     from rtsysid.experiments.compare import seeded
 
     return [_run(chosen, seeded(config, seed), folder / f"seed{seed}") for seed in range(seeds)]
 
 
-def _show(chosen: Benchmark, quick: bool, results: list[Result], json_: bool) -> None:
+def _show(chosen: Benchmark, quick: bool, results: list[BenchmarkResult], json_: bool) -> None:
     """The scores beside those that must be beaten."""
     from rtsysid.benchmarks.score import rows
     from rtsysid.experiments.benchmark import baselines
@@ -140,11 +140,11 @@ def _autoencoders(quick: bool, folder: Path, json_: bool) -> None:
     click.echo(f"page: {target}")
 
 
-def _run(chosen: Benchmark, config: Config, folder: Path) -> Result:
-    from rtsysid.experiments.benchmark import Result, run
+def _run(chosen: Benchmark, config: Config, folder: Path) -> BenchmarkResult:
+    from rtsysid.experiments.benchmark import BenchmarkResult, run
 
     for item in run(chosen, config, folder):
-        if isinstance(item, Result):
+        if isinstance(item, BenchmarkResult):
             return item
         click.echo(
             f"{chosen.name} seed {config.train.seed}: {item.stage} {item.epoch}/{item.epochs}, "
@@ -154,7 +154,7 @@ def _run(chosen: Benchmark, config: Config, folder: Path) -> Result:
     raise AssertionError("a run ends with its result")
 
 
-def _write(path: Path, result: Result) -> None:
+def _write(path: Path, result: BenchmarkResult) -> None:
     import numpy as np
 
     from rtsysid.errors import StorageError

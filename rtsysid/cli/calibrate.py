@@ -31,7 +31,7 @@ def calibrate(
 
     Example: rtsysid calibrate bundle unseen/*.csv --false-alarms 2
     """
-    from rtsysid.evaluation.calibrate import Episode, store
+    from rtsysid.evaluation.calibrate import HeldOut, recalibrated
     from rtsysid.evaluation.calibrate import calibrate as calibrate_on
     from rtsysid.evaluation.horizon import stretches
     from rtsysid.evaluation.report.judge import recordings_to_judge
@@ -40,9 +40,9 @@ def calibrate(
 
     opened = Bundle.open(bundle)
     trace, words = recordings_to_judge(opened, traces)
-    episodes = [Episode(each.values, each.values) for each in stretches(opened, trace).episodes]
+    episodes = [HeldOut(each.values, each.values) for each in stretches(opened, trace).episodes]
     found = calibrate_on(Predictor.load(opened), episodes, words, false_alarms_per_hour=false_alarms, horizon=horizon)
-    stored = store(opened, *found, bundle if out is None else out)
+    stored = recalibrated(opened, *found, bundle if out is None else out)
     console.report({"bundle": str(stored.folder), "id": stored.id, **about(stored)}, json_)
 
 
@@ -57,7 +57,7 @@ def about(bundle: Bundle) -> dict[str, Any]:
     return {
         "calibrated": f"on {calibration.recordings}",
         "false_alarms_per_hour": calibration.false_alarms_per_hour,
-        "intervals": f"{intervals.horizon} ticks, coverage up to {intervals.largest:.4g}",
+        "intervals": f"{intervals.horizon} ticks, coverage up to {intervals.max_coverage:.4g}",
     }
 
 

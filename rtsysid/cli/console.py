@@ -112,8 +112,8 @@ def progress(total: int, label: str) -> Any:
     return click.progressbar(length=total, label=label, file=sys.stderr, item_show_func=lambda item: item or "")
 
 
-class Aside:
-    """`with Aside() as aside`: lines on stderr by a thread of their own.
+class StderrLines:
+    """`with StderrLines() as stderr`: lines on stderr by a thread of their own.
 
     A terminal that takes none holds nobody up: lines beyond a hundred are left out, and said to be.
     """
@@ -121,7 +121,7 @@ class Aside:
     def __init__(self) -> None:
         self._lines: SimpleQueue[str | None] = SimpleQueue()
         self._left_out = 0
-        self._thread = threading.Thread(target=self._print, name="aside", daemon=True)
+        self._thread = threading.Thread(target=self._print, name="stderr", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -131,7 +131,7 @@ class Aside:
         self._lines.put(None)
         self._thread.join(1.0)
 
-    def say(self, *lines: str) -> None:
+    def write(self, *lines: str) -> None:
         """Print these lines, some time soon."""
         for line in lines:
             if self._lines.qsize() >= 100:

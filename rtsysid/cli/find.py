@@ -44,7 +44,7 @@ def index(
 
     opened = _opened(bundle)
     channels, rate_hz = (None, None) if opened is None else (opened.spec.channels, opened.spec.rate_hz)
-    recordings = Trace.each(traces, channels, **clock(time_, rate_hz))
+    recordings = Trace.read_each(traces, channels, **clock(time_, rate_hz))
     files = sum(len(files_of(path)) for path in traces)
     _under_bars(building(recordings, out, bundle=opened, by=by, seconds=seconds), files)
     console.report(summary(out), json_)

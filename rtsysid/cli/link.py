@@ -53,7 +53,7 @@ def run(
     from rtsysid.live.loop import LiveLoop
     from rtsysid.live.novelty import Novelty
     from rtsysid.live.reproduce import Settings
-    from rtsysid.live.service import Service, Stop
+    from rtsysid.live.service import Service, StopSignal
     from rtsysid.live.session import Session
     from rtsysid.model.bundle import Bundle
     from rtsysid.model.predictor import Predictor
@@ -65,15 +65,15 @@ def run(
     settings = Settings(bundle=opened.id, backend=predictor.backend.name, budget_s=budget_s, max_gap=max_gap)
     with ExitStack() as stack:
         recorder = None if record is None else stack.enter_context(_recording(record, opened, settings))
-        aside, stop = stack.enter_context(console.Aside()), stack.enter_context(Stop(seconds))
+        stderr, stop = stack.enter_context(console.StderrLines()), stack.enter_context(StopSignal(seconds))
         link = stack.enter_context(Link(port, spec=opened.spec, baudrate=baud, tap=recorder))
         session = Session(predictor, max_gap=max_gap, novelty=Novelty.of(opened, predictor))
         loop = LiveLoop(link, session, budget_s=budget_s, recorder=recorder, service=Service())
         link.board()
-        _prepare(fifo, cpus, link, aside)
+        _prepare(fifo, cpus, link, stderr)
         for report in loop.run(stop):
-            aside.say(*link.news(), report.line())
-        aside.say(*link.news())
+            stderr.write(*link.events(), report.line())
+        stderr.write(*link.events())
     console.report(_summary(loop, link, recorder, json_), json_)
     if recorder is not None and recorder.error is not None:
         raise recorder.error
@@ -93,18 +93,18 @@ def record(port: str, out: Path, divider: int, baud: int | None, seconds: float 
     """
     from firmware_bridge.link import Link
     from firmware_bridge.recorder import Recorder
-    from rtsysid.live.service import Stop
+    from rtsysid.live.service import StopSignal
 
     with Link(port, divider=divider, baudrate=baud) as link:
         board = link.board()  # its channels stand at the start of the file
     about = {key: str(value) for key, value in board.about().items()}
     with (
-        Stop(seconds) as stop,
-        console.Aside() as aside,
+        StopSignal(seconds) as stop,
+        console.StderrLines() as stderr,
         Recorder.open(out, channels=board.schema.spec_channels, metadata={"rtsysid.board": about}) as recorder,
         Link(port, divider=divider, baudrate=baud, tap=recorder) as link,
     ):
-        _record_all(link, recorder, stop, aside)
+        _record_all(link, recorder, stop, stderr)
     counts = link.health()
     shown = {name: counts[name] for name in ("samples", "gaps", "dropped", "corrupt", "losses", "reboots")}
     console.report({"to": str(out), **shown, "not_recorded": recorder.dropped}, json_)
@@ -133,10 +133,10 @@ def sim_device(
     """
     from firmware_bridge.device import SimulatedDevice
     from firmware_bridge.messages import State
-    from rtsysid.live.service import Stop
+    from rtsysid.live.service import StopSignal
 
     schema, rows = _to_play(trace, like, rate, time_)
-    with SimulatedDevice(schema, rows, repeat=loop, port=port) as device, Stop(seconds) as stop:
+    with SimulatedDevice(schema, rows, repeat=loop, port=port) as device, StopSignal(seconds) as stop:
         about = {"port": device.port, "rate_hz": schema.rate_hz, "rows": len(rows), "channels": schema.width}
         console.report(about, json_)
         streamed = False
@@ -173,13 +173,13 @@ def _recording(path: Path, bundle: Bundle, settings: Settings) -> Recorder:
     return Recorder.open(path, channels=spec.channels, outputs=spec.outputs, metadata=settings.metadata())
 
 
-def _prepare(fifo: int, cpus: tuple[int, ...], link: Link, aside: console.Aside) -> None:
+def _prepare(fifo: int, cpus: tuple[int, ...], link: Link, stderr: console.StderrLines) -> None:
     from rtsysid.live import realtime
 
-    aside.say(*map(str, realtime.prepare(fifo, cpus, [link.thread_id])))
+    stderr.write(*map(str, realtime.prepare(fifo, cpus, [link.thread_id])))
 
 
-def _record_all(link: Link, recorder: Recorder, stop: Any, aside: console.Aside) -> None:
+def _record_all(link: Link, recorder: Recorder, stop: Any, stderr: console.StderrLines) -> None:
     """Until the board or the user ends it; a line each second."""
     due_s, before = time.monotonic() + 1.0, 0
     for batch in link.batches():
@@ -190,11 +190,11 @@ def _record_all(link: Link, recorder: Recorder, stop: Any, aside: console.Aside)
             counts = link.health()
             recorder.health(counts)
             shown = " ".join(f"{name} {counts[name]}" for name in ("dropped", "gaps", "corrupt"))
-            aside.say(*link.news(), f"{counts['state']} {counts['samples'] - before} samples  {shown}")
+            stderr.write(*link.events(), f"{counts['state']} {counts['samples'] - before} samples  {shown}")
             before = counts["samples"]
         if stop.requested:
             link.close()
-    aside.say(*link.news())
+    stderr.write(*link.events())
 
 
 def _summary(loop: LiveLoop, link: Link, recorder: Recorder | None, json_: bool) -> dict[str, Any]:

@@ -71,17 +71,17 @@ def _listed(fields: list[str]) -> str:
     return f"{shown} and {len(fields) - 4} more" if len(fields) > 4 else shown or "-"
 
 
-def relived(bundle: Bundle, path: Path, backend: Any) -> dict[str, Any] | None:
+def reproduced(bundle: Bundle, path: Path, backend: Any) -> dict[str, Any] | None:
     """A recorded live session once more, from its bytes to its predictions; None for any other recording."""
     import msgspec
 
     from firmware_bridge.conversation import Conversation  # noqa: TID251
-    from firmware_bridge.peer import Wish  # noqa: TID251 - the decoder that took the bytes live
+    from firmware_bridge.peer import Requirements  # noqa: TID251 - the decoder that took the bytes live
     from firmware_bridge.playback import arrivals  # noqa: TID251
     from firmware_bridge.session_file import DIRECTIONS  # noqa: TID251
-    from rtsysid.live.loop import Answering
+    from rtsysid.live.loop import SessionFeeder
     from rtsysid.live.novelty import Novelty
-    from rtsysid.live.reproduce import Settings, relive
+    from rtsysid.live.reproduce import Settings, reproduce
     from rtsysid.live.session import Session
     from rtsysid.model.predictor import Predictor
     from rtsysid.recordings.bag import Bag
@@ -100,7 +100,9 @@ def relived(bundle: Bundle, path: Path, backend: Any) -> dict[str, Any] | None:
         novelty=Novelty.of(bundle, predictor),
     )
     taps = ((DIRECTIONS[each["direction"]], message.log_ns, each["data"]) for message, each in bag.read("/wire"))
-    found = relive(bag, arrivals(Conversation(Wish(bundle.spec)), taps), Answering(session, settings.budget_s))
+    found = reproduce(
+        bag, arrivals(Conversation(Requirements(bundle.spec)), taps), SessionFeeder(session, settings.budget_s)
+    )
     other = {"recorded_with_bundle": settings.bundle} if settings.bundle != bundle.id else {}
-    counts = {name: getattr(found, name) for name in ("decoded", "passed_over", "missing", "altered")}
+    counts = {name: getattr(found, name) for name in ("decoded", "dropped_live", "missing", "changed")}
     return {**counts, **other, **msgspec.to_builtins(found.predictions), "equal": found.equal}

@@ -84,7 +84,7 @@ def compare(
     from rtsysid.benchmarks import forecasting_benchmark
     from rtsysid.config import embedded, parse_config, read_config
     from rtsysid.experiments.benchmark import quickened
-    from rtsysid.experiments.compare import Result, rows, run_one, seeded, variants_of
+    from rtsysid.experiments.compare import ComparedModel, rows, run_one, seeded, variants_of
 
     known = None if data else forecasting_benchmark(configs)
     if known is None:
@@ -93,7 +93,7 @@ def compare(
         read = [(known.name, parse_config(embedded(known.config), known.config))]
     read = [(name, quickened(config, effort)) for name, config in read]
     jobs = variants_of(read[0][1]) if len(read) == 1 else read
-    results: list[Result] = []
+    results: list[ComparedModel] = []
     for title, config in jobs:
         if known:
             trace, held_out = known.training(config.data.channels), known.testing(config.data.channels)
@@ -103,7 +103,7 @@ def compare(
         for seed in range(seeds):
             folder = out / f"{title}-seed{seed}"
             for item in run_one(title, seeded(config, seed), trace, held_out, folder, horizon):
-                if isinstance(item, Result):
+                if isinstance(item, ComparedModel):
                     results.append(item)
                 else:
                     click.echo(

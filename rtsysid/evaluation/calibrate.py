@@ -12,7 +12,7 @@ import numpy as np
 
 from rtsysid.errors import TraceError
 from rtsysid.evaluation.horizon import states
-from rtsysid.live.exceedance import Tail
+from rtsysid.live.exceedance import ExceedanceModel
 from rtsysid.live.novelty import FALSE_ALARMS, Calibration, hold_ticks, look_every, smoothed
 from rtsysid.live.novelty import FILE as CALIBRATION
 from rtsysid.metrics import forecast_windows, same_sign
@@ -27,7 +27,7 @@ HORIZON = 50  # ticks of the intervals
 FORECASTS = 4000  # about as many are looked at, evenly over the recordings
 
 
-class Episode(NamedTuple):
+class HeldOut(NamedTuple):
     """One unbroken stretch: ``shown`` [n, C] as sensors show it to the model, ``true`` [n, C] what forecasts are of."""
 
     shown: Floats
@@ -43,7 +43,7 @@ class Scores(NamedTuple):
 
 def calibrate(
     predictor: Predictor,
-    episodes: Sequence[Episode],
+    episodes: Sequence[HeldOut],
     recordings: str,
     *,
     false_alarms_per_hour: float | None = None,
@@ -54,13 +54,15 @@ def calibrate(
     Without `false_alarms_per_hour` it is one, or the least that so short recordings support. Raises TraceError for a
     rate that they do not support, and for stretches that are all too short.
     """
-    calibration = normal(predictor.spec, [scores(predictor, each.shown) for each in episodes], recordings)
+    calibration = fit_calibration(
+        predictor.spec, [novelty_scores(predictor, each.shown) for each in episodes], recordings
+    )
     lowest = calibration.innovation.lowest_rate
     rate = max(FALSE_ALARMS, lowest) if false_alarms_per_hour is None else false_alarms_per_hour
-    return calibration.asked(rate), intervals(predictor, episodes, horizon)
+    return calibration.with_rate(rate), intervals(predictor, episodes, horizon)
 
 
-def store(bundle: Bundle, calibration: Calibration, found: Intervals, out: Path) -> Bundle:
+def recalibrated(bundle: Bundle, calibration: Calibration, found: Intervals, out: Path) -> Bundle:
     """The bundle with these calibrations as the folder `out`, which may be its own; it gets another id."""
     content = {key: value for key, value in bundle.manifest.items() if key not in ("format", "files", "digest")}
     with replacing_folder(out) as folder:
@@ -77,7 +79,7 @@ def write(folder: Path, calibration: Calibration, found: Intervals) -> None:
     np.savez(folder / INTERVALS, allow_pickle=False, **found.arrays())
 
 
-def scores(predictor: Predictor, shown: Floats) -> Scores:
+def novelty_scores(predictor: Predictor, shown: Floats) -> Scores:
     """What a detector sees of a stretch [n, C], from the first sample that it weighs on."""
     nu, every, outputs = predictor.spec.n_inputs, look_every(predictor.spec), predictor.spec.outputs
     predictor.reset()
@@ -97,7 +99,7 @@ def scores(predictor: Predictor, shown: Floats) -> Scores:
     return Scores(same_sign(guess, met, outputs) - met, np.sqrt(code))
 
 
-def normal(spec: ModelSpec, found: Sequence[Scores], recordings: str) -> Calibration:
+def fit_calibration(spec: ModelSpec, found: Sequence[Scores], recordings: str) -> Calibration:
     """What is normal by the scores of held-out stretches, at the default rate. Raises TraceError for too few."""
     found = [each for each in found if len(each.code)]
     if not found:
@@ -110,26 +112,26 @@ def normal(spec: ModelSpec, found: Sequence[Scores], recordings: str) -> Calibra
     return Calibration(
         false_alarms_per_hour=FALSE_ALARMS,
         spread=tuple(spread.tolist()),
-        innovation=Tail.fit([smoothed(each.innovation / spread) for each in found], hold, tick_s),
+        innovation=ExceedanceModel.fit([smoothed(each.innovation / spread) for each in found], hold, tick_s),
         every=look_every(spec),
-        reconstruction=Tail.fit([each.code for each in found], hold, tick_s) if spec.encoder else None,
+        reconstruction=ExceedanceModel.fit([each.code for each in found], hold, tick_s) if spec.encoder else None,
         recordings=recordings,
     )
 
 
-def intervals(predictor: Predictor, episodes: Sequence[Episode], horizon: int = HORIZON) -> Intervals:
+def intervals(predictor: Predictor, episodes: Sequence[HeldOut], horizon: int = HORIZON) -> Intervals:
     """Intervals from forecasts of the stretches that are long enough for one; up to the longest horizon that fits."""
-    past = predictor.settled
+    past = predictor.settling_samples
     horizon = min(horizon, max((len(e.shown) for e in episodes), default=0) - past)
     if horizon < 1:
         raise TraceError("calibration recordings", "no stretch is long enough", f"give more than {past} rows on end")
     stride = max(1, sum(len(e.shown) for e in episodes) // FORECASTS)
     errors = [forecast_errors(predictor, each, horizon, stride) for each in episodes]
-    independent = sum(max(0, len(e.shown) - past) // horizon for e in episodes)
-    return Intervals.fit(errors, independent)
+    n_independent = sum(max(0, len(e.shown) - past) // horizon for e in episodes)
+    return Intervals.fit(errors, n_independent)
 
 
-def forecast_errors(predictor: Predictor, episode: Episode, horizon: int, stride: int) -> Doubles:
+def forecast_errors(predictor: Predictor, episode: HeldOut, horizon: int, stride: int) -> Doubles:
     """Errors [K, N, ny] of forecasts from every `stride`-th tick of a stretch."""
     spec, parts = predictor.spec, [np.zeros((0, horizon, predictor.spec.n_outputs))]
     for starts, (window, h, c) in states(predictor, episode.shown, spec.taps, horizon, stride):

@@ -82,7 +82,7 @@ def evaluate(
 
 def stretches(bundle: Bundle, trace: Trace) -> Trace:
     """Unbroken stretches of a recording, in rows as the model was trained on."""
-    return trace.segments(bundle.spec.rate_hz, nan="split").led(bundle.input_lead)
+    return trace.segments(bundle.spec.rate_hz, nan="split").with_feedthrough(bundle.feedthrough)
 
 
 def evaluating(

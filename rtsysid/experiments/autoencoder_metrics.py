@@ -1,6 +1,6 @@
 """What a code is like: how well it describes a window, how sparse, how robust and how sensitive it is.
 
-Principal components of the same size are the anchor: the best linear code there is, on the same scaled features.
+PcaCode components of the same size are the anchor: the best linear code there is, on the same scaled features.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Coder(Protocol):
     def jacobian(self, x: Tensor) -> Tensor: ...
 
 
-class Learned:
+class NetworkCode:
     """The code of a trained network: its mean, as deployed."""
 
     def __init__(self, network: Network) -> None:
@@ -48,7 +48,7 @@ class Learned:
         return jacobian_norm(self._network, x).sqrt()
 
 
-class Principal:
+class PcaCode:
     """The first principal components of the windows [n, F] that the network trains on."""
 
     def __init__(self, x: Tensor, size: int) -> None:
@@ -69,7 +69,7 @@ class Principal:
         return x.new_full((len(x),), self._axes.shape[1] ** 0.5)  # of orthonormal axes
 
 
-class Traits(msgspec.Struct, frozen=True):
+class CodeMetrics(msgspec.Struct, frozen=True):
     """Mean squared errors are per value of a window, whose spread over the training recordings is 1.
 
     ``known``, ``unseen``: error on validation windows and on those never trained on. ``corrupted``: error on unseen
@@ -89,12 +89,12 @@ class Traits(msgspec.Struct, frozen=True):
 
 
 @torch.no_grad()
-def traits(coder: Coder, spec: ModelSpec, known: Tensor, unseen: Tensor) -> Traits:
+def code_metrics(coder: Coder, spec: ModelSpec, known: Tensor, unseen: Tensor) -> CodeMetrics:
     """Everything about a code on windows [n, F] of known and of unseen manoeuvres."""
     code, jacobian = coder.encode(unseen), float(coder.jacobian(unseen).mean())
     torch.manual_seed(SEED)
     shown = {name: corrupted(unseen, how, spec) for name, how in CORRUPTIONS.items()}
-    return Traits(
+    return CodeMetrics(
         error(coder, known, known),
         error(coder, unseen, unseen),
         {name: error(coder, x, unseen) for name, x in shown.items()},

@@ -17,7 +17,7 @@ from torch import Tensor
 from rtsysid.benchmarks.nanodrone import Nanodrone
 from rtsysid.benchmarks.schunk import SchunkArm
 from rtsysid.config import Config, embedded, parse_config
-from rtsysid.experiments.autoencoder_metrics import Coder, Learned, Principal, Traits, traits
+from rtsysid.experiments.autoencoder_metrics import CodeMetrics, Coder, NetworkCode, PcaCode, code_metrics
 from rtsysid.metrics import horizon_errors
 from rtsysid.recordings.trace import Trace
 from rtsysid.schedule import FAMILY, Stage, preset, resolve
@@ -66,7 +66,7 @@ class Ground(msgspec.Struct, frozen=True):
     sizes: tuple[int, ...]
 
 
-class Finding(msgspec.Struct, frozen=True):
+class MemberResult(msgspec.Struct, frozen=True):
     """One code, or one model, on one ground. ``size``: of the code.
 
     ``errors``: mean error per group of outputs after `HORIZON` ticks on unseen manoeuvres; of whole models alone.
@@ -75,7 +75,7 @@ class Finding(msgspec.Struct, frozen=True):
     ground: str
     member: str
     size: int
-    traits: Traits | None = None
+    code_metrics: CodeMetrics | None = None
     errors: dict[str, float] = {}
 
 
@@ -92,7 +92,7 @@ def grounds(scope: Scope) -> Iterator[Ground]:
     yield Ground("schunk-arm, validation", config, runs, runs.split(config.data.validation)[1], scope.sizes)
 
 
-def findings(scope: Scope) -> Iterator[Finding]:
+def findings(scope: Scope) -> Iterator[MemberResult]:
     """Train and measure every member on every ground; each finding as soon as it is known."""
     for ground in grounds(scope):
         with TemporaryDirectory() as scratch:
@@ -110,22 +110,22 @@ class _Bench:
         self.known = self._windows(self.base.validation)
         self.fresh = self._windows(self.unseen)
 
-    def findings(self) -> Iterator[Finding]:
+    def findings(self) -> Iterator[MemberResult]:
         training = self._windows(self.base.training, drawn=True)
         for size in (*self.ground.sizes, self.spec.code_size):
-            yield self._code(PCA, Principal(training, size), size)
+            yield self._code(PCA, PcaCode(training, size), size)
             for member in FAMILY:
                 network = self._coded(member, size)
-                finding = self._code(member, Learned(network), size)
+                finding = self._code(member, NetworkCode(network), size)
                 if size == self.spec.code_size:
                     self._train(network, preset(member), predicting=True)
                     finding = msgspec.structs.replace(finding, errors=forecast_errors(network, self.unseen))
                 yield finding
         yield from self._anchors()
 
-    def _anchors(self) -> Iterator[Finding]:
+    def _anchors(self) -> Iterator[MemberResult]:
         """Forecasts without a code that was learned by reconstruction, or without any."""
-        bare = msgspec.structs.replace(self.spec, variant="lstm-tdl", encoder=())
+        bare = msgspec.structs.replace(self.spec, encoder=())
         yield self._forecast("hold", self.base.network, hold=True)
         yield self._forecast("linear map alone", self.base.network)
         for name, spec, stages in (
@@ -149,7 +149,7 @@ class _Bench:
         """A new network on the linear map that all share."""
         torch.manual_seed(self.base.settings.seed)
         network = Network(spec)
-        network.direct.load_state_dict(self.base.network.direct.state_dict())
+        network.linear_path.load_state_dict(self.base.network.linear_path.state_dict())
         silence(network.head)
         return network
 
@@ -165,7 +165,7 @@ class _Bench:
             tuple(stage for stage in stages if bool(stage.horizon) == predicting),
             (base.training, base.validation),
             base.yardstick,
-            view=base.view,
+            augmentation=base.augmentation,
             settings=msgspec.structs.replace(base.settings, stride=stride),
             run=run,
         )
@@ -173,18 +173,18 @@ class _Bench:
             pass
         network.eval()
 
-    def _code(self, member: str, coder: Coder, size: int) -> Finding:
-        return Finding(self.ground.name, member, size, traits(coder, self.spec, self.known, self.fresh))
+    def _code(self, member: str, coder: Coder, size: int) -> MemberResult:
+        return MemberResult(self.ground.name, member, size, code_metrics(coder, self.spec, self.known, self.fresh))
 
-    def _forecast(self, member: str, network: Network, hold: bool = False) -> Finding:
-        return Finding(self.ground.name, member, 0, None, forecast_errors(network.eval(), self.unseen, hold))
+    def _forecast(self, member: str, network: Network, hold: bool = False) -> MemberResult:
+        return MemberResult(self.ground.name, member, 0, None, forecast_errors(network.eval(), self.unseen, hold))
 
     @torch.no_grad()
     def _windows(self, rows: Sequences, drawn: bool = False) -> Tensor:
         """Scaled features [n, F] of windows all over the recordings; `drawn`: through symmetries, as training sees."""
         taps = self.spec.taps
         shown = rows.rows(rows.starts(taps, WINDOW_STRIDE), taps)
-        return self.base.network.features(self.base.view.symmetries.drawn(shown) if drawn else shown)
+        return self.base.network.features(self.base.augmentation.symmetries.sample(shown) if drawn else shown)
 
 
 @torch.no_grad()
@@ -193,9 +193,9 @@ def forecast_errors(network: Network, flights: Sequences, hold: bool = False) ->
 
     `hold`: of a model that stands still instead.
     """
-    spec, warm = network.spec, network.spec.past - network.spec.taps
-    rows = flights.rows(flights.starts(spec.past + HORIZON, HORIZON), spec.past + HORIZON)
-    seen, truth = windows(rows, spec.taps)[:, :-1], rows[:, spec.past :, spec.n_inputs :]
+    spec, warm = network.spec, network.spec.settling_samples - network.spec.taps
+    rows = flights.rows(flights.starts(spec.settling_samples + HORIZON, HORIZON), spec.settling_samples + HORIZON)
+    seen, truth = windows(rows, spec.taps)[:, :-1], rows[:, spec.settling_samples :, spec.n_inputs :]
     _, state = network.sequence(seen[:, :warm], network.initial_state(seen[:, 0]))
     ahead = seen[:, warm:]
     predicted = ahead[:, :1, -1, spec.n_inputs :].expand_as(truth) if hold else network.rollout(ahead, state)

@@ -11,7 +11,7 @@ from rtsysid.evaluation.report.html import figures, table
 from rtsysid.evaluation.report.plot import Line, Plot
 from rtsysid.evaluation.report.tree import el, html
 from rtsysid.experiments.autoencoder_metrics import CORRUPTIONS
-from rtsysid.experiments.autoencoders import HORIZON, PCA, Finding
+from rtsysid.experiments.autoencoders import HORIZON, PCA, MemberResult
 from rtsysid.schedule import FAMILY
 
 STYLES = {name: f"s{k + 1}" for k, name in enumerate((PCA, *FAMILY))}
@@ -25,7 +25,7 @@ class Table(NamedTuple):
     rows: list[list[str]]
 
 
-def tables(found: Sequence[Finding]) -> list[Table]:
+def tables(found: Sequence[MemberResult]) -> list[Table]:
     """For each ground: error against code size where that was varied, traits of the codes, errors of forecasts."""
     shown = []
     for ground in dict.fromkeys(finding.ground for finding in found):
@@ -34,7 +34,7 @@ def tables(found: Sequence[Finding]) -> list[Table]:
     return [each for each in shown if len(each.header) > 2]  # one code size is no curve
 
 
-def page(found: Sequence[Finding], command: str) -> str:
+def page(found: Sequence[MemberResult], command: str) -> str:
     """The whole HTML file."""
     plots = [_curve(each) for each in tables(found) if "code size" in each.title]
     sections = [
@@ -46,26 +46,26 @@ def page(found: Sequence[Finding], command: str) -> str:
     return template.substitute(title=html([el("title", "rtsysid benchmark autoencoders")]), body=html(sections))
 
 
-def _sizes(ground: str, here: Sequence[Finding]) -> Table:
-    unseen = {(f.member, f.size): f.traits.unseen for f in here if f.traits}
+def _sizes(ground: str, here: Sequence[MemberResult]) -> Table:
+    unseen = {(f.member, f.size): f.code_metrics.unseen for f in here if f.code_metrics}
     sizes = sorted({size for _, size in unseen})
     rows = [[name, *(_figure(unseen[name, size]) for size in sizes)] for name in STYLES if (name, sizes[0]) in unseen]
     return Table(f"{ground}: reconstruction error by code size", ["code", *map(str, sizes)], rows)
 
 
-def _traits(ground: str, here: Sequence[Finding]) -> Table:
+def _traits(ground: str, here: Sequence[MemberResult]) -> Table:
     largest = max(f.size for f in here)
     header = ["code", "known", "unseen", *CORRUPTIONS, "activity", "sparsity", "Jacobian", "sensitivity"]
     rows = []
     for f in here:
-        if f.traits and f.size == largest:
-            t = f.traits
+        if f.code_metrics and f.size == largest:
+            t = f.code_metrics
             figures = (t.known, t.unseen, *t.corrupted.values(), t.activity, t.sparsity, t.jacobian, t.sensitivity)
             rows.append([f.member, *map(_figure, figures)])
     return Table(f"{ground}: codes of {largest}", header, rows)
 
 
-def _forecasts(ground: str, here: Sequence[Finding]) -> Table:
+def _forecasts(ground: str, here: Sequence[MemberResult]) -> Table:
     """Errors, and their mean over the groups in units of the linear map's."""
     models = [f for f in here if f.errors]
     linear = next(f.errors for f in models if f.member == "linear map alone")

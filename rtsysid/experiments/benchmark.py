@@ -19,7 +19,7 @@ from rtsysid.train.loop import Epoch
 OURS = "rtsysid"
 
 
-class Result(msgspec.Struct, frozen=True):
+class BenchmarkResult(msgspec.Struct, frozen=True):
     """One trained model. ``validation``: loss of its last epoch, in units of the linear model."""
 
     seed: int
@@ -37,12 +37,12 @@ def quickened(config: Config, share: float) -> Config:
     return msgspec.structs.replace(config, train=msgspec.structs.replace(config.train, effort=effort))
 
 
-def without_refit(config: Config) -> Config:
+def without_validation_training(config: Config) -> Config:
     """The same configuration, which leaves out of training what validates."""
-    return msgspec.structs.replace(config, data=msgspec.structs.replace(config.data, refit=False))
+    return msgspec.structs.replace(config, data=msgspec.structs.replace(config.data, train_on_validation=False))
 
 
-def run(benchmark: Benchmark, config: Config, folder: Path) -> Iterator[Epoch | Result]:
+def run(benchmark: Benchmark, config: Config, folder: Path) -> Iterator[Epoch | BenchmarkResult]:
     """Train, export, predict and score in `folder`; yields every epoch, and the result at last.
 
     The test recordings are read after training alone. Raises TraceError where the recordings are absent.
@@ -53,10 +53,10 @@ def run(benchmark: Benchmark, config: Config, folder: Path) -> Iterator[Epoch | 
     yield scored(benchmark, bundle)
 
 
-def scored(benchmark: Benchmark, bundle: Bundle) -> Result:
+def scored(benchmark: Benchmark, bundle: Bundle) -> BenchmarkResult:
     """The result of a bundle that stands."""
     predictions, training = benchmark.predict(Predictor.load(bundle)), bundle.manifest["training"]
-    return Result(
+    return BenchmarkResult(
         training["config"]["train"]["seed"],
         str(bundle.folder),
         sum(array.size for array in bundle.arrays("weights.npz").values()),

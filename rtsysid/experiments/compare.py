@@ -19,7 +19,7 @@ from rtsysid.train.loop import Epoch
 LARGEST_HIDDEN = 512
 
 
-class Result(msgspec.Struct, frozen=True):
+class ComparedModel(msgspec.Struct, frozen=True):
     """One trained model: its size, cost per step and error on the recordings held out.
 
     ``parameters``: of a step, as `ModelSpec` counts them. ``ram_bytes``: delay line and state in C, all that changes
@@ -53,7 +53,7 @@ def _as_variant(config: Config, variant: Variant) -> Model:
         "lstm-tdl-deep-aeu": model.encoder,
     }[variant]
     taps = 1 if variant == "lstm" else model.taps
-    return msgspec.structs.replace(model, variant=variant, encoder=encoder, taps=taps)
+    return msgspec.structs.replace(model, encoder=encoder, taps=taps)
 
 
 def _of_size(config: Config, model: Model, wanted: int) -> Model:
@@ -76,7 +76,7 @@ def seeded(config: Config, seed: int) -> Config:
 
 def run_one(
     title: str, config: Config, trace: Trace, held_out: Trace, folder: Path, horizon: int
-) -> Iterator[Epoch | Result]:
+) -> Iterator[Epoch | ComparedModel]:
     """Train, export and evaluate one configuration in `folder`; yields every epoch, and the result at last."""
     trainer = begin(config, trace, folder / "run")
     yield from trainer.epochs()
@@ -84,10 +84,10 @@ def run_one(
     evaluation = evaluate(bundle, held_out, horizon)
     compiled = bundle.manifest.get("c", {}).get("float32", {})
     cost = (bundle.spec.macs, rows[0].step_us, compiled.get("state_bytes"))
-    yield Result(title, config.train.seed, bundle.spec.parameters, *cost, evaluation)
+    yield ComparedModel(title, config.train.seed, bundle.spec.parameters, *cost, evaluation)
 
 
-def rows(results: list[Result]) -> list[list[str]]:
+def rows(results: list[ComparedModel]) -> list[list[str]]:
     """A printable table: one row per title and group, errors as mean and, over several seeds, spread."""
     lines = []
     for title in dict.fromkeys(result.title for result in results):

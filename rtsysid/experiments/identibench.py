@@ -68,7 +68,7 @@ def _config(context: Any, attrs: Mapping[str, Any]) -> Config:
         "outputs": list(context.spec.y_cols),
         "validation": ["validation*"],
     }
-    config = from_builtins({"model": {"direct": True}, **stated, "data": data}, context.spec.name)
+    config = from_builtins({"model": {"linear_path": True}, **stated, "data": data}, context.spec.name)
     return config if context.seed is None else seeded(config, context.seed)
 
 

@@ -17,8 +17,8 @@ from rtsysid.benchmarks.nanodrone import KINDS, Nanodrone
 from rtsysid.benchmarks.schunk import SchunkArm
 from rtsysid.benchmarks.studies import Subject
 from rtsysid.config import Config, embedded, parse_config
-from rtsysid.evaluation.calibrate import Episode as Stretch
-from rtsysid.evaluation.calibrate import calibrate, store
+from rtsysid.evaluation.calibrate import HeldOut as Stretch
+from rtsysid.evaluation.calibrate import calibrate, recalibrated
 from rtsysid.experiments.benchmark import quickened
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.predictor import Predictor
@@ -39,7 +39,7 @@ def simulated(folder: Path, share: float, hours: float) -> Iterator[Epoch | Subj
     calibration = fly(CALIBRATION_FLIGHTS, FLIGHT_S, seed=1).episodes
     stretches = [Stretch(each.values, each.values) for each in calibration]
     found = calibrate(Predictor.load(bundle), stretches, "ten minutes of simulated flight")
-    bundle = store(bundle, *found, folder / "calibrated")
+    bundle = recalibrated(bundle, *found, folder / "calibrated")
     measured = fly(round(hours * 3600 / FLIGHT_S), FLIGHT_S, seed=2).episodes
     yield Subject("simulated", bundle, calibration, measured)
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol
 import msgspec
 
 from rtsysid.live.deadline import Deadline
-from rtsysid.live.service import Service, Stop
+from rtsysid.live.service import Service, StopSignal
 from rtsysid.live.session import Prediction, Session
 from rtsysid.spec import Floats, Sample
 
@@ -63,7 +63,7 @@ class Device(Protocol):
         """Counts since the beginning, among them ``dropped``, ``gaps`` and ``corrupt``, and ``state`` in a word."""
 
 
-class Recorder(Protocol):
+class Sink(Protocol):
     """Where a live session is written down; none of these waits for a disk."""
 
     def sample(self, arrival: Arrival) -> None: ...
@@ -84,7 +84,7 @@ class Answer(NamedTuple):
     sent: bool
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class LiveStats(msgspec.Struct, frozen=True, kw_only=True):
     """Figures of a stretch of time, in seconds; NaN where there is nothing to say.
 
     ``rate_hz``: samples per second of host time. ``p50``, ``p99``, ``worst``: age of the samples that were answered.
@@ -121,7 +121,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in built.items()}
 
 
-class Answering:
+class SessionFeeder:
     """A session that answers arrivals, as they come or out of a recording."""
 
     def __init__(self, session: Session, budget_s: float) -> None:
@@ -154,7 +154,7 @@ class LiveLoop:
         session: Session,
         *,
         budget_s: float | None = None,
-        recorder: Recorder | None = None,
+        recorder: Sink | None = None,
         service: Service | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -162,10 +162,10 @@ class LiveLoop:
         self._tick_s = 1.0 / session.spec.rate_hz
         self.budget_s = self._tick_s if budget_s is None else budget_s
         self._recorder, self._service, self._clock = recorder, service or Service({}), clock
-        self._answering = Answering(session, self.budget_s)
-        self._whole, self._recent = _Stretch(), _Stretch()
+        self._feeder = SessionFeeder(session, self.budget_s)
+        self._whole, self._recent = _Interval(), _Interval()
 
-    def run(self, stop: Stop, *, every_s: float = 1.0) -> Iterator[Report]:
+    def run(self, stop: StopSignal, *, every_s: float = 1.0) -> Iterator[LiveStats]:
         """Work until the device yields no more, which `stop.requested` asks it for; a report each `every_s` seconds."""
         due_s = self._clock() + every_s
         for batch in self.device.batches(_WAIT_S):
@@ -179,7 +179,7 @@ class LiveLoop:
                 self.device.close()
         self._service.stopping()
 
-    def summary(self) -> Report:
+    def summary(self) -> LiveStats:
         """The figures from the first sample to the last."""
         return self._whole.report(self._whole.latest_s, self.device.health())
 
@@ -199,20 +199,20 @@ class LiveLoop:
 
     def answer(self, arrival: Arrival, *, sent: bool) -> Answer:
         """What the session says to one arrival, how old that was, and whether it is too old."""
-        prediction = self._answering.feed(arrival)
+        prediction = self._feeder.feed(arrival)
         age_s = self._clock() - arrival.captured_s
-        return Answer(arrival, prediction, age_s, self._answering.status(prediction, age_s), sent)
+        return Answer(arrival, prediction, age_s, self._feeder.status(prediction, age_s), sent)
 
-    def _report(self, now_s: float) -> Report:
+    def _report(self, now_s: float) -> LiveStats:
         report = self._recent.report(now_s, self.device.health())
-        self._recent = _Stretch(now_s)
+        self._recent = _Interval(now_s)
         if self._recorder is not None:
             self._recorder.health(report.plain())
         self._service.status(report.line())
         return report
 
 
-class _Stretch:
+class _Interval:
     """Counts of a stretch of time that began at `begun_s`, or with its first batch where that is not given."""
 
     def __init__(self, begun_s: float = math.nan) -> None:
@@ -231,10 +231,10 @@ class _Stretch:
         if not math.isnan(newest.age_s):
             self._ages.record(newest.age_s)
 
-    def report(self, until_s: float, link: Mapping[str, Any]) -> Report:
+    def report(self, until_s: float, link: Mapping[str, Any]) -> LiveStats:
         seconds = until_s - self.begun_s
         ages = self._ages
-        return Report(
+        return LiveStats(
             seconds=seconds, samples=self._samples, skipped=self._skipped, statuses=dict(self._statuses),
             rate_hz=(self._samples - self._beginning) / seconds if seconds > 0 else math.nan,
             p50=ages.percentile(0.5), p99=ages.percentile(0.99), worst=ages.worst, link=dict(link),

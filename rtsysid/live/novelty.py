@@ -19,10 +19,10 @@ import msgspec
 import numpy as np
 
 from rtsysid.errors import BundleError, TraceError
-from rtsysid.live.exceedance import Tail, minutes_for
+from rtsysid.live.exceedance import ExceedanceModel, minutes_for
 from rtsysid.metrics import same_sign
 from rtsysid.model.bundle import Bundle
-from rtsysid.model.predictor import Gauge
+from rtsysid.model.predictor import InnovationEnergy
 from rtsysid.spec import Doubles, Floats, ModelSpec
 
 FILE = "calibration.json"
@@ -42,9 +42,9 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     false_alarms_per_hour: float
     spread: tuple[float, ...]
-    innovation: Tail
+    innovation: ExceedanceModel
     every: int
-    reconstruction: Tail | None
+    reconstruction: ExceedanceModel | None
     recordings: str
 
     @classmethod
@@ -68,7 +68,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         half = self.false_alarms_per_hour / 2
         return self.innovation.threshold(half), self.reconstruction.threshold(half)
 
-    def asked(self, per_hour: float) -> Calibration:
+    def with_rate(self, per_hour: float) -> Calibration:
         """The same for another rate. Raises TraceError for one that the recordings are too short for."""
         lowest = self.innovation.lowest_rate
         if not lowest <= per_hour < math.inf:
@@ -86,20 +86,20 @@ class Watched(Protocol):
     @property
     def spec(self) -> ModelSpec: ...
     @property
-    def settled(self) -> int: ...
+    def settling_samples(self) -> int: ...
     @property
     def y(self) -> Floats: ...
     @property
     def reconstruction_error(self) -> float: ...
-    def gauge(self, sample: Floats, weight: Floats) -> Gauge: ...
+    def innovation_energy(self, sample: Floats, weight: Floats) -> InnovationEnergy: ...
 
 
 class Novelty:
     """The detector beside one predictor.
 
-    Write a good sample to `sample` [C], ask `weigh`, then step the predictor with it. `level`: the graver score over
-    its threshold, 1 at an alarm; NaN while silent. `alarms`: how many there were. `culprit`: at an alarm, the column
-    of the output that is furthest off, where it is the innovation that is too large.
+    Write a good sample to `sample` [C], call `update`, then step the predictor with it. `score`: the larger score
+    divided by its threshold, 1 at an alarm; NaN while silent. `alarms`: their count. `worst_channel`: at an alarm by
+    innovation, the column of the output with the largest innovation.
     """
 
     def __init__(self, calibration: Calibration, predictor: Watched) -> None:
@@ -108,14 +108,14 @@ class Novelty:
         threshold, self._worst_code = calibration.thresholds
         self.sample: Floats = np.zeros(spec.width, np.float32)
         self._weight = np.array([1 / (s * threshold * math.sqrt(spec.n_outputs)) for s in calibration.spread], "f4")
-        self._gauge = predictor.gauge(self.sample, self._weight)
+        self._innovation_energy = predictor.innovation_energy(self.sample, self._weight)
         self._every = calibration.every if calibration.reconstruction is not None else 0
         self._hold = hold_ticks(spec)
-        self._silent = predictor.settled
+        self._silent = predictor.settling_samples
         self._tick, self._alarm = 0, -self._hold - 1  # weighed so far, and the last one that was novel
         self._mean, self._code, self._look = 0.0, 0.0, self._first_look()
         self.alarms = 0
-        self.culprit: tuple[int, ...] = ()
+        self.worst_channel: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, bundle: Bundle, predictor: Watched) -> Self | None:
@@ -123,13 +123,13 @@ class Novelty:
         calibration = Calibration.of(bundle)
         return None if calibration is None else cls(calibration, predictor)
 
-    def weigh(self) -> bool:
+    def update(self) -> bool:
         """Whether `sample` is news to the model that has not stepped with it yet."""
         if self._silent:
             self._silent -= 1
             return False
         mean = self._mean
-        mean += SMOOTHING * (self._gauge() - mean)
+        mean += SMOOTHING * (self._innovation_energy() - mean)
         self._tick = tick = self._tick + 1
         if tick == self._look:
             self._look = tick + self._every
@@ -139,18 +139,18 @@ class Novelty:
             return False
         return self._confirm()
 
-    def skip(self) -> None:
+    def suspend(self) -> None:
         """A tick had no good sample: be silent until the window has none of its stand-ins."""
         self._silent = max(self._silent, self._predictor.spec.taps)
         self._forget()
 
     def reset(self) -> None:
         """The predictor was reset."""
-        self._silent, self._alarm = self._predictor.settled, self._tick - self._hold - 1
+        self._silent, self._alarm = self._predictor.settling_samples, self._tick - self._hold - 1
         self._forget()
 
     @property
-    def level(self) -> float:
+    def score(self) -> float:
         return math.nan if self._silent else math.sqrt(max(self._mean, self._code))
 
     def _confirm(self) -> bool:
@@ -162,7 +162,7 @@ class Novelty:
             return False
         self.alarms += self._tick - self._alarm > self._hold
         self._alarm = self._tick
-        self.culprit = (self._nu + int(np.argmax(np.abs(off))),) if self._mean > 1.0 else ()
+        self.worst_channel = (self._nu + int(np.argmax(np.abs(off))),) if self._mean > 1.0 else ()
         return True
 
     def _forget(self) -> None:

@@ -143,29 +143,29 @@ def compare(predictions: Iterable[Prediction], recorded: Recorded, *, tolerance:
 
     `tolerance` is absolute, in the unit of each output. Raises TraceError where the number of outputs differs.
     """
-    rows, found = _Rows(recorded.t), Comparing(tolerance)
+    rows, found = _Rows(recorded.t), Comparator(tolerance)
     for prediction in predictions:
         row = rows.take(prediction.t)
         if row is None:
-            found.alone()
+            found.add_unmatched()
         else:
-            found.pair(prediction.t, prediction.y, recorded.y[row], changed=prediction.status != recorded.status[row])
-    found.alone(len(recorded.t) - found.compared)
+            found.add(prediction.t, prediction.y, recorded.y[row], changed=prediction.status != recorded.status[row])
+    found.add_unmatched(len(recorded.t) - found.compared)
     return found.result()
 
 
-class Comparing:
+class Comparator:
     """A comparison under way: predictions beside recorded ones, in order."""
 
     def __init__(self, tolerance: float = 0.0) -> None:
         self.compared = 0
         self._tolerance, self._ticks = tolerance, 0
-        self._statuses = self._alone = 0
+        self._statuses = self._unmatched = 0
         self._max_abs = 0.0
         self._first_tick: int | None = None
         self._first_t: float | None = None
 
-    def pair(self, t: float, y: Floats, recorded: Floats, *, changed: bool) -> None:
+    def add(self, t: float, y: Floats, recorded: Floats, *, changed: bool) -> None:
         """Outputs at `t` and their counterpart, and whether the status is another. TraceError for another number."""
         difference = _difference(y, recorded)
         self._statuses += changed
@@ -175,9 +175,9 @@ class Comparing:
         self.compared += 1
         self._ticks += 1
 
-    def alone(self, count: int = 1) -> None:
+    def add_unmatched(self, count: int = 1) -> None:
         """Ticks that only one side has."""
-        self._alone += count
+        self._unmatched += count
         self._ticks += count
 
     def result(self) -> Comparison:
@@ -187,7 +187,7 @@ class Comparing:
             first_tick=self._first_tick,
             first_t=self._first_t,
             statuses=self._statuses,
-            unmatched=self._alone,
+            unmatched=self._unmatched,
         )
 
 

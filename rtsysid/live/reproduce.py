@@ -12,8 +12,8 @@ import msgspec
 import numpy as np
 
 from rtsysid.errors import TraceError
-from rtsysid.live.loop import Answering, Arrival
-from rtsysid.live.replay import Comparing, Comparison
+from rtsysid.live.loop import Arrival, SessionFeeder
+from rtsysid.live.replay import Comparator, Comparison
 from rtsysid.recordings.bag import Bag
 from rtsysid.ros2msg import Value
 from rtsysid.spec import Floats
@@ -46,50 +46,50 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise TraceError(f"recording {bag.path.name}", str(error), remedy) from None
 
 
-class Relived(msgspec.Struct, frozen=True, kw_only=True):
+class Reproduction(msgspec.Struct, frozen=True, kw_only=True):
     """What came of it.
 
-    ``decoded``: samples in the bytes. ``passed_over``: of these, not fed live: they gave way to newer ones, or came
-    after the end. ``missing``: samples fed live that the bytes do not hold. ``altered``: that they hold with other
+    ``decoded``: samples in the bytes. ``dropped_live``: of these, not fed live: they gave way to newer ones, or came
+    after the end. ``missing``: samples fed live that the bytes do not hold. ``changed``: that they hold with other
     values. ``predictions``: the answers beside those of then.
     """
 
     decoded: int
-    passed_over: int
+    dropped_live: int
     missing: int
-    altered: int
+    changed: int
     predictions: Comparison
 
     @property
     def equal(self) -> bool:
         """Whether every sample, every prediction and every status is that of then, to the last bit."""
-        return self.predictions.equal and not self.missing and not self.altered
+        return self.predictions.equal and not self.missing and not self.changed
 
 
-def relive(bag: Bag, arrivals: Iterable[Arrival], answering: Answering) -> Relived:
+def reproduce(bag: Bag, arrivals: Iterable[Arrival], feeder: SessionFeeder) -> Reproduction:
     """Feed what was fed then, and compare. `arrivals` are what the recorded bytes decode to."""
     samples, answers = _Recorded(bag, "/samples"), _Recorded(bag, "/predictions")
-    comparing, decoded, passed_over, altered = Comparing(), 0, 0, 0
+    comparator, decoded, dropped_live, changed = Comparator(), 0, 0, 0
     for arrival in arrivals:
         decoded += 1
         sample = samples.meet(arrival)
         if sample is None:
-            passed_over += 1
+            dropped_live += 1
             continue
-        altered += not np.array_equal(samples.values(sample), arrival.sample.values, equal_nan=True)
-        prediction, said = answering.feed(arrival), answers.meet(arrival)
+        changed += not np.array_equal(samples.values(sample), arrival.sample.values, equal_nan=True)
+        prediction, said = feeder.feed(arrival), answers.meet(arrival)
         if said is None:
-            comparing.alone()
+            comparator.add_unmatched()
             continue
-        status = answering.status(prediction, said["age"])
-        comparing.pair(prediction.t, prediction.y, answers.values(said), changed=status != said["status"])
-    comparing.alone(answers.missing())
-    return Relived(
+        status = feeder.status(prediction, said["age"])
+        comparator.add(prediction.t, prediction.y, answers.values(said), changed=status != said["status"])
+    comparator.add_unmatched(answers.missing())
+    return Reproduction(
         decoded=decoded,
-        passed_over=passed_over,
+        dropped_live=dropped_live,
         missing=samples.missing(),
-        altered=altered,
-        predictions=comparing.result(),
+        changed=changed,
+        predictions=comparator.result(),
     )
 
 

@@ -53,8 +53,8 @@ class Service:
             sending.sendto(text.encode(), socket.MSG_DONTWAIT, address)
 
 
-class Stop:
-    """`with Stop() as stop`: SIGINT and SIGTERM set `stop.requested`; a second one acts as it did before.
+class StopSignal:
+    """`with StopSignal() as stop`: SIGINT and SIGTERM set `stop.requested`; a second one acts as it did before.
 
     `after_s`: as if asked so long after entering. For the main thread, as signals are.
     """

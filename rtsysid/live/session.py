@@ -170,7 +170,7 @@ class Session:
             raise SpecError("max_gap", str(max_gap), "give a number of ticks that is not negative")
         self.spec, self.max_gap, self.deadline = predictor.spec, max_gap, deadline
         self._predictor, self._novelty, self._clock = predictor, novelty, clock
-        self._weigh = _nothing_is_novel if novelty is None else novelty.weigh
+        self._update_novelty = _nothing_is_novel if novelty is None else novelty.update
         self._range = TrainedRange(self.spec, trained_margin, reject_margin)
         self._shape = (self.spec.width,)
         self._soonest, self._latest = 0.5 / self.spec.rate_hz, 1.5 / self.spec.rate_hz
@@ -263,7 +263,7 @@ class Session:
             return self._lose()
         self._blind += ticks
         if self._novelty is not None:
-            self._novelty.skip()
+            self._novelty.suspend()
         for _ in range(ticks):
             self._held += 1
             if "diverged" in self._step():
@@ -275,7 +275,7 @@ class Session:
         self._t, self._blind = t, 0
         self._good[...] = values
         self._range.follow(values)
-        novel = self._weigh()
+        novel = self._update_novelty()
         flags = self._step()
         if flags:
             self._warm_up += 1
@@ -298,7 +298,7 @@ class Session:
         if self._empty or not self._predictor.ready:
             flags += ("warm-up",)
         if "novel" in flags and self._novelty is not None:
-            channels = tuple(sorted({*channels, *self._novelty.culprit}))
+            channels = tuple(sorted({*channels, *self._novelty.worst_channel}))
         flags = tuple(sorted(set(flags), key=STATUSES.index)) or _OK
         return Prediction(t, self._y.copy(), flags[0], flags, channels)
 

@@ -87,16 +87,16 @@ class Bundle:
             return dict(stored)
 
     @property
-    def input_lead(self) -> int:
-        """Ticks that the inputs of a row stand ahead of its outputs, as `rtsysid.config.Data` says."""
+    def feedthrough(self) -> bool:
+        """Whether the inputs of a row are those of the next tick, as `rtsysid.config.Data` says."""
         data = self.manifest.get("training", {}).get("config", {}).get("data", {})
-        return int(data.get("input_lead", 0))
+        return bool(data.get("feedthrough", False))
 
     def require_live(self) -> None:
         """Refuse a model that cannot run beside a robot, since it wants inputs that come later."""
-        if self.input_lead:
+        if self.feedthrough:
             found = "its rows are [u_{k+1}, y_k], and no robot has its inputs a tick ahead"
-            raise BundleError(f"bundle {self.folder}", found, "evaluate it, or train with input_lead = 0")
+            raise BundleError(f"bundle {self.folder}", found, "evaluate it, or train with feedthrough = false")
 
     def require(self, channels: tuple[Channel, ...], where: str) -> None:
         """Refuse channels that are not those of the bundle, naming the first that differs."""

@@ -32,21 +32,21 @@ SHARES = np.unique(np.concatenate((np.linspace(0, 0.9, 19), np.linspace(0.9, 0.9
 
 @dataclass(frozen=True, eq=False)
 class Intervals:
-    """``errors`` [P, N, ny]: quantiles of the absolute error after 1..N ticks. ``worth`` [P, N]: coverage of each.
+    """``quantiles`` [P, N, ny]: of the absolute error after 1..N ticks. ``coverage`` [P, N]: of each quantile.
 
-    ``independent``: forecasts that fit side by side into the recordings.
+    ``n_independent``: forecasts that fit side by side into the recordings.
     """
 
-    worth: Doubles
-    errors: Floats
-    independent: int
+    coverage: Doubles
+    quantiles: Floats
+    n_independent: int
 
     @classmethod
-    def fit(cls, errors: Sequence[Doubles], independent: int) -> Self:
-        """From the errors [K, N, ny] of the K forecasts of each recording, of which `independent` do not overlap."""
+    def fit(cls, errors: Sequence[Doubles], n_independent: int) -> Self:
+        """From the errors [K, N, ny] of the K forecasts of each recording, of which `n_independent` do not overlap."""
         folds = _folds([np.abs(each) for each in errors if len(each)])
-        worth = np.mean([_inside(fold, _others(folds, k)) for k, fold in enumerate(folds)], axis=0)
-        return cls(worth, _quantiles(np.concatenate(folds)).astype(np.float32), independent)
+        coverage_of = np.mean([_inside(fold, _others(folds, k)) for k, fold in enumerate(folds)], axis=0)
+        return cls(coverage_of, _quantiles(np.concatenate(folds)).astype(np.float32), n_independent)
 
     @classmethod
     def of(cls, bundle: Bundle) -> Self | None:
@@ -54,46 +54,46 @@ class Intervals:
         if FILE not in bundle.manifest["files"]:
             return None
         arrays = bundle.arrays(FILE)
-        known = {"worth", "errors", "independent"} <= set(arrays)
-        if not known or arrays["errors"].shape[2:] != (bundle.spec.n_outputs,):
+        known = {"coverage", "quantiles", "n_independent"} <= set(arrays)
+        if not known or arrays["quantiles"].shape[2:] != (bundle.spec.n_outputs,):
             raise BundleError(f"bundle {bundle.folder}", f"{FILE} is of another model", "calibrate it again")
         return cls.from_arrays(arrays)
 
     @property
     def horizon(self) -> int:
-        return int(self.errors.shape[1])
+        return int(self.quantiles.shape[1])
 
     @property
-    def largest(self) -> float:
+    def max_coverage(self) -> float:
         """The largest coverage that so many forecasts support at every tick."""
-        return min(self.independent / (self.independent + 1), float(self.worth[-1].min()))
+        return min(self.n_independent / (self.n_independent + 1), float(self.coverage[-1].min()))
 
     def half_widths(self, coverage: float, ticks: int) -> Floats:
         """Half of each interval [ticks, ny]. Raises SpecError for what the recordings do not support."""
         if not 0 < coverage < 1:
             raise SpecError("interval", f"{coverage:g}", "give a coverage between 0 and 1, as 0.9")
-        if coverage > self.largest:
-            found = f"{coverage:g}, but the recordings it was calibrated on support {self.largest:.3f}"
+        if coverage > self.max_coverage:
+            found = f"{coverage:g}, but the recordings it was calibrated on support {self.max_coverage:.3f}"
             raise SpecError("interval", found, "ask for less, or calibrate on more")
         if ticks > self.horizon:
             found = f"{ticks} ticks, calibrated are {self.horizon}"
             raise SpecError("interval", found, f"shorten the plan, or rtsysid calibrate --horizon {ticks}")
-        worth = self.worth[:, :ticks]
-        above = np.maximum((worth < coverage).sum(0), 1)[None]  # the first quantile that is worth it, per tick
-        low, high = (np.take_along_axis(worth, row, 0)[0] for row in (above - 1, above))
+        coverage_of = self.coverage[:, :ticks]
+        above = np.maximum((coverage_of < coverage).sum(0), 1)[None]  # the first quantile that is worth it, per tick
+        low, high = (np.take_along_axis(coverage_of, row, 0)[0] for row in (above - 1, above))
         weight = np.clip(np.divide(coverage - low, high - low, out=np.ones(ticks), where=high > low), 0.0, 1.0)
-        near, far = (np.take_along_axis(self.errors[:, :ticks], row[..., None], 0)[0] for row in (above - 1, above))
+        near, far = (np.take_along_axis(self.quantiles[:, :ticks], row[..., None], 0)[0] for row in (above - 1, above))
         half: Floats = near + weight[:, None].astype(np.float32) * (far - near)
         return half
 
     def arrays(self) -> dict[str, Any]:
         """Everything as arrays, for an npz file."""
-        return {"worth": self.worth, "errors": self.errors, "independent": np.array(self.independent)}
+        return {"coverage": self.coverage, "quantiles": self.quantiles, "n_independent": np.array(self.n_independent)}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Any]) -> Self:
         """The inverse of `arrays`."""
-        return cls(arrays["worth"], arrays["errors"], int(arrays["independent"]))
+        return cls(arrays["coverage"], arrays["quantiles"], int(arrays["n_independent"]))
 
 
 def _folds(errors: list[Doubles]) -> list[Doubles]:

@@ -19,7 +19,7 @@ from rtsysid.model.intervals import Intervals
 from rtsysid.spec import Floats, ModelSpec
 
 BackendName: TypeAlias = Literal["auto", "c", "onnx", "numpy"]
-Gauge: TypeAlias = Callable[[], float]
+InnovationEnergy: TypeAlias = Callable[[], float]
 
 
 class Forecast(NamedTuple):
@@ -50,7 +50,7 @@ class Backend(Protocol):
     def reconstruction_error(self) -> float: ...
     def reset(self) -> None: ...
     def step(self, values: Floats) -> Floats: ...
-    def gauge(self, sample: Floats, weight: Floats) -> Gauge: ...
+    def innovation_energy(self, sample: Floats, weight: Floats) -> InnovationEnergy: ...
     def forecast(self, u_future: Floats) -> Floats: ...
     def rollout(self, window: Floats, h: Floats, c: Floats, u_future: Floats) -> Floats: ...
 
@@ -68,7 +68,7 @@ class Predictor:
         self, spec: ModelSpec, backend: Backend, intervals: Intervals | None = None, bundle: Bundle | None = None
     ) -> None:
         self.spec, self.backend, self.intervals, self.bundle = spec, backend, intervals, bundle
-        self.settled = spec.taps + (spec.warmup if spec.state_init == "warmup" else 0)
+        self.settling_samples = spec.taps + (spec.warmup if spec.state_init == "warmup" else 0)
 
     @classmethod
     def load(cls, bundle: Bundle | Path | str, backend: BackendName = "auto", *, check: bool = True) -> Predictor:
@@ -88,7 +88,7 @@ class Predictor:
     @property
     def ready(self) -> bool:
         """Whether the delay line is full and the warm-up, where the model has one, is over."""
-        return self.backend.count >= self.settled
+        return self.backend.count >= self.settling_samples
 
     @property
     def y(self) -> Floats:
@@ -116,13 +116,13 @@ class Predictor:
         """
         return self.backend.step(values)
 
-    def gauge(self, sample: Floats, weight: Floats) -> Gauge:
+    def innovation_energy(self, sample: Floats, weight: Floats) -> InnovationEnergy:
         """A function that sums the squares of ``(measured - predicted) * weight``.
 
         `sample` [C] is to hold s_k when it is called, before the step with it; `weight` is [ny]. Both are kept, not
         copied.
         """
-        return self.backend.gauge(sample, weight)
+        return self.backend.innovation_energy(sample, weight)
 
     @overload
     def forecast(self, u_future: Any) -> Floats: ...

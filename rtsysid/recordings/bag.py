@@ -46,7 +46,7 @@ class Torn(ValueError):
         self.at = at
 
 
-class Record(NamedTuple):
+class McapRecord(NamedTuple):
     """What stands at byte `at` of a file."""
 
     opcode: int
@@ -54,7 +54,7 @@ class Record(NamedTuple):
     data: bytes
 
 
-class Message(NamedTuple):
+class BagMessage(NamedTuple):
     """A message as it lies in the file; times in nanoseconds."""
 
     channel: int
@@ -106,7 +106,7 @@ class Bag:
         self.indexed = footer.summary_start > 0
         self.topics: dict[int, Topic] = {number: index.topic(channel) for number, channel in index.channels.items()}
 
-    def messages(self, channels: Collection[int]) -> Iterator[Message]:
+    def messages(self, channels: Collection[int]) -> Iterator[BagMessage]:
         """Messages of these channels."""
         with self._opened() as stream:
             stream.seek(len(MAGIC))
@@ -115,7 +115,7 @@ class Bag:
                     if opcode == Opcode.MESSAGE and _CHANNEL.unpack_from(part, start)[0] in channels:
                         yield message_of(part, start, end)
 
-    def read(self, topic: str) -> Iterator[tuple[Message, dict[str, Value]]]:
+    def read(self, topic: str) -> Iterator[tuple[BagMessage, dict[str, Value]]]:
         """Messages of one topic and their values by name; none where there is no such topic."""
         types = {number: each.type for number, each in self.topics.items() if each.name == topic and each.type}
         for message in self.messages(types):
@@ -151,7 +151,7 @@ class Bag:
             raise TraceError(f"cannot read {self.path.name}", reason, "check the file and its rights") from error
 
 
-def records(stream: IO[bytes], wanted: Collection[int]) -> Iterator[Record]:
+def records(stream: IO[bytes], wanted: Collection[int]) -> Iterator[McapRecord]:
     """The records of these kinds, from here to the footer. Raises Torn where the file ends before it."""
     at, size, opcode = stream.tell(), os.fstat(stream.fileno()).st_size, 0
     while opcode != Opcode.FOOTER:
@@ -163,7 +163,7 @@ def records(stream: IO[bytes], wanted: Collection[int]) -> Iterator[Record]:
         if end > size:
             raise Torn(at)
         if opcode in wanted:
-            yield Record(opcode, at, stream.read(length))
+            yield McapRecord(opcode, at, stream.read(length))
         else:
             stream.seek(end)
         at = end
@@ -175,7 +175,7 @@ def parts(stream: IO[bytes]) -> Iterator[bytes]:
         yield content(record)
 
 
-def content(record: Record) -> bytes:
+def content(record: McapRecord) -> bytes:
     """Records as bytes: those in a chunk, or this one. Raises ValueError for a chunk that is damaged."""
     if record.opcode != Opcode.CHUNK:
         return _RECORD.pack(record.opcode, len(record.data)) + record.data
@@ -201,10 +201,10 @@ def walk(part: bytes) -> Iterator[tuple[int, int, int]]:
         at += length
 
 
-def message_of(part: bytes, start: int, end: int) -> Message:
+def message_of(part: bytes, start: int, end: int) -> BagMessage:
     """The message whose content stands there in some records."""
     channel, sequence, log_ns, publish_ns = _MESSAGE.unpack_from(part, start)
-    return Message(channel, sequence, log_ns, publish_ns, part[start + _MESSAGE.size : end])
+    return BagMessage(channel, sequence, log_ns, publish_ns, part[start + _MESSAGE.size : end])
 
 
 class _Index(NamedTuple):

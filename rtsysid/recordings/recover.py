@@ -19,7 +19,7 @@ from mcap.records import Attachment, Channel, Footer, Header, Metadata, Schema
 from mcap.writer import Writer
 
 from rtsysid.errors import StorageError, TraceError
-from rtsysid.recordings.bag import MAGIC, Message, Record, Torn, content, message_of, records, stream_of, walk
+from rtsysid.recordings.bag import MAGIC, BagMessage, McapRecord, Torn, content, message_of, records, stream_of, walk
 from rtsysid.storage import replacing
 
 _DEFINITIONS = (Opcode.SCHEMA, Opcode.CHANNEL)
@@ -83,7 +83,7 @@ def _rescue(source: IO[bytes], target: IO[bytes]) -> Rescue:
     return copy.finish(_torn_bytes(source))
 
 
-def _whole(source: IO[bytes], wanted: tuple[int, ...]) -> Iterator[Record]:
+def _whole(source: IO[bytes], wanted: tuple[int, ...]) -> Iterator[McapRecord]:
     source.seek(len(MAGIC))
     with suppress(Torn):
         yield from records(source, wanted)
@@ -121,7 +121,7 @@ class _Copy:
         self._messages = self._damaged = 0
         self._first_ns = self._last_ns = 0
 
-    def take(self, record: Record) -> None:
+    def take(self, record: McapRecord) -> None:
         """Copy a record with all that is in it, or count it as damaged."""
         try:
             self._take(record)
@@ -142,7 +142,7 @@ class _Copy:
             damaged=self._damaged,
         )
 
-    def _take(self, record: Record) -> None:
+    def _take(self, record: McapRecord) -> None:
         if record.opcode in _DEFINITIONS:
             self._define(record.opcode, record.data)
         elif record.opcode == Opcode.FOOTER:
@@ -178,7 +178,7 @@ class _Copy:
             elif opcode == Opcode.MESSAGE:
                 self._take_message(message_of(part, begin, end))
 
-    def _take_message(self, message: Message) -> None:
+    def _take_message(self, message: BagMessage) -> None:
         try:
             number = self._number(message.channel)
         except KeyError:  # its channel was in a damaged chunk

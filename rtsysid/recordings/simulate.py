@@ -58,8 +58,8 @@ class Quadrotor:
     gust_time: float = 0.5
 
 
-class State(NamedTuple):
-    """State of F flights; rotors and charge (1 full, 0 empty) are hidden from the log."""
+class FlightState(NamedTuple):
+    """FlightState of F flights; rotors and charge (1 full, 0 empty) are hidden from the log."""
 
     position: Doubles  # [3, F] m, world
     velocity: Doubles  # [3, F] m/s, world
@@ -69,7 +69,9 @@ class State(NamedTuple):
     charge: Doubles  # [F]
 
 
-def advance(state: State, commands: Doubles, gust: Doubles, plant: Quadrotor, dt: float = 1 / PHYSICS_HZ) -> State:
+def advance(
+    state: FlightState, commands: Doubles, gust: Doubles, plant: Quadrotor, dt: float = 1 / PHYSICS_HZ
+) -> FlightState:
     """Semi-implicit Euler step of `dt` seconds under motor commands [4, F] in 0..1 and a gust force [3, F] in N.
 
     Position and attitude move with the mean of the old and the new speeds, which is exact in free fall.
@@ -86,7 +88,7 @@ def advance(state: State, commands: Doubles, gust: Doubles, plant: Quadrotor, dt
     attitude = turned(state.attitude, (state.rates + rates) * (0.25 * dt))
     velocity = state.velocity + dt * _acceleration(state.velocity, attitude, thrusts, gust, plant)
     position = state.position + (0.5 * dt) * (state.velocity + velocity)
-    return State(position, velocity, attitude, rates, rotors, charge)
+    return FlightState(position, velocity, attitude, rates, rotors, charge)
 
 
 def turned(attitude: Doubles, half_angle: Doubles) -> Doubles:
@@ -116,12 +118,12 @@ def fly(flights: int = 12, seconds: float = 40.0, seed: int = 0, rate_hz: float 
     _check_request(flights, seconds, seed, rate_hz)
     n, plant = round(seconds * rate_hz), Quadrotor()
     plans = [_plan(np.random.default_rng([seed, i]), n, rate_hz) for i in range(flights)]
-    values = _record(_Plan(*(np.stack(parts, -1) for parts in zip(*plans, strict=True))), plant, rate_hz)
+    values = _record(_FlightPlan(*(np.stack(parts, -1) for parts in zip(*plans, strict=True))), plant, rate_hz)
     episodes = (Episode(f"flight_{i + 1:02d}", np.arange(n) / rate_hz, values[i]) for i in range(flights))
     return Trace(CHANNELS, tuple(episodes))
 
 
-class _Plan(NamedTuple):
+class _FlightPlan(NamedTuple):
     """What is drawn before take-off: n ticks of one flight, or of F flights along a last axis."""
 
     position: Doubles  # [n, 3] m
@@ -142,7 +144,7 @@ def _check_request(flights: int, seconds: float, seed: int, rate_hz: float) -> N
         raise TraceError("simulated flight", f"{seconds} s", f"a battery lasts {LONGEST:.0f} s: fly 1 s or more, often")
 
 
-def _plan(rng: np.random.Generator, n: int, rate_hz: float) -> _Plan:
+def _plan(rng: np.random.Generator, n: int, rate_hz: float) -> _FlightPlan:
     """Draw one flight: half follow sums of sines, half fly from waypoint to waypoint."""
     t = np.arange(n) / rate_hz
     path = _sines(rng, t) if rng.random() < 0.5 else _waypoints(rng, t)
@@ -152,7 +154,7 @@ def _plan(rng: np.random.Generator, n: int, rate_hz: float) -> _Plan:
     yaw = swing * (np.sin(pace * t + phase) - np.sin(phase))
     heading = np.stack((np.sin(yaw), np.cos(yaw)), -1)
     gust, noise = rng.standard_normal((n, 3)), rng.standard_normal((n, 12))
-    return _Plan(path, velocity, acceleration, heading, gust, noise, np.array(rng.uniform(0.6, 1.0)))
+    return _FlightPlan(path, velocity, acceleration, heading, gust, noise, np.array(rng.uniform(0.6, 1.0)))
 
 
 def _sines(rng: np.random.Generator, t: Doubles) -> Doubles:
@@ -189,14 +191,14 @@ def _quintic(s: Doubles) -> Doubles:
     return s**3 * (10 - 15 * s + 6 * s * s)
 
 
-def hover(position: Doubles, charge: Doubles, plant: Quadrotor) -> State:
+def hover(position: Doubles, charge: Doubles, plant: Quadrotor) -> FlightState:
     """Level state at rest at `position` [3, F] with `charge` [F], its rotors carrying the weight."""
     still: Doubles = np.zeros((3, len(charge)))
     rotors = np.full((4, len(charge)), np.sqrt(plant.mass * GRAVITY / (4 * plant.thrust)))
-    return State(position, still, np.vstack((still, np.ones(len(charge)))), still, rotors, charge)
+    return FlightState(position, still, np.vstack((still, np.ones(len(charge)))), still, rotors, charge)
 
 
-def _record(plan: _Plan, plant: Quadrotor, rate_hz: float) -> Floats:
+def _record(plan: _FlightPlan, plant: Quadrotor, rate_hz: float) -> Floats:
     """Fly the plans of F flights and log them: [F, n, 17]."""
     n, dt, substeps = len(plan.position), 1 / rate_hz, round(PHYSICS_HZ / rate_hz)
     state, autopilot = hover(plan.position[0], plan.charge, plant), _Autopilot(plant, dt)
@@ -212,7 +214,7 @@ def _record(plan: _Plan, plant: Quadrotor, rate_hz: float) -> Floats:
     return log
 
 
-def _measured(state: State, white: Doubles) -> Doubles:
+def _measured(state: FlightState, white: Doubles) -> Doubles:
     """Logged outputs [13, F] under white noise [12, F]; the integrated quaternion never jumps to its negative."""
     position, velocity, angle, rates = (scale * part for scale, part in zip(NOISE, np.split(white, 4), strict=True))
     attitude = turned(state.attitude, 0.5 * angle)
@@ -230,7 +232,7 @@ class _Autopilot:
         self._drift: Doubles = np.zeros((3, 1))
         self._last: Doubles = np.zeros((3, 1))  # rates at the tick before; flights start at rest
 
-    def commands(self, state: State, plan: _Plan, k: int) -> Doubles:
+    def commands(self, state: FlightState, plan: _FlightPlan, k: int) -> Doubles:
         """Motor commands [4, F] in 0..1."""
         forward, left, up = body_axes(state.attitude)
         push = self._wanted_push(state, plan, k)
@@ -241,7 +243,7 @@ class _Autopilot:
         yaw = self.yaw * (sine * forward[0] - cosine * forward[1])
         return self._mixed(lift, self._wanted_torque(state, np.array((roll, pitch, yaw))))
 
-    def _wanted_push(self, state: State, plan: _Plan, k: int) -> Doubles:
+    def _wanted_push(self, state: FlightState, plan: _FlightPlan, k: int) -> Doubles:
         """Specific force [3, F] in m/s2 to follow the plan, its tilt limited."""
         closing = np.clip(self.position * (plan.position[k] - state.position), -1.5, 1.5)
         error = plan.velocity[k] + closing - state.velocity
@@ -252,7 +254,7 @@ class _Autopilot:
         shrink = np.minimum(1.0, self.steepest * vertical / np.maximum(sideways, 1e-9))
         return np.array((push[0] * shrink, push[1] * shrink, vertical))
 
-    def _wanted_torque(self, state: State, wanted: Doubles) -> Doubles:
+    def _wanted_torque(self, state: FlightState, wanted: Doubles) -> Doubles:
         """Torque [3, F] in N m; damping by the measured acceleration makes up for half of the rotor lag."""
         measured, self._last = (state.rates - self._last) / self._dt, state.rates
         error = np.clip(wanted, -6.0, 6.0) - state.rates

@@ -113,12 +113,12 @@ class Trace:
         rate_hz: float | None = None,
     ) -> Trace:
         """Read several files and folders as one trace; episodes are named after their files."""
-        traces = list(cls.each(paths, channels, time=time, rate_hz=rate_hz))
+        traces = list(cls.read_each(paths, channels, time=time, rate_hz=rate_hz))
         episodes = tuple(episode for trace in traces for episode in trace.episodes)
         return cls(traces[0].channels, episodes, tuple(source for trace in traces for source in trace.sources))
 
     @classmethod
-    def each(
+    def read_each(
         cls,
         paths: Iterable[Path | str],
         channels: Sequence[Channel] | None = None,
@@ -179,13 +179,12 @@ class Trace:
             raise TraceError("recordings", found, "resample them, or allow shorter stretches")
         return replace(self, episodes=tuple(pieces))
 
-    def led(self, ticks: int) -> Trace:
-        """Rows [u_{k+ticks}, y_k]: inputs from so many rows later; the last rows of each episode go."""
-        if not ticks:
+    def with_feedthrough(self, wanted: bool = True) -> Trace:
+        """Return rows [u_{k+1}, y_k]: the inputs of the next row; the last row of each episode goes."""
+        if not wanted:
             return self
         inputs = [channel.role == "input" for channel in self.channels]
-        episodes = [_led(episode, inputs, ticks) for episode in self.episodes if len(episode) > ticks]
-        return replace(self, episodes=tuple(episodes))
+        return replace(self, episodes=tuple(_with_feedthrough(e, inputs) for e in self.episodes if len(e) > 1))
 
     def split(self, validation: Sequence[str] = ()) -> tuple[Trace, Trace]:
         """Set the recordings whose names match the patterns (``run4*``) apart: (training, validation).
@@ -243,9 +242,9 @@ def _check_finite(episode: Episode, channels: Sequence[Channel]) -> None:
         raise TraceError(f"{episode.name}: column {channels[worst].name!r}", found + also, remedy)
 
 
-def _led(episode: Episode, inputs: list[bool], ticks: int) -> Episode:
-    shorter = episode.piece(0, len(episode) - ticks)
-    return replace(shorter, values=np.where(inputs, episode.values[ticks:], shorter.values))
+def _with_feedthrough(episode: Episode, inputs: list[bool]) -> Episode:
+    shorter = episode.piece(0, len(episode) - 1)
+    return replace(shorter, values=np.where(inputs, episode.values[1:], shorter.values))
 
 
 def _cut(episode: Episode, rate_hz: float, min_length: int) -> list[Episode]:

@@ -12,14 +12,14 @@ import numpy as np
 from rtsysid.errors import StorageError, TraceError
 from rtsysid.model.bundle import Bundle
 from rtsysid.recordings.trace import Trace
-from rtsysid.retrieval.descriptors import View, compared, view_of, weights_of
-from rtsysid.retrieval.hashing import Cuts
+from rtsysid.retrieval.descriptors import Descriptor, descriptor_of, plain_spec, weights_of
+from rtsysid.retrieval.hashing import Hyperplanes
 from rtsysid.retrieval.index import Index, is_index, write_manifest
 from rtsysid.spec import Channel, ModelSpec, to_builtins
 from rtsysid.storage import replacing_folder
 
 BLOCK = 4096  # moments at a time
-SAMPLE = 20_000  # moments that weights and cuts are taken from
+SAMPLE = 20_000  # moments that weights and hyperplanes are taken from
 
 
 class Progress(NamedTuple):
@@ -54,16 +54,16 @@ def building(
     if out.exists() and not (out.is_dir() and (is_index(out) or not any(out.iterdir()))):
         raise StorageError(f"index {out}", "something else stands there", "choose another place with -o")
     with replacing_folder(out) as folder:
-        contents, view = _Contents(spec if bundle is None else bundle.spec, seconds), None
+        contents, descriptor = _Contents(spec if bundle is None else bundle.spec, seconds), None
         with open(folder / "values.f32", "wb") as values, open(folder / "times.f64", "wb") as times:
             for number, trace in enumerate(recordings, 1):
                 contents.append(trace, values, times)
-                view = view or view_of(by, contents.spec, contents.span, bundle)
+                descriptor = descriptor or descriptor_of(by, contents.spec, contents.span, bundle)
                 yield Progress("reading", number, number)
-        if view is None or not contents.lengths:
+        if descriptor is None or not contents.lengths:
             found = f"no stretch of {seconds:g} s without a gap"
             raise TraceError("recordings", found, "shorten the moments with --seconds, or resample the recordings")
-        yield from _encode(folder, contents, view)
+        yield from _encode(folder, contents, descriptor)
         write_manifest(folder, {"bundle": None if bundle is None else bundle.id, "by": by, **contents.described()})
 
 
@@ -99,7 +99,7 @@ class _Contents:
     def append(self, trace: Trace, values: IO[bytes], times: IO[bytes]) -> None:
         """Write the stretches without a gap that are long enough."""
         if self._spec is None:
-            self._spec = compared(trace.channels, _rate(trace))
+            self._spec = plain_spec(trace.channels, _rate(trace))
         columns = _columns(self._spec.channels, trace.channels)
         pieces = trace.segments(self._spec.rate_hz, nan="split")
         for piece in pieces.episodes:
@@ -118,22 +118,22 @@ class _Contents:
         return {**about, "rows": sum(self.lengths), "sources": self._sources, "segments": self._segments}
 
 
-def _encode(folder: Path, contents: _Contents, view: View) -> Iterator[Progress]:
-    """Weights and cuts from a sample of all moments, then the code of every one."""
+def _encode(folder: Path, contents: _Contents, descriptor: Descriptor) -> Iterator[Progress]:
+    """Weights and hyperplanes from a sample of all moments, then the code of every one."""
     span, lengths = contents.span, contents.lengths
     values = np.memmap(folder / "values.f32", np.float32, "r").reshape(-1, contents.spec.width)
     ends = np.cumsum(lengths)
     newest = np.concatenate([np.arange(end - rows + span - 1, end) for end, rows in zip(ends, lengths, strict=True)])
     chosen = np.linspace(0, len(newest) - 1, min(SAMPLE, len(newest))).astype(np.int64)
-    sample = np.concatenate([view.vectors(values, newest[part]) for part in _blocks(chosen)])
-    weights = weights_of(view.parts, sample)
-    cuts = Cuts.through(sample * weights)
-    np.savez(folder / "view.npz", allow_pickle=False, weights=weights, **vars(cuts))
+    sample = np.concatenate([descriptor.vectors(values, newest[part]) for part in _blocks(chosen)])
+    weights = weights_of(descriptor.parts, sample)
+    hyperplanes = Hyperplanes.fit(sample * weights)
+    np.savez(folder / "descriptor.npz", allow_pickle=False, weights=weights, **vars(hyperplanes))
     yield Progress("encoding", 0, len(newest))
     with open(folder / "codes.u8", "wb") as stream:
         for start in range(0, len(newest), BLOCK):
             rows = newest[start : start + BLOCK]
-            stream.write(cuts.codes(view.vectors(values, rows) * weights).tobytes())
+            stream.write(hyperplanes.codes(descriptor.vectors(values, rows) * weights).tobytes())
             yield Progress("encoding", start + len(rows), len(newest))
 
 

@@ -1,4 +1,4 @@
-"""Views: what of a window is compared. A vector per moment, made so that Euclidean distance says how unlike two are.
+"""Views: what of a window is plain_spec. A vector per moment, made so that Euclidean distance says how unlike two are.
 
 A moment is a window of `span` rows around a centre row. Shapes: n rows and C channels of the archive, m moments,
 L taps, D values of a vector.
@@ -21,31 +21,31 @@ from rtsysid.model.bundle import Bundle
 from rtsysid.model.coordinates import coordinates
 from rtsysid.spec import Channel, Floats, ModelSpec
 
-Curves: TypeAlias = dict[str, Floats]
+Series: TypeAlias = dict[str, Floats]
 
-POINTS = 20  # rows of a window that are compared, evenly over it
+POINTS = 20  # rows of a window that are plain_spec, evenly over it
 CODES = 5  # windows of the encoder over a moment
 
 Rows: TypeAlias = NDArray[np.int64]
 
 
-class Part(NamedTuple):
+class FeatureGroup(NamedTuple):
     """Values of a vector [D] that belong together, of one unit. Parts of one name share its weight."""
 
     name: str
     columns: Rows
 
 
-class View(Protocol):
+class Descriptor(Protocol):
     """A way to look at a moment."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[FeatureGroup, ...]
 
     def vectors(self, values: Floats, newest: Rows) -> Floats:
         """The moments that end with the rows `newest` [m] of `values` [n, C], as [m, D]."""
 
 
-class WindowView:
+class WindowDescriptor:
     """The channels over the window in the model's coordinates: from the body at the newest row, where it has one."""
 
     def __init__(self, spec: ModelSpec, span: int) -> None:
@@ -59,12 +59,12 @@ class WindowView:
         return flat if tail is None else np.concatenate((flat, tail), -1)
 
 
-class CodeView:
+class CodeDescriptor:
     """The encoder's code of successive windows of the delay line that cover the moment."""
 
     def __init__(self, spec: ModelSpec, span: int, weights: Mapping[str, np.ndarray[Any, Any]]) -> None:
         if not spec.encoder:
-            raise BundleError(f"variant {spec.variant}", "it has no encoder, so no code", "index by window")
+            raise BundleError("index by code", "the model has no encoder, so no code", "index by window")
         if span < spec.taps:
             found = f"{span} rows, and the encoder sees {spec.taps}"
             raise SpecError("a moment", found, "make it longer with --seconds, or index by window")
@@ -72,7 +72,7 @@ class CodeView:
         count = min(CODES, span // spec.taps)
         self._lags = np.linspace(span - spec.taps, 0, count).round().astype(np.int64)
         self._taps = np.arange(1 - spec.taps, 1)
-        self.parts: tuple[Part, ...] = (Part("code", np.arange(count * spec.code_size)),)
+        self.parts: tuple[FeatureGroup, ...] = (FeatureGroup("code", np.arange(count * spec.code_size)),)
 
     def vectors(self, values: Floats, newest: Rows) -> Floats:
         ticks, where = np.unique(newest[:, None] - self._lags, return_inverse=True)  # neighbours share their codes
@@ -80,22 +80,22 @@ class CodeView:
         return codes.reshape(len(newest), -1)
 
 
-def view_of(by: str, spec: ModelSpec, span: int, bundle: Bundle | None) -> View:
-    """The view named `by`: "window", or "code", which needs its bundle."""
+def descriptor_of(by: str, spec: ModelSpec, span: int, bundle: Bundle | None) -> Descriptor:
+    """The descriptor named `by`: "window", or "code", which needs its bundle."""
     if by == "window":
-        return WindowView(spec, span)
+        return WindowDescriptor(spec, span)
     if bundle is None:
         raise BundleError("index by code", "no bundle whose encoder makes codes", "give it with --bundle")
-    return CodeView(bundle.spec, span, bundle.arrays("weights.npz"))
+    return CodeDescriptor(bundle.spec, span, bundle.arrays("weights.npz"))
 
 
-def compared(channels: tuple[Channel, ...], rate_hz: float) -> ModelSpec:
+def plain_spec(channels: tuple[Channel, ...], rate_hz: float) -> ModelSpec:
     """A specification that sees recorded channels as they are, for an archive without a bundle."""
     ordered = tuple(sorted(channels, key=lambda channel: channel.role != "input"))
-    return ModelSpec(channels=ordered, rate_hz=rate_hz, variant="lstm", taps=1, encoder=())
+    return ModelSpec(channels=ordered, rate_hz=rate_hz, taps=1, encoder=())
 
 
-def weights_of(parts: tuple[Part, ...], sample: Floats) -> Floats:
+def weights_of(parts: tuple[FeatureGroup, ...], sample: Floats) -> Floats:
     """Weight [D] of each value, from vectors of random moments [m, D]; 0 for a part that never moves.
 
     Two random moments are then at a mean squared distance of 1, in all and in each name.
@@ -113,7 +113,7 @@ def weights_of(parts: tuple[Part, ...], sample: Floats) -> Floats:
     return weights
 
 
-def curves(spec: ModelSpec, rows: Floats) -> Curves:
+def series(spec: ModelSpec, rows: Floats) -> Series:
     """What a row of features holds, under its name and unit, over consecutive rows [n, C] of a recording: each [n]."""
     values, _ = coordinates(spec, np).features(rows[None])
     return {str(Channel(f.name, f.unit)): values[0, :, column] for column, f in enumerate(_features(spec))}
@@ -155,13 +155,13 @@ def _as_recorded(channel: Channel) -> _Feature:
     return _Feature(channel.name, channel.unit, part, vector)
 
 
-def _window_parts(spec: ModelSpec, points: int) -> tuple[Part, ...]:
+def _window_parts(spec: ModelSpec, points: int) -> tuple[FeatureGroup, ...]:
     """Parts of the flat window: rows of features, and behind them the vertical where there is a body."""
     features = _features(spec)
     groups: dict[tuple[str, str], list[int]] = {}
     for column, feature in enumerate(features):
         groups.setdefault((feature.part, feature.vector), []).append(column)
     every = len(features) * np.arange(points)[:, None]
-    parts = [Part(name, (every + columns).reshape(-1)) for (name, _), columns in groups.items()]
-    vertical = [] if spec.rigid_body is None else [Part("vertical", len(features) * points + np.arange(3))]
+    parts = [FeatureGroup(name, (every + columns).reshape(-1)) for (name, _), columns in groups.items()]
+    vertical = [] if spec.rigid_body is None else [FeatureGroup("vertical", len(features) * points + np.arange(3))]
     return (*parts, *vertical)

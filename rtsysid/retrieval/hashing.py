@@ -1,8 +1,8 @@
-"""Binary codes: 256 cuts through the space of vectors, and on which side of each a moment lies.
+"""Binary codes: 256 hyperplanes through the space of vectors, and on which side of each a moment lies.
 
 A cut is a random direction with a threshold at a random quantile of what the archive has there: two near moments are
-rarely parted, and cuts are dense where moments are. Hamming distance between codes then grows with the distance of
-vectors. (Thresholds at the median, as hashing by signs has them, part the middle alone: see docs/retrieval.md.)
+rarely parted, and hyperplanes are dense where moments are. Hamming distance between codes then grows with the
+distance of vectors. (Thresholds at the median, as hashing by signs has them, part the middle alone.)
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ Scan: TypeAlias = Callable[[Codes, Codes, int], Numbers]
 
 
 @dataclass(frozen=True)
-class Cuts:
+class Hyperplanes:
     """`directions` [D, B] and `thresholds` [B]."""
 
     directions: Floats
     thresholds: Floats
 
     @classmethod
-    def through(cls, sample: Floats, bits: int = BITS, seed: int = 0) -> Cuts:
-        """Cuts for what looks like the `sample` [m, D]."""
+    def fit(cls, sample: Floats, bits: int = BITS, seed: int = 0) -> Hyperplanes:
+        """Hyperplanes for what looks like the `sample` [m, D]."""
         rng = np.random.default_rng(seed)
         directions = rng.standard_normal((sample.shape[1], bits)).astype(np.float32)
         along = np.sort(sample @ directions, axis=0)

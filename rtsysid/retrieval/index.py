@@ -5,7 +5,7 @@ index.json       specification, span, sources with SHA-256, segments, bytes of e
 values.f32       rows of all channels, little-endian float32 [n, C]
 times.f64        seconds of each row in its recording, little-endian float64 [n]
 codes.u8         binary code of each moment [N, 32]; a moment is a window of `span` rows
-view.npz         weights of the view [D], directions [D, 256] and thresholds [256] of the cuts
+descriptor.npz         weights of the descriptor [D], directions [D, 256] and thresholds [256] of the hyperplanes
 ================ ================================================================================================
 
 Segments have no gap inside, so that a segment of r rows has r - span + 1 moments, named by their newest row.
@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 from rtsysid.errors import BundleError, SpecError, TraceError
 from rtsysid.model.bundle import Bundle
-from rtsysid.retrieval.descriptors import Rows, View, view_of
-from rtsysid.retrieval.hashing import BITS, Codes, Cuts, scanner
+from rtsysid.retrieval.descriptors import Descriptor, Rows, descriptor_of
+from rtsysid.retrieval.hashing import BITS, Codes, Hyperplanes, scanner
 from rtsysid.spec import Doubles, Floats, ModelSpec, digest, from_builtins
 
 FORMAT = 1
@@ -43,8 +43,8 @@ class Place:
 class Index:
     """An opened archive. `values` [n, C], `times` [n] and `codes` [N, 32] stay on the disk until they are looked at."""
 
-    def __init__(self, folder: Path, manifest: dict[str, Any], view: View) -> None:
-        self.folder, self.manifest, self.view, self.scan = folder, manifest, view, scanner()
+    def __init__(self, folder: Path, manifest: dict[str, Any], descriptor: Descriptor) -> None:
+        self.folder, self.manifest, self.descriptor, self.scan = folder, manifest, descriptor, scanner()
         self.span = int(manifest["span"])
         self.values: Floats = self._mapped("values.f32", np.float32, self.spec.width)
         self.times: Doubles = self._mapped("times.f64", np.float64, 1)[:, 0]
@@ -52,9 +52,9 @@ class Index:
         lengths = np.array([segment["rows"] for segment in manifest["segments"]], np.int64)
         self._first_row = np.concatenate(([0], np.cumsum(lengths)[:-1]))
         self._first_moment = self._first_row - (self.span - 1) * np.arange(len(lengths))
-        with np.load(folder / "view.npz", allow_pickle=False) as stored:
+        with np.load(folder / "descriptor.npz", allow_pickle=False) as stored:
             self.weights: Floats = stored["weights"]
-            self.cuts = Cuts(stored["directions"], stored["thresholds"])
+            self.hyperplanes = Hyperplanes(stored["directions"], stored["thresholds"])
 
     @classmethod
     def open(cls, folder: Path | str, bundle: Bundle | None = None) -> Index:
@@ -75,7 +75,7 @@ class Index:
             spec = from_builtins(manifest["spec"])
         except SpecError as error:
             raise TraceError(f"index {folder}", error.found, "index again with this release of rtsysid") from None
-        return cls(folder, manifest, view_of(manifest["by"], spec, manifest["span"], bundle))
+        return cls(folder, manifest, descriptor_of(manifest["by"], spec, manifest["span"], bundle))
 
     def __len__(self) -> int:
         """Moments."""
@@ -91,7 +91,7 @@ class Index:
         segment = np.searchsorted(self._first_moment, moments, "right") - 1
         return np.asarray(moments + (self.span - 1) * (segment + 1))
 
-    def moments(self, start: int, stop: int) -> Rows:
+    def windows(self, start: int, stop: int) -> Rows:
         """Those of the rows `start` to `stop` that end a moment of one segment: that of the row in the middle."""
         segment = int(np.searchsorted(self._first_row, (start + stop) // 2, "right")) - 1
         first = int(self._first_row[segment])
@@ -117,7 +117,7 @@ class Index:
 
     def weighted(self, values: Floats, newest: Rows) -> Floats:
         """The same of moments in any rows [n, C] of the archive's channels."""
-        return self.view.vectors(values, newest) * self.weights
+        return self.descriptor.vectors(values, newest) * self.weights
 
     def _mapped(self, name: str, kind: Any, width: int) -> NDArray[Any]:
         return np.memmap(self.folder / name, kind, "r").reshape(-1, width)

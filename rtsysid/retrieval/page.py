@@ -12,7 +12,7 @@ from rtsysid import __version__
 from rtsysid.evaluation.report.html import figures, table
 from rtsysid.evaluation.report.plot import Line, Plot
 from rtsysid.evaluation.report.tree import el, html
-from rtsysid.retrieval.descriptors import Curves, curves
+from rtsysid.retrieval.descriptors import Series, series
 from rtsysid.retrieval.index import Index
 from rtsysid.retrieval.search import Found, Query
 from rtsysid.spec import Floats
@@ -52,13 +52,13 @@ def page(asked: str, index: Index, query: Query, found: Sequence[Found]) -> str:
 
 
 def _plots(index: Index, query: Query, found: Sequence[Found]) -> list[Plot]:
-    moments = {"measured": curves(index.spec, query.rows)}
+    moments = {"measured": series(index.spec, query.rows)}
     for f in found[:DRAWN]:
-        moments[f"s{f.rank}"] = curves(index.spec, index.values[f.row + 1 - index.span : f.row + 1])
+        moments[f"s{f.rank}"] = series(index.spec, index.values[f.row + 1 - index.span : f.row + 1])
     return [_plot(index, name, moments) for name in moments["measured"]]
 
 
-def _plot(index: Index, name: str, moments: dict[str, Curves]) -> Plot:
+def _plot(index: Index, name: str, moments: dict[str, Series]) -> Plot:
     t = (np.arange(index.span) - (index.span - 1 - index.span // 2)) / index.spec.rate_hz
     lines = [Line(style, style, t.tolist(), _listed(drawn[name])) for style, drawn in reversed(moments.items())]
     return Plot(name, "s", f"{name} of the moment and of the {len(lines) - 1} most like it", lines)

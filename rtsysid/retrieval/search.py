@@ -23,7 +23,7 @@ from rtsysid.retrieval.index import Index
 from rtsysid.spec import Floats
 
 CODES = 20_000  # codes that are looked at
-WINDOWS = 1_000  # windows that are compared exactly
+WINDOWS = 1_000  # windows that are plain_spec exactly
 BINS = 20  # bins of a span
 BLOCK = 4096
 
@@ -101,7 +101,7 @@ def exact_rows(index: Index, queries: Sequence[Query], top: int) -> list[list[in
 
 
 def _search(index: Index, query: Query, top: int) -> list[int]:
-    code = index.cuts.codes(query.vector[None])[0]
+    code = index.hyperplanes.codes(query.vector[None])[0]
     numbers = index.scan(index.codes, code, CODES)
     rows = _thinned(index.newest(numbers), max(1, index.span // BINS))[:WINDOWS]
     begun = _others(index, query, _moments(rows, _squares(index, query, rows), index.span // 2))
@@ -137,7 +137,7 @@ def _others(index: Index, query: Query, rows: list[int]) -> list[int]:
 def _settled(index: Index, query: Query, row: int) -> dict[int, float]:
     """The nearest row within half a span, with its squared distance; none where that leads on to another moment."""
     half = index.span // 2
-    rows = index.moments(row - half, row + half + 1)
+    rows = index.windows(row - half, row + half + 1)
     squares = _squares(index, query, rows)
     best = int(squares.argmin())
     on_a_slope = abs(rows[best] - row) == half
@@ -153,11 +153,11 @@ def _reported(index: Index, query: Query, rows: list[int]) -> list[Found]:
     if not rows:
         return []
     difference = index.vectors(np.array(rows)) - query.vector
-    names = list(dict.fromkeys(part.name for part in index.view.parts))
+    names = list(dict.fromkeys(part.name for part in index.descriptor.parts))
     found = []
     for rank, (row, apart) in enumerate(zip(rows, difference, strict=True), 1):
         squares = dict.fromkeys(names, 0.0)
-        for part in index.view.parts:
+        for part in index.descriptor.parts:
             squares[part.name] += len(names) * float((apart[part.columns] ** 2).sum())
         place = index.place(row)
         alike = {name: max(0.0, 1.0 - square**0.5) for name, square in squares.items()}

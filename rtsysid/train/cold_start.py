@@ -16,18 +16,18 @@ from rtsysid.model.coordinates import coordinates
 from rtsysid.spec import Doubles, ModelSpec
 
 
-class Past:
+class ColdStart:
     """Takes the measured past away from training sequences, unless there is `history`."""
 
     def __init__(self, history: bool, spec: ModelSpec) -> None:
         self._history, self._taps = history, spec.taps
-        self._planes: dict[str, Any] = {"numpy": coordinates(spec, np), "torch": coordinates(spec, torch)}
+        self._coords: dict[str, Any] = {"numpy": coordinates(spec, np), "torch": coordinates(spec, torch)}
 
-    def known(self, rows: Tensor, first: int) -> Tensor:
+    def apply(self, rows: Tensor, first: int) -> Tensor:
         """Sequences [B, R, C] whose first rows, so many, lead to the last of them by coasting."""
         if self._history:
             return rows
-        return torch.cat((self._planes["torch"].coasting(rows[:, first - 1], first), rows[:, first:]), 1)
+        return torch.cat((self._coords["torch"].synthetic_history(rows[:, first - 1], first), rows[:, first:]), 1)
 
     def windows(self, seen: Doubles) -> Doubles:
         """Windows [m, L, C] as they look 0, 1, .. L - 1 ticks after the first prediction, in turn."""
@@ -36,5 +36,5 @@ class Past:
         mixed = seen.copy()
         for known in range(1, self._taps):
             at, unknown = slice(known - 1, None, self._taps), self._taps - known
-            mixed[at, :unknown] = self._planes["numpy"].coasting(seen[at, unknown], unknown + 1)[:, :-1]
+            mixed[at, :unknown] = self._coords["numpy"].synthetic_history(seen[at, unknown], unknown + 1)[:, :-1]
         return mixed

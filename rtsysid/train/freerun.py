@@ -28,12 +28,12 @@ def free_run(network: Network, windows: Tensor, state: State) -> Tensor:
     """
     spec = network.spec
     drawn = spec.variational and network.training
-    general = spec.rigid_body or spec.integrate or drawn or (spec.relative and spec.powers > 1)
+    general = spec.rigid_body or spec.integrate or drawn or (spec.relative and spec.degree > 1)
     if general or not isinstance(_fed(spec), slice):
         return network.rollout(windows, state)
     if spec.output == "absolute" and not _feeds(spec):
         return network.sequence(windows, state)[0]
-    plan = _Plan(network)
+    plan = _Track(network)
     rows = torch.cat((windows[:, 0], windows[:, 1:, -1]), 1)
     track = plan.begun(rows[..., columns(spec.columns)])
     noise = None
@@ -60,29 +60,29 @@ def _gates(network: Network) -> tuple[Tensor, Tensor]:
 
     tanh(x) = 2 sigmoid(2 x) - 1, and torch's sigmoid takes a fifth of the time of its tanh.
     """
-    lstm: Any = network.lstm
-    factor = torch.tensor([1.0, 1.0, 2.0, 1.0]).to(lstm.bias_ih_l0).repeat_interleave(network.spec.hidden)
-    weight = torch.cat((lstm.weight_ih_l0, lstm.weight_hh_l0), 1)
-    return weight * factor[:, None], (lstm.bias_ih_l0 + lstm.bias_hh_l0) * factor
+    cell: Any = network.cell
+    factor = torch.tensor([1.0, 1.0, 2.0, 1.0]).to(cell.bias_ih_l0).repeat_interleave(network.spec.hidden)
+    weight = torch.cat((cell.weight_ih_l0, cell.weight_hh_l0), 1)
+    return weight * factor[:, None], (cell.bias_ih_l0 + cell.bias_hh_l0) * factor
 
 
 def _answer(network: Network) -> tuple[Tensor, Tensor | None, Tensor]:
     """From h [H] and features [F] to the target in engineering units: two matrices and a bias."""
     std, mean = network.target_std, network.target_mean
-    if not network.spec.direct:
+    if not network.spec.linear_path:
         return network.head.weight * std[:, None], None, network.head.bias * std + mean
-    bias = (network.head.bias + network.direct.bias) * std + mean
-    return network.head.weight * std[:, None], network.direct.weight * std[:, None], bias
+    bias = (network.head.bias + network.linear_path.bias) * std + mean
+    return network.head.weight * std[:, None], network.linear_path.weight * std[:, None], bias
 
 
-class _Plan:
+class _Track:
     """Where things stand in a track of scaled rows [B, (L + N) * K], and what the network sees of it."""
 
     def __init__(self, network: Network) -> None:
         spec = network.spec
         self.row, self.size, self.inputs = spec.n_features, spec.taps * spec.n_features, spec.n_inputs
         self.increment, self.feeds, self.fed = spec.output == "increment", _feeds(spec), _fed(spec)
-        self.mean, self.std, self.powers = network.feature_mean, network.feature_std, spec.powers
+        self.mean, self.std, self.degree = network.feature_mean, network.feature_std, spec.degree
         self.moving = None
         if spec.relative:  # the track keeps these at their level, which the window takes away
             self.moving = torch.tensor([spec.channels[i].name in spec.relative for i in spec.columns]).to(self.mean)
@@ -106,9 +106,9 @@ class _Plan:
         """Write predicted outputs [B, f] where the windows to come see them."""
         torch.sub(self._raised(fed), self.mean[self.inputs :], out=into).div_(self.std[self.inputs :])
 
-    def shown_back(self, gradient: Tensor, fed: Tensor) -> Tensor:
+    def feedback_backward(self, gradient: Tensor, fed: Tensor) -> Tensor:
         """From the gradient of what `show` wrote to that of the outputs."""
-        first, *others = (gradient / self.std[self.inputs :]).chunk(self.powers, 1)
+        first, *others = (gradient / self.std[self.inputs :]).chunk(self.degree, 1)
         power = fed
         for k, part in enumerate(others, 2):
             first, power = first.addcmul(part, power, value=k), power * fed
@@ -122,7 +122,7 @@ class _Plan:
             flat = (rows - (rows[..., -1:, :] * self.moving + self.shift)).flatten(-2)
         return flat if self.brakes is None else torch.cat((flat, self.brakes.seen(window)), -1)
 
-    def seen_back(self, gradient: Tensor, window: Tensor) -> Tensor:
+    def features_backward(self, gradient: Tensor, window: Tensor) -> Tensor:
         """From the gradient of the features [B, F] to that of the window; may be in place."""
         flat = gradient[:, : self.size]
         if self.moving is not None:
@@ -134,14 +134,14 @@ class _Plan:
 
     def _raised(self, *parts: Tensor) -> Tensor:
         """Inputs, where they are given, outputs, and powers of the outputs."""
-        raised = (*parts, *powers(parts[-1], self.powers))
+        raised = (*parts, *powers(parts[-1], self.degree))
         return raised[0] if len(raised) == 1 else torch.cat(raised, -1)
 
 
 class _Brakes:
     """Friction in a window of the track: tanh of the newest scaled values, less those before where they travel."""
 
-    def __init__(self, plan: _Plan, spec: ModelSpec) -> None:
+    def __init__(self, plan: _Track, spec: ModelSpec) -> None:
         channels, travels, speeds = zip(*brakes(spec), strict=True)
         at = torch.tensor([spec.columns.index(channel) for channel in channels], device=plan.mean.device)
         self.travels, slow = (plan.mean.new_tensor(part) for part in (travels, speeds))
@@ -156,12 +156,12 @@ class _Brakes:
 
     def back(self, gradient: Tensor, window: Tensor, into: Tensor) -> None:
         """Add to the gradient of the window what that of `seen` says of it."""
-        grown = gradient * (1 - self.seen(window).square()) * self.factor
-        into.index_add_(1, self.newest, grown)
-        into.index_add_(1, self.before, -self.travels * grown)
+        grad = gradient * (1 - self.seen(window).square()) * self.factor
+        into.index_add_(1, self.newest, grad)
+        into.index_add_(1, self.before, -self.travels * grad)
 
 
-class _Past:
+class _Saved:
     """What the way back needs of the way there, each as one tensor and as its views tick by tick.
 
     ``gates`` [N, B, 4, H]: sigmoids. ``cell`` [N + 1, B, H]: c before the first tick and after each. ``squashed``
@@ -189,16 +189,16 @@ class _Past:
 class _FreeRun(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, plan: _Plan, track: Tensor, newest: Tensor, noise: Tensor | None, h: Tensor, c: Tensor,
-        gates: Tensor, gate_bias: Tensor, answer: Tensor, direct: Tensor | None, bias: Tensor, *layers: Tensor,
+        ctx: Any, plan: _Track, track: Tensor, newest: Tensor, noise: Tensor | None, h: Tensor, c: Tensor,
+        gates: Tensor, gate_bias: Tensor, answer: Tensor, linear_path: Tensor | None, bias: Tensor, *layers: Tensor,
     ) -> Tensor:  # fmt: skip
         ticks, size = (track.shape[1] - plan.size) // plan.row + 1, gates.shape[1] - h.shape[1]
         encoder = list(zip(layers[::2], layers[1::2], strict=True))
-        past = _Past(ticks, h, c, size, encoder)
+        past = _Saved(ticks, h, c, size, encoder)
         track = torch.cat((track, track.new_zeros(len(track), plan.row)), 1)  # room for the last prediction
         shown, predicted = plan.shown(track), newest.new_empty(ticks, *newest.shape)
         turned = [weight.t() for weight in layers[::2]]
-        into, answers, passed = gates.t(), answer.t(), None if direct is None else direct.t()
+        into, answers, passed = gates.t(), answer.t(), None if linear_path is None else linear_path.t()
         for n, (window, y) in enumerate(zip(plan.windows(track), predicted.unbind(), strict=True)):
             seen = plan.seen(window)
             code = seen if noise is None else seen + noise[n]
@@ -217,28 +217,28 @@ class _FreeRun(torch.autograd.Function):
                 plan.show(y[:, plan.fed], shown[n])
         ctx.plan, ctx.past, ctx.layers = plan, past, layers
         result = predicted.transpose(0, 1)
-        ctx.save_for_backward(track, noise, gates, answer, direct, result)
+        ctx.save_for_backward(track, noise, gates, answer, linear_path, result)
         return result
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         plan, past, layers = ctx.plan, ctx.past, ctx.layers
-        track, noise, gates, answer, direct, predicted = ctx.saved_tensors
-        way = _Back(plan, past, gradient.transpose(0, 1), track, predicted)
+        track, noise, gates, answer, linear_path, predicted = ctx.saved_tensors
+        way = _Backward(plan, past, gradient.transpose(0, 1), track, predicted)
         for n in reversed(range(len(way.y))):
-            way.tick(n, gates, answer, direct, layers[::2])
+            way.tick(n, gates, answer, linear_path, layers[::2])
         seen = plan.seen(torch.stack(way.seen))
         codes = [seen if noise is None else seen + noise, *past.codes]
-        parts = [part for k, grown in enumerate(way.codes) for part in (_product(grown, codes[k]), grown.sum((0, 1)))]
+        parts = [part for k, grad in enumerate(way.codes) for part in (_product(grad, codes[k]), grad.sum((0, 1)))]
         return (
             None, None, None, None, way.h, way.c,
             _product(way.gates.flatten(2), past.joined[:-1]), way.gates.sum((0, 1)).flatten(),
-            _product(way.y, past.hidden[1:]), None if direct is None else _product(way.y, seen), way.y.sum((0, 1)),
+            _product(way.y, past.hidden[1:]), None if linear_path is None else _product(way.y, seen), way.y.sum((0, 1)),
             *parts,
         )  # fmt: skip
 
 
-def _tick(past: _Past, n: int, gates: Tensor) -> None:
+def _tick(past: _Saved, n: int, gates: Tensor) -> None:
     """One tick of the LSTM from the sums of its gates [B, 4 H]."""
     torch.sigmoid(gates.view_as(past.each_gates[n]), out=past.each_gates[n])
     i, f, g, o = (gate[n] for gate in past.each_gate)
@@ -247,10 +247,10 @@ def _tick(past: _Past, n: int, gates: Tensor) -> None:
     torch.mul(o, squashed, out=past.each_hidden[n + 1])
 
 
-class _Back:
+class _Backward:
     """Gradients on their way back through the ticks: of gates, codes and answers at each, of h, c and the track."""
 
-    def __init__(self, plan: _Plan, past: _Past, gradient: Tensor, track: Tensor, predicted: Tensor) -> None:
+    def __init__(self, plan: _Track, past: _Saved, gradient: Tensor, track: Tensor, predicted: Tensor) -> None:
         self.plan, self.past = plan, past
         self.fed = predicted[..., plan.fed].unbind(1)
         self.gates = torch.empty_like(past.gates)
@@ -259,22 +259,24 @@ class _Back:
         self.each_codes = [codes.unbind() for codes in self.codes]
         self.y = gradient.clone(memory_format=torch.contiguous_format)
         self.each_y, self.each_fed = self.y.unbind(), self.y[..., plan.fed].unbind()
-        grown = torch.zeros_like(track)
+        grad = torch.zeros_like(track)
         self.seen = plan.windows(track)
-        self.windows, self.shown = plan.windows(grown), plan.shown(grown)
+        self.windows, self.shown = plan.windows(grad), plan.shown(grad)
         self.h, self.c = torch.zeros_like(past.cell[0]), torch.zeros_like(past.cell[0])
 
-    def tick(self, n: int, gates: Tensor, answer: Tensor, direct: Tensor | None, encoder: tuple[Tensor, ...]) -> None:
+    def tick(
+        self, n: int, gates: Tensor, answer: Tensor, linear_path: Tensor | None, encoder: tuple[Tensor, ...]
+    ) -> None:
         y, plan = self.each_y[n], self.plan
         if plan.feeds:
-            self.each_fed[n].add_(plan.shown_back(self.shown[n], self.fed[n]))
+            self.each_fed[n].add_(plan.feedback_backward(self.shown[n], self.fed[n]))
         joined = self._cell(n, self.h.addmm(y, answer)) @ gates
         code, self.h = joined.tensor_split((joined.shape[1] - self.h.shape[1],), 1)
-        for weight, codes, grown in zip(encoder[::-1], self.past.each_codes[::-1], self.each_codes[::-1], strict=True):
-            torch.ops.aten.tanh_backward.grad_input(code, codes[n], grad_input=grown[n])
-            code = grown[n] @ weight
-        code = code.clone() if direct is None else code.addmm(y, direct)
-        self.windows[n].add_(plan.seen_back(code, self.seen[n]))
+        for weight, codes, grad in zip(encoder[::-1], self.past.each_codes[::-1], self.each_codes[::-1], strict=True):
+            torch.ops.aten.tanh_backward.grad_input(code, codes[n], grad_input=grad[n])
+            code = grad[n] @ weight
+        code = code.clone() if linear_path is None else code.addmm(y, linear_path)
+        self.windows[n].add_(plan.features_backward(code, self.seen[n]))
         if n and plan.increment:
             self.each_y[n - 1].add_(y)
 

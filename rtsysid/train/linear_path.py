@@ -1,4 +1,4 @@
-"""The direct path: a linear map of the window that predicts before the network has learned anything.
+"""The linear path: a linear map of the window that predicts before the network has learned anything.
 
 On smoothed recordings one tick is so smooth that a network alone does not reach linear extrapolation in reasonable
 time. The map is fitted by least squares; where coordinates see the robot from its body, so does the map, and it
@@ -20,8 +20,8 @@ from rtsysid.metrics import forecast_windows
 from rtsysid.model.bundle import Arrays
 from rtsysid.model.coordinates import coordinates
 from rtsysid.spec import Doubles, Floats, ModelSpec
-from rtsysid.train.augmentation import View
-from rtsysid.train.cold_start import Past
+from rtsysid.train.augmentation import Augmentation
+from rtsysid.train.cold_start import ColdStart
 from rtsysid.train.network import Network
 from rtsysid.train.windows import balanced, windows
 
@@ -37,32 +37,33 @@ SMALLEST = 1e-3  # share of a target's spread that is left to the network at lea
 
 
 @torch.no_grad()
-def fit_direct(
+def fit_linear_path(
     spec: ModelSpec,
     train: Sequence[Floats],
     validation: Sequence[Floats],
     yardstick: Doubles,
-    view: View,
-    balance: float = 0.0,
+    augmentation: Augmentation,
+    episode_weighting: float = 0.0,
 ) -> tuple[ModelSpec, Arrays]:
     """The map with the ridge that is best in free run on `validation`: its `weight` [T, F] and `bias` [T].
 
-    It leads from what the `view` shows to what follows in the recording. Each recording counts by its `balance`.
+    It leads from the augmented inputs to what follows in the recording. Each recording is weighted by
+    `episode_weighting`.
 
     `yardstick` [N, ny] is the unit of error after 1..N ticks. In the specification that comes back, the targets' unit
     is what the map leaves to the network: its free-run error per tick. Raises SpecError where no map is stable.
     """
     network = Network(spec).eval()
     silence(network.head)
-    shown = [view.disturber.episodes(part) for part in (train, validation)]
-    parts = zip(shown[0], train, balanced(train, spec, balance), strict=True)
-    gram, moment = _normal_equations(spec, view.past, parts)
-    runs = _free_runs(spec, shown[1], validation, len(yardstick), view.past)
+    shown = [augmentation.sensor_noise.episodes(part) for part in (train, validation)]
+    parts = zip(shown[0], train, balanced(train, spec, episode_weighting), strict=True)
+    gram, moment = _normal_equations(spec, augmentation.cold_start, parts)
+    runs = _free_runs(spec, shown[1], validation, len(yardstick), augmentation.cold_start)
     candidates = [_solved(spec, gram, moment, ridge) for ridge in RIDGES]
     scores = [_score(_free_run(network, weights, runs), runs.truth, yardstick) for weights in candidates]
     if not np.isfinite(scores).any():
         found = f"every linear map diverges within {len(yardstick)} ticks of free run"
-        raise SpecError("direct", found, "see fewer powers or other taps, or set direct = false")
+        raise SpecError("linear_path", found, "lower degree or other taps, or set linear_path = false")
     best = candidates[int(np.argmin(scores))]
     scaling = spec.scaling
     unit = _error_per_tick(spec, _free_run(network, best, runs), runs.truth)
@@ -72,9 +73,9 @@ def fit_direct(
 
 
 @torch.no_grad()
-def set_direct(network: Network, arrays: Arrays) -> None:
-    """Give a new network its fitted direct path, and silence the head, so that training starts from the map."""
-    network.direct.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+def set_linear_path(network: Network, arrays: Arrays) -> None:
+    """Give a new network its fitted linear path, and silence the head, so that training starts from the map."""
+    network.linear_path.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
     silence(network.head)
 
 
@@ -84,18 +85,18 @@ def silence(layer: torch.nn.Linear) -> None:
     torch.nn.init.zeros_(layer.bias)
 
 
-def _normal_equations(spec: ModelSpec, past: Past, parts: Iterable[_Part]) -> tuple[Doubles, Doubles]:
+def _normal_equations(spec: ModelSpec, cold_start: ColdStart, parts: Iterable[_Part]) -> tuple[Doubles, Doubles]:
     """Mean products of the features in differences, with a final 1, among themselves and with the scaled targets."""
     scaling, count = spec.scaling, 0.0
     gram = np.zeros((spec.window_size + 1, spec.window_size + 1))
     moment = np.zeros((spec.window_size + 1, spec.n_targets))
-    plane = coordinates(spec, np)
+    coords = coordinates(spec, np)
     for seen, following, counts in _blocks(parts, spec.taps):
-        rows, tail = plane.features(past.windows(seen))
+        rows, tail = coords.features(cold_start.windows(seen))
         scaled = ((rows - scaling.feature_mean) / scaling.feature_std).reshape(len(seen), -1)
         features = scaled if tail is None else np.concatenate((scaled, tail), -1)
         differences = np.concatenate((_differenced(features, spec), np.ones((len(seen), 1))), -1)
-        target = plane.targets(seen[:, -1], following[:, spec.n_inputs :])
+        target = coords.targets(seen[:, -1], following[:, spec.n_inputs :])
         gram += counts * differences.T @ differences
         moment += counts * differences.T @ ((target - scaling.target_mean) / scaling.target_std)
         count += counts * len(seen)
@@ -149,7 +150,9 @@ class _Runs(NamedTuple):
     truth: torch.Tensor  # [K, N, ny] measured after each
 
 
-def _free_runs(spec: ModelSpec, shown: Sequence[Floats], episodes: Sequence[Floats], horizon: int, past: Past) -> _Runs:
+def _free_runs(
+    spec: ModelSpec, shown: Sequence[Floats], episodes: Sequence[Floats], horizon: int, cold_start: ColdStart
+) -> _Runs:
     """Forecasts from evenly spread starts, and what came of them in the recording."""
     spans = [max(len(episode) - spec.taps - horizon, 0) for episode in episodes]
     stride = max(1, sum(spans) // STARTS)
@@ -158,12 +161,12 @@ def _free_runs(spec: ModelSpec, shown: Sequence[Floats], episodes: Sequence[Floa
         first = np.arange(0, span, stride)
         rows.append(seen[first[:, None] + np.arange(spec.taps + horizon - 1)])
         truth.append(forecast_windows(episode, spec.n_inputs, first + spec.taps - 1, horizon)[1])
-    inputs = windows(past.known(torch.from_numpy(np.concatenate(rows)), spec.taps), spec.taps)
+    inputs = windows(cold_start.apply(torch.from_numpy(np.concatenate(rows)), spec.taps), spec.taps)
     return _Runs(inputs, torch.from_numpy(np.concatenate(truth)))
 
 
 def _free_run(network: Network, weights: Doubles, runs: _Runs) -> torch.Tensor:
-    network.direct.load_state_dict({name: torch.from_numpy(array) for name, array in _arrays(weights).items()})
+    network.linear_path.load_state_dict({name: torch.from_numpy(array) for name, array in _arrays(weights).items()})
     return network.rollout(runs.windows, network.initial_state(runs.windows[:, 0]))
 
 
@@ -177,8 +180,8 @@ def _error_per_tick(spec: ModelSpec, predicted: torch.Tensor, truth: torch.Tenso
     """RMS over the runs of the error at their end, as targets [T], divided by their length."""
     reached = truth[:, -1].double().numpy()
     newest = np.concatenate((np.zeros((len(reached), spec.n_inputs)), reached), 1)
-    plane = coordinates(spec, np)
-    error = plane.targets(newest, predicted[:, -1].double().numpy()) - plane.targets(newest, reached)
+    coords = coordinates(spec, np)
+    error = coords.targets(newest, predicted[:, -1].double().numpy()) - coords.targets(newest, reached)
     per_tick = np.sqrt(np.mean(error**2, 0)) / truth.shape[1]
     unit: Doubles = np.maximum(per_tick, SMALLEST * np.asarray(spec.scaling.target_std))
     return unit

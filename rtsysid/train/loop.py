@@ -16,12 +16,12 @@ from torch import Tensor
 
 from rtsysid.config import Training
 from rtsysid.schedule import Stage
-from rtsysid.train.augmentation import View
-from rtsysid.train.descent import Descent, part
+from rtsysid.train.augmentation import Augmentation
 from rtsysid.train.losses import Objective, rows_needed
 from rtsysid.train.network import Network
 from rtsysid.train.run import Position, Run, Tensors
 from rtsysid.train.sensor_noise import SEED
+from rtsysid.train.stage_optimiser import StageOptimiser, with_prefix
 from rtsysid.train.windows import Sequences
 
 VALIDATION_SEQUENCES = 1024
@@ -51,13 +51,13 @@ class Trainer:
         data: tuple[Sequences, Sequences],
         yardstick: Tensor,
         *,
-        view: View,
+        augmentation: Augmentation,
         settings: Training,
         run: Run,
     ) -> None:
         self.network, self.stages, self.yardstick = network, stages, yardstick
         self.training, self.validation = data
-        self.view, self.settings, self.run = view, settings, run
+        self.augmentation, self.settings, self.run = augmentation, settings, run
         self.position, self.finished = Position(), 0
         self.best: Tensors = {}
 
@@ -82,22 +82,22 @@ class Trainer:
         self.run.finish(self.network.state_dict())
 
     def _stage(self, stage: Stage, saved: Tensors) -> Iterator[Epoch]:
-        descent = Descent(self.network, stage, self.yardstick, self.training, self.view, self.settings)
-        descent.load(saved)
+        optimiser = StageOptimiser(self.network, stage, self.yardstick, self.training, self.augmentation, self.settings)
+        optimiser.load(saved)
         while self.position.epoch < stage.epochs and not (stage.patience and self.position.stale >= stage.patience):
-            epoch = self._epoch(stage, descent)
-            self._save(epoch, descent)
+            epoch = self._epoch(stage, optimiser)
+            self._save(epoch, optimiser)
             yield epoch
         self.network.load_state_dict(self.best)
 
-    def _epoch(self, stage: Stage, descent: Descent) -> Epoch:
+    def _epoch(self, stage: Stage, optimiser: StageOptimiser) -> Epoch:
         begun, at = time.perf_counter(), self.position
         torch.manual_seed(_seed(self.settings.seed, at.stage, at.epoch))
-        train = descent.epoch(at.epoch)
-        validation = self._validate(Objective(descent.judged.eval(), stage, self.yardstick))
+        train = optimiser.epoch(at.epoch)
+        validation = self._validate(Objective(self.network.eval(), stage, self.yardstick))
         better = validation < at.best or not self.best
         if better:
-            self.best = {key: value.clone() for key, value in descent.judged.state_dict().items()}
+            self.best = {key: value.clone() for key, value in self.network.state_dict().items()}
         self.position = Position(at.stage, at.epoch + 1, min(validation, at.best), 0 if better else at.stale + 1)
         seconds = round(time.perf_counter() - begun, 3)
         return Epoch(self.finished, stage.name, at.epoch + 1, stage.epochs, train, validation, better, seconds)
@@ -111,19 +111,19 @@ class Trainer:
         torch.manual_seed(SEED)  # corruptions and codes are drawn alike in every epoch
         length = rows_needed(objective.stage, self.network.spec)
         starts = self.validation.starts(length, 1)
-        balance = objective.stage.balance_of(self.settings.balance)
-        starts = self.validation.spread(starts, VALIDATION_SEQUENCES, balance)
+        episode_weighting = objective.stage.episode_weighting_in(self.settings.episode_weighting)
+        starts = self.validation.spread(starts, VALIDATION_SEQUENCES, episode_weighting)
         total, generator = 0.0, torch.Generator().manual_seed(SEED)
         for rows in self.validation.batches(starts, self.settings.batch, length):
-            terms = objective.terms(rows, shown=self.view.shown(rows, generator))
+            terms = objective.terms(rows, shown=self.augmentation.apply(rows, generator))
             total += torch.stack(terms).sum().item() * len(rows)
         return total / len(starts)
 
-    def _save(self, epoch: Epoch, descent: Descent) -> None:
+    def _save(self, epoch: Epoch, optimiser: StageOptimiser) -> None:
         tensors = {f"weights/{k}": v.contiguous() for k, v in self.network.state_dict().items()}
         tensors |= {f"best/{k}": v.contiguous() for k, v in self.best.items()}
         self.finished += 1
-        self.run.save_checkpoint(tensors | descent.state(), self.position, vars(epoch))
+        self.run.save_checkpoint(tensors | optimiser.state(), self.position, vars(epoch))
 
     def _restore(self) -> Tensors:
         """Take up a checkpoint where there is one; returns its tensors."""
@@ -132,8 +132,8 @@ class Trainer:
             return {}
         loaded, self.position, self.finished = found
         tensors = {name: tensor.to(self.training.values.device) for name, tensor in loaded.items()}
-        self.network.load_state_dict(part(tensors, "weights/"))
-        self.best = part(tensors, "best/")
+        self.network.load_state_dict(with_prefix(tensors, "weights/"))
+        self.best = with_prefix(tensors, "best/")
         return tensors
 
 

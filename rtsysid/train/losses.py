@@ -22,7 +22,7 @@ def rows_needed(stage: Stage, spec: ModelSpec) -> int:
     """Rows of a training sequence: the first window, the warm-up, the predicted ticks and the last target."""
     if all(loss.kind not in PREDICTIONS for loss in stage.loss):
         return spec.taps
-    return spec.past + (stage.horizon or ONE_STEP_LENGTH)
+    return spec.settling_samples + (stage.horizon or ONE_STEP_LENGTH)
 
 
 class Objective:
@@ -31,7 +31,9 @@ class Objective:
     def __init__(self, network: Network, stage: Stage, yardstick: Tensor) -> None:
         self.network, self.stage, self.yardstick = network, stage, yardstick
         self.spec = network.spec
-        self.warmup = network.spec.past - network.spec.taps  # teacher-forced ticks at the start of a sequence
+        self.warmup = (
+            network.spec.settling_samples - network.spec.taps
+        )  # teacher-forced ticks at the start of a sequence
 
     def terms(self, rows: Tensor, ratio: float = 0.0, shown: Tensor | None = None) -> list[Tensor]:
         """One weighted term per loss of the stage, in its order. rows [B, R, C]; `ratio` of teacher forcing.
@@ -62,7 +64,7 @@ class Objective:
     def _rollout(self, rows: Tensor, seen: Tensor, ratio: float) -> Tensor:
         state = self.network.initial_state(seen[:, 0])
         # Forced ticks come first and free ones after: going back and forth would show the model steps that no
-        # recording has, which a direct path of differences amplifies without bound. The first free tick begins with
+        # recording has, which a linear path of differences amplifies without bound. The first free tick begins with
         # a measured window as well.
         told = self.warmup + max(math.ceil(ratio * (seen.shape[1] - self.warmup)) - 1, 0)
         parts = []

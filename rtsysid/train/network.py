@@ -41,10 +41,10 @@ class Network(nn.Module):
         self.decoder = nn.ModuleDict({str(k): nn.Linear(widths[k], widths[k - 1]) for k in layers})
         if spec.variational:
             self.log_variance = _log_variance(spec, widths[-2])
-        self.lstm = nn.LSTM(spec.code_size, spec.hidden, batch_first=True)
+        self.cell = nn.LSTM(spec.code_size, spec.hidden, batch_first=True)
         self.head = nn.Linear(spec.hidden, spec.n_targets)
-        if spec.direct:
-            self.direct = nn.Linear(spec.window_size, spec.n_targets)
+        if spec.linear_path:
+            self.linear_path = nn.Linear(spec.window_size, spec.n_targets)
         if spec.state_init == "network":
             self.initialiser = _initialiser(spec)
 
@@ -103,7 +103,7 @@ class Network(nn.Module):
         Ref: C. Tallec, Y. Ollivier, arXiv 1804.11188, "chrono initialisation": what a tank or a motor does slowly is
         out of reach for gates that begin half closed.
         """
-        w: Any = self.lstm
+        w: Any = self.cell
         gates = w.bias_ih_l0.view(4, -1)  # input, forget, cell, output
         gates[1] = torch.log1p(torch.rand_like(gates[1]) * max(ticks - 2, 0))
         gates[0] = -gates[1]
@@ -112,34 +112,34 @@ class Network(nn.Module):
     def predict(self, newest: Tensor, features: Tensor, hidden: Tensor) -> Tensor:
         """Outputs at the next tick, in engineering units: [..., C], [..., F], [..., H] -> [..., ny]."""
         target: Tensor = self.head(hidden)
-        if self.spec.direct:
-            target = target + self.direct(features)
-        following: Tensor = self.coordinates.advance(newest, target * self.target_std + self.target_mean)
+        if self.spec.linear_path:
+            target = target + self.linear_path(features)
+        following: Tensor = self.coordinates.next_outputs(newest, target * self.target_std + self.target_mean)
         return following
 
     def step(self, window: Tensor, state: State) -> tuple[Tensor, State]:
         """One tick: [B, L, C] -> y_next [B, ny] and the state after it."""
         features = self.features(window)
-        h, c = self.cell(self._seen(features), state)
+        h, c = self.cell_step(self._seen(features), state)
         return self.predict(window[:, -1], features, h), (h, c)
 
     def _seen(self, features: Tensor) -> Tensor:
         """What enters the LSTM: the code, in training with noise and drawn."""
-        # Only what the network sees is disturbed: the direct path lives on exact differences of samples.
+        # Only what the network sees is disturbed: the linear path lives on exact differences of samples.
         if not self.training:
             return self.encode(features)
         return self.sampled(features + self.noise * torch.randn_like(features) if self.noise else features)
 
-    def cell(self, code: Tensor, state: State) -> State:
+    def cell_step(self, code: Tensor, state: State) -> State:
         """The LSTM's own weights, one tick: [B, Z] -> 2 x [B, H]."""
-        w: Any = self.lstm
+        w: Any = self.cell
         h, c = torch.lstm_cell(code, state, w.weight_ih_l0, w.weight_hh_l0, w.bias_ih_l0, w.bias_hh_l0)
         return h, c
 
     def sequence(self, windows: Tensor, state: State) -> tuple[Tensor, State]:
         """Teacher-forced over measured windows, all ticks in one call: [B, T, L, C] -> [B, T, ny]."""
         features = self.features(windows)
-        hidden, (h, c) = self.lstm(self._seen(features), (state[0][None], state[1][None]))
+        hidden, (h, c) = self.cell(self._seen(features), (state[0][None], state[1][None]))
         return self.predict(windows[:, :, -1], features, hidden), (h[0], c[0])
 
     def rollout(self, windows: Tensor, state: State) -> Tensor:

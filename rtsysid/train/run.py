@@ -5,7 +5,7 @@ config.toml          the configuration as it was given
 run.json             specification, stages, hashes of the recordings, seed, versions
 history.jsonl        one line per epoch
 checkpoint.safetensors  weights, best weights, optimiser state and position; one file, replaced whole
-direct.npz           the linear map that the direct path starts from
+linear_path.npz           the linear map that the linear path starts from
 baseline.npz         the linear ARX fitted to the same recordings
 yardstick.npz        its error after 1..N ticks, the unit of the losses
 excerpt.npz          stretches of the validation recordings, for the golden trace

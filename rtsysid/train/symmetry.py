@@ -36,7 +36,7 @@ class Symmetries:
     def __len__(self) -> int:
         return len(self.order)
 
-    def drawn(self, rows: Tensor) -> Tensor:
+    def sample(self, rows: Tensor) -> Tensor:
         """Each sequence of a batch [B, R, C] seen through one symmetry at random."""
         if len(self) == 1:
             return rows

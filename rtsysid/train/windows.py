@@ -30,7 +30,7 @@ class Sequences:
     def __init__(
         self, episodes: Iterable[Floats], device: torch.device | str = "cpu", weights: Sequence[float] | None = None
     ) -> None:
-        """`weights`: how much a sequence of each episode counts at a balance of 1; without, all count alike."""
+        """`weights`: of a sequence of each episode at an `episode_weighting` of 1; without, all weigh the same."""
         kept = [np.ascontiguousarray(episode, np.float32) for episode in episodes]
         self.lengths = [len(episode) for episode in kept]
         self.values = torch.from_numpy(np.concatenate(kept)).to(device)
@@ -52,17 +52,17 @@ class Sequences:
             )
         return starts
 
-    def shuffled(self, starts: Tensor, balance: float = 0.0) -> Tensor:
-        """The starts in random order; drawn anew, as often as they count, where a `balance` weighs them."""
-        if not balance:
+    def shuffled(self, starts: Tensor, episode_weighting: float = 0.0) -> Tensor:
+        """The starts in random order. With `episode_weighting`: sampled with replacement, probability by weight."""
+        if not episode_weighting:
             return starts[torch.randperm(len(starts))]
-        return starts[torch.multinomial(self._weight[starts] ** balance, len(starts), replacement=True)]
+        return starts[torch.multinomial(self._weight[starts] ** episode_weighting, len(starts), replacement=True)]
 
-    def spread(self, starts: Tensor, count: int, balance: float = 0.0) -> Tensor:
-        """At least `count` of the starts, evenly spread, or all; some several times where a `balance` weighs them."""
-        if not balance:
+    def spread(self, starts: Tensor, count: int, episode_weighting: float = 0.0) -> Tensor:
+        """At least `count` of the starts, evenly spread, or all. With `episode_weighting` some appear several times."""
+        if not episode_weighting:
             return starts[:: max(1, len(starts) // count)]
-        reached = (self._weight[starts].double() ** balance).cumsum(0)
+        reached = (self._weight[starts].double() ** episode_weighting).cumsum(0)
         return starts[torch.searchsorted(reached, reached[-1] * (torch.arange(count) + 0.5) / count)]
 
     def rows(self, starts: Tensor, length: int) -> Tensor:
@@ -83,29 +83,29 @@ def fit_scaling(episodes: Sequence[Floats], spec: ModelSpec) -> Scaling:
     for i, channel in enumerate(spec.channels):
         if not std[i] > 1e-9 * max(abs(mean[i]), 1e-30):
             raise TraceError(f"channel {channel.name}", f"always {mean[i]:.6g}", "drop it: it carries no information")
-    plane, taps = coordinates(spec, np), spec.taps
+    coords, taps = coordinates(spec, np), spec.taps
     features, targets = [], []
     for episode in episodes:
         pairs = sliding_window_view(episode.astype(np.float64), 2, axis=0).transpose(2, 0, 1)
-        targets.append(plane.targets(pairs[0], pairs[1][:, spec.n_inputs :]))
+        targets.append(coords.targets(pairs[0], pairs[1][:, spec.n_inputs :]))
         if len(episode) >= taps:
             sparse = sliding_window_view(episode.astype(np.float64), taps, axis=0)[:: max(1, taps // 2)]
-            features.append(plane.features(sparse.transpose(0, 2, 1))[0].reshape(-1, spec.n_features))
+            features.append(coords.features(sparse.transpose(0, 2, 1))[0].reshape(-1, spec.n_features))
     seen, target = np.concatenate(features), np.concatenate(targets)
     figures = (std, rows.min(0), rows.max(0), seen.mean(0), _spread(seen), target.mean(0), _spread(target))
     return Scaling(*(tuple(figure.tolist()) for figure in figures))
 
 
-def balanced(episodes: Sequence[Floats], spec: ModelSpec, balance: float) -> list[float]:
-    """How much each episode counts: its mean squared target, in spreads of all, to the power of -`balance`."""
-    plane, squares = coordinates(spec, np), []
+def balanced(episodes: Sequence[Floats], spec: ModelSpec, episode_weighting: float) -> list[float]:
+    """Weight of each episode: its mean squared target, in spreads of all, to the power of -`episode_weighting`."""
+    coords, squares = coordinates(spec, np), []
     for episode in episodes:
         rows = episode.astype(np.float64)
         scaled = (
-            plane.targets(rows[:-1], rows[1:, spec.n_inputs :]) - spec.scaling.target_mean
+            coords.targets(rows[:-1], rows[1:, spec.n_inputs :]) - spec.scaling.target_mean
         ) / spec.scaling.target_std
         squares.append(np.mean(scaled**2))
-    weights = np.array(squares) ** -balance
+    weights = np.array(squares) ** -episode_weighting
     return [float(weight) for weight in weights / weights.mean()]
 
 

@@ -95,9 +95,9 @@ def test_every_configuration_fits_its_protocol(name: str) -> None:
 def test_a_model_is_trained_on_the_rows_that_predict_it(counted: Path) -> None:
     """Where the protocol puts an input one tick ahead, the configuration does, so that training and bundle know it."""
     for each in SIMULATIONS:
-        lead = config_of(each.name).data.input_lead
+        lead = config_of(each.name).data.feedthrough
         first = each.read().train[0]
-        trace = each.training(config_of(each.name).data.channels).led(lead)
+        trace = each.training(config_of(each.name).data.channels).with_feedthrough(lead)
         assert lead == each.feedthrough
         assert np.array_equal(trace.episodes[0].values, each.rows(first)[: len(trace.episodes[0])])
 
@@ -245,6 +245,6 @@ def test_the_verb_judges_on_validation(tmp_path: Path) -> None:
     found = json.loads(CliRunner().invoke(cli, command, catch_exceptions=False).stdout)
     assert [score["model"] for score in found["beside"]] == ["hold (here)"]
     bundle = Bundle.open(tmp_path / "quick" / "validate" / "seed0" / "bundle")
-    assert bundle.manifest["training"]["config"]["data"]["refit"] is False
+    assert bundle.manifest["training"]["config"]["data"]["train_on_validation"] is False
     refused = CliRunner().invoke(cli, ["benchmark", "schunk-arm", "--validate"])
     assert "it is for simulations" in str(refused.exception)

@@ -42,7 +42,7 @@ def flights(count: int = 2, rows: int = 130, seed: int = 0) -> tuple[Episode, ..
 def standing(order: list[int]) -> Predictor:
     """The model that stands still, with states in another order than the files'."""
     channels = (*INPUTS, *(STATES[k] for k in order))
-    spec = ModelSpec(channels=channels, rate_hz=100.0, variant="lstm-tdl", encoder=(), taps=3, hidden=1, direct=True)
+    spec = ModelSpec(channels=channels, rate_hz=100.0, encoder=(), taps=3, hidden=1, linear_path=True)
     spec = msgspec.structs.replace(spec, scaling=unit_scaling(spec))
     return Predictor(spec, NumpyBackend(spec, weights_of(spec, {})))
 
@@ -149,10 +149,10 @@ def test_recorded_positions_are_not_the_integral_of_the_velocities() -> None:
     values = np.concatenate([e.values[t : t + 51][None] for e in flights for t in range(50, len(e) - 51, 40)])
     values = values.astype(np.float64)
     body = RigidBody(("qx", "qy", "qz", "qw"), ("wx", "wy", "wz"), ("vx", "vy", "vz"), ("x", "y", "z"), kinematics=True)
-    plane = coordinates(ModelSpec(channels=(*INPUTS, *STATES), rate_hz=100, rigid_body=body), np)
+    coords = coordinates(ModelSpec(channels=(*INPUTS, *STATES), rate_hz=100, rigid_body=body), np)
     row, ahead = values[:, 0], []
     for after in np.moveaxis(values[:, 1:], 1, 0):
-        y = plane.advance(row, plane.targets(row, after[:, 4:]))
+        y = coords.next_outputs(row, coords.targets(row, after[:, 4:]))
         ahead.append(y)
         row = np.concatenate((after[:, :4], y), 1)
     found = horizon_errors(np.stack(ahead, 1), values[:, 1:, 4:], STATES)

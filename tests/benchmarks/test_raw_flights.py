@@ -58,7 +58,7 @@ def test_a_raw_flight_is_what_lies_between_take_off_and_landing_in_rad_per_secon
 def test_live_forecasts_are_those_of_a_predictor_that_was_fed_every_row() -> None:
     """From each row but the first hundred one forecast starts, equal to that of a predictor stepped up to there, though
     one sample missed a value; and truth is what was measured after it."""
-    spec = ModelSpec(channels=(*INPUTS, *STATES), rate_hz=100, variant="lstm", taps=1, encoder=(), hidden=4, warmup=5)
+    spec = ModelSpec(channels=(*INPUTS, *STATES), rate_hz=100, taps=1, encoder=(), hidden=4, warmup=5)
     spec = msgspec.structs.replace(spec, scaling=unit_scaling(spec, 1e3))
     rng = np.random.default_rng(0)
     values = rng.normal(0, 0.1, (170, 17)).astype(np.float32)
@@ -76,8 +76,8 @@ def test_live_forecasts_are_those_of_a_predictor_that_was_fed_every_row() -> Non
 
 def _predictor(spec: ModelSpec) -> Predictor:
     rng = np.random.default_rng(1)
-    shapes = {"lstm.weight_ih_l0": (16, 17), "lstm.weight_hh_l0": (16, 4), "lstm.bias_ih_l0": (16,)}
-    shapes |= {"lstm.bias_hh_l0": (16,), "head.weight": (13, 4), "head.bias": (13,)}
+    shapes = {"cell.weight_ih_l0": (16, 17), "cell.weight_hh_l0": (16, 4), "cell.bias_ih_l0": (16,)}
+    shapes |= {"cell.bias_hh_l0": (16,), "head.weight": (13, 4), "head.bias": (13,)}
     weights = {name: rng.normal(0, 0.1, shape).astype(np.float32) for name, shape in shapes.items()}
     return Predictor(spec, NumpyBackend(spec, weights))
 

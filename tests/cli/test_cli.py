@@ -162,8 +162,8 @@ def test_empty_and_truncated_files(bundle_folder: Path, recording: Path, tmp_pat
     [
         (("epochs = 3", "epoch = 3"), "did you mean 'epochs'"),
         (("hidden = 6", "hidden = 0"), "hidden"),
-        (('train = ["lstm", "head"]', 'train = ["decoder"]'), "nothing to train"),
-        (('train = ["lstm", "head"]', 'train = ["lstn"]'), "lstn"),
+        (('train = ["cell", "head"]', 'train = ["decoder"]'), "nothing to train"),
+        (('train = ["cell", "head"]', 'train = ["lstn"]'), "lstn"),
         (("[data]", "[data"), "not TOML"),
     ],
 )

@@ -18,7 +18,7 @@ from support.shell import ended, process, refused, rtsysid
 
 from firmware_bridge.device import SimulatedDevice
 from firmware_bridge.schema import Schema
-from rtsysid.cli.console import Aside
+from rtsysid.cli.console import StderrLines
 from rtsysid.model.bundle import Bundle
 from rtsysid.recordings.trace import Trace
 
@@ -190,7 +190,7 @@ def test_a_kill_loses_a_second_at_most(bundle_folder: Path, board: SimulatedDevi
     assert rescued.describe()["gaps"] == 0
     assert len(rescued) > last - first - 50
     replayed = json.loads(rtsysid("replay", bundle_folder, tmp_path / "rescued.mcap", "--json", check=None).stdout)
-    assert replayed["altered"] == replayed["missing"] == 0
+    assert replayed["changed"] == replayed["missing"] == 0
 
 
 def test_a_terminal_that_takes_no_lines_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,11 +202,11 @@ def test_a_terminal_that_takes_no_lines_holds_nobody_up(monkeypatch: pytest.Monk
         shown.append(line)
 
     monkeypatch.setattr("click.echo", echo)
-    with Aside() as aside:
-        aside.say(*(str(k) for k in range(300)))
+    with StderrLines() as stderr:
+        stderr.write(*(str(k) for k in range(300)))
         gate.set()
         until(lambda: len(shown) > 99, "the lines")
-        aside.say("after")
+        stderr.write("after")
     assert shown[:3] == ["0", "1", "2"]
     assert shown[-1] == "after"
     left_out = int(shown[-2].split()[0].strip("("))

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from rtsysid.config import Data, Disturbance, Model, Symmetry, Training, parse_config
+from rtsysid.config import Data, Model, NoiseLevels, Symmetry, Training, parse_config
 from rtsysid.schedule import Corruption, Loss, Stage, TeacherForcing
 from rtsysid.spec import RigidBody, Rotors
 
@@ -22,7 +22,7 @@ SECTIONS: dict[str, Any] = {
     "[model.rigid_body.rotors]": Rotors,
     "[train]": Training,
     "[[train.symmetry]]": Symmetry,
-    "[train.disturbance]": Disturbance,
+    "[train.sensor_noise]": NoiseLevels,
     "[[stage]]": Stage,
     "loss": Loss,
     "loss.corruption": Corruption,

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+WORKSTATION = {"train", "experiments"}  # wings that an edge installation never reaches
 CONTRACT = {"rtsysid.spec", "rtsysid.errors", "rtsysid.ros2msg"}
 EDGE_MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts)
     for path in (ROOT / "rtsysid").rglob("*.py")
-    if "train" not in path.parts and path.name != "__init__.py"
+    if not WORKSTATION & set(path.parts) and path.name != "__init__.py"
 )
 BLOCK = """
 import sys
@@ -50,7 +51,7 @@ print(len(os.listdir("/proc/self/task")) - len(before))
 
 
 def test_the_runtime_stands_without_the_workstation_packages() -> None:
-    """Every module of rtsysid outside train imports where torch, onnx, pyarrow and the bridge are absent."""
+    """Every module outside train and experiments imports without torch, onnx, pyarrow and the bridge."""
     python(BLOCK + "".join(f"import {module}\n" for module in EDGE_MODULES))
 
 
@@ -66,10 +67,10 @@ def imported(path: Path) -> set[str]:
 
 
 def test_only_the_command_line_reaches_export_and_training() -> None:
-    """Nothing in rtsysid outside train and the verbs of a workstation imports export, torch or rtsysid.train."""
+    """Outside train, experiments and the commands of a workstation, nothing imports export, torch or rtsysid.train."""
     for path in (ROOT / "rtsysid").rglob("*.py"):
         inside = path.relative_to(ROOT / "rtsysid")
-        if inside.parts[0] == "train" or inside in VERBS_OF_THE_WORKSTATION:
+        if inside.parts[0] in WORKSTATION or inside in VERBS_OF_THE_WORKSTATION:
             continue
         wrong = {n for n in imported(path) if n.split(".")[0] in ("export", "torch") or n.startswith("rtsysid.train")}
         assert not wrong, path

@@ -13,7 +13,7 @@ from support.robots import make_spec, plant
 
 from rtsysid.cli import cli
 from rtsysid.config import Config
-from rtsysid.experiments.autoencoder_metrics import CORRUPTIONS, Learned, Principal, error, sparsity, traits
+from rtsysid.experiments.autoencoder_metrics import CORRUPTIONS, NetworkCode, PcaCode, code_metrics, error, sparsity
 from rtsysid.experiments.autoencoders import Ground, Scope, _Bench, forecast_errors
 from rtsysid.experiments.autoencoders_page import page, tables
 from rtsysid.recordings.trace import Trace
@@ -30,9 +30,9 @@ def test_principal_components_leave_the_smallest_variances() -> None:
     x = torch.randn(500, 6) * torch.tensor([3.0, 2.0, 1.0, 0.5, 0.2, 0.1]) + 5.0
     values = torch.linalg.eigvalsh(torch.cov(x.T, correction=0))
     for size in range(1, 7):
-        assert error(Principal(x, size), x, x) == pytest.approx(float(values[: 6 - size].sum()) / 6, abs=1e-5)
-    jacobian = torch.autograd.functional.jacobian(Principal(x, 3).encode, x[0])
-    assert float(jacobian.norm()) == pytest.approx(float(Principal(x, 3).jacobian(x)[0]), rel=1e-5)
+        assert error(PcaCode(x, size), x, x) == pytest.approx(float(values[: 6 - size].sum()) / 6, abs=1e-5)
+    jacobian = torch.autograd.functional.jacobian(PcaCode(x, 3).encode, x[0])
+    assert float(jacobian.norm()) == pytest.approx(float(PcaCode(x, 3).jacobian(x)[0]), rel=1e-5)
 
 
 def test_sparsity_is_that_of_hoyer() -> None:
@@ -51,10 +51,10 @@ def test_sensitivity_does_not_fall_for_a_code_scaled_down() -> None:
     network, x = Network(spec), torch.randn(200, spec.window_size)
     with torch.no_grad():
         network.encoder["1"].weight.mul_(0.1)
-    large = traits(Learned(network), spec, x, x)
+    large = code_metrics(NetworkCode(network), spec, x, x)
     with torch.no_grad():
         network.encoder["1"].weight.mul_(0.01)
-    small = traits(Learned(network), spec, x, x)
+    small = code_metrics(NetworkCode(network), spec, x, x)
     assert small.jacobian < 0.02 * large.jacobian
     assert small.sensitivity == pytest.approx(large.sensitivity, rel=0.1)
 
@@ -64,7 +64,7 @@ def test_a_perfect_code_is_hurt_by_the_corruption_alone() -> None:
     torch.manual_seed(0)
     spec = make_spec()
     x = torch.randn(2000, spec.window_size)
-    found = traits(Principal(x, spec.window_size), spec, x, x)
+    found = code_metrics(PcaCode(x, spec.window_size), spec, x, x)
     assert found.known == pytest.approx(0.0, abs=1e-8)
     assert found.corrupted["noise"] == pytest.approx(CORRUPTIONS["noise"].noise ** 2, rel=0.02)
     assert found.corrupted["mask"] == pytest.approx(CORRUPTIONS["mask"].mask, rel=0.05)
@@ -84,7 +84,7 @@ def test_the_whole_comparison(tmp_path: Path, tiny_config: Config, tiny_trace: T
     longer = Trace(tiny_trace.channels, plant(3, 600).episodes)
     ground = Ground("plant", config, longer, Trace(tiny_trace.channels, plant(1, 200, seed=9).episodes), (2,))
     found = list(_Bench(ground, SMALL, tmp_path).findings())
-    measured = {(f.member, f.size) for f in found if f.traits}
+    measured = {(f.member, f.size) for f in found if f.code_metrics}
     assert measured == {(member, size) for member in ("PCA", *FAMILY) for size in (2, 3)}
     anchors = {"hold", "linear map alone", "no encoder", "random encoder", "trained by prediction"}
     assert {f.member for f in found if f.errors} == {*FAMILY, *anchors}

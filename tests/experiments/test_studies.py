@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from support.robots import plant
 
 from rtsysid.benchmarks.coverage import coverages, own_coverages, strange_coverages
-from rtsysid.benchmarks.faults import FAULTS, Fault, broken
+from rtsysid.benchmarks.faults import FAULTS, SensorFault, broken
 from rtsysid.benchmarks.novelty import alarms, false_alarms, noticing, of, strangeness
 from rtsysid.benchmarks.studies import Subject
-from rtsysid.evaluation.calibrate import Episode, calibrate, scores, store
+from rtsysid.evaluation.calibrate import HeldOut, calibrate, novelty_scores, recalibrated
 from rtsysid.live.novelty import Novelty
 from rtsysid.live.session import Session
 from rtsysid.model.bundle import Bundle
@@ -34,7 +34,7 @@ def subject(calibrated_folder: Path) -> Subject:
 
 
 @given(st.sampled_from(FAULTS), st.integers(1, 19), st.integers(0, 3))
-def test_a_fault_begins_where_it_should(fault: Fault, start: int, column: int) -> None:
+def test_a_fault_begins_where_it_should(fault: SensorFault, start: int, column: int) -> None:
     """Rows before the onset and channels without a fault are as recorded, and the recording itself stays as it was."""
     values = np.random.default_rng(0).uniform(1, 2, (20, 4)).astype(np.float32)
     before = values.copy()
@@ -48,7 +48,7 @@ def test_a_fault_begins_where_it_should(fault: Fault, start: int, column: int) -
 
 def test_counted_alarms_are_those_of_a_session(subject: Subject) -> None:
     """Counting over scores gives the alarms that sessions would have raised, one by one."""
-    predictor, calibration = Predictor.load(subject.bundle), of(subject).asked(600.0)
+    predictor, calibration = Predictor.load(subject.bundle), of(subject).with_rate(600.0)
     counted, live = [], []
     for episode in (*subject.measured, *subject.strange):
         novelty = Novelty(calibration, predictor)
@@ -56,7 +56,7 @@ def test_counted_alarms_are_those_of_a_session(subject: Subject) -> None:
         for k, row in enumerate(episode.values):
             session.feed(Sample(k / 50, row))
         live.append(novelty.alarms)
-        counted.append(alarms(calibration, predictor.spec, [scores(predictor, episode.values)]))
+        counted.append(alarms(calibration, predictor.spec, [novelty_scores(predictor, episode.values)]))
     assert counted == live
     assert sum(live) > 2
 
@@ -85,12 +85,12 @@ def test_coverage_is_measured_on_recordings_left_out(subject: Subject) -> None:
 def test_coverage_of_a_bundles_own_intervals(subject: Subject, tmp_path: Path) -> None:
     """Recordings that the bundle was not calibrated on are covered about as stated; where its errors were taken for ten
     times as large, nearly all of them are."""
-    episodes = [Episode(e.values, e.values) for e in subject.calibration]
+    episodes = [HeldOut(e.values, e.values) for e in subject.calibration]
     found, intervals = calibrate(Predictor.load(subject.bundle, "numpy"), episodes, "the plant")
     shares = []
     for factor in (1, 10):
-        wide = replace(intervals, errors=factor * intervals.errors)
-        bundle = store(subject.bundle, found, wide, tmp_path / str(factor))
+        wide = replace(intervals, quantiles=factor * intervals.quantiles)
+        bundle = recalibrated(subject.bundle, found, wide, tmp_path / str(factor))
         rows = own_coverages(replace(subject, bundle=bundle))
         shares.append({(row.group, row.stated): row.measured[-1] for row in rows})
     assert abs(shares[0]["motion", 0.9] - 0.9) < 0.1

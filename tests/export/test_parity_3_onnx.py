@@ -21,12 +21,12 @@ from rtsysid.train.windows import windows
 
 CHOICES: list[dict[str, object]] = [
     {},
-    {"feedback": ("y0", "y2"), "direct": True},
+    {"feedback": ("y0", "y2"), "linear_path": True},
     {"state_init": "network", "output": "absolute"},
-    {"feedback": ("y0", "y2"), "powers": 3, "relative": ("y0",)},
+    {"feedback": ("y0", "y2"), "degree": 3, "relative": ("y0",)},
     {"integrate": (("y1", "y2"),)},
 ]
-BODIES = [{}, {"direct": True, "state_init": "network"}]
+BODIES = [{}, {"linear_path": True, "state_init": "network"}]
 
 
 def backends(network: Network, folder: Path) -> list[Backend]:

@@ -28,17 +28,17 @@ from rtsysid.train.run import state_arrays
 
 CHOICES: list[dict[str, Any]] = [
     {},
-    {"feedback": ("y0", "y2"), "direct": True},
+    {"feedback": ("y0", "y2"), "linear_path": True},
     {"feedback": False, "state_init": "zero"},
     {"state_init": "network", "output": "absolute"},
-    {"feedback": ("y0", "y2"), "powers": 3},
-    {"relative": ("y0",), "powers": 2},
+    {"feedback": ("y0", "y2"), "degree": 3},
+    {"relative": ("y0",), "degree": 2},
     {"rigid_body": True},
-    {"rigid_body": True, "direct": True, "state_init": "network"},
-    {"rotors": True, "direct": True, "state_init": "network"},
-    {"kinematics": True, "direct": True},
-    {"integrate": (("y1", "y2"),), "direct": True},
-    {"friction": True, "direct": True, "state_init": "network"},
+    {"rigid_body": True, "linear_path": True, "state_init": "network"},
+    {"rotors": True, "linear_path": True, "state_init": "network"},
+    {"kinematics": True, "linear_path": True},
+    {"integrate": (("y1", "y2"),), "linear_path": True},
+    {"friction": True, "linear_path": True, "state_init": "network"},
 ]
 MADE = {
     "friction": make_braked_spec,
@@ -245,7 +245,7 @@ def test_a_sample_that_is_no_number_gives_none(tmp_path: Path) -> None:
 
 def test_int8_stays_near(tmp_path: Path) -> None:
     """int8 weights with a scale per row: a quarter of the bytes, and predictions within 0.3 % of a spread."""
-    network = make_network("lstm-tdl-deep-aeu", {"direct": True, "hidden": 64, "encoder": (64, 16)})
+    network = make_network("lstm-tdl-deep-aeu", {"linear_path": True, "hidden": 64, "encoder": (64, 16)})
     spec, (rows, _) = network.spec, stimuli(network.spec)
     weights = state_arrays(network.state_dict())
     found = replay(build(network, tmp_path / "c", COMPILERS[0], *SANITIZED, int8=True), spec)

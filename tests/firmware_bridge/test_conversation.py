@@ -10,7 +10,7 @@ from support.fake_board import STEP_S, FakeBoard, converse, meeting, model, said
 
 from firmware_bridge import messages as msg
 from firmware_bridge.conversation import Conversation, LinkState
-from firmware_bridge.peer import Wish
+from firmware_bridge.peer import Requirements
 from firmware_bridge.schema import Schema, WireChannel
 from rtsysid.errors import LinkError
 from rtsysid.spec import Channel, ModelSpec
@@ -94,7 +94,7 @@ def test_a_large_table_comes_in_pieces(rows: int) -> None:
     names = [f"{np.random.default_rng(k).integers(1 << 40):010x}" for k in range(rows)]
     board = FakeBoard(Schema(tuple(WireChannel(n, kind="u8") for n in names), 100.0))
     board.mute = {msg.SchemaGet}
-    talk = Conversation(Wish())
+    talk = Conversation(Requirements())
     talk.open(0.0)
     converse(talk, board, 0.05, 0.0)
     board.say(msg.SchemaData(200, b"of another question"), 0.05)
@@ -119,7 +119,7 @@ def test_another_protocol_is_refused_with_both_versions() -> None:
         meeting(FakeBoard(major=1))
     board = FakeBoard()
     board.mute = {msg.Hello}
-    talk = Conversation(Wish())
+    talk = Conversation(Requirements())
     talk.open(0.0)
     converse(talk, board, 0.1, 0.0)
     board.encoder.session = talk.session
@@ -145,12 +145,12 @@ def test_a_board_that_the_model_was_not_made_for_is_refused(spec: ModelSpec, nam
     divided on the board."""
     board = FakeBoard()
     if named is None:
-        _, arrivals, _ = meeting(board, Wish(spec))
+        _, arrivals, _ = meeting(board, Requirements(spec))
         steps = {round(b.device_t_us - a.device_t_us, -3) for a, b in itertools.pairwise(arrivals)}
         assert steps == {round(1e6 / spec.rate_hz)}
     else:
         with pytest.raises(LinkError, match=f"differs from the model in {named};"):
-            meeting(board, Wish(spec))
+            meeting(board, Requirements(spec))
 
 
 def test_a_wire_that_is_too_slow_is_refused_with_the_rate_that_fits() -> None:
@@ -158,10 +158,10 @@ def test_a_wire_that_is_too_slow_is_refused_with_the_rate_that_fits() -> None:
     board = FakeBoard(table(1000.0))
     bytes_each = 3 * 4 + 14
     with pytest.raises(LinkError, match=r"1000 Hz of 26 bytes fill 71% of the wire; at most 990 Hz fit"):
-        meeting(board, Wish(capacity=1000 * bytes_each / 0.707))
-    talk, _, _ = meeting(board, Wish(capacity=1000 * bytes_each / 0.699))
+        meeting(board, Requirements(capacity=1000 * bytes_each / 0.707))
+    talk, _, _ = meeting(board, Requirements(capacity=1000 * bytes_each / 0.699))
     assert talk.state is LinkState.STREAMING
-    talk, _, _ = meeting(board, Wish(divider=2, capacity=500 * bytes_each / 0.699))
+    talk, _, _ = meeting(board, Requirements(divider=2, capacity=500 * bytes_each / 0.699))
     assert talk.state is LinkState.STREAMING
 
 

@@ -12,7 +12,7 @@ from support.fake_board import STEP_S, FakeBoard, converse, meeting, said, table
 
 from firmware_bridge import messages as msg
 from firmware_bridge.conversation import Conversation, LinkState
-from firmware_bridge.peer import Wish
+from firmware_bridge.peer import Requirements
 from rtsysid.errors import LinkError
 
 
@@ -126,7 +126,7 @@ def test_a_hello_unasked_saves_waiting() -> None:
     """A board that boots after the port was opened is greeted at once, not at the next turn."""
     board = FakeBoard()
     board.out = b""
-    talk = Conversation(Wish())
+    talk = Conversation(Requirements())
     talk.open(0.0)
     talk.due(0.0)
     board.boot(0.02, boot_id=1)
@@ -204,7 +204,7 @@ def test_over_a_bad_line_it_gets_there(seed: int, share: float) -> None:
             return data[:at] + bytes([data[at] ^ 1 << chance.randrange(8)]) + data[at + 1 :]
         return data[:at] + data[at:] * 2 if kind == "double" else data[:at] + data[at + 1 :]
 
-    board, talk, now_s = FakeBoard(), Conversation(Wish()), 0.0
+    board, talk, now_s = FakeBoard(), Conversation(Requirements()), 0.0
     arrivals: list[Any] = []
     while len(arrivals) < 300:
         assert now_s < 120

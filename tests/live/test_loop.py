@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.integrator import DT, Integrator, plant_spec
 
-from rtsysid.live.loop import Answer, Arrival, LiveLoop, Report
-from rtsysid.live.service import Service, Stop
+from rtsysid.live.loop import Answer, Arrival, LiveLoop, LiveStats
+from rtsysid.live.service import Service, StopSignal
 from rtsysid.live.session import Session
 from rtsysid.spec import Floats, Sample
 
@@ -104,9 +104,9 @@ class Notes:
         self.figures.append(figures)
 
 
-def loop(device: ListDevice, **options: Any) -> tuple[LiveLoop, list[Report]]:
+def loop(device: ListDevice, **options: Any) -> tuple[LiveLoop, list[LiveStats]]:
     live = LiveLoop(device, Session(Slow(device)), clock=lambda: device.now, **options)
-    return live, list(live.run(Stop()))
+    return live, list(live.run(StopSignal()))
 
 
 def test_every_sample_is_answered_on_time() -> None:
@@ -216,7 +216,7 @@ def test_a_report_each_second_even_when_nothing_comes() -> None:
 def test_a_stop_closes_the_device_and_answers_what_had_come() -> None:
     """A request to stop is passed on, and what came until the device had stopped is still fed."""
     device = ListDevice((0.05, [0, 1]), (0.05, [2]), *on_time(range(10, 20)))
-    stop = Stop()
+    stop = StopSignal()
     live = LiveLoop(device, Session(Slow(device)), clock=lambda: device.now)
     stop.requested = True
     assert list(live.run(stop)) == []

@@ -17,13 +17,13 @@ from support.robots import plant
 
 from rtsysid.cli import cli
 from rtsysid.errors import BundleError, TraceError
-from rtsysid.evaluation.calibrate import scores
-from rtsysid.live.exceedance import Tail
+from rtsysid.evaluation.calibrate import novelty_scores
+from rtsysid.live.exceedance import ExceedanceModel
 from rtsysid.live.novelty import FILE, Calibration, Novelty, smoothed
 from rtsysid.live.session import Session
 from rtsysid.model.backends.windowed import weighted_squares
 from rtsysid.model.bundle import Bundle
-from rtsysid.model.predictor import Gauge, Predictor
+from rtsysid.model.predictor import InnovationEnergy, Predictor
 from rtsysid.recordings.trace import Trace
 from rtsysid.spec import Channel, Floats, ModelSpec, Sample, unit_scaling
 
@@ -49,17 +49,17 @@ def test_the_detector_sees_the_scores_of_the_calibration(calibrated_folder: Path
     """Tick by tick the level of a live detector is the graver of the two calibrated scores over its threshold."""
     predictor, calibration = Predictor.load(calibrated_folder, backend), calibration_of(calibrated_folder)
     values = plant(1, 300, seed=4).episodes[0].values
-    found = scores(predictor, values)
+    found = novelty_scores(predictor, values)
     most, worst = calibration.thresholds
     expected = np.maximum(smoothed(found.innovation / np.array(calibration.spread)) / most, found.code / worst)
     predictor.reset()
     novelty, levels = Novelty(calibration, predictor), []
     for row in values:
         novelty.sample[:] = row
-        novelty.weigh()
-        levels.append(novelty.level)
+        novelty.update()
+        levels.append(novelty.score)
         predictor.step(row)
-    silent = predictor.settled
+    silent = predictor.settling_samples
     assert np.isnan(levels[: silent - 1]).all()
     np.testing.assert_allclose(levels[silent:], expected, rtol=1e-3)
 
@@ -75,10 +75,10 @@ def test_gauges_agree(calibrated_folder: Path, backend: str, seed: int) -> None:
     for row in rng.standard_normal((8, 3)).astype(np.float32):
         predictor.step(row)
     expected = np.sum(((sample[1:] - predictor.y) * weight) ** 2)
-    assert predictor.gauge(sample, weight)() == pytest.approx(expected, rel=1e-5)
+    assert predictor.innovation_energy(sample, weight)() == pytest.approx(expected, rel=1e-5)
     if backend == "c":
         predictor.backend._quick = object()  # a library without the function
-        assert predictor.gauge(sample, weight)() == pytest.approx(expected, rel=1e-5)
+        assert predictor.innovation_energy(sample, weight)() == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize("column", [1, 2])
@@ -125,7 +125,7 @@ def test_it_is_silent_while_the_window_holds_a_stand_in(calibrated_folder: Path,
     for k, row in enumerate(values):
         if not 100 <= k < 100 + lost:
             session.feed(Sample(k / 50, row))
-            levels.append((k, novelty.level))
+            levels.append((k, novelty.score))
     known = [k for k, level in levels if not math.isnan(level)]
     silent = range(100 + lost, 100 + lost + predictor.spec.taps - 1)
     assert 99 in known
@@ -138,26 +138,26 @@ class Still:
 
     def __init__(self) -> None:
         channels = (Channel("u", "", "input"), *(Channel(f"q{k}", "quat", group="attitude") for k in "xyzw"))
-        blank = ModelSpec(channels=channels, rate_hz=100.0, taps=2, variant="lstm-tdl", encoder=())
+        blank = ModelSpec(channels=channels, rate_hz=100.0, taps=2, encoder=())
         self.spec = msgspec.structs.replace(blank, scaling=unit_scaling(blank))
-        self.settled, self.reconstruction_error = 0, 0.0
+        self.settling_samples, self.reconstruction_error = 0, 0.0
         self.y: Floats = np.array([0.6, 0, 0, 0.8], np.float32)
 
-    def gauge(self, sample: Floats, weight: Floats) -> Gauge:
+    def innovation_energy(self, sample: Floats, weight: Floats) -> InnovationEnergy:
         return weighted_squares(sample[1:], self.y, weight)
 
 
 def test_a_quaternion_and_its_twin_are_no_news() -> None:
     """A sensor that turns from q to -q, which is the same rotation, raises no alarm; another rotation does."""
-    tail = Tail(1000.0, 50, 1.0, 1.0, 0.0)
+    tail = ExceedanceModel(1000.0, 50, 1.0, 1.0, 0.0)
     calibration = Calibration(
         false_alarms_per_hour=1.0, spread=(1e-3,) * 4, innovation=tail, every=1, reconstruction=None, recordings=""
     )
     novelty = Novelty(calibration, Still())
     novelty.sample[1:] = [-0.6, 0, 0, -0.8]
-    assert not novelty.weigh()
+    assert not novelty.update()
     novelty.sample[1:] = [0.8, 0, 0, 0.6]
-    assert novelty.weigh()
+    assert novelty.update()
 
 
 def test_a_rate_beyond_the_recordings_is_refused(calibrated_folder: Path) -> None:
@@ -165,8 +165,8 @@ def test_a_rate_beyond_the_recordings_is_refused(calibrated_folder: Path) -> Non
     calibration = calibration_of(calibrated_folder)
     assert calibration.false_alarms_per_hour == pytest.approx(calibration.innovation.lowest_rate)
     with pytest.raises(TraceError, match=r"support 1\.2 or more an hour; ask for that, or calibrate on 6 min"):
-        calibration.asked(1.0)
-    assert calibration.asked(10.0).thresholds < calibration.thresholds
+        calibration.with_rate(1.0)
+    assert calibration.with_rate(10.0).thresholds < calibration.thresholds
 
 
 def test_without_calibration_nothing_is_novel(bundle_folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,14 +20,14 @@ from firmware_bridge.conversation import Conversation
 from firmware_bridge.device import SimulatedDevice
 from firmware_bridge.intake import Arrival
 from firmware_bridge.link import Link
-from firmware_bridge.peer import Wish
+from firmware_bridge.peer import Requirements
 from firmware_bridge.playback import arrivals
 from firmware_bridge.recorder import Recorder
 from firmware_bridge.schema import Schema
 from firmware_bridge.session_file import DIRECTIONS
-from rtsysid.live.loop import Answer, Answering, LiveLoop
-from rtsysid.live.reproduce import Relived, Settings, relive
-from rtsysid.live.service import Stop
+from rtsysid.live.loop import Answer, LiveLoop, SessionFeeder
+from rtsysid.live.reproduce import Reproduction, Settings, reproduce
+from rtsysid.live.service import StopSignal
 from rtsysid.live.session import Session
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.predictor import Predictor
@@ -37,8 +38,8 @@ from rtsysid.spec import Floats
 BUDGET_S = 0.03
 
 
-def answering(bundle: Bundle, max_gap: int = 5) -> Answering:
-    return Answering(Session(Predictor.load(bundle, "numpy"), max_gap=max_gap), BUDGET_S)
+def feeder(bundle: Bundle, max_gap: int = 5) -> SessionFeeder:
+    return SessionFeeder(Session(Predictor.load(bundle, "numpy"), max_gap=max_gap), BUDGET_S)
 
 
 @contextmanager
@@ -62,10 +63,10 @@ class Played:
 
     def __init__(self, bundle: Bundle, path: Path, seed: int) -> None:
         self.random, self.ns, self.fed = random.Random(seed), 10**12, 0
-        self.talk = Conversation(Wish(bundle.spec), session=seed % 255)
+        self.talk = Conversation(Requirements(bundle.spec), session=seed % 255)
         self.board = Pendulum(Schema.of(bundle.spec.channels, bundle.spec.rate_hz))
         self.board.boot(self.ns * 1e-9, 1)
-        self.answering = answering(bundle)
+        self.feeder = feeder(bundle)
         self.backlog: list[Arrival] = []
         with recording(path, bundle, lambda: self.ns) as self.recorder:
             self.open()
@@ -114,17 +115,17 @@ class Played:
         """As the live loop does it."""
         for arrival in batch:
             self.fed += 1
-            prediction = self.answering.feed(arrival)
+            prediction = self.feeder.feed(arrival)
             age_s = self.ns * 1e-9 - arrival.captured_s
-            status = self.answering.status(prediction, age_s)
+            status = self.feeder.status(prediction, age_s)
             self.recorder.sample(arrival)
             self.recorder.prediction(Answer(arrival, prediction, age_s, status, arrival is batch[-1]))
 
 
-def replayed(path: Path, bundle: Bundle, max_gap: int = 5) -> Relived:
+def replayed(path: Path, bundle: Bundle, max_gap: int = 5) -> Reproduction:
     bag = Bag(path)
     taps = ((DIRECTIONS[each["direction"]], message.log_ns, each["data"]) for message, each in bag.read("/wire"))
-    return relive(bag, arrivals(Conversation(Wish(bundle.spec)), taps), answering(bundle, max_gap))
+    return reproduce(bag, arrivals(Conversation(Requirements(bundle.spec)), taps), feeder(bundle, max_gap))
 
 
 @settings(max_examples=8, deadline=None)
@@ -136,7 +137,7 @@ def test_whatever_happened_live_replays_to_equal_predictions(tmp_path_factory, b
     found = replayed(path, bundle)
     assert found.equal, found
     assert found.predictions.compared == played.fed
-    assert found.decoded == played.fed + found.passed_over
+    assert found.decoded == played.fed + found.dropped_live
     assert played.fed > 20
 
 
@@ -158,7 +159,7 @@ def test_the_recorded_samples_are_those_of_the_session(tmp_path, bundle_folder):
     Played(bundle, tmp_path / "a.mcap", 3)
     bag = Bag(tmp_path / "a.mcap")
     taps = [(DIRECTIONS[each["direction"]], message.log_ns, each["data"]) for message, each in bag.read("/wire")]
-    came = {(a.boot, a.sample.t): a.sample.values for a in arrivals(Conversation(Wish(bundle.spec)), taps)}
+    came = {(a.boot, a.sample.t): a.sample.values for a in arrivals(Conversation(Requirements(bundle.spec)), taps)}
     trace = Trace.read(tmp_path / "a.mcap", bundle.spec.channels)
     boots = list(dict.fromkeys(said["boot"] for _, said in bag.read("/samples")))
     assert len(trace.episodes) == len(boots)
@@ -199,13 +200,13 @@ class Liar(Recorder):
         ("y", lambda found: found.predictions.first_tick == 149 and 0 < found.predictions.max_abs < 1e-3),
         ("status", lambda found: found.predictions.first_tick == 149 and found.predictions.statuses == 1),
         ("lost", lambda found: found.predictions.unmatched == 1),
-        ("sample", lambda found: found.altered > 0),
+        ("sample", lambda found: found.changed > 0),
         ("wire", lambda found: found.missing > 0),
     ],
 )
 def test_the_smallest_difference_is_found(tmp_path, bundle_folder, monkeypatch, fault, differs):
     """One bit of an output, a status, a lost answer, a changed sample or lost bytes make it unequal, and are named."""
-    monkeypatch.setattr("test_live_replay.Recorder", Liar)
+    monkeypatch.setattr(sys.modules[__name__], "Recorder", Liar)
     monkeypatch.setattr(Liar, "fault", fault)
     bundle = Bundle.open(bundle_folder)
     Played(bundle, tmp_path / "a.mcap", 1)
@@ -218,7 +219,7 @@ def live(path: Path, bundle: Bundle) -> int:
     """A session with the real firmware, link, loop and recorder: a reset, a pulled cable, a stall; samples answered."""
     spec = bundle.spec
     rows = np.array([[np.sin(k / 9), np.sin(k / 20), np.cos(k / 20)] for k in range(2000)], np.float32)
-    session = answering(bundle).session
+    session = feeder(bundle).session
     with (
         SimulatedDevice(Schema.of(spec.channels, spec.rate_hz), rows, repeat=True) as device,
         Recorder.open(
@@ -227,7 +228,7 @@ def live(path: Path, bundle: Bundle) -> int:
         ) as recorder,
         Link(device.port, spec=spec, tap=recorder) as link,
     ):  # fmt: skip
-        loop, stop = LiveLoop(link, session, budget_s=BUDGET_S, recorder=recorder), Stop()
+        loop, stop = LiveLoop(link, session, budget_s=BUDGET_S, recorder=recorder), StopSignal()
         events = iter([device.reset, device.unplug, device.plug, lambda: device.stall(0.1), lambda: None])
         streamed = 0
         for report in loop.run(stop, every_s=0.1):
@@ -247,7 +248,7 @@ def test_a_session_with_the_real_firmware_replays_through_the_command_line(tmp_p
     answered = live(tmp_path / "a.mcap", Bundle.open(bundle_folder))
     found = json.loads(rtsysid("replay", bundle_folder, tmp_path / "a.mcap", "--json").stdout)
     assert found["equal"] is True
-    assert (found["compared"], found["missing"], found["altered"], found["unmatched"]) == (answered, 0, 0, 0)
+    assert (found["compared"], found["missing"], found["changed"], found["unmatched"]) == (answered, 0, 0, 0)
     assert len(Trace.read(tmp_path / "a.mcap").episodes) == 2
 
 
@@ -261,5 +262,5 @@ def test_replay_and_recovery_run_without_torch(tmp_path, bundle_folder):
         assert done.returncode == 0, done.stderr
     done = edge("rtsysid", "replay", str(bundle_folder), str(rescued), "--json")
     found = json.loads(done.stdout)
-    assert (found["max_abs"], found["statuses"], found["altered"]) == (0, 0, 0)
+    assert (found["max_abs"], found["statuses"], found["changed"]) == (0, 0, 0)
     assert found["compared"] > 100

@@ -13,7 +13,7 @@ import pytest
 from support.live_parts import until
 
 from rtsysid.cli import cli
-from rtsysid.live.service import Service, Stop
+from rtsysid.live.service import Service, StopSignal
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -72,7 +72,7 @@ def test_nobody_listens(tmp_path: Path) -> None:
 def test_the_first_signal_asks_and_the_second_insists(number: signal.Signals) -> None:
     """The first signal sets the flag and gives the handlers back, so that a second one ends the process as ever."""
     before = signal.getsignal(number)
-    with Stop() as stop:
+    with StopSignal() as stop:
         assert not stop.requested
         signal.raise_signal(number)
         assert stop.requested
@@ -83,7 +83,7 @@ def test_the_first_signal_asks_and_the_second_insists(number: signal.Signals) ->
 def test_handlers_are_given_back_without_a_signal() -> None:
     """Leaving the block restores what was there before."""
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    with Stop():
+    with StopSignal():
         assert signal.getsignal(signal.SIGTERM) != before[1]
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
@@ -103,9 +103,9 @@ def test_the_example_unit_asks_for_what_the_verb_understands() -> None:
 
 def test_a_stop_after_so_long() -> None:
     """With a time the flag is set as by a signal; leaving before takes the alarm back."""
-    with Stop(0.01) as stop:
+    with StopSignal(0.01) as stop:
         until(lambda: stop.requested, "the alarm")
-    with Stop(0.05) as stop:
+    with StopSignal(0.05) as stop:
         pass
     assert signal.setitimer(signal.ITIMER_REAL, 0)[0] == 0.0
     assert not stop.requested

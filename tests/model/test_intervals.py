@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.robots import plant
 
 from rtsysid.errors import SpecError
-from rtsysid.evaluation.calibrate import Episode, forecast_errors
+from rtsysid.evaluation.calibrate import HeldOut, forecast_errors
 from rtsysid.model.intervals import Intervals
 from rtsysid.model.predictor import Predictor
 
@@ -53,7 +53,7 @@ def test_it_is_recordings_that_are_alike() -> None:
 def test_more_coverage_is_never_narrower(independent: int, coverage: float, more: float) -> None:
     """Intervals nest: one that states more contains one that states less."""
     intervals = Intervals.fit([errors(0, 50), errors(1, 30), errors(2, 40)], independent)
-    wider = min(coverage + more, intervals.largest)
+    wider = min(coverage + more, intervals.max_coverage)
     if coverage <= wider:
         assert (intervals.half_widths(wider, 4) >= intervals.half_widths(coverage, 4)).all()
 
@@ -61,7 +61,7 @@ def test_more_coverage_is_never_narrower(independent: int, coverage: float, more
 def test_few_forecasts_support_less() -> None:
     """With nine forecasts side by side 0.9 is the most there can be, and more is refused in one line."""
     intervals = Intervals.fit([errors(3, 900)], 9)
-    assert intervals.largest == 0.9
+    assert intervals.max_coverage == 0.9
     with pytest.raises(SpecError, match=r"0\.91, but the recordings it was calibrated on support 0\.900; ask for less"):
         intervals.half_widths(0.91, 4)
 
@@ -84,7 +84,7 @@ def test_arrays_bring_them_back(seed: int, independent: int) -> None:
     """What is stored in a bundle gives the same widths as what was fitted."""
     intervals = Intervals.fit([errors(seed, 40)], independent)
     again = Intervals.from_arrays(intervals.arrays())
-    coverage = 0.9 * intervals.largest
+    coverage = 0.9 * intervals.max_coverage
     np.testing.assert_array_equal(again.half_widths(coverage, 3), intervals.half_widths(coverage, 3))
 
 
@@ -107,7 +107,7 @@ def test_intervals_hold_on_unseen_recordings(bundle_folder: Path) -> None:
     """Of two sets of recordings of the same plant, each calibrated on the other, coverage is within 3 points."""
     predictor = Predictor.load(bundle_folder)
     sets = [plant(20, 500, seed=seed).episodes for seed in (9, 77)]
-    first, second = ([forecast_errors(predictor, Episode(e.values, e.values), 20, 3) for e in each] for each in sets)
+    first, second = ([forecast_errors(predictor, HeldOut(e.values, e.values), 20, 3) for e in each] for each in sets)
     pairs = [(Intervals.fit(first, 400), second), (Intervals.fit(second, 400), first)]
     for coverage in (0.5, 0.8, 0.9, 0.95):
         inside = [np.abs(np.concatenate(unseen)) <= found.half_widths(coverage, 20) for found, unseen in pairs]

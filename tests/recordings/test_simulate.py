@@ -11,8 +11,8 @@ from rtsysid.errors import TraceError
 from rtsysid.recordings.simulate import (
     CHANNELS,
     GRAVITY,
+    FlightState,
     Quadrotor,
-    State,
     _Autopilot,
     advance,
     body_axes,
@@ -26,11 +26,11 @@ STEADY = replace(PLANT, resistance=0.0, capacity=np.inf)  # battery without sag 
 CALM = np.zeros((3, 1))
 
 
-def at_rest(plant: Quadrotor = STEADY, **changes: np.ndarray) -> State:
+def at_rest(plant: Quadrotor = STEADY, **changes: np.ndarray) -> FlightState:
     return hover(np.zeros((3, 1)), np.ones(1), plant)._replace(**changes)
 
 
-def after(state: State, commands: np.ndarray, plant: Quadrotor, seconds: float) -> State:
+def after(state: FlightState, commands: np.ndarray, plant: Quadrotor, seconds: float) -> FlightState:
     for _ in range(round(seconds * 1000)):
         state = advance(state, commands, CALM, plant)
     return state

@@ -24,13 +24,13 @@ from rtsysid.recordings.simulate import CHANNELS, fly
 from rtsysid.recordings.trace import Episode, Trace
 from rtsysid.retrieval import hashing, search
 from rtsysid.retrieval.build import build, building
-from rtsysid.retrieval.descriptors import CodeView, WindowView, curves, weights_of
-from rtsysid.retrieval.hashing import Cuts, by_faiss, by_numpy, hamming
+from rtsysid.retrieval.descriptors import CodeDescriptor, WindowDescriptor, series, weights_of
+from rtsysid.retrieval.hashing import Hyperplanes, by_faiss, by_numpy, hamming
 from rtsysid.retrieval.index import Index
 from rtsysid.spec import ModelSpec, RigidBody
 
 BODY = RigidBody(("qx", "qy", "qz", "qw"), ("wx", "wy", "wz"), ("vx", "vy", "vz"), ("x", "y", "z"))
-FLYING = ModelSpec(channels=CHANNELS, rate_hz=100.0, variant="lstm", taps=1, encoder=(), rigid_body=BODY)
+FLYING = ModelSpec(channels=CHANNELS, rate_hz=100.0, taps=1, encoder=(), rigid_body=BODY)
 
 
 @pytest.fixture(scope="module")
@@ -72,13 +72,13 @@ def test_a_scan_goes_on_over_its_blocks(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_near_vectors_have_near_codes() -> None:
-    """The share of cuts between two vectors grows with their distance."""
+    """The share of hyperplanes between two vectors grows with their distance."""
     rng = np.random.default_rng(0)
     sample = rng.standard_normal((2000, 30)).astype(np.float32)
-    cuts, origin = Cuts.through(sample), np.zeros((1, 30), np.float32)
+    hyperplanes, origin = Hyperplanes.fit(sample), np.zeros((1, 30), np.float32)
     direction = rng.standard_normal(30).astype(np.float32)
     steps = np.array([0.02, 0.1, 0.3, 1.0], np.float32)[:, None] * direction
-    parted = hamming(cuts.codes(steps), cuts.codes(origin)[0])
+    parted = hamming(hyperplanes.codes(steps), hyperplanes.codes(origin)[0])
     assert parted.tolist() == sorted(parted.tolist())
     assert 0 < parted[1] < parted[3] < 256
 
@@ -98,7 +98,7 @@ def test_moments_lie_within_segments(tmp_path_factory: pytest.TempPathFactory, l
     newest = index.newest(np.arange(len(index)))
     places = [index.place(int(row)) for row in newest]
     assert [(place.recording, place.time_s) for place in places] == wanted
-    own = [row for row in newest.tolist() if row in index.moments(row - span, row + span + 1)]
+    own = [row for row in newest.tolist() if row in index.windows(row - span, row + span + 1)]
     assert own == newest.tolist()
 
 
@@ -142,34 +142,34 @@ def test_two_random_moments_are_one_apart(archive: Index) -> None:
     newest = archive.newest(np.random.default_rng(0).integers(0, len(archive), 4000))
     apart = archive.vectors(newest[:2000]) - archive.vectors(newest[2000:])
     assert np.mean((apart**2).sum(1)) == pytest.approx(1.0, abs=0.1)
-    names = {part.name for part in archive.view.parts}
+    names = {part.name for part in archive.descriptor.parts}
     assert names == {"inputs", "velocity", "displacement", "rotation", "rate", "vertical"}
     for name in names:
-        parts = [(apart[:, part.columns] ** 2).sum(1) for part in archive.view.parts if part.name == name]
+        parts = [(apart[:, part.columns] ** 2).sum(1) for part in archive.descriptor.parts if part.name == name]
         assert len(names) * np.mean(np.sum(parts, axis=0)) == pytest.approx(1.0, abs=0.15)
 
 
 def test_a_channel_that_never_moves_has_no_weight() -> None:
     """A channel that stands still but for its last bit neither divides by zero nor counts."""
     spec = make_body_spec()
-    view = WindowView(spec, 8)
+    descriptor = WindowDescriptor(spec, 8)
     rng = np.random.default_rng(0)
     values = np.tile(np.float32([0] * 2 + [0] * 3 + [7.3] + [0] * 3 + [0, 0, 0, 1] + [0] * 3), (300, 1))
     values[:, 0] = rng.standard_normal(300)
     values[::2, 5] = np.nextafter(np.float32(7.3), np.float32(8))  # its last bit flickers
-    weights = weights_of(view.parts, view.vectors(values, np.arange(7, 300)))
+    weights = weights_of(descriptor.parts, descriptor.vectors(values, np.arange(7, 300)))
     assert np.isfinite(weights).all()
-    moving = np.concatenate([part.columns[weights[part.columns] > 0] for part in view.parts])
+    moving = np.concatenate([part.columns[weights[part.columns] > 0] for part in descriptor.parts])
     assert len(moving) == 8  # the one input, at each of the eight rows
 
 
 def test_every_feature_of_a_window_is_in_one_part() -> None:
     """The parts divide the vector: from the body with channels in any order, and as recorded."""
     for spec in (make_body_spec(), FLYING):
-        view = WindowView(spec, 30)
-        size = view.vectors(np.ones((30, spec.width), np.float32), np.array([29])).shape[1]
-        assert sorted(itertools.chain(*(part.columns.tolist() for part in view.parts))) == list(range(size))
-        assert len(curves(spec, np.ones((30, spec.width), np.float32))) == spec.n_features
+        descriptor = WindowDescriptor(spec, 30)
+        size = descriptor.vectors(np.ones((30, spec.width), np.float32), np.array([29])).shape[1]
+        assert sorted(itertools.chain(*(part.columns.tolist() for part in descriptor.parts))) == list(range(size))
+        assert len(series(spec, np.ones((30, spec.width), np.float32))) == spec.n_features
 
 
 def test_codes_are_those_of_the_stream(bundle_folder: Path) -> None:
@@ -180,10 +180,10 @@ def test_codes_are_those_of_the_stream(bundle_folder: Path) -> None:
     for row in values:
         backend.step(row)
         codes.append(backend.code.copy())
-    view = CodeView(bundle.spec, 25, bundle.arrays("weights.npz"))
+    descriptor = CodeDescriptor(bundle.spec, 25, bundle.arrays("weights.npz"))
     newest = np.array([24, 25, 40, 59])
     wanted = [np.concatenate([codes[row - lag] for lag in (20, 15, 10, 5, 0)]) for row in newest]
-    np.testing.assert_allclose(view.vectors(values, newest), wanted, atol=1e-6)
+    np.testing.assert_allclose(descriptor.vectors(values, newest), wanted, atol=1e-6)
 
 
 def test_few_candidates_find_nearly_all(archive: Index, flights: Trace, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,7 +226,7 @@ def test_the_own_moment_is_no_answer(tmp_path: Path) -> None:
     """A moment of an indexed file finds others, not itself; of an unknown file, its copy in the archive."""
     for episode in plant(3, 300).episodes:
         Trace(plant().channels, (episode,)).write(tmp_path / "logs" / f"{episode.name}.csv")
-    index = build(Trace.each([tmp_path / "logs"]), tmp_path / "index")
+    index = build(Trace.read_each([tmp_path / "logs"]), tmp_path / "index")
     asked_for = tmp_path / "logs" / "run2.csv"
     query = search.query_at(index, Trace.read(asked_for), 3.0)
     for found in (search.find(index, query, 8), search.find_exactly(index, query, 8)):
@@ -368,8 +368,8 @@ def test_squares_are_found_among_squares(tmp_path: Path) -> None:
     flights = [] if folder is None else sorted((folder / "nanodrone" / "train").glob("*_run[12].csv.gz"))
     if not flights:
         pytest.skip("wants the recordings nanodrone/train")
-    spec = ModelSpec(channels=(*INPUTS, *STATES), rate_hz=100.0, variant="lstm", taps=1, encoder=(), rigid_body=BODY)
-    index = build(Trace.each(flights, spec.channels), tmp_path / "index", spec=spec)
+    spec = ModelSpec(channels=(*INPUTS, *STATES), rate_hz=100.0, taps=1, encoder=(), rigid_body=BODY)
+    index = build(Trace.read_each(flights, spec.channels), tmp_path / "index", spec=spec)
     square = next(path for path in flights if path.name.startswith("square"))
     found = search.find(index, search.query_at(index, Trace.read(square, index.spec.channels), 12.3), 3)
     assert all(f.recording.startswith("square") for f in found)

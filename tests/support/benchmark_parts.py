@@ -46,21 +46,22 @@ def copying(feedthrough: bool) -> tuple[Simulation, Predictor]:
     task = Simulation(**{**vars(base), "feedthrough": feedthrough})
     channels = (task.input, task.output)
     spec = ModelSpec(
-        channels=channels, rate_hz=0.25, variant="lstm-tdl", encoder=(), taps=2, hidden=1, direct=True,
+        channels=channels, rate_hz=0.25, encoder=(), taps=2, hidden=1, linear_path=True,
         output="absolute", warmup=0,
     )  # fmt: skip
     spec = msgspec.structs.replace(spec, scaling=unit_scaling(spec))
     return task, Predictor(spec, NumpyBackend(spec, weights_of(spec, {(0, 2): 1.0})))
 
 
-def weights_of(spec: ModelSpec, direct: dict[tuple[int, int], float]) -> dict[str, np.ndarray]:
-    """An LSTM that says nothing, and these entries [target, feature] of the direct path."""
+def weights_of(spec: ModelSpec, linear_path: dict[tuple[int, int], float]) -> dict[str, np.ndarray]:
+    """An LSTM that says nothing, and these entries [target, feature] of the linear path."""
     gates, map_ = 4 * spec.hidden, np.zeros((spec.n_targets, spec.window_size), np.float32)
-    for place, value in direct.items():
+    for place, value in linear_path.items():
         map_[place] = value
     shapes = {
-        "lstm.weight_ih_l0": (gates, spec.code_size), "lstm.weight_hh_l0": (gates, spec.hidden),
-        "lstm.bias_ih_l0": (gates,), "lstm.bias_hh_l0": (gates,),
-        "head.weight": (spec.n_targets, spec.hidden), "head.bias": (spec.n_targets,), "direct.bias": (spec.n_targets,),
+        "cell.weight_ih_l0": (gates, spec.code_size), "cell.weight_hh_l0": (gates, spec.hidden),
+        "cell.bias_ih_l0": (gates,), "cell.bias_hh_l0": (gates,),
+        "head.weight": (spec.n_targets, spec.hidden), "head.bias": (spec.n_targets,),
+        "linear_path.bias": (spec.n_targets,),
     }  # fmt: skip
-    return {"direct.weight": map_, **{name: np.zeros(shape, np.float32) for name, shape in shapes.items()}}
+    return {"linear_path.weight": map_, **{name: np.zeros(shape, np.float32) for name, shape in shapes.items()}}

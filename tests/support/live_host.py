@@ -15,7 +15,7 @@ from support.integrator import Integrator, plant_spec
 
 from firmware_bridge.link import Link
 from rtsysid.live.loop import Answer, Arrival, LiveLoop
-from rtsysid.live.service import Stop
+from rtsysid.live.service import StopSignal
 from rtsysid.live.session import Session
 
 
@@ -37,7 +37,7 @@ class Notes:
 def main(port: str) -> None:
     notes = Notes()
     session = Session(Integrator(msgspec.structs.replace(plant_spec(), rate_hz=500.0)))
-    with Link(port) as link, Stop() as stop:
+    with Link(port) as link, StopSignal() as stop:
         for _ in LiveLoop(link, session, recorder=notes).run(stop):
             pass
     print(json.dumps({"answers": notes.answers, "health": link.health()}))

@@ -16,25 +16,24 @@ outputs = ["y [m]", "v [m/s]"]
 [data.groups]
 motion = ["y"]
 [model]
-variant = "lstm-tdl-deep-aeu"
 taps = 5
 encoder = [8, 3]
 hidden = 6
-direct = true
+linear_path = true
 warmup = 4
 [train]
 batch = 64
 stride = 7
 [[stage]]
 name = "joint"
-train = ["encoder", "decoder", "lstm", "head"]
+train = ["encoder", "decoder", "cell", "head"]
 loss = [{ kind = "reconstruction" }, { kind = "one_step" }, { kind = "rollout", horizon = 6 }]
 teacher_forcing = { start = 0.5, end = 0.0 }
 epochs = 3
 input_noise = 0.01
 [[stage]]
 name = "frozen encoder"
-train = ["lstm", "head"]
+train = ["cell", "head"]
 loss = [{ kind = "rollout", horizon = 6 }]
 epochs = 3
 """
@@ -81,7 +80,7 @@ def make_driven_spec(variant: str = "lstm-tdl-deep-aeu", **changes: object) -> M
 
 def _scaled(channels: tuple[Channel, ...], variant: str, changes: dict[str, object]) -> ModelSpec:
     fields = {
-        "channels": channels, "rate_hz": 100.0, "variant": variant, "hidden": 6, "warmup": 3,
+        "channels": channels, "rate_hz": 100.0, "hidden": 6, "warmup": 3,
         "taps": 1 if variant == "lstm" else 4, "encoder": ENCODERS[variant], **changes,
     }  # fmt: skip
     spec = ModelSpec(**fields)  # type: ignore[arg-type]

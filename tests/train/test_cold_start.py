@@ -14,7 +14,7 @@ from rtsysid.benchmarks.nanodrone import coasting
 from rtsysid.model.coordinates import coordinates
 from rtsysid.schedule import Loss, Stage
 from rtsysid.spec import Channel, ModelSpec, RigidBody
-from rtsysid.train.cold_start import Past
+from rtsysid.train.cold_start import ColdStart
 from rtsysid.train.losses import Objective
 from rtsysid.train.network import Network
 from rtsysid.train.windows import Sequences, balanced, fit_scaling, windows
@@ -29,7 +29,7 @@ def test_a_body_coasts_as_the_benchmark_says() -> None:
     spec = ModelSpec(channels=channels, rate_hz=100.0, rigid_body=body)
     row = np.random.default_rng(0).standard_normal(17)
     row[10:14] /= np.linalg.norm(row[10:14])
-    found = coordinates(spec, np).coasting(row[None], 20)[0]
+    found = coordinates(spec, np).synthetic_history(row[None], 20)[0]
     np.testing.assert_allclose(found, coasting(row.astype(np.float32), 20), atol=1e-5)
 
 
@@ -39,24 +39,24 @@ def test_without_history_only_the_first_row_is_known(make: object) -> None:
     spec = make(warmup=3)  # type: ignore[operator]
     rows = torch.from_numpy(flight(12)[..., : spec.width])
     other = rows.clone()
-    other[:, : spec.past - 1] += 1.0
-    past = Past(False, spec)
-    known = past.known(rows, spec.past)
-    assert torch.equal(known, past.known(other, spec.past))
-    torch.testing.assert_close(known[:, spec.past - 1 :], rows[:, spec.past - 1 :])
+    other[:, : spec.settling_samples - 1] += 1.0
+    cold_start = ColdStart(False, spec)
+    known = cold_start.apply(rows, spec.settling_samples)
+    assert torch.equal(known, cold_start.apply(other, spec.settling_samples))
+    torch.testing.assert_close(known[:, spec.settling_samples - 1 :], rows[:, spec.settling_samples - 1 :])
     assert not torch.equal(known, rows)
-    assert torch.equal(Past(True, spec).known(rows, spec.past), rows)
+    assert torch.equal(ColdStart(True, spec).apply(rows, spec.settling_samples), rows)
 
 
 def test_windows_look_as_they_do_after_so_many_ticks() -> None:
     """The k-th window in turn shows k rows as measured, and before them the first of those, coasting."""
     spec = make_body_spec()
     seen = flight(spec.taps, batch=9)
-    mixed, plane = Past(False, spec).windows(seen), coordinates(spec, np)
+    mixed, coords = ColdStart(False, spec).windows(seen), coordinates(spec, np)
     for k, window in enumerate(mixed):
         known = k % spec.taps + 1
         np.testing.assert_array_equal(window[-known:], seen[k, -known:])
-        made_up = plane.coasting(seen[k, -known], spec.taps - known + 1)
+        made_up = coords.synthetic_history(seen[k, -known], spec.taps - known + 1)
         np.testing.assert_allclose(window[: spec.taps - known], made_up[:-1], atol=1e-12)
 
 
@@ -82,8 +82,8 @@ def test_a_balance_of_one_makes_recordings_alike() -> None:
     calm = np.random.default_rng(0).standard_normal((50, 5)).astype(np.float32)
     spec = make_spec()
     spec = msgspec.structs.replace(spec, scaling=msgspec.structs.replace(spec.scaling, target_mean=(0.0,) * 3))
-    for balance, ratio in ((0.0, 1.0), (1.0, 100.0), (2.0, 1e4)):
-        first, second = balanced([calm, 10 * calm], spec, balance)
+    for episode_weighting, ratio in ((0.0, 1.0), (1.0, 100.0), (2.0, 1e4)):
+        first, second = balanced([calm, 10 * calm], spec, episode_weighting)
         assert first / second == pytest.approx(ratio, rel=1e-4)
 
 
@@ -97,8 +97,8 @@ def test_sequences_are_drawn_as_often_as_they_count() -> None:
     assert sequences.values[sequences.spread(starts, 100, 1.0)].mean() == pytest.approx(0.75, abs=0.01)
     assert torch.equal(sequences.shuffled(starts).sort().values, starts)
     assert torch.equal(sequences.spread(starts, 100), starts[::8])
-    stages = [Stage("s", ("head",), (Loss("one_step"),), balance=each) for each in (None, 0.5)]
-    assert [stage.balance_of(2.0) for stage in stages] == [2.0, 0.5]
+    stages = [Stage("s", ("head",), (Loss("one_step"),), episode_weighting=each) for each in (None, 0.5)]
+    assert [stage.episode_weighting_in(2.0) for stage in stages] == [2.0, 0.5]
 
 
 def test_what_is_always_the_same_is_not_scaled_up() -> None:

@@ -23,53 +23,53 @@ from rtsysid.train.fit import prepare
 
 
 @pytest.fixture
-def leading(bundle_folder: Path, tmp_path: Path) -> Bundle:
-    """The tiny bundle, as if it had been trained with input_lead = 1."""
+def shifted(bundle_folder: Path, tmp_path: Path) -> Bundle:
+    """The tiny bundle, as if it had been trained with feedthrough = true."""
     folder = Path(shutil.copytree(bundle_folder, tmp_path / "bundle"))
     manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["training"]["config"]["data"]["input_lead"] = 1
+    manifest["training"]["config"]["data"]["feedthrough"] = True
     (folder / "manifest.json").unlink()
     write_manifest(folder, {key: value for key, value in manifest.items() if key not in ("files", "digest")})
     return Bundle.open(folder)
 
 
-def test_led_rows_pair_an_output_with_the_next_input() -> None:
+def test_shifted_rows_pair_an_output_with_the_next_input() -> None:
     """Each row has the inputs of the row after it and its own outputs and time; the last row goes."""
     trace = plant(2, 20)
-    for before, after in zip(trace.episodes, trace.led(1).episodes, strict=True):
+    for before, after in zip(trace.episodes, trace.with_feedthrough().episodes, strict=True):
         assert np.array_equal(after.values[:, 0], before.values[1:, 0])
         assert np.array_equal(after.values[:, 1:], before.values[:-1, 1:])
         assert np.array_equal(after.t, before.t[:-1])
-    assert trace.led(0) is trace
-    assert not trace.led(20).episodes
+    assert trace.with_feedthrough(False) is trace
+    assert not plant(2, 1).with_feedthrough().episodes
 
 
-def test_training_sees_led_rows(tiny_config: Config, tiny_trace: Trace) -> None:
-    """input_lead = 1 trains on exactly the rows that plain training on a led recording sees."""
-    data = msgspec.structs.replace(tiny_config.data, input_lead=1)
+def test_training_sees_shifted_rows(tiny_config: Config, tiny_trace: Trace) -> None:
+    """feedthrough = true trains on exactly the rows that plain training on a shifted recording sees."""
+    data = msgspec.structs.replace(tiny_config.data, feedthrough=True)
     found = prepare(msgspec.structs.replace(tiny_config, data=data), tiny_trace)
-    expected = prepare(tiny_config, tiny_trace.led(1))
+    expected = prepare(tiny_config, tiny_trace.with_feedthrough())
     assert all(np.array_equal(a, b) for a, b in zip(found.train, expected.train, strict=True))
     assert found.spec == expected.spec
 
 
-def test_evaluation_leads_by_itself(leading: Bundle, bundle_folder: Path) -> None:
-    """A recording as it was made gives such a bundle the errors that led rows give a plain one."""
+def test_evaluation_shifts_by_itself(shifted: Bundle, bundle_folder: Path) -> None:
+    """A recording as it was made gives such a bundle the errors that shifted rows give a plain one."""
     trace = plant(1, 120, seed=5)
-    assert evaluate(leading, trace, 10) == evaluate(Bundle.open(bundle_folder), trace.led(1), 10)
+    assert evaluate(shifted, trace, 10) == evaluate(Bundle.open(bundle_folder), trace.with_feedthrough(), 10)
 
 
-def test_a_report_judges_led_rows(leading: Bundle, bundle_folder: Path) -> None:
-    """Residuals and forecasts of such a bundle are those that led rows give a plain one."""
+def test_a_report_judges_shifted_rows(shifted: Bundle, bundle_folder: Path) -> None:
+    """Residuals and forecasts of such a bundle are those that shifted rows give a plain one."""
     trace, plain = plant(1, 200, seed=5), Bundle.open(bundle_folder)
-    found = judge(leading, trace, "", evaluate(leading, trace, 10), 1)
-    expected = judge(plain, trace.led(1), "", evaluate(plain, trace.led(1), 10), 1)
+    found = judge(shifted, trace, "", evaluate(shifted, trace, 10), 1)
+    expected = judge(plain, trace.with_feedthrough(), "", evaluate(plain, trace.with_feedthrough(), 10), 1)
     assert found.fits == expected.fits
 
 
 @pytest.mark.parametrize("verb", [("replay",), ("run",), ("hil", "--device", "sim")])
-def test_the_live_path_refuses(leading: Bundle, recording: Path, verb: tuple[str, ...]) -> None:
+def test_the_live_path_refuses(shifted: Bundle, recording: Path, verb: tuple[str, ...]) -> None:
     """replay, run and hil say in one line that no robot has its inputs a tick ahead."""
-    done = CliRunner().invoke(cli, [*verb, str(leading.folder), str(recording)])
+    done = CliRunner().invoke(cli, [*verb, str(shifted.folder), str(recording)])
     assert isinstance(done.exception, BundleError)
     assert "no robot has its inputs a tick ahead" in str(done.exception)

@@ -12,16 +12,16 @@ from rtsysid.train.network import Network
 from rtsysid.train.windows import windows
 
 CHOICES = [
-    {"direct": True},
+    {"linear_path": True},
     {"feedback": False, "output": "absolute"},
-    {"feedback": ("y0", "y2"), "direct": True},
+    {"feedback": ("y0", "y2"), "linear_path": True},
     {"feedback": ("y1",), "output": "absolute"},
-    {"powers": 3, "direct": True},
-    {"feedback": ("y1", "y2"), "powers": 2},
-    {"relative": ("y2",), "direct": True},
+    {"degree": 3, "linear_path": True},
+    {"feedback": ("y1", "y2"), "degree": 2},
+    {"relative": ("y2",), "linear_path": True},
     {"feedback": ("y1",), "relative": ("y1",)},
-    {"relative": ("y1", "y2"), "powers": 2},
-    {"integrate": (("y1", "y2"),), "direct": True},
+    {"relative": ("y1", "y2"), "degree": 2},
+    {"integrate": (("y1", "y2"),), "linear_path": True},
     {"feedback": ("y2",), "friction": (("y2", 0.5),)},
 ]
 
@@ -39,10 +39,10 @@ def test_it_is_the_rollout_and_its_gradient(variant: str, choice: dict[str, obje
     compare_with_the_loop(make_spec(variant, **choice))
 
 
-@pytest.mark.parametrize("direct", [False, True])
-def test_it_is_the_rollout_under_friction(variant: str, direct: bool) -> None:
+@pytest.mark.parametrize("linear_path", [False, True])
+def test_it_is_the_rollout_under_friction(variant: str, linear_path: bool) -> None:
     """The same where friction brakes a speed and a position that travels."""
-    compare_with_the_loop(make_braked_spec(variant, direct=direct))
+    compare_with_the_loop(make_braked_spec(variant, linear_path=linear_path))
 
 
 def compare_with_the_loop(spec: ModelSpec) -> None:
@@ -61,7 +61,7 @@ def compare_with_the_loop(spec: ModelSpec) -> None:
 def test_noise_disturbs_what_the_network_sees() -> None:
     """In training with feature noise a run differs from the quiet one, and its gradient is that of what was drawn."""
     torch.manual_seed(1)
-    network = Network(make_spec(direct=True)).double()
+    network = Network(make_spec(linear_path=True)).double()
     network.noise = 0.1
     seen = windows(torch.randn(3, 16, 5, dtype=torch.float64), network.spec.taps)
     state = network.initial_state(seen[:, 0])
@@ -87,7 +87,7 @@ class _Running(torch.nn.Module):
 def test_from_the_body_it_is_the_rollout(variant: str) -> None:
     """Rigid bodies take the general loop: the very same predictions."""
     torch.manual_seed(1)
-    network = Network(make_body_spec(variant, direct=True)).eval()
+    network = Network(make_body_spec(variant, linear_path=True)).eval()
     seen = windows(torch.randn(2, 12, 16), network.spec.taps)
     state = network.initial_state(seen[:, 0])
     assert torch.equal(free_run(network, seen, state), network.rollout(seen, state))

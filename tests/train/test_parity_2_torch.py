@@ -16,13 +16,13 @@ from rtsysid.train.windows import windows
 CHOICES = [
     {},
     {"feedback": False, "output": "absolute"},
-    {"feedback": ("y0", "y2"), "direct": True},
+    {"feedback": ("y0", "y2"), "linear_path": True},
     {"state_init": "network", "output": "absolute"},
-    {"powers": 3, "direct": True},
+    {"degree": 3, "linear_path": True},
     {"relative": ("y0",)},
-    {"friction": (("y0", 0.5),), "direct": True},
+    {"friction": (("y0", 0.5),), "linear_path": True},
     {"integrate": (("y1", "y2"),), "output": "absolute"},
-    {"state_init": "zero", "direct": True, "output": "absolute"},
+    {"state_init": "zero", "linear_path": True, "output": "absolute"},
 ]
 
 
@@ -48,7 +48,7 @@ def test_sequence_equals_steps(variant: str, choice: dict[str, object]) -> None:
 def test_sequence_equals_steps_from_the_body(variant: str, make: Any) -> None:
     """The same in the coordinates of a rigid body, where every window has a frame of its own."""
     torch.manual_seed(1)
-    network = Network(make(variant, direct=True)).eval()
+    network = Network(make(variant, linear_path=True)).eval()
     rows = torch.from_numpy(flight(30, seed=1).astype("float32"))
     seen = windows(rows, network.spec.taps)
     state = network.initial_state(seen[:, 0])
@@ -64,7 +64,7 @@ def test_sequence_equals_steps_from_the_body(variant: str, make: Any) -> None:
 def test_a_forced_rollout_is_teacher_forcing(variant: str) -> None:
     """A rollout whose every tick is forced loses what the teacher-forced predictions of its ticks lose."""
     torch.manual_seed(2)
-    stage = Stage("forced", ("lstm", "head"), (Loss("rollout", horizon=12), Loss("one_step")))
+    stage = Stage("forced", ("cell", "head"), (Loss("rollout", horizon=12), Loss("one_step")))
     objective = Objective(Network(make_spec(variant)).eval(), stage, torch.ones(12, 3))
     rows = torch.randn(2, rows_needed(stage, objective.spec), 5)
     rollout, one_step = objective.terms(rows, ratio=1.0)

@@ -42,11 +42,11 @@ def test_a_rigid_body_from_flights_to_a_verified_bundle(tmp_path: Path) -> None:
 
 
 def test_the_unit_of_the_targets_is_what_the_direct_path_leaves(tmp_path: Path) -> None:
-    """Scaling of a model with a direct path is the map's error per tick, far below the increments themselves."""
+    """Scaling of a model with a linear path is the map's error per tick, far below the increments themselves."""
     config = quick()
     trace = flights(config, 0, 8, tmp_path)
     begin(config, trace, tmp_path / "with")
-    without = msgspec.structs.replace(config, model=msgspec.structs.replace(config.model, direct=False))
+    without = msgspec.structs.replace(config, model=msgspec.structs.replace(config.model, linear_path=False))
     begin(without, trace, tmp_path / "without")
     left, whole = (np.array(Run(tmp_path / name).spec.scaling.target_std) for name in ("with", "without"))
     assert (left < 0.5 * whole).all()
@@ -63,6 +63,6 @@ def test_an_untouched_run_opens_again(tmp_path: Path) -> None:
 def test_a_window_of_one_row_gives_the_map_no_weight_on_what_is_always_nothing(tmp_path: Path) -> None:
     """Relative to itself the newest row is displaced and turned by rounding alone, on which the map puts no weight."""
     config = quick()
-    model = msgspec.structs.replace(config.model, variant="lstm", taps=1, encoder=())
+    model = msgspec.structs.replace(config.model, taps=1, encoder=())
     trainer = begin(msgspec.structs.replace(config, model=model), flights(config, 0, 4, tmp_path), tmp_path / "run")
-    assert float(trainer.network.direct.weight.detach().abs().max()) < 1e4
+    assert float(trainer.network.linear_path.weight.detach().abs().max()) < 1e4

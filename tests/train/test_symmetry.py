@@ -8,7 +8,7 @@ import torch
 
 from rtsysid.config import Symmetry, read_config
 from rtsysid.errors import ConfigError
-from rtsysid.recordings.simulate import CHANNELS, Quadrotor, State, advance
+from rtsysid.recordings.simulate import CHANNELS, FlightState, Quadrotor, advance
 from rtsysid.spec import Channel
 from rtsysid.train.symmetry import Symmetries
 
@@ -46,7 +46,7 @@ def _stepped(row: np.ndarray, rotors: np.ndarray, plant: Quadrotor) -> np.ndarra
     """One physics step on a row in the order of the quadrotor's configuration."""
     columns = [row[i:j, None] for i, j in ((0, 4), (4, 7), (7, 11), (11, 14), (14, 17))]
     commands, velocity, attitude, rates, position = columns
-    state = State(position, velocity, attitude, rates, rotors[:, None], np.ones(1))
+    state = FlightState(position, velocity, attitude, rates, rotors[:, None], np.ones(1))
     after = advance(state, commands, np.zeros((3, 1)), plant)
     parts = (commands, after.velocity, after.attitude, after.rates, after.position)
     return np.concatenate(parts)[:, 0]
@@ -64,7 +64,7 @@ def test_sequences_are_drawn_whole() -> None:
     group = quadrotor()
     torch.manual_seed(0)
     row = torch.randn(17)
-    drawn = group.drawn(row.expand(200, 5, 17))
+    drawn = group.sample(row.expand(200, 5, 17))
     assert torch.equal(drawn, drawn[:, :1].expand_as(drawn))
     expected = {tuple((row[o] * s).tolist()) for o, s in zip(group.order, group.sign, strict=True)}
     assert {tuple(each.tolist()) for each in drawn[:, 0]} == expected
@@ -76,7 +76,7 @@ def test_without_symmetries_nothing_changes() -> None:
     group = Symmetries((), [Channel("a"), Channel("b")])
     rows = torch.randn(3, 4, 2)
     state = torch.random.get_rng_state()
-    assert group.drawn(rows) is rows
+    assert group.sample(rows) is rows
     assert torch.equal(state, torch.random.get_rng_state())
 
 

@@ -15,9 +15,9 @@ from rtsysid.config import Config
 from rtsysid.errors import ConfigError, ScheduleError
 from rtsysid.recordings.trace import Trace
 from rtsysid.schedule import Loss, Stage
-from rtsysid.train.descent import Descent
 from rtsysid.train.fit import begin, prepare
 from rtsysid.train.run import Run
+from rtsysid.train.stage_optimiser import StageOptimiser
 from rtsysid.train.windows import Sequences
 
 
@@ -44,7 +44,6 @@ def test_a_killed_run_goes_on_to_the_same_bits(
 
 
 OPTIONS: dict[str, dict[str, object]] = {
-    "average": {"average": 0.8},
     "growing horizon": {"first_horizon": 2},
     "lbfgs": {"optimiser": "lbfgs", "iterations": 3, "input_noise": 0.01, "weight_decay": 1e-3},
 }
@@ -74,19 +73,6 @@ def test_every_option_goes_on_after_a_kill(
     assert all(torch.equal(resumed[0][name], tensor) for name, tensor in unbroken[0].items())
 
 
-def test_the_average_is_what_is_judged_and_kept(tmp_path: Path, tiny_config: Config, tiny_trace: Trace) -> None:
-    """A stage with averaged weights moves by little where the mean is slow, though its weights move."""
-    epochs = begin(with_options(tiny_config, {"average": 0.9999}), tiny_trace, tmp_path / "run").epochs()
-    before = {}
-    for epoch in epochs:
-        if epoch.stage == "joint":
-            before = dict(Run(tmp_path / "run").checkpoint()[0])  # type: ignore[index]
-    after, kept = Run(tmp_path / "run").checkpoint()[0], Run(tmp_path / "run").weights()  # type: ignore[index]
-    moved = {name: (tensor - before[f"best/{name}"]).abs().max() for name, tensor in kept.items()}
-    walked = {name: (after[f"weights/{name}"] - before[f"best/{name}"]).abs().max() for name in kept}
-    assert 0 < moved["head.weight"] < 0.05 * walked["head.weight"]
-
-
 def test_lbfgs_goes_down_at_every_step(tmp_path: Path, tiny_config: Config, tiny_trace: Trace) -> None:
     """The line search of L-BFGS lowers the loss over all sequences from epoch to epoch, from where Adam ended."""
     first, last = tiny_config.stage
@@ -102,15 +88,15 @@ def test_lbfgs_turns_back_where_a_run_diverges(
     tmp_path: Path, tiny_config: Config, tiny_trace: Trace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A step into weights whose loss is infinite, as a free run that diverges has, is shortened and ends nothing."""
-    lbfgs = Stage("finish", ("lstm", "head"), (Loss("one_step"),), optimiser="lbfgs", iterations=5, epochs=1)
-    original, beyond = Descent._loss, []
+    lbfgs = Stage("finish", ("cell", "head"), (Loss("one_step"),), optimiser="lbfgs", iterations=5, epochs=1)
+    original, beyond = StageOptimiser._loss, []
 
-    def walled(self: Descent, *arguments: Any) -> torch.Tensor:
+    def walled(self: StageOptimiser, *arguments: Any) -> torch.Tensor:
         far = bool(self.network.head.weight.abs().max() > 0.01)  # the head begins at zero
         beyond.append(far)
         return original(self, *arguments) * (math.inf if far else 1.0)
 
-    monkeypatch.setattr(Descent, "_loss", walled)
+    monkeypatch.setattr(StageOptimiser, "_loss", walled)
     (epoch,) = begin(msgspec.structs.replace(tiny_config, stage=(lbfgs,)), tiny_trace, tmp_path / "run").epochs()
     assert any(beyond)
     assert math.isfinite(epoch.train)
@@ -120,22 +106,22 @@ def test_lbfgs_turns_back_where_a_run_diverges(
 def test_the_horizon_grows_over_the_first_half() -> None:
     """Rollouts begin with the first horizon and are whole from the middle of the stage on; losses without one stay."""
     losses = (Loss("rollout", horizon=50), Loss("rollout", horizon=8), Loss("one_step", horizon=40))
-    stage = Stage("grown", ("lstm",), losses, epochs=10, first_horizon=10)
-    seen = [[loss.horizon for loss in stage.at(epoch).loss] for epoch in range(10)]
+    stage = Stage("grown", ("cell",), losses, epochs=10, first_horizon=10)
+    seen = [[loss.horizon for loss in stage.for_epoch(epoch).loss] for epoch in range(10)]
     assert [each[0] for each in seen] == [10, 18, 26, 34, 42, 50, 50, 50, 50, 50]
     assert all(each[1] == 8 for each in seen)
-    assert stage.at(0).horizon == 10
+    assert stage.for_epoch(0).horizon == 10
 
 
-@pytest.mark.parametrize("options", [{"average": 1.0}, {"iterations": 0}, {"optimiser": "lbfgs", "average": 0.9}])
+@pytest.mark.parametrize("options", [{"first_horizon": -1}, {"iterations": 0}])
 def test_options_out_of_range_are_refused(options: dict[str, object]) -> None:
     """A stage that asks for what cannot be is refused by name when it is read."""
     with pytest.raises(ScheduleError, match="stage 'x'"):
-        Stage("x", ("lstm",), (Loss("one_step"),), **options)  # type: ignore[arg-type]
+        Stage("x", ("cell",), (Loss("one_step"),), **options)  # type: ignore[arg-type]
 
 
 def test_frozen_means_bit_identical(tmp_path: Path, tiny_config: Config, tiny_trace: Trace) -> None:
-    """The stage that trains the LSTM leaves every bit of encoder, decoder and direct path alone."""
+    """The stage that trains the LSTM leaves every bit of encoder, decoder and linear path alone."""
     trainer = begin(tiny_config, tiny_trace, tmp_path / "run")
     before = {}
     for epoch in trainer.epochs():
@@ -143,7 +129,7 @@ def test_frozen_means_bit_identical(tmp_path: Path, tiny_config: Config, tiny_tr
             before = {name: tensor.clone() for name, tensor in trainer.best.items()}
     after = trainer.network.state_dict()
     changed = {name.split(".")[0] for name, tensor in after.items() if not torch.equal(tensor, before[name])}
-    assert changed == {"lstm", "head"}
+    assert changed == {"cell", "head"}
 
 
 def test_one_layer_trains_alone(tmp_path: Path, tiny_config: Config, tiny_trace: Trace) -> None:
@@ -170,8 +156,10 @@ def test_one_layer_trains_alone(tmp_path: Path, tiny_config: Config, tiny_trace:
 
 
 def test_a_refit_trains_on_the_validation_recordings_too(tiny_config: Config, tiny_trace: Trace) -> None:
-    """With `refit` the validation recordings join those that are trained on, and still judge."""
-    again = msgspec.structs.replace(tiny_config, data=msgspec.structs.replace(tiny_config.data, refit=True))
+    """With `train_on_validation` the validation recordings join those that are trained on, and still judge."""
+    again = msgspec.structs.replace(
+        tiny_config, data=msgspec.structs.replace(tiny_config.data, train_on_validation=True)
+    )
     chosen, whole = prepare(tiny_config, tiny_trace), prepare(again, tiny_trace)
     assert [len(rows) for rows in whole.train] == [len(rows) for rows in (*chosen.train, *chosen.validation)]
     assert all(map(np.array_equal, whole.validation, chosen.validation))
@@ -187,17 +175,17 @@ def test_sequences_stay_inside_their_recordings(offset: int) -> None:
 
 def test_an_untrained_memory_lasts_as_long_as_asked(tmp_path: Path, tiny_config: Config, tiny_trace: Trace) -> None:
     """With memory = 50 cells keep between a half and 49/50 at every tick and take in the rest; without, torch draws."""
-    long = msgspec.structs.replace(tiny_config, train=msgspec.structs.replace(tiny_config.train, memory=50))
-    lstm = begin(long, tiny_trace, tmp_path / "long").network.lstm
+    long = msgspec.structs.replace(tiny_config, train=msgspec.structs.replace(tiny_config.train, forget_ticks=50))
+    lstm = begin(long, tiny_trace, tmp_path / "long").network.cell
     taken, kept = torch.sigmoid(lstm.bias_ih_l0 + lstm.bias_hh_l0).detach().chunk(4)[:2]
     torch.testing.assert_close(taken + kept, torch.ones_like(kept))
     assert 0.5 <= kept.min() < kept.max() <= 49 / 50
     assert kept.max() > 0.9
-    drawn = begin(tiny_config, tiny_trace, tmp_path / "drawn").network.lstm
+    drawn = begin(tiny_config, tiny_trace, tmp_path / "drawn").network.cell
     assert not torch.equal(drawn.bias_ih_l0, lstm.bias_ih_l0)
     assert torch.equal(drawn.weight_ih_l0, lstm.weight_ih_l0)
-    with pytest.raises(ConfigError, match=r"train\.memory"):
-        msgspec.structs.replace(tiny_config.train, memory=-1)
+    with pytest.raises(ConfigError, match=r"train\.forget_ticks"):
+        msgspec.structs.replace(tiny_config.train, forget_ticks=-1)
 
 
 def test_another_run_is_not_overwritten(run_folder: Path, tiny_config: Config, tiny_trace: Trace) -> None:

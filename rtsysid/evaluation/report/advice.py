@@ -52,16 +52,16 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
         Rule(1.0, "fair", "The model is only a little better than a baseline at the end of the horizon.",
              "Train longer with a rollout loss over this horizon, and record more of the manoeuvres shown as worst."),
         Rule(inf, "poor", "A baseline is as good or better at the end of the horizon: the network earns nothing here.",
-             "Run the baseline instead, or add direct = true, a longer rollout horizon and more varied recordings."),
+             "Run the baseline instead, or set linear_path = true, roll out further, record more varied motion."),
     ),
     # The same at the first tick.
     "first-tick error": (
         Rule(1.05, "good", "One tick ahead the model keeps up with the best baseline.",
              "Leave the one-step loss as it is."),
         Rule(2.0, "fair", "One tick ahead a baseline is better, which matters only if you act on the next tick alone.",
-             "Give the one-step loss more weight, or set direct = true."),
+             "Give the one-step loss more weight, or set linear_path = true."),
         Rule(inf, "poor", "One tick ahead a baseline is more than twice as good.",
-             "Set direct = true: a linear map then predicts, and the network corrects it."),
+             "Set linear_path = true: a linear map then predicts, and the network corrects it."),
     ),
     # NRMSE one tick ahead.
     "one-step fit": (

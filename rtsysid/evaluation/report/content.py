@@ -98,7 +98,7 @@ def _model(bundle: Bundle, history: History) -> Iterable[Node]:
     spec, training = bundle.spec, bundle.manifest["training"]
     facts = {
         "Network": f"{spec.variant}, {spec.taps} taps, encoder {list(spec.encoder) or 'none'}, "
-        f"{spec.hidden} hidden units{', with a direct linear path' if spec.direct else ''}",
+        f"{spec.hidden} hidden units{', with a linear path' if spec.linear_path else ''}",
         "Coordinates": "of the rigid body" if spec.rigid_body else f"as recorded, {spec.output} predicted",
         "Rate": f"{spec.rate_hz:g} Hz",
         "Inputs": ", ".join(map(str, spec.inputs)) or "none",

@@ -138,7 +138,7 @@ def _held_out(trace: Trace, trained: set[str], data: Data) -> tuple[Trace, str]:
     if known == len(given) and set(given) == trained:
         part = trace.split(data.validation)[1]
         words = f"the validation part ({_seconds(part)}) of the recordings of the training run"
-        return part, f"{words}, which was trained on in the end: which flatters" if data.refit else words
+        return part, f"{words}, which was trained on in the end: which flatters" if data.train_on_validation else words
     if known:
         return trace, f"{len(given)} recordings ({_seconds(trace)}), {known} of them seen in training: which flatters"
     return trace, f"{len(given)} recordings ({_seconds(trace)}) that training never saw"
@@ -208,7 +208,7 @@ def covered(spec: ModelSpec, forecasts: Forecasts, intervals: Intervals) -> list
     for column, channel in enumerate(spec.outputs):
         groups.setdefault(channel.group or channel.name, []).append(column)
     found = []
-    for stated in (each for each in STATED if each <= intervals.largest):
+    for stated in (each for each in STATED if each <= intervals.max_coverage):
         inside = (off <= intervals.half_widths(stated, off.shape[1])).mean((0, 1))
         found.append(Covered(stated, {name: float(inside[columns].mean()) for name, columns in groups.items()}))
     return found
@@ -235,7 +235,7 @@ def worst_stretches(
         if all(_apart(forecasts.starts[k], forecasts.starts[other], horizon) for other in chosen):
             chosen.append(int(k))
     stretches = [_stretch(spec, forecasts, k, {name: float(each[k]) for name, each in times.items()}) for k in chosen]
-    if intervals is None or intervals.largest < SHADED:
+    if intervals is None or intervals.max_coverage < SHADED:
         return stretches
     ahead = intervals.half_widths(SHADED, min(horizon, intervals.horizon))
     half = np.concatenate((np.zeros((1, spec.n_outputs)), ahead)).T.tolist()

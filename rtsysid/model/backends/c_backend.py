@@ -84,13 +84,13 @@ class CBackend:
         self._step()
         return self.y
 
-    def gauge(self, sample: Floats, weight: Floats) -> Callable[[], float]:
+    def innovation_energy(self, sample: Floats, weight: Floats) -> Callable[[], float]:
         """A function that sums the squares of ``(sample's outputs - y) * weight`` [ny], whatever these hold then."""
         innovation = getattr(self._quick, "model_innovation", None)
         if innovation is None:  # of a release before
             return weighted_squares(sample[self.spec.n_inputs :], self.y, weight)
         innovation.restype = ctypes.c_float
-        self._gauged = sample, weight  # C knows their addresses alone
+        self._energy_arrays = sample, weight  # C knows their addresses alone
         return partial(innovation, ctypes.byref(self._state), _pointer(sample), _pointer(weight))
 
     def forecast(self, u_future: Floats) -> Floats:

@@ -1,6 +1,6 @@
 """The model in NumPy alone, for machines that onnxruntime has no wheel for, and as a second opinion on it.
 
-Weights keep the names that training gave them (`encoder.1.weight`, `lstm.weight_ih_l0`, ...); the LSTM's gates stand in
+Weights keep the names that training gave them (`encoder.1.weight`, `cell.weight_ih_l0`, ...); the LSTM's gates stand in
 the order input, forget, cell, output.
 """
 
@@ -52,7 +52,7 @@ class NumpyBackend(WindowedBackend):
         net, before, after = self._net, self._states[self._turn], self._states[1 - self._turn]
         self._features = net.features(window[None])
         code = net.encode(self._features)
-        after[0], after[1] = net.cell(code, before[0], before[1])
+        after[0], after[1] = net.cell_step(code, before[0], before[1])
         self._turn = 1 - self._turn
         self.code[:] = code[0]
         self.y[:] = net.predict(window[None, -1], self._features, after[0])[0]
@@ -76,7 +76,7 @@ class NumpyBackend(WindowedBackend):
         for n in range(u_future.shape[1]):
             seen = track[:, n : n + self.spec.taps]
             features = net.features(seen)
-            h, c = net.cell(net.encode(features) if rng is None else net.sampled(features, rng), h, c)
+            h, c = net.cell_step(net.encode(features) if rng is None else net.sampled(features, rng), h, c)
             track[:, n + self.spec.taps, nu:] = net.predict(seen[:, -1], features, h)
         return track[:, self.spec.taps :, nu:]
 
@@ -94,7 +94,7 @@ class _Network:
         self.decoder = [_layer(weights, f"decoder.{k}") for k in reversed(layers)]
         self.log_variance = _layer(weights, "log_variance") if spec.variational else None
         self.head = _layer(weights, "head")
-        self.direct = _layer(weights, "direct") if spec.direct else None
+        self.linear_path = _layer(weights, "linear_path") if spec.linear_path else None
         self.initialiser = [_layer(weights, f"initialiser.{k}") for k in (0, 2)] if _learned_start(spec) else []
         self.gates, self.gate_bias = _gates(weights)
 
@@ -137,7 +137,7 @@ class _Network:
         state = np.tanh(self.features(window) @ first + first_bias) @ second + second_bias
         return np.tanh(state[:, : self.spec.hidden]), state[:, self.spec.hidden :]
 
-    def cell(self, code: Floats, h: Floats, c: Floats) -> tuple[Floats, Floats]:
+    def cell_step(self, code: Floats, h: Floats, c: Floats) -> tuple[Floats, Floats]:
         gates = np.tanh(np.concatenate((code, h), 1) @ self.gates + self.gate_bias)
         i, f, g, o = gates.reshape(len(code), 4, -1).transpose(1, 0, 2)
         # sigmoid(x) = (1 + tanh(x / 2)) / 2, with the x / 2 already in the weights: one tanh does all four gates
@@ -147,9 +147,9 @@ class _Network:
     def predict(self, newest: Floats, features: Floats, h: Floats) -> Floats:
         weight, bias = self.head
         target = h @ weight + bias
-        if self.direct is not None:
-            target = target + (features @ self.direct[0] + self.direct[1])
-        y: Floats = self.coordinates.advance(newest, target * self.target_std + self.target_mean)
+        if self.linear_path is not None:
+            target = target + (features @ self.linear_path[0] + self.linear_path[1])
+        y: Floats = self.coordinates.next_outputs(newest, target * self.target_std + self.target_mean)
         return y
 
 
@@ -163,8 +163,8 @@ def _layer(weights: Mapping[str, np.ndarray[Any, Any]], name: str) -> tuple[Floa
 
 def _gates(weights: Mapping[str, np.ndarray[Any, Any]]) -> tuple[Floats, Floats]:
     """Both matrices of the LSTM as one, [Z + H, 4 H], with the sigmoid gates halved."""
-    weight = np.concatenate((weights["lstm.weight_ih_l0"], weights["lstm.weight_hh_l0"]), 1).T
-    bias = weights["lstm.bias_ih_l0"] + weights["lstm.bias_hh_l0"]
+    weight = np.concatenate((weights["cell.weight_ih_l0"], weights["cell.weight_hh_l0"]), 1).T
+    bias = weights["cell.bias_ih_l0"] + weights["cell.bias_hh_l0"]
     halves = np.repeat(np.array([0.5, 0.5, 1.0, 0.5], np.float32), len(bias) // 4)
     return np.ascontiguousarray(weight * halves), bias * halves
 

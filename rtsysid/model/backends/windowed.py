@@ -63,7 +63,7 @@ class WindowedBackend(ABC):
             self.start(line.window)
         return self.advance(line.window)
 
-    def gauge(self, sample: Floats, weight: Floats) -> Callable[[], float]:
+    def innovation_energy(self, sample: Floats, weight: Floats) -> Callable[[], float]:
         """A function that sums the squares of ``(sample's outputs - y) * weight`` [ny], whatever these hold then."""
         return weighted_squares(sample[self.spec.n_inputs :], self.y, weight)
 
@@ -77,8 +77,8 @@ class WindowedBackend(ABC):
 def weighted_squares(measured: Floats, predicted: Floats, weight: Floats) -> Callable[[], float]:
     """A function that sums the squares of ``(measured - predicted) * weight`` [ny]; the arrays are kept, not copied."""
 
-    def gauge() -> float:
+    def innovation_energy() -> float:
         length = math.hypot(*((measured - predicted) * weight).tolist())  # two thirds of the time of a dot product
         return length * length
 
-    return gauge
+    return innovation_energy

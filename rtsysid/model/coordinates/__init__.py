@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rtsysid.model.coordinates.body import Body, Moving
+from rtsysid.model.coordinates.body import Body, KinematicBody
 from rtsysid.model.coordinates.plain import Plain
 from rtsysid.spec import ModelSpec
 
@@ -24,4 +24,4 @@ def coordinates(spec: ModelSpec, xp: Any) -> Plain | Body:
     body = spec.rigid_body
     if body is None:
         return Plain(spec, xp)
-    return Moving(spec, body, xp) if body.kinematics else Body(spec, body, xp)
+    return KinematicBody(spec, body, xp) if body.kinematics else Body(spec, body, xp)

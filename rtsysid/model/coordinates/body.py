@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from rtsysid.model.coordinates.columns import Array, Fixed, columns
+from rtsysid.model.coordinates.columns import Array, Immutable, columns
 from rtsysid.spec import ModelSpec, RigidBody, Rotors
 
 TINY = 1e-12  # keeps the length of a quaternion of zeros from dividing by zero
@@ -13,7 +13,7 @@ SINC = (1.0, -1 / 6, 1 / 120, -1 / 5040, 1 / 362880, -1 / 39916800)  # sin(x) / 
 QUARTER = 2.4674011  # (pi / 2)^2
 
 
-class Body(Fixed):
+class Body(Immutable):
     """Seen from the body at the newest tick.
 
     A row's features are the inputs and the outputs that do not belong to the body, then velocity, position relative
@@ -48,7 +48,7 @@ class Body(Fixed):
         vectors = (part @ turn for part in (window[..., self._velocity], moved) if part.shape[-1])
         return self._join((window[..., self._others], *vectors, turned, window[..., self._rate])), turn[..., 2, :]
 
-    def advance(self, newest: Array, target: Array) -> Array:
+    def next_outputs(self, newest: Array, target: Array) -> Array:
         """The next outputs [..., ny] from the newest row [..., C] and increments in its body frame [..., T]."""
         q = self._unit(newest[..., self._attitude])
         turn = self._rotation(q)
@@ -81,7 +81,7 @@ class Body(Fixed):
             )
         )
 
-    def coasting(self, row: Array, samples: int) -> Array:
+    def synthetic_history(self, row: Array, samples: int) -> Array:
         """A past [..., samples, C] that ends with the row [..., C] of which alone is known.
 
         It leads there at the row's own velocity and rotation rate, under its own inputs.
@@ -151,7 +151,7 @@ class Body(Fixed):
         return turned * ratio
 
 
-class Moving(Body):
+class KinematicBody(Body):
     """A body whose motion is integrated from its accelerations: those that its rotors give it, and the answers.
 
     The answers are the increments of the outputs that do not belong to the body, then, in the newest body frame, what
@@ -161,7 +161,7 @@ class Moving(Body):
 
     def __init__(self, spec: ModelSpec, body: RigidBody, xp: Any) -> None:
         super().__init__(spec, body, xp)
-        self._gravity, self._rotors = body.gravity, None if body.rotors is None else _Driven(spec, body.rotors, xp)
+        self._gravity, self._rotors = body.gravity, None if body.rotors is None else RotorModel(spec, body.rotors, xp)
         self._sizes = [self._sizes[0], len(body.velocity), 3]
 
     def features(self, window: Array) -> tuple[Array, Array | None]:
@@ -171,7 +171,7 @@ class Moving(Body):
             return rows, vertical
         return rows, self._join((vertical, self._rotors.lifts(window[..., -1, :])))
 
-    def advance(self, newest: Array, target: Array) -> Array:
+    def next_outputs(self, newest: Array, target: Array) -> Array:
         """The next outputs [..., ny] from the newest row [..., C] and the accelerations [..., T]."""
         q, dt = self._unit(newest[..., self._attitude]), self._dt
         turn = self._rotation(q)
@@ -206,7 +206,7 @@ class Moving(Body):
         return force + gravity * turn[..., 2, :] if force.shape[-1] else force
 
 
-class _Driven:
+class RotorModel:
     """Accelerations that known rotors give a body. Ref: N. Mohajerin, S. Waslander, arXiv 1806.00526, section III."""
 
     def __init__(self, spec: ModelSpec, rotors: Rotors, xp: Any) -> None:

@@ -9,7 +9,7 @@ Array: TypeAlias = Any  # numpy.ndarray or torch.Tensor
 Columns: TypeAlias = slice | list[int]
 
 
-class Fixed:
+class Immutable:
     """Nothing in it ever changes, so that a copy is the thing itself; the module it holds could not be copied."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from rtsysid.model.coordinates.columns import Array, Fixed, columns, powers
+from rtsysid.model.coordinates.columns import Array, Immutable, columns, powers
 from rtsysid.spec import ModelSpec
 
 
-class Brake(NamedTuple):
+class CoulombFriction(NamedTuple):
     """Dry friction of one output: tanh(speed / slow), its speed being its value, or its step where it travels."""
 
     channel: int
@@ -16,13 +16,13 @@ class Brake(NamedTuple):
     slow: float
 
 
-def brakes(spec: ModelSpec) -> list[Brake]:
+def brakes(spec: ModelSpec) -> list[CoulombFriction]:
     """The friction that the specification asks for, in its order."""
     at = {channel.name: i for i, channel in enumerate(spec.channels)}
-    return [Brake(at[name], name in spec.relative, slow) for name, slow in spec.friction]
+    return [CoulombFriction(at[name], name in spec.relative, slow) for name, slow in spec.friction]
 
 
-class Plain(Fixed):
+class Plain(Immutable):
     """Channels as they are; where the specification says so, relative to the newest row, and with powers of outputs.
 
     An output that is integrated follows the mean of its velocity over the tick. Dry friction opposes the direction of
@@ -31,7 +31,7 @@ class Plain(Fixed):
     """
 
     def __init__(self, spec: ModelSpec, xp: Any) -> None:
-        self._xp, self._nu, self._powers = xp, spec.n_inputs, spec.powers
+        self._xp, self._nu, self._degree = xp, spec.n_inputs, spec.degree
         absolute = len(spec.columns) - len(spec.relative)
         self._absolute, self._relative = columns(spec.columns[:absolute]), columns(spec.columns[absolute:])
         self._moving = bool(spec.relative)
@@ -54,8 +54,8 @@ class Plain(Fixed):
         if self._moving:
             moved = window[..., self._relative] - window[..., -1:, self._relative]
             rows = self._xp.concatenate((rows, moved), -1)
-        if self._powers > 1:
-            rows = self._xp.concatenate((rows, *powers(rows[..., self._nu :], self._powers)), -1)
+        if self._degree > 1:
+            rows = self._xp.concatenate((rows, *powers(rows[..., self._nu :], self._degree)), -1)
         return rows, self._friction(window) if self._brakes else None
 
     def _friction(self, window: Array) -> Array:
@@ -63,11 +63,11 @@ class Plain(Fixed):
         scaled = [self._speed(window, brake) * (1 / brake.slow) for brake in self._brakes]
         return self._xp.tanh(self._xp.stack(scaled, -1))
 
-    def _speed(self, window: Array, brake: Brake) -> Array:
+    def _speed(self, window: Array, brake: CoulombFriction) -> Array:
         newest = window[..., -1, brake.channel]
         return (newest - window[..., -2, brake.channel]) * (1 / self._dt) if brake.travels else newest
 
-    def advance(self, newest: Array, target: Array) -> Array:
+    def next_outputs(self, newest: Array, target: Array) -> Array:
         """The next outputs [..., ny] from the newest row [..., C] and the network's answer [..., T]."""
         y = newest[..., self._nu :]
         answered = target + y[..., self._answered] if self._increments else target
@@ -81,6 +81,6 @@ class Plain(Fixed):
         answered = following[..., self._answered]
         return answered - newest[..., self._nu :][..., self._answered] if self._increments else answered
 
-    def coasting(self, row: Array, samples: int) -> Array:
+    def synthetic_history(self, row: Array, samples: int) -> Array:
         """A past [..., samples, C] that ends with the row [..., C] of which alone is known: standing still."""
         return self._xp.stack([row] * samples, -2)

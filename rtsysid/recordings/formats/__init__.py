@@ -42,7 +42,7 @@ class Block(NamedTuple):
     values: Floats
 
 
-class Log(Protocol):
+class LogFile(Protocol):
     """An opened recording; only what `blocks` is asked for is parsed."""
 
     path: Path
@@ -57,7 +57,7 @@ class Log(Protocol):
         """Stream the columns of these indices, in file order of rows. Empty cells are NaN."""
 
 
-def open_log(path: Path) -> Log:
+def open_log(path: Path) -> LogFile:
     """Open a recording by its suffix; TraceError where it is missing, empty, damaged or of an unknown kind."""
     suffix = suffix_of(path)
     if not path.is_file():
@@ -107,7 +107,7 @@ def write_log(path: Path | str, exact: Sequence[Channel], channels: Sequence[Cha
 class Selection(NamedTuple):
     """What to take from a log: float64 and float32 columns by index, and how the first makes seconds."""
 
-    log: Log
+    log: LogFile
     exact: tuple[int, ...]  # the time unless `rate_hz` is given, then the episode numbers where there are some
     values: tuple[int, ...]
     channels: tuple[Channel, ...]
@@ -116,7 +116,7 @@ class Selection(NamedTuple):
     episodes: bool
 
 
-def select(log: Log, wanted: Sequence[Channel] | None, time: str | None, rate_hz: float | None) -> Selection:
+def select(log: LogFile, wanted: Sequence[Channel] | None, time: str | None, rate_hz: float | None) -> Selection:
     """Find the columns of `wanted` (None: every one that holds numbers, as outputs) and the time; else TraceError."""
     where = log.path.name
     found = [Channel(each.name, each.unit) for each in log.columns]

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rtsysid.errors import TraceError
-from rtsysid.recordings.bag import Bag, Message, Topic
+from rtsysid.recordings.bag import Bag, BagMessage, Topic
 from rtsysid.recordings.formats import EPISODE, ROWS, Block, Column, block_of
 from rtsysid.ros2msg import HEADER, MessageType
 from rtsysid.spec import Doubles
@@ -69,7 +69,7 @@ class McapLog:
     def blocks(self, exact: Sequence[int], values: Sequence[int]) -> Iterator[Block]:
         """Stream these columns, in the order in which the messages were written."""
         wanted = {i: self._sources[i - 1] for i in (*exact, *values) if i > 0}
-        batch: list[Message] = []
+        batch: list[BagMessage] = []
         size = 0
         for message in self.bag.messages({source.channel for source in wanted.values()}):
             batch.append(message)
@@ -80,7 +80,7 @@ class McapLog:
         if batch:
             yield block_of(self._cells(batch, wanted), exact, values)
 
-    def _cells(self, batch: Sequence[Message], wanted: Mapping[int, _Source]) -> dict[int, Doubles]:
+    def _cells(self, batch: Sequence[BagMessage], wanted: Mapping[int, _Source]) -> dict[int, Doubles]:
         times = np.array([each.publish_ns if self.own else each.log_ns for each in batch], np.uint64)
         cells = {i: np.full(len(batch), np.nan) for i in wanted}
         cells[0] = (times // np.uint64(1000)) * 1e-6  # as the link makes seconds of microseconds, to the last bit
