@@ -1,0 +1,1 @@
+"""Checks of the source text that `make lint` runs: docstrings and structure."""
