@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -19,6 +20,7 @@ from rtsysid.errors import RtsysidError
 if TYPE_CHECKING:
     from rtsysid.model.bundle import Bundle
 
+OWN_PACKAGES = ("export", "firmware_bridge")  # top-level names that another package may have, too
 PATH = click.Path(path_type=Path)
 as_json = console.as_json
 
@@ -211,8 +213,18 @@ def main() -> None:
         click.echo("rtsysid: stopped; what was finished is kept", err=True)
         sys.exit(130)
     except ModuleNotFoundError as error:
-        click.echo(f"rtsysid: {error.name} is not installed; pip install 'rtsysid[train]'", err=True)
+        click.echo(f"rtsysid: {missing_module(error.name or '')}", err=True)
         sys.exit(1)
+
+
+def missing_module(name: str) -> str:
+    """Say in one line why a module cannot be imported: another package hides it, or it is not installed."""
+    package, _, inner = name.partition(".")
+    other = find_spec(package) if package in OWN_PACKAGES and inner else None
+    if other is not None:
+        where = other.origin or next(iter(other.submodule_search_locations or ()), "an unknown place")
+        return f"package {package}: found that of somebody else at {where}; run elsewhere, or rename it"
+    return f"{name} is not installed; pip install 'rtsysid[train]'"
 
 
 def _leave(code: int) -> NoReturn:

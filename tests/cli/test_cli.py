@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import msgspec
@@ -220,3 +221,14 @@ def test_usage_errors_exit_with_1() -> None:
     """click's own exit code 2 would read as a bundle that failed."""
     assert rtsysid("replay", check=1).stderr
     assert rtsysid("no-such-verb", check=1).stderr
+
+
+def test_a_package_that_hides_ours_is_named(tmp_path: Path) -> None:
+    """Where `import export` finds somebody else's module, the command says so in one line and names the place."""
+    (tmp_path / "export.py").write_text("")
+    command = [sys.executable, "-m", "rtsysid", "export", "run", "-o", "bundle"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        f"rtsysid: package export: found that of somebody else at {tmp_path / 'export.py'}; run elsewhere, or rename it"
+    ]
