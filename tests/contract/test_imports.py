@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from tools.source import modules
+from tools.structure import circles, imports
+
 ROOT = Path(__file__).parents[2]
 WORKSTATION = {"train", "experiments"}  # wings that an edge installation never reaches
 CONTRACT = {"rtsysid.spec", "rtsysid.errors", "rtsysid.ros2msg"}
@@ -74,6 +77,46 @@ def test_only_the_command_line_reaches_export_and_training() -> None:
             continue
         wrong = {n for n in imported(path) if n.split(".")[0] in ("export", "torch") or n.startswith("rtsysid.train")}
         assert not wrong, path
+
+
+WINGS = {  # wing: the wings that it may import; every wing may import the contract
+    "contract": set(),
+    "firmware_bridge": set(),
+    "recordings": set(),
+    "model": set(),
+    "live": {"recordings", "model"},
+    "evaluation": {"recordings", "model", "live"},
+    "retrieval": {"recordings", "model", "evaluation"},
+    "benchmarks": {"recordings", "model", "live", "evaluation"},
+    "train": {"recordings", "model", "evaluation"},
+    "export": {"recordings", "model", "live", "evaluation", "train", "firmware_bridge"},
+    "experiments": {"recordings", "model", "live", "evaluation", "benchmarks", "train", "export"},
+}
+FACES = {"rtsysid", "rtsysid.__main__"}  # the package's face names what the wings offer
+
+
+def wing(module: str) -> str:
+    """The wing that a module belongs to."""
+    package, _, inner = module.partition(".")
+    name = inner.partition(".")[0] if package == "rtsysid" else package
+    return name if name in WINGS or name == "cli" else "contract"
+
+
+def test_wings_import_only_the_wings_below() -> None:
+    """Each wing imports the contract and the wings of the table; recordings and model do not know each other."""
+    wrong = [
+        f"{module} imports {other}"
+        for module, others in imports(modules()).items()
+        for other in others
+        if module not in FACES and wing(module) not in ("cli", wing(other))
+        if wing(other) not in WINGS[wing(module)] | {"contract"}
+    ]
+    assert not wrong
+
+
+def test_no_import_runs_in_a_circle() -> None:
+    """No module imports itself through others, imports for type checking and inside functions included."""
+    assert circles(imports(modules())) == []
 
 
 def test_the_bridge_knows_only_the_contract() -> None:
