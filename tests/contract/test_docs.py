@@ -18,7 +18,7 @@ PACKAGES = "rtsysid|export|firmware_bridge|bench"
 FOLDERS = f"{PACKAGES}|docs|hil|packaging|tests"
 DOTTED = re.compile(rf"(?<![\w./-])(?:{PACKAGES})(?:\.[A-Za-z_]\w*)+(?!\w|/)")
 PATHS = re.compile(rf"(?<![\w./~<-])(?:{FOLDERS})/(?:[\w.{{}}*-]|,(?! )|/)*")
-METADATA = {"rtsysid.recording", "rtsysid.session"}  # names inside a recording, not modules
+METADATA = {"rtsysid.board", "rtsysid.recording", "rtsysid.session"}  # names inside a recording, not modules
 LINKS = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
 
