@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import Any, Literal, TypeAlias, get_args
 from export.compile import compile_library, find_compiler, require_compiler
 from export.to_c import Weights, c_sources, model_layers, quantised
 from rtsysid.errors import BundleError
-from rtsysid.model.backends.c_backend import CBackend, library_name, machines, state_type
+from rtsysid.model.backends.c_backend import CBackend, library_name, machines
 from rtsysid.model.bundle import Arrays
+from rtsysid.model.c_layout import state_bytes
 from rtsysid.model.parity import relative_error, run_golden
 from rtsysid.model.predictor import Predictor
 from rtsysid.spec import ModelSpec
@@ -50,15 +50,15 @@ def write_c(
     about: dict[str, Any] = {}
     if wanted:
         sources = c_sources(spec, weights)
-        _save(folder, sources)
+        _write_sources(folder, sources)
         for machine in wanted:
             compile_library(sources, folder / library_name(machine), machine)
-        about["float32"] = _sizes(spec, sum(layer.bytes for layer in model_layers(spec, weights)))
+        about["float32"] = _memory_of(spec, sum(layer.bytes for layer in model_layers(spec, weights)))
     if "int8" in targets:
         sources = c_sources(spec, weights, int8=True)
-        _save(folder, sources)
+        _write_sources(folder, sources)
         size = sum(quantised(layer).bytes for layer in model_layers(spec, weights))
-        about["int8"] = {**_sizes(spec, size), **_measured(spec, sources, golden)}
+        about["int8"] = {**_memory_of(spec, size), **_int8_errors(spec, sources, golden)}
     return {"c": about} if about else {}
 
 
@@ -70,11 +70,11 @@ def this_machine() -> str:
     return machines()[0]
 
 
-def _sizes(spec: ModelSpec, weight_bytes: int) -> dict[str, int]:
-    return {"weight_bytes": weight_bytes, "state_bytes": ctypes.sizeof(state_type(spec))}
+def _memory_of(spec: ModelSpec, weight_bytes: int) -> dict[str, int]:
+    return {"weight_bytes": weight_bytes, "state_bytes": state_bytes(spec)}
 
 
-def _measured(spec: ModelSpec, sources: dict[str, str], golden: Arrays) -> dict[str, float]:
+def _int8_errors(spec: ModelSpec, sources: dict[str, str], golden: Arrays) -> dict[str, float]:
     """Largest errors on the golden trace, in spreads; measured, not bounded: int8 is a choice of the user."""
     with tempfile.TemporaryDirectory() as scratch:
         library = compile_library(sources, Path(scratch) / "model-int8.so", this_machine())
@@ -85,6 +85,6 @@ def _measured(spec: ModelSpec, sources: dict[str, str], golden: Arrays) -> dict[
     }
 
 
-def _save(folder: Path, sources: dict[str, str]) -> None:
+def _write_sources(folder: Path, sources: dict[str, str]) -> None:
     for name, text in sources.items():
         (folder / name).write_text(text)

@@ -1,3 +1,8 @@
+#ifdef MODEL_EDITOR /* this file alone, see compile_flags.txt; not in the generated model */
+#include "kernels.c"
+#include "example/tables.h"
+#endif
+
 /* ---- Coordinates: what the network sees of a window, and how its answer becomes the next outputs. */
 
 #define AT(array, index) (array)[(index) * lanes + lane]

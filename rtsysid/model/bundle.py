@@ -2,9 +2,9 @@
 
 ================= =====================================================================================
 manifest.json     specification, SHA-256 of every file, tolerances, provenance, and a digest of itself
-step.onnx         window, h, c -> y_next, h_next, c_next, code, reconstruction_error
-forecast.onnx     window, h, c, u_future -> y_future, any horizon and batch
-initialiser.onnx  window -> h, c; only where the specification says so
+step.onnx         window, state -> y_next, state_next, code, reconstruction_error
+forecast.onnx     window, state, u_future -> y_future, any horizon and batch
+initialiser.onnx  window -> state; only where the specification says so
 weights.npz       the same weights as arrays, for the NumPy backend
 golden.npz        samples with the outputs that every backend must reproduce
 baseline.npz      the linear ARX fitted to the same recordings
@@ -28,7 +28,7 @@ from rtsysid.errors import BundleError, SpecError
 from rtsysid.spec import Channel, ModelSpec, digest, from_builtins, require_channels
 from rtsysid.storage import sha256
 
-FORMAT = 1
+FORMAT = 2  # 2: the state is one array
 Arrays = dict[str, np.ndarray[Any, Any]]
 
 

@@ -15,20 +15,21 @@ from torch import Tensor
 from rtsysid.model.coordinates.columns import columns, powers
 from rtsysid.model.coordinates.plain import brakes
 from rtsysid.spec import ModelSpec
-from rtsysid.train.network import Network, State
+from rtsysid.train.network import Network
 
 Layer = tuple[Tensor, Tensor]  # weight, bias
 
 
-def free_run(network: Network, windows: Tensor, state: State) -> Tensor:
-    """Feed predictions back for N ticks, given measured windows [B, N, L, C] -> [B, N, ny].
+def free_run(network: Network, windows: Tensor, state: Tensor) -> Tensor:
+    """Feed predictions back for N ticks: measured windows [B, N, L, C], state [B, S] -> [B, N, ny].
 
-    Rigid bodies, integrators, outputs fed back that are not neighbours, powers of relative outputs, and a variational
-    code in training take the general loop; where nothing is fed back, the ticks are computed together.
+    Other cells than the LSTM, rigid bodies, integrators, outputs fed back that are not neighbours, powers of relative
+    outputs, and a variational code in training take the general loop. Where nothing is fed back, all ticks are
+    computed in one call.
     """
     spec = network.spec
     drawn = spec.variational and network.training
-    general = spec.rigid_body or spec.integrate or drawn or (spec.relative and spec.degree > 1)
+    general = spec.cell != "lstm" or spec.rigid_body or spec.integrate or drawn or (spec.relative and spec.degree > 1)
     if general or not isinstance(_fed(spec), slice):
         return network.rollout(windows, state)
     if spec.output == "absolute" and not _feeds(spec):
@@ -42,7 +43,7 @@ def free_run(network: Network, windows: Tensor, state: State) -> Tensor:
     encoder = [part for layer in network.encoder.values() for part in (layer.weight, layer.bias)]
     newest = windows[:, 0, -1, spec.n_inputs :]
     weights = (*_gates(network), *_answer(network), *encoder)
-    predicted: Tensor = _FreeRun.apply(plan, track, newest, noise, *state, *weights)  # type: ignore[no-untyped-call]
+    predicted: Tensor = _FreeRun.apply(plan, track, newest, noise, *state.chunk(2, -1), *weights)  # type: ignore[no-untyped-call]
     return predicted
 
 
