@@ -27,10 +27,11 @@ def example_headers() -> dict[Path, str]:
     spec = example_spec("lstm")
     lstm, gru = model_layers(spec, counted_weights(spec)), CELL_LAYERS["gru"](counted_weights(example_spec("gru")))
     sizes = [NOTE, size_definitions(spec, lstm, int8=False), "#endif\n"]
-    model = [NOTE, "#ifndef EXAMPLE_MODEL_H", "#define EXAMPLE_MODEL_H", '#include "sizes.h"', '#include "../interface.h"']
+    model = [NOTE, "#ifndef EXAMPLE_MODEL_H", "#define EXAMPLE_MODEL_H"]
+    model += ['#include "sizes.h"', '#include "../interface.h"', "#endif\n"]
     return {
         FOLDER / "sizes.h": "\n".join(sizes),
-        FOLDER / "model.h": "\n".join([*model, "#endif\n"]),
+        FOLDER / "model.h": "\n".join(model),
         FOLDER / "tables.h": "\n".join([NOTE, table_definitions(spec), ""]),
         FOLDER / "lstm.h": "\n".join([NOTE, layer_definitions(lstm)]),
         FOLDER / "gru.h": "\n".join([NOTE, layer_definitions(gru)]),
