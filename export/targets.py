@@ -1,4 +1,4 @@
-"""What a bundle is made for: graphs, generated C, and libraries of it for this machine and others."""
+"""Targets of an export: graphs, generated C, and its libraries for this machine and others."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def parse_targets(text: str) -> tuple[Target, ...]:
 
 
 def default_targets() -> tuple[Target, ...]:
-    """ONNX, and C where this machine has a compiler and can load what it makes."""
+    """List the default targets: ONNX, and C where this machine has a compiler and can load its libraries."""
     return ("onnx", "c") if machines() and find_compiler(machines()[0]) else ("onnx",)
 
 
 def write_c(
     spec: ModelSpec, weights: Weights, golden: Arrays, folder: Path, targets: Sequence[Target]
 ) -> dict[str, Any]:
-    """Sources and libraries of the targets in C; what a manifest says of them: bytes, and the error of int8.
+    """Write sources and libraries of the C targets; return their entry in the manifest: bytes, and the error of int8.
 
     Raises BundleError where a compiler is missing or fails.
     """
@@ -63,7 +63,7 @@ def write_c(
 
 
 def this_machine() -> str:
-    """The best name that this machine answers to. Raises BundleError where C libraries are not loaded."""
+    """Return the best machine name of this computer. Raises BundleError where it loads no C libraries."""
     if not machines():
         raise BundleError("--target c", "libraries are loaded on Linux alone", "leave c out")
     require_compiler(machines()[0])
@@ -75,7 +75,7 @@ def _memory_of(spec: ModelSpec, weight_bytes: int) -> dict[str, int]:
 
 
 def _int8_errors(spec: ModelSpec, sources: dict[str, str], golden: Arrays) -> dict[str, float]:
-    """Largest errors on the golden trace, in spreads; measured, not bounded: int8 is a choice of the user."""
+    """Measure the largest errors of int8 on the golden trace, in standard deviations of the outputs."""
     with tempfile.TemporaryDirectory() as scratch:
         library = compile_library(sources, Path(scratch) / "model-int8.so", this_machine())
         found = run_golden(Predictor(spec, CBackend(spec, library)), golden)

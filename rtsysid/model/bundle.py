@@ -33,7 +33,7 @@ Arrays = dict[str, np.ndarray[Any, Any]]
 
 
 class Bundle:
-    """A folder that was verified when it was opened. Arrays are read without pickle; only the C backend runs code of it."""
+    """A folder that was verified when it was opened. Arrays are read without pickle; the C backend alone runs code."""
 
     def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
         self.folder, self.manifest = folder, manifest
