@@ -34,6 +34,7 @@ class Layer:
 
     @property
     def rows(self) -> int:
+        """Count the rows of the matrix."""
         return len(self.bias)
 
     @property
@@ -251,11 +252,11 @@ def _integrator_tables(spec: ModelSpec) -> list[str]:
     """Write the tables of outputs that the head predicts, and of those that are integrated from them."""
     names = [c.name for c in spec.outputs]
     positions, velocities = ([names.index(pair[k]) for pair in spec.integrate] for k in (0, 1))
-    answered = _indices("answered", [i for i in range(len(names)) if i not in positions])
+    head_outputs = _indices("head_outputs", [i for i in range(len(names)) if i not in positions])
     if not positions:
-        return [answered]
+        return [head_outputs]
     following = [_indices("integrals", positions), _indices("derivatives", velocities)]
-    return [answered, *following, _constant("tick_length", 1 / spec.rate_hz)]
+    return [head_outputs, *following, _constant("tick_length", 1 / spec.rate_hz)]
 
 
 def _channels_apart(spec: ModelSpec, body: RigidBody) -> list[int]:

@@ -42,7 +42,7 @@ class Bundle:
     def open(cls, folder: Path | str) -> Bundle:
         """Open a bundle and check every file against the manifest. Raises BundleError at the first difference."""
         folder = Path(folder)
-        manifest = _read_manifest(folder)
+        manifest = _verified_manifest(folder)
         bundle = cls(folder, manifest)
         for name in manifest["files"]:
             bundle.verified(name)
@@ -117,7 +117,7 @@ def write_manifest(folder: Path, content: dict[str, Any]) -> None:
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
+def _verified_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
         stated = manifest["digest"]

@@ -82,7 +82,7 @@ class Intervals:
             raise SpecError("interval", f"{coverage:g}", "give a coverage between 0 and 1, as 0.9")
         if coverage > self.max_coverage:
             found = f"{coverage:g}, but the recordings it was calibrated on support {self.max_coverage:.3f}"
-            raise SpecError("interval", found, "ask for less, or calibrate on more")
+            raise SpecError("interval", found, "ask for a smaller coverage, or calibrate on more recordings")
         if ticks > self.horizon:
             found = f"{ticks} ticks, calibrated are {self.horizon}"
             raise SpecError("interval", found, f"shorten the plan, or rtsysid calibrate --horizon {ticks}")

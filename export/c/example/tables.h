@@ -14,5 +14,5 @@ static const unsigned short columns_seen[2] = {
     0, 1};
 static const unsigned short seen_relative[2] = {
     0, 0};
-static const unsigned short answered[1] = {
+static const unsigned short head_outputs[1] = {
     0};

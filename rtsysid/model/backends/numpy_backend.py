@@ -98,11 +98,13 @@ class _NumpyNetwork:
         self.cell = numpy_cell(spec, weights)
 
     def features(self, window: Floats) -> Floats:
+        """Compute scaled features: [B, L, C] -> [B, F]."""
         rows, tail = self.coordinates.features(window)
         flat: Floats = ((rows - self.feature_mean) / self.feature_std).reshape(len(window), -1)
         return flat if tail is None else np.concatenate((flat, tail), -1)
 
     def encode(self, code: Floats) -> Floats:
+        """Encode features: [B, F] -> [B, Z]."""
         for weight, bias in self.encoder:
             code = np.tanh(code @ weight + bias)
         return code
@@ -122,6 +124,7 @@ class _NumpyNetwork:
         return code
 
     def decode(self, code: Floats) -> Floats:
+        """Reconstruct features: [B, Z] -> [B, F]."""
         for k, (weight, bias) in enumerate(self.decoder, 1):
             code = code @ weight + bias
             if k < len(self.decoder):
@@ -129,12 +132,14 @@ class _NumpyNetwork:
         return code
 
     def initial(self, window: Floats) -> Floats:
+        """Compute the first state: [B, L, C] -> [B, S]."""
         if not self.initialiser:
             return np.zeros((len(window), self.spec.state_size), np.float32)
         (first, first_bias), (second, second_bias) = self.initialiser
         return self.cell.begin(np.tanh(self.features(window) @ first + first_bias) @ second + second_bias)
 
     def predict(self, newest: Floats, features: Floats, state: Floats) -> Floats:
+        """Predict the next outputs: [B, C], [B, F], [B, S] -> [B, ny]."""
         weight, bias = self.head
         target = state[:, : self.spec.hidden] @ weight + bias
         if self.linear_path is not None:

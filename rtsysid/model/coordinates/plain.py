@@ -40,12 +40,12 @@ class Plain(Immutable):
         names = [channel.name for channel in spec.outputs]
         pairs = [(names.index(position), names.index(velocity)) for position, velocity in spec.integrate]
         positions = [position for position, _ in pairs]
-        answered = [i for i in range(len(names)) if i not in positions]
-        order = [*answered, *positions]
-        self._answered, self._positions = columns(answered), columns(positions)
+        head_outputs = [i for i in range(len(names)) if i not in positions]
+        order = [*head_outputs, *positions]
+        self._head_outputs, self._positions = columns(head_outputs), columns(positions)
         self._velocities = columns([velocity for _, velocity in pairs])
         self._order = columns([order.index(i) for i in range(len(order))])
-        self._after = columns([answered.index(velocity) for _, velocity in pairs])
+        self._after = columns([head_outputs.index(velocity) for _, velocity in pairs])
         self._integrates = bool(pairs)
 
     def features(self, window: Array) -> tuple[Array, Array | None]:
@@ -70,16 +70,16 @@ class Plain(Immutable):
     def next_outputs(self, newest: Array, target: Array) -> Array:
         """Compute the next outputs [..., ny] from the newest row [..., C] and the targets [..., T]."""
         y = newest[..., self._nu :]
-        answered = target + y[..., self._answered] if self._increments else target
+        head_outputs = target + y[..., self._head_outputs] if self._increments else target
         if not self._integrates:
-            return answered
-        moved = self._dt / 2 * (y[..., self._velocities] + answered[..., self._after])
-        return self._xp.concatenate((answered, y[..., self._positions] + moved), -1)[..., self._order]
+            return head_outputs
+        moved = self._dt / 2 * (y[..., self._velocities] + head_outputs[..., self._after])
+        return self._xp.concatenate((head_outputs, y[..., self._positions] + moved), -1)[..., self._order]
 
     def targets(self, newest: Array, following: Array) -> Array:
         """Compute the targets that lead to the `following` outputs: the inverse of `next_outputs`."""
-        answered = following[..., self._answered]
-        return answered - newest[..., self._nu :][..., self._answered] if self._increments else answered
+        head_outputs = following[..., self._head_outputs]
+        return head_outputs - newest[..., self._nu :][..., self._head_outputs] if self._increments else head_outputs
 
     def synthetic_history(self, row: Array, samples: int) -> Array:
         """Make a history [..., samples, C] that ends with the row [..., C]: the robot stands still."""
