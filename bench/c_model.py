@@ -130,7 +130,7 @@ def batched(spec: ModelSpec, network: Network, ours: Predictor, window: Floats) 
     """Least milliseconds of processor time of PLANS futures, in C and in torch: what others do here counts for less."""
     plans = np.random.default_rng(0).standard_normal((PLANS, TICKS, spec.n_inputs)).astype(np.float32)
     rows = torch.from_numpy(np.broadcast_to(window, (PLANS, TICKS, *window.shape)).copy())
-    state = (torch.zeros(PLANS, spec.hidden), torch.zeros(PLANS, spec.hidden))
+    state = torch.zeros(PLANS, spec.state_size)
     for row in window:
         ours.step(row)
     least = [math.inf, math.inf]
@@ -175,8 +175,8 @@ def measured_sizes(reference: Reference, predictors: dict[str, Predictor]) -> It
         size = flash(folder, source, "model_reset(&robot); sink = *model_step(&robot, sample)")
         error = relative_error(outputs[name], outputs["NumPy"], spec)
         yield f"ours, {'int8' if int8 else 'float32'}", size, f"{error:.1e}"
-    source = '#include "peer.c"\nfloat w[1][16][10], h[1][64], c[1][64], y[1][6], h2[1][64], c2[1][64];'
-    yield "emx-onnx-cgen, float32, no delay line", flash(folder, source, "peer(w, h, c, y, h2, c2); sink = y[0][0]"), ""
+    source = '#include "peer.c"\nfloat w[1][16][10], state[1][128], y[1][6], next[1][128];'
+    yield "emx-onnx-cgen, float32, no delay line", flash(folder, source, "peer(w, state, y, next); sink = y[0][0]"), ""
 
 
 def goal(what: str, found: float, relation: str, wanted: float) -> None:

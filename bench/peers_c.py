@@ -13,7 +13,7 @@ import onnx
 
 from bench.reference import Reference
 from export.to_c import model_layers
-from export.to_onnx import STEP_INPUTS
+from export.to_onnx import PREDICTED, STEP_INPUTS
 from rtsysid.train.run import state_arrays
 
 NATIVE = ("-O3", "-march=native", "-ffast-math", "-shared", "-fPIC")
@@ -71,13 +71,13 @@ class OnnxToC:
     def __init__(self, reference: Reference) -> None:
         folder = reference.folder
         graph, self.source, out = folder / "predict.onnx", folder / "peer.c", folder / "peer.so"
-        onnx.utils.extract_model(folder / "step.onnx", graph, list(STEP_INPUTS), ["y_next", "h_next", "c_next"])
+        onnx.utils.extract_model(folder / "step.onnx", graph, list(STEP_INPUTS), list(PREDICTED))
         command = [sys.executable, "-m", "emx_onnx_cgen", "compile", graph, self.source, "--model-name", "peer"]
         command += ["--large-temp-threshold", "0", "--large-weight-threshold", "0", "--input-dim", "batch=1"]
         subprocess.run(command, check=True, capture_output=True)
         subprocess.run(["cc", "-std=c11", *NATIVE, self.source, "-o", out, "-lm"], check=True, capture_output=True)
         spec = reference.spec
-        sizes = (spec.taps * spec.width, spec.hidden, spec.hidden, spec.n_outputs, spec.hidden, spec.hidden)
+        sizes = (spec.taps * spec.width, spec.state_size, spec.n_outputs, spec.state_size)
         self.window, *self.rest = (np.zeros(size, np.float32) for size in sizes)
         function = ctypes.PyDLL(str(out)).peer
         function.restype = None

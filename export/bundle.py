@@ -1,4 +1,4 @@
-"""A finished run becomes a bundle: graphs, weights, golden trace and manifest, verified before it has its name."""
+"""Export: make a bundle of a finished run, and verify it before the folder gets its name."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ OTHER_SHAPES = ((1, 1), (3, 7), (2, 120))  # batch and horizon that no graph was
 
 
 def export(run: Run | Path | str, out: Path | str, targets: Sequence[Target] | None = None) -> tuple[Bundle, list[Row]]:
-    """Write the bundle of a finished run to the folder `out`; it replaces one that stood there.
+    """Write the bundle of a finished run to the folder `out`, replacing a bundle that is there.
 
     `targets` are those of `export.targets`; by default ONNX, and C where this machine has a compiler. Returns the
     bundle and its verification table. Raises ConfigError where the run is not finished, ParityError where a backend
-    does not reproduce the network, BundleError where a target lacks its compiler: then nothing is written.
+    does not reproduce the network, BundleError where a target lacks its compiler; then nothing is written.
     """
     run = run if isinstance(run, Run) else Run(run)
     targets = default_targets() if targets is None else targets
@@ -58,12 +58,12 @@ def export(run: Run | Path | str, out: Path | str, targets: Sequence[Target] | N
         if "onnx" in targets:
             write_graphs(network, folder)
         sizes = write_c(network.spec, weights, golden, folder, targets)
-        _save(folder / "weights.npz", weights)
-        _save(folder / "golden.npz", golden)
-        _save(folder / "baseline.npz", run.arrays("baseline.npz"))
+        _save_npz(folder / "weights.npz", weights)
+        _save_npz(folder / "golden.npz", golden)
+        _save_npz(folder / "baseline.npz", run.arrays("baseline.npz"))
         if (calibrations := calibration_of(run, weights)) is not None:
             write_calibrations(folder, *calibrations)
-        write_manifest(folder, {**_content(run, network, measured), **sizes})
+        write_manifest(folder, {**_manifest_content(run, network, measured), **sizes})
         rows = verify(Bundle.open(folder))
         for row in rows:
             row.require("the new bundle", "nothing was written; report this")
@@ -71,14 +71,20 @@ def export(run: Run | Path | str, out: Path | str, targets: Sequence[Target] | N
 
 
 def load_network(run: Run) -> Network:
-    """The trained network of a finished run, on the CPU and in evaluation mode."""
+    """Load the trained network of a finished run, on the CPU and in evaluation mode.
+
+    Raises ConfigError where the run is not finished.
+    """
     network = Network(run.spec)
     network.load_state_dict(run.weights())
     return network.eval()
 
 
 def write_graphs(network: Network, folder: Path) -> None:
-    """step.onnx, forecast.onnx and, where the state is learned, initialiser.onnx; each checked and run."""
+    """Write step.onnx, forecast.onnx and, where the first state is learned, initialiser.onnx; check and run each.
+
+    Raises ParityError where a graph is not dynamic, holds a path of this machine, or returns other shapes.
+    """
     spec = network.spec
     step = step_graph(network)
     graphs = {"step.onnx": step, "forecast.onnx": forecast_graph(step, spec)}
@@ -92,7 +98,10 @@ def write_graphs(network: Network, folder: Path) -> None:
 
 
 def check_other_shapes(graph: onnx.ModelProto, network: Network) -> None:
-    """Run a graph at batches and horizons that it was not made with; its outputs must follow them."""
+    """Run a graph with batches and horizons other than those of the export.
+
+    Raises ParityError where an output has another shape than its inputs imply.
+    """
     session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
     sizes: dict[str, int] = {}
     for batch, horizon in OTHER_SHAPES:
@@ -106,7 +115,7 @@ def check_other_shapes(graph: onnx.ModelProto, network: Network) -> None:
                 raise ParityError(f"graph {graph.graph.name}", f"{value.name} is {array.shape}, not {wanted}", "report")
 
 
-def _content(run: Run, network: Network, measured: dict[str, float]) -> dict[str, Any]:
+def _manifest_content(run: Run, network: Network, measured: dict[str, float]) -> dict[str, Any]:
     spec, about, history = network.spec, run.about, run.history()
     return {
         "spec": to_builtins(spec),
@@ -131,5 +140,5 @@ def _content(run: Run, network: Network, measured: dict[str, float]) -> dict[str
     }
 
 
-def _save(path: Path, arrays: dict[str, np.ndarray[Any, Any]]) -> None:
+def _save_npz(path: Path, arrays: dict[str, np.ndarray[Any, Any]]) -> None:
     np.savez(path, allow_pickle=False, **arrays)

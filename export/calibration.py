@@ -1,4 +1,4 @@
-"""A bundle is calibrated on the validation part of its own run."""
+"""Calibrate a new bundle on the validation part of its own run."""
 
 from __future__ import annotations
 
@@ -17,16 +17,15 @@ from rtsysid.train.run import Run
 
 
 def calibration_of(run: Run, weights: Mapping[str, np.ndarray[Any, Any]]) -> tuple[Calibration, Intervals] | None:
-    """Both calibrations, to the last bit the same on a machine with C and on one without.
+    """Compute both calibrations on the NumPy backend: the same bits on a machine with C and on one without.
 
-    None for a run of a release that did not keep its validation part, where the model was trained on that part too in
-    the end, and where it is too short.
+    None where the run kept no validation part, where the model was trained on that part too, and where it is too short.
     """
     refitted = run.about["config"]["data"].get("train_on_validation", False)
     if refitted or not (run.folder / "validation.npz").exists():
         return None
     predictor = Predictor(run.spec, NumpyBackend(run.spec, weights))
-    episodes = _episodes(run.arrays("validation.npz"))
+    episodes = _validation_episodes(run.arrays("validation.npz"))
     seconds = sum(len(each.true) for each in episodes) / run.spec.rate_hz
     try:
         return calibrate(predictor, episodes, f"the validation part ({seconds:.0f} s) of the training run")
@@ -34,7 +33,7 @@ def calibration_of(run: Run, weights: Mapping[str, np.ndarray[Any, Any]]) -> tup
         return None
 
 
-def _episodes(stored: dict[str, np.ndarray[Any, Any]]) -> list[HeldOut]:
+def _validation_episodes(stored: dict[str, np.ndarray[Any, Any]]) -> list[HeldOut]:
     ends = np.cumsum(stored["rows"])[:-1]
     true = np.split(stored["true"], ends)
     shown = np.split(stored["shown"], ends) if "shown" in stored else true

@@ -1,4 +1,4 @@
-"""Compilers: the generated C as a shared library for this machine or another."""
+"""Compile the generated C to a shared library, for this machine or another."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from rtsysid.model.backends.c_backend import machines
 
 Build: TypeAlias = Literal["fast", "strict"]
 
-# Neither build may assume that numbers are finite: a sample that is NaN has to stay one.
+# Neither build may assume that numbers are finite: a NaN in a sample has to stay NaN.
 COMMON = ("-std=c99", "-O3", "-Wall", "-Wextra", "-Werror", "-fno-math-errno", "-fno-trapping-math")
-# gcc 12 makes one rounding of a product and a sum or difference side by side, whatever -ffp-contract says, where it
-# packs straight code into vectors (seen with -O3 -march=x86-64-v4); strict is told not to.
+# gcc 12 fuses products and sums where it packs straight code into vectors, in spite of -ffp-contract=off (seen with -O3
+# -march=x86-64-v4); -fno-tree-slp-vectorize prevents it.
 STRICT = ("-ffp-contract=off", "-fno-tree-slp-vectorize")
 CONTRACTION = {"fast": ("-ffp-contract=fast",), "strict": STRICT}
 SHARED = ("-shared", "-fPIC", "-s", "-Wl,--build-id=none")
@@ -35,7 +35,10 @@ CROSS = {"aarch64": "aarch64-linux-gnu", "armv7l": "arm-linux-gnueabihf"}
 
 
 def find_compiler(machine: str) -> list[str] | None:
-    """Command of a C compiler for a machine: one that is installed, or zig's where the package ziglang is."""
+    """Find the command of a C compiler for a machine: an installed one, or zig's where the package ziglang is.
+
+    None where there is none.
+    """
     if machine in machines():
         names = [os.environ.get("CC", "cc"), "gcc", "clang"]
     else:
@@ -50,7 +53,7 @@ def find_compiler(machine: str) -> list[str] | None:
 
 
 def require_compiler(machine: str) -> list[str]:
-    """The same. Raises BundleError where there is none."""
+    """Find the command of a C compiler for a machine. Raises BundleError where there is none."""
     command = find_compiler(machine)
     if command is None:
         name = f"{CROSS[machine]}-gcc" if machine in CROSS and machine not in machines() else "gcc or clang"
@@ -59,7 +62,10 @@ def require_compiler(machine: str) -> list[str]:
 
 
 def compile_library(sources: Mapping[str, str], out: Path, machine: str, build: Build = "fast") -> Path:
-    """Compile what `c_sources` gave to the shared library `out`. Raises BundleError with the compiler's first words."""
+    """Compile the result of `c_sources` to the shared library `out`.
+
+    Raises BundleError where there is no compiler or it fails, with its first line of output.
+    """
     command = require_compiler(machine)
     with tempfile.TemporaryDirectory() as folder:
         for name, text in sources.items():

@@ -33,7 +33,7 @@ COMPILER = "arm-none-eabi-gcc"
 
 @dataclass(frozen=True)
 class Image:
-    """An ELF file; ``flash`` and ``ram`` in bytes: code, tables and initial values, and all data but the stack."""
+    """An ELF file. ``flash``: bytes of code, tables and initial values; ``ram``: bytes of all data but the stack."""
 
     path: Path
     flash: int
@@ -41,19 +41,19 @@ class Image:
 
 
 def available() -> bool:
-    """Whether images can be built here."""
+    """Tell whether images can be built on this machine."""
     return shutil.which(COMPILER) is not None
 
 
 def model_files(bundle: Bundle) -> dict[str, str]:
-    """model.c, model.h and channels.h of a bundle: what its images are built around."""
+    """Generate model.c, model.h and channels.h of a bundle. Raises BundleError where it has no weights."""
     spec = bundle.spec
     table = header(Schema.of(spec.channels, spec.rate_hz))
     return {**c_sources(spec, bundle.arrays("weights.npz")), "channels.h": table}
 
 
 def model_hash(bundle: Bundle) -> int:
-    """What a board calls a bundle: the first 8 hex digits of its name."""
+    """Return the number that a board announces for a bundle: the first 8 hex digits of its id."""
     return int(bundle.id[:8], 16)
 
 
@@ -61,9 +61,9 @@ def build_image(
     kind: Kind, model: Mapping[str, str], out: Path, *, port: str = "stm32f405", build: Build = "strict",
     model_hash: int = 1,
 ) -> Image:  # fmt: skip
-    """Compile an image for a port around `model`, which is what `model_files` makes, to the file `out`.
+    """Compile an image for a port around `model`, the result of `model_files`, to the file `out`.
 
-    The board announces `model_hash`. Raises BundleError where there is no compiler or it refuses.
+    The board announces `model_hash`. Raises BundleError where there is no compiler or it fails.
     """
     if not available():
         raise BundleError(f"image {kind}", f"{COMPILER} is not installed", "run make hil, which installs it")
@@ -74,11 +74,11 @@ def build_image(
         sources = [*SOURCES[kind], PORTS / "cortex_m4" / "startup.c", Path(folder) / "model.c"]
         flags = [*CORTEX_M4, *COMMON, *CONTRACTION[build], *LEAN, *LINK, *folders, f"-T{PORTS / port / port}.ld"]
         flags.append(f"-DONBOARD_HASH=0x{model_hash:08x}u")
-        _run([COMPILER, *flags, *map(str, sources), "-o", str(out)])
-    return Image(out, *_sizes(out))
+        _run_tool([COMPILER, *flags, *map(str, sources), "-o", str(out)])
+    return Image(out, *_elf_sizes(out))
 
 
-def _run(command: list[str]) -> str:
+def _run_tool(command: list[str]) -> str:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         words = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr)
@@ -86,9 +86,9 @@ def _run(command: list[str]) -> str:
     return done.stdout
 
 
-def _sizes(elf: Path) -> tuple[int, int]:
-    """Flash and RAM of `arm-none-eabi-size -A`, without the room that is kept for the stack."""
-    lines = [line.split() for line in _run(["arm-none-eabi-size", "-A", str(elf)]).splitlines()]
+def _elf_sizes(elf: Path) -> tuple[int, int]:
+    """Read flash and RAM from `arm-none-eabi-size -A`, without the room for the stack."""
+    lines = [line.split() for line in _run_tool(["arm-none-eabi-size", "-A", str(elf)]).splitlines()]
     size = {words[0]: int(words[1]) for words in lines if len(words) == 3 and words[1].isdigit()}
     text, data, bss = (size.get(name, 0) for name in (".text", ".data", ".bss"))
     return text + size.get(".ARM.exidx", 0) + data, data + bss

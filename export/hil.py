@@ -1,6 +1,6 @@
-"""A bundle on a board: build what the board runs, play recordings to it, and compare with the same bundle here.
+"""Hardware in the loop: build the image of a bundle, play recordings to the board, and compare with this machine.
 
-The board's model and the one here come from one source, built strictly: their predictions are the same bits.
+Both models come from one source, built strictly: their predictions are the same bits.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from rtsysid.recordings.trace import Episode
 from rtsysid.spec import Floats
 from rtsysid.storage import sha256
 
-COUNTED = 20  # rows beyond a full delay line that instructions are counted on: each step takes the same
+COUNTED = 20  # rows after the delay line is full on which instructions are counted: each step takes the same
 
 
 @dataclass(frozen=True)
 class RigBoard:
-    """What is under test. ``device`` acts on it, but for a real one; ``image`` is what was built for it here."""
+    """The board under test. ``device``: its process or emulator, if any; ``image``: built here for it."""
 
     name: str
     port: str
@@ -65,7 +65,10 @@ class HilReport:
 
 @contextmanager
 def open_board(bundle: Bundle, which: str) -> Iterator[RigBoard]:
-    """The board that runs the bundle's model: ``sim``, a process; ``qemu``, emulated; or a real one at a port."""
+    """Open a board that runs the bundle's model: ``sim``, a process; ``qemu``, emulated; or a real one at a port.
+
+    Raises BundleError where the image cannot be built, LinkError where the board does not answer.
+    """
     files, called = model_files(bundle), model_hash(bundle)
     with tempfile.TemporaryDirectory(prefix="hil-") as name:
         folder = Path(name)
@@ -85,7 +88,7 @@ def open_board(bundle: Bundle, which: str) -> Iterator[RigBoard]:
 
 
 def greet(rig: Rig, bundle: Bundle) -> None:
-    """Begin a session. Raises LinkError where the board runs another model, or has other channels."""
+    """Begin a session. Raises LinkError where the board runs another model or has other channels."""
     ack = rig.greet()
     if ack.model_hash != model_hash(bundle):
         found = f"its model is {ack.model_hash:08x}, not {model_hash(bundle):08x}"
@@ -95,7 +98,7 @@ def greet(rig: Rig, bundle: Bundle) -> None:
 
 
 def predictor_here(bundle: Bundle) -> Predictor:
-    """The bundle's model as strict C on this machine: what every board must equal bit by bit."""
+    """Compile the bundle's model as strict C for this machine. Raises BundleError where there is no compiler."""
     files = c_sources(bundle.spec, bundle.arrays("weights.npz"))
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "model.so"
@@ -104,13 +107,19 @@ def predictor_here(bundle: Bundle) -> Predictor:
 
 
 def predictions_here(bundle: Bundle, rows: Floats) -> Floats:
-    """What the strict model here makes of rows [n, C] from a cold start: [n, ny]."""
+    """Predict rows [n, C] with strict C on this machine, from a cold start: [n, ny].
+
+    Raises BundleError where there is no compiler.
+    """
     predictor = predictor_here(bundle)
     return np.stack([predictor.step(row).copy() for row in rows])
 
 
 def instructions(bundle: Bundle, rows: Floats) -> tuple[int, Image]:
-    """Instructions of the longest step on an emulated STM32F405, and the image that took them."""
+    """Count the instructions of the longest step on an emulated STM32F405; return them with the image.
+
+    Raises BundleError where the image cannot be built.
+    """
     with tempfile.TemporaryDirectory() as folder:
         image = build_image("replay", model_files(bundle), Path(folder) / "replay.elf")
         found = emulator.replay(image.path, rows[: bundle.spec.taps + COUNTED], bundle.spec.n_outputs)
@@ -118,9 +127,9 @@ def instructions(bundle: Bundle, rows: Floats) -> tuple[int, Image]:
 
 
 def play(board: RigBoard, bundle: Bundle, episodes: Sequence[Episode], *, live: bool = False) -> Iterator[HilReport]:
-    """Each recording on the board, row by row, at its own pace where `live`; one report each.
+    """Play each recording to the board, row by row; yield one report each. `live`: at the recording's own rate.
 
-    Raises LinkError where the board is not there or is another, ParityError where the line did harm.
+    Raises LinkError where the board does not answer or is another one, ParityError where the line lost data.
     """
     spec, counted = bundle.spec, None
     if isinstance(board.device, EmulatedDevice):
@@ -132,7 +141,7 @@ def play(board: RigBoard, bundle: Bundle, episodes: Sequence[Episode], *, live: 
             y, here = np.stack([a.y for a in answers]), predictions_here(bundle, episode.values)
             repeats, faults = rig.repeats, rig.faults()
             if set(faults) - {"repeats"}:
-                raise ParityError(f"line to {board.name}", str(faults), "mend the cable; nothing may be lost here")
+                raise ParityError(f"line to {board.name}", str(faults), "check the cable; nothing may be lost here")
             yield HilReport(
                 board.name, rig.board.firmware, board.image_sha256[:12], bundle.id, episode.name, len(y),
                 y.tobytes() == here.tobytes(), relative_error(y, here, spec), repeats,

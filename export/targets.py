@@ -1,8 +1,7 @@
-"""What a bundle is made for: graphs, generated C, and libraries of it for this machine and others."""
+"""Targets of an export: graphs, generated C, and its libraries for this machine and others."""
 
 from __future__ import annotations
 
-import ctypes
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import Any, Literal, TypeAlias, get_args
 from export.compile import compile_library, find_compiler, require_compiler
 from export.to_c import Weights, c_sources, model_layers, quantised
 from rtsysid.errors import BundleError
-from rtsysid.model.backends.c_backend import CBackend, library_name, machines, state_type
+from rtsysid.model.backends.c_backend import CBackend, library_name, machines
 from rtsysid.model.bundle import Arrays
+from rtsysid.model.c_layout import state_bytes
 from rtsysid.model.parity import relative_error, run_golden
 from rtsysid.model.predictor import Predictor
 from rtsysid.spec import ModelSpec
@@ -33,14 +33,14 @@ def parse_targets(text: str) -> tuple[Target, ...]:
 
 
 def default_targets() -> tuple[Target, ...]:
-    """ONNX, and C where this machine has a compiler and can load what it makes."""
+    """List the default targets: ONNX, and C where this machine has a compiler and can load its libraries."""
     return ("onnx", "c") if machines() and find_compiler(machines()[0]) else ("onnx",)
 
 
 def write_c(
     spec: ModelSpec, weights: Weights, golden: Arrays, folder: Path, targets: Sequence[Target]
 ) -> dict[str, Any]:
-    """Sources and libraries of the targets in C; what a manifest says of them: bytes, and the error of int8.
+    """Write sources and libraries of the C targets; return their entry in the manifest: bytes, and the error of int8.
 
     Raises BundleError where a compiler is missing or fails.
     """
@@ -50,32 +50,32 @@ def write_c(
     about: dict[str, Any] = {}
     if wanted:
         sources = c_sources(spec, weights)
-        _save(folder, sources)
+        _write_sources(folder, sources)
         for machine in wanted:
             compile_library(sources, folder / library_name(machine), machine)
-        about["float32"] = _sizes(spec, sum(layer.bytes for layer in model_layers(spec, weights)))
+        about["float32"] = _memory_of(spec, sum(layer.bytes for layer in model_layers(spec, weights)))
     if "int8" in targets:
         sources = c_sources(spec, weights, int8=True)
-        _save(folder, sources)
+        _write_sources(folder, sources)
         size = sum(quantised(layer).bytes for layer in model_layers(spec, weights))
-        about["int8"] = {**_sizes(spec, size), **_measured(spec, sources, golden)}
+        about["int8"] = {**_memory_of(spec, size), **_int8_errors(spec, sources, golden)}
     return {"c": about} if about else {}
 
 
 def this_machine() -> str:
-    """The best name that this machine answers to. Raises BundleError where C libraries are not loaded."""
+    """Return the best machine name of this computer. Raises BundleError where it loads no C libraries."""
     if not machines():
         raise BundleError("--target c", "libraries are loaded on Linux alone", "leave c out")
     require_compiler(machines()[0])
     return machines()[0]
 
 
-def _sizes(spec: ModelSpec, weight_bytes: int) -> dict[str, int]:
-    return {"weight_bytes": weight_bytes, "state_bytes": ctypes.sizeof(state_type(spec))}
+def _memory_of(spec: ModelSpec, weight_bytes: int) -> dict[str, int]:
+    return {"weight_bytes": weight_bytes, "state_bytes": state_bytes(spec)}
 
 
-def _measured(spec: ModelSpec, sources: dict[str, str], golden: Arrays) -> dict[str, float]:
-    """Largest errors on the golden trace, in spreads; measured, not bounded: int8 is a choice of the user."""
+def _int8_errors(spec: ModelSpec, sources: dict[str, str], golden: Arrays) -> dict[str, float]:
+    """Measure the largest errors of int8 on the golden trace, in standard deviations of the outputs."""
     with tempfile.TemporaryDirectory() as scratch:
         library = compile_library(sources, Path(scratch) / "model-int8.so", this_machine())
         found = run_golden(Predictor(spec, CBackend(spec, library)), golden)
@@ -85,6 +85,6 @@ def _measured(spec: ModelSpec, sources: dict[str, str], golden: Arrays) -> dict[
     }
 
 
-def _save(folder: Path, sources: dict[str, str]) -> None:
+def _write_sources(folder: Path, sources: dict[str, str]) -> None:
     for name, text in sources.items():
         (folder / name).write_text(text)

@@ -1,26 +1,25 @@
 """A model as C99: one source, one header, no heap, nothing of libc but string.h and math.h.
 
-The arithmetic is written as C in `export/c/`; what is generated here are sizes, tables and weights. Both builds come
-from the one source: strict (`-ffp-contract=off`), whose results are the same bits on every target, and fast.
+The arithmetic is written as C in `export/c/`; this module generates sizes, tables and weights. The strict build
+(`-ffp-contract=off`), whose results are the same bits on every target, and the fast build share the one source.
 """
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
 import numpy as np
 
-from rtsysid.model.backends.c_backend import TILE, padded, state_type, widest
+from rtsysid.model.c_layout import LANES, TILE, padded, state_bytes, widest
 from rtsysid.model.coordinates.body import effects, gyration
 from rtsysid.model.coordinates.plain import brakes
-from rtsysid.spec import Doubles, Floats, ModelSpec, RigidBody
+from rtsysid.spec import CellName, Doubles, Floats, ModelSpec, RigidBody
 
-LANES = 16  # futures side by side
-PARTS = ("kernels.c", "coordinates.c", "network.c", "public.c", "futures.c")
+EDITOR_BLOCK = re.compile(r"#ifdef MODEL_EDITOR.*?#endif\n\n?", re.DOTALL)  # includes for a fragment in an editor
 Weights = Mapping[str, np.ndarray[Any, Any]]
 
 
@@ -35,75 +34,101 @@ class Layer:
 
     @property
     def rows(self) -> int:
+        """Count the rows of the matrix."""
         return len(self.bias)
 
     @property
     def bytes(self) -> int:
-        """What its numbers occupy in flash, with the padding of the last tile."""
+        """Count the bytes of its numbers in flash, with the padding of the last tile."""
         per_row = self.weight.itemsize * self.weight.shape[1] + 4 + (4 if self.scale is not None else 0)
         return int(padded(self.rows) * per_row)
 
 
 def c_sources(spec: ModelSpec, weights: Weights, *, int8: bool = False) -> dict[str, str]:
-    """`model.h` and `model.c` of a specification and its weights, named as training named them.
+    """Generate `model.h` and `model.c` from a specification and weights that keep the names of training.
 
     `int8` stores every matrix as int8 with one scale per row, in files called `model-int8`; biases, state and sums
-    stay float32.
+    stay float32. Raises KeyError where a weight is missing.
     """
     stem = "model-int8" if int8 else "model"
     layers = [quantised(layer) if int8 else layer for layer in model_layers(spec, weights)]
-    header = [_usage(spec), _sizes(spec, layers, int8), _text("interface.h"), "#endif\n"]
-    kernels, *rest = (_text(name) for name in PARTS)
-    source = [f'#include "{stem}.h"', _preamble(int8), kernels, _tables(spec)]
-    source += [*(_layer(layer) for layer in layers), _lists(layers), *rest]
+    header = [size_definitions(spec, layers, int8), c_fragment("interface.h"), "#endif\n"]
+    source = [
+        f'#include "{stem}.h"\n',
+        c_fragment("kernels.c"),
+        table_definitions(spec),
+        layer_definitions(layers),
+        *map(c_fragment, ("coordinates.c", f"cell_{spec.cell}.c", "network.c", "robot.c", "futures.c")),
+    ]
     return {f"{stem}.h": "\n".join(header), f"{stem}.c": "\n".join(source)}
 
 
+def c_fragment(name: str) -> str:
+    """Read a fragment of export/c without the includes that it has for editors."""
+    return EDITOR_BLOCK.sub("", (files("export") / "c" / name).read_text())
+
+
 def model_layers(spec: ModelSpec, weights: Weights) -> list[Layer]:
-    """Every matrix of the model in the form the C multiplies with; the LSTM's two matrices are one."""
+    """List every matrix of the model in the form that the C multiplies with. Raises KeyError for a missing weight."""
     layers = []
     for k in range(1, len(spec.encoder) + 1):
-        layers += [_linear(weights, f"{side}.{k}") for side in ("encoder", "decoder")]
-    layers += [_gates(weights), _linear(weights, "head")]
+        layers += [_linear_layer(weights, f"{side}.{k}") for side in ("encoder", "decoder")]
+    layers += [*CELL_LAYERS[spec.cell](weights), _linear_layer(weights, "head")]
     if spec.linear_path:
-        layers.append(_linear(weights, "linear_path"))
+        layers.append(_linear_layer(weights, "linear_path"))
     if spec.state_init == "network":
-        first, second = (_linear(weights, f"initialiser.{k}") for k in (0, 2))
+        first, second = (_linear_layer(weights, f"initialiser.{k}") for k in (0, 2))
         layers += [Layer("initialiser_1", first.weight, first.bias), Layer("initialiser_2", second.weight, second.bias)]
     return layers
 
 
 def quantised(layer: Layer) -> Layer:
-    """The same layer with int8 weights, each row scaled to its largest."""
+    """Quantise a layer to int8 weights, each row scaled to its largest."""
     scale = np.abs(layer.weight).max(1) / np.float32(127)
     scale[scale == 0] = 1.0
-    whole = np.rint(layer.weight / scale[:, None]).astype(np.int8)
-    return Layer(layer.name, whole, layer.bias, scale.astype(np.float32))
+    rounded = np.rint(layer.weight / scale[:, None]).astype(np.int8)
+    return Layer(layer.name, rounded, layer.bias, scale.astype(np.float32))
 
 
 def tiled(weight: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """[rows, columns] -> flat [tile][column][row of the tile], padded with zeros to whole tiles."""
+    """Arrange a matrix [rows, columns] as flat [tile][column][row of the tile], padded with zeros to whole tiles."""
     rows, columns = weight.shape
-    whole = np.zeros((padded(rows), columns), weight.dtype)
-    whole[:rows] = weight
-    return np.ascontiguousarray(whole.reshape(-1, TILE, columns).transpose(0, 2, 1)).ravel()
+    tiles = np.zeros((padded(rows), columns), weight.dtype)
+    tiles[:rows] = weight
+    return np.ascontiguousarray(tiles.reshape(-1, TILE, columns).transpose(0, 2, 1)).ravel()
 
 
-def _linear(weights: Weights, name: str) -> Layer:
+def _linear_layer(weights: Weights, name: str) -> Layer:
     return Layer(name.replace(".", "_"), np.asarray(weights[f"{name}.weight"]), np.asarray(weights[f"{name}.bias"]))
 
 
-def _gates(weights: Weights) -> Layer:
-    """Rows in the order input, forget, cell, output; those of the sigmoid gates are halved for tanh (cell in C)."""
+def _lstm_layers(weights: Weights) -> list[Layer]:
+    """Gates in the order input, forget, cell, output; the sigmoid gates are halved, as cell_lstm.c expects."""
     weight = np.concatenate((weights["cell.weight_ih_l0"], weights["cell.weight_hh_l0"]), 1)
     bias = weights["cell.bias_ih_l0"] + weights["cell.bias_hh_l0"]
     halves = np.repeat(np.array([0.5, 0.5, 1.0, 0.5], np.float32), len(bias) // 4)
-    return Layer("gates", weight * halves[:, None], bias * halves)
+    return [Layer("gates", weight * halves[:, None], bias * halves)]
+
+
+def _gru_layers(weights: Weights) -> list[Layer]:
+    """Gates reset and update, halved as cell_gru.c expects; the new value's matrices stay apart."""
+    into, of_h = weights["cell.weight_ih_l0"], weights["cell.weight_hh_l0"]
+    into_bias, of_h_bias = weights["cell.bias_ih_l0"], weights["cell.bias_hh_l0"]
+    gates, half = 2 * of_h.shape[1], np.float32(0.5)
+    weight = np.concatenate((into, of_h), 1)[:gates] * half
+    return [
+        Layer("gates", weight, (into_bias + of_h_bias)[:gates] * half),
+        Layer("new_into", into[gates:], into_bias[gates:]),
+        Layer("new_of_h", of_h[gates:], of_h_bias[gates:]),
+    ]
+
+
+CELL_LAYERS: dict[CellName, Callable[[Weights], list[Layer]]] = {"lstm": _lstm_layers, "gru": _gru_layers}
 
 
 def _usage(spec: ModelSpec) -> str:
     channels = "\n".join(
-        f"     {i:3}  {channel.role:6}  {_comment(str(channel))}" for i, channel in enumerate(spec.channels)
+        f"     {i:3}  {channel.role:6}  {_safe_in_comment(str(channel))}" for i, channel in enumerate(spec.channels)
     )
     return f"""/* A model of rtsysid as C99: no heap, nothing of libc but string.h and math.h.
 
@@ -114,7 +139,7 @@ def _usage(spec: ModelSpec) -> str:
          const float *y = model_step(&robot, sample);   outputs one tick later; NaN for the first {spec.taps - 1} ticks
      }}
 
-   {spec.variant}, {spec.macs} multiply-accumulates a step; channels in order:
+   {spec.variant.replace("lstm", spec.cell)}, {spec.macs} multiply-accumulates a step; channels in order:
 {channels}
 
    Build strict with -ffp-contract=off -fno-tree-slp-vectorize: the same bits on every target.
@@ -127,7 +152,8 @@ def _usage(spec: ModelSpec) -> str:
 """
 
 
-def _sizes(spec: ModelSpec, layers: Sequence[Layer], int8: bool) -> str:
+def size_definitions(spec: ModelSpec, layers: Sequence[Layer], int8: bool) -> str:
+    """Write the head of model.h: how to use it, and every size as a macro."""
     body = spec.rigid_body or RigidBody(())
     sizes: dict[str, int | str] = {
         "FINGERPRINT": f'"{spec.fingerprint}"',
@@ -143,6 +169,8 @@ def _sizes(spec: ModelSpec, layers: Sequence[Layer], int8: bool) -> str:
         "LAYERS": len(spec.encoder),
         "CODE": spec.code_size,
         "HIDDEN": spec.hidden,
+        "HIDDEN_PADDED": padded(spec.hidden),
+        "STATE": spec.state_size,
         "TARGETS": spec.n_targets,
         "TARGETS_PADDED": padded(spec.n_targets),
         "LAYER_MAX": widest(spec),
@@ -153,8 +181,8 @@ def _sizes(spec: ModelSpec, layers: Sequence[Layer], int8: bool) -> str:
         "BODY": int(spec.rigid_body is not None),
         "FROM_NEWEST": int(spec.rigid_body is not None or bool(spec.relative) or bool(spec.friction)),
         "ROW_MAX": max(spec.width, spec.n_features),
-        "OTHERS": len(_others(spec, body)),
-        "OTHER_OUTPUTS": len([i for i in _others(spec, body) if i >= spec.n_inputs]),
+        "OTHERS": len(_channels_apart(spec, body)),
+        "OTHER_OUTPUTS": len([i for i in _channels_apart(spec, body) if i >= spec.n_inputs]),
         "VELOCITY": len(body.velocity),
         "POSITION": len(body.position),
         "RATE": len(body.rate),
@@ -166,22 +194,14 @@ def _sizes(spec: ModelSpec, layers: Sequence[Layer], int8: bool) -> str:
         "INT8": int(int8),
         "MACS": spec.macs,
         "WEIGHT_BYTES": sum(layer.bytes for layer in layers),
-        "STATE_BYTES": ctypes.sizeof(state_type(spec)),
+        "STATE_BYTES": state_bytes(spec),
     }
     lines = [f"#define MODEL_{name} {value}" for name, value in sizes.items()]
-    return "\n".join([*lines, "#ifndef MODEL_LANES", f"#define MODEL_LANES {LANES}", "#endif", ""])
+    return "\n".join([_usage(spec), *lines, "#ifndef MODEL_LANES", f"#define MODEL_LANES {LANES}", "#endif", ""])
 
 
-def _preamble(int8: bool) -> str:
-    return f"""
-#include <math.h>
-#include <string.h>
-
-typedef {"int8_t" if int8 else "float"} model_weight;
-"""
-
-
-def _tables(spec: ModelSpec) -> str:
+def table_definitions(spec: ModelSpec) -> str:
+    """Write the tables of scaling and coordinates as C constants."""
     scaling = spec.scaling
     lines = ["/* ---- Tables */", ""]
     lines += [
@@ -198,11 +218,11 @@ def _tables(spec: ModelSpec) -> str:
                 *lines,
                 _indices("columns_seen", seen),
                 _indices("seen_relative", relative),
-                *_friction(spec),
-                *_integrators(spec),
+                *_friction_tables(spec),
+                *_integrator_tables(spec),
             ]
         )
-    names, body, others = [c.name for c in spec.channels], spec.rigid_body, _others(spec, spec.rigid_body)
+    names, body, others = [c.name for c in spec.channels], spec.rigid_body, _channels_apart(spec, spec.rigid_body)
     parts = {"attitude": body.attitude, "velocity": body.velocity, "position": body.position, "rate": body.rate}
     if body.kinematics:
         lines += [_constant("tick_length", 1 / spec.rate_hz), _constant("gravity", body.gravity)]
@@ -215,8 +235,8 @@ def _tables(spec: ModelSpec) -> str:
     return "\n".join(lines)
 
 
-def _friction(spec: ModelSpec) -> list[str]:
-    """Outputs that friction brakes: their columns, whether they travel, and what their tanh takes them by."""
+def _friction_tables(spec: ModelSpec) -> list[str]:
+    """Write the tables of outputs with dry friction: columns, whether they travel, factors inside tanh."""
     if not spec.friction:
         return []
     channels, travels, _ = zip(*brakes(spec), strict=True)
@@ -228,40 +248,48 @@ def _friction(spec: ModelSpec) -> list[str]:
     ]
 
 
-def _integrators(spec: ModelSpec) -> list[str]:
-    """Outputs that the model answers for, and those that follow from them."""
+def _integrator_tables(spec: ModelSpec) -> list[str]:
+    """Write the tables of outputs that the head predicts, and of those that are integrated from them."""
     names = [c.name for c in spec.outputs]
     positions, velocities = ([names.index(pair[k]) for pair in spec.integrate] for k in (0, 1))
-    answered = _indices("answered", [i for i in range(len(names)) if i not in positions])
+    head_outputs = _indices("head_outputs", [i for i in range(len(names)) if i not in positions])
     if not positions:
-        return [answered]
+        return [head_outputs]
     following = [_indices("integrals", positions), _indices("derivatives", velocities)]
-    return [answered, *following, _constant("tick_length", 1 / spec.rate_hz)]
+    return [head_outputs, *following, _constant("tick_length", 1 / spec.rate_hz)]
 
 
-def _others(spec: ModelSpec, body: RigidBody) -> list[int]:
-    """Channels that do not belong to the body."""
+def _channels_apart(spec: ModelSpec, body: RigidBody) -> list[int]:
+    """List the channels that do not belong to the body."""
     named = {*body.attitude, *body.velocity, *body.position, *body.rate}
     return [i for i, channel in enumerate(spec.channels) if channel.name not in named]
 
 
-def _layer(layer: Layer) -> str:
+def layer_definitions(layers: Sequence[Layer]) -> str:
+    """Write the weights of all layers as C constants, and the lists of encoder and decoder layers."""
+    return "\n".join([*map(_layer_definition, layers), _layer_lists(layers)])
+
+
+def _layer_definition(layer: Layer) -> str:
     values, name = tiled(layer.weight), layer.name
     written = map(str, values.tolist()) if values.dtype == np.int8 else map(literal, values)
-    lines = [_array("model_weight", f"{name}_weight", list(written)), _floats(f"{name}_bias", _whole(layer.bias))]
+    lines = [
+        _array("model_weight", f"{name}_weight", list(written)),
+        _floats(f"{name}_bias", _in_whole_tiles(layer.bias)),
+    ]
     if layer.scale is not None:
-        lines.append(_floats(f"{name}_scale", _whole(layer.scale)))
+        lines.append(_floats(f"{name}_scale", _in_whole_tiles(layer.scale)))
     scale = f"{name}_scale" if layer.scale is not None else "0"
     rows, columns = layer.weight.shape
     lines.append(f"static const layer {name} = {{{rows}, {columns}, {name}_weight, {name}_bias, {scale}}};\n")
     return "\n".join(lines)
 
 
-def _whole(values: Floats) -> Floats:
+def _in_whole_tiles(values: Floats) -> Floats:
     return np.pad(values, (0, padded(len(values)) - len(values)))
 
 
-def _lists(layers: Sequence[Layer]) -> str:
+def _layer_lists(layers: Sequence[Layer]) -> str:
     lines = []
     for side in ("encoder", "decoder"):
         names = [f"&{layer.name}" for layer in layers if layer.name.startswith(side)]
@@ -271,7 +299,7 @@ def _lists(layers: Sequence[Layer]) -> str:
 
 
 def literal(value: float | np.floating[Any]) -> str:
-    """A float32 as a C literal that reads back as the same bits: nine significant digits."""
+    """Write a float32 as a C literal that reads back as the same bits: nine significant digits."""
     text = f"{np.float32(value):.9g}"
     return f"{text}f" if "." in text or "e" in text else f"{text}.0f"
 
@@ -293,12 +321,8 @@ def _array(kind: str, name: str, values: list[str]) -> str:
     return f"static const {kind} {name}[{len(values)}] = {{\n    " + ",\n    ".join(rows) + "};"
 
 
-def _comment(text: str) -> str:
-    """Nothing that a channel is called may end the comment it stands in, or leave printable ASCII."""
+def _safe_in_comment(text: str) -> str:
+    """Replace what would end a C comment, and everything but printable ASCII."""
     return (
         "".join(c if c.isascii() and c.isprintable() else "?" for c in text).replace("*/", "* /").replace("/*", "/ *")
     )
-
-
-def _text(name: str) -> str:
-    return (files("export") / "c" / name).read_text()

@@ -1,8 +1,8 @@
 """The step graph and the forecast graph of a trained network.
 
-The step graph comes from torch's exporter: one tick has no time axis, which is what torch 2.13 freezes silently from
-the second export in a process on. The forecast graph is an ONNX Scan built here around the nodes of the step graph, so
-that both compute the same by construction, for any horizon and batch.
+The step graph comes from torch's exporter. One tick has no time axis: torch 2.13 freezes time axes silently from the
+second export in a process on. The forecast graph is an ONNX Scan built here around the nodes of the step graph, so that
+both compute the same by construction, for any horizon and batch.
 """
 
 from __future__ import annotations
@@ -25,77 +25,81 @@ from rtsysid.spec import ModelSpec
 from rtsysid.train.network import Network
 
 OPSET = 18
-STEP_INPUTS = ("window", "h", "c")
-PREDICTED = {"y_next", "h_next", "c_next"}
-STEP_OUTPUTS = ("y_next", "h_next", "c_next", "code", "reconstruction_error")
+STEP_INPUTS = ("window", "state")
+PREDICTED = ("y_next", "state_next")
+STEP_OUTPUTS = (*PREDICTED, "code", "reconstruction_error")
 
 
 class StepGraph(nn.Module):
-    """One tick with every state an input and an output: window [B, L, C], h and c [B, H]."""
+    """Compute one tick, with the state as input and output: window [B, L, C], state [B, S]."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, window: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, window: Tensor, state: Tensor) -> tuple[Tensor, ...]:
+        """Return y_next [B, ny], state_next [B, S], code [B, Z] and reconstruction error [B]."""
         network = self.network
         features = network.features(window)
         code = network.encode(features)
-        h, c = network.cell_step(code, (h, c))
+        hidden, state = network.cell.tick(code, state)
         error = (network.decode(code) - features).square().mean(-1)
-        return network.predict(window[:, -1], features, h), h, c, code, error
+        return network.predict(window[:, -1], features, hidden), state, code, error
 
 
 class InitialiserGraph(nn.Module):
-    """First state from the first full window: window [B, L, C] -> h, c [B, H]."""
+    """Compute the first state from the first full window: [B, L, C] -> [B, S]."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, window: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, window: Tensor) -> Tensor:
+        """Return the state [B, S]."""
         return self.network.initial_state(window)
 
 
 def step_graph(network: Network) -> onnx.ModelProto:
-    """`window, h, c -> y_next, h_next, c_next, code, reconstruction_error`, batch dynamic."""
+    """Export `window, state -> y_next, state_next, code, reconstruction_error` with a dynamic batch."""
     spec = network.spec
-    # Traced with a batch of 2: a dimension of size 1 would be taken for a constant.
-    example = (torch.zeros(2, spec.taps, spec.width), torch.zeros(2, spec.hidden), torch.zeros(2, spec.hidden))
-    model = _exported(StepGraph(network), example, STEP_INPUTS, STEP_OUTPUTS)
-    return _named(model, spec, "rtsysid step")
+    # Traced with a batch of 2: the exporter takes a dimension of size 1 for a constant.
+    example = (torch.zeros(2, spec.taps, spec.width), torch.zeros(2, spec.state_size))
+    model = _exported_graph(StepGraph(network), example, STEP_INPUTS, STEP_OUTPUTS)
+    return _cleaned_graph(model, spec, "rtsysid step")
 
 
 def initialiser_graph(network: Network) -> onnx.ModelProto:
-    """`window -> h, c`, batch dynamic."""
+    """Export `window -> state` with a dynamic batch."""
     spec = network.spec
-    model = _exported(InitialiserGraph(network), (torch.zeros(2, spec.taps, spec.width),), ("window",), ("h", "c"))
-    return _named(model, spec, "rtsysid initialiser")
+    model = _exported_graph(
+        InitialiserGraph(network), (torch.zeros(2, spec.taps, spec.width),), ("window",), ("state",)
+    )
+    return _cleaned_graph(model, spec, "rtsysid initialiser")
 
 
 def forecast_graph(step: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelProto:
-    """`window, h, c, u_future -> y_future`: a Scan over [B, N, nu] with predictions fed back through the delay line.
+    """Build `window, state, u_future -> y_future`: a Scan over [B, N, nu] with predictions fed back.
 
-    `window` ends with s_k, `h` and `c` are the state before tick k. Tick n replaces the inputs of the newest row by
-    u_future[n] and gives y_{k+n+1}.
+    `window` ends with s_k, `state` is the state before tick k. Tick n replaces the inputs of the newest row by
+    u_future[n] and predicts y_{k+n+1}. Raises onnx.checker.ValidationError where the graph is not valid.
     """
     body = _scan_body(step, spec)
     scan = helper.make_node(
         "Scan",
-        ["window", "h", "c", "u_future"],
-        ["window_last", "h_last", "c_last", "y_future"],
+        ["window", "state", "u_future"],
+        ["window_last", "state_last", "y_future"],
         num_scan_inputs=1,
         scan_input_axes=[1],
         scan_output_axes=[1],
         body=body,
     )
-    shapes = _shapes(spec)
+    shapes = _graph_shapes(spec)
     graph = helper.make_graph(
         [scan],
         "rtsysid forecast",
-        [_value(name, ["batch", *shapes[name]]) for name in STEP_INPUTS]
-        + [_value("u_future", ["batch", "horizon", spec.n_inputs])],
-        [_value("y_future", ["batch", "horizon", spec.n_outputs])],
+        [_tensor_info(name, ["batch", *shapes[name]]) for name in STEP_INPUTS]
+        + [_tensor_info("u_future", ["batch", "horizon", spec.n_inputs])],
+        [_tensor_info("y_future", ["batch", "horizon", spec.n_outputs])],
         initializer=_weights_of(step.graph),  # an inner graph sees the names of the outer one
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=step.ir_version)
@@ -105,47 +109,46 @@ def forecast_graph(step: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelProto:
 
 
 def _scan_body(step: onnx.ModelProto, spec: ModelSpec) -> onnx.GraphProto:
-    """One tick: put u_n beside the newest outputs, run the step nodes, shift the prediction in.
+    """Build one tick: replace the newest inputs by u_n, run the step nodes, append the prediction to the window.
 
-    Names inside carry the prefix "tick/": they must not hide those outside, where the weights live.
+    Inner names carry the prefix "tick/": they must not hide the outer ones, which name the weights.
     """
     constants = {"zero": 0, "one": 1, "two": 2, "last": -1, "end": 2**31, "nu": spec.n_inputs}
     nodes = [helper.make_node("Constant", [], [f"tick/{name}"], value_ints=[at]) for name, at in constants.items()]
     nodes += [
-        _tick("past", "Slice", "before", "zero", "last", "one"),
-        _tick("newest", "Slice", "before", "last", "end", "one"),
-        _tick("y", "Slice", "newest", "nu", "end", "two"),
-        _tick("u_row", "Unsqueeze", "u", "one"),
-        _tick("row", "Concat", "u_row", "y", axis=2),
-        _tick("window", "Concat", "past", "row", axis=1),
-        *_prefixed(step.graph),
-        _tick("y_row", "Unsqueeze", "y_next", "one"),
-        _tick("next_row", "Concat", "u_row", "y_row", axis=2),  # the next tick replaces its inputs
-        _tick("kept", "Slice", "window", "one", "end", "one"),
-        _tick("after", "Concat", "kept", "next_row", axis=1),
-        _tick("y_out", "Identity", "y_next"),
+        _scan_node("past", "Slice", "before", "zero", "last", "one"),
+        _scan_node("newest", "Slice", "before", "last", "end", "one"),
+        _scan_node("y", "Slice", "newest", "nu", "end", "two"),
+        _scan_node("u_row", "Unsqueeze", "u", "one"),
+        _scan_node("row", "Concat", "u_row", "y", axis=2),
+        _scan_node("window", "Concat", "past", "row", axis=1),
+        *_inner_nodes(step.graph),
+        _scan_node("y_row", "Unsqueeze", "y_next", "one"),
+        _scan_node("next_row", "Concat", "u_row", "y_row", axis=2),  # the next tick replaces its inputs
+        _scan_node("kept", "Slice", "window", "one", "end", "one"),
+        _scan_node("after", "Concat", "kept", "next_row", axis=1),
+        _scan_node("y_out", "Identity", "y_next"),
     ]
     return helper.make_graph(nodes, "tick", *_scan_interface(spec))
 
 
-def _tick(output: str, operator: str, *inputs: str, **attributes: int) -> onnx.NodeProto:
+def _scan_node(output: str, operator: str, *inputs: str, **attributes: int) -> onnx.NodeProto:
     return helper.make_node(operator, [f"tick/{name}" for name in inputs], [f"tick/{output}"], **attributes)
 
 
 def _scan_interface(spec: ModelSpec) -> tuple[list[onnx.ValueInfoProto], list[onnx.ValueInfoProto]]:
-    shapes = {name: ["batch", *shape] for name, shape in _shapes(spec).items()}
-    inputs = [("before", shapes["window"]), ("h", shapes["h"]), ("c", shapes["c"]), ("u", ["batch", spec.n_inputs])]
-    outputs = [("after", shapes["window"]), ("h_next", shapes["h"]), ("c_next", shapes["c"])]
-    outputs.append(("y_out", ["batch", spec.n_outputs]))
-    named = ([_value(f"tick/{name}", shape) for name, shape in side] for side in (inputs, outputs))
+    shapes = {name: ["batch", *shape] for name, shape in _graph_shapes(spec).items()}
+    inputs = [("before", shapes["window"]), ("state", shapes["state"]), ("u", ["batch", spec.n_inputs])]
+    outputs = [("after", shapes["window"]), ("state_next", shapes["state"]), ("y_out", ["batch", spec.n_outputs])]
+    named = ([_tensor_info(f"tick/{name}", shape) for name, shape in side] for side in (inputs, outputs))
     return next(named), next(named)
 
 
-def _prefixed(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
-    """Copies of the nodes that compute the prediction and the state, with inner names; weights keep theirs."""
+def _inner_nodes(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """Copy the nodes that compute prediction and state, with inner names; weights keep their names."""
     outer = {tensor.name for tensor in graph.initializer} | {""}
     copies = []
-    for node in _needed(graph, PREDICTED):
+    for node in _needed_nodes(graph):
         copy = onnx.NodeProto()
         copy.CopyFrom(node)
         copy.input[:] = [name if name in outer else f"tick/{name}" for name in node.input]
@@ -155,13 +158,13 @@ def _prefixed(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
 
 
 def _weights_of(graph: onnx.GraphProto) -> list[onnx.TensorProto]:
-    used = {name for node in _needed(graph, PREDICTED) for name in node.input}
+    used = {name for node in _needed_nodes(graph) for name in node.input}
     return [tensor for tensor in graph.initializer if tensor.name in used]
 
 
-def _needed(graph: onnx.GraphProto, wanted: set[str]) -> list[onnx.NodeProto]:
-    """Nodes that the wanted values depend on, in order: a rollout has no use for the decoder."""
-    wanted, kept = set(wanted), []
+def _needed_nodes(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """List the nodes that prediction and state depend on, in order: a forecast does not need the decoder."""
+    wanted, kept = set(PREDICTED), []
     for node in reversed(graph.node):
         if wanted & set(node.output):
             wanted |= set(node.input)
@@ -169,7 +172,7 @@ def _needed(graph: onnx.GraphProto, wanted: set[str]) -> list[onnx.NodeProto]:
     return kept[::-1]
 
 
-def _exported(
+def _exported_graph(
     module: nn.Module, example: tuple[Tensor, ...], inputs: tuple[str, ...], outputs: tuple[str, ...]
 ) -> onnx.ModelProto:
     batch = torch.export.Dim("batch")
@@ -190,8 +193,8 @@ def _exported(
     return onnxscript.optimizer.optimize(program.model_proto)
 
 
-def _named(model: onnx.ModelProto, spec: ModelSpec, title: str) -> onnx.ModelProto:
-    """Nodes and weights only: stack traces with source paths and the exporter's notes go."""
+def _cleaned_graph(model: onnx.ModelProto, spec: ModelSpec, title: str) -> onnx.ModelProto:
+    """Keep nodes and weights alone: remove stack traces with source paths and the exporter's notes."""
     graph = model.graph
     graph.name, model.producer_name, model.producer_version, model.doc_string = title, "rtsysid", "", ""
     del model.metadata_props[:], graph.metadata_props[:], graph.value_info[:], model.functions[:]
@@ -209,7 +212,10 @@ def _set_metadata(model: onnx.ModelProto, spec: ModelSpec) -> None:
 
 
 def check_dynamic(model: onnx.ModelProto, axes: dict[str, dict[int, str]]) -> None:
-    """Every declared axis must still be a name: an exporter that freezes one does so silently."""
+    """Check that every declared axis is still dynamic: the exporter freezes axes silently.
+
+    Raises ParityError where an axis is a number.
+    """
     for value in [*model.graph.input, *model.graph.output]:
         for axis, name in axes.get(value.name, {}).items():
             found = value.type.tensor_type.shape.dim[axis]
@@ -221,16 +227,16 @@ def check_dynamic(model: onnx.ModelProto, axes: dict[str, dict[int, str]]) -> No
 
 
 def check_private(model: onnx.ModelProto) -> None:
-    """No path of the machine that exported may travel with the model."""
+    """Check that the graph holds no path of this machine. Raises ParityError where it does."""
     blob = model.SerializeToString()
     for path in {str(Path.home()), str(Path.cwd()), str(Path(__file__).parent), "/site-packages/"} - {"/"}:
         if path.encode() in blob:
             raise ParityError(f"graph {model.graph.name}", f"it holds the path {path}", "report this as a bug")
 
 
-def _shapes(spec: ModelSpec) -> dict[str, list[int]]:
-    return {"window": [spec.taps, spec.width], "h": [spec.hidden], "c": [spec.hidden]}
+def _graph_shapes(spec: ModelSpec) -> dict[str, list[int]]:
+    return {"window": [spec.taps, spec.width], "state": [spec.state_size]}
 
 
-def _value(name: str, shape: list[Any]) -> onnx.ValueInfoProto:
+def _tensor_info(name: str, shape: list[Any]) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)

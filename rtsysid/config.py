@@ -16,7 +16,7 @@ import msgspec
 
 from rtsysid.errors import ConfigError
 from rtsysid.schedule import Corruption, Loss, Stage, TeacherForcing, preset
-from rtsysid.spec import Channel, RigidBody, Rotors, Variant, variant_of
+from rtsysid.spec import CELLS, CellName, Channel, RigidBody, Rotors, Variant, variant_of
 
 EMBEDDED = ("quadrotor", "nanodrone")
 
@@ -58,6 +58,7 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     taps: int = 16
     encoder: tuple[int, ...] = (64, 16)
     variational: bool = False
+    cell: CellName = "lstm"
     hidden: int = 64
     feedback: bool | tuple[str, ...] = True
     output: Literal["increment", "absolute"] = "increment"
@@ -135,6 +136,11 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     model: Model = Model()
     train: Training = Training()
     stage: tuple[Stage, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.train.forget_ticks and not CELLS[self.model.cell].forget_gate:
+            found = f"{self.train.forget_ticks}, but a {self.model.cell} has no forget gate"
+            raise ConfigError("train.forget_ticks", found, 'set it to 0, or model.cell = "lstm"')
 
     @property
     def stages(self) -> tuple[Stage, ...]:

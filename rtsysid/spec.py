@@ -26,11 +26,28 @@ from rtsysid.errors import SpecError
 Floats: TypeAlias = NDArray[np.float32]
 Doubles: TypeAlias = NDArray[np.float64]
 Role: TypeAlias = Literal["input", "output"]
+CellName: TypeAlias = Literal["lstm", "gru"]
 Variant: TypeAlias = Literal["lstm", "lstm-tdl", "lstm-tdl-aeu", "lstm-tdl-deep-aeu"]
 
 VARIANTS: tuple[Variant, ...] = ("lstm", "lstm-tdl", "lstm-tdl-aeu", "lstm-tdl-deep-aeu")
+INITIALISER_WIDTH = 64  # hidden units of the network that sets the first state
 STANDARD_GRAVITY = 9.80665  # m/s^2; Ref: 3rd CGPM, 1901
 _HEADER = re.compile(r"(?P<name>.*\S)\s*\[(?P<unit>[^\[\]]*)\]")
+
+
+class CellShape(NamedTuple):
+    """Sizes of a recurrent cell, in units of its hidden width."""
+
+    gates: int  # rows of its input matrix and of its hidden matrix
+    state: int  # values that it carries from one tick to the next
+    biases: int  # two biases that are only ever added count as one
+    forget_gate: bool  # whether `train.forget_ticks` can initialise it
+
+
+CELLS: dict[CellName, CellShape] = {
+    "lstm": CellShape(gates=4, state=2, biases=4, forget_gate=True),
+    "gru": CellShape(gates=3, state=1, biases=4, forget_gate=False),
+}
 
 
 class Channel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -133,6 +150,7 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     taps: int = 16
     encoder: tuple[int, ...] = (64, 16)  # width of each encoder layer; the last is the code; none: no encoder
     variational: bool = False  # a layer beside the code's says how sure it is; deployed is the code's mean
+    cell: CellName = "lstm"  # the recurrent cell
     hidden: int = 64
     feedback: bool | tuple[str, ...] = True  # outputs that the network sees in the window: all, none, or these
     output: Literal["increment", "absolute"] = "increment"
@@ -220,8 +238,13 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         return self.taps + (self.warmup if self.state_init == "warmup" else 0)
 
     @property
+    def state_size(self) -> int:
+        """Values S of the state that the recurrent cell carries; the first `hidden` of them are its output h."""
+        return CELLS[self.cell].state * self.hidden
+
+    @property
     def code_size(self) -> int:
-        """Width of what enters the LSTM: the code, or the whole window where there is no encoder."""
+        """Width of what enters the recurrent cell: the code, or the whole window where there is no encoder."""
         return self.encoder[-1] if self.encoder else self.window_size
 
     @property
@@ -229,14 +252,15 @@ class ModelSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         """Multiply-accumulates of one step, without the decoder (which serves novelty, not prediction)."""
         widths = (self.window_size, *self.encoder)
         layers = sum(a * b for a, b in itertools.pairwise(widths))
-        cell = 4 * self.hidden * (self.code_size + self.hidden)
+        cell = CELLS[self.cell].gates * self.hidden * (self.code_size + self.hidden)
         linear_path = self.window_size if self.linear_path else 0
         return layers + cell + (self.hidden + linear_path) * self.n_targets
 
     @property
     def parameters(self) -> int:
-        """Weights and biases of one step, without the decoder; an LSTM's two biases count as the one they add up to."""
-        return self.macs + sum(self.encoder) + 4 * self.hidden + (1 + self.linear_path) * self.n_targets
+        """Weights and biases of one step, without the decoder; two biases that are only added count as one."""
+        cell = CELLS[self.cell].biases * self.hidden
+        return self.macs + sum(self.encoder) + cell + (1 + self.linear_path) * self.n_targets
 
     @cached_property
     def fingerprint(self) -> str:

@@ -1,12 +1,17 @@
-/* ---- Coordinates: what the network sees of a window, and how its answer becomes the next outputs. */
+#ifdef MODEL_EDITOR /* this file alone, see compile_flags.txt; not in the generated model */
+#include "kernels.c"
+#include "example/tables.h"
+#endif
+
+/* ---- Coordinates: from a window to the features, and from the targets to the next outputs. */
 
 #define AT(array, index) (array)[(index) * lanes + lane]
 #define EACH_LANE for (int lane = 0; lane < lanes; lane++)
 
 #if !MODEL_BODY
 
-/* One row [MODEL_CHANNELS] -> its features [MODEL_ROW], each to mean 0 and spread 1: the channels that are seen, some of
-   them relative to the newest row, then squares of the outputs, cubes, and so on. */
+/* Compute the scaled features [MODEL_ROW] of one row [MODEL_CHANNELS]: the channels that are features, some of them
+   relative to the newest row, then squares of the outputs, cubes, and so on. */
 INLINE void row_features(const int lanes, const float *row, const float *newest, float *f)
 {
     for (int k = 0; k < MODEL_ROW; k++)
@@ -20,7 +25,7 @@ INLINE void row_features(const int lanes, const float *row, const float *newest,
         }
 }
 
-/* Rows [MODEL_TAPS][MODEL_CHANNELS] -> features [MODEL_WINDOW]: those of the rows, and which way friction pushes. */
+/* Compute the features [MODEL_WINDOW] of rows [MODEL_TAPS][MODEL_CHANNELS]: those of each row, and of friction. */
 INLINE void features(const int lanes, const float *window, float *f)
 {
     const float *newest = window + (MODEL_TAPS - 1) * MODEL_CHANNELS * lanes;
@@ -38,11 +43,11 @@ INLINE void features(const int lanes, const float *window, float *f)
 #endif
 }
 
-/* The next outputs from the newest row and the network's answer. */
+/* Compute the next outputs from the newest row and the targets. */
 INLINE void next_outputs(const int lanes, const float *newest, const float *target, float *y)
 {
     for (int i = 0; i < MODEL_TARGETS; i++) {
-        const int to = MODEL_INTEGRATED ? answered[i] : i;
+        const int to = MODEL_INTEGRATED ? head_outputs[i] : i;
         EACH_LANE AT(y, to) = AT(target, i) + (MODEL_INCREMENT ? AT(newest, MODEL_INPUTS + to) : 0.0f);
     }
 #if MODEL_INTEGRATED
@@ -56,7 +61,7 @@ INLINE void next_outputs(const int lanes, const float *newest, const float *targ
 
 #else
 
-/* A unit quaternion x, y, z, w from the channels of the attitude. */
+/* Read the attitude as a unit quaternion x, y, z, w. */
 INLINE void attitude(const int lanes, const int lane, const float *row, float q[4])
 {
     float square = 0.0f;
@@ -69,7 +74,7 @@ INLINE void attitude(const int lanes, const int lane, const float *row, float q[
         q[i] /= length;
 }
 
-/* Matrix from body to world. */
+/* Compute the rotation matrix from body to world. */
 INLINE void rotation(const float q[4], float turn[9])
 {
     const float x = q[0], y = q[1], z = q[2], w = q[3];
@@ -90,7 +95,7 @@ INLINE void into_body(const float turn[9], const float v[3], float out[3])
         out[i] = v[0] * turn[i] + v[1] * turn[3 + i] + v[2] * turn[6 + i];
 }
 
-/* Rotation from q to p as sin(angle) axis in the frame of q: smooth everywhere, and the same for p and -p. */
+/* Compute the rotation from q to p as sin(angle) axis in the frame of q: smooth everywhere, the same for p and -p. */
 INLINE void relative(const float q[4], const float p[4], float out[3])
 {
     const float x = q[0], y = q[1], z = q[2], w = q[3];
@@ -101,7 +106,7 @@ INLINE void relative(const float q[4], const float p[4], float out[3])
     out[2] = twice * (w * p[2] + y * p[0] - x * p[1] - z * p[3]);
 }
 
-/* One row as seen by the body at `newest`, which stands at q. */
+/* Compute the features of one row in the body frame of the newest row, whose attitude is q. */
 INLINE void row_features(const int lanes, const int lane, const float *row, const float *newest, const float q[4],
                          const float turn[9], float raw[MODEL_ROW])
 {
@@ -129,7 +134,7 @@ INLINE void row_features(const int lanes, const int lane, const float *row, cons
         raw[k++] = AT(row, at_rate[i]);
 }
 
-/* Rows in the body frame of the newest one, scaled, and the world's vertical as the body sees it. */
+/* Compute the scaled features of all rows in the body frame of the newest, and the world's vertical in that frame. */
 INLINE void features(const int lanes, const float *window, float *f)
 {
     const float *newest = window + (MODEL_TAPS - 1) * MODEL_CHANNELS * lanes;
@@ -153,7 +158,7 @@ INLINE void features(const int lanes, const float *window, float *f)
     }
 }
 
-/* The quaternion q after a rotation of 2 sin(angle / 2) axis in its own frame. */
+/* Rotate the quaternion q by 2 sin(angle / 2) axis in its own frame. */
 INLINE void composed(const float q[4], const float rotated[3], float out[4])
 {
     const float x = q[0], y = q[1], z = q[2], w = q[3];
@@ -172,7 +177,7 @@ INLINE void composed(const float q[4], const float rotated[3], float out[4])
 
 #if MODEL_KINEMATICS
 
-/* 2 sin(angle / 2) axis of a rotation angle axis of up to half a turn: sin(x) / x in powers of x^2. */
+/* Compute 2 sin(angle / 2) axis from angle axis, up to half a turn: sin(x) / x in powers of x^2. */
 INLINE void chord(const float turned[3], float out[3])
 {
     float square = (turned[0] * turned[0] + turned[1] * turned[1] + turned[2] * turned[2]) / 4.0f;
@@ -189,7 +194,7 @@ INLINE void chord(const float turned[3], float out[3])
 
 #if MODEL_ROTORS
 
-/* Acceleration by the rotors: `axis` 0 upward, 1 to 3 about x, y and z. */
+/* Compute the acceleration by the rotors: `axis` 0 upward, 1 to 3 about x, y and z. */
 INLINE float driven(const int lanes, const int lane, const int axis, const float *newest)
 {
     float sum = 0.0f;
@@ -200,7 +205,7 @@ INLINE float driven(const int lanes, const int lane, const int axis, const float
     return sum;
 }
 
-/* What known rotors add to the answer's force, and after Euler to its angular acceleration. */
+/* Add what known rotors contribute to specific force and, by Euler's equations, to angular acceleration. */
 INLINE void drive(const int lanes, const int lane, const float *newest, float force[3], float spin[3])
 {
     force[2] += driven(lanes, lane, 0, newest);
@@ -212,8 +217,8 @@ INLINE void drive(const int lanes, const int lane, const float *newest, float fo
 
 #endif
 
-/* The next outputs from the newest row and what it answers: increments of others, then in the body frame what an
-   accelerometer measures and the angular acceleration, both constant over the tick. */
+/* Compute the next outputs from the newest row and the targets: increments of other outputs, then in the body frame the
+   specific force that an accelerometer measures and the angular acceleration, both constant over the tick. */
 INLINE void next_outputs(const int lanes, const float *newest, const float *target, float *y)
 {
     EACH_LANE {
@@ -254,7 +259,7 @@ INLINE void next_outputs(const int lanes, const float *newest, const float *targ
 
 #else
 
-/* A vector of the world after an increment in the body frame. */
+/* Add an increment in the body frame to a vector in the world frame. */
 INLINE void carried(const int lanes, const int lane, const unsigned short at[3], const float *newest,
                     const float *increment, const float turn[9], float *y)
 {
@@ -264,7 +269,7 @@ INLINE void carried(const int lanes, const int lane, const unsigned short at[3],
             AT(newest, at[i]) + (turn[3 * i] * v[0] + turn[3 * i + 1] * v[1] + turn[3 * i + 2] * v[2]);
 }
 
-/* The next outputs from the newest row and increments in its body frame: others, velocity, position, rotation, rate. */
+/* Compute the next outputs from increments in the body frame: other outputs, velocity, position, rotation, rate. */
 INLINE void next_outputs(const int lanes, const float *newest, const float *target, float *y)
 {
     EACH_LANE {

@@ -1,6 +1,10 @@
-/* ---- Many futures, MODEL_LANES at a time. */
+#ifdef MODEL_EDITOR /* this file alone, see compile_flags.txt; not in the generated model */
+#include "robot.c"
+#endif
 
-/* from [MODEL_LANES][n] or, shared, [n] -> to [n][MODEL_LANES]; lanes beyond `used` repeat the last one. */
+/* ---- Many forecasts, MODEL_LANES at a time: what model.h declares of model_lanes. */
+
+/* Interleave: from [MODEL_LANES][n] or, shared, [n] -> to [n][MODEL_LANES]; lanes beyond `used` repeat the last one. */
 static void to_lanes(float *to, const float *from, uint32_t n, uint32_t stride, uint32_t used)
 {
     for (uint32_t lane = 0; lane < MODEL_LANES; lane++) {
@@ -10,7 +14,7 @@ static void to_lanes(float *to, const float *from, uint32_t n, uint32_t stride, 
     }
 }
 
-/* Append m->row to the delay line: as it is where features depend on the newest row, else as features. */
+/* Append m->row to the delay line: as it is where features depend on the newest row, otherwise as features. */
 static void push_row(model_lanes *m)
 {
 #if MODEL_FROM_NEWEST
@@ -31,7 +35,7 @@ static void tick_lanes(model_lanes *m, int past)
 #else
     const float *f = m->line + m->next * (uint32_t)(MODEL_ROW * MODEL_LANES);
 #endif
-    tick(MODEL_LANES, shared, f, m->row, m->seen, m->h, m->c, m->target, m->work, m->y);
+    tick(MODEL_LANES, shared, f, m->row, m->seen, m->state, m->target, m->work, m->y);
 }
 
 static void one_block(model_lanes *m, int past, const float *u, uint32_t used, uint32_t ticks, float *y)
@@ -48,8 +52,8 @@ static void one_block(model_lanes *m, int past, const float *u, uint32_t used, u
     }
 }
 
-void model_rollout(model_lanes *m, const float *window, const float *h, const float *c, int shared, const float *u,
-                   uint32_t plans, uint32_t ticks, float *y)
+void model_rollout(model_lanes *m, const float *window, const float *state, int shared, const float *u, uint32_t plans,
+                   uint32_t ticks, float *y)
 {
     const uint32_t size = MODEL_TAPS * MODEL_CHANNELS;
     for (uint32_t first = 0; first < plans; first += MODEL_LANES) {
@@ -58,11 +62,10 @@ void model_rollout(model_lanes *m, const float *window, const float *h, const fl
         m->next = 0;
         for (uint32_t tap = 0; tap < MODEL_TAPS; tap++) {
             to_lanes(m->row, window + own * size + tap * MODEL_CHANNELS, MODEL_CHANNELS, shared ? 0 : size, used);
-            if (tap + 1 < MODEL_TAPS) /* the newest row comes again, with other inputs */
+            if (tap + 1 < MODEL_TAPS) /* one_block appends the newest row, with the first inputs of the plan */
                 push_row(m);
         }
-        to_lanes(m->h, h + own * MODEL_HIDDEN, MODEL_HIDDEN, shared ? 0 : MODEL_HIDDEN, used);
-        to_lanes(m->c, c + own * MODEL_HIDDEN, MODEL_HIDDEN, shared ? 0 : MODEL_HIDDEN, used);
+        to_lanes(m->state, state + own * MODEL_STATE, MODEL_STATE, shared ? 0 : MODEL_STATE, used);
         one_block(m, shared ? MODEL_TAPS - 1 : 0, u + (size_t)first * ticks * MODEL_INPUTS, used, ticks,
                   y + (size_t)first * ticks * MODEL_OUTPUTS);
     }
@@ -71,5 +74,5 @@ void model_rollout(model_lanes *m, const float *window, const float *h, const fl
 void model_forecast_plans(const model_state *m, model_lanes *scratch, const float *u, uint32_t plans, uint32_t ticks,
                           float *y)
 {
-    model_rollout(scratch, model_window(m), m->seen + MODEL_CODE, m->c_before, 1, u, plans, ticks, y);
+    model_rollout(scratch, model_window(m), m->state_before, 1, u, plans, ticks, y);
 }

@@ -1,8 +1,21 @@
-/* ---- Kernels: y = W x + b and tanh, for one robot or for MODEL_LANES futures side by side.
+#ifdef MODEL_EDITOR /* this file alone, see compile_flags.txt; not in the generated model */
+#include "interface.h"
+#endif
+
+/* ---- Kernels: y = W x + b and tanh, for one robot or for MODEL_LANES forecasts at the same time.
 
    Arrays are [index][lane]; `lanes` is a constant where these functions are called, 1 or MODEL_LANES. Every sum runs
    over the columns in order, from the bias on, whatever the width of the machine's vectors: with -ffp-contract=off
    all targets and both kernels give the same bits. */
+
+#include <math.h>
+#include <string.h>
+
+#if MODEL_INT8
+typedef int8_t model_weight;
+#else
+typedef float model_weight;
+#endif
 
 #if defined(__GNUC__)
 #define INLINE static inline __attribute__((always_inline))

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import numpy as np
 
 from rtsysid.errors import SpecError
-from rtsysid.model.predictor import Predictor
+from rtsysid.evaluation.forecasts import rollouts
+from rtsysid.model.predictor import Predictor, Snapshot
 from rtsysid.recordings.trace import Episode, Integers
 from rtsysid.spec import Floats
-
-BATCH = 256  # forecasts per call
-State: TypeAlias = tuple[Floats, Floats, Floats]  # window [L, C], h and c [H]
 
 
 class Windows(NamedTuple):
@@ -41,20 +38,10 @@ def forecast(predictor: Predictor, pasts: Iterable[Floats], u_future: Floats) ->
     The model starts anew for every past, so that it knows nothing else. Raises SpecError for a past that does not
     fill the delay line.
     """
-    return forecast_from(predictor, _states(predictor, pasts), u_future)
+    return rollouts(predictor, _snapshots_after(predictor, pasts), u_future)
 
 
-def forecast_from(predictor: Predictor, states: Iterable[State], u_future: Floats) -> Floats:
-    """The same from K states of a predictor, each of them a snapshot: window, h and c."""
-    parts, done, following = [], 0, iter(states)
-    while batch := list(islice(following, BATCH)):
-        window, h, c = (np.stack(part) for part in zip(*batch, strict=True))
-        parts.append(predictor.backend.rollout(window, h, c, u_future[done : done + len(batch)]))
-        done += len(batch)
-    return np.concatenate(parts)
-
-
-def _states(predictor: Predictor, pasts: Iterable[Floats]) -> Iterator[State]:
+def _snapshots_after(predictor: Predictor, pasts: Iterable[Floats]) -> Iterator[Snapshot]:
     for past in pasts:
         if len(past) < predictor.spec.taps:
             found = f"{predictor.spec.taps}, but the protocol shows {len(past)} samples"

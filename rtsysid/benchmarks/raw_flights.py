@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-from rtsysid.benchmarks.forecasting import State, forecast_from
 from rtsysid.benchmarks.nanodrone import (
     HORIZON,
     INPUTS,
@@ -27,10 +26,11 @@ from rtsysid.benchmarks.nanodrone import (
 )
 from rtsysid.benchmarks.score import Score
 from rtsysid.errors import ConfigError, TraceError
+from rtsysid.evaluation.forecasts import rollouts
 from rtsysid.live.session import Session
 from rtsysid.metrics import forecast_windows, horizon_errors
 from rtsysid.model.bundle import Arrays
-from rtsysid.model.predictor import Predictor
+from rtsysid.model.predictor import Predictor, Snapshot
 from rtsysid.recordings.home import recordings
 from rtsysid.recordings.trace import Episode, Integers, Trace
 from rtsysid.spec import Channel, Doubles, Floats, Sample
@@ -132,10 +132,10 @@ def measured(flights: Sequence[Episode], forecasts: Arrays) -> Floats:
 
 def _forecasts(predictor: Predictor, t: Doubles, values: Floats) -> tuple[Integers, Floats]:
     rows, states = _streamed(predictor, t, values)
-    return rows, forecast_from(predictor, states, forecast_windows(_filled(values), len(INPUTS), rows, HORIZON)[0])
+    return rows, rollouts(predictor, states, forecast_windows(_filled(values), len(INPUTS), rows, HORIZON)[0])
 
 
-def _streamed(predictor: Predictor, t: Doubles, values: Floats) -> tuple[Integers, list[State]]:
+def _streamed(predictor: Predictor, t: Doubles, values: Floats) -> tuple[Integers, list[Snapshot]]:
     """Rows at which the session says something usable and a forecast fits in, and the state at each of them."""
     predictor.reset()
     session, rows, states = Session(predictor), [], []

@@ -11,11 +11,11 @@ import msgspec
 import numpy as np
 
 from rtsysid.errors import TraceError
-from rtsysid.evaluation.horizon import states
+from rtsysid.evaluation.forecasts import forecasts
 from rtsysid.live.exceedance import ExceedanceModel
 from rtsysid.live.novelty import FALSE_ALARMS, Calibration, hold_ticks, look_every, smoothed
 from rtsysid.live.novelty import FILE as CALIBRATION
-from rtsysid.metrics import forecast_windows, same_sign
+from rtsysid.metrics import same_sign
 from rtsysid.model.bundle import Bundle, write_manifest
 from rtsysid.model.intervals import FILE as INTERVALS
 from rtsysid.model.intervals import Intervals
@@ -103,7 +103,7 @@ def fit_calibration(spec: ModelSpec, found: Sequence[Scores], recordings: str) -
     """What is normal by the scores of held-out stretches, at the default rate. Raises TraceError for too few."""
     found = [each for each in found if len(each.code)]
     if not found:
-        remedy = f"give more than {spec.taps + spec.warmup} rows on end"
+        remedy = f"give more than {spec.settling_samples} rows on end"
         raise TraceError("calibration recordings", "no stretch is long enough", remedy)
     innovation = np.concatenate([each.innovation for each in found])
     # an output that is met exactly has no spread of its own
@@ -133,9 +133,6 @@ def intervals(predictor: Predictor, episodes: Sequence[HeldOut], horizon: int = 
 
 def forecast_errors(predictor: Predictor, episode: HeldOut, horizon: int, stride: int) -> Doubles:
     """Errors [K, N, ny] of forecasts from every `stride`-th tick of a stretch."""
-    spec, parts = predictor.spec, [np.zeros((0, horizon, predictor.spec.n_outputs))]
-    for starts, (window, h, c) in states(predictor, episode.shown, spec.taps, horizon, stride):
-        u_future, truth = forecast_windows(episode.true, spec.n_inputs, starts, horizon)
-        predicted = predictor.backend.rollout(window, h, c, u_future)
-        parts.append(same_sign(predicted, truth, spec.outputs) - truth)
-    return np.concatenate(parts)
+    batches = forecasts(predictor, episode.shown, horizon, stride, truth=episode.true)
+    errors = [batch.predicted - batch.truth for batch in batches]
+    return np.concatenate([np.zeros((0, horizon, predictor.spec.n_outputs)), *errors])

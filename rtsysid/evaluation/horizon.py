@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
-from typing import Any
+from collections.abc import Generator
 
 import msgspec
 import numpy as np
 
 from rtsysid.errors import TraceError
 from rtsysid.evaluation.baselines import Hold, LinearArx
-from rtsysid.metrics import HorizonErrors, forecast_windows
+from rtsysid.evaluation.forecasts import forecasts
+from rtsysid.metrics import HorizonErrors
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.predictor import BackendName, Predictor
 from rtsysid.recordings.trace import Trace
 from rtsysid.spec import Floats
 
-BATCH = 256  # forecasts per call
 SHOWN = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 
 
@@ -112,38 +111,10 @@ def _score(
     """Add one episode's forecasts to the scores; how many there were."""
     nu, past = predictor.spec.n_inputs, max(arx.lags, predictor.spec.taps)
     count = 0
-    for starts, (window, h, c) in states(predictor, values, past, horizon, stride):
-        u_future, truth = forecast_windows(values, nu, starts, horizon)
-        history = values[starts[:, None] + np.arange(1 - past, 1)]
-        scores["model"].add(predictor.backend.rollout(window, h, c, u_future), truth)
-        scores["linear ARX"].add(arx.forecast(history, u_future), truth)
-        scores["hold"].add(Hold(nu).forecast(history, u_future), truth)
-        count += len(starts)
+    for batch in forecasts(predictor, values, horizon, stride, past=past):
+        history = values[batch.starts[:, None] + np.arange(1 - past, 1)]
+        scores["model"].add(batch.predicted, batch.truth)
+        scores["linear ARX"].add(arx.forecast(history, batch.u_future), batch.truth)
+        scores["hold"].add(Hold(nu).forecast(history, batch.u_future), batch.truth)
+        count += len(batch.starts)
     return count
-
-
-def states(
-    predictor: Predictor, values: Floats, past: int, horizon: int, stride: int
-) -> Iterator[tuple[Any, tuple[Floats, Floats, Floats]]]:
-    """Stream an episode [n, C]; the starts of forecasts and the window, h, c they start from, a batch at a time.
-
-    No start has fewer than `past` samples up to and with its own.
-    """
-    predictor.reset()
-    starts: list[int] = []
-    states: list[tuple[Floats, Floats, Floats]] = []
-    for tick, sample in enumerate(values[: len(values) - horizon]):
-        predictor.step(sample)
-        if predictor.ready and tick + 1 >= past and tick % stride == 0:
-            starts.append(tick)
-            states.append(predictor.snapshot())
-        if len(starts) == BATCH:
-            yield np.array(starts), _stacked(states)
-            starts, states = [], []
-    if starts:
-        yield np.array(starts), _stacked(states)
-
-
-def _stacked(states: list[tuple[Floats, Floats, Floats]]) -> tuple[Floats, Floats, Floats]:
-    window, h, c = (np.stack(part) for part in zip(*states, strict=True))
-    return window, h, c

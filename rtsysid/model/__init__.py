@@ -1,1 +1,1 @@
-"""A bundle opened, and its model computed: one step and whole forecasts, on every backend. No torch."""
+"""Open a bundle and run its model: steps and forecasts, on every backend. No torch."""

@@ -1,15 +1,15 @@
-"""Bundle: one folder that a robot runs, refused when a byte of it is not what was verified.
+"""Bundle: one folder that a robot runs; it is refused where a file differs from what was verified.
 
 ================= =====================================================================================
 manifest.json     specification, SHA-256 of every file, tolerances, provenance, and a digest of itself
-step.onnx         window, h, c -> y_next, h_next, c_next, code, reconstruction_error
-forecast.onnx     window, h, c, u_future -> y_future, any horizon and batch
-initialiser.onnx  window -> h, c; only where the specification says so
+step.onnx         window, state -> y_next, state_next, code, reconstruction_error
+forecast.onnx     window, state, u_future -> y_future, any horizon and batch
+initialiser.onnx  window -> state; only where the specification says so
 weights.npz       the same weights as arrays, for the NumPy backend
-golden.npz        samples with the outputs that every backend must reproduce
+golden.npz        samples, and the outputs that every backend must reproduce
 baseline.npz      the linear ARX fitted to the same recordings
-calibration.json  what is normal, for novelty; only where recordings were held out
-intervals.npz     how far off forecasts were on those
+calibration.json  statistics of held-out recordings for novelty; only where there were any
+intervals.npz     quantiles of forecast errors on the same recordings
 model.c, model.h  the model as C99, for a robot or a microcontroller
 model-X-linux.so  the same compiled for a machine X, for the C backend
 ================= =====================================================================================
@@ -28,21 +28,21 @@ from rtsysid.errors import BundleError, SpecError
 from rtsysid.spec import Channel, ModelSpec, digest, from_builtins, require_channels
 from rtsysid.storage import sha256
 
-FORMAT = 1
+FORMAT = 2  # 2: the state is one array
 Arrays = dict[str, np.ndarray[Any, Any]]
 
 
 class Bundle:
-    """A verified-on-open folder. Arrays are read without pickle; only the C backend runs code of it, verified."""
+    """A folder that was verified when it was opened. Arrays are read without pickle; the C backend alone runs code."""
 
     def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
         self.folder, self.manifest = folder, manifest
 
     @classmethod
     def open(cls, folder: Path | str) -> Bundle:
-        """Read the manifest and check every file against it. Raises BundleError at the first difference."""
+        """Open a bundle and check every file against the manifest. Raises BundleError at the first difference."""
         folder = Path(folder)
-        manifest = _read_manifest(folder)
+        manifest = _verified_manifest(folder)
         bundle = cls(folder, manifest)
         for name in manifest["files"]:
             bundle.verified(name)
@@ -50,7 +50,7 @@ class Bundle:
 
     @cached_property
     def spec(self) -> ModelSpec:
-        """The model specification; its fingerprint is checked against the manifest's."""
+        """Return the model specification. Raises BundleError where its fingerprint differs from the manifest's."""
         try:
             spec = from_builtins(self.manifest["spec"])
         except SpecError as error:
@@ -61,17 +61,20 @@ class Bundle:
 
     @property
     def id(self) -> str:
-        """12 hex digits that name this bundle down to the last byte."""
+        """Return 12 hex digits of the digest over all bytes of the bundle."""
         return str(self.manifest["digest"])[:12]
 
     def path(self, name: str) -> Path:
-        """A file of the bundle; only what the manifest lists exists."""
+        """Return the path of a file. Raises BundleError where the manifest does not list it."""
         if name not in self.manifest["files"]:
             raise BundleError(f"bundle {self.folder}", f"it has no {name}", "export with the target that makes it")
         return self.folder / name
 
     def verified(self, name: str) -> Path:
-        """The same, its bytes checked against the manifest now: what runs code of a bundle asks right before."""
+        """Return the path of a file after hashing it again: call it right before running code of the bundle.
+
+        Raises BundleError where the file is missing, was changed, or is not in the manifest.
+        """
         path, wanted = self.path(name), self.manifest["files"][name]
         if Path(name).name != name or not path.is_file():
             raise BundleError(f"bundle {self.folder}", f"{name} is missing", "export it again")
@@ -82,24 +85,24 @@ class Bundle:
         return path
 
     def arrays(self, name: str) -> Arrays:
-        """Arrays of an npz file of the bundle."""
+        """Read the arrays of an npz file. Raises BundleError where the manifest does not list it."""
         with np.load(self.path(name), allow_pickle=False) as stored:
             return dict(stored)
 
     @property
     def feedthrough(self) -> bool:
-        """Whether the inputs of a row are those of the next tick, as `rtsysid.config.Data` says."""
+        """Tell whether rows are [u_{k+1}, y_k], as `data.feedthrough` of the training configuration says."""
         data = self.manifest.get("training", {}).get("config", {}).get("data", {})
         return bool(data.get("feedthrough", False))
 
     def require_live(self) -> None:
-        """Refuse a model that cannot run beside a robot, since it wants inputs that come later."""
+        """Check that the model can run on a robot. Raises BundleError where it needs the inputs of the next tick."""
         if self.feedthrough:
             found = "its rows are [u_{k+1}, y_k], and no robot has its inputs a tick ahead"
             raise BundleError(f"bundle {self.folder}", found, "evaluate it, or train with feedthrough = false")
 
     def require(self, channels: tuple[Channel, ...], where: str) -> None:
-        """Refuse channels that are not those of the bundle, naming the first that differs."""
+        """Check that channels are those of the bundle. Raises BundleError for the first that differs."""
         try:
             require_channels(self.spec.channels, channels, where)
         except SpecError as error:
@@ -107,14 +110,14 @@ class Bundle:
 
 
 def write_manifest(folder: Path, content: dict[str, Any]) -> None:
-    """Hash every file in the folder and write the manifest over them; the last file of a bundle to be written."""
+    """Hash every file in the folder and write the manifest, which is the last file of a bundle."""
     files = {path.name: sha256(path) for path in sorted(folder.iterdir())}
     manifest = {"format": FORMAT, **content, "files": files}
     manifest["digest"] = digest(manifest)
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
+def _verified_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
         stated = manifest["digest"]

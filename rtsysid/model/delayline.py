@@ -1,4 +1,4 @@
-"""TappedDelayLine: the last L samples as one contiguous array in time order, at O(channels) per sample."""
+"""TappedDelayLine: keep the last L samples as one contiguous array in time order, at O(channels) per sample."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from rtsysid.spec import Floats
 class TappedDelayLine:
     """A mirrored ring buffer of shape [2 * taps, width].
 
-    Every sample is written twice, `taps` rows apart. Whatever the write position, one of the copies continues the
-    older samples without a seam, so that `window` is a plain view: nothing is shifted or copied, and a backend can
-    read it in place.
+    Every sample is written twice, `taps` rows apart. So the last `taps` samples are contiguous at every write position,
+    and `window` is a view: nothing is shifted or copied, and a backend reads it in place. Raises SpecError for taps or
+    width below 1.
     """
 
     __slots__ = ("_mirror", "_next", "_twins", "count", "taps", "width")
@@ -30,19 +30,19 @@ class TappedDelayLine:
 
     @property
     def full(self) -> bool:
-        """Whether `taps` samples have come in since the start or the last reset."""
+        """Tell whether `taps` samples have come since the start or the last reset."""
         return self.count >= self.taps
 
     @property
     def window(self) -> Floats:
-        """The last `taps` samples, oldest first, [taps, width]; a view that the next push changes.
+        """Return the last `taps` samples, oldest first, [taps, width]; a view that the next push changes.
 
-        Rows that no sample has reached yet are zero.
+        Before the line is full, the missing rows are zero.
         """
         return self._mirror[self._next : self._next + self.taps]
 
     def push(self, values: Floats) -> None:
-        """Append one sample of shape [width] in engineering units; the oldest one falls out."""
+        """Append one sample [width] in engineering units; drop the oldest."""
         self._twins[self._next][...] = values
         self._next = self._next + 1 if self._next + 1 < self.taps else 0
         self.count += 1

@@ -1,8 +1,8 @@
-"""Parity: what counts as the same result, in one table, and the golden trace that every backend must reproduce.
+"""Parity: the tolerances between backends, and the golden trace that every backend must reproduce.
 
-Errors are counted in units of each output's spread over the training recordings. The reference is the trained network
-in float64. A float32 implementation rounds, and how far rounding carries depends on the weights: the exporter measures
-it with torch in float32, and a backend may be off by `ROUNDING` times that, or by the floor of the table.
+Errors are in units of each output's standard deviation over the training recordings. The reference is the trained
+network in float64. How much float32 rounding changes the outputs depends on the weights: the exporter measures it with
+torch in float32. A backend may be off by `ROUNDING` times that, or by the floor of the table.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ TOLERANCE = {  # floor of the largest error, in spreads of the output
     "step": 1e-5,
     "forecast": 1e-4,
 }
-ROUNDING = 8.0  # sums in another order round differently, not more
+ROUNDING = 8.0  # a sum in another order rounds differently, but by no more than this factor
 
 
 class Row(msgspec.Struct, frozen=True):
-    """One backend on the golden trace: largest errors, the bounds they must keep, and its time per step."""
+    """One backend on the golden trace: largest errors, their bounds, and median times in microseconds."""
 
     backend: str
     step_error: float
@@ -39,10 +39,11 @@ class Row(msgspec.Struct, frozen=True):
 
     @property
     def passed(self) -> bool:
+        """Tell whether both errors are within their bounds."""
         return self.step_error <= self.step_tolerance and self.forecast_error <= self.forecast_tolerance
 
     def require(self, what: str, remedy: str) -> None:
-        """Raise ParityError unless passed."""
+        """Check that both errors are within their bounds. Raises ParityError where one is not."""
         if not self.passed:
             raise ParityError(
                 f"{what} on backend {self.backend}",
@@ -53,13 +54,16 @@ class Row(msgspec.Struct, frozen=True):
 
 
 def tolerances(measured: dict[str, float]) -> dict[str, float]:
-    """Bounds of a model whose float32 rounding was measured; a forecast is made of steps and may be off by as much."""
+    """Compute the bounds of a model from its measured float32 rounding; a forecast's is never below a step's."""
     bounds = {name: max(floor, ROUNDING * measured[name]) for name, floor in TOLERANCE.items()}
     return bounds | {"forecast": max(bounds.values())}
 
 
 def relative_error(found: np.ndarray[Any, Any], expected: np.ndarray[Any, Any], spec: ModelSpec) -> float:
-    """Largest difference over the outputs' spreads [..., ny]; NaN equals NaN, and a NaN on one side is infinite."""
+    """Compute the largest difference of two arrays [..., ny] in units of the outputs' standard deviations.
+
+    NaN equals NaN; a NaN in one of them alone counts as infinite.
+    """
     found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
     difference: Doubles = np.abs(found - expected) / np.asarray(spec.scaling.std[spec.n_inputs :])
     difference[np.isnan(found) & np.isnan(expected)] = 0.0
@@ -67,7 +71,10 @@ def relative_error(found: np.ndarray[Any, Any], expected: np.ndarray[Any, Any], 
 
 
 def run_golden(predictor: Predictor, golden: Arrays, clock: Callable[[], float] = time.perf_counter) -> dict[str, Any]:
-    """Step through the golden samples, forecasting where they say so: predictions, forecasts and seconds spent."""
+    """Step through the golden samples and forecast at the golden ticks.
+
+    Returns ``y`` [n, ny], ``y_future`` [K, B, N, ny], and the seconds of each call: ``step_s``, ``forecast_s``.
+    """
     samples, starts = golden["samples"], set(golden["starts"].tolist())
     at = {int(tick): plan for tick, plan in zip(golden["forecast_at"], golden["u_future"], strict=True)}
     steps = np.empty((len(samples), predictor.spec.n_outputs), np.float32)
@@ -88,7 +95,7 @@ def run_golden(predictor: Predictor, golden: Arrays, clock: Callable[[], float] 
 
 
 def measure(predictor: Predictor, bundle: Bundle) -> Row:
-    """One row of the verification table."""
+    """Measure one row of the verification table."""
     golden, bounds = bundle.arrays("golden.npz"), bundle.manifest["tolerance"]
     found = run_golden(predictor, golden)
     return Row(
@@ -103,12 +110,15 @@ def measure(predictor: Predictor, bundle: Bundle) -> Row:
 
 
 def verify(bundle: Bundle, backends: tuple[BackendName, ...] | None = None) -> list[Row]:
-    """Every backend of this machine over the golden trace; who must have them pass looks at `Row.passed`."""
+    """Run the golden trace on every backend of this machine, or on those named; see `Row.passed` for the result.
+
+    Raises BundleError where a backend is not available here.
+    """
     names = backends or backends_of(bundle)
     return [measure(Predictor.load(bundle, name, check=False), bundle) for name in names]  # type: ignore[arg-type]
 
 
 def require_parity(predictor: Predictor, bundle: Bundle) -> None:
-    """Raise ParityError where the predictor does not reproduce the golden trace."""
+    """Check that the predictor reproduces the golden trace. Raises ParityError where it does not."""
     remedy = "try another backend (rtsysid verify shows all), or export again"
     measure(predictor, bundle).require(f"bundle {bundle.folder}", remedy)

@@ -1,4 +1,4 @@
-"""Predictor: a bundle as `step` and `forecast`, beside the controller."""
+"""Predictor: run the model of a bundle next to the controller, with `step` and `forecast`."""
 
 from __future__ import annotations
 
@@ -23,17 +23,24 @@ InnovationEnergy: TypeAlias = Callable[[], float]
 
 
 class Forecast(NamedTuple):
-    """Outputs [N, ny] or [B, N, ny], and the interval that each of them lies in with the coverage asked for."""
+    """Predicted outputs [N, ny] or [B, N, ny], and the interval of the requested coverage around each."""
 
     y: Floats
     lower: Floats
     upper: Floats
 
 
-class Backend(Protocol):
-    """One implementation of the model for one robot: delay line and state are its own.
+class Snapshot(NamedTuple):
+    """All that a forecast starts from: the window [L, C] and the state [S] before the last step. Opaque to callers."""
 
-    Arrays it returns change with the next step.
+    window: Floats
+    state: Floats
+
+
+class Backend(Protocol):
+    """One implementation of the model for one robot, with its own delay line and state.
+
+    The next step changes the arrays that it returns.
     """
 
     name: str
@@ -45,37 +52,37 @@ class Backend(Protocol):
     @property
     def window(self) -> Floats: ...  # the last samples [L, C], oldest first
     @property
-    def state_before(self) -> tuple[Floats, Floats]: ...
+    def state_before(self) -> Floats: ...  # [S]
     @property
     def reconstruction_error(self) -> float: ...
     def reset(self) -> None: ...
     def step(self, values: Floats) -> Floats: ...
     def innovation_energy(self, sample: Floats, weight: Floats) -> InnovationEnergy: ...
     def forecast(self, u_future: Floats) -> Floats: ...
-    def rollout(self, window: Floats, h: Floats, c: Floats, u_future: Floats) -> Floats: ...
+    def rollout(self, window: Floats, state: Floats, u_future: Floats) -> Floats: ...
 
 
 class Predictor:
     """One robot's model, on one backend.
 
-    `step` pushes s_k = [u_k, y_k] and predicts y_{k+1}. `forecast` asks what would follow if from tick k on the given
-    inputs were applied: it starts from the state before the last step and puts u_future[0] in the place of u_k.
+    `step` pushes s_k = [u_k, y_k] and predicts y_{k+1}. `forecast` predicts what would follow if the given inputs were
+    applied from tick k on: it starts from the state before the last step and replaces u_k by u_future[0].
 
-    ``settled``: samples after a reset from which on the predictor is ready.
+    ``settling_samples``: samples after a reset from which on the predictor is ready.
     """
 
     def __init__(
         self, spec: ModelSpec, backend: Backend, intervals: Intervals | None = None, bundle: Bundle | None = None
     ) -> None:
         self.spec, self.backend, self.intervals, self.bundle = spec, backend, intervals, bundle
-        self.settling_samples = spec.taps + (spec.warmup if spec.state_init == "warmup" else 0)
+        self.settling_samples = spec.settling_samples
 
     @classmethod
     def load(cls, bundle: Bundle | Path | str, backend: BackendName = "auto", *, check: bool = True) -> Predictor:
-        """Open a bundle and prove the backend on its golden trace, here, on this machine.
+        """Open a bundle and verify the backend on its golden trace, on this machine.
 
-        Raises BundleError where a file is not the one that was verified, ParityError where the backend's outputs are
-        off by more than the bundle's tolerance. `check=False` leaves the golden trace out (a few milliseconds).
+        `check=False` leaves the golden trace out (a few milliseconds). Raises BundleError where a file differs from
+        the manifest or the backend is not available, ParityError where an error exceeds the bundle's tolerance.
         """
         bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         predictor = cls(bundle.spec, load_backend(bundle, backend), Intervals.of(bundle), bundle)
@@ -87,22 +94,22 @@ class Predictor:
 
     @property
     def ready(self) -> bool:
-        """Whether the delay line is full and the warm-up, where the model has one, is over."""
+        """Tell whether the delay line is full and the warm-up, where the model has one, is over."""
         return self.backend.count >= self.settling_samples
 
     @property
     def y(self) -> Floats:
-        """The last prediction [ny]; overwritten by the next step."""
+        """Return the last prediction [ny]; the next step overwrites it."""
         return self.backend.y
 
     @property
     def code(self) -> Floats:
-        """The encoder's output for the last window, [Z]; overwritten by the next step."""
+        """Return the code of the last window [Z]; the next step overwrites it."""
         return self.backend.code
 
     @property
     def reconstruction_error(self) -> float:
-        """How badly the code describes the last window: its mean squared error in scaled units."""
+        """Return the mean squared error of the last window reconstructed from its code, in scaled units."""
         return self.backend.reconstruction_error
 
     def reset(self) -> None:
@@ -110,17 +117,16 @@ class Predictor:
         self.backend.reset()
 
     def step(self, values: Floats) -> Floats:
-        """Push one sample [C] in engineering units; y at the next tick [ny], overwritten by the next step.
+        """Push one sample [C] in engineering units; predict y at the next tick [ny].
 
-        NaN until the delay line is full.
+        NaN until the delay line is full. The next step overwrites the array.
         """
         return self.backend.step(values)
 
     def innovation_energy(self, sample: Floats, weight: Floats) -> InnovationEnergy:
-        """A function that sums the squares of ``(measured - predicted) * weight``.
+        """Make a function that sums the squares of ``(measured - predicted) * weight``.
 
-        `sample` [C] is to hold s_k when it is called, before the step with it; `weight` is [ny]. Both are kept, not
-        copied.
+        Call it before the step with s_k, when `sample` [C] holds s_k; `weight` is [ny]. Both are kept, not copied.
         """
         return self.backend.innovation_energy(sample, weight)
 
@@ -129,11 +135,11 @@ class Predictor:
     @overload
     def forecast(self, u_future: Any, *, interval: float) -> Forecast: ...
     def forecast(self, u_future: Any, *, interval: float | None = None) -> Floats | Forecast:
-        """Outputs y_{k+1} .. y_{k+N} under planned inputs u_k .. u_{k+N-1}; s_k is the last sample stepped.
+        """Predict y_{k+1} .. y_{k+N} under planned inputs u_k .. u_{k+N-1}; s_k is the last sample stepped.
 
-        [N, nu] -> [N, ny], or B plans at once: [B, N, nu] -> [B, N, ny]. The state is not changed. With `interval`, a
-        coverage between 0 and 1, the answer is a `Forecast`. Raises SpecError for another number of inputs, where the
-        delay line is not full, and for a coverage or a horizon that the bundle's intervals do not support.
+        [N, nu] -> [N, ny], or B plans in one call: [B, N, nu] -> [B, N, ny]. The state does not change. With
+        `interval`, a coverage between 0 and 1, the result is a `Forecast`. Raises SpecError for another number of
+        inputs, where the delay line is not full, and for a coverage or a horizon that the intervals do not support.
         """
         plans = self._plans(u_future)
         y = self.backend.forecast(plans)
@@ -146,23 +152,30 @@ class Predictor:
         half = self.intervals.half_widths(interval, y.shape[-2])
         return Forecast(y, y - half, y + half)
 
-    def sample_futures(self, u_future: Any, count: int = 100, seed: int = 0) -> Floats:
-        """Futures that a variational model holds for possible under one plan: [N, nu] -> [count, N, ny].
+    def rollout(self, window: Floats, state: Floats, u_future: Floats) -> Floats:
+        """Predict N ticks from B snapshots, each under its own plan: [B, L, C], [B, S], [B, N, nu] -> [B, N, ny].
 
-        At every tick the code is drawn anew around its mean, in NumPy whatever the backend. Futures differ by what
-        the code does not know; what it could not learn at all is not among them. Raises SpecError where the model is
-        not variational, or as `forecast` does.
+        `window` and `state` are the fields of `snapshot`, stacked. The predictor's own state does not change.
+        """
+        return self.backend.rollout(window, state, u_future)
+
+    def sample_futures(self, u_future: Any, count: int = 100, seed: int = 0) -> Floats:
+        """Sample `count` forecasts of a variational model under one plan: [N, nu] -> [count, N, ny].
+
+        Samples the code around its mean at every tick, in NumPy on every backend. The spread shows the uncertainty of
+        the code, not that of the rest of the model. Raises SpecError where the model is not variational, and as
+        `forecast` does.
         """
         if not self.spec.variational:
             raise SpecError("sample_futures", "the code is not variational", "train with model.variational = true")
         plan = self._plans(u_future)
         if len(plan) != 1 or count < 1:
             raise SpecError("sample_futures", f"{len(plan)} plans, {count} futures", "give one plan [N, nu]")
-        window, h, c = (np.repeat(part[None], count, 0) for part in self.snapshot())
-        return self._sampler.rollout(window, h, c, np.repeat(plan, count, 0), np.random.default_rng(seed))
+        window, state = (np.repeat(part[None], count, 0) for part in self.snapshot())
+        return self._sampler.rollout(window, state, np.repeat(plan, count, 0), np.random.default_rng(seed))
 
     def _plans(self, u_future: Any) -> Floats:
-        """Checked plans [B, N, nu]."""
+        """Check plans and return them as [B, N, nu]."""
         plans = np.ascontiguousarray(u_future, np.float32)
         batch = plans[None] if plans.ndim == 2 else plans
         if batch.ndim != 3 or batch.shape[2] != self.spec.n_inputs or 0 in batch.shape[:2]:
@@ -180,14 +193,13 @@ class Predictor:
             raise SpecError("sample_futures", "no bundle to take weights from", "use Predictor.load")
         return NumpyBackend(self.spec, self.bundle.arrays("weights.npz"))
 
-    def snapshot(self) -> tuple[Floats, Floats, Floats]:
-        """Copies of window [L, C] and of the state h, c [H] before the last step: all that a forecast starts from."""
-        h, c = self.backend.state_before
-        return self.backend.window.copy(), h.copy(), c.copy()
+    def snapshot(self) -> Snapshot:
+        """Copy all that a forecast from the last sample starts from."""
+        return Snapshot(self.backend.window.copy(), self.backend.state_before.copy())
 
 
 def backends_of(bundle: Bundle) -> tuple[str, ...]:
-    """Names of the backends that this machine can run this bundle with, the preferred one first."""
+    """List the backends that can run this bundle on this machine, the preferred one first."""
     names = {
         "c": c_backend.library_of(bundle) is not None,
         "onnx": "step.onnx" in bundle.manifest["files"] and onnx_backend.available(),
@@ -197,7 +209,10 @@ def backends_of(bundle: Bundle) -> tuple[str, ...]:
 
 
 def load_backend(bundle: Bundle, name: BackendName = "auto") -> Backend:
-    """The named backend on the files of a bundle; "auto" takes the preferred one of this machine."""
+    """Load a backend by name from the files of a bundle; "auto" takes the preferred one of this machine.
+
+    Raises BundleError where the backend is not available here, or a file differs from the manifest.
+    """
     here = backends_of(bundle)
     chosen = here[0] if name == "auto" else name
     if chosen not in here:

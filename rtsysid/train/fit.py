@@ -84,7 +84,7 @@ def begin(config: Config, trace: Trace, folder: Path | str, config_text: str = "
     torch.manual_seed(config.train.seed)
     network = Network(run.spec)
     if config.train.forget_ticks:
-        network.remember(config.train.forget_ticks)
+        network.cell.set_forget_ticks(config.train.forget_ticks)
     if network.spec.linear_path:
         set_linear_path(network, run.arrays("linear_path.npz"))
     yardstick = torch.from_numpy(run.arrays("yardstick.npz")["rms"]).to(device)

@@ -1,8 +1,8 @@
-"""Free run of a model in plain coordinates, with its gradient written out.
+"""Free run of an LSTM in plain coordinates, with its gradient written out.
 
-Autograd would record some forty small operations at every tick and add up every weight's gradient tick by tick. Here
-a tick is a dozen operations each way, and a weight's gradient is one product over all ticks at the end. It computes
-what `Network.rollout` computes, tested; shapes as there, with K features per row and F = L * K.
+Autograd would record about forty small operations per tick and sum every weight's gradient tick by tick. Here a tick is
+a dozen operations forward and a dozen backward, and a weight's gradient is one product over all ticks at the end. The
+result is that of `Network.rollout`, tested. Shapes as there, with K features per row and F = L * K.
 """
 
 from __future__ import annotations
@@ -15,21 +15,22 @@ from torch import Tensor
 from rtsysid.model.coordinates.columns import columns, powers
 from rtsysid.model.coordinates.plain import brakes
 from rtsysid.spec import ModelSpec
-from rtsysid.train.network import Network, State
+from rtsysid.train.network import Network
 
 Layer = tuple[Tensor, Tensor]  # weight, bias
 
 
-def free_run(network: Network, windows: Tensor, state: State) -> Tensor:
-    """Feed predictions back for N ticks, given measured windows [B, N, L, C] -> [B, N, ny].
+def free_run(network: Network, windows: Tensor, state: Tensor) -> Tensor:
+    """Feed predictions back for N ticks: measured windows [B, N, L, C], state [B, S] -> [B, N, ny].
 
-    Rigid bodies, integrators, outputs fed back that are not neighbours, powers of relative outputs, and a variational
-    code in training take the general loop; where nothing is fed back, the ticks are computed together.
+    Other cells than the LSTM, rigid bodies, integrators, outputs fed back that are not neighbours, powers of relative
+    outputs, and a variational code in training take the general loop. Where nothing is fed back, all ticks are
+    computed in one call.
     """
     spec = network.spec
     drawn = spec.variational and network.training
-    general = spec.rigid_body or spec.integrate or drawn or (spec.relative and spec.degree > 1)
-    if general or not isinstance(_fed(spec), slice):
+    general = spec.cell != "lstm" or spec.rigid_body or spec.integrate or drawn or (spec.relative and spec.degree > 1)
+    if general or not isinstance(_fed_back(spec), slice):
         return network.rollout(windows, state)
     if spec.output == "absolute" and not _feeds(spec):
         return network.sequence(windows, state)[0]
@@ -41,13 +42,13 @@ def free_run(network: Network, windows: Tensor, state: State) -> Tensor:
         noise = network.noise * torch.randn(windows.shape[1], len(rows), spec.window_size).to(track)
     encoder = [part for layer in network.encoder.values() for part in (layer.weight, layer.bias)]
     newest = windows[:, 0, -1, spec.n_inputs :]
-    weights = (*_gates(network), *_answer(network), *encoder)
-    predicted: Tensor = _FreeRun.apply(plan, track, newest, noise, *state, *weights)  # type: ignore[no-untyped-call]
+    weights = (*_joined_gates(network), *_target_layers(network), *encoder)
+    predicted: Tensor = _FreeRun.apply(plan, track, newest, noise, *state.chunk(2, -1), *weights)  # type: ignore[no-untyped-call]
     return predicted
 
 
-def _fed(spec: ModelSpec) -> slice | list[int]:
-    """Outputs that the window shows."""
+def _fed_back(spec: ModelSpec) -> slice | list[int]:
+    """Columns of the outputs that are fed back into the window."""
     return columns([i - spec.n_inputs for i in spec.columns[spec.n_inputs :]])
 
 
@@ -55,8 +56,8 @@ def _feeds(spec: ModelSpec) -> bool:
     return len(spec.columns) > spec.n_inputs
 
 
-def _gates(network: Network) -> tuple[Tensor, Tensor]:
-    """Both matrices of the LSTM as one [4 H, Z + H] and its bias, the cell gate doubled: one sigmoid does all four.
+def _joined_gates(network: Network) -> tuple[Tensor, Tensor]:
+    """Join both matrices of the LSTM as [4 H, Z + H] with their bias; the cell gate is doubled for the sigmoid.
 
     tanh(x) = 2 sigmoid(2 x) - 1, and torch's sigmoid takes a fifth of the time of its tanh.
     """
@@ -66,8 +67,8 @@ def _gates(network: Network) -> tuple[Tensor, Tensor]:
     return weight * factor[:, None], (cell.bias_ih_l0 + cell.bias_hh_l0) * factor
 
 
-def _answer(network: Network) -> tuple[Tensor, Tensor | None, Tensor]:
-    """From h [H] and features [F] to the target in engineering units: two matrices and a bias."""
+def _target_layers(network: Network) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Return the matrices from h [H] and features [F] to the targets in engineering units, and their bias."""
     std, mean = network.target_std, network.target_mean
     if not network.spec.linear_path:
         return network.head.weight * std[:, None], None, network.head.bias * std + mean
@@ -76,12 +77,12 @@ def _answer(network: Network) -> tuple[Tensor, Tensor | None, Tensor]:
 
 
 class _Track:
-    """Where things stand in a track of scaled rows [B, (L + N) * K], and what the network sees of it."""
+    """A track of scaled rows [B, (L + N) * K]: where windows and predictions lie in it, and its features."""
 
     def __init__(self, network: Network) -> None:
         spec = network.spec
         self.row, self.size, self.inputs = spec.n_features, spec.taps * spec.n_features, spec.n_inputs
-        self.increment, self.feeds, self.fed = spec.output == "increment", _feeds(spec), _fed(spec)
+        self.increment, self.feeds, self.fed = spec.output == "increment", _feeds(spec), _fed_back(spec)
         self.mean, self.std, self.degree = network.feature_mean, network.feature_std, spec.degree
         self.moving = None
         if spec.relative:  # the track keeps these at their level, which the window takes away
@@ -91,23 +92,23 @@ class _Track:
         self.brakes = _Brakes(self, spec) if spec.friction else None
 
     def windows(self, track: Tensor) -> list[Tensor]:
-        """The window of each tick: views [B, L * K]."""
+        """List the window of each tick: views [B, L * K]."""
         return list(track[:, : -self.row].unfold(1, self.size, self.row).unbind(1))
 
     def shown(self, track: Tensor) -> list[Tensor]:
-        """Where each tick's prediction enters the track."""
+        """List where each tick's prediction is written into the track: views."""
         return list(track[:, self.size + self.inputs :].unfold(1, self.row - self.inputs, self.row).unbind(1))
 
     def begun(self, rows: Tensor) -> Tensor:
-        """The track of measured rows [B, R, u and y]."""
+        """Make the track of measured rows [B, R, u and y]."""
         return ((self._raised(rows[..., : self.inputs], rows[..., self.inputs :]) - self.mean) / self.std).flatten(1)
 
     def show(self, fed: Tensor, into: Tensor) -> None:
-        """Write predicted outputs [B, f] where the windows to come see them."""
+        """Write predicted outputs [B, f] into the track, for the next windows."""
         torch.sub(self._raised(fed), self.mean[self.inputs :], out=into).div_(self.std[self.inputs :])
 
     def feedback_backward(self, gradient: Tensor, fed: Tensor) -> Tensor:
-        """From the gradient of what `show` wrote to that of the outputs."""
+        """Compute the gradient of the outputs from that of what `show` wrote."""
         first, *others = (gradient / self.std[self.inputs :]).chunk(self.degree, 1)
         power = fed
         for k, part in enumerate(others, 2):
@@ -115,7 +116,7 @@ class _Track:
         return first
 
     def seen(self, window: Tensor) -> Tensor:
-        """Features [.., F] in a window of the track [.., L * K]."""
+        """Compute features [.., F] from a window of the track [.., L * K]."""
         flat = window
         if self.moving is not None:
             rows = window.view(*window.shape[:-1], -1, self.row)
@@ -123,23 +124,23 @@ class _Track:
         return flat if self.brakes is None else torch.cat((flat, self.brakes.seen(window)), -1)
 
     def features_backward(self, gradient: Tensor, window: Tensor) -> Tensor:
-        """From the gradient of the features [B, F] to that of the window; may be in place."""
+        """Compute the gradient of the window from that of the features [B, F]; may work in place."""
         flat = gradient[:, : self.size]
         if self.moving is not None:
-            rows = flat.view(len(flat), -1, self.row)  # of a slice, where there is friction besides
+            rows = flat.view(len(flat), -1, self.row)  # a slice where there is friction too
             rows[:, -1] -= self.moving * rows.sum(1)
         if self.brakes is not None:
             self.brakes.back(gradient[:, self.size :], window, flat)
         return flat
 
     def _raised(self, *parts: Tensor) -> Tensor:
-        """Inputs, where they are given, outputs, and powers of the outputs."""
+        """Join inputs, where they are given, outputs, and powers of the outputs."""
         raised = (*parts, *powers(parts[-1], self.degree))
         return raised[0] if len(raised) == 1 else torch.cat(raised, -1)
 
 
 class _Brakes:
-    """Friction in a window of the track: tanh of the newest scaled values, less those before where they travel."""
+    """Friction in a window of the track: tanh of the newest scaled values, minus those before where they travel."""
 
     def __init__(self, plan: _Track, spec: ModelSpec) -> None:
         channels, travels, speeds = zip(*brakes(spec), strict=True)
@@ -151,21 +152,22 @@ class _Brakes:
         self.level = plan.mean[at] / slow  # 0 of what travels
 
     def seen(self, window: Tensor) -> Tensor:
+        """Compute the friction features from a window of the track."""
         moved = window[..., self.newest] - self.travels * window[..., self.before]
         return torch.tanh(moved * self.factor + self.level)
 
     def back(self, gradient: Tensor, window: Tensor, into: Tensor) -> None:
-        """Add to the gradient of the window what that of `seen` says of it."""
+        """Add the gradient of the window from that of the friction features, in place."""
         grad = gradient * (1 - self.seen(window).square()) * self.factor
         into.index_add_(1, self.newest, grad)
         into.index_add_(1, self.before, -self.travels * grad)
 
 
 class _Saved:
-    """What the way back needs of the way there, each as one tensor and as its views tick by tick.
+    """What the backward pass needs of the forward pass, each as one tensor and as its views tick by tick.
 
     ``gates`` [N, B, 4, H]: sigmoids. ``cell`` [N + 1, B, H]: c before the first tick and after each. ``squashed``
-    [N, B, H]: tanh(c). ``joined`` [N + 1, B, Z + H]: the code of each tick and the h it meets. ``codes``: the output
+    [N, B, H]: tanh(c). ``joined`` [N + 1, B, Z + H]: the code of each tick, and h before it. ``codes``: the output
     of each encoder layer [N, B, ..].
     """
 
@@ -207,7 +209,7 @@ class _FreeRun(torch.autograd.Function):
                 code = doubled.sigmoid_().mul_(2).sub_(1)
             if not encoder:
                 past.each_code[n].copy_(code)
-            _tick(past, n, torch.addmm(gate_bias, past.each_joined[n], into))
+            _lstm_tick(past, n, torch.addmm(gate_bias, past.each_joined[n], into))
             torch.addmm(bias, past.each_hidden[n + 1], answers, out=y)
             if passed is not None:
                 y.addmm_(seen, passed)
@@ -229,17 +231,18 @@ class _FreeRun(torch.autograd.Function):
             way.tick(n, gates, answer, linear_path, layers[::2])
         seen = plan.seen(torch.stack(way.seen))
         codes = [seen if noise is None else seen + noise, *past.codes]
-        parts = [part for k, grad in enumerate(way.codes) for part in (_product(grad, codes[k]), grad.sum((0, 1)))]
+        pairs = ((_weight_gradient(grad, codes[k]), grad.sum((0, 1))) for k, grad in enumerate(way.codes))
         return (
             None, None, None, None, way.h, way.c,
-            _product(way.gates.flatten(2), past.joined[:-1]), way.gates.sum((0, 1)).flatten(),
-            _product(way.y, past.hidden[1:]), None if linear_path is None else _product(way.y, seen), way.y.sum((0, 1)),
-            *parts,
+            _weight_gradient(way.gates.flatten(2), past.joined[:-1]), way.gates.sum((0, 1)).flatten(),
+            _weight_gradient(way.y, past.hidden[1:]),
+            None if linear_path is None else _weight_gradient(way.y, seen), way.y.sum((0, 1)),
+            *(part for pair in pairs for part in pair),
         )  # fmt: skip
 
 
-def _tick(past: _Saved, n: int, gates: Tensor) -> None:
-    """One tick of the LSTM from the sums of its gates [B, 4 H]."""
+def _lstm_tick(past: _Saved, n: int, gates: Tensor) -> None:
+    """Advance the LSTM by one tick from the sums of its gates [B, 4 H]."""
     torch.sigmoid(gates.view_as(past.each_gates[n]), out=past.each_gates[n])
     i, f, g, o = (gate[n] for gate in past.each_gate)
     c = torch.mul(past.each_cell[n], f, out=past.each_cell[n + 1]).addcmul_(i, g, value=2).sub_(i)
@@ -248,7 +251,7 @@ def _tick(past: _Saved, n: int, gates: Tensor) -> None:
 
 
 class _Backward:
-    """Gradients on their way back through the ticks: of gates, codes and answers at each, of h, c and the track."""
+    """The backward pass: gradients of gates, codes and targets at each tick, of h, c and the track."""
 
     def __init__(self, plan: _Track, past: _Saved, gradient: Tensor, track: Tensor, predicted: Tensor) -> None:
         self.plan, self.past = plan, past
@@ -267,6 +270,7 @@ class _Backward:
     def tick(
         self, n: int, gates: Tensor, answer: Tensor, linear_path: Tensor | None, encoder: tuple[Tensor, ...]
     ) -> None:
+        """Go back by tick n."""
         y, plan = self.each_y[n], self.plan
         if plan.feeds:
             self.each_fed[n].add_(plan.feedback_backward(self.shown[n], self.fed[n]))
@@ -281,7 +285,7 @@ class _Backward:
             self.each_y[n - 1].add_(y)
 
     def _cell(self, n: int, h: Tensor) -> Tensor:
-        """From the gradient of h after tick n to that of the sums of the gates [B, 4 H]; c goes a tick back."""
+        """Compute the gradient of the sums of the gates [B, 4 H] from that of h after tick n; take c a tick back."""
         past = self.past
         i, f, g, o = (gate[n] for gate in past.each_gate)
         to_i, to_f, to_g, to_o = (gate[n] for gate in self.each_gate)
@@ -297,6 +301,6 @@ class _Backward:
         return into.flatten(1)
 
 
-def _product(gradient: Tensor, seen: Tensor) -> Tensor:
-    """Gradient of a weight, summed over ticks and batch: [N, B, out], [N, B, in] -> [out, in]."""
+def _weight_gradient(gradient: Tensor, seen: Tensor) -> Tensor:
+    """Compute the gradient of a weight, summed over ticks and batch: [N, B, out], [N, B, in] -> [out, in]."""
     return gradient.flatten(0, 1).t() @ seen.flatten(0, 1)

@@ -22,23 +22,30 @@ from rtsysid.model.backends.c_backend import CBackend, machines
 from rtsysid.model.backends.numpy_backend import NumpyBackend
 from rtsysid.model.parity import TOLERANCE, relative_error
 from rtsysid.model.predictor import Predictor
-from rtsysid.spec import Channel, ModelSpec
+from rtsysid.spec import CELLS, Channel, ModelSpec
 from rtsysid.train.network import Network
 from rtsysid.train.run import state_arrays
 
-CHOICES: list[dict[str, Any]] = [
-    {},
-    {"feedback": ("y0", "y2"), "linear_path": True},
-    {"feedback": False, "state_init": "zero"},
-    {"state_init": "network", "output": "absolute"},
-    {"feedback": ("y0", "y2"), "degree": 3},
-    {"relative": ("y0",), "degree": 2},
-    {"rigid_body": True},
-    {"rigid_body": True, "linear_path": True, "state_init": "network"},
-    {"rotors": True, "linear_path": True, "state_init": "network"},
-    {"kinematics": True, "linear_path": True},
-    {"integrate": (("y1", "y2"),), "linear_path": True},
-    {"friction": True, "linear_path": True, "state_init": "network"},
+DEEP = "lstm-tdl-deep-aeu"
+BODY: dict[str, Any] = {"rigid_body": True}
+RELATIVE: dict[str, Any] = {"relative": ("y0",), "degree": 2}
+# A build costs seconds: every option once, with a variant each, so that every variant meets every kind of option.
+CASES: list[tuple[str, dict[str, Any]]] = [
+    (DEEP, {}),
+    ("lstm", {"feedback": ("y0", "y2"), "linear_path": True}),
+    ("lstm-tdl", {"feedback": False, "state_init": "zero"}),
+    ("lstm-tdl-aeu", {"state_init": "network", "output": "absolute"}),
+    ("lstm-tdl", {"feedback": ("y0", "y2"), "degree": 3}),
+    (DEEP, RELATIVE),
+    ("lstm", BODY),
+    ("lstm-tdl", {"rigid_body": True, "linear_path": True, "state_init": "network"}),
+    (DEEP, {"rotors": True, "linear_path": True, "state_init": "network"}),
+    ("lstm-tdl-aeu", {"kinematics": True, "linear_path": True}),
+    ("lstm-tdl-aeu", {"integrate": (("y1", "y2"),), "linear_path": True}),
+    ("lstm", {"friction": True, "linear_path": True}),
+    ("lstm-tdl", {"friction": True, "linear_path": True, "state_init": "network"}),
+    ("lstm-tdl", {"cell": "gru", "state_init": "network"}),
+    (DEEP, {"cell": "gru", "hidden": 37, "linear_path": True}),
 ]
 MADE = {
     "friction": make_braked_spec,
@@ -143,9 +150,12 @@ def replay(program: Path, spec: ModelSpec, *emulator: str) -> Results:
     )
 
 
-@pytest.mark.parametrize("choice", CHOICES, ids=str)
+@pytest.mark.parametrize(("variant", "choice"), CASES, ids=str)
 def test_generated_c_computes_what_numpy_computes(variant: str, choice: dict[str, Any], tmp_path: Path) -> None:
-    """Steps with the state carried 1,000 times, forecasts, code and reconstruction error, under ASan and UBSan."""
+    """Steps with the state carried 1,000 times, forecasts, code and reconstruction error, under ASan and UBSan.
+
+    Every variant, cell, option and kind of coordinates appears; forecasts in lanes have the bits of single ones.
+    """
     network = make_network(variant, choice)
     spec, (rows, plans) = network.spec, stimuli(network.spec)
     found = replay(build(network, tmp_path / "c", COMPILERS[0], *SANITIZED), spec)
@@ -160,15 +170,19 @@ def test_generated_c_computes_what_numpy_computes(variant: str, choice: dict[str
     assert found.again.tobytes() == found.each[0].tobytes()
 
 
-@pytest.mark.parametrize("choice", [CHOICES[3], CHOICES[5], CHOICES[6], CHOICES[-1]], ids=str)
+@pytest.mark.parametrize("choice", [{"cell": "gru", "output": "absolute"}, RELATIVE, BODY, {"friction": True}], ids=str)
 def test_strict_c_gives_the_same_bits_however_it_is_built(choice: dict[str, Any], tmp_path: Path) -> None:
-    """Compilers, optimisation levels and vector widths change no bit of any output of the strict build."""
-    network = make_network("lstm-tdl-deep-aeu", {**choice, "hidden": 37, "encoder": (70, 9)})
-    builds = [("-O0",), ("-O2",), ("-O3",), ("-O3", f"-march={WIDEST}")]
+    """Compilers, optimisation levels and vector widths change no bit of any output of the strict build.
+
+    gcc at -O0 to -O3 and on the widest vectors, the other compiler at -O2 and on the widest vectors; for both cells,
+    plain coordinates, a rigid body and friction.
+    """
+    network = make_network(DEEP, {**choice, "hidden": 37, "encoder": (70, 9), "state_init": "network"})
+    builds = [(COMPILERS[0], "-O0"), *((compiler, "-O2") for compiler in COMPILERS), (COMPILERS[0], "-O3")]
+    builds += [(compiler, "-O3", f"-march={WIDEST}") for compiler in COMPILERS]
     outputs = {
         (compiler, *flags): replay(build(network, tmp_path / "c", compiler, *STRICT, *flags), network.spec)
-        for compiler in COMPILERS
-        for flags in builds
+        for compiler, *flags in builds
     }
     first, *others = outputs.values()
     for other in others:
@@ -178,7 +192,7 @@ def test_strict_c_gives_the_same_bits_however_it_is_built(choice: dict[str, Any]
         )
 
 
-@pytest.mark.parametrize("choice", [CHOICES[5], CHOICES[6]], ids=str)
+@pytest.mark.parametrize("choice", [RELATIVE, BODY], ids=str)
 @pytest.mark.parametrize("target", EMULATED)
 def test_strict_c_gives_the_same_bits_on_arm(target: str, choice: dict[str, Any], tmp_path: Path) -> None:
     """An emulated aarch64 and ARMv7 compute, bit for bit, what this machine computes."""
@@ -193,9 +207,14 @@ def test_strict_c_gives_the_same_bits_on_arm(target: str, choice: dict[str, Any]
         assert np.array_equal(found, vars(here)[name], equal_nan=True), name
 
 
-@pytest.mark.parametrize("choice", [CHOICES[0], CHOICES[1], *CHOICES[5:7], CHOICES[-1]], ids=str)
+@pytest.mark.parametrize(
+    ("variant", "choice"), [CASES[0], CASES[1], ("lstm-tdl-aeu", RELATIVE), CASES[7], CASES[-1]], ids=str
+)
 def test_the_fast_library_stays_within_bounds(variant: str, choice: dict[str, Any], tmp_path: Path) -> None:
-    """The library that a bundle carries, through Predictor: 1,000 steps, forecasts, and windows of one's own."""
+    """The library that a bundle carries, through Predictor: 1,000 steps, forecasts, and rollouts from snapshots.
+
+    Every variant, both cells, plain coordinates and a rigid body.
+    """
     network = make_network(variant, choice)
     spec, (rows, plans) = network.spec, stimuli(network.spec)
     weights = state_arrays(network.state_dict())
@@ -209,13 +228,13 @@ def test_the_fast_library_stays_within_bounds(variant: str, choice: dict[str, An
     for a, b in zip(ours.snapshot(), reference.snapshot(), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
     starts = [np.stack([part, part * np.float32(0.9)]) for part in reference.snapshot()]
-    own = (backend.rollout(*starts, plans[:2]) for backend in (ours.backend, reference.backend))
+    own = (predictor.rollout(*starts, plans[:2]) for predictor in (ours, reference))
     assert relative_error(next(own), next(own), spec) <= TOLERANCE["forecast"]
 
 
 def test_a_forecast_is_steps_with_predictions_fed_back(tmp_path: Path) -> None:
     """model_forecast gives, bit for bit, what stepping with its own predictions gives."""
-    network = make_network("lstm-tdl-deep-aeu", {})
+    network = make_network(DEEP, {})
     spec, (rows, plans) = network.spec, stimuli(network.spec)
     library = compile_library(c_sources(spec, state_arrays(network.state_dict())), tmp_path / "m.so", machines()[0])
     predictor = Predictor(spec, CBackend(spec, library))
@@ -243,9 +262,10 @@ def test_a_sample_that_is_no_number_gives_none(tmp_path: Path) -> None:
     assert np.array_equal([predictor.step(row).copy() for row in rows[:9]], before, equal_nan=True)
 
 
-def test_int8_stays_near(tmp_path: Path) -> None:
+@pytest.mark.parametrize("cell", CELLS)
+def test_int8_stays_near(cell: str, tmp_path: Path) -> None:
     """int8 weights with a scale per row: a quarter of the bytes, and predictions within 0.3 % of a spread."""
-    network = make_network("lstm-tdl-deep-aeu", {"linear_path": True, "hidden": 64, "encoder": (64, 16)})
+    network = make_network(DEEP, {"cell": cell, "linear_path": True, "hidden": 64, "encoder": (64, 16)})
     spec, (rows, _) = network.spec, stimuli(network.spec)
     weights = state_arrays(network.state_dict())
     found = replay(build(network, tmp_path / "c", COMPILERS[0], *SANITIZED, int8=True), spec)
@@ -271,7 +291,7 @@ def test_tanh_keeps_its_bound(tmp_path: Path) -> None:
 
 def test_nothing_is_asked_of_libc_but_memory_and_roots(tmp_path: Path) -> None:
     """The object refers to no allocation, no output, no libm: memcpy, memset and at most sqrtf."""
-    network = make_network("lstm-tdl-deep-aeu", CHOICES[6])
+    network = make_network(DEEP, BODY)
     for name, text in c_sources(network.spec, state_arrays(network.state_dict())).items():
         (tmp_path / name).write_text(text)
     subprocess.run([COMPILERS[0], "-std=c99", "-O2", "-c", "model.c"], cwd=tmp_path, check=True)

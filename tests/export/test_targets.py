@@ -10,11 +10,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from support.robots import make_spec
 
 from export.bundle import export
 from export.compile import find_compiler
 from export.targets import parse_targets
+from rtsysid.cli import cli as command_line
 from rtsysid.errors import BundleError
 from rtsysid.model.backends.c_backend import CBackend, library_of, machines
 from rtsysid.model.bundle import Bundle
@@ -83,21 +85,43 @@ def test_a_file_that_is_no_library_is_refused(tmp_path: Path) -> None:
         CBackend(make_spec(), tmp_path / "model.so")
 
 
+@pytest.fixture
+def no_compiler(bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search path without a compiler, and the graphs of the tiny bundle instead of exporting them again."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("CC", "cc")
+    monkeypatch.setattr("export.bundle.write_graphs", lambda _, folder: copy_graphs(bundle_folder, folder))
+
+
+def copy_graphs(bundle_folder: Path, folder: Path) -> None:
+    for name in ("step.onnx", "forecast.onnx"):
+        shutil.copyfile(bundle_folder / name, folder / name)
+
+
+@pytest.mark.usefixtures("no_compiler")
 def test_without_a_compiler_export_goes_on_with_onnx(run_folder: Path, tmp_path: Path) -> None:
     """No compiler on the path: one line says so, and the bundle runs on ONNX."""
-    done = cli("export", run_folder, "-o", tmp_path / "b", "--json", path=str(tmp_path))
-    assert done.returncode == 0, done.stderr
+    done = CliRunner().invoke(command_line, ["export", str(run_folder), "-o", str(tmp_path / "b"), "--json"])
+    assert done.exit_code == 0, done.output
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("rtsysid:")]
     assert "no C compiler" in line
     assert [row["backend"] for row in json.loads(done.stdout)["backends"]] == ["onnx", "numpy"]
 
 
+@pytest.mark.usefixtures("no_compiler")
 @pytest.mark.parametrize("target", ["c", "armv7", "int8"])
 def test_a_target_that_was_asked_for_and_cannot_be_made_is_an_error(
     run_folder: Path, tmp_path: Path, target: str
 ) -> None:
-    """Asked for by name, a target without its compiler ends in one line and exit code 2, and nothing is written."""
-    done = cli("export", run_folder, "-o", tmp_path / "b", "--target", f"onnx,{target}", path=str(tmp_path))
+    """Asked for by name, a target without its compiler is an error with a remedy, and nothing is written."""
+    with pytest.raises(BundleError, match="install"):
+        export(run_folder, tmp_path / "b", parse_targets(f"onnx,{target}"))
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_target_without_its_compiler_is_one_line(run_folder: Path, tmp_path: Path) -> None:
+    """The same on the command line, as a process: one line, exit code 2, and nothing is written."""
+    done = cli("export", run_folder, "-o", tmp_path / "b", "--target", "c", path=str(tmp_path))
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1
     assert "install" in done.stderr
@@ -136,7 +160,7 @@ def test_cross_compiled(run_folder: Path, tmp_path: Path, target: str, machine: 
     """With a cross compiler at hand the bundle carries a library for that machine, and names it."""
     if find_compiler(machine) is None:
         pytest.skip(f"wants a compiler for {machine}: pip install ziglang, or the Debian cross compiler")
-    bundle, _ = export(run_folder, tmp_path / "b", ("onnx", target))  # type: ignore[arg-type]
+    bundle, _ = export(run_folder, tmp_path / "b", parse_targets(target))
     content = bundle.path(f"model-{machine}-linux.so").read_bytes()
     assert content[:4] == b"\x7fELF"
     assert int.from_bytes(content[18:20], "little") == {"aarch64": 183, "armv7l": 40}[machine]

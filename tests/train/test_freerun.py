@@ -26,10 +26,10 @@ CHOICES = [
 ]
 
 
-def gradients(network: Network, predicted: torch.Tensor, state: tuple[torch.Tensor, ...]) -> list[torch.Tensor | None]:
+def gradients(network: Network, predicted: torch.Tensor, state: torch.Tensor) -> list[torch.Tensor | None]:
     """Of a sum in which every tick and output weighs differently, for all weights and the first state."""
     weight = torch.linspace(-1, 2, predicted.numel(), dtype=predicted.dtype).view_as(predicted)
-    wanted = [*(p for n, p in network.named_parameters() if not n.startswith("decoder")), *state]
+    wanted = [*(p for n, p in network.named_parameters() if not n.startswith("decoder")), state]
     return list(torch.autograd.grad((predicted * weight).sum(), wanted, allow_unused=True))
 
 
@@ -49,7 +49,7 @@ def compare_with_the_loop(spec: ModelSpec) -> None:
     torch.manual_seed(1)
     network = Network(spec).double()
     seen = windows(torch.randn(3, 16, 5, dtype=torch.float64), network.spec.taps)
-    state = tuple(torch.randn(2, 3, network.spec.hidden, dtype=torch.float64).requires_grad_().unbind())
+    state = torch.randn(3, network.spec.state_size, dtype=torch.float64).requires_grad_()
     found, wanted = free_run(network, seen, state), network.rollout(seen, state)
     torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-10)
     for ours, theirs in zip(*(gradients(network, y, state) for y in (found, wanted)), strict=True):
@@ -80,14 +80,17 @@ class _Running(torch.nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, seen: torch.Tensor, state: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    def forward(self, seen: torch.Tensor, state: torch.Tensor) -> torch.Tensor:
         return free_run(self.network, seen, state)
 
 
-def test_from_the_body_it_is_the_rollout(variant: str) -> None:
-    """Rigid bodies take the general loop: the very same predictions."""
+@pytest.mark.parametrize(
+    "spec", [make_body_spec("lstm-tdl", linear_path=True), make_spec(cell="gru")], ids=["body", "gru"]
+)
+def test_what_is_not_written_out_takes_the_general_loop(spec: ModelSpec) -> None:
+    """Rigid bodies and cells other than the LSTM give the very same predictions as `Network.rollout`."""
     torch.manual_seed(1)
-    network = Network(make_body_spec(variant, linear_path=True)).eval()
-    seen = windows(torch.randn(2, 12, 16), network.spec.taps)
+    network = Network(spec).eval()
+    seen = windows(torch.randn(2, 12, spec.width), network.spec.taps)
     state = network.initial_state(seen[:, 0])
     assert torch.equal(free_run(network, seen, state), network.rollout(seen, state))

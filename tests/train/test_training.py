@@ -186,6 +186,9 @@ def test_an_untrained_memory_lasts_as_long_as_asked(tmp_path: Path, tiny_config:
     assert torch.equal(drawn.weight_ih_l0, lstm.weight_ih_l0)
     with pytest.raises(ConfigError, match=r"train\.forget_ticks"):
         msgspec.structs.replace(tiny_config.train, forget_ticks=-1)
+    gru = msgspec.structs.replace(tiny_config.model, cell="gru")
+    with pytest.raises(ConfigError, match=r"train\.forget_ticks: 50, but a gru has no forget gate"):
+        msgspec.structs.replace(long, model=gru)
 
 
 def test_another_run_is_not_overwritten(run_folder: Path, tiny_config: Config, tiny_trace: Trace) -> None:

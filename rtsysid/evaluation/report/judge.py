@@ -11,9 +11,10 @@ import numpy as np
 
 from rtsysid.config import Config, Data
 from rtsysid.errors import BundleError
-from rtsysid.evaluation.horizon import Evaluation, states, stretches
+from rtsysid.evaluation.forecasts import forecasts
+from rtsysid.evaluation.horizon import Evaluation, stretches
 from rtsysid.evaluation.residuals import CrossCorrelation, OneStep, Whiteness, cross_correlation, one_step, whiteness
-from rtsysid.metrics import fit_percent, forecast_windows, group_errors, nrmse, same_sign
+from rtsysid.metrics import fit_percent, group_errors, nrmse
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.intervals import Intervals
 from rtsysid.model.parity import Row, verify
@@ -154,19 +155,19 @@ def judge(bundle: Bundle, trace: Trace, recordings: str, evaluation: Evaluation,
     spec, predictor = bundle.spec, Predictor.load(bundle)
     trace = stretches(bundle, trace)
     steps = one_step(predictor, trace.episodes)
-    forecasts = forecast_all(predictor, trace.episodes, evaluation.horizon, stride)
+    ahead = forecast_all(predictor, trace.episodes, evaluation.horizon, stride)
     residuals, inputs = [part.residual for part in steps], [part.inputs for part in steps]
     return Judgement(
         spec,
         recordings,
         evaluation,
-        output_fits(spec, steps, forecasts),
+        output_fits(spec, steps, ahead),
         sum(map(len, residuals)),
         whiteness(residuals),
         cross_correlation(residuals, inputs),
-        worst_stretches(spec, forecasts, intervals=predictor.intervals),
+        worst_stretches(spec, ahead, intervals=predictor.intervals),
         verify(bundle),
-        [] if predictor.intervals is None else covered(spec, forecasts, predictor.intervals),
+        [] if predictor.intervals is None else covered(spec, ahead, predictor.intervals),
     )
 
 
@@ -175,12 +176,10 @@ def forecast_all(predictor: Predictor, episodes: Sequence[Episode], horizon: int
     starts: list[tuple[Episode, int]] = []
     predicted, truth = [], []
     for episode in episodes:
-        for ticks, (window, h, c) in states(predictor, episode.values, predictor.spec.taps, horizon, stride):
-            u_future, true = forecast_windows(episode.values, predictor.spec.n_inputs, ticks, horizon)
-            guess = predictor.backend.rollout(window, h, c, u_future)
-            predicted.append(same_sign(guess, true, predictor.spec.outputs))
-            truth.append(true.astype(np.float64))
-            starts += [(episode, int(tick)) for tick in ticks]
+        for batch in forecasts(predictor, episode.values, horizon, stride):
+            predicted.append(batch.predicted)
+            truth.append(batch.truth.astype(np.float64))
+            starts += [(episode, int(tick)) for tick in batch.starts]
     return Forecasts(starts, np.concatenate(predicted), np.concatenate(truth))
 
 

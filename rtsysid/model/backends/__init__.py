@@ -1,1 +1,1 @@
-"""The implementations of a model: ONNX, NumPy and generated C, behind one protocol."""
+"""The implementations of a model behind one protocol: ONNX, NumPy and generated C."""

@@ -15,18 +15,22 @@ WARM_UP_RUNS = 100  # the first runs allocate and choose kernels
 
 
 class OnnxBackend(WindowedBackend):
-    """Two bindings take turns: the state that one writes is the state that the other reads, so nothing is copied."""
+    """Run one robot's model on onnxruntime.
+
+    Two bindings take turns: each reads the state that the other wrote, so that nothing is copied. Raises BundleError
+    where a graph was exported from another specification.
+    """
 
     name = "onnx"
 
     def __init__(self, spec: ModelSpec, step: Path, forecast: Path, initialiser: Path | None = None) -> None:
         super().__init__(spec)
-        self._session = _session(step, spec)
-        self._forecast = _session(forecast, spec)
-        self._initialiser = _session(initialiser, spec) if initialiser else None
-        self._window = np.zeros((1, spec.taps, spec.width), np.float32)
-        self._states = [np.zeros((2, 1, spec.hidden), np.float32) for _ in range(2)]
-        self._outputs = {
+        self._session = _onnx_session(step, spec)
+        self._forecast = _onnx_session(forecast, spec)
+        self._initialiser = _onnx_session(initialiser, spec) if initialiser else None
+        self._window: Floats = np.zeros((1, spec.taps, spec.width), np.float32)
+        self._states: list[Floats] = [np.zeros((1, spec.state_size), np.float32) for _ in range(2)]
+        self._outputs: dict[str, Floats] = {
             "y_next": np.full((1, spec.n_outputs), np.nan, np.float32),
             "code": np.zeros((1, spec.code_size), np.float32),
             "reconstruction_error": np.zeros(1, np.float32),
@@ -44,34 +48,37 @@ class OnnxBackend(WindowedBackend):
         self.y.fill(np.nan)
 
     @property
-    def state_before(self) -> tuple[Floats, Floats]:
-        """h and c [H] from before the last step: where a forecast starts."""
-        state = self._states[1 - self._turn]
-        return state[0, 0], state[1, 0]
+    def state_before(self) -> Floats:
+        """Return the state [S] from before the last step: where a forecast starts."""
+        state: Floats = self._states[1 - self._turn][0]
+        return state
 
     @property
     def reconstruction_error(self) -> float:
-        """Mean squared difference between the last scaled window and its decoded code."""
+        """Return the mean squared difference between the last features and their decoded code, in scaled units."""
         return float(self._outputs["reconstruction_error"][0])
 
     def start(self, window: Floats) -> None:
-        """Set the state before the first step on this window [L, C]."""
+        """Set the first state from the first full window [L, C]."""
         state = self._states[self._turn]
         if self._initialiser is None:
             state.fill(0.0)
         else:
-            state[:] = self._initialiser.run(("h", "c"), {"window": window[None]})
+            state[:] = self._initialiser.run(("state",), {"window": window[None]})[0]
 
     def advance(self, window: Floats) -> Floats:
-        """Advance the state by the window [L, C] that ends with s_k; y_{k+1} [ny], overwritten by the next step."""
+        """Advance the state by the window [L, C] that ends with s_k; return y_{k+1} [ny].
+
+        The next step overwrites the array.
+        """
         self._row[...] = window
         self._run(self._bindings[self._turn], None)
         self._turn = 1 - self._turn
         return self.y
 
-    def rollout(self, window: Floats, h: Floats, c: Floats, u_future: Floats) -> Floats:
-        """N ticks with predictions fed back: [B, L, C], 2 x [B, H], [B, N, nu] -> [B, N, ny]."""
-        feeds = {"window": window, "h": h, "c": c, "u_future": u_future}
+    def rollout(self, window: Floats, state: Floats, u_future: Floats) -> Floats:
+        """Predict N ticks with predictions fed back: [B, L, C], [B, S], [B, N, nu] -> [B, N, ny]."""
+        feeds = {"window": window, "state": state, "u_future": u_future}
         y: Floats = self._forecast.run(("y_future",), feeds)[0]
         return y
 
@@ -80,21 +87,21 @@ class OnnxBackend(WindowedBackend):
 
         binding = self._session.io_binding()
         before, after = self._states[turn], self._states[1 - turn]
-        for name, array in (("window", self._window), ("h", before[0]), ("c", before[1])):
+        for name, array in (("window", self._window), ("state", before)):
             binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
-        for name, array in (*self._outputs.items(), ("h_next", after[0]), ("c_next", after[1])):
+        for name, array in (*self._outputs.items(), ("state_next", after)):
             binding.bind_ortvalue_output(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
         return binding._iobinding
 
 
 def available() -> bool:
-    """Whether onnxruntime is installed on this machine."""
+    """Tell whether onnxruntime is installed on this machine."""
     from importlib.util import find_spec
 
     return find_spec("onnxruntime") is not None
 
 
-def _session(path: Path, spec: ModelSpec) -> Any:
+def _onnx_session(path: Path, spec: ModelSpec) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

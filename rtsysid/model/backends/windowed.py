@@ -1,4 +1,4 @@
-"""What the backends share that see a window from Python: the delay line, and when a step can be taken."""
+"""The delay line in front of a backend that takes whole windows: ONNX and NumPy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rtsysid.spec import Floats, ModelSpec
 
 
 class WindowedBackend(ABC):
-    """Pushes samples and calls `start` on the first full window, `advance` on every one."""
+    """Push samples into a delay line; call `start` on the first full window and `advance` on every full one."""
 
     y: Floats  # the last prediction [ny]
 
@@ -24,30 +24,33 @@ class WindowedBackend(ABC):
 
     @property
     def count(self) -> int:
-        """Samples since the last reset."""
+        """Count the samples since the last reset."""
         return self.line.count
 
     @property
     def window(self) -> Floats:
-        """The last samples [L, C], oldest first; a view that the next step changes."""
+        """Return the last samples [L, C], oldest first; a view that the next step changes."""
         return self.line.window
 
     @property
     @abstractmethod
-    def state_before(self) -> tuple[Floats, Floats]:
-        """h and c [H] from before the last step: where a forecast starts."""
+    def state_before(self) -> Floats:
+        """Return the state [S] from before the last step: where a forecast starts."""
 
     @abstractmethod
     def start(self, window: Floats) -> None:
-        """Set the state before the first step on this window [L, C]."""
+        """Set the first state from the first full window [L, C]."""
 
     @abstractmethod
     def advance(self, window: Floats) -> Floats:
-        """Advance the state by the window [L, C] that ends with s_k; y_{k+1} [ny], overwritten by the next step."""
+        """Advance the state by the window [L, C] that ends with s_k; return y_{k+1} [ny].
+
+        The next step overwrites the array.
+        """
 
     @abstractmethod
-    def rollout(self, window: Floats, h: Floats, c: Floats, u_future: Floats) -> Floats:
-        """N ticks with predictions fed back: [B, L, C], 2 x [B, H], [B, N, nu] -> [B, N, ny]."""
+    def rollout(self, window: Floats, state: Floats, u_future: Floats) -> Floats:
+        """Predict N ticks with predictions fed back: [B, L, C], [B, S], [B, N, nu] -> [B, N, ny]."""
 
     def reset(self) -> None:
         """Forget every sample and, with the next full window, the state."""
@@ -64,18 +67,20 @@ class WindowedBackend(ABC):
         return self.advance(line.window)
 
     def innovation_energy(self, sample: Floats, weight: Floats) -> Callable[[], float]:
-        """A function that sums the squares of ``(sample's outputs - y) * weight`` [ny], whatever these hold then."""
+        """Make a function that sums the squares of ``(sample's outputs - y) * weight`` [ny] when it is called."""
         return weighted_squares(sample[self.spec.n_inputs :], self.y, weight)
 
     def forecast(self, u_future: Floats) -> Floats:
-        """What follows the last step under B plans [B, N, nu] -> [B, N, ny]; the state is not changed."""
-        parts = (self.window, *self.state_before)
-        window, h, c = (np.repeat(part[None], len(u_future), 0) for part in parts)
-        return self.rollout(window, h, c, u_future)
+        """Predict what follows the last step under B plans: [B, N, nu] -> [B, N, ny]. The state does not change."""
+        window, state = (np.repeat(part[None], len(u_future), 0) for part in (self.window, self.state_before))
+        return self.rollout(window, state, u_future)
 
 
 def weighted_squares(measured: Floats, predicted: Floats, weight: Floats) -> Callable[[], float]:
-    """A function that sums the squares of ``(measured - predicted) * weight`` [ny]; the arrays are kept, not copied."""
+    """Make a function that sums the squares of ``(measured - predicted) * weight`` [ny].
+
+    It reads the arrays when it is called: they are kept, not copied.
+    """
 
     def innovation_energy() -> float:
         length = math.hypot(*((measured - predicted) * weight).tolist())  # two thirds of the time of a dot product

@@ -1,10 +1,10 @@
-"""Coordinates: what the network sees of a window, and how its answer becomes the next outputs.
+"""Coordinates: from a window to the network's features, and from its targets to the next outputs.
 
-Plain coordinates see the channels as they are, and the network answers with increments or values. Rigid-body
-coordinates look from the body at the newest tick: velocities, displacements and rotations of the past are turned into
-its frame, gravity is a direction there, and the network answers with increments in it, which are then carried along
-the rotation. What was learned flying north holds flying east, and a quaternion stays one. With kinematics the network
-answers with accelerations alone, and velocity, position, attitude and rate are integrated from them.
+Plain coordinates use the channels as they are; targets are increments or values. Rigid-body coordinates use the body
+frame of the newest row: past velocities, displacements and rotations are rotated into it, gravity is a direction there,
+and targets are increments in it, which are rotated back. So a model does not depend on the heading, and a predicted
+quaternion has length one. With kinematics the targets are accelerations alone, and velocity, position, attitude and
+rate are integrated from them.
 
 The formulas are written once for NumPy and torch: `xp` is either module. Shapes: L taps, C channels, K features per
 row, F = L * K + tail features of a window, T targets, ny outputs; leading dimensions are free.
@@ -20,7 +20,7 @@ from rtsysid.spec import ModelSpec
 
 
 def coordinates(spec: ModelSpec, xp: Any) -> Plain | Body:
-    """The coordinates that the specification asks for, on NumPy or torch arrays."""
+    """Make the coordinates of a specification. `xp`: the module of the arrays, numpy or torch."""
     body = spec.rigid_body
     if body is None:
         return Plain(spec, xp)

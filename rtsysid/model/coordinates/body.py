@@ -1,4 +1,4 @@
-"""Rigid-body coordinates: the motion of one body as seen from itself, with its kinematics where they are asked for."""
+"""Rigid-body coordinates: the motion of one body in its own frame, and its kinematics."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ QUARTER = 2.4674011  # (pi / 2)^2
 
 
 class Body(Immutable):
-    """Seen from the body at the newest tick.
+    """The frame of the body at the newest tick.
 
-    A row's features are the inputs and the outputs that do not belong to the body, then velocity, position relative
-    to the newest, rotation relative to the newest, and rotation rate, each in the newest body frame.
+    The features of a row are the inputs and the outputs that do not belong to the body, then velocity, position
+    relative to the newest row, rotation relative to the newest row, and rotation rate, each in the newest body frame.
     """
 
     def __init__(self, spec: ModelSpec, body: RigidBody, xp: Any) -> None:
@@ -28,7 +28,7 @@ class Body(Immutable):
         others = [i for i in range(spec.width) if not any(i in part for part in vectors)]
         self._others, outputs = columns(others), [i for i in others if i >= self._nu]
         self._other_outputs = columns(outputs)
-        # Answers come in the order: others, velocity, position, rotation, rate; outputs in that of the channels.
+        # Targets come in the order: others, velocity, position, rotation, rate; outputs in that of the channels.
         self._sizes = [len(outputs), len(vectors[0]), len(vectors[1]), 3, len(vectors[3])]
         order = [i - self._nu for part in (outputs, *vectors) for i in part]
         self._order = columns([order.index(i) for i in range(len(order))])
@@ -37,7 +37,7 @@ class Body(Immutable):
         self._moved = slice(len(body.position))  # of a velocity: nothing, or the whole
 
     def features(self, window: Array) -> tuple[Array, Array | None]:
-        """Rows [..., L, K] in engineering units, and the world's vertical in the body frame [..., 3]."""
+        """Compute rows [..., L, K] in engineering units, and the world's vertical in the body frame [..., 3]."""
         newest = window[..., -1:, :]
         q = self._unit(newest[..., self._attitude])[..., 0, :]
         turn = self._rotation(q)
@@ -49,7 +49,7 @@ class Body(Immutable):
         return self._join((window[..., self._others], *vectors, turned, window[..., self._rate])), turn[..., 2, :]
 
     def next_outputs(self, newest: Array, target: Array) -> Array:
-        """The next outputs [..., ny] from the newest row [..., C] and increments in its body frame [..., T]."""
+        """Compute the next outputs [..., ny] from the newest row [..., C] and increments in its body frame [..., T]."""
         q = self._unit(newest[..., self._attitude])
         turn = self._rotation(q)
         others, velocity, position, rotation, rate = self._split(target)
@@ -63,7 +63,7 @@ class Body(Immutable):
         return self._join(following)[..., self._order]
 
     def targets(self, newest: Array, following: Array) -> Array:
-        """The inverse of `advance`, for rotations of less than half a turn."""
+        """Compute the targets that lead to the `following` outputs, for rotations below half a turn."""
         xp = self._xp
         after = xp.concatenate((newest[..., : self._nu], following), -1)
         q = self._unit(newest[..., self._attitude])
@@ -82,9 +82,9 @@ class Body(Immutable):
         )
 
     def synthetic_history(self, row: Array, samples: int) -> Array:
-        """A past [..., samples, C] that ends with the row [..., C] of which alone is known.
+        """Make a history [..., samples, C] that ends with the row [..., C].
 
-        It leads there at the row's own velocity and rotation rate, under its own inputs.
+        The body moves with the row's velocity and rotation rate, under the row's inputs.
         """
         past = self._xp.stack([row] * samples, -2)
         ago = self._dt * (samples - self._xp.ones_like(past[..., :1]).cumsum(-2))
@@ -152,11 +152,11 @@ class Body(Immutable):
 
 
 class KinematicBody(Body):
-    """A body whose motion is integrated from its accelerations: those that its rotors give it, and the answers.
+    """A body whose motion is integrated from accelerations: the targets, plus those of known rotors.
 
-    The answers are the increments of the outputs that do not belong to the body, then, in the newest body frame, what
-    an accelerometer measures, m/s^2 (no gravity in it; where there is a velocity), and the angular acceleration,
-    rad/s^2. Both are constant over the tick, position follows the mean velocity, attitude the mean rate.
+    The targets are the increments of the outputs that do not belong to the body, then, in the newest body frame, the
+    specific force that an accelerometer measures, m/s^2 (where there is a velocity), and the angular acceleration,
+    rad/s^2. Both are constant over the tick; position follows the mean velocity, attitude the mean rate.
     """
 
     def __init__(self, spec: ModelSpec, body: RigidBody, xp: Any) -> None:
@@ -165,14 +165,14 @@ class KinematicBody(Body):
         self._sizes = [self._sizes[0], len(body.velocity), 3]
 
     def features(self, window: Array) -> tuple[Array, Array | None]:
-        """As of any body; the tail may hold the squares of the rotors' speeds besides."""
+        """Compute the features of `Body`; with learned rotors the tail also holds the lift of each rotor."""
         rows, vertical = super().features(window)
         if self._rotors is None or not self._rotors.learned:
             return rows, vertical
         return rows, self._join((vertical, self._rotors.lifts(window[..., -1, :])))
 
     def next_outputs(self, newest: Array, target: Array) -> Array:
-        """The next outputs [..., ny] from the newest row [..., C] and the accelerations [..., T]."""
+        """Compute the next outputs [..., ny] from the newest row [..., C] and the accelerations [..., T]."""
         q, dt = self._unit(newest[..., self._attitude]), self._dt
         turn = self._rotation(q)
         others, force, spin = self._split(target)
@@ -190,7 +190,7 @@ class KinematicBody(Body):
         return self._join(following)[..., self._order]
 
     def targets(self, newest: Array, following: Array) -> Array:
-        """The inverse of `advance`, of velocity and rate alone: position and attitude have no say."""
+        """Compute the accelerations that lead to the `following` velocity and rate."""
         after = self._xp.concatenate((newest[..., : self._nu], following), -1)
         change = after - newest
         turn = self._rotation(self._unit(newest[..., self._attitude]))
@@ -202,12 +202,12 @@ class KinematicBody(Body):
         return self._join((change[..., self._other_outputs], force, spin))
 
     def _falling(self, force: Array, turn: Array, gravity: float) -> Array:
-        """`gravity` along the vertical, which is the last row of the rotation, added in the body frame."""
+        """Add `gravity` along the vertical, which is the last row of the rotation, in the body frame."""
         return force + gravity * turn[..., 2, :] if force.shape[-1] else force
 
 
 class RotorModel:
-    """Accelerations that known rotors give a body. Ref: N. Mohajerin, S. Waslander, arXiv 1806.00526, section III."""
+    """Accelerations by rotors of known constants. Ref: N. Mohajerin, S. Waslander, arXiv 1806.00526, section III."""
 
     def __init__(self, spec: ModelSpec, rotors: Rotors, xp: Any) -> None:
         names = [channel.name for channel in spec.channels]
@@ -215,17 +215,17 @@ class RotorModel:
         self._effect, self._gyro = effects(rotors), gyration(rotors)
 
     def lifts(self, newest: Array) -> Array:
-        """Upward acceleration by each rotor, m/s^2: [..., C] -> [..., rotors]."""
+        """Compute the upward acceleration by each rotor, m/s^2: [..., C] -> [..., rotors]."""
         pairs = zip(self._effect[0], self._speeds, strict=True)
         return self._xp.stack([effect * newest[..., i] * newest[..., i] for effect, i in pairs], -1)
 
     def force(self, newest: Array) -> Array:
-        """What an accelerometer would measure, m/s^2 in the body frame: [..., C] -> [..., 3]."""
+        """Compute the specific force of all rotors in the body frame, m/s^2: [..., C] -> [..., 3]."""
         lift = self._sum(newest, self._effect[0])
         return self._xp.stack((0 * lift, 0 * lift, lift), -1)
 
     def spin(self, newest: Array, rate: Array) -> Array:
-        """Angular acceleration, rad/s^2, after Euler: [..., C], [..., 3] -> [..., 3]."""
+        """Compute the angular acceleration by Euler's equations, rad/s^2: [..., C], rate [..., 3] -> [..., 3]."""
         x, y, z = (rate[..., i] for i in range(3))
         products = zip(self._effect[1:], self._gyro, (y * z, z * x, x * y), strict=True)
         return self._xp.stack([self._sum(newest, effect) + gyro * product for effect, gyro, product in products], -1)
@@ -238,7 +238,7 @@ class RotorModel:
 
 
 def effects(rotors: Rotors) -> list[list[float]]:
-    """Acceleration per squared speed of each rotor: upward, and about x, y and z."""
+    """Compute the acceleration per squared speed of each rotor: upward, and about x, y and z."""
     about_x, about_y, about_z = rotors.inertia
     return [
         [rotors.thrust / rotors.mass for _ in rotors.speeds],
@@ -249,6 +249,6 @@ def effects(rotors: Rotors) -> list[list[float]]:
 
 
 def gyration(rotors: Rotors) -> list[float]:
-    """Euler's coefficients of y z, z x and x y in the angular acceleration about x, y and z."""
+    """Compute Euler's coefficients of y z, z x and x y in the angular acceleration about x, y and z."""
     a, b, c = rotors.inertia
     return [(b - c) / a, (c - a) / b, (a - b) / c]

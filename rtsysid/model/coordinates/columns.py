@@ -1,4 +1,4 @@
-"""Columns of a row, and what else both coordinates take."""
+"""Columns of a row, and what plain and rigid-body coordinates share."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ Columns: TypeAlias = slice | list[int]
 
 
 class Immutable:
-    """Nothing in it ever changes, so that a copy is the thing itself; the module it holds could not be copied."""
+    """Base of objects that never change: a deep copy is the object itself, since it holds a module."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         return self
 
 
 def powers(values: Array, highest: int) -> list[Array]:
-    """Squares, cubes and so on up to the highest power; by products, so that all backends round alike."""
+    """Compute the powers 2 .. `highest` as repeated products, so that all backends round alike."""
     found = [values]
     for _ in range(1, highest):
         found.append(found[-1] * values)
@@ -25,7 +25,7 @@ def powers(values: Array, highest: int) -> list[Array]:
 
 
 def columns(wanted: Sequence[int]) -> Columns:
-    """Columns as a slice where they are neighbours: a view, in NumPy, in torch and in the exported graph."""
+    """Return columns as a slice where they are adjacent, otherwise as a list: a slice gives a view on every backend."""
     first = wanted[0] if wanted else 0
     if list(wanted) == list(range(first, first + len(wanted))):
         return slice(first, first + len(wanted))

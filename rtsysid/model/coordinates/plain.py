@@ -1,4 +1,4 @@
-"""Plain coordinates: channels as they are, and the friction of what moves."""
+"""Plain coordinates: channels as they are, powers of outputs, and dry friction."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rtsysid.spec import ModelSpec
 
 
 class CoulombFriction(NamedTuple):
-    """Dry friction of one output: tanh(speed / slow), its speed being its value, or its step where it travels."""
+    """Dry friction of one output: the feature tanh(speed / slow)."""
 
     channel: int
     travels: bool  # a position, seen relative to its newest row
@@ -17,7 +17,7 @@ class CoulombFriction(NamedTuple):
 
 
 def brakes(spec: ModelSpec) -> list[CoulombFriction]:
-    """The friction that the specification asks for, in its order."""
+    """List the friction features of a specification, in its order."""
     at = {channel.name: i for i, channel in enumerate(spec.channels)}
     return [CoulombFriction(at[name], name in spec.relative, slow) for name, slow in spec.friction]
 
@@ -25,9 +25,9 @@ def brakes(spec: ModelSpec) -> list[CoulombFriction]:
 class Plain(Immutable):
     """Channels as they are; where the specification says so, relative to the newest row, and with powers of outputs.
 
-    An output that is integrated follows the mean of its velocity over the tick. Dry friction opposes the direction of
-    motion and hardly asks for the speed: the tail holds tanh(speed / slow) of the newest row for each output that it
-    brakes. Of a relative output the speed is its travel over the last tick; any other is a speed itself.
+    An integrated output follows the mean of its velocity over the tick. Dry friction depends on the direction of motion
+    more than on the speed: the tail holds tanh(speed / slow) of the newest row for each output with friction. The speed
+    of a relative output is its change over the last tick; any other output with friction is a speed itself.
     """
 
     def __init__(self, spec: ModelSpec, xp: Any) -> None:
@@ -40,16 +40,16 @@ class Plain(Immutable):
         names = [channel.name for channel in spec.outputs]
         pairs = [(names.index(position), names.index(velocity)) for position, velocity in spec.integrate]
         positions = [position for position, _ in pairs]
-        answered = [i for i in range(len(names)) if i not in positions]
-        order = [*answered, *positions]
-        self._answered, self._positions = columns(answered), columns(positions)
+        head_outputs = [i for i in range(len(names)) if i not in positions]
+        order = [*head_outputs, *positions]
+        self._head_outputs, self._positions = columns(head_outputs), columns(positions)
         self._velocities = columns([velocity for _, velocity in pairs])
         self._order = columns([order.index(i) for i in range(len(order))])
-        self._after = columns([answered.index(velocity) for _, velocity in pairs])
+        self._after = columns([head_outputs.index(velocity) for _, velocity in pairs])
         self._integrates = bool(pairs)
 
     def features(self, window: Array) -> tuple[Array, Array | None]:
-        """Rows [..., L, K] in engineering units, and the tail [..., F - L * K] or None: [..., L, C] in."""
+        """Compute rows [..., L, K] in engineering units, and the tail [..., F - L * K] or None, from [..., L, C]."""
         rows = window[..., self._absolute]
         if self._moving:
             moved = window[..., self._relative] - window[..., -1:, self._relative]
@@ -59,7 +59,7 @@ class Plain(Immutable):
         return rows, self._friction(window) if self._brakes else None
 
     def _friction(self, window: Array) -> Array:
-        """Direction of motion of each braked output, softened below its slow speed: [..., L, C] -> [..., F - L * K]."""
+        """Compute tanh(speed / slow) of each output with friction: [..., L, C] -> [..., F - L * K]."""
         scaled = [self._speed(window, brake) * (1 / brake.slow) for brake in self._brakes]
         return self._xp.tanh(self._xp.stack(scaled, -1))
 
@@ -68,19 +68,19 @@ class Plain(Immutable):
         return (newest - window[..., -2, brake.channel]) * (1 / self._dt) if brake.travels else newest
 
     def next_outputs(self, newest: Array, target: Array) -> Array:
-        """The next outputs [..., ny] from the newest row [..., C] and the network's answer [..., T]."""
+        """Compute the next outputs [..., ny] from the newest row [..., C] and the targets [..., T]."""
         y = newest[..., self._nu :]
-        answered = target + y[..., self._answered] if self._increments else target
+        head_outputs = target + y[..., self._head_outputs] if self._increments else target
         if not self._integrates:
-            return answered
-        moved = self._dt / 2 * (y[..., self._velocities] + answered[..., self._after])
-        return self._xp.concatenate((answered, y[..., self._positions] + moved), -1)[..., self._order]
+            return head_outputs
+        moved = self._dt / 2 * (y[..., self._velocities] + head_outputs[..., self._after])
+        return self._xp.concatenate((head_outputs, y[..., self._positions] + moved), -1)[..., self._order]
 
     def targets(self, newest: Array, following: Array) -> Array:
-        """The inverse of `advance`, integrals aside: the answer that leads to the `following` outputs."""
-        answered = following[..., self._answered]
-        return answered - newest[..., self._nu :][..., self._answered] if self._increments else answered
+        """Compute the targets that lead to the `following` outputs: the inverse of `next_outputs`."""
+        head_outputs = following[..., self._head_outputs]
+        return head_outputs - newest[..., self._nu :][..., self._head_outputs] if self._increments else head_outputs
 
     def synthetic_history(self, row: Array, samples: int) -> Array:
-        """A past [..., samples, C] that ends with the row [..., C] of which alone is known: standing still."""
+        """Make a history [..., samples, C] that ends with the row [..., C]: the robot stands still."""
         return self._xp.stack([row] * samples, -2)

@@ -1,4 +1,8 @@
-/* ---- What model.h declares. */
+#ifdef MODEL_EDITOR /* this file alone, see compile_flags.txt; not in the generated model */
+#include "network.c"
+#endif
+
+/* ---- One robot: what model.h declares of model_state. */
 
 const char model_fingerprint[17] = MODEL_FINGERPRINT;
 const uint32_t model_state_bytes = sizeof(model_state), model_lanes_bytes = sizeof(model_lanes);
@@ -7,6 +11,28 @@ typedef char sizes_are_as_stated[sizeof(model_state) == MODEL_STATE_BYTES ? 1 : 
 const float *model_window(const model_state *m)
 {
     return m->line + m->next * MODEL_CHANNELS;
+}
+
+static void tick_one(model_state *m)
+{
+    const float *window = model_window(m);
+    features(1, window, m->work);
+    tick(1, 0, m->work, window + (MODEL_TAPS - 1) * MODEL_CHANNELS, m->seen, m->state, m->target, m->work, m->y);
+}
+
+/* Set the first state from the first full window: zero, or from the initialiser network. */
+static void start(model_state *m)
+{
+#if MODEL_INITIALISER
+    float *room = m->work + MODEL_LAYER_MAX;
+    features(1, model_window(m), m->work);
+    dense_one(&initialiser_1, initialiser_1.columns, m->work, room);
+    tanh_all(initialiser_1.rows, room, m->work);
+    dense_one(&initialiser_2, initialiser_2.columns, m->work, room);
+    cell_begin(room, m->state);
+#else
+    memset(m->state, 0, sizeof m->state);
+#endif
 }
 
 void model_reset(model_state *m)
@@ -24,7 +50,7 @@ const float *model_step(model_state *m, const float *sample)
         return m->y;
     if (m->count == MODEL_TAPS)
         start(m);
-    memcpy(m->c_before, m->c, sizeof m->c);
+    memcpy(m->state_before, m->state, sizeof m->state);
     tick_one(m);
     return m->y;
 }
@@ -34,8 +60,7 @@ void model_forecast(const model_state *m, model_state *scratch, const float *u, 
     float row[MODEL_CHANNELS];
     memcpy(row, model_window(m) + (MODEL_TAPS - 1) * MODEL_CHANNELS, sizeof row);
     memcpy(scratch, m, sizeof *m);
-    memcpy(scratch->h, m->seen + MODEL_CODE, sizeof m->h);
-    memcpy(scratch->c, m->c_before, sizeof m->c);
+    memcpy(scratch->state, m->state_before, sizeof m->state);
     scratch->next = m->next > 0 ? m->next - 1 : MODEL_TAPS - 1; /* the newest row is written again, with other inputs */
     for (uint32_t n = 0; n < ticks; n++) {
         memcpy(row, u + n * MODEL_INPUTS, sizeof(float) * MODEL_INPUTS);

@@ -1,0 +1,77 @@
+"""Forecasts from many ticks of a recording, each with the state that a live run has there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtsysid.metrics import forecast_windows, same_sign
+from rtsysid.model.predictor import Predictor, Snapshot
+from rtsysid.spec import Doubles, Floats
+
+BATCH = 256  # forecasts per call
+
+
+class ForecastBatch(NamedTuple):
+    """K forecasts of N ticks from one episode, and the measurements to compare them with.
+
+    ``starts`` [K]: row of s_k. ``u_future`` [K, N, nu]: inputs from s_k on. ``predicted``, ``truth`` [K, N, ny]; of
+    each predicted quaternion q and its twin -q the one that is nearer to the truth.
+    """
+
+    starts: NDArray[np.intp]
+    u_future: Floats
+    predicted: Doubles
+    truth: Floats
+
+
+def forecasts(
+    predictor: Predictor,
+    values: Floats,
+    horizon: int,
+    stride: int = 1,
+    *,
+    past: int = 0,
+    truth: Floats | None = None,
+) -> Iterator[ForecastBatch]:
+    """Stream an episode [n, C] and forecast `horizon` ticks from every `stride`-th tick, in batches.
+
+    Starts where the predictor is ready and at least `past` samples have come. `truth` [n, C] gives planned inputs and
+    measurements where these are not `values` themselves, as where `values` carry sensor noise. Raises TraceError for
+    a horizon below 1.
+    """
+    spec, truth = predictor.spec, values if truth is None else truth
+    stream = _snapshots(predictor, values, horizon, stride, past)
+    while batch := list(islice(stream, BATCH)):
+        starts, snapshots = np.array([tick for tick, _ in batch]), [snapshot for _, snapshot in batch]
+        u_future, measured = forecast_windows(truth, spec.n_inputs, starts, horizon)
+        predicted = rollouts(predictor, snapshots, u_future)
+        yield ForecastBatch(starts, u_future, same_sign(predicted, measured, spec.outputs), measured)
+
+
+def rollouts(predictor: Predictor, snapshots: Iterable[Snapshot], u_future: Floats) -> Floats:
+    """Forecast from K snapshots, each under its own plan, `BATCH` at a time: [K, N, nu] -> [K, N, ny].
+
+    Raises ValueError where there is no snapshot.
+    """
+    parts, done, stream = [], 0, iter(snapshots)
+    while batch := list(islice(stream, BATCH)):
+        window, state = (np.stack(part) for part in zip(*batch, strict=True))
+        parts.append(predictor.rollout(window, state, u_future[done : done + len(batch)]))
+        done += len(batch)
+    return np.concatenate(parts)
+
+
+def _snapshots(
+    predictor: Predictor, values: Floats, horizon: int, stride: int, past: int
+) -> Iterator[tuple[int, Snapshot]]:
+    """Stream an episode [n, C]; yield each start whose forecast stays inside it, with the predictor's snapshot."""
+    predictor.reset()
+    for tick, sample in enumerate(values[: len(values) - horizon]):
+        predictor.step(sample)
+        if predictor.ready and tick + 1 >= past and tick % stride == 0:
+            yield tick, predictor.snapshot()
