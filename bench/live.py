@@ -29,7 +29,7 @@ from firmware_bridge.link import Link
 from firmware_bridge.schema import Schema, WireChannel
 from rtsysid.cli.console import table
 from rtsysid.live.loop import Answer, Arrival, LiveLoop
-from rtsysid.live.realtime import prepare
+from rtsysid.live.realtime import make_punctual
 from rtsysid.live.service import StopSignal
 from rtsysid.live.session import Session
 from rtsysid.model.backends.onnx_backend import OnnxBackend
@@ -139,17 +139,17 @@ def host(folder: Path, port: str, rate_hz: float, fifo: int) -> None:
     ages = Ages()
     with Link(port, spec=spec) as link, StopSignal() as stop:
         link.board()
-        outcomes = {each.name: each.done for each in prepare(fifo, threads=[link.thread_id])}
+        outcomes = {each.name: each.done for each in make_punctual(fifo, threads=link.thread_ids)}
         before: tuple[float, float] | None = None
-        for report in LiveLoop(link, Session(predictor), recorder=ages).run(stop, every_s=0.5):
-            if before is None and report.samples and link.counters().clock_converged:
+        for report in LiveLoop(link, Session(predictor, novelty=None), recorder=ages).run(stop, every_s=0.5):
+            if before is None and report.samples and link.health().clock_converged:
                 print("streaming", flush=True)
-                before = time.monotonic(), link.counters().reader_s
+                before = time.monotonic(), link.health().reader_s
                 ages.at.clear()
                 ages.age.clear()
     assert before is not None
     seconds = time.monotonic() - before[0] - STOPPED_S
-    share = (link.counters().reader_s - before[1]) / seconds
+    share = (link.health().reader_s - before[1]) / seconds
     print(json.dumps({"at": ages.at, "age": ages.age, "reader": share, "fifo": outcomes.get("SCHED_FIFO", False)}))
 
 
@@ -158,11 +158,11 @@ def reader_share() -> float:
     schema = Schema(tuple(WireChannel(f"c{i}") for i in range(16)), 1000.0)
     with SimulatedDevice(schema, np.zeros((10_000, 16), np.float32), repeat=True) as device, Link(device.port) as link:
         next(iter(link))
-        begun_s, spent_s = time.monotonic(), link.counters().reader_s
+        begun_s, spent_s = time.monotonic(), link.health().reader_s
         for _ in link.batches():
             if time.monotonic() - begun_s > SECONDS:
                 break
-        return (link.counters().reader_s - spent_s) / (time.monotonic() - begun_s)
+        return (link.health().reader_s - spent_s) / (time.monotonic() - begun_s)
 
 
 def bare_share() -> float:

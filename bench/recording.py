@@ -11,12 +11,11 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
-from firmware_bridge.intake import Arrival
 from firmware_bridge.recorder import Recorder
 from rtsysid.cli.console import table
 from rtsysid.live.loop import Answer
 from rtsysid.live.session import Prediction
-from rtsysid.spec import Channel, Sample
+from rtsysid.spec import Arrival, Channel, Sample
 
 RATE_HZ, SECONDS, WIDTH, OUTPUTS = 1000, 5, 12, 6
 CHANNELS = tuple(Channel(f"c{i}", "m/s") for i in range(WIDTH))

@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 
 from export.compile import COMMON, CONTRACTION, Build
 from export.to_c import c_sources
-from firmware_bridge.board import header
+from firmware_bridge.board import channel_header
 from firmware_bridge.build import FIRMWARE
 from firmware_bridge.schema import Schema
 from rtsysid.errors import BundleError
@@ -48,7 +48,7 @@ def available() -> bool:
 def model_files(bundle: Bundle) -> dict[str, str]:
     """model.c, model.h and channels.h of a bundle: what its images are built around."""
     spec = bundle.spec
-    table = header(Schema.of(spec.channels, spec.rate_hz))
+    table = channel_header(Schema.of(spec.channels, spec.rate_hz))
     return {**c_sources(spec, bundle.arrays("weights.npz")), "channels.h": table}
 
 

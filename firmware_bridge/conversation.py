@@ -17,12 +17,13 @@ from enum import StrEnum
 import msgspec
 
 from firmware_bridge import messages as msg
-from firmware_bridge.intake import Arrival, Intake
+from firmware_bridge.intake import Intake
 from firmware_bridge.layout import Message
 from firmware_bridge.peer import Board, Requirements
 from firmware_bridge.schema import Schema
 from firmware_bridge.wire import DELIMITER, Frame, FrameDecoder, FrameEncoder, WireCounters
 from rtsysid.errors import LinkError
+from rtsysid.spec import Arrival
 
 _AGAIN_S, _TRIES = 0.1, 5  # stop and wait
 _HELLOS = 50  # then the line is opened again: it may lead nowhere

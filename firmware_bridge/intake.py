@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-from firmware_bridge.clock import DeviceClock, Ticks
 from firmware_bridge.messages import TimeRsp
 from firmware_bridge.peer import Board
 from firmware_bridge.wire import Frame
-from rtsysid.spec import Sample
+from rtsysid.device_clock import DeviceClock, Ticks
+from rtsysid.spec import Arrival, Sample
 
 _SPAN = 1 << 32
-
-
-class Arrival(NamedTuple):
-    """One sample. ``sample.t`` is in seconds of the device's clock, ``device_t_us`` the same in microseconds, 64 bits.
-
-    ``captured_s``: that instant on the host's monotonic clock, as known when it came; ``received_s``: when its last
-    byte was read. ``seq``: of its frame. ``boot``: changes when the board restarts, and with it its clock.
-    """
-
-    sample: Sample
-    device_t_us: int
-    captured_s: float
-    received_s: float
-    seq: int
-    boot: int
 
 
 class Intake:

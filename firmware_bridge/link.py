@@ -22,20 +22,19 @@ from typing import Any, Protocol, Self
 
 from firmware_bridge.conversation import Conversation, LinkState
 from firmware_bridge.health import LinkHealth
-from firmware_bridge.intake import Arrival
-from firmware_bridge.messages import Bye, Prediction, Reason, Status
+from firmware_bridge.messages import Bye, Prediction, Reason
 from firmware_bridge.peer import Board, Requirements
 from firmware_bridge.port import Port, described
 from firmware_bridge.queues import Backlog, Outbox
 from rtsysid.errors import LinkError
-from rtsysid.spec import Floats, ModelSpec
+from rtsysid.spec import Arrival, Channel, Floats, ModelSpec
+from rtsysid.statuses import BY_NAME
 
 _WAIT_S = 0.02  # longest wait for a byte: what is due is at most so late
 _BACK_OFF_S, _BACK_OFF_MAX_S = 0.1, 2.0
 _BACKLOG = 2048  # samples: two seconds at 1 kHz
 _PARTING_S = 1.0
 _NEVER_US = (1 << 32) - 1  # an age or horizon that does not fit, or is not known
-_CODES = {status.name.replace("_", "-"): status.value for status in Status}
 
 
 class Tap(Protocol):
@@ -117,6 +116,14 @@ class Link:
             raise LinkError(f"port {self._url}", found, "check that this is the port, and that its firmware runs")
         return board
 
+    def about(self, timeout_s: float = 5.0) -> dict[str, Any]:
+        """Describe the board as plain values, as soon as it has answered. Raises LinkError as `board` does."""
+        return self.board(timeout_s).about()
+
+    def channels(self, timeout_s: float = 5.0) -> tuple[Channel, ...]:
+        """Return the channels of a sample, as soon as the board has answered. Raises LinkError as `board` does."""
+        return self.board(timeout_s).schema.spec_channels
+
     def close(self) -> None:
         """Stop the stream; the iteration ends with what had come by then."""
         self._closing.set()
@@ -124,11 +131,12 @@ class Link:
     def predict(self, seq: int, status: str, age_s: float, horizon_s: float, y: Floats) -> None:
         """Send a prediction made from the sample `seq`, now or as soon as the line takes it; the latest wins.
 
-        `status`: one of `messages.Status`, as `rtsysid.live.session` writes it. Nothing is sent while no board streams.
+        `status`: a `rtsysid.statuses.Status`. `age_s`: of the sample. `horizon_s`: from the sample to the predicted
+        instant. `y` [ny] in engineering units. Nothing is sent while no board streams.
         """
         if self._conversation.state is not LinkState.STREAMING:
             return
-        message = Prediction(seq, _CODES[status], _micro(age_s), _micro(horizon_s), tuple(y.tolist()))
+        message = Prediction(seq, BY_NAME[status].code, _micro(age_s), _micro(horizon_s), tuple(y.tolist()))
         self._predictions += 1
         with suppress(OSError):  # the reader finds out, too
             self._outbox.predict(message, _us(time.monotonic()))
@@ -139,26 +147,23 @@ class Link:
         return [lines.popleft() for _ in range(len(lines))]
 
     @property
-    def thread_id(self) -> int:
+    def thread_ids(self) -> tuple[int, ...]:
         """Native id of the reading thread, for the scheduler."""
-        return (self._thread and self._thread.native_id) or 0
+        found = self._thread and self._thread.native_id
+        return (found,) if found else ()
 
-    def counters(self) -> LinkHealth:
-        """Every counter so far."""
+    def health(self) -> LinkHealth:
+        """Return every count so far."""
         talk, clock = self._conversation, self._conversation.intake.clock
         return LinkHealth(
             state=talk.state.value, opened=self._opened, losses=talk.losses, reboots=talk.intake.reboots,
             samples=talk.intake.samples, gaps=talk.intake.gaps, dropped=self._backlog.dropped,
-            backlog=self._backlog.most, replaced=self._outbox.replaced, unsent=self._outbox.unsent,
-            predictions=self._predictions, wire=copy(talk.counters), device=talk.device,
-            clock_converged=clock.converged, clock_sigma_s=_known(clock.sigma_s),
-            clock_drift_ppm=_known(clock.drift_ppm), clock_trips=clock.trips, clock_outliers=clock.outliers,
+            corrupt=talk.counters.corrupt, backlog=self._backlog.most, replaced=self._outbox.replaced,
+            unsent=self._outbox.unsent, predictions=self._predictions, wire=copy(talk.counters), device=talk.device,
+            clock_converged=clock.converged, clock_sigma_s=_none_if_nan(clock.sigma_s),
+            clock_drift_ppm=_none_if_nan(clock.drift_ppm), clock_trips=clock.trips, clock_outliers=clock.outliers,
             clock_resets=clock.resets, reader_s=self._reader_s(),
         )  # fmt: skip
-
-    def health(self) -> dict[str, Any]:
-        """The counters as plain values."""
-        return self.counters().plain()
 
     def _reader_s(self) -> float:
         if self._thread is None or self._thread.ident is None or not self._thread.is_alive():
@@ -253,5 +258,5 @@ def _micro(seconds: float) -> int:
     return _NEVER_US if math.isnan(seconds) else min(max(round(min(seconds, 1e6) * 1e6), 0), _NEVER_US)
 
 
-def _known(value: float) -> float | None:
+def _none_if_nan(value: float) -> float | None:
     return None if math.isnan(value) else value

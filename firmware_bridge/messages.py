@@ -11,6 +11,7 @@ from enum import IntEnum
 from typing import Any, ClassVar
 
 from firmware_bridge.layout import U8, U16, U32, U64, Bytes, Direction, F32s, Message, Text, lay_out
+from rtsysid import statuses
 from rtsysid.spec import digest
 
 MAGIC = 0x49535452  # "RTSI", little-endian
@@ -21,25 +22,11 @@ SILENCE_US = 100_000  # after so long without sending, a frame begins with an ex
 HEARTBEAT_US = 500_000
 HEARTBEATS_MISSED = 3  # in a row: the link is lost
 
-SINCE: dict[str, int] = {
-    "Status.novel": 1
-}  # "MESSAGE", "MESSAGE.field" or "Enum.member" -> the minor version that appended it
+# "MESSAGE", "MESSAGE.field" or "Enum.member" -> the minor version that appended it
+SINCE: dict[str, int] = {f"Status.{each.name}": each.since for each in statuses.Status if each.since}
 
-
-class Status(IntEnum):
-    """What a prediction is worth. The first eight and `novel` are those of `rtsysid.live.session`."""
-
-    ok = 0
-    extrapolating = 1
-    held = 2
-    warm_up = 3
-    late = 4
-    rejected = 5
-    reset = 6
-    diverged = 7
-    stale = 8  # the sample was older than the budget when the prediction was made
-    fallback = 9  # not by the model: a stand-in
-    novel = 10  # not what the model and its training know
+Status = IntEnum("Status", {each.name: each.code for each in statuses.BY_CODE})  # type: ignore[misc]
+Status.__doc__ = "What a prediction is worth: the codes of `rtsysid.statuses.Status`."
 
 
 class State(IntEnum):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from firmware_bridge.conversation import Conversation
-from firmware_bridge.intake import Arrival
+from rtsysid.spec import Arrival
 
 
 def arrivals(conversation: Conversation, taps: Iterable[tuple[str, int, bytes]]) -> Iterator[Arrival]:

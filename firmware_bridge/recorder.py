@@ -12,9 +12,9 @@ from types import TracebackType
 from typing import Any, Self
 
 from firmware_bridge.mcap_file import McapFile
-from firmware_bridge.session_file import Answered, Arrived, SessionFile
+from firmware_bridge.session_file import Answered, SessionFile
 from rtsysid.errors import StorageError
-from rtsysid.spec import Channel
+from rtsysid.spec import Arrival, Channel
 
 LIMIT = 65_536  # messages that may wait for the disk: 20 s of 1,000 samples a second and what goes with them
 _TURN_S = 0.01  # between turns of the thread: a short turn holds up the other threads for a short time
@@ -74,7 +74,7 @@ class Recorder:
         """What a link's tap is given: see `link.Tap`."""
         self._put(self._session.wire, direction, host_ns, data)
 
-    def sample(self, arrival: Arrived) -> None:
+    def sample(self, arrival: Arrival) -> None:
         """A sample that the session is fed with."""
         self._put(self._session.sample, arrival)
 

@@ -24,7 +24,7 @@ from typing import Any, Protocol
 
 from firmware_bridge.mcap_file import McapFile
 from rtsysid.ros2msg import TIME, MessageType, Value
-from rtsysid.spec import Channel, Floats, Sample
+from rtsysid.spec import Arrival, Channel, Floats
 
 DIRECTIONS = ("rx", "tx", "open")  # the code of each is its place
 _STAMP = "builtin_interfaces/Time stamp\n"
@@ -34,21 +34,6 @@ _PREDICTION = "float64 t\nfloat64 age\nuint32 seq\nuint32 boot\nbool sent\n"
 _STATUS = "string status\nstring flags\n"
 _HOST = {"clock": "log_time, publish_time and stamp: host, monotonic"}
 _DEVICE = {"clock": "log_time: host, monotonic; publish_time and stamp: device, since it started"}
-
-
-class Arrived(Protocol):
-    """A sample as the link hands it over: `device_t_us` extended beyond 32 bits, `received_s` on the host's clock."""
-
-    @property
-    def sample(self) -> Sample: ...
-    @property
-    def device_t_us(self) -> int: ...
-    @property
-    def received_s(self) -> float: ...
-    @property
-    def seq(self) -> int: ...
-    @property
-    def boot(self) -> int: ...
 
 
 class Predicted(Protocol):
@@ -66,7 +51,7 @@ class Answered(Protocol):
     """What came of an arrival: `rtsysid.live.loop.Answer`. `status` may be graver than the prediction's own."""
 
     @property
-    def arrival(self) -> Arrived: ...
+    def arrival(self) -> Arrival: ...
     @property
     def prediction(self) -> Predicted: ...
     @property
@@ -93,7 +78,7 @@ class SessionFile:
         """What a link's tap is given; `direction` is one of `DIRECTIONS`."""
         self._wire.add(host_ns, host_ns, DIRECTIONS.index(direction), data)
 
-    def sample(self, arrival: Arrived) -> None:
+    def sample(self, arrival: Arrival) -> None:
         """A sample that the session is fed with."""
         host_ns, device_ns = round(arrival.received_s * 1e9), arrival.device_t_us * 1000
         self._samples.add(host_ns, device_ns, arrival.seq, arrival.boot, *arrival.sample.values.tolist())

@@ -107,6 +107,11 @@ class WireCounters(msgspec.Struct):
     reordered: int = 0
 
     @property
+    def corrupt(self) -> int:
+        """Pieces that were no frame: changed, cut, or joined."""
+        return self.crc + self.cobs + self.oversize + self.runt
+
+    @property
     def clean(self) -> bool:
         """Whether nothing went wrong on the wire; what is unverified or foreign comes from before the session."""
         return not any(getattr(self, name) for name in _FAULTS)

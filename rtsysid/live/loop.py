@@ -20,47 +20,12 @@ import msgspec
 from rtsysid.live.deadline import Deadline
 from rtsysid.live.service import Service, StopSignal
 from rtsysid.live.session import Prediction, Session
-from rtsysid.spec import Floats, Sample
+from rtsysid.source import Source, SourceHealth
+from rtsysid.spec import Arrival
+from rtsysid.statuses import Status
 
 _WAIT_S = 0.1  # longest wait for a sample before the loop looks at signals and the second hand
-_OUTDATED = ("ok", "extrapolating", "novel", "held")  # what `stale` is graver than
-
-
-class Arrival(Protocol):
-    """One sample as it came in. `sample.t`: seconds of the device's clock since its boot, which the model sees.
-
-    `device_t_us`: the same in microseconds. `captured_s`: the same instant on the host's clock, as well as it is known;
-    NaN where it is not. `received_s`: when it was read, on that clock.
-    """
-
-    @property
-    def sample(self) -> Sample: ...
-    @property
-    def device_t_us(self) -> int: ...
-    @property
-    def received_s(self) -> float: ...
-    @property
-    def captured_s(self) -> float: ...
-    @property
-    def seq(self) -> int: ...
-    @property
-    def boot(self) -> int: ...
-
-
-class Device(Protocol):
-    """What streams samples and takes predictions."""
-
-    def batches(self, timeout_s: float) -> Iterator[Sequence[Arrival]]:
-        """All that came since the last batch; an empty one where nothing came for `timeout_s`."""
-
-    def predict(self, seq: int, status: str, age_s: float, horizon_s: float, y: Floats) -> None:
-        """Send the prediction made from the sample `seq`; the latest wins."""
-
-    def close(self) -> None:
-        """Stop streaming; the batches end with what had come by then. May be called again."""
-
-    def health(self) -> Mapping[str, Any]:
-        """Counts since the beginning, among them ``dropped``, ``gaps`` and ``corrupt``, and ``state`` in a word."""
+_OUTDATED = frozenset(each for each in Status if each.gravity > Status.stale.gravity)  # less grave than `stale`
 
 
 class Sink(Protocol):
@@ -80,7 +45,7 @@ class Answer(NamedTuple):
     arrival: Arrival
     prediction: Prediction
     age_s: float
-    status: str
+    status: Status
     sent: bool
 
 
@@ -100,32 +65,32 @@ class LiveStats(msgspec.Struct, frozen=True, kw_only=True):
     p50: float
     p99: float
     worst: float
-    link: dict[str, Any]
+    link: SourceHealth
 
     @property
     def stale(self) -> int:
         """Answers over the budget."""
-        return self.statuses.get("stale", 0)
+        return self.statuses.get(Status.stale, 0)
 
     def line(self) -> str:
         """One line for a person."""
         ages = " ".join(f"{name} {_ms(getattr(self, name))}" for name in ("p50", "p99", "worst"))
-        counts = " ".join(f"{name} {self.link.get(name, 0)}" for name in ("dropped", "gaps", "corrupt"))
+        counts = f"dropped {self.link.dropped} gaps {self.link.gaps} corrupt {self.link.corrupt}"
         own = f"stale {self.stale} skipped {self.skipped}"
         rate = "-" if math.isnan(self.rate_hz) else f"{self.rate_hz:.1f}"
-        return f"{self.link.get('state', '')} {rate} Hz  age ms {ages}  {own} {counts}".strip()
+        return f"{self.link.state} {rate} Hz  age ms {ages}  {own} {counts}"
 
     def plain(self) -> dict[str, Any]:
-        """As JSON takes it: None stands for NaN."""
-        built = msgspec.structs.asdict(self)
+        """Return the figures as JSON takes them; None replaces NaN."""
+        built = {**msgspec.structs.asdict(self), "link": self.link.plain()}
         return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in built.items()}
 
 
 class SessionFeeder:
-    """A session that answers arrivals, as they come or out of a recording."""
+    """Feed arrivals to a session, live or from a recording, and give each answer its status."""
 
-    def __init__(self, session: Session, budget_s: float) -> None:
-        self.session, self.budget_s = session, budget_s
+    def __init__(self, session: Session) -> None:
+        self.session, self.budget_s = session, session.settings.budget(session.spec.rate_hz)
         self._boot: int | None = None
 
     def feed(self, arrival: Arrival) -> Prediction:
@@ -136,9 +101,9 @@ class SessionFeeder:
             self._boot = arrival.boot
         return self.session.feed(arrival.sample)
 
-    def status(self, prediction: Prediction, age_s: float) -> str:
+    def status(self, prediction: Prediction, age_s: float) -> Status:
         """That of the prediction, or ``stale`` where the sample is older than the budget or nobody knows how old."""
-        return "stale" if prediction.status in _OUTDATED and not age_s <= self.budget_s else prediction.status
+        return Status.stale if prediction.status in _OUTDATED and not age_s <= self.budget_s else prediction.status
 
 
 class LiveLoop:
@@ -150,25 +115,23 @@ class LiveLoop:
 
     def __init__(
         self,
-        device: Device,
+        source: Source,
         session: Session,
         *,
-        budget_s: float | None = None,
         recorder: Sink | None = None,
         service: Service | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.device, self.session = device, session
+        self.source, self.session = source, session
         self._tick_s = 1.0 / session.spec.rate_hz
-        self.budget_s = self._tick_s if budget_s is None else budget_s
         self._recorder, self._service, self._clock = recorder, service or Service({}), clock
-        self._feeder = SessionFeeder(session, self.budget_s)
+        self._feeder = SessionFeeder(session)
         self._whole, self._recent = _Interval(), _Interval()
 
     def run(self, stop: StopSignal, *, every_s: float = 1.0) -> Iterator[LiveStats]:
         """Work until the device yields no more, which `stop.requested` asks it for; a report each `every_s` seconds."""
         due_s = self._clock() + every_s
-        for batch in self.device.batches(_WAIT_S):
+        for batch in self.source.batches(_WAIT_S):
             if batch:
                 self._work(batch)
             now_s = self._clock()
@@ -176,19 +139,19 @@ class LiveLoop:
                 due_s = max(due_s + every_s, now_s)
                 yield self._report(now_s)
             if stop.requested:
-                self.device.close()
+                self.source.close()
         self._service.stopping()
 
     def summary(self) -> LiveStats:
         """The figures from the first sample to the last."""
-        return self._whole.report(self._whole.latest_s, self.device.health())
+        return self._whole.report(self._whole.latest_s, self.source.health())
 
     def _work(self, batch: Sequence[Arrival]) -> None:
         answers = [self.answer(arrival, sent=False) for arrival in batch[:-1]]
         newest = self.answer(batch[-1], sent=True)
-        self.device.predict(newest.arrival.seq, newest.status, newest.age_s, self._tick_s, newest.prediction.y)
+        self.source.predict(newest.arrival.seq, newest.status, newest.age_s, self._tick_s, newest.prediction.y)
         now_s = self._clock()
-        if newest.status != "stale":
+        if newest.status is not Status.stale:
             self._service.fresh(now_s)
         for stretch in (self._whole, self._recent):
             stretch.add(len(batch), newest, now_s)
@@ -204,7 +167,7 @@ class LiveLoop:
         return Answer(arrival, prediction, age_s, self._feeder.status(prediction, age_s), sent)
 
     def _report(self, now_s: float) -> LiveStats:
-        report = self._recent.report(now_s, self.device.health())
+        report = self._recent.report(now_s, self.source.health())
         self._recent = _Interval(now_s)
         if self._recorder is not None:
             self._recorder.health(report.plain())
@@ -227,17 +190,17 @@ class _Interval:
         self.latest_s = now_s
         self._samples += samples
         self._skipped += samples - 1
-        self._statuses[newest.status] += 1
+        self._statuses[str(newest.status)] += 1
         if not math.isnan(newest.age_s):
             self._ages.record(newest.age_s)
 
-    def report(self, until_s: float, link: Mapping[str, Any]) -> LiveStats:
+    def report(self, until_s: float, link: SourceHealth) -> LiveStats:
         seconds = until_s - self.begun_s
         ages = self._ages
         return LiveStats(
             seconds=seconds, samples=self._samples, skipped=self._skipped, statuses=dict(self._statuses),
             rate_hz=(self._samples - self._beginning) / seconds if seconds > 0 else math.nan,
-            p50=ages.percentile(0.5), p99=ages.percentile(0.99), worst=ages.worst, link=dict(link),
+            p50=ages.percentile(0.5), p99=ages.percentile(0.99), worst=ages.worst, link=link,
         )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """Settings of Linux that make a live loop punctual: each is tried, none required, and every one says what came of it.
 
-Call `prepare` when everything is loaded and the threads run: it schedules the threads that there are, and freezes the
-objects that there are.
+Call `make_punctual` when everything is loaded and the threads run: it schedules the threads that there are, and freezes
+the objects that there are.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Outcome(NamedTuple):
         return f"{self.name}: {self.text}"
 
 
-def prepare(priority: int = 0, cpus: Iterable[int] = (), threads: Iterable[int] = ()) -> list[Outcome]:
+def make_punctual(priority: int = 0, cpus: Iterable[int] = (), threads: Iterable[int] = ()) -> list[Outcome]:
     """Try every setting: `priority` 1..99 of SCHED_FIFO (0: leave it), `cpus` to stay on (none: all).
 
     `threads` are native ids beside the calling thread, such as a reader's; they are scheduled one step above it.

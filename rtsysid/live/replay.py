@@ -22,8 +22,9 @@ import msgspec
 import numpy as np
 
 from rtsysid.errors import SpecError, TraceError
-from rtsysid.live.session import STATUSES, Prediction, Session, Status
+from rtsysid.live.session import STATUSES, Prediction, Session
 from rtsysid.spec import Channel, Doubles, Floats, Sample
+from rtsysid.statuses import BY_NAME, Status
 from rtsysid.storage import replacing
 
 
@@ -279,7 +280,7 @@ def _read_csv(path: Path, suffix: str) -> Recorded:
                 raise ValueError(f"line {rows.line_num} is not whole")
             t.append(float(row[0]))
             y.extend(map(float, row[1:-1]))
-            status.append(STATUSES[STATUSES.index(row[-1])])
+            status.append(BY_NAME[row[-1]])
     return _recorded(t, y, status, header[1:-1])
 
 
@@ -310,7 +311,7 @@ def _read_npz(path: Path) -> Recorded:
         with np.load(stream, allow_pickle=False) as arrays:
             if not {"t", "y", "columns", "status", "statuses"} <= set(arrays.files):
                 raise ValueError(f"it holds {', '.join(arrays.files) or 'nothing'}")
-            names = cast(list[Status], arrays["statuses"].tolist())
+            names = [BY_NAME[name] for name in arrays["statuses"].tolist()]
             status = [names[code] for code in arrays["status"].tolist()]
             recorded = Recorded(arrays["t"], arrays["y"], status, tuple(arrays["columns"].tolist()))
     if recorded.y.shape != (len(recorded.t), len(recorded.columns)) or len(status) != len(recorded.t):

@@ -12,28 +12,27 @@ import msgspec
 import numpy as np
 
 from rtsysid.errors import TraceError
-from rtsysid.live.loop import Arrival, SessionFeeder
+from rtsysid.live.loop import SessionFeeder
 from rtsysid.live.replay import Comparator, Comparison
+from rtsysid.live.session import SessionSettings
 from rtsysid.recordings.bag import Bag
 from rtsysid.ros2msg import Value
-from rtsysid.spec import Floats
+from rtsysid.spec import Arrival, Floats
 
 _GROUP = "rtsysid.session"  # of the metadata
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a live session was run with: the id of its bundle, and what decides about its answers."""
+class Settings(SessionSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Settings of a recorded session, and the model it ran: id of the bundle and name of the backend."""
 
     bundle: str
     backend: str
     budget_s: float
-    max_gap: int = 5
-    trained_margin: float = 0.0
-    reject_margin: float = 1.0
 
     def metadata(self) -> dict[str, dict[str, str]]:
-        """As a recorder takes it."""
-        return {_GROUP: {name: str(value) for name, value in msgspec.structs.asdict(self).items()}}
+        """Return the settings as a group of texts, as a recorder takes it."""
+        names = ("bundle", "backend", *SessionSettings.__struct_fields__)
+        return {_GROUP: {name: str(getattr(self, name)) for name in names}}
 
     @classmethod
     def of(cls, bag: Bag) -> Settings | None:

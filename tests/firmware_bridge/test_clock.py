@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from firmware_bridge.clock import DeviceClock, Ticks
+from rtsysid.device_clock import DeviceClock, Ticks
 
 SPAN = 1 << 32
 OUTWARD_S = 0.0002  # the fastest way to the device, and as long back

@@ -24,9 +24,9 @@ from support.shim import FAULTS, Fault, Shim
 from firmware_bridge import link as link_module
 from firmware_bridge.device import SimulatedDevice
 from firmware_bridge.health import LinkHealth
-from firmware_bridge.intake import Arrival
 from firmware_bridge.link import Link
 from rtsysid.errors import LinkError
+from rtsysid.spec import Arrival
 
 ROWS = 20_000
 Y = np.array([1.0, 2.0], np.float32)
@@ -69,7 +69,7 @@ def test_faults_on_the_way_to_the_host(device: SimulatedDevice, shim: Shim, faul
         values += take(link, 20)
         link.close()
         values += [float(arrival.sample.values[0]) for arrival in link]
-        health = link.counters()
+        health = link.health()
     counts, done = faults_of(health), shim.to_host.done
     assert done > 20
     assert all(value == round(value) for value in values)
@@ -100,11 +100,11 @@ def test_faults_on_the_way_to_the_board(device: SimulatedDevice, shim: Shim, fau
         shim.to_board.on = False
         left = iter(range(5))
         predict(link, lambda: next(left, None) is None)
-        beats = [link.counters().device]
+        beats = [link.health().device]
         for _ in range(2):  # the second one is later than everything that was sent
-            until(lambda: link.counters().device != beats[-1], "a heartbeat")
-            beats.append(link.counters().device)
-        health = link.counters()
+            until(lambda: link.health().device != beats[-1], "a heartbeat")
+            beats.append(link.health().device)
+        health = link.health()
     counts = {name: getattr(beats[-1], f"rx_{name}") for name in health.wire.__struct_fields__ if name != "ok"}
     counts = {name: count for name, count in counts.items() if count}
     done, bad = shim.to_board.done, corrupt(counts)
@@ -131,12 +131,12 @@ def test_a_cut_is_survived_and_accounted_for(device: SimulatedDevice, shim: Shim
     with Link(shim.port) as link:
         first = next(iter(link))
         shim.cut()
-        until(lambda: link.counters().losses == 1, "the loss")
+        until(lambda: link.health().losses == 1, "the loss")
         shim.plug()
         streaming(link)
         link.close()
         last = [arrival for batch in link.batches() for arrival in batch][-1]
-        health = link.counters()
+        health = link.health()
     assert last.boot == first.boot
     assert (health.losses, health.reboots, health.clock_resets, health.clock_outliers) == (1, 0, 0, 0)
     assert health.opened >= 2
@@ -153,9 +153,9 @@ def test_a_hundred_times_unplugged(device: SimulatedDevice) -> None:
         for count in range(1, 101):
             device.unplug()
             device.plug()
-            until(lambda count=count: link.counters().losses == count, f"loss {count}")  # type: ignore[misc]
+            until(lambda count=count: link.health().losses == count, f"loss {count}")  # type: ignore[misc]
             streaming(link)
-        health = link.counters()
+        health = link.health()
     assert (health.losses, health.reboots, health.dropped) == (100, 0, 0)
     assert health.clock_resets == 0
     assert health.wire.clean, health.wire
@@ -167,13 +167,13 @@ def test_a_restarted_board_is_a_new_beginning(device: SimulatedDevice) -> None:
     with Link(device.port) as link:
         boot = next(iter(link)).boot
         device.reset()
-        until(lambda: link.counters().reboots == 1, "the restart")
+        until(lambda: link.health().reboots == 1, "the restart")
         after: list[Arrival] = []
         for batch in link.batches():
             after += [arrival for arrival in batch if arrival.boot != boot]
             if len(after) > 50:
                 break
-        health = link.counters()
+        health = link.health()
     assert after[0].sample.values[0] == 0
     assert after[0].sample.t < PATIENCE_S
     assert statistics.median(a.received_s - a.captured_s for a in after) < 0.02
@@ -187,11 +187,11 @@ def test_a_board_that_stands_still_shortly(device: SimulatedDevice) -> None:
     with Link(device.port) as link:
         streaming(link)
         device.stall(0.3)
-        until(lambda: link.counters().gaps > 0, "the gap")
+        until(lambda: link.health().gaps > 0, "the gap")
         streaming(link)
-        gaps = link.counters().gaps
-        until(lambda: (d := link.counters().device) is not None and d.missed_samples > 0, "the board's count")
-        health = link.counters()
+        gaps = link.health().gaps
+        until(lambda: (d := link.health().device) is not None and d.missed_samples > 0, "the board's count")
+        health = link.health()
     assert health.device is not None
     assert health.gaps == gaps == health.device.missed_samples > 100
     assert health.losses == 0
@@ -203,11 +203,11 @@ def test_a_board_that_stands_still_for_long(device: SimulatedDevice) -> None:
     with Link(device.port) as link:
         streaming(link)
         device.pause()
-        until(lambda: link.counters().state == "stale", "stale")
-        until(lambda: link.counters().state in ("lost", "hello"), "lost")
+        until(lambda: link.health().state == "stale", "stale")
+        until(lambda: link.health().state in ("lost", "hello"), "lost")
         device.resume()
         streaming(link)
-        health = link.counters()
+        health = link.health()
     assert (health.losses, health.reboots) == (1, 0)
     assert corrupt(faults_of(health)) == 0
 
@@ -219,12 +219,12 @@ def test_a_consumer_that_stalls_loses_the_oldest_and_they_are_counted(
     monkeypatch.setattr(link_module, "_BACKLOG", 64)
     with Link(device.port) as link:
         taken = take(link, 10)
-        until(lambda: link.counters().dropped > 100, "a full backlog")
+        until(lambda: link.health().dropped > 100, "a full backlog")
         burst = next(link.batches())
         assert len(burst) == 64
         link.close()
         taken += [float(a.sample.values[0]) for a in burst] + [float(a.sample.values[0]) for a in link]
-        health = link.counters()
+        health = link.health()
     assert len(taken) + health.dropped == health.samples
     assert taken == sorted(taken)
     assert (health.backlog, health.gaps, health.losses) == (64, 0, 0)

@@ -313,7 +313,7 @@ def test_any_sample_comes_back_bit_for_bit(tmp_path_factory, values, device_us, 
     path = tmp_path_factory.mktemp("any") / "a.mcap"
     array = np.array(values, np.float32)
     with Recorder.open(path, channels=CHANNELS) as recorder:
-        recorder.sample(Arrival(Sample(device_us * 1e-6, array), device_us, 1.5, seq, boot))
+        recorder.sample(Arrival(Sample(device_us * 1e-6, array), device_us, 1.0, 1.5, seq, boot))
     [sample] = by_topic(path)["/samples"]
     np.testing.assert_array_equal(np.array([sample.u, sample.vx, sample.q_0], np.float32), array)
     assert (sample.seq, sample.boot) == (seq, boot)

@@ -10,12 +10,11 @@ from support.integrator import plant_spec
 
 from firmware_bridge import messages as msg
 from firmware_bridge.conversation import Conversation
-from firmware_bridge.intake import Arrival
 from firmware_bridge.layout import Message
 from firmware_bridge.peer import Requirements
 from firmware_bridge.schema import Schema, WireChannel
 from firmware_bridge.wire import Frame, FrameDecoder, FrameEncoder
-from rtsysid.spec import Channel, Floats, ModelSpec
+from rtsysid.spec import Arrival, Channel, Floats, ModelSpec
 
 STEP_S = 0.005
 Line = Callable[[bytes], bytes]

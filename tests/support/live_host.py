@@ -14,9 +14,10 @@ import msgspec
 from support.integrator import Integrator, plant_spec
 
 from firmware_bridge.link import Link
-from rtsysid.live.loop import Answer, Arrival, LiveLoop
+from rtsysid.live.loop import Answer, LiveLoop
 from rtsysid.live.service import StopSignal
 from rtsysid.live.session import Session
+from rtsysid.spec import Arrival
 
 
 class Notes:
@@ -40,7 +41,7 @@ def main(port: str) -> None:
     with Link(port) as link, StopSignal() as stop:
         for _ in LiveLoop(link, session, recorder=notes).run(stop):
             pass
-    print(json.dumps({"answers": notes.answers, "health": link.health()}))
+    print(json.dumps({"answers": notes.answers, "health": link.health().plain()}))
 
 
 if __name__ == "__main__":
