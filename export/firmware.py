@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 from export.compile import COMMON, CONTRACTION, Build
 from export.to_c import c_sources
 from firmware_bridge.board import channel_header
-from firmware_bridge.build import FIRMWARE
+from firmware_bridge.build import APP, FIRMWARE
 from firmware_bridge.schema import Schema
 from rtsysid.errors import BundleError
 from rtsysid.model.bundle import Bundle
@@ -26,7 +26,7 @@ LINK = ("-nostartfiles", "-specs=nano.specs", "-Wl,--gc-sections", "-Wl,--fatal-
 PORTS = FIRMWARE / "ports"
 SOURCES: dict[Kind, tuple[Path, ...]] = {
     "replay": (PORTS / "cortex_m4" / "replay.c",),
-    "app": (PORTS / "cortex_m4" / "main.c", *(FIRMWARE / name for name in ("app.c", "tx.c", "wire.c"))),
+    "app": (PORTS / "cortex_m4" / "main.c", *APP),
 }
 COMPILER = "arm-none-eabi-gcc"
 

@@ -13,12 +13,12 @@ from typing import Self
 
 import numpy as np
 
-from firmware_bridge.build import FIRMWARE, compile_c
+from firmware_bridge.build import APP, FIRMWARE, compile_c
 from firmware_bridge.schema import Schema
 from rtsysid.errors import LinkError
 from rtsysid.spec import Floats
 
-SOURCES = tuple(FIRMWARE / name for name in ("app.c", "tx.c", "wire.c", "ports/posix/image.c", "ports/posix/main.c"))
+SOURCES = (*APP, FIRMWARE / "ports/posix/image.c", FIRMWARE / "ports/posix/main.c")
 _HEAD = struct.Struct("<8sIQIBBH")
 
 

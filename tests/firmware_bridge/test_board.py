@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from firmware_bridge.board import channel_header, read_table
-from firmware_bridge.build import FIRMWARE, SANITIZERS, compile_c
+from firmware_bridge.build import APP, FIRMWARE, SANITIZERS, compile_c
 from firmware_bridge.schema import Schema, WireChannel
 from rtsysid.errors import SpecError
 
@@ -74,3 +74,4 @@ def test_the_porting_page_names_what_a_board_supplies() -> None:
     assert len(functions) == 5
     assert all(f"`{name}`" in page for name in functions)
     assert all(name in page for name in ("messages.h", "wire.{c,h}", "tx.{c,h}", "app.{c,h}", "capture.h"))
+    assert all(path.with_suffix(".o").name in page for path in APP)
