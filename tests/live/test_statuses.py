@@ -36,7 +36,19 @@ def test_nothing_else_is_a_status() -> None:
 
 def test_codes_are_those_of_the_first_release() -> None:
     """The code of a status never changes, since firmware in the field knows it."""
-    names = "ok extrapolating held warm-up late rejected reset diverged stale fallback novel".split()
+    names = [
+        "ok",
+        "extrapolating",
+        "held",
+        "warm-up",
+        "late",
+        "rejected",
+        "reset",
+        "diverged",
+        "stale",
+        "fallback",
+        "novel",
+    ]
     assert [str(status) for status in BY_CODE[: len(names)]] == names
 
 
