@@ -37,7 +37,7 @@ def compile_c(name: str, sources: Sequence[Path], flags: Sequence[str] = ("-O2",
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            _run([*command, "-o", f"{scratch}/{name}"])
+            _compile([*command, "-o", f"{scratch}/{name}"])
             os.replace(f"{scratch}/{name}", built)
     except OSError as error:
         raise StorageError(f"cannot build in {folder}", str(error), "free space or set XDG_CACHE_HOME") from error
@@ -65,7 +65,7 @@ def _fingerprint(sources: Sequence[Path], options: Sequence[str]) -> str:
     return seen.hexdigest()[:16]
 
 
-def _run(command: list[str]) -> None:
+def _compile(command: list[str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         complaint = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr)

@@ -194,7 +194,7 @@ class Conversation:
             case msg.HelloAck():
                 self._meet(message, now_s)
             case msg.SchemaData():
-                self._read(message, now_s)
+                self._take_piece(message, now_s)
             case msg.TimeRsp():
                 self._synchronise(message, now_s)
             case msg.Ack():
@@ -245,7 +245,7 @@ class Conversation:
         self.state, self._table = LinkState.SCHEMA, b""
         self._ask(msg.SchemaGet(0), now_s)
 
-    def _read(self, piece: msg.SchemaData, now_s: float) -> None:
+    def _take_piece(self, piece: msg.SchemaData, now_s: float) -> None:
         if self.state is not LinkState.SCHEMA or self._ack is None or piece.offset != len(self._table):
             return
         self._table += piece.data

@@ -36,7 +36,7 @@ class Replayed(NamedTuple):
     instructions: NDArray[np.uint32]
 
 
-def available() -> bool:
+def emulator_available() -> bool:
     """Whether the emulator is installed."""
     return shutil.which(QEMU) is not None
 
@@ -102,14 +102,14 @@ class EmulatedDevice:
         raise LinkError("emulator", f"it refused {name}", "report this as a bug")
 
 
-def replay(image: Path, rows: Floats, outputs: int, port: str = "stm32f405") -> Replayed:
+def replay_image(image: Path, rows: Floats, outputs: int, port: str = "stm32f405") -> Replayed:
     """Step the model of a replay image through `rows` [n, C], from its cold start on.
 
     Raises LinkError where there is no emulator, or the image does not come to its end.
     """
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "trace.bin").write_bytes(np.ascontiguousarray(rows, "<f4").tobytes())
-        _run(
+        _run_emulator(
             [*command(port, ["-serial", "none"]), "-icount", "shift=0", *_SEMIHOSTING, "-kernel", str(image.resolve())],
             folder,
         )
@@ -122,7 +122,7 @@ def replay(image: Path, rows: Floats, outputs: int, port: str = "stm32f405") -> 
 
 def command(port: str, line: list[str]) -> list[str]:
     """The emulator, its machine and its serial line, and nothing else: no display, no monitor."""
-    if not available():
+    if not emulator_available():
         raise LinkError("emulator", f"{QEMU} is not installed", "run make hil, which installs it")
     return [QEMU, "-machine", MACHINES[port], "-nodefaults", "-display", "none", "-monitor", "none", *line]
 
@@ -130,7 +130,7 @@ def command(port: str, line: list[str]) -> list[str]:
 _SEMIHOSTING = ("-semihosting-config", "enable=on,target=native")
 
 
-def _run(arguments: list[str], folder: str) -> None:
+def _run_emulator(arguments: list[str], folder: str) -> None:
     try:
         done = subprocess.run(
             arguments, cwd=folder, capture_output=True, text=True, check=False, timeout=_LIMIT_S, start_new_session=True

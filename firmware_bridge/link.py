@@ -84,7 +84,7 @@ class Link:
         except OSError as error:
             remedy = "check the path, the cable and your rights (group dialout)"
             raise LinkError(f"port {self._url}", described(error), remedy) from None
-        self._thread = threading.Thread(target=self._run, args=(port,), name="link reader", daemon=True)
+        self._thread = threading.Thread(target=self._read_for_ever, args=(port,), name="link reader", daemon=True)
         self._thread.start()
         return self
 
@@ -116,9 +116,9 @@ class Link:
             raise LinkError(f"port {self._url}", found, "check that this is the port, and that its firmware runs")
         return board
 
-    def about(self, timeout_s: float = 5.0) -> dict[str, Any]:
+    def describe(self, timeout_s: float = 5.0) -> dict[str, Any]:
         """Describe the board as plain values, as soon as it has answered. Raises LinkError as `board` does."""
-        return self.board(timeout_s).about()
+        return self.board(timeout_s).describe()
 
     def channels(self, timeout_s: float = 5.0) -> tuple[Channel, ...]:
         """Return the channels of a sample, as soon as the board has answered. Raises LinkError as `board` does."""
@@ -177,7 +177,7 @@ class Link:
         self._opened += 1
         return port
 
-    def _run(self, port: Port) -> None:
+    def _read_for_ever(self, port: Port) -> None:
         try:
             self._keep_open(port)
         except Exception as error:  # whatever it is, the consumer is the one to know

@@ -83,7 +83,7 @@ class McapFile:
         if not data:
             return
         try:
-            _write(self._file, data + ending, self._end)
+            _write_at(self._file, data + ending, self._end)
             os.fsync(self._file)
         except OSError as error:
             return self._give_up(error)
@@ -96,7 +96,7 @@ class McapFile:
         self.error = _storage_error(self.path, error, "what was written stays, free space before the next one")
         with suppress(OSError):
             os.ftruncate(self._file, self._end)
-            _write(self._file, _ENDING, self._end)
+            _write_at(self._file, _ENDING, self._end)
             os.fsync(self._file)
 
 
@@ -136,7 +136,7 @@ def _create(path: Path) -> int:
         raise _storage_error(path, error, "choose another place with -o") from error
 
 
-def _write(file: int, data: bytes, at: int) -> None:
+def _write_at(file: int, data: bytes, at: int) -> None:
     rest = memoryview(data)
     while rest:
         written = os.pwrite(file, rest, at)

@@ -31,7 +31,7 @@ class Board(msgspec.Struct, frozen=True):
         """What its samples are of, and how many come in a second."""
         return self.schema.spec_channels, self.schema.rate_hz
 
-    def about(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """Everything there is to know, as plain values."""
         ack, schema = self.ack, self.schema
         known = {reason.value for reason in Reason}

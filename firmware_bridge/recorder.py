@@ -35,7 +35,7 @@ class Recorder:
         self._refused = 0
         self._counting = threading.Lock()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+        self._thread = threading.Thread(target=self._write_for_ever, name="recorder", daemon=True)
         self._thread.start()
 
     @classmethod
@@ -72,19 +72,19 @@ class Recorder:
 
     def wire(self, direction: str, host_ns: int, data: bytes) -> None:
         """What a link's tap is given: see `link.Tap`."""
-        self._put(self._session.wire, direction, host_ns, data)
+        self._enqueue(self._session.wire, direction, host_ns, data)
 
     def sample(self, arrival: Arrival) -> None:
         """A sample that the session is fed with."""
-        self._put(self._session.sample, arrival)
+        self._enqueue(self._session.sample, arrival)
 
     def prediction(self, answer: Answered) -> None:
         """What the session said to a sample, and whether it went to the device."""
-        self._put(self._session.prediction, answer, self._clock())
+        self._enqueue(self._session.prediction, answer, self._clock())
 
     def health(self, figures: Mapping[str, Any]) -> None:
         """Figures and texts by name, nested or not, the same ones or not."""
-        self._put(self._session.health, dict(_flat("", figures)), self._clock())
+        self._enqueue(self._session.health, dict(_flat("", figures)), self._clock())
 
     def close(self) -> None:
         """Write what waits, the index, and close the file."""
@@ -99,14 +99,14 @@ class Recorder:
     ) -> None:
         self.close()
 
-    def _put(self, write: Callable[..., None], *what: Any) -> None:
+    def _enqueue(self, write: Callable[..., None], *what: Any) -> None:
         if self.error is None and len(self._queue) < self._limit:
             self._queue.append((write, what))
         else:
             with self._counting:
                 self._refused += 1
 
-    def _run(self) -> None:
+    def _write_for_ever(self) -> None:
         try:
             while not self._stop.wait(_TURN_S):
                 self._drain()

@@ -97,7 +97,7 @@ class SessionFile:
             self._texts |= new
             self._versions += 1
             self._health = self._health_topic()
-        values = (_fit(figures.get(name), text) for name, text in self._texts.items())
+        values = (_figure(figures.get(name), text) for name, text in self._texts.items())
         self._health.add(host_ns, host_ns, *values)
 
     def _health_topic(self) -> _Topic:
@@ -149,7 +149,7 @@ def _field_names(names: Sequence[str], taken: set[str]) -> list[str]:
     return fields
 
 
-def _fit(value: Any, text: bool) -> float | str:
+def _figure(value: Any, text: bool) -> float | str:
     if text:
         return "" if value is None else str(value)
     return float(value) if isinstance(value, (int, float)) else math.nan

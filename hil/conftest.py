@@ -43,7 +43,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _tools() -> None:
-    if not (firmware.available() and emulator.available()):
+    if not (firmware.available() and emulator.emulator_available()):
         pytest.exit("wants the packages that `make hil` installs", returncode=3)
 
 

@@ -73,5 +73,5 @@ def test_ten_thousand_samples_of_the_arm(arm_bundle: Bundle, rows: Floats, tmp_p
     """Nineteen runs end to end on the emulated Cortex-M4F give the bits of C here."""
     assert len(rows) == SAMPLES
     image = build_image("replay", model_files(arm_bundle), tmp_path / "replay.elf")
-    found = emulator.replay(image.path, rows, arm_bundle.spec.n_outputs)
+    found = emulator.replay_image(image.path, rows, arm_bundle.spec.n_outputs)
     assert same_bits(found.y, predictions_here(arm_bundle, rows))

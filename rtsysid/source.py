@@ -51,22 +51,22 @@ class SourceHealth(msgspec.Struct, frozen=True, kw_only=True):
 class Source(Protocol):
     """A device as the live loop sees it. `with` opens it and closes it.
 
-    Entering raises LinkError where nothing can be opened. After that no method waits for the device, except `about` and
-    `channels`; a device that is gone is waited for, and counted in `SourceHealth`. `LiveLoop` calls `batches`,
+    Entering raises LinkError where nothing can be opened. After that no method waits for the device, except `describe`
+    and `channels`; a device that is gone is waited for, and counted in `SourceHealth`. `LiveLoop` calls `batches`,
     `predict`, `close` and `health`; the command line calls the others.
     """
 
     def __enter__(self) -> Self: ...
     def __exit__(self, *_: object) -> None: ...
 
-    def about(self, timeout_s: float = 5.0) -> dict[str, Any]:
+    def describe(self, timeout_s: float = 5.0) -> dict[str, Any]:
         """Describe the device as plain values, as soon as it has answered.
 
         Raises LinkError where it does not answer for `timeout_s` seconds, or is not the one that was asked for.
         """
 
     def channels(self, timeout_s: float = 5.0) -> tuple[Channel, ...]:
-        """Return the channels of a sample, in order; waits and raises as `about` does."""
+        """Return the channels of a sample, in order; waits and raises as `describe` does."""
 
     def batches(self, timeout_s: float) -> Iterator[Sequence[Arrival]]:
         """Yield all samples that came since the last batch; an empty batch where none came for `timeout_s` seconds.

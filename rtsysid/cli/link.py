@@ -80,7 +80,7 @@ def run(
         stderr, stop = stack.enter_context(console.StderrLines()), stack.enter_context(StopSignal(seconds))
         source = stack.enter_context(open_source(port, spec=opened.spec, baudrate=baud, tap=recorder))
         loop = LiveLoop(source, Session(predictor, settings), recorder=recorder, service=Service())
-        source.about()  # waits for the board
+        source.describe()  # waits for the board
         _make_punctual(fifo, cpus, source, stderr)
         for report in loop.run(stop):
             stderr.write(*source.events(), report.line())
@@ -107,7 +107,7 @@ def record(port: str, out: Path, divider: int, baud: int | None, seconds: float 
 
     with open_source(port, divider=divider, baudrate=baud) as source:
         channels = source.channels()  # the file begins with them
-        facts = {key: str(value) for key, value in source.about().items()}
+        facts = {key: str(value) for key, value in source.describe().items()}
     with (
         StopSignal(seconds) as stop,
         console.StderrLines() as stderr,
@@ -174,7 +174,7 @@ def is_port(text: str) -> bool:
 def describe_port(port: str) -> dict[str, Any]:
     """Describe the device at a port as plain values. Raises LinkError where none answers."""
     with open_source(port) as source:
-        return {"port": port, **source.about()}
+        return {"port": port, **source.describe()}
 
 
 def _recording(path: Path, bundle: Bundle, settings: Settings) -> Recorder:

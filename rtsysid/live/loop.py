@@ -1,10 +1,10 @@
-"""LiveLoop: samples of a device through a session, and predictions back to it in time.
+"""LiveLoop: feed the samples of a source to a session, and send the predictions back in time.
 
-Every sample enters the session, in order; an answer goes out for the newest only, so that a backlog is worked off in
-one go instead of making every later answer old. How old a sample was when its answer left is measured in device time,
-and an answer that is too old says so.
+Every sample is fed to the session, in order. Only the newest sample of a batch is answered: a backlog then delays one
+answer and not all later ones. The age of a sample when its answer is ready is measured on the host's clock from the
+instant of capture; an answer above the time budget is `stale`.
 
-The loop knows nothing of cables: a device is whatever yields batches of arrivals.
+The loop does not depend on the kind of line: it takes any `rtsysid.source.Source`.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from rtsysid.source import Source, SourceHealth
 from rtsysid.spec import Arrival
 from rtsysid.statuses import Status
 
-_WAIT_S = 0.1  # longest wait for a sample before the loop looks at signals and the second hand
+_WAIT_S = 0.1  # longest wait for a sample before the loop checks signals and the time of the next report
 _OUTDATED = frozenset(each for each in Status if each.gravity > Status.stale.gravity)  # less grave than `stale`
 
 
 class Sink(Protocol):
-    """Where a live session is written down; none of these waits for a disk."""
+    """A recorder of live sessions; no method waits for the disk."""
 
     def sample(self, arrival: Arrival) -> None: ...
     def prediction(self, answer: Answer) -> None: ...
@@ -37,9 +37,10 @@ class Sink(Protocol):
 
 
 class Answer(NamedTuple):
-    """``age_s``: of the sample when the answer was ready. ``status``: that of the prediction, or ``stale``.
+    """Prediction for one arrival. ``age_s``: age of the sample when the answer was ready; NaN where it is not known.
 
-    ``sent``: whether it was the newest of its batch and went to the device.
+    ``status``: the status of the prediction, or ``stale``.
+    ``sent``: whether the sample was the newest of its batch, so that the answer was sent to the source.
     """
 
     arrival: Arrival
@@ -50,11 +51,11 @@ class Answer(NamedTuple):
 
 
 class LiveStats(msgspec.Struct, frozen=True, kw_only=True):
-    """Figures of a stretch of time, in seconds; NaN where there is nothing to say.
+    """Figures of a time interval, in seconds; NaN where nothing was measured.
 
     ``rate_hz``: samples per second of host time. ``p50``, ``p99``, ``worst``: age of the samples that were answered.
-    ``statuses``: of the answers that were sent. ``skipped``: samples that entered the session but were overtaken by
-    newer ones before they could be answered. ``link``: the device's counts, since the beginning.
+    ``statuses``: counts of the statuses that were sent. ``skipped``: samples that were fed to the session but not
+    answered, since a newer one was there. ``link``: counts of the source since its start.
     """
 
     seconds: float
@@ -69,12 +70,12 @@ class LiveStats(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def stale(self) -> int:
-        """Answers over the budget."""
+        """Number of answers above the time budget."""
         return self.statuses.get(Status.stale, 0)
 
     def line(self) -> str:
-        """One line for a person."""
-        ages = " ".join(f"{name} {_ms(getattr(self, name))}" for name in ("p50", "p99", "worst"))
+        """Format the figures as one line of text."""
+        ages = " ".join(f"{name} {_in_ms(getattr(self, name))}" for name in ("p50", "p99", "worst"))
         counts = f"dropped {self.link.dropped} gaps {self.link.gaps} corrupt {self.link.corrupt}"
         own = f"stale {self.stale} skipped {self.skipped}"
         rate = "-" if math.isnan(self.rate_hz) else f"{self.rate_hz:.1f}"
@@ -94,23 +95,23 @@ class SessionFeeder:
         self._boot: int | None = None
 
     def feed(self, arrival: Arrival) -> Prediction:
-        """What the session says to one arrival; a device that restarted is a new beginning."""
+        """Feed one arrival to the session and return the prediction; a restart of the device resets the session."""
         if arrival.boot != self._boot:
             if self._boot is not None:
-                self.session.reset()  # its time began anew, and what it did meanwhile nobody knows
+                self.session.reset()  # its clock started at 0, and the samples in between are not known
             self._boot = arrival.boot
         return self.session.feed(arrival.sample)
 
     def status(self, prediction: Prediction, age_s: float) -> Status:
-        """That of the prediction, or ``stale`` where the sample is older than the budget or nobody knows how old."""
+        """Return the prediction's status, or ``stale`` where the age of the sample is above the budget or not known."""
         return Status.stale if prediction.status in _OUTDATED and not age_s <= self.budget_s else prediction.status
 
 
 class LiveLoop:
-    """Feeds what `device` yields to `session`, and answers.
+    """Feed the samples of `source` to `session`, and send the predictions back.
 
-    `budget_s`: the age beyond which an answer is stale; by default one tick, since by then what it predicts is past.
-    `clock`: the host's monotonic clock in seconds, the one of `Arrival.captured_s`.
+    The time budget is that of the session's settings. `recorder`: gets every sample, answer and report. `service`: is
+    told about fresh answers. `clock`: the host's monotonic clock in seconds, the one of `Arrival.captured_s`.
     """
 
     def __init__(
@@ -129,7 +130,10 @@ class LiveLoop:
         self._whole, self._recent = _Interval(), _Interval()
 
     def run(self, stop: StopSignal, *, every_s: float = 1.0) -> Iterator[LiveStats]:
-        """Work until the device yields no more, which `stop.requested` asks it for; a report each `every_s` seconds."""
+        """Run until the source ends or `stop` is requested; yield the figures of each `every_s` seconds.
+
+        Raises LinkError where the source does.
+        """
         due_s = self._clock() + every_s
         for batch in self.source.batches(_WAIT_S):
             if batch:
@@ -143,7 +147,7 @@ class LiveLoop:
         self._service.stopping()
 
     def summary(self) -> LiveStats:
-        """The figures from the first sample to the last."""
+        """Return the figures from the first sample to the last."""
         return self._whole.report(self._whole.latest_s, self.source.health())
 
     def _work(self, batch: Sequence[Arrival]) -> None:
@@ -153,15 +157,15 @@ class LiveLoop:
         now_s = self._clock()
         if newest.status is not Status.stale:
             self._service.fresh(now_s)
-        for stretch in (self._whole, self._recent):
-            stretch.add(len(batch), newest, now_s)
+        for interval in (self._whole, self._recent):
+            interval.add(len(batch), newest, now_s)
         if self._recorder is not None:
             for answer in (*answers, newest):
                 self._recorder.sample(answer.arrival)
                 self._recorder.prediction(answer)
 
     def answer(self, arrival: Arrival, *, sent: bool) -> Answer:
-        """What the session says to one arrival, how old that was, and whether it is too old."""
+        """Feed one arrival, and return the prediction with its age and status."""
         prediction = self._feeder.feed(arrival)
         age_s = self._clock() - arrival.captured_s
         return Answer(arrival, prediction, age_s, self._feeder.status(prediction, age_s), sent)
@@ -176,7 +180,7 @@ class LiveLoop:
 
 
 class _Interval:
-    """Counts of a stretch of time that began at `begun_s`, or with its first batch where that is not given."""
+    """Counts of a time interval that starts at `begun_s`, or with its first batch where that is not given."""
 
     def __init__(self, begun_s: float = math.nan) -> None:
         self.begun_s = self.latest_s = begun_s
@@ -204,5 +208,5 @@ class _Interval:
         )  # fmt: skip
 
 
-def _ms(seconds: float) -> str:
+def _in_ms(seconds: float) -> str:
     return "-" if math.isnan(seconds) else f"{seconds * 1e3:.2f}"

@@ -1,7 +1,8 @@
-"""Session: the live loop around a predictor, one `Prediction` for every sample that comes in.
+"""Session: feed samples to a predictor, and return one `Prediction` for every sample.
 
-What a sample means for the model is decided here and nowhere else: gaps are bridged for a few ticks, then the state
-is dropped; what cannot be true is never fed; and every answer says what happened.
+Only this module decides what a sample means for the model. A tick is one sample period. Missing ticks are replaced by
+the last good sample for a few ticks, then the state is dropped. Impossible values are never fed. The status of every
+prediction says what happened (`rtsysid.statuses`).
 """
 
 from __future__ import annotations
@@ -30,19 +31,19 @@ _COUNTED = ("samples", "late", "rejected", "warm_up", "held", "novel", "extrapol
 
 
 class Stepper(Protocol):
-    """What a session asks of a predictor."""
+    """What a session needs of a predictor."""
 
     @property
     def spec(self) -> ModelSpec: ...
 
     @property
     def ready(self) -> bool:
-        """Whether enough samples came in since the reset for the prediction to count."""
+        """Whether the delay line is full and the warm-up is over."""
 
     def reset(self) -> None: ...
 
     def step(self, values: Floats) -> Floats:
-        """Take s_k [C], return y_{k+1} [ny] in an array that the next step may overwrite."""
+        """Push the sample s_k [C] and return y_{k+1} [ny], in an array that the next step may overwrite."""
 
 
 class Prediction(NamedTuple):
@@ -62,15 +63,15 @@ class Prediction(NamedTuple):
 
     @property
     def usable(self) -> bool:
-        """Whether ``y`` is finite and comes from a model that had its warm-up."""
+        """Whether ``y`` is finite and the warm-up of the model is over."""
         return Status.warm_up not in self.flags
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
     """Counts since the session began: samples == fed + late + rejected, fed == predictions + warm_up.
 
-    ``steps`` == ``fed`` + ``held`` (in ticks). ``resets`` includes those after a divergence. ``novel``: samples, in
-    ``alarms`` that are some windows apart.
+    ``steps`` == ``fed`` + ``held`` (in ticks). ``resets`` includes those after a divergence. ``novel`` counts samples;
+    ``alarms`` counts groups of them that are some windows apart.
     """
 
     samples: int
@@ -89,7 +90,7 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SessionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What decides about the answers of a live session. A tick is one sample period.
+    """Settings of a live session. A tick is one sample period.
 
     ``budget_s``: age in seconds above which an answer is stale; None: one tick, since a prediction for the next tick is
     about the past by then. ``max_gap``: ticks in a row for which the last good sample may replace missing ones.
@@ -156,11 +157,11 @@ class Session:
         self._t = math.nan
 
     def run(self, samples: Iterable[Sample]) -> Iterator[Prediction]:
-        """One prediction for every sample, in order, as they come."""
+        """Yield one prediction for every sample, in order."""
         return map(self.feed, samples)
 
     def feed(self, sample: Sample) -> Prediction:
-        """Answer one sample. Raises SpecError where it does not hold as many values as the model has channels."""
+        """Return the prediction from one sample [C]. Raises SpecError where the number of values is not C."""
         if self.deadline is None:
             return self._answer(sample)
         started = self._clock()
@@ -169,20 +170,20 @@ class Session:
         return prediction
 
     def reset(self) -> None:
-        """Begin another recording: drop the state and the time base."""
+        """Start another recording: drop the state of the model and the time of the last sample."""
         self._drop_state()
         self._t = math.nan
 
     @property
     def health(self) -> Health:
-        """The counts so far."""
+        """Counts so far."""
         fed = self._samples - self._late - self._rejected
         known = {name: getattr(self, f"_{name}") for name in _COUNTED}
         alarms = 0 if self.novelty is None else self.novelty.alarms
         return Health(fed=fed, predictions=fed - self._warm_up, steps=fed + self._held, alarms=alarms, **known)
 
     def summary(self) -> dict[str, Any]:
-        """``health`` and ``latency`` (None without a deadline) as plain values; None stands for NaN and infinity."""
+        """Return ``health`` and ``latency`` (None without a deadline) as plain values; None replaces NaN, infinity."""
         figures = {} if self.deadline is None else msgspec.structs.asdict(self.deadline.summary())
         latency = {name: figure if math.isfinite(figure) else None for name, figure in figures.items()}
         return {"health": msgspec.structs.asdict(self.health), "latency": latency or None}
@@ -199,7 +200,7 @@ class Session:
 
     def _irregular(self, t: float, values: Floats) -> Prediction:
         if not math.isfinite(t):
-            return self._reject(self._t + 1 / self.spec.rate_hz, (), ())  # it stands for the next tick
+            return self._reject(self._t + 1 / self.spec.rate_hz, (), ())  # counted as the next tick
         flags: tuple[Status, ...] = ()
         ticks = (t - self._t) * self.spec.rate_hz  # NaN before the first sample
         if ticks < -self.max_gap - 0.5:
@@ -230,7 +231,7 @@ class Session:
         return self._hold(missing)
 
     def _hold(self, ticks: int) -> tuple[Status, ...]:
-        """Let the last good sample stand in for `ticks`, or drop the state where that is too many in a row."""
+        """Replace `ticks` missing ticks by the last good sample, or drop the state where they are too many in a row."""
         if self._blind + ticks > self.max_gap:
             return self._lose()
         self._blind += ticks
@@ -243,7 +244,7 @@ class Session:
         return (Status.held,)
 
     def _take(self, t: float, values: Floats) -> tuple[Status, ...]:
-        """Step with a good sample; no flags where the outcome counts."""
+        """Step with a good sample; return no flags where the prediction counts."""
         self._t, self._blind = t, 0
         self._good[...] = values
         self._range.follow(values)
@@ -298,7 +299,7 @@ class Session:
 
 
 def _calibrated(predictor: Stepper) -> Novelty | None:
-    """The detector that the predictor's bundle is calibrated for; None without bundle or calibration."""
+    """Return the novelty detector of the predictor's bundle; None without a bundle or a calibration."""
     bundle, watched = getattr(predictor, "bundle", None), cast("Watched", predictor)
     if bundle is None:
         return None

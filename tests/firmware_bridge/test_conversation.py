@@ -26,7 +26,7 @@ def test_from_hello_to_samples() -> None:
     assert said(board, msg.SchemaGet) == 1
     assert talk.board is not None
     assert talk.board.schema == board.schema
-    assert talk.board.about()["firmware"] == "fake 1.0"
+    assert talk.board.describe()["firmware"] == "fake 1.0"
     assert len(arrivals) == pytest.approx(150, abs=20)
     assert [a.sample.values[0] for a in arrivals] == list(range(int(arrivals[0].sample.values[0]), board.tick + 1))
     for arrival in arrivals:

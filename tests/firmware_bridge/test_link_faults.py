@@ -251,8 +251,8 @@ def test_a_board_of_another_age_is_refused() -> None:
 
 @pytest.mark.parametrize("until_safe", [False, True])
 def test_a_host_that_is_stopped_works_its_backlog_off_in_one_go(device: SimulatedDevice, until_safe: bool) -> None:
-    """After SIGSTOP for a while, or until the board gave its host up, the whole backlog is fed in order, with few answers
-    for many samples; then samples captured after SIGCONT are answered. Every tick is a sample or a gap."""
+    """After SIGSTOP for a while, or until the board gave its host up, the whole backlog is fed in order. It gets few
+    answers for many samples; then samples captured after SIGCONT are answered. Every tick is a sample or a gap."""
     command = [sys.executable, "-m", "support.live_host", device.port]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1]) as host:
         answered(device, 100)
@@ -271,7 +271,7 @@ def test_a_host_that_is_stopped_works_its_backlog_off_in_one_go(device: Simulate
     times = [device_us for _, _, device_us in answers]
     backlog = [sent for sent, captured_s, _ in answers if stopped_s < captured_s < continued_s]
     assert len(backlog) > 50
-    assert 1 <= sum(backlog) <= len(backlog) / 10  # one answer for each read of the port
+    assert sum(backlog) <= len(backlog) / 10  # at most one for each read of the port
     assert sum(sent for sent, captured_s, _ in answers if captured_s > continued_s) >= 50
     assert times == sorted(times)
     assert health["samples"] == len(answers)
