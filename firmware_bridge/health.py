@@ -1,4 +1,4 @@
-"""LinkHealth: every counter of a link in one place, so that a loss has one name and shows."""
+"""LinkHealth: every counter of a serial link. Each kind of loss has one name."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class LinkHealth(SourceHealth, frozen=True, kw_only=True):
     replaced       predictions that a newer one replaced before the line took them
     unsent         control frames that found no room
     predictions    sent, or at least handed to the line
-    wire           what became of every piece between two delimiters (`WireCounters`)
+    wire           counts of what became of each piece between two delimiters (`WireCounters`)
     device         the board's own counters as of its last heartbeat, None before the first
     clock_*        round trips, those refused, new starts; sigma in seconds and drift in ppm, None if unknown
     reader_s       processor time of the reading thread

@@ -33,13 +33,13 @@
 #define WIRE_STATUS_FALLBACK 9u /* y comes from a substitute and not from the model */
 #define WIRE_STATUS_NOVEL 10u /* unknown to model and training: a failing sensor, a disturbance, a new manoeuvre */
 
-/* What a device is doing. */
+/* State of a device. */
 #define WIRE_STATE_IDLE 0u
 #define WIRE_STATE_READY 1u
 #define WIRE_STATE_STREAMING 2u
 #define WIRE_STATE_SAFE 3u
 
-/* Why a device started, or why a side says BYE. */
+/* Reason of a restart, or of a BYE. */
 #define WIRE_REASON_UNKNOWN 0u
 #define WIRE_REASON_POWER_ON 1u
 #define WIRE_REASON_RESET 2u
@@ -47,18 +47,18 @@
 #define WIRE_REASON_SOFTWARE 4u
 #define WIRE_REASON_FINISHED 5u
 
-/* Why a request was refused. */
+/* Reason of a refusal. */
 #define WIRE_FAULT_VERSION 1u
 #define WIRE_FAULT_SCHEMA 2u
 #define WIRE_FAULT_REQUEST 3u
 
-/* Of a LOG. */
+/* Level of a LOG. */
 #define WIRE_LEVEL_DEBUG 0u
 #define WIRE_LEVEL_INFO 1u
 #define WIRE_LEVEL_WARNING 2u
 #define WIRE_LEVEL_ERROR 3u
 
-/* host>device: Who is there? Repeated each 100 ms until answered; begins a session and ends the one before. */
+/* host>device: Begin a session, and end the one before. Repeated each 100 ms until answered. */
 #define WIRE_HELLO 0x01u
 #define WIRE_HELLO_MAGIC_AT 0u
 #define WIRE_HELLO_MAJOR_AT 4u
@@ -95,7 +95,7 @@ static inline bool wire_hello_get(struct wire_hello *m, const uint8_t *p, size_t
     return true;
 }
 
-/* device>host: What this board is. Sent once unasked at boot, with session 0. */
+/* device>host: Description of the board. Also sent once at boot, with session 0. */
 #define WIRE_HELLO_ACK 0x02u
 #define WIRE_HELLO_ACK_MAGIC_AT 0u
 #define WIRE_HELLO_ACK_MAJOR_AT 4u
@@ -186,7 +186,7 @@ static inline bool wire_hello_ack_get(struct wire_hello_ack *m, const uint8_t *p
     return tail <= size - WIRE_HELLO_ACK_SIZE;
 }
 
-/* host>device: Ask for a piece of the compressed channel table. */
+/* host>device: Request a piece of the compressed channel table. */
 #define WIRE_SCHEMA_GET 0x03u
 #define WIRE_SCHEMA_GET_OFFSET_AT 0u
 #define WIRE_SCHEMA_GET_SIZE 2u
@@ -238,7 +238,7 @@ static inline bool wire_schema_data_get(struct wire_schema_data *m, const uint8_
     return tail <= size - WIRE_SCHEMA_DATA_SIZE;
 }
 
-/* host>device: Stream. Repeated each 100 ms until answered, 5 times; starting twice is starting once. */
+/* host>device: Start the stream. Repeated each 100 ms until answered, 5 times; a second START changes nothing. */
 #define WIRE_START 0x05u
 #define WIRE_START_STREAMS_AT 0u
 #define WIRE_START_DIVIDER_AT 1u
@@ -267,10 +267,10 @@ static inline bool wire_start_get(struct wire_start *m, const uint8_t *p, size_t
     return true;
 }
 
-/* host>device: Stream no more; answered by ACK. */
+/* host>device: Stop the stream; answered by ACK. */
 #define WIRE_STOP 0x06u
 
-/* device>host: START or STOP was done; what is in force now. */
+/* device>host: START or STOP was executed; the settings in force. */
 #define WIRE_ACK 0x07u
 #define WIRE_ACK_REF_TYPE_AT 0u
 #define WIRE_ACK_REF_SEQ_AT 1u
@@ -303,10 +303,10 @@ static inline bool wire_ack_get(struct wire_ack *m, const uint8_t *p, size_t siz
     return true;
 }
 
-/* device>host: Values as the channel table lays them out; `t_us` of the header is the instant of capture. Never sent again. */
+/* device>host: Values as the channel table lays them out; `t_us` of the header is the instant of capture. Never repeated. */
 #define WIRE_SAMPLE 0x10u
 
-/* both: Outputs predicted from the sample `ref_seq`; the latest wins. */
+/* both: Outputs predicted from the sample `ref_seq`; the latest one counts. */
 #define WIRE_PREDICTION 0x12u
 #define WIRE_PREDICTION_REF_SEQ_AT 0u
 #define WIRE_PREDICTION_STATUS_AT 2u
@@ -349,7 +349,7 @@ static inline bool wire_prediction_get(struct wire_prediction *m, const uint8_t 
     return tail <= size - WIRE_PREDICTION_SIZE;
 }
 
-/* host>device: What time is it? `t0` is the host's clock in nanoseconds, which the device only gives back. */
+/* host>device: Request the time; `t0` is the host's clock in nanoseconds, which the device returns unchanged. */
 #define WIRE_TIME_REQ 0x20u
 #define WIRE_TIME_REQ_T0_AT 0u
 #define WIRE_TIME_REQ_SIZE 8u
@@ -370,7 +370,7 @@ static inline bool wire_time_req_get(struct wire_time_req *m, const uint8_t *p, 
     return true;
 }
 
-/* device>host: The device's clock when the question was decoded (`t1_us`) and when the answer was queued (`t2_us`). */
+/* device>host: The device's clock when the request was decoded (`t1_us`) and when the answer was queued (`t2_us`). */
 #define WIRE_TIME_RSP 0x21u
 #define WIRE_TIME_RSP_T0_AT 0u
 #define WIRE_TIME_RSP_T1_US_AT 8u
@@ -399,7 +399,7 @@ static inline bool wire_time_rsp_get(struct wire_time_rsp *m, const uint8_t *p, 
     return true;
 }
 
-/* both: I live, and this is how the link looks from here. Each 500 ms; after 3 missed ones the link is lost. */
+/* both: The sender runs; its counters of the link. Each 500 ms; after 3 missed ones the link is lost. */
 #define WIRE_HEARTBEAT 0x30u
 #define WIRE_HEARTBEAT_UPTIME_MS_AT 0u
 #define WIRE_HEARTBEAT_STATE_AT 4u
@@ -520,7 +520,7 @@ static inline bool wire_heartbeat_get(struct wire_heartbeat *m, const uint8_t *p
     return true;
 }
 
-/* both: A line for a person; at most 10 a second. */
+/* both: A line of text for the operator; at most 10 a second. */
 #define WIRE_LOG 0x40u
 #define WIRE_LOG_LEVEL_AT 0u
 #define WIRE_LOG_TEXT_COUNT_AT 1u
@@ -551,7 +551,7 @@ static inline bool wire_log_get(struct wire_log *m, const uint8_t *p, size_t siz
     return tail <= size - WIRE_LOG_SIZE;
 }
 
-/* both: A request was refused: why, which, and a number that says more. */
+/* both: A request was refused: the reason, the request, and a detail of the reason. */
 #define WIRE_ERROR 0x41u
 #define WIRE_ERROR_FAULT_AT 0u
 #define WIRE_ERROR_REF_TYPE_AT 1u
@@ -594,7 +594,7 @@ static inline bool wire_error_get(struct wire_error *m, const uint8_t *p, size_t
     return tail <= size - WIRE_ERROR_SIZE;
 }
 
-/* both: Reserved for the rig: to be sent back as it is. */
+/* both: Reserved for test rigs: returned unchanged. */
 #define WIRE_ECHO 0x50u
 #define WIRE_ECHO_INDEX_AT 0u
 #define WIRE_ECHO_DATA_COUNT_AT 4u
@@ -625,7 +625,7 @@ static inline bool wire_echo_get(struct wire_echo *m, const uint8_t *p, size_t s
     return tail <= size - WIRE_ECHO_SIZE;
 }
 
-/* host>device: Reserved for the rig: a sample for the model on the device, answered by PREDICTION with its seq. */
+/* host>device: For test rigs: a sample for the model on the device, answered by PREDICTION with its seq. */
 #define WIRE_TRACE_SAMPLE 0x51u
 #define WIRE_TRACE_SAMPLE_INDEX_AT 0u
 #define WIRE_TRACE_SAMPLE_VALUES_COUNT_AT 4u
@@ -656,7 +656,7 @@ static inline bool wire_trace_sample_get(struct wire_trace_sample *m, const uint
     return tail <= size - WIRE_TRACE_SAMPLE_SIZE;
 }
 
-/* both: This side ends the session. */
+/* both: The sender ends the session. */
 #define WIRE_BYE 0x7eu
 #define WIRE_BYE_REASON_AT 0u
 #define WIRE_BYE_SIZE 1u

@@ -1,7 +1,6 @@
 """Settings of Linux that make a live loop punctual. Each is tried, none is required, and each reports its result.
 
-Call `make_punctual` when everything is loaded and the threads run: it schedules the threads that there are, and freezes
-the objects that there are.
+Call `make_punctual` when everything is loaded and the threads run: it applies to existing threads and objects only.
 """
 
 from __future__ import annotations

@@ -68,7 +68,7 @@ def test_a_request_without_an_answer_is_made_five_times(request_: type) -> None:
     assert talk.state is LinkState.LOST
     assert said(board, request_) == 5
     name = "START" if request_ is msg.Start else "SCHEMA_GET"
-    assert talk.news[-1] == f"lost: no answer to {name}"
+    assert talk.events[-1] == f"lost: no answer to {name}"
     assert talk.losses == 1
 
 
