@@ -59,17 +59,14 @@ def main() -> None:
         for rate_hz in (100, 500, 1000)
         for busy in (False, True)
         for fifo in (0, PRIORITY)
-    ]
-    warm_up = spec_at(1).taps + spec_at(1).warmup
-    print("age of an answered sample; stale: older than a tick; reader: of a core; the stop lasted 1 s, and where it")
-    print(f"cost samples the model is in its warm-up of {warm_up} ticks again\n")
-    print(table(HEADER, rows))
-    ours, bare = reader_share(), bare_share()
-    print(f"\nreader alone, 1 kHz x 64 B: {ours:.1%} of a core; bare poll and read of as many bytes: {bare:.1%}")
+    ] warm_up = spec_at(1).taps + spec_at(1).warmup print("age of the answered samples; stale: older than a tick;
+    reader: share of a core; the host is stopped for 1 s; where") print(f"that loses samples, the warm-up of {warm_up}
+    ticks starts again\n") print(table(HEADER, rows)) ours, bare = reader_share(), bare_share() print(f"\nreader alone,
+    1 kHz x 64 B: {ours:.1%} of a core; poll and read of the same bytes only: {bare:.1%}")
 
 
 def row(folder: Path, rate_hz: int, fifo: int, busy: bool) -> list[str]:
-    """One session: some seconds as usual, then a second of SIGSTOP, then another as usual."""
+    """Run one session: some seconds, then a second of SIGSTOP, then another second."""
     spec = spec_at(rate_hz)
     values = np.random.default_rng(0).standard_normal((rate_hz * 10, spec.width)).astype(np.float32)
     with SimulatedDevice(Schema.of(spec.channels, rate_hz), values, repeat=True) as device, neighbours(busy):
@@ -103,7 +100,7 @@ def spec_at(rate_hz: float) -> ModelSpec:
 
 @contextmanager
 def neighbours(busy: bool) -> Iterator[None]:
-    """A process that never rests on every processor."""
+    """Run a busy process on every processor."""
     count = os.cpu_count() or 1
     spinning = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count if busy else 0)]
     try:
@@ -115,7 +112,7 @@ def neighbours(busy: bool) -> Iterator[None]:
 
 
 class Ages:
-    """A recorder that keeps when each answer went out and how old its sample was, in warm-up too."""
+    """A recorder that keeps the time of each answer and the age of its sample, also in warm-up."""
 
     def __init__(self) -> None:
         self.at: list[float] = []
@@ -132,10 +129,10 @@ class Ages:
 
 
 def host(folder: Path, port: str, rate_hz: float, fifo: int) -> None:
-    """The process with the loop: says when it streams, and at the end what it saw."""
+    """Run the loop; print when it streams, and at the end the measurements."""
     spec = spec_at(rate_hz)
     backend = OnnxBackend(reference_spec(), folder / "step.onnx", folder / "forecast.onnx")
-    predictor = Predictor(spec, backend)  # the graph knows no rate
+    predictor = Predictor(spec, backend)  # the graph does not depend on the rate
     ages = Ages()
     with Link(port, spec=spec) as link, StopSignal() as stop:
         link.board()
@@ -154,7 +151,7 @@ def host(folder: Path, port: str, rate_hz: float, fifo: int) -> None:
 
 
 def reader_share() -> float:
-    """Of a core, at 1 kHz x 64 B, with a consumer that takes every sample."""
+    """Return the reader's share of a core at 1 kHz x 64 B, with a consumer that takes every sample."""
     schema = Schema(tuple(WireChannel(f"c{i}") for i in range(16)), 1000.0)
     with SimulatedDevice(schema, np.zeros((10_000, 16), np.float32), repeat=True) as device, Link(device.port) as link:
         next(iter(link))
@@ -166,7 +163,7 @@ def reader_share() -> float:
 
 
 def bare_share() -> float:
-    """Of a core, for poll and read alone of frames of the same size at the same rate."""
+    """Return the share of a core for poll and read only, of frames of the same size at the same rate."""
     ours, theirs = pty.openpty()
     tty.setraw(theirs)
     code = WRITER.format(count=int(SECONDS * 1000), fd=ours)

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.timeout(300)
 
 @pytest.fixture(scope="module")
 def arm() -> Trace:
-    """Two runs to learn from, then nineteen to play."""
+    """Two runs for training, then nineteen to play."""
     folder = data_folder()
     if folder is None or not (folder / "schunk_arm").is_dir():
         pytest.skip("wants recordings schunk_arm under RTSYSID_DATA")
@@ -44,7 +44,7 @@ def arm_bundle(request: pytest.FixtureRequest, arm: Trace, tmp_path_factory: pyt
 
 @pytest.fixture(scope="module")
 def runs(arm: Trace) -> tuple[Episode, ...]:
-    """Recordings that are played, none of which the model has learned from."""
+    """Recordings to play, all held out of training."""
     return arm.episodes[len(LEARNED) :]
 
 

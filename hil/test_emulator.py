@@ -1,4 +1,4 @@
-"""The emulator as a part: both machines, and that nothing of it stays behind."""
+"""The emulator itself: both machines, and no process is left behind."""
 
 from __future__ import annotations
 
