@@ -1,7 +1,7 @@
-"""The live loop beside the simulated device: age of what is answered, at three rates, with and without SCHED_FIFO and
-busy neighbours, and how soon it is young again after a stop; and what the reading thread costs.
+"""The live loop with the simulated device: age of the answered samples at three rates, with and without SCHED_FIFO and
+busy neighbours; how soon the age is normal after a stop; and the cost of the reading thread.
 
-The loop is a process of its own, as `rtsysid run` is; the device is another; neighbours spin on every processor.
+The loop is a separate process, as `rtsysid run` is; so is the device; neighbours keep every processor busy.
 """
 
 from __future__ import annotations
@@ -59,10 +59,13 @@ def main() -> None:
         for rate_hz in (100, 500, 1000)
         for busy in (False, True)
         for fifo in (0, PRIORITY)
-    ] warm_up = spec_at(1).taps + spec_at(1).warmup print("age of the answered samples; stale: older than a tick;
-    reader: share of a core; the host is stopped for 1 s; where") print(f"that loses samples, the warm-up of {warm_up}
-    ticks starts again\n") print(table(HEADER, rows)) ours, bare = reader_share(), bare_share() print(f"\nreader alone,
-    1 kHz x 64 B: {ours:.1%} of a core; poll and read of the same bytes only: {bare:.1%}")
+    ]
+    warm_up = spec_at(1).taps + spec_at(1).warmup
+    print("age of the answered samples; stale: older than a tick; reader: of a core; the host stops for 1 s; where")
+    print(f"that loses samples, the warm-up of {warm_up} ticks starts again\n")
+    print(table(HEADER, rows))
+    ours, bare = reader_share(), bare_share()
+    print(f"\nreader alone, 1 kHz x 64 B: {ours:.1%} of a core; poll and read of the same bytes only: {bare:.1%}")
 
 
 def row(folder: Path, rate_hz: int, fifo: int, busy: bool) -> list[str]:

@@ -48,9 +48,11 @@ def main() -> None:
         without, with_ = found[name, "without"], found[name, "with"]
         rows.append([name, f"{without:.2f}", f"{with_:.2f}", f"{with_ / without:.3f}"])
     print(f"reference size, {spec.macs:,} multiply-accumulates; a reconstruction error each {look_every(spec)} ticks\n")
-    print(table(["backend", "session p50 us", "with novelty p50 us", "ratio"], rows)) share = look / look_every(spec) /
-    found["c", "without"] print(f"\nc: a reconstruction error takes {look:.2f} us, on average {100 * share:.1f} % of a
-    step, which the median does not show")
+    print(table(["backend", "session p50 us", "with novelty p50 us", "ratio"], rows))
+    share = look / look_every(spec) / found["c", "without"]
+    print(
+        f"\nc: a reconstruction error takes {look:.2f} us, {100 * share:.1f} % of a step on average, not in the median"
+    )
 
 
 def calibration(outputs: int, every: int) -> Calibration:

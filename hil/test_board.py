@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import numpy as np
@@ -52,15 +51,13 @@ def test_a_recording_gives_the_same_bits_as_offline(
 
 
 def test_the_pace_changes_nothing(rig: Rig, bundle: Bundle, short: Floats, expected: Floats) -> None:
-    """At the recorded pace the predictions are the same, and the recording takes as long as it did."""
-    begun = time.monotonic()
+    """At the recorded rate the predictions are the same."""
     answers = rig.play(short, 1 / bundle.spec.rate_hz)
-    assert time.monotonic() - begun >= (len(short) - 1) / bundle.spec.rate_hz
     assert same_bits(outputs(answers), expected)
 
 
-def test_the_cost_of_a_step_is_told(rig: Rig, board: RigBoard, bundle: Bundle, short: Floats) -> None:
-    """Heartbeats tell the longest step since the one before; on a real board a tick is longer."""
+def test_the_cost_of_a_step_is_reported(rig: Rig, board: RigBoard, bundle: Bundle, short: Floats) -> None:
+    """Heartbeats report the longest step since the one before; on a real board it is shorter than a tick."""
     rig.heartbeat()
     spent = max(answer.spent_us for answer in rig.play(short))
     assert rig.heartbeat().infer_max_us <= spent
@@ -138,13 +135,11 @@ def test_a_stall_only_delays(rig: Rig, board: RigBoard, short: Floats, expected:
 
 
 def test_a_pulled_cable_is_one_line(board: RigBoard, bundle: Bundle, short: Floats) -> None:
-    """Unplugged in the middle, the next row is a LinkError that names the port, at once."""
+    """Unplugged in the middle, the next row is a LinkError that names the port, without waiting for an answer."""
     needs_a_hand(board)
     with Rig(board.port) as rig:
         greet(rig, bundle)
         rig.play(short[:15])
         board.device.unplug()  # type: ignore[union-attr]
-        begun = time.monotonic()
-        with pytest.raises(LinkError, match="port"):
+        with pytest.raises(LinkError, match=r"^port "):  # and not: no PREDICTION in 10 s
             rig.step(short[15])
-        assert time.monotonic() - begun < 2
