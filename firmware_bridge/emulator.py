@@ -154,8 +154,8 @@ class _Process(subprocess.Popen[bytes]):
     def __init__(self, arguments: list[str], folder: Path) -> None:
         if shutil.which(arguments[0]) is None:
             raise LinkError("emulator", f"{arguments[0]} is not installed", "run make hil, which installs it")
-        quiet, self.name, self.said = subprocess.DEVNULL, arguments[0], folder / f"{arguments[0]}.log"
-        with self.said.open("wb") as log:
+        quiet, self.name, self.log = subprocess.DEVNULL, arguments[0], folder / f"{arguments[0]}.log"
+        with self.log.open("wb") as log:
             super().__init__(
                 [*_DIES_WITH_US, *arguments], stdin=quiet, stdout=quiet, stderr=log, start_new_session=True
             )
@@ -173,6 +173,8 @@ def _wait_for(process: _Process, *paths: Path) -> None:
     end = time.monotonic() + _START_S
     while not all(path.exists() for path in paths):
         if process.poll() is not None or time.monotonic() > end:
-            said = process.said.read_text()[-200:] or "it said nothing"
-            raise LinkError("emulator", f"{process.name} did not start: {said}", "is another one in its way?")
+            output = process.log.read_text()[-200:] or "no output"
+            raise LinkError(
+                "emulator", f"{process.name} did not start: {output}", "check whether another one is running"
+            )
         time.sleep(0.01)

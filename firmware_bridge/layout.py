@@ -44,6 +44,7 @@ class Layout(NamedTuple):
 
     @property
     def size(self) -> int:
+        """Bytes of the fixed fields and of the count of the tail."""
         return self.packing.size
 
 

@@ -45,7 +45,8 @@ class Tap(Protocol):
     `host_ns`: time on the host's monotonic clock.
     """
 
-    def wire(self, direction: str, host_ns: int, data: bytes) -> None: ...
+    def wire(self, direction: str, host_ns: int, data: bytes) -> None:
+        """Record raw bytes."""
 
 
 class Link:

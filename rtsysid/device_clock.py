@@ -180,6 +180,7 @@ class _LeastLag:
         self._at = 0.0
 
     def learn(self, device: float, received: float) -> None:
+        """Add a message captured at `device` and received at `received`, in seconds."""
         lag = received - device
         doubted = self.offset + _LEAK * (received - self._at)
         if not lag > doubted:  # the first one is compared with NaN

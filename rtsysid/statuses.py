@@ -16,7 +16,7 @@ class Status(StrEnum):
     """One line for each status, gravest first: name, code on the wire, minor version of the protocol, giver, meaning.
 
     ``code`` never changes. ``since``: minor version of the wire protocol that appended it; 0 for the first ones.
-    ``given_by``: the session, the live loop, or nobody yet. A status is its name: ``Status.ok == "ok"``.
+    ``given_by``: the session, the live loop, or none of them yet. A status is its name: ``Status.ok == "ok"``.
     """
 
     code: int

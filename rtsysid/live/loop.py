@@ -31,9 +31,14 @@ _OUTDATED = frozenset(each for each in Status if each.gravity > Status.stale.gra
 class Sink(Protocol):
     """A recorder of live sessions; no method waits for the disk."""
 
-    def sample(self, arrival: Arrival) -> None: ...
-    def prediction(self, answer: Answer) -> None: ...
-    def health(self, figures: Mapping[str, Any]) -> None: ...
+    def sample(self, arrival: Arrival) -> None:
+        """Record a sample that was fed to the session."""
+
+    def prediction(self, answer: Answer) -> None:
+        """Record the answer to a sample."""
+
+    def health(self, figures: Mapping[str, Any]) -> None:
+        """Record figures of the session and the source by name; they may be nested."""
 
 
 class Answer(NamedTuple):
@@ -189,6 +194,7 @@ class _Interval:
         self._samples = self._skipped = self._beginning = 0
 
     def add(self, samples: int, newest: Answer, now_s: float) -> None:
+        """Add a batch of `samples`, of which `newest` was answered at `now_s`."""
         if math.isnan(self.begun_s):
             self.begun_s, self._beginning = now_s, samples
         self.latest_s = now_s
@@ -199,6 +205,7 @@ class _Interval:
             self._ages.record(newest.age_s)
 
     def report(self, until_s: float, link: SourceHealth) -> LiveStats:
+        """Return the figures up to `until_s`."""
         seconds = until_s - self.begun_s
         ages = self._ages
         return LiveStats(

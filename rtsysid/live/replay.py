@@ -210,6 +210,7 @@ class _Rows:
         self._guess = 0
 
     def take(self, t: float) -> int | None:
+        """Return the number of the first row at `t` that was not taken yet; None without one."""
         if not self._free(self._guess, t):
             self._guess = int(np.searchsorted(self._t, t))
             while self._guess < len(self._t) and self._taken[self._guess] and self._t[self._guess] == t:

@@ -82,12 +82,12 @@ def reproduce(bag: Bag, arrivals: Iterable[Arrival], feeder: SessionFeeder) -> R
             dropped_live += 1
             continue
         changed += not np.array_equal(samples.values(sample), arrival.sample.values, equal_nan=True)
-        prediction, said = feeder.feed(arrival), answers.match(arrival)
-        if said is None:
+        prediction, recorded = feeder.feed(arrival), answers.match(arrival)
+        if recorded is None:
             comparator.add_unmatched()
             continue
-        status = feeder.status(prediction, said["age"])
-        comparator.add(prediction.t, prediction.y, answers.values(said), changed=status != said["status"])
+        status = feeder.status(prediction, recorded["age"])
+        comparator.add(prediction.t, prediction.y, answers.values(recorded), changed=status != recorded["status"])
     comparator.add_unmatched(answers.missing())
     return Reproduction(
         decoded=decoded,

@@ -40,7 +40,8 @@ class Stepper(Protocol):
     def ready(self) -> bool:
         """Whether the delay line is full and the warm-up is over."""
 
-    def reset(self) -> None: ...
+    def reset(self) -> None:
+        """Forget every sample and the state."""
 
     def step(self, values: Floats) -> Floats:
         """Push the sample s_k [C] and return y_{k+1} [ny], in an array that the next step may overwrite."""

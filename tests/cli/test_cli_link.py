@@ -34,7 +34,7 @@ def board(bundle_folder: Path) -> Iterator[SimulatedDevice]:
 
 
 def test_two_terminals(bundle_folder: Path, recording: Path, tmp_path: Path) -> None:
-    """sim-device prints a port; run beside it answers the whole recording, the session that was recorded replays to
+    """sim-device prints a port; run answers the whole recording, the session that was recorded replays to
     equal predictions, and the next host is played to as well."""
     with process("sim-device", recording, "--like", bundle_folder, "--json") as device:
         assert device.stdout is not None
@@ -155,7 +155,7 @@ def test_errors_are_one_line_and_exit_with_3(
 def test_a_disk_that_fills_does_not_end_the_session(
     bundle_folder: Path, board: SimulatedDevice, tmp_path: Path
 ) -> None:
-    """Where the disk fills the loop goes on to its end; it is said once, what was recorded stays readable, and the exit
+    """Where the disk fills the loop goes on to its end; one line reports it, what was recorded stays readable, and the exit
     code is that of storage."""
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -193,7 +193,7 @@ def test_a_kill_loses_a_second_at_most(bundle_folder: Path, board: SimulatedDevi
 
 
 def test_a_terminal_that_takes_no_lines_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Lines that cannot be printed are left out, and said to be once they can."""
+    """Lines that cannot be printed are left out, and a later line counts them."""
     gate, shown = threading.Event(), list[str]()
 
     def echo(line: str, err: bool) -> None:

@@ -33,7 +33,7 @@ M = TypeVar("M", bound=Message)
 
 
 class Host:
-    """The other end of the line: what is said to it, until a wanted message came."""
+    """The host: sends messages, and waits for an answer of one kind."""
 
     def __init__(self, port: str) -> None:
         self.line = serial.Serial(port, timeout=0, exclusive=True)
@@ -135,7 +135,7 @@ def test_the_port_is_raw_before_anyone_sets_it() -> None:
 
 
 def test_a_stall_is_counted(device: SimulatedDevice) -> None:
-    """While the main loop stands still for 100 ms, 8 samples are kept and the others reported as missed."""
+    """While the main loop is stopped for 100 ms, 8 samples are kept and the others reported as missed."""
     host = Host(device.port)
     host.greet()
     host.say(START)

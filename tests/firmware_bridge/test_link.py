@@ -30,7 +30,7 @@ def device() -> Iterator[SimulatedDevice]:
         yield running
 
 
-def test_samples_come_in_order_and_young(device: SimulatedDevice) -> None:
+def test_samples_come_in_order_with_their_times(device: SimulatedDevice) -> None:
     """The first samples of a trace come complete, in order, with their values and with plausible times."""
     with Link(device.port) as link:
         arrivals = []
@@ -124,7 +124,7 @@ def test_a_model_for_another_board_is_refused(device: SimulatedDevice) -> None:
 
 
 def test_a_slow_wire_is_refused(device: SimulatedDevice) -> None:
-    """At 115200 baud 500 Hz of 26 bytes are too much, and what would fit is said."""
+    """At 115200 baud 500 Hz of 26 bytes are too much; the error names the rate that would fit."""
     with (
         Link(device.port, baudrate=115_200) as link,
         pytest.raises(LinkError, match=r"500 Hz of 26 bytes fill 113% of the wire; at most 310 Hz fit"),
@@ -146,7 +146,7 @@ def test_a_slow_wire_is_refused(device: SimulatedDevice) -> None:
     ],
 )
 def test_a_port_that_cannot_be_opened_is_one_line(url: str, said: str) -> None:
-    """A wrong port is said at once, with the reason and a remedy; nothing is waited for."""
+    """A wrong port is an error with a reason and a remedy, without waiting."""
     with pytest.raises(LinkError, match=url) as caught:
         Link(url).__enter__()
     assert said in str(caught.value)

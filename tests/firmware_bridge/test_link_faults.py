@@ -162,7 +162,7 @@ def test_a_hundred_times_unplugged(device: SimulatedDevice) -> None:
 
 
 def test_a_restarted_board_is_a_new_beginning(device: SimulatedDevice) -> None:
-    """After a reset samples go on by themselves with another boot number. Their device time begins anew, and their time
+    """After a reset samples go on by themselves with another boot number. Their device time starts at 0, and their time
     on the host's clock goes on at once."""
     with Link(device.port) as link:
         before = next(iter(link))
@@ -216,7 +216,7 @@ def test_a_board_that_stands_still_for_long(device: SimulatedDevice) -> None:
 def test_a_consumer_that_stalls_loses_the_oldest_and_they_are_counted(
     device: SimulatedDevice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When nobody takes samples the newest are kept, and taken and dropped add up to what was received."""
+    """When the consumer stalls the newest samples are kept, and taken and dropped add up to what was received."""
     monkeypatch.setattr(link_module, "_BACKLOG", 64)
     with Link(device.port) as link:
         taken = take(link, 10)

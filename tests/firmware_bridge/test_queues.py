@@ -1,4 +1,4 @@
-"""The bounded queues between reader and loop: what gives way is counted, and nobody waits."""
+"""The bounded queues between reader and loop: removed items are counted, and no call waits."""
 
 from __future__ import annotations
 

@@ -207,7 +207,7 @@ def test_the_disk_is_touched_by_the_side_thread_alone(tmp_path, monkeypatch):
 
 
 def test_a_full_queue_drops_and_counts(tmp_path, monkeypatch):
-    """While the disk stands still the queue fills, what finds it full is counted, and the rest is recorded."""
+    """While the disk does not respond the queue fills; messages beyond it are counted, and the rest is recorded."""
     now, stuck, go_on = [0], threading.Event(), threading.Event()
     real = os.pwrite
 

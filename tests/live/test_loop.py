@@ -43,7 +43,7 @@ class Slow(Integrator):
 
 
 class ListDevice:
-    """Yields batches of tick numbers, each at the time that stands before it; ticks are captured on time."""
+    """Yields pairs of a time and a batch of tick numbers; ticks are captured on time."""
 
     def __init__(self, *batches: tuple[float, Sequence[int]], boots: Mapping[int, int] | None = None) -> None:
         self.queue, self.boots, self.now = batches, boots or {}, 0.0
@@ -118,7 +118,7 @@ def test_every_sample_is_answered_on_time() -> None:
 
 def test_a_backlog_is_fed_whole_and_answered_once() -> None:
     """After a second without the processor all samples enter the delay line, one answer goes out for the newest, and
-    the next one is young again."""
+    the next answer is in time again."""
     device = ListDevice(*on_time(range(10)), (1.1, list(range(10, 110))), *on_time(range(112, 115)))
     live, _ = loop(device)
     assert len(live.session._predictor.stepped) == 115  # type: ignore[attr-defined]  # two ticks were held

@@ -29,7 +29,7 @@ def program() -> str:
 def test_the_program_on_the_robot_notices_a_frozen_sensor(
     calibrated_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a calibrated bundle the session of the README says novel once a sensor stands still, and not before."""
+    """With a calibrated bundle the session of the README says novel once a sensor is frozen, and not before."""
     (tmp_path / "bundle").symlink_to(calibrated_folder)
     monkeypatch.chdir(tmp_path)
     values = plant(1, 400, seed=5).episodes[0].values

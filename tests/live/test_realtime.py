@@ -1,4 +1,4 @@
-"""Real-time settings in processes of their own: what is said is what the kernel says, with rights and without."""
+"""Real-time settings in separate processes: the reported results are those of the kernel, with rights and without."""
 
 from __future__ import annotations
 
