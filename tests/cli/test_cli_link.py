@@ -155,8 +155,8 @@ def test_errors_are_one_line_and_exit_with_3(
 def test_a_disk_that_fills_does_not_end_the_session(
     bundle_folder: Path, board: SimulatedDevice, tmp_path: Path
 ) -> None:
-    """Where the disk fills the loop goes on to its end; one line reports it, what was recorded stays readable, and the exit
-    code is that of storage."""
+    """Where the disk fills the loop goes on to its end. One line reports it, what was recorded stays readable, and the
+    exit code is that of storage."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]

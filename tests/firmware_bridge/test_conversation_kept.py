@@ -135,7 +135,7 @@ def test_a_hello_unasked_saves_waiting() -> None:
 
 
 def test_goodbye() -> None:
-    """Closing stops the stream and waits for the answer; a board that does not answer delays it for a short time only."""
+    """Closing stops the stream and waits for the answer; a board that does not answer delays it briefly."""
     board = FakeBoard()
     talk, _, now_s = meeting(board)
     talk.close(now_s)

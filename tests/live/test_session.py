@@ -119,7 +119,7 @@ def test_a_restarted_device_resets() -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 3.5, -3.5, 3e38])
 @pytest.mark.parametrize("channel", [0, 1, 2])
 def test_impossible_values_are_never_fed(value: float, channel: int) -> None:
-    """NaN, infinity and values beyond the widened range are not fed; the last good sample replaces them; columns named."""
+    """NaN, infinity and values beyond the widened range are not fed; the last good sample replaces them."""
     session, predictor = warm()
     values = [0.1, 0.1, 0.1]
     values[channel] = value
