@@ -46,11 +46,11 @@ def step_cost(spec: ModelSpec, build: firmware.Build, *, int8: bool = False) -> 
     with tempfile.TemporaryDirectory() as folder:
         image = firmware.build_image("replay", random_model(spec, int8=int8), Path(folder) / "image.elf", build=build)
         rows = np.random.default_rng(0).standard_normal((spec.taps + 3, spec.width)).astype(np.float32)
-        return int(emulator.replay(image.path, rows, spec.n_outputs).instructions[-1]), image
+        return int(emulator.replay_image(image.path, rows, spec.n_outputs).instructions[-1]), image
 
 
 def main() -> None:
-    if not (firmware.available() and emulator.available()):
+    if not (firmware.available() and emulator.emulator_available()):
         print("left out: wants the packages that `make hil` installs")
         return
     rows = [list(PUBLISHED)]

@@ -12,7 +12,7 @@ from typing import get_args
 from bench.cortex import random_model
 from bench.reference import reference_spec
 from export import firmware
-from firmware_bridge.board import header
+from firmware_bridge.board import channel_header
 from firmware_bridge.emulator import MACHINES
 from firmware_bridge.schema import Schema
 from rtsysid.cli.console import table
@@ -25,7 +25,7 @@ FLASH, RAM = 1_048_576, 131_072  # bytes of an STM32F405RG
 def main(path: str | None = None) -> None:
     if path is None:
         spec, called = reference_spec(), 1
-        files = {**random_model(spec), "channels.h": header(Schema.of(spec.channels, spec.rate_hz))}
+        files = {**random_model(spec), "channels.h": channel_header(Schema.of(spec.channels, spec.rate_hz))}
     else:
         bundle = Bundle.open(path)
         files, called = firmware.model_files(bundle), firmware.model_hash(bundle)

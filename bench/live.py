@@ -1,7 +1,7 @@
-"""The live loop beside the simulated device: age of what is answered, at three rates, with and without SCHED_FIFO and
-busy neighbours, and how soon it is young again after a stop; and what the reading thread costs.
+"""The live loop with the simulated device: age of the answered samples at three rates, with and without SCHED_FIFO and
+busy neighbours; how soon the age is normal after a stop; and the cost of the reading thread.
 
-The loop is a process of its own, as `rtsysid run` is; the device is another; neighbours spin on every processor.
+The loop is a separate process, as `rtsysid run` is; so is the device; neighbours keep every processor busy.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from firmware_bridge.link import Link
 from firmware_bridge.schema import Schema, WireChannel
 from rtsysid.cli.console import table
 from rtsysid.live.loop import Answer, Arrival, LiveLoop
-from rtsysid.live.realtime import prepare
+from rtsysid.live.realtime import make_punctual
 from rtsysid.live.service import StopSignal
 from rtsysid.live.session import Session
 from rtsysid.model.backends.onnx_backend import OnnxBackend
@@ -61,15 +61,15 @@ def main() -> None:
         for fifo in (0, PRIORITY)
     ]
     warm_up = spec_at(1).taps + spec_at(1).warmup
-    print("age of an answered sample; stale: older than a tick; reader: of a core; the stop lasted 1 s, and where it")
-    print(f"cost samples the model is in its warm-up of {warm_up} ticks again\n")
+    print("age of the answered samples; stale: older than a tick; reader: of a core; the host stops for 1 s; where")
+    print(f"that loses samples, the warm-up of {warm_up} ticks starts again\n")
     print(table(HEADER, rows))
     ours, bare = reader_share(), bare_share()
-    print(f"\nreader alone, 1 kHz x 64 B: {ours:.1%} of a core; bare poll and read of as many bytes: {bare:.1%}")
+    print(f"\nreader alone, 1 kHz x 64 B: {ours:.1%} of a core; poll and read of the same bytes only: {bare:.1%}")
 
 
 def row(folder: Path, rate_hz: int, fifo: int, busy: bool) -> list[str]:
-    """One session: some seconds as usual, then a second of SIGSTOP, then another as usual."""
+    """Run one session: some seconds, then a second of SIGSTOP, then another second."""
     spec = spec_at(rate_hz)
     values = np.random.default_rng(0).standard_normal((rate_hz * 10, spec.width)).astype(np.float32)
     with SimulatedDevice(Schema.of(spec.channels, rate_hz), values, repeat=True) as device, neighbours(busy):
@@ -103,7 +103,7 @@ def spec_at(rate_hz: float) -> ModelSpec:
 
 @contextmanager
 def neighbours(busy: bool) -> Iterator[None]:
-    """A process that never rests on every processor."""
+    """Run a busy process on every processor."""
     count = os.cpu_count() or 1
     spinning = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count if busy else 0)]
     try:
@@ -115,7 +115,7 @@ def neighbours(busy: bool) -> Iterator[None]:
 
 
 class Ages:
-    """A recorder that keeps when each answer went out and how old its sample was, in warm-up too."""
+    """A recorder that keeps the time of each answer and the age of its sample, also in warm-up."""
 
     def __init__(self) -> None:
         self.at: list[float] = []
@@ -132,41 +132,41 @@ class Ages:
 
 
 def host(folder: Path, port: str, rate_hz: float, fifo: int) -> None:
-    """The process with the loop: says when it streams, and at the end what it saw."""
+    """Run the loop; print when it streams, and at the end the measurements."""
     spec = spec_at(rate_hz)
     backend = OnnxBackend(reference_spec(), folder / "step.onnx", folder / "forecast.onnx")
-    predictor = Predictor(spec, backend)  # the graph knows no rate
+    predictor = Predictor(spec, backend)  # the graph does not depend on the rate
     ages = Ages()
     with Link(port, spec=spec) as link, StopSignal() as stop:
         link.board()
-        outcomes = {each.name: each.done for each in prepare(fifo, threads=[link.thread_id])}
+        outcomes = {each.name: each.done for each in make_punctual(fifo, threads=link.thread_ids)}
         before: tuple[float, float] | None = None
-        for report in LiveLoop(link, Session(predictor), recorder=ages).run(stop, every_s=0.5):
-            if before is None and report.samples and link.counters().clock_converged:
+        for report in LiveLoop(link, Session(predictor, novelty=None), recorder=ages).run(stop, every_s=0.5):
+            if before is None and report.samples and link.health().clock_converged:
                 print("streaming", flush=True)
-                before = time.monotonic(), link.counters().reader_s
+                before = time.monotonic(), link.health().reader_s
                 ages.at.clear()
                 ages.age.clear()
     assert before is not None
     seconds = time.monotonic() - before[0] - STOPPED_S
-    share = (link.counters().reader_s - before[1]) / seconds
+    share = (link.health().reader_s - before[1]) / seconds
     print(json.dumps({"at": ages.at, "age": ages.age, "reader": share, "fifo": outcomes.get("SCHED_FIFO", False)}))
 
 
 def reader_share() -> float:
-    """Of a core, at 1 kHz x 64 B, with a consumer that takes every sample."""
+    """Return the reader's share of a core at 1 kHz x 64 B, with a consumer that takes every sample."""
     schema = Schema(tuple(WireChannel(f"c{i}") for i in range(16)), 1000.0)
     with SimulatedDevice(schema, np.zeros((10_000, 16), np.float32), repeat=True) as device, Link(device.port) as link:
         next(iter(link))
-        begun_s, spent_s = time.monotonic(), link.counters().reader_s
+        begun_s, spent_s = time.monotonic(), link.health().reader_s
         for _ in link.batches():
             if time.monotonic() - begun_s > SECONDS:
                 break
-        return (link.counters().reader_s - spent_s) / (time.monotonic() - begun_s)
+        return (link.health().reader_s - spent_s) / (time.monotonic() - begun_s)
 
 
 def bare_share() -> float:
-    """Of a core, for poll and read alone of frames of the same size at the same rate."""
+    """Return the share of a core for poll and read only, of frames of the same size at the same rate."""
     ours, theirs = pty.openpty()
     tty.setraw(theirs)
     code = WRITER.format(count=int(SECONDS * 1000), fd=ours)

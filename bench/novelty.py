@@ -1,4 +1,4 @@
-"""What novelty costs: a session that weighs every sample beside one that does not, on every backend, in one run."""
+"""Cost of novelty: a session with and without the detector, on every backend, in one run."""
 
 from __future__ import annotations
 
@@ -47,14 +47,16 @@ def main() -> None:
     for name in backends:
         without, with_ = found[name, "without"], found[name, "with"]
         rows.append([name, f"{without:.2f}", f"{with_:.2f}", f"{with_ / without:.3f}"])
-    print(f"reference size, {spec.macs:,} multiply-accumulates; a look at the code each {look_every(spec)} ticks\n")
+    print(f"reference size, {spec.macs:,} multiply-accumulates; a reconstruction error each {look_every(spec)} ticks\n")
     print(table(["backend", "session p50 us", "with novelty p50 us", "ratio"], rows))
     share = look / look_every(spec) / found["c", "without"]
-    print(f"\nc: a look takes {look:.2f} us, on average {100 * share:.1f} % of a tick, which the median does not see")
+    print(
+        f"\nc: a reconstruction error takes {look:.2f} us, {100 * share:.1f} % of a step on average, not in the median"
+    )
 
 
 def calibration(outputs: int, every: int) -> Calibration:
-    """One that never gives alarm."""
+    """Return a calibration that never gives an alarm."""
     calm = ExceedanceModel(3600.0, 50, 1e6, 1.0, 0.0)
     return Calibration(
         false_alarms_per_hour=1.0, spread=(1.0,) * outputs, innovation=calm, every=every, reconstruction=calm,
@@ -63,7 +65,7 @@ def calibration(outputs: int, every: int) -> Calibration:
 
 
 def feeder(predictor: Predictor, calibrated: Calibration | None) -> Callable[[], object]:
-    """A function that feeds the next sample of an endless stream."""
+    """Return a function that feeds the next sample of an endless stream."""
     novelty = None if calibrated is None else Novelty(calibrated, predictor)
     session, tick = Session(predictor, novelty=novelty), iter(range(10**9))
     rate, values = predictor.spec.rate_hz, np.full(predictor.spec.width, 0.1, np.float32)

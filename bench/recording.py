@@ -1,4 +1,4 @@
-"""What recording costs the control thread per sample, beside writing lines of JSON, and how long the files are."""
+"""Cost of recording on the control thread per sample, compared with lines of JSON, and the size of the files."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
-from firmware_bridge.intake import Arrival
 from firmware_bridge.recorder import Recorder
 from rtsysid.cli.console import table
 from rtsysid.live.loop import Answer
 from rtsysid.live.session import Prediction
-from rtsysid.spec import Channel, Sample
+from rtsysid.spec import Arrival, Channel, Sample
 
 RATE_HZ, SECONDS, WIDTH, OUTPUTS = 1000, 5, 12, 6
 CHANNELS = tuple(Channel(f"c{i}", "m/s") for i in range(WIDTH))
@@ -24,7 +23,7 @@ WIRE = bytes(range(64))
 
 
 class Cost(NamedTuple):
-    """Microseconds of the control thread per sample; of the whole process, share of a core; bytes per sample."""
+    """Microseconds of the control thread per sample; share of a core of the process; bytes per sample."""
 
     p50: float
     p99: float
@@ -42,11 +41,11 @@ def main() -> None:
         [name, f"{c.p50:.1f}", f"{c.p99:.1f}", f"{c.p50 / peer:.2f}", f"{c.share - nothing.share:.1%}", f"{c.size:.0f}"]
         for name, c in costs.items()
     ]
-    print(table(["written as", "p50 us", "p99 us", "beside JSON", "of a core, all threads", "bytes"], rows))
+    print(table(["written as", "p50 us", "p99 us", "of JSON", "of a core, all threads", "bytes"], rows))
 
 
 def as_lines(path: Path) -> Cost:
-    """On the control thread, into the buffer of the file."""
+    """Write lines of JSON on the control thread, into the buffer of the file."""
     with open(path, "w") as stream:
         cost = paced(lambda answer: write_lines(stream, answer))
     return cost._replace(size=path.stat().st_size / (RATE_HZ * SECONDS))
@@ -65,7 +64,7 @@ def as_mcap(path: Path) -> Cost:
 
 
 def write_lines(stream: IO[str], answer: Answer) -> None:
-    """The same content, one line for each message."""
+    """Write the same content as one line for each message."""
     (t, values), device_us, received_s, *rest = answer.arrival
     prediction = answer.prediction
     stream.write(json.dumps({"rx": time.monotonic_ns(), "data": WIRE.hex()}) + "\n")

@@ -1,4 +1,4 @@
-"""A whole replay, file to predictions: samples per second, and peak memory at 10^5 and 10^6 samples."""
+"""A complete replay, from file to predictions: samples per second, and peak memory at 10^5 and 10^6 samples."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def main() -> None:
 
 
 def one(size: int) -> None:
-    """Replay a CSV of `size` rows to a CSV of predictions, in a process of its own."""
+    """Replay a CSV of `size` rows to a CSV of predictions, in a separate process."""
     from bench.reference import Reference, reference_spec
     from rtsysid.live.replay import replay, write_predictions
     from rtsysid.live.session import Session
@@ -38,7 +38,7 @@ def one(size: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log.csv"
         write_log(log, spec.width, size)
-        session = Session(Predictor(spec, Reference().onnx))
+        session = Session(Predictor(spec, Reference().onnx), novelty=None)
         begun = time.perf_counter()
         count = write_predictions(
             Path(folder) / "out.csv", spec.outputs, replay(session, Trace.stream(log, spec.channels))
@@ -49,7 +49,7 @@ def one(size: int) -> None:
 
 
 def write_log(path: Path, width: int, rows: int) -> None:
-    """A CSV of noise, written as it is made."""
+    """Write a CSV of noise row by row."""
     import numpy as np
 
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Frames per second that the decoders take in, beside the bare library calls that one frame costs in Python."""
+"""Frames per second of the decoders, compared with only the library calls that a frame needs in Python."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ def main() -> None:
 
 
 def recording() -> bytes:
-    """A stretch of a sample stream; the first byte is no extra delimiter, so that all frames are equally long."""
+    """Return a stream of samples without the first extra delimiter, so that all frames have the same length."""
     source, encoder = random.Random(1), FrameEncoder(SESSION, SCHEMA)
     parts = [encoder.encode_payload(m.Sample.CODE, source.randbytes(PAYLOAD), 1000 * i) for i in range(FRAMES)]
     return b"".join(parts)[1:]
 
 
 def fastest(candidates: dict[str, Callable[[], float]]) -> dict[str, float]:
-    """Seconds of the best round of each. They take turns, so that a drifting machine slows all alike."""
+    """Return the seconds of the best round of each. They alternate, so that a slow machine slows all of them."""
     rounds = [{name: run() for name, run in candidates.items()} for _ in range(ROUNDS)]
     return {name: min(r[name] for r in rounds) for name in candidates}
 

@@ -12,8 +12,8 @@ from typing import Literal, TypeAlias
 
 from export.compile import COMMON, CONTRACTION, Build
 from export.to_c import c_sources
-from firmware_bridge.board import header
-from firmware_bridge.build import FIRMWARE
+from firmware_bridge.board import channel_header
+from firmware_bridge.build import APP, FIRMWARE
 from firmware_bridge.schema import Schema
 from rtsysid.errors import BundleError
 from rtsysid.model.bundle import Bundle
@@ -26,7 +26,7 @@ LINK = ("-nostartfiles", "-specs=nano.specs", "-Wl,--gc-sections", "-Wl,--fatal-
 PORTS = FIRMWARE / "ports"
 SOURCES: dict[Kind, tuple[Path, ...]] = {
     "replay": (PORTS / "cortex_m4" / "replay.c",),
-    "app": (PORTS / "cortex_m4" / "main.c", *(FIRMWARE / name for name in ("app.c", "tx.c", "wire.c"))),
+    "app": (PORTS / "cortex_m4" / "main.c", *APP),
 }
 COMPILER = "arm-none-eabi-gcc"
 
@@ -48,7 +48,7 @@ def available() -> bool:
 def model_files(bundle: Bundle) -> dict[str, str]:
     """Generate model.c, model.h and channels.h of a bundle. Raises BundleError where it has no weights."""
     spec = bundle.spec
-    table = header(Schema.of(spec.channels, spec.rate_hz))
+    table = channel_header(Schema.of(spec.channels, spec.rate_hz))
     return {**c_sources(spec, bundle.arrays("weights.npz")), "channels.h": table}
 
 

@@ -122,7 +122,7 @@ def instructions(bundle: Bundle, rows: Floats) -> tuple[int, Image]:
     """
     with tempfile.TemporaryDirectory() as folder:
         image = build_image("replay", model_files(bundle), Path(folder) / "replay.elf")
-        found = emulator.replay(image.path, rows[: bundle.spec.taps + COUNTED], bundle.spec.n_outputs)
+        found = emulator.replay_image(image.path, rows[: bundle.spec.taps + COUNTED], bundle.spec.n_outputs)
         return int(found.instructions.max()), image
 
 

@@ -1,4 +1,5 @@
 """The serial link between a microcontroller and the runtime.
 
-It may import the contract alone (`rtsysid.spec`, `errors`, `ros2msg`), and never the runtime.
+It imports the contract only (`rtsysid.spec`, `source`, `statuses`, `device_clock`, `errors`, `ros2msg`, `storage`),
+never the runtime.
 """

@@ -1,4 +1,4 @@
-"""Compile the firmware for this machine, once for each state of its sources."""
+"""Compile C programs with the firmware for this machine, and cache them by the content of their sources."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from pathlib import Path
 from rtsysid.errors import LinkError, StorageError
 
 FIRMWARE = Path(__file__).parent / "firmware"
+APP = tuple(FIRMWARE / name for name in ("app.c", "send.c", "session.c", "tx.c", "wire.c"))  # without a port
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror")
 SANITIZERS = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 
 def compile_c(name: str, sources: Sequence[Path], flags: Sequence[str] = ("-O2",), model: Path | None = None) -> Path:
-    """The executable of `sources`, which may include the firmware's headers; from the cache where it stands there.
+    """Compile `sources`, which may include the firmware's headers, and return the executable, from a cache if possible.
 
-    `model`: folder of a generated model.c and model.h that belong to it.
-
-    The cache is ``$XDG_CACHE_HOME/rtsysid`` or ``~/.cache/rtsysid``, and may be deleted at any time. Raises LinkError
-    where there is no compiler or it refuses, StorageError where the cache cannot be written.
+    `model`: folder with a generated model.c and model.h to compile with it. The cache is ``$XDG_CACHE_HOME/rtsysid`` or
+    ``~/.cache/rtsysid``, and may be deleted at any time. Raises LinkError where there is no compiler or it fails,
+    StorageError where the cache cannot be written.
     """
     around = [] if model is None else [model / "model.c", model / "model.h"]
     command = [*compiler(), *WARNINGS, *flags, f"-I{FIRMWARE}", *map(str, sources)]
@@ -36,7 +36,7 @@ def compile_c(name: str, sources: Sequence[Path], flags: Sequence[str] = ("-O2",
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as scratch:
-            _run([*command, "-o", f"{scratch}/{name}"])
+            _compile([*command, "-o", f"{scratch}/{name}"])
             os.replace(f"{scratch}/{name}", built)
     except OSError as error:
         raise StorageError(f"cannot build in {folder}", str(error), "free space or set XDG_CACHE_HOME") from error
@@ -44,7 +44,10 @@ def compile_c(name: str, sources: Sequence[Path], flags: Sequence[str] = ("-O2",
 
 
 def compiler() -> list[str]:
-    """The C compiler as the beginning of a command: ``$CC``, or the first of cc, gcc, clang."""
+    """Return the C compiler as the start of a command: ``$CC``, or the first of cc, gcc, clang.
+
+    Raises LinkError where there is none.
+    """
     if chosen := shlex.split(os.environ.get("CC", "")):
         found = shutil.which(chosen[0])
         wanted = f"CC={chosen[0]}"
@@ -64,10 +67,10 @@ def _fingerprint(sources: Sequence[Path], options: Sequence[str]) -> str:
     return seen.hexdigest()[:16]
 
 
-def _run(command: list[str]) -> None:
+def _compile(command: list[str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         complaint = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr)
         raise LinkError(
-            "compiling the firmware", complaint, f"mend it, or try another compiler than {command[0]} by CC"
+            "compiling the firmware", complaint, f"fix the source, or choose another compiler than {command[0]} by CC"
         )

@@ -1,12 +1,12 @@
-"""Conversation: what the host says and when, and what it makes of the answers. No port, no thread; time is an argument.
+"""Conversation: the host's side of the protocol as a state machine. No port, no thread; time is an argument.
 
     closed -> hello -> schema -> syncing -> starting -> streaming <-> stale
       ^                                                     |
       +---------------------- lost <------------------------+--> closed, where one side has finished
 
-`open` begins on a fresh line, `feed` takes the bytes that came, `due` gives the messages that are to be sent by now. A
-board that is the wrong one for good is a LinkError; silence, and a request without an answer, make the state `lost`,
-upon which the owner of the line opens it again.
+`open` starts on a newly opened line, `feed` takes received bytes, `due` returns the messages to send now. A board that
+can never be the right one raises LinkError. Silence, and a request without an answer, make the state `lost`; the owner
+of the line then opens it again.
 """
 
 from __future__ import annotations
@@ -17,27 +17,28 @@ from enum import StrEnum
 import msgspec
 
 from firmware_bridge import messages as msg
-from firmware_bridge.intake import Arrival, Intake
+from firmware_bridge.intake import Intake
 from firmware_bridge.layout import Message
 from firmware_bridge.peer import Board, Requirements
 from firmware_bridge.schema import Schema
 from firmware_bridge.wire import DELIMITER, Frame, FrameDecoder, FrameEncoder, WireCounters
 from rtsysid.errors import LinkError
+from rtsysid.spec import Arrival
 
-_AGAIN_S, _TRIES = 0.1, 5  # stop and wait
-_HELLOS = 50  # then the line is opened again: it may lead nowhere
-_FAST_S, _FAST = 0.05, 16  # round trips until the clock has converged; a board without them is not asked for ever
-_SLOW_S = 0.98  # beats with nothing that happens each second
-_PATIENCE_S = 1.0  # for round trips, before samples are taken with the least lag instead
+_AGAIN_S, _TRIES = 0.1, 5  # a request is repeated this often
+_HELLOS = 50  # then the line is opened again: it may be the wrong one
+_FAST_S, _FAST = 0.05, 16  # round trips until the clock has converged, and their largest number
+_SLOW_S = 0.98  # not a multiple of other periods
+_PATIENCE_S = 1.0  # wait for round trips; then samples start with the least lag instead
 _BEAT_S = msg.HEARTBEAT_US * 1e-6
 _SILENCE_S = msg.HEARTBEATS_MISSED * _BEAT_S
-_STALE_S, _STALE_TICKS = 0.1, 3  # without a sample: the longer of both
-_STUCK_S = 2.0  # stale for so long: the board has forgotten that it streams
+_STALE_S, _STALE_TICKS = 0.1, 3  # without a sample: the longer of the two
+_STUCK_S = 2.0  # stale for this time: the board has stopped streaming
 _SAMPLES = 1  # the stream of START
 
 
 class LinkState(StrEnum):
-    """Where a conversation stands; see the diagram above."""
+    """State of a conversation; see the diagram above."""
 
     CLOSED = "closed"
     HELLO = "hello"
@@ -45,7 +46,7 @@ class LinkState(StrEnum):
     SYNCING = "syncing"
     STARTING = "starting"
     STREAMING = "streaming"
-    STALE = "stale"  # the board lives, but no samples come
+    STALE = "stale"  # the board answers, but no samples come
     STOPPING = "stopping"
     LOST = "lost"
 
@@ -54,19 +55,19 @@ _LIVE = (LinkState.SCHEMA, LinkState.SYNCING, LinkState.STARTING, LinkState.STRE
 
 
 class Conversation:
-    """One host's side of the link, over any number of lines, boards and restarts.
+    """The host's side of the link, over any number of lines, boards and restarts.
 
-    ``session``: the current one, 1..255. ``board``: the last that answered. ``device``: its last heartbeat. ``news``:
-    lines for a person, the newest 100. ``losses``: how often a board that had answered was lost.
+    ``session``: number of the session, 1..255. ``board``: the last board that answered. ``device``: its last heartbeat.
+    ``events``: the newest 100 events as lines of text. ``losses``: how often a board that had answered was lost.
     """
 
-    def __init__(self, wish: Requirements, session: int = 0) -> None:
-        self.wish, self.session = wish, session
+    def __init__(self, requirements: Requirements, session: int = 0) -> None:
+        self.requirements, self.session = requirements, session
         self.state = LinkState.CLOSED
         self.board: Board | None = None
         self.device: msg.Heartbeat | None = None
         self.intake, self.encoder, self.counters = Intake(), FrameEncoder(), WireCounters()
-        self.news: deque[str] = deque(maxlen=100)
+        self.events: deque[str] = deque(maxlen=100)
         self.losses = 0
         self._schemas: dict[int, Schema] = {}
         self._ack: msg.HelloAck | None = None
@@ -78,12 +79,12 @@ class Conversation:
         self._decoder = FrameDecoder()
 
     def open(self, now_s: float) -> None:
-        """Begin on a line that has just been opened, perhaps in the middle of a frame."""
+        """Start on a line that was just opened, perhaps in the middle of a frame."""
         self._decoder, self._aligned = FrameDecoder(), False
-        self._greet(now_s)
+        self._start_session(now_s)
 
     def close(self, now_s: float) -> None:
-        """Stop the stream; the state is `closed` when that was answered, or never will be."""
+        """Stop the stream; the state becomes `closed` when the board has answered, or cannot answer."""
         if self.state in _LIVE:
             self.state = LinkState.STOPPING
             self._ask(msg.Stop(), now_s)
@@ -91,19 +92,19 @@ class Conversation:
             self.state = LinkState.CLOSED
 
     def lose(self, reason: str) -> None:
-        """The line or the board is gone."""
+        """Record that the line or the board is gone, and why."""
         if self.state in _LIVE:
             self.losses += 1
-            self.news.append(f"lost: {reason}")
+            self.events.append(f"lost: {reason}")
         self.state = LinkState.CLOSED if self.state is LinkState.STOPPING else LinkState.LOST
         self._request = None
 
     def feed(self, data: bytes, now_s: float) -> list[Arrival]:
-        """The samples that `data`, read at `now_s`, completes. LinkError where this board is none to talk to."""
+        """Return the samples that `data`, read at `now_s`, completes; raises LinkError for a wrong board."""
         arrivals = []
         for frame in self._frames(data):
             if frame.type != msg.Sample.CODE:
-                self._hear(frame.message(), now_s)
+                self._receive(frame.message(), now_s)
             elif (arrival := self.intake.sample(frame, now_s)) is not None:
                 arrivals.append(arrival)
             self._heard_s = now_s
@@ -114,14 +115,14 @@ class Conversation:
         return arrivals
 
     def due(self, now_s: float) -> list[Message]:
-        """What is to be sent by now. May find that the board is lost."""
+        """Return the messages to send at `now_s`; the state may become `lost`."""
         self._watch(now_s)
         asked = self._request is not None and now_s >= self._ask_s
         messages = self._repeat(now_s) if asked else []
         return messages + self._routine(now_s) if self.state in _LIVE else messages
 
     def _frames(self, data: bytes) -> list[Frame]:
-        """The first piece on a line may be the end of a frame, which is no fault and not counted; or a whole one."""
+        """Decode frames; the first piece on a line may be the end of a frame, which is not counted as a fault."""
         if self._aligned:
             return self._decoder.feed(data)
         first, found, rest = data.partition(DELIMITER)
@@ -143,10 +144,10 @@ class Conversation:
         if self.state in _LIVE and now_s - self._heard_s > _SILENCE_S:
             self.lose(f"silent for {now_s - self._heard_s:.1f} s")
 
-    # ---- what goes out
+    # ---- messages out
 
-    def _greet(self, now_s: float) -> None:
-        """Begin a session: whatever was before counts no more."""
+    def _start_session(self, now_s: float) -> None:
+        """Start a new session; forget the one before."""
         self.session = self.session % 255 + 1
         self.encoder.session, self.encoder.schema = self.session, 0
         self._decoder.session, self._decoder.schema = self.session, None
@@ -186,35 +187,35 @@ class Conversation:
         self.state = LinkState.STARTING
         self._ask(msg.Start(_SAMPLES, self._divider, self.encoder.schema), now_s)
 
-    # ---- what comes in
+    # ---- messages in
 
-    def _hear(self, message: Message, now_s: float) -> None:
+    def _receive(self, message: Message, now_s: float) -> None:
         match message:
             case msg.HelloAck():
-                self._meet(message, now_s)
+                self._on_hello_ack(message, now_s)
             case msg.SchemaData():
-                self._read(message, now_s)
+                self._take_piece(message, now_s)
             case msg.TimeRsp():
                 self._synchronise(message, now_s)
             case msg.Ack():
-                self._acknowledged(message, now_s)
+                self._on_ack(message, now_s)
             case msg.Heartbeat():
                 self.device = message
             case msg.Error():
-                self._refused(message)
+                self._on_error(message)
             case msg.Log():
-                self.news.append(f"board: {message.text}")
+                self.events.append(f"board: {message.text}")
             case msg.Bye():
-                self._parted(message)
+                self._on_bye(message)
 
-    def _parted(self, bye: msg.Bye) -> None:
+    def _on_bye(self, bye: msg.Bye) -> None:
         if bye.reason == msg.Reason.finished:
-            self.news.append("the board has finished")
+            self.events.append("the board has finished")
             self.state, self._request = LinkState.CLOSED, None
         else:
-            self.lose("the board said goodbye")
+            self.lose("the board ended the session")
 
-    def _meet(self, ack: msg.HelloAck, now_s: float) -> None:
+    def _on_hello_ack(self, ack: msg.HelloAck, now_s: float) -> None:
         if ack.magic != msg.MAGIC:
             return
         if ack.session == 0:
@@ -228,13 +229,13 @@ class Conversation:
             self._fetch(now_s)
 
     def _restarted(self, boot_id: int, now_s: float) -> None:
-        """A board says hello unasked: it has just booted, and knows nothing of a session."""
+        """Handle a HELLO_ACK without request: the board has just booted, and has no session."""
         if self.state in _LIVE and self._ack is not None and boot_id != self._ack.boot_id:
             self.losses += 1
-            self.news.append("the board restarted")
-            self._greet(now_s)
+            self.events.append("the board restarted")
+            self._start_session(now_s)
         elif self.state is LinkState.HELLO:
-            self._ask_s = now_s  # no need to wait for the next turn
+            self._ask_s = now_s  # repeat HELLO now
 
     def _fetch(self, now_s: float) -> None:
         assert self._ack is not None
@@ -244,7 +245,7 @@ class Conversation:
         self.state, self._table = LinkState.SCHEMA, b""
         self._ask(msg.SchemaGet(0), now_s)
 
-    def _read(self, piece: msg.SchemaData, now_s: float) -> None:
+    def _take_piece(self, piece: msg.SchemaData, now_s: float) -> None:
         if self.state is not LinkState.SCHEMA or self._ack is None or piece.offset != len(self._table):
             return
         self._table += piece.data
@@ -258,8 +259,8 @@ class Conversation:
         self._settle(Board(self._ack, schema), now_s)
 
     def _settle(self, board: Board, now_s: float) -> None:
-        """The board is known: is it the one that was asked for, the one of before, and what time is it?"""
-        self._divider = self.wish.divider_for(board)
+        """Check the board against the requirements and the board before, then synchronise the clocks."""
+        self._divider = self.requirements.divider_for(board)
         if self.board is not None and self.board.samples != board.samples:
             raise LinkError(board.name, "its channels or its rate are not those of before", "start again")
         self.board = board
@@ -274,15 +275,15 @@ class Conversation:
         if self.state is LinkState.SYNCING and self.intake.clock.converged:
             self._start(now_s)
 
-    def _acknowledged(self, ack: msg.Ack, now_s: float) -> None:
+    def _on_ack(self, ack: msg.Ack, now_s: float) -> None:
         if ack.ref_type == msg.Start.CODE and self.state is LinkState.STARTING and self.board is not None:
             self.state, self._request, self._sampled_s = LinkState.STREAMING, None, now_s
             self._stale_s = max(_STALE_S, _STALE_TICKS * self._divider / self.board.schema.rate_hz)
-            self.news.append(f"{self.board.name}, boot {self.board.ack.boot_id:08x}: streaming")
+            self.events.append(f"{self.board.name}, boot {self.board.ack.boot_id:08x}: streaming")
         elif ack.ref_type == msg.Stop.CODE and self.state is LinkState.STOPPING:
             self.state, self._request = LinkState.CLOSED, None
 
-    def _refused(self, error: msg.Error) -> None:
+    def _on_error(self, error: msg.Error) -> None:
         if error.fault == msg.Fault.version:
             raise _other_version("", msg.version(error.detail, 0))
         if error.fault == msg.Fault.schema:
@@ -290,7 +291,7 @@ class Conversation:
         if self.state is LinkState.STARTING:
             self.lose(f"START refused: {error.text}")
         else:
-            self.news.append(f"board: {error.text}")
+            self.events.append(f"board: {error.text}")
 
 
 def _other_version(firmware: str, spoken: str) -> LinkError:

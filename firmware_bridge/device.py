@@ -1,4 +1,4 @@
-"""SimulatedDevice: the real firmware as a process on a pseudo-terminal, with a recording for its sensors."""
+"""SimulatedDevice: the real firmware as a process on a pseudo-terminal, with a recording as its sensors."""
 
 from __future__ import annotations
 
@@ -13,26 +13,29 @@ from typing import Self
 
 import numpy as np
 
-from firmware_bridge.build import FIRMWARE, compile_c
+from firmware_bridge.build import APP, FIRMWARE, compile_c
 from firmware_bridge.schema import Schema
 from rtsysid.errors import LinkError
 from rtsysid.spec import Floats
 
-SOURCES = tuple(FIRMWARE / name for name in ("app.c", "tx.c", "wire.c", "ports/posix/image.c", "ports/posix/main.c"))
+SOURCES = (*APP, FIRMWARE / "ports/posix/image.c", FIRMWARE / "ports/posix/main.c")
 _HEAD = struct.Struct("<8sIQIBBH")
 
 
 class SimulatedDevice:
-    """``with SimulatedDevice(schema, rows) as device:`` and `device.port` is the path of a serial port.
+    """Run a board as a process: ``with SimulatedDevice(schema, rows) as device:``; `device.port` is its serial port.
 
-    From START on it plays `rows` [n, C], float32, in engineering units at `schema.rate_hz`, and says BYE after the
-    last, or begins again with `repeat`. Built by the system's C compiler at the first use.
+    From START on it sends `rows` [n, C], float32, in engineering units, at `schema.rate_hz`. After the last row it
+    sends BYE, or starts again with `repeat`. The system's C compiler builds it at the first use. Entering raises
+    LinkError where it cannot be built or does not start.
 
-    `port`: a name of one's own for the port; like the one given otherwise it is a link that follows `plug`.
-    `boot_id`: counts up at each `reset`. `clock_us`: what the device's clock begins with.
-    For the faults of a whole board: `reported_hash` is a schema hash that lies, `major` the protocol version of a
-    firmware of another age. `flags`: for the compiler. `model`: a folder with a generated model.c and model.h that runs
-    on the board, strictly (`-ffp-contract=off`), and is called `model_hash`. `program`: the file that is run.
+    `port`: name of the port, a symbolic link that follows `plug`; by default a temporary name. `boot_id`: the first
+    boot id; each `reset` adds 1. `clock_us`: start value of the device's clock. To simulate faults: `reported_hash` is
+    a wrong schema hash, `major` another protocol version. `flags`: for the compiler. `model`: a folder with a generated
+    model.c and model.h to run on the board, compiled with `-ffp-contract=off`; `model_hash`: its reported hash. Raises
+    LinkError where the rows do not fit the schema.
+
+    ``program``: the executable.
     """
 
     def __init__(
@@ -68,7 +71,7 @@ class SimulatedDevice:
         image = Path(self._folder.name) / "image"
         image.write_bytes(self._image())
         pipe = subprocess.PIPE
-        self._process = subprocess.Popen(  # in a session of its own, where no ^C reaches it; the end of stdin ends it
+        self._process = subprocess.Popen(  # in its own session, where ^C does not reach it; the end of stdin ends it
             [self.program, *self._options, image], stdin=pipe, stdout=pipe, start_new_session=True, bufsize=0
         )
         try:
@@ -94,43 +97,48 @@ class SimulatedDevice:
 
     @property
     def port(self) -> str:
-        """Where a host finds the device; stays the same over `unplug` and `plug`."""
+        """Path of the serial port; the same after `unplug` and `plug`."""
         return str(self._link)
 
     @property
     def pid(self) -> int:
+        """Process id of the board."""
         return self._process.pid
 
     def unplug(self) -> None:
-        """Pull the cable: the port hangs up and its name is gone; the board runs on."""
+        """Pull the cable: the port hangs up and its name disappears; the board keeps running."""
         self._order("unplug")
         self._link.unlink(missing_ok=True)
 
     def plug(self) -> None:
-        """Put the cable back, into the port of the same name."""
+        """Plug the cable in again, at the port of the same name."""
         self._connect(self._order("plug"))
 
     def reset(self) -> None:
-        """Press the reset button: a new boot id; the clock begins at 0 and the trace at its first row."""
+        """Reset the board: a new boot id, the clock at 0, the recording at its first row."""
         self._order("reset")
 
     def stall(self, seconds: float) -> None:
-        """Let the main loop stand still, and return after; what the sampling interrupt cannot store is missed."""
+        """Stop the main loop for a time, and return after it; samples that cannot be stored meanwhile are missed."""
         self._order(f"stall {round(seconds * 1000)}")
 
     def pause(self) -> None:
-        """Halt the whole process until `resume`: it goes on with every sample that was due, late."""
+        """Stop the whole process until `resume`; it then sends every sample that was due, late."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
+        """Continue after `pause`."""
         self._signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        """End the board without a word, as if its power failed."""
+        """Kill the board, as if its power failed."""
         self._signal(signal.SIGKILL)
 
     def status(self) -> str:
-        """``state safes [ref_seq status y ...]``: what the board does, and its latest prediction where it has one."""
+        """Return ``state safes [ref_seq status y ...]``: state, number of safe stops, and the latest prediction if any.
+
+        Raises LinkError where the board has ended.
+        """
         return self._order("status")
 
     def _image(self) -> bytes:

@@ -1,6 +1,6 @@
-"""An image of ours on QEMU: a file through its replay image, or a board on a pseudo-terminal.
+"""Run firmware images on QEMU: replay a file, or simulate a board on a pseudo-terminal.
 
-It counts instructions, exactly, which are not cycles. Not modelled: the speed of the UART, its line errors, and DMA.
+Instructions are counted exactly; they are not cycles. Not modelled: speed and line errors of the UART, and DMA.
 """
 
 from __future__ import annotations
@@ -24,25 +24,28 @@ from rtsysid.spec import Floats
 
 QEMU = "qemu-system-arm"
 MACHINES = {"stm32f405": "netduinoplus2", "mps2-an386": "mps2-an386"}  # port -> machine
-_LIMIT_S = 120.0  # of a replay
+_LIMIT_S = 120.0  # time limit of a replay
 _START_S = 10.0
-_DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL")  # whatever ends this process, no emulator stays behind
+_DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL")  # the emulator ends with this process
 
 
 class Replayed(NamedTuple):
-    """``y`` [n, ny], float32, and of each row how many instructions the step took: exact, the same on every run."""
+    """Predictions ``y`` [n, ny], float32, and the instructions of each step [n]: exact, the same on every run."""
 
     y: Floats
     instructions: NDArray[np.uint32]
 
 
-def available() -> bool:
-    """Whether the emulator is installed."""
+def emulator_available() -> bool:
+    """Return whether the emulator is installed."""
     return shutil.which(QEMU) is not None
 
 
 class EmulatedDevice:
-    """``with EmulatedDevice(image) as device:`` and `device.port` is the path of a serial port, as on a real board."""
+    """Run an image as a board: ``with EmulatedDevice(image) as device:``; `device.port` is its serial port.
+
+    Entering raises LinkError where the emulator is missing or does not start.
+    """
 
     def __init__(self, image: Path, port: str = "stm32f405") -> None:
         self._image, self._board = image.resolve(), port
@@ -73,22 +76,23 @@ class EmulatedDevice:
 
     @property
     def pids(self) -> tuple[int, int]:
-        """Of the emulator and of the cable."""
+        """Process ids of the emulator and of the cable."""
         return self._qemu.pid, self._cable.pid
 
     def reset(self) -> None:
-        """Press the reset button."""
+        """Reset the board."""
         self._order("system_reset")
 
     def pause(self) -> None:
-        """Halt the whole board until `resume`."""
+        """Stop the whole board until `resume`."""
         self._order("stop")
 
     def resume(self) -> None:
+        """Continue after `pause`."""
         self._order("cont")
 
     def unplug(self) -> None:
-        """Pull the cable, for good."""
+        """Pull the cable; it cannot be plugged in again."""
         self._cable.send_signal(signal.SIGKILL)
 
     def _order(self, name: str) -> None:
@@ -102,14 +106,14 @@ class EmulatedDevice:
         raise LinkError("emulator", f"it refused {name}", "report this as a bug")
 
 
-def replay(image: Path, rows: Floats, outputs: int, port: str = "stm32f405") -> Replayed:
-    """Step the model of a replay image through `rows` [n, C], from its cold start on.
+def replay_image(image: Path, rows: Floats, outputs: int, port: str = "stm32f405") -> Replayed:
+    """Feed `rows` [n, C] to the model of a replay image, from a cold start, and return predictions [n, ny] and costs.
 
-    Raises LinkError where there is no emulator, or the image does not come to its end.
+    Raises LinkError where there is no emulator, or the image does not finish.
     """
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "trace.bin").write_bytes(np.ascontiguousarray(rows, "<f4").tobytes())
-        _run(
+        _run_emulator(
             [*command(port, ["-serial", "none"]), "-icount", "shift=0", *_SEMIHOSTING, "-kernel", str(image.resolve())],
             folder,
         )
@@ -121,8 +125,11 @@ def replay(image: Path, rows: Floats, outputs: int, port: str = "stm32f405") -> 
 
 
 def command(port: str, line: list[str]) -> list[str]:
-    """The emulator, its machine and its serial line, and nothing else: no display, no monitor."""
-    if not available():
+    """Return the command that starts the emulator with a machine and a serial line, without display and monitor.
+
+    Raises LinkError where the emulator is not installed.
+    """
+    if not emulator_available():
         raise LinkError("emulator", f"{QEMU} is not installed", "run make hil, which installs it")
     return [QEMU, "-machine", MACHINES[port], "-nodefaults", "-display", "none", "-monitor", "none", *line]
 
@@ -130,7 +137,7 @@ def command(port: str, line: list[str]) -> list[str]:
 _SEMIHOSTING = ("-semihosting-config", "enable=on,target=native")
 
 
-def _run(arguments: list[str], folder: str) -> None:
+def _run_emulator(arguments: list[str], folder: str) -> None:
     try:
         done = subprocess.run(
             arguments, cwd=folder, capture_output=True, text=True, check=False, timeout=_LIMIT_S, start_new_session=True
@@ -142,13 +149,13 @@ def _run(arguments: list[str], folder: str) -> None:
 
 
 class _Process(subprocess.Popen[bytes]):
-    """A process in a session of its own, which ends with the block."""
+    """A process in its own session, which ends with the block."""
 
     def __init__(self, arguments: list[str], folder: Path) -> None:
         if shutil.which(arguments[0]) is None:
             raise LinkError("emulator", f"{arguments[0]} is not installed", "run make hil, which installs it")
-        quiet, self.name, self.said = subprocess.DEVNULL, arguments[0], folder / f"{arguments[0]}.log"
-        with self.said.open("wb") as log:
+        quiet, self.name, self.log = subprocess.DEVNULL, arguments[0], folder / f"{arguments[0]}.log"
+        with self.log.open("wb") as log:
             super().__init__(
                 [*_DIES_WITH_US, *arguments], stdin=quiet, stdout=quiet, stderr=log, start_new_session=True
             )
@@ -166,6 +173,8 @@ def _wait_for(process: _Process, *paths: Path) -> None:
     end = time.monotonic() + _START_S
     while not all(path.exists() for path in paths):
         if process.poll() is not None or time.monotonic() > end:
-            said = process.said.read_text()[-200:] or "it said nothing"
-            raise LinkError("emulator", f"{process.name} did not start: {said}", "is another one in its way?")
+            output = process.log.read_text()[-200:] or "no output"
+            raise LinkError(
+                "emulator", f"{process.name} did not start: {output}", "check whether another one is running"
+            )
         time.sleep(0.01)

@@ -1,35 +1,18 @@
-"""Intake: samples of one board as they come, with their time on both clocks, and what is missing between them."""
+"""Intake: decode the samples of one board, put them on both clocks, and count missing ones."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
-from firmware_bridge.clock import DeviceClock, Ticks
 from firmware_bridge.messages import TimeRsp
 from firmware_bridge.peer import Board
 from firmware_bridge.wire import Frame
-from rtsysid.spec import Sample
+from rtsysid.device_clock import DeviceClock, Ticks
+from rtsysid.spec import Arrival, Sample
 
 _SPAN = 1 << 32
 
 
-class Arrival(NamedTuple):
-    """One sample. ``sample.t`` is in seconds of the device's clock, ``device_t_us`` the same in microseconds, 64 bits.
-
-    ``captured_s``: that instant on the host's monotonic clock, as known when it came; ``received_s``: when its last
-    byte was read. ``seq``: of its frame. ``boot``: changes when the board restarts, and with it its clock.
-    """
-
-    sample: Sample
-    device_t_us: int
-    captured_s: float
-    received_s: float
-    seq: int
-    boot: int
-
-
 class Intake:
-    """``samples`` that came, ``gaps``: ticks of the board for which none did, ``reboots``: since the start."""
+    """Counts since the start: ``samples`` received, ``gaps``: ticks without a sample, ``reboots`` of the board."""
 
     def __init__(self) -> None:
         self.clock = DeviceClock()
@@ -41,7 +24,7 @@ class Intake:
         self._period_us = 0.0
 
     def on_boot(self, boot_id: int) -> None:
-        """A board answered. Another `boot_id` than before: it restarted, and nothing is left of its time."""
+        """Handle the boot id of a board that answered; another one than before means a restart with a new clock."""
         if self._boot not in (None, boot_id):
             self.reboots += 1
             self.clock.reset()
@@ -49,11 +32,11 @@ class Intake:
         self._boot = boot_id
 
     def set_board(self, board: Board, divider: int) -> None:
-        """What samples will be of, and how far apart."""
+        """Set the channels of the samples to come, and their distance: every `divider`-th tick of the board."""
         self._board, self._period_us = board, 1e6 * divider / board.schema.rate_hz
 
     def sample(self, frame: Frame, now_s: float) -> Arrival | None:
-        """The content of a SAMPLE that was read at `now_s`; None before `expect`."""
+        """Decode a SAMPLE read at `now_s`; None before `on_boot` and `set_board`."""
         if self._board is None or self._boot is None:
             return None
         t_us = self._ticks.extend(frame.t_us, now_s)
@@ -63,7 +46,7 @@ class Intake:
         return Arrival(sample, t_us, self.clock.host_time(t_us), now_s, frame.seq, self._boot)
 
     def time(self, answer: TimeRsp, now_s: float) -> None:
-        """A round trip ended at `now_s`."""
+        """Give a round trip that ended at `now_s` to the clock."""
         received_us = self._ticks.extend(answer.t1_us, now_s)
         worked_us = (answer.t2_us - answer.t1_us) % _SPAN
         self.clock.round_trip(answer.t0 * 1e-9, received_us, received_us + worked_us, now_s)
@@ -75,4 +58,4 @@ class Intake:
             self.gaps += ahead - 1
             self._last_us = t_us
         elif ahead < 0 and self.gaps:
-            self.gaps -= 1  # it came late, after it was counted as missing
+            self.gaps -= 1  # a late sample, counted as missing before

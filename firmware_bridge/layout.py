@@ -1,7 +1,8 @@
-"""Message: a class whose annotated fields are a payload's bytes, packed little-endian without padding.
+"""Message: a class whose annotated fields define the bytes of a payload, little-endian without padding.
 
-A message may end in one tail of varying length, counted by the byte before it. Only fixed fields are ever appended to
-a message, and only to one without a tail, so that either side reads the other's older or newer payload by its length.
+A message may end in one tail of variable length; the byte before it is the count of its items. Later versions append
+fixed fields only, and only to a message without a tail, so that both sides can read older and newer payloads by their
+length.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ ITEM = {"s": 1, "u": 1, "f": 4}  # bytes of one item of a tail
 
 
 class Field(NamedTuple):
-    """``code``: a struct code; of a tail ``s`` bytes, ``u`` UTF-8 text, ``f`` binary32."""
+    """One field. ``code``: a struct code; for a tail ``s`` bytes, ``u`` UTF-8 text, ``f`` binary32."""
 
     name: str
     code: str
@@ -35,7 +36,7 @@ class Field(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """``packing``: the fixed fields, with the count of the tail last. ``size``: bytes of these."""
+    """Layout of a payload. ``packing``: the fixed fields, then the count of the tail. ``size``: their bytes."""
 
     fields: tuple[Field, ...]
     tail: Field | None
@@ -43,13 +44,14 @@ class Layout(NamedTuple):
 
     @property
     def size(self) -> int:
+        """Bytes of the fixed fields and of the count of the tail."""
         return self.packing.size
 
 
 class Message(msgspec.Struct, frozen=True):
     """One message. `CODE`: its type byte; `SEEDED`: whether its CRC starts from the schema hash.
 
-    `REQUIRED`: bytes that every payload of it has: what fields appended since are missing reads as zero.
+    `REQUIRED`: the least number of bytes of a payload; fields appended by a later version read as zero if missing.
     """
 
     CODE: ClassVar[int]
@@ -60,11 +62,11 @@ class Message(msgspec.Struct, frozen=True):
 
     @classmethod
     def wire_name(cls) -> str:
-        """``HelloAck`` -> ``HELLO_ACK``, its name in C, in documents and in errors."""
+        """Return the name in C, in documents and in errors: ``HelloAck`` -> ``HELLO_ACK``."""
         return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", cls.__name__).upper()
 
     def pack(self) -> bytes:
-        """The payload. Raises LinkError where a value does not fit its field."""
+        """Pack the payload. Raises LinkError where a value does not fit its field."""
         values = list(msgspec.structs.astuple(self))
         tail = b""
         try:
@@ -77,7 +79,7 @@ class Message(msgspec.Struct, frozen=True):
 
     @classmethod
     def unpack(cls, payload: bytes) -> Self:
-        """The inverse of `pack`; bytes beyond what this side knows are ignored. `payload` is one `accepts` accepts."""
+        """Unpack a payload that `accepts` accepts; bytes after the known fields are ignored."""
         layout = cls.LAYOUT
         values: list[Any] = list(layout.packing.unpack_from(payload.ljust(layout.size, b"\0")))
         if layout.tail is not None:
@@ -87,7 +89,7 @@ class Message(msgspec.Struct, frozen=True):
 
     @classmethod
     def accepts(cls, payload: bytes) -> bool:
-        """Whether `payload` holds every required field and all that its tail counts."""
+        """Return whether `payload` holds every required field and every item of its tail."""
         if len(payload) < cls.REQUIRED:
             return False
         tail = cls.LAYOUT.tail
@@ -95,7 +97,7 @@ class Message(msgspec.Struct, frozen=True):
 
 
 def lay_out(cls: type[Message], appended: frozenset[str] = frozenset()) -> None:
-    """Set `LAYOUT` and `REQUIRED` of a message from its annotations; `appended` names fields of later minors."""
+    """Set `LAYOUT` and `REQUIRED` of a message from its annotations; `appended`: fields of later minor versions."""
     hints = get_type_hints(cls, include_extras=True)
     fields: list[Field] = []
     tail, offset, required = None, 0, 0
@@ -120,6 +122,6 @@ def _tail_bytes(code: str, value: Any) -> bytes:
 
 
 def _tail_value(code: str, data: bytes) -> Any:
-    if code == "u":  # it may end on a terminal, so nothing in it may steer one
+    if code == "u":  # no control characters, since it may be printed on a terminal
         return "".join(c if c.isprintable() else "?" for c in data.decode(errors="replace"))
     return struct.unpack(f"<{len(data) // 4}f", data) if code == "f" else data

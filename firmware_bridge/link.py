@@ -5,8 +5,9 @@
             ...
             link.predict(arrival.seq, "ok", age_s, horizon_s, y)
 
-One thread reads: it takes all that has come, decodes it, and hands it over through a bounded queue; it keeps up the
-conversation, and opens the port again for ever. The consumer never waits for a cable, nor the reader for the consumer.
+One thread reads all received bytes, decodes them and puts the samples into a bounded queue. It also sends requests and
+heartbeats, and opens the port again whenever it is lost. The consumer never waits for the line, nor the reader for the
+consumer.
 """
 
 from __future__ import annotations
@@ -22,41 +23,41 @@ from typing import Any, Protocol, Self
 
 from firmware_bridge.conversation import Conversation, LinkState
 from firmware_bridge.health import LinkHealth
-from firmware_bridge.intake import Arrival
-from firmware_bridge.messages import Bye, Prediction, Reason, Status
+from firmware_bridge.messages import Bye, Prediction, Reason
 from firmware_bridge.peer import Board, Requirements
 from firmware_bridge.port import Port, described
 from firmware_bridge.queues import Backlog, Outbox
 from rtsysid.errors import LinkError
-from rtsysid.spec import Floats, ModelSpec
+from rtsysid.spec import Arrival, Channel, Floats, ModelSpec
+from rtsysid.statuses import BY_NAME
 
-_WAIT_S = 0.02  # longest wait for a byte: what is due is at most so late
+_WAIT_S = 0.02  # longest wait for a byte: messages are sent at most this late
 _BACK_OFF_S, _BACK_OFF_MAX_S = 0.1, 2.0
 _BACKLOG = 2048  # samples: two seconds at 1 kHz
 _PARTING_S = 1.0
-_NEVER_US = (1 << 32) - 1  # an age or horizon that does not fit, or is not known
-_CODES = {status.name.replace("_", "-"): status.value for status in Status}
+_NEVER_US = (1 << 32) - 1  # an age or horizon that is not known or does not fit
 
 
 class Tap(Protocol):
-    """Where raw bytes are written down; must not wait.
+    """A recorder of raw bytes; must not wait.
 
-    `direction`: ``rx``, ``tx``, or ``open`` where a port was opened, and `data` is the byte of its first session.
-    `host_ns`: monotonic clock when it happened.
+    `direction`: ``rx``, ``tx``, or ``open`` where a port was opened; `data` then is the number of its first session.
+    `host_ns`: time on the host's monotonic clock.
     """
 
-    def wire(self, direction: str, host_ns: int, data: bytes) -> None: ...
+    def wire(self, direction: str, host_ns: int, data: bytes) -> None:
+        """Record raw bytes."""
 
 
 class Link:
-    """A board on `port`: a path, ``/dev/serial/by-id/...``, ``hwgrep://PATTERN`` or ``socket://HOST:PORT``.
+    """The source for a board on `port`: a path, ``/dev/serial/by-id/...``, ``hwgrep://PATTERN`` or ``socket://HOST:PORT``.
 
-    With `spec` the board must have the model's channels, in order, and a multiple of its rate; without, any board will
-    do, and each `divider`-th sample is asked for. `baudrate` is the wire's speed, and more than 70 % of it are refused;
-    None: the usual one, on a line whose true speed is not its own (USB, a pty, a socket). `tap` gets every byte.
+    With `spec` the board must have the channels of the model, in order, and a multiple of its rate. Without it any
+    board is accepted, and it sends every `divider`-th sample. `baudrate`: speed of the line; a load above 70 % of it is
+    refused; None: the usual one, for a line that ignores it (USB, a pty, a socket). `tap` gets every byte.
 
-    Entering raises LinkError where the port cannot be opened. After that a cable or a board that is gone is waited for;
-    a board that is the wrong one ends the iteration with LinkError.
+    Entering raises LinkError where the port cannot be opened. After that a cable or a board that is gone is waited for.
+    A board that is the wrong one ends the iteration with LinkError.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class Link:
         except OSError as error:
             remedy = "check the path, the cable and your rights (group dialout)"
             raise LinkError(f"port {self._url}", described(error), remedy) from None
-        self._thread = threading.Thread(target=self._run, args=(port,), name="link reader", daemon=True)
+        self._thread = threading.Thread(target=self._read_for_ever, args=(port,), name="link reader", daemon=True)
         self._thread.start()
         return self
 
@@ -95,19 +96,25 @@ class Link:
             self._thread.join(_PARTING_S)
 
     def __iter__(self) -> Iterator[Arrival]:
-        """Samples one by one, until the board says that it has finished."""
+        """Yield samples one by one, until the board says that it has finished. Raises LinkError as `batches` does."""
         for batch in self.batches():
             yield from batch
 
     def batches(self, timeout_s: float = 0.1) -> Iterator[list[Arrival]]:
-        """All samples that came since the last batch; an empty one where none came for `timeout_s`."""
+        """Yield all samples that came since the last batch; an empty batch where none came for `timeout_s` seconds.
+
+        Raises LinkError where the board is the wrong one.
+        """
         while not self._backlog.closed:
             yield self._backlog.take(timeout_s)
         if self._error is not None:
             raise self._error
 
     def board(self, timeout_s: float = 5.0) -> Board:
-        """The board, as soon as it has answered. LinkError where none does in time, or it is the wrong one."""
+        """Return the board, as soon as it has answered.
+
+        Raises LinkError where none answers within `timeout_s` seconds, or it is the wrong one.
+        """
         self._met.wait(timeout_s)
         if self._error is not None:
             raise self._error
@@ -117,48 +124,54 @@ class Link:
             raise LinkError(f"port {self._url}", found, "check that this is the port, and that its firmware runs")
         return board
 
+    def describe(self, timeout_s: float = 5.0) -> dict[str, Any]:
+        """Describe the board as plain values, as soon as it has answered. Raises LinkError as `board` does."""
+        return self.board(timeout_s).describe()
+
+    def channels(self, timeout_s: float = 5.0) -> tuple[Channel, ...]:
+        """Return the channels of a sample, as soon as the board has answered. Raises LinkError as `board` does."""
+        return self.board(timeout_s).schema.spec_channels
+
     def close(self) -> None:
         """Stop the stream; the iteration ends with what had come by then."""
         self._closing.set()
 
     def predict(self, seq: int, status: str, age_s: float, horizon_s: float, y: Floats) -> None:
-        """Send a prediction made from the sample `seq`, now or as soon as the line takes it; the latest wins.
+        """Send a prediction made from the sample `seq`, now or as soon as the line takes it; a newer one replaces it.
 
-        `status`: one of `messages.Status`, as `rtsysid.live.session` writes it. Nothing is sent while no board streams.
+        `status`: a `rtsysid.statuses.Status`. `age_s`: of the sample. `horizon_s`: from the sample to the predicted
+        instant. `y` [ny] in engineering units. Nothing is sent while no board streams.
         """
         if self._conversation.state is not LinkState.STREAMING:
             return
-        message = Prediction(seq, _CODES[status], _micro(age_s), _micro(horizon_s), tuple(y.tolist()))
+        message = Prediction(seq, BY_NAME[status].code, _wire_us(age_s), _wire_us(horizon_s), tuple(y.tolist()))
         self._predictions += 1
-        with suppress(OSError):  # the reader finds out, too
-            self._outbox.predict(message, _us(time.monotonic()))
+        with suppress(OSError):  # the reader notices it, too
+            self._outbox.predict(message, _to_us(time.monotonic()))
 
     def events(self) -> list[str]:
-        """What happened since the last call, in lines for a person: connected, lost, restarted, said by the board."""
-        lines = self._conversation.news
+        """Return what happened since the last call, one line each: connected, lost, restarted, board messages."""
+        lines = self._conversation.events
         return [lines.popleft() for _ in range(len(lines))]
 
     @property
-    def thread_id(self) -> int:
+    def thread_ids(self) -> tuple[int, ...]:
         """Native id of the reading thread, for the scheduler."""
-        return (self._thread and self._thread.native_id) or 0
+        found = self._thread and self._thread.native_id
+        return (found,) if found else ()
 
-    def counters(self) -> LinkHealth:
-        """Every counter so far."""
+    def health(self) -> LinkHealth:
+        """Return every count so far."""
         talk, clock = self._conversation, self._conversation.intake.clock
         return LinkHealth(
             state=talk.state.value, opened=self._opened, losses=talk.losses, reboots=talk.intake.reboots,
             samples=talk.intake.samples, gaps=talk.intake.gaps, dropped=self._backlog.dropped,
-            backlog=self._backlog.most, replaced=self._outbox.replaced, unsent=self._outbox.unsent,
-            predictions=self._predictions, wire=copy(talk.counters), device=talk.device,
-            clock_converged=clock.converged, clock_sigma_s=_known(clock.sigma_s),
-            clock_drift_ppm=_known(clock.drift_ppm), clock_trips=clock.trips, clock_outliers=clock.outliers,
+            corrupt=talk.counters.corrupt, backlog=self._backlog.most, replaced=self._outbox.replaced,
+            unsent=self._outbox.unsent, predictions=self._predictions, wire=copy(talk.counters), device=talk.device,
+            clock_converged=clock.converged, clock_sigma_s=_none_if_nan(clock.sigma_s),
+            clock_drift_ppm=_none_if_nan(clock.drift_ppm), clock_trips=clock.trips, clock_outliers=clock.outliers,
             clock_resets=clock.resets, reader_s=self._reader_s(),
         )  # fmt: skip
-
-    def health(self) -> dict[str, Any]:
-        """The counters as plain values."""
-        return self.counters().plain()
 
     def _reader_s(self) -> float:
         if self._thread is None or self._thread.ident is None or not self._thread.is_alive():
@@ -172,10 +185,10 @@ class Link:
         self._opened += 1
         return port
 
-    def _run(self, port: Port) -> None:
+    def _read_for_ever(self, port: Port) -> None:
         try:
             self._keep_open(port)
-        except Exception as error:  # whatever it is, the consumer is the one to know
+        except Exception as error:  # the consumer raises it
             self._error = error
         finally:
             self._spent_s = time.thread_time()
@@ -183,7 +196,7 @@ class Link:
             self._met.set()
 
     def _keep_open(self, first: Port) -> None:
-        """Serve one port after the other until we are closing; the wait between them doubles while nothing streams."""
+        """Serve one port after the other until closing; the wait between them doubles while nothing streams."""
         port: Port | None = first
         wait_s = _BACK_OFF_S
         while not self._closing.is_set() and (port or self._conversation.state is not LinkState.CLOSED):
@@ -198,27 +211,27 @@ class Link:
             self._closing.wait(wait_s)
 
     def _serve(self, port: Port) -> None:
-        """Talk on an open port until the board is lost or we are closing."""
+        """Talk on an open port until the board is lost or the link closes."""
         talk, session = self._conversation, 0
         talk.open(time.monotonic())
-        if self._tap is not None:  # with these a replay of the bytes begins each session where it began
+        if self._tap is not None:  # so that a replay of the bytes starts each session at the same place
             self._tap.wire("open", time.monotonic_ns(), bytes((talk.session,)))
         try:
             while talk.state not in (LinkState.LOST, LinkState.CLOSED):
                 data = port.read(_WAIT_S)
                 now_s = time.monotonic()
                 arrivals = self._take(data, now_s) if data else []
-                if talk.session != session:  # a new line, or a board that restarted on this one
+                if talk.session != session:  # a new line, or a board that restarted on the same one
                     session = talk.session
                     self._outbox.attach(self._writing(port))
                 messages = talk.due(now_s)
                 if messages or self._outbox.waiting:
-                    self._outbox.post(messages, _us(now_s))
+                    self._outbox.post(messages, _to_us(now_s))
                 if self._closing.is_set():
                     talk.close(now_s)
-                if arrivals:  # last, since whoever waits for them wants the interpreter
+                if arrivals:  # last, since the waiting consumer then takes the interpreter
                     self._backlog.put(arrivals)
-            self._outbox.post([Bye(Reason.finished)], _us(time.monotonic()))
+            self._outbox.post([Bye(Reason.finished)], _to_us(time.monotonic()))
         finally:
             self._outbox.detach()
 
@@ -244,14 +257,14 @@ class Link:
         return write
 
 
-def _us(now_s: float) -> int:
+def _to_us(now_s: float) -> int:
     return round(now_s * 1e6)
 
 
-def _micro(seconds: float) -> int:
-    """Microseconds for the wire; the largest number where it is not known, and 0 for an age below none."""
+def _wire_us(seconds: float) -> int:
+    """Return microseconds for the wire: the largest number for NaN, 0 for a negative age."""
     return _NEVER_US if math.isnan(seconds) else min(max(round(min(seconds, 1e6) * 1e6), 0), _NEVER_US)
 
 
-def _known(value: float) -> float | None:
+def _none_if_nan(value: float) -> float | None:
     return None if math.isnan(value) else value

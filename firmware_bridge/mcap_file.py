@@ -1,8 +1,8 @@
-"""McapFile: an MCAP file that is whole after every flush, whatever happens next.
+"""McapFile: an MCAP file that is complete after every flush.
 
-The `mcap` package builds chunks in memory. About once a second they go to the disk in one write, with an ending behind
-them that the next write replaces. So a process that is killed leaves a file that any reader opens, short of at most
-the last second, and a disk that is full takes nothing from what was written before.
+The `mcap` package builds chunks in memory. About once a second they go to the disk in one write, followed by an ending
+that the next write replaces. A process that is killed leaves a file that any reader opens, without at most the last
+second. A full disk does not damage what was written before.
 """
 
 from __future__ import annotations
@@ -19,16 +19,15 @@ from mcap.writer import MCAP0_MAGIC, Writer
 
 from rtsysid.errors import StorageError
 
-FLUSH_NS = 800_000_000  # between flushes: with the time that one takes, no more than a second is ever at stake
-CHUNK = 1 << 16  # bytes before compression; closing one holds up the other threads: 1 ms, where 1 MiB takes 4 ms
+FLUSH_NS = 800_000_000  # between flushes; with the time of a flush itself, at most one second can be lost
+CHUNK = 1 << 16  # bytes before compression; closing a chunk blocks other threads for 1 ms (1 MiB: 4 ms)
 
 
 class McapFile:
-    """A recording on its way to the disk, for one thread at a time.
+    """Write an MCAP file; for one thread at a time.
 
-    Time is an argument: nanoseconds of any monotonic clock. ``error`` says why nothing is written any more; ``added``
-    messages were given to it, ``kept`` of them are on the disk. Raises StorageError where the file cannot be begun;
-    one that exists is never written over.
+    Times are nanoseconds of any monotonic clock. ``error``: why writing has stopped, or None. ``added``: messages given
+    to it; ``kept``: messages on the disk. Raises StorageError where the file cannot be created, or exists.
     """
 
     def __init__(self, path: Path | str, metadata: Mapping[str, Mapping[str, str]], library: str, now_ns: int) -> None:
@@ -49,12 +48,12 @@ class McapFile:
             raise self.error
 
     def channel(self, topic: str, name: str, definition: str, metadata: Mapping[str, str]) -> int:
-        """A new channel of messages of the type `name`; its number."""
+        """Add a channel for messages of the type `name`, and return its number."""
         schema = self._writer.register_schema(name, "ros2msg", definition.encode())
         return self._writer.register_channel(topic, "cdr", schema, dict(metadata))
 
     def add(self, channel: int, log_ns: int, publish_ns: int, payload: bytes) -> None:
-        """One message. It is on the disk after the next flush."""
+        """Add one message; it is on the disk after the next flush."""
         self.added += 1
         if self.error is None:
             self._writer.add_message(channel, log_ns, payload, publish_ns)
@@ -65,7 +64,7 @@ class McapFile:
             self.flush(now_ns)
 
     def flush(self, now_ns: int) -> None:
-        """Bring everything to the disk, and the disk to say so. A failure ends the recording: see `error`."""
+        """Write everything to the disk and wait for it (fsync). A failure ends the recording: see `error`."""
         self._flushed_ns = now_ns
         if self.error is None:
             self._writer.flush()
@@ -83,7 +82,7 @@ class McapFile:
         if not data:
             return
         try:
-            _write(self._file, data + ending, self._end)
+            _write_at(self._file, data + ending, self._end)
             os.fsync(self._file)
         except OSError as error:
             return self._give_up(error)
@@ -92,21 +91,21 @@ class McapFile:
         self._pending.start(self._end)
 
     def _give_up(self, error: OSError) -> None:
-        """Take back the torn write; the ending fits where it was before."""
+        """Undo the incomplete write, and write the ending where it was before."""
         self.error = _storage_error(self.path, error, "what was written stays, free space before the next one")
         with suppress(OSError):
             os.ftruncate(self._file, self._end)
-            _write(self._file, _ENDING, self._end)
+            _write_at(self._file, _ENDING, self._end)
             os.fsync(self._file)
 
 
 class _Pending(io.BytesIO):
-    """What was written since the last flush, at its places in the file."""
+    """Bytes since the last flush; `tell` returns their place in the file."""
 
     _begin = 0
 
     def start(self, begin: int) -> None:
-        """Be empty, at `begin`."""
+        """Become empty, at the place `begin`."""
         self._begin = begin
         self.seek(0)
         self.truncate()
@@ -116,7 +115,7 @@ class _Pending(io.BytesIO):
 
 
 def _ending() -> bytes:
-    """The end of an MCAP file without an index."""
+    """Return the end of an MCAP file without an index."""
     builder = RecordBuilder()
     DataEnd(0).write(builder)
     Footer(0, 0, 0).write(builder)
@@ -136,7 +135,7 @@ def _create(path: Path) -> int:
         raise _storage_error(path, error, "choose another place with -o") from error
 
 
-def _write(file: int, data: bytes, at: int) -> None:
+def _write_at(file: int, data: bytes, at: int) -> None:
     rest = memoryview(data)
     while rest:
         written = os.pwrite(file, rest, at)

@@ -1,8 +1,8 @@
-"""The one definition of what host and device say to each other; `docs/wire.md` tells the story around it.
+"""The definition of all messages between host and device; `docs/wire.md` describes the protocol.
 
 `python -m firmware_bridge.generate` writes `firmware/messages.h` and the tables of the document from it. The protocol
-version is derived from it too: `MAJOR` is a digest of everything that is not listed in `SINCE`, so that no change goes
-unnoticed; what is listed there was appended in that minor version, and both sides understand each other without it.
+version is derived, too: `MAJOR` is a digest of everything that is not listed in `SINCE`, so that every change changes
+it. `SINCE` lists what a minor version appended; both sides understand each other without it.
 """
 
 from __future__ import annotations
@@ -11,48 +11,35 @@ from enum import IntEnum
 from typing import Any, ClassVar
 
 from firmware_bridge.layout import U8, U16, U32, U64, Bytes, Direction, F32s, Message, Text, lay_out
+from rtsysid import statuses
 from rtsysid.spec import digest
 
 MAGIC = 0x49535452  # "RTSI", little-endian
 MAX_PAYLOAD = 240  # bytes; with header, CRC and COBS a frame is at most 253 bytes and its delimiter
 HEADER = (("type", "B"), ("session", "B"), ("seq", "H"), ("t_us", "I"))
 SCHEMA_PIECE = 200  # bytes of the compressed channel table in one SCHEMA_DATA
-SILENCE_US = 100_000  # after so long without sending, a frame begins with an extra delimiter
+SILENCE_US = 100_000  # after this time without sending, a frame begins with an extra delimiter
 HEARTBEAT_US = 500_000
 HEARTBEATS_MISSED = 3  # in a row: the link is lost
 
-SINCE: dict[str, int] = {
-    "Status.novel": 1
-}  # "MESSAGE", "MESSAGE.field" or "Enum.member" -> the minor version that appended it
+# "MESSAGE", "MESSAGE.field" or "Enum.member" -> the minor version that appended it
+SINCE: dict[str, int] = {f"Status.{each.name}": each.since for each in statuses.Status if each.since}
 
-
-class Status(IntEnum):
-    """What a prediction is worth. The first eight and `novel` are those of `rtsysid.live.session`."""
-
-    ok = 0
-    extrapolating = 1
-    held = 2
-    warm_up = 3
-    late = 4
-    rejected = 5
-    reset = 6
-    diverged = 7
-    stale = 8  # the sample was older than the budget when the prediction was made
-    fallback = 9  # not by the model: a stand-in
-    novel = 10  # not what the model and its training know
+Status = IntEnum("Status", {each.name: each.code for each in statuses.BY_CODE})  # type: ignore[misc]
+Status.__doc__ = "What a prediction is worth: the codes of `rtsysid.statuses.Status`."
 
 
 class State(IntEnum):
-    """What a device is doing."""
+    """State of a device."""
 
     idle = 0  # waits for a HELLO
     ready = 1  # has a session
     streaming = 2
-    safe = 3  # has lost its host: outputs are safe, predictions are ignored
+    safe = 3  # the host is lost: outputs are safe, predictions are ignored
 
 
 class Reason(IntEnum):
-    """Why a device started, or why a side says BYE."""
+    """Reason of a restart, or of a BYE."""
 
     unknown = 0
     power_on = 1
@@ -63,7 +50,7 @@ class Reason(IntEnum):
 
 
 class Fault(IntEnum):
-    """Why a request was refused."""
+    """Reason of a refusal."""
 
     version = 1  # other major version; detail: the sender's
     schema = 2  # START for other channels; detail: the sender's schema hash
@@ -71,7 +58,7 @@ class Fault(IntEnum):
 
 
 class Level(IntEnum):
-    """Of a LOG."""
+    """Level of a LOG."""
 
     debug = 0
     info = 1
@@ -80,7 +67,7 @@ class Level(IntEnum):
 
 
 class Hello(Message, frozen=True):
-    """Who is there? Repeated each 100 ms until answered; begins a session and ends the one before."""
+    """Begin a session, and end the one before. Repeated each 100 ms until answered."""
 
     CODE: ClassVar[int] = 0x01
     DIRECTION: ClassVar[Direction] = "host>device"
@@ -92,7 +79,7 @@ class Hello(Message, frozen=True):
 
 
 class HelloAck(Message, frozen=True):
-    """What this board is. Sent once unasked at boot, with session 0."""
+    """Description of the board. Also sent once at boot, with session 0."""
 
     CODE: ClassVar[int] = 0x02
     DIRECTION: ClassVar[Direction] = "device>host"
@@ -116,7 +103,7 @@ class HelloAck(Message, frozen=True):
 
 
 class SchemaGet(Message, frozen=True):
-    """Ask for a piece of the compressed channel table."""
+    """Request a piece of the compressed channel table."""
 
     CODE: ClassVar[int] = 0x03
     DIRECTION: ClassVar[Direction] = "host>device"
@@ -133,7 +120,7 @@ class SchemaData(Message, frozen=True):
 
 
 class Start(Message, frozen=True):
-    """Stream. Repeated each 100 ms until answered, 5 times; starting twice is starting once."""
+    """Start the stream. Repeated each 100 ms until answered, 5 times; a second START changes nothing."""
 
     CODE: ClassVar[int] = 0x05
     DIRECTION: ClassVar[Direction] = "host>device"
@@ -143,14 +130,14 @@ class Start(Message, frozen=True):
 
 
 class Stop(Message, frozen=True):
-    """Stream no more; answered by ACK."""
+    """Stop the stream; answered by ACK."""
 
     CODE: ClassVar[int] = 0x06
     DIRECTION: ClassVar[Direction] = "host>device"
 
 
 class Ack(Message, frozen=True):
-    """START or STOP was done; what is in force now."""
+    """START or STOP was executed; the settings in force."""
 
     CODE: ClassVar[int] = 0x07
     DIRECTION: ClassVar[Direction] = "device>host"
@@ -161,7 +148,7 @@ class Ack(Message, frozen=True):
 
 
 class Sample(Message, frozen=True):
-    """Values as the channel table lays them out; `t_us` of the header is the instant of capture. Never sent again."""
+    """Values as the channel table lays them out; `t_us` of the header is the instant of capture. Never repeated."""
 
     CODE: ClassVar[int] = 0x10
     DIRECTION: ClassVar[Direction] = "device>host"
@@ -169,7 +156,7 @@ class Sample(Message, frozen=True):
 
 
 class Prediction(Message, frozen=True):
-    """Outputs predicted from the sample `ref_seq`; the latest wins."""
+    """Outputs predicted from the sample `ref_seq`; the latest one counts."""
 
     CODE: ClassVar[int] = 0x12
     DIRECTION: ClassVar[Direction] = "both"
@@ -182,7 +169,7 @@ class Prediction(Message, frozen=True):
 
 
 class TimeReq(Message, frozen=True):
-    """What time is it? `t0` is the host's clock in nanoseconds, which the device only gives back."""
+    """Request the time; `t0` is the host's clock in nanoseconds, which the device returns unchanged."""
 
     CODE: ClassVar[int] = 0x20
     DIRECTION: ClassVar[Direction] = "host>device"
@@ -190,7 +177,7 @@ class TimeReq(Message, frozen=True):
 
 
 class TimeRsp(Message, frozen=True):
-    """The device's clock when the question was decoded (`t1_us`) and when the answer was queued (`t2_us`)."""
+    """The device's clock when the request was decoded (`t1_us`) and when the answer was queued (`t2_us`)."""
 
     CODE: ClassVar[int] = 0x21
     DIRECTION: ClassVar[Direction] = "device>host"
@@ -200,14 +187,14 @@ class TimeRsp(Message, frozen=True):
 
 
 class Heartbeat(Message, frozen=True):
-    """I live, and this is how the link looks from here. Each 500 ms; after 3 missed ones the link is lost."""
+    """The sender runs; its counters of the link. Each 500 ms; after 3 missed ones the link is lost."""
 
     CODE: ClassVar[int] = 0x30
     DIRECTION: ClassVar[Direction] = "both"
     uptime_ms: U32
     state: U8
     schema_hash: U32  # 0: none known
-    rx_ok: U32  # these as in `wire.WireCounters`
+    rx_ok: U32  # the rx_ counters are those of `wire.WireCounters`
     rx_crc: U32
     rx_cobs: U32
     rx_oversize: U32
@@ -233,7 +220,7 @@ class Heartbeat(Message, frozen=True):
 
 
 class Log(Message, frozen=True):
-    """A line for a person; at most 10 a second."""
+    """A line of text for the operator; at most 10 a second."""
 
     CODE: ClassVar[int] = 0x40
     DIRECTION: ClassVar[Direction] = "both"
@@ -242,7 +229,7 @@ class Log(Message, frozen=True):
 
 
 class Error(Message, frozen=True):
-    """A request was refused: why, which, and a number that says more."""
+    """A request was refused: the reason, the request, and a detail of the reason."""
 
     CODE: ClassVar[int] = 0x41
     DIRECTION: ClassVar[Direction] = "both"
@@ -254,7 +241,7 @@ class Error(Message, frozen=True):
 
 
 class Echo(Message, frozen=True):
-    """Reserved for the rig: to be sent back as it is."""
+    """Reserved for test rigs: returned unchanged."""
 
     CODE: ClassVar[int] = 0x50
     DIRECTION: ClassVar[Direction] = "both"
@@ -263,7 +250,7 @@ class Echo(Message, frozen=True):
 
 
 class TraceSample(Message, frozen=True):
-    """Reserved for the rig: a sample for the model on the device, answered by PREDICTION with its seq."""
+    """For test rigs: a sample for the model on the device, answered by PREDICTION with its seq."""
 
     CODE: ClassVar[int] = 0x51
     DIRECTION: ClassVar[Direction] = "host>device"
@@ -273,7 +260,7 @@ class TraceSample(Message, frozen=True):
 
 
 class Bye(Message, frozen=True):
-    """This side ends the session."""
+    """The sender ends the session."""
 
     CODE: ClassVar[int] = 0x7E
     DIRECTION: ClassVar[Direction] = "both"
@@ -291,7 +278,7 @@ MESSAGES: dict[int, type[Message]] = {
 
 
 def definition(minor: int = 0) -> dict[str, Any]:
-    """What two sides must agree on, as plain values, without what was appended after `minor`."""
+    """Return the definition that two sides must share, as plain values, without parts appended after `minor`."""
 
     def known(name: str) -> bool:
         return SINCE.get(name, 0) <= minor
@@ -315,5 +302,5 @@ MINOR = max(SINCE.values(), default=0)
 
 
 def version(major: int = MAJOR, minor: int = MINOR) -> str:
-    """``5a1f0c2e.0``: how a protocol version is written."""
+    """Format a protocol version: ``5a1f0c2e.0``."""
     return f"{major:08x}.{minor}"

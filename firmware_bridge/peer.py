@@ -1,4 +1,4 @@
-"""Peer: what a device says of itself, and whether that is what was asked for."""
+"""Peer: the description of a board, and the check of it against requirements."""
 
 from __future__ import annotations
 
@@ -12,27 +12,28 @@ from firmware_bridge.wire import OVERHEAD
 from rtsysid.errors import LinkError
 from rtsysid.spec import Channel, ModelSpec
 
-_FULL = 0.7  # of the wire: what is left is for heartbeats, times, logs, and for catching up after a stall
-_ON_THE_WIRE_ONLY = ("kind", "scale", "offset", "group")  # what a model does not see of a channel
+_FULL = 0.7  # largest load of the wire: the rest is for heartbeats, times, logs, and to catch up after a stall
+_ON_THE_WIRE_ONLY = ("kind", "scale", "offset", "group")  # properties of a channel that a model does not depend on
 
 
 class Board(msgspec.Struct, frozen=True):
-    """A device that answered, and its channel table."""
+    """A board that answered, and its channel table."""
 
     ack: HelloAck
     schema: Schema
 
     @property
     def name(self) -> str:
+        """The name of the firmware, for messages."""
         return f"board {self.ack.firmware or '(no name)'}"
 
     @property
     def samples(self) -> tuple[tuple[Channel, ...], float]:
-        """What its samples are of, and how many come in a second."""
+        """Channels of its samples, and their rate in Hz."""
         return self.schema.spec_channels, self.schema.rate_hz
 
-    def about(self) -> dict[str, Any]:
-        """Everything there is to know, as plain values."""
+    def describe(self) -> dict[str, Any]:
+        """Describe the board as plain values."""
         ack, schema = self.ack, self.schema
         known = {reason.value for reason in Reason}
         reason = Reason(ack.reset_reason if ack.reset_reason in known else Reason.unknown).name
@@ -47,9 +48,9 @@ class Board(msgspec.Struct, frozen=True):
 
 
 class Requirements(msgspec.Struct, frozen=True):
-    """What is wanted of a board: the channels and rate of `spec`; without one, each `divider`-th of any samples.
+    """Requirements for a board: the channels and the rate of `spec`; else every `divider`-th sample of any board.
 
-    `capacity`: bytes per second that the wire carries, None where it has no fixed speed of its own.
+    `capacity`: bytes per second of the wire; None where its speed is not fixed.
     """
 
     spec: ModelSpec | None = None
@@ -57,7 +58,10 @@ class Requirements(msgspec.Struct, frozen=True):
     capacity: float | None = None
 
     def divider_for(self, board: Board) -> int:
-        """Each how-manieth sample to ask for. LinkError where channels or rate differ, or the wire is too slow."""
+        """Return N such that every N-th sample is needed.
+
+        Raises LinkError where channels or rate differ, or the wire is too slow.
+        """
         divider = self.divider if self.spec is None else self._matched(board, self.spec)
         self._require_room(board, divider)
         return divider

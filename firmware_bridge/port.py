@@ -1,6 +1,6 @@
 """A serial port as a file descriptor: device paths, ``/dev/serial/by-id/...``, ``hwgrep://...``, ``socket://host:port``.
 
-pyserial opens and configures; reading and writing then go to the descriptor, where one call takes all there is.
+pyserial opens and configures the port. Reading and writing use the descriptor, where one call takes all there is.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _CHUNK = 65_536  # more than any driver holds
 
 
 class Port:
-    """An open port; `with` closes it. Reading and writing never wait, and raise OSError when the device is gone.
+    """An open port; `with` closes it. Reading and writing raise OSError when the device is gone.
 
-    `baudrate` None: the usual one, on a line whose true speed is not its own (USB, a pty, a socket). Raises OSError
-    where the port cannot be opened, LinkError where `url` is none.
+    `baudrate`: None is the usual one, for a line that ignores it (USB, a pty, a socket). Raises OSError where the port
+    cannot be opened, LinkError where `url` is not valid.
     """
 
     def __init__(self, url: str, baudrate: int | None = None) -> None:
@@ -40,11 +40,11 @@ class Port:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with suppress(OSError):  # a device that is gone may fail to be closed, too
+        with suppress(OSError):  # closing a device that is gone may fail
             self._held.close()
 
     def read(self, timeout_s: float) -> bytes:
-        """All that has come, waiting for the first byte up to `timeout_s`; nothing where none came."""
+        """Return all received bytes, waiting up to `timeout_s` seconds for the first. Raises OSError at a hang-up."""
         if not self._poll.poll(timeout_s * 1e3):
             return b""
         try:
@@ -56,7 +56,7 @@ class Port:
         return data
 
     def write(self, data: bytes) -> int:
-        """How many bytes of `data` the line took."""
+        """Write without waiting; return how many bytes of `data` the line took. Raises OSError at a hang-up."""
         try:
             return os.write(self.fd, data)
         except BlockingIOError:
@@ -64,7 +64,7 @@ class Port:
 
 
 def described(error: OSError) -> str:
-    """What went wrong, without the name of the library that said it."""
+    """Return the text of an error, without the name of the library."""
     return error.strerror or str(error)
 
 
@@ -90,5 +90,5 @@ def _connect(url: str) -> socket.socket:
         raise LinkError(f"port {url}", "no host and port", "give socket://HOST:PORT")
     connected = socket.create_connection(address, timeout=_CONNECT_S)
     connected.setblocking(False)
-    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a prediction is not worth waiting to be longer
+    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # send each prediction at once
     return connected

@@ -1,6 +1,7 @@
-"""What stands between the reader and the loop: samples one way, predictions the other. Both are bounded and never wait.
+"""Queues between the reader and the loop: samples one way, predictions the other. Both are bounded and never wait.
 
-A stall must not make everything after it late: of samples the oldest give way, of predictions only the latest counts.
+A stall must not delay everything after it: a full queue of samples drops the oldest, and only the latest prediction is
+kept.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from firmware_bridge.layout import Message
 from firmware_bridge.wire import DELIMITER, FrameEncoder
 
 T = TypeVar("T")
-_ROOM = 4096  # bytes of control frames that may wait for a line that takes none
+_ROOM = 4096  # bytes of control frames that may wait for the line
 
 
 class Backlog(Generic[T]):
-    """At most `limit` items, the newest ones; ``dropped`` counts those that gave way, ``most`` the longest backlog."""
+    """Queue of the newest `limit` items; ``dropped`` counts those removed, ``most`` is the longest backlog so far."""
 
     def __init__(self, limit: int) -> None:
         self._items: deque[T] = deque(maxlen=limit)
@@ -28,7 +29,7 @@ class Backlog(Generic[T]):
         self.dropped = self.most = 0
 
     def put(self, items: Sequence[T]) -> None:
-        """Append; whoever waits in `take` gets them."""
+        """Append items, and wake the thread that waits in `take`."""
         with self._changed:
             self.dropped += max(0, len(self._items) + len(items) - self._limit)
             self._items.extend(items)
@@ -36,7 +37,7 @@ class Backlog(Generic[T]):
             self._changed.notify()
 
     def take(self, timeout_s: float) -> list[T]:
-        """Everything at once, waiting for the first up to `timeout_s`; nothing where none came, or after `close`."""
+        """Remove and return all items, waiting up to `timeout_s` seconds for the first; none after `close`."""
         with self._changed:
             if not self._items and not self._closed:
                 self._changed.wait(timeout_s)
@@ -45,7 +46,7 @@ class Backlog(Generic[T]):
             return items
 
     def close(self) -> None:
-        """No more items will come."""
+        """End the queue: no more items will come."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -58,11 +59,10 @@ class Backlog(Generic[T]):
 
 
 class Outbox:
-    """Frames to a line that may take them later: control frames in order, and the latest prediction.
+    """Send control frames in order, and the latest prediction, to a line that may take them later.
 
-    `attach` begins to send through `write`, which takes bytes and returns at once how many it took. Frames are
-    numbered as they leave. ``replaced``: predictions that gave way to a newer one; ``unsent``: control frames without
-    room.
+    `attach` starts to send through `write`, which takes bytes and returns at once how many it took. Frames get their
+    numbers when they leave. ``replaced``: predictions replaced by a newer one; ``unsent``: control frames without room.
     """
 
     def __init__(self, encoder: FrameEncoder) -> None:
@@ -74,17 +74,17 @@ class Outbox:
         self.replaced = self.unsent = 0
 
     def attach(self, write: Callable[[bytes], int]) -> None:
-        """Begin anew on another line, or for another session; what waits is forgotten, but for half a frame's end."""
+        """Start on another line or session; drop what waits, and end a frame that was half sent with a delimiter."""
         with self._lock:
             self._write, self._bytes, self._latest = write, DELIMITER, None
 
     def detach(self) -> None:
-        """Send nothing more; after this `write` is not called again."""
+        """Stop sending; `write` is not called again."""
         with self._lock:
             self._write = None
 
     def post(self, messages: Sequence[Message], now_us: int) -> None:
-        """Queue control messages and send what the line takes."""
+        """Queue control messages, and send as much as the line takes."""
         with self._lock:
             for message in messages:
                 if len(self._bytes) < _ROOM:
@@ -94,7 +94,7 @@ class Outbox:
             self._flush(now_us)
 
     def predict(self, message: Message, now_us: int) -> None:
-        """Send a prediction now, or as soon as the line takes it unless a newer one comes before."""
+        """Send a prediction now, or when the line takes it, unless a newer one comes before."""
         with self._lock:
             self.replaced += self._latest is not None
             self._latest = message
@@ -102,7 +102,7 @@ class Outbox:
 
     @property
     def waiting(self) -> bool:
-        """Whether there is something that the line has not taken yet."""
+        """Whether there are bytes or predictions that the line has not taken yet."""
         return bool(self._bytes) or self._latest is not None
 
     def _flush(self, now_us: int) -> None:

@@ -1,4 +1,4 @@
-"""Recorder: a live session written down by a thread of its own, so that no call waits for the disk."""
+"""Recorder: write a live session by a separate thread, so that no call waits for the disk."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from types import TracebackType
 from typing import Any, Self
 
 from firmware_bridge.mcap_file import McapFile
-from firmware_bridge.session_file import Answered, Arrived, SessionFile
+from firmware_bridge.session_file import Answered, SessionFile
 from rtsysid.errors import StorageError
-from rtsysid.spec import Channel
+from rtsysid.spec import Arrival, Channel
 
-LIMIT = 65_536  # messages that may wait for the disk: 20 s of 1,000 samples a second and what goes with them
-_TURN_S = 0.01  # between turns of the thread: a short turn holds up the other threads for a short time
+LIMIT = 65_536  # messages that may wait for the disk: 20 s at 1,000 samples a second
+_TURN_S = 0.01  # between runs of the thread; short runs block the other threads for a short time only
 _log = logging.getLogger(__name__)
 
 
 class Recorder:
-    """A recording under way. What a call is given is written later, and must stay as it is.
+    """Record a live session. Arguments are written later and must not be changed after the call.
 
-    Messages wait in a bounded queue; what finds it full is dropped and counted. Where the disk fails, that is said once
-    in the log, ``error`` says it from then on, every message counts as dropped, and what was written stays.
+    Messages wait in a bounded queue; a full queue drops new ones and counts them. If the disk fails, one line of log
+    says so, ``error`` keeps the reason, all later messages count as dropped, and what was written stays.
     """
 
     def __init__(self, file: SessionFile, clock: Callable[[], int], limit: int) -> None:
@@ -35,7 +35,7 @@ class Recorder:
         self._refused = 0
         self._counting = threading.Lock()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+        self._thread = threading.Thread(target=self._write_for_ever, name="recorder", daemon=True)
         self._thread.start()
 
     @classmethod
@@ -50,11 +50,11 @@ class Recorder:
         wall: Callable[[], int] = time.time_ns,
         limit: int = LIMIT,
     ) -> Self:
-        """Begin a recording of samples of `channels` and predictions of `outputs`.
+        """Start a recording of samples of `channels` and predictions of `outputs`.
 
-        `metadata`, named groups of texts, stands at the start of the file: bundle, channel table, configuration.
-        `clock` is the one that host times are of, `wall` says once what time of day that is. Raises StorageError
-        where the file cannot be begun, or exists.
+        `metadata`: named groups of texts for the start of the file: bundle, channel table, configuration. `clock`: the
+        host's monotonic clock in ns; `wall`: time of day in ns, read once. Raises StorageError where the file cannot be
+        created, or exists.
         """
         begun = {"format": "1", "monotonic_ns": str(clock()), "unix_ns": str(wall())}
         file = McapFile(path, {"rtsysid.recording": begun, **(metadata or {})}, "rtsysid", clock())
@@ -62,32 +62,33 @@ class Recorder:
 
     @property
     def path(self) -> Path:
+        """The file."""
         return self._file.path
 
     @property
     def dropped(self) -> int:
-        """Messages that are not in the file and never will be."""
+        """Number of messages that will not be in the file."""
         lost = len(self._queue) + self._file.added - self._file.kept if self.error is not None else 0
         return self._refused + lost
 
     def wire(self, direction: str, host_ns: int, data: bytes) -> None:
-        """What a link's tap is given: see `link.Tap`."""
-        self._put(self._session.wire, direction, host_ns, data)
+        """Record raw bytes: see `link.Tap`."""
+        self._enqueue(self._session.wire, direction, host_ns, data)
 
-    def sample(self, arrival: Arrived) -> None:
-        """A sample that the session is fed with."""
-        self._put(self._session.sample, arrival)
+    def sample(self, arrival: Arrival) -> None:
+        """Record a sample that was fed to the session."""
+        self._enqueue(self._session.sample, arrival)
 
     def prediction(self, answer: Answered) -> None:
-        """What the session said to a sample, and whether it went to the device."""
-        self._put(self._session.prediction, answer, self._clock())
+        """Record the answer to a sample, and whether it was sent to the device."""
+        self._enqueue(self._session.prediction, answer, self._clock())
 
     def health(self, figures: Mapping[str, Any]) -> None:
-        """Figures and texts by name, nested or not, the same ones or not."""
-        self._put(self._session.health, dict(_flat("", figures)), self._clock())
+        """Record figures and texts by name; they may be nested, and may differ from call to call."""
+        self._enqueue(self._session.health, dict(_flat("", figures)), self._clock())
 
     def close(self) -> None:
-        """Write what waits, the index, and close the file."""
+        """Write all waiting messages and the index, and close the file."""
         self._stop.set()
         self._thread.join()
 
@@ -99,14 +100,14 @@ class Recorder:
     ) -> None:
         self.close()
 
-    def _put(self, write: Callable[..., None], *what: Any) -> None:
+    def _enqueue(self, write: Callable[..., None], *what: Any) -> None:
         if self.error is None and len(self._queue) < self._limit:
             self._queue.append((write, what))
         else:
             with self._counting:
                 self._refused += 1
 
-    def _run(self) -> None:
+    def _write_for_ever(self) -> None:
         try:
             while not self._stop.wait(_TURN_S):
                 self._drain()
@@ -115,7 +116,7 @@ class Recorder:
             self._drain()
             self._file.close()
             self._look()
-        except Exception as error:  # whatever it is, a session does not end for it
+        except Exception as error:  # no error of the recorder ends the session
             self._fail(StorageError(f"recording {self.path}", repr(error), "what was written stays; report this"))
 
     def _drain(self) -> None:
@@ -133,7 +134,7 @@ class Recorder:
 
 
 def _flat(prefix: str, figures: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Nested figures under joined names."""
+    """Yield nested figures under joined names."""
     for name, value in figures.items():
         if isinstance(value, Mapping):
             yield from _flat(f"{prefix}{name}_", value)

@@ -1,4 +1,4 @@
-"""Rig: a board with a model on it, fed row by row over the wire; each row is repeated until its prediction came."""
+"""Rig: feed rows to the model on a board over the wire; each row is repeated until its prediction comes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ M = TypeVar("M", bound=Message)
 
 
 class StepAnswer(NamedTuple):
-    """``y`` [ny], float32; ``status`` of `messages.Status`; ``spent_us``: the step, by the board's clock."""
+    """Prediction ``y`` [ny], float32; ``status``: code; ``spent_us``: duration of the step by the board's clock."""
 
     y: Floats
     status: int
@@ -30,10 +30,12 @@ class StepAnswer(NamedTuple):
 
 
 class Rig:
-    """The line to a board; `with` closes it. Raises LinkError where the board is silent for 10 s, or the line breaks.
+    """A line to a board with a model; `with` closes it.
 
-    `again_s`: without an answer for so long, a message is said again. ``board``: what it said of itself. ``repeats``:
-    messages that had to be said again.
+    Every method raises LinkError where the board is silent for 10 s, or the line breaks.
+
+    `again_s`: time in seconds after which a message without an answer is repeated. ``board``: its HELLO_ACK.
+    ``repeats``: number of repeated messages.
     """
 
     def __init__(
@@ -60,7 +62,7 @@ class Rig:
         self._port.__exit__()
 
     def greet(self) -> msg.HelloAck:
-        """Begin a session: the counters of both sides count from here, and the model forgets."""
+        """Start a session: reset the counters of both sides and the model, and return the board's description."""
         self._session = self._session % 255 + 1
         self._decoder, self._encoder = FrameDecoder(session=self._session), FrameEncoder(self._session)
         self._index = self.repeats = 0
@@ -71,12 +73,12 @@ class Rig:
                 f"board {self.board.firmware}", "it speaks another protocol", "flash this release's firmware"
             )
         self._decoder.schema = self._encoder.schema = self.board.schema_hash
-        self._decoder.counters = WireCounters()  # what was before may have been the end of a frame
+        self._decoder.counters = WireCounters()  # earlier bytes may have been the end of a frame
         self.repeats = 0
         return self.board
 
     def table(self) -> Schema:
-        """The channel table, read from the board."""
+        """Read the channel table from the board."""
         read = b""
         while len(read) < self.board.schema_size:
             at = len(read)
@@ -84,11 +86,11 @@ class Rig:
         return Schema.decompress(read)
 
     def reset(self) -> None:
-        """Let the next row be the first: the model forgets."""
+        """Reset the model: the next row is the first."""
         self._index = 0
 
     def step(self, row: Floats, patience_s: float = _PATIENCE_S) -> StepAnswer:
-        """The board's prediction from one row [C] more."""
+        """Feed one row [C] and return the board's prediction."""
         asked = self._encoder.frames
         found = self._ask(
             msg.TraceSample(self._index, tuple(row.tolist())),
@@ -100,7 +102,7 @@ class Rig:
         return StepAnswer(np.array(found.y, np.float32), found.status, found.age_us)
 
     def play(self, rows: Floats, period_s: float = 0.0) -> list[StepAnswer]:
-        """A recording [n, C] from a cold start, as fast as it goes or a row each `period_s`."""
+        """Feed a recording [n, C] from a cold start, as fast as possible, or one row each `period_s` seconds."""
         self.reset()
         begun_s, answers = self._clock(), []
         for number, row in enumerate(rows):
@@ -110,11 +112,11 @@ class Rig:
         return answers
 
     def heartbeat(self) -> msg.Heartbeat:
-        """The next heartbeat: how the link looks from the board."""
+        """Wait for the next heartbeat, with the board's counters."""
         return self._expect(msg.Heartbeat, lambda _: True, _PATIENCE_S) or self._silent("HEARTBEAT", _PATIENCE_S)
 
     def faults(self) -> dict[str, int]:
-        """Counters of both sides that are not zero and should be, with a fresh heartbeat of the board's."""
+        """Return the counters of faults that are not zero, of both sides, after a new heartbeat."""
         beat, here = self.heartbeat(), self._decoder.counters
         wrong = ("crc", "cobs", "oversize", "runt", "schema", "unknown", "malformed", "duplicate", "lost", "reordered")
         counts = {f"host {name}": getattr(here, name) for name in wrong}
@@ -123,7 +125,7 @@ class Rig:
         return {name: count for name, count in counts.items() if count}
 
     def _ask(self, message: Message, kind: type[M], fits: Callable[[M], bool], patience_s: float = _PATIENCE_S) -> M:
-        """Say `message` until an answer of this kind fits."""
+        """Send `message` until a matching answer comes."""
         give_up_s = self._clock() + patience_s
         while self._clock() < give_up_s:
             self._say(message)
@@ -133,7 +135,7 @@ class Rig:
         return self._silent(kind.wire_name(), patience_s)
 
     def _expect(self, kind: type[M], fits: Callable[[M], bool], patience_s: float) -> M | None:
-        """The next message of this kind that fits, within `patience_s`."""
+        """Return the next matching message of this kind; None after `patience_s` seconds."""
         until_s = self._clock() + patience_s
         while (left_s := until_s - self._clock()) > 0:
             for found in self._hear(left_s):
@@ -147,7 +149,7 @@ class Rig:
         raise LinkError(f"board at {self._name}", f"no {wanted} in {patience_s:g} s", "is it running?")
 
     def _hear(self, patience_s: float) -> list[Message]:
-        """What comes within `patience_s`; meanwhile the board hears that we live."""
+        """Return the messages that come within `patience_s` seconds; send heartbeats meanwhile."""
         if self._clock() - self._beat_s >= _BEAT_S:
             self._beat_s = self._clock()
             self._say(msg.Heartbeat(**dict.fromkeys(msg.Heartbeat.__struct_fields__, 0)))

@@ -1,6 +1,6 @@
-"""Schema: the channel table of a board, and the bytes of one sample.
+"""Schema: the channel table of a board, and the conversion of samples to and from bytes.
 
-The board carries the table as zlib-compressed canonical JSON, so that a host can read a board that it has never seen.
+The board stores the table as zlib-compressed canonical JSON, so that a host can read any board.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from rtsysid.spec import Channel, Doubles, Floats, Role
 Kind: TypeAlias = Literal["f32", "i16", "u8"]
 
 _F32 = np.dtype("<f4")
-_MISSING = -32768  # an i16 without a value: NaN
+_MISSING = -32768  # code of NaN in an i16
 _KINDS = {"f32": ("f", -np.inf, np.inf), "i16": ("h", -32767, 32767), "u8": ("B", 0, 255)}  # struct code, range
-_LARGEST_TABLE = 1 << 16  # bytes; what unpacks to more is no channel table
+_LARGEST_TABLE = 1 << 16  # bytes of an uncompressed table
 _DAMAGED = "read it from the board again, or reflash it"
 
 
 class WireChannel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One quantity of a sample: value = raw * scale + offset, where raw is what `kind` holds."""
+    """One channel of a sample: value = raw * scale + offset, with raw of the type `kind`."""
 
     name: str
     unit: str = ""
@@ -44,7 +44,7 @@ class WireChannel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Schema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
     """The channels of a board in wire order, and its sampling rate in Hz.
 
-    i16 and u8 saturate. An i16 holds NaN as -32768; a u8 cannot. Raises SpecError where the table contradicts itself.
+    i16 and u8 saturate. An i16 stores NaN as -32768; a u8 has no NaN. Raises SpecError for an inconsistent table.
     """
 
     channels: tuple[WireChannel, ...]
@@ -66,12 +66,12 @@ class Schema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True)
 
     @classmethod
     def of(cls, channels: Sequence[Channel], rate_hz: float) -> Schema:
-        """The table that carries `channels` as they are, as f32."""
+        """Return the table for `channels`, all as f32."""
         return cls(tuple(WireChannel(c.name, c.unit, c.role, c.group) for c in channels), float(rate_hz))
 
     @classmethod
     def decompress(cls, data: bytes) -> Schema:
-        """The inverse of `compressed`; raises LinkError for anything else, whatever it is."""
+        """Read a compressed table. Raises LinkError where `data` is not one."""
         unpacker = zlib.decompressobj()
         try:
             text = unpacker.decompress(data, _LARGEST_TABLE)
@@ -83,7 +83,7 @@ class Schema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True)
 
     @cached_property
     def json(self) -> bytes:
-        """Canonical: sorted keys, no spaces, and 500 is written as 500.0, as a reader would write it again."""
+        """Canonical JSON: sorted keys, no spaces, and the rate as a float (500.0)."""
         again = msgspec.json.decode(msgspec.json.encode(self), type=Schema)
         return msgspec.json.encode(again, order="sorted")
 
@@ -94,15 +94,17 @@ class Schema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True)
 
     @cached_property
     def compressed(self) -> bytes:
+        """The canonical JSON, compressed by zlib."""
         return zlib.compress(self.json, 9)
 
     @cached_property
     def spec_channels(self) -> tuple[Channel, ...]:
-        """The channels as the runtime knows them, in wire order."""
+        """The channels as `rtsysid.spec.Channel`, in wire order."""
         return tuple(Channel(c.name, c.unit, c.role, c.group) for c in self.channels)
 
     @property
     def period_us(self) -> int:
+        """Sample period in microseconds."""
         return round(1e6 / self.rate_hz)
 
     @property
@@ -116,11 +118,11 @@ class Schema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True)
         return self._table.packing.size
 
     def piece(self, offset: int) -> bytes:
-        """What SCHEMA_DATA carries from `offset` on; nothing at the end."""
+        """Return the piece of the compressed table from `offset` on; empty at the end."""
         return self.compressed[offset : offset + SCHEMA_PIECE]
 
     def differences(self, other: Schema) -> tuple[str, ...]:
-        """Names of the fields in which two tables differ: ``rate_hz``, ``vx.unit``, ``vx``, ``order``."""
+        """Return the names of the fields in which two tables differ: ``rate_hz``, ``vx.unit``, ``vx``, ``order``."""
         mine, theirs = ({c.name: c for c in s.channels} for s in (self, other))
         found = ["rate_hz"] if self.rate_hz != other.rate_hz else []
         found += sorted(mine.keys() ^ theirs.keys())
@@ -132,7 +134,7 @@ class Schema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True)
         return tuple(found)
 
     def pack(self, values: Floats) -> bytes:
-        """The payload of a SAMPLE for `values` [C] in engineering units, or of n of them, joined, for [n, C].
+        """Pack `values` [C] in engineering units as the payload of a SAMPLE, or [n, C] as n joined payloads.
 
         Raises LinkError for NaN in a u8.
         """
@@ -148,7 +150,7 @@ class Schema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True)
         return packed.tobytes()
 
     def unpack(self, payload: bytes) -> Floats:
-        """Values [C], float32, in engineering units: a new array. Raises LinkError for a payload that is too short."""
+        """Unpack values [C], float32, in engineering units, a new array. Raises LinkError for a payload too short."""
         if len(payload) < self.size:
             raise LinkError("sample", f"{len(payload)} bytes instead of {self.size}", "reflash: its channel table lies")
         table = self._table

@@ -1,9 +1,9 @@
-"""SessionFile: what a live session hears and says, as ROS 2 messages in an MCAP file.
+"""SessionFile: write a live session as ROS 2 messages in an MCAP file.
 
 ============ ========================================= ==================== ============
 topic        content                                   log_time             publish_time
 ============ ========================================= ==================== ============
-/wire        the bytes as they came and went           of the read or write the same
+/wire        the bytes read and written                of the read or write the same
 /samples     seq, boot, and one field per channel      of the read          device time
 /predictions outputs, t, age, sent, status, flags      of the answer        device time
 /health      counters of link and session              of the report        the same
@@ -24,9 +24,9 @@ from typing import Any, Protocol
 
 from firmware_bridge.mcap_file import McapFile
 from rtsysid.ros2msg import TIME, MessageType, Value
-from rtsysid.spec import Channel, Floats, Sample
+from rtsysid.spec import Arrival, Channel, Floats
 
-DIRECTIONS = ("rx", "tx", "open")  # the code of each is its place
+DIRECTIONS = ("rx", "tx", "open")  # the code of each is its index
 _STAMP = "builtin_interfaces/Time stamp\n"
 _WIRE = "uint8 RX=0\nuint8 TX=1\nuint8 OPEN=2\nuint8 direction\nuint8[] data\n"
 _SAMPLE = "uint32 seq\nuint32 boot\n"
@@ -36,23 +36,8 @@ _HOST = {"clock": "log_time, publish_time and stamp: host, monotonic"}
 _DEVICE = {"clock": "log_time: host, monotonic; publish_time and stamp: device, since it started"}
 
 
-class Arrived(Protocol):
-    """A sample as the link hands it over: `device_t_us` extended beyond 32 bits, `received_s` on the host's clock."""
-
-    @property
-    def sample(self) -> Sample: ...
-    @property
-    def device_t_us(self) -> int: ...
-    @property
-    def received_s(self) -> float: ...
-    @property
-    def seq(self) -> int: ...
-    @property
-    def boot(self) -> int: ...
-
-
 class Predicted(Protocol):
-    """What a session makes of a sample: `rtsysid.live.session.Prediction`."""
+    """A prediction: `rtsysid.live.session.Prediction`."""
 
     @property
     def t(self) -> float: ...
@@ -63,10 +48,10 @@ class Predicted(Protocol):
 
 
 class Answered(Protocol):
-    """What came of an arrival: `rtsysid.live.loop.Answer`. `status` may be graver than the prediction's own."""
+    """An answer: `rtsysid.live.loop.Answer`. `status` may be graver than the status of the prediction."""
 
     @property
-    def arrival(self) -> Arrived: ...
+    def arrival(self) -> Arrival: ...
     @property
     def prediction(self) -> Predicted: ...
     @property
@@ -86,33 +71,33 @@ class SessionFile:
         self._samples = _channel_topic(file, "/samples", "Sample", _STAMP + _SAMPLE, channels, "")
         self._predictions = _channel_topic(file, "/predictions", "Prediction", _STAMP + _PREDICTION, outputs, _STATUS)
         self._health: _Topic | None = None
-        self._texts: dict[str, bool] = {}  # of the figures of health, which are texts
+        self._texts: dict[str, bool] = {}  # whether a figure of health is a text
         self._versions = 0
 
     def wire(self, direction: str, host_ns: int, data: bytes) -> None:
-        """What a link's tap is given; `direction` is one of `DIRECTIONS`."""
+        """Write raw bytes, as a link's tap gets them; `direction` is one of `DIRECTIONS`."""
         self._wire.add(host_ns, host_ns, DIRECTIONS.index(direction), data)
 
-    def sample(self, arrival: Arrived) -> None:
-        """A sample that the session is fed with."""
+    def sample(self, arrival: Arrival) -> None:
+        """Write a sample that was fed to the session."""
         host_ns, device_ns = round(arrival.received_s * 1e9), arrival.device_t_us * 1000
         self._samples.add(host_ns, device_ns, arrival.seq, arrival.boot, *arrival.sample.values.tolist())
 
     def prediction(self, answer: Answered, host_ns: int) -> None:
-        """What the session said to a sample, and whether it went to the device."""
+        """Write the prediction for a sample, and whether it was sent to the device."""
         arrival, prediction = answer.arrival, answer.prediction
         head = (prediction.t, answer.age_s, arrival.seq, arrival.boot, answer.sent)
         flags = " ".join(prediction.flags)
         self._predictions.add(host_ns, arrival.device_t_us * 1000, *head, *prediction.y.tolist(), answer.status, flags)
 
     def health(self, figures: Mapping[str, Any], host_ns: int) -> None:
-        """Figures and texts by name; what a later one lacks is NaN or empty there."""
+        """Write figures and texts by name; names missing in later calls become NaN or empty."""
         new = {name: isinstance(value, str) for name, value in figures.items() if name not in self._texts}
-        if new or self._health is None:  # a type never changes, so new names make a new one
+        if new or self._health is None:  # a message type never changes, so new names need a new type
             self._texts |= new
             self._versions += 1
             self._health = self._health_topic()
-        values = (_fit(figures.get(name), text) for name, text in self._texts.items())
+        values = (_figure(figures.get(name), text) for name, text in self._texts.items())
         self._health.add(host_ns, host_ns, *values)
 
     def _health_topic(self) -> _Topic:
@@ -132,13 +117,13 @@ class _Topic:
         self._channel = file.channel(topic, name, definition, metadata)
 
     def add(self, log_ns: int, publish_ns: int, *values: Value) -> None:
-        """A message stamped with `publish_ns`."""
+        """Write a message stamped with `publish_ns`."""
         stamp = divmod(publish_ns, 1_000_000_000)
         self._file.add(self._channel, log_ns, publish_ns, self._type.pack(*stamp, *values))
 
 
 def _channel_topic(file: McapFile, topic: str, name: str, head: str, channels: Sequence[Channel], tail: str) -> _Topic:
-    """A topic with a float for each channel; its metadata says which field is which channel, as JSON."""
+    """Return a topic with a float for each channel; its metadata maps fields to channels, as JSON."""
     taken = {line.split()[1] for line in (head + tail).splitlines()}
     fields = _field_names([channel.name for channel in channels], taken)
     table = [
@@ -150,7 +135,7 @@ def _channel_topic(file: McapFile, topic: str, name: str, head: str, channels: S
 
 
 def _field_names(names: Sequence[str], taken: set[str]) -> list[str]:
-    """Names as ROS 2 allows them, a to z, 0 to 9 and single underscores, each once, and none that is Python's own."""
+    """Return distinct names that ROS 2 allows (a to z, 0 to 9, single underscores), without keywords of Python."""
     fields: list[str] = []
     taken = taken.union(kwlist)
     for name in names:
@@ -164,7 +149,7 @@ def _field_names(names: Sequence[str], taken: set[str]) -> list[str]:
     return fields
 
 
-def _fit(value: Any, text: bool) -> float | str:
+def _figure(value: Any, text: bool) -> float | str:
     if text:
         return "" if value is None else str(value)
     return float(value) if isinstance(value, (int, float)) else math.nan

@@ -28,7 +28,7 @@ _OPENING = frozenset({Hello.CODE, HelloAck.CODE})
 
 
 class Frame(NamedTuple):
-    """``t_us``: the sender's clock in microseconds, 32 bits; of a SAMPLE the instant of capture."""
+    """One frame. ``t_us``: the sender's clock in microseconds, 32 bits; for a SAMPLE the instant of capture."""
 
     type: int
     session: int
@@ -37,12 +37,12 @@ class Frame(NamedTuple):
     payload: bytes
 
     def message(self) -> Message:
-        """The payload as its message."""
+        """Unpack the payload as its message."""
         return MESSAGES[self.type].unpack(self.payload)
 
 
 def encode_frame(frame: Frame, schema: int = 0) -> bytes:
-    """The bytes of one frame with its delimiter. Raises LinkError for a payload that is too long."""
+    """Encode one frame with its delimiter. Raises LinkError for a payload that is too long."""
     if len(frame.payload) > MAX_PAYLOAD:
         raise LinkError("payload", f"{len(frame.payload)} bytes", f"send at most {MAX_PAYLOAD}")
     raw = _HEADER.pack(*frame[:4]) + frame.payload
@@ -52,7 +52,7 @@ def encode_frame(frame: Frame, schema: int = 0) -> bytes:
 
 
 class FrameEncoder:
-    """One direction of a session: numbers the frames, and wakes the line after silence by an extra delimiter."""
+    """Encode one direction of a session: number the frames, and send an extra delimiter after silence."""
 
     def __init__(self, session: int = 0, schema: int = 0) -> None:
         self.session, self.schema = session, schema
@@ -60,11 +60,11 @@ class FrameEncoder:
         self._last_us: int | None = None
 
     def encode(self, message: Message, t_us: int) -> bytes:
-        """The bytes of `message`, sent at `t_us`: any monotonic clock in microseconds."""
+        """Encode `message`, sent at `t_us` of any monotonic clock. Raises LinkError where a value does not fit."""
         return self.encode_payload(message.CODE, message.pack(), t_us)
 
     def encode_payload(self, code: int, payload: bytes, t_us: int) -> bytes:
-        """The same for a payload packed before, such as that of a SAMPLE."""
+        """Encode a packed payload, such as that of a SAMPLE. Raises LinkError where it is too long."""
         frame = Frame(code, self.session, self.frames & 0xFFFF, t_us & 0xFFFFFFFF, payload)
         data = encode_frame(frame, self.schema)
         silent = self._last_us is None or t_us - self._last_us >= SILENCE_US
@@ -73,7 +73,7 @@ class FrameEncoder:
 
 
 class WireCounters(msgspec.Struct):
-    """What became of everything between two delimiters; the first eleven add up to all of it.
+    """Counts of what became of each piece between two delimiters; the first eleven add up to their number.
 
     ========== ================================================================================
     ok         delivered
@@ -81,13 +81,13 @@ class WireCounters(msgspec.Struct):
     cobs       no valid COBS code
     oversize   longer than any frame
     runt       shorter than any frame
-    schema     checksums wrong, all in one way: the sender's channel table is another
-    unverified carries samples, but the channel table is not known yet
+    schema     checksums wrong by one constant: the sender has another channel table
+    unverified with samples, but the channel table is not known yet
     foreign    of another session
     unknown    of a type that this side does not know
     malformed  payload too short for its type
     duplicate  same number as the frame before
-    lost       numbers skipped; a frame that comes late after all is taken off again
+    lost       numbers skipped; minus one for a frame that comes late
     reordered  delivered, but late
     ========== ================================================================================
     """
@@ -107,8 +107,13 @@ class WireCounters(msgspec.Struct):
     reordered: int = 0
 
     @property
+    def corrupt(self) -> int:
+        """Pieces that were no frame: changed, cut, or joined."""
+        return self.crc + self.cobs + self.oversize + self.runt
+
+    @property
     def clean(self) -> bool:
-        """Whether nothing went wrong on the wire; what is unverified or foreign comes from before the session."""
+        """Whether there was no fault on the wire; unverified and foreign frames are from before the session."""
         return not any(getattr(self, name) for name in _FAULTS)
 
 
@@ -116,9 +121,9 @@ _FAULTS = tuple(name for name in WireCounters.__struct_fields__ if name not in (
 
 
 class FrameDecoder:
-    """Bytes in, frames out, in any cut; keeps at most one frame's bytes, and is back in step at the next delimiter.
+    """Decode frames from bytes in pieces of any size; keep one frame at most, and resynchronise at a delimiter.
 
-    `schema`: hash of the channel table, None while unknown. `session`: frames of others are not delivered, but for
+    `schema`: hash of the channel table, None while unknown. `session`: frames of other sessions are dropped, except
     HELLO and HELLO_ACK, which begin one; None delivers all. Both may be set at any time.
     """
 
@@ -132,7 +137,7 @@ class FrameDecoder:
         self._misfits = 0  # frames in a row with this difference
 
     def feed(self, data: bytes) -> list[Frame]:
-        """The frames that `data` completes."""
+        """Return the frames that `data` completes."""
         *whole, self._rest = (self._rest + data).split(DELIMITER)
         frames = [frame for piece in whole if (frame := self._piece(piece)) is not None]
         if len(self._rest) >= MAX_FRAME:
@@ -144,7 +149,7 @@ class FrameDecoder:
             self._overlong = False
             self.counters.oversize += 1
             return None
-        return self._open(piece) if piece else None  # idle delimiters are no fault
+        return self._open(piece) if piece else None  # empty pieces are no fault
 
     def _open(self, piece: bytes) -> Frame | None:
         count = self.counters
@@ -162,7 +167,7 @@ class FrameDecoder:
         seeded = raw[0] in _SEEDED
         if seeded and self.schema is None:
             self.counters.unverified += 1
-            self._last = None  # nor is its number known
+            self._last = None  # its number is not known either
             return False
         seed = self.schema if seeded and self.schema is not None else 0
         difference: int = zlib.crc32(raw[: -_CRC.size], seed) ^ _CRC.unpack_from(raw, len(raw) - _CRC.size)[0]
@@ -174,11 +179,11 @@ class FrameDecoder:
         return not difference
 
     def _blame(self, in_a_row: int) -> None:
-        """A CRC is linear: under another seed, every frame of one length is wrong by one and the same difference."""
+        """Count a wrong CRC. A CRC is linear: under another seed, all frames of one length differ by the same value."""
         if in_a_row == 1:
             self.counters.crc += 1
             return
-        if in_a_row == 2:  # what looked like noise was the first of them
+        if in_a_row == 2:  # the frame before, counted as noise, was the first of them
             self.counters.crc -= 1
             self.counters.schema += 1
         self.counters.schema += 1
@@ -202,7 +207,7 @@ class FrameDecoder:
         return None
 
     def _number(self, frame: Frame) -> bool:
-        """Count what is missing before `frame`; False where it came already. Each session counts for itself."""
+        """Count the frames missing before `frame`; False for a repeated one. Each session has its own numbers."""
         last, self._last = self._last, (frame.session, frame.seq)
         if last is None or last[0] != frame.session or frame.type in _OPENING:
             return True

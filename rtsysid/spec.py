@@ -81,6 +81,23 @@ class Sample(NamedTuple):
     values: Floats
 
 
+class Arrival(NamedTuple):
+    """One sample as a source delivered it. ``sample.t``: seconds of the device's clock since its boot.
+
+    ``device_t_us``: the same instant in microseconds, 64 bits. ``captured_s``: the same instant in seconds of the
+    host's monotonic clock, as far as it is known; NaN where it is not. ``received_s``: host time at which the sample
+    was read. ``seq``: number that the source gave the sample, 0..65535; a prediction carries it back. ``boot``: a
+    number that changes when the device restarts, and with it its clock.
+    """
+
+    sample: Sample
+    device_t_us: int
+    captured_s: float
+    received_s: float
+    seq: int
+    boot: int
+
+
 class Rotors(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Physics of a body that flies on rotors, known beforehand: what squared speeds do to it. One entry per rotor.
 

@@ -13,7 +13,7 @@
 
 #define APP_MAX_OUTPUTS ((WIRE_MAX_PAYLOAD - WIRE_PREDICTION_SIZE) / 4u)
 
-/* What this board is; it must stay where it is. */
+/* Description of this board; the firmware keeps the pointer. */
 struct app_board {
     const char *firmware; /* its name and version */
     const uint8_t *schema; /* the channel table, zlib */
@@ -23,7 +23,7 @@ struct app_board {
     uint32_t period_us, timer_hz;
     uint16_t receive_window; /* bytes that its driver can hold before they are read */
     uint64_t uid;
-    uint32_t boot_id; /* another one after each reset: a counter, or noise */
+    uint32_t boot_id; /* differs after each reset: a counter, or noise */
     uint8_t reset_reason;
 };
 
@@ -36,20 +36,20 @@ struct app_prediction {
 
 void app_start(const struct app_board *board);
 
-/* Hand over one sample, `sample_size` bytes as in the channel table, captured at `t_us`. For interrupts: never waits. */
+/* Store one sample, `sample_size` bytes as in the channel table, captured at `t_us`. For interrupts: never waits. */
 void app_sample(uint32_t t_us, const uint8_t *values);
 
-/* Receive, answer, send. Call it as often as there is time: each millisecond is plenty. */
+/* Receive, answer, send. Call it at least once per millisecond. */
 void app_poll(void);
 
 /* Whether the host wants samples. */
 bool app_streaming(void);
 
-/* Copy the latest prediction; false where there is none to rely on: none came yet, or the host is gone. May be called
- * from an interrupt. Whether it is fresh enough is the caller's to judge, by age_us and received_us. */
+/* Copy the latest prediction; false where there is no valid one: none came yet, or the host is gone. May be called from
+ * an interrupt. The caller checks by age_us and received_us whether it is fresh enough. */
 bool app_predicted(struct app_prediction *latest);
 
-/* A line for a person, of at most 10 a second. */
+/* Send a line of log; at most 10 per second are sent. */
 void app_log(uint8_t level, const char *text);
 
 /* Send what was captured, then end the session. */

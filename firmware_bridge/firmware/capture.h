@@ -1,6 +1,6 @@
-/* From the sampling interrupt to the main loop: one writer, one reader, no locks, on one core.
+/* Queue from the sampling interrupt to the main loop: one writer, one reader, no locks, on one core.
  *
- * Everything both sides touch is volatile, so that the compiler keeps the order in which a slot is filled and shown.
+ * Everything that both sides use is volatile: the compiler must not publish a slot before it is filled.
  */
 #ifndef RTSYSID_CAPTURE_H
 #define RTSYSID_CAPTURE_H
@@ -11,7 +11,7 @@
 #include "messages.h"
 
 #ifndef CAPTURE_SLOTS
-#define CAPTURE_SLOTS 8u /* a power of two: samples that the main loop may be behind */
+#define CAPTURE_SLOTS 8u /* a power of two: samples that may wait for the main loop */
 #endif
 _Static_assert((CAPTURE_SLOTS & (CAPTURE_SLOTS - 1u)) == 0 && CAPTURE_SLOTS <= 128u, "indices wrap at 256");
 

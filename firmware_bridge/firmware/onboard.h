@@ -14,7 +14,7 @@
 static struct {
     model_state model;
     uint32_t expected; /* index of the next row */
-    uint32_t spent_us, max_us; /* of the latest step, and the most since it was asked */
+    uint32_t spent_us, max_us; /* of the latest step; the most since the last question */
 } onboard;
 
 static inline void onboard_reset(void)
@@ -23,14 +23,14 @@ static inline void onboard_reset(void)
     onboard.expected = 0;
 }
 
-/* Whether this row has its turn: the next one, or the one before again, whose answer went missing. Row 0 begins anew. */
+/* Whether this row is accepted: the next one, row 0 (a restart), or the last one again because its answer was lost. */
 static inline bool onboard_accepts(const struct wire_trace_sample *m)
 {
     bool again = m->index + 1u == onboard.expected;
     return m->values_count == MODEL_CHANNELS && (m->index == 0 || m->index == onboard.expected || again);
 }
 
-/* The prediction from a row that was accepted; one that comes again changes nothing. */
+/* Predict from an accepted row; a repeated row does not step the model. */
 static inline struct wire_prediction onboard_step(const struct wire_trace_sample *m)
 {
     float sample[MODEL_CHANNELS];

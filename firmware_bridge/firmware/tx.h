@@ -1,4 +1,4 @@
-/* The transmit ring: takes a frame whole or not at all, and never waits. */
+/* The transmit ring: it takes a whole frame or nothing, and never waits. */
 #ifndef RTSYSID_TX_H
 #define RTSYSID_TX_H
 
@@ -18,10 +18,10 @@ struct tx {
     uint16_t high_water; /* most bytes ever waiting */
 };
 
-/* Put one frame in, leaving at least `reserve` bytes free, or count it as dropped. */
+/* Store one frame if at least `reserve` bytes then are free; else count it as dropped. */
 bool tx_put(struct tx *tx, const uint8_t *frame, size_t size, size_t reserve);
 
-/* Hand on to port_write() what it takes. */
+/* Give port_write() as many bytes as it takes. */
 void tx_pump(struct tx *tx);
 
 #endif

@@ -29,7 +29,7 @@ uint32_t wire_crc(const uint8_t *bytes, size_t size, uint32_t seed)
     return ~crc;
 }
 
-/* COBS in place: the block lies at block[1..size]; each zero becomes the distance to the next one. */
+/* Encode COBS in place: the block is block[1..size]; each zero becomes the distance to the next one. */
 static void stuff(uint8_t *block, size_t size)
 {
     size_t zero = 0;
@@ -41,7 +41,7 @@ static void stuff(uint8_t *block, size_t size)
     block[zero] = (uint8_t)(size + 1 - zero);
 }
 
-/* The inverse: what was at block[0..size), none of it 0, is then at block[1..size). False where a distance leads out. */
+/* Decode COBS in place, from block[0..size) without zeros to block[1..size). False where a distance is too long. */
 static bool unstuff(uint8_t *block, size_t size)
 {
     for (size_t zero = 0; zero < size;) {
@@ -78,14 +78,14 @@ void wire_decoder_start(struct wire_decoder *d, uint32_t schema, uint8_t session
     d->session = session;
 }
 
-/* A CRC is linear: under another seed, every frame of one length is wrong by one and the same difference. */
+/* A CRC is linear: under another seed, all frames of one length differ by the same value. */
 static void blame(struct wire_counters *count, uint32_t in_a_row)
 {
     if (in_a_row == 1) {
         count->crc++;
         return;
     }
-    if (in_a_row == 2) { /* what looked like noise was the first of them */
+    if (in_a_row == 2) { /* the frame before, which was counted as noise, was one of them */
         count->crc--;
         count->schema++;
     }
@@ -111,7 +111,7 @@ static bool opens(const struct wire_frame *frame)
     return frame->type == WIRE_HELLO || frame->type == WIRE_HELLO_ACK;
 }
 
-/* Count what is missing before this frame; false where it came already. Each session counts for itself. */
+/* Count the frames missing before this one; false for a repeated frame. Each session has its own numbers. */
 static bool number(struct wire_decoder *d, const struct wire_frame *frame)
 {
     bool follows = d->numbered && d->last_session == frame->session && !opens(frame);

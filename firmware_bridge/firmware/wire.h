@@ -24,16 +24,16 @@ struct wire_frame {
     size_t size; /* of the payload, at most WIRE_MAX_PAYLOAD */
 };
 
-/* What became of everything between two delimiters; as in firmware_bridge/wire.py. */
+/* Counts of what became of each piece between two delimiters; as in firmware_bridge/wire.py. */
 struct wire_counters {
     uint32_t ok, crc, cobs, oversize, runt, schema, foreign, unknown, malformed, duplicate, lost, reordered;
 };
 
 struct wire_decoder {
     uint32_t schema; /* hash of the channel table: seeds the CRC of what carries samples */
-    uint8_t session; /* frames of others are not delivered, but for HELLO and HELLO_ACK */
+    uint8_t session; /* frames of other sessions are dropped, except HELLO and HELLO_ACK */
     struct wire_counters count;
-    uint8_t bytes[WIRE_BUFFER]; /* of the frame that is coming in; of the one that came, until the next byte */
+    uint8_t bytes[WIRE_BUFFER]; /* of the incoming frame; payload of the received one until the next byte */
     size_t fill;
     bool overlong;
     bool numbered; /* whether there was a frame to count from: */
@@ -42,7 +42,7 @@ struct wire_decoder {
     uint32_t misfit, misfits; /* CRC difference of the last seeded frame, and how many in a row had it */
 };
 
-/* CRC-32/ISO-HDLC of `size` bytes, going on from `seed`. */
+/* CRC-32/ISO-HDLC of `size` bytes, continued from `seed`. */
 uint32_t wire_crc(const uint8_t *bytes, size_t size, uint32_t seed);
 
 /* Write the frame with its delimiter and return its size; 0 where the payload is too long. */
@@ -50,7 +50,7 @@ size_t wire_encode(uint8_t out[WIRE_BUFFER], const struct wire_frame *frame, uin
 
 void wire_decoder_start(struct wire_decoder *d, uint32_t schema, uint8_t session);
 
-/* Take one byte; true where it completes a sound frame, whose payload then lies in the decoder. */
+/* Decode one byte; true where it completes a valid frame, whose payload then is in the decoder. */
 bool wire_decode(struct wire_decoder *d, uint8_t byte, struct wire_frame *frame);
 
 #endif

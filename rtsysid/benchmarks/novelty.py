@@ -167,6 +167,6 @@ def _first_alarm(predictor: Predictor, calibration: Calibration, values: Floats,
 def _stream(subject: Subject, episode: Episode) -> tuple[Doubles, int]:
     """Ticks at which an episode is novel, and how many it has."""
     predictor = Predictor.load(subject.bundle, check=False)
-    session = Session(predictor, novelty=Novelty.of(subject.bundle, predictor))
+    session = Session(predictor)
     said = list(session.run(map(Sample, episode.t.tolist(), episode.values)))
     return np.flatnonzero(["novel" in each.flags for each in said]).astype(np.float64), len(said)

@@ -138,7 +138,7 @@ def _forecasts(predictor: Predictor, t: Doubles, values: Floats) -> tuple[Intege
 def _streamed(predictor: Predictor, t: Doubles, values: Floats) -> tuple[Integers, list[Snapshot]]:
     """Rows at which the session says something usable and a forecast fits in, and the state at each of them."""
     predictor.reset()
-    session, rows, states = Session(predictor), [], []
+    session, rows, states = Session(predictor, novelty=None), [], []
     for k in range(len(values) - HORIZON):
         if session.feed(Sample(float(t[k]), values[k])).usable and k >= SETTLED:
             rows.append(k)

@@ -73,7 +73,7 @@ def info(what: str, json_: bool) -> None:
     """
     path = Path(what)
     if link.is_port(what):
-        return console.report(link.about_port(what), json_)
+        return console.report(link.describe_port(what), json_)
     if (path / "manifest.json").exists():
         return console.report(_bundle_info(path), json_)
     if (path / "index.json").exists():
@@ -91,7 +91,7 @@ def info(what: str, json_: bool) -> None:
     bag = path.suffix.lower() == ".mcap"
     if bag and recording.show_bag(path, json_):
         return None
-    described = {**Trace.read(path).describe(), **(recording.about(path) if bag else {})}
+    described = {**Trace.read(path).describe(), **(recording.recording_facts(path) if bag else {})}
     if json_:
         return console.report(described, json_)
     console.report({k: v for k, v in described.items() if not isinstance(v, list)}, json_)
@@ -139,7 +139,6 @@ def replay(
     """
     from rtsysid.errors import SpecError
     from rtsysid.live.deadline import Deadline
-    from rtsysid.live.novelty import Novelty
     from rtsysid.live.replay import replay as replay_samples
     from rtsysid.live.session import Session
     from rtsysid.model.bundle import Bundle
@@ -158,7 +157,7 @@ def replay(
             console.report(reproduced, json_)
             sys.exit(0 if reproduced["equal"] else 2)
     predictor, deadline = Predictor.load(opened, backend), Deadline(1.0 / opened.spec.rate_hz)
-    session = Session(predictor, max_gap=max_gap, deadline=deadline, novelty=Novelty.of(opened, predictor))
+    session = Session(predictor, max_gap=max_gap, deadline=deadline)
     samples = Trace.stream(trace, opened.spec.channels, **clock(time_, opened.spec.rate_hz))
     found = _consume(opened, replay_samples(session, samples, speed=pace), out, against)
     console.report({**console.flat(session.summary()), **found}, json_)

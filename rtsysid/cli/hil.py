@@ -1,4 +1,4 @@
-"""Verbs for a model on a board: play recordings to it, and compare what it predicts with what the bundle predicts."""
+"""Command for a model on a board: play recordings to it, and compare its predictions with those of the bundle."""
 
 from __future__ import annotations
 
@@ -9,20 +9,19 @@ from pathlib import Path
 import click
 
 from rtsysid.cli import console
-
-PATH = click.Path(path_type=Path)
+from rtsysid.cli.options import PATH
 
 
 @click.command()
 @click.argument("bundle", type=PATH)
 @click.argument("traces", type=PATH, nargs=-1, required=True)
 @click.option("--device", default="qemu", show_default=True, metavar="sim|qemu|PORT", help="What runs the model.")
-@click.option("--rows", default=1000, show_default=True, help="Of each recording, from its beginning; 0: all.")
-@click.option("--live", is_flag=True, help="At the recorded pace, not as fast as it goes.")
+@click.option("--rows", default=1000, show_default=True, help="Rows of each recording, from the first; 0: all.")
+@click.option("--live", is_flag=True, help="Play at the recorded rate instead of as fast as possible.")
 @console.time_column
 @console.as_json
 def hil(bundle: Path, traces: tuple[Path, ...], device: str, rows: int, live: bool, time_: str, json_: bool) -> None:
-    """Play recordings to the model on a board; exit code 2 where one bit of its predictions differs.
+    """Play recordings to the model on a board; exit code 2 where one bit of a prediction differs.
 
     The firmware is built from the bundle and run as a process (sim) or on an emulated STM32F405 (qemu). A real board
     at PORT runs firmware that was built from the same bundle.

@@ -1,4 +1,4 @@
-"""Verbs for recordings of live sessions."""
+"""Commands for recordings of live sessions."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rtsysid.cli import console
+from rtsysid.cli.options import PATH
 
 if TYPE_CHECKING:
     from rtsysid.model.bundle import Bundle
-
-PATH = click.Path(path_type=Path)
 
 
 @click.command()
@@ -20,7 +19,7 @@ PATH = click.Path(path_type=Path)
 @click.option("-o", "--out", type=PATH, help="The rescued file.  [default: FILE with .recovered before its suffix]")
 @console.as_json
 def recover(file: Path, out: Path | None, json_: bool) -> None:
-    """Rescue what is whole in a recording that was cut off or damaged; the file itself is only read.
+    """Copy the intact part of a recording that was cut off or damaged; the file itself is only read.
 
     Example: rtsysid recover flight.mcap
     """
@@ -34,8 +33,8 @@ def recover(file: Path, out: Path | None, json_: bool) -> None:
     console.report({"to": str(out), **found, "lost": rescue.lost}, json_)
 
 
-def about(path: Path) -> dict[str, Any]:
-    """What an MCAP file says of itself: topics with their counts of messages, and groups of texts."""
+def recording_facts(path: Path) -> dict[str, Any]:
+    """Describe an MCAP file as plain values: topics with their counts of messages, and groups of texts."""
     from rtsysid.recordings.bag import Bag
 
     bag = Bag(path)
@@ -43,7 +42,7 @@ def about(path: Path) -> dict[str, Any]:
 
 
 def show_bag(path: Path, json_: bool) -> bool:
-    """Say what a bag of others holds and how to name it; False where it is a recording of ours."""
+    """Print topics and fields of a foreign ROS 2 bag, and how to name them; return False for a recording of ours."""
     from rtsysid.recordings.formats.mcap import McapLog
 
     log = McapLog(path)
@@ -56,7 +55,7 @@ def show_bag(path: Path, json_: bool) -> bool:
         )
         return True
     rows = [
-        [each.name, each.type_name, console.text(each.messages), _listed(topics.get(each.name, []))]
+        [each.name, each.type_name, console.text(each.messages), _field_list(topics.get(each.name, []))]
         for each in log.bag.topics.values()
     ]
     click.echo(console.table(["topic", "type", "messages", "fields"], rows))
@@ -66,13 +65,13 @@ def show_bag(path: Path, json_: bool) -> bool:
     return True
 
 
-def _listed(fields: list[str]) -> str:
+def _field_list(fields: list[str]) -> str:
     shown = ", ".join(fields[:4])
     return f"{shown} and {len(fields) - 4} more" if len(fields) > 4 else shown or "-"
 
 
 def reproduced(bundle: Bundle, path: Path, backend: Any) -> dict[str, Any] | None:
-    """A recorded live session once more, from its bytes to its predictions; None for any other recording."""
+    """Compute a recorded live session again, from its bytes to its predictions, and compare; None for other files."""
     import msgspec
 
     from firmware_bridge.conversation import Conversation  # noqa: TID251
@@ -80,7 +79,6 @@ def reproduced(bundle: Bundle, path: Path, backend: Any) -> dict[str, Any] | Non
     from firmware_bridge.playback import arrivals  # noqa: TID251
     from firmware_bridge.session_file import DIRECTIONS  # noqa: TID251
     from rtsysid.live.loop import SessionFeeder
-    from rtsysid.live.novelty import Novelty
     from rtsysid.live.reproduce import Settings, reproduce
     from rtsysid.live.session import Session
     from rtsysid.model.predictor import Predictor
@@ -91,18 +89,9 @@ def reproduced(bundle: Bundle, path: Path, backend: Any) -> dict[str, Any] | Non
     if settings is None:
         return None
     chosen: Any = settings.backend if backend == "auto" else backend
-    predictor = Predictor.load(bundle, chosen)
-    session = Session(
-        predictor,
-        max_gap=settings.max_gap,
-        trained_margin=settings.trained_margin,
-        reject_margin=settings.reject_margin,
-        novelty=Novelty.of(bundle, predictor),
-    )
+    session = Session(Predictor.load(bundle, chosen), settings)
     taps = ((DIRECTIONS[each["direction"]], message.log_ns, each["data"]) for message, each in bag.read("/wire"))
-    found = reproduce(
-        bag, arrivals(Conversation(Requirements(bundle.spec)), taps), SessionFeeder(session, settings.budget_s)
-    )
+    found = reproduce(bag, arrivals(Conversation(Requirements(bundle.spec)), taps), SessionFeeder(session))
     other = {"recorded_with_bundle": settings.bundle} if settings.bundle != bundle.id else {}
     counts = {name: getattr(found, name) for name in ("decoded", "dropped_live", "missing", "changed")}
     return {**counts, **other, **msgspec.to_builtins(found.predictions), "equal": found.equal}

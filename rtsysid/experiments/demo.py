@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from rtsysid.live.deadline import Deadline
-from rtsysid.live.novelty import Novelty
 from rtsysid.live.session import Session
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.predictor import Predictor
@@ -44,7 +43,7 @@ def demo_recordings(data: str, folder: Path) -> tuple[Path, Path]:
 def stream(bundle: Bundle, episode: Episode) -> Live:
     """Feed an episode to a live session as fast as it goes, with one tick as the budget of every step."""
     predictor, deadline = Predictor.load(bundle), Deadline(1.0 / bundle.spec.rate_hz)
-    session = Session(predictor, deadline=deadline, novelty=Novelty.of(bundle, predictor))
+    session = Session(predictor, deadline=deadline)
     samples = (Sample(float(t), values) for t, values in zip(episode.t, episode.values, strict=True))
     begun = time.perf_counter()
     count = sum(1 for _ in session.run(samples))

@@ -1,6 +1,6 @@
-"""Deadline: what a time budget was worth, sample after sample, in constant memory.
+"""Deadline: measure latencies against a time budget, in constant memory.
 
-The clock is an argument: every call takes seconds on whatever monotonic clock the caller reads.
+Every call takes seconds of a monotonic clock that the caller reads.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _BINS = 2 + 8 * _PER_DECADE  # and the last one everything from 100 s
 
 
 class DeadlineSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """Figures in seconds; NaN where nothing has been marked yet.
+    """Figures in seconds; NaN where nothing was measured.
 
     ``p50``, ``p99``: upper edge of the histogram bin, so at most 2 % above the true percentile and never below it.
     ``worst``: exact. ``misses``: latencies above ``budget``. ``drops``: ticks at which no sample came.
@@ -38,7 +38,7 @@ class DeadlineSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Deadline:
-    """Latency accounting against a budget of `budget_s` seconds (`math.inf` to measure only).
+    """Measure latencies against a budget of `budget_s` seconds (`math.inf`: no budget).
 
     Latencies go to bins of equal ratio from 1 us to 100 s, so that a mark costs the same after ten million marks as
     after one. Raises DeadlineError for a budget or a latency that is not a time.
@@ -53,7 +53,7 @@ class Deadline:
         self.reset()
 
     def reset(self) -> None:
-        """Forget every mark, as at the end of a warm-up."""
+        """Forget every latency, as at the end of a warm-up."""
         self.n = self.misses = self.drops = 0
         self.worst = math.nan
         self._bins = [0] * _BINS
@@ -61,7 +61,10 @@ class Deadline:
         self._intervals, self._mean, self._squares = 0, 0.0, 0.0
 
     def mark(self, started_s: float, finished_s: float) -> None:
-        """Account for one sample that was taken up at `started_s` and answered at `finished_s`, on one clock."""
+        """Add one sample whose step began at `started_s` and ended at `finished_s`, in seconds of one clock.
+
+        Raises DeadlineError where the latency is NaN.
+        """
         last, self._started = self._started, started_s
         if last is not None:
             # Ref: B. P. Welford, Technometrics 4 (1962): the variance without the cancellation of squares.
@@ -73,7 +76,7 @@ class Deadline:
         self.record(finished_s - started_s)
 
     def record(self, latency_s: float) -> None:
-        """Account for a latency that was measured elsewhere; a negative one counts as below a microsecond."""
+        """Add a latency in seconds; a negative one counts as below 1 us. Raises DeadlineError where it is NaN."""
         if _FLOOR_S <= latency_s < _CEILING_S:
             self._bins[int(math.log10(latency_s) * _PER_DECADE + _OFFSET)] += 1
         else:
@@ -85,14 +88,14 @@ class Deadline:
             self.worst = latency_s
 
     def drop(self, ticks: int = 1) -> None:
-        """Account for `ticks` at which no sample came; the interval across them says nothing about jitter."""
+        """Add `ticks` (sample periods) without a sample; the interval across them does not count for the jitter."""
         self.drops += ticks
         self._started = None
 
     def percentile(self, fraction: float) -> float:
-        """Latency in seconds that `fraction` (0..1) of the marks did not exceed, at most 2 % too high.
+        """Return the latency in seconds that `fraction` (0..1) of the samples did not exceed, at most 2 % too high.
 
-        Nearest rank; NaN without marks. Below a microsecond the answer is a microsecond or the worst latency.
+        Nearest rank; NaN without samples. Below 1 us the result is 1 us or the worst latency.
         """
         wanted, seen = max(1, math.ceil(fraction * self.n)), 0
         for position, count in enumerate(self._bins[:-1]):
@@ -102,7 +105,7 @@ class Deadline:
         return self.worst
 
     def summary(self) -> DeadlineSummary:
-        """The figures so far; the accounting goes on."""
+        """Return the figures so far."""
         spread = math.sqrt(self._squares / self._intervals) if self._intervals else math.nan
         return DeadlineSummary(
             budget=self.budget_s,

@@ -1,12 +1,13 @@
-"""ExceedanceModel: how often a score passes a level, learned from minutes and asked about hours.
+"""ExceedanceModel: estimate from minutes of recordings how often per hour a score exceeds a level.
 
-What passes a level comes in clusters, for a score remembers. Bursts that are less than `hold` ticks apart count as one,
-and their peaks are taken for independent. Above a level that some fifty clusters reach, their excess follows a
-generalised Pareto distribution: within what was seen it interpolates, and beyond it extrapolates, up to ten times the
-length of the recordings. Fifty clusters say little of a shape: it is drawn towards that of a moderately heavy tail.
+A score is correlated in time, so it exceeds a level in clusters. Exceedances closer than `hold` ticks are one cluster,
+and the peaks of clusters count as independent. Above a level that about fifty clusters reach, the excess of the peaks
+is fitted by a generalised Pareto distribution. It interpolates within the recordings and extrapolates beyond them, up
+to ten times their length. Fifty clusters determine a shape badly, so a prior draws it to that of a moderately heavy
+tail.
 
-One recording is not like the next. Each is left out in turn, and the scores are stretched until those left out pass the
-levels of the others as often as they should.
+Recordings differ. Each is left out in turn, and all levels are multiplied by the factor with which the recordings left
+out exceed the levels of the others as often as intended.
 
 Ref: A. C. Davison and R. L. Smith, Models for exceedances over high thresholds, J. R. Statist. Soc. B 52 (1990);
 probability-weighted moments after J. R. M. Hosking and J. R. Wallis, Technometrics 29 (1987); a prior on the shape as
@@ -24,19 +25,22 @@ import numpy as np
 from rtsysid.errors import TraceError
 from rtsysid.spec import Doubles
 
-MAX_EXTRAPOLATION = 10.0  # rates are extrapolated to this many times the length of the recordings, and no further
-CLUSTERS = 50  # that the tail is fitted to, where there are as many
-FOLDS = 12  # recordings beyond so many are left out in groups
-LEFT_OUT = 20  # clusters that should pass the levels they are compared at: fewer say little, more lie within the fit
-_FEWEST = 5  # a tail is not fitted to less
-_LEVELS = 80  # tried from the top down
-_STRETCHES = np.geomspace(1.0, 10.0, 60)
-_SHAPES = (-0.5, 0.9)  # beyond, moments do not exist or the fit is an accident
-_PRIOR = (0.35, 100)  # shape, and the number of clusters that it counts as
+MAX_EXTRAPOLATION = 10.0  # rates are extrapolated up to this many times the length of the recordings
+CLUSTERS = 50  # number of clusters for the fit, where there are as many
+FOLDS = 12  # more recordings than this are left out in groups
+LEFT_OUT = 20  # clusters expected above the compared level: fewer are noise, more are within the fit
+_FEWEST = 5  # the least number of clusters for a fit
+_LEVELS = 80  # levels tried, from the highest down
+_FACTORS = np.geomspace(1.0, 10.0, 60)
+_SHAPES = (-0.5, 0.9)  # outside, moments do not exist or the fit is not reliable
+_PRIOR = (0.35, 100)  # shape of the prior, and its weight in clusters
 
 
 class ExceedanceModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The fit, stretched. ``seconds``: of recordings. ``clusters``: above ``level``, by ``scale`` and ``shape``."""
+    """A fitted model. ``seconds``: length of the recordings. ``clusters``: their number above ``level``.
+
+    ``scale``, ``shape``: of the generalised Pareto distribution of the excess over ``level``.
+    """
 
     seconds: float
     clusters: int
@@ -46,35 +50,38 @@ class ExceedanceModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @classmethod
     def fit(cls, scores: Sequence[Doubles], hold: int, tick_s: float) -> ExceedanceModel:
-        """From the scores [n] of stretches that are never joined. Raises TraceError where they hardly ever move."""
+        """Fit a model to the scores [n] of separate recordings. Raises TraceError where there are too few clusters.
+
+        `hold`: ticks within which exceedances are one cluster. `tick_s`: sample period in seconds.
+        """
         tail = _fitted(scores, hold, tick_s)
         if tail is None:
-            found = f"hardly a burst of the score in {sum(map(len, scores)) * tick_s:.0f} s"
+            found = f"too few clusters of the score in {sum(map(len, scores)) * tick_s:.0f} s"
             raise TraceError("calibration recordings", found, "give longer recordings")
-        stretch = _cv_factor([list(scores[k::FOLDS]) for k in range(min(FOLDS, len(scores)))], hold, tick_s)
-        return cls(tail.seconds, tail.clusters, tail.level * stretch, tail.scale * stretch, tail.shape)
+        factor = _cv_factor([list(scores[k::FOLDS]) for k in range(min(FOLDS, len(scores)))], hold, tick_s)
+        return cls(tail.seconds, tail.clusters, tail.level * factor, tail.scale * factor, tail.shape)
 
     @property
     def lowest_rate(self) -> float:
-        """The least rate per hour that the recordings can speak of."""
+        """Lowest rate per hour that the recordings support."""
         return 3600.0 / (MAX_EXTRAPOLATION * self.seconds)
 
     def threshold(self, per_hour: float) -> float:
-        """The level that clusters pass `per_hour` times an hour; where that is often, the level of the fit."""
+        """Return the level that clusters exceed `per_hour` times an hour; at least the level of the fit."""
         times = self.clusters * 3600.0 / (self.seconds * per_hour)
         if times <= 1:
             return self.level
-        stretch = math.log(times) if abs(self.shape) < 1e-9 else math.expm1(self.shape * math.log(times)) / self.shape
-        return self.level + self.scale * stretch
+        excess = math.log(times) if abs(self.shape) < 1e-9 else math.expm1(self.shape * math.log(times)) / self.shape
+        return self.level + self.scale * excess
 
 
 def minutes_for(per_hour: float) -> float:
-    """Minutes of recordings that speak of a rate per hour."""
+    """Return how many minutes of recordings support a rate per hour."""
     return 60 / (MAX_EXTRAPOLATION * per_hour)
 
 
 def clusters(score: Doubles, level: float, hold: int) -> Doubles:
-    """Peaks of the clusters of a score [n] above a level; two of them are at least `hold` ticks apart."""
+    """Return the peaks of the clusters of a score [n] above a level; clusters are more than `hold` ticks apart."""
     above = np.flatnonzero(score > level)
     if not len(above):
         return np.zeros(0)
@@ -83,13 +90,13 @@ def clusters(score: Doubles, level: float, hold: int) -> Doubles:
 
 
 def _fitted(scores: Sequence[Doubles], hold: int, tick_s: float) -> ExceedanceModel | None:
-    """The fit as it is; None where there are too few clusters for one."""
+    """Fit without the factor; None where there are too few clusters."""
     ordered = np.sort(np.concatenate(scores)) if scores else np.zeros(0)
     peaks, level = np.zeros(0), 0.0
     for share in 1.0 - np.geomspace(1e-5, 0.5, _LEVELS) if len(ordered) else ():
         tried = float(ordered[int(share * (len(ordered) - 1))])
         reached = np.concatenate([clusters(score, tried, hold) for score in scores])
-        if len(reached) > len(peaks):  # further down they grow together
+        if len(reached) > len(peaks):  # at lower levels clusters merge
             peaks, level = reached, tried
         if len(peaks) >= CLUSTERS:
             break
@@ -101,7 +108,7 @@ def _fitted(scores: Sequence[Doubles], hold: int, tick_s: float) -> ExceedanceMo
 
 
 def _cv_factor(folds: Sequence[list[Doubles]], hold: int, tick_s: float) -> float:
-    """Factor by which levels must grow for `LEFT_OUT` clusters to exceed those fitted to the other folds."""
+    """Return the factor for levels with which `LEFT_OUT` clusters exceed the levels fitted to the other folds."""
     if len(folds) < 3:
         return 1.0
     others = [[score for fold in folds if fold is not left for score in fold] for left in folds]
@@ -109,14 +116,14 @@ def _cv_factor(folds: Sequence[list[Doubles]], hold: int, tick_s: float) -> floa
     seconds = sum(len(score) for fold in folds for score in fold) * tick_s
     levels = [None if fit is None else fit.threshold(LEFT_OUT * 3600.0 / seconds) for fit in fits]
     known = [(score, level) for fold, level in zip(folds, levels, strict=True) if level is not None for score in fold]
-    for stretch in _STRETCHES:
-        if sum(len(clusters(score, stretch * level, hold)) for score, level in known) <= LEFT_OUT:
-            return float(stretch)
-    return float(_STRETCHES[-1])
+    for factor in _FACTORS:
+        if sum(len(clusters(score, factor * level, hold)) for score, level in known) <= LEFT_OUT:
+            return float(factor)
+    return float(_FACTORS[-1])
 
 
 def _pareto(excess: Doubles) -> tuple[float, float]:
-    """Scale and shape of excesses [n] over their level."""
+    """Return scale and shape of excesses [n] over their level."""
     ordered = np.sort(excess)
     n = len(ordered)
     mean = float(ordered.mean())

@@ -1,10 +1,10 @@
-"""LiveLoop: samples of a device through a session, and predictions back to it in time.
+"""LiveLoop: feed the samples of a source to a session, and send the predictions back in time.
 
-Every sample enters the session, in order; an answer goes out for the newest only, so that a backlog is worked off in
-one go instead of making every later answer old. How old a sample was when its answer left is measured in device time,
-and an answer that is too old says so.
+Every sample is fed to the session, in order. Only the newest sample of a batch is answered: a backlog then delays one
+answer and not all later ones. The age of a sample when its answer is ready is measured on the host's clock from the
+instant of capture; an answer above the time budget is `stale`.
 
-The loop knows nothing of cables: a device is whatever yields batches of arrivals.
+The loop does not depend on the kind of line: it takes any `rtsysid.source.Source`.
 """
 
 from __future__ import annotations
@@ -20,76 +20,47 @@ import msgspec
 from rtsysid.live.deadline import Deadline
 from rtsysid.live.service import Service, StopSignal
 from rtsysid.live.session import Prediction, Session
-from rtsysid.spec import Floats, Sample
+from rtsysid.source import Source, SourceHealth
+from rtsysid.spec import Arrival
+from rtsysid.statuses import Status
 
-_WAIT_S = 0.1  # longest wait for a sample before the loop looks at signals and the second hand
-_OUTDATED = ("ok", "extrapolating", "novel", "held")  # what `stale` is graver than
-
-
-class Arrival(Protocol):
-    """One sample as it came in. `sample.t`: seconds of the device's clock since its boot, which the model sees.
-
-    `device_t_us`: the same in microseconds. `captured_s`: the same instant on the host's clock, as well as it is known;
-    NaN where it is not. `received_s`: when it was read, on that clock.
-    """
-
-    @property
-    def sample(self) -> Sample: ...
-    @property
-    def device_t_us(self) -> int: ...
-    @property
-    def received_s(self) -> float: ...
-    @property
-    def captured_s(self) -> float: ...
-    @property
-    def seq(self) -> int: ...
-    @property
-    def boot(self) -> int: ...
-
-
-class Device(Protocol):
-    """What streams samples and takes predictions."""
-
-    def batches(self, timeout_s: float) -> Iterator[Sequence[Arrival]]:
-        """All that came since the last batch; an empty one where nothing came for `timeout_s`."""
-
-    def predict(self, seq: int, status: str, age_s: float, horizon_s: float, y: Floats) -> None:
-        """Send the prediction made from the sample `seq`; the latest wins."""
-
-    def close(self) -> None:
-        """Stop streaming; the batches end with what had come by then. May be called again."""
-
-    def health(self) -> Mapping[str, Any]:
-        """Counts since the beginning, among them ``dropped``, ``gaps`` and ``corrupt``, and ``state`` in a word."""
+_WAIT_S = 0.1  # longest wait for a sample before the loop checks signals and the time of the next report
+_OUTDATED = frozenset(each for each in Status if each.gravity > Status.stale.gravity)  # less grave than `stale`
 
 
 class Sink(Protocol):
-    """Where a live session is written down; none of these waits for a disk."""
+    """A recorder of live sessions; no method waits for the disk."""
 
-    def sample(self, arrival: Arrival) -> None: ...
-    def prediction(self, answer: Answer) -> None: ...
-    def health(self, figures: Mapping[str, Any]) -> None: ...
+    def sample(self, arrival: Arrival) -> None:
+        """Record a sample that was fed to the session."""
+
+    def prediction(self, answer: Answer) -> None:
+        """Record the answer to a sample."""
+
+    def health(self, figures: Mapping[str, Any]) -> None:
+        """Record figures of the session and the source by name; they may be nested."""
 
 
 class Answer(NamedTuple):
-    """``age_s``: of the sample when the answer was ready. ``status``: that of the prediction, or ``stale``.
+    """Prediction for one arrival. ``age_s``: age of the sample when the answer was ready; NaN where it is not known.
 
-    ``sent``: whether it was the newest of its batch and went to the device.
+    ``status``: the status of the prediction, or ``stale``.
+    ``sent``: whether the sample was the newest of its batch, so that the answer was sent to the source.
     """
 
     arrival: Arrival
     prediction: Prediction
     age_s: float
-    status: str
+    status: Status
     sent: bool
 
 
 class LiveStats(msgspec.Struct, frozen=True, kw_only=True):
-    """Figures of a stretch of time, in seconds; NaN where there is nothing to say.
+    """Figures of a time interval, in seconds; NaN where nothing was measured.
 
     ``rate_hz``: samples per second of host time. ``p50``, ``p99``, ``worst``: age of the samples that were answered.
-    ``statuses``: of the answers that were sent. ``skipped``: samples that entered the session but were overtaken by
-    newer ones before they could be answered. ``link``: the device's counts, since the beginning.
+    ``statuses``: counts of the statuses that were sent. ``skipped``: samples that were fed to the session but not
+    answered, since a newer one was there. ``link``: counts of the source since its start.
     """
 
     seconds: float
@@ -100,75 +71,76 @@ class LiveStats(msgspec.Struct, frozen=True, kw_only=True):
     p50: float
     p99: float
     worst: float
-    link: dict[str, Any]
+    link: SourceHealth
 
     @property
     def stale(self) -> int:
-        """Answers over the budget."""
-        return self.statuses.get("stale", 0)
+        """Number of answers above the time budget."""
+        return self.statuses.get(Status.stale, 0)
 
     def line(self) -> str:
-        """One line for a person."""
-        ages = " ".join(f"{name} {_ms(getattr(self, name))}" for name in ("p50", "p99", "worst"))
-        counts = " ".join(f"{name} {self.link.get(name, 0)}" for name in ("dropped", "gaps", "corrupt"))
+        """Format the figures as one line of text."""
+        ages = " ".join(f"{name} {_in_ms(getattr(self, name))}" for name in ("p50", "p99", "worst"))
+        counts = f"dropped {self.link.dropped} gaps {self.link.gaps} corrupt {self.link.corrupt}"
         own = f"stale {self.stale} skipped {self.skipped}"
         rate = "-" if math.isnan(self.rate_hz) else f"{self.rate_hz:.1f}"
-        return f"{self.link.get('state', '')} {rate} Hz  age ms {ages}  {own} {counts}".strip()
+        return f"{self.link.state} {rate} Hz  age ms {ages}  {own} {counts}"
 
     def plain(self) -> dict[str, Any]:
-        """As JSON takes it: None stands for NaN."""
-        built = msgspec.structs.asdict(self)
+        """Return the figures as JSON takes them; None replaces NaN."""
+        built = {**msgspec.structs.asdict(self), "link": self.link.plain()}
         return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in built.items()}
 
 
 class SessionFeeder:
-    """A session that answers arrivals, as they come or out of a recording."""
+    """Feed arrivals to a session, live or from a recording, and give each answer its status."""
 
-    def __init__(self, session: Session, budget_s: float) -> None:
-        self.session, self.budget_s = session, budget_s
+    def __init__(self, session: Session) -> None:
+        self.session, self.budget_s = session, session.settings.budget(session.spec.rate_hz)
         self._boot: int | None = None
 
     def feed(self, arrival: Arrival) -> Prediction:
-        """What the session says to one arrival; a device that restarted is a new beginning."""
+        """Feed one arrival to the session and return the prediction; a restart of the device resets the session."""
         if arrival.boot != self._boot:
             if self._boot is not None:
-                self.session.reset()  # its time began anew, and what it did meanwhile nobody knows
+                self.session.reset()  # its clock started at 0, and the samples in between are not known
             self._boot = arrival.boot
         return self.session.feed(arrival.sample)
 
-    def status(self, prediction: Prediction, age_s: float) -> str:
-        """That of the prediction, or ``stale`` where the sample is older than the budget or nobody knows how old."""
-        return "stale" if prediction.status in _OUTDATED and not age_s <= self.budget_s else prediction.status
+    def status(self, prediction: Prediction, age_s: float) -> Status:
+        """Return the prediction's status, or ``stale`` where the age of the sample is above the budget or not known."""
+        return Status.stale if prediction.status in _OUTDATED and not age_s <= self.budget_s else prediction.status
 
 
 class LiveLoop:
-    """Feeds what `device` yields to `session`, and answers.
+    """Feed the samples of `source` to `session`, and send the predictions back.
 
-    `budget_s`: the age beyond which an answer is stale; by default one tick, since by then what it predicts is past.
-    `clock`: the host's monotonic clock in seconds, the one of `Arrival.captured_s`.
+    The time budget is that of the session's settings. `recorder`: gets every sample, answer and report. `service`: is
+    told about fresh answers. `clock`: the host's monotonic clock in seconds, the one of `Arrival.captured_s`.
     """
 
     def __init__(
         self,
-        device: Device,
+        source: Source,
         session: Session,
         *,
-        budget_s: float | None = None,
         recorder: Sink | None = None,
         service: Service | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.device, self.session = device, session
+        self.source, self.session = source, session
         self._tick_s = 1.0 / session.spec.rate_hz
-        self.budget_s = self._tick_s if budget_s is None else budget_s
         self._recorder, self._service, self._clock = recorder, service or Service({}), clock
-        self._feeder = SessionFeeder(session, self.budget_s)
+        self._feeder = SessionFeeder(session)
         self._whole, self._recent = _Interval(), _Interval()
 
     def run(self, stop: StopSignal, *, every_s: float = 1.0) -> Iterator[LiveStats]:
-        """Work until the device yields no more, which `stop.requested` asks it for; a report each `every_s` seconds."""
+        """Run until the source ends or `stop` is requested; yield the figures of each `every_s` seconds.
+
+        Raises LinkError where the source does.
+        """
         due_s = self._clock() + every_s
-        for batch in self.device.batches(_WAIT_S):
+        for batch in self.source.batches(_WAIT_S):
             if batch:
                 self._work(batch)
             now_s = self._clock()
@@ -176,35 +148,35 @@ class LiveLoop:
                 due_s = max(due_s + every_s, now_s)
                 yield self._report(now_s)
             if stop.requested:
-                self.device.close()
+                self.source.close()
         self._service.stopping()
 
     def summary(self) -> LiveStats:
-        """The figures from the first sample to the last."""
-        return self._whole.report(self._whole.latest_s, self.device.health())
+        """Return the figures from the first sample to the last."""
+        return self._whole.report(self._whole.latest_s, self.source.health())
 
     def _work(self, batch: Sequence[Arrival]) -> None:
         answers = [self.answer(arrival, sent=False) for arrival in batch[:-1]]
         newest = self.answer(batch[-1], sent=True)
-        self.device.predict(newest.arrival.seq, newest.status, newest.age_s, self._tick_s, newest.prediction.y)
+        self.source.predict(newest.arrival.seq, newest.status, newest.age_s, self._tick_s, newest.prediction.y)
         now_s = self._clock()
-        if newest.status != "stale":
+        if newest.status is not Status.stale:
             self._service.fresh(now_s)
-        for stretch in (self._whole, self._recent):
-            stretch.add(len(batch), newest, now_s)
+        for interval in (self._whole, self._recent):
+            interval.add(len(batch), newest, now_s)
         if self._recorder is not None:
             for answer in (*answers, newest):
                 self._recorder.sample(answer.arrival)
                 self._recorder.prediction(answer)
 
     def answer(self, arrival: Arrival, *, sent: bool) -> Answer:
-        """What the session says to one arrival, how old that was, and whether it is too old."""
+        """Feed one arrival, and return the prediction with its age and status."""
         prediction = self._feeder.feed(arrival)
         age_s = self._clock() - arrival.captured_s
         return Answer(arrival, prediction, age_s, self._feeder.status(prediction, age_s), sent)
 
     def _report(self, now_s: float) -> LiveStats:
-        report = self._recent.report(now_s, self.device.health())
+        report = self._recent.report(now_s, self.source.health())
         self._recent = _Interval(now_s)
         if self._recorder is not None:
             self._recorder.health(report.plain())
@@ -213,7 +185,7 @@ class LiveLoop:
 
 
 class _Interval:
-    """Counts of a stretch of time that began at `begun_s`, or with its first batch where that is not given."""
+    """Counts of a time interval that starts at `begun_s`, or with its first batch where that is not given."""
 
     def __init__(self, begun_s: float = math.nan) -> None:
         self.begun_s = self.latest_s = begun_s
@@ -222,24 +194,26 @@ class _Interval:
         self._samples = self._skipped = self._beginning = 0
 
     def add(self, samples: int, newest: Answer, now_s: float) -> None:
+        """Add a batch of `samples`, of which `newest` was answered at `now_s`."""
         if math.isnan(self.begun_s):
             self.begun_s, self._beginning = now_s, samples
         self.latest_s = now_s
         self._samples += samples
         self._skipped += samples - 1
-        self._statuses[newest.status] += 1
+        self._statuses[str(newest.status)] += 1
         if not math.isnan(newest.age_s):
             self._ages.record(newest.age_s)
 
-    def report(self, until_s: float, link: Mapping[str, Any]) -> LiveStats:
+    def report(self, until_s: float, link: SourceHealth) -> LiveStats:
+        """Return the figures up to `until_s`."""
         seconds = until_s - self.begun_s
         ages = self._ages
         return LiveStats(
             seconds=seconds, samples=self._samples, skipped=self._skipped, statuses=dict(self._statuses),
             rate_hz=(self._samples - self._beginning) / seconds if seconds > 0 else math.nan,
-            p50=ages.percentile(0.5), p99=ages.percentile(0.99), worst=ages.worst, link=dict(link),
+            p50=ages.percentile(0.5), p99=ages.percentile(0.99), worst=ages.worst, link=link,
         )  # fmt: skip
 
 
-def _ms(seconds: float) -> str:
+def _in_ms(seconds: float) -> str:
     return "-" if math.isnan(seconds) else f"{seconds * 1e3:.2f}"

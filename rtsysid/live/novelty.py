@@ -1,12 +1,13 @@
-"""Novelty: whether what the sensors say is what the model and its training know.
+"""Novelty: detect samples that differ from everything in the training recordings.
 
-Two scores, each with a threshold that was calibrated on recordings which training never saw. The *innovation* is what
-was measured less what was predicted a tick before, in spreads of each output, as a mean square with a memory of a few
-ticks. The *reconstruction error* says how badly the code describes the window; since a decoder costs as much as an
-encoder, it is looked at every few ticks only. Half of the allowed false alarms is for each.
+There are two scores, each with a threshold that was calibrated on recordings held out of training. The *innovation* is
+the measured output minus the output predicted one tick (sample period) before, in standard deviations of each output,
+as an exponential mean of its square over a few ticks. The *reconstruction error* measures how well the code describes
+the window. A decoder costs as much as an encoder, so it is computed every few ticks only. Each score gets half of the
+allowed false alarms.
 
-After a gap the detector is silent until the window holds no stand-in, and after a reset until the warm-up is over.
-`docs/novelty.md` has the figures.
+After a gap the detector is silent until the window holds no replaced sample, and after a reset until the warm-up is
+over. `docs/novelty.md` has the figures.
 """
 
 from __future__ import annotations
@@ -27,17 +28,17 @@ from rtsysid.spec import Doubles, Floats, ModelSpec
 
 FILE = "calibration.json"
 FALSE_ALARMS = 1.0  # per hour
-SMOOTHING = 0.2  # share of the newest tick in the innovation's mean square
-DECODER_SHARE = 0.025  # of the work of a step, on average
-HOLD_WINDOWS = 5  # alarms closer than so many windows are one
-CAP = 100.0  # largest square that enters the mean, in squares of the threshold: an alarm ends soon after its cause
+SMOOTHING = 0.2  # weight of the newest tick in the mean square of the innovation
+DECODER_SHARE = 0.025  # mean cost of the decoder as a share of a step
+HOLD_WINDOWS = 5  # alarms closer than this many windows count as one
+CAP = 100.0  # largest square in the mean, in squares of the threshold, so that an alarm ends soon after its cause
 
 
 class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What is normal. ``spread``: root mean square of each output's innovation, [ny].
+    """Thresholds of a model in normal operation. ``spread``: root mean square of each output's innovation, [ny].
 
-    ``every``: ticks between two looks at the reconstruction error; without an encoder there are none.
-    ``recordings``: what it was measured on, in words.
+    ``every``: ticks between two computations of the reconstruction error, which needs an encoder. ``recordings``: the
+    recordings of the calibration, as text.
     """
 
     false_alarms_per_hour: float
@@ -49,7 +50,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     @classmethod
     def of(cls, bundle: Bundle) -> Calibration | None:
-        """That of a bundle; None where it has none."""
+        """Read the calibration of a bundle; None where it has none. Raises BundleError where it is damaged."""
         if FILE not in bundle.manifest["files"]:
             return None
         try:
@@ -62,14 +63,14 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
     @property
     def thresholds(self) -> tuple[float, float]:
-        """Of the root mean square innovation, and of the root of the reconstruction error."""
+        """Thresholds of the root mean square innovation and of the root of the reconstruction error."""
         if self.reconstruction is None:
             return self.innovation.threshold(self.false_alarms_per_hour), math.inf
         half = self.false_alarms_per_hour / 2
         return self.innovation.threshold(half), self.reconstruction.threshold(half)
 
     def with_rate(self, per_hour: float) -> Calibration:
-        """The same for another rate. Raises TraceError for one that the recordings are too short for."""
+        """Return the calibration for another rate per hour. Raises TraceError where the recordings are too short."""
         lowest = self.innovation.lowest_rate
         if not lowest <= per_hour < math.inf:
             seconds = self.innovation.seconds
@@ -81,7 +82,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class Watched(Protocol):
-    """What a detector asks of a predictor."""
+    """What a detector needs of a predictor."""
 
     @property
     def spec(self) -> ModelSpec: ...
@@ -95,7 +96,7 @@ class Watched(Protocol):
 
 
 class Novelty:
-    """The detector beside one predictor.
+    """Novelty detector for one predictor.
 
     Write a good sample to `sample` [C], call `update`, then step the predictor with it. `score`: the larger score
     divided by its threshold, 1 at an alarm; NaN while silent. `alarms`: their count. `worst_channel`: at an alarm by
@@ -112,19 +113,19 @@ class Novelty:
         self._every = calibration.every if calibration.reconstruction is not None else 0
         self._hold = hold_ticks(spec)
         self._silent = predictor.settling_samples
-        self._tick, self._alarm = 0, -self._hold - 1  # weighed so far, and the last one that was novel
+        self._tick, self._alarm = 0, -self._hold - 1  # samples so far, and the number of the last novel one
         self._mean, self._code, self._look = 0.0, 0.0, self._first_look()
         self.alarms = 0
         self.worst_channel: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, bundle: Bundle, predictor: Watched) -> Self | None:
-        """The detector of a bundle's calibration; None where it has none."""
+        """Return the detector for a bundle's calibration; None without one. Raises BundleError where it is damaged."""
         calibration = Calibration.of(bundle)
         return None if calibration is None else cls(calibration, predictor)
 
     def update(self) -> bool:
-        """Whether `sample` is news to the model that has not stepped with it yet."""
+        """Return whether `sample` is novel; call it before the predictor steps with the sample."""
         if self._silent:
             self._silent -= 1
             return False
@@ -140,21 +141,22 @@ class Novelty:
         return self._confirm()
 
     def suspend(self) -> None:
-        """A tick had no good sample: be silent until the window has none of its stand-ins."""
+        """Be silent until the window holds no replaced sample: a tick had no good one."""
         self._silent = max(self._silent, self._predictor.spec.taps)
         self._forget()
 
     def reset(self) -> None:
-        """The predictor was reset."""
+        """Be silent until the warm-up is over: the predictor was reset."""
         self._silent, self._alarm = self._predictor.settling_samples, self._tick - self._hold - 1
         self._forget()
 
     @property
     def score(self) -> float:
+        """The larger score divided by its threshold; NaN while silent."""
         return math.nan if self._silent else math.sqrt(max(self._mean, self._code))
 
     def _confirm(self) -> bool:
-        """Look again, with quaternions q and -q as the one rotation that they are."""
+        """Repeat the test with quaternions q and -q as the same rotation."""
         measured = self.sample[self._nu :]
         off = (measured - same_sign(self._predictor.y, measured, self._outputs)) * self._weight
         self._mean += SMOOTHING * (min(float(off @ off), CAP) - self._mean)
@@ -173,19 +175,19 @@ class Novelty:
 
 
 def hold_ticks(spec: ModelSpec) -> int:
-    """Ticks without an alarm after which the next one is another."""
+    """Return the number of ticks without an alarm after which the next alarm is a new one."""
     return HOLD_WINDOWS * spec.taps
 
 
 def look_every(spec: ModelSpec) -> int:
-    """Ticks between two looks at the reconstruction error, for the decoder to cost `DECODER_SHARE` of a step."""
+    """Return the ticks between two reconstruction errors such that the decoder costs `DECODER_SHARE` of a step."""
     widths = (spec.window_size, *spec.encoder)
     decoder = sum(a * b for a, b in itertools.pairwise(widths))
     return max(1, math.ceil(decoder / (DECODER_SHARE * spec.macs)))
 
 
 def smoothed(innovation: Doubles) -> Doubles:
-    """The innovation's score [n] over a stretch; `innovation` [n, ny] is in spreads of the outputs."""
+    """Return the score [n] of an `innovation` [n, ny], which is in standard deviations of each output."""
     means, mean = np.empty(len(innovation)), 0.0
     for k, square in enumerate(np.mean(innovation**2, axis=1).tolist()):
         mean += SMOOTHING * (square - mean)

@@ -1,7 +1,6 @@
-"""Settings of Linux that make a live loop punctual: each is tried, none required, and every one says what came of it.
+"""Settings of Linux that make a live loop punctual. Each is tried, none is required, and each reports its result.
 
-Call `prepare` when everything is loaded and the threads run: it schedules the threads that there are, and freezes the
-objects that there are.
+Call `make_punctual` when everything is loaded and the threads run: it applies to existing threads and objects only.
 """
 
 from __future__ import annotations
@@ -15,11 +14,11 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 _MCL_CURRENT, _MCL_FUTURE = 1, 2
-_SWITCH_S = 0.5e-3  # a thread that computes hands over after 5 ms by default: several ticks
+_SWITCH_S = 0.5e-3  # by default a computing thread gives up the interpreter after 5 ms: several ticks
 
 
 class Outcome(NamedTuple):
-    """What came of one setting; `done` is False where the system refused it, and `text` then says what would help."""
+    """Result of one setting; `done` is False where the system refused it, and `text` then says how to allow it."""
 
     name: str
     done: bool
@@ -29,10 +28,11 @@ class Outcome(NamedTuple):
         return f"{self.name}: {self.text}"
 
 
-def prepare(priority: int = 0, cpus: Iterable[int] = (), threads: Iterable[int] = ()) -> list[Outcome]:
-    """Try every setting: `priority` 1..99 of SCHED_FIFO (0: leave it), `cpus` to stay on (none: all).
+def make_punctual(priority: int = 0, cpus: Iterable[int] = (), threads: Iterable[int] = ()) -> list[Outcome]:
+    """Try every setting and return the results.
 
-    `threads` are native ids beside the calling thread, such as a reader's; they are scheduled one step above it.
+    `priority`: 1..99 of SCHED_FIFO; 0: unchanged. `cpus`: processors to run on; none: all. `threads`: native ids of
+    more threads, such as a reader; they get the priority above that of the calling thread.
     """
     chosen = sorted(set(cpus))
     outcomes = [affinity(chosen)] if chosen else []
@@ -41,9 +41,9 @@ def prepare(priority: int = 0, cpus: Iterable[int] = (), threads: Iterable[int] 
 
 
 def fifo(priority: int, threads: Iterable[int] = ()) -> Outcome:
-    """SCHED_FIFO for the calling thread at `priority`, and one above for `threads`; children start as ordinary ones.
+    """Set SCHED_FIFO: the calling thread at `priority`, `threads` one above it, since the loop waits for the reader.
 
-    A reader goes before the loop that waits for it. Threads made later are ordinary, too.
+    Child processes and threads made later are scheduled as usual.
     """
     policy = os.SCHED_FIFO | os.SCHED_RESET_ON_FORK
     try:
@@ -56,7 +56,7 @@ def fifo(priority: int, threads: Iterable[int] = ()) -> Outcome:
 
 
 def affinity(cpus: Iterable[int]) -> Outcome:
-    """Keep all threads of this process on `cpus`."""
+    """Run all threads of this process on the processors `cpus` only."""
     wanted = set(cpus)
     try:
         for thread in os.listdir("/proc/self/task"):
@@ -68,9 +68,9 @@ def affinity(cpus: Iterable[int]) -> Outcome:
 
 
 def lock_memory() -> Outcome:
-    """Keep every page in memory, now and later.
+    """Lock every page of this process in memory, now and later.
 
-    With a limit it is not even tried: locked up to the limit, every later allocation would fail.
+    Not tried where a limit is set: beyond the limit, every later allocation would fail.
     """
     limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
     if limit != resource.RLIM_INFINITY and os.geteuid() != 0:
@@ -84,13 +84,13 @@ def lock_memory() -> Outcome:
 
 
 def switch_interval() -> Outcome:
-    """Let a waiting thread have the interpreter sooner."""
+    """Give the interpreter to a waiting thread sooner."""
     sys.setswitchinterval(_SWITCH_S)
     return Outcome("thread switch", True, f"after {_SWITCH_S * 1e3:g} ms")
 
 
 def freeze() -> Outcome:
-    """Collect garbage once and leave all that exists out of later collections: a full one costs 7 to 11 ms else."""
+    """Collect garbage once and exclude all existing objects from later collections; a full one takes 7 to 11 ms."""
     gc.collect()
     gc.freeze()
     return Outcome("gc freeze", True, f"{gc.get_freeze_count()} objects")

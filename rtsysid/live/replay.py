@@ -1,6 +1,6 @@
-"""Replay: recorded samples through a session at recorded speed, predictions to a file and back, and a comparison.
+"""Replay recorded samples through a session, write and read predictions, and compare them.
 
-A replay takes the same path as the robot does: `paced` is the only difference.
+A replay runs the same code as the robot; only `paced` is added.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ import msgspec
 import numpy as np
 
 from rtsysid.errors import SpecError, TraceError
-from rtsysid.live.session import STATUSES, Prediction, Session, Status
+from rtsysid.live.session import STATUSES, Prediction, Session
 from rtsysid.spec import Channel, Doubles, Floats, Sample
+from rtsysid.statuses import BY_NAME, Status
 from rtsysid.storage import replacing
 
 
 class Recorded(NamedTuple):
-    """Predictions read back: ``t`` [N] seconds, ``y`` [N, ny] engineering units, ``status`` [N], headers [ny]."""
+    """Predictions from a file: ``t`` [N] in s, ``y`` [N, ny] in engineering units, ``status`` [N], ``columns`` [ny]."""
 
     t: Doubles
     y: Floats
@@ -37,7 +38,7 @@ class Recorded(NamedTuple):
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of matching predictions with recorded ones by time.
+    """Result of comparing predictions with recorded ones.
 
     ``max_abs``: over all outputs of all matched ticks; infinity where one side is NaN and the other is not.
     ``first_tick``, ``first_t``: count and time of the first prediction that differs by more than the tolerance, or in
@@ -53,7 +54,7 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def equal(self) -> bool:
-        """Whether every tick has its counterpart, within the tolerance and with the same status."""
+        """Whether every tick is on both sides, with outputs within the tolerance and the same status."""
         return self.first_tick is None and self.unmatched == 0
 
 
@@ -65,7 +66,10 @@ def replay(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[Prediction]:
-    """Feed recorded samples to `session`: at `speed` times the recorded pace, or as fast as it goes (None, "max")."""
+    """Feed recorded samples to `session` at `speed` times the recorded rate, or as fast as possible (None, "max").
+
+    Raises SpecError for a speed that is not positive and finite.
+    """
     if speed is None or speed == "max":
         return session.run(samples)
     restart_s = session.max_gap / session.spec.rate_hz
@@ -80,11 +84,11 @@ def paced(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[Sample]:
-    """Hand on each sample when it is due.
+    """Yield each sample at its time: the start plus the time since the first sample, divided by `speed`.
 
-    A sample is due at the start plus its time since the first one, over `speed`: absolute, so that a slow consumer is
-    caught up with and errors of sleep do not add up. Gaps are waited for. Time that jumps back by more than
-    `restart_s` begins a new count.
+    The times are absolute, so that delays of the consumer and errors of `sleep` do not add up. Gaps are waited for.
+    Where time jumps back by more than `restart_s` seconds, the count starts again. Raises SpecError for a speed that is
+    not positive and finite.
     """
     if not 0 < speed < math.inf:
         raise SpecError("replay speed", str(speed), "give a positive factor, or max")
@@ -111,14 +115,15 @@ def _paced(
 
 
 def write_predictions(path: Path | str, outputs: Sequence[Channel], predictions: Iterable[Prediction]) -> int:
-    """Write time, predicted outputs and status; return how many.
+    """Write time, predicted outputs and status; return the number of predictions.
 
-    The suffix chooses: `.csv` and `.csv.gz` are written as the predictions come, in constant memory, with 9
-    significant digits, which bring a float32 back exactly; `.npz` is collected first. Nothing stands at `path` before
-    all is written. Raises StorageError, and TraceError for another suffix.
+    The suffix chooses the format: `.csv` and `.csv.gz` are written as the predictions come, in constant memory, with 9
+    significant digits, which keep a float32 exactly; `.npz` is collected first. The file appears at `path` when it is
+    complete. Raises StorageError where it cannot be written, TraceError for another suffix and where `predictions`
+    fails.
     """
     path = Path(path)
-    suffix = _suffix(path)
+    suffix = _predictions_suffix(path)
     source = _readable(predictions)
     with replacing(path) as scratch:
         if suffix == ".npz":
@@ -128,9 +133,9 @@ def write_predictions(path: Path | str, outputs: Sequence[Channel], predictions:
 
 
 def read_predictions(path: Path | str) -> Recorded:
-    """Read what `write_predictions` wrote. Raises TraceError for a file that is not whole."""
+    """Read a file of `write_predictions`. Raises TraceError where it is incomplete or has another suffix."""
     path = Path(path)
-    suffix = _suffix(path)
+    suffix = _predictions_suffix(path)
     try:
         return _read_npz(path) if suffix == ".npz" else _read_csv(path, suffix)
     except (OSError, EOFError, KeyError, IndexError, ValueError, csv.Error, zlib.error, zipfile.BadZipFile) as error:
@@ -139,7 +144,7 @@ def read_predictions(path: Path | str) -> Recorded:
 
 
 def compare(predictions: Iterable[Prediction], recorded: Recorded, *, tolerance: float = 0.0) -> Comparison:
-    """Match by exact time, the n-th of several with the n-th, and compare; NaN equals NaN.
+    """Match predictions with recorded ones by exact time, repeated times in order, and compare; NaN equals NaN.
 
     `tolerance` is absolute, in the unit of each output. Raises TraceError where the number of outputs differs.
     """
@@ -155,7 +160,7 @@ def compare(predictions: Iterable[Prediction], recorded: Recorded, *, tolerance:
 
 
 class Comparator:
-    """A comparison under way: predictions beside recorded ones, in order."""
+    """Compare predictions with recorded ones, one by one, in order."""
 
     def __init__(self, tolerance: float = 0.0) -> None:
         self.compared = 0
@@ -166,7 +171,10 @@ class Comparator:
         self._first_t: float | None = None
 
     def add(self, t: float, y: Floats, recorded: Floats, *, changed: bool) -> None:
-        """Outputs at `t` and their counterpart, and whether the status is another. TraceError for another number."""
+        """Add outputs `y` [ny] at time `t`, the recorded ones, and whether the status differs.
+
+        Raises TraceError where the numbers of outputs differ.
+        """
         difference = _difference(y, recorded)
         self._statuses += changed
         self._max_abs = max(self._max_abs, difference)
@@ -176,11 +184,12 @@ class Comparator:
         self._ticks += 1
 
     def add_unmatched(self, count: int = 1) -> None:
-        """Ticks that only one side has."""
+        """Add ticks that only one side has."""
         self._unmatched += count
         self._ticks += count
 
     def result(self) -> Comparison:
+        """Return the result so far."""
         return Comparison(
             compared=self.compared,
             max_abs=self._max_abs,
@@ -192,7 +201,7 @@ class Comparator:
 
 
 class _Rows:
-    """Rows by time: the next one is guessed, and searched for where the guess fails. 9 bytes a row, no dictionary."""
+    """Rows by time. The next row is tried first, then a binary search. Needs 9 bytes per row."""
 
     def __init__(self, t: Doubles) -> None:
         self._order = np.argsort(t, kind="stable")
@@ -201,6 +210,7 @@ class _Rows:
         self._guess = 0
 
     def take(self, t: float) -> int | None:
+        """Return the number of the first row at `t` that was not taken yet; None without one."""
         if not self._free(self._guess, t):
             self._guess = int(np.searchsorted(self._t, t))
             while self._guess < len(self._t) and self._taken[self._guess] and self._t[self._guess] == t:
@@ -220,12 +230,12 @@ def _difference(y: Floats, recorded: Floats) -> float:
         raise TraceError("recorded predictions", f"{recorded.size} outputs", f"compare with a model of {y.size}")
     worst = 0.0
     for a, b in zip(y.tolist(), recorded.tolist(), strict=True):
-        if a != b and not (a != a and b != b):  # noqa: PLR0124 - NaN alone differs from itself
+        if a != b and not (a != a and b != b):  # noqa: PLR0124 - only NaN differs from itself
             worst = max(worst, math.inf if math.isnan(a - b) else abs(a - b))
     return worst
 
 
-def _suffix(path: Path) -> str:
+def _predictions_suffix(path: Path) -> str:
     for suffix in (".csv", ".csv.gz", ".npz"):
         if path.name.lower().endswith(suffix):
             return suffix
@@ -233,7 +243,7 @@ def _suffix(path: Path) -> str:
 
 
 def _readable(predictions: Iterable[Prediction]) -> Iterator[Prediction]:
-    """Tell a source that fails from a file that cannot be written: both are OSErrors."""
+    """Raise TraceError where the source fails: both that and a file that cannot be written are OSErrors."""
     try:
         yield from predictions
     except OSError as error:
@@ -250,7 +260,7 @@ def _csv_writer(path: Path, suffix: str) -> Iterator[TextIO]:
         return
     with (
         open(path, "wb") as raw,
-        # Neither name nor time inside: one replay gives one file, byte for byte.
+        # Without name and time inside, equal predictions give equal files, byte for byte.
         gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=6) as packed,
         io.TextIOWrapper(packed, encoding="utf-8", newline="") as stream,
     ):
@@ -279,7 +289,7 @@ def _read_csv(path: Path, suffix: str) -> Recorded:
                 raise ValueError(f"line {rows.line_num} is not whole")
             t.append(float(row[0]))
             y.extend(map(float, row[1:-1]))
-            status.append(STATUSES[STATUSES.index(row[-1])])
+            status.append(BY_NAME[row[-1]])
     return _recorded(t, y, status, header[1:-1])
 
 
@@ -297,7 +307,7 @@ def _write_npz(path: Path, outputs: Sequence[Channel], predictions: Iterable[Pre
             y=arrays.y,
             columns=np.array(arrays.columns),
             status=np.asarray(status, np.uint8),
-            statuses=np.array(STATUSES),  # what the codes mean, should the list ever change
+            statuses=np.array(STATUSES),  # names of the codes, should the table ever change
         )
     return len(t)
 
@@ -310,7 +320,7 @@ def _read_npz(path: Path) -> Recorded:
         with np.load(stream, allow_pickle=False) as arrays:
             if not {"t", "y", "columns", "status", "statuses"} <= set(arrays.files):
                 raise ValueError(f"it holds {', '.join(arrays.files) or 'nothing'}")
-            names = cast(list[Status], arrays["statuses"].tolist())
+            names = [BY_NAME[name] for name in arrays["statuses"].tolist()]
             status = [names[code] for code in arrays["status"].tolist()]
             recorded = Recorded(arrays["t"], arrays["y"], status, tuple(arrays["columns"].tolist()))
     if recorded.y.shape != (len(recorded.t), len(recorded.columns)) or len(status) != len(recorded.t):

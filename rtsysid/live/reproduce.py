@@ -1,7 +1,7 @@
-"""Relive: a recorded live session once more, from the bytes on the wire to the predictions, beside what was said then.
+"""Reproduce a recorded live session from the bytes on the wire, and compare the predictions with the recorded ones.
 
-The samples come out of the recorded bytes by the decoder that took them live. Those that the session was fed with then
-are fed to one with the same settings; only the age of each answer is the recorded one.
+The decoder of the live session decodes the recorded bytes. The samples that the session was fed are fed to a session
+with the same settings. Only the age of each answer is taken from the recording.
 """
 
 from __future__ import annotations
@@ -12,32 +12,34 @@ import msgspec
 import numpy as np
 
 from rtsysid.errors import TraceError
-from rtsysid.live.loop import Arrival, SessionFeeder
+from rtsysid.live.loop import SessionFeeder
 from rtsysid.live.replay import Comparator, Comparison
+from rtsysid.live.session import SessionSettings
 from rtsysid.recordings.bag import Bag
 from rtsysid.ros2msg import Value
-from rtsysid.spec import Floats
+from rtsysid.spec import Arrival, Floats
 
 _GROUP = "rtsysid.session"  # of the metadata
 
 
-class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a live session was run with: the id of its bundle, and what decides about its answers."""
+class Settings(SessionSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Settings of a recorded session, and the model it ran: id of the bundle and name of the backend."""
 
     bundle: str
     backend: str
     budget_s: float
-    max_gap: int = 5
-    trained_margin: float = 0.0
-    reject_margin: float = 1.0
 
     def metadata(self) -> dict[str, dict[str, str]]:
-        """As a recorder takes it."""
-        return {_GROUP: {name: str(value) for name, value in msgspec.structs.asdict(self).items()}}
+        """Return the settings as a group of texts, as a recorder takes it."""
+        names = ("bundle", "backend", *SessionSettings.__struct_fields__)
+        return {_GROUP: {name: str(getattr(self, name)) for name in names}}
 
     @classmethod
     def of(cls, bag: Bag) -> Settings | None:
-        """Those of a recording; None where no session took part in it."""
+        """Read the settings in a recording; None where it holds no session.
+
+        Raises TraceError where they cannot be read.
+        """
         found = bag.metadata().get(_GROUP)
         try:
             return None if found is None else msgspec.convert(found, cls, strict=False)
@@ -47,11 +49,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Reproduction(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of it.
+    """Result of a reproduction.
 
-    ``decoded``: samples in the bytes. ``dropped_live``: of these, not fed live: they gave way to newer ones, or came
-    after the end. ``missing``: samples fed live that the bytes do not hold. ``changed``: that they hold with other
-    values. ``predictions``: the answers beside those of then.
+    ``decoded``: samples in the bytes. ``dropped_live``: of these, not fed live, since the queue was full or the session
+    had ended. ``missing``: samples fed live that are not in the bytes. ``changed``: samples whose values differ.
+    ``predictions``: comparison with the recorded predictions.
     """
 
     decoded: int
@@ -62,27 +64,30 @@ class Reproduction(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def equal(self) -> bool:
-        """Whether every sample, every prediction and every status is that of then, to the last bit."""
+        """Whether every sample, prediction and status equals the recorded one, to the last bit."""
         return self.predictions.equal and not self.missing and not self.changed
 
 
 def reproduce(bag: Bag, arrivals: Iterable[Arrival], feeder: SessionFeeder) -> Reproduction:
-    """Feed what was fed then, and compare. `arrivals` are what the recorded bytes decode to."""
+    """Feed the samples that were fed live, and compare. `arrivals`: samples decoded from the recorded bytes.
+
+    Raises TraceError where the recording cannot be read or has another number of outputs.
+    """
     samples, answers = _Recorded(bag, "/samples"), _Recorded(bag, "/predictions")
     comparator, decoded, dropped_live, changed = Comparator(), 0, 0, 0
     for arrival in arrivals:
         decoded += 1
-        sample = samples.meet(arrival)
+        sample = samples.match(arrival)
         if sample is None:
             dropped_live += 1
             continue
         changed += not np.array_equal(samples.values(sample), arrival.sample.values, equal_nan=True)
-        prediction, said = feeder.feed(arrival), answers.meet(arrival)
-        if said is None:
+        prediction, recorded = feeder.feed(arrival), answers.match(arrival)
+        if recorded is None:
             comparator.add_unmatched()
             continue
-        status = feeder.status(prediction, said["age"])
-        comparator.add(prediction.t, prediction.y, answers.values(said), changed=status != said["status"])
+        status = feeder.status(prediction, recorded["age"])
+        comparator.add(prediction.t, prediction.y, answers.values(recorded), changed=status != recorded["status"])
     comparator.add_unmatched(answers.missing())
     return Reproduction(
         decoded=decoded,
@@ -94,7 +99,7 @@ def reproduce(bag: Bag, arrivals: Iterable[Arrival], feeder: SessionFeeder) -> R
 
 
 class _Recorded:
-    """Messages of one topic, each to be met by the arrival that it is about."""
+    """Messages of one topic, matched with arrivals in order."""
 
     def __init__(self, bag: Bag, topic: str) -> None:
         self._fields = [row.field for each in bag.topics.values() if each.name == topic for row in each.table()]
@@ -102,8 +107,8 @@ class _Recorded:
         self._passed = 0
         self._next = next(self._messages, None)
 
-    def meet(self, arrival: Arrival) -> dict[str, Value] | None:
-        """The message about this arrival; None where there is none, or its turn is yet to come."""
+    def match(self, arrival: Arrival) -> dict[str, Value] | None:
+        """Return the message about this arrival; None where there is none."""
         while self._next is not None:
             message, values = self._next
             device_us = message.publish_ns // 1000
@@ -118,10 +123,10 @@ class _Recorded:
         return None
 
     def values(self, message: dict[str, Value]) -> Floats:
-        """Its channels [C]."""
+        """Return the channels of a message [C]."""
         return np.array([message[field] for field in self._fields], np.float32)
 
     def missing(self) -> int:
-        """How many no arrival was about; the end."""
+        """Count the messages without an arrival; call it once, at the end."""
         rest = sum(1 for _ in self._messages) + (self._next is not None)
         return self._passed + rest

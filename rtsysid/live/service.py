@@ -1,4 +1,4 @@
-"""What the service manager and the terminal may ask of a live process: readiness, a watchdog, and a graceful stop.
+"""Readiness, watchdog and status for the service manager, and a graceful stop by signals.
 
 Ref: sd_notify(3): datagrams on the socket that NOTIFY_SOCKET names; WATCHDOG_USEC is the longest silence allowed.
 """
@@ -14,10 +14,10 @@ from typing import Any, Self
 
 
 class Service:
-    """Tells systemd how we are; does nothing where nobody listens.
+    """Report to systemd; does nothing where no service manager listens.
 
-    The watchdog is fed by `fresh` alone, which the loop calls after a tick that was answered: a process that lives and
-    does not do its work counts as dead.
+    Only `fresh` feeds the watchdog, which the loop calls after an answer in time: a process that runs without answering
+    counts as dead.
     """
 
     def __init__(self, environment: dict[str, str] | None = None) -> None:
@@ -25,11 +25,11 @@ class Service:
         self._address = found.get("NOTIFY_SOCKET", "")
         mine = found.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         watchdog_us = int(found.get("WATCHDOG_USEC", "0")) if mine else 0
-        self._interval_s = watchdog_us * 1e-6 / 3  # three chances before the watchdog bites
+        self._interval_s = watchdog_us * 1e-6 / 3  # three messages within the limit
         self._ready, self._due_s = False, 0.0
 
     def fresh(self, now_s: float) -> None:
-        """A tick was answered: READY at the first one, WATCHDOG in good time after that."""
+        """Report an answer in time: READY at the first one, then WATCHDOG three times within its limit."""
         if self._ready and (not self._interval_s or now_s < self._due_s):
             return
         self._due_s = now_s + self._interval_s
@@ -37,26 +37,26 @@ class Service:
         self._ready = True
 
     def status(self, line: str) -> None:
-        """One line for `systemctl status`."""
+        """Send one line for `systemctl status`."""
         self._send(f"STATUS={line}")
 
     def stopping(self) -> None:
-        """We were asked to stop and are doing so."""
+        """Report that the process is stopping."""
         self._send("STOPPING=1")
 
     def _send(self, text: str) -> None:
         if not self._address:
             return
         address = "\0" + self._address[1:] if self._address.startswith("@") else self._address
-        # A manager that does not listen must not stop the loop.
+        # A service manager that does not listen must not stop the loop.
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sending:
             sending.sendto(text.encode(), socket.MSG_DONTWAIT, address)
 
 
 class StopSignal:
-    """`with StopSignal() as stop`: SIGINT and SIGTERM set `stop.requested`; a second one acts as it did before.
+    """`with StopSignal() as stop`: SIGINT and SIGTERM set `stop.requested`; a second signal has its usual effect.
 
-    `after_s`: as if asked so long after entering. For the main thread, as signals are.
+    `after_s`: request the stop this many seconds after entering. For the main thread only.
     """
 
     def __init__(self, after_s: float | None = None) -> None:

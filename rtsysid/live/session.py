@@ -1,7 +1,8 @@
-"""Session: the live loop around a predictor, one `Prediction` for every sample that comes in.
+"""Session: feed samples to a predictor, and return one `Prediction` for every sample.
 
-What a sample means for the model is decided here and nowhere else: gaps are bridged for a few ticks, then the state
-is dropped; what cannot be true is never fed; and every answer says what happened.
+Only this module decides what a sample means for the model. A tick is one sample period. Missing ticks are replaced by
+the last good sample for a few ticks, then the state is dropped. Impossible values are never fed. The status of every
+prediction says what happened (`rtsysid.statuses`).
 """
 
 from __future__ import annotations
@@ -9,60 +10,50 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, cast
 
 import msgspec
 import numpy as np
 
 from rtsysid.errors import SpecError
 from rtsysid.live.deadline import Deadline
+from rtsysid.live.trained_range import TrainedRange
 from rtsysid.spec import Floats, ModelSpec, Sample
+from rtsysid.statuses import Status
 
 if TYPE_CHECKING:
-    from rtsysid.live.novelty import Novelty
+    from rtsysid.live.novelty import Novelty, Watched
 
-Status: TypeAlias = Literal["diverged", "reset", "rejected", "late", "warm-up", "held", "novel", "extrapolating", "ok"]
-
-STATUSES: tuple[Status, ...] = get_args(Status)  # gravest first
-_OK: tuple[Status, ...] = ("ok",)
-_LARGEST = float(np.finfo(np.float32).max) / 8  # room to add a span without overflow
+STATUSES: tuple[Status, ...] = tuple(each for each in Status if each.given_by == "session")  # gravest first
+_OK = Status.ok
+_OK_ALONE = (Status.ok,)
 _COUNTED = ("samples", "late", "rejected", "warm_up", "held", "novel", "extrapolating", "resets", "diverged")
 
 
 class Stepper(Protocol):
-    """What a session asks of a predictor."""
+    """What a session needs of a predictor."""
 
     @property
     def spec(self) -> ModelSpec: ...
 
     @property
     def ready(self) -> bool:
-        """Whether enough samples came in since the reset for the prediction to count."""
+        """Whether the delay line is full and the warm-up is over."""
 
-    def reset(self) -> None: ...
+    def reset(self) -> None:
+        """Forget every sample and the state."""
 
     def step(self, values: Floats) -> Floats:
-        """Take s_k [C], return y_{k+1} [ny] in an array that the next step may overwrite."""
+        """Push the sample s_k [C] and return y_{k+1} [ny], in an array that the next step may overwrite."""
 
 
 class Prediction(NamedTuple):
-    """What a session answers to one sample.
+    """Answer of a session to one sample.
 
     ``t``: time in seconds of the tick that ``y`` is based on. ``y``: outputs predicted for ``t + 1 / rate``, [ny],
-    float32, engineering units, a copy; NaN where there is nothing to say. ``flags``: everything that applies, gravest
-    first; ``status`` is the first of them. ``channels``: columns that made a sample rejected, novel or extrapolating.
-
-    ============= ==================================================================================
-    diverged      the model answered with NaN or infinity: withheld, state dropped
-    reset         state dropped: too many ticks without a sample, or time that jumped back (a restart)
-    rejected      not fed: not finite or impossible; the last good sample stood in while that is allowed
-    late          not fed: duplicate or backward time; ``y`` is the previous prediction
-    warm-up       ``y`` does not count yet
-    held          the last good sample stood in for missing ticks
-    novel         not what the model and its training know: a failing sensor, a disturbance, another manoeuvre
-    extrapolating outside the trained range, fed all the same
-    ok            none of these
-    ============= ==================================================================================
+    float32, engineering units, a copy; NaN where there is no prediction. ``flags``: every `Status` that applies,
+    gravest first; ``status`` is the first of them. ``channels``: columns that made a sample rejected, novel or
+    extrapolating.
     """
 
     t: float
@@ -73,15 +64,15 @@ class Prediction(NamedTuple):
 
     @property
     def usable(self) -> bool:
-        """Whether ``y`` is finite and comes from a model that had its warm-up."""
-        return "warm-up" not in self.flags
+        """Whether ``y`` is finite and the warm-up of the model is over."""
+        return Status.warm_up not in self.flags
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
     """Counts since the session began: samples == fed + late + rejected, fed == predictions + warm_up.
 
-    ``steps`` == ``fed`` + ``held`` (in ticks). ``resets`` includes those after a divergence. ``novel``: samples, in
-    ``alarms`` that are some windows apart.
+    ``steps`` == ``fed`` + ``held`` (in ticks). ``resets`` includes those after a divergence. ``novel`` counts samples;
+    ``alarms`` counts groups of them that are some windows apart.
     """
 
     samples: int
@@ -99,83 +90,66 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     diverged: int
 
 
-class TrainedRange:
-    """Which channels of a sample the model has never seen the like of.
+class SessionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Settings of a live session. A tick is one sample period.
 
-    The trained range is `Scaling.low`..`high`; its width is at least the scaling's standard deviation, so that a
-    channel that stood still in training does not reject everything. Outside of it by more than `trained_margin`
-    widths a channel is extrapolating, by more than `reject_margin` widths impossible. Where a channel that the
-    network does not see (a position, say) stands does not matter: it is impossible once it moved by more than the
-    widened range since the last good sample.
+    ``budget_s``: age in seconds above which an answer is stale; None: one tick, since a prediction for the next tick is
+    about the past by then. ``max_gap``: ticks in a row for which the last good sample may replace missing ones.
+    ``trained_margin``, ``reject_margin``: see `TrainedRange`. Raises SpecError where they contradict each other.
     """
 
-    def __init__(self, spec: ModelSpec, trained_margin: float, reject_margin: float) -> None:
-        if not 0 <= trained_margin <= reject_margin:
-            raise SpecError("margins", f"{trained_margin} and {reject_margin}", "give 0 <= trained <= reject")
-        low, high = np.array(spec.scaling.low), np.array(spec.scaling.high)
-        width = np.maximum(high - low, np.array(spec.scaling.std))
-        self._unseen = np.isin(np.arange(spec.width), spec.free_columns)
-        self._moves, self._mask = bool(self._unseen.any()), self._unseen.astype(np.float32)
-        trained = np.stack([low - trained_margin * width, high + trained_margin * width])
-        trained[:, self._unseen] = np.outer([-1, 1], (1 + reject_margin) * width[self._unseen])
-        widest = np.stack([low - reject_margin * width, high + reject_margin * width])
-        # Every bound is finite, so that NaN and infinity are never within.
-        self._base, self._widest = (np.clip(x, -_LARGEST, _LARGEST).astype(np.float32) for x in (trained, widest))
-        self._bounds = self._base.copy()  # [2, C], moving with the unseen channels
-        self._within = np.zeros((2, spec.width), bool)
-        self._all_within = np.ones((2, spec.width), bool).tobytes()
+    budget_s: float | None = None
+    max_gap: int = 5
+    trained_margin: float = 0.0
+    reject_margin: float = 1.0
 
-    def holds(self, values: Floats) -> bool:
-        """Whether every channel lies within the trained range."""
-        np.less_equal(self._bounds[0], values, self._within[0])
-        np.less_equal(values, self._bounds[1], self._within[1])
-        return self._within.tobytes() == self._all_within  # half the time of .all()
+    def __post_init__(self) -> None:
+        if self.max_gap < 0:
+            raise SpecError("max_gap", str(self.max_gap), "give a number of ticks that is not negative")
+        if not 0 <= self.trained_margin <= self.reject_margin:
+            found = f"{self.trained_margin} and {self.reject_margin}"
+            raise SpecError("margins", found, "give 0 <= trained <= reject")
 
-    def outside(self, values: Floats) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Columns that are impossible (not finite, or beyond what is fed), and columns outside the trained range."""
-        widest = np.where(self._unseen, self._bounds, self._widest)
-        return _outside(values, widest), _outside(values, self._bounds)
+    def budget(self, rate_hz: float) -> float:
+        """Return the time budget in seconds of a model at `rate_hz`."""
+        return 1.0 / rate_hz if self.budget_s is None else self.budget_s
 
-    def follow(self, values: Floats) -> None:
-        """Measure the change of unseen channels from these good `values` on."""
-        if self._moves:
-            np.add(self._base, values * self._mask, self._bounds)
 
-    def forget(self) -> None:
-        """Let unseen channels start anywhere."""
-        self._bounds[:, self._unseen] = [[-_LARGEST], [_LARGEST]]
+_DEFAULTS = SessionSettings()
 
 
 class Session:
-    """Feeds samples to a predictor by the rules above and keeps count.
+    """Feed samples to a predictor by the rules above, and count what happened.
 
-    `max_gap`: ticks in a row without a good sample that the last good one may stand in for. Gaps are counted in
-    device time: a prediction never depends on when it was computed. `deadline` accounts for the time that `feed`
-    takes on `clock`, and for missing ticks as drops. `novelty` weighs every sample that follows another; it is one of
-    this predictor. The predictor is reset at the start.
+    `settings`: see `SessionSettings`; each of them may be given by name instead: ``Session(predictor, max_gap=10)``.
+    Gaps are counted in device time: a prediction never depends on when it was computed. `deadline` accounts for the
+    time that `feed` takes on `clock`, and for missing ticks as drops. `novelty`: a detector of this predictor; by
+    default the one that the predictor's bundle is calibrated for, where it is; None switches it off. The predictor is
+    reset at the start. Raises SpecError for settings that contradict each other, BundleError for a damaged calibration.
+
+    ``novelty``: the detector in use, or None.
     """
 
     def __init__(
         self,
         predictor: Stepper,
+        settings: SessionSettings = _DEFAULTS,
         *,
-        max_gap: int = 5,
-        trained_margin: float = 0.0,
-        reject_margin: float = 1.0,
         deadline: Deadline | None = None,
-        novelty: Novelty | None = None,
+        novelty: Novelty | Literal["calibrated"] | None = "calibrated",
         clock: Callable[[], float] = time.perf_counter,
+        **changes: float | None,
     ) -> None:
-        if max_gap < 0:
-            raise SpecError("max_gap", str(max_gap), "give a number of ticks that is not negative")
-        self.spec, self.max_gap, self.deadline = predictor.spec, max_gap, deadline
-        self._predictor, self._novelty, self._clock = predictor, novelty, clock
-        self._update_novelty = _nothing_is_novel if novelty is None else novelty.update
-        self._range = TrainedRange(self.spec, trained_margin, reject_margin)
+        self.settings = msgspec.structs.replace(settings, **changes)
+        self.spec, self.max_gap, self.deadline = predictor.spec, self.settings.max_gap, deadline
+        self.novelty = _calibrated(predictor) if isinstance(novelty, str) else novelty
+        self._predictor, self._clock = predictor, clock
+        self._update_novelty = _nothing_is_novel if self.novelty is None else self.novelty.update
+        self._range = TrainedRange(self.spec, self.settings.trained_margin, self.settings.reject_margin)
         self._shape = (self.spec.width,)
         self._soonest, self._latest = 0.5 / self.spec.rate_hz, 1.5 / self.spec.rate_hz
-        # A copy: the source may reuse its array. It is where a detector looks for it.
-        self._good: Floats = np.zeros(self.spec.width, np.float32) if novelty is None else novelty.sample
+        # A copy, since the source may reuse its array. Shared with the detector, which reads this buffer in place.
+        self._good: Floats = np.zeros(self.spec.width, np.float32) if self.novelty is None else self.novelty.sample
         self._nothing: Floats = np.full(self.spec.n_outputs, np.nan, np.float32)
         self._samples = self._late = self._rejected = self._warm_up = 0
         self._held = self._novel = self._extrapolating = self._resets = self._diverged = 0
@@ -184,11 +158,11 @@ class Session:
         self._t = math.nan
 
     def run(self, samples: Iterable[Sample]) -> Iterator[Prediction]:
-        """One prediction for every sample, in order, as they come."""
+        """Yield one prediction for every sample, in order."""
         return map(self.feed, samples)
 
     def feed(self, sample: Sample) -> Prediction:
-        """Answer one sample. Raises SpecError where it does not hold as many values as the model has channels."""
+        """Return the prediction from one sample [C]. Raises SpecError where the number of values is not C."""
         if self.deadline is None:
             return self._answer(sample)
         started = self._clock()
@@ -197,20 +171,20 @@ class Session:
         return prediction
 
     def reset(self) -> None:
-        """Begin another recording: drop the state and the time base."""
+        """Start another recording: drop the state of the model and the time of the last sample."""
         self._drop_state()
         self._t = math.nan
 
     @property
     def health(self) -> Health:
-        """The counts so far."""
+        """Counts so far."""
         fed = self._samples - self._late - self._rejected
         known = {name: getattr(self, f"_{name}") for name in _COUNTED}
-        alarms = 0 if self._novelty is None else self._novelty.alarms
+        alarms = 0 if self.novelty is None else self.novelty.alarms
         return Health(fed=fed, predictions=fed - self._warm_up, steps=fed + self._held, alarms=alarms, **known)
 
     def summary(self) -> dict[str, Any]:
-        """``health`` and ``latency`` (None without a deadline) as plain values; None stands for NaN and infinity."""
+        """Return ``health`` and ``latency`` (None without a deadline) as plain values; None replaces NaN, infinity."""
         figures = {} if self.deadline is None else msgspec.structs.asdict(self.deadline.summary())
         latency = {name: figure if math.isfinite(figure) else None for name, figure in figures.items()}
         return {"health": msgspec.structs.asdict(self.health), "latency": latency or None}
@@ -222,19 +196,19 @@ class Session:
         self._samples += 1
         if self._soonest <= t - self._t < self._latest and self._blind == 0 and self._range.holds(values):
             flags = self._take(t, values)
-            return self._conclude(t, flags) if flags else Prediction(t, self._y.copy(), "ok", _OK)
+            return self._conclude(t, flags) if flags else Prediction(t, self._y.copy(), _OK, _OK_ALONE)
         return self._irregular(t, values)
 
     def _irregular(self, t: float, values: Floats) -> Prediction:
         if not math.isfinite(t):
-            return self._reject(self._t + 1 / self.spec.rate_hz, (), ())  # it stands for the next tick
+            return self._reject(self._t + 1 / self.spec.rate_hz, (), ())  # counted as the next tick
         flags: tuple[Status, ...] = ()
         ticks = (t - self._t) * self.spec.rate_hz  # NaN before the first sample
         if ticks < -self.max_gap - 0.5:
             flags = self._lose()
         elif ticks < 0.5:
             self._late += 1
-            return self._conclude(self._t, ("late",))
+            return self._conclude(self._t, (Status.late,))
         elif ticks >= 1.5:
             flags = self._bridge(round(min(ticks, 1e9)) - 1)
         impossible, extrapolating = self._range.outside(values)
@@ -242,7 +216,7 @@ class Session:
             return self._reject(t, flags, impossible)
         if extrapolating:
             self._extrapolating += 1
-            flags += ("extrapolating",)
+            flags += (Status.extrapolating,)
         return self._conclude(t, flags + self._take(t, values), extrapolating)
 
     def _reject(self, t: float, flags: tuple[Status, ...], channels: tuple[int, ...]) -> Prediction:
@@ -250,7 +224,7 @@ class Session:
         flags += self._hold(1)
         if channels or not self._empty:  # without a time and without a state there is no tick to count from
             self._t = t
-        return self._conclude(t, ("rejected", *flags), channels)
+        return self._conclude(t, (Status.rejected, *flags), channels)
 
     def _bridge(self, missing: int) -> tuple[Status, ...]:
         if self.deadline is not None:
@@ -258,20 +232,20 @@ class Session:
         return self._hold(missing)
 
     def _hold(self, ticks: int) -> tuple[Status, ...]:
-        """Let the last good sample stand in for `ticks`, or drop the state where that is too many in a row."""
+        """Replace `ticks` missing ticks by the last good sample, or drop the state where they are too many in a row."""
         if self._blind + ticks > self.max_gap:
             return self._lose()
         self._blind += ticks
-        if self._novelty is not None:
-            self._novelty.suspend()
+        if self.novelty is not None:
+            self.novelty.suspend()
         for _ in range(ticks):
             self._held += 1
-            if "diverged" in self._step():
-                return ("diverged", "held")
-        return ("held",)
+            if Status.diverged in self._step():
+                return (Status.diverged, Status.held)
+        return (Status.held,)
 
     def _take(self, t: float, values: Floats) -> tuple[Status, ...]:
-        """Step with a good sample; no flags where the outcome counts."""
+        """Step with a good sample; return no flags where the prediction counts."""
         self._t, self._blind = t, 0
         self._good[...] = values
         self._range.follow(values)
@@ -281,25 +255,25 @@ class Session:
             self._warm_up += 1
         elif novel:
             self._novel += 1
-            return ("novel",)
+            return (Status.novel,)
         return flags
 
     def _step(self) -> tuple[Status, ...]:
         self._y = self._predictor.step(self._good)
         if not self._predictor.ready:
-            return ("warm-up",)
+            return (Status.warm_up,)
         if all(map(math.isfinite, self._y.tolist())):
             return ()
         self._diverged += 1
         self._drop_state()
-        return ("diverged", "warm-up")
+        return (Status.diverged, Status.warm_up)
 
     def _conclude(self, t: float, flags: tuple[Status, ...], channels: tuple[int, ...] = ()) -> Prediction:
         if self._empty or not self._predictor.ready:
-            flags += ("warm-up",)
-        if "novel" in flags and self._novelty is not None:
-            channels = tuple(sorted({*channels, *self._novelty.worst_channel}))
-        flags = tuple(sorted(set(flags), key=STATUSES.index)) or _OK
+            flags += (Status.warm_up,)
+        if Status.novel in flags and self.novelty is not None:
+            channels = tuple(sorted({*channels, *self.novelty.worst_channel}))
+        flags = tuple(sorted(set(flags), key=STATUSES.index)) or _OK_ALONE
         return Prediction(t, self._y.copy(), flags[0], flags, channels)
 
     @property
@@ -310,7 +284,7 @@ class Session:
         if self._empty:
             return ()
         self._drop_state()
-        return ("reset",)
+        return (Status.reset,)
 
     def _drop_state(self) -> None:
         self._predictor.reset()
@@ -321,13 +295,19 @@ class Session:
         self._blind = self.max_gap + 1
         self._y = self._nothing
         self._range.forget()
-        if self._novelty is not None:
-            self._novelty.reset()
+        if self.novelty is not None:
+            self.novelty.reset()
+
+
+def _calibrated(predictor: Stepper) -> Novelty | None:
+    """Return the novelty detector of the predictor's bundle; None without a bundle or a calibration."""
+    bundle, watched = getattr(predictor, "bundle", None), cast("Watched", predictor)
+    if bundle is None:
+        return None
+    from rtsysid.live.novelty import Novelty
+
+    return Novelty.of(bundle, watched)
 
 
 def _nothing_is_novel() -> bool:
     return False
-
-
-def _outside(values: Floats, bounds: Floats) -> tuple[int, ...]:
-    return tuple(np.flatnonzero(~((bounds[0] <= values) & (values <= bounds[1]))).tolist())

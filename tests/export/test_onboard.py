@@ -136,8 +136,8 @@ def test_what_is_not_installed_is_one_line(bundle: Bundle, monkeypatch: pytest.M
     """Without the cross compiler or the emulator the error says what is missing and what installs it."""
     monkeypatch.setenv("PATH", str(tmp_path))
     assert not firmware.available()
-    assert not emulator.available()
+    assert not emulator.emulator_available()
     with pytest.raises(BundleError, match="arm-none-eabi-gcc is not installed; run make hil"):
         build_image("replay", model_files(bundle), tmp_path / "image.elf")
     with pytest.raises(LinkError, match="qemu-system-arm is not installed; run make hil"):
-        emulator.replay(tmp_path / "image.elf", np.zeros((1, 3), np.float32), 2)
+        emulator.replay_image(tmp_path / "image.elf", np.zeros((1, 3), np.float32), 2)

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from firmware_bridge.board import header, read_table
-from firmware_bridge.build import FIRMWARE, SANITIZERS, compile_c
+from firmware_bridge.board import channel_header, read_table
+from firmware_bridge.build import APP, FIRMWARE, SANITIZERS, compile_c
 from firmware_bridge.schema import Schema, WireChannel
 from rtsysid.errors import SpecError
 
@@ -43,7 +43,7 @@ int main(void)
 def test_a_board_packs_by_the_header_what_the_host_unpacks(tmp_path: Path) -> None:
     """A sample laid out in C by the generated offsets is the host's, and so are hash, sizes and table."""
     source = tmp_path / "main.c"
-    source.write_text(header(SCHEMA) + PROGRAM)
+    source.write_text(channel_header(SCHEMA) + PROGRAM)
     done = subprocess.run([compile_c("channels", [source], SANITIZERS)], capture_output=True, text=True, check=True)
     numbers, sample, table = done.stdout.splitlines()
     assert numbers.split() == [str(x) for x in (SCHEMA.hash, 3, 2000, 7)]
@@ -58,7 +58,7 @@ def test_the_header_is_written_from_json(tmp_path: Path) -> None:
     assert read_table(path) == SCHEMA
     command = [sys.executable, "-m", "firmware_bridge.board", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout == header(SCHEMA)
+    assert done.stdout == channel_header(SCHEMA)
     for text in ("{", '{"rate_hz": 5}', '{"rate_hz": 5, "channels": [{"name": "a", "kind": "i64"}]}'):
         path.write_text(text)
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -74,3 +74,4 @@ def test_the_porting_page_names_what_a_board_supplies() -> None:
     assert len(functions) == 5
     assert all(f"`{name}`" in page for name in functions)
     assert all(name in page for name in ("messages.h", "wire.{c,h}", "tx.{c,h}", "app.{c,h}", "capture.h"))
+    assert all(path.with_suffix(".o").name in page for path in APP)

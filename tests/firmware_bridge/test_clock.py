@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from firmware_bridge.clock import DeviceClock, Ticks
+from rtsysid.device_clock import DeviceClock, Ticks
 
 SPAN = 1 << 32
 OUTWARD_S = 0.0002  # the fastest way to the device, and as long back
@@ -120,7 +120,7 @@ def test_not_converged_until_eight_trips() -> None:
 
 
 def test_single_impossible_trips_are_refused_and_counted() -> None:
-    """A bracket that lies beside the clock, by 10 ms of device time, changes nothing, nor do four in a row."""
+    """A bracket that is off by 10 ms of device time changes nothing, nor do four in a row."""
     world, clock = World(20.0), DeviceClock()
     world.run(clock, slow=20)
     before, boot = world.error(clock), world.boot_s

@@ -26,7 +26,7 @@ def test_from_hello_to_samples() -> None:
     assert said(board, msg.SchemaGet) == 1
     assert talk.board is not None
     assert talk.board.schema == board.schema
-    assert talk.board.about()["firmware"] == "fake 1.0"
+    assert talk.board.describe()["firmware"] == "fake 1.0"
     assert len(arrivals) == pytest.approx(150, abs=20)
     assert [a.sample.values[0] for a in arrivals] == list(range(int(arrivals[0].sample.values[0]), board.tick + 1))
     for arrival in arrivals:
@@ -39,7 +39,7 @@ def test_from_hello_to_samples() -> None:
 
 
 def test_hello_is_repeated_until_answered() -> None:
-    """While nobody answers a HELLO goes out each 100 ms; the first answer ends that."""
+    """Without an answer a HELLO is sent each 100 ms; the first answer ends that."""
     board = FakeBoard()
     board.mute = {msg.Hello}
     talk, _, now_s = meeting(board, seconds=1.0)
@@ -68,7 +68,7 @@ def test_a_request_without_an_answer_is_made_five_times(request_: type) -> None:
     assert talk.state is LinkState.LOST
     assert said(board, request_) == 5
     name = "START" if request_ is msg.Start else "SCHEMA_GET"
-    assert talk.news[-1] == f"lost: no answer to {name}"
+    assert talk.events[-1] == f"lost: no answer to {name}"
     assert talk.losses == 1
 
 
@@ -154,7 +154,7 @@ def test_a_board_that_the_model_was_not_made_for_is_refused(spec: ModelSpec, nam
 
 
 def test_a_wire_that_is_too_slow_is_refused_with_the_rate_that_fits() -> None:
-    """More than 70 % of the wire's bytes is refused, and what would fit is said; just below is fine."""
+    """More than 70 % of the wire's bytes is refused, with the rate that would fit; just below is accepted."""
     board = FakeBoard(table(1000.0))
     bytes_each = 3 * 4 + 14
     with pytest.raises(LinkError, match=r"1000 Hz of 26 bytes fill 71% of the wire; at most 990 Hz fit"):

@@ -135,7 +135,7 @@ def test_a_hello_unasked_saves_waiting() -> None:
 
 
 def test_goodbye() -> None:
-    """Closing stops the stream and waits for the answer; a board that does not answer holds nobody up for long."""
+    """Closing stops the stream and waits for the answer; a board that does not answer delays it briefly."""
     board = FakeBoard()
     talk, _, now_s = meeting(board)
     talk.close(now_s)
@@ -166,15 +166,15 @@ def test_what_a_board_says_is_news() -> None:
     """Logs and errors of the board are lines for a person, and of many only the newest are kept."""
     board = FakeBoard()
     talk, _, now_s = meeting(board)
-    assert list(talk.news) == ["board fake 1.0, boot 00000001: streaming"]
+    assert list(talk.events) == ["board fake 1.0, boot 00000001: streaming"]
     board.say(msg.Log(msg.Level.warning, "hot\x1b[2J"), now_s)
     board.say(msg.Error(msg.Fault.request, 9, 0, 0, "what?"), now_s)
     converse(talk, board, 0.1, now_s)
-    assert list(talk.news)[1:] == ["board: hot?[2J", "board: what?"]
+    assert list(talk.events)[1:] == ["board: hot?[2J", "board: what?"]
     for _ in range(200):
         board.say(msg.Log(msg.Level.info, "again"), now_s)
     converse(talk, board, 0.1, now_s)
-    assert list(talk.news) == ["board: again"] * 100
+    assert list(talk.events) == ["board: again"] * 100
 
 
 def test_the_end_of_a_frame_at_opening_is_no_fault() -> None:

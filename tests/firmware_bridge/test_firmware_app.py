@@ -43,7 +43,7 @@ def test_time_passes_within_a_poll(board: Board) -> None:
 
 
 def test_a_host_that_starts_again_is_heard_at_once(board: Board) -> None:
-    """A HELLO that looks like a frame that came already, from a host that began anew, is answered all the same."""
+    """A HELLO with the number of an earlier frame, from a host that restarted, is answered."""
     for _ in range(2):
         board.encoder.frames = 0
         assert len(only(board.hear(HELLO), m.HelloAck)) == 1

@@ -90,7 +90,7 @@ def test_a_prediction_for_other_channels_is_refused(streaming: Board) -> None:
 
 
 def test_a_lost_host_makes_the_board_safe(streaming: Board) -> None:
-    """After 1.5 s without a heartbeat outputs go to safety once, predictions are ignored, counted, and it is said."""
+    """After 1.5 s without a heartbeat outputs become safe once; predictions are ignored and counted; a LOG is sent."""
     streaming.hear(predict(1, 1.0))
     safes = streaming.safes
     assert only(streaming.poll(1_500_000), m.Log) == []

@@ -78,7 +78,7 @@ def test_samples_that_overtake_the_loop_are_counted(streaming: Board) -> None:
 
 
 def test_a_full_ring_drops_whole_frames_and_counts_them(streaming: Board) -> None:
-    """With nobody reading, whole frames are dropped, counted, and seen as lost by the host; none comes damaged."""
+    """Without a reader, whole frames are dropped, counted, and seen as lost by the host; none comes damaged."""
     streaming.room(0)
     for i in range(60):
         streaming.capture(values(i), i)

@@ -56,7 +56,7 @@ def c() -> Iterator[CCodec]:
 
 def test_the_header_is_fresh() -> None:
     """messages.h is what the definition generates today."""
-    assert generate.HEADER.read_text() == generate.header(), "run: python -m firmware_bridge.generate"
+    assert generate.HEADER.read_text() == generate.c_header(), "run: python -m firmware_bridge.generate"
 
 
 def test_the_document_is_fresh() -> None:

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from firmware_bridge.build import FIRMWARE, SANITIZERS, compile_c
+from firmware_bridge.build import APP, FIRMWARE, SANITIZERS, compile_c
 
 FRAMES = int(os.environ.get("RTSYSID_FUZZ_FRAMES", "1000000"))
 FRAMES_PER_INPUT = 64  # of either target
 FUZZ = FIRMWARE / "fuzz"
 TARGETS = {
     "fuzz_wire": [FIRMWARE / "wire.c"],
-    "fuzz_app": [FIRMWARE / name for name in ("app.c", "tx.c", "wire.c")],
+    "fuzz_app": list(APP),
 }
 
 

@@ -30,7 +30,7 @@ def device() -> Iterator[SimulatedDevice]:
         yield running
 
 
-def test_samples_come_in_order_and_young(device: SimulatedDevice) -> None:
+def test_samples_come_in_order_with_their_times(device: SimulatedDevice) -> None:
     """The first samples of a trace come complete, in order, with their values and with plausible times."""
     with Link(device.port) as link:
         arrivals = []
@@ -42,8 +42,8 @@ def test_samples_come_in_order_and_young(device: SimulatedDevice) -> None:
         steps = np.diff([a.device_t_us for a in arrivals])
         assert abs(steps - 2000).max() <= 1
         assert all(-0.001 < a.received_s - a.captured_s < PATIENCE_S for a in arrivals)
-        until(lambda: link.counters().device is not None, "a heartbeat")
-        health = link.counters()
+        until(lambda: link.health().device is not None, "a heartbeat")
+        health = link.health()
         assert health.clean, health
         assert health.clock_converged
 
@@ -55,7 +55,7 @@ def test_predictions_reach_the_device(device: SimulatedDevice) -> None:
         link.predict(1234, "warm-up", 0.001, 0.002, np.array([1.5, -2.5], np.float32))
         until(lambda: " 1234 " in device.status(), "the prediction")
         assert device.status().split()[2:] == ["1234", "3", "1.5", "-2.5"]
-        assert link.counters().predictions == 1
+        assert link.health().predictions == 1
 
 
 def test_leaving_stops_the_stream(device: SimulatedDevice) -> None:
@@ -73,15 +73,15 @@ def test_closing_delivers_what_had_come(device: SimulatedDevice) -> None:
         count = len(take(link, 50))
         link.close()
         count += sum(1 for _ in link)
-        assert count == link.counters().samples
-        assert link.counters().state == "closed"
+        assert count == link.health().samples
+        assert link.health().state == "closed"
 
 
 def test_a_trace_that_ends_ends_the_iteration() -> None:
     """A device that has played everything says goodbye: the loop ends by itself with every sample delivered."""
     with SimulatedDevice(board_schema(), numbered(200)) as device, Link(device.port) as link:
         found = [int(arrival.sample.values[0]) for arrival in link]
-        health = link.counters()
+        health = link.health()
     assert found == list(range(200))
     assert (health.state, health.samples, health.losses, health.gaps) == ("closed", 200, 0, 0)
 
@@ -107,7 +107,7 @@ def test_all_bytes_go_to_the_tap(device: SimulatedDevice) -> None:
     for direction, data in tap.bytes.items():
         decoders[direction] = FrameDecoder(device.schema.hash)
         decoders[direction].feed(data)
-    assert decoders["rx"].counters.ok == link.counters().wire.ok
+    assert decoders["rx"].counters.ok == link.health().wire.ok
     assert decoders["tx"].counters.clean
     assert decoders["tx"].counters.ok >= 12
     assert tap.order[0] == "open"
@@ -124,7 +124,7 @@ def test_a_model_for_another_board_is_refused(device: SimulatedDevice) -> None:
 
 
 def test_a_slow_wire_is_refused(device: SimulatedDevice) -> None:
-    """At 115200 baud 500 Hz of 26 bytes are too much, and what would fit is said."""
+    """At 115200 baud 500 Hz of 26 bytes are too much; the error names the rate that would fit."""
     with (
         Link(device.port, baudrate=115_200) as link,
         pytest.raises(LinkError, match=r"500 Hz of 26 bytes fill 113% of the wire; at most 310 Hz fit"),
@@ -146,7 +146,7 @@ def test_a_slow_wire_is_refused(device: SimulatedDevice) -> None:
     ],
 )
 def test_a_port_that_cannot_be_opened_is_one_line(url: str, said: str) -> None:
-    """A wrong port is said at once, with the reason and a remedy; nothing is waited for."""
+    """A wrong port is an error with a reason and a remedy, without waiting."""
     with pytest.raises(LinkError, match=url) as caught:
         Link(url).__enter__()
     assert said in str(caught.value)
@@ -177,11 +177,11 @@ def test_a_link_over_a_socket(device: SimulatedDevice) -> None:
         with Link(f"socket://127.0.0.1:{server.getsockname()[1]}") as link:
             assert take(link, 100) == list(range(100))
             relays.cut()
-            until(lambda: link.counters().losses == 1, "the loss")
+            until(lambda: link.health().losses == 1, "the loss")
             streaming(link)
         relays.cut()
         relays.join(PATIENCE_S)
-    assert link.counters().opened == 2
+    assert link.health().opened == 2
 
 
 class _Relay(threading.Thread):

@@ -1,9 +1,8 @@
-"""The bounded queues between reader and loop: what gives way is counted, and nobody waits."""
+"""The bounded queues between reader and loop: removed items are counted, and no call waits."""
 
 from __future__ import annotations
 
 import threading
-import time
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,16 +33,17 @@ def test_a_backlog_keeps_the_newest_and_counts_the_rest(limit: int, steps: list[
     assert backlog.most <= limit
 
 
+FOR_EVER_S = 100_000.0  # a consumer that is not woken runs into the time limit of the test
+
+
 def test_taking_waits_for_the_first_and_not_longer() -> None:
     """A consumer that waits is woken by what comes, and by the end; without either it goes on after its time."""
     backlog: Backlog[int] = Backlog(4)
     assert backlog.take(0.001) == []
     threading.Timer(0.01, backlog.put, [[1, 2]]).start()
-    begun = time.monotonic()
-    assert backlog.take(30.0) == [1, 2]
+    assert backlog.take(FOR_EVER_S) == [1, 2]
     threading.Timer(0.01, backlog.close).start()
-    assert backlog.take(30.0) == []
-    assert time.monotonic() - begun < 20.0
+    assert backlog.take(FOR_EVER_S) == []
     assert backlog.closed
 
 

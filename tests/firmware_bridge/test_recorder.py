@@ -207,7 +207,7 @@ def test_the_disk_is_touched_by_the_side_thread_alone(tmp_path, monkeypatch):
 
 
 def test_a_full_queue_drops_and_counts(tmp_path, monkeypatch):
-    """While the disk stands still the queue fills, what finds it full is counted, and the rest is recorded."""
+    """While the disk does not respond the queue fills; messages beyond it are counted, and the rest is recorded."""
     now, stuck, go_on = [0], threading.Event(), threading.Event()
     real = os.pwrite
 
@@ -313,7 +313,7 @@ def test_any_sample_comes_back_bit_for_bit(tmp_path_factory, values, device_us, 
     path = tmp_path_factory.mktemp("any") / "a.mcap"
     array = np.array(values, np.float32)
     with Recorder.open(path, channels=CHANNELS) as recorder:
-        recorder.sample(Arrival(Sample(device_us * 1e-6, array), device_us, 1.5, seq, boot))
+        recorder.sample(Arrival(Sample(device_us * 1e-6, array), device_us, 1.0, 1.5, seq, boot))
     [sample] = by_topic(path)["/samples"]
     np.testing.assert_array_equal(np.array([sample.u, sample.vx, sample.q_0], np.float32), array)
     assert (sample.seq, sample.boot) == (seq, boot)

@@ -124,7 +124,7 @@ def test_text_from_the_wire_cannot_steer_a_terminal() -> None:
 
 
 def test_the_version_follows_the_definition(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Any change of a message changes MAJOR, unless SINCE lists it; then the older digest stands."""
+    """Any change of a message changes MAJOR, unless SINCE lists it; then the older digest is unchanged."""
     assert int(GOLDEN["version"].split(".")[0], 16) == m.MAJOR
 
     class Changed(m.Ack, frozen=True):

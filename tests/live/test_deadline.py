@@ -98,7 +98,7 @@ def test_an_unused_deadline_has_no_figures() -> None:
 
 @pytest.mark.parametrize("budget", [0.0, -1.0, math.nan])
 def test_a_budget_that_is_no_time_is_refused(budget: float) -> None:
-    """A budget of zero, less or NaN would make every or no sample miss."""
+    """A budget of zero, a negative one or NaN would make every or no sample miss."""
     with pytest.raises(DeadlineError, match="positive number of seconds"):
         Deadline(budget)
 

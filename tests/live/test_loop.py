@@ -13,21 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.integrator import DT, Integrator, plant_spec
 
-from rtsysid.live.loop import Answer, Arrival, LiveLoop, LiveStats
+from rtsysid.live.loop import Answer, LiveLoop, LiveStats
 from rtsysid.live.service import Service, StopSignal
-from rtsysid.live.session import Session
-from rtsysid.spec import Floats, Sample
+from rtsysid.live.session import Session, SessionSettings
+from rtsysid.source import SourceHealth
+from rtsysid.spec import Arrival, Floats, Sample
 
 STEP_S = 0.0001  # what one prediction costs, on the simulated clock
-
-
-class Came(NamedTuple):
-    sample: Sample
-    device_t_us: int
-    captured_s: float
-    received_s: float
-    seq: int
-    boot: int
 
 
 class Sent(NamedTuple):
@@ -51,7 +43,7 @@ class Slow(Integrator):
 
 
 class ListDevice:
-    """Yields batches of tick numbers, each at the time that stands before it; ticks are captured on time."""
+    """Yields pairs of a time and a batch of tick numbers; ticks are captured on time."""
 
     def __init__(self, *batches: tuple[float, Sequence[int]], boots: Mapping[int, int] | None = None) -> None:
         self.queue, self.boots, self.now = batches, boots or {}, 0.0
@@ -59,10 +51,10 @@ class ListDevice:
         self.sent: list[Sent] = []
         self.waited: list[float] = []
 
-    def arrival(self, tick: int) -> Came:
+    def arrival(self, tick: int) -> Arrival:
         boot = max((b for t, b in self.boots.items() if t <= tick), default=1)
         values = np.array([0.1, 0.01 * tick, 0.0], np.float32)
-        return Came(Sample(tick * DT, values), round(tick * DT * 1e6), tick * DT, self.now, tick & 0xFFFF, boot)
+        return Arrival(Sample(tick * DT, values), round(tick * DT * 1e6), tick * DT, self.now, tick & 0xFFFF, boot)
 
     def batches(self, timeout_s: float) -> Iterator[list[Arrival]]:
         for at, ticks in self.queue:
@@ -78,8 +70,8 @@ class ListDevice:
     def close(self) -> None:
         self.closed = True
 
-    def health(self) -> dict[str, Any]:
-        return {"state": "streaming", "dropped": 3, "gaps": 2, "corrupt": 1}
+    def health(self) -> SourceHealth:
+        return SourceHealth(state="streaming", samples=9, gaps=2, dropped=3, corrupt=1, losses=0, reboots=0)
 
 
 def on_time(ticks: range, delay_s: float = 0.001) -> list[tuple[float, list[int]]]:
@@ -104,8 +96,8 @@ class Notes:
         self.figures.append(figures)
 
 
-def loop(device: ListDevice, **options: Any) -> tuple[LiveLoop, list[LiveStats]]:
-    live = LiveLoop(device, Session(Slow(device)), clock=lambda: device.now, **options)
+def loop(device: ListDevice, budget_s: float | None = None, **options: Any) -> tuple[LiveLoop, list[LiveStats]]:
+    live = LiveLoop(device, Session(Slow(device), budget_s=budget_s), clock=lambda: device.now, **options)
     return live, list(live.run(StopSignal()))
 
 
@@ -126,7 +118,7 @@ def test_every_sample_is_answered_on_time() -> None:
 
 def test_a_backlog_is_fed_whole_and_answered_once() -> None:
     """After a second without the processor all samples enter the delay line, one answer goes out for the newest, and
-    the next one is young again."""
+    the next answer is in time again."""
     device = ListDevice(*on_time(range(10)), (1.1, list(range(10, 110))), *on_time(range(112, 115)))
     live, _ = loop(device)
     assert len(live.session._predictor.stepped) == 115  # type: ignore[attr-defined]  # two ticks were held
@@ -246,4 +238,4 @@ def test_only_fresh_answers_feed_the_watchdog() -> None:
 
 def test_the_default_budget_is_one_tick() -> None:
     """A prediction is about the next tick, so that by then it is about the past."""
-    assert LiveLoop(ListDevice(), Session(Integrator(plant_spec()))).budget_s == DT
+    assert SessionSettings().budget(plant_spec().rate_hz) == DT

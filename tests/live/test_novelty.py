@@ -37,7 +37,7 @@ def calibration_of(folder: Path) -> Calibration:
 
 
 def streamed(predictor: Predictor, calibration: Calibration, values: Floats) -> tuple[Session, Novelty, list]:
-    """A session over rows at the model's rate, its detector, and what it said."""
+    """A session over rows at the model's rate, its detector, and its predictions."""
     novelty = Novelty(calibration, predictor)
     session = Session(predictor, novelty=novelty, reject_margin=100.0)
     said = [session.feed(Sample(k / predictor.spec.rate_hz, row)) for k, row in enumerate(values)]

@@ -1,4 +1,4 @@
-"""Real-time settings in processes of their own: what is said is what the kernel says, with rights and without."""
+"""Real-time settings in separate processes: the reported results are those of the kernel, with rights and without."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if limit is not None:
     resource.setrlimit(resource.RLIMIT_MEMLOCK, (limit, limit))
 if {user}:
     os.setresuid({user}, {user}, {user})
-outcomes = realtime.prepare({priority}, {cpus}, [reader.native_id])
+outcomes = realtime.make_punctual({priority}, {cpus}, [reader.native_id])
 facts = dict(
     outcomes={{o.name: [o.done, o.text] for o in outcomes}}, lines=[str(o) for o in outcomes],
     policy=os.sched_getscheduler(0), priority=os.sched_getparam(0).sched_priority,

@@ -112,7 +112,7 @@ def test_full_speed_asks_no_clock(speed: None) -> None:
 
 @pytest.mark.parametrize("speed", [0.0, -1.0, math.nan, math.inf])
 def test_an_impossible_speed_is_refused_at_once(speed: float) -> None:
-    """The mistake is said before the first sample is asked for."""
+    """The error is raised before the first sample is requested."""
     with pytest.raises(SpecError, match="positive factor"):
         replay(Session(Repeater()), [], speed=speed)
 
@@ -184,7 +184,7 @@ def peak(path: Path, count: int) -> int:
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
 @pytest.mark.parametrize("suffix", [".csv", ".csv.gz"])
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
-    """When the system says that no space is left, the error is one line and the earlier file stands as it was."""
+    """When no space is left, the error is one line and the earlier file is unchanged."""
     path = tmp_path / f"p{suffix}"
     path.write_bytes(b"what stood here")
     scratch = tmp_path / "scratch"
@@ -199,7 +199,7 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_source_that_fails_is_not_called_a_full_disk(tmp_path: Path) -> None:
-    """An OSError out of the samples is said of the source, and nothing is left behind."""
+    """An OSError of the samples names the source, and no file is left behind."""
 
     def failing() -> Iterator[Prediction]:
         yield prediction(0.0, 1, 2)
@@ -286,7 +286,7 @@ def test_compare_finds_the_first_difference() -> None:
 
 
 def test_nan_equals_only_nan() -> None:
-    """NaN beside a number is an infinite difference; infinities of one sign are equal."""
+    """NaN against a number is an infinite difference; infinities of one sign are equal."""
     assert compare([prediction(0, math.nan)], recorded(prediction(0, math.nan))).equal
     assert compare([prediction(0, math.nan)], recorded(prediction(0, 0.0))).max_abs == math.inf
     assert compare([prediction(0, math.inf)], recorded(prediction(0, math.inf))).equal
@@ -294,7 +294,7 @@ def test_nan_equals_only_nan() -> None:
 
 
 def test_a_changed_status_is_a_difference() -> None:
-    """Equal numbers said with another status are not an equal replay."""
+    """Equal numbers with another status are not an equal replay."""
     result = compare([prediction(0, 1.0, status="held")], recorded(prediction(0, 1.0)))
     assert (result.equal, result.statuses, result.max_abs, result.first_tick) == (False, 1, 0.0, 0)
 

@@ -18,7 +18,6 @@ from support.shell import edge, rtsysid
 
 from firmware_bridge.conversation import Conversation
 from firmware_bridge.device import SimulatedDevice
-from firmware_bridge.intake import Arrival
 from firmware_bridge.link import Link
 from firmware_bridge.peer import Requirements
 from firmware_bridge.playback import arrivals
@@ -33,13 +32,13 @@ from rtsysid.model.bundle import Bundle
 from rtsysid.model.predictor import Predictor
 from rtsysid.recordings.bag import Bag
 from rtsysid.recordings.trace import Trace
-from rtsysid.spec import Floats
+from rtsysid.spec import Arrival, Floats
 
 BUDGET_S = 0.03
 
 
 def feeder(bundle: Bundle, max_gap: int = 5) -> SessionFeeder:
-    return SessionFeeder(Session(Predictor.load(bundle, "numpy"), max_gap=max_gap), BUDGET_S)
+    return SessionFeeder(Session(Predictor.load(bundle, "numpy"), max_gap=max_gap, budget_s=BUDGET_S))
 
 
 @contextmanager
@@ -228,12 +227,12 @@ def live(path: Path, bundle: Bundle) -> int:
         ) as recorder,
         Link(device.port, spec=spec, tap=recorder) as link,
     ):  # fmt: skip
-        loop, stop = LiveLoop(link, session, budget_s=BUDGET_S, recorder=recorder), StopSignal()
+        loop, stop = LiveLoop(link, session, recorder=recorder), StopSignal()
         events = iter([device.reset, device.unplug, device.plug, lambda: device.stall(0.1), lambda: None])
         streamed = 0
         for report in loop.run(stop, every_s=0.1):
             answered = report.samples and session.health.samples - streamed >= 25
-            if answered or link.counters().state == "lost":
+            if answered or link.health().state == "lost":
                 streamed = session.health.samples
                 event = next(events, None)
                 if event is None:

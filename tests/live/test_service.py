@@ -37,7 +37,7 @@ def heard(listening: socket.socket) -> list[str]:
 
 def test_ready_then_watchdog_in_good_time(manager: tuple[str, socket.socket]) -> None:
     """READY comes with the first fresh tick, then a WATCHDOG each third of the time allowed, however many ticks there
-    are; STATUS and STOPPING come as said."""
+    are; STATUS and STOPPING are sent as given."""
     address, listening = manager
     service = Service({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "3000000", "WATCHDOG_PID": str(os.getpid())})
     assert heard(listening) == []
@@ -50,7 +50,7 @@ def test_ready_then_watchdog_in_good_time(manager: tuple[str, socket.socket]) ->
 
 
 def test_no_watchdog_unless_it_is_ours(manager: tuple[str, socket.socket]) -> None:
-    """Without WATCHDOG_USEC, or with another process's, only READY is said."""
+    """Without WATCHDOG_USEC, or with another process's, only READY is sent."""
     address, listening = manager
     for extra in ({}, {"WATCHDOG_USEC": "1000", "WATCHDOG_PID": "1"}):
         service = Service({"NOTIFY_SOCKET": address, **extra})

@@ -75,7 +75,7 @@ def test_a_short_gap_is_held(missing: int) -> None:
 
 @pytest.mark.parametrize("max_gap", [0, 1, 5])
 def test_a_long_gap_resets(max_gap: int) -> None:
-    """One tick more than max_gap drops the state, says so on that sample, and warms up anew."""
+    """One tick more than max_gap drops the state, says so on that sample, and starts another warm-up."""
     session, predictor = warm(max_gap=max_gap)
     prediction = session.feed(sample(11 + max_gap))
     assert (prediction.status, prediction.flags) == ("reset", ("reset", "warm-up"))
@@ -95,7 +95,7 @@ def test_gaps_are_counted_in_device_time_with_jitter() -> None:
 
 @pytest.mark.parametrize("tick", [9.0, 9.4, 8.0, 4.0])
 def test_duplicate_and_backward_samples_are_late(tick: float) -> None:
-    """A duplicate or overtaken sample is not fed; the previous prediction is said again, with its own time."""
+    """A duplicate or overtaken sample is not fed; the previous prediction is returned again, with its own time."""
     session, predictor = warm(max_gap=5)
     before = session.feed(sample(9.0 + 1))
     predictor.stepped.clear()
@@ -119,7 +119,7 @@ def test_a_restarted_device_resets() -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 3.5, -3.5, 3e38])
 @pytest.mark.parametrize("channel", [0, 1, 2])
 def test_impossible_values_are_never_fed(value: float, channel: int) -> None:
-    """NaN, infinity and what lies beyond the widened range stay out; the last good sample stands in, columns named."""
+    """NaN, infinity and values beyond the widened range are not fed; the last good sample replaces them."""
     session, predictor = warm()
     values = [0.1, 0.1, 0.1]
     values[channel] = value
@@ -241,7 +241,7 @@ def test_a_divergence_while_holding_is_said() -> None:
 
 
 def test_a_sample_for_another_model_is_an_error() -> None:
-    """Too many or too few values are a mistake of the wiring, said in one line, not a bad measurement."""
+    """Too many or too few values are an error of one line, and not a bad measurement."""
     session, _ = warm()
     with pytest.raises(SpecError, match="one value per channel"):
         session.feed(sample(10, 1, 2, 3, 4))

@@ -9,13 +9,12 @@ import numpy as np
 from support.c_process import CProcess
 
 from firmware_bridge import messages as m
-from firmware_bridge.build import FIRMWARE
+from firmware_bridge.build import APP
 from firmware_bridge.layout import Message
 from firmware_bridge.schema import Schema, WireChannel
 from firmware_bridge.wire import Frame, FrameDecoder, FrameEncoder
 from rtsysid.spec import Floats
 
-SOURCES = [FIRMWARE / name for name in ("app.c", "wire.c", "tx.c")]
 SCHEMA = Schema((*(WireChannel(f"c{i}") for i in range(10)), WireChannel("m", kind="u8")), 500.0)
 SESSION = 5
 M = TypeVar("M", bound=Message)
@@ -25,7 +24,7 @@ class Board(CProcess):
     """A board under a test: `poll` moves time, runs the main loop once, and decodes what the board sent."""
 
     def __init__(self) -> None:
-        super().__init__("app_driver", SOURCES)
+        super().__init__("app_driver", APP)
         self.boot()
 
     def boot(self, boot_id: int = 77, schema: Schema = SCHEMA, now: int = 1000) -> None:

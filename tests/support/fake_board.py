@@ -10,12 +10,11 @@ from support.integrator import plant_spec
 
 from firmware_bridge import messages as msg
 from firmware_bridge.conversation import Conversation
-from firmware_bridge.intake import Arrival
 from firmware_bridge.layout import Message
 from firmware_bridge.peer import Requirements
 from firmware_bridge.schema import Schema, WireChannel
 from firmware_bridge.wire import Frame, FrameDecoder, FrameEncoder
-from rtsysid.spec import Channel, Floats, ModelSpec
+from rtsysid.spec import Arrival, Channel, Floats, ModelSpec
 
 STEP_S = 0.005
 Line = Callable[[bytes], bytes]
@@ -118,10 +117,10 @@ def converse(
 
 
 def meeting(
-    board: FakeBoard, wish: Requirements | None = None, seconds: float = 2.0, started_s: float = 3.0
+    board: FakeBoard, requirements: Requirements | None = None, seconds: float = 2.0, started_s: float = 3.0
 ) -> tuple[Conversation, list[Any], float]:
     """A host and a board that booted at `started_s` meet at 10 s and talk for so long."""
-    talk = Conversation(wish or Requirements())
+    talk = Conversation(requirements or Requirements())
     talk.open(10.0)
     board.started_s = started_s
     arrivals, now_s = converse(talk, board, seconds, 10.0)

@@ -1,6 +1,6 @@
 """A host as a process of its own, to be stopped and continued: `python live_host.py PORT`.
 
-It runs the live loop until SIGTERM, and then prints what it answered: when, how old the sample was, and its time.
+It runs the live loop until SIGTERM, and then prints every answer as `Notes` keeps it.
 """
 
 from __future__ import annotations
@@ -14,22 +14,22 @@ import msgspec
 from support.integrator import Integrator, plant_spec
 
 from firmware_bridge.link import Link
-from rtsysid.live.loop import Answer, Arrival, LiveLoop
+from rtsysid.live.loop import Answer, LiveLoop
 from rtsysid.live.service import StopSignal
 from rtsysid.live.session import Session
+from rtsysid.spec import Arrival
 
 
 class Notes:
-    """Keeps of each answer the time it went out (0 if it did not), its age, and the device's time of the sample."""
+    """Keeps of each answer whether it went out, when its sample was captured on the host's clock, and device time."""
 
     def __init__(self) -> None:
-        self.answers: list[tuple[float, float, int]] = []
+        self.answers: list[tuple[bool, float, int]] = []
 
     def sample(self, arrival: Arrival) -> None: ...
 
     def prediction(self, answer: Answer) -> None:
-        out_s = answer.arrival.captured_s + answer.age_s if answer.sent else 0.0
-        self.answers.append((out_s, answer.age_s, answer.arrival.device_t_us))
+        self.answers.append((answer.sent, answer.arrival.captured_s, answer.arrival.device_t_us))
 
     def health(self, figures: Mapping[str, Any]) -> None: ...
 
@@ -40,7 +40,7 @@ def main(port: str) -> None:
     with Link(port) as link, StopSignal() as stop:
         for _ in LiveLoop(link, session, recorder=notes).run(stop):
             pass
-    print(json.dumps({"answers": notes.answers, "health": link.health()}))
+    print(json.dumps({"answers": notes.answers, "health": link.health().plain()}))
 
 
 if __name__ == "__main__":

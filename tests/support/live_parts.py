@@ -36,8 +36,8 @@ def until(condition: Callable[[], bool], what: str, patience_s: float = PATIENCE
 
 def streaming(link: Link) -> None:
     """Wait until samples flow."""
-    seen = link.counters().samples
-    until(lambda: link.counters().state == "streaming" and link.counters().samples > seen, "samples")
+    seen = link.health().samples
+    until(lambda: link.health().state == "streaming" and link.health().samples > seen, "samples")
 
 
 def take(link: Link, count: int) -> list[float]:

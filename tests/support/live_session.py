@@ -10,18 +10,10 @@ import numpy as np
 
 from firmware_bridge.recorder import Recorder
 from rtsysid.live.session import Prediction
-from rtsysid.spec import Channel, Sample
+from rtsysid.spec import Arrival, Channel, Sample
 
 CHANNELS = (Channel("u", "V", "input"), Channel("Vx", "m/s"), Channel("q[0]"))
 OUTPUTS = CHANNELS[1:]
-
-
-class Arrival(NamedTuple):
-    sample: Sample
-    device_t_us: int
-    received_s: float
-    seq: int
-    boot: int
 
 
 class Answer(NamedTuple):
@@ -36,7 +28,8 @@ def arrival(k: int, boot: int = 1, width: int = len(CHANNELS)) -> Arrival:
     """The k-th sample at 100 Hz, received 2 ms after its capture; the device started 5 s after the host."""
     values = np.arange(k, k + width, dtype=np.float32) / 7
     device_us = 10_000 * k + 333
-    return Arrival(Sample(device_us * 1e-6, values), device_us, 5.002 + device_us * 1e-6, k, boot)
+    t = device_us * 1e-6
+    return Arrival(Sample(t, values), device_us, 5.0 + t, 5.002 + t, k, boot)
 
 
 def answer(arrived: Arrival, outputs: int = len(OUTPUTS)) -> Answer:

@@ -17,7 +17,7 @@ void fault(void)
 
 void uart_interrupt(void)
 {
-    uart_acknowledge(); /* before draining: a byte that comes in between shall interrupt again */
+    uart_acknowledge(); /* before reading, so that a byte that comes meanwhile interrupts again */
     while (uart_readable()) {
         uint8_t byte = uart_read();
         if (came - taken < RING) ring[came++ % RING] = byte;
@@ -41,7 +41,7 @@ size_t port_write(const uint8_t *bytes, size_t size)
     return count;
 }
 
-void port_safe(void) {} /* it drives nothing */
+void port_safe(void) {} /* it has no outputs */
 
 void port_health(uint32_t *rx_overrun, uint32_t *stack_free)
 {
@@ -64,6 +64,6 @@ int main(void)
     systick_start();
     for (;;) {
         app_poll();
-        if (uart_writable()) __asm volatile("wfi"); /* all is sent: until a byte comes, or a millisecond is over */
+        if (uart_writable()) __asm volatile("wfi"); /* all is sent: sleep until a byte comes or a millisecond is over */
     }
 }

@@ -92,7 +92,7 @@ static void sampling_interrupt(void)
     ticks++;
     if (!app_streaming() || finished()) return;
     if (row == image.rows) row = 0;
-    uint64_t captured_us = first_clock_us + ticks * image.period_ns / 1000u; /* exact, however late we come */
+    uint64_t captured_us = first_clock_us + ticks * image.period_ns / 1000u; /* exact, even if this runs late */
     app_sample((uint32_t)captured_us, image.samples + (size_t)row++ * image.sample_size);
 }
 

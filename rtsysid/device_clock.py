@@ -1,36 +1,39 @@
-"""DeviceClock: the ticks of a device as seconds on the host's monotonic clock, with what is not known about them.
+"""DeviceClock: convert the time of a device to seconds of the host's monotonic clock, with an estimate of the error.
 
-A round trip brackets an instant: the device read its clock at some time between the host's asking and the answer's
-arrival. The middle of the bracket is wrong by at most half of the time that this trip took longer than the fastest
-one, and so much the less a slow trip weighs. Offset and drift follow by a linear regression that forgets.
+This is the one clock for every source (`rtsysid.source`). A round trip brackets an instant: the device read its clock
+between the host's request and the arrival of the answer. The middle of the bracket is wrong by at most half of the time
+that this trip took longer than the fastest one; slow trips get a small weight accordingly. A linear regression with
+exponential forgetting estimates offset and drift.
 
-Time is an argument everywhere: seconds of the host's monotonic clock, microseconds of the device's.
+Every call takes the time as an argument: seconds of the host's monotonic clock, microseconds of the device's.
 
-Ref: the guards follow published practice: the gate and the ageing of the fastest trip Klipper's `clocksync`, the reset
-after outliers in a row and the count before convergence PX4's `timesync`, the least lag ArduPilot's.
+Ref: the guards follow published practice. The gate, and the ageing of the fastest trip: `clocksync` of Klipper. The
+reset after outliers in a row, and the count before convergence: `timesync` of PX4. The least lag: ArduPilot.
 """
 
 from __future__ import annotations
 
 import math
 
-_SPAN = 1 << 32  # microseconds until the device's counter starts anew: 71.6 minutes
-_KEEP = 1 - 1 / 30  # of the weight of the older round trips at each new one: half a minute at one a second
+_SPAN = 1 << 32  # microseconds until a 32-bit counter wraps: 71.6 minutes
+_KEEP = (
+    1 - 1 / 30
+)  # factor for the weight of older round trips at each new one: forgets in half a minute at one per second
 _SETTLED = 8  # round trips before the clock counts as converged
-_IN_A_ROW = 5  # impossible round trips that mean another clock, not bad luck
-_NOISE_S = 50e-6  # of the middle of a fast round trip, to begin with (WIRE.md measured 40 to 52 us)
-_GATE_S = 500e-6  # beyond what the bracket and the noise allow
-_DRIFT = 500e-6  # what a crystal may be off by, and more: until there is a baseline, the slope is held near zero
-_BASELINE = (_NOISE_S / _DRIFT) ** 2  # s^2, of round trips that say as much about the drift as that prior
-_AGEING = 10e-6  # seconds per second by which the fastest trip is doubted: a line may become slow for good
-_LEAK = 200e-6  # seconds per second by which the least lag is, so that a drift in either direction is followed
+_IN_A_ROW = 5  # impossible round trips in a row mean that the device has another clock
+_NOISE_S = 50e-6  # assumed standard deviation of the middle of a fast round trip, until measured
+_GATE_S = 500e-6  # tolerance in addition to bracket and noise
+_DRIFT = 500e-6  # prior of the drift, larger than the error of a crystal; keeps the slope near zero at first
+_BASELINE = (_NOISE_S / _DRIFT) ** 2  # s^2, spread of round trips that has the weight of that prior
+_AGEING = 10e-6  # s/s added to the fastest trip with its age: a line may become slow for good
+_LEAK = 200e-6  # s/s added to the least lag with its age, so that drift in both directions is followed
 
 
 class Ticks:
-    """A 32-bit counter of microseconds extended to 64 bits.
+    """Extend a 32-bit counter of microseconds to 64 bits.
 
-    Of all the times that end in the same 32 bits, the one nearest to what the host's clock leads to expect: silence
-    may last longer than the counter's span.
+    Among all times with the same lower 32 bits, it chooses the one nearest to the time expected from the host's clock,
+    since silence may last longer than the span of the counter.
     """
 
     def __init__(self) -> None:
@@ -38,7 +41,7 @@ class Ticks:
         self._seen_s = 0.0
 
     def extend(self, t_us: int, now_s: float) -> int:
-        """The 64-bit time of a reading `t_us` that was received at `now_s`; older readings may come later."""
+        """Return the 64-bit time in us of a reading `t_us` received at `now_s`; readings may come out of order."""
         if self._last_us is None:
             self._last_us = t_us
         else:
@@ -49,11 +52,11 @@ class Ticks:
 
 
 class DeviceClock:
-    """Host time of device time, by round trips (`round_trip`) or, while there are none, by least lag (`one_way`).
+    """Convert device time to host time, by round trips (`round_trip`), or by the least lag (`one_way`) without them.
 
-    By least lag the fastest transport counts as instantaneous: ages come out too young by what it takes.
+    With the least lag, the fastest transport counts as instantaneous: ages are too small by its duration.
 
-    ``converged``: whether enough round trips agree. ``trips``, ``outliers``, ``resets``: counts since the start.
+    ``trips``, ``outliers``, ``resets``: counts since the start.
     """
 
     def __init__(self) -> None:
@@ -62,15 +65,15 @@ class DeviceClock:
         self._restart()
 
     def reset(self) -> None:
-        """Forget the device's time, as after its restart; the counts go on."""
+        """Forget the device's time, as after a restart of the device; the counts go on."""
         self._lag = _LeastLag()
         self._restart()
 
     def round_trip(self, sent_s: float, received_us: int, answered_us: int, returned_s: float) -> bool:
-        """Learn from a request that left at `sent_s`, its two readings on the device, and the answer's arrival.
+        """Add a round trip: a request sent at `sent_s`, two readings of the device, an answer received at `returned_s`.
 
-        False where it contradicts what is known: the bracket lies beside the regression, or is none. Five of those
-        in a row start the clock anew. Device times are extended (`Ticks`).
+        Return False where it contradicts the regression, or the answer came before the request. Five of those in a row
+        restart the clock. Device times are extended by `Ticks`.
         """
         self.trips += 1
         device = (received_us + answered_us) * 0.5e-6
@@ -82,30 +85,31 @@ class DeviceClock:
         if excess <= 0:
             self._fastest, self._fastest_at = trip, returned_s
             self._devalue(-excess)
-        self._learn(device, offset, _worth(max(excess, 0.0)))
+        self._learn(device, offset, _trip_weight(max(excess, 0.0)))
         return True
 
     def one_way(self, device_us: int, received_s: float) -> None:
-        """Learn from any frame: read at `device_us` on the device (extended), received at `received_s`."""
+        """Add any message: captured at `device_us` (extended) on the device, received at `received_s`."""
         self._lag.learn(device_us * 1e-6, received_s)
 
     def host_time(self, device_us: int) -> float:
-        """Seconds on the host's clock at the extended device time; NaN before anything was learnt."""
+        """Return seconds of the host's clock at the extended device time; NaN before the first message."""
         device = device_us * 1e-6
         return device + (self._offset(device) if self.converged else self._lag.offset)
 
     @property
     def converged(self) -> bool:
+        """Whether enough round trips agree."""
         return self._accepted >= _SETTLED
 
     @property
     def sigma_s(self) -> float:
-        """Standard deviation of the round trips about the regression, or the mean excess over the least lag."""
+        """Standard deviation in s of the round trips about the regression, or the mean excess over the least lag."""
         return math.sqrt(self._variance) if self.converged else self._lag.spread
 
     @property
     def drift_ppm(self) -> float:
-        """How much faster than the host's clock the device's runs, in parts per million; NaN until converged."""
+        """Drift of the device's clock against the host's, in ppm, positive where it is faster; NaN until converged."""
         return -self._slope * 1e6 if self.converged else math.nan
 
     def _restart(self) -> None:
@@ -117,21 +121,21 @@ class DeviceClock:
 
     @property
     def _slope(self) -> float:
-        return self._product / (self._square + _BASELINE)  # a ridge: drawn to zero by the prior
+        return self._product / (self._square + _BASELINE)  # ridge regression: the prior draws it to zero
 
     def _offset(self, device: float) -> float:
         return self._mean + self._slope * (device - self._device)
 
     def _excess(self, trip_s: float, now_s: float) -> float:
-        """Half of what this trip took longer than the fastest: the largest error of its middle; negative if faster."""
+        """Half of the time over the fastest trip: the largest error of the middle; negative for a faster trip."""
         return (trip_s - self._fastest - _AGEING * (now_s - self._fastest_at)) / 2
 
     def _devalue(self, excess: float) -> None:
-        """Earlier trips turn out to have been slow by `excess`, now that a faster one has come."""
-        worth = _worth(excess)
-        self._weight *= worth
-        self._square *= worth
-        self._product *= worth
+        """Reduce the weight of earlier trips: a faster one shows that they were slow by `excess`."""
+        weight = _trip_weight(excess)
+        self._weight *= weight
+        self._square *= weight
+        self._product *= weight
 
     def _spread(self, device: float) -> float:
         """Variance of a fast trip about the regression, extrapolated to here, in units of `_variance`."""
@@ -156,26 +160,27 @@ class DeviceClock:
         self._refused = 0
         self._accepted += 1
         self._weight = self._weight * _KEEP + weight
-        share, beside = weight / self._weight, device - self._device
-        self._device += share * beside
+        share, apart = weight / self._weight, device - self._device
+        self._device += share * apart
         self._mean += share * (offset - self._mean)
-        self._square = self._square * _KEEP + weight * beside * (device - self._device)
-        self._product = self._product * _KEEP + weight * beside * (offset - self._mean)
+        self._square = self._square * _KEEP + weight * apart * (device - self._device)
+        self._product = self._product * _KEEP + weight * apart * (offset - self._mean)
 
 
-def _worth(excess: float) -> float:
-    """Weight of a trip whose middle may be wrong by `excess`, beside a fast one."""
+def _trip_weight(excess: float) -> float:
+    """Weight of a trip whose middle may be wrong by `excess`, relative to a fast trip."""
     return _NOISE_S**2 / (_NOISE_S**2 + excess**2)
 
 
 class _LeastLag:
-    """The smallest difference of receiving and device time, doubted more the older it gets."""
+    """The smallest difference between receiving and device time; it grows with its age."""
 
     def __init__(self) -> None:
         self.offset = self.spread = math.nan
         self._at = 0.0
 
     def learn(self, device: float, received: float) -> None:
+        """Add a message captured at `device` and received at `received`, in seconds."""
         lag = received - device
         doubted = self.offset + _LEAK * (received - self._at)
         if not lag > doubted:  # the first one is compared with NaN

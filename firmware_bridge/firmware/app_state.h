@@ -1,0 +1,48 @@
+/* State of the link, shared by app.c, session.c and send.c. Not for boards: they use app.h. */
+#ifndef RTSYSID_APP_STATE_H
+#define RTSYSID_APP_STATE_H
+
+#include "app.h"
+#include "capture.h"
+#include "tx.h"
+#include "wire.h"
+
+struct app {
+    const struct app_board *board;
+    struct wire_decoder rx;
+    struct tx tx;
+    struct capture capture;
+    volatile struct app_prediction mail[2];
+    volatile uint8_t newest; /* the slot of `mail` to read */
+    volatile bool mailed;
+    uint16_t seq;
+    bool ready;  /* a HELLO of our protocol version came */
+    bool lost;   /* the host missed its heartbeats */
+    bool spoke, logged;
+    uint8_t streams;
+    uint16_t divider, phase;
+    uint32_t polled_us, spoke_us, heard_us, beat_us, log_us, loop_max_us;
+    uint64_t uptime_us;
+    uint32_t predictions, ignored, overrun_before;
+};
+
+extern struct app app;
+
+/* ---- send.c: messages to the host; what finds no room in the transmit ring is counted ---- */
+
+void send_message(uint8_t type, const uint8_t *payload, size_t size);
+void send_hello_ack(void);
+void send_ack(const struct wire_frame *request);
+void send_refusal(const struct wire_frame *request, uint8_t fault, uint32_t detail, const char *text);
+void send_samples(void);
+void send_heartbeat(void);
+
+/* ---- session.c: messages from the host ---- */
+
+void session_receive(void);
+void session_stop(void); /* stop the stream and forget the prediction: outputs safe */
+void session_forget_prediction(void);
+uint32_t session_model_hash(void);  /* of the model on the board; 0: none */
+uint32_t session_step_max_us(void); /* the slowest step of that model since the last call */
+
+#endif

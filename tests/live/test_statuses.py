@@ -1,0 +1,66 @@
+"""The table of statuses: one line each, from which wire, C header and documents follow."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from firmware_bridge import messages as m
+from firmware_bridge.build import FIRMWARE
+from rtsysid.live.session import STATUSES
+from rtsysid.statuses import ALL, BY_CODE, BY_NAME, Status
+
+HEADER = (FIRMWARE / "messages.h").read_text()
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "wire.md").read_text()
+
+
+@pytest.mark.parametrize("status", ALL)
+def test_every_status_has_its_code_its_meaning_and_its_place(status: Status) -> None:
+    """Each status is in the wire enum, the C header and the document, with the same code and the same meaning."""
+    assert m.Status[status.name] == status.code
+    assert status.meaning
+    assert f"#define WIRE_STATUS_{status.name.upper()} {status.code}u /* {status.meaning} */" in HEADER
+    assert f"| {status} | {status.code} | {status.meaning} |" in DOCUMENT
+    assert BY_CODE[status.code] is status is BY_NAME[str(status)]
+    assert ALL[status.gravity] is status
+
+
+def test_nothing_else_is_a_status() -> None:
+    """Wire enum, C header and document list no status that the table lacks; the document lists the gravest first."""
+    assert len(m.Status) == len(ALL) == len(re.findall(r"#define WIRE_STATUS_", HEADER))
+    rows = DOCUMENT.split("| status | code | meaning |")[1].split("<!--")[0]
+    assert re.findall(r"^\| ([a-z-]+) \|", rows, re.MULTILINE) == [str(status) for status in ALL]
+
+
+def test_codes_are_those_of_the_first_release() -> None:
+    """The code of a status never changes, since firmware in the field knows it."""
+    names = [
+        "ok",
+        "extrapolating",
+        "held",
+        "warm-up",
+        "late",
+        "rejected",
+        "reset",
+        "diverged",
+        "stale",
+        "fallback",
+        "novel",
+    ]
+    assert [str(status) for status in BY_CODE[: len(names)]] == names
+
+
+def test_a_status_is_its_name() -> None:
+    """A status compares, prints and hashes as the string that users write."""
+    assert Status.warm_up == "warm-up"
+    assert f"{Status.warm_up}" == "warm-up"
+    assert repr(Status.warm_up) == "'warm-up'"
+    assert {"warm-up": 1}[Status.warm_up] == 1
+
+
+def test_the_session_gives_its_own_statuses_only() -> None:
+    """The session's statuses are those of the table that it gives, in the order of the table."""
+    assert [status for status in ALL if status.given_by == "session"] == list(STATUSES)
+    assert {status for status in ALL if status.given_by != "session"} == {"stale", "fallback"}
