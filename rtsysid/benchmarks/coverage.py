@@ -41,7 +41,9 @@ def own_coverages(subject: Subject) -> Iterator[Coverage]:
     predictor = Predictor.load(subject.bundle)
     assert predictor.intervals is not None
     errors = _errors(predictor, subject.measured)
-    yield from _rows(subject.name, predictor.spec, _inside([(each, predictor.intervals) for each in errors]))
+    yield from _coverage_rows(
+        subject.name, predictor.spec, _coverage_shares([(each, predictor.intervals) for each in errors])
+    )
 
 
 def coverages(subject: Subject) -> Iterator[Coverage]:
@@ -51,7 +53,7 @@ def coverages(subject: Subject) -> Iterator[Coverage]:
     return _coverages(subject, chosen, [(k, [j for j in every if j != k]) for k in every])
 
 
-def strange_coverages(subject: Subject) -> Iterator[Coverage]:
+def unseen_coverages(subject: Subject) -> Iterator[Coverage]:
     """Recordings unlike training, with intervals from recordings like it."""
     strange, known = subject.strange, (*subject.calibration, *subject.measured)
     others = range(len(strange), len(strange) + len(known))
@@ -67,7 +69,7 @@ def _coverages(
     apart = [max(0, len(e) - predictor.settling_samples) // HORIZON for e in recordings]
     fits = [Intervals.fit([errors[k] for k in others], sum(apart[k] for k in others)) for _, others in folds]
     found = [(errors[left], intervals) for (left, _), intervals in zip(folds, fits, strict=True)]
-    yield from _rows(subject.name, predictor.spec, _inside(found))
+    yield from _coverage_rows(subject.name, predictor.spec, _coverage_shares(found))
 
 
 def _errors(predictor: Predictor, recordings: Sequence[Recording]) -> list[Doubles]:
@@ -76,7 +78,7 @@ def _errors(predictor: Predictor, recordings: Sequence[Recording]) -> list[Doubl
     return [forecast_errors(predictor, HeldOut(e.values, e.values), HORIZON, stride) for e in recordings]
 
 
-def _inside(found: Sequence[tuple[Doubles, Intervals]]) -> dict[float, list[Doubles]]:
+def _coverage_shares(found: Sequence[tuple[Doubles, Intervals]]) -> dict[float, list[Doubles]]:
     """Per stated coverage the share [N, ny] of each recording's errors that its intervals hold."""
     inside: dict[float, list[Doubles]] = {stated: [] for stated in STATED}
     for errors, intervals in found:
@@ -98,7 +100,7 @@ def sampled_coverages(subject: Subject) -> Iterator[Coverage]:
         for stated, shares in inside.items():
             low, high = np.quantile(futures, [(1 - stated) / 2, (1 + stated) / 2], axis=1)
             shares.append(np.mean((low <= truth) & (truth <= high), axis=0))
-    yield from _rows(f"{subject.name}, sampled futures", spec, inside)
+    yield from _coverage_rows(f"{subject.name}, sampled futures", spec, inside)
 
 
 def _sampled(predictor: Predictor, values: Floats, stride: int) -> tuple[Doubles, Doubles]:
@@ -116,17 +118,17 @@ def _sampled(predictor: Predictor, values: Floats, stride: int) -> tuple[Doubles
     return np.array(futures), np.array(truth, np.float64)
 
 
-def _rows(subject: str, spec: ModelSpec, inside: Mapping[float, Sequence[Doubles]]) -> Iterator[Coverage]:
+def _coverage_rows(subject: str, spec: ModelSpec, inside: Mapping[float, Sequence[Doubles]]) -> Iterator[Coverage]:
     """Of the shares [N, ny] that lay inside, per stated coverage and recording."""
     for stated, shares in ((each, found) for each, found in inside.items() if found):
-        for group, columns in _groups(spec).items():
+        for group, columns in _columns_by_group(spec).items():
             each = np.array([share[:, columns].mean(1) for share in shares])  # [recordings, N]
             mean = each.mean(0)
             shown = (*(float(mean[n - 1]) for n in SHOWN), float(mean.mean()))
             yield Coverage(subject, len(each), group, stated, shown, float(each.mean(1).min()))
 
 
-def _groups(spec: ModelSpec) -> dict[str, list[int]]:
+def _columns_by_group(spec: ModelSpec) -> dict[str, list[int]]:
     groups: dict[str, list[int]] = {}
     for column, channel in enumerate(spec.outputs):
         groups.setdefault(channel.group or channel.name, []).append(column)

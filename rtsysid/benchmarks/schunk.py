@@ -44,13 +44,13 @@ class SchunkArm:
 
     def training(self, channels: tuple[Channel, ...]) -> Trace:
         """All runs but those that test; those that validate are named ``run_NNN validation``."""
-        trace = _read([run for run in RUNS if run not in TEST], channels)
+        trace = _read_runs([run for run in RUNS if run not in TEST], channels)
         named = [_named(episode) for episode in trace.episodes]
         return Trace(trace.channels, tuple(named), trace.sources)
 
     def testing(self, channels: tuple[Channel, ...]) -> Trace:
         """Every fifth run."""
-        return _read(list(TEST), channels)
+        return _read_runs(list(TEST), channels)
 
     @cached_property
     def test(self) -> tuple[Episode, ...]:
@@ -91,7 +91,7 @@ class SchunkArm:
         return {"pred": predicted, "run": np.array(TEST)[at.episode], "t": at.t}
 
 
-def _read(runs: list[int], channels: tuple[Channel, ...]) -> Trace:
+def _read_runs(runs: list[int], channels: tuple[Channel, ...]) -> Trace:
     return Trace.read_all([recordings("schunk_arm", f"run_{run:03d}.csv.gz") for run in runs], channels)
 
 

@@ -75,14 +75,16 @@ class Simulation:
         episodes = []
         for record in self.read().train:
             rows = np.column_stack((record.u, record.y)).astype(np.float32)
-            cut = _cut(len(rows))
+            cut = _n_training_rows(len(rows))
             episodes += [self._episode(record.name, rows[:cut]), self._episode(f"{record.name} validation", rows[cut:])]
         return Trace(channels, tuple(episodes))
 
     def validating(self) -> Simulation:
         """The same, judged on what validates: the last fifth of each training record. The test records stay unread."""
         train = self.read().train
-        held_out = tuple(Record(r.name, r.u[_cut(len(r.u)) :], r.y[_cut(len(r.y)) :]) for r in train)
+        held_out = tuple(
+            Record(r.name, r.u[_n_training_rows(len(r.u)) :], r.y[_n_training_rows(len(r.y)) :]) for r in train
+        )
         measures = tuple(f"{record.name} {self.unit}" for record in held_out)
         return replace(self, read=lambda: Split(train, held_out), measures=measures, published=())
 
@@ -122,6 +124,6 @@ class Simulation:
         return Episode(name, np.arange(len(rows)) / self.rate_hz, rows)
 
 
-def _cut(rows: int) -> int:
+def _n_training_rows(rows: int) -> int:
     """Rows of a training record before those that validate."""
     return rows - rows // HELD_OUT

@@ -26,7 +26,7 @@ from rtsysid.storage import replacing
 
 TIMEOUT = 60.0  # seconds without a byte
 LARGEST = 1 << 28  # bytes of one download
-State = Literal["present", "absent", "differs"]
+FileState = Literal["present", "absent", "differs"]
 
 
 class Source(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -76,39 +76,39 @@ def files() -> tuple[File, ...]:
     return tuple(File(path, digest, int(size)) for digest, size, path in cells)
 
 
-def files_of(name: str) -> tuple[File, ...]:
+def source_files(name: str) -> tuple[File, ...]:
     """Files of one set. Raises TraceError for a name that is none."""
     if name not in sources():
         raise TraceError(f"recordings {name!r}", "not known", f"choose among {', '.join(sources())}")
     return tuple(file for file in files() if file.folder == name)
 
 
-def state(file: File, folder: Path) -> State:
+def file_state(file: File, folder: Path) -> FileState:
     """Whether the file lies in the recordings folder, and is what it should be."""
     path = folder / file.path
     if not path.is_file():
         return "absent"
     try:
-        return "present" if _digest(_content(path)) == file.sha256 else "differs"
+        return "present" if _digest(_file_content(path)) == file.sha256 else "differs"
     except (OSError, EOFError, gzip.BadGzipFile):
         return "differs"
 
 
-def fetch(name: str, folder: Path | None = None) -> Iterator[tuple[File, State]]:
+def fetch(name: str, folder: Path | None = None) -> Iterator[tuple[File, FileState]]:
     """Get what is absent of a set from its publisher, one file per item; what is present is left as it is.
 
     `folder` is the recordings folder, by default where `rtsysid.recordings.home` looks. Raises TraceError where no
     address is known, nothing answers, or something else comes than the recorded SHA-256 says; then nothing is written.
     """
     folder = folder or home()
-    wanted, source, archive = files_of(name), sources()[name], None
+    wanted, source, archive = source_files(name), sources()[name], None
     for file in wanted:
-        if state(file, folder) == "absent":
+        if file_state(file, folder) == "absent":
             if source.zip and archive is None:
                 archive = _download(source.zip, source.page)
             content = _address(file, source) if archive is None else _member(archive, file, source)
             _keep(content, file, source, folder / file.path)
-        yield file, state(file, folder)
+        yield file, file_state(file, folder)
 
 
 def _address(file: File, source: Source) -> bytes:
@@ -154,7 +154,7 @@ def _keep(content: bytes, file: File, source: Source, path: Path) -> None:
         scratch.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
 
 
-def _content(path: Path) -> bytes:
+def _file_content(path: Path) -> bytes:
     raw = path.read_bytes()
     return gzip.decompress(raw) if path.suffix == ".gz" else raw
 

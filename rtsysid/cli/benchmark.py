@@ -51,19 +51,19 @@ def benchmark(
         return study.study(name, quick, out, json_)
     from rtsysid.benchmarks import benchmark as named
 
-    chosen = _judging(named(name), leave_out, validate)
+    chosen = _with_test_data(named(name), leave_out, validate)
     if bundle is not None:
-        results = [_scored(chosen, bundle)]
+        results = [_score_bundle(chosen, bundle)]
     else:
         judged = leave_out or ("validate" if validate else "")
         folder = (out or Path("out/benchmarks") / name) / ("quick" if quick else "full") / judged
-        results = _trained(chosen, _config(chosen, quick, validate), seeds, folder)
+        results = _train_seeds(chosen, _benchmark_config(chosen, quick, validate), seeds, folder)
     if predictions is not None:
-        _write(predictions, results[0])
+        _write_predictions(predictions, results[0])
     return _show(chosen, quick, results, json_)
 
 
-def _config(chosen: Benchmark, quick: bool, validate: bool) -> Config:
+def _benchmark_config(chosen: Benchmark, quick: bool, validate: bool) -> Config:
     """The benchmark's own configuration, as it is asked for."""
     from rtsysid.config import embedded, parse_config
     from rtsysid.experiments.benchmark import quickened, without_validation_training
@@ -73,17 +73,17 @@ def _config(chosen: Benchmark, quick: bool, validate: bool) -> Config:
     return quickened(config, chosen.quick) if quick else config
 
 
-def _scored(chosen: Benchmark, bundle: Path) -> BenchmarkResult:
+def _score_bundle(chosen: Benchmark, bundle: Path) -> BenchmarkResult:
     from rtsysid.experiments.benchmark import scored
     from rtsysid.model.bundle import Bundle
 
     return scored(chosen, Bundle.open(bundle))
 
 
-def _trained(chosen: Benchmark, config: Config, seeds: int, folder: Path) -> list[BenchmarkResult]:
+def _train_seeds(chosen: Benchmark, config: Config, seeds: int, folder: Path) -> list[BenchmarkResult]:
     from rtsysid.experiments.compare import seeded
 
-    return [_run(chosen, seeded(config, seed), folder / f"seed{seed}") for seed in range(seeds)]
+    return [_train_one(chosen, seeded(config, seed), folder / f"seed{seed}") for seed in range(seeds)]
 
 
 def _show(chosen: Benchmark, quick: bool, results: list[BenchmarkResult], json_: bool) -> None:
@@ -104,7 +104,7 @@ def _show(chosen: Benchmark, quick: bool, results: list[BenchmarkResult], json_:
     return None
 
 
-def _judging(chosen: Benchmark, kind: str | None, validate: bool) -> Benchmark:
+def _with_test_data(chosen: Benchmark, kind: str | None, validate: bool) -> Benchmark:
     """What choices are made by, where that is asked for, in the place of the test recordings."""
     from rtsysid.benchmarks.nanodrone import Nanodrone
     from rtsysid.benchmarks.simulation import Simulation
@@ -140,7 +140,7 @@ def _autoencoders(quick: bool, folder: Path, json_: bool) -> None:
     click.echo(f"page: {target}")
 
 
-def _run(chosen: Benchmark, config: Config, folder: Path) -> BenchmarkResult:
+def _train_one(chosen: Benchmark, config: Config, folder: Path) -> BenchmarkResult:
     from rtsysid.experiments.benchmark import BenchmarkResult, run
 
     for item in run(chosen, config, folder):
@@ -154,7 +154,7 @@ def _run(chosen: Benchmark, config: Config, folder: Path) -> BenchmarkResult:
     raise AssertionError("a run ends with its result")
 
 
-def _write(path: Path, result: BenchmarkResult) -> None:
+def _write_predictions(path: Path, result: BenchmarkResult) -> None:
     import numpy as np
 
     from rtsysid.errors import StorageError

@@ -37,15 +37,15 @@ def index(
 
     Example: rtsysid index logs -o archive --bundle bundle
     """
-    from rtsysid.recordings.formats import files_of
+    from rtsysid.recordings.formats import recording_files
     from rtsysid.recordings.trace import Trace, clock
     from rtsysid.retrieval.build import building
     from rtsysid.retrieval.index import summary
 
-    opened = _opened(bundle)
+    opened = _open_optional_bundle(bundle)
     channels, rate_hz = (None, None) if opened is None else (opened.spec.channels, opened.spec.rate_hz)
     recordings = Trace.read_each(traces, channels, **clock(time_, rate_hz))
-    files = sum(len(files_of(path)) for path in traces)
+    files = sum(len(recording_files(path)) for path in traces)
     _under_bars(building(recordings, out, bundle=opened, by=by, seconds=seconds), files)
     console.report(summary(out), json_)
 
@@ -74,22 +74,22 @@ def find(
     from rtsysid.retrieval import search
     from rtsysid.retrieval.index import Index
 
-    opened = Index.open(archive, _opened(bundle))
+    opened = Index.open(archive, _open_optional_bundle(bundle))
     recording = Trace.read(trace, opened.spec.channels, **clock(time_, opened.spec.rate_hz))
-    query = search.query_at(opened, recording, _seconds(at))
+    query = search.query_at(opened, recording, _parse_seconds(at))
     begun = time.perf_counter()
     found = (search.find_exactly if exact else search.find)(opened, query, top)
     taken = time.perf_counter() - begun
     if plot is not None:
-        _draw(plot, f"{recording.episodes[0].recording} at {at}", opened, query, found)
+        _write_plot(plot, f"{recording.episodes[0].recording} at {at}", opened, query, found)
     if json_:
         fields = {"index": str(archive), "moments": len(opened), "seconds": taken, "found": msgspec.to_builtins(found)}
         return console.report(fields, True)
-    click.echo(_table(found))
+    click.echo(_match_table(found))
     click.echo(f"{len(opened):,} moments in {1e3 * taken:.0f} ms; distance 1 is that of two random moments")
 
 
-def _table(found: list[Found]) -> str:
+def _match_table(found: list[Found]) -> str:
     names = list(found[0].alike) if found else []
     rows = [
         [str(f.rank), f.recording, f"{f.time_s:.2f}", f"{f.distance:.3f}", *(f"{100 * f.alike[n]:.0f}" for n in names)]
@@ -98,7 +98,7 @@ def _table(found: list[Found]) -> str:
     return console.table(["rank", "recording", "time s", "distance", *(f"{name} %" for name in names)], rows)
 
 
-def _draw(path: Path, asked: str, index: Index, query: Query, found: list[Found]) -> None:
+def _write_plot(path: Path, asked: str, index: Index, query: Query, found: list[Found]) -> None:
     from rtsysid.errors import StorageError
     from rtsysid.retrieval.page import page
     from rtsysid.storage import replacing
@@ -109,13 +109,13 @@ def _draw(path: Path, asked: str, index: Index, query: Query, found: list[Found]
         scratch.write_text(page(asked, index, query, found), encoding="utf-8")
 
 
-def _opened(bundle: Path | None) -> Bundle | None:
+def _open_optional_bundle(bundle: Path | None) -> Bundle | None:
     from rtsysid.model.bundle import Bundle
 
     return None if bundle is None else Bundle.open(bundle)
 
 
-def _seconds(at: str) -> float:
+def _parse_seconds(at: str) -> float:
     from rtsysid.errors import TraceError
 
     try:

@@ -44,9 +44,9 @@ def about(path: Path) -> dict[str, Any]:
 
 def show_bag(path: Path, json_: bool) -> bool:
     """Say what a bag of others holds and how to name it; False where it is a recording of ours."""
-    from rtsysid.recordings.formats.mcap import McapLog
+    from rtsysid.recordings.formats.mcap import Reader
 
-    log = McapLog(path)
+    log = Reader(path)
     if log.own:
         return False
     topics = log.columns_by_topic()

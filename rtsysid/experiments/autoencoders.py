@@ -81,22 +81,22 @@ class MemberResult(msgspec.Struct, frozen=True):
 
 def grounds(scope: Scope) -> Iterator[Ground]:
     """Nanodrone without each kind that is left out, and the Schunk arm."""
-    config = _config("nanodrone")
+    config = _experiment_config("nanodrone")
     flights = Nanodrone().training(config.data.channels)
     for kind in scope.left_out:
-        known, unseen = _parted(flights, kind)
+        known, unseen = _split_by_kind(flights, kind)
         sizes = scope.sizes if kind == scope.left_out[0] else ()
         yield Ground(f"nanodrone, {kind} unseen", config, known, unseen, sizes)
-    config = _config("benchmarks/schunk-arm")
+    config = _experiment_config("benchmarks/schunk-arm")
     runs = SchunkArm().training(config.data.channels)
     yield Ground("schunk-arm, validation", config, runs, runs.split(config.data.validation)[1], scope.sizes)
 
 
-def findings(scope: Scope) -> Iterator[MemberResult]:
+def member_results(scope: Scope) -> Iterator[MemberResult]:
     """Train and measure every member on every ground; each finding as soon as it is known."""
     for ground in grounds(scope):
         with TemporaryDirectory() as scratch:
-            yield from _Bench(ground, scope, Path(scratch)).findings()
+            yield from _Bench(ground, scope, Path(scratch)).member_results()
 
 
 class _Bench:
@@ -110,7 +110,7 @@ class _Bench:
         self.known = self._windows(self.base.validation)
         self.fresh = self._windows(self.unseen)
 
-    def findings(self) -> Iterator[MemberResult]:
+    def member_results(self) -> Iterator[MemberResult]:
         training = self._windows(self.base.training, drawn=True)
         for size in (*self.ground.sizes, self.spec.code_size):
             yield self._code(PCA, PcaCode(training, size), size)
@@ -119,7 +119,7 @@ class _Bench:
                 finding = self._code(member, NetworkCode(network), size)
                 if size == self.spec.code_size:
                     self._train(network, preset(member), predicting=True)
-                    finding = msgspec.structs.replace(finding, errors=forecast_errors(network, self.unseen))
+                    finding = msgspec.structs.replace(finding, errors=forecast_errors_by_group(network, self.unseen))
                 yield finding
         yield from self._anchors()
 
@@ -177,7 +177,9 @@ class _Bench:
         return MemberResult(self.ground.name, member, size, code_metrics(coder, self.spec, self.known, self.fresh))
 
     def _forecast(self, member: str, network: Network, hold: bool = False) -> MemberResult:
-        return MemberResult(self.ground.name, member, 0, None, forecast_errors(network.eval(), self.unseen, hold))
+        return MemberResult(
+            self.ground.name, member, 0, None, forecast_errors_by_group(network.eval(), self.unseen, hold)
+        )
 
     @torch.no_grad()
     def _windows(self, rows: Sequences, drawn: bool = False) -> Tensor:
@@ -188,7 +190,7 @@ class _Bench:
 
 
 @torch.no_grad()
-def forecast_errors(network: Network, flights: Sequences, hold: bool = False) -> dict[str, float]:
+def forecast_errors_by_group(network: Network, flights: Sequences, hold: bool = False) -> dict[str, float]:
     """Mean error per group of outputs after `HORIZON` ticks, from starts all over the flights after a warm-up.
 
     `hold`: of a model that stands still instead.
@@ -203,14 +205,14 @@ def forecast_errors(network: Network, flights: Sequences, hold: bool = False) ->
     return {group: float(curve[-1]) for group, curve in found.items()}
 
 
-def _config(name: str) -> Config:
+def _experiment_config(name: str) -> Config:
     """A preset's data and model; the stages say how far the unit of the losses has to reach."""
     config = parse_config(embedded(name), name)
     train = msgspec.structs.replace(config.train, batch=BATCH)
     return msgspec.structs.replace(config, train=train, stage=preset("two-stage"))
 
 
-def _parted(trace: Trace, kind: str) -> tuple[Trace, Trace]:
+def _split_by_kind(trace: Trace, kind: str) -> tuple[Trace, Trace]:
     """Flights of every other kind, and of this one."""
     sides = ([e for e in trace.episodes if e.name.startswith(kind) == wanted] for wanted in (False, True))
     known, unseen = (Trace(trace.channels, tuple(side), trace.sources) for side in sides)

@@ -30,11 +30,11 @@ def tables(found: Sequence[MemberResult]) -> list[Table]:
     shown = []
     for ground in dict.fromkeys(finding.ground for finding in found):
         here = [finding for finding in found if finding.ground == ground]
-        shown += [_sizes(ground, here), _traits(ground, here), _forecasts(ground, here)]
+        shown += [_size_table(ground, here), _metrics_table(ground, here), _forecast_table(ground, here)]
     return [each for each in shown if len(each.header) > 2]  # one code size is no curve
 
 
-def page(found: Sequence[MemberResult], command: str) -> str:
+def render_autoencoders_page(found: Sequence[MemberResult], command: str) -> str:
     """The whole HTML file."""
     plots = [_curve(each) for each in tables(found) if "code size" in each.title]
     sections = [
@@ -46,14 +46,14 @@ def page(found: Sequence[MemberResult], command: str) -> str:
     return template.substitute(title=html([el("title", "rtsysid benchmark autoencoders")]), body=html(sections))
 
 
-def _sizes(ground: str, here: Sequence[MemberResult]) -> Table:
+def _size_table(ground: str, here: Sequence[MemberResult]) -> Table:
     unseen = {(f.member, f.size): f.code_metrics.unseen for f in here if f.code_metrics}
     sizes = sorted({size for _, size in unseen})
     rows = [[name, *(_figure(unseen[name, size]) for size in sizes)] for name in STYLES if (name, sizes[0]) in unseen]
     return Table(f"{ground}: reconstruction error by code size", ["code", *map(str, sizes)], rows)
 
 
-def _traits(ground: str, here: Sequence[MemberResult]) -> Table:
+def _metrics_table(ground: str, here: Sequence[MemberResult]) -> Table:
     largest = max(f.size for f in here)
     header = ["code", "known", "unseen", *CORRUPTIONS, "activity", "sparsity", "Jacobian", "sensitivity"]
     rows = []
@@ -65,7 +65,7 @@ def _traits(ground: str, here: Sequence[MemberResult]) -> Table:
     return Table(f"{ground}: codes of {largest}", header, rows)
 
 
-def _forecasts(ground: str, here: Sequence[MemberResult]) -> Table:
+def _forecast_table(ground: str, here: Sequence[MemberResult]) -> Table:
     """Errors, and their mean over the groups in units of the linear map's."""
     models = [f for f in here if f.errors]
     linear = next(f.errors for f in models if f.member == "linear map alone")

@@ -36,9 +36,9 @@ def build_model(context: Any) -> Model:
     """
     initial = getattr(context.spec.task, "init_window", 0)
     parts = {"train": list(context.get_train_sequences()), "validation": list(context.get_valid_sequences())}
-    config = _config(context, parts["train"][0].attrs)
+    config = _identibench_config(context, parts["train"][0].attrs)
     _require_past(config, initial)
-    trace = Trace(config.data.channels, tuple(_episodes(parts, config.data.rate_hz)))
+    trace = Trace(config.data.channels, tuple(_sequence_episodes(parts, config.data.rate_hz)))
     folder = Path(context.hyperparameters.get("folder") or tempfile.mkdtemp(prefix="rtsysid-"))
     for _ in begin(config, trace, folder / "run").epochs():
         pass
@@ -57,7 +57,7 @@ def model_of(predictor: Predictor) -> Model:
     return model
 
 
-def _config(context: Any, attrs: Mapping[str, Any]) -> Config:
+def _identibench_config(context: Any, attrs: Mapping[str, Any]) -> Config:
     rate = context.hyperparameters.get("rate_hz") or attrs.get("fs")
     if not rate:
         raise ConfigError(f"benchmark {context.spec.name}", "no sampling rate", "give hyperparameters['rate_hz']")
@@ -78,7 +78,7 @@ def _require_past(config: Config, initial: int) -> None:
         raise ConfigError("model.taps", found, "configure fewer taps, or another benchmark")
 
 
-def _episodes(parts: Mapping[str, list[Any]], rate_hz: float) -> list[Episode]:
+def _sequence_episodes(parts: Mapping[str, list[Any]], rate_hz: float) -> list[Episode]:
     episodes = []
     for part, sequences in parts.items():
         for number, (u, y, _) in enumerate(sequences, 1):

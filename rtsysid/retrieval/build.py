@@ -99,8 +99,8 @@ class _Contents:
     def append(self, trace: Trace, values: IO[bytes], times: IO[bytes]) -> None:
         """Write the stretches without a gap that are long enough."""
         if self._spec is None:
-            self._spec = plain_spec(trace.channels, _rate(trace))
-        columns = _columns(self._spec.channels, trace.channels)
+            self._spec = plain_spec(trace.channels, _recorded_rate(trace))
+        columns = _channel_columns(self._spec.channels, trace.channels)
         pieces = trace.segments(self._spec.rate_hz, nan="split")
         for piece in pieces.episodes:
             if len(piece) >= self.span:
@@ -125,7 +125,7 @@ def _encode(folder: Path, contents: _Contents, descriptor: Descriptor) -> Iterat
     ends = np.cumsum(lengths)
     newest = np.concatenate([np.arange(end - rows + span - 1, end) for end, rows in zip(ends, lengths, strict=True)])
     chosen = np.linspace(0, len(newest) - 1, min(SAMPLE, len(newest))).astype(np.int64)
-    sample = np.concatenate([descriptor.vectors(values, newest[part]) for part in _blocks(chosen)])
+    sample = np.concatenate([descriptor.vectors(values, newest[part]) for part in _row_blocks(chosen)])
     weights = weights_of(descriptor.parts, sample)
     hyperplanes = Hyperplanes.fit(sample * weights)
     np.savez(folder / "descriptor.npz", allow_pickle=False, weights=weights, **vars(hyperplanes))
@@ -137,18 +137,18 @@ def _encode(folder: Path, contents: _Contents, descriptor: Descriptor) -> Iterat
             yield Progress("encoding", start + len(rows), len(newest))
 
 
-def _blocks(rows: np.ndarray[Any, np.dtype[np.int64]]) -> Iterator[np.ndarray[Any, np.dtype[np.int64]]]:
+def _row_blocks(rows: np.ndarray[Any, np.dtype[np.int64]]) -> Iterator[np.ndarray[Any, np.dtype[np.int64]]]:
     for start in range(0, len(rows), BLOCK):
         yield rows[start : start + BLOCK]
 
 
-def _rate(trace: Trace) -> float:
+def _recorded_rate(trace: Trace) -> float:
     rate = trace.describe()["rate_hz"]
     if not rate:
         raise TraceError("recording", "one row has no rate", "give a longer recording")
     return float(f"{rate:.6g}")
 
 
-def _columns(wanted: Sequence[Channel], found: Sequence[Channel]) -> list[int]:
+def _channel_columns(wanted: Sequence[Channel], found: Sequence[Channel]) -> list[int]:
     names = [channel.name for channel in found]
     return [names.index(channel.name) for channel in wanted]

@@ -20,7 +20,7 @@ from rtsysid.spec import Floats
 DRAWN = 3  # moments beside the one asked for: as many lines can be told apart in a small plot
 
 
-def page(asked: str, index: Index, query: Query, found: Sequence[Found]) -> str:
+def render_moments_page(asked: str, index: Index, query: Query, found: Sequence[Found]) -> str:
     """The whole HTML file; `asked`: recording and time of the query, as a person knows it."""
     rows = [
         [
@@ -60,10 +60,10 @@ def _plots(index: Index, query: Query, found: Sequence[Found]) -> list[Plot]:
 
 def _plot(index: Index, name: str, moments: dict[str, Series]) -> Plot:
     t = (np.arange(index.span) - (index.span - 1 - index.span // 2)) / index.spec.rate_hz
-    lines = [Line(style, style, t.tolist(), _listed(drawn[name])) for style, drawn in reversed(moments.items())]
+    lines = [Line(style, style, t.tolist(), _float_list(drawn[name])) for style, drawn in reversed(moments.items())]
     return Plot(name, "s", f"{name} of the moment and of the {len(lines) - 1} most like it", lines)
 
 
-def _listed(values: Floats) -> list[float]:
+def _float_list(values: Floats) -> list[float]:
     listed: list[float] = values.tolist()
     return listed

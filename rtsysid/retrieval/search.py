@@ -71,12 +71,12 @@ def query_of(index: Index, rows: Floats, row: int | None = None) -> Query:
 
 def find(index: Index, query: Query, top: int = 10) -> list[Found]:
     """The `top` moments most like the query, nearest first; its own moment is none of them."""
-    return _reported(index, query, _search(index, query, top))
+    return _matches(index, query, _ranked_rows(index, query, top))
 
 
 def find_exactly(index: Index, query: Query, top: int = 10) -> list[Found]:
     """The same by comparing every window: what `find` is measured against."""
-    return _reported(index, query, exact_rows(index, [query], top)[0])
+    return _matches(index, query, exact_rows(index, [query], top)[0])
 
 
 def exact_rows(index: Index, queries: Sequence[Query], top: int) -> list[list[int]]:
@@ -94,20 +94,20 @@ def exact_rows(index: Index, queries: Sequence[Query], top: int) -> list[list[in
             kept[k] = both[0][best], both[1][best]
     # The expanded square is fast and loses digits: distances of what is kept are taken once more, as differences
     found = [
-        _moments(rows, _squares(index, query, rows), index.span // 2)
+        _distinct_moments(rows, _squares(index, query, rows), index.span // 2)
         for query, (rows, _) in zip(queries, kept, strict=True)
     ]
-    return [_others(index, query, rows)[:top] for query, rows in zip(queries, found, strict=True)]
+    return [_without_query(index, query, rows)[:top] for query, rows in zip(queries, found, strict=True)]
 
 
-def _search(index: Index, query: Query, top: int) -> list[int]:
+def _ranked_rows(index: Index, query: Query, top: int) -> list[int]:
     code = index.hyperplanes.codes(query.vector[None])[0]
     numbers = index.scan(index.codes, code, CODES)
     rows = _thinned(index.newest(numbers), max(1, index.span // BINS))[:WINDOWS]
-    begun = _others(index, query, _moments(rows, _squares(index, query, rows), index.span // 2))
+    begun = _without_query(index, query, _distinct_moments(rows, _squares(index, query, rows), index.span // 2))
     settled = {}
     for row in begun[: 2 * top]:
-        settled.update(_settled(index, query, row))
+        settled.update(_refined(index, query, row))
     return sorted(settled, key=settled.__getitem__)[:top]
 
 
@@ -117,7 +117,7 @@ def _thinned(rows: Rows, width: int) -> Rows:
     return np.asarray(rows[np.sort(first)])
 
 
-def _moments(rows: Rows, squares: Floats, apart: int) -> list[int]:
+def _distinct_moments(rows: Rows, squares: Floats, apart: int) -> list[int]:
     """Rows that no nearer one among `rows` is closer to than `apart`, nearest to the query first."""
     found: list[int] = []
     seen: list[int] = []
@@ -129,12 +129,12 @@ def _moments(rows: Rows, squares: Floats, apart: int) -> list[int]:
     return found
 
 
-def _others(index: Index, query: Query, rows: list[int]) -> list[int]:
+def _without_query(index: Index, query: Query, rows: list[int]) -> list[int]:
     """Without the query's own moment."""
     return [row for row in rows if query.row is None or abs(row - query.row) >= index.span]
 
 
-def _settled(index: Index, query: Query, row: int) -> dict[int, float]:
+def _refined(index: Index, query: Query, row: int) -> dict[int, float]:
     """The nearest row within half a span, with its squared distance; none where that leads on to another moment."""
     half = index.span // 2
     rows = index.windows(row - half, row + half + 1)
@@ -149,7 +149,7 @@ def _squares(index: Index, query: Query, rows: Rows) -> Floats:
     return np.asarray(np.einsum("ij,ij->i", difference, difference))
 
 
-def _reported(index: Index, query: Query, rows: list[int]) -> list[Found]:
+def _matches(index: Index, query: Query, rows: list[int]) -> list[Found]:
     if not rows:
         return []
     difference = index.vectors(np.array(rows)) - query.vector

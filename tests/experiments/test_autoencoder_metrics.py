@@ -14,8 +14,8 @@ from support.robots import make_spec, plant
 from rtsysid.cli import cli
 from rtsysid.config import Config
 from rtsysid.experiments.autoencoder_metrics import CORRUPTIONS, NetworkCode, PcaCode, code_metrics, error, sparsity
-from rtsysid.experiments.autoencoders import Ground, Scope, _Bench, forecast_errors
-from rtsysid.experiments.autoencoders_page import page, tables
+from rtsysid.experiments.autoencoders import Ground, Scope, _Bench, forecast_errors_by_group
+from rtsysid.experiments.autoencoders_page import render_autoencoders_page, tables
 from rtsysid.recordings.trace import Trace
 from rtsysid.schedule import FAMILY, preset
 from rtsysid.train.network import Network
@@ -74,7 +74,7 @@ def test_standing_still_is_wrong_by_what_moves() -> None:
     """The error of hold is the distance to the outputs 50 ticks later, known for a ramp."""
     ramp = np.arange(300, dtype=np.float32)[:, None] * np.array([0, 0, 1, 2, 0], np.float32)
     network = Network(make_spec()).eval()
-    found = forecast_errors(network, Sequences([ramp]), hold=True)
+    found = forecast_errors_by_group(network, Sequences([ramp]), hold=True)
     assert found == pytest.approx({"y0": 50.0, "y1": 100.0, "y2": 0.0})
 
 
@@ -91,7 +91,7 @@ def test_the_whole_comparison(tmp_path: Path, tiny_config: Config, tiny_trace: T
     sizes, codes, forecasts = tables(found)
     assert [len(sizes.rows), len(codes.rows), len(forecasts.rows)] == [8, 8, 12]
     assert next(row[-1] for row in forecasts.rows if row[0] == "linear map alone") == "1.000"
-    text = page(found, "command")
+    text = render_autoencoders_page(found, "command")
     assert all(name in text for name in (*FAMILY, "PCA", "<svg"))
 
 

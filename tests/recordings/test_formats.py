@@ -1,6 +1,7 @@
 """The log formats: what is written comes back, and what is damaged is named."""
 
 import gzip
+import importlib
 import io
 import logging
 import sys
@@ -17,7 +18,7 @@ from hypothesis.extra.numpy import arrays
 from rtsysid.errors import StorageError, TraceError
 from rtsysid.recordings import formats
 from rtsysid.recordings.formats import Block, csv, npz, parquet
-from rtsysid.recordings.formats.csv import CsvLog, _fast, _plain
+from rtsysid.recordings.formats.csv import Reader, _fast, _plain
 from rtsysid.spec import Channel
 
 TIME = (Channel("t", "s"),)
@@ -26,7 +27,7 @@ SINGLE = st.floats(width=32, allow_nan=True, allow_infinity=True)
 
 
 def read(path: Path, *, time: str | None = "t") -> Block:
-    selection = formats.select(formats.open_log(path), None, time, None)
+    selection = formats.select_columns(formats.open_log(path), None, time, None)
     return formats.gather(selection)
 
 
@@ -102,13 +103,13 @@ def test_both_csv_readers_agree(tmp_path_factory, rows, end, tail, blank):
             return (str(error),)
         return np.concatenate(exact).tobytes(), np.concatenate(values).tobytes()
 
-    log = CsvLog(path)
+    log = Reader(path)
     assert outcome(lambda: log.blocks((0,), (1, 2))) == outcome(lambda: _plain(log, (0,), (1, 2)))
 
 
 def test_clean_csv_takes_the_fast_reader(tmp_path):
     """A clean file needs no fallback, so a day's recording is read at full speed."""
-    log = CsvLog(csv_file(tmp_path, "t,flag,a\n0,true,1\n1,False,\n"))
+    log = Reader(csv_file(tmp_path, "t,flag,a\n0,true,1\n1,False,\n"))
     fast, plain = (list(reader(log, (0,), (1, 2))) for reader in (_fast, _plain))
     np.testing.assert_array_equal(fast[0].values, [[1, 1], [0, np.nan]])
     np.testing.assert_array_equal(fast[0].values, plain[0].values)
@@ -129,8 +130,11 @@ def test_csv_without_pyarrow(tmp_path, monkeypatch):
     formats.write_log(tmp_path / "log.parquet", TIME, AB, [block(3)])
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     np.testing.assert_array_equal(read(path).values, [[1], [2]])
-    with pytest.raises(TraceError, match="pip install"):
+    remedy = r"\.parquet needs pyarrow, .*; pip install 'rtsysid\[train\]', or use \.csv or \.csv\.gz or \.npz"
+    with pytest.raises(TraceError, match=remedy):
         formats.open_log(tmp_path / "log.parquet")
+    with pytest.raises(TraceError, match=remedy):
+        formats.write_log(tmp_path / "other.parquet", TIME, AB, [block(3)])
 
 
 @pytest.mark.parametrize(
@@ -154,7 +158,7 @@ def test_csv_without_pyarrow(tmp_path, monkeypatch):
 def test_untidy_csv_is_understood(tmp_path, content):
     """Byte order mark, line ends, quotes, blanks, other delimiters and text columns beside do not matter."""
     path = csv_file(tmp_path, content)
-    selection = formats.select(formats.open_log(path), None, "t", None)
+    selection = formats.select_columns(formats.open_log(path), None, "t", None)
     assert [(c.name, c.unit) for c in selection.channels] == [("a", "m"), ("b", "")]
     np.testing.assert_array_equal(formats.gather(selection).values, [[1, 2]])
 
@@ -186,7 +190,7 @@ def test_index_in_a_header_is_no_unit(text, name, unit):
         (b"", "empty"),
         (b"\n\n", "no header"),
         (b"t,a\n", "a header and no rows"),
-        (b"0,1\n1,2\n", "line 1 is numbers"),
+        (b"0,1\n1,2\n", "line 1 holds numbers"),
         (b"t,a,b\n0,1,2\n1,2\n", "line 3: 2 cells under 3"),
         (b"t,a,b\n0,1,2\n1,2,3,4\n", "line 3: 4 cells under 3"),
         (b"t,a,b\n0,1,2\n1,2", "truncated"),
@@ -198,7 +202,7 @@ def test_index_in_a_header_is_no_unit(text, name, unit):
         (b"t [h],a\n0,1\n", "unit is 'h'"),
         (b"t,a\r0,1\r", "LF or CRLF"),
         (b't,a\n0,1\n1,"' + b"x" * 140_000, "damaged"),
-        (b"\xff\xfet\0,\0a\0\n\0", "not text in UTF-8"),
+        (b"\xff\xfet\0,\0a\0\n\0", "not UTF-8 text"),
     ],
 )
 def test_bad_csv_is_named_in_one_line(tmp_path, content, words):
@@ -241,11 +245,19 @@ def test_csv_that_ends_inside_a_line_is_not_silent(tmp_path, caplog):
         read(csv_file(tmp_path, "t,a\n0,1\n1,2\n", "whole.csv"))
         assert not caplog.records
         read(csv_file(tmp_path, "t,a\n0,1\n1,2", "open.csv"))
-    assert "last line does not end" in caplog.text
+    assert "last line has no line end" in caplog.text
+
+
+@pytest.mark.parametrize("suffix", formats.FORMATS)
+def test_every_format_module_has_the_same_two_names(suffix):
+    """A module of `FORMATS` defines `Reader` with the members of `LogFile`, and `write_blocks` if it can be written."""
+    module = importlib.import_module(f"rtsysid.recordings.formats.{formats.FORMATS[suffix].module}")
+    assert callable(module.Reader.blocks)
+    assert hasattr(module, "write_blocks") == formats.FORMATS[suffix].writable
 
 
 def test_unknown_suffix_names_the_known_ones(tmp_path):
-    """A wrong suffix is answered with the list of those that work, for reading and writing."""
+    """The error for an unknown suffix lists the known suffixes, for reading and for writing."""
     with pytest.raises(TraceError, match=r"\.csv, \.csv\.gz, \.parquet, \.npz"):
         formats.open_log(tmp_path / "log.xls")
     with pytest.raises(TraceError, match=r"\.parquet"):
@@ -265,7 +277,7 @@ def test_npz_of_plain_arrays(tmp_path):
     np.savez_compressed(tmp_path / "log.npz", t=t, u=np.arange(6) > 2, q=np.asfortranarray(values), rate=np.array(3))
     log = formats.open_log(tmp_path / "log.npz")
     assert {each.name for each in log.columns} == {"t", "u", "q[0]", "q[1]"}
-    selection = formats.select(log, [Channel("q[1]"), Channel("u")], "t", None)
+    selection = formats.select_columns(log, [Channel("q[1]"), Channel("u")], "t", None)
     np.testing.assert_array_equal(formats.gather(selection).values, np.column_stack((values[:, 1], np.arange(6) > 2)))
 
 
@@ -298,7 +310,7 @@ def test_parquet_types(tmp_path):
         }
     )
     pyarrow.parquet.write_table(table, tmp_path / "log.parquet")
-    selection = formats.select(formats.open_log(tmp_path / "log.parquet"), None, "t", None)
+    selection = formats.select_columns(formats.open_log(tmp_path / "log.parquet"), None, "t", None)
     found = formats.gather(selection)
     assert [str(channel) for channel in selection.channels] == ["a.b", "on", "v [m/s]"]
     np.testing.assert_array_equal(found.values, np.array([[1, 1, 0.5], [np.nan, 0, 1.5]], np.float32))

@@ -90,7 +90,7 @@ def test_what_was_flushed_and_not_closed_is_rescued_with_an_index(tmp_path):
     rescue = recover(tmp_path / "a.mcap", tmp_path / "b.mcap")
     file.close()
     assert (rescue.messages, rescue.seconds, rescue.closed, rescue.torn_bytes) == (5, 4.0, False, 0)
-    assert rescue.lost == "what was not yet written when the recorder was cut off, a second at most"
+    assert rescue.lost == "messages not yet written when the recorder stopped, at most one second"
     assert len(stock(tmp_path / "b.mcap")) == 5
     with open(tmp_path / "b.mcap", "rb") as stream:
         assert [each.metadata for each in make_reader(stream).iter_metadata()] == [{"id": "x"}]
@@ -125,7 +125,7 @@ def test_nothing_is_overwritten_and_nothing_is_invented(tmp_path):
     assert (tmp_path / "a.mcap").read_bytes() == before
     (tmp_path / "b.mcap").write_text("t,a\n0,1\n")
     (tmp_path / "c.mcap").write_bytes(before[:60])
-    for name, words in (("b", "no MCAP file"), ("c", "no message"), ("none", "no such file")):
+    for name, words in (("b", "not an MCAP file"), ("c", "no intact message"), ("none", "no such file")):
         with pytest.raises(TraceError, match=words):
             recover(tmp_path / f"{name}.mcap", tmp_path / "out.mcap")
     assert sorted(each.name for each in tmp_path.iterdir()) == ["a.mcap", "b.mcap", "c.mcap"]
@@ -141,7 +141,7 @@ def test_the_verb_says_what_was_rescued_and_what_was_lost(tmp_path):
     lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
     assert lines["to"] == str(tmp_path / "cut.recovered.mcap")
     assert (lines["messages"], lines["seconds"]) == ("301", "995")
-    assert lines["lost"].startswith("what was not yet written")
+    assert lines["lost"].startswith("messages not yet written")
     done = CliRunner().invoke(cli, ["recover", str(tmp_path / "a.mcap"), "-o", str(tmp_path / "b.mcap"), "--json"])
     assert json.loads(done.stdout)["lost"] == "nothing"
     assert (tmp_path / "a.mcap").read_bytes() == raw

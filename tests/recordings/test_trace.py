@@ -176,7 +176,7 @@ def test_short_pieces_are_left_out():
     t = np.delete(grid(100), [5, 50])
     found = trace(episode(t)).segments(100.0, min_length=46)
     assert [(each.name, len(each)) for each in found.episodes] == [("run1", 49)]
-    with pytest.raises(TraceError, match="no stretch of 60 rows"):
+    with pytest.raises(TraceError, match="no segment of 60 rows"):
         trace(episode(t)).segments(100.0, min_length=60)
 
 
@@ -189,7 +189,7 @@ END_AT_HALF = np.concatenate((grid(1000), 10 + grid(12, 50.0)))
     ("t", "words"),
     [
         (np.r_[grid(50), grid(50)], "goes back from 0.49 s to 0 s at row 50 (1 times"),
-        (np.r_[grid(50), np.nan, 51.0], "no number in row 50"),
+        (np.r_[grid(50), np.nan, 51.0], "the time in row 50 is not finite"),
         (DOUBLED, "3 duplicate timestamps, the first 0.5 s at row 51; remove the duplicates, or resample to 100 Hz"),
         (TWO_RATES, "50% of intervals are 10 ms, 50% of intervals are 20 ms; resample to 100 Hz"),
         (END_AT_HALF, "more than one rate"),
