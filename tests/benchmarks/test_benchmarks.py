@@ -20,7 +20,7 @@ from rtsysid.benchmarks.simulation import Record, Split
 from rtsysid.benchmarks.tasks import SIMULATIONS
 from rtsysid.cli import cli
 from rtsysid.errors import ConfigError, SpecError, TraceError
-from rtsysid.experiments.benchmark import baselines, quickened, run
+from rtsysid.experiments.benchmark import baselines, quickened, run_benchmark
 from rtsysid.model.bundle import Bundle
 from rtsysid.recordings.trace import Episode
 from rtsysid.schedule import resolve
@@ -185,7 +185,7 @@ def test_the_arms_runs_are_in_one_part_each() -> None:
 def test_a_very_short_run_beats_standing_still(name: str, tmp_path: Path) -> None:
     """On real recordings, a few epochs of a benchmark's own configuration predict better than hold."""
     chosen = need(name)
-    *_, result = run(chosen, quickened(config_of(name), 0.02), tmp_path)
+    *_, result = run_benchmark(chosen, quickened(config_of(name), 0.02), tmp_path)
     (ours,), hold = result.scores, baselines(chosen)[-1]  # type: ignore[union-attr]
     assert all(ours.errors[measure] < hold.errors[measure] for measure in chosen.measures)
 
@@ -196,7 +196,7 @@ def test_one_epoch_of_an_integrating_axis_beats_standing_still(tmp_path: Path) -
     travel of one tick, predict better than hold."""
     chosen, config = need("emps"), config_of("emps")
     first = msgspec.structs.replace(config.stage[0], epochs=1, iterations=5)
-    *_, result = run(chosen, msgspec.structs.replace(config, stage=(first,)), tmp_path)
+    *_, result = run_benchmark(chosen, msgspec.structs.replace(config, stage=(first,)), tmp_path)
     (ours,), hold = result.scores, baselines(chosen)[-1]  # type: ignore[union-attr]
     assert ours.errors["test mm"] < hold.errors["test mm"]
 
@@ -215,7 +215,7 @@ def test_the_verb_prints_and_writes_and_repeats_itself(tmp_path: Path, monkeypat
         cli, ["benchmark", "ced", "--bundle", str(tmp_path / "a" / "quick" / "seed0" / "bundle")]
     )
     assert scored.stdout == done.stdout
-    *_, again = run(hasty, quickened(config_of("ced"), 0.02), tmp_path / "b")  # type: ignore[arg-type]
+    *_, again = run_benchmark(hasty, quickened(config_of("ced"), 0.02), tmp_path / "b")  # type: ignore[arg-type]
     with np.load(tmp_path / "a.npz", allow_pickle=False) as stored:
         assert set(stored) == {"low", "high"}
         assert all(np.array_equal(stored[name], again.predictions[name]) for name in stored)  # type: ignore[union-attr]

@@ -79,7 +79,7 @@ def test_what_is_fetched_is_checked_and_kept(
 @pytest.mark.parametrize(
     ("source", "answer", "message"),
     [
-        (Source("", "", "page"), b"", "no address that a program may fetch; get it from page"),
+        (Source("", "", "page"), b"", "no address for an automatic download; get it from page"),
         (Source("", "", "page", url="https://x/{stem}", reach=("train",)), b"other", "SHA-256 .* see page"),
         (Source("", "", "page", zip="https://x/y.zip"), b"<html>", "no a.csv of 8 bytes"),
         (Source("", "", "page", zip="https://x/y.zip"), archive("b.csv", CONTENT), "no a.csv of 8 bytes"),
@@ -97,7 +97,7 @@ def test_nothing_wrong_is_kept(
 
 def test_a_publisher_that_does_not_answer_is_one_line() -> None:
     """A refused connection and an address without HTTPS raise a one-line error."""
-    with pytest.raises(TraceError, match=r"no answer .* see page"):
+    with pytest.raises(TraceError, match=r"no response .* see page"):
         sources._download("https://127.0.0.1:1/x", "page")
     with pytest.raises(TraceError, match="not HTTPS"):
         sources._download("http://127.0.0.1:1/x", "page")

@@ -83,7 +83,7 @@ def test_the_whole_comparison(tmp_path: Path, tiny_config: Config, tiny_trace: T
     config = msgspec.structs.replace(tiny_config, stage=preset("two-stage"))
     longer = Trace(tiny_trace.channels, plant(3, 600).episodes)
     ground = Ground("plant", config, longer, Trace(tiny_trace.channels, plant(1, 200, seed=9).episodes), (2,))
-    found = list(_Bench(ground, SMALL, tmp_path).findings())
+    found = list(_Bench(ground, SMALL, tmp_path).results())
     measured = {(f.member, f.size) for f in found if f.code_metrics}
     assert measured == {(member, size) for member in ("PCA", *FAMILY) for size in (2, 3)}
     anchors = {"hold", "linear map alone", "no encoder", "random encoder", "trained by prediction"}

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.robots import plant
 
-from rtsysid.benchmarks.coverage import coverages, own_coverages, strange_coverages
+from rtsysid.benchmarks.coverage import coverages, own_coverages, unseen_coverages
 from rtsysid.benchmarks.faults import FAULTS, SensorFault, broken
-from rtsysid.benchmarks.novelty import alarms, false_alarms, noticing, of, strangeness
+from rtsysid.benchmarks.novelty import alarms, calibration_of, false_alarms, fault_detections, unseen_novelty
 from rtsysid.benchmarks.studies import Subject
 from rtsysid.evaluation.calibrate import HeldOut, calibrate, novelty_scores, recalibrated
 from rtsysid.live.novelty import Novelty
@@ -48,9 +48,9 @@ def test_a_fault_begins_where_it_should(fault: SensorFault, start: int, column: 
 
 def test_counted_alarms_are_those_of_a_session(subject: Subject) -> None:
     """Counting over scores gives the alarms that sessions would have raised, one by one."""
-    predictor, calibration = Predictor.load(subject.bundle), of(subject).with_rate(600.0)
+    predictor, calibration = Predictor.load(subject.bundle), calibration_of(subject).with_rate(600.0)
     counted, live = [], []
-    for episode in (*subject.measured, *subject.strange):
+    for episode in (*subject.measured, *subject.unseen):
         novelty = Novelty(calibration, predictor)
         session = Session(predictor, novelty=novelty, reject_margin=100.0)
         for k, row in enumerate(episode.values):
@@ -64,10 +64,10 @@ def test_counted_alarms_are_those_of_a_session(subject: Subject) -> None:
 def test_the_tables_say_what_is_so(subject: Subject) -> None:
     """A jump of a whole spread is noticed nearly always and at once, what is unlike training is more novel than what is
     like it, and rates that the recordings do not support are left out."""
-    noticed = {row.fault: row for row in noticing(subject, onsets=2)}
+    noticed = {row.fault: row for row in fault_detections(subject, onsets=2)}
     assert noticed["bias 1"].noticed >= 0.9 * noticed["bias 1"].injected
     assert noticed["bias 1"].p50 < 0.1
-    like, unlike = strangeness(subject)
+    like, unlike = unseen_novelty(subject)
     assert unlike.share > 0.2 > 10 * like.share
     rates = [row.nominal for row in false_alarms(subject)]
     assert max(rates) == 60.0
@@ -77,7 +77,7 @@ def test_the_tables_say_what_is_so(subject: Subject) -> None:
 def test_coverage_is_measured_on_recordings_left_out(subject: Subject) -> None:
     """Recordings like the others are covered about as stated; those unlike them are not, and the table shows it."""
     like = {(row.group, row.stated): row.measured[-1] for row in coverages(subject)}
-    unlike = {(row.group, row.stated): row.measured[-1] for row in strange_coverages(subject)}
+    unlike = {(row.group, row.stated): row.measured[-1] for row in unseen_coverages(subject)}
     assert abs(like["motion", 0.9] - 0.9) < 0.1
     assert unlike["v", 0.9] < like["v", 0.9] - 0.1
 
