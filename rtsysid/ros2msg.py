@@ -18,7 +18,7 @@ HEADER = b"\x00\x01\x00\x00"  # XCDR1, little-endian, no options
 RULE = "=" * 80 + "\n"  # between a definition and the definitions of its nested messages
 TIME = f"{RULE}MSG: builtin_interfaces/Time\nint32 sec\nuint32 nanosec\n"
 
-_CODES = {
+_STRUCT_CODES = {
     "bool": "?", "byte": "B", "char": "B", "int8": "b", "uint8": "B", "int16": "h", "uint16": "H",
     "int32": "i", "uint32": "I", "int64": "q", "uint64": "Q", "float32": "f", "float64": "d",
 }  # fmt: skip
@@ -26,7 +26,7 @@ _FIELD = re.compile(
     r"(?P<base>[A-Za-z][\w/]*)(?:<=\d+)?(?P<array>\[(?P<most><=)?(?P<count>\d*)\])?\s+(?P<name>\w+)\s*(?P<constant>=)?"
 )
 _FLAT = 64  # a fixed array of at most this many elements gets one name per element
-_LARGEST = 4096  # names in one message: a foreign definition must not fill the memory
+_MAX_VALUES = 4096  # names in one message: a foreign definition must not fill the memory
 
 Value: TypeAlias = Any  # a number, str, bytes (of uint8[]), a list of numbers, or a list of tuples of values
 
@@ -239,8 +239,8 @@ def _fields(
             _add(sections, path, match, prefix, fields)
     if begun == (len(fields), len(fields[-1].names) if fields else 0):  # ROS 2 gives a message without fields one byte
         _number_run(fields).add(f"{prefix}structure_needs_at_least_one_member", "B")
-    if sum(len(field.names) for field in fields) > _LARGEST:
-        raise ValueError(f"{path[0]} holds more than {_LARGEST} values")
+    if sum(len(field.names) for field in fields) > _MAX_VALUES:
+        raise ValueError(f"{path[0]} holds more than {_MAX_VALUES} values")
     return fields
 
 
@@ -254,7 +254,7 @@ def _add(
     if count is not None and count <= _FLAT:
         for i in range(count):
             _add_one(sections, path, match["base"], f"{name}.{i}", fields)
-    elif _CODES.get(match["base"]) == "B":
+    elif _STRUCT_CODES.get(match["base"]) == "B":
         fields.append(_Bytes(name, count))
     else:
         element: list[_Field] = []
@@ -265,8 +265,8 @@ def _add(
 def _add_one(
     sections: Mapping[str, list[str]], path: tuple[str, ...], base: str, name: str, fields: list[_Field]
 ) -> None:
-    if base in _CODES:
-        return _number_run(fields).add(name, _CODES[base])
+    if base in _STRUCT_CODES:
+        return _number_run(fields).add(name, _STRUCT_CODES[base])
     if base == "string":
         return fields.append(_Text(name))
     package = path[-1].rpartition("/")[0]

@@ -66,7 +66,7 @@ def false_alarms(subject: Subject) -> Iterator[FalseAlarms]:
     With many recordings, measure the bundle's calibration, and other calibrations for the spread of the ratio. With
     few, measure each recording with a calibration on all others.
     """
-    spec, calibration, predictor = subject.bundle.spec, calibration_of(subject), Predictor.load(subject.bundle)
+    spec, calibration, predictor = subject.bundle.spec, subject_calibration(subject), Predictor.load(subject.bundle)
     scores = [novelty_scores(predictor, each.values) for each in subject.measured]
     plenty = len(scores) >= 4 * SETS
     if plenty:
@@ -98,7 +98,7 @@ def alarms(calibration: Calibration, spec: ModelSpec, scores: Sequence[Scores]) 
 
 def fault_detections(subject: Subject, onsets: int = ONSETS) -> Iterator[FaultDetection]:
     """Inject every fault into every output, at `onsets` instants of each measured recording."""
-    predictor, calibration = Predictor.load(subject.bundle), calibration_of(subject)
+    predictor, calibration = Predictor.load(subject.bundle), subject_calibration(subject)
     for fault in FAULTS:
         delays = np.array(list(_delays(predictor, calibration, subject.measured, fault, onsets)))
         seen = delays[np.isfinite(delays)]
@@ -117,7 +117,7 @@ def unseen_novelty(subject: Subject) -> Iterator[UnseenNovelty]:
             yield UnseenNovelty(subject.name, words, len(episodes), share, len(first), median)
 
 
-def calibration_of(subject: Subject) -> Calibration:
+def subject_calibration(subject: Subject) -> Calibration:
     """Return the calibration of the subject's bundle. A bundle of a study always has one."""
     calibration = Calibration.of(subject.bundle)
     assert calibration is not None

@@ -25,7 +25,7 @@ from rtsysid.recordings.home import home
 from rtsysid.storage import replacing
 
 TIMEOUT = 60.0  # s without data
-LARGEST = 1 << 28  # bytes of one download
+LARGEST_DOWNLOAD = 1 << 28  # bytes of one download
 FileState = Literal["present", "absent", "differs"]
 
 
@@ -137,7 +137,7 @@ def _download(url: str, page: str) -> bytes:
         raise TraceError(f"download {url}", "not HTTPS", f"get it from {page}")
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
-            content: bytes = response.read(LARGEST)
+            content: bytes = response.read(LARGEST_DOWNLOAD)
     except OSError as error:  # urllib raises subclasses of OSError
         reason = getattr(error, "reason", None) or error
         raise TraceError(f"download {url}", f"no response ({reason})", f"check the network, or see {page}") from None

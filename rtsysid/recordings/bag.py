@@ -35,7 +35,7 @@ _CHANNEL = struct.Struct("<H")  # the first field of a message
 _CRC = struct.Struct("<I")
 _FOOTER = _RECORD.size + struct.calcsize("<QQI")
 _CONTENT = (Opcode.CHUNK, Opcode.SCHEMA, Opcode.CHANNEL, Opcode.MESSAGE, Opcode.STATISTICS)
-_LARGEST = 1 << 30  # bytes of a chunk: no writer makes longer ones
+_LARGEST_CHUNK = 1 << 30  # bytes of a chunk: no writer makes longer ones
 
 
 class Torn(ValueError):
@@ -189,7 +189,7 @@ def content(record: McapRecord) -> bytes:
     if record.opcode != Opcode.CHUNK:
         return _RECORD.pack(record.opcode, len(record.data)) + record.data
     chunk = Chunk.read(stream_of(record.data))
-    if chunk.uncompressed_size > _LARGEST:
+    if chunk.uncompressed_size > _LARGEST_CHUNK:
         raise ValueError(f"a chunk of {chunk.uncompressed_size} bytes")
     try:
         stream, length = get_chunk_data_stream(chunk, validate_crc=True)

@@ -24,7 +24,7 @@ from rtsysid.spec import Channel, Floats, ModelSpec
 Series: TypeAlias = dict[str, Floats]
 
 POINTS = 20  # rows of a window that are compared, evenly spaced
-CODES = 5  # encoder windows per moment, at most
+MAX_CODES = 5  # encoder windows per moment, at most
 
 Rows: TypeAlias = NDArray[np.int64]
 
@@ -73,7 +73,7 @@ class CodeDescriptor:
             lengths = f"{span} rows, and the encoder needs {spec.taps}"
             raise SpecError("a moment", lengths, "make it longer with --seconds, or index by window")
         self._encode = NumpyBackend(spec, weights).encode
-        count = min(CODES, span // spec.taps)
+        count = min(MAX_CODES, span // spec.taps)
         self._lags = np.linspace(span - spec.taps, 0, count).round().astype(np.int64)
         self._taps = np.arange(1 - spec.taps, 1)
         self.groups: tuple[FeatureGroup, ...] = (FeatureGroup("code", np.arange(count * spec.code_size)),)

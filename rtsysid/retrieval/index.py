@@ -63,7 +63,7 @@ class Index:
         Raises BundleError where the bundle is another one or missing, TraceError where the index is damaged.
         """
         folder = Path(folder)
-        manifest = _read_manifest(folder)
+        manifest = _read_index_manifest(folder)
         made_with = manifest["bundle"]
         if bundle is not None and bundle.id != made_with:
             mismatch = f"made with {f'bundle {made_with}' if made_with else 'no bundle'}, not with {bundle.id}"
@@ -133,7 +133,7 @@ def write_index_manifest(folder: Path, content: dict[str, Any]) -> None:
 
 def summary(folder: Path) -> dict[str, Any]:
     """Summarise an index as plain values. Raises TraceError where the folder is not an index."""
-    manifest = _read_manifest(folder)
+    manifest = _read_index_manifest(folder)
     sizes = manifest["files"]
     moments = sizes["codes.u8"] // (BITS // 8)
     return {
@@ -151,7 +151,7 @@ def is_index(folder: Path) -> bool:
         return False
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
+def _read_index_manifest(folder: Path) -> dict[str, Any]:
     if not is_index(folder):
         raise TraceError(f"index {folder}", "the folder is not an index", "make one with rtsysid index")
     manifest: dict[str, Any] = json.loads((folder / "index.json").read_text())

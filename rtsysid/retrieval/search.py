@@ -22,7 +22,7 @@ from rtsysid.retrieval.descriptors import Rows
 from rtsysid.retrieval.index import Index
 from rtsysid.spec import Floats
 
-CODES = 20_000  # nearest codes that become candidates
+CANDIDATES = 20_000  # nearest codes that become candidates
 WINDOWS = 1_000  # windows whose exact distance is computed
 BINS = 20  # bins per span
 BLOCK = 4096  # moments per block of the exact search
@@ -104,7 +104,7 @@ def exact_rows(index: Index, queries: Sequence[Query], top: int) -> list[list[in
 
 def _ranked_rows(index: Index, query: Query, top: int) -> list[int]:
     code = index.hyperplanes.codes(query.vector[None])[0]
-    numbers = index.scan(index.codes, code, CODES)
+    numbers = index.scan(index.codes, code, CANDIDATES)
     rows = _thinned(index.newest(numbers), max(1, index.span // BINS))[:WINDOWS]
     candidates = _without_query(index, query, _distinct_moments(rows, _squares(index, query, rows), index.span // 2))
     refined = {}

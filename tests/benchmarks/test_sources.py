@@ -30,10 +30,10 @@ def known(monkeypatch: pytest.MonkeyPatch) -> list[File]:
     return [PLAIN, ZIPPED]
 
 
-def offer(monkeypatch: pytest.MonkeyPatch, source: Source, answer: bytes) -> None:
+def offer(monkeypatch: pytest.MonkeyPatch, source: Source, content: bytes) -> None:
     """Simulate a publisher whose downloads are these bytes."""
     monkeypatch.setattr(sources, "sources", lambda: {"set": source})
-    monkeypatch.setattr(sources, "_download", lambda url, page: answer)
+    monkeypatch.setattr(sources, "_download", lambda url, page: content)
 
 
 def archive(name: str, content: bytes) -> bytes:
@@ -77,7 +77,7 @@ def test_what_is_fetched_is_checked_and_kept(
 
 
 @pytest.mark.parametrize(
-    ("source", "answer", "message"),
+    ("source", "content", "message"),
     [
         (Source("", "", "page"), b"", "no address for an automatic download; get it from page"),
         (Source("", "", "page", url="https://x/{stem}", reach=("train",)), b"other", "SHA-256 .* see page"),
@@ -86,10 +86,10 @@ def test_what_is_fetched_is_checked_and_kept(
     ],
 )
 def test_nothing_wrong_is_kept(
-    source: Source, answer: bytes, message: str, known: list[File], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: Source, content: bytes, message: str, known: list[File], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No address, changed bytes or a wrong archive raise one line that names the page, and write no file."""
-    offer(monkeypatch, source, answer)
+    offer(monkeypatch, source, content)
     with pytest.raises(TraceError, match=message):
         list(fetch("set", tmp_path))
     assert not list(tmp_path.rglob("*.csv*"))

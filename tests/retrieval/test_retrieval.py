@@ -188,17 +188,17 @@ def test_codes_are_those_of_the_stream(bundle_folder: Path) -> None:
 
 def test_few_candidates_find_nearly_all(archive: Index, flights: Trace, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a tenth of the codes and a fiftieth of the windows, recall at 10 is above 0.9."""
-    monkeypatch.setattr(search, "CODES", len(archive) // 10)
+    monkeypatch.setattr(search, "CANDIDATES", len(archive) // 10)
     monkeypatch.setattr(search, "WINDOWS", len(archive) // 50)
     queries = asked(archive, flights.episodes[-1], 60)
     truth = search.exact_rows(archive, queries, 10)
-    found = [{f.row for f in search.find(archive, query, 10)} for query in queries]
-    assert np.mean([len(got & set(true)) / 10 for got, true in zip(found, truth, strict=True)]) > 0.9
+    matches = [{f.row for f in search.find(archive, query, 10)} for query in queries]
+    assert np.mean([len(got & set(true)) / 10 for got, true in zip(matches, truth, strict=True)]) > 0.9
 
 
 def test_without_faiss_the_same_is_found(archive: Index, flights: Trace, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without faiss NumPy scans, and finds the same moments."""
-    monkeypatch.setattr(search, "CODES", len(archive) // 10)
+    monkeypatch.setattr(search, "CANDIDATES", len(archive) // 10)
     queries = asked(archive, flights.episodes[-1], 300)
     assert archive.scan is by_faiss
     by_library = [[f.row for f in search.find(archive, query, 5)] for query in queries]
@@ -213,10 +213,10 @@ def test_moments_are_distinct_and_the_nearest_around(archive: Index, flights: Tr
     query = asked(archive, flights.episodes[-1], 700)[1]
     every = archive.newest(np.arange(len(archive)))
     distance = np.linalg.norm(archive.vectors(every) - query.vector, axis=1)
-    found = search.find(archive, query, 10)
-    assert len(found) == 10
-    assert [f.distance for f in found] == sorted(f.distance for f in found)
-    for f in found:
+    matches = search.find(archive, query, 10)
+    assert len(matches) == 10
+    assert [f.distance for f in matches] == sorted(f.distance for f in matches)
+    for f in matches:
         around = np.abs(every - f.row) < archive.span // 2
         assert every[around][distance[around].argmin()] == f.row
         assert f.distance == pytest.approx(float(distance[every == f.row][0]), rel=1e-4)
@@ -229,9 +229,9 @@ def test_the_query_is_not_its_own_match(tmp_path: Path) -> None:
     index = build(Trace.read_each([tmp_path / "logs"]), tmp_path / "index")
     asked_for = tmp_path / "logs" / "run2.csv"
     query = search.query_at(index, Trace.read(asked_for), 3.0)
-    for found in (search.find(index, query, 8), search.find_exactly(index, query, 8)):
-        assert found
-        assert all(f.recording != "run2" or abs(f.time_s - 3.0) >= 1.0 for f in found)
+    for matches in (search.find(index, query, 8), search.find_exactly(index, query, 8)):
+        assert matches
+        assert all(f.recording != "run2" or abs(f.time_s - 3.0) >= 1.0 for f in matches)
     Trace.read(asked_for).write(tmp_path / "copy.npz")
     copy = search.find(index, search.query_at(index, Trace.read(tmp_path / "copy.npz"), 3.0), 1)[0]
     assert (copy.recording, copy.distance) == ("run2", 0.0)
@@ -341,12 +341,12 @@ def test_index_and_find_as_processes(bundle_folder: Path, tmp_path: Path) -> Non
     assert json.loads(rtsysid("info", out, "--json").stdout) == made
     assert "no manifest.json" in refused("verify", out, code=2)
     asked_for = ("find", out, logs / "run1.csv", "--at", "3.02s", "--top", 3)
-    found = json.loads(rtsysid(*asked_for, "--json", "--plot", tmp_path / "page.html").stdout)["found"]
+    matches = json.loads(rtsysid(*asked_for, "--json", "--plot", tmp_path / "page.html").stdout)["found"]
     lines = rtsysid(*asked_for).stdout.splitlines()
-    assert [line.split()[1] for line in lines[2:5]] == [f["recording"] for f in found]
+    assert [line.split()[1] for line in lines[2:5]] == [f["recording"] for f in matches]
     page = Texts((tmp_path / "page.html").read_text())
     assert (page.plots, page.lines) == (3, 3 * 4 + 4)  # the query and three moments in each, and the legend
-    assert set(page.said) >= {"run1 at 3.02s", "u [V]", "y [m]", "v [m/s]", *(f["recording"] for f in found)}
+    assert set(page.said) >= {"run1 at 3.02s", "u [V]", "y [m]", "v [m/s]", *(f["recording"] for f in matches)}
 
     assert "0.5 to 5.48 s" in refused("find", out, logs / "run1.csv", "--at", "99s", code=1)
     assert "12 o'clock" in refused("find", out, logs / "run1.csv", "--at", "12 o'clock", code=1)
@@ -371,6 +371,6 @@ def test_squares_are_found_among_squares(tmp_path: Path) -> None:
     spec = ModelSpec(channels=(*INPUTS, *STATES), rate_hz=100.0, taps=1, encoder=(), rigid_body=BODY)
     index = build(Trace.read_each(flights, spec.channels), tmp_path / "index", spec=spec)
     square = next(path for path in flights if path.name.startswith("square"))
-    found = search.find(index, search.query_at(index, Trace.read(square, index.spec.channels), 12.3), 3)
-    assert all(f.recording.startswith("square") for f in found)
-    assert all(min(abs(f.time_s - 2.3), abs(f.time_s - 12.3)) < 0.1 for f in found)
+    matches = search.find(index, search.query_at(index, Trace.read(square, index.spec.channels), 12.3), 3)
+    assert all(f.recording.startswith("square") for f in matches)
+    assert all(min(abs(f.time_s - 2.3), abs(f.time_s - 12.3)) < 0.1 for f in matches)
