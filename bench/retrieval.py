@@ -46,9 +46,7 @@ class Times(NamedTuple):
 
 def main(largest: int = SIZES[-1], kept: Path | None = None) -> None:
     faiss.omp_set_num_threads(1)
-    print(
-        f"simulated flights, moments of {SPAN_S:g} s in the body frame, {QUERIES} queries from flights that are not indexed"
-    )
+    print(f"simulated flights, moments of {SPAN_S:g} s in the body frame, {QUERIES} queries from other flights")
     print(f"one thread; load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     results, scans = [], []
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:

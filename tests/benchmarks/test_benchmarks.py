@@ -222,7 +222,7 @@ def test_the_verb_prints_and_writes_and_repeats_itself(tmp_path: Path, monkeypat
 
 @pytest.mark.parametrize("feedthrough", [False, True])
 def test_validating_never_reads_what_tests(feedthrough: bool) -> None:
-    """With validation data as test data, the record is the last fifth that training leaves out, in the same protocol."""
+    """With validation data as test data, the record is the last fifth that training leaves out."""
     u, y = np.arange(100.0), 200 + np.arange(100.0)
     split = Split((Record("train", u, y),), (Record("test", u, y),))
     simulation = replace(SIMULATIONS[0], read=lambda: split, feedthrough=feedthrough, initial=5).validating()

@@ -1,4 +1,4 @@
-"""Test rtsysid under the runner of identibench. Skipped where it is not installed (pip install 'rtsysid[identibench]')."""
+"""Test rtsysid under the runner of identibench; skipped without it (pip install 'rtsysid[identibench]')."""
 
 from __future__ import annotations
 

@@ -83,7 +83,7 @@ def test_coverage_is_measured_on_recordings_left_out(subject: Subject) -> None:
 
 
 def test_coverage_of_a_bundles_own_intervals(subject: Subject, tmp_path: Path) -> None:
-    """Held-out recordings are covered about as stated. With intervals ten times as wide, nearly all errors are inside."""
+    """Held-out recordings are covered about as stated. Intervals ten times as wide cover nearly all errors."""
     episodes = [HeldOut(e.values, e.values) for e in subject.calibration]
     calibration, intervals = calibrate(Predictor.load(subject.bundle, "numpy"), episodes, "the plant")
     shares = []

@@ -118,7 +118,7 @@ def test_drag_differs_along_and_across_the_thrust_axis():
 
 @pytest.mark.parametrize(("turning", "deflected", "sign"), [(0, 1, 1), (1, 0, -1)], ids=["roll", "pitch"])
 def test_unbalanced_rotor_spin_couples_roll_and_pitch(turning, deflected, sign):
-    """A net left-turning spin couples roll into pitch, and pitch into negative roll; without rotor inertia it does not."""
+    """A net left-turning spin couples roll into pitch, and pitch into negative roll."""
     rotors, rates = np.array([[1800.0], [1650.0], [1800.0], [1650.0]]), np.zeros((3, 1))
     rates[turning] = 2.0
     start, commands = at_rest(rotors=rotors, rates=rates), rotors / STEADY.rotor_speed
