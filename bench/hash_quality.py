@@ -26,6 +26,7 @@ BITS = (64, 128, 256)
 
 
 def main() -> None:
+    """Print the recall of each kind of code and each number of bits."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         flights = simulated_files(Path(folder), -(-SIZES[0] // PER_FLIGHT))
         index = build(Trace.read_each(flights, CHANNELS), Path(folder) / "index", spec=SPEC)

@@ -45,6 +45,7 @@ class Times(NamedTuple):
 
 
 def main(largest: int = SIZES[-1], kept: Path | None = None) -> None:
+    """Build an index of each size up to `largest` moments, measure it, and print the tables."""
     faiss.omp_set_num_threads(1)
     print(f"simulated flights, moments of {SPAN_S:g} s in the body frame, {QUERIES} queries from other flights")
     print(f"one thread; load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")

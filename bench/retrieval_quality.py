@@ -24,6 +24,7 @@ TOP = 10
 
 
 def main(bundle: Bundle) -> None:
+    """Build an index of each kind, and print its metrics."""
     files = sorted(recordings("nanodrone", "train").glob("*.csv.gz"))
     indexed, unseen = ([f for f in files if ("run4" in f.name) is wanted] for wanted in (False, True))
     with tempfile.TemporaryDirectory() as folder:

@@ -21,28 +21,46 @@ from rtsysid.spec import Channel
 
 
 class Benchmark(Protocol):
-    """Define the members of a benchmark. ``quick`` is the share of the epochs in a quick run."""
+    """Define the members of a benchmark."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Return the name on the command line."""
+
     @property
-    def config(self) -> str: ...
+    def config(self) -> str:
+        """Return the name of the embedded configuration."""
+
     @property
-    def quick(self) -> float: ...
+    def quick(self) -> float:
+        """Return the share of the epochs in a quick run."""
+
     @property
-    def measures(self) -> tuple[str, ...]: ...
+    def measures(self) -> tuple[str, ...]:
+        """List the names of the errors, with units."""
+
     @property
-    def published(self) -> tuple[Score, ...]: ...
-    def training(self, channels: tuple[Channel, ...]) -> Trace: ...
-    def predict(self, predictor: Predictor) -> Arrays: ...
-    def hold(self) -> Arrays: ...
-    def score(self, model: str, predictions: Arrays) -> list[Score]: ...
+    def published(self) -> tuple[Score, ...]:
+        """List the published scores."""
+
+    def training(self, channels: tuple[Channel, ...]) -> Trace:
+        """Read the recordings for training and validation. Raises TraceError where they are absent."""
+
+    def predict(self, predictor: Predictor) -> Arrays:
+        """Predict the test recordings."""
+
+    def hold(self) -> Arrays:
+        """Return the predictions of the hold model."""
+
+    def score(self, model: str, predictions: Arrays) -> list[Score]:
+        """Compute the errors of predictions."""
 
 
 class ForecastingBenchmark(Benchmark, Protocol):
     """Define a benchmark with forecasts from every sample, so that any two models can be compared on it."""
 
-    def testing(self, channels: tuple[Channel, ...]) -> Trace: ...
+    def testing(self, channels: tuple[Channel, ...]) -> Trace:
+        """Read the test recordings. Raises TraceError where they are absent."""
 
 
 FORECASTING: tuple[ForecastingBenchmark, ...] = (Nanodrone(), SchunkArm())

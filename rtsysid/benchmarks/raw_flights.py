@@ -38,7 +38,7 @@ from rtsysid.spec import Channel, Doubles, Floats, Sample
 
 # Electrical turns per rotor turn. With 6 the raw flights hover at the rotor speeds of the smoothed ones.
 POLE_PAIRS = 6
-AIRBORNE_M = 0.3  # below, the ground pushes back
+AIRBORNE_M = 0.3  # m; below this height the ground effect disturbs the flight
 TEST = "melon_*"
 SETTLED = 100  # rows before the first forecast
 

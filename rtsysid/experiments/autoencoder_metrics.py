@@ -45,12 +45,15 @@ class NetworkCode:
         self._network = network.eval()
 
     def encode(self, x: Tensor) -> Tensor:
+        """Return the codes [n, Z] of windows [n, F]."""
         return self._network.encode(x)
 
     def decode(self, code: Tensor) -> Tensor:
+        """Return the windows [n, F] of codes [n, Z]."""
         return self._network.decode(code)
 
     def jacobian(self, x: Tensor) -> Tensor:
+        """Return the Frobenius norm [n] of the encoder's Jacobian at windows [n, F]."""
         return jacobian_norm(self._network, x).sqrt()
 
 
@@ -64,14 +67,17 @@ class PcaCode:
         self._axes: Tensor = vectors[:, -size:].float()
 
     def encode(self, x: Tensor) -> Tensor:
+        """Return the codes [n, Z] of windows [n, F]."""
         code: Tensor = (x - self._mean) @ self._axes
         return code
 
     def decode(self, code: Tensor) -> Tensor:
+        """Return the windows [n, F] of codes [n, Z]."""
         x: Tensor = code @ self._axes.T + self._mean
         return x
 
     def jacobian(self, x: Tensor) -> Tensor:
+        """Return the Frobenius norm [n] of the encoder's Jacobian at windows [n, F]."""
         return x.new_full((len(x),), self._axes.shape[1] ** 0.5)  # the axes are orthonormal
 
 

@@ -31,7 +31,7 @@ def tables(results: Sequence[MemberResult]) -> list[Table]:
     for ground in dict.fromkeys(result.ground for result in results):
         here = [result for result in results if result.ground == ground]
         drawn += [_size_table(ground, here), _metrics_table(ground, here), _forecast_table(ground, here)]
-    return [each for each in drawn if len(each.header) > 2]  # one code size is no curve
+    return [each for each in drawn if len(each.header) > 2]  # with a single code size there is no curve
 
 
 def render_autoencoders_page(results: Sequence[MemberResult], command: str) -> str:

@@ -224,7 +224,7 @@ def _read_csv_header(path: Path, stream: IO[bytes]) -> tuple[int, str]:
         try:
             text = raw.decode("utf-8-sig").strip()
         except UnicodeDecodeError:
-            text = raw.decode("latin-1").strip()  # spreadsheets save units such as degrees so
+            text = raw.decode("latin-1").strip()  # spreadsheets often save the degree sign in Latin-1
         if text:
             return lines, text
     raise TraceError(f"recording {path.name}", "no header and no rows", "record it again or leave it out")
