@@ -23,13 +23,7 @@ as_json = console.as_json
 @click.command("benchmark")
 @click.argument("name")
 @click.option("--quick", is_flag=True, help="Train a share of the epochs: takes minutes, detects regressions.")
-@click.option(
-    "--seeds",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="Models to train, with seeds 0, 1, ..",
-)
+@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Models to train, seeds 0, 1, ..")
 @click.option("--predictions", type=PATH, help="Write the predictions of seed 0 to this .npz file.")
 @click.option("-o", "--out", type=PATH, help="Folder for runs and bundles.  [default: out/benchmarks/NAME]")
 @click.option("--leave-out", metavar="KIND", help="Nano-drone: do not train on these manoeuvres, test on them.")

@@ -101,7 +101,7 @@ class _Contents:
         return [segment["rows"] for segment in self._segments]
 
     def append(self, trace: Trace, values: IO[bytes], times: IO[bytes]) -> None:
-        """Write the segments without a gap that are long enough. Raises TraceError where a channel is missing."""
+        """Write the segments without a gap that are long enough. Raises TraceError where times are uneven."""
         if self._spec is None:
             self._spec = plain_spec(trace.channels, _recorded_rate(trace))
         columns = _channel_columns(self._spec.channels, trace.channels)
