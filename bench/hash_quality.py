@@ -1,7 +1,7 @@
-"""Which bits tell near moments from others: `python -m bench.hash_quality`, on simulated flights.
+"""Measure how well binary codes separate near moments from others: `python -m bench.hash_quality`.
 
-For each kind of binary code, the share of the ten nearest moments whose code is among the 2,000 nearest codes: what a
-re-rank of so few windows could find at best.
+On simulated flights, and for each kind of code, print the share of the ten nearest moments whose code is among the
+2,000 nearest codes. This is the best recall that an exact comparison of 2,000 windows can reach.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.retrieval import PER_FLIGHT, SIZES, SPEC, TOP, asked, flown
+from bench.retrieval import PER_FLIGHT, SIZES, SPEC, TOP, simulated_files, unseen_queries
 from rtsysid.cli.console import table
 from rtsysid.recordings.simulate import CHANNELS
 from rtsysid.recordings.trace import Trace
@@ -21,15 +21,16 @@ from rtsysid.retrieval.build import build
 from rtsysid.retrieval.hashing import Hyperplanes, hamming
 from rtsysid.spec import Floats
 
-LOOKED_AT = 2000
+NEAREST_CODES = 2000
 BITS = (64, 128, 256)
 
 
 def main() -> None:
+    """Print the recall of each kind of code and each number of bits."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        flights = flown(Path(folder), -(-SIZES[0] // PER_FLIGHT))
+        flights = simulated_files(Path(folder), -(-SIZES[0] // PER_FLIGHT))
         index = build(Trace.read_each(flights, CHANNELS), Path(folder) / "index", spec=SPEC)
-        queries = asked(index)
+        queries = unseen_queries(index)
         newest = index.newest(np.arange(len(index)))
         truth = [np.searchsorted(newest, rows) for rows in search.exact_rows(index, queries, TOP)]
         vectors = np.concatenate([index.vectors(part) for part in np.array_split(newest, 100)])
@@ -39,23 +40,24 @@ def main() -> None:
             [name, *(f"{share(make(vectors[::5], bits), vectors, targets, truth):.3f}" for bits in BITS)]
             for name, make in kinds.items()
         ]
-    print(f"{len(newest):,} moments, {LOOKED_AT:,} codes looked at: share of the {TOP} nearest moments among them")
+    print(f"{len(newest):,} moments: share of the {TOP} nearest moments among the {NEAREST_CODES:,} nearest codes")
     print(table(["thresholds", *(f"{bits} bits" for bits in BITS)], rows))
 
 
 def median_cuts(sample: Floats, bits: int) -> Hyperplanes:
-    """Hashing by signs: the same directions, each cut in the middle."""
+    """Return the hyperplanes of sign hashing: the same directions, with thresholds at the median of `sample` [m, D]."""
     directions = Hyperplanes.fit(sample, bits).directions
     return Hyperplanes(directions, np.median(sample @ directions, axis=0))
 
 
 def share(hyperplanes: Hyperplanes, vectors: Floats, targets: Floats, truth: Sequence[np.ndarray]) -> float:
+    """Return the share of the moments `truth` whose code is among the nearest codes of their query."""
     codes = hyperplanes.codes(vectors)
-    found = []
+    is_near = []
     for query, numbers in zip(hyperplanes.codes(targets), truth, strict=True):
         distances = hamming(codes, query)
-        found += [np.count_nonzero(distances < distances[number]) < LOOKED_AT for number in numbers]
-    return float(np.mean(found))
+        is_near += [np.count_nonzero(distances < distances[number]) < NEAREST_CODES for number in numbers]
+    return float(np.mean(is_near))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Retrieval over simulated flights: build rate, bytes, milliseconds per query and recall at 10, at three sizes.
+"""Measure retrieval on simulated flights: build rate, bytes, milliseconds per query and recall at 10, at three sizes.
 
-`python -m bench.retrieval 1000000` stops at a million moments; ten million take 2 GB of disk and a quarter of an hour.
-A folder as the second argument keeps the flights for the next time.
+`python -m bench.retrieval 1000000` stops at a million moments. Ten million take 2 GB of disk and 15 minutes. A folder
+as the second argument keeps the flights for the next run.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from rtsysid.spec import ModelSpec, RigidBody
 SIZES = (100_000, 1_000_000, 10_000_000)
 SECONDS, RATE_HZ, SPAN_S = 180.0, 100.0, 1.0
 PER_FLIGHT = round((SECONDS - SPAN_S) * RATE_HZ) + 1  # moments
-BATCH = 112  # flights that are flown at once
+BATCH = 112  # flights simulated together
 QUERIES, TOP = 100, 10
 SPEC = ModelSpec(
     channels=CHANNELS, rate_hz=RATE_HZ, taps=1, encoder=(),
@@ -37,7 +37,7 @@ SPEC = ModelSpec(
 
 
 class Times(NamedTuple):
-    """Milliseconds of one query: on the clock of the wall, and of the processor."""
+    """Hold the milliseconds per query: median and 99 % of the elapsed time, mean processor time."""
 
     p50: float
     p99: float
@@ -45,34 +45,35 @@ class Times(NamedTuple):
 
 
 def main(largest: int = SIZES[-1], kept: Path | None = None) -> None:
+    """Build an index of each size up to `largest` moments, measure it, and print the tables."""
     faiss.omp_set_num_threads(1)
-    print(f"simulated flights, moments of {SPAN_S:g} s seen from the body, {QUERIES} moments of flights never indexed")
+    print(f"simulated flights, moments of {SPAN_S:g} s in the body frame, {QUERIES} queries from other flights")
     print(f"one thread; load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
-    found, scans = [], []
+    results, scans = [], []
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         sizes = [size for size in SIZES if size <= largest]
-        flights = flown(kept or Path(folder), -(-sizes[-1] // PER_FLIGHT))
+        flights = simulated_files(kept or Path(folder), -(-sizes[-1] // PER_FLIGHT))
         for size in sizes:
             begun = time.perf_counter()
             index = build(
                 Trace.read_each(flights[: -(-size // PER_FLIGHT)], CHANNELS), Path(folder) / "index", spec=SPEC
             )
             rate = len(index) / (time.perf_counter() - begun)
-            queries = asked(index)
-            found.append(row(index, rate, queries))
+            queries = unseen_queries(index)
+            results.append(row(index, rate, queries))
             scans.append(scanned(index, queries))
             print(".", end="", file=sys.stderr, flush=True)
     print(
         table(
-            ["moments", "built/s", "bytes each", "p50 ms", "p99 ms", "cpu ms", "all windows s", "recall at 10"], found
+            ["moments", "built/s", "bytes each", "p50 ms", "p99 ms", "cpu ms", "all windows s", "recall at 10"], results
         )
     )
-    print(f"\nthe {search.CODES:,} nearest of the same codes, p50 ms")
-    print(table(["moments", "faiss, mapped", "faiss IndexBinaryFlat", "NumPy", "NumPy beside faiss"], scans))
+    print(f"\nthe {search.CANDIDATES:,} nearest of the same codes, p50 ms")
+    print(table(["moments", "faiss, mapped", "faiss IndexBinaryFlat", "NumPy", "NumPy / faiss"], scans))
 
 
-def flown(folder: Path, count: int) -> list[Path]:
-    """Files of so many flights."""
+def simulated_files(folder: Path, count: int) -> list[Path]:
+    """Simulate `count` flights, one file each, unless the files exist."""
     paths = [folder / f"flight{k:03d}.npz" for k in range(count)]
     for start in range(0, count, BATCH):
         if all(path.exists() for path in paths[start : start + BATCH]):
@@ -83,8 +84,8 @@ def flown(folder: Path, count: int) -> list[Path]:
     return paths
 
 
-def asked(index: Index) -> list[search.Query]:
-    """Moments of flights that no index has."""
+def unseen_queries(index: Index) -> list[search.Query]:
+    """Draw queries from flights that are not in the index."""
     rng, unseen = np.random.default_rng(0), fly(10, 60.0, seed=1_000_003, rate_hz=RATE_HZ)
     flights = [episode.values for episode in unseen.episodes] * (QUERIES // 10)
     starts = rng.integers(0, len(flights[0]) - index.span, QUERIES)
@@ -95,12 +96,13 @@ def asked(index: Index) -> list[search.Query]:
 
 
 def row(index: Index, rate: float, queries: list[search.Query]) -> list[str]:
+    """Measure an index: time per query, and recall against the exact search."""
     begun = time.perf_counter()
     truth = search.exact_rows(index, queries, TOP)
     exactly = time.perf_counter() - begun
-    answers: list[list[int]] = []
-    times = timed(lambda query: answers.append([f.row for f in search.find(index, query, TOP)]), queries)
-    recall = np.mean([len({*got} & {*true}) / len(true) for got, true in zip(answers[1:], truth, strict=True)])
+    matches: list[list[int]] = []
+    times = timed(lambda query: matches.append([f.row for f in search.find(index, query, TOP)]), queries)
+    recall = np.mean([len({*got} & {*true}) / len(true) for got, true in zip(matches[1:], truth, strict=True)])
     size = sum(index.manifest["files"].values()) / len(index)
     return [
         f"{len(index):,}", f"{rate:,.0f}", f"{size:.0f}", f"{times.p50:.0f}", f"{times.p99:.0f}", f"{times.cpu:.0f}",
@@ -109,20 +111,20 @@ def row(index: Index, rate: float, queries: list[search.Query]) -> list[str]:
 
 
 def scanned(index: Index, queries: list[search.Query]) -> list[str]:
-    """The same scan by faiss on the mapped file, by its index in memory, and by NumPy."""
+    """Time the scan with faiss on the mapped file, with faiss in memory, and with NumPy."""
     codes = index.hyperplanes.codes(np.stack([query.vector for query in queries[:20]]))
     flat = faiss.IndexBinaryFlat(hashing.BITS)
-    flat.use_heap = False  # counting is faster where so many are asked for
+    flat.use_heap = False  # counting is faster than a heap for so many results
     flat.add(np.asarray(index.codes))
-    mapped = timed(lambda code: hashing.by_faiss(index.codes, code, search.CODES), codes)
-    library = timed(lambda code: flat.search(code[None], min(search.CODES, len(index))), codes)
-    ours = timed(lambda code: hashing.by_numpy(index.codes, code, search.CODES), codes)
+    mapped = timed(lambda code: hashing.by_faiss(index.codes, code, search.CANDIDATES), codes)
+    library = timed(lambda code: flat.search(code[None], min(search.CANDIDATES, len(index))), codes)
+    ours = timed(lambda code: hashing.by_numpy(index.codes, code, search.CANDIDATES), codes)
     shown = [f"{times.p50:.1f}" for times in (mapped, library, ours)]
     return [f"{len(index):,}", *shown, f"{ours.p50 / mapped.p50:.1f}"]
 
 
 def timed(ask: Callable[[Any], Any], queries: Any) -> Times:
-    """Each query once, after the first one has warmed the page cache."""
+    """Time each query once, after a first one that warms the page cache."""
     ask(queries[0])
     cpu, walls = time.process_time(), list(_walls(ask, queries))
     cpu = time.process_time() - cpu

@@ -1,8 +1,7 @@
-"""What retrieval finds on real flights: `python -m bench.retrieval_quality BUNDLE`, a model of the nano-drone.
+"""Measure retrieval on real flights: `python -m bench.retrieval_quality BUNDLE`, with a model of the nano-drone.
 
-Runs 1 to 3 of each manoeuvre are indexed and a moment of every second of run 4 is asked for. Two measures that no
-distance was made for: how many of the ten moments found are of the same kind of manoeuvre, and how unlike is what the
-robot did in the second that followed.
+Runs 1 to 3 of each manoeuvre are indexed, and there is one query per second of run 4. Two metrics are independent of
+the distance: the share of the ten matches with the same kind of manoeuvre, and the distance of the seconds that follow.
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ TOP = 10
 
 
 def main(bundle: Bundle) -> None:
+    """Build an index of each kind, and print its metrics."""
     files = sorted(recordings("nanodrone", "train").glob("*.csv.gz"))
     indexed, unseen = ([f for f in files if ("run4" in f.name) is wanted] for wanted in (False, True))
     with tempfile.TemporaryDirectory() as folder:
@@ -44,7 +44,10 @@ def main(bundle: Bundle) -> None:
 
 
 def measured(index: Index, judge: Index, flights: Trace) -> tuple[float, float, float, float]:
-    """Share of the same kind found and by chance, distance of what followed (by `judge`), and recall at 10."""
+    """Return the share of the same kind among matches, and by chance; the distance of what followed; recall at 10.
+
+    The index `judge` measures the distance of what followed.
+    """
     names = [segment["recording"] for segment in index.manifest["segments"] for _ in range(segment["rows"])]
     kinds = np.array([name.split("_")[0] for name in names])
     same, chance, after, recall = [], [], [], []
@@ -52,18 +55,18 @@ def measured(index: Index, judge: Index, flights: Trace) -> tuple[float, float, 
         kind = flight.recording.split("_")[0]
         for stop in range(index.span, len(flight) - index.span, round(index.spec.rate_hz)):
             query = search.query_of(index, flight.values[stop - index.span : stop])
-            found = np.array([f.row for f in search.find(index, query, TOP)])
+            matches = np.array([match.row for match in search.find(index, query, TOP)])
             truth = search.exact_rows(index, [query], TOP)[0]
-            same.append(np.mean(kinds[found] == kind))
+            same.append(np.mean(kinds[matches] == kind))
             chance.append(np.mean(kinds == kind))
-            recall.append(len({*found.tolist()} & {*truth}) / len(truth))
-            after.append(_following(judge, flight.values[stop : stop + index.span], found))
+            recall.append(len({*matches.tolist()} & {*truth}) / len(truth))
+            after.append(_following(judge, flight.values[stop : stop + index.span], matches))
     return tuple(float(np.mean(values)) for values in (same, chance, after, recall))  # type: ignore[return-value]
 
 
-def _following(judge: Index, rows: np.ndarray, found: np.ndarray) -> float:
-    """Mean distance between what followed the query and what followed the moments found."""
-    later = np.array([row for row in (found + judge.span).tolist() if row in judge.windows(row - 1, row + 1)])
+def _following(judge: Index, rows: np.ndarray, matches: np.ndarray) -> float:
+    """Return the mean distance between the rows [span, C] after the query and those after the matches."""
+    later = np.array([row for row in (matches + judge.span).tolist() if row in judge.windows(row - 1, row + 1)])
     return float(np.linalg.norm(judge.vectors(later) - search.query_of(judge, rows).vector, axis=1).mean())
 
 

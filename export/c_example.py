@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from export.to_c import CELL_LAYERS, layer_definitions, model_layers, size_definitions, table_definitions
-from firmware_bridge.board import header
+from firmware_bridge.board import channel_header
 from firmware_bridge.build import FIRMWARE
 from firmware_bridge.schema import Schema
 from rtsysid.model.bundle import Arrays
@@ -35,7 +35,7 @@ def example_headers() -> dict[Path, str]:
         FOLDER / "tables.h": "\n".join([NOTE, table_definitions(spec), ""]),
         FOLDER / "lstm.h": "\n".join([NOTE, layer_definitions(lstm)]),
         FOLDER / "gru.h": "\n".join([NOTE, layer_definitions(gru)]),
-        FIRMWARE / "example" / "channels.h": header(Schema.of(spec.channels, spec.rate_hz)),
+        FIRMWARE / "example" / "channels.h": channel_header(Schema.of(spec.channels, spec.rate_hz)),
     }
 
 

@@ -1,12 +1,12 @@
-"""One error class per subsystem. Every message is one line: what, what was found, what to do.
+"""Define one error class per subsystem. Every message is one line: what, found, remedy.
 
-The command line turns an error into its one line on stderr and its ``exit_code``; the library raises it as is.
+The command line prints that line to stderr and ends with the ``exit_code`` of the error. The library raises the error.
 
 ===== ==========================================================
 code  class
 ===== ==========================================================
 1     usage, specification, configuration, schedule, recording
-2     bundle or parity: what would run is not what was verified
+2     bundle or parity: the model to run is not the verified one
 3     link to a device
 4     deadline
 5     storage: a result could not be written
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 
 class RtsysidError(Exception):
-    """Base of every error that a user can cause and mend."""
+    """Report an error that a user can correct: what is wrong, what was found there, and the remedy."""
 
     exit_code = 1
 
@@ -30,44 +30,44 @@ class RtsysidError(Exception):
 
 
 class SpecError(RtsysidError):
-    """A model specification that contradicts itself."""
+    """Report a contradictory model specification."""
 
 
 class ConfigError(RtsysidError):
-    """A configuration file that cannot be understood."""
+    """Report an invalid configuration file."""
 
 
 class ScheduleError(RtsysidError):
-    """A training stage that cannot do what it says."""
+    """Report an impossible training stage."""
 
 
 class TraceError(RtsysidError):
-    """A recording that cannot be read, or does not hold what is asked of it."""
+    """Report a recording that cannot be read or lacks requested data."""
 
 
 class BundleError(RtsysidError):
-    """A bundle that is incomplete, changed, or made for other channels."""
+    """Report a bundle that is incomplete, changed, or made for other channels."""
 
     exit_code = 2
 
 
 class ParityError(BundleError):
-    """Two implementations of one model disagree."""
+    """Report that two implementations of one model disagree."""
 
 
 class LinkError(RtsysidError):
-    """A device that does not answer, or speaks another protocol."""
+    """Report a device that does not respond, or uses another protocol."""
 
     exit_code = 3
 
 
 class DeadlineError(RtsysidError):
-    """A time budget that was asked for and not held."""
+    """Report a requested time budget that was exceeded."""
 
     exit_code = 4
 
 
 class StorageError(RtsysidError):
-    """A file that could not be written; what stood there before is untouched."""
+    """Report a file that could not be written. An older file of that name is unchanged."""
 
     exit_code = 5

@@ -1,4 +1,4 @@
-"""Writing without harm: a result appears whole under its name or not at all."""
+"""Write files atomically: a complete result replaces the old one, or nothing changes."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from rtsysid.errors import StorageError
 
 @contextmanager
 def replacing(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary name beside `path`; on success it takes the place of `path`, on failure it is removed.
+    """Yield a temporary path in the folder of `path`. On success it replaces `path`; on failure it is removed.
 
-    The temporary name keeps the suffixes, since writers choose their format by them. A full disk, a missing right or
-    a missing folder becomes a one-line StorageError, and whatever stood at `path` is untouched.
+    The temporary name keeps the suffixes, because writers choose their format by suffix. An old file at `path` is
+    unchanged on failure. Raises StorageError where the file cannot be written: full disk, no permission.
     """
     path = Path(path)
     with _storage_errors(path):
@@ -35,7 +35,10 @@ def replacing(path: Path | str) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: Path | str) -> Iterator[Path]:
-    """Yield a new empty folder that replaces the folder `path` when the block ends well."""
+    """Yield a new empty folder. On success it replaces the folder `path`; on failure it is removed.
+
+    Raises StorageError where the folder cannot be written.
+    """
     path = Path(path)
     with _storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +61,7 @@ def replacing_folder(path: Path | str) -> Iterator[Path]:
 
 
 def sha256(path: Path | str) -> str:
-    """Hex digest of a file's bytes."""
+    """Return the SHA-256 of a file as hexadecimal text. Raises OSError where the file cannot be read."""
     with open(path, "rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

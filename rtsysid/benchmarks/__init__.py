@@ -1,6 +1,6 @@
-"""Real recordings whose published results are known: loading, official split, official metric, published figures.
+"""Define benchmarks on public recordings: loading, official split, official metric, published results.
 
-`rtsysid.experiments.benchmark` trains on them; here nothing needs torch. None of the recordings is in this repository.
+`rtsysid.experiments.benchmark` trains on them. Nothing here needs torch. The repository holds no recordings.
 """
 
 from __future__ import annotations
@@ -21,28 +21,46 @@ from rtsysid.spec import Channel
 
 
 class Benchmark(Protocol):
-    """What a benchmark must say. ``quick``: share of the full effort in a quick run."""
+    """Define the members of a benchmark."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Return the name on the command line."""
+
     @property
-    def config(self) -> str: ...
+    def config(self) -> str:
+        """Return the name of the embedded configuration."""
+
     @property
-    def quick(self) -> float: ...
+    def quick(self) -> float:
+        """Return the share of the epochs in a quick run."""
+
     @property
-    def measures(self) -> tuple[str, ...]: ...
+    def measures(self) -> tuple[str, ...]:
+        """List the names of the errors, with units."""
+
     @property
-    def published(self) -> tuple[Score, ...]: ...
-    def training(self, channels: tuple[Channel, ...]) -> Trace: ...
-    def predict(self, predictor: Predictor) -> Arrays: ...
-    def hold(self) -> Arrays: ...
-    def score(self, model: str, predictions: Arrays) -> list[Score]: ...
+    def published(self) -> tuple[Score, ...]:
+        """List the published scores."""
+
+    def training(self, channels: tuple[Channel, ...]) -> Trace:
+        """Read the recordings for training and validation. Raises TraceError where they are absent."""
+
+    def predict(self, predictor: Predictor) -> Arrays:
+        """Predict the test recordings."""
+
+    def hold(self) -> Arrays:
+        """Return the predictions of the hold model."""
+
+    def score(self, model: str, predictions: Arrays) -> list[Score]:
+        """Compute the errors of predictions."""
 
 
 class ForecastingBenchmark(Benchmark, Protocol):
-    """One whose test recordings are forecast from every sample, so that any model can be compared on them."""
+    """Define a benchmark with forecasts from every sample, so that any two models can be compared on it."""
 
-    def testing(self, channels: tuple[Channel, ...]) -> Trace: ...
+    def testing(self, channels: tuple[Channel, ...]) -> Trace:
+        """Read the test recordings. Raises TraceError where they are absent."""
 
 
 FORECASTING: tuple[ForecastingBenchmark, ...] = (Nanodrone(), SchunkArm())
@@ -52,16 +70,16 @@ NAMES = tuple(benchmark.name for benchmark in ALL)
 
 
 def benchmark(name: str) -> Benchmark:
-    """A benchmark by name."""
+    """Return a benchmark by name. Raises ConfigError for an unknown name."""
     if name not in NAMES:
         raise ConfigError("benchmark", repr(name), f"choose among {', '.join(NAMES)}")
     return ALL[NAMES.index(name)]
 
 
 def forecasting_benchmark(names: Sequence[str]) -> ForecastingBenchmark:
-    """The one that is named, where exactly one is."""
-    found = [each for each in FORECASTING if [each.name] == list(names)]
-    if not found:
+    """Return the forecasting benchmark of this name. Raises ConfigError unless `names` is one known name."""
+    named = [each for each in FORECASTING if [each.name] == list(names)]
+    if not named:
         known = " or ".join(each.name for each in FORECASTING)
         raise ConfigError("compare", f"{', '.join(names)} without recordings", f"give --data, or compare {known}")
-    return found[0]
+    return named[0]

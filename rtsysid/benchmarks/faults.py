@@ -1,8 +1,8 @@
-"""Faults of sensors, put into recordings.
+"""Inject sensor faults into recordings.
 
-Sizes are in standard deviations of the channel over the training recordings: of a bias, of a drift per second; of a
-scale it is the factor less one. A frozen sensor repeats its last value, one that drops out reads zero, and swapped ones
-are the channel and its neighbour. ``none`` is none: what is alarmed anyway.
+The size of a bias, and of a drift per second, is in standard deviations of the channel over the training recordings.
+The size of a scale fault is its factor minus one. A frozen sensor repeats its last value. A dropout reads zero. A swap
+exchanges the channel and its neighbour. ``none`` injects no fault and so measures the false alarms.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from rtsysid.spec import Floats
 
 
 class SensorFault(NamedTuple):
-    """``size`` is 0 where the kind has none."""
+    """Name a fault by its kind and size. The size is 0 for kinds without one."""
 
     kind: str
     size: float = 0.0
@@ -38,7 +38,10 @@ FAULTS = (
 def broken(
     values: Floats, fault: SensorFault, column: int, neighbour: int, start: int, unit: float, rate_hz: float
 ) -> Floats:
-    """A copy of `values` [n, C] whose `column` has the fault from row `start` on; `unit`: its standard deviation."""
+    """Return a copy of `values` [n, C] with the fault in `column` from row `start`.
+
+    `unit` is the standard deviation of the column. `neighbour` is the column that a swap exchanges with it.
+    """
     copy = values.copy()
     after = copy[start:, column]
     seconds = np.arange(len(after)) / rate_hz

@@ -1,4 +1,4 @@
-"""Forecasts from many starts at once, each from exactly the past that a protocol allows."""
+"""Compute forecasts from many starts at once, each from the history that a benchmark's protocol allows."""
 
 from __future__ import annotations
 
@@ -15,28 +15,27 @@ from rtsysid.spec import Floats
 
 
 class Windows(NamedTuple):
-    """Starts of forecasts: number of the episode [K], and row of x_t in it [K]."""
+    """Hold the starts of forecasts: number of the episode [K], and row of x_t in it [K]."""
 
     episode: Integers
     t: Integers
 
 
 def windows(episodes: Iterable[Episode], first: int, horizon: int) -> Windows:
-    """Every start from row `first` on whose forecast stays inside its episode."""
+    """List every start from row `first` on whose forecast ends inside its episode."""
     starts = [np.arange(first, len(episode) - horizon) for episode in episodes]
     return Windows(np.repeat(np.arange(len(starts)), [len(each) for each in starts]), np.concatenate(starts))
 
 
 def history(values: Floats, t: int, samples: int) -> Floats:
-    """What a model may know: the `samples` rows before row t, and that row."""
+    """Return the history of a forecast: row t of `values` [n, C], and the `samples` rows before it."""
     return values[t - samples : t + 1]
 
 
 def forecast(predictor: Predictor, pasts: Iterable[Floats], u_future: Floats) -> Floats:
-    """Forecasts [K, N, ny] after each of K pasts [n, C], under inputs [K, N, nu]; u_future[:, 0] acts from x_t on.
+    """Compute forecasts [K, N, ny] after each of K histories [n, C], for inputs [K, N, nu]; u_future[:, 0] acts at x_t.
 
-    The model starts anew for every past, so that it knows nothing else. Raises SpecError for a past that does not
-    fill the delay line.
+    The model is reset before every history. Raises SpecError for a history shorter than the delay line.
     """
     return rollouts(predictor, _snapshots_after(predictor, pasts), u_future)
 

@@ -1,14 +1,14 @@
-"""The nano-drone benchmark: from every sample of a test flight, 50 ticks ahead under the rotor speeds flown.
+"""Define the nano-drone benchmark: forecast 50 ticks from every sample of a test flight, with the measured inputs.
 
 Ref: M. Busetto et al., Control Engineering Practice 172 (2026) 106871, arXiv 2512.14450.
 
-Two starts. *history-free*: x_t and u_t alone are known; the past is x_t coasting backwards at its velocity and rotation
-rate under u_t, as many rows as the model takes. *50 samples*: rows t-50 .. t are known, so that t counts from 50.
+There are two starts. *history-free*: only x_t and u_t are known. The synthetic history extrapolates x_t backwards at
+constant velocity and rotation rate, with input u_t. *50 samples*: rows t-50 .. t are known, so t starts at 50.
 
-Two layouts. *boundary-safe*: truth is row t+h of the same flight. *paper*: the rows x_{t+1} of all windows are put end
-to end over the three flights, and truth of window j, h ticks ahead, is row j+h-1 of those; a few cross into the next
-flight (a perfect model scores 0.1 to 0.3), and the last h-1 windows have none. So computed, the naive model has the
-published figures (rotation rate: 29.090 for 29.087).
+There are two layouts of the truth. *boundary-safe*: row t+h of the same flight. *paper*: the rows x_{t+1} of all
+windows of all flights are concatenated, and the truth of window j at h ticks is row j+h-1. Some rows belong to the next
+flight (a perfect model scores 0.1 to 0.3), and the last h-1 windows have no truth. In this layout the naive model has
+the published errors (rotation rate: 29.090, published 29.087).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from rtsysid.recordings.trace import Episode, Trace
 from rtsysid.spec import Channel, Doubles, Floats, ModelSpec
 
 HORIZON, HISTORY, DT = 50, 50, 0.01
-SHOWN = (1, 10, 50)  # ticks ahead of the published tables, beside the sum over all
+SHOWN = (1, 10, 50)  # ticks ahead in the published tables, in addition to the sum over all
 MEASURES = {"position": "m", "velocity": "m/s", "rotation": "rad", "omega": "rad/s"}
 INPUTS = tuple(Channel(f"m{k}_rads", "rad/s", "input") for k in (1, 2, 3, 4))
 STATES = (  # in the order of the files
@@ -61,12 +61,10 @@ UNOFFICIAL = {  # layout, and the sums over all ticks alone
 
 @dataclass(frozen=True)
 class Nanodrone:
-    """The benchmark as `rtsysid.experiments.benchmark` runs it.
+    """Define the benchmark for `rtsysid.experiments.benchmark`. Run 4 of each manoeuvre validates, as in the paper.
 
-    Validation is run 4 of each manoeuvre, as the authors do.
-
-    ``left_out``: a kind of training manoeuvre (square, random, chirp) that stands in for the test flights and is not
-    trained on. By this, and never by the test flights, choices are made.
+    ``left_out`` is a kind of training manoeuvre (square, random, chirp) that replaces the test flights and is not
+    trained on. Use it for choices; never use the test flights for choices.
     """
 
     name: str = "nanodrone"
@@ -76,18 +74,19 @@ class Nanodrone:
     left_out: str = ""
 
     def without(self, kind: str) -> Nanodrone:
-        """The same, judged on one kind of training manoeuvre that is left out of training."""
+        """Return this benchmark with one kind of training manoeuvre as the test data. Raises ConfigError if unknown."""
         if kind not in KINDS:
             raise ConfigError("manoeuvre to leave out", repr(kind), f"choose among {', '.join(KINDS)}")
         return replace(self, left_out=kind)
 
     @property
     def measures(self) -> tuple[str, ...]:
+        """Name each output group with its unit."""
         return tuple(f"{name} {unit}" for name, unit in MEASURES.items())
 
     @property
     def published(self) -> tuple[Score, ...]:
-        """Errors at 1, 10 and 50 ticks and their sum over all; of the unofficial model the sums alone."""
+        """List the published errors at 1, 10 and 50 ticks and the sum; for the unofficial model only the sum."""
         if self.left_out:
             return ()
         official = [
@@ -100,11 +99,11 @@ class Nanodrone:
         return (*official, *unofficial)
 
     def training(self, channels: tuple[Channel, ...]) -> Trace:
-        """Training flights, run 4 of each manoeuvre among them; the test flights are not read."""
+        """Read the training flights, including run 4 of each manoeuvre. Raises TraceError where they are absent."""
         return self._flown(channels, [kind for kind in KINDS if kind != self.left_out])
 
     def testing(self, channels: tuple[Channel, ...]) -> Trace:
-        """Test flights, or those that are left out of training."""
+        """Read the test flights, or those left out of training. Raises TraceError where they are absent."""
         if self.left_out:
             return self._flown(channels, [self.left_out])
         return Trace.read(recordings("nanodrone", "test"), channels)
@@ -115,13 +114,13 @@ class Nanodrone:
 
     @cached_property
     def flights(self) -> tuple[Episode, ...]:
-        """Test flights: inputs, then states in the order of the files."""
+        """Read the test flights: inputs, then states in the order of the files."""
         return self.testing((*INPUTS, *STATES)).episodes
 
     def predict(self, predictor: Predictor) -> Arrays:
-        """``pred`` [K, 50, 13] in the order of the files, ``flight`` [K] and ``t`` [K], the row of x_t in its flight.
+        """Forecast all windows: ``pred`` [K, 50, 13] in the order of the files, ``flight`` [K], and row ``t`` [K].
 
-        These are of the start with history; those without carry the suffix ``_history_free``.
+        Names of the history-free start have the suffix ``_history_free``. Raises ConfigError for other channels.
         """
         arrays: Arrays = {}
         for start in self.starts:
@@ -129,14 +128,14 @@ class Nanodrone:
         return arrays
 
     def hold(self) -> Arrays:
-        """The same of a model that stands still."""
+        """Return the forecasts of the hold model: the newest state, repeated. Arrays as in `predict`."""
         arrays: Arrays = {}
         for start in self.starts:
             arrays |= self._held(start)
         return arrays
 
     def score(self, model: str, predictions: Arrays) -> list[Score]:
-        """Errors of both starts in both layouts."""
+        """Compute the errors of both starts in both layouts. Raises TraceError for predictions of another shape."""
         return [
             score(model, self.flights, start, layout, predictions["pred" + SUFFIX[start]])
             for start in self.starts
@@ -158,50 +157,53 @@ class Nanodrone:
 
 
 def starts_of(flights: Sequence[Episode], start: Start) -> Windows:
-    """Every window that a start allows: 19,347 history-free over the test flights, 19,197 after 50 samples."""
+    """List every window of a start: 19,347 history-free over the test flights, 19,197 after 50 samples."""
     return windows(flights, 0 if start == "history-free" else HISTORY, HORIZON)
 
 
 def forecasts_of(predictor: Predictor, flights: Sequence[Episode], start: Start) -> Floats:
-    """Forecasts [K, 50, 13] from every window, channels in the order of the files."""
+    """Compute forecasts [K, 50, 13] from every window, channels in the order of the files."""
     into, back = columns_of(predictor.spec)
-    pasts = (past[:, into] for past in _pasts(flights, start, predictor.spec.settling_samples))
+    histories = (rows[:, into] for rows in _histories(flights, start, predictor.spec.settling_samples))
     at = starts_of(flights, start)
     ahead = [
         forecast_windows(flight.values, len(INPUTS), at.t[at.episode == k], HORIZON)[0]
         for k, flight in enumerate(flights)
     ]
-    return forecast(predictor, pasts, np.concatenate(ahead))[..., back]
+    return forecast(predictor, histories, np.concatenate(ahead))[..., back]
 
 
 def columns_of(spec: ModelSpec) -> tuple[list[int], list[int]]:
-    """Columns of the files in the order of a model's channels, and of its outputs in the order of the files."""
+    """Map the files' columns to a model's channels, and its outputs to the files' states.
+
+    Raises ConfigError where the model has other channels.
+    """
     names, wanted = ([c.name for c in side] for side in (spec.channels, (*INPUTS, *STATES)))
     if sorted(names) != sorted(wanted) or names[: len(INPUTS)] != wanted[: len(INPUTS)]:
         raise ConfigError("channels of benchmark nanodrone", ", ".join(names), f"name {', '.join(wanted)}")
     return [wanted.index(name) for name in names], [names[len(INPUTS) :].index(c.name) for c in STATES]
 
 
-def _pasts(flights: Sequence[Episode], start: Start, rows: int) -> Iterator[Floats]:
+def _histories(flights: Sequence[Episode], start: Start, rows: int) -> Iterator[Floats]:
     for k, t in zip(*starts_of(flights, start), strict=True):
         values = flights[k].values
         yield coasting(values[t], rows) if start == "history-free" else history(values, t, HISTORY)
 
 
 def coasting(row: Floats, samples: int) -> Floats:
-    """`samples` rows that lead to `row` [17] at its own velocity and rotation rate, under its own inputs.
+    """Return a synthetic history [samples, 17] that ends with `row` [17].
 
-    All that x_t and u_t say of the past: held still instead, the drone would have moved without getting on.
+    It has the velocity, rotation rate and inputs of `row`, and positions and attitudes that follow from them.
     """
-    past = np.repeat(row[None].astype(np.float64), samples, 0)
+    rows = np.repeat(row[None].astype(np.float64), samples, 0)
     ago = DT * np.arange(samples - 1, -1, -1.0)[:, None]
-    past[:, 4:7] -= ago * row[7:10]
-    past[:, 10:14] = _turned(past[:, 10:14], -ago * row[14:17])
-    return past.astype(np.float32)
+    rows[:, 4:7] -= ago * row[7:10]
+    rows[:, 10:14] = _turned(rows[:, 10:14], -ago * row[14:17])
+    return rows.astype(np.float32)
 
 
 def _turned(q: Doubles, angle: Doubles) -> Doubles:
-    """Quaternions x, y, z, w [n, 4] after rotations [n, 3] rad about axes of the body."""
+    """Rotate quaternions x, y, z, w [n, 4] by rotation vectors [n, 3] in rad, in the body frame."""
     size = np.linalg.norm(angle, axis=1, keepdims=True)
     w2, v2 = np.cos(size / 2), 0.5 * angle * np.sinc(size / (2 * np.pi))
     v1, w1 = q[:, :3], q[:, 3:]
@@ -209,7 +211,10 @@ def _turned(q: Doubles, angle: Doubles) -> Doubles:
 
 
 def score(model: str, flights: Sequence[Episode], start: Start, layout: str, predicted: Floats) -> Score:
-    """Error at 1, 10 and 50 ticks and the sum over all 50, per measure."""
+    """Compute the error at 1, 10 and 50 ticks and the sum over all 50, for forecasts [K, 50, 13].
+
+    Raises TraceError for predictions of another shape.
+    """
     at = starts_of(flights, start)
     if predicted.shape != (len(at.t), HORIZON, len(STATES)):
         wanted = f"[{len(at.t)}, {HORIZON}, {len(STATES)}]"
@@ -217,14 +222,14 @@ def score(model: str, flights: Sequence[Episode], start: Start, layout: str, pre
     curves = {group: np.empty(HORIZON) for group in MEASURES}
     for h in range(1, HORIZON + 1):
         truth = _truth(flights, at, layout, h)
-        found = horizon_errors(predicted[: len(truth), h - 1 : h], truth[:, None], STATES)
-        for group, error in found.items():
+        errors = horizon_errors(predicted[: len(truth), h - 1 : h], truth[:, None], STATES)
+        for group, error in errors.items():
             curves[group][h - 1] = error[0]
     return Score(model, cells(curves), _protocol(layout, start))
 
 
 def cells(curves: Mapping[str, Doubles]) -> dict[str, tuple[float, ...]]:
-    """Of the error by ticks ahead [50] of each group: that at 1, 10 and 50 ticks, and the sum over all."""
+    """Reduce the error per tick [50] of each group to that at 1, 10 and 50 ticks and the sum over all."""
     return {
         f"{group} {unit}": (*(float(curves[group][h - 1]) for h in SHOWN), float(curves[group].sum()))
         for group, unit in MEASURES.items()
@@ -232,7 +237,7 @@ def cells(curves: Mapping[str, Doubles]) -> dict[str, tuple[float, ...]]:
 
 
 def _truth(flights: Sequence[Episode], at: Windows, layout: str, h: int) -> Floats:
-    """Measured states h ticks after each window, of the first windows where the layout has none for the last."""
+    """Return the measured states [k, 13] h ticks ahead, of the k windows for which the layout has truth."""
     states = [flight.values[:, len(INPUTS) :] for flight in flights]
     ahead = h if layout == "boundary-safe" else 1
     rows = np.concatenate([each[at.t[at.episode == k] + ahead] for k, each in enumerate(states)])

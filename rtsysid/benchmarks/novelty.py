@@ -1,4 +1,4 @@
-"""How soon failing sensors and unknown manoeuvres are noticed, and how often nothing was the matter."""
+"""Measure novelty detection: false alarms, detection delays of sensor faults, and recordings of unseen kinds."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from rtsysid.recordings.trace import Episode
 from rtsysid.spec import Doubles, Floats, ModelSpec, Sample
 
 ONSETS = 4  # of each fault in each channel of each recording
-PATIENCE_S = 2.0  # a fault that is noticed later counts as missed
-RATES = (60.0, 10.0, 1.0)  # false alarms per hour that are asked for
-SETS = 15  # recordings that one calibration of several is made on
+PATIENCE_S = 2.0  # a fault detected later counts as missed
+RATES = (60.0, 10.0, 1.0)  # requested false alarms per hour
+SETS = 15  # recordings per calibration, where several calibrations are compared
 
 
 class FalseAlarms(msgspec.Struct, frozen=True):
-    """Alarms where nothing was the matter. ``nominal``: per hour; ``spread``: of the ratio, over other calibrations."""
+    """Count false alarms. ``nominal``: requested rate per hour. ``spread``: of the ratio over other calibrations."""
 
     subject: str
     nominal: float
@@ -34,11 +34,12 @@ class FalseAlarms(msgspec.Struct, frozen=True):
 
     @property
     def ratio(self) -> float:
+        """Return counted divided by expected false alarms."""
         return self.counted / (self.nominal * self.hours)
 
 
-class Noticed(msgspec.Struct, frozen=True):
-    """One fault over all channels, onsets and recordings. Delays in seconds, of those that were noticed."""
+class FaultDetection(msgspec.Struct, frozen=True):
+    """Summarise one fault over all channels, onsets and recordings. ``p50``, ``p90``: delays of detections in s."""
 
     subject: str
     fault: str
@@ -48,8 +49,8 @@ class Noticed(msgspec.Struct, frozen=True):
     p90: float
 
 
-class Strange(msgspec.Struct, frozen=True):
-    """Recordings, and the share of their ticks that were novel; ``first_s``: median time to the first, of those."""
+class UnseenNovelty(msgspec.Struct, frozen=True):
+    """Summarise novelty on recordings. ``share``: of novel ticks. ``first_s``: median time to the first alarm in s."""
 
     subject: str
     recordings: str
@@ -60,71 +61,79 @@ class Strange(msgspec.Struct, frozen=True):
 
 
 def false_alarms(subject: Subject) -> Iterator[FalseAlarms]:
-    """At every rate that the calibration supports: of the bundle where there is much to measure on, over other
-    calibrations as well; else each recording is measured with all others for calibration.
+    """Count false alarms at every rate that the calibration supports.
+
+    With many recordings, measure the bundle's calibration, and other calibrations for the spread of the ratio. With
+    few, measure each recording with a calibration on all others.
     """
-    spec, calibration, predictor = subject.bundle.spec, of(subject), Predictor.load(subject.bundle)
-    found = [novelty_scores(predictor, each.values) for each in subject.measured]
-    plenty = len(found) >= 4 * SETS
+    spec, calibration, predictor = subject.bundle.spec, subject_calibration(subject), Predictor.load(subject.bundle)
+    scores = [novelty_scores(predictor, each.values) for each in subject.measured]
+    plenty = len(scores) >= 4 * SETS
     if plenty:
-        pairs = [(calibration, found)]
+        pairs = [(calibration, scores)]
     else:
-        found += [novelty_scores(predictor, each.values) for each in subject.calibration]
-        pairs = [
-            (fit_calibration(spec, found[:k] + found[k + 1 :], "the others"), found[k : k + 1])
-            for k in range(len(found))
-        ]
-    others = _other_calibrations(spec, found) if plenty else []
+        scores += [novelty_scores(predictor, each.values) for each in subject.calibration]
+        pairs = _leave_one_out(spec, scores)
+    others = _other_calibrations(spec, scores) if plenty else []
     lowest = max(each.innovation.lowest_rate for each, _ in pairs)
     for rate in sorted({*RATES, lowest}, reverse=True):
         if rate >= lowest:
             counted = sum(alarms(each.with_rate(rate), spec, left) for each, left in pairs)
-            yield FalseAlarms(subject.name, rate, _hours(found, spec), counted, _spread(spec, others, rate))
+            yield FalseAlarms(subject.name, rate, _hours(scores, spec), counted, _ratio_quantiles(spec, others, rate))
 
 
-def alarms(calibration: Calibration, spec: ModelSpec, found: Sequence[Scores]) -> int:
-    """How many a detector would raise over stretches with these scores."""
+def _leave_one_out(spec: ModelSpec, scores: list[Scores]) -> list[tuple[Calibration, list[Scores]]]:
+    return [
+        (fit_calibration(spec, scores[:k] + scores[k + 1 :], "the others"), scores[k : k + 1])
+        for k in range(len(scores))
+    ]
+
+
+def alarms(calibration: Calibration, spec: ModelSpec, scores: Sequence[Scores]) -> int:
+    """Count the alarms that a detector raises over recordings with these scores."""
     spread, (most, worst) = np.asarray(calibration.spread), calibration.thresholds
-    levels = (np.maximum(smoothed(each.innovation / spread) / most, each.code / worst) for each in found)
+    levels = (np.maximum(smoothed(each.innovation / spread) / most, each.code / worst) for each in scores)
     return sum(len(clusters(level, 1.0, hold_ticks(spec))) for level in levels)
 
 
-def noticing(subject: Subject, onsets: int = ONSETS) -> Iterator[Noticed]:
-    """Every fault in every output, at `onsets` instants of each measured recording."""
-    predictor, calibration = Predictor.load(subject.bundle), of(subject)
+def fault_detections(subject: Subject, onsets: int = ONSETS) -> Iterator[FaultDetection]:
+    """Inject every fault into every output, at `onsets` instants of each measured recording."""
+    predictor, calibration = Predictor.load(subject.bundle), subject_calibration(subject)
     for fault in FAULTS:
         delays = np.array(list(_delays(predictor, calibration, subject.measured, fault, onsets)))
         seen = delays[np.isfinite(delays)]
         p50, p90 = np.quantile(seen, [0.5, 0.9]).tolist() if len(seen) else (np.nan, np.nan)
-        yield Noticed(subject.name, str(fault), len(delays), len(seen), p50, p90)
+        yield FaultDetection(subject.name, str(fault), len(delays), len(seen), p50, p90)
 
 
-def strangeness(subject: Subject) -> Iterator[Strange]:
-    """Recordings like those of training beside those unlike them."""
-    for words, episodes in (("as trained", subject.measured), ("never trained on", subject.strange)):
+def unseen_novelty(subject: Subject) -> Iterator[UnseenNovelty]:
+    """Compare novelty on recordings of the training kinds and of unseen kinds."""
+    for words, episodes in (("as trained", subject.measured), ("never trained on", subject.unseen)):
         if episodes:
             streamed = [_stream(subject, each) for each in episodes]
             first = [float(novel[0]) / subject.bundle.spec.rate_hz for novel, _ in streamed if len(novel)]
             share = sum(len(novel) for novel, _ in streamed) / sum(ticks for _, ticks in streamed)
             median = float(np.median(first)) if first else np.nan
-            yield Strange(subject.name, words, len(episodes), share, len(first), median)
+            yield UnseenNovelty(subject.name, words, len(episodes), share, len(first), median)
 
 
-def of(subject: Subject) -> Calibration:
-    """The calibration of the subject's bundle, which its training has made sure of."""
+def subject_calibration(subject: Subject) -> Calibration:
+    """Return the calibration of the subject's bundle. A bundle of a study always has one."""
     calibration = Calibration.of(subject.bundle)
     assert calibration is not None
     return calibration
 
 
-def _other_calibrations(spec: ModelSpec, found: list[Scores]) -> list[tuple[Calibration, list[Scores]]]:
-    """Calibrations on `SETS` recordings each, and all the others."""
-    starts = range(0, len(found) - SETS + 1, SETS)
-    return [(fit_calibration(spec, found[k : k + SETS], "some"), found[:k] + found[k + SETS :]) for k in starts]
+def _other_calibrations(spec: ModelSpec, scores: list[Scores]) -> list[tuple[Calibration, list[Scores]]]:
+    """Calibrate on `SETS` recordings at a time; pair each calibration with the scores of all others."""
+    starts = range(0, len(scores) - SETS + 1, SETS)
+    return [(fit_calibration(spec, scores[k : k + SETS], "some"), scores[:k] + scores[k + SETS :]) for k in starts]
 
 
-def _spread(spec: ModelSpec, others: Sequence[tuple[Calibration, list[Scores]]], rate: float) -> tuple[float, ...]:
-    """Ratios of counted to nominal false alarms: quantiles at 10, 50 and 90 %, and the mean."""
+def _ratio_quantiles(
+    spec: ModelSpec, others: Sequence[tuple[Calibration, list[Scores]]], rate: float
+) -> tuple[float, ...]:
+    """Return 10, 50 and 90 % quantiles and the mean of the ratio of counted to nominal false alarms."""
     ratios = [
         alarms(calibration.with_rate(rate), spec, rest) / (rate * _hours(rest, spec))
         for calibration, rest in others
@@ -133,26 +142,26 @@ def _spread(spec: ModelSpec, others: Sequence[tuple[Calibration, list[Scores]]],
     return (*np.quantile(ratios, [0.1, 0.5, 0.9]).tolist(), float(np.mean(ratios))) if ratios else ()
 
 
-def _hours(found: Sequence[Scores], spec: ModelSpec) -> float:
-    return sum(len(each.code) for each in found) / spec.rate_hz / 3600
+def _hours(scores: Sequence[Scores], spec: ModelSpec) -> float:
+    return sum(len(each.code) for each in scores) / spec.rate_hz / 3600
 
 
 def _delays(
     predictor: Predictor, calibration: Calibration, episodes: Sequence[Episode], fault: SensorFault, onsets: int
 ) -> Iterator[float]:
-    """Seconds until each fault was noticed; infinity where it was not."""
-    spec, past = predictor.spec, predictor.settling_samples + 2 * predictor.spec.taps
+    """Return the delay of each detection in s; infinity where the fault was not detected."""
+    spec, lead = predictor.spec, predictor.settling_samples + 2 * predictor.spec.taps
     patience = round(PATIENCE_S * spec.rate_hz)
     for episode in episodes:
         starts = (
-            np.linspace(past, len(episode) - patience, onsets).astype(int) if len(episode) > past + patience else ()
+            np.linspace(lead, len(episode) - patience, onsets).astype(int) if len(episode) > lead + patience else ()
         )
         for start in starts:
-            values = episode.values[start - past : start + patience]
+            values = episode.values[start - lead : start + patience]
             for column in range(spec.n_inputs, spec.width):
                 neighbour = spec.n_inputs + (column + 1 - spec.n_inputs) % spec.n_outputs
-                faulty = broken(values, fault, column, neighbour, past, spec.scaling.std[column], spec.rate_hz)
-                yield _first_alarm(predictor, calibration, faulty, past) / spec.rate_hz
+                faulty = broken(values, fault, column, neighbour, lead, spec.scaling.std[column], spec.rate_hz)
+                yield _first_alarm(predictor, calibration, faulty, lead) / spec.rate_hz
 
 
 def _first_alarm(predictor: Predictor, calibration: Calibration, values: Floats, start: int) -> float:
@@ -165,8 +174,8 @@ def _first_alarm(predictor: Predictor, calibration: Calibration, values: Floats,
 
 
 def _stream(subject: Subject, episode: Episode) -> tuple[Doubles, int]:
-    """Ticks at which an episode is novel, and how many it has."""
+    """Return the novel ticks of an episode, and its number of ticks."""
     predictor = Predictor.load(subject.bundle, check=False)
     session = Session(predictor)
-    said = list(session.run(map(Sample, episode.t.tolist(), episode.values)))
-    return np.flatnonzero(["novel" in each.flags for each in said]).astype(np.float64), len(said)
+    predictions = list(session.run(map(Sample, episode.t.tolist(), episode.values)))
+    return np.flatnonzero(["novel" in each.flags for each in predictions]).astype(np.float64), len(predictions)

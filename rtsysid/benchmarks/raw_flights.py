@@ -1,8 +1,9 @@
-"""Nano-drone flights as the radio delivered them: unfiltered, and where a packet was lost, the one before once more.
+"""Define the live nano-drone benchmark, on raw flights as received by radio: unfiltered, lost packets repeated.
 
-The published recordings were smoothed with hindsight, which no robot has while it flies. Here a model lives through a
-raw flight sample by sample, and at each tick its forecast is compared with what was measured afterwards. Ref: the raw
-logs of M. Busetto et al., arXiv 2512.14450.
+The published recordings were smoothed with a zero-phase filter, which a running robot cannot use. Here a session
+processes a raw flight sample by sample, and each forecast is compared with the measurements that followed.
+
+Ref: raw logs of M. Busetto et al., arXiv 2512.14450.
 """
 
 from __future__ import annotations
@@ -35,56 +36,59 @@ from rtsysid.recordings.home import recordings
 from rtsysid.recordings.trace import Episode, Integers, Trace
 from rtsysid.spec import Channel, Doubles, Floats, Sample
 
-# Electrical turns per turn of the rotor: so read, the raw flights hover at the rotor speeds of the smoothed ones.
+# Electrical turns per rotor turn. With 6 the raw flights hover at the rotor speeds of the smoothed ones.
 POLE_PAIRS = 6
-AIRBORNE_M = 0.3  # below, the ground pushes back
+AIRBORNE_M = 0.3  # m; below this height the ground effect disturbs the flight
 TEST = "melon_*"
 SETTLED = 100  # rows before the first forecast
 
 
 @dataclass(frozen=True)
 class NanodroneLive(Nanodrone):
-    """Trained like the other one, but on disturbed measurements; tested on raw flights, and offline on smoothed ones.
+    """Define the benchmark: trained with sensor noise, tested live on raw flights and offline on smoothed flights.
 
-    Forecasts of raw flights come first in a predictions file, as ``pred``, ``flight`` and ``t``; those of the smoothed
-    ones, after 50 samples, carry the suffix ``_offline``.
+    In a predictions file ``pred``, ``flight`` and ``t`` belong to raw flights. Arrays of the smoothed flights, after
+    50 samples, have the suffix ``_offline``.
     """
 
     name: str = "nanodrone-live"
     config: str = "benchmarks/nanodrone-live"
 
     def without(self, kind: str) -> Nanodrone:
-        """Refused: what is lived through are test flights, and no other raw ones are known."""
+        """Raise ConfigError: raw logs exist only for the test flights."""
         found = f"{kind}: there are raw logs of test flights alone"
         raise ConfigError("manoeuvre to leave out", found, "choose by benchmark nanodrone")
 
     @property
     def published(self) -> tuple[Score, ...]:
-        """Nothing yet."""
+        """Return no results: none are published."""
         return ()
 
     @cached_property
     def raw(self) -> tuple[Episode, ...]:
-        """Three flights that the smoothed recordings were made from, or sisters of them."""
+        """Read the three raw flights of the test manoeuvre. Raises TraceError where they are absent."""
         return raw_flights(TEST)
 
     def predict(self, predictor: Predictor) -> Arrays:
-        """Raw flights live, smoothed ones offline."""
+        """Forecast the raw flights live, and the smoothed flights offline."""
         offline = self._named("50 samples", forecasts_of(predictor, self.flights, "50 samples"))
         return live_forecasts(predictor, self.raw) | {f"{name}_offline": array for name, array in offline.items()}
 
     def hold(self) -> Arrays:
-        """The same of a model that stands still."""
+        """Return the forecasts of the hold model. Arrays as in `predict`."""
         return held_forecasts(self.raw) | {f"{name}_offline": a for name, a in self._held("50 samples").items()}
 
     def score(self, model: str, predictions: Arrays) -> list[Score]:
-        """Live error beside the offline one."""
+        """Compute the live error and the offline error."""
         offline = score(model, self.flights, "50 samples", "boundary-safe", predictions["pred_offline"])
         return [_live_score(model, predictions["pred"], measured(self.raw, predictions)), offline]
 
 
 def raw_flights(pattern: str) -> tuple[Episode, ...]:
-    """Flights between take-off and landing: rotor speeds in rad/s, then the states in the order of the benchmark."""
+    """Read raw flights between take-off and landing: rotor speeds in rad/s, then the benchmark's states.
+
+    Raises TraceError where no file matches the pattern.
+    """
     paths = sorted(recordings("nanodrone", "raw").glob(f"{pattern}.parquet"))
     if not paths:
         raise TraceError(f"recordings nanodrone/raw/{pattern}", "none", "get the raw logs of the benchmark")
@@ -103,10 +107,10 @@ def _flight(path: Path) -> Episode:
 
 
 def live_forecasts(predictor: Predictor, flights: Sequence[Episode]) -> Arrays:
-    """``pred`` [K, 50, 13] in the order of the benchmark, ``flight`` [K] and ``t`` [K], the row of the newest sample.
+    """Forecast during a session: ``pred`` [K, 50, 13], ``flight`` [K], and row ``t`` [K] of the newest sample.
 
-    Every flight is lived through a session; a forecast starts from each row, but the first hundred, at which the
-    session says something usable.
+    A forecast starts at each row, after the first hundred, at which the session has a usable prediction. Raises
+    ConfigError where the model has other channels.
     """
     into, back = columns_of(predictor.spec)
     parts = [_forecasts(predictor, flight.t, flight.values[:, into]) for flight in flights]
@@ -116,7 +120,7 @@ def live_forecasts(predictor: Predictor, flights: Sequence[Episode]) -> Arrays:
 
 
 def held_forecasts(flights: Sequence[Episode]) -> Arrays:
-    """The same of standing still at the newest sample."""
+    """Return the forecasts of the hold model from every row after the first hundred. Arrays as in `live_forecasts`."""
     rows = [np.arange(SETTLED, len(flight) - HORIZON) for flight in flights]
     newest = [flight.values[t, len(INPUTS) :] for flight, t in zip(flights, rows, strict=True)]
     number = [np.full(len(t), k) for k, t in enumerate(rows)]
@@ -125,7 +129,7 @@ def held_forecasts(flights: Sequence[Episode]) -> Arrays:
 
 
 def measured(flights: Sequence[Episode], forecasts: Arrays) -> Floats:
-    """What was measured after the start of each forecast: [K, 50, 13]."""
+    """Return the measurements [K, 50, 13] that followed the start of each forecast."""
     pairs = zip(forecasts["flight"], forecasts["t"], strict=True)
     return np.stack([flights[k].values[t + 1 : t + 1 + HORIZON, len(INPUTS) :] for k, t in pairs])
 
@@ -136,7 +140,7 @@ def _forecasts(predictor: Predictor, t: Doubles, values: Floats) -> tuple[Intege
 
 
 def _streamed(predictor: Predictor, t: Doubles, values: Floats) -> tuple[Integers, list[Snapshot]]:
-    """Rows at which the session says something usable and a forecast fits in, and the state at each of them."""
+    """List the rows [K] with a usable prediction and 50 rows to follow, and the predictor's state at each."""
     predictor.reset()
     session, rows, states = Session(predictor, novelty=None), [], []
     for k in range(len(values) - HORIZON):
@@ -147,7 +151,7 @@ def _streamed(predictor: Predictor, t: Doubles, values: Floats) -> tuple[Integer
 
 
 def _filled(values: Floats) -> Floats:
-    """Where a row misses a value, the one before it: a plan has no holes."""
+    """Replace missing values by the previous row's: the inputs of a forecast must be complete."""
     known = np.where(np.isfinite(values), np.arange(len(values))[:, None], 0)
     return np.take_along_axis(values, np.maximum.accumulate(known, 0), 0)
 

@@ -1,8 +1,8 @@
-"""The Schunk arm: forecasts of six joints from their torques, 50 ticks (0.2 s) ahead after 50 samples.
+"""Define the Schunk arm benchmark: forecast six joints from their torques, 50 ticks (0.2 s) after 50 samples.
 
-Ref: S. Liu, M. Althoff, IROS 2018; recordings via AutoKoopman. No official split is known: here every fifth run (5, 10,
-.. 80) tests and the run before each validates, so that every kind of movement is in every part. The error of a tick is
-the mean Euclidean norm over the joints; nothing is published under this protocol.
+Ref: S. Liu, M. Althoff, IROS 2018; recordings via AutoKoopman. There is no official split. Here every fifth run (5, 10,
+.. 80) tests, and the run before each validates, so that each set has every kind of movement. The error of a tick is the
+mean Euclidean norm over the joints. No results are published for this protocol.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ OUTPUTS = (
 
 @dataclass(frozen=True)
 class SchunkArm:
-    """The benchmark as `rtsysid.experiments.benchmark` runs it."""
+    """Define the benchmark for `rtsysid.experiments.benchmark`."""
 
     name: str = "schunk-arm"
     config: str = "benchmarks/schunk-arm"
@@ -43,35 +43,37 @@ class SchunkArm:
     published: tuple[Score, ...] = ()
 
     def training(self, channels: tuple[Channel, ...]) -> Trace:
-        """All runs but those that test; those that validate are named ``run_NNN validation``."""
-        trace = _read([run for run in RUNS if run not in TEST], channels)
-        named = [_named(episode) for episode in trace.episodes]
-        return Trace(trace.channels, tuple(named), trace.sources)
+        """Read all runs except the test runs. Validation runs are named ``run_NNN validation``.
+
+        Raises TraceError where the recordings are absent.
+        """
+        trace = _read_runs([run for run in RUNS if run not in TEST], channels)
+        return Trace(trace.channels, tuple(map(_mark_validation, trace.episodes)), trace.sources)
 
     def testing(self, channels: tuple[Channel, ...]) -> Trace:
-        """Every fifth run."""
-        return _read(list(TEST), channels)
+        """Read the test runs: every fifth one. Raises TraceError where the recordings are absent."""
+        return _read_runs(list(TEST), channels)
 
     @cached_property
     def test(self) -> tuple[Episode, ...]:
-        """Test runs: torques, angles, speeds."""
+        """Read the test runs: torques, angles, speeds."""
         return self.testing((*INPUTS, *OUTPUTS)).episodes
 
     def predict(self, predictor: Predictor) -> Arrays:
-        """``pred`` [K, 50, 12], ``run`` [K] (its number) and ``t`` [K], the row in it that the forecast starts from."""
+        """Forecast all windows: ``pred`` [K, 50, 12], run number ``run`` [K], and row ``t`` [K] of the start."""
         at = windows(self.test, HISTORY, HORIZON)
-        pasts = (history(self.test[k].values, t, HISTORY) for k, t in zip(*at, strict=True))
+        histories = (history(self.test[k].values, t, HISTORY) for k, t in zip(*at, strict=True))
         ahead = np.concatenate([pair[0] for pair in self._windows()])
-        return self._arrays(forecast(predictor, pasts, ahead))
+        return self._arrays(forecast(predictor, histories, ahead))
 
     def hold(self) -> Arrays:
-        """The same of a model that stands still."""
+        """Return the forecasts of the hold model. Arrays as in `predict`."""
         at = windows(self.test, HISTORY, HORIZON)
         now = np.stack([self.test[k].values[t, len(INPUTS) :] for k, t in zip(*at, strict=True)])
         return self._arrays(np.repeat(now[:, None], HORIZON, 1))
 
     def score(self, model: str, predictions: Arrays) -> list[Score]:
-        """Error at 1, 10 and 50 ticks and the sum over all 50."""
+        """Compute the error at 1, 10 and 50 ticks and the sum over all 50, per measure."""
         truth = np.concatenate([pair[1] for pair in self._windows()])
         curves = horizon_errors(predictions["pred"], truth, OUTPUTS)
         errors = {
@@ -91,10 +93,10 @@ class SchunkArm:
         return {"pred": predicted, "run": np.array(TEST)[at.episode], "t": at.t}
 
 
-def _read(runs: list[int], channels: tuple[Channel, ...]) -> Trace:
+def _read_runs(runs: list[int], channels: tuple[Channel, ...]) -> Trace:
     return Trace.read_all([recordings("schunk_arm", f"run_{run:03d}.csv.gz") for run in runs], channels)
 
 
-def _named(episode: Episode) -> Episode:
+def _mark_validation(episode: Episode) -> Episode:
     number = int(episode.name.removeprefix("run_"))
     return episode.piece(0, len(episode), f"{episode.name} validation") if number + 1 in TEST else episode

@@ -1,4 +1,4 @@
-"""What every benchmark speaks: one line of its table, and how lines are printed."""
+"""Hold the score of a model on a benchmark, and format scores as table rows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 
 class Score(msgspec.Struct, frozen=True):
-    """How wrong one model is under one protocol: ``errors[measure]`` in the units of the benchmark's measures."""
+    """Hold the errors of a model under a protocol: ``errors[measure]``, in the units of the benchmark's measures."""
 
     model: str
     errors: dict[str, tuple[float, ...]]
@@ -17,13 +17,13 @@ class Score(msgspec.Struct, frozen=True):
 
 
 def published(model: str, protocol: str, measures: Sequence[str], *figures: float | None) -> Score:
-    """A line of the literature: one figure per measure, None where none was published."""
+    """Make a published score: one figure per measure, None where none was published."""
     pairs = zip(measures, figures, strict=True)
     return Score(model, {name: (figure,) for name, figure in pairs if figure is not None}, protocol)
 
 
-def rows(scores: Sequence[Score], measures: Sequence[str]) -> list[list[str]]:
-    """A printable table: model, protocol, and a cell per measure; several seeds of one model as mean and spread."""
+def score_rows(scores: Sequence[Score], measures: Sequence[str]) -> list[list[str]]:
+    """Format scores as table rows: model, protocol, and one cell per measure; several seeds as mean ± deviation."""
     keys = dict.fromkeys((score.model, score.protocol) for score in scores)
     return [
         [*key, *(_cell([s for s in scores if (s.model, s.protocol) == key], name) for name in measures)] for key in keys

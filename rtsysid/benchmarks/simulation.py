@@ -1,6 +1,6 @@
-"""Benchmarks scored by simulation: a free run over a whole test record after a few measured samples.
+"""Define benchmarks scored by simulation: a free run over a whole test record after some measured samples.
 
-The score is the RMSE of the record without those samples, as `nonlinear_benchmarks` (PyPI, 1.0.1) defines it.
+The score is the RMSE over the record without those samples, as defined by `nonlinear_benchmarks` (PyPI, 1.0.1).
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from rtsysid.model.predictor import Predictor
 from rtsysid.recordings.trace import Episode, Trace
 from rtsysid.spec import Channel, Doubles, Floats
 
-HELD_OUT = 5  # the last fifth of each training record validates
+VALIDATION_SHARE = 5  # the last fifth of each training record validates
 
 
 @dataclass(frozen=True, eq=False)
 class Record:
-    """One measured series: inputs [n] and output [n], in the units of the file."""
+    """Hold one measured record: input [n] and output [n], in the units of the file."""
 
     name: str
     u: Doubles
@@ -33,7 +33,7 @@ class Record:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """The official parts of a benchmark's recordings."""
+    """Hold the official split of a benchmark: training records and test records."""
 
     train: tuple[Record, ...]
     test: tuple[Record, ...]
@@ -41,11 +41,11 @@ class Split:
 
 @dataclass(frozen=True)
 class Simulation:
-    """One benchmark: what it measures and what was published. ``read`` finds its files under `RTSYSID_DATA`.
+    """Define one benchmark. ``read`` reads its records from the recordings folder.
 
-    ``initial``: measured samples at the start of a test record. ``unit``, ``scale``: of errors, per unit of the
-    output. ``feedthrough``: the output of a tick may depend on the input of the same tick, as in records that were
-    band-limited and not held; rows are then [u_{k+1}, y_k], which its configuration calls ``feedthrough``.
+    ``initial``: number of measured samples at the start of a test record. ``unit``: unit of errors. ``scale``: factor
+    from the output's unit to ``unit``. ``feedthrough``: the output may depend on the input of the same tick, as in
+    records with band-limited instead of held inputs; rows are then [u_{k+1}, y_k], as in a configuration.
     """
 
     name: str
@@ -63,51 +63,62 @@ class Simulation:
 
     @property
     def config(self) -> str:
-        """Name of the embedded configuration."""
+        """Return the name of the embedded configuration."""
         return f"benchmarks/{self.name}"
 
     def training(self, channels: tuple[Channel, ...]) -> Trace:
-        """Training records, the last fifth of each as an episode of its own, named "... validation"."""
+        """Read the training records. The last fifth of each is a separate episode named "... validation".
+
+        Raises ConfigError for other channels, TraceError where the recordings are absent.
+        """
         wanted = (self.input, self.output)
         if [(c.name, c.unit, c.role) for c in channels] != [(c.name, c.unit, c.role) for c in wanted]:
-            found = ", ".join(map(str, channels))
-            raise ConfigError(f"channels of benchmark {self.name}", found, f"name {', '.join(map(str, wanted))}")
+            given = ", ".join(map(str, channels))
+            raise ConfigError(f"channels of benchmark {self.name}", given, f"name {', '.join(map(str, wanted))}")
         episodes = []
         for record in self.read().train:
             rows = np.column_stack((record.u, record.y)).astype(np.float32)
-            cut = _cut(len(rows))
-            episodes += [self._episode(record.name, rows[:cut]), self._episode(f"{record.name} validation", rows[cut:])]
+            n = _n_training_rows(len(rows))
+            episodes += [self._episode(record.name, rows[:n]), self._episode(f"{record.name} validation", rows[n:])]
         return Trace(channels, tuple(episodes))
 
     def validating(self) -> Simulation:
-        """The same, judged on what validates: the last fifth of each training record. The test records stay unread."""
+        """Return this benchmark with the validation data as test data. The official test records are not used."""
         train = self.read().train
-        held_out = tuple(Record(r.name, r.u[_cut(len(r.u)) :], r.y[_cut(len(r.y)) :]) for r in train)
+        held_out = tuple(
+            Record(r.name, r.u[_n_training_rows(len(r.u)) :], r.y[_n_training_rows(len(r.y)) :]) for r in train
+        )
         measures = tuple(f"{record.name} {self.unit}" for record in held_out)
         return replace(self, read=lambda: Split(train, held_out), measures=measures, published=())
 
     def rows(self, record: Record) -> Floats:
-        """What the model sees of a record: samples [u, y], one less where the input stands one tick ahead."""
+        """Return the samples [u, y] of a record: [n, 2], or [n - 1, 2] with feedthrough."""
         pair = (record.u[1:], record.y[:-1]) if self.feedthrough else (record.u, record.y)
         return np.column_stack(pair).astype(np.float32)
 
     def predict(self, predictor: Predictor) -> Arrays:
-        """Simulated output [n] of each test record by name; its first ``initial`` values are the measured ones."""
+        """Simulate the output [n] of each test record. The first ``initial`` values are measured.
+
+        Raises SpecError where the delay line is longer than the initial samples.
+        """
         return {record.name: self._simulated(predictor, record) for record in self.read().test}
 
     def hold(self) -> Arrays:
-        """The same of a model that stands still."""
+        """Return the output [n] of the hold model for each test record."""
         last = self.initial - 1
         return {r.name: np.concatenate((r.y[:last], np.full(len(r.y) - last, r.y[last]))) for r in self.read().test}
 
     def score(self, model: str, predictions: Arrays) -> list[Score]:
-        """RMSE after the initial samples of each test record."""
+        """Compute the RMSE after the initial samples of each test record.
+
+        Raises TraceError for a prediction of another length.
+        """
         errors: dict[str, tuple[float, ...]] = {}
         for measure, record in zip(self.measures, self.read().test, strict=True):
             guess = predictions[record.name]
             if guess.shape != record.y.shape:
-                found = f"{guess.shape} for a record of {record.y.shape}"
-                raise TraceError(f"prediction {record.name}", found, "predict every sample")
+                shapes = f"{guess.shape} for a record of {record.y.shape}"
+                raise TraceError(f"prediction {record.name}", shapes, "predict every sample")
             error = rmse(guess[self.initial :], record.y[self.initial :]) if np.isfinite(guess).all() else np.inf
             errors[measure] = (self.scale * float(error),)
         return [Score(model, errors, f"{self.initial} samples")]
@@ -122,6 +133,6 @@ class Simulation:
         return Episode(name, np.arange(len(rows)) / self.rate_hz, rows)
 
 
-def _cut(rows: int) -> int:
-    """Rows of a training record before those that validate."""
-    return rows - rows // HELD_OUT
+def _n_training_rows(rows: int) -> int:
+    """Return the number of training rows of a record; the rows after them validate."""
+    return rows - rows // VALIDATION_SHARE

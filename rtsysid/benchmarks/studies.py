@@ -1,4 +1,4 @@
-"""What a study is made on: a model, and recordings that it was not trained on."""
+"""Hold the subject of a study: a model, and recordings that it was not trained on."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ from rtsysid.recordings.trace import Episode
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """``calibration`` validates the training too; ``measured`` is like it; ``strange`` is unlike all of training."""
+    """Hold a model and its recordings.
+
+    ``calibration``: recordings that calibrate, and validated the training. ``measured``: held-out recordings of the
+    training kinds. ``unseen``: recordings of kinds that were not trained on.
+    """
 
     name: str
     bundle: Bundle
     calibration: Sequence[Episode]
     measured: Sequence[Episode]
-    strange: Sequence[Episode] = ()
+    unseen: Sequence[Episode] = ()

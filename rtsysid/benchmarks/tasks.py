@@ -1,7 +1,7 @@
-"""The benchmarks of nonlinearbenchmark.org: where their records lie, how they are split, what was published.
+"""Define the benchmarks of nonlinearbenchmark.org: files, splits and published results.
 
-Splits are those of the loaders of `nonlinear_benchmarks` (PyPI, 1.0.1). Published figures are free-run RMSE,
-collected from the literature of each benchmark.
+Splits are those of `nonlinear_benchmarks` (PyPI, 1.0.1). Published results are free-run RMSE from the literature of
+each benchmark. Each reader raises TraceError where its recordings are absent.
 """
 
 from __future__ import annotations
@@ -19,39 +19,39 @@ from rtsysid.spec import Channel, Doubles
 
 
 def wh2009() -> Split:
-    """Wiener-Hammerstein circuit. Ref: J. Schoukens, J. Suykens, L. Ljung, IFAC SYSID 2009."""
+    """Read the Wiener-Hammerstein circuit. Ref: J. Schoukens, J. Suykens, L. Ljung, IFAC SYSID 2009."""
     u, y = _csv(recordings("wh2009", "WienerHammerBenchmark.csv.gz"), "uBenchMark", "yBenchMark")
-    u, y = u[5200:184000], y[5200:184000]  # the rest is switching on and off
+    u, y = u[5200:184000], y[5200:184000]  # the rest is the switching on and off
     return Split((Record("train", u[:100000], y[:100000]),), (Record("test", u[100000:], y[100000:]),))
 
 
 def silverbox() -> Split:
-    """Electronic Duffing oscillator. Ref: T. Wigren, J. Schoukens, ECC 2013."""
+    """Read the electronic Duffing oscillator. Ref: T. Wigren, J. Schoukens, ECC 2013."""
     u, y = _csv(recordings("silverbox", "SNLS80mV.csv.gz"), "V1", "V2")
 
-    def part(name: str, start: int, stop: int) -> Record:
+    def record(name: str, start: int, stop: int) -> Record:
         return Record(name, u[start:stop], y[start:stop])
 
     middle = 40650 + int(0.75 * (127400 - 40650))
-    test = (part("multisine", middle, 127400), part("arrow", 100, 40575), part("arrow_inside", 100, 32100))
-    return Split((part("train", 40650, middle),), test)
+    test = (record("multisine", middle, 127400), record("arrow", 100, 40575), record("arrow_inside", 100, 32100))
+    return Split((record("train", 40650, middle),), test)
 
 
 def emps() -> Split:
-    """Positioning axis under control. Ref: A. Janot, M. Gautier, M. Brunot, Eindhoven workshop 2019."""
+    """Read the controlled positioning axis. Ref: A. Janot, M. Gautier, M. Brunot, Eindhoven workshop 2019."""
     train, test = (_mat(recordings("emps", f"{name}.mat"), "vir", "qm") for name in ("DATA_EMPS", "DATA_EMPS_PULSES"))
     return Split((Record("train", *train),), (Record("test", *test),))
 
 
 def cascaded_tanks() -> Split:
-    """Two tanks that overflow. Ref: M. Schoukens et al., Eindhoven workshop 2016."""
+    """Read the two cascaded tanks with overflow. Ref: M. Schoukens et al., Eindhoven workshop 2016."""
     path = recordings("cascaded_tanks", "dataBenchmark.csv")
     u, u_test, y, y_test = _csv(path, "uEst", "uVal", "yEst", "yVal")
     return Split((Record("train", u, y),), (Record("test", u_test, y_test),))
 
 
 def ced() -> Split:
-    """Two motors and a belt, low and high amplitude. Ref: T. Wigren, M. Schoukens, Uppsala 2017."""
+    """Read the coupled electric drives, at low and high amplitude. Ref: T. Wigren, M. Schoukens, Uppsala 2017."""
     u1, u2, y1, y2 = _csv(recordings("ced", "DATAUNIF.csv"), "u11", "u12", "z11", "z12")
     both = (("low", u1, y1), ("high", u2, y2))
     return Split(
@@ -67,7 +67,7 @@ def _literature(
 
 
 def _csv(path: Path, *names: str) -> tuple[Doubles, ...]:
-    """Columns by name; cells behind them may be empty."""
+    """Read columns by name. Cells after them may be empty."""
     with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as stream:
         header = [cell.strip().strip('"') for cell in stream.readline().split(",")]
         missing = [name for name in names if name not in header]

@@ -190,8 +190,8 @@ def evaluate(bundle: Path, traces: tuple[Path, ...], horizon: int, stride: int, 
 
 for verb in (
     train.train, train.export, train.compare, train.demo, recording.recover, link.run,
-    link.record, link.sim_device, hil.hil, report.report, benchmark.benchmark,
-    benchmark.data, calibrate.calibrate, find.index, find.find,
+    link.record, link.sim_device, hil.hil, report.report, benchmark.benchmark_command,
+    benchmark.data, calibrate.calibrate, find.index, find.find_command,
 ):  # fmt: skip
     cli.add_command(verb)
 

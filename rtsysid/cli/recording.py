@@ -43,9 +43,9 @@ def recording_facts(path: Path) -> dict[str, Any]:
 
 def show_bag(path: Path, json_: bool) -> bool:
     """Print topics and fields of a foreign ROS 2 bag, and how to name them; return False for a recording of ours."""
-    from rtsysid.recordings.formats.mcap import McapLog
+    from rtsysid.recordings.formats.mcap import Reader
 
-    log = McapLog(path)
+    log = Reader(path)
     if log.own:
         return False
     topics = log.columns_by_topic()

@@ -1,4 +1,4 @@
-"""The studies among the benchmarks, novelty and intervals: models that both share, and what is measured on them."""
+"""Run the studies of novelty detection and of intervals, and print their tables. Both use the same models."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from rtsysid.cli import console
 
 if TYPE_CHECKING:
     from rtsysid.benchmarks.coverage import Coverage
-    from rtsysid.benchmarks.novelty import FalseAlarms, Noticed, Strange
+    from rtsysid.benchmarks.novelty import FalseAlarms, FaultDetection, UnseenNovelty
     from rtsysid.benchmarks.studies import Subject
 
 NAMES = ("novelty", "intervals")
-INTERVAL_HOURS = 0.1  # of simulated flight: of so many recordings that no single one decides
+INTERVAL_HOURS = 0.1  # of simulated flight: enough recordings that no single one dominates
 QUICK, FULL = (0.2, 2.0), (1.0, 12.0)  # share of the epochs, hours of simulated flight
 
 
 def study(name: str, quick: bool, out: Path | None, json_: bool) -> None:
-    """Train what is not there yet, measure, and print the tables."""
+    """Train the models that do not exist yet, measure, and print the tables of a study."""
     folder = (out or Path("out/benchmarks/studies")) / ("quick" if quick else "full")
     share, hours = QUICK if quick else FULL
     if name == "novelty":
-        return novelty(list(_trained(folder, share, hours)), json_)
-    return intervals(list(_trained(folder, share, INTERVAL_HOURS, sampling=True)), json_)
+        return print_novelty(list(_trained_subjects(folder, share, hours)), json_)
+    return print_coverages(list(_trained_subjects(folder, share, INTERVAL_HOURS, sampling=True)), json_)
 
 
-def novelty(subjects: Sequence[Subject], json_: bool) -> None:
-    """False alarms, delays, and recordings unlike training."""
-    from rtsysid.benchmarks.novelty import false_alarms, noticing, strangeness
+def print_novelty(subjects: Sequence[Subject], json_: bool) -> None:
+    """Print false alarms, detection delays, and novelty on recordings of unseen kinds."""
+    from rtsysid.benchmarks.novelty import false_alarms, fault_detections, unseen_novelty
 
-    known = [each for each in subjects if not each.strange]
+    known = [each for each in subjects if not each.unseen]
     wrong = [row for each in known for row in false_alarms(each)]
-    noticed = [row for each in known if each.name != "simulated" for row in noticing(each)]
-    strange = [row for each in subjects if each.strange for row in strangeness(each)]
+    detections = [row for each in known if each.name != "simulated" for row in fault_detections(each)]
+    unseen = [row for each in subjects if each.unseen for row in unseen_novelty(each)]
     if json_:
-        fields = {"false_alarms": wrong, "faults": noticed, "manoeuvres": strange}
+        fields = {"false_alarms": wrong, "faults": detections, "manoeuvres": unseen}
         return console.report(msgspec.to_builtins(fields), True)
     header = [
         "recordings",
@@ -50,27 +50,27 @@ def novelty(subjects: Sequence[Subject], json_: bool) -> None:
         "ratio",
         "ratio of others: 10/50/90 %, mean",
     ]
-    click.echo(console.table(header, list(map(_false_alarms, wrong))))
+    click.echo(console.table(header, list(map(_false_alarm_cells, wrong))))
     click.echo(
         "\n"
         + console.table(
-            ["recordings", "fault", "injected", "noticed", "p50 ms", "p90 ms"], list(map(_noticed, noticed))
+            ["recordings", "fault", "injected", "noticed", "p50 ms", "p90 ms"], list(map(_detection_cells, detections))
         )
     )
     header = ["model", "recordings", "count", "ticks novel", "with an alarm", "first alarm s"]
-    click.echo("\n" + console.table(header, list(map(_strange, strange))))
+    click.echo("\n" + console.table(header, list(map(_novelty_cells, unseen))))
     return None
 
 
-def intervals(subjects: Sequence[Subject], json_: bool) -> None:
-    """Coverage on recordings like those of training, and on others."""
-    from rtsysid.benchmarks.coverage import SHOWN, coverages, own_coverages, sampled_coverages, strange_coverages
+def print_coverages(subjects: Sequence[Subject], json_: bool) -> None:
+    """Print the coverage on recordings of the training kinds, and of unseen kinds."""
+    from rtsysid.benchmarks.coverage import SHOWN, coverages, own_coverages, sampled_coverages, unseen_coverages
 
-    known = [each for each in subjects if not each.strange]
+    known = [each for each in subjects if not each.unseen]
     own = [row for each in known for row in own_coverages(each)]
     like = [row for each in known for row in coverages(each)]
     sampled = [row for each in subjects if each.bundle.spec.variational for row in sampled_coverages(each)]
-    unlike = [row for each in subjects if each.strange for row in strange_coverages(each)]
+    unlike = [row for each in subjects if each.unseen for row in unseen_coverages(each)]
     if json_:
         return console.report(
             msgspec.to_builtins({"own": own, "held_out": like, "sampled": sampled, "unlike_training": unlike}), True
@@ -84,14 +84,17 @@ def intervals(subjects: Sequence[Subject], json_: bool) -> None:
         "all 1..50",
         "worst recording",
     ]
-    click.echo("neither trained nor calibrated on\n" + console.table(header, list(map(_coverage, own))))
-    click.echo("\nleft out one by one, calibrated on the others\n" + console.table(header, list(map(_coverage, like))))
-    click.echo("\nfutures that a variational model samples\n" + console.table(header, list(map(_coverage, sampled))))
-    click.echo("\nunlike all of training\n" + console.table(header, list(map(_coverage, unlike))))
+    for title, rows in (
+        ("not used for training or calibration", own),
+        ("\nleft out one at a time, calibrated on the others", like),
+        ("\nsampled futures of a variational model", sampled),
+        ("\nof kinds that were not trained on", unlike),
+    ):
+        click.echo(f"{title}\n{console.table(header, list(map(_coverage_cells, rows)))}")
     return None
 
 
-def _trained(folder: Path, share: float, hours: float, *, sampling: bool = False) -> Iterator[Subject]:
+def _trained_subjects(folder: Path, share: float, hours: float, *, sampling: bool = False) -> Iterator[Subject]:
     from rtsysid.benchmarks.studies import Subject
     from rtsysid.experiments.studies import subjects
 
@@ -102,7 +105,7 @@ def _trained(folder: Path, share: float, hours: float, *, sampling: bool = False
             click.echo(f"{item.stage} {item.epoch}/{item.epochs}, loss {item.validation:.4g}", err=True)
 
 
-def _false_alarms(row: FalseAlarms) -> list[str]:
+def _false_alarm_cells(row: FalseAlarms) -> list[str]:
     others = f"{' / '.join(f'{r:.2f}' for r in row.spread[:3])}, {row.spread[3]:.2f}" if row.spread else ""
     expected = row.nominal * row.hours
     return [
@@ -116,12 +119,12 @@ def _false_alarms(row: FalseAlarms) -> list[str]:
     ]
 
 
-def _noticed(row: Noticed) -> list[str]:
+def _detection_cells(row: FaultDetection) -> list[str]:
     share = f"{100 * row.noticed / row.injected:.0f} %" if row.injected else ""
     return [row.subject, row.fault, str(row.injected), share, f"{row.p50 * 1e3:.0f}", f"{row.p90 * 1e3:.0f}"]
 
 
-def _strange(row: Strange) -> list[str]:
+def _novelty_cells(row: UnseenNovelty) -> list[str]:
     return [
         row.subject,
         row.recordings,
@@ -132,6 +135,6 @@ def _strange(row: Strange) -> list[str]:
     ]
 
 
-def _coverage(row: Coverage) -> list[str]:
+def _coverage_cells(row: Coverage) -> list[str]:
     cells = (f"{100 * share:.1f}" for share in row.measured)
     return [row.subject, str(row.recordings), row.group, f"{100 * row.stated:.0f}", *cells, f"{100 * row.worst:.1f}"]

@@ -1,1 +1,1 @@
-"""What trains and judges many models: benchmarks, comparisons, studies and the demonstration."""
+"""Train and compare many models: benchmarks, comparisons, studies and the demonstration."""

@@ -1,6 +1,7 @@
-"""What a code is like: how well it describes a window, how sparse, how robust and how sensitive it is.
+"""Measure a code: reconstruction error, sparsity, robustness to corruption, and sensitivity.
 
-PcaCode components of the same size are the anchor: the best linear code there is, on the same scaled features.
+The reference is PCA of the same size on the same scaled features: it is the best linear code. F is the number of scaled
+features of a window, Z the size of the code.
 """
 
 from __future__ import annotations
@@ -16,67 +17,78 @@ from rtsysid.spec import ModelSpec
 from rtsysid.train.autoencoders import corrupted, jacobian_norm
 from rtsysid.train.network import Network
 
-CORRUPTIONS = {  # each harder than what the denoising member of the presets trains on
+CORRUPTIONS = {  # each stronger than in the training of the denoising preset
     "noise": Corruption(noise=0.3),
     "mask": Corruption(mask=0.3),
     "channel": Corruption(channels=2),
 }
-SEED = 7  # corruptions are the same for every code
+SEED = 7  # every code gets the same corruptions
 
 
 class Coder(Protocol):
-    """Windows [n, F] to codes [n, Z] and back, and the norm of the Jacobian for each window [n]."""
+    """Define a code with its decoder."""
 
-    def encode(self, x: Tensor) -> Tensor: ...
-    def decode(self, code: Tensor) -> Tensor: ...
-    def jacobian(self, x: Tensor) -> Tensor: ...
+    def encode(self, x: Tensor) -> Tensor:
+        """Return the codes [n, Z] of windows [n, F]."""
+
+    def decode(self, code: Tensor) -> Tensor:
+        """Return the windows [n, F] of codes [n, Z]."""
+
+    def jacobian(self, x: Tensor) -> Tensor:
+        """Return the Frobenius norm [n] of the encoder's Jacobian at windows [n, F]."""
 
 
 class NetworkCode:
-    """The code of a trained network: its mean, as deployed."""
+    """Encode with a trained network. For a variational network the code is the mean, as deployed."""
 
     def __init__(self, network: Network) -> None:
         self._network = network.eval()
 
     def encode(self, x: Tensor) -> Tensor:
+        """Return the codes [n, Z] of windows [n, F]."""
         return self._network.encode(x)
 
     def decode(self, code: Tensor) -> Tensor:
+        """Return the windows [n, F] of codes [n, Z]."""
         return self._network.decode(code)
 
     def jacobian(self, x: Tensor) -> Tensor:
+        """Return the Frobenius norm [n] of the encoder's Jacobian at windows [n, F]."""
         return jacobian_norm(self._network, x).sqrt()
 
 
 class PcaCode:
-    """The first principal components of the windows [n, F] that the network trains on."""
+    """Encode with the first principal components of the training windows [n, F]."""
 
     def __init__(self, x: Tensor, size: int) -> None:
         self._mean: Tensor = x.mean(0)
         centred = (x - self._mean).double()
-        _, vectors = torch.linalg.eigh(centred.T @ centred)  # the largest last
+        _, vectors = torch.linalg.eigh(centred.T @ centred)  # eigenvalues in ascending order
         self._axes: Tensor = vectors[:, -size:].float()
 
     def encode(self, x: Tensor) -> Tensor:
+        """Return the codes [n, Z] of windows [n, F]."""
         code: Tensor = (x - self._mean) @ self._axes
         return code
 
     def decode(self, code: Tensor) -> Tensor:
+        """Return the windows [n, F] of codes [n, Z]."""
         x: Tensor = code @ self._axes.T + self._mean
         return x
 
     def jacobian(self, x: Tensor) -> Tensor:
-        return x.new_full((len(x),), self._axes.shape[1] ** 0.5)  # of orthonormal axes
+        """Return the Frobenius norm [n] of the encoder's Jacobian at windows [n, F]."""
+        return x.new_full((len(x),), self._axes.shape[1] ** 0.5)  # the axes are orthonormal
 
 
 class CodeMetrics(msgspec.Struct, frozen=True):
-    """Mean squared errors are per value of a window, whose spread over the training recordings is 1.
+    """Hold the metrics of a code. Errors are mean squared errors per value, in scaled features of unit variance.
 
-    ``known``, ``unseen``: error on validation windows and on those never trained on. ``corrupted``: error on unseen
-    windows that are shown corrupted, against the clean ones. ``activity``: mean ``|h|``. ``sparsity``: P. Hoyer's
-    measure of each code, 0 where all units speak alike, 1 where one does alone; a code scaled down is not sparser.
-    ``jacobian``: its mean Frobenius norm. ``sensitivity``: that over the spread of the code, since a decoder undoes
-    what scaling the code down does.
+    ``known``, ``unseen``: error on validation windows, and on manoeuvres that were not trained on. ``corrupted``: error
+    on corrupted unseen windows against the clean ones. ``activity``: mean ``|h|``. ``sparsity``: Hoyer's measure, 0
+    where all units are equally active, 1 where one unit is active; it is independent of scale. ``jacobian``: mean
+    Frobenius norm. ``sensitivity``: ``jacobian`` divided by the standard deviation of the code, since a decoder
+    compensates a scaled code.
     """
 
     known: float
@@ -90,14 +102,14 @@ class CodeMetrics(msgspec.Struct, frozen=True):
 
 @torch.no_grad()
 def code_metrics(coder: Coder, spec: ModelSpec, known: Tensor, unseen: Tensor) -> CodeMetrics:
-    """Everything about a code on windows [n, F] of known and of unseen manoeuvres."""
+    """Measure a code on windows [n, F] of known and of unseen manoeuvres."""
     code, jacobian = coder.encode(unseen), float(coder.jacobian(unseen).mean())
     torch.manual_seed(SEED)
-    shown = {name: corrupted(unseen, how, spec) for name, how in CORRUPTIONS.items()}
+    corrupt = {name: corrupted(unseen, corruption, spec) for name, corruption in CORRUPTIONS.items()}
     return CodeMetrics(
         error(coder, known, known),
         error(coder, unseen, unseen),
-        {name: error(coder, x, unseen) for name, x in shown.items()},
+        {name: error(coder, x, unseen) for name, x in corrupt.items()},
         float(code.abs().mean()),
         sparsity(code),
         jacobian,
@@ -106,13 +118,16 @@ def code_metrics(coder: Coder, spec: ModelSpec, known: Tensor, unseen: Tensor) -
 
 
 @torch.no_grad()
-def error(coder: Coder, shown: Tensor, wanted: Tensor) -> float:
-    """Mean squared error per value of what is reconstructed from the windows shown."""
-    return float((coder.decode(coder.encode(shown)) - wanted).square().mean())
+def error(coder: Coder, x: Tensor, target: Tensor) -> float:
+    """Return the mean squared error per value between the reconstruction of windows `x` [n, F] and `target` [n, F]."""
+    return float((coder.decode(coder.encode(x)) - target).square().mean())
 
 
 def sparsity(code: Tensor) -> float:
-    """Mean over codes [n, Z] of ``(sqrt(Z) - |h|_1 / |h|_2) / (sqrt(Z) - 1)``. Ref: P. Hoyer, JMLR 5, 2004."""
+    """Return the mean of ``(sqrt(Z) - |h|_1 / |h|_2) / (sqrt(Z) - 1)`` over codes [n, Z].
+
+    Ref: P. Hoyer, JMLR 5, 2004.
+    """
     root = code.shape[1] ** 0.5
     ratio = code.abs().sum(1) / code.norm(dim=1).clamp_min(1e-12)
     return float(((root - ratio) / max(root - 1, 1e-12)).mean())

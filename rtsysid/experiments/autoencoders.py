@@ -1,7 +1,7 @@
-"""Evidence on the autoencoder family: every member on the same real windows, beside principal components.
+"""Compare the autoencoders: every member of the family, and PCA, on the same real windows.
 
-Nothing of a test recording is read. On nanodrone a kind of manoeuvre is left out of training and of every choice, and
-is what is measured on; on schunk-arm it is the validation runs, by which the best epoch was chosen, for all alike.
+Test recordings are not read. On nanodrone, one kind of manoeuvre is left out of training and of every choice, and the
+models are measured on it. On schunk-arm they are measured on the validation runs, which also chose the best epoch.
 """
 
 from __future__ import annotations
@@ -30,18 +30,19 @@ from rtsysid.train.run import Run
 from rtsysid.train.windows import Sequences, windows
 
 HORIZON = 50
-BATCH = 64  # more and noisier steps than the presets take, for the little training there is
-WINDOW_STRIDE = 10  # ticks between the windows that a code is measured on
+BATCH = 64  # smaller than in the presets: more steps, since the training is short
+WINDOW_STRIDE = 10  # ticks between the windows on which a code is measured
 PCA = "PCA"
 DYNAMICS = tuple(stage for stage in preset("undercomplete") if stage.horizon)  # the same for every member
 THROUGH = tuple(msgspec.structs.replace(stage, train=("encoder", *stage.train)) for stage in DYNAMICS)
 
 
 class Scope(msgspec.Struct, frozen=True):
-    """How much is done. ``sizes``: of codes beside the configuration's own, on the first ground of each robot.
+    """Set the extent of the comparison.
 
-    ``code_effort`` and ``effort`` multiply the epochs that train a code and those that train an LSTM on it, with
-    sequences that start every ``code_stride`` and ``stride`` ticks.
+    ``sizes``: code sizes in addition to the configured one, on the first ground of each robot. ``left_out``: kinds of
+    manoeuvre. ``code_effort``, ``effort``: factors on the epochs that train a code, and an LSTM on it. ``code_stride``,
+    ``stride``: ticks between the starts of their training sequences.
     """
 
     sizes: tuple[int, ...]
@@ -57,7 +58,7 @@ QUICK = Scope((), ("random",), 0.25, 40, 0.1, 90)
 
 
 class Ground(msgspec.Struct, frozen=True):
-    """What to learn from, and what is never learned from."""
+    """Hold the training data and the unseen data of one comparison."""
 
     name: str
     config: Config
@@ -67,9 +68,9 @@ class Ground(msgspec.Struct, frozen=True):
 
 
 class MemberResult(msgspec.Struct, frozen=True):
-    """One code, or one model, on one ground. ``size``: of the code.
+    """Hold the result of one member on one ground. ``size``: of the code.
 
-    ``errors``: mean error per group of outputs after `HORIZON` ticks on unseen manoeuvres; of whole models alone.
+    ``errors``: mean error per output group after `HORIZON` ticks on unseen manoeuvres; empty for a code without LSTM.
     """
 
     ground: str
@@ -80,27 +81,30 @@ class MemberResult(msgspec.Struct, frozen=True):
 
 
 def grounds(scope: Scope) -> Iterator[Ground]:
-    """Nanodrone without each kind that is left out, and the Schunk arm."""
-    config = _config("nanodrone")
+    """List the comparisons: nanodrone without each left-out kind, and the Schunk arm.
+
+    Raises TraceError where the recordings are absent.
+    """
+    config = _experiment_config("nanodrone")
     flights = Nanodrone().training(config.data.channels)
     for kind in scope.left_out:
-        known, unseen = _parted(flights, kind)
+        known, unseen = _split_by_kind(flights, kind)
         sizes = scope.sizes if kind == scope.left_out[0] else ()
         yield Ground(f"nanodrone, {kind} unseen", config, known, unseen, sizes)
-    config = _config("benchmarks/schunk-arm")
+    config = _experiment_config("benchmarks/schunk-arm")
     runs = SchunkArm().training(config.data.channels)
     yield Ground("schunk-arm, validation", config, runs, runs.split(config.data.validation)[1], scope.sizes)
 
 
-def findings(scope: Scope) -> Iterator[MemberResult]:
-    """Train and measure every member on every ground; each finding as soon as it is known."""
+def member_results(scope: Scope) -> Iterator[MemberResult]:
+    """Train and measure every member on every ground; yield each result when it is complete."""
     for ground in grounds(scope):
         with TemporaryDirectory() as scratch:
-            yield from _Bench(ground, scope, Path(scratch)).findings()
+            yield from _Bench(ground, scope, Path(scratch)).results()
 
 
 class _Bench:
-    """One ground: what is linear is fitted once, and every member starts from it."""
+    """Train and measure all members on one ground. The linear map is fitted once; every member starts from it."""
 
     def __init__(self, ground: Ground, scope: Scope, scratch: Path) -> None:
         self.ground, self.scope, self.scratch, self.runs = ground, scope, scratch, 0
@@ -110,21 +114,22 @@ class _Bench:
         self.known = self._windows(self.base.validation)
         self.fresh = self._windows(self.unseen)
 
-    def findings(self) -> Iterator[MemberResult]:
+    def results(self) -> Iterator[MemberResult]:
+        """Yield the results of PCA, of every member, and of the reference models."""
         training = self._windows(self.base.training, drawn=True)
         for size in (*self.ground.sizes, self.spec.code_size):
             yield self._code(PCA, PcaCode(training, size), size)
             for member in FAMILY:
                 network = self._coded(member, size)
-                finding = self._code(member, NetworkCode(network), size)
+                result = self._code(member, NetworkCode(network), size)
                 if size == self.spec.code_size:
                     self._train(network, preset(member), predicting=True)
-                    finding = msgspec.structs.replace(finding, errors=forecast_errors(network, self.unseen))
-                yield finding
-        yield from self._anchors()
+                    result = msgspec.structs.replace(result, errors=forecast_errors_by_group(network, self.unseen))
+                yield result
+        yield from self._references()
 
-    def _anchors(self) -> Iterator[MemberResult]:
-        """Forecasts without a code that was learned by reconstruction, or without any."""
+    def _references(self) -> Iterator[MemberResult]:
+        """Measure forecasts of models without a code, or with a code that was not trained by reconstruction."""
         bare = msgspec.structs.replace(self.spec, encoder=())
         yield self._forecast("hold", self.base.network, hold=True)
         yield self._forecast("linear map alone", self.base.network)
@@ -138,7 +143,7 @@ class _Bench:
             yield self._forecast(name, network)
 
     def _coded(self, member: str, size: int) -> Network:
-        """Encoder and decoder of a member, trained; nothing else is."""
+        """Train encoder and decoder of a member, nothing else."""
         encoder = (*self.spec.encoder[:-1], size)
         spec = msgspec.structs.replace(self.spec, encoder=encoder, variational=member == "variational")
         network = self._network(spec)
@@ -146,7 +151,7 @@ class _Bench:
         return network
 
     def _network(self, spec: ModelSpec) -> Network:
-        """A new network on the linear map that all share."""
+        """Return a new network with the shared linear map."""
         torch.manual_seed(self.base.settings.seed)
         network = Network(spec)
         network.linear_path.load_state_dict(self.base.network.linear_path.state_dict())
@@ -154,7 +159,7 @@ class _Bench:
         return network
 
     def _train(self, network: Network, schedule: tuple[Stage, ...], *, predicting: bool) -> None:
-        """Run the stages of a schedule that learn to predict, or those before them that learn a code."""
+        """Run the stages of a schedule that train prediction, or those before them that train a code."""
         scope, base, self.runs = self.scope, self.base, self.runs + 1
         effort, stride = (scope.effort, scope.stride) if predicting else (scope.code_effort, scope.code_stride)
         stages = resolve(schedule, network.spec, effort)
@@ -177,21 +182,26 @@ class _Bench:
         return MemberResult(self.ground.name, member, size, code_metrics(coder, self.spec, self.known, self.fresh))
 
     def _forecast(self, member: str, network: Network, hold: bool = False) -> MemberResult:
-        return MemberResult(self.ground.name, member, 0, None, forecast_errors(network.eval(), self.unseen, hold))
+        return MemberResult(
+            self.ground.name, member, 0, None, forecast_errors_by_group(network.eval(), self.unseen, hold)
+        )
 
     @torch.no_grad()
     def _windows(self, rows: Sequences, drawn: bool = False) -> Tensor:
-        """Scaled features [n, F] of windows all over the recordings; `drawn`: through symmetries, as training sees."""
+        """Return scaled features [n, F] of windows of all recordings.
+
+        With `drawn` the windows are transformed by random symmetries, as in training.
+        """
         taps = self.spec.taps
-        shown = rows.rows(rows.starts(taps, WINDOW_STRIDE), taps)
-        return self.base.network.features(self.base.augmentation.symmetries.sample(shown) if drawn else shown)
+        windowed = rows.rows(rows.starts(taps, WINDOW_STRIDE), taps)
+        return self.base.network.features(self.base.augmentation.symmetries.sample(windowed) if drawn else windowed)
 
 
 @torch.no_grad()
-def forecast_errors(network: Network, flights: Sequences, hold: bool = False) -> dict[str, float]:
-    """Mean error per group of outputs after `HORIZON` ticks, from starts all over the flights after a warm-up.
+def forecast_errors_by_group(network: Network, flights: Sequences, hold: bool = False) -> dict[str, float]:
+    """Return the mean error per output group after `HORIZON` ticks, from starts in all flights after a warm-up.
 
-    `hold`: of a model that stands still instead.
+    With `hold`, return the error of the hold model.
     """
     spec, warm = network.spec, network.spec.settling_samples - network.spec.taps
     rows = flights.rows(flights.starts(spec.settling_samples + HORIZON, HORIZON), spec.settling_samples + HORIZON)
@@ -199,19 +209,19 @@ def forecast_errors(network: Network, flights: Sequences, hold: bool = False) ->
     _, state = network.sequence(seen[:, :warm], network.initial_state(seen[:, 0]))
     ahead = seen[:, warm:]
     predicted = ahead[:, :1, -1, spec.n_inputs :].expand_as(truth) if hold else network.rollout(ahead, state)
-    found = horizon_errors(predicted.numpy(), truth.numpy(), spec.outputs)
-    return {group: float(curve[-1]) for group, curve in found.items()}
+    curves = horizon_errors(predicted.numpy(), truth.numpy(), spec.outputs)
+    return {group: float(curve[-1]) for group, curve in curves.items()}
 
 
-def _config(name: str) -> Config:
-    """A preset's data and model; the stages say how far the unit of the losses has to reach."""
+def _experiment_config(name: str) -> Config:
+    """Return a preset's data and model. The stages set the horizon up to which loss units are computed."""
     config = parse_config(embedded(name), name)
     train = msgspec.structs.replace(config.train, batch=BATCH)
     return msgspec.structs.replace(config, train=train, stage=preset("two-stage"))
 
 
-def _parted(trace: Trace, kind: str) -> tuple[Trace, Trace]:
-    """Flights of every other kind, and of this one."""
+def _split_by_kind(trace: Trace, kind: str) -> tuple[Trace, Trace]:
+    """Split flights into all other kinds, and this kind."""
     sides = ([e for e in trace.episodes if e.name.startswith(kind) == wanted] for wanted in (False, True))
     known, unseen = (Trace(trace.channels, tuple(side), trace.sources) for side in sides)
     return known, unseen

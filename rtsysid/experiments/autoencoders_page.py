@@ -1,4 +1,4 @@
-"""The evidence on the autoencoder family as tables, and as a page with plots."""
+"""Render the comparison of the autoencoders as tables, and as a page with plots."""
 
 from __future__ import annotations
 
@@ -18,42 +18,42 @@ STYLES = {name: f"s{k + 1}" for k, name in enumerate((PCA, *FAMILY))}
 
 
 class Table(NamedTuple):
-    """One table: what it shows, its columns, its rows."""
+    """Hold a table: title, column names, rows."""
 
     title: str
     header: list[str]
     rows: list[list[str]]
 
 
-def tables(found: Sequence[MemberResult]) -> list[Table]:
-    """For each ground: error against code size where that was varied, traits of the codes, errors of forecasts."""
-    shown = []
-    for ground in dict.fromkeys(finding.ground for finding in found):
-        here = [finding for finding in found if finding.ground == ground]
-        shown += [_sizes(ground, here), _traits(ground, here), _forecasts(ground, here)]
-    return [each for each in shown if len(each.header) > 2]  # one code size is no curve
+def tables(results: Sequence[MemberResult]) -> list[Table]:
+    """Return, per ground: errors by code size where several sizes exist, metrics of codes, errors of forecasts."""
+    drawn = []
+    for ground in dict.fromkeys(result.ground for result in results):
+        here = [result for result in results if result.ground == ground]
+        drawn += [_size_table(ground, here), _metrics_table(ground, here), _forecast_table(ground, here)]
+    return [each for each in drawn if len(each.header) > 2]  # with a single code size there is no curve
 
 
-def page(found: Sequence[MemberResult], command: str) -> str:
-    """The whole HTML file."""
-    plots = [_curve(each) for each in tables(found) if "code size" in each.title]
+def render_autoencoders_page(results: Sequence[MemberResult], command: str) -> str:
+    """Return the HTML page. `command` is the command that made it."""
+    plots = [_curve(each) for each in tables(results) if "code size" in each.title]
     sections = [
         el("header", el("h1", "Autoencoders"), el("p", command, class_="quiet")),
         el("section", el("h2", "Reconstruction"), figures(plots, STYLES.items())),
-        *(el("section", el("h2", each.title), table(each.header, each.rows)) for each in tables(found)),
+        *(el("section", el("h2", each.title), table(each.header, each.rows)) for each in tables(results)),
     ]
     template = Template(resources.files("rtsysid.evaluation.report").joinpath("page.html").read_text("utf-8"))
     return template.substitute(title=html([el("title", "rtsysid benchmark autoencoders")]), body=html(sections))
 
 
-def _sizes(ground: str, here: Sequence[MemberResult]) -> Table:
+def _size_table(ground: str, here: Sequence[MemberResult]) -> Table:
     unseen = {(f.member, f.size): f.code_metrics.unseen for f in here if f.code_metrics}
     sizes = sorted({size for _, size in unseen})
     rows = [[name, *(_figure(unseen[name, size]) for size in sizes)] for name in STYLES if (name, sizes[0]) in unseen]
     return Table(f"{ground}: reconstruction error by code size", ["code", *map(str, sizes)], rows)
 
 
-def _traits(ground: str, here: Sequence[MemberResult]) -> Table:
+def _metrics_table(ground: str, here: Sequence[MemberResult]) -> Table:
     largest = max(f.size for f in here)
     header = ["code", "known", "unseen", *CORRUPTIONS, "activity", "sparsity", "Jacobian", "sensitivity"]
     rows = []
@@ -65,8 +65,8 @@ def _traits(ground: str, here: Sequence[MemberResult]) -> Table:
     return Table(f"{ground}: codes of {largest}", header, rows)
 
 
-def _forecasts(ground: str, here: Sequence[MemberResult]) -> Table:
-    """Errors, and their mean over the groups in units of the linear map's."""
+def _forecast_table(ground: str, here: Sequence[MemberResult]) -> Table:
+    """List the errors, and the mean over the groups of their ratio to the error of the linear map."""
     models = [f for f in here if f.errors]
     linear = next(f.errors for f in models if f.member == "linear map alone")
     rows = []

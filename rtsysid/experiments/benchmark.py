@@ -1,4 +1,4 @@
-"""A benchmark from its recordings to its score: train its own configuration, export, predict with the runtime."""
+"""Run a benchmark: train its configuration, export, predict with the runtime, score."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OURS = "rtsysid"
 
 
 class BenchmarkResult(msgspec.Struct, frozen=True):
-    """One trained model. ``validation``: loss of its last epoch, in units of the linear model."""
+    """Hold the result of one trained model. ``validation``: loss of its last epoch, in units of the linear model."""
 
     seed: int
     bundle: str
@@ -32,20 +32,21 @@ class BenchmarkResult(msgspec.Struct, frozen=True):
 
 
 def quickened(config: Config, share: float) -> Config:
-    """The same configuration with a share of its epochs."""
+    """Return the configuration with `share` of its epochs."""
     effort = config.train.effort * share
     return msgspec.structs.replace(config, train=msgspec.structs.replace(config.train, effort=effort))
 
 
 def without_validation_training(config: Config) -> Config:
-    """The same configuration, which leaves out of training what validates."""
+    """Return the configuration without a final training on the validation recordings."""
     return msgspec.structs.replace(config, data=msgspec.structs.replace(config.data, train_on_validation=False))
 
 
-def run(benchmark: Benchmark, config: Config, folder: Path) -> Iterator[Epoch | BenchmarkResult]:
-    """Train, export, predict and score in `folder`; yields every epoch, and the result at last.
+def run_benchmark(benchmark: Benchmark, config: Config, folder: Path) -> Iterator[Epoch | BenchmarkResult]:
+    """Train, export, predict and score in `folder`. Yield every epoch, then the result.
 
-    The test recordings are read after training alone. Raises TraceError where the recordings are absent.
+    The test recordings are read after training. Raises TraceError where the recordings are absent, and the errors of
+    training and export.
     """
     trainer = begin(config, benchmark.training(config.data.channels), folder / "run")
     yield from trainer.epochs()
@@ -54,7 +55,7 @@ def run(benchmark: Benchmark, config: Config, folder: Path) -> Iterator[Epoch | 
 
 
 def scored(benchmark: Benchmark, bundle: Bundle) -> BenchmarkResult:
-    """The result of a bundle that stands."""
+    """Score an existing bundle. Raises TraceError where the recordings are absent."""
     predictions, training = benchmark.predict(Predictor.load(bundle)), bundle.manifest["training"]
     return BenchmarkResult(
         training["config"]["train"]["seed"],
@@ -68,5 +69,5 @@ def scored(benchmark: Benchmark, bundle: Bundle) -> BenchmarkResult:
 
 
 def baselines(benchmark: Benchmark) -> list[Score]:
-    """What must be beaten at least: a model that stands still, and the published ones."""
+    """Return the reference scores: the published ones, and that of the hold model."""
     return [*benchmark.published, *benchmark.score("hold (here)", benchmark.hold())]

@@ -1,4 +1,4 @@
-"""The source talk's table: several configurations side by side on the same recordings."""
+"""Compare several configurations on the same recordings."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ LARGEST_HIDDEN = 512
 
 
 class ComparedModel(msgspec.Struct, frozen=True):
-    """One trained model: its size, cost per step and error on the recordings held out.
+    """Hold the size, the cost per step and the held-out error of one trained model.
 
-    ``parameters``: of a step, as `ModelSpec` counts them. ``ram_bytes``: delay line and state in C, all that changes
-    while it runs; None where no compiler was at hand.
+    ``parameters``: as counted by `ModelSpec`. ``ram_bytes``: delay line and state of the generated C; None where no
+    compiler was available.
     """
 
     title: str
@@ -36,8 +36,9 @@ class ComparedModel(msgspec.Struct, frozen=True):
 
 
 def variants_of(config: Config) -> list[tuple[str, Config]]:
-    """The four variants of the talk from one configuration: the encoder that each of them takes, and as much LSTM as
-    leads to as many parameters as the configuration has.
+    """Return the variants of the talk: `VARIANTS` with about as many parameters as `config`.
+
+    A variant changes the encoder and the taps. The width of its LSTM is the one whose parameter count is nearest.
     """
     wanted = _spec(config, config.model).parameters
     models = ((name, _of_size(config, _as_variant(config, name), wanted)) for name in VARIANTS)
@@ -57,12 +58,12 @@ def _as_variant(config: Config, variant: Variant) -> Model:
 
 
 def _of_size(config: Config, model: Model, wanted: int) -> Model:
-    """With the hidden width whose parameters come nearest to those wanted."""
+    """Return the model with the hidden width whose parameter count is nearest to `wanted`."""
 
-    def off(hidden: int) -> int:
+    def deviation(hidden: int) -> int:
         return abs(_spec(config, msgspec.structs.replace(model, hidden=hidden)).parameters - wanted)
 
-    return msgspec.structs.replace(model, hidden=min(range(1, LARGEST_HIDDEN), key=off))
+    return msgspec.structs.replace(model, hidden=min(range(1, LARGEST_HIDDEN), key=deviation))
 
 
 def _spec(config: Config, model: Model) -> ModelSpec:
@@ -70,14 +71,17 @@ def _spec(config: Config, model: Model) -> ModelSpec:
 
 
 def seeded(config: Config, seed: int) -> Config:
-    """The same configuration with another seed."""
+    """Return the configuration with another seed."""
     return msgspec.structs.replace(config, train=msgspec.structs.replace(config.train, seed=seed))
 
 
 def run_one(
     title: str, config: Config, trace: Trace, held_out: Trace, folder: Path, horizon: int
 ) -> Iterator[Epoch | ComparedModel]:
-    """Train, export and evaluate one configuration in `folder`; yields every epoch, and the result at last."""
+    """Train, export and evaluate one configuration in `folder`. Yield every epoch, then the result.
+
+    Raises the errors of training, export and evaluation.
+    """
     trainer = begin(config, trace, folder / "run")
     yield from trainer.epochs()
     bundle, rows = export(folder / "run", folder / "bundle")
@@ -88,7 +92,7 @@ def run_one(
 
 
 def rows(results: list[ComparedModel]) -> list[list[str]]:
-    """A printable table: one row per title and group, errors as mean and, over several seeds, spread."""
+    """Format results as table rows: one per title and output group; errors of several seeds as mean ± deviation."""
     lines = []
     for title in dict.fromkeys(result.title for result in results):
         same = [result for result in results if result.title == title]
@@ -96,12 +100,12 @@ def rows(results: list[ComparedModel]) -> list[list[str]]:
         for group in first.evaluation.units:
             curves = [r.evaluation.errors["model"][group] for r in same]
             errors = np.array([[*(curve[n - 1] for n in shown), sum(curve)] for curve in curves])
-            cells = [_spread(column) for column in errors.T]
+            cells = [_mean_and_deviation(column) for column in errors.T]
             ram = "-" if first.ram_bytes is None else f"{first.ram_bytes}"
             cost = [str(first.parameters), str(first.macs), f"{min(r.step_us for r in same):.1f}", ram]
             lines.append([title, group, *cells, *cost])
     return lines
 
 
-def _spread(errors: Doubles) -> str:
+def _mean_and_deviation(errors: Doubles) -> str:
     return f"{errors.mean():.4g}" + (f" ±{errors.std(ddof=1):.2g}" if len(errors) > 1 else "")

@@ -1,4 +1,4 @@
-"""What the demonstration learns from, and the unseen recording that it streams at the end."""
+"""Provide the recordings of the demonstration, and stream an unseen one through a live session."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FLIGHTS, SECONDS, UNSEEN = 18, 40.0, 2
 
 @dataclass(frozen=True)
 class Live:
-    """One recording streamed through the runtime: wall seconds, and the session's own account."""
+    """Hold the result of streaming one recording: wall-clock seconds, and the summary of the session."""
 
     name: str
     samples: int
@@ -30,18 +30,21 @@ class Live:
 
 
 def demo_recordings(data: str, folder: Path) -> tuple[Path, Path]:
-    """Folders of training and of unseen recordings: simulated on the spot, or found under RTSYSID_DATA."""
+    """Return the folders of training and of unseen recordings: simulated into `folder`, or the nano-drone's.
+
+    Raises TraceError where the nano-drone's recordings are absent, StorageError where `folder` cannot be written.
+    """
     if data == "nanodrone":
         return recordings("nanodrone", "train"), recordings("nanodrone", "test")
     flights = fly(FLIGHTS, SECONDS, seed=0)
     for number, episode in enumerate(flights.episodes):
-        part = "unseen" if number >= FLIGHTS - UNSEEN else "train"
-        Trace(flights.channels, (episode,)).write(folder / part / f"{episode.name}.csv")
+        subset = "unseen" if number >= FLIGHTS - UNSEEN else "train"
+        Trace(flights.channels, (episode,)).write(folder / subset / f"{episode.name}.csv")
     return folder / "train", folder / "unseen"
 
 
 def stream(bundle: Bundle, episode: Episode) -> Live:
-    """Feed an episode to a live session as fast as it goes, with one tick as the budget of every step."""
+    """Feed an episode to a live session at full speed. The time budget of a step is one tick."""
     predictor, deadline = Predictor.load(bundle), Deadline(1.0 / bundle.spec.rate_hz)
     session = Session(predictor, deadline=deadline)
     samples = (Sample(float(t), values) for t, values in zip(episode.t, episode.values, strict=True))

@@ -1,8 +1,8 @@
-"""Our models under the specifications of `identibench` (PyPI, 0.4): ``run_benchmark(spec, build_model, ...)``.
+"""Run rtsysid in the benchmarks of `identibench` (PyPI, 0.4): ``run_benchmark(spec, build_model, ...)``.
 
-``hyperparameters`` may name a ``config`` (text of a configuration file, whose [model], [train] and [[stage]] count;
-[data] is made from the specification), a ``folder`` to keep run and bundle in, and a ``rate_hz`` for files that do not
-state their ``fs``.
+Optional ``hyperparameters``: ``config`` is the text of a configuration file; its [model], [train] and [[stage]] are
+used, and [data] is derived from the specification. ``folder`` keeps run and bundle. ``rate_hz`` is the sampling rate of
+files that do not state ``fs``.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ Model = Callable[[Array, Array, Mapping[str, Any]], Array]
 
 
 def build_model(context: Any) -> Model:
-    """Train on the sequences of an `identibench.TrainingContext` and return its ``model(u, y_init, attrs)``.
+    """Train on the sequences of an `identibench.TrainingContext`; return its ``model(u, y_init, attrs)``.
 
-    Raises ConfigError for a benchmark that shows no outputs to start from, or that states no sampling rate.
+    Raises ConfigError where the benchmark has fewer initial samples than the model has taps, or no sampling rate.
     """
     initial = getattr(context.spec.task, "init_window", 0)
-    parts = {"train": list(context.get_train_sequences()), "validation": list(context.get_valid_sequences())}
-    config = _config(context, parts["train"][0].attrs)
-    _require_past(config, initial)
-    trace = Trace(config.data.channels, tuple(_episodes(parts, config.data.rate_hz)))
+    subsets = {"train": list(context.get_train_sequences()), "validation": list(context.get_valid_sequences())}
+    config = _identibench_config(context, subsets["train"][0].attrs)
+    _require_initial_samples(config, initial)
+    trace = Trace(config.data.channels, tuple(_sequence_episodes(subsets, config.data.rate_hz)))
     folder = Path(context.hyperparameters.get("folder") or tempfile.mkdtemp(prefix="rtsysid-"))
     for _ in begin(config, trace, folder / "run").epochs():
         pass
@@ -46,18 +46,21 @@ def build_model(context: Any) -> Model:
 
 
 def model_of(predictor: Predictor) -> Model:
-    """What identibench calls: [T, nu] and the first outputs [n, ny] give [T, ny], the first n as they were measured."""
+    """Return the function for identibench: inputs [T, nu], first outputs [n, ny] -> outputs [T, ny].
+
+    The first n outputs are the measured ones.
+    """
 
     def model(u: Array, y_init: Array, attrs: Mapping[str, Any]) -> Array:
         n = len(y_init)
-        past = np.concatenate((u[:n], y_init), axis=1).astype(np.float32)
+        measured = np.concatenate((u[:n], y_init), axis=1).astype(np.float32)
         ahead = u[None, n - 1 : -1].astype(np.float32)  # y_n .. y_{T-1} follow from u_{n-1} .. u_{T-2}
-        return np.concatenate((y_init, forecast(predictor, [past], ahead)[0]))
+        return np.concatenate((y_init, forecast(predictor, [measured], ahead)[0]))
 
     return model
 
 
-def _config(context: Any, attrs: Mapping[str, Any]) -> Config:
+def _identibench_config(context: Any, attrs: Mapping[str, Any]) -> Config:
     rate = context.hyperparameters.get("rate_hz") or attrs.get("fs")
     if not rate:
         raise ConfigError(f"benchmark {context.spec.name}", "no sampling rate", "give hyperparameters['rate_hz']")
@@ -72,16 +75,16 @@ def _config(context: Any, attrs: Mapping[str, Any]) -> Config:
     return config if context.seed is None else seeded(config, context.seed)
 
 
-def _require_past(config: Config, initial: int) -> None:
+def _require_initial_samples(config: Config, initial: int) -> None:
     if initial < config.model.taps:
-        found = f"{config.model.taps}, but the benchmark shows {initial} samples"
-        raise ConfigError("model.taps", found, "configure fewer taps, or another benchmark")
+        counts = f"{config.model.taps}, but the benchmark has {initial} initial samples"
+        raise ConfigError("model.taps", counts, "configure fewer taps, or another benchmark")
 
 
-def _episodes(parts: Mapping[str, list[Any]], rate_hz: float) -> list[Episode]:
+def _sequence_episodes(subsets: Mapping[str, list[Any]], rate_hz: float) -> list[Episode]:
     episodes = []
-    for part, sequences in parts.items():
+    for subset, sequences in subsets.items():
         for number, (u, y, _) in enumerate(sequences, 1):
             values = np.concatenate((u, y), axis=1).astype(np.float32)
-            episodes.append(Episode(f"{part}{number}", np.arange(len(values)) / rate_hz, values))
+            episodes.append(Episode(f"{subset}{number}", np.arange(len(values)) / rate_hz, values))
     return episodes

@@ -1,1 +1,1 @@
-"""Recordings of any robot: read, checked, cut and resampled. Logs become samples; no model is known here."""
+"""Read, check, split and resample recordings of any robot. Nothing here imports a model."""

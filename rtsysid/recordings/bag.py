@@ -1,7 +1,7 @@
-"""Bag: an MCAP file as topics and messages, in the order in which they were written.
+"""Read an MCAP file as topics and messages, in the order in which they were written.
 
-The `mcap` package parses what a record says. Which bytes are a record is decided here, so that a file that ends in the
-middle of one is told from a whole one, and a long file is read one chunk at a time.
+The `mcap` package parses the content of a record. This module finds the records in the file. It detects a file that
+ends inside a record, and it reads a long file one chunk at a time.
 
 Ref: https://mcap.dev/spec
 """
@@ -28,26 +28,26 @@ from mcap.writer import MCAP0_MAGIC
 from rtsysid.errors import TraceError
 from rtsysid.ros2msg import MessageType, Value
 
-MAGIC = MCAP0_MAGIC  # at both ends of a file
+MAGIC = MCAP0_MAGIC  # at the beginning and at the end of a file
 _RECORD = struct.Struct("<BQ")  # opcode, length
 _MESSAGE = struct.Struct("<HIQQ")  # channel, sequence, log_time, publish_time
-_CHANNEL = struct.Struct("<H")  # the first of these
+_CHANNEL = struct.Struct("<H")  # the first field of a message
 _CRC = struct.Struct("<I")
 _FOOTER = _RECORD.size + struct.calcsize("<QQI")
 _CONTENT = (Opcode.CHUNK, Opcode.SCHEMA, Opcode.CHANNEL, Opcode.MESSAGE, Opcode.STATISTICS)
-_LARGEST = 1 << 30  # bytes of a chunk: no writer makes them so long
+_LARGEST_CHUNK = 1 << 30  # bytes of a chunk: no writer makes longer ones
 
 
 class Torn(ValueError):
-    """The file ends inside the record that begins at byte `at`, or there without an ending."""
+    """Report a file that ends inside the record at byte `at`, or ends there without a footer."""
 
     def __init__(self, at: int) -> None:
-        super().__init__(f"it ends inside what begins at byte {at}")
+        super().__init__(f"it ends inside the record at byte {at}")
         self.at = at
 
 
 class McapRecord(NamedTuple):
-    """What stands at byte `at` of a file."""
+    """Hold a record of an MCAP file, and its position in bytes."""
 
     opcode: int
     at: int
@@ -55,7 +55,7 @@ class McapRecord(NamedTuple):
 
 
 class BagMessage(NamedTuple):
-    """A message as it lies in the file; times in nanoseconds."""
+    """Hold a message as stored in the file. Times are in nanoseconds."""
 
     channel: int
     sequence: int
@@ -65,7 +65,7 @@ class BagMessage(NamedTuple):
 
 
 class TableRow(msgspec.Struct):
-    """A field of the messages, and the channel that it holds."""
+    """Map a field of the messages to a channel."""
 
     field: str
     name: str
@@ -73,7 +73,7 @@ class TableRow(msgspec.Struct):
 
 
 class Topic(NamedTuple):
-    """A topic and its messages. ``type`` is None where they are not ROS 2 (cdr, ros2msg), or not understood."""
+    """Describe a topic. ``type`` is None where its messages are not ROS 2 (cdr, ros2msg), or of an unknown type."""
 
     name: str
     type_name: str
@@ -82,17 +82,17 @@ class Topic(NamedTuple):
     messages: int | None
 
     def table(self) -> list[TableRow]:
-        """In a recording of ours, which field is which channel. Raises ValueError where that is not said."""
+        """Return the channel table of a recording of rtsysid. Raises ValueError where there is none."""
         try:
             return msgspec.json.decode(self.metadata.get("channels", ""), type=list[TableRow])
         except msgspec.MsgspecError as error:
-            raise ValueError(f"its table of channels: {error}") from None
+            raise ValueError(f"its channel table: {error}") from None
 
 
 class Bag:
-    """An MCAP file that has an ending. `indexed`: whether it was closed as it should be.
+    """Open a complete MCAP file. `indexed` is true where the recorder closed it.
 
-    Raises TraceError, one line, for whatever else it may be.
+    Raises TraceError where the file is damaged, cut off, or not MCAP.
     """
 
     def __init__(self, path: Path) -> None:
@@ -107,16 +107,19 @@ class Bag:
         self.topics: dict[int, Topic] = {number: index.topic(channel) for number, channel in index.channels.items()}
 
     def messages(self, channels: Collection[int]) -> Iterator[BagMessage]:
-        """Messages of these channels."""
+        """Stream the messages of these channel numbers. Raises TraceError where the file is damaged."""
         with self._opened() as stream:
             stream.seek(len(MAGIC))
-            for part in parts(stream):
-                for opcode, start, end in walk(part):
-                    if opcode == Opcode.MESSAGE and _CHANNEL.unpack_from(part, start)[0] in channels:
-                        yield message_of(part, start, end)
+            for batch in record_batches(stream):
+                for opcode, start, end in walk(batch):
+                    if opcode == Opcode.MESSAGE and _CHANNEL.unpack_from(batch, start)[0] in channels:
+                        yield message_of(batch, start, end)
 
     def read(self, topic: str) -> Iterator[tuple[BagMessage, dict[str, Value]]]:
-        """Messages of one topic and their values by name; none where there is no such topic."""
+        """Stream the messages of one topic with their values by name; none where the topic is missing.
+
+        Raises TraceError where the file or a message is damaged.
+        """
         types = {number: each.type for number, each in self.topics.items() if each.name == topic and each.type}
         for message in self.messages(types):
             kind = types[message.channel]
@@ -125,20 +128,20 @@ class Bag:
             yield message, values
 
     def metadata(self) -> dict[str, dict[str, str]]:
-        """Groups of texts by their names."""
+        """Return the metadata records: a group of texts per name. Raises TraceError where the file is damaged."""
         with self._opened() as stream:
             stream.seek(len(MAGIC))
-            found = [Metadata.read(stream_of(record.data)) for record in records(stream, (Opcode.METADATA,))]
-        return {each.name: each.metadata for each in found}
+            groups = [Metadata.read(stream_of(record.data)) for record in records(stream, (Opcode.METADATA,))]
+        return {each.name: each.metadata for each in groups}
 
     @contextmanager
     def damage(self) -> Iterator[None]:
-        """Turn what is said about bytes that are not what they should be into one line."""
+        """Convert errors about damaged bytes to TraceError."""
         try:
             yield
         except (ValueError, struct.error, McapError) as error:
             reason = " ".join(str(error).split())[:120] or type(error).__name__
-            remedy = f"rescue what is whole with rtsysid recover {self.path}"
+            remedy = f"save the intact messages with: rtsysid recover {self.path}"
             raise TraceError(f"recording {self.path.name}", f"damaged ({reason})", remedy) from error
 
     @contextmanager
@@ -148,11 +151,14 @@ class Bag:
                 yield stream
         except OSError as error:
             reason = error.strerror or str(error)
-            raise TraceError(f"cannot read {self.path.name}", reason, "check the file and its rights") from error
+            raise TraceError(f"cannot read {self.path.name}", reason, "check the file and its permissions") from error
 
 
 def records(stream: IO[bytes], wanted: Collection[int]) -> Iterator[McapRecord]:
-    """The records of these kinds, from here to the footer. Raises Torn where the file ends before it."""
+    """Stream the records with these opcodes, from the current position to the footer.
+
+    Raises Torn where the file ends before the footer.
+    """
     at, size, opcode = stream.tell(), os.fstat(stream.fileno()).st_size, 0
     while opcode != Opcode.FOOTER:
         head = stream.read(_RECORD.size)
@@ -169,42 +175,45 @@ def records(stream: IO[bytes], wanted: Collection[int]) -> Iterator[McapRecord]:
         at = end
 
 
-def parts(stream: IO[bytes]) -> Iterator[bytes]:
-    """The content from here on, some records at a time: that of a chunk, or one record that stands alone."""
+def record_batches(stream: IO[bytes]) -> Iterator[bytes]:
+    """Stream records as bytes, from the current position: those of a chunk together, others one by one.
+
+    Raises Torn where the file ends early, ValueError where a chunk is damaged.
+    """
     for record in records(stream, _CONTENT):
         yield content(record)
 
 
 def content(record: McapRecord) -> bytes:
-    """Records as bytes: those in a chunk, or this one. Raises ValueError for a chunk that is damaged."""
+    """Return the records of a chunk as bytes, or the record itself. Raises ValueError for a damaged chunk."""
     if record.opcode != Opcode.CHUNK:
         return _RECORD.pack(record.opcode, len(record.data)) + record.data
     chunk = Chunk.read(stream_of(record.data))
-    if chunk.uncompressed_size > _LARGEST:
+    if chunk.uncompressed_size > _LARGEST_CHUNK:
         raise ValueError(f"a chunk of {chunk.uncompressed_size} bytes")
     try:
         stream, length = get_chunk_data_stream(chunk, validate_crc=True)
-    except Exception as error:  # each compression has errors of its own
+    except Exception as error:  # each compression has its own errors
         raise ValueError(f"a chunk does not unpack: {error}") from error
     return stream.read(length)
 
 
-def walk(part: bytes) -> Iterator[tuple[int, int, int]]:
-    """Opcode, start and end of the content of each record in some bytes. Raises ValueError where one goes beyond."""
-    at, size = 0, len(part)
+def walk(batch: bytes) -> Iterator[tuple[int, int, int]]:
+    """List opcode, start and end of each record in `batch`. Raises ValueError where a record exceeds the bytes."""
+    at, size = 0, len(batch)
     while at < size:
-        opcode, length = _RECORD.unpack_from(part, at)
+        opcode, length = _RECORD.unpack_from(batch, at)
         at += _RECORD.size
         if length > size - at:
-            raise ValueError("a record goes beyond its chunk")
+            raise ValueError("a record is longer than its chunk")
         yield opcode, at, at + length
         at += length
 
 
-def message_of(part: bytes, start: int, end: int) -> BagMessage:
-    """The message whose content stands there in some records."""
-    channel, sequence, log_ns, publish_ns = _MESSAGE.unpack_from(part, start)
-    return BagMessage(channel, sequence, log_ns, publish_ns, part[start + _MESSAGE.size : end])
+def message_of(batch: bytes, start: int, end: int) -> BagMessage:
+    """Parse the message whose content is `batch[start:end]`. Raises struct.error where it is too short."""
+    channel, sequence, log_ns, publish_ns = _MESSAGE.unpack_from(batch, start)
+    return BagMessage(channel, sequence, log_ns, publish_ns, batch[start + _MESSAGE.size : end])
 
 
 class _Index(NamedTuple):
@@ -224,47 +233,47 @@ class _Index(NamedTuple):
 
 
 def _index(stream: IO[bytes], start: int) -> _Index:
-    """What is said from byte `start` on about schemas, channels and counts of messages."""
+    """Read schemas, channels and message counts, from byte `start`."""
     index = _Index({}, {}, {})
     stream.seek(start)
-    for part in parts(stream):
-        for opcode, begin, end in walk(part):
+    for batch in record_batches(stream):
+        for opcode, begin, end in walk(batch):
             if opcode == Opcode.SCHEMA:
-                schema = Schema.read(stream_of(part[begin:end]))
+                schema = Schema.read(stream_of(batch[begin:end]))
                 index.schemas[schema.id] = schema
             elif opcode == Opcode.CHANNEL:
-                channel = Channel.read(stream_of(part[begin:end]))
+                channel = Channel.read(stream_of(batch[begin:end]))
                 index.channels[channel.id] = channel
             elif opcode == Opcode.STATISTICS:
-                index.counts.update(Statistics.read(stream_of(part[begin:end])).channel_message_counts)
+                index.counts.update(Statistics.read(stream_of(batch[begin:end])).channel_message_counts)
     return index
 
 
 def _footer(path: Path, stream: IO[bytes]) -> Footer:
-    """Check both ends of a file."""
+    """Check the magic bytes at both ends of a file, and read the footer."""
     if stream.read(len(MAGIC)) != MAGIC:
-        raise TraceError(f"recording {path.name}", "it is no MCAP file", "name a file that a recorder wrote")
+        raise TraceError(f"recording {path.name}", "it is not an MCAP file", "name a file that a recorder wrote")
     stream.seek(max(stream.seek(0, os.SEEK_END) - _FOOTER - len(MAGIC), 0))
     ending = stream.read()
     if ending[-len(MAGIC) :] != MAGIC or ending[0] != Opcode.FOOTER:
-        found = "it has no ending: the recorder was cut off, or the file was"
-        raise TraceError(f"recording {path.name}", found, f"rescue what is whole with rtsysid recover {path}")
+        cut_off = "it has no footer: the recorder was stopped, or the file was cut off"
+        raise TraceError(f"recording {path.name}", cut_off, f"save the intact messages with: rtsysid recover {path}")
     footer: Footer = Footer.read(stream_of(ending[_RECORD.size :]))
     return footer
 
 
 def _check_summary(stream: IO[bytes], footer: Footer) -> None:
-    """Raises ValueError where the summary, of which messages are understood, is not what was written."""
+    """Check the checksum of the summary, which defines the messages. Raises ValueError where it is wrong."""
     if not (footer.summary_start and footer.summary_crc):
-        return  # there is none, or it was written without one
-    end = stream.seek(0, os.SEEK_END) - len(MAGIC) - _CRC.size  # it covers the footer up to itself
+        return  # no summary, or one without a checksum
+    end = stream.seek(0, os.SEEK_END) - len(MAGIC) - _CRC.size  # it covers the footer up to the checksum itself
     stream.seek(footer.summary_start)
     if zlib.crc32(stream.read(max(end - footer.summary_start, 0))) != footer.summary_crc:
         raise ValueError("the checksum of its summary is wrong")
 
 
 def stream_of(data: bytes) -> ReadDataStream:
-    """What the record classes of the `mcap` package read from; ValueError where they want more than there is."""
+    """Return a stream for the record classes of `mcap`. It raises ValueError on a read beyond its end."""
     return ReadDataStream(_Exact(data))
 
 

@@ -1,6 +1,6 @@
-"""Recover: what is whole in an MCAP file that was cut off or damaged, as a new file with an index.
+"""Recover the intact messages of an MCAP file that was cut off or damaged, into a new file with an index.
 
-Every chunk carries a checksum, so a message is rescued as it was or not at all. The original is only read.
+Every chunk has a checksum, so a message is copied unchanged or not at all. The original file is not modified.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from rtsysid.storage import replacing
 
 _DEFINITIONS = (Opcode.SCHEMA, Opcode.CHANNEL)
 _COPIED = (Opcode.CHUNK, Opcode.MESSAGE, Opcode.METADATA, Opcode.ATTACHMENT, Opcode.FOOTER)
-_SENSELESS = (ValueError, KeyError, struct.error, McapError)  # what comes of reading a record that is none
+_UNREADABLE = (ValueError, KeyError, struct.error, McapError)  # raised while a damaged record is read
 
 
 class Rescue(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of a recovery.
+    """Summarise a recovery.
 
-    ``messages`` were rescued, ``seconds`` from the first to the last by log_time. ``closed``: whether the file had its
-    index; if not, what the recorder had yet to write is missing, of ours a second at most. ``torn_bytes``: at the end
-    of the file, of what was being written. ``damaged``: chunks whose bytes have changed, and messages of channels
-    that were described in one of those.
+    ``messages``: number of messages copied. ``seconds``: from the first to the last log_time. ``closed``: whether the
+    file had an index; without one, messages that were not yet written are missing, at most the last second in a
+    recording of rtsysid. ``torn_bytes``: bytes of an incomplete record at the end. ``damaged``: number of damaged
+    chunks, and of messages whose channel was defined in a damaged chunk.
     """
 
     messages: int
@@ -44,21 +44,21 @@ class Rescue(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def lost(self) -> str:
-        """What is missing, for a person."""
-        found = []
+        """Describe the loss in one line."""
+        losses = []
         if not self.closed:
-            found.append("what was not yet written when the recorder was cut off, a second at most")
+            losses.append("messages not yet written when the recorder stopped, at most one second")
         if self.torn_bytes:
-            found.append(f"{self.torn_bytes} bytes that were being written")
+            losses.append(f"{self.torn_bytes} bytes of an incomplete record")
         if self.damaged:
-            found.append(f"{self.damaged} damaged chunks or messages")
-        return "; ".join(found) or "nothing"
+            losses.append(f"{self.damaged} damaged chunks or messages")
+        return "; ".join(losses) or "nothing"
 
 
 def recover(path: Path | str, out: Path | str) -> Rescue:
-    """Copy what is whole in `path` to the new file `out`: all of it, where nothing was wrong.
+    """Copy the intact messages of `path` to the new file `out`.
 
-    Raises TraceError where there is nothing to rescue, StorageError where `out` exists or cannot be written.
+    Raises TraceError where there is no intact message, StorageError where `out` exists or cannot be written.
     """
     path, out = Path(path), Path(out)
     if not path.is_file():
@@ -67,32 +67,32 @@ def recover(path: Path | str, out: Path | str) -> Rescue:
         raise StorageError(f"recording {out}", "it exists already", "choose another name with -o")
     with open(path, "rb") as source:
         if source.read(len(MAGIC)) != MAGIC:
-            raise TraceError(f"recording {path.name}", "it is no MCAP file", "name a file that a recorder wrote")
+            raise TraceError(f"recording {path.name}", "it is not an MCAP file", "name a file that a recorder wrote")
         with replacing(out) as scratch, open(scratch, "wb") as target:
             rescue = _rescue(source, target)
             if not rescue.messages:
-                raise TraceError(f"recording {path.name}", "no message in it is whole", "record it again")
+                raise TraceError(f"recording {path.name}", "it holds no intact message", "record it again")
     return rescue
 
 
 def _rescue(source: IO[bytes], target: IO[bytes]) -> Rescue:
-    copy = _Copy(target, _header(source))
-    for wanted in (_DEFINITIONS, _COPIED):  # what is defined outside of chunks repeats those, which may be damaged
-        for record in _whole(source, wanted):
+    copy = _Copy(target, _read_mcap_header(source))
+    for wanted in (_DEFINITIONS, _COPIED):  # definitions outside chunks repeat those in chunks, which may be damaged
+        for record in _complete_records(source, wanted):
             copy.take(record)
     return copy.finish(_torn_bytes(source))
 
 
-def _whole(source: IO[bytes], wanted: tuple[int, ...]) -> Iterator[McapRecord]:
+def _complete_records(source: IO[bytes], wanted: tuple[int, ...]) -> Iterator[McapRecord]:
     source.seek(len(MAGIC))
     with suppress(Torn):
         yield from records(source, wanted)
 
 
-def _header(source: IO[bytes]) -> Header:
+def _read_mcap_header(source: IO[bytes]) -> Header:
     header = Header("", "")
-    for record in _whole(source, (Opcode.HEADER,)):
-        with suppress(*_SENSELESS):
+    for record in _complete_records(source, (Opcode.HEADER,)):
+        with suppress(*_UNREADABLE):
             header = Header.read(stream_of(record.data))
     return header
 
@@ -108,7 +108,7 @@ def _torn_bytes(source: IO[bytes]) -> int:
 
 
 class _Copy:
-    """A file in the making; its chunks are those of the original, so that a rescue of a rescue is the same file."""
+    """Write the copy, with the chunks of the original. Recovering a copy again gives the same file."""
 
     def __init__(self, target: IO[bytes], header: Header) -> None:
         self._writer = Writer(target)
@@ -116,23 +116,23 @@ class _Copy:
         self._closed = False
         self._schemas: dict[int, Schema] = {}
         self._channels: dict[int, Channel] = {}
-        self._numbers: dict[int, int] = {}  # of channels, here by there
+        self._numbers: dict[int, int] = {}  # channel number in the copy, by channel number in the original
         self._schema_numbers = {0: 0}
         self._messages = self._damaged = 0
         self._first_ns = self._last_ns = 0
 
     def take(self, record: McapRecord) -> None:
-        """Copy a record with all that is in it, or count it as damaged."""
+        """Copy a record and its content, or count it as damaged."""
         try:
             self._take(record)
-        except _SENSELESS:
+        except _UNREADABLE:
             self._damaged += 1
 
     def finish(self, torn_bytes: int) -> Rescue:
-        """Write the index, of channels without messages too."""
-        for there in self._channels:
+        """Write the index, which also lists channels without messages."""
+        for original in self._channels:
             with suppress(KeyError):  # its schema was in a damaged chunk
-                self._number(there)
+                self._number(original)
         self._writer.finish()
         return Rescue(
             messages=self._messages,
@@ -148,8 +148,8 @@ class _Copy:
         elif record.opcode == Opcode.FOOTER:
             self._closed = Footer.read(stream_of(record.data)).summary_start > 0
         elif record.opcode == Opcode.METADATA:
-            found = Metadata.read(stream_of(record.data))
-            self._writer.add_metadata(found.name, found.metadata)
+            group = Metadata.read(stream_of(record.data))
+            self._writer.add_metadata(group.name, group.metadata)
         elif record.opcode == Opcode.ATTACHMENT:
             each = Attachment.read(stream_of(record.data))
             self._writer.add_attachment(each.create_time, each.log_time, each.name, each.media_type, each.data)
@@ -159,7 +159,7 @@ class _Copy:
                 self._writer.flush()
 
     def _define(self, opcode: int, data: bytes) -> int | None:
-        """Know a schema, or a channel, whose number is returned."""
+        """Store a schema, or a channel and return its number."""
         if opcode == Opcode.SCHEMA:
             schema = Schema.read(stream_of(data))
             self._schemas[schema.id] = schema
@@ -169,14 +169,14 @@ class _Copy:
         self._channels[number] = channel
         return number
 
-    def _take_content(self, part: bytes) -> None:
-        for opcode, begin, end in walk(part):
+    def _take_content(self, batch: bytes) -> None:
+        for opcode, begin, end in walk(batch):
             if opcode in _DEFINITIONS:
-                channel = self._define(opcode, part[begin:end])
+                channel = self._define(opcode, batch[begin:end])
                 if channel is not None:
                     self._number(channel)
             elif opcode == Opcode.MESSAGE:
-                self._take_message(message_of(part, begin, end))
+                self._take_message(message_of(batch, begin, end))
 
     def _take_message(self, message: BagMessage) -> None:
         try:
@@ -189,16 +189,16 @@ class _Copy:
         self._last_ns = max(self._last_ns, message.log_ns)
         self._messages += 1
 
-    def _number(self, there: int) -> int:
-        """The channel here that stands for one of the original."""
-        if there not in self._numbers:
-            channel = self._channels[there]
+    def _number(self, original: int) -> int:
+        """Return the channel number in the copy for one of the original."""
+        if original not in self._numbers:
+            channel = self._channels[original]
             if channel.schema_id not in self._schema_numbers:
                 schema = self._schemas[channel.schema_id]
                 self._schema_numbers[schema.id] = self._writer.register_schema(
                     schema.name, schema.encoding, schema.data
                 )
-            self._numbers[there] = self._writer.register_channel(
+            self._numbers[original] = self._writer.register_channel(
                 channel.topic, channel.message_encoding, self._schema_numbers[channel.schema_id], channel.metadata
             )
-        return self._numbers[there]
+        return self._numbers[original]

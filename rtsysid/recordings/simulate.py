@@ -1,12 +1,12 @@
-"""Simulated quadrotor flights of Crazyflie size, for those who have no log at hand.
+"""Simulate flights of a quadrotor of Crazyflie size, as example recordings.
 
-Hidden from the log: rotor speeds that lag behind the commands, a battery that sags and empties, gusts. Frames: world
-z up, body x forward and y left, quaternion (x, y, z, w) from body to world. Arrays hold one flight per column,
-[components, F], and sums over components are written out: how NumPy rounds a reduction may depend on F (from eight
-terms on it does), and a flight must not depend on how many fly beside it.
+The log does not contain the rotor speeds (they lag behind the commands), the battery charge and the gusts. Frames:
+world z up, body x forward and y left, quaternion (x, y, z, w) from body to world. Arrays hold one flight per column,
+[components, F]. Sums over components are written out, because the rounding of a NumPy reduction may depend on F, and a
+flight must not depend on the number of flights.
 
-Ref: rigid body and rotor constants from Busetto et al., arXiv 2512.14450; lag, drag, battery and gusts are our choice
-within what vehicles of 45 g show.
+Ref: rigid body and rotor constants from Busetto et al., arXiv 2512.14450. Lag, drag, battery and gusts are our choice,
+in the range of vehicles of 45 g.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from rtsysid.spec import Channel, Doubles, Floats
 
 GRAVITY = 9.81  # m/s2
 PHYSICS_HZ = 1000
-LONGEST = 180.0  # s: what a battery that is six tenths full carries
-NOISE = (0.0003, 0.003, 0.0007, 0.003)  # m, m/s, rad, rad/s: white, on what is logged; the autopilot sees the truth
+LONGEST = 180.0  # s of flight with a battery that is 60 % full
+NOISE = (0.0003, 0.003, 0.0007, 0.003)  # m, m/s, rad, rad/s: white noise on the log; the autopilot uses the true state
 
 CHANNELS: tuple[Channel, ...] = (
     *(Channel(f"m{i}", "", "input") for i in (1, 2, 3, 4)),
@@ -36,7 +36,7 @@ CHANNELS: tuple[Channel, ...] = (
 
 @dataclass(frozen=True)
 class Quadrotor:
-    """Constants of the plant in SI units."""
+    """Hold the constants of the quadrotor, in SI units."""
 
     mass: float = 0.045
     inertia: tuple[float, float, float] = (2.3951e-5, 2.3951e-5, 3.2347e-6)
@@ -45,7 +45,7 @@ class Quadrotor:
     torque: float = 7.74e-12  # N m/(rad/s)^2
     rotor_lag: float = 0.040
     rotor_speed: float = 2800.0  # rad/s at full command and full voltage
-    rotor_inertia: float = 1e-8  # its angular momentum resists tilting; 0 leaves that out
+    rotor_inertia: float = 1e-8  # its angular momentum resists tilting; 0 disables the effect
     drag_lateral: float = 0.012  # N/(m/s) across the thrust axis
     drag_axial: float = 0.008  # N/(m/s) along it
     drag_quadratic: float = 0.010  # N/(m/s)^2
@@ -59,7 +59,7 @@ class Quadrotor:
 
 
 class FlightState(NamedTuple):
-    """FlightState of F flights; rotors and charge (1 full, 0 empty) are hidden from the log."""
+    """Hold the state of F flights. The log does not contain the rotors and the charge (1 full, 0 empty)."""
 
     position: Doubles  # [3, F] m, world
     velocity: Doubles  # [3, F] m/s, world
@@ -72,9 +72,9 @@ class FlightState(NamedTuple):
 def advance(
     state: FlightState, commands: Doubles, gust: Doubles, plant: Quadrotor, dt: float = 1 / PHYSICS_HZ
 ) -> FlightState:
-    """Semi-implicit Euler step of `dt` seconds under motor commands [4, F] in 0..1 and a gust force [3, F] in N.
+    """Advance the state by `dt` seconds (semi-implicit Euler), for motor commands [4, F] in 0..1 and gusts [3, F] in N.
 
-    Position and attitude move with the mean of the old and the new speeds, which is exact in free fall.
+    Position and attitude use the mean of the old and the new rates, which is exact in free fall.
     """
     a, b, c, d = state.rotors * state.rotors * state.rotors
     current = plant.current * (a + b + c + d)  # aerodynamic power grows with the cube of speed
@@ -92,7 +92,7 @@ def advance(
 
 
 def turned(attitude: Doubles, half_angle: Doubles) -> Doubles:
-    """Unit quaternion [4, F] after a small body rotation, given as half its vector [3, F] in rad."""
+    """Rotate unit quaternions [4, F] by small body rotations, given as half rotation vectors [3, F] in rad."""
     x, y, z, w = attitude
     a, b, c = half_angle
     moved = np.array((w * a + y * c - z * b, w * b + z * a - x * c, w * c + x * b - y * a, -x * a - y * b - z * c))
@@ -102,7 +102,7 @@ def turned(attitude: Doubles, half_angle: Doubles) -> Doubles:
 
 
 def body_axes(attitude: Doubles) -> tuple[Doubles, Doubles, Doubles]:
-    """Body x, y and z axes in the world, each [3, F]."""
+    """Return the body x, y and z axes in the world frame, each [3, F], for quaternions [4, F]."""
     x, y, z, w = attitude
     forward = np.array((1 - 2 * (y * y + z * z), 2 * (x * y + w * z), 2 * (x * z - w * y)))
     left = np.array((2 * (x * y - w * z), 1 - 2 * (x * x + z * z), 2 * (y * z + w * x)))
@@ -110,21 +110,21 @@ def body_axes(attitude: Doubles) -> tuple[Doubles, Doubles, Doubles]:
 
 
 def fly(flights: int = 12, seconds: float = 40.0, seed: int = 0, rate_hz: float = 100.0) -> Trace:
-    """Record random flights: `CHANNELS`, episodes flight_01 ... of round(seconds * rate_hz) samples each.
+    """Simulate random flights with `CHANNELS`: episodes flight_01, ... of round(seconds * rate_hz) samples each.
 
-    A command is held from its sample to the next. On one machine the same flights, seconds, seed and rate give the
-    same bits, and a flight does not depend on how many fly. Raises TraceError for a request that cannot be flown.
+    A command is held from its sample to the next one. On one machine the same arguments give the same bits. A flight
+    does not depend on the number of flights. Raises TraceError where an argument is out of range.
     """
     _check_request(flights, seconds, seed, rate_hz)
     n, plant = round(seconds * rate_hz), Quadrotor()
-    plans = [_plan(np.random.default_rng([seed, i]), n, rate_hz) for i in range(flights)]
-    values = _record(_FlightPlan(*(np.stack(parts, -1) for parts in zip(*plans, strict=True))), plant, rate_hz)
+    plans = [_draw_flight_plan(np.random.default_rng([seed, i]), n, rate_hz) for i in range(flights)]
+    values = _record(_FlightPlan(*(np.stack(each, -1) for each in zip(*plans, strict=True))), plant, rate_hz)
     episodes = (Episode(f"flight_{i + 1:02d}", np.arange(n) / rate_hz, values[i]) for i in range(flights))
     return Trace(CHANNELS, tuple(episodes))
 
 
 class _FlightPlan(NamedTuple):
-    """What is drawn before take-off: n ticks of one flight, or of F flights along a last axis."""
+    """Hold the random quantities of a flight of n ticks. For F flights, F is the last axis."""
 
     position: Doubles  # [n, 3] m
     velocity: Doubles  # [n, 3] m/s
@@ -141,11 +141,15 @@ def _check_request(flights: int, seconds: float, seed: int, rate_hz: float) -> N
     if not 50 <= rate_hz <= PHYSICS_HZ or PHYSICS_HZ % rate_hz:
         raise TraceError("simulated rate", f"{rate_hz} Hz", f"give a divisor of {PHYSICS_HZ} from 50 on")
     if not 1.0 <= seconds <= LONGEST:
-        raise TraceError("simulated flight", f"{seconds} s", f"a battery lasts {LONGEST:.0f} s: fly 1 s or more, often")
+        raise TraceError(
+            "simulated flight",
+            f"{seconds} s",
+            f"give 1 to {LONGEST:.0f} s (the battery), and more flights",
+        )
 
 
-def _plan(rng: np.random.Generator, n: int, rate_hz: float) -> _FlightPlan:
-    """Draw one flight: half follow sums of sines, half fly from waypoint to waypoint."""
+def _draw_flight_plan(rng: np.random.Generator, n: int, rate_hz: float) -> _FlightPlan:
+    """Draw one flight of n ticks: half follow sums of sines, half fly from waypoint to waypoint."""
     t = np.arange(n) / rate_hz
     path = _sines(rng, t) if rng.random() < 0.5 else _waypoints(rng, t)
     velocity = np.gradient(path, 1 / rate_hz, axis=0)
@@ -158,7 +162,7 @@ def _plan(rng: np.random.Generator, n: int, rate_hz: float) -> _FlightPlan:
 
 
 def _sines(rng: np.random.Generator, t: Doubles) -> Doubles:
-    """Path [n, 3] of four sines per axis, scaled to a drawn top speed and acceleration, from rest."""
+    """Draw a path [n, 3] in m at times t [n]: four sines per axis, from rest, of random amplitude."""
     hertz, phase = rng.uniform(0.08, 0.5, (3, 4)), rng.uniform(0, 2 * np.pi, (3, 4))
     weight = rng.uniform(0.3, 1.0, (3, 4)) / hertz
     path = (weight * (np.sin(2 * np.pi * hertz * t[:, None, None] + phase) - np.sin(phase))).sum(-1)
@@ -172,7 +176,7 @@ def _sines(rng: np.random.Generator, t: Doubles) -> Doubles:
 
 
 def _waypoints(rng: np.random.Generator, t: Doubles) -> Doubles:
-    """Path [n, 3] of jerk-optimal hops between random points, each at its own speed, with rests between."""
+    """Draw a path [n, 3] in m at times t [n]: minimum-jerk moves between random points, with pauses."""
     here, clock = np.array((0.0, 0.0, 1.5)), 1.0
     path = np.tile(here, (len(t), 1))
     while clock < t[-1]:
@@ -186,20 +190,20 @@ def _waypoints(rng: np.random.Generator, t: Doubles) -> Doubles:
 
 
 def _quintic(s: Doubles) -> Doubles:
-    """0 to 1 over s in 0..1 with no speed and no acceleration at the ends."""
+    """Return a smooth step from 0 to 1 over s [n] in 0..1; velocity and acceleration are 0 at both ends."""
     s = np.clip(s, 0.0, 1.0)
     return s**3 * (10 - 15 * s + 6 * s * s)
 
 
 def hover(position: Doubles, charge: Doubles, plant: Quadrotor) -> FlightState:
-    """Level state at rest at `position` [3, F] with `charge` [F], its rotors carrying the weight."""
+    """Return the hovering state at `position` [3, F] in m with battery `charge` [F]."""
     still: Doubles = np.zeros((3, len(charge)))
     rotors = np.full((4, len(charge)), np.sqrt(plant.mass * GRAVITY / (4 * plant.thrust)))
     return FlightState(position, still, np.vstack((still, np.ones(len(charge)))), still, rotors, charge)
 
 
 def _record(plan: _FlightPlan, plant: Quadrotor, rate_hz: float) -> Floats:
-    """Fly the plans of F flights and log them: [F, n, 17]."""
+    """Simulate F flights and return their logs [F, n, 17]."""
     n, dt, substeps = len(plan.position), 1 / rate_hz, round(PHYSICS_HZ / rate_hz)
     state, autopilot = hover(plan.position[0], plan.charge, plant), _Autopilot(plant, dt)
     keep, gust = np.exp(-dt / plant.gust_time), np.zeros(plan.gust[0].shape)
@@ -207,33 +211,33 @@ def _record(plan: _FlightPlan, plant: Quadrotor, rate_hz: float) -> Floats:
     for k in range(n):
         commands = autopilot.commands(state, plan, k)
         log[:, k, :4] = commands.T
-        log[:, k, 4:] = _measured(state, plan.noise[k]).T
+        log[:, k, 4:] = _noisy_outputs(state, plan.noise[k]).T
         gust = keep * gust + plant.gust_force * np.sqrt(1 - keep * keep) * plan.gust[k]
         for _ in range(substeps):
             state = advance(state, commands, gust, plant)
     return log
 
 
-def _measured(state: FlightState, white: Doubles) -> Doubles:
-    """Logged outputs [13, F] under white noise [12, F]; the integrated quaternion never jumps to its negative."""
-    position, velocity, angle, rates = (scale * part for scale, part in zip(NOISE, np.split(white, 4), strict=True))
+def _noisy_outputs(state: FlightState, white: Doubles) -> Doubles:
+    """Return logged outputs [13, F] with white noise [12, F]. The quaternion never changes sign."""
+    position, velocity, angle, rates = (scale * each for scale, each in zip(NOISE, np.split(white, 4), strict=True))
     attitude = turned(state.attitude, 0.5 * angle)
     return np.concatenate((state.position + position, state.velocity + velocity, attitude, state.rates + rates))
 
 
 class _Autopilot:
-    """Cascade position -> velocity -> attitude -> rates -> rotors, one call per tick; gains in 1/s."""
+    """Control a flight: cascade position, velocity, attitude, rates, rotors. One call per tick; gains in 1/s."""
 
     position, velocity, integral, attitude, yaw, rates, damping = 1.2, 2.5, 0.8, 6.0, 2.0, 35.0, 1.0
-    steepest = 0.75  # tangent of the tilt that it asks for: 37 degrees
+    steepest = 0.75  # tangent of the largest tilt: 37 degrees
 
     def __init__(self, plant: Quadrotor, dt: float) -> None:
         self._plant, self._dt = plant, dt
         self._drift: Doubles = np.zeros((3, 1))
-        self._last: Doubles = np.zeros((3, 1))  # rates at the tick before; flights start at rest
+        self._last: Doubles = np.zeros((3, 1))  # rates one tick earlier; flights start at rest
 
     def commands(self, state: FlightState, plan: _FlightPlan, k: int) -> Doubles:
-        """Motor commands [4, F] in 0..1."""
+        """Return motor commands [4, F] in 0..1 at tick k."""
         forward, left, up = body_axes(state.attitude)
         push = self._wanted_push(state, plan, k)
         lift, length = self._plant.mass * _dot(push, up), np.sqrt(_dot(push, push))
@@ -244,7 +248,7 @@ class _Autopilot:
         return self._mixed(lift, self._wanted_torque(state, np.array((roll, pitch, yaw))))
 
     def _wanted_push(self, state: FlightState, plan: _FlightPlan, k: int) -> Doubles:
-        """Specific force [3, F] in m/s2 to follow the plan, its tilt limited."""
+        """Return the specific force [3, F] in m/s2 that follows the plan, with limited tilt."""
         closing = np.clip(self.position * (plan.position[k] - state.position), -1.5, 1.5)
         error = plan.velocity[k] + closing - state.velocity
         self._drift = np.clip(self._drift + self.integral * self._dt * error, -2.0, 2.0)
@@ -255,16 +259,16 @@ class _Autopilot:
         return np.array((push[0] * shrink, push[1] * shrink, vertical))
 
     def _wanted_torque(self, state: FlightState, wanted: Doubles) -> Doubles:
-        """Torque [3, F] in N m; damping by the measured acceleration makes up for half of the rotor lag."""
+        """Return the torque [3, F] in N m. Damping by the measured acceleration compensates half of the rotor lag."""
         measured, self._last = (state.rates - self._last) / self._dt, state.rates
         error = np.clip(wanted, -6.0, 6.0) - state.rates
         return np.array(self._plant.inertia)[:, None] * (self.rates * error - self.damping * measured)
 
     def _mixed(self, lift: Doubles, torque: Doubles) -> Doubles:
-        """Commands that give lift [F] and torque, were the battery at nine tenths of its full voltage."""
+        """Convert lift [F] in N and torque [3, F] in N m to commands [4, F], for a battery at 90 % of full voltage."""
         plant = self._plant
         roll, pitch = torque[0] / (4 * plant.arm), torque[1] / (4 * plant.arm)
-        # Rotor drag is weak: without a bound, yaw would take the thrust that lift and tilt need
+        # Rotor drag is weak: an unbounded yaw command would use the thrust that lift and tilt need
         yaw = np.clip(torque[2] * plant.thrust / (4 * plant.torque), -0.015, 0.015)
         shares = (-roll - pitch - yaw, pitch + yaw - roll, roll + pitch - yaw, roll + yaw - pitch)
         speed = np.sqrt(np.maximum(lift / 4 + np.array(shares), 0.0) / plant.thrust)
@@ -281,7 +285,10 @@ def _thrust_axis(attitude: Doubles) -> Doubles:
 
 
 def _angular_acceleration(rates: Doubles, rotors: Doubles, thrusts: Doubles, plant: Quadrotor) -> Doubles:
-    """Euler's equations [3, F] in rad/s2. Rotors: front right (turning left), rear right, rear left, front left."""
+    """Return angular accelerations [3, F] in rad/s2 (Euler's equations).
+
+    Rotors: front right (turning left), rear right, rear left, front left.
+    """
     a, b, c, d = thrusts
     p, q, r = rates
     jx, jy, jz = plant.inertia
@@ -293,7 +300,7 @@ def _angular_acceleration(rates: Doubles, rotors: Doubles, thrusts: Doubles, pla
 
 
 def _acceleration(velocity: Doubles, attitude: Doubles, thrusts: Doubles, gust: Doubles, plant: Quadrotor) -> Doubles:
-    """Acceleration [3, F] in m/s2; drag differs along and across the thrust axis and grows with speed."""
+    """Return accelerations [3, F] in m/s2. Drag differs along and across the thrust axis and grows with speed."""
     (a, b, c, d), up = thrusts, _thrust_axis(attitude)
     along = a + b + c + d + (plant.drag_lateral - plant.drag_axial) * _dot(velocity, up)
     across = plant.drag_lateral + plant.drag_quadratic * np.sqrt(_dot(velocity, velocity))

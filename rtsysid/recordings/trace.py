@@ -1,7 +1,7 @@
-"""Trace: recordings as time and named channels, in episodes that nothing ever joins.
+"""Represent recordings as time and named channels, in episodes that are never joined.
 
-Values stay in engineering units and float32; time is float64 seconds. Reading checks names and units; `segments` is
-the strict check before training, and `rtsysid.recordings.resample` makes an uneven recording even.
+Values are float32 in engineering units; time is float64 in seconds. Reading checks names and units. `Trace.segments`
+is the strict check before training. `rtsysid.recordings.resample` puts an uneven recording on an even time grid.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ from rtsysid.spec import Channel, Doubles, Floats, Sample
 from rtsysid.storage import sha256
 
 Integers: TypeAlias = NDArray[np.int64]
-_PART = re.compile(r"(#\d+)?(:\d+)?$")  # of an episode's name: which of the file, which piece of that
+_PIECE = re.compile(r"(#\d+)?(:\d+)?$")  # end of an episode's name: its number in the file, and its piece of that
 
 
 class Clock(TypedDict):
-    """How a recording's rows get their times: from the column `time`, or one after the other at `rate_hz`."""
+    """Say how rows get their times: from the column `time`, or evenly spaced at `rate_hz`."""
 
     time: str | None
     rate_hz: float | None
 
 
 def clock(time: str, rate_hz: float | None) -> Clock:
-    """As configurations and command lines say it: a column's name, or "" where rows are even and have none."""
+    """Make a clock from a setting: `time` is a column, or "" for evenly spaced rows without a time column."""
     return Clock(time=time, rate_hz=None) if time else Clock(time=None, rate_hz=rate_hz)
 
 
 @dataclass(frozen=True, eq=False)
 class Episode:
-    """An unbroken stretch: `t` float64 [n] s, `values` float32 [n, C].
+    """Hold one unbroken recording: `t` float64 [n] in s, `values` float32 [n, C].
 
-    `age` float32 [n] s, after resampling: how long before this row the oldest of its inputs was really sampled
-    (infinite where one never was).
+    `age` float32 [n] in s, after resampling: the age of the oldest input of each row; infinite before the first sample
+    of an input. Raises TraceError where the shapes do not match or there is no row.
     """
 
     name: str
@@ -55,24 +55,24 @@ class Episode:
 
     def __post_init__(self) -> None:
         if not len(self.t) or self.values.ndim != 2 or len(self.values) != len(self.t):
-            found = f"{len(self.t)} times for values of shape {self.values.shape}"
-            raise TraceError(f"episode {self.name}", found, "give each of one or more rows its time")
+            shapes = f"{len(self.t)} times for values of shape {self.values.shape}"
+            raise TraceError(f"episode {self.name}", shapes, "give each of one or more rows its time")
 
     def __len__(self) -> int:
         return len(self.t)
 
     @property
     def recording(self) -> str:
-        """Name of the recording that this episode is a part of."""
-        return _PART.sub("", self.name)
+        """Return the name of the recording that the episode belongs to."""
+        return _PIECE.sub("", self.name)
 
     def piece(self, start: int, stop: int, name: str = "") -> Episode:
-        """Rows `start` to `stop`, by another name if one is given, without a copy."""
+        """Return rows `start` to `stop` as an episode, without a copy. `name` replaces the name of this one."""
         age = None if self.age is None else self.age[start:stop]
         return Episode(name or self.name, self.t[start:stop], self.values[start:stop], age)
 
     def pieces(self, starts: Integers, stops: Integers) -> list[Episode]:
-        """Stretches of rows as episodes; a single one keeps the name, several are ``name:1``, ``name:2``."""
+        """Return ranges of rows as episodes. A single one keeps the name; several are ``name:1``, ``name:2``."""
         ranges = list(zip(starts, stops, strict=True))
         names = [self.name] if len(ranges) == 1 else [f"{self.name}:{k + 1}" for k in range(len(ranges))]
         return [self.piece(int(i), int(j), name) for (i, j), name in zip(ranges, names, strict=True)]
@@ -80,7 +80,7 @@ class Episode:
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """Episodes of the same channels. `sources` are the names and SHA-256 of the files that they came from."""
+    """Hold episodes with the same channels. `sources` are the name and SHA-256 of each file that was read."""
 
     channels: tuple[Channel, ...]
     episodes: tuple[Episode, ...]
@@ -97,9 +97,9 @@ class Trace:
     ) -> Trace:
         """Read a file, or every recording of a folder in the order of names.
 
-        `channels` asks for exactly these, in this order, with their roles; without, every column of numbers of the
-        first file is an output. `time` names the time column (``[ms]``, ``[us]``, ``[ns]`` in its header are
-        converted); None counts rows at `rate_hz`. Raises TraceError where the recording does not hold what is asked.
+        `channels` selects channels, their order and their roles. By default every column of numbers of the first file
+        is an output. `time` names the time column; its unit may be s, ms, us or ns. With None, rows are spaced at
+        `rate_hz`. Raises TraceError where a file cannot be read or lacks a channel.
         """
         return cls.read_all([path], channels, time=time, rate_hz=rate_hz)
 
@@ -112,7 +112,7 @@ class Trace:
         time: str | None = "t",
         rate_hz: float | None = None,
     ) -> Trace:
-        """Read several files and folders as one trace; episodes are named after their files."""
+        """Read several files and folders as one trace; see `read`. Episodes are named after their files."""
         traces = list(cls.read_each(paths, channels, time=time, rate_hz=rate_hz))
         episodes = tuple(episode for trace in traces for episode in trace.episodes)
         return cls(traces[0].channels, episodes, tuple(source for trace in traces for source in trace.sources))
@@ -126,46 +126,52 @@ class Trace:
         time: str | None = "t",
         rate_hz: float | None = None,
     ) -> Iterator[Trace]:
-        """The same, one trace for each file, so that memory holds one recording at a time."""
-        files = [file for path in paths for file in formats.files_of(Path(path))]
+        """Read files and folders as one trace per file; see `read`. Memory holds one recording at a time."""
+        files = [file for path in paths for file in formats.recording_files(Path(path))]
         if not files:
             raise TraceError("recordings", "no path was given", "name at least one file or folder")
         wanted = None if channels is None else tuple(channels)
         for file, name in zip(files, formats.names_of(files), strict=True):
-            selection = formats.select(formats.open_log(file), wanted, time, rate_hz)
+            selection = formats.select_columns(formats.open_log(file), wanted, time, rate_hz)
             wanted = selection.channels
-            yield cls(wanted, tuple(_episodes(selection, name)), ((file.name, sha256(file)),))
+            yield cls(wanted, tuple(_read_episodes(selection, name)), ((file.name, sha256(file)),))
 
     @staticmethod
     def stream(
         path: Path | str, channels: Sequence[Channel], *, time: str | None = "t", rate_hz: float | None = None
     ) -> Iterator[Sample]:
-        """Samples of one file as they stand, one block in memory at a time; gaps and NaN are the session's matter."""
-        selection = formats.select(formats.open_log(Path(path)), tuple(channels), time, rate_hz)
-        return _samples(selection)
+        """Stream the samples of one file, one block in memory at a time. Gaps and NaN are not checked.
+
+        Raises TraceError where the file cannot be read or lacks a channel.
+        """
+        selection = formats.select_columns(formats.open_log(Path(path)), tuple(channels), time, rate_hz)
+        return _stream_samples(selection)
 
     def write(self, path: Path | str) -> None:
-        """Write to one file (format by suffix); names of episodes and ages are not kept. Atomic; see `write_log`."""
+        """Write to one file, in the format of its suffix; see `write_log`. Names of episodes and ages are not kept.
+
+        Raises TraceError where the suffix cannot be written, StorageError where the file cannot be written.
+        """
         several = len(self.episodes) > 1
         exact = (Channel("t", "s"), Channel(EPISODE)) if several else (Channel("t", "s"),)
-        formats.write_log(path, exact, self.channels, _blocks(self.episodes, several))
+        formats.write_log(path, exact, self.channels, _episode_blocks(self.episodes, several))
 
     def __len__(self) -> int:
-        """Rows in all episodes."""
+        """Return the number of rows of all episodes."""
         return sum(len(episode) for episode in self.episodes)
 
     @cached_property
     def duration(self) -> float:
-        """Seconds in all episodes, without what lies between them."""
+        """Return the total duration of the episodes in s, without the time between them."""
         return float(sum(episode.t[-1] - episode.t[0] for episode in self.episodes))
 
     def segments(self, rate_hz: float, *, nan: Literal["error", "split"] = "error", min_length: int = 2) -> Trace:
-        """Check that the recordings are even at `rate_hz`, and cut them wherever a sample is missing.
+        """Check that the recordings are evenly spaced at `rate_hz`, and split them at every missing sample.
 
-        The cut is at every interval outside 0.5 to 1.5 of 1 / `rate_hz`, so that no window is joined across even one
-        missing sample, while timestamps may jitter by a quarter interval. With ``nan="split"`` rows with a value
-        that is not finite are left out, too. Pieces under `min_length` rows are dropped. Raises TraceError on time
-        that does not increase, on two rates or another one, on values that are not finite, and if nothing is left.
+        The trace is split at every interval outside 0.5 to 1.5 of 1 / `rate_hz`. No window crosses a missing sample,
+        and timestamps may jitter by a quarter interval. With ``nan="split"`` rows with a value that is not finite are
+        removed too. Pieces of fewer than `min_length` rows are dropped. Raises TraceError where times do not increase,
+        where there are two rates or another rate, for values that are not finite, and where nothing is left.
         """
         pieces: list[Episode] = []
         for episode in self.episodes:
@@ -173,34 +179,36 @@ class Trace:
             check_rate(episode.name, episode.t, rate_hz)
             if nan == "error":
                 _check_finite(episode, self.channels)
-            pieces += _cut(episode, rate_hz, min_length)
+            pieces += _split_at_gaps(episode, rate_hz, min_length)
         if not pieces:
-            found = f"no stretch of {min_length} rows at {rate_hz:g} Hz without a gap or NaN"
-            raise TraceError("recordings", found, "resample them, or allow shorter stretches")
+            none = f"no segment of {min_length} rows at {rate_hz:g} Hz without a gap or NaN"
+            raise TraceError("recordings", none, "resample them, or allow shorter segments")
         return replace(self, episodes=tuple(pieces))
 
     def with_feedthrough(self, wanted: bool = True) -> Trace:
-        """Return rows [u_{k+1}, y_k]: the inputs of the next row; the last row of each episode goes."""
+        """Return rows [u_{k+1}, y_k], with the inputs of the next row. The last row of each episode is dropped."""
         if not wanted:
             return self
         inputs = [channel.role == "input" for channel in self.channels]
         return replace(self, episodes=tuple(_with_feedthrough(e, inputs) for e in self.episodes if len(e) > 1))
 
     def split(self, validation: Sequence[str] = ()) -> tuple[Trace, Trace]:
-        """Set the recordings whose names match the patterns (``run4*``) apart: (training, validation).
+        """Split into training and validation recordings. Recordings that match a pattern (``run4*``) validate.
 
-        Without patterns these are the last fifth of the recordings, at least one; of a single recording, its last
-        fifth of rows. Raises TraceError where a pattern matches nothing, or the patterns leave nothing.
+        Without patterns, the last fifth of the recordings validates, at least one. Of a single recording, the last
+        fifth of the rows validates. Raises TraceError where a pattern matches nothing, or nothing is left to train on.
         """
         names = list(dict.fromkeys(episode.recording for episode in self.episodes))
         if not validation and len(names) == 1:
             return self._split_rows(len(self) - len(self) // 5)
-        chosen = set(names[-max(1, round(len(names) / 5)) :]) if not validation else _match(validation, names)
-        parts = [[e for e in self.episodes if (e.recording in chosen) is wanted] for wanted in (False, True)]
-        if not parts[0] or not parts[1]:
-            found = f"{', '.join(validation) or 'the last fifth'} takes {len(chosen)} of {len(names)} recordings"
-            raise TraceError("validation split", found, "leave at least one for training and one for validation")
-        return replace(self, episodes=tuple(parts[0])), replace(self, episodes=tuple(parts[1]))
+        last_fifth = names[-max(1, round(len(names) / 5)) :]
+        chosen = _matching(validation, names) if validation else set(last_fifth)
+        training = tuple(e for e in self.episodes if e.recording not in chosen)
+        held_out = tuple(e for e in self.episodes if e.recording in chosen)
+        if not training or not held_out:
+            share = f"{', '.join(validation) or 'the last fifth'} takes {len(chosen)} of {len(names)} recordings"
+            raise TraceError("validation split", share, "leave at least one for training and one for validation")
+        return replace(self, episodes=training), replace(self, episodes=held_out)
 
     def _split_rows(self, row: int) -> tuple[Trace, Trace]:
         if not 0 < row < len(self):
@@ -215,7 +223,7 @@ class Trace:
         return replace(self, episodes=tuple(before)), replace(self, episodes=tuple(after))
 
     def describe(self) -> dict[str, Any]:
-        """What is in it, as plain values: rows, duration, rate and gaps per episode, and figures per channel."""
+        """Summarise the trace as plain values: rows, duration and gaps per episode, and statistics per channel."""
         episodes = [_describe_episode(episode) for episode in self.episodes]
         rates = [each["rate_hz"] for each in episodes if each["rate_hz"]]
         return {
@@ -236,10 +244,10 @@ def _check_finite(episode: Episode, channels: Sequence[Channel]) -> None:
         worst = int(counts.argmax())
         start, length = longest_run(bad[:, worst])
         others = int((counts > 0).sum()) - 1
-        found = f"{counts[worst]} values are not finite, the longest run {length} rows from {episode.t[start]:.6g} s"
+        gaps = f"{counts[worst]} values are not finite, the longest run {length} rows from {episode.t[start]:.6g} s"
         also = f" ({others} more columns too)" if others else ""
-        remedy = 'set nan = "split" to cut them out, resample, or leave the column out'
-        raise TraceError(f"{episode.name}: column {channels[worst].name!r}", found + also, remedy)
+        remedy = 'set nan = "split" to remove them, resample, or leave the column out'
+        raise TraceError(f"{episode.name}: column {channels[worst].name!r}", gaps + also, remedy)
 
 
 def _with_feedthrough(episode: Episode, inputs: list[bool]) -> Episode:
@@ -247,40 +255,40 @@ def _with_feedthrough(episode: Episode, inputs: list[bool]) -> Episode:
     return replace(shorter, values=np.where(inputs, episode.values[1:], shorter.values))
 
 
-def _cut(episode: Episode, rate_hz: float, min_length: int) -> list[Episode]:
+def _split_at_gaps(episode: Episode, rate_hz: float, min_length: int) -> list[Episode]:
     keep: NDArray[np.bool_] = np.asarray(np.isfinite(episode.values).all(axis=1))
     odd = is_odd(np.diff(episode.t), 1 / rate_hz)
-    starts, stops = _stretches(odd | ~keep[1:] | ~keep[:-1])
+    starts, stops = _runs_between(odd | ~keep[1:] | ~keep[:-1])
     whole = keep[starts] & (stops - starts >= min_length)
     return episode.pieces(starts[whole], stops[whole])
 
 
-def _stretches(breaks: NDArray[np.bool_]) -> tuple[Integers, Integers]:
-    """First rows and ends of the stretches between the breaks; `breaks` [n - 1] lie between rows."""
+def _runs_between(breaks: NDArray[np.bool_]) -> tuple[Integers, Integers]:
+    """Return the first rows [m] and end rows [m] of the runs between breaks; `breaks` [n - 1] lie between n rows."""
     inner = np.flatnonzero(breaks) + 1
     return np.concatenate(([0], inner)), np.concatenate((inner, [len(breaks) + 1]))
 
 
-def _match(patterns: Sequence[str], names: Sequence[str]) -> set[str]:
+def _matching(patterns: Sequence[str], names: Sequence[str]) -> set[str]:
     chosen: set[str] = set()
     for pattern in patterns:
         matched = {name for name in names if fnmatchcase(name, pattern)}
         if not matched:
-            found = f"no recording is named {pattern!r}"
-            raise TraceError("validation split", found, f"choose among {', '.join(names)}")
+            unmatched = f"no recording is named {pattern!r}"
+            raise TraceError("validation split", unmatched, f"choose among {', '.join(names)}")
         chosen |= matched
     return chosen
 
 
-def _episodes(selection: Selection, name: str) -> list[Episode]:
+def _read_episodes(selection: Selection, name: str) -> list[Episode]:
     exact, values = formats.gather(selection)
     t = formats.times(selection, exact, 0)
     number = np.nan_to_num(exact[:, -1]) if selection.episodes else np.zeros(len(t))
-    ranges = zip(*_stretches(np.diff(number) != 0), strict=True)
+    ranges = zip(*_runs_between(np.diff(number) != 0), strict=True)
     return [Episode(name if k == 1 else f"{name}#{k}", t[i:j], values[i:j]) for k, (i, j) in enumerate(ranges, 1)]
 
 
-def _samples(selection: Selection) -> Iterator[Sample]:
+def _stream_samples(selection: Selection) -> Iterator[Sample]:
     row = 0
     for block in formats.blocks_of(selection):
         t = formats.times(selection, block.exact, row)
@@ -288,7 +296,7 @@ def _samples(selection: Selection) -> Iterator[Sample]:
         yield from map(Sample, t.tolist(), block.values)
 
 
-def _blocks(episodes: Sequence[Episode], numbered: bool) -> Iterator[Block]:
+def _episode_blocks(episodes: Sequence[Episode], numbered: bool) -> Iterator[Block]:
     for k, episode in enumerate(episodes):
         for start in range(0, len(episode), ROWS):
             t = episode.t[start : start + ROWS]
@@ -313,8 +321,8 @@ def _describe_episode(episode: Episode) -> dict[str, Any]:
 
 
 def _describe_channel(trace: Trace, index: int) -> dict[str, Any]:
-    parts = [episode.values[:, index] for episode in trace.episodes]
-    column = np.concatenate(parts) if parts else np.empty(0, np.float32)
+    columns = [episode.values[:, index] for episode in trace.episodes]
+    column = np.concatenate(columns) if columns else np.empty(0, np.float32)
     finite = column[np.isfinite(column)]
     some = len(finite) > 0
     return {

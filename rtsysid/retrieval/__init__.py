@@ -1,1 +1,1 @@
-"""Where did the robot do something like this before? Binary codes find candidates, their windows decide."""
+"""Search recordings for similar moments: binary codes give candidates, exact window distances rank them."""

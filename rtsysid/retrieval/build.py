@@ -1,4 +1,4 @@
-"""Making an index: recordings are read one at a time, then every moment gets its code in blocks."""
+"""Build an index: read the recordings one at a time, then compute the code of every moment in blocks."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from rtsysid.model.bundle import Bundle
 from rtsysid.recordings.trace import Trace
 from rtsysid.retrieval.descriptors import Descriptor, descriptor_of, plain_spec, weights_of
 from rtsysid.retrieval.hashing import Hyperplanes
-from rtsysid.retrieval.index import Index, is_index, write_manifest
+from rtsysid.retrieval.index import Index, is_index, write_index_manifest
 from rtsysid.spec import Channel, ModelSpec, to_builtins
 from rtsysid.storage import replacing_folder
 
-BLOCK = 4096  # moments at a time
-SAMPLE = 20_000  # moments that weights and hyperplanes are taken from
+BLOCK = 4096  # moments per block
+SAMPLE = 20_000  # moments from which weights and hyperplanes are computed
 
 
 class Progress(NamedTuple):
-    """`done` of `total` of what is at hand: recordings that are read, or moments that have their code."""
+    """Count finished recordings (while reading) or moments (while encoding): `done` of `total`."""
 
     what: str
     done: int
@@ -34,7 +34,7 @@ def build(
     recordings: Iterable[Trace], out: Path | str, *, bundle: Bundle | None = None, spec: ModelSpec | None = None,
     by: str = "window", seconds: float = 1.0,
 ) -> Index:  # fmt: skip
-    """Index recordings, read one after the other, into the folder `out`; it replaces an index that stood there."""
+    """Index recordings, one after the other, into the folder `out`. It replaces an older index; see `building`."""
     for _ in building(recordings, out, bundle=bundle, spec=spec, by=by, seconds=seconds):
         pass
     return Index.open(out, bundle)
@@ -44,15 +44,16 @@ def building(
     recordings: Iterable[Trace], out: Path | str, *, bundle: Bundle | None = None, spec: ModelSpec | None = None,
     by: str = "window", seconds: float = 1.0,
 ) -> Iterator[Progress]:  # fmt: skip
-    """As `build`, yielding progress. The folder appears whole at the end.
+    """Build an index and yield the progress. The folder appears when it is complete.
 
-    Channels and coordinates are those of the bundle, else of `spec`, else the first recording's as they are. Memory
-    holds one recording and a block of moments. Raises TraceError for recordings without a stretch of `seconds`,
-    BundleError for an index by code without an encoder, StorageError where `out` is something else.
+    Channels and coordinates are those of the bundle, otherwise of `spec`, otherwise the channels of the first
+    recording, unchanged. Memory holds one recording and a block of moments. Raises TraceError where no recording has
+    an unbroken segment of `seconds`, BundleError for an index by code without an encoder, SpecError where a moment is
+    shorter than the encoder's window, and StorageError where `out` exists and is not an index.
     """
     out = Path(out)
     if out.exists() and not (out.is_dir() and (is_index(out) or not any(out.iterdir()))):
-        raise StorageError(f"index {out}", "something else stands there", "choose another place with -o")
+        raise StorageError(f"index {out}", "the path exists and is not an index", "choose another place with -o")
     with replacing_folder(out) as folder:
         contents, descriptor = _Contents(spec if bundle is None else bundle.spec, seconds), None
         with open(folder / "values.f32", "wb") as values, open(folder / "times.f64", "wb") as times:
@@ -61,19 +62,22 @@ def building(
                 descriptor = descriptor or descriptor_of(by, contents.spec, contents.span, bundle)
                 yield Progress("reading", number, number)
         if descriptor is None or not contents.lengths:
-            found = f"no stretch of {seconds:g} s without a gap"
-            raise TraceError("recordings", found, "shorten the moments with --seconds, or resample the recordings")
+            none = f"no segment of {seconds:g} s without a gap"
+            raise TraceError("recordings", none, "shorten the moments with --seconds, or resample the recordings")
         yield from _encode(folder, contents, descriptor)
-        write_manifest(folder, {"bundle": None if bundle is None else bundle.id, "by": by, **contents.described()})
+        write_index_manifest(
+            folder, {"bundle": None if bundle is None else bundle.id, "by": by, **contents.described()}
+        )
 
 
 class _Contents:
-    """What has been read so far."""
+    """Collect the recordings that are read: channels, sources and segments."""
 
     def __init__(self, spec: ModelSpec | None, seconds: float) -> None:
-        # Without feedback a network sees the inputs alone; what is alike is judged by the outputs, too
-        blind = spec is not None and spec.feedback is False
-        self._spec = msgspec.structs.replace(spec, feedback=True) if spec is not None and blind else spec
+        # Without feedback the features are the inputs alone; similarity uses the outputs too
+        if spec is not None and spec.feedback is False:
+            spec = msgspec.structs.replace(spec, feedback=True)
+        self._spec = spec
         self._seconds = seconds
         self._sources: list[dict[str, str]] = []
         self._segments: list[dict[str, Any]] = []
@@ -86,10 +90,10 @@ class _Contents:
 
     @property
     def span(self) -> int:
-        """Rows of a moment."""
+        """Return the number of rows of a moment. Raises TraceError where it is out of range."""
         rows = self._seconds * self.spec.rate_hz
         if not 2 <= rows < 2**31:
-            raise TraceError("--seconds", f"{self._seconds:g} s are {rows:g} rows", "a moment takes two rows or more")
+            raise TraceError("--seconds", f"{self._seconds:g} s are {rows:g} rows", "a moment needs two rows or more")
         return round(rows)
 
     @property
@@ -97,10 +101,10 @@ class _Contents:
         return [segment["rows"] for segment in self._segments]
 
     def append(self, trace: Trace, values: IO[bytes], times: IO[bytes]) -> None:
-        """Write the stretches without a gap that are long enough."""
+        """Write the segments without a gap that are long enough. Raises TraceError where times are uneven."""
         if self._spec is None:
-            self._spec = plain_spec(trace.channels, _rate(trace))
-        columns = _columns(self._spec.channels, trace.channels)
+            self._spec = plain_spec(trace.channels, _recorded_rate(trace))
+        columns = _channel_columns(self._spec.channels, trace.channels)
         pieces = trace.segments(self._spec.rate_hz, nan="split")
         for piece in pieces.episodes:
             if len(piece) >= self.span:
@@ -112,21 +116,21 @@ class _Contents:
         self._sources.append({"name": name, "sha256": sha256})
 
     def described(self) -> dict[str, Any]:
-        """The manifest's part."""
+        """Return the entries of the manifest about specification, sources and segments."""
         spec = self.spec
         about = {"spec": to_builtins(spec), "fingerprint": spec.fingerprint, "span": self.span}
         return {**about, "rows": sum(self.lengths), "sources": self._sources, "segments": self._segments}
 
 
 def _encode(folder: Path, contents: _Contents, descriptor: Descriptor) -> Iterator[Progress]:
-    """Weights and hyperplanes from a sample of all moments, then the code of every one."""
+    """Compute weights and hyperplanes from a sample of the moments, then the code of every moment."""
     span, lengths = contents.span, contents.lengths
     values = np.memmap(folder / "values.f32", np.float32, "r").reshape(-1, contents.spec.width)
     ends = np.cumsum(lengths)
     newest = np.concatenate([np.arange(end - rows + span - 1, end) for end, rows in zip(ends, lengths, strict=True)])
     chosen = np.linspace(0, len(newest) - 1, min(SAMPLE, len(newest))).astype(np.int64)
-    sample = np.concatenate([descriptor.vectors(values, newest[part]) for part in _blocks(chosen)])
-    weights = weights_of(descriptor.parts, sample)
+    sample = np.concatenate([descriptor.vectors(values, newest[block]) for block in _row_blocks(chosen)])
+    weights = weights_of(descriptor.groups, sample)
     hyperplanes = Hyperplanes.fit(sample * weights)
     np.savez(folder / "descriptor.npz", allow_pickle=False, weights=weights, **vars(hyperplanes))
     yield Progress("encoding", 0, len(newest))
@@ -137,18 +141,18 @@ def _encode(folder: Path, contents: _Contents, descriptor: Descriptor) -> Iterat
             yield Progress("encoding", start + len(rows), len(newest))
 
 
-def _blocks(rows: np.ndarray[Any, np.dtype[np.int64]]) -> Iterator[np.ndarray[Any, np.dtype[np.int64]]]:
+def _row_blocks(rows: np.ndarray[Any, np.dtype[np.int64]]) -> Iterator[np.ndarray[Any, np.dtype[np.int64]]]:
     for start in range(0, len(rows), BLOCK):
         yield rows[start : start + BLOCK]
 
 
-def _rate(trace: Trace) -> float:
+def _recorded_rate(trace: Trace) -> float:
     rate = trace.describe()["rate_hz"]
     if not rate:
-        raise TraceError("recording", "one row has no rate", "give a longer recording")
+        raise TraceError("recording", "one row: its rate is unknown", "give a longer recording")
     return float(f"{rate:.6g}")
 
 
-def _columns(wanted: Sequence[Channel], found: Sequence[Channel]) -> list[int]:
-    names = [channel.name for channel in found]
+def _channel_columns(wanted: Sequence[Channel], stored: Sequence[Channel]) -> list[int]:
+    names = [channel.name for channel in stored]
     return [names.index(channel.name) for channel in wanted]

@@ -1,14 +1,14 @@
-"""Index: an archive of recordings with the binary code of every moment in it, one folder that is memory-mapped.
+"""Read an index: recordings and the binary code of every moment in them, in one memory-mapped folder.
 
 ================ ================================================================================================
-index.json       specification, span, sources with SHA-256, segments, bytes of every file, and a digest of itself
+index.json       specification, span, sources with SHA-256, segments, size of every file, and its own digest
 values.f32       rows of all channels, little-endian float32 [n, C]
-times.f64        seconds of each row in its recording, little-endian float64 [n]
+times.f64        time of each row in its recording in s, little-endian float64 [n]
 codes.u8         binary code of each moment [N, 32]; a moment is a window of `span` rows
-descriptor.npz         weights of the descriptor [D], directions [D, 256] and thresholds [256] of the hyperplanes
+descriptor.npz   weights of the descriptor [D], directions [D, 256] and thresholds [256] of the hyperplanes
 ================ ================================================================================================
 
-Segments have no gap inside, so that a segment of r rows has r - span + 1 moments, named by their newest row.
+A segment has no gap. A segment of r rows has r - span + 1 moments. A moment is identified by its newest row.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ KIND = "rtsysid index"
 
 @dataclass(frozen=True)
 class Place:
-    """A row of the archive as a person knows it."""
+    """Locate a moment: its recording, and the time of its centre in s."""
 
     recording: str
     time_s: float
 
 
 class Index:
-    """An opened archive. `values` [n, C], `times` [n] and `codes` [N, 32] stay on the disk until they are looked at."""
+    """Hold an open index. `values` [n, C], `times` [n] and `codes` [N, 32] are memory-mapped."""
 
     def __init__(self, folder: Path, manifest: dict[str, Any], descriptor: Descriptor) -> None:
         self.folder, self.manifest, self.descriptor, self.scan = folder, manifest, descriptor, scanner()
@@ -58,16 +58,16 @@ class Index:
 
     @classmethod
     def open(cls, folder: Path | str, bundle: Bundle | None = None) -> Index:
-        """Open an index; BundleError where it was made with another bundle, TraceError where it is not whole.
+        """Open an index. An index by code needs its bundle; for an index by window the bundle is optional.
 
-        An index by code needs its bundle; one by window only compares with the one that is given.
+        Raises BundleError where the bundle is another one or missing, TraceError where the index is damaged.
         """
         folder = Path(folder)
-        manifest = _read_manifest(folder)
+        manifest = _read_index_manifest(folder)
         made_with = manifest["bundle"]
         if bundle is not None and bundle.id != made_with:
-            found = f"made with {f'bundle {made_with}' if made_with else 'no bundle'}, not with {bundle.id}"
-            raise BundleError(f"index {folder}", found, "give that bundle, or index again with this one")
+            mismatch = f"made with {f'bundle {made_with}' if made_with else 'no bundle'}, not with {bundle.id}"
+            raise BundleError(f"index {folder}", mismatch, "give that bundle, or index again with this one")
         for name, size in manifest["files"].items():
             if not (folder / name).is_file() or (folder / name).stat().st_size != size:
                 raise TraceError(f"index {folder}", f"{name} is missing or cut off", "index again")
@@ -78,33 +78,33 @@ class Index:
         return cls(folder, manifest, descriptor_of(manifest["by"], spec, manifest["span"], bundle))
 
     def __len__(self) -> int:
-        """Moments."""
+        """Return the number of moments."""
         return len(self.codes)
 
     @cached_property
     def spec(self) -> ModelSpec:
-        """Channels of the archive, and the coordinates that moments are seen in."""
+        """Return the specification: channels of the archive, and coordinates of its moments."""
         return from_builtins(self.manifest["spec"])
 
     def newest(self, moments: Rows) -> Rows:
-        """The newest row of each moment."""
+        """Return the newest row [m] of each of the moments [m]."""
         segment = np.searchsorted(self._first_moment, moments, "right") - 1
         return np.asarray(moments + (self.span - 1) * (segment + 1))
 
     def windows(self, start: int, stop: int) -> Rows:
-        """Those of the rows `start` to `stop` that end a moment of one segment: that of the row in the middle."""
+        """Return the rows from `start` to `stop` that end a moment, in the segment of the middle row."""
         segment = int(np.searchsorted(self._first_row, (start + stop) // 2, "right")) - 1
         first = int(self._first_row[segment])
         last = first + int(self.manifest["segments"][segment]["rows"])
         return np.arange(max(start, first + self.span - 1), min(stop, last))
 
     def place(self, newest: int) -> Place:
-        """Recording, and time of the centre, of the moment that ends with the row `newest`."""
+        """Return the recording and the centre time of the moment that ends with row `newest`."""
         segment = int(np.searchsorted(self._first_row, newest, "right")) - 1
         return Place(self.manifest["segments"][segment]["recording"], float(self.times[newest - self.span // 2]))
 
     def row_of(self, sha256: str, time_s: float) -> int | None:
-        """The row at `time_s` of the source with this digest, or None where the archive does not hold it."""
+        """Return the row at `time_s` of the source with this SHA-256, or None where the archive lacks it."""
         for segment, first in zip(self.manifest["segments"], self._first_row, strict=True):
             times = self.times[first : first + segment["rows"]]
             if self.manifest["sources"][segment["source"]]["sha256"] == sha256 and times[0] <= time_s <= times[-1]:
@@ -112,19 +112,19 @@ class Index:
         return None
 
     def vectors(self, newest: Rows) -> Floats:
-        """Weighted vectors [m, D] of moments of the archive; distances between them are those that are reported."""
+        """Return the weighted vectors [m, D] of the moments that end with rows `newest` [m]."""
         return self.weighted(self.values, newest)
 
     def weighted(self, values: Floats, newest: Rows) -> Floats:
-        """The same of moments in any rows [n, C] of the archive's channels."""
+        """Return the weighted vectors [m, D] of moments in any `values` [n, C] with the archive's channels."""
         return self.descriptor.vectors(values, newest) * self.weights
 
     def _mapped(self, name: str, kind: Any, width: int) -> NDArray[Any]:
         return np.memmap(self.folder / name, kind, "r").reshape(-1, width)
 
 
-def write_manifest(folder: Path, content: dict[str, Any]) -> None:
-    """The last file of an index to be written."""
+def write_index_manifest(folder: Path, content: dict[str, Any]) -> None:
+    """Write the manifest, as the last file of an index. Raises OSError where it cannot be written."""
     files = {path.name: path.stat().st_size for path in sorted(folder.iterdir())}
     manifest = {"format": FORMAT, "kind": KIND, **content, "files": files}
     manifest["digest"] = digest(manifest)
@@ -132,8 +132,8 @@ def write_manifest(folder: Path, content: dict[str, Any]) -> None:
 
 
 def summary(folder: Path) -> dict[str, Any]:
-    """What an index holds, as plain values; TraceError where there is none."""
-    manifest = _read_manifest(folder)
+    """Summarise an index as plain values. Raises TraceError where the folder is not an index."""
+    manifest = _read_index_manifest(folder)
     sizes = manifest["files"]
     moments = sizes["codes.u8"] // (BITS // 8)
     return {
@@ -144,16 +144,16 @@ def summary(folder: Path) -> dict[str, Any]:
 
 
 def is_index(folder: Path) -> bool:
-    """Whether the folder holds an index, of whatever release."""
+    """Return whether the folder is an index, of any release of rtsysid."""
     try:
         return bool(json.loads((folder / "index.json").read_text())["kind"] == KIND)
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
+def _read_index_manifest(folder: Path) -> dict[str, Any]:
     if not is_index(folder):
-        raise TraceError(f"index {folder}", "no index there", "make one with rtsysid index")
+        raise TraceError(f"index {folder}", "the folder is not an index", "make one with rtsysid index")
     manifest: dict[str, Any] = json.loads((folder / "index.json").read_text())
     stated = manifest.pop("digest", None)
     if stated != digest(manifest) or manifest.get("format") != FORMAT:

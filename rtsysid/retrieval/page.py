@@ -1,4 +1,4 @@
-"""The page of `rtsysid find --plot`: the moment that was asked for and those that were found, one over the other."""
+"""Render the page of `rtsysid find --plot`: the query and its matches as overlaid plots."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from rtsysid.evaluation.report.plot import Line, Plot
 from rtsysid.evaluation.report.tree import el, html
 from rtsysid.retrieval.descriptors import Series, series
 from rtsysid.retrieval.index import Index
-from rtsysid.retrieval.search import Found, Query
+from rtsysid.retrieval.search import Match, Query
 from rtsysid.spec import Floats
 
-DRAWN = 3  # moments beside the one asked for: as many lines can be told apart in a small plot
+DRAWN = 3  # matches per plot, in addition to the query: more lines are not legible in a small plot
 
 
-def page(asked: str, index: Index, query: Query, found: Sequence[Found]) -> str:
-    """The whole HTML file; `asked`: recording and time of the query, as a person knows it."""
+def render_moments_page(title: str, index: Index, query: Query, matches: Sequence[Match]) -> str:
+    """Return the HTML page. `title` names the recording and the time of the query."""
     rows = [
         [
             str(f.rank),
@@ -30,40 +30,38 @@ def page(asked: str, index: Index, query: Query, found: Sequence[Found]) -> str:
             f"{f.distance:.3f}",
             *(f"{100 * a:.0f} %" for a in f.alike.values()),
         ]
-        for f in found
+        for f in matches
     ]
-    header = ["rank", "recording", "time s", "distance", *(found[0].alike if found else ())]
+    header = ["rank", "recording", "time s", "distance", *(matches[0].alike if matches else ())]
     legend = [
-        (asked, "measured"),
-        *((f"{f.rank}: {f.recording} {f.time_s:.2f} s", f"s{f.rank}") for f in found[:DRAWN]),
+        (title, "measured"),
+        *((f"{f.rank}: {f.recording} {f.time_s:.2f} s", f"s{f.rank}") for f in matches[:DRAWN]),
     ]
+    compared = f"Compared with {len(index):,} moments of {index.folder.name}."
+    units = "Distance 1 is that of two random moments. In the other columns 100 % means equal."
     body = [
-        el(
-            "header", el("h1", asked), el("p", f"Beside {len(index):,} moments of {index.folder.name}.", class_="quiet")
-        ),
-        el("section", el("h2", "Moments like it"), table(header, rows)),
-        el("section", el("h2", "One over the other"), figures(_plots(index, query, found), legend, small=True)),
-        el(
-            "footer", f"rtsysid {__version__}. A distance of 1 is that of two random moments; parts: 100 % is the same."
-        ),
+        el("header", el("h1", title), el("p", compared, class_="quiet")),
+        el("section", el("h2", "Most similar moments"), table(header, rows)),
+        el("section", el("h2", "Overlaid time series"), figures(_plots(index, query, matches), legend, small=True)),
+        el("footer", f"rtsysid {__version__}. {units}"),
     ]
     template = Template(resources.files("rtsysid.evaluation.report").joinpath("page.html").read_text("utf-8"))
-    return template.substitute(title=html([el("title", f"{asked}: rtsysid find")]), body=html(body))
+    return template.substitute(title=html([el("title", f"{title}: rtsysid find")]), body=html(body))
 
 
-def _plots(index: Index, query: Query, found: Sequence[Found]) -> list[Plot]:
+def _plots(index: Index, query: Query, matches: Sequence[Match]) -> list[Plot]:
     moments = {"measured": series(index.spec, query.rows)}
-    for f in found[:DRAWN]:
+    for f in matches[:DRAWN]:
         moments[f"s{f.rank}"] = series(index.spec, index.values[f.row + 1 - index.span : f.row + 1])
     return [_plot(index, name, moments) for name in moments["measured"]]
 
 
 def _plot(index: Index, name: str, moments: dict[str, Series]) -> Plot:
     t = (np.arange(index.span) - (index.span - 1 - index.span // 2)) / index.spec.rate_hz
-    lines = [Line(style, style, t.tolist(), _listed(drawn[name])) for style, drawn in reversed(moments.items())]
-    return Plot(name, "s", f"{name} of the moment and of the {len(lines) - 1} most like it", lines)
+    lines = [Line(style, style, t.tolist(), _float_list(drawn[name])) for style, drawn in reversed(moments.items())]
+    return Plot(name, "s", f"{name} of the query and of the {len(lines) - 1} most similar moments", lines)
 
 
-def _listed(values: Floats) -> list[float]:
-    listed: list[float] = values.tolist()
-    return listed
+def _float_list(values: Floats) -> list[float]:
+    numbers: list[float] = values.tolist()
+    return numbers

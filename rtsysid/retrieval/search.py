@@ -1,11 +1,11 @@
-"""Finding: candidates by code, exact distances of their windows, distinct moments.
+"""Search an index: candidates by code, exact distances of their windows, distinct matches.
 
-A moment found is a row whose window is nearer to the query's than that of every other row within half a span of it:
-neighbours of one moment are one answer, and so is the slope that leads to it.
+A match is a local minimum of the distance: no other row within half a span of it is nearer to the query. Overlapping
+windows therefore give one match.
 
-1. The codes nearest to the query's, by Hamming distance: many of them belong to one moment.
-2. Of each bin of neighbouring rows the nearest; the exact distance of the best of these, and their moments.
-3. Around these every row, so that the nearest row of each is reported.
+1. Take the codes nearest to the query's code by Hamming distance. Many of them are neighbours.
+2. Keep the nearest of each bin of neighbouring rows, and compute the exact distances of the best of these.
+3. Compute the distance of every row around each candidate, and move to the nearest row.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from rtsysid.retrieval.descriptors import Rows
 from rtsysid.retrieval.index import Index
 from rtsysid.spec import Floats
 
-CODES = 20_000  # codes that are looked at
-WINDOWS = 1_000  # windows that are plain_spec exactly
-BINS = 20  # bins of a span
-BLOCK = 4096
+CANDIDATES = 20_000  # nearest codes that become candidates
+WINDOWS = 1_000  # windows whose exact distance is computed
+BINS = 20  # bins per span
+BLOCK = 4096  # moments per block of the exact search
 
 
 @dataclass(frozen=True)
 class Query:
-    """A moment to look for: its `rows` [span, C], their `vector` [D], and its newest `row` where the archive has it."""
+    """Hold the query: its `rows` [span, C], its `vector` [D], and its newest `row` if the archive contains it."""
 
     rows: Floats
     vector: Floats
@@ -38,8 +38,8 @@ class Query:
 
 
 @dataclass(frozen=True)
-class Found:
-    """A moment of the archive: `distance` 0 is the same, 1 is that of two random moments; `alike` per part, 1 to 0."""
+class Match:
+    """Hold a matching moment. `distance`: 0 is equal, 1 is random. `alike`: similarity per group, 1 is equal."""
 
     rank: int
     recording: str
@@ -50,7 +50,7 @@ class Found:
 
 
 def query_at(index: Index, trace: Trace, time_s: float) -> Query:
-    """The moment of a recording whose centre is at `time_s`. Raises TraceError where the recording has none there."""
+    """Return the moment of a recording with its centre at `time_s`. Raises TraceError where it does not fit there."""
     pieces = trace.segments(index.spec.rate_hz, nan="split").episodes
     after = index.span // 2
     for piece in pieces:
@@ -60,30 +60,32 @@ def query_at(index: Index, trace: Trace, time_s: float) -> Query:
             return query_of(index, piece.values[newest + 1 - index.span : newest + 1], row)
     half = index.span / index.spec.rate_hz / 2
     first, last = pieces[0].t[0] + half, pieces[-1].t[-1] - half
-    found = f"{time_s:g} s is outside of {first:.6g} to {last:.6g} s, or beside a gap"
-    raise TraceError(f"--at in {trace.episodes[0].recording}", found, f"a moment of {2 * half:g} s must fit around it")
+    outside = f"{time_s:g} s is outside {first:.6g} to {last:.6g} s, or next to a gap"
+    raise TraceError(
+        f"--at in {trace.episodes[0].recording}", outside, f"a moment of {2 * half:g} s must fit around it"
+    )
 
 
 def query_of(index: Index, rows: Floats, row: int | None = None) -> Query:
-    """The moment that consists of `rows` [span, C]; `row` where it ends in the archive, if it is of there."""
+    """Make a query from `rows` [span, C]. `row` is its newest row in the archive, if it is there."""
     return Query(rows, index.weighted(rows, np.array([index.span - 1]))[0], row)
 
 
-def find(index: Index, query: Query, top: int = 10) -> list[Found]:
-    """The `top` moments most like the query, nearest first; its own moment is none of them."""
-    return _reported(index, query, _search(index, query, top))
+def find(index: Index, query: Query, top: int = 10) -> list[Match]:
+    """Find the `top` moments most similar to the query, nearest first. The query itself is excluded."""
+    return _matches(index, query, _ranked_rows(index, query, top))
 
 
-def find_exactly(index: Index, query: Query, top: int = 10) -> list[Found]:
-    """The same by comparing every window: what `find` is measured against."""
-    return _reported(index, query, exact_rows(index, [query], top)[0])
+def find_exactly(index: Index, query: Query, top: int = 10) -> list[Match]:
+    """Find the same moments by comparing every window. This is the reference for `find`."""
+    return _matches(index, query, exact_rows(index, [query], top)[0])
 
 
 def exact_rows(index: Index, queries: Sequence[Query], top: int) -> list[list[int]]:
-    """Newest rows of the `top` moments of each query, nearest first, from every window in one pass."""
+    """Compare every window with every query, in one pass. Return the rows of the `top` moments, nearest first."""
     targets = np.stack([query.vector for query in queries])
     kept = [(np.empty(0, np.int64), np.empty(0, np.float32)) for _ in queries]
-    keep = 2 * (top + 2) * index.span  # room for so many moments of two spans each
+    keep = 2 * (top + 2) * index.span  # each moment may occupy the rows of two spans
     for start in range(0, len(index), BLOCK):
         rows = index.newest(np.arange(start, min(start + BLOCK, len(index))))
         vectors = index.vectors(rows)
@@ -92,50 +94,50 @@ def exact_rows(index: Index, queries: Sequence[Query], top: int) -> list[list[in
             both = np.concatenate((held, rows)), np.concatenate((at, squares[:, k]))
             best = np.argpartition(both[1], keep)[:keep] if len(both[1]) > keep else slice(None)
             kept[k] = both[0][best], both[1][best]
-    # The expanded square is fast and loses digits: distances of what is kept are taken once more, as differences
-    found = [
-        _moments(rows, _squares(index, query, rows), index.span // 2)
+    # The expanded square is fast but loses digits: compute the distances of the kept rows again, as differences
+    ranked = [
+        _distinct_moments(rows, _squares(index, query, rows), index.span // 2)
         for query, (rows, _) in zip(queries, kept, strict=True)
     ]
-    return [_others(index, query, rows)[:top] for query, rows in zip(queries, found, strict=True)]
+    return [_without_query(index, query, rows)[:top] for query, rows in zip(queries, ranked, strict=True)]
 
 
-def _search(index: Index, query: Query, top: int) -> list[int]:
+def _ranked_rows(index: Index, query: Query, top: int) -> list[int]:
     code = index.hyperplanes.codes(query.vector[None])[0]
-    numbers = index.scan(index.codes, code, CODES)
+    numbers = index.scan(index.codes, code, CANDIDATES)
     rows = _thinned(index.newest(numbers), max(1, index.span // BINS))[:WINDOWS]
-    begun = _others(index, query, _moments(rows, _squares(index, query, rows), index.span // 2))
-    settled = {}
-    for row in begun[: 2 * top]:
-        settled.update(_settled(index, query, row))
-    return sorted(settled, key=settled.__getitem__)[:top]
+    candidates = _without_query(index, query, _distinct_moments(rows, _squares(index, query, rows), index.span // 2))
+    refined = {}
+    for row in candidates[: 2 * top]:
+        refined.update(_refined(index, query, row))
+    return sorted(refined, key=refined.__getitem__)[:top]
 
 
 def _thinned(rows: Rows, width: int) -> Rows:
-    """Of the rows of each bin of `width` the first, in the order in which they come."""
+    """Keep the first row of each bin of `width` rows, in the given order."""
     _, first = np.unique(rows // width, return_index=True)
     return np.asarray(rows[np.sort(first)])
 
 
-def _moments(rows: Rows, squares: Floats, apart: int) -> list[int]:
-    """Rows that no nearer one among `rows` is closer to than `apart`, nearest to the query first."""
-    found: list[int] = []
+def _distinct_moments(rows: Rows, squares: Floats, apart: int) -> list[int]:
+    """Keep rows that have no nearer row within `apart` rows, nearest to the query first."""
+    distinct: list[int] = []
     seen: list[int] = []
     for row in rows[np.argsort(squares, kind="stable")].tolist():
         at = bisect(seen, row)
         if all(abs(row - other) >= apart for other in seen[max(0, at - 1) : at + 1]):
-            found.append(row)
+            distinct.append(row)
         insort(seen, row)
-    return found
+    return distinct
 
 
-def _others(index: Index, query: Query, rows: list[int]) -> list[int]:
-    """Without the query's own moment."""
+def _without_query(index: Index, query: Query, rows: list[int]) -> list[int]:
+    """Remove the rows that overlap the query itself."""
     return [row for row in rows if query.row is None or abs(row - query.row) >= index.span]
 
 
-def _settled(index: Index, query: Query, row: int) -> dict[int, float]:
-    """The nearest row within half a span, with its squared distance; none where that leads on to another moment."""
+def _refined(index: Index, query: Query, row: int) -> dict[int, float]:
+    """Return the nearest row within half a span and its squared distance; none where a minimum lies beyond."""
     half = index.span // 2
     rows = index.windows(row - half, row + half + 1)
     squares = _squares(index, query, rows)
@@ -149,18 +151,22 @@ def _squares(index: Index, query: Query, rows: Rows) -> Floats:
     return np.asarray(np.einsum("ij,ij->i", difference, difference))
 
 
-def _reported(index: Index, query: Query, rows: list[int]) -> list[Found]:
+def _matches(index: Index, query: Query, rows: list[int]) -> list[Match]:
     if not rows:
         return []
     difference = index.vectors(np.array(rows)) - query.vector
-    names = list(dict.fromkeys(part.name for part in index.descriptor.parts))
-    found = []
+    matches = []
     for rank, (row, apart) in enumerate(zip(rows, difference, strict=True), 1):
-        squares = dict.fromkeys(names, 0.0)
-        for part in index.descriptor.parts:
-            squares[part.name] += len(names) * float((apart[part.columns] ** 2).sum())
         place = index.place(row)
-        alike = {name: max(0.0, 1.0 - square**0.5) for name, square in squares.items()}
         distance = float((apart**2).sum() ** 0.5)
-        found.append(Found(rank, place.recording, place.time_s, distance, alike, row))
-    return found
+        matches.append(Match(rank, place.recording, place.time_s, distance, _similarity(index, apart), row))
+    return matches
+
+
+def _similarity(index: Index, difference: Floats) -> dict[str, float]:
+    """Return the similarity per feature group, from the difference [D] of two weighted vectors."""
+    groups = index.descriptor.groups
+    squares = dict.fromkeys((group.name for group in groups), 0.0)
+    for group in groups:
+        squares[group.name] += len(squares) * float((difference[group.columns] ** 2).sum())
+    return {name: max(0.0, 1.0 - square**0.5) for name, square in squares.items()}

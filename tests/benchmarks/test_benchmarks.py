@@ -1,4 +1,4 @@
-"""Benchmarks: every loader on files made by code, every metric on known predictions, real recordings where present."""
+"""Test the benchmarks: loaders on generated files, metrics on known predictions, real recordings if present."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from support.benchmark_parts import BY_NAME, config_of, copying, need, recording
 
 from rtsysid.benchmarks import ALL, NAMES, benchmark
 from rtsysid.benchmarks.forecasting import forecast, windows
-from rtsysid.benchmarks.score import Score, rows
+from rtsysid.benchmarks.score import Score, score_rows
 from rtsysid.benchmarks.simulation import Record, Split
 from rtsysid.benchmarks.tasks import SIMULATIONS
 from rtsysid.cli import cli
 from rtsysid.errors import ConfigError, SpecError, TraceError
-from rtsysid.experiments.benchmark import baselines, quickened, run
+from rtsysid.experiments.benchmark import baselines, quickened, run_benchmark
 from rtsysid.model.bundle import Bundle
 from rtsysid.recordings.trace import Episode
 from rtsysid.schedule import resolve
@@ -38,7 +38,7 @@ SPLITS = {
 
 @pytest.fixture
 def counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Files of every simulation benchmark in which inputs are the row's number and outputs its negative."""
+    """Write files of every simulation benchmark: inputs are the row number, outputs its negative."""
     import scipy.io
 
     def csv(path: str, header: str, count: int, *signs: int) -> None:
@@ -61,7 +61,7 @@ def counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_every_split_is_the_official_one(counted: Path) -> None:
-    """Each record of each benchmark starts and ends at the row of the file at which the official loader cuts it."""
+    """Each record of each benchmark starts and ends at the row of the official loader."""
     for name, expected in SPLITS.items():
         split = BY_NAME[name].read()
         records = (*split.train, *split.test)
@@ -82,7 +82,7 @@ def test_training_never_sees_a_test_row(counted: Path) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_configuration_fits_its_protocol(name: str) -> None:
-    """A benchmark's own configuration is whole, its schedule applies, and its past fits the protocol."""
+    """A benchmark's configuration is complete, its schedule is valid, and its history fits the protocol."""
     config = config_of(name)
     blank = ModelSpec(channels=config.data.channels, rate_hz=1.0, **msgspec.structs.asdict(config.model))
     assert resolve(config.stages, blank)
@@ -93,7 +93,7 @@ def test_every_configuration_fits_its_protocol(name: str) -> None:
 
 
 def test_a_model_is_trained_on_the_rows_that_predict_it(counted: Path) -> None:
-    """Where the protocol puts an input one tick ahead, the configuration does, so that training and bundle know it."""
+    """A benchmark with feedthrough has a configuration with feedthrough."""
     for each in SIMULATIONS:
         lead = config_of(each.name).data.feedthrough
         first = each.read().train[0]
@@ -104,7 +104,7 @@ def test_a_model_is_trained_on_the_rows_that_predict_it(counted: Path) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_absent_recordings_are_named(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without its recordings a benchmark says in one line which it wants and how to get them."""
+    """Without recordings a benchmark raises one line with the set's name and the download command."""
     monkeypatch.setenv("RTSYSID_DATA", str(tmp_path))
     with pytest.raises(TraceError, match="data get") as refused:
         benchmark(name).training(config_of(name).data.channels)
@@ -112,7 +112,7 @@ def test_absent_recordings_are_named(name: str, tmp_path: Path, monkeypatch: pyt
 
 
 def test_other_columns_are_refused(counted: Path) -> None:
-    """A file without a wanted column, and a configuration for other channels, are refused by name."""
+    """A file without a required column, and a configuration with other channels, raise an error with the names."""
     (counted / "ced" / "DATAUNIF.csv").write_text('"u11","z11",\n1,2,\n')
     with pytest.raises(TraceError, match="no column u12, z12"):
         BY_NAME["ced"].read()
@@ -123,14 +123,14 @@ def test_other_columns_are_refused(counted: Path) -> None:
 
 
 def test_the_score_is_the_rmse_after_the_initial_samples(counted: Path) -> None:
-    """An error of 2 counts as 2 after the initial samples, whatever stands in them, and a diverged run as infinite."""
+    """An error of 2 after the initial samples scores 2. A diverged run scores infinity."""
     for each in SIMULATIONS:
         off = {
             r.name: np.concatenate((r.y[: each.initial] + 99.0, r.y[each.initial :] - 2.0)) for r in each.read().test
         }
-        (found,) = each.score("m", off)
-        assert list(found.errors) == list(each.measures)
-        assert [error for (error,) in found.errors.values()] == pytest.approx([2 * each.scale] * len(each.measures))
+        (score,) = each.score("m", off)
+        assert list(score.errors) == list(each.measures)
+        assert [error for (error,) in score.errors.values()] == pytest.approx([2 * each.scale] * len(each.measures))
         off[each.read().test[0].name][-1] = np.nan
         assert each.score("m", off)[0].errors[each.measures[0]] == (np.inf,)
         with pytest.raises(TraceError, match="predict every sample"):
@@ -139,7 +139,7 @@ def test_the_score_is_the_rmse_after_the_initial_samples(counted: Path) -> None:
 
 @pytest.mark.parametrize("feedthrough", [False, True])
 def test_a_simulation_lines_up_with_its_record(counted: Path, feedthrough: bool) -> None:
-    """A model that copies the input gives y_k = u_{k-1}, or u_k with feedthrough, and the measured initial samples."""
+    """A model that copies the input gives y_k = u_{k-1}, or u_k with feedthrough, after the measured samples."""
     task, predictor = copying(feedthrough)
     record = task.read().test[0]
     simulated = task.predict(predictor)[record.name]
@@ -148,29 +148,29 @@ def test_a_simulation_lines_up_with_its_record(counted: Path, feedthrough: bool)
 
 
 def test_a_past_shorter_than_the_delay_line_is_refused() -> None:
-    """A model that needs more samples than the protocol shows is refused, and not started on nothing."""
+    """A history shorter than the delay line raises SpecError."""
     _, predictor = copying(False)
     with pytest.raises(SpecError, match="fewer taps"):
         forecast(predictor, [np.zeros((1, 2), np.float32)], np.zeros((1, 5, 1), np.float32))
 
 
 def test_windows_stay_inside_their_episode() -> None:
-    """Starts run from the first allowed row to the last whose forecast is measured, per episode."""
+    """Per episode, starts run from the first allowed row to the last with a measured forecast."""
     episodes = [Episode(f"{n}", np.arange(n) / 1.0, np.zeros((n, 1), np.float32)) for n in (10, 7, 4)]
-    found = windows(episodes, 2, 4)
-    assert found.episode.tolist() == [0, 0, 0, 0, 1]
-    assert found.t.tolist() == [2, 3, 4, 5, 2]
+    starts = windows(episodes, 2, 4)
+    assert starts.episode.tolist() == [0, 0, 0, 0, 1]
+    assert starts.t.tolist() == [2, 3, 4, 5, 2]
 
 
 def test_a_table_shows_several_seeds_as_mean_and_spread() -> None:
-    """Two seeds of one model are one line, a figure that nobody published is a dash."""
+    """Two seeds of a model are one row, and a missing figure is a dash."""
     scores = [Score("a", {"x": (1.0, 4.0)}), Score("a", {"x": (3.0, 4.0)}), Score("b", {})]
-    assert rows(scores, ["x"]) == [["a", "", "2 ±1 / 4"], ["b", "", "-"]]
+    assert score_rows(scores, ["x"]) == [["a", "", "2 ±1 / 4"], ["b", "", "-"]]
 
 
 @pytest.mark.recordings
 def test_the_arms_runs_are_in_one_part_each() -> None:
-    """16 runs test, 16 validate, 48 train: 80 in all, 47,614 rows."""
+    """Of the arm's 80 runs 16 test, 16 validate and 48 train: 47,614 rows."""
     arm = need("schunk-arm")
     trace = arm.training(config_of("schunk-arm").data.channels)
     training, validation = trace.split(config_of("schunk-arm").data.validation)
@@ -183,28 +183,27 @@ def test_the_arms_runs_are_in_one_part_each() -> None:
 @pytest.mark.recordings
 @pytest.mark.parametrize("name", ["cascaded-tanks"])
 def test_a_very_short_run_beats_standing_still(name: str, tmp_path: Path) -> None:
-    """On real recordings, a few epochs of a benchmark's own configuration predict better than hold."""
+    """On real recordings, a few epochs of a benchmark's configuration predict better than hold."""
     chosen = need(name)
-    *_, result = run(chosen, quickened(config_of(name), 0.02), tmp_path)
+    *_, result = run_benchmark(chosen, quickened(config_of(name), 0.02), tmp_path)
     (ours,), hold = result.scores, baselines(chosen)[-1]  # type: ignore[union-attr]
     assert all(ours.errors[measure] < hold.errors[measure] for measure in chosen.measures)
 
 
 @pytest.mark.recordings
 def test_one_epoch_of_an_integrating_axis_beats_standing_still(tmp_path: Path) -> None:
-    """On emps, whose position drifts with every error of the force, five steps on inertia and friction, seen in the
-    travel of one tick, predict better than hold."""
+    """On emps, five optimiser steps on inertia and friction predict better than hold."""
     chosen, config = need("emps"), config_of("emps")
     first = msgspec.structs.replace(config.stage[0], epochs=1, iterations=5)
-    *_, result = run(chosen, msgspec.structs.replace(config, stage=(first,)), tmp_path)
+    *_, result = run_benchmark(chosen, msgspec.structs.replace(config, stage=(first,)), tmp_path)
     (ours,), hold = result.scores, baselines(chosen)[-1]  # type: ignore[union-attr]
     assert ours.errors["test mm"] < hold.errors["test mm"]
 
 
 @pytest.mark.recordings
 def test_the_verb_prints_and_writes_and_repeats_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`rtsysid benchmark` prints its table beside the published rows; predictions follow from the seed; the bundle that
-    was trained scores the same once more."""
+    """`rtsysid benchmark` prints its scores with the published ones. Predictions depend only on the seed. Scoring the
+    trained bundle again gives the same score."""
     hasty = replace(need("ced"), quick=0.02)  # type: ignore[type-var]
     monkeypatch.setattr("rtsysid.benchmarks.ALL", tuple(hasty if each.name == "ced" else each for each in ALL))
     command = ["benchmark", "ced", "--quick", "-o", str(tmp_path / "a"), "--predictions", str(tmp_path / "a.npz")]
@@ -215,7 +214,7 @@ def test_the_verb_prints_and_writes_and_repeats_itself(tmp_path: Path, monkeypat
         cli, ["benchmark", "ced", "--bundle", str(tmp_path / "a" / "quick" / "seed0" / "bundle")]
     )
     assert scored.stdout == done.stdout
-    *_, again = run(hasty, quickened(config_of("ced"), 0.02), tmp_path / "b")  # type: ignore[arg-type]
+    *_, again = run_benchmark(hasty, quickened(config_of("ced"), 0.02), tmp_path / "b")  # type: ignore[arg-type]
     with np.load(tmp_path / "a.npz", allow_pickle=False) as stored:
         assert set(stored) == {"low", "high"}
         assert all(np.array_equal(stored[name], again.predictions[name]) for name in stored)  # type: ignore[union-attr]
@@ -223,7 +222,7 @@ def test_the_verb_prints_and_writes_and_repeats_itself(tmp_path: Path, monkeypat
 
 @pytest.mark.parametrize("feedthrough", [False, True])
 def test_validating_never_reads_what_tests(feedthrough: bool) -> None:
-    """Judged on validation, the record is the last fifth that training keeps apart, in the same protocol."""
+    """With validation data as test data, the record is the last fifth that training leaves out."""
     u, y = np.arange(100.0), 200 + np.arange(100.0)
     split = Split((Record("train", u, y),), (Record("test", u, y),))
     simulation = replace(SIMULATIONS[0], read=lambda: split, feedthrough=feedthrough, initial=5).validating()
@@ -238,12 +237,12 @@ def test_validating_never_reads_what_tests(feedthrough: bool) -> None:
 
 @pytest.mark.recordings
 def test_the_verb_judges_on_validation(tmp_path: Path) -> None:
-    """With --validate the table has the validation part alone, of a model that did not learn from it; what has none of
-    its own is refused."""
+    """With --validate the table has only the validation score, of a model not trained on it. Other benchmarks raise an
+    error."""
     need("ced")
     command = ["benchmark", "ced", "--quick", "--validate", "-o", str(tmp_path), "--json"]
-    found = json.loads(CliRunner().invoke(cli, command, catch_exceptions=False).stdout)
-    assert [score["model"] for score in found["beside"]] == ["hold (here)"]
+    printed = json.loads(CliRunner().invoke(cli, command, catch_exceptions=False).stdout)
+    assert [score["model"] for score in printed["beside"]] == ["hold (here)"]
     bundle = Bundle.open(tmp_path / "quick" / "validate" / "seed0" / "bundle")
     assert bundle.manifest["training"]["config"]["data"]["train_on_validation"] is False
     refused = CliRunner().invoke(cli, ["benchmark", "schunk-arm", "--validate"])

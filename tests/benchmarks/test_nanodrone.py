@@ -1,4 +1,4 @@
-"""The nano-drone benchmark: starts, layouts and recordings, on flights made by code and on real ones."""
+"""Test the nano-drone benchmark: starts, layouts and split, on generated and on real flights."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from rtsysid.spec import ModelSpec, RigidBody, unit_scaling
 
 
 def flights(count: int = 2, rows: int = 130, seed: int = 0) -> tuple[Episode, ...]:
-    """Random walks with the channels of the nano-drone."""
+    """Draw random walks with the channels of the nano-drone."""
     rng = np.random.default_rng(seed)
     made = []
     for k in range(count):
@@ -40,7 +40,7 @@ def flights(count: int = 2, rows: int = 130, seed: int = 0) -> tuple[Episode, ..
 
 
 def standing(order: list[int]) -> Predictor:
-    """The model that stands still, with states in another order than the files'."""
+    """Return the hold model, with the states in another order than in the files."""
     channels = (*INPUTS, *(STATES[k] for k in order))
     spec = ModelSpec(channels=channels, rate_hz=100.0, encoder=(), taps=3, hidden=1, linear_path=True)
     spec = msgspec.structs.replace(spec, scaling=unit_scaling(spec))
@@ -48,7 +48,7 @@ def standing(order: list[int]) -> Predictor:
 
 
 def test_nanodrone_predictions_have_the_files_order() -> None:
-    """Whatever the model's order of channels, predictions come in the files' order; standing still shows it."""
+    """Predictions have the channel order of the files, for any channel order of the model."""
     flown = flights()
     for start in STARTS:
         predicted = forecasts_of(standing([3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 0, 1, 2]), flown, start)
@@ -60,7 +60,7 @@ def test_nanodrone_predictions_have_the_files_order() -> None:
 
 
 def test_a_perfect_forecast_scores_zero_in_the_safe_layout_alone() -> None:
-    """The truth itself scores 0 boundary-safe; in the paper's layout a few rows cross into the next flight."""
+    """The truth scores 0 in the boundary-safe layout. In the paper's layout a few rows cross into the next flight."""
     flown = flights()
     for start in STARTS:
         at = starts_of(flown, start)
@@ -76,22 +76,22 @@ def test_a_perfect_forecast_scores_zero_in_the_safe_layout_alone() -> None:
 @settings(deadline=None, max_examples=25)
 @given(st.integers(1, 60), st.integers(0, 1000))
 def test_coasting_ends_at_the_row_and_moves_as_it_says(samples: int, seed: int) -> None:
-    """The made-up past ends at x_t, keeps its velocities, and differs from row to row by velocity and rate times dt."""
+    """The synthetic history ends at x_t, with constant velocities and consistent positions and attitudes."""
     rng = np.random.default_rng(seed)
     row = rng.standard_normal(17).astype(np.float32)
     row[10:14] /= np.linalg.norm(row[10:14])
-    past = coasting(row, samples)
-    assert past.shape == (samples, 17)
-    np.testing.assert_allclose(past[-1], row, atol=1e-6)
-    np.testing.assert_allclose(np.diff(past[:, 4:7], axis=0), np.tile(0.01 * row[7:10], (samples - 1, 1)), atol=1e-5)
-    np.testing.assert_allclose(np.linalg.norm(past[:, 10:14], axis=1), 1.0, atol=1e-5)
-    turned = np.abs(np.sum(past[1:, 10:14].astype(float) * past[:-1, 10:14], 1))
+    rows = coasting(row, samples)
+    assert rows.shape == (samples, 17)
+    np.testing.assert_allclose(rows[-1], row, atol=1e-6)
+    np.testing.assert_allclose(np.diff(rows[:, 4:7], axis=0), np.tile(0.01 * row[7:10], (samples - 1, 1)), atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(rows[:, 10:14], axis=1), 1.0, atol=1e-5)
+    turned = np.abs(np.sum(rows[1:, 10:14].astype(float) * rows[:-1, 10:14], 1))
     np.testing.assert_allclose(turned, np.cos(0.005 * np.linalg.norm(row[14:17])), atol=1e-5)
-    assert (past[:, [0, 1, 2, 3, 7, 8, 9, 14, 15, 16]] == row[[0, 1, 2, 3, 7, 8, 9, 14, 15, 16]]).all()
+    assert (rows[:, [0, 1, 2, 3, 7, 8, 9, 14, 15, 16]] == row[[0, 1, 2, 3, 7, 8, 9, 14, 15, 16]]).all()
 
 
 def test_coasting_turns_about_the_axes_of_the_body() -> None:
-    """A drone on its side that turns about its own z has come from where that turn, undone, puts it."""
+    """The attitude of a tilted drone is extrapolated about its body axes."""
     half = np.sqrt(0.5)
     row = np.zeros(17, np.float32)
     row[10:14], row[14:17] = (half, 0, 0, half), (0, 0, 100 * np.pi / 2)  # a quarter turn per tick
@@ -101,7 +101,7 @@ def test_coasting_turns_about_the_axes_of_the_body() -> None:
 
 @pytest.mark.recordings
 def test_the_naive_model_has_the_published_figures() -> None:
-    """Standing still scores on the real flights what the paper prints, and the known figures boundary-safe."""
+    """Hold has the paper's scores on the real flights, and the known scores in the boundary-safe layout."""
     drone = need("nanodrone")
     assert isinstance(drone, Nanodrone)
     held = drone.hold()
@@ -128,7 +128,7 @@ def test_the_authors_validation_flights_are_kept_apart() -> None:
 
 @pytest.mark.recordings
 def test_a_manoeuvre_left_out_is_not_trained_on_and_alone_judges() -> None:
-    """Without random flights, training has none of them, and the four of them stand in for the test flights."""
+    """Without random flights, training has none of them, and the four of them are the test flights."""
     drone = need("nanodrone")
     assert isinstance(drone, Nanodrone)
     left = drone.without("random")
@@ -142,7 +142,7 @@ def test_a_manoeuvre_left_out_is_not_trained_on_and_alone_judges() -> None:
 
 @pytest.mark.recordings
 def test_recorded_positions_are_not_the_integral_of_the_velocities() -> None:
-    """Kinematics that knows every velocity and rate of the random flights errs by 1.3 m and 0.7 rad over 50 ticks."""
+    """Integrating the recorded velocities and rates of the random flights errs by 1.3 m and 0.7 rad over 50 ticks."""
     drone = need("nanodrone")
     assert isinstance(drone, Nanodrone)
     flights = drone.without("random").flights
@@ -155,7 +155,7 @@ def test_recorded_positions_are_not_the_integral_of_the_velocities() -> None:
         y = coords.next_outputs(row, coords.targets(row, after[:, 4:]))
         ahead.append(y)
         row = np.concatenate((after[:, :4], y), 1)
-    found = horizon_errors(np.stack(ahead, 1), values[:, 1:, 4:], STATES)
-    assert found["velocity"].sum() < 1e-6
-    assert found["position"].sum() == pytest.approx(1.3, abs=0.1)
-    assert found["rotation"].sum() == pytest.approx(0.7, abs=0.1)
+    errors = horizon_errors(np.stack(ahead, 1), values[:, 1:, 4:], STATES)
+    assert errors["velocity"].sum() < 1e-6
+    assert errors["position"].sum() == pytest.approx(1.3, abs=0.1)
+    assert errors["rotation"].sum() == pytest.approx(0.7, abs=0.1)

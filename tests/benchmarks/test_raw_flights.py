@@ -1,4 +1,4 @@
-"""Raw flights: read with their holes, lived through sample by sample, and judged by what was measured."""
+"""Test the raw flights: reading, live forecasts, and their truth."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ROWS = 240
 
 @pytest.fixture
 def raw_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """One raw flight made by code: on the ground, up, and on the ground again, with a rotor speed that got lost."""
+    """Write one raw flight: on the ground, in the air, on the ground, with one missing rotor speed."""
     pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     z = np.full(ROWS, 0.05)
     z[20:220] = 1.0
@@ -45,7 +45,7 @@ def raw_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_raw_flight_is_what_lies_between_take_off_and_landing_in_rad_per_second(raw_folder: Path) -> None:
-    """Rows on the ground are left out, electrical turns become rotor speed, and what was lost stays lost."""
+    """Rows on the ground are removed, electrical speeds become rotor speeds, and missing values stay missing."""
     (flight,) = raw_flights("melon_*")
     assert len(flight) == 200
     assert (flight.values[:, len(INPUTS) + 2] > AIRBORNE_M).all()
@@ -56,22 +56,22 @@ def test_a_raw_flight_is_what_lies_between_take_off_and_landing_in_rad_per_secon
 
 
 def test_live_forecasts_are_those_of_a_predictor_that_was_fed_every_row() -> None:
-    """From each row but the first hundred one forecast starts, equal to that of a predictor stepped up to there, though
-    one sample missed a value; and truth is what was measured after it."""
+    """A forecast starts at each row after the first hundred and equals that of a predictor stepped to that row, also
+    after a missing value. The truth is the measurement that followed."""
     spec = ModelSpec(channels=(*INPUTS, *STATES), rate_hz=100, taps=1, encoder=(), hidden=4, warmup=5)
     spec = msgspec.structs.replace(spec, scaling=unit_scaling(spec, 1e3))
     rng = np.random.default_rng(0)
     values = rng.normal(0, 0.1, (170, 17)).astype(np.float32)
     values[105, 2] = np.nan
     flight = Episode("f", np.arange(170) * 0.01, values)
-    found = live_forecasts(_predictor(spec), (flight,))
-    np.testing.assert_array_equal(found["t"], np.arange(SETTLED, 170 - HORIZON))
-    np.testing.assert_array_equal(measured((flight,), found)[3, 10], values[SETTLED + 3 + 11, 4:])
-    beside = _predictor(spec)
+    forecasts = live_forecasts(_predictor(spec), (flight,))
+    np.testing.assert_array_equal(forecasts["t"], np.arange(SETTLED, 170 - HORIZON))
+    np.testing.assert_array_equal(measured((flight,), forecasts)[3, 10], values[SETTLED + 3 + 11, 4:])
+    reference = _predictor(spec)
     for t in range(SETTLED + 11):
-        beside.step(values[104 if t == 105 else t])
-    expected = beside.forecast(values[SETTLED + 10 : SETTLED + 10 + HORIZON, :4])
-    np.testing.assert_allclose(found["pred"][10], expected, rtol=1e-5, atol=1e-6)
+        reference.step(values[104 if t == 105 else t])
+    expected = reference.forecast(values[SETTLED + 10 : SETTLED + 10 + HORIZON, :4])
+    np.testing.assert_allclose(forecasts["pred"][10], expected, rtol=1e-5, atol=1e-6)
 
 
 def _predictor(spec: ModelSpec) -> Predictor:
@@ -83,8 +83,7 @@ def _predictor(spec: ModelSpec) -> Predictor:
 
 
 def test_standing_still_on_real_raw_flights() -> None:
-    """On the recordings of the benchmark, holding the newest sample is wrong by what the drone moves in half a second,
-    live as offline."""
+    """On real flights the error of hold is the movement within half a second, live and offline."""
     if data_folder() is None or not (data_folder() / "nanodrone" / "raw").is_dir():
         pytest.skip("wants the recordings nanodrone/raw: set RTSYSID_DATA")
     chosen = NanodroneLive()
@@ -97,6 +96,6 @@ def test_standing_still_on_real_raw_flights() -> None:
 
 
 def test_no_kind_is_left_out_of_raw_test_flights() -> None:
-    """What would be lived through are test flights all the same, so that choices cannot be made by it."""
+    """Leaving out a manoeuvre raises ConfigError, because raw flights exist only for testing."""
     with pytest.raises(ConfigError, match="raw logs of test flights alone"):
         NanodroneLive().without("random")

@@ -1,4 +1,4 @@
-"""Where recordings come from: the list is whole, a wrong byte is noticed, and nothing wrong is ever kept."""
+"""Test the sources of recordings: complete list, detection of changed files, download, and the data folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from rtsysid.benchmarks import sources
-from rtsysid.benchmarks.sources import File, Source, fetch, files, files_of, state
+from rtsysid.benchmarks.sources import File, Source, fetch, file_state, files, source_files
 from rtsysid.cli import cli
 from rtsysid.errors import TraceError
 from rtsysid.recordings.home import data_folder, home
@@ -25,15 +25,15 @@ PLAIN, ZIPPED = File("set/train/a.csv.gz", SHA, len(CONTENT)), File("set/b.csv",
 
 @pytest.fixture
 def known(monkeypatch: pytest.MonkeyPatch) -> list[File]:
-    """Two files of one set that stands in no list."""
+    """Replace the list of files by two files of one set."""
     monkeypatch.setattr(sources, "files", lambda: (PLAIN, ZIPPED))
     return [PLAIN, ZIPPED]
 
 
-def offer(monkeypatch: pytest.MonkeyPatch, source: Source, answer: bytes) -> None:
-    """A publisher that answers with these bytes."""
+def offer(monkeypatch: pytest.MonkeyPatch, source: Source, content: bytes) -> None:
+    """Simulate a publisher whose downloads are these bytes."""
     monkeypatch.setattr(sources, "sources", lambda: {"set": source})
-    monkeypatch.setattr(sources, "_download", lambda url, page: answer)
+    monkeypatch.setattr(sources, "_download", lambda url, page: content)
 
 
 def archive(name: str, content: bytes) -> bytes:
@@ -44,7 +44,7 @@ def archive(name: str, content: bytes) -> bytes:
 
 
 def test_every_file_has_a_source_and_a_digest() -> None:
-    """No file is listed without its set, twice, or without SHA-256 and size; every set has files, terms and a page."""
+    """Every file is listed once, with its set, SHA-256 and size. Every set has files, terms and a page."""
     assert {file.folder for file in files()} == set(sources.sources())
     assert len({file.path for file in files()}) == len(files())
     assert all(len(file.sha256) == 64 and file.bytes > 0 for file in files())
@@ -52,21 +52,21 @@ def test_every_file_has_a_source_and_a_digest() -> None:
 
 
 def test_a_changed_byte_is_noticed(tmp_path: Path) -> None:
-    """A file is present only if its content is right, gzipped or not; a damaged one differs."""
-    assert state(PLAIN, tmp_path) == "absent"
+    """A file is present where its content, after gunzip, has the recorded SHA-256; a damaged file differs."""
+    assert file_state(PLAIN, tmp_path) == "absent"
     (tmp_path / "set" / "train").mkdir(parents=True)
     path = tmp_path / PLAIN.path
     for content, expected in ((CONTENT, "present"), (CONTENT + b"0", "differs")):
         path.write_bytes(gzip.compress(content))
-        assert state(PLAIN, tmp_path) == expected
+        assert file_state(PLAIN, tmp_path) == expected
     path.write_bytes(gzip.compress(CONTENT)[:-3])
-    assert state(PLAIN, tmp_path) == "differs"
+    assert file_state(PLAIN, tmp_path) == "differs"
 
 
 def test_what_is_fetched_is_checked_and_kept(
     known: list[File], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Files come out of an archive by name, gzipped where theirs says so, and a second time nothing is asked."""
+    """Files are extracted by name, and gzipped where their path says so. A second call downloads nothing."""
     offer(monkeypatch, Source("", "", "page", zip="https://x/y.zip"), archive("Some/B.CSV", CONTENT))
     monkeypatch.setattr(sources, "files", lambda: (ZIPPED, File("set/B.csv.gz", SHA, len(CONTENT))))
     assert [here for _, here in fetch("set", tmp_path)] == ["present", "present"]
@@ -77,34 +77,34 @@ def test_what_is_fetched_is_checked_and_kept(
 
 
 @pytest.mark.parametrize(
-    ("source", "answer", "message"),
+    ("source", "content", "message"),
     [
-        (Source("", "", "page"), b"", "no address that a program may fetch; get it from page"),
+        (Source("", "", "page"), b"", "no address for an automatic download; get it from page"),
         (Source("", "", "page", url="https://x/{stem}", reach=("train",)), b"other", "SHA-256 .* see page"),
         (Source("", "", "page", zip="https://x/y.zip"), b"<html>", "no a.csv of 8 bytes"),
         (Source("", "", "page", zip="https://x/y.zip"), archive("b.csv", CONTENT), "no a.csv of 8 bytes"),
     ],
 )
 def test_nothing_wrong_is_kept(
-    source: Source, answer: bytes, message: str, known: list[File], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: Source, content: bytes, message: str, known: list[File], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without an address, with other bytes or another archive there is one line that names the page, and no file."""
-    offer(monkeypatch, source, answer)
+    """No address, changed bytes or a wrong archive raise one line that names the page, and write no file."""
+    offer(monkeypatch, source, content)
     with pytest.raises(TraceError, match=message):
         list(fetch("set", tmp_path))
     assert not list(tmp_path.rglob("*.csv*"))
 
 
 def test_a_publisher_that_does_not_answer_is_one_line() -> None:
-    """A refused connection and an address that is not HTTPS become one line, not a traceback."""
-    with pytest.raises(TraceError, match=r"no answer .* see page"):
+    """A refused connection and an address without HTTPS raise a one-line error."""
+    with pytest.raises(TraceError, match=r"no response .* see page"):
         sources._download("https://127.0.0.1:1/x", "page")
     with pytest.raises(TraceError, match="not HTTPS"):
         sources._download("http://127.0.0.1:1/x", "page")
 
 
-def test_the_verbs_list_and_refuse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`data list` counts what is here, `data get` of an unknown set names those that are known."""
+def test_data_list_and_data_get(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`data list` counts the local files. `data get` of an unknown set lists the known sets."""
     monkeypatch.setenv("RTSYSID_DATA", str(tmp_path))
     listed = json.loads(CliRunner().invoke(cli, ["data", "list", "ced", "--json"]).stdout)
     assert [file["state"] for file in listed["sets"]["ced"]["files"]] == ["absent", "absent"]
@@ -113,25 +113,32 @@ def test_the_verbs_list_and_refuse(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         CliRunner().invoke(cli, ["data", "get", "other"], catch_exceptions=False)
 
 
-def test_the_last_place_to_look_is_the_users_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """RTSYSID_DATA counts first, then ../shared/data, then the cache."""
-    (tmp_path / "work").mkdir()
-    monkeypatch.chdir(tmp_path / "work")
-    monkeypatch.delenv("RTSYSID_DATA", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert home() == tmp_path / "rtsysid" / "data"
+def test_home_is_the_named_folder_or_the_users_data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """RTSYSID_DATA has priority over the platform's data folder; the working directory does not matter."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("RTSYSID_DATA", "")
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    folders = {
+        "linux": ".local/share/rtsysid",
+        "darwin": "Library/Application Support/rtsysid",
+        "win32": "AppData/Local/rtsysid",
+    }
+    for platform, folder in folders.items():
+        monkeypatch.setattr("sys.platform", platform)
+        assert home() == tmp_path / folder
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "xdg"))
+    assert home() == tmp_path / "xdg" / "rtsysid"
     assert data_folder() is None
-    (tmp_path / "shared" / "data").mkdir(parents=True)
-    assert home().samefile(tmp_path / "shared" / "data")
-    monkeypatch.setenv("RTSYSID_DATA", str(tmp_path / "named"))
-    assert home() == tmp_path / "named"
+    monkeypatch.setenv("RTSYSID_DATA", str(tmp_path))
+    assert home() == data_folder() == tmp_path
 
 
 @pytest.mark.recordings
 @pytest.mark.parametrize("name", sources.sources())
 def test_the_recordings_here_are_the_known_ones(name: str) -> None:
-    """Every file of the set that is here has the SHA-256 on record."""
+    """Every local file of the set has the recorded SHA-256."""
     folder = data_folder()
     if folder is None or not (folder / name).is_dir():
         pytest.skip(f"wants recordings {name} under RTSYSID_DATA")
-    assert "differs" not in {state(file, folder) for file in files_of(name)}
+    assert "differs" not in {file_state(file, folder) for file in source_files(name)}

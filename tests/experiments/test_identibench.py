@@ -1,4 +1,4 @@
-"""Our models under identibench's own runner; skipped where it is not installed (pip install 'rtsysid[identibench]')."""
+"""Test rtsysid under the runner of identibench; skipped without it (pip install 'rtsysid[identibench]')."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def idb() -> Any:
 
 
 def specification(idb: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, init_window: int) -> Any:
-    """A benchmark of five recordings of the pendulum, in identibench's own files."""
+    """Return a benchmark of five recordings of the pendulum, in identibench's file format."""
     import h5py
 
     monkeypatch.setenv("IDENTIBENCH_DATA_ROOT", str(folder))
@@ -42,26 +42,26 @@ def specification(idb: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, init_
 
 
 def test_a_specification_trains_and_scores_our_model(idb: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """identibench's own runner trains, simulates the unseen recording, and finds less error than in standing still."""
+    """The runner of identibench trains, simulates the unseen recording, and scores better than hold."""
     spec = specification(idb, tmp_path, monkeypatch, init_window=10)
     settings = {"config": TINY[TINY.index("[model]") :], "folder": str(tmp_path / "out")}
-    found = idb.run_benchmark(spec, build_model, settings, seed=1)
+    result = idb.run_benchmark(spec, build_model, settings, seed=1)
     still = idb.run_benchmark(spec, lambda context: lambda u, y, attrs: np.tile(y[-1], (len(u), 1)), seed=1)
-    assert found["metric_score"] < 0.5 * still["metric_score"]
+    assert result["metric_score"] < 0.5 * still["metric_score"]
     assert Bundle.open(tmp_path / "out" / "bundle").manifest["training"]["config"]["train"]["seed"] == 1
 
 
 def test_a_benchmark_that_shows_no_outputs_is_refused(
     idb: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A model needs its delay line full: a benchmark with fewer initial samples is refused before training."""
+    """A benchmark with fewer initial samples than taps raises ConfigError before training."""
     spec = specification(idb, tmp_path, monkeypatch, init_window=0)
     with pytest.raises(ConfigError, match="fewer taps"):
         idb.run_benchmark(spec, build_model, {}, seed=0)
 
 
 def test_the_model_continues_from_the_measured_samples(bundle_folder: Path) -> None:
-    """The first n outputs are those given, the rest what a predictor forecasts after stepping through the n samples."""
+    """The first n outputs are the measured ones. The others equal the forecast after n steps."""
     predictor, values = Predictor.load(bundle_folder), plant(1, 60, seed=9).episodes[0].values
     y = model_of(predictor)(values[:, :1], values[:12, 1:], {})
     assert y.shape == (60, 2)

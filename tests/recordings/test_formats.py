@@ -1,6 +1,7 @@
-"""The log formats: what is written comes back, and what is damaged is named."""
+"""Test the log formats: round trips, untidy files, and one-line errors for damaged files."""
 
 import gzip
+import importlib
 import io
 import logging
 import sys
@@ -17,7 +18,7 @@ from hypothesis.extra.numpy import arrays
 from rtsysid.errors import StorageError, TraceError
 from rtsysid.recordings import formats
 from rtsysid.recordings.formats import Block, csv, npz, parquet
-from rtsysid.recordings.formats.csv import CsvLog, _fast, _plain
+from rtsysid.recordings.formats.csv import Reader, _fast, _plain
 from rtsysid.spec import Channel
 
 TIME = (Channel("t", "s"),)
@@ -26,7 +27,7 @@ SINGLE = st.floats(width=32, allow_nan=True, allow_infinity=True)
 
 
 def read(path: Path, *, time: str | None = "t") -> Block:
-    selection = formats.select(formats.open_log(path), None, time, None)
+    selection = formats.select_columns(formats.open_log(path), None, time, None)
     return formats.gather(selection)
 
 
@@ -45,7 +46,7 @@ def block(rows: int) -> Block:
 @settings(max_examples=25, deadline=None)
 @given(data=st.data(), rows=st.integers(1, 12), suffix=st.sampled_from(formats.WRITTEN))
 def test_round_trip_keeps_every_bit(tmp_path_factory, data, rows, suffix):
-    """Every format gives back time and values bit for bit (CSV too: nine digits are a whole float32)."""
+    """Every format returns time and values bit for bit; CSV too, since nine digits keep a float32."""
     t = data.draw(arrays(np.float64, (rows, 1), elements=st.floats(allow_nan=False, allow_infinity=False)))
     values = data.draw(arrays(np.float32, (rows, 2), elements=SINGLE))
     path = tmp_path_factory.mktemp("trip") / f"log{suffix}"
@@ -58,7 +59,7 @@ def test_round_trip_keeps_every_bit(tmp_path_factory, data, rows, suffix):
 
 @pytest.mark.parametrize("suffix", formats.WRITTEN)
 def test_blocks_are_streamed_and_joined(tmp_path, suffix, monkeypatch):
-    """A recording longer than a block, written in uneven blocks, comes back whole and in bounded pieces."""
+    """A recording longer than a block, written in uneven blocks, is read back complete, in blocks of bounded size."""
     for module in (formats, csv, parquet, npz):
         monkeypatch.setattr(module, "ROWS", 100)
     whole = block(1234)
@@ -87,12 +88,12 @@ CELL = st.one_of(
 @given(
     rows=st.lists(st.tuples(CELL, CELL, CELL), min_size=1, max_size=6),
     end=st.sampled_from(["\n", "\r\n"]),
-    tail=st.sampled_from(["", ",", ",,"]),
+    ending=st.sampled_from(["", ",", ",,"]),
     blank=st.booleans(),
 )
-def test_both_csv_readers_agree(tmp_path_factory, rows, end, tail, blank):
-    """With pyarrow and without it a CSV gives the same bits, or the same one-line error."""
-    lines = ["t,a,b", *(",".join(row) + tail for row in rows)]
+def test_both_csv_readers_agree(tmp_path_factory, rows, end, ending, blank):
+    """With and without pyarrow a CSV gives the same bits, or the same one-line error."""
+    lines = ["t,a,b", *(",".join(row) + ending for row in rows)]
     path = csv_file(tmp_path_factory.mktemp("agree"), (end * (2 if blank else 1)).join(lines) + end)
 
     def outcome(blocks) -> tuple:
@@ -102,20 +103,20 @@ def test_both_csv_readers_agree(tmp_path_factory, rows, end, tail, blank):
             return (str(error),)
         return np.concatenate(exact).tobytes(), np.concatenate(values).tobytes()
 
-    log = CsvLog(path)
+    log = Reader(path)
     assert outcome(lambda: log.blocks((0,), (1, 2))) == outcome(lambda: _plain(log, (0,), (1, 2)))
 
 
 def test_clean_csv_takes_the_fast_reader(tmp_path):
-    """A clean file needs no fallback, so a day's recording is read at full speed."""
-    log = CsvLog(csv_file(tmp_path, "t,flag,a\n0,true,1\n1,False,\n"))
+    """A clean file is read by the fast parser alone."""
+    log = Reader(csv_file(tmp_path, "t,flag,a\n0,true,1\n1,False,\n"))
     fast, plain = (list(reader(log, (0,), (1, 2))) for reader in (_fast, _plain))
     np.testing.assert_array_equal(fast[0].values, [[1, 1], [0, np.nan]])
     np.testing.assert_array_equal(fast[0].values, plain[0].values)
 
 
 def test_fallback_continues_where_the_fast_reader_stopped(tmp_path):
-    """An untidy cell deep in a file costs no row and doubles none."""
+    """An untidy cell deep in a file loses no row and repeats none."""
     rows = [f"{i},{i % 1000}" for i in range(300_000)]
     rows[250_000] = "250000, "
     back = read(csv_file(tmp_path, "\n".join(["t,a", *rows, ""])))
@@ -124,13 +125,16 @@ def test_fallback_continues_where_the_fast_reader_stopped(tmp_path):
 
 
 def test_csv_without_pyarrow(tmp_path, monkeypatch):
-    """On a machine without pyarrow CSV is read all the same, and Parquet says what to install."""
+    """Without pyarrow CSV is still readable, and the error for Parquet names the extra to install."""
     path = csv_file(tmp_path, "t,a\n0,1\n1,2\n")
     formats.write_log(tmp_path / "log.parquet", TIME, AB, [block(3)])
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     np.testing.assert_array_equal(read(path).values, [[1], [2]])
-    with pytest.raises(TraceError, match="pip install"):
+    remedy = r"\.parquet needs pyarrow, .*; pip install 'rtsysid\[train\]', or use \.csv or \.csv\.gz or \.npz"
+    with pytest.raises(TraceError, match=remedy):
         formats.open_log(tmp_path / "log.parquet")
+    with pytest.raises(TraceError, match=remedy):
+        formats.write_log(tmp_path / "other.parquet", TIME, AB, [block(3)])
 
 
 @pytest.mark.parametrize(
@@ -152,15 +156,15 @@ def test_csv_without_pyarrow(tmp_path, monkeypatch):
     ],
 )
 def test_untidy_csv_is_understood(tmp_path, content):
-    """Byte order mark, line ends, quotes, blanks, other delimiters and text columns beside do not matter."""
+    """Byte order mark, line ends, quotes, spaces, other delimiters and additional text columns are accepted."""
     path = csv_file(tmp_path, content)
-    selection = formats.select(formats.open_log(path), None, "t", None)
+    selection = formats.select_columns(formats.open_log(path), None, "t", None)
     assert [(c.name, c.unit) for c in selection.channels] == [("a", "m"), ("b", "")]
     np.testing.assert_array_equal(formats.gather(selection).values, [[1, 2]])
 
 
 def test_latin_1_header(tmp_path):
-    """A degree sign from a spreadsheet does not stop the reader."""
+    """A header in Latin-1, as from a spreadsheet, is readable."""
     log = formats.open_log(csv_file(tmp_path, "t,a [°]\n0,1\n".encode("latin-1")))
     assert log.columns[1].unit == "°"
 
@@ -176,7 +180,7 @@ def test_latin_1_header(tmp_path):
     ],
 )
 def test_index_in_a_header_is_no_unit(text, name, unit):
-    """Digits in brackets belong to the name, everything else in brackets is the unit."""
+    """Digits in brackets belong to the name. Other text in brackets is the unit."""
     assert formats.column(text, True)[:2] == (name, unit)
 
 
@@ -186,7 +190,7 @@ def test_index_in_a_header_is_no_unit(text, name, unit):
         (b"", "empty"),
         (b"\n\n", "no header"),
         (b"t,a\n", "a header and no rows"),
-        (b"0,1\n1,2\n", "line 1 is numbers"),
+        (b"0,1\n1,2\n", "line 1 holds numbers"),
         (b"t,a,b\n0,1,2\n1,2\n", "line 3: 2 cells under 3"),
         (b"t,a,b\n0,1,2\n1,2,3,4\n", "line 3: 4 cells under 3"),
         (b"t,a,b\n0,1,2\n1,2", "truncated"),
@@ -198,11 +202,11 @@ def test_index_in_a_header_is_no_unit(text, name, unit):
         (b"t [h],a\n0,1\n", "unit is 'h'"),
         (b"t,a\r0,1\r", "LF or CRLF"),
         (b't,a\n0,1\n1,"' + b"x" * 140_000, "damaged"),
-        (b"\xff\xfet\0,\0a\0\n\0", "not text in UTF-8"),
+        (b"\xff\xfet\0,\0a\0\n\0", "not UTF-8 text"),
     ],
 )
 def test_bad_csv_is_named_in_one_line(tmp_path, content, words):
-    """Each fault of a CSV is one line that says where and what."""
+    """Each fault of a CSV raises one line with its place and its kind."""
     with pytest.raises(TraceError, match=r"log\.csv") as caught:
         read(csv_file(tmp_path, content))
     assert words in str(caught.value)
@@ -213,7 +217,7 @@ def test_bad_csv_is_named_in_one_line(tmp_path, content, words):
 @settings(max_examples=15, deadline=None)
 @given(part=st.floats(0, 0.999))
 def test_truncated_file_never_loads(tmp_path_factory, suffix, part):
-    """Cut anywhere, a file that carries its length is refused as damaged."""
+    """A file that states its length is reported as damaged where it is truncated, at any byte."""
     folder = tmp_path_factory.mktemp("cut")
     formats.write_log(folder / f"log{suffix}", TIME, AB, [block(200)])
     raw = (folder / f"log{suffix}").read_bytes()
@@ -224,7 +228,7 @@ def test_truncated_file_never_loads(tmp_path_factory, suffix, part):
 
 @pytest.mark.parametrize("suffix", [".csv.gz", ".npz"])
 def test_changed_byte_is_found(tmp_path, suffix):
-    """A byte that has changed in the values fails the checksum of gzip and zip."""
+    """A changed byte in the values fails the checksum of gzip and zip."""
     path = tmp_path / f"log{suffix}"
     rng = np.random.default_rng(0)
     formats.write_log(path, TIME, AB, [Block(np.arange(500.0)[:, None], rng.standard_normal((500, 2), np.float32))])
@@ -236,16 +240,24 @@ def test_changed_byte_is_found(tmp_path, suffix):
 
 
 def test_csv_that_ends_inside_a_line_is_not_silent(tmp_path, caplog):
-    """A plain CSV cannot prove that its last cell is whole, so the reader says so."""
+    """A plain CSV without a final line end logs a warning: its last cell may be cut off."""
     with caplog.at_level(logging.WARNING):
         read(csv_file(tmp_path, "t,a\n0,1\n1,2\n", "whole.csv"))
         assert not caplog.records
         read(csv_file(tmp_path, "t,a\n0,1\n1,2", "open.csv"))
-    assert "last line does not end" in caplog.text
+    assert "last line has no line end" in caplog.text
+
+
+@pytest.mark.parametrize("suffix", formats.FORMATS)
+def test_every_format_module_has_the_same_two_names(suffix):
+    """A module of `FORMATS` defines `Reader` with the members of `LogFile`, and `write_blocks` if it can be written."""
+    module = importlib.import_module(f"rtsysid.recordings.formats.{formats.FORMATS[suffix].module}")
+    assert callable(module.Reader.blocks)
+    assert hasattr(module, "write_blocks") == formats.FORMATS[suffix].writable
 
 
 def test_unknown_suffix_names_the_known_ones(tmp_path):
-    """A wrong suffix is answered with the list of those that work, for reading and writing."""
+    """The error for an unknown suffix lists the known suffixes, for reading and for writing."""
     with pytest.raises(TraceError, match=r"\.csv, \.csv\.gz, \.parquet, \.npz"):
         formats.open_log(tmp_path / "log.xls")
     with pytest.raises(TraceError, match=r"\.parquet"):
@@ -253,31 +265,31 @@ def test_unknown_suffix_names_the_known_ones(tmp_path):
 
 
 def test_missing_file(tmp_path):
-    """A wrong path is one line."""
+    """A wrong path raises a one-line error."""
     with pytest.raises(TraceError, match="no such file"):
         formats.open_log(tmp_path / "log.csv")
 
 
 def test_npz_of_plain_arrays(tmp_path):
-    """An npz with one named array per column is a recording; matrices of either order give indexed columns."""
+    """An npz with one named array per column is a recording. Matrices of either memory order give indexed columns."""
     values = np.arange(12.0).reshape(6, 2)
     t = np.arange(6) * 1e-3
     np.savez_compressed(tmp_path / "log.npz", t=t, u=np.arange(6) > 2, q=np.asfortranarray(values), rate=np.array(3))
     log = formats.open_log(tmp_path / "log.npz")
     assert {each.name for each in log.columns} == {"t", "u", "q[0]", "q[1]"}
-    selection = formats.select(log, [Channel("q[1]"), Channel("u")], "t", None)
+    selection = formats.select_columns(log, [Channel("q[1]"), Channel("u")], "t", None)
     np.testing.assert_array_equal(formats.gather(selection).values, np.column_stack((values[:, 1], np.arange(6) > 2)))
 
 
 def test_npz_never_unpickles(tmp_path):
-    """An array of Python objects is listed as no numbers and its pickle stays closed."""
+    """An array of Python objects is listed as not numeric, and its pickle is not loaded."""
     np.savez(tmp_path / "log.npz", t=np.arange(2.0), a=np.array([{}, []], dtype=object))
     with pytest.raises(TraceError, match="no numbers"):
         list(formats.open_log(tmp_path / "log.npz").blocks((0,), (1,)))
 
 
 def test_npz_is_what_numpy_reads(tmp_path):
-    """The arrays have their documented names, and numpy reads them without pickle."""
+    """The arrays have the documented names, and numpy loads them without pickle."""
     exact = np.array([[0.0, 0], [1, 0], [0, 1]])
     formats.write_log(tmp_path / "log.npz", (*TIME, Channel("episode")), AB, [Block(exact, block(3).values)])
     with np.load(tmp_path / "log.npz", allow_pickle=False) as arrays_:
@@ -287,7 +299,7 @@ def test_npz_is_what_numpy_reads(tmp_path):
 
 
 def test_parquet_types(tmp_path):
-    """Integers, booleans, nulls and a timestamp as time are read; text columns are passed over."""
+    """Integers, booleans, nulls and a timestamp as time are readable; text columns are ignored."""
     table = pyarrow.table(
         {
             "t": pyarrow.array([0, 1500], pyarrow.timestamp("ms")),
@@ -298,18 +310,18 @@ def test_parquet_types(tmp_path):
         }
     )
     pyarrow.parquet.write_table(table, tmp_path / "log.parquet")
-    selection = formats.select(formats.open_log(tmp_path / "log.parquet"), None, "t", None)
-    found = formats.gather(selection)
+    selection = formats.select_columns(formats.open_log(tmp_path / "log.parquet"), None, "t", None)
+    rows = formats.gather(selection)
     assert [str(channel) for channel in selection.channels] == ["a.b", "on", "v [m/s]"]
-    np.testing.assert_array_equal(found.values, np.array([[1, 1, 0.5], [np.nan, 0, 1.5]], np.float32))
-    np.testing.assert_array_equal(formats.times(selection, found.exact, 0), [0, 1.5])
+    np.testing.assert_array_equal(rows.values, np.array([[1, 1, 0.5], [np.nan, 0, 1.5]], np.float32))
+    np.testing.assert_array_equal(formats.times(selection, rows.exact, 0), [0, 1.5])
     with pytest.raises(TraceError, match="its type is string"):
         list(formats.open_log(tmp_path / "log.parquet").blocks((0,), (3,)))
 
 
 @pytest.mark.parametrize("suffix", formats.WRITTEN)
 def test_failed_write_leaves_what_was_there(tmp_path, suffix):
-    """A disk that fills up while writing is one line, and the older recording is untouched."""
+    """A full disk raises a one-line error and leaves the older recording unchanged."""
 
     def failing():
         yield block(3)
@@ -324,7 +336,7 @@ def test_failed_write_leaves_what_was_there(tmp_path, suffix):
 
 
 def test_equal_recordings_are_equal_files(tmp_path):
-    """A gzipped CSV holds no name and no time of day."""
+    """Equal recordings give equal gzipped files: no name and no time in the header."""
     raw = []
     for name in ("one.csv.gz", "two.csv.gz"):
         formats.write_log(tmp_path / name, TIME, AB, [block(5)])
@@ -334,7 +346,7 @@ def test_equal_recordings_are_equal_files(tmp_path):
 
 
 def test_only_the_arrays_asked_for_are_opened(tmp_path):
-    """A damaged array that nobody asks for does not stop the others."""
+    """A damaged array that is not requested does not prevent reading the others."""
     np.savez(tmp_path / "log.npz", t=np.arange(9e3), a=np.arange(9e3), b=-np.arange(9e3))
     with zipfile.ZipFile(tmp_path / "log.npz") as archive:
         content = {name: archive.read(name) for name in archive.namelist()}
@@ -348,7 +360,7 @@ def test_only_the_arrays_asked_for_are_opened(tmp_path):
 
 
 def test_early_end_of_a_stream_closes_it(tmp_path):
-    """A reader that is left after one block leaves no open file and no thread in the way."""
+    """Closing a stream after one block leaves no open file and no running thread."""
     path = csv_file(tmp_path, "t,a\n" + "0,1\n" * 400_000)
     stream = formats.open_log(path).blocks((0,), (1,))
     next(stream)
@@ -357,14 +369,14 @@ def test_early_end_of_a_stream_closes_it(tmp_path):
 
 
 def test_csv_text_is_plain(tmp_path):
-    """The CSV is what a person expects: shortest exact time, nine digits, an empty cell for NaN."""
+    """A CSV holds the shortest exact time, nine digits per value, and an empty cell for NaN."""
     formats.write_log(tmp_path / "log.csv", TIME, AB, [Block(np.array([[0.1]]), np.array([[0.1, np.nan]], np.float32))])
     text = io.StringIO((tmp_path / "log.csv").read_text()).readlines()
     assert text == ["t [s],a [m/s],b\n", "0.1,0.100000001,\n"]
 
 
 def test_two_columns_of_one_name_are_not_written(tmp_path):
-    """A channel named like the time column is refused before a file is begun."""
+    """A channel with the name of the time column raises TraceError before a file is created."""
     with pytest.raises(TraceError, match="two columns named t"):
         formats.write_log(tmp_path / "log.csv", TIME, (Channel("t"),), [])
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""MCAP as a recording: ours by their channels, those of others by topic and field, and damage in one line."""
+"""Test MCAP: recordings of rtsysid, bags of other programs, and one-line errors for damaged files."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ IMU = (
 
 
 def foreign(path: Path, **options) -> None:
-    """A bag of two topics at two rates, as another program would write it."""
+    """Write a bag with two topics at two rates, as another program would."""
     with open(path, "wb") as stream:
         writer = Writer(stream, **options)
         writer.start(profile="ros2", library="another")
@@ -61,7 +61,7 @@ def read(path: Path, *names: str, time: str = "t") -> Trace:
 
 
 def test_a_recording_is_read_by_its_channels(tmp_path):
-    """Names, units, values bit for bit and device time exactly as the session saw them, in one episode."""
+    """Names, units, values and device times are those of the session, bit for bit, in one episode."""
     arrivals = recording(tmp_path / "flight.mcap", 80)
     trace = Trace.read(tmp_path / "flight.mcap")
     assert [(c.name, c.unit) for c in trace.channels] == [(c.name, c.unit) for c in CHANNELS]
@@ -74,7 +74,7 @@ def test_a_recording_is_read_by_its_channels(tmp_path):
 
 
 def test_a_restart_of_the_device_begins_an_episode(tmp_path):
-    """Device time starts anew at every boot, and nothing is joined across one."""
+    """A restart of the device starts a new episode, because device time starts again."""
     recording(tmp_path / "flight.mcap", 30, boots=(7, 8, 7))
     trace = Trace.read(tmp_path / "flight.mcap")
     assert [(each.name, len(each)) for each in trace.episodes] == [("flight", 30), ("flight#2", 30), ("flight#3", 30)]
@@ -82,7 +82,7 @@ def test_a_restart_of_the_device_begins_an_episode(tmp_path):
 
 
 def test_blocks_are_bounded(tmp_path, monkeypatch):
-    """A long recording is handed out in pieces, in rows as in bytes, and together they are all of it."""
+    """A long recording is streamed in blocks bounded in rows and in bytes, and the blocks are complete."""
     recording(tmp_path / "flight.mcap", 250)
     log = formats.open_log(tmp_path / "flight.mcap")
     assert log.rows == 250
@@ -96,7 +96,7 @@ def test_blocks_are_bounded(tmp_path, monkeypatch):
 
 
 def test_only_a_chunk_is_in_memory(tmp_path, monkeypatch):
-    """Streaming holds no more than a block of rows, wherever in the file it is."""
+    """Streaming keeps at most one block of rows in memory, at any place in the file."""
     recording(tmp_path / "flight.mcap", 2000)
     monkeypatch.setattr(mcap_format, "ROWS", 50)
     stream = formats.open_log(tmp_path / "flight.mcap").blocks((0,), (2,))
@@ -111,7 +111,7 @@ def test_only_a_chunk_is_in_memory(tmp_path, monkeypatch):
 
 
 def test_topics_of_others_become_sparse_columns(tmp_path):
-    """Each message is a row with NaN under the other topic, and resampling puts the two on one grid."""
+    """Each message is a row with NaN under the other topic. Resampling puts both on one grid."""
     foreign(tmp_path / "bag.mcap")
     trace = read(tmp_path / "bag.mcap", "/imu.gyro", "/thrust.data")
     [episode] = trace.episodes
@@ -128,7 +128,7 @@ def test_topics_of_others_become_sparse_columns(tmp_path):
 
 
 def test_every_number_of_a_bag_is_a_column(tmp_path):
-    """Without a choice all numbers are read, time stamps are columns of seconds, and what is no ROS 2 is left out."""
+    """Without a selection all numbers are read, time stamps as seconds. Topics that are not ROS 2 are ignored."""
     foreign(tmp_path / "bag.mcap")
     log = formats.open_log(tmp_path / "bag.mcap")
     names = ["t", "/imu.header.stamp", "/imu.gyro", "/imu.acc.0", "/imu.acc.1", "/thrust.data"]
@@ -137,7 +137,7 @@ def test_every_number_of_a_bag_is_a_column(tmp_path):
 
 
 def test_a_stamp_in_the_messages_may_be_the_time(tmp_path):
-    """The time column may be the sensor's own stamp, exact to the microsecond."""
+    """A time stamp in the messages can be the time column, exact to the microsecond."""
     foreign(tmp_path / "bag.mcap")
     trace = read(tmp_path / "bag.mcap", "/imu.acc.1", time="/imu.header.stamp")
     np.testing.assert_allclose(trace.episodes[0].t, 1e9 + np.arange(100) / 100, rtol=0, atol=1e-6)
@@ -146,19 +146,19 @@ def test_a_stamp_in_the_messages_may_be_the_time(tmp_path):
 
 @pytest.mark.parametrize("options", [{"compression": each} for each in CompressionType] + [{"use_chunking": False}])
 def test_every_way_to_write_a_bag_is_read(tmp_path, options):
-    """Compressed one way or the other, or without chunks, with an index or without, the content is the same."""
+    """Either compression, no chunks, and no index give the same content."""
     foreign(tmp_path / "a.mcap")
     foreign(tmp_path / "b.mcap", **options)
     foreign(tmp_path / "c.mcap", repeat_channels=False, repeat_schemas=False, use_statistics=False, **options)
     expected = Trace.read(tmp_path / "a.mcap").episodes[0]
     for name in ("b", "c"):
-        found = Trace.read(tmp_path / f"{name}.mcap").episodes[0]
-        np.testing.assert_array_equal(found.values, expected.values)
-        np.testing.assert_array_equal(found.t, expected.t)
+        episode = Trace.read(tmp_path / f"{name}.mcap").episodes[0]
+        np.testing.assert_array_equal(episode.values, expected.values)
+        np.testing.assert_array_equal(episode.t, expected.t)
 
 
 def test_a_real_bag_is_read_as_rosbags_reads_it():
-    """A real ROS 2 flight gives the values and times that rosbags gives."""
+    """A real ROS 2 flight gives the values and times of the rosbags package."""
     folder = data_folder()
     paths = list((folder or Path("/nowhere")).glob("logs/mav_jay*_mcap/*.mcap"))
     if not paths:
@@ -178,7 +178,7 @@ def test_a_real_bag_is_read_as_rosbags_reads_it():
 
 
 def test_info_lists_the_topics_of_a_bag(tmp_path):
-    """`rtsysid info` on a bag of others says which topics and fields it holds and how to name one of them."""
+    """`rtsysid info` on a bag of another program lists topics and fields, with an example channel name."""
     foreign(tmp_path / "bag.mcap")
     done = CliRunner().invoke(cli, ["info", str(tmp_path / "bag.mcap")], catch_exceptions=False)
     header, _, imu, thrust, image, advice = done.stdout.splitlines()
@@ -188,17 +188,17 @@ def test_info_lists_the_topics_of_a_bag(tmp_path):
     assert image.split() == ["/image", "json", "20", "-"]
     name = advice.split('"')[1]
     assert len(read(tmp_path / "bag.mcap", name)) == 100
-    found = json.loads(CliRunner().invoke(cli, ["info", str(tmp_path / "bag.mcap"), "--json"]).stdout)
-    assert found["columns"]["/imu"] == ["header.stamp", "gyro", "acc.0", "acc.1"]
+    info = json.loads(CliRunner().invoke(cli, ["info", str(tmp_path / "bag.mcap"), "--json"]).stdout)
+    assert info["columns"]["/imu"] == ["header.stamp", "gyro", "acc.0", "acc.1"]
 
 
 def test_info_of_a_live_recording(tmp_path):
-    """`rtsysid info` on a recording of ours describes its channels, counts its messages and names the bundle."""
+    """`rtsysid info` on a recording of rtsysid lists its channels, message counts and bundle."""
     recording(tmp_path / "a.mcap", 30)
-    found = json.loads(CliRunner().invoke(cli, ["info", str(tmp_path / "a.mcap"), "--json"]).stdout)
-    assert [each["name"] for each in found["channels"]] == ["u", "Vx", "q[0]"]
-    assert found["topics"] == {"/wire": 30, "/samples": 30, "/predictions": 30, "/health": 1}
-    assert found["bundle"] == {"id": "0123abcd"}
+    info = json.loads(CliRunner().invoke(cli, ["info", str(tmp_path / "a.mcap"), "--json"]).stdout)
+    assert [each["name"] for each in info["channels"]] == ["u", "Vx", "q[0]"]
+    assert info["topics"] == {"/wire": 30, "/samples": 30, "/predictions": 30, "/health": 1}
+    assert info["bundle"] == {"id": "0123abcd"}
 
 
 def refused(path: Path) -> str:
@@ -209,7 +209,7 @@ def refused(path: Path) -> str:
 
 
 def test_a_recording_that_was_not_closed_is_read_and_says_so(tmp_path, caplog):
-    """What a killed recorder flushed is read as it is, and one line tells what may be missing and how to mend it."""
+    """The flushed messages of a stopped recorder are readable, with a warning that names `rtsysid recover`."""
     file = McapFile(tmp_path / "a.mcap", {}, "test", 0)
     channel = file.channel("/a", "test/msg/A", "float32 a\n", {})
     for k in range(5):
@@ -225,7 +225,7 @@ def test_a_recording_that_was_not_closed_is_read_and_says_so(tmp_path, caplog):
 
 
 def test_a_file_without_an_ending_names_the_remedy(tmp_path):
-    """An unfinished file is refused in one line that says how to rescue it."""
+    """A file without a footer raises one line that names `rtsysid recover`."""
     recording(tmp_path / "a.mcap", 200)
     raw = (tmp_path / "a.mcap").read_bytes()
     (tmp_path / "b.mcap").write_bytes(raw[: len(raw) // 2])
@@ -233,7 +233,7 @@ def test_a_file_without_an_ending_names_the_remedy(tmp_path):
 
 
 def test_a_length_beyond_all_memory_is_damage(tmp_path):
-    """A chunk that claims more bytes than there are is one line, whatever it claims."""
+    """A chunk that states an impossible length raises a one-line error."""
     recording(tmp_path / "a.mcap", 5)
     raw = bytearray((tmp_path / "a.mcap").read_bytes())
     with open(tmp_path / "a.mcap", "rb") as stream:
@@ -248,13 +248,13 @@ def test_a_length_beyond_all_memory_is_damage(tmp_path):
 
 @pytest.mark.parametrize("content", [b"t,a\n0,1\n", b"\x89MCAP0\r\n", b"\x89MCAP0\r\n" * 2])
 def test_what_is_no_bag_is_named(tmp_path, content):
-    """A file of another kind under the suffix, or one with nothing in it, is one line."""
+    """A file of another kind with this suffix, or an empty bag, raises a one-line error."""
     (tmp_path / "a.mcap").write_bytes(content)
     refused(tmp_path / "a.mcap")
 
 
 def test_a_bag_without_numbers_lists_what_it_holds(tmp_path):
-    """A bag of messages that are not understood says which topics it has."""
+    """The error for a bag of unknown message types lists its topics."""
     with open(tmp_path / "a.mcap", "wb") as stream:
         writer = Writer(stream)
         writer.start()
@@ -267,7 +267,7 @@ def test_a_bag_without_numbers_lists_what_it_holds(tmp_path):
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
 def test_a_changed_byte_never_changes_a_value(tmp_path_factory, data):
-    """With a byte changed anywhere, the recording reads as before, or one line says that it is damaged."""
+    """A changed byte anywhere leaves the values unchanged, or raises a one-line error."""
     folder = tmp_path_factory.mktemp("flip")
     recording(folder / "a.mcap", 20)
     raw = bytearray((folder / "a.mcap").read_bytes())
@@ -275,13 +275,13 @@ def test_a_changed_byte_never_changes_a_value(tmp_path_factory, data):
     raw[data.draw(st.integers(0, len(raw) - 1))] ^= data.draw(st.integers(1, 255))
     (folder / "b.mcap").write_bytes(raw)
     with suppress(TraceError):
-        [found] = Trace.read(folder / "b.mcap", CHANNELS).episodes
-        np.testing.assert_array_equal(found.values, expected.values)
-        np.testing.assert_array_equal(found.t, expected.t)
+        [recovered] = Trace.read(folder / "b.mcap", CHANNELS).episodes
+        np.testing.assert_array_equal(recovered.values, expected.values)
+        np.testing.assert_array_equal(recovered.t, expected.t)
 
 
 def test_a_changed_byte_of_the_summary_is_noticed(tmp_path):
-    """By the summary messages are understood: a byte changed anywhere in it is damage, not another reading."""
+    """A changed byte anywhere in the summary, which defines the messages, raises an error."""
     recording(tmp_path / "a.mcap", 20)
     raw = (tmp_path / "a.mcap").read_bytes()
     with open(tmp_path / "a.mcap", "rb") as stream:
@@ -296,7 +296,7 @@ def test_a_changed_byte_of_the_summary_is_noticed(tmp_path):
 @settings(max_examples=60, deadline=None)
 @given(part=st.floats(0, 0.999))
 def test_a_cut_file_never_passes_for_whole(tmp_path_factory, part):
-    """Cut anywhere, a recording is refused in one line."""
+    """A recording truncated at any byte raises a one-line error."""
     folder = tmp_path_factory.mktemp("cut")
     recording(folder / "a.mcap", 20)
     raw = (folder / "a.mcap").read_bytes()

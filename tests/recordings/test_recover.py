@@ -1,4 +1,4 @@
-"""rtsysid recover: what a kill, a cut or a changed byte leaves comes out whole, and the original is only read."""
+"""Test rtsysid recover: intact messages of stopped, truncated and damaged recordings are copied unchanged."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ ROOT = Path(__file__).parents[2]
 
 
 def stock(path: Path) -> list[tuple]:
-    """Topic, times and bytes of every message, as the stock reader finds them, in the order of the file."""
+    """Read topic, times and bytes of every message with the stock reader, in the order of the file."""
     with open(path, "rb") as stream:
-        found = make_reader(stream, validate_crcs=True).iter_messages(log_time_order=False)
-        return [(channel.topic, m.log_time, m.publish_time, m.data) for _, channel, m in found]
+        messages = make_reader(stream, validate_crcs=True).iter_messages(log_time_order=False)
+        return [(channel.topic, m.log_time, m.publish_time, m.data) for _, channel, m in messages]
 
 
 def test_a_whole_recording_comes_out_as_it_was(tmp_path):
-    """Of a recording that lacks nothing the rescue is the same file, byte for byte, and says so."""
+    """Recovering an intact recording gives the same file, byte for byte, and reports no loss."""
     recording(tmp_path / "a.mcap", 300)
     rescue = recover(tmp_path / "a.mcap", tmp_path / "b.mcap")
     assert (tmp_path / "b.mcap").read_bytes() == (tmp_path / "a.mcap").read_bytes()
@@ -44,7 +44,7 @@ def test_a_whole_recording_comes_out_as_it_was(tmp_path):
 @settings(max_examples=40, deadline=None)
 @given(part=st.floats(0.3, 1))
 def test_cut_anywhere_every_whole_chunk_is_rescued(tmp_path_factory, part):
-    """The rescue of a file that ends early is its beginning, up to the cut chunk; rescued again it is the same."""
+    """A truncated file is recovered up to the truncated chunk. Recovering the copy gives the same file."""
     folder = tmp_path_factory.mktemp("cut")
     recording(folder / "a.mcap", 600)
     raw = (folder / "a.mcap").read_bytes()
@@ -54,9 +54,9 @@ def test_cut_anywhere_every_whole_chunk_is_rescued(tmp_path_factory, part):
         chunks = make_reader(stream).get_summary().chunk_indexes
     whole = [each for each in chunks if each.chunk_start_offset + each.chunk_length <= cut]
     rescue = recover(folder / "b.mcap", folder / "c.mcap")
-    found = stock(folder / "c.mcap")
-    assert found == stock(folder / "a.mcap")[: len(found)]
-    assert (len(found), rescue.damaged) == (rescue.messages, 0)
+    messages = stock(folder / "c.mcap")
+    assert messages == stock(folder / "a.mcap")[: len(messages)]
+    assert (len(messages), rescue.damaged) == (rescue.messages, 0)
     with open(folder / "c.mcap", "rb") as stream:
         assert len(make_reader(stream).get_summary().chunk_indexes) == len(whole)
     assert recover(folder / "c.mcap", folder / "d.mcap").lost == "nothing"
@@ -64,7 +64,7 @@ def test_cut_anywhere_every_whole_chunk_is_rescued(tmp_path_factory, part):
 
 
 def test_a_damaged_chunk_costs_that_chunk_alone(tmp_path):
-    """With bytes changed in the first chunk, which also describes the channels, all other chunks are rescued."""
+    """A damaged first chunk, which also defines the channels, loses only that chunk."""
     recording(tmp_path / "a.mcap", 1500)
     raw = bytearray((tmp_path / "a.mcap").read_bytes())
     with open(tmp_path / "a.mcap", "rb") as stream:
@@ -74,14 +74,14 @@ def test_a_damaged_chunk_costs_that_chunk_alone(tmp_path):
     rescue = recover(tmp_path / "b.mcap", tmp_path / "c.mcap")
     assert (rescue.damaged, rescue.closed, rescue.torn_bytes) == (1, True, 0)
     assert "1 damaged chunks" in rescue.lost
-    found = stock(tmp_path / "c.mcap")
+    messages = stock(tmp_path / "c.mcap")
     assert len(others) >= 2
-    assert found == stock(tmp_path / "a.mcap")[-len(found) :]
+    assert messages == stock(tmp_path / "a.mcap")[-len(messages) :]
     assert Trace.read(tmp_path / "c.mcap").channels == Trace.read(tmp_path / "a.mcap").channels
 
 
 def test_what_was_flushed_and_not_closed_is_rescued_with_an_index(tmp_path):
-    """A file that only lacks its closing is read in full, and says that a second may be missing."""
+    """A file that was not closed is recovered completely, and the loss of up to one second is reported."""
     file = McapFile(tmp_path / "a.mcap", {"bundle": {"id": "x"}}, "test", 0)
     channel = file.channel("/a", "test/msg/A", "uint8 a\n", {})
     for k in range(5):
@@ -90,14 +90,14 @@ def test_what_was_flushed_and_not_closed_is_rescued_with_an_index(tmp_path):
     rescue = recover(tmp_path / "a.mcap", tmp_path / "b.mcap")
     file.close()
     assert (rescue.messages, rescue.seconds, rescue.closed, rescue.torn_bytes) == (5, 4.0, False, 0)
-    assert rescue.lost == "what was not yet written when the recorder was cut off, a second at most"
+    assert rescue.lost == "messages not yet written when the recorder stopped, at most one second"
     assert len(stock(tmp_path / "b.mcap")) == 5
     with open(tmp_path / "b.mcap", "rb") as stream:
         assert [each.metadata for each in make_reader(stream).iter_metadata()] == [{"id": "x"}]
 
 
 def test_bags_of_others_are_rescued_too(tmp_path):
-    """Attachments, messages outside of chunks and channels without messages of another writer's file are kept."""
+    """Attachments, messages outside chunks, and channels without messages of another writer are kept."""
     with open(tmp_path / "a.mcap", "wb") as stream:
         writer = Writer(stream, use_chunking=False)
         writer.start(profile="x", library="another")
@@ -117,7 +117,7 @@ def test_bags_of_others_are_rescued_too(tmp_path):
 
 
 def test_nothing_is_overwritten_and_nothing_is_invented(tmp_path):
-    """A name that exists, a file that is no bag, and one without a whole message are refused; nothing is left."""
+    """An existing output, a file that is not MCAP, and one without an intact message raise errors and leave no file."""
     recording(tmp_path / "a.mcap", 3)
     before = (tmp_path / "a.mcap").read_bytes()
     with pytest.raises(StorageError, match="exists already"):
@@ -125,14 +125,14 @@ def test_nothing_is_overwritten_and_nothing_is_invented(tmp_path):
     assert (tmp_path / "a.mcap").read_bytes() == before
     (tmp_path / "b.mcap").write_text("t,a\n0,1\n")
     (tmp_path / "c.mcap").write_bytes(before[:60])
-    for name, words in (("b", "no MCAP file"), ("c", "no message"), ("none", "no such file")):
+    for name, words in (("b", "not an MCAP file"), ("c", "no intact message"), ("none", "no such file")):
         with pytest.raises(TraceError, match=words):
             recover(tmp_path / f"{name}.mcap", tmp_path / "out.mcap")
     assert sorted(each.name for each in tmp_path.iterdir()) == ["a.mcap", "b.mcap", "c.mcap"]
 
 
 def test_the_verb_says_what_was_rescued_and_what_was_lost(tmp_path):
-    """`rtsysid recover` names the new file beside the old one, its messages and seconds, and what is missing."""
+    """`rtsysid recover` prints the new file, its messages and seconds, and the loss."""
     recording(tmp_path / "a.mcap", 100)
     raw = (tmp_path / "a.mcap").read_bytes()
     (tmp_path / "cut.mcap").write_bytes(raw[:-500])
@@ -141,7 +141,7 @@ def test_the_verb_says_what_was_rescued_and_what_was_lost(tmp_path):
     lines = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
     assert lines["to"] == str(tmp_path / "cut.recovered.mcap")
     assert (lines["messages"], lines["seconds"]) == ("301", "995")
-    assert lines["lost"].startswith("what was not yet written")
+    assert lines["lost"].startswith("messages not yet written")
     done = CliRunner().invoke(cli, ["recover", str(tmp_path / "a.mcap"), "-o", str(tmp_path / "b.mcap"), "--json"])
     assert json.loads(done.stdout)["lost"] == "nothing"
     assert (tmp_path / "a.mcap").read_bytes() == raw
@@ -168,7 +168,7 @@ for k in range(1_000_000):
 
 
 def test_a_killed_recorder_loses_a_second_at_most(tmp_path):
-    """After kill -9 the rescue holds all but the last second, in device time, and no sample before is missing."""
+    """After kill -9 the recovered file lacks at most the last second, and no earlier sample."""
     path = tmp_path / "a.mcap"
     last_us = 0
     with subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Resampling: the past alone decides, holds age, means are means."""
+"""Test resampling: causal, with ages of held inputs and means of fast outputs."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def record(t, values) -> Trace:
 
 @st.composite
 def uneven(draw) -> Trace:
-    """A recording with uneven, sometimes doubled time, gaps, and sparse columns."""
+    """Draw a recording with uneven and repeated times, gaps, and sparse columns."""
     rows = draw(st.integers(1, 40))
     steps = draw(st.lists(st.sampled_from([0.0, 0.001, 0.004, 0.01, 0.013, 0.3]), min_size=rows, max_size=rows))
     number = st.one_of(st.floats(-100, 100, width=32), st.just(NAN))
@@ -29,7 +29,7 @@ def uneven(draw) -> Trace:
 
 
 def by_hand(t, column, at, is_input, max_age, before) -> tuple[float, float]:
-    """Value and age of one channel at one grid point, by the definition."""
+    """Compute value and age of one channel at one grid point, by the definition."""
     known = [(s, v) for s, v in zip(t, column, strict=True) if s <= at + 1e-8 and not np.isnan(v)]
     if not known:
         return NAN, np.inf
@@ -45,7 +45,7 @@ def by_hand(t, column, at, is_input, max_age, before) -> tuple[float, float]:
 @settings(max_examples=150, deadline=None)
 @given(uneven(), st.sampled_from([50.0, 100.0, 250.0]), st.sampled_from([0.0, 0.02, 1.0]))
 def test_definition(recorded, rate, max_age):
-    """Every value and age is what the definition says, point by point."""
+    """Every value and age agrees with the definition, point by point."""
     (one,) = recorded.episodes
     t = one.t - one.t[0] if one.t[0] < 1e6 else np.round(one.t - one.t[0], 6)
     (even,) = resample(record(t, one.values), rate, max_age=max_age).episodes
@@ -59,7 +59,7 @@ def test_definition(recorded, rate, max_age):
 @settings(max_examples=200, deadline=None)
 @given(uneven(), st.data())
 def test_future_changes_nothing(recorded, data):
-    """Other values, or no rows, after a time leave every grid point up to it as it was, bit for bit."""
+    """Other rows, or no rows, after a time leave all earlier grid points unchanged, bit for bit."""
     (one,) = recorded.episodes
     row = data.draw(st.integers(0, len(one) - 1))
     now = one.t[row]
@@ -69,16 +69,16 @@ def test_future_changes_nothing(recorded, data):
     (full,) = resample(recorded, 100.0, max_age=0.05).episodes
     (other,) = resample(record(one.t, changed), 100.0, max_age=0.05).episodes
     (short,) = resample(record(one.t[:row], one.values[:row]), 100.0, max_age=0.05).episodes
-    past = full.t <= now
+    so_far = full.t <= now
     for each in (other, short):
-        np.testing.assert_array_equal(each.t[: past.sum()], full.t[past])
-        np.testing.assert_array_equal(each.values[: past.sum()], full.values[past])
-        np.testing.assert_array_equal(each.age[: past.sum()], full.age[past])
+        np.testing.assert_array_equal(each.t[: so_far.sum()], full.t[so_far])
+        np.testing.assert_array_equal(each.values[: so_far.sum()], full.values[so_far])
+        np.testing.assert_array_equal(each.age[: so_far.sum()], full.age[so_far])
 
 
 @pytest.mark.parametrize("start", [0.0, -5e-16, 12.3456, 1.7e9])
 def test_recording_on_the_grid_stays_as_it_is(start):
-    """Rounding of timestamps, even of epoch seconds, neither shifts nor merges samples."""
+    """Rounding of timestamps, also of epoch seconds, neither shifts nor merges samples."""
     values = np.arange(4000, dtype=np.float32).reshape(1000, 4)
     (even,) = resample(record(start + np.arange(1000) * 0.01, values), 100.0, max_age=0.0).episodes
     np.testing.assert_array_equal(even.values, values)
@@ -86,7 +86,7 @@ def test_recording_on_the_grid_stays_as_it_is(start):
 
 
 def test_faster_outputs_are_means_and_inputs_the_last_value():
-    """At 4 to 1 an output is the mean since the last point, (t_k-1, t_k], while an input is the newest value."""
+    """At a ratio of 4 an output is the mean over (t_k-1, t_k], and an input is the newest value."""
     n = np.arange(9)
     (even,) = resample(record(n * 0.25, np.column_stack((n, n, n, n))), 1.0, max_age=0.0).episodes
     assert even.values[:, 0].tolist() == [0, 4, 8]
@@ -94,7 +94,7 @@ def test_faster_outputs_are_means_and_inputs_the_last_value():
 
 
 def test_slower_outputs_are_held_to_their_age():
-    """A slow output is held for max_age seconds and then unknown; an input is held on, and its age grows."""
+    """A slow output is held for max_age seconds, then NaN. An input is held without limit, and its age grows."""
     rows = np.array([[1, 1, 1, 1], [2, NAN, 2, NAN]])
     (even,) = resample(record([0, 0.4], rows), 10.0, max_age=0.2).episodes
     np.testing.assert_array_equal(even.values[:, 2], [1, 1, 1, NAN, 2])
@@ -112,7 +112,7 @@ def test_input_that_never_came_has_infinite_age():
 
 
 def test_long_gap_cuts_and_keeps_the_grid():
-    """A clock that was set years on costs no memory: the episode is cut, and both parts lie on one grid."""
+    """A timestamp years ahead splits the episode, without a large allocation; both pieces lie on one grid."""
     t = np.r_[np.arange(5) * 0.1, 1.7e9 + 0.05 + np.arange(5) * 0.1]
     parts = resample(record(t, np.ones((10, 4))), 10.0, max_age=0.2).episodes
     assert [each.name for each in parts] == ["run1:1", "run1:2"]
@@ -123,19 +123,19 @@ def test_long_gap_cuts_and_keeps_the_grid():
 
 
 def test_last_row_behind_a_long_gap_and_off_the_grid():
-    """A last row that no grid point reaches any more changes nothing and breaks nothing."""
+    """A last row after the last grid point changes nothing."""
     parts = resample(record([0, 0.1, 1000.05], np.ones((3, 4))), 10.0, max_age=0.2).episodes
     assert sum(len(each) for each in parts) == 4
 
 
 def test_trace_without_inputs_has_no_age():
-    """Age is that of inputs; where there is none, there is no age."""
+    """A trace without inputs has no age."""
     only = Trace(CHANNELS[2:], (Episode("a", np.arange(3.0), np.zeros((3, 2), np.float32)),))
     assert resample(only, 1.0, max_age=1).episodes[0].age is None
 
 
 def test_resampled_recording_is_even():
-    """What was refused for two rates passes the check before training once it is resampled."""
+    """A recording with two rates passes the check before training after resampling."""
     t = np.r_[np.arange(100) * 0.01, 1 + np.arange(100) * 0.02]
     two_rates = record(t, np.ones((200, 4)))
     with pytest.raises(TraceError, match="more than one rate"):
@@ -145,13 +145,13 @@ def test_resampled_recording_is_even():
 
 @pytest.mark.parametrize(("rate", "age"), [(0, 1), (-1, 1), (NAN, 1), (10, -1), (10, NAN)])
 def test_impossible_grid(rate, age):
-    """A rate or an age that is none is refused."""
+    """A rate or an age out of range raises TraceError."""
     with pytest.raises(TraceError, match="resampling"):
         resample(record([0, 1], np.ones((2, 4))), rate, max_age=age)
 
 
 def test_time_that_goes_back():
-    """Backward time is refused with its place; doubled time is not: its samples share a cell."""
+    """Decreasing times raise TraceError with their place. Equal times are allowed: the samples share a grid point."""
     with pytest.raises(TraceError, match=r"run1: time: goes back from 1 s to 0\.5 s at row 2"):
         resample(record([0, 1, 0.5], np.ones((3, 4))), 10.0, max_age=1)
     (even,) = resample(record([0, 1, 1], np.arange(12).reshape(3, 4)), 1.0, max_age=1).episodes

@@ -1,4 +1,4 @@
-"""The simulated quadrotor: true physics where it can be computed by hand, and flights that repeat and never crash."""
+"""Test the simulated quadrotor: physics against analytic results, and repeatable, bounded flights."""
 
 from dataclasses import replace
 
@@ -46,7 +46,7 @@ def flights():
 
 
 def test_hover_stays():
-    """At the command that carries the weight, nothing moves for two seconds."""
+    """At the hover command nothing moves for two seconds."""
     start = at_rest()
     end = after(start, start.rotors / STEADY.rotor_speed, STEADY, 2.0)
     for before, now in zip(start, end, strict=True):
@@ -54,7 +54,7 @@ def test_hover_stays():
 
 
 def test_free_fall_has_the_acceleration_of_gravity():
-    """With rotors at rest and no air, speed is g t and depth is g t^2 / 2."""
+    """Without rotors and drag, speed is g t and distance is g t^2 / 2."""
     plant = replace(STEADY, drag_lateral=0.0, drag_axial=0.0, drag_quadratic=0.0)
     end = after(at_rest(rotors=np.zeros((4, 1))), np.zeros((4, 1)), plant, 1.0)
     np.testing.assert_allclose(end.velocity[:, 0], (0, 0, -GRAVITY), rtol=1e-9)
@@ -62,7 +62,7 @@ def test_free_fall_has_the_acceleration_of_gravity():
 
 
 def test_free_spin_keeps_energy_and_momentum():
-    """A tumbling body without torque keeps kinetic energy, and angular momentum in the world."""
+    """A body without torque keeps its kinetic energy and its angular momentum in the world frame."""
     inertia = np.array(STEADY.inertia)[:, None]
     start = at_rest(rotors=np.zeros((4, 1)), rates=np.array([[4.0], [0.5], [3.0]]))
     end = after(start, np.zeros((4, 1)), STEADY, 1.0)
@@ -74,14 +74,14 @@ def test_free_spin_keeps_energy_and_momentum():
 
 
 def test_rotors_follow_commands_with_their_lag():
-    """After one time constant of the lag a rotor has made 63 % of its way."""
+    """After one time constant a rotor has made 63 % of the change."""
     start = at_rest(rotors=np.zeros((4, 1)))
     end = after(start, np.full((4, 1), 0.5), STEADY, STEADY.rotor_lag)
     np.testing.assert_allclose(end.rotors, 0.5 * STEADY.rotor_speed * (1 - np.exp(-1)), rtol=1e-9)
 
 
 def test_battery_sags_under_load_and_empties():
-    """Rotors turn slower on an emptier cell and under internal resistance, and flying uses charge."""
+    """Rotors are slower with an emptier cell and with internal resistance, and flying uses charge."""
     full, flat = np.full((4, 1), 0.6), at_rest(charge=np.zeros(1))
     empty = after(flat, full, STEADY, 1.0).rotors / after(at_rest(), full, STEADY, 1.0).rotors
     np.testing.assert_allclose(empty, STEADY.empty_voltage / STEADY.full_voltage, rtol=1e-6)
@@ -96,7 +96,7 @@ def test_battery_sags_under_load_and_empties():
     ("faster", "axis"), [((2, 3), 0), ((1, 2), 1), ((1, 3), 2)], ids=["left rolls", "rear pitches", "even yaw"]
 )
 def test_rotors_turn_the_body_the_right_way(faster, axis):
-    """Faster rotors on the left, at the rear, or of the right-turning pair give a positive rate on one axis alone."""
+    """Faster left, rear, or right-turning rotors give a positive rate about one axis."""
     start = at_rest()
     commands = start.rotors / STEADY.rotor_speed
     commands[list(faster)] += 0.01
@@ -107,7 +107,7 @@ def test_rotors_turn_the_body_the_right_way(faster, axis):
 
 
 def test_drag_differs_along_and_across_the_thrust_axis():
-    """At 1 m/s level or upwards, the deceleration is that axis's linear and the quadratic drag over the mass."""
+    """At 1 m/s the deceleration is the linear drag of the axis plus the quadratic drag, divided by the mass."""
     sideways, upwards = np.array([[1.0], [0.0], [0.0]]), np.array([[0.0], [0.0], [1.0]])
     for velocity, linear in ((sideways, PLANT.drag_lateral), (upwards, PLANT.drag_axial)):
         start = at_rest(velocity=velocity)
@@ -118,7 +118,7 @@ def test_drag_differs_along_and_across_the_thrust_axis():
 
 @pytest.mark.parametrize(("turning", "deflected", "sign"), [(0, 1, 1), (1, 0, -1)], ids=["roll", "pitch"])
 def test_unbalanced_rotor_spin_couples_roll_and_pitch(turning, deflected, sign):
-    """A net left-turning spin deflects roll into pitch and pitch into negative roll; rotors without inertia do not."""
+    """A net left-turning spin couples roll into pitch, and pitch into negative roll."""
     rotors, rates = np.array([[1800.0], [1650.0], [1800.0], [1650.0]]), np.zeros((3, 1))
     rates[turning] = 2.0
     start, commands = at_rest(rotors=rotors, rates=rates), rotors / STEADY.rotor_speed
@@ -131,7 +131,7 @@ def test_unbalanced_rotor_spin_couples_roll_and_pitch(turning, deflected, sign):
 
 
 def test_mixer_inverts_the_plant():
-    """The rotor commands for a lift and a torque, held at nine tenths of full voltage, give that lift and torque."""
+    """The commands for a lift and a torque give that lift and torque at 90 % of full voltage."""
     plant = replace(STEADY, rotor_speed=0.9 * STEADY.rotor_speed, rotor_lag=1e-6)
     lift, torque = np.array([0.5]), np.array([[8e-4], [-5e-4], [6e-6]])
     commands = _Autopilot(STEADY, 0.01)._mixed(lift, torque)
@@ -144,7 +144,7 @@ def test_mixer_inverts_the_plant():
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.floats(-0.05, 0.05), min_size=3, max_size=3))
 def test_turned_stays_a_rotation(angle):
-    """Any small turn leaves a unit quaternion whose axes are orthonormal."""
+    """After any small rotation the quaternion has unit length and its axes are orthonormal."""
     start = np.array([[0.1], [-0.5], [0.3], [0.8]]) / np.sqrt(0.99)
     end = turned(start, np.array(angle)[:, None])
     axes = np.stack(body_axes(end), 1)[..., 0]
@@ -154,7 +154,7 @@ def test_turned_stays_a_rotation(angle):
 
 
 def test_same_seed_gives_the_same_bits():
-    """Two recordings of one seed are equal bit for bit, and another seed flies elsewhere."""
+    """Two recordings with one seed are equal bit for bit; another seed gives another flight."""
     first, again, other = (fly(2, 2.0, seed) for seed in (5, 5, 6))
     for a, b, c in zip(first.episodes, again.episodes, other.episodes, strict=True):
         assert a.values.tobytes() == b.values.tobytes()
@@ -162,7 +162,7 @@ def test_same_seed_gives_the_same_bits():
 
 
 def test_a_flight_does_not_depend_on_the_number_of_flights():
-    """Flight i is the same bits alone, among three and among nine."""
+    """Flight i has the same bits alone, among three and among nine."""
     runs = [fly(count, 2.0, 3).episodes for count in (1, 3, 9)]
     assert runs[0][0].values.tobytes() == runs[1][0].values.tobytes() == runs[2][0].values.tobytes()
     for a, b in zip(runs[1], runs[2][:3], strict=True):
@@ -185,7 +185,7 @@ def test_flights_neither_crash_nor_diverge(flights):
 
 
 def test_flights_are_lively(flights):
-    """Half of the flights tilt beyond 20 degrees, some beyond 30, and the fastest pass 2.5 m/s."""
+    """Half of the flights tilt more than 20 degrees, some more than 30, and the fastest exceed 2.5 m/s."""
     values = np.concatenate([outputs(trace) for trace in flights])
     tilt = np.degrees(np.arccos(1 - 2 * (values[..., 6] ** 2 + values[..., 7] ** 2))).max(axis=1)
     speed = np.linalg.norm(values[..., 3:6], axis=-1).max(axis=1)
@@ -196,7 +196,7 @@ def test_flights_are_lively(flights):
 
 
 def test_quaternions_have_length_one_and_never_jump(flights):
-    """No logged quaternion differs from length one by more than float32 allows, nor leaps to its negative."""
+    """Every logged quaternion has unit length to float32 precision, and never changes sign."""
     for trace in flights:
         attitude = outputs(trace)[..., 6:10]
         np.testing.assert_allclose(np.linalg.norm(attitude, axis=-1), 1.0, atol=2e-7)
@@ -204,7 +204,7 @@ def test_quaternions_have_length_one_and_never_jump(flights):
 
 
 def test_logged_velocity_is_the_change_of_logged_position(flights):
-    """Over half a second, position moves by the mean of the logged velocity: units and frames agree."""
+    """Over half a second, the change of position is the mean of the logged velocity: units and frames agree."""
     values = outputs(flights[0])
     moved = values[:, 50:, :3] - values[:, :-50, :3]
     total = np.cumsum(values[..., 3:6], axis=1)
@@ -212,7 +212,7 @@ def test_logged_velocity_is_the_change_of_logged_position(flights):
 
 
 def test_channels_and_times_are_as_documented():
-    """Four commands, thirteen outputs with units and groups, uniform time, float32, and no hidden state."""
+    """Four commands, thirteen outputs with units and groups, even times, float32, and no hidden state."""
     trace = fly(flights=1, seconds=1.0, rate_hz=50.0)
     episode = trace.episodes[0]
     assert trace.channels == CHANNELS
@@ -231,7 +231,7 @@ def test_channels_and_times_are_as_documented():
     ids=str,
 )
 def test_impossible_requests_are_refused_in_one_line(request_):
-    """What cannot be flown is a TraceError of one line, not a crash."""
+    """Arguments out of range raise a one-line TraceError."""
     with pytest.raises(TraceError) as caught:
         fly(**request_)
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Retrieval: what counts as alike, what the codes find of it, and that an index is whole and of its bundle."""
+"""Test retrieval: distances, binary codes, search, and checks of an index and its bundle."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def flights() -> Trace:
 
 @pytest.fixture(scope="module")
 def archive(flights: Trace, tmp_path_factory: pytest.TempPathFactory) -> Index:
-    """An index of all flights but the last, in the coordinates of the body."""
+    """Build an index of all flights except the last one, in body coordinates."""
     return build([Trace(CHANNELS, flights.episodes[:-1])], tmp_path_factory.mktemp("archive") / "index", spec=FLYING)
 
 
@@ -52,7 +52,7 @@ def asked(index: Index, flight: Episode, every: int) -> list[search.Query]:
 @given(st.integers(0, 2**32), st.integers(1, 300), st.integers(1, 400))
 @settings(deadline=None, max_examples=30)
 def test_scans_find_the_nearest_codes(seed: int, count: int, asked_for: int) -> None:
-    """By NumPy and by faiss the codes found have the distances that counting bits one by one says are least."""
+    """NumPy and faiss return codes with the smallest distances, as counted bit by bit."""
     rng = np.random.default_rng(seed)
     codes = rng.integers(0, 256, (count, 32), np.uint8)
     query = np.where(rng.random(32) < 0.5, codes[0], ~codes[0]).astype(np.uint8)
@@ -64,7 +64,7 @@ def test_scans_find_the_nearest_codes(seed: int, count: int, asked_for: int) -> 
 
 
 def test_a_scan_goes_on_over_its_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Codes beyond the first block count, and the complement is 256 bits away, not none."""
+    """A scan covers all blocks. The complement of a code has distance 256, not 0."""
     monkeypatch.setattr(hashing, "BLOCK", 7)
     codes = np.random.default_rng(0).integers(0, 256, (50, 32), np.uint8)
     assert by_numpy(codes, codes[41], 1).tolist() == [41]
@@ -72,7 +72,7 @@ def test_a_scan_goes_on_over_its_blocks(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_near_vectors_have_near_codes() -> None:
-    """The share of hyperplanes between two vectors grows with their distance."""
+    """The share of hyperplanes between two vectors increases with their distance."""
     rng = np.random.default_rng(0)
     sample = rng.standard_normal((2000, 30)).astype(np.float32)
     hyperplanes, origin = Hyperplanes.fit(sample), np.zeros((1, 30), np.float32)
@@ -86,7 +86,7 @@ def test_near_vectors_have_near_codes() -> None:
 @given(st.lists(st.integers(10, 40), min_size=1, max_size=6), st.integers(2, 10))
 @settings(deadline=None, max_examples=20)
 def test_moments_lie_within_segments(tmp_path_factory: pytest.TempPathFactory, lengths: list[int], span: int) -> None:
-    """Every window without a gap is a moment, once, under the recording and the time of its centre."""
+    """Every window without a gap is one moment, with the recording and the time of its centre."""
     rng = np.random.default_rng(0)
     episodes = tuple(
         Episode(f"e{k}", np.arange(n) / 10 + 100 * k, rng.standard_normal((n, 3)).astype(np.float32))
@@ -103,7 +103,7 @@ def test_moments_lie_within_segments(tmp_path_factory: pytest.TempPathFactory, l
 
 
 def test_a_gap_is_in_no_moment(tmp_path: Path) -> None:
-    """Rows before and after a missing sample never share a moment."""
+    """No moment spans a missing sample."""
     episode = plant(1, 200).episodes[0]
     keep = np.arange(200) != 100
     index = build(
@@ -113,7 +113,7 @@ def test_a_gap_is_in_no_moment(tmp_path: Path) -> None:
 
 
 def turned(values: np.ndarray, angle: float) -> np.ndarray:
-    """A flight elsewhere: turned about the vertical, and displaced."""
+    """Rotate a flight about the vertical, and shift it."""
     s, c = np.sin(angle), np.cos(angle)
     turn = np.array([[c, -s, 0], [s, c, 0], [0, 0, 1.0]])
     out = values.copy()
@@ -126,7 +126,7 @@ def turned(values: np.ndarray, angle: float) -> np.ndarray:
 
 
 def test_the_same_manoeuvre_elsewhere_is_the_same(archive: Index, flights: Trace, tmp_path: Path) -> None:
-    """Seen from the body, a flight turned and displaced matches itself; seen as recorded, it is far away."""
+    """In body coordinates a rotated and shifted flight matches itself; in recorded coordinates it does not."""
     flight = flights.episodes[2]
     elsewhere = turned(flight.values, 2.0)[1000 : 1000 + archive.span]
     best = search.find(archive, search.query_of(archive, elsewhere), 1)[0]
@@ -138,42 +138,42 @@ def test_the_same_manoeuvre_elsewhere_is_the_same(archive: Index, flights: Trace
 
 
 def test_two_random_moments_are_one_apart(archive: Index) -> None:
-    """The weights make the mean squared distance of random moments 1, in all and in every part."""
+    """With the weights the mean squared distance of random moments is 1, over all groups and in each."""
     newest = archive.newest(np.random.default_rng(0).integers(0, len(archive), 4000))
     apart = archive.vectors(newest[:2000]) - archive.vectors(newest[2000:])
     assert np.mean((apart**2).sum(1)) == pytest.approx(1.0, abs=0.1)
-    names = {part.name for part in archive.descriptor.parts}
+    names = {group.name for group in archive.descriptor.groups}
     assert names == {"inputs", "velocity", "displacement", "rotation", "rate", "vertical"}
     for name in names:
-        parts = [(apart[:, part.columns] ** 2).sum(1) for part in archive.descriptor.parts if part.name == name]
-        assert len(names) * np.mean(np.sum(parts, axis=0)) == pytest.approx(1.0, abs=0.15)
+        squares = [(apart[:, group.columns] ** 2).sum(1) for group in archive.descriptor.groups if group.name == name]
+        assert len(names) * np.mean(np.sum(squares, axis=0)) == pytest.approx(1.0, abs=0.15)
 
 
 def test_a_channel_that_never_moves_has_no_weight() -> None:
-    """A channel that stands still but for its last bit neither divides by zero nor counts."""
+    """A channel that is constant except for its last bit has weight 0, without a division by zero."""
     spec = make_body_spec()
     descriptor = WindowDescriptor(spec, 8)
     rng = np.random.default_rng(0)
     values = np.tile(np.float32([0] * 2 + [0] * 3 + [7.3] + [0] * 3 + [0, 0, 0, 1] + [0] * 3), (300, 1))
     values[:, 0] = rng.standard_normal(300)
     values[::2, 5] = np.nextafter(np.float32(7.3), np.float32(8))  # its last bit flickers
-    weights = weights_of(descriptor.parts, descriptor.vectors(values, np.arange(7, 300)))
+    weights = weights_of(descriptor.groups, descriptor.vectors(values, np.arange(7, 300)))
     assert np.isfinite(weights).all()
-    moving = np.concatenate([part.columns[weights[part.columns] > 0] for part in descriptor.parts])
+    moving = np.concatenate([group.columns[weights[group.columns] > 0] for group in descriptor.groups])
     assert len(moving) == 8  # the one input, at each of the eight rows
 
 
-def test_every_feature_of_a_window_is_in_one_part() -> None:
-    """The parts divide the vector: from the body with channels in any order, and as recorded."""
+def test_every_feature_of_a_window_is_in_one_group() -> None:
+    """The groups partition the vector, for any order of the channels."""
     for spec in (make_body_spec(), FLYING):
         descriptor = WindowDescriptor(spec, 30)
         size = descriptor.vectors(np.ones((30, spec.width), np.float32), np.array([29])).shape[1]
-        assert sorted(itertools.chain(*(part.columns.tolist() for part in descriptor.parts))) == list(range(size))
+        assert sorted(itertools.chain(*(group.columns.tolist() for group in descriptor.groups))) == list(range(size))
         assert len(series(spec, np.ones((30, spec.width), np.float32))) == spec.n_features
 
 
 def test_codes_are_those_of_the_stream(bundle_folder: Path) -> None:
-    """By code, a moment's vector is what the encoder says on the live path at its ticks."""
+    """The vector of a moment by code holds the codes of the live backend at its ticks."""
     bundle = Bundle.open(bundle_folder)
     values = plant(1, 60).episodes[0].values
     backend, codes = NumpyBackend(bundle.spec, bundle.arrays("weights.npz")), []
@@ -187,18 +187,18 @@ def test_codes_are_those_of_the_stream(bundle_folder: Path) -> None:
 
 
 def test_few_candidates_find_nearly_all(archive: Index, flights: Trace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Looking at a tenth of the codes and comparing a fiftieth of the windows, recall at 10 is above 0.9."""
-    monkeypatch.setattr(search, "CODES", len(archive) // 10)
+    """With a tenth of the codes and a fiftieth of the windows, recall at 10 is above 0.9."""
+    monkeypatch.setattr(search, "CANDIDATES", len(archive) // 10)
     monkeypatch.setattr(search, "WINDOWS", len(archive) // 50)
     queries = asked(archive, flights.episodes[-1], 60)
     truth = search.exact_rows(archive, queries, 10)
-    found = [{f.row for f in search.find(archive, query, 10)} for query in queries]
-    assert np.mean([len(got & set(true)) / 10 for got, true in zip(found, truth, strict=True)]) > 0.9
+    matches = [{f.row for f in search.find(archive, query, 10)} for query in queries]
+    assert np.mean([len(got & set(true)) / 10 for got, true in zip(matches, truth, strict=True)]) > 0.9
 
 
 def test_without_faiss_the_same_is_found(archive: Index, flights: Trace, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On the plain install NumPy scans, and the moments are those that faiss leads to."""
-    monkeypatch.setattr(search, "CODES", len(archive) // 10)
+    """Without faiss NumPy scans, and finds the same moments."""
+    monkeypatch.setattr(search, "CANDIDATES", len(archive) // 10)
     queries = asked(archive, flights.episodes[-1], 300)
     assert archive.scan is by_faiss
     by_library = [[f.row for f in search.find(archive, query, 5)] for query in queries]
@@ -209,29 +209,29 @@ def test_without_faiss_the_same_is_found(archive: Index, flights: Trace, monkeyp
 
 
 def test_moments_are_distinct_and_the_nearest_around(archive: Index, flights: Trace) -> None:
-    """Every answer is the nearest row within half a span of it, by comparing every window there is."""
+    """Every match is the nearest row within half a span, compared with every window."""
     query = asked(archive, flights.episodes[-1], 700)[1]
     every = archive.newest(np.arange(len(archive)))
     distance = np.linalg.norm(archive.vectors(every) - query.vector, axis=1)
-    found = search.find(archive, query, 10)
-    assert len(found) == 10
-    assert [f.distance for f in found] == sorted(f.distance for f in found)
-    for f in found:
+    matches = search.find(archive, query, 10)
+    assert len(matches) == 10
+    assert [f.distance for f in matches] == sorted(f.distance for f in matches)
+    for f in matches:
         around = np.abs(every - f.row) < archive.span // 2
         assert every[around][distance[around].argmin()] == f.row
         assert f.distance == pytest.approx(float(distance[every == f.row][0]), rel=1e-4)
 
 
-def test_the_own_moment_is_no_answer(tmp_path: Path) -> None:
-    """A moment of an indexed file finds others, not itself; of an unknown file, its copy in the archive."""
+def test_the_query_is_not_its_own_match(tmp_path: Path) -> None:
+    """A moment of an indexed file matches others, not itself. A moment of a copied file matches the original."""
     for episode in plant(3, 300).episodes:
         Trace(plant().channels, (episode,)).write(tmp_path / "logs" / f"{episode.name}.csv")
     index = build(Trace.read_each([tmp_path / "logs"]), tmp_path / "index")
     asked_for = tmp_path / "logs" / "run2.csv"
     query = search.query_at(index, Trace.read(asked_for), 3.0)
-    for found in (search.find(index, query, 8), search.find_exactly(index, query, 8)):
-        assert found
-        assert all(f.recording != "run2" or abs(f.time_s - 3.0) >= 1.0 for f in found)
+    for matches in (search.find(index, query, 8), search.find_exactly(index, query, 8)):
+        assert matches
+        assert all(f.recording != "run2" or abs(f.time_s - 3.0) >= 1.0 for f in matches)
     Trace.read(asked_for).write(tmp_path / "copy.npz")
     copy = search.find(index, search.query_at(index, Trace.read(tmp_path / "copy.npz"), 3.0), 1)[0]
     assert (copy.recording, copy.distance) == ("run2", 0.0)
@@ -241,7 +241,7 @@ def test_the_own_moment_is_no_answer(tmp_path: Path) -> None:
 @pytest.mark.parametrize("span", [2, 50])
 @pytest.mark.parametrize("at", [-5.0, 2.0, 99.0, float("nan")])
 def test_a_moment_outside_is_refused(tmp_path: Path, span: int, at: float) -> None:
-    """Before the recording, within a gap, after the end, and at no time at all there is no moment, however short."""
+    """A moment before the recording, in a gap, after the end, or at NaN raises TraceError."""
     episode = plant(1, 300).episodes[0]
     keep = (episode.t < 1.5) | (episode.t > 2.5)
     trace = Trace(plant(1, 10).channels, (Episode("e", episode.t[keep], episode.values[keep]),))
@@ -252,12 +252,12 @@ def test_a_moment_outside_is_refused(tmp_path: Path, span: int, at: float) -> No
 
 
 def test_a_build_that_breaks_off_leaves_the_old_index(tmp_path: Path, tiny_trace: Trace) -> None:
-    """Stopped in the middle, or refused, what stood there is still whole, and nothing lies beside it."""
+    """A build that is stopped or fails leaves the old index unchanged, and no temporary files."""
     build([tiny_trace], tmp_path / "index")
     steps = building([tiny_trace], tmp_path / "index", seconds=0.5)
     next(steps)
     steps.close()
-    with pytest.raises(TraceError, match="no stretch of 1000 s"):
+    with pytest.raises(TraceError, match="no segment of 1000 s"):
         build([tiny_trace], tmp_path / "index", seconds=1000.0)
     assert Index.open(tmp_path / "index").span == 50
     assert [path.name for path in tmp_path.iterdir()] == ["index"]
@@ -265,23 +265,23 @@ def test_a_build_that_breaks_off_leaves_the_old_index(tmp_path: Path, tiny_trace
 
 @pytest.mark.parametrize("seconds", [0.0, 0.02, -1.0, float("nan"), float("inf")])
 def test_a_moment_has_rows(tmp_path: Path, tiny_trace: Trace, seconds: float) -> None:
-    """A moment of less than two rows, of no number or without end is refused in one line."""
-    with pytest.raises(TraceError, match="a moment takes two rows or more"):
+    """A moment of fewer than two rows, of NaN or of infinite length raises TraceError."""
+    with pytest.raises(TraceError, match="a moment needs two rows or more"):
         build([tiny_trace], tmp_path / "index", seconds=seconds)
 
 
 def test_an_index_takes_no_other_folder(tmp_path: Path, tiny_trace: Trace) -> None:
-    """A folder of something else is never replaced."""
+    """A folder that is not an index is never replaced."""
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "flight.csv").write_text("t,y\n")
-    with pytest.raises(StorageError, match="something else stands there"):
+    with pytest.raises(StorageError, match="not an index"):
         build([tiny_trace], tmp_path / "logs")
     assert (tmp_path / "logs" / "flight.csv").exists()
 
 
 @pytest.mark.parametrize("damage", ["cut", "missing", "changed", "none"])
 def test_an_index_that_is_not_whole_is_refused(tmp_path: Path, tiny_trace: Trace, damage: str) -> None:
-    """A file cut off or missing, a manifest edited, or no index at all: one line each."""
+    """A truncated or missing file, an edited manifest, and a missing index raise TraceError."""
     build([tiny_trace], tmp_path / "index")
     codes, manifest = tmp_path / "index" / "codes.u8", tmp_path / "index" / "index.json"
     if damage == "cut":
@@ -299,7 +299,7 @@ def test_an_index_that_is_not_whole_is_refused(tmp_path: Path, tiny_trace: Trace
 def test_other_bundles_and_codes_without_one_are_refused(
     bundle_folder: Path, tiny_trace: Trace, tmp_path: Path
 ) -> None:
-    """An index goes with the bundle it was made with; by code not without one, nor for less than its window."""
+    """An index accepts only its own bundle. An index by code needs a bundle, and moments of one window or more."""
     bundle = Bundle.open(bundle_folder)
     build([tiny_trace], tmp_path / "coded", bundle=bundle, by="code")
     assert len(Index.open(tmp_path / "coded", bundle)) > 0
@@ -310,12 +310,12 @@ def test_other_bundles_and_codes_without_one_are_refused(
         Index.open(tmp_path / "plain", bundle)
     with pytest.raises(BundleError, match="--bundle"):
         build([tiny_trace], tmp_path / "none", by="code")
-    with pytest.raises(SpecError, match="the encoder sees 5"):
+    with pytest.raises(SpecError, match="the encoder needs 5"):
         build([tiny_trace], tmp_path / "short", bundle=bundle, by="code", seconds=0.06)
 
 
 class Texts(HTMLParser):
-    """What a page says, and how many plots it has."""
+    """Collect the texts of a page, and count its plots and lines."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -331,8 +331,8 @@ class Texts(HTMLParser):
         self.said.append(data)
 
 
-def test_the_verbs_as_processes(bundle_folder: Path, tmp_path: Path) -> None:
-    """index and find with a bundle: table, JSON and page agree, and each fault is one line with its exit code."""
+def test_index_and_find_as_processes(bundle_folder: Path, tmp_path: Path) -> None:
+    """Table, JSON and page of `index` and `find` agree. Each error is one line with its exit code."""
     logs, out = tmp_path / "logs", tmp_path / "index"
     for episode in plant(4, 300).episodes:
         Trace(plant().channels, (episode,)).write(logs / f"{episode.name}.csv")
@@ -341,29 +341,29 @@ def test_the_verbs_as_processes(bundle_folder: Path, tmp_path: Path) -> None:
     assert json.loads(rtsysid("info", out, "--json").stdout) == made
     assert "no manifest.json" in refused("verify", out, code=2)
     asked_for = ("find", out, logs / "run1.csv", "--at", "3.02s", "--top", 3)
-    found = json.loads(rtsysid(*asked_for, "--json", "--plot", tmp_path / "page.html").stdout)["found"]
+    matches = json.loads(rtsysid(*asked_for, "--json", "--plot", tmp_path / "page.html").stdout)["found"]
     lines = rtsysid(*asked_for).stdout.splitlines()
-    assert [line.split()[1] for line in lines[2:5]] == [f["recording"] for f in found]
+    assert [line.split()[1] for line in lines[2:5]] == [f["recording"] for f in matches]
     page = Texts((tmp_path / "page.html").read_text())
     assert (page.plots, page.lines) == (3, 3 * 4 + 4)  # the query and three moments in each, and the legend
-    assert set(page.said) >= {"run1 at 3.02s", "u [V]", "y [m]", "v [m/s]", *(f["recording"] for f in found)}
+    assert set(page.said) >= {"run1 at 3.02s", "u [V]", "y [m]", "v [m/s]", *(f["recording"] for f in matches)}
 
     assert "0.5 to 5.48 s" in refused("find", out, logs / "run1.csv", "--at", "99s", code=1)
     assert "12 o'clock" in refused("find", out, logs / "run1.csv", "--at", "12 o'clock", code=1)
     assert "name a .html file" in refused(*asked_for, "--plot", tmp_path / "page.png", code=5)
-    assert "no index there" in refused("find", logs, logs / "run1.csv", "--at", "1", code=1)
+    assert "not an index" in refused("find", logs, logs / "run1.csv", "--at", "1", code=1)
     plain = tmp_path / "plain"
     rtsysid("index", logs, "-o", plain)
     assert "no bundle" in refused("find", plain, logs / "run1.csv", "--at", "1", "--bundle", bundle_folder, code=2)
     other = plant(1, 300).episodes[0]
     Trace(plant().channels[:2], (Episode("o", other.t, other.values[:, :2]),)).write(tmp_path / "other.csv")
     assert "missing column 'v'" in refused("find", out, tmp_path / "other.csv", "--at", "3", code=1)
-    assert "something else" in refused("index", logs, "-o", logs, code=5)
+    assert "not an index" in refused("index", logs, "-o", logs, code=5)
 
 
 @pytest.mark.recordings
 def test_squares_are_found_among_squares(tmp_path: Path) -> None:
-    """On real flights a corner of a square, flown every ten seconds, is most like that corner at the other times."""
+    """A corner of a real square flight, repeated every ten seconds, matches the same corner at other times."""
     folder = data_folder()
     flights = [] if folder is None else sorted((folder / "nanodrone" / "train").glob("*_run[12].csv.gz"))
     if not flights:
@@ -371,6 +371,6 @@ def test_squares_are_found_among_squares(tmp_path: Path) -> None:
     spec = ModelSpec(channels=(*INPUTS, *STATES), rate_hz=100.0, taps=1, encoder=(), rigid_body=BODY)
     index = build(Trace.read_each(flights, spec.channels), tmp_path / "index", spec=spec)
     square = next(path for path in flights if path.name.startswith("square"))
-    found = search.find(index, search.query_at(index, Trace.read(square, index.spec.channels), 12.3), 3)
-    assert all(f.recording.startswith("square") for f in found)
-    assert all(min(abs(f.time_s - 2.3), abs(f.time_s - 12.3)) < 0.1 for f in found)
+    matches = search.find(index, search.query_at(index, Trace.read(square, index.spec.channels), 12.3), 3)
+    assert all(f.recording.startswith("square") for f in matches)
+    assert all(min(abs(f.time_s - 2.3), abs(f.time_s - 12.3)) < 0.1 for f in matches)

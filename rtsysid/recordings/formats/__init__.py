@@ -1,8 +1,8 @@
-"""Recordings on disk: one module per format, all of one shape, chosen by the suffix of the file.
+"""Read and write recordings: one module per file format, chosen by the suffix of the file.
 
-Each format has a log (`columns` as found, `blocks` to stream them), and all but MCAP a `write` that takes such blocks.
-Everything heavy is imported inside the function that needs it, so that an edge machine reads CSV and npz with numpy
-alone.
+To add a format, add one module to this package and one line to `FORMATS`. The module defines `Reader(path)`, which has
+the members of `LogFile`, and, where the format can be written, `write_blocks(path, exact, channels, blocks)`.
+A format module is imported when the first file of its format is opened. A machine with NumPy alone reads CSV and npz.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 from zipfile import BadZipFile
 
 import numpy as np
@@ -20,15 +21,34 @@ from rtsysid.errors import SpecError, TraceError
 from rtsysid.spec import Channel, Doubles, Floats, require_channels, split_unit
 from rtsysid.storage import replacing
 
-WRITTEN = (".csv", ".csv.gz", ".parquet", ".npz")
-SUFFIXES = (*WRITTEN, ".mcap")  # only the recorder of a live session writes that one
-ROWS = 65_536  # rows of a block: a few megabytes, whatever the length of the recording
-EPISODE = "episode"  # a column of this name numbers the episodes of a file: a change of its value starts a new one
+
+class Format(NamedTuple):
+    """Name the module of a format, the extra of rtsysid that installs its packages, and whether it can be written."""
+
+    module: str
+    extra: str = ""
+    writable: bool = True
+
+
+FORMATS: dict[str, Format] = {
+    ".csv": Format("csv"),
+    ".csv.gz": Format("csv"),
+    ".parquet": Format("parquet", extra="train"),
+    ".npz": Format("npz"),
+    ".mcap": Format("mcap", writable=False),  # only the recorder of a live session writes it
+}
+SUFFIXES = tuple(FORMATS)
+WRITTEN = tuple(suffix for suffix, each in FORMATS.items() if each.writable)
+ROWS = 65_536  # rows per block: a few megabytes, whatever the length of the recording
+EPISODE = "episode"  # name of the column that numbers the episodes; a new value starts a new episode
 _SECONDS = {"": 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 
 
 class Column(NamedTuple):
-    """A column as found; `numeric` says whether it can be a channel (a name may be empty: a trailing comma)."""
+    """Describe a column of a file.
+
+    `numeric` is true where the column can be a channel. The name is empty where a header line ends with a comma.
+    """
 
     name: str
     unit: str
@@ -36,57 +56,51 @@ class Column(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Successive rows of some columns: `exact` float64 [n, K] (time, episode numbers), `values` float32 [n, C]."""
+    """Hold successive rows: `exact` [n, K] float64 (time, episode number) and `values` [n, C] float32."""
 
     exact: Doubles
     values: Floats
 
 
 class LogFile(Protocol):
-    """An opened recording; only what `blocks` is asked for is parsed."""
+    """Define an open recording. Only the requested columns are parsed."""
 
     path: Path
 
     @property
-    def columns(self) -> tuple[Column, ...]: ...
+    def columns(self) -> tuple[Column, ...]:
+        """List the columns of the file."""
+
     @property
     def rows(self) -> int | None:
-        """Number of rows where the file states it."""
+        """Return the number of rows, or None where the file does not state it."""
 
     def blocks(self, exact: Sequence[int], values: Sequence[int]) -> Iterator[Block]:
-        """Stream the columns of these indices, in file order of rows. Empty cells are NaN."""
+        """Stream the columns with these indices, in the row order of the file. Empty cells are NaN."""
 
 
 def open_log(path: Path) -> LogFile:
-    """Open a recording by its suffix; TraceError where it is missing, empty, damaged or of an unknown kind."""
+    """Open a recording by its suffix.
+
+    Raises TraceError where the file is missing, empty or damaged, the suffix is unknown, or a package is missing.
+    """
     suffix = suffix_of(path)
     if not path.is_file():
         raise TraceError(f"recording {path}", "no such file", "check the path")
     if path.stat().st_size == 0:
         raise TraceError(f"recording {path.name}", "the file is empty", "record it again or leave it out")
-    if suffix == ".parquet":
-        from rtsysid.recordings.formats.parquet import ParquetLog
-
-        return ParquetLog(path)
-    if suffix == ".npz":
-        from rtsysid.recordings.formats.npz import NpzLog
-
-        return NpzLog(path)
-    if suffix == ".mcap":
-        from rtsysid.recordings.formats.mcap import McapLog
-
-        return McapLog(path)
-    from rtsysid.recordings.formats.csv import CsvLog
-
-    return CsvLog(path)
+    with _naming_the_extra(path, suffix):
+        log: LogFile = _format_module(suffix).Reader(path)
+    return log
 
 
 def write_log(path: Path | str, exact: Sequence[Channel], channels: Sequence[Channel], blocks: Iterable[Block]) -> None:
-    """Write blocks as they come; the file appears whole or not at all.
+    """Write blocks to a file as they arrive. The file appears when it is complete.
 
-    `exact` names the float64 columns of the blocks: the time, and `episode` where there are several; `channels`
-    name the float32 ones. npz and Parquet keep every bit, CSV keeps time exactly and values to 9 significant digits,
-    which is every bit of a float32. Raises TraceError (suffix, names) and StorageError.
+    `exact` names the float64 columns of the blocks: the time, and `episode` where there are several episodes.
+    `channels` name the float32 columns. npz and Parquet keep every bit. CSV keeps the time exactly and values to 9
+    significant digits, which is every bit of a float32. Raises TraceError where the suffix cannot be written or two
+    columns share a name, and StorageError where the file cannot be written.
     """
     path = Path(path)
     suffix = suffix_of(path, WRITTEN)
@@ -94,62 +108,93 @@ def write_log(path: Path | str, exact: Sequence[Channel], channels: Sequence[Cha
     if len(set(names)) != len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
         raise TraceError(f"cannot write {path.name}", f"two columns named {', '.join(twice)}", "rename the channel")
-    if suffix == ".parquet":
-        from rtsysid.recordings.formats.parquet import write
-    elif suffix == ".npz":
-        from rtsysid.recordings.formats.npz import write
-    else:
-        from rtsysid.recordings.formats.csv import write
-    with replacing(path) as scratch:
-        write(scratch, exact, channels, blocks)
+    with replacing(path) as scratch, _naming_the_extra(path, suffix):
+        _format_module(suffix).write_blocks(scratch, exact, channels, blocks)
+
+
+def _format_module(suffix: str) -> Any:
+    return import_module(f"{__name__}.{FORMATS[suffix].module}")
+
+
+@contextmanager
+def _naming_the_extra(path: Path, suffix: str) -> Iterator[None]:
+    """Raise TraceError, with the install command, where a package of the format is missing."""
+    extra = FORMATS[suffix].extra
+    try:
+        yield
+    except ImportError as error:
+        if not extra:
+            raise
+        package = (error.name or "a package").partition(".")[0]
+        plain = " or ".join(each for each in WRITTEN if not FORMATS[each].extra)
+        remedy = f"pip install 'rtsysid[{extra}]', or use {plain}"
+        raise TraceError(
+            f"recording {path.name}", f"{suffix} needs {package}, which is not installed", remedy
+        ) from None
 
 
 class Selection(NamedTuple):
-    """What to take from a log: float64 and float32 columns by index, and how the first makes seconds."""
+    """Say which columns to read from a log, by index, and how times become seconds."""
 
     log: LogFile
-    exact: tuple[int, ...]  # the time unless `rate_hz` is given, then the episode numbers where there are some
+    exact: tuple[int, ...]  # the time, unless `rate_hz` is given, then the episode numbers, if any
     values: tuple[int, ...]
     channels: tuple[Channel, ...]
-    seconds: float  # of one unit of the time column
-    rate_hz: float | None  # rows are counted at this rate where no time column is read
+    seconds: float  # per unit of the time column
+    rate_hz: float | None  # without a time column, rows are spaced at this rate
     episodes: bool
 
 
-def select(log: LogFile, wanted: Sequence[Channel] | None, time: str | None, rate_hz: float | None) -> Selection:
-    """Find the columns of `wanted` (None: every one that holds numbers, as outputs) and the time; else TraceError."""
+def select_columns(
+    log: LogFile, wanted: Sequence[Channel] | None, time: str | None, rate_hz: float | None
+) -> Selection:
+    """Find the columns of `wanted` and the time column in a log.
+
+    None for `wanted` selects every column of numbers, as outputs. Raises TraceError where a column is missing, has
+    another unit or occurs twice, and where neither a time column nor a rate is given.
+    """
     where = log.path.name
-    found = [Channel(each.name, each.unit) for each in log.columns]
-    names = [channel.name for channel in found]
+    stored = [Channel(each.name, each.unit) for each in log.columns]
+    names = [channel.name for channel in stored]
     if wanted is None:
         wanted = [
             channel
-            for channel, each in zip(found, log.columns, strict=True)
+            for channel, each in zip(stored, log.columns, strict=True)
             if each.numeric and channel.name not in ("", time, EPISODE)
         ]
     if not wanted:
-        raise TraceError(f"recording {where}", "no column of numbers beside the time", "record at least one channel")
-    if time is not None and time not in names:
-        listed = ", ".join(filter(None, names)) or "none"
-        remedy = 'name the time column, or none ("") where rows are even'
-        raise TraceError(f"{where}: no time column {time!r}", f"columns are {listed}", remedy)
-    if time is None and not (rate_hz is not None and rate_hz > 0):
-        raise TraceError(f"{where}: no time column", f"and rate_hz is {rate_hz}", "give one of both")
-    try:
-        values = require_channels(wanted, found, where)
-    except SpecError as error:
-        raise TraceError(error.what, error.found, error.remedy) from None
-    twice = sorted({channel.name for channel in wanted if names.count(channel.name) > 1})
-    if twice:
-        raise TraceError(f"recording {where}", f"two columns named {', '.join(twice)}", "rename one of them")
+        raise TraceError(f"recording {where}", "no column of numbers except the time", "record at least one channel")
+    _require_time(where, names, time, rate_hz)
+    values = _indices_of(where, wanted, stored)
     episodes = EPISODE in names and EPISODE not in [channel.name for channel in wanted]
     exact = [names.index(name) for name in (time, EPISODE if episodes else None) if name is not None]
-    seconds = 1.0 if time is None else _seconds(where, found[names.index(time)])
+    seconds = 1.0 if time is None else _seconds_per_unit(where, stored[names.index(time)])
     return Selection(log, tuple(exact), tuple(values), tuple(wanted), seconds, None if time else rate_hz, episodes)
 
 
+def _require_time(where: str, names: Sequence[str], time: str | None, rate_hz: float | None) -> None:
+    if time is not None and time not in names:
+        listed = ", ".join(filter(None, names)) or "none"
+        remedy = 'name the time column, or none ("") where rows are evenly spaced'
+        raise TraceError(f"{where}: no time column {time!r}", f"columns are {listed}", remedy)
+    if time is None and not (rate_hz is not None and rate_hz > 0):
+        raise TraceError(f"{where}: no time column", f"and rate_hz is {rate_hz}", "give one of the two")
+
+
+def _indices_of(where: str, wanted: Sequence[Channel], stored: Sequence[Channel]) -> Sequence[int]:
+    try:
+        indices = require_channels(wanted, stored, where)
+    except SpecError as error:
+        raise TraceError(error.what, error.found, error.remedy) from None
+    names = [channel.name for channel in stored]
+    twice = sorted({channel.name for channel in wanted if names.count(channel.name) > 1})
+    if twice:
+        raise TraceError(f"recording {where}", f"two columns named {', '.join(twice)}", "rename one of them")
+    return indices
+
+
 def blocks_of(selection: Selection) -> Iterator[Block]:
-    """Stream a selection; TraceError at the end if there was no row."""
+    """Stream the selected columns. Raises TraceError at the end where the log has no row."""
     rows = 0
     for block in selection.log.blocks(selection.exact, selection.values):
         rows += len(block.values)
@@ -159,14 +204,18 @@ def blocks_of(selection: Selection) -> Iterator[Block]:
 
 
 def gather(selection: Selection) -> Block:
-    """All rows of a selection, in one allocation that grows where the file does not state its rows."""
+    """Read all rows of a selection into one block.
+
+    One allocation holds them; it grows where the file does not state its number of rows. Raises TraceError where the
+    log has no row.
+    """
     size, end = selection.log.rows or ROWS, 0
     wide, narrow = np.empty((size, len(selection.exact))), np.empty((size, len(selection.values)), np.float32)
     for block in blocks_of(selection):
         start, end = end, end + len(block.values)
         if end > len(narrow):
             size = max(end, len(narrow) + len(narrow) // 4)
-            # refcheck off: nobody else holds these, and realloc moves pages instead of copying them
+            # refcheck=False: nothing else refers to these arrays, and realloc moves pages instead of copying them
             wide.resize((size, wide.shape[1]), refcheck=False)
             narrow.resize((size, narrow.shape[1]), refcheck=False)
         wide[start:end], narrow[start:end] = block
@@ -176,7 +225,7 @@ def gather(selection: Selection) -> Block:
 
 
 def times(selection: Selection, exact: Doubles, row: int) -> Doubles:
-    """Seconds [n] of a block that begins at `row`."""
+    """Return the times [n] in s of a block [n, K] whose first row is number `row` of the log."""
     if selection.rate_hz is not None:
         return np.arange(row, row + len(exact)) / selection.rate_hz
     t = np.ascontiguousarray(exact[:, 0])
@@ -184,10 +233,10 @@ def times(selection: Selection, exact: Doubles, row: int) -> Doubles:
 
 
 def block_of(cells: Mapping[int, Doubles], exact: Sequence[int], values: Sequence[int]) -> Block:
-    """Put parsed columns, by index, side by side."""
+    """Combine parsed columns [n], given by index, into a block."""
     rows = len(next(iter(cells.values())))
     wide, narrow = np.empty((rows, len(exact))), np.empty((rows, len(values)), np.float32)
-    with np.errstate(over="ignore"):  # beyond float32 is infinite, and found as such by who checks the values
+    with np.errstate(over="ignore"):  # a number beyond float32 becomes infinite; the check of the values reports it
         for k, i in enumerate(exact):
             wide[:, k] = cells[i]
         for k, i in enumerate(values):
@@ -195,8 +244,11 @@ def block_of(cells: Mapping[int, Doubles], exact: Sequence[int], values: Sequenc
     return Block(wide, narrow)
 
 
-def files_of(path: Path) -> list[Path]:
-    """The file itself, or the recordings of a folder in the order of their names."""
+def recording_files(path: Path) -> list[Path]:
+    """List the recordings of a folder, sorted by name, or the file itself.
+
+    Raises TraceError where the folder has no recording.
+    """
     if not path.is_dir():
         return [path]
     files = sorted(each for each in path.iterdir() if each.is_file() and each.name.lower().endswith(SUFFIXES))
@@ -207,7 +259,7 @@ def files_of(path: Path) -> list[Path]:
 
 
 def names_of(files: Sequence[Path]) -> list[str]:
-    """Names without suffix; where two are the same, with the folder before them."""
+    """Name recordings by their files without suffix. Equal names get the name of the folder as a prefix."""
     stems = [path.name[: -len(suffix_of(path))] for path in files]
     return [
         f"{path.absolute().parent.name}/{stem}" if stems.count(stem) > 1 else stem
@@ -216,7 +268,7 @@ def names_of(files: Sequence[Path]) -> list[str]:
 
 
 def suffix_of(path: Path, suffixes: Sequence[str] = SUFFIXES) -> str:
-    """The known suffix of a file name; TraceError where there is none."""
+    """Return the suffix of a file name. Raises TraceError where it is not one of `suffixes`."""
     for suffix in suffixes:
         if path.name.lower().endswith(suffix):
             return suffix
@@ -224,23 +276,21 @@ def suffix_of(path: Path, suffixes: Sequence[str] = SUFFIXES) -> str:
     raise TraceError(f"recording {path.name}", f"suffix {path.suffix!r} is not known", f"use one of {known}")
 
 
-def _seconds(where: str, time: Channel) -> float:
+def _seconds_per_unit(where: str, time: Channel) -> float:
     if time.unit not in _SECONDS:
-        found = f"its unit is {time.unit!r}"
-        raise TraceError(
-            f"{where}: time column {time.name!r}", found, f"use one of {', '.join(filter(None, _SECONDS))}"
-        )
+        units = ", ".join(filter(None, _SECONDS))
+        raise TraceError(f"{where}: time column {time.name!r}", f"its unit is {time.unit!r}", f"use one of {units}")
     return _SECONDS[time.unit]
 
 
 def column(text: str, numeric: bool) -> Column:
-    """A column by its header, ``name [unit]``."""
+    """Parse a header cell, ``name [unit]``."""
     return Column(*split_unit(text), numeric)
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Turn what libraries say about a damaged file into one line."""
+    """Convert read errors of libraries to TraceError: damaged, or not readable."""
     try:
         yield
     except (EOFError, zlib.error, BadZipFile) as error:
@@ -248,10 +298,10 @@ def reading(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.strerror is None:  # gzip and pyarrow raise a bare OSError about the content
             raise damaged(path, error) from error
-        raise TraceError(f"cannot read {path.name}", error.strerror, "check the file and its rights") from error
+        raise TraceError(f"cannot read {path.name}", error.strerror, "check the file and its permissions") from error
 
 
 def damaged(path: Path, error: Exception) -> TraceError:
-    """A file that ends early or whose bytes have changed."""
+    """Return the error for a file that ends early or has changed bytes."""
     reason = " ".join(str(error).split())[:120].rstrip(".")
     return TraceError(f"recording {path.name}", f"truncated or damaged ({reason})", "copy or record it again")

@@ -1,8 +1,10 @@
-"""CSV and gzipped CSV: header cells are ``name [unit]``, one row per sample, an empty cell is NaN.
+"""Read and write CSV and gzipped CSV.
 
-Two readers give the same numbers: pyarrow's where it is installed, the standard library's elsewhere. Where the fast
-one refuses a block, the plain one continues from there: it takes what is merely untidy and names the line of what is
-wrong, so that there is one source of messages.
+Header cells are ``name [unit]``. Each sample is one row. An empty cell is NaN.
+
+Two parsers give the same numbers: the fast one of pyarrow, where pyarrow is installed, and the plain one of the
+standard library. Where the fast parser rejects a block, the plain parser continues at that block. It accepts untidy
+text and names the line of an error, so all error messages come from one parser.
 """
 
 from __future__ import annotations
@@ -27,17 +29,20 @@ from rtsysid.spec import Channel, Doubles
 _EMPTY = ("", "nan", "NaN", "NAN", "-nan", "-NaN", "NA", "N/A", "n/a", "null", "NULL", "None")
 _TRUE, _FALSE = ("true", "True", "TRUE"), ("false", "False", "FALSE")
 _WORDS = dict.fromkeys(_EMPTY, float("nan")) | dict.fromkeys(_TRUE, 1.0) | dict.fromkeys(_FALSE, 0.0)
-_SAMPLE = 100  # rows that decide which columns are numbers
-_LONGEST_HEADER = 1 << 20  # bytes; a longer first line is no header
+_SAMPLE = 100  # rows from which the kind of a column is detected
+_LONGEST_HEADER = 1 << 20  # bytes; a longer first line is not a header
 
 
 class _Line(NamedTuple):
-    number: int  # in the file, from 1
+    number: int  # line number in the file, from 1
     cells: list[str]
 
 
-class CsvLog:
-    """A CSV file with a header line; delimiter (comma, semicolon, tab) and encoding are found from that line."""
+class Reader:
+    """Open a CSV file with a header line. The delimiter (comma, semicolon, tab) and encoding are detected from it.
+
+    Raises TraceError where the file has no header or is damaged.
+    """
 
     rows = None
 
@@ -45,16 +50,16 @@ class CsvLog:
         self.path = path
         with reading(path):
             with _bytes(path) as stream:
-                self._skipped, header = _header(path, stream)
+                self._skipped, header = _read_csv_header(path, stream)
             self._delimiter = _delimiter(header)
             names = next(csv.reader([header], delimiter=self._delimiter, skipinitialspace=True))
             names[0] = names[0].removeprefix("#")  # as numpy.savetxt marks its header
-            if all(_is_number(name) for name in names if name.strip()):
-                raise TraceError(f"recording {path.name}", "no header: line 1 is numbers", "add a line of column names")
+            if all(_is_csv_number(name) for name in names if name.strip()):
+                raise TraceError(f"recording {path.name}", "line 1 holds numbers, not a header", "add column names")
             with self._body() as body:
                 sample = list(islice(self._split(body), _SAMPLE))
         beyond = sample[0].cells[len(names) :] if sample else []
-        # A trailing comma in the rows alone is one more column, without a name.
+        # If the rows end with a comma and the header does not, there is one more column, without a name.
         padded = names if any(cell.strip() for cell in beyond) else [*names, *beyond]
         kinds = [_kind([line.cells[i] for line in sample if i < len(line.cells)]) for i in range(len(padded))]
         self.columns: tuple[Column, ...] = tuple(
@@ -64,75 +69,81 @@ class CsvLog:
         self._warn_of_open_end()
 
     def blocks(self, exact: Sequence[int], values: Sequence[int]) -> Iterator[Block]:
-        """Stream these columns; TraceError names the line of a ragged row or of text in a column of numbers."""
+        """Stream the columns with these indices.
+
+        Raises TraceError, with the line number, for a ragged row and for text in a column of numbers.
+        """
         done = 0
         with reading(self.path):
             try:
                 for block in _fast(self, exact, values):
                     yield block
                     done += len(block.values)
-            except (ImportError, ValueError):  # no pyarrow here, or a cell that it refuses
+            except (ImportError, ValueError):  # pyarrow is not installed, or it rejects a cell
                 yield from _plain(self, exact, values, done)
 
     @contextmanager
     def _body(self) -> Iterator[IO[bytes]]:
-        """The bytes behind the header."""
+        """Open the file after the header."""
         with _bytes(self.path) as stream:
             for _ in range(self._skipped):
                 stream.readline()
             yield stream
 
     def _split(self, body: IO[bytes]) -> Iterator[_Line]:
-        """Cells of each line that is not blank."""
+        """Split each line that is not blank into cells."""
         text = (raw.decode("utf-8", "replace") for raw in body)
         reader = csv.reader(text, delimiter=self._delimiter, skipinitialspace=True)
         try:
             for cells in reader:
                 if cells and not (len(cells) == 1 and cells[0].isspace()):
                     yield _Line(self._skipped + reader.line_num, cells)
-        except csv.Error as error:  # a field without end: a quote that nothing closes
+        except csv.Error as error:  # a quote that is never closed
             raise damaged(self.path, error) from error
 
     def check(self, line: _Line) -> None:
-        """TraceError unless there is a cell per column; one too many or missing must be empty or without a name."""
-        width, found = len(self.columns), len(line.cells)
-        if any(cell.strip() for cell in line.cells[width:]) or any(each.name for each in self.columns[found:]):
+        """Check that a line has one cell per column. Surplus cells must be empty, missing ones without a column name.
+
+        Raises TraceError for a ragged line.
+        """
+        width, count = len(self.columns), len(line.cells)
+        if any(cell.strip() for cell in line.cells[width:]) or any(each.name for each in self.columns[count:]):
             raise TraceError(
                 f"{self.path.name}, line {line.number}",
-                f"{found} cells under {width} column names",
-                "the file is truncated or damaged there: mend or remove the line",
+                f"{count} cells under {width} column names",
+                "the file is truncated or damaged there: correct or remove the line",
             )
 
     def _warn_of_open_end(self) -> None:
-        """A plain CSV does not state its length: say so where its last line may have been cut."""
+        """Log a warning where the last line has no end: plain CSV does not state its length, so it may be cut off."""
         if self.path.name.lower().endswith(".gz"):
             return  # gzip carries its length and a checksum
         with self.path.open("rb") as stream:
             stream.seek(-1, io.SEEK_END)
             if stream.read(1) not in b"\r\n":
-                message = "%s: the last line does not end; if the recording was cut off, remove that line"
+                message = "%s: the last line has no line end; if the recording was cut off, remove that line"
                 logging.getLogger(__name__).warning(message, self.path.name)
 
 
-def write(path: Path, exact: Sequence[Channel], channels: Sequence[Channel], blocks: Iterable[Block]) -> None:
-    """Write blocks as CSV: time as its shortest exact text, values with 9 significant digits, NaN as an empty cell."""
+def write_blocks(path: Path, exact: Sequence[Channel], channels: Sequence[Channel], blocks: Iterable[Block]) -> None:
+    """Write blocks as CSV: times as the shortest exact text, values to 9 significant digits, NaN as an empty cell."""
     line = ",".join(["%r"] * len(exact) + ["%.9g"] * len(channels))
     with _text_writer(path) as stream:
         csv.writer(stream, lineterminator="\n").writerow([str(channel) for channel in (*exact, *channels)])
         for block in blocks:
             columns = (*block.exact.T.tolist(), *block.values.T.tolist())
             text = "".join([line % row + "\n" for row in zip(*columns, strict=True)])
-            stream.write(text.replace("nan", ""))  # no number has these letters
+            stream.write(text.replace("nan", ""))  # no number contains these letters
 
 
-def _fast(log: CsvLog, exact: Sequence[int], values: Sequence[int]) -> Iterator[Block]:
-    """Stream through pyarrow; ImportError where it is not installed, ValueError at the first block that it refuses."""
+def _fast(log: Reader, exact: Sequence[int], values: Sequence[int]) -> Iterator[Block]:
+    """Stream with pyarrow. Raises ImportError where it is missing, ValueError at the first block that it rejects."""
     import pyarrow
     from pyarrow import csv as arrow
 
     names = [f"column {i}" for i in range(len(log.columns))]
     wanted = dict.fromkeys((*exact, *values))
-    # All as float64 even where float32 is kept: decimal text would else be rounded once here and twice elsewhere.
+    # Parse as float64 also where float32 is kept: both parsers then round a decimal text in the same two steps.
     types = {names[i]: pyarrow.bool_() if i in log._bools else pyarrow.float64() for i in wanted}
     convert = arrow.ConvertOptions(
         column_types=types,
@@ -149,8 +160,8 @@ def _fast(log: CsvLog, exact: Sequence[int], values: Sequence[int]) -> Iterator[
             yield block_of(cells, exact, values)
 
 
-def _plain(log: CsvLog, exact: Sequence[int], values: Sequence[int], skip: int = 0) -> Iterator[Block]:
-    """Stream through the standard library, from row `skip` on."""
+def _plain(log: Reader, exact: Sequence[int], values: Sequence[int], skip: int = 0) -> Iterator[Block]:
+    """Stream with the standard library, from row `skip`."""
     wanted = dict.fromkeys((*exact, *values))
     with log._body() as body:
         lines = islice(log._split(body), skip, None)
@@ -160,30 +171,30 @@ def _plain(log: CsvLog, exact: Sequence[int], values: Sequence[int], skip: int =
             yield block_of({i: _parse(log, chunk, i) for i in wanted}, exact, values)
 
 
-def _parse(log: CsvLog, lines: Sequence[_Line], index: int) -> Doubles:
+def _parse(log: Reader, lines: Sequence[_Line], index: int) -> Doubles:
     try:
-        return np.array([_number(line.cells[index]) for line in lines])
+        return np.array([_parse_number(line.cells[index]) for line in lines])
     except ValueError:
-        wrong = next(line for line in lines if not _is_number(line.cells[index]))
+        wrong = next(line for line in lines if not _is_csv_number(line.cells[index]))
         raise TraceError(
             f"{log.path.name}, line {wrong.number}, column {log.columns[index].name!r}",
             f"{wrong.cells[index][:40]!r} is not a number",
-            "mend the line, or leave the column out",
+            "correct the line, or leave the column out",
         ) from None
 
 
-def _number(cell: str) -> float:
+def _parse_number(cell: str) -> float:
     text = cell.strip()
     if text in _WORDS:
         return _WORDS[text]
-    if "_" in text or not text.isascii():  # Python's float takes 1_000 and digits of other scripts
+    if "_" in text or not text.isascii():  # Python's float accepts 1_000 and digits of other scripts
         raise ValueError(text)
     return float(text)
 
 
-def _is_number(cell: str) -> bool:
+def _is_csv_number(cell: str) -> bool:
     try:
-        _number(cell)
+        _parse_number(cell)
     except ValueError:
         return False
     return True
@@ -193,7 +204,7 @@ def _kind(cells: Sequence[str]) -> str:
     filled = [cell.strip() for cell in cells if cell.strip() not in _EMPTY]
     if filled and all(cell in (*_TRUE, *_FALSE) for cell in filled):
         return "bool"
-    return "number" if all(_is_number(cell) for cell in filled) else "text"
+    return "number" if all(_is_csv_number(cell) for cell in filled) else "text"
 
 
 def _bytes(path: Path) -> IO[bytes]:
@@ -202,18 +213,18 @@ def _bytes(path: Path) -> IO[bytes]:
     return path.open("rb")
 
 
-def _header(path: Path, stream: IO[bytes]) -> tuple[int, str]:
-    """Lines up to and including the header, and its text."""
+def _read_csv_header(path: Path, stream: IO[bytes]) -> tuple[int, str]:
+    """Read up to the header line; return the number of lines read, and the header's text."""
     lines = 0
     while raw := stream.readline(_LONGEST_HEADER):
         lines += 1
         if b"\0" in raw or b"\r" in raw.rstrip(b"\r\n") or len(raw) == _LONGEST_HEADER:
-            found = f"line {lines} is not text in UTF-8 with LF or CRLF at its end"
-            raise TraceError(f"recording {path.name}", found, "save it as CSV in UTF-8")
+            reason = f"line {lines} is not UTF-8 text that ends with LF or CRLF"
+            raise TraceError(f"recording {path.name}", reason, "save it as CSV in UTF-8")
         try:
             text = raw.decode("utf-8-sig").strip()
         except UnicodeDecodeError:
-            text = raw.decode("latin-1").strip()  # units such as degrees, from spreadsheets
+            text = raw.decode("latin-1").strip()  # spreadsheets often save the degree sign in Latin-1
         if text:
             return lines, text
     raise TraceError(f"recording {path.name}", "no header and no rows", "record it again or leave it out")
@@ -231,6 +242,6 @@ def _text_writer(path: Path) -> Iterator[IO[str]]:
             with io.TextIOWrapper(raw, "utf-8", newline="") as text:
                 yield text
             return
-        # No name and no time of day inside, so that equal recordings are equal files.
+        # The gzip header holds no name and no time, so that equal recordings give equal files.
         with gzip.GzipFile("", "wb", 6, raw, mtime=0) as packed, io.TextIOWrapper(packed, "utf-8", newline="") as text:
             yield text

@@ -1,9 +1,11 @@
-"""MCAP: recordings of a live session, and ROS 2 bags of others.
+"""Read MCAP files: recordings of live sessions, and ROS 2 bags of other programs.
 
-A recording of ours is its topic `/samples`: `t` is the device's time, a change of `episode` is a restart of the device,
-and channels have their own names and units. In any other bag every number is a column `topic.field`; each message is a
-row with NaN under the other topics, which resampling takes for what it is. `t` is the time of recording there; a time
-stamp in a message is a column of seconds, to be named where it is the better time.
+In a recording of rtsysid the columns are those of the topic `/samples`. `t` is the device's time, `episode` changes
+when the device restarts, and channels have their own names and units.
+
+In any other bag every number is a column `topic.field`. Each message is a row, with NaN in the columns of the other
+topics; resampling handles such sparse columns. `t` is the time of recording. A time stamp in a message is a column of
+seconds; name it as the time column where it is more accurate.
 """
 
 from __future__ import annotations
@@ -21,53 +23,59 @@ from rtsysid.recordings.formats import EPISODE, ROWS, Block, Column, block_of
 from rtsysid.ros2msg import HEADER, MessageType
 from rtsysid.spec import Doubles
 
-SAMPLES = "rtsysid_msgs/msg/Sample"  # the type of message that makes a bag one of ours
-_BYTES = 1 << 26  # of messages in memory at a time, where they are long ones
+SAMPLES = "rtsysid_msgs/msg/Sample"  # a bag with this message type is a recording of rtsysid
+_BYTES = 1 << 26  # bytes of messages in memory at a time
 
 
 class _Source(NamedTuple):
-    """Where a column comes from: a value of the messages of a channel, and its billionths where it has some."""
+    """Locate a column: an MCAP channel, a value of its messages, and for a time stamp the value in nanoseconds."""
 
     channel: int
     value: str
-    billionths: str = ""
+    nanoseconds: str = ""
 
 
-class McapLog:
-    """An MCAP file; only the topics of the columns that are asked for are unpacked."""
+class Reader:
+    """Open an MCAP file. Only the topics of the requested columns are unpacked.
+
+    Raises TraceError where the file is damaged or holds no numbers.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path, self.bag = path, Bag(path)
         if not self.bag.indexed:
-            message = "%s was not closed, so its last second may be missing; rtsysid recover %s makes a whole one"
+            message = "%s was not closed, so its last second may be missing; rtsysid recover %s writes a complete file"
             logging.getLogger(__name__).warning(message, path.name, path)
         own = {number: each for number, each in self.bag.topics.items() if each.type_name == SAMPLES and each.type}
         self.own = bool(own)
         self.rows: int | None = None
-        found: dict[Column, _Source] = {}
+        columns: dict[Column, _Source] = {}
         with self.bag.damage():
             for number, topic in own.items():
-                found |= _channels(number, topic)
-                # A count that the file is too short for is a damaged one; nobody is to make room for it.
+                columns |= _channels(number, topic)
+                # A damaged count may exceed the length of the file; do not allocate for it.
                 self.rows = min(topic.messages or 0, path.stat().st_size) or None
         for number, topic in self.bag.topics.items() if not own else ():
-            found |= _numbers(number, topic)
-        if not found:
+            columns |= _numbers(number, topic)
+        if not columns:
             listed = ", ".join(f"{each.name} ({each.type_name})" for each in self.bag.topics.values()) or "no topics"
             raise TraceError(f"recording {path.name}: no column of numbers", listed, "record ROS 2 messages (cdr)")
-        self.columns: tuple[Column, ...] = (Column("t", "s", False), *found)
-        self._sources = tuple(found.values())
+        self.columns: tuple[Column, ...] = (Column("t", "s", False), *columns)
+        self._sources = tuple(columns.values())
 
     def columns_by_topic(self) -> dict[str, list[str]]:
-        """Names of the columns of each topic, without that of the topic."""
-        found: dict[str, list[str]] = {}
+        """List the columns of each topic, without the topic's name."""
+        names: dict[str, list[str]] = {}
         for column, source in zip(self.columns[1:], self._sources, strict=True):
             topic = self.bag.topics[source.channel].name
-            found.setdefault(topic, []).append(column.name.removeprefix(f"{topic}."))
-        return found
+            names.setdefault(topic, []).append(column.name.removeprefix(f"{topic}."))
+        return names
 
     def blocks(self, exact: Sequence[int], values: Sequence[int]) -> Iterator[Block]:
-        """Stream these columns, in the order in which the messages were written."""
+        """Stream the columns with these indices, in the order in which the messages were written.
+
+        Raises TraceError where the file is damaged.
+        """
         wanted = {i: self._sources[i - 1] for i in (*exact, *values) if i > 0}
         batch: list[BagMessage] = []
         size = 0
@@ -83,7 +91,7 @@ class McapLog:
     def _cells(self, batch: Sequence[BagMessage], wanted: Mapping[int, _Source]) -> dict[int, Doubles]:
         times = np.array([each.publish_ns if self.own else each.log_ns for each in batch], np.uint64)
         cells = {i: np.full(len(batch), np.nan) for i in wanted}
-        cells[0] = (times // np.uint64(1000)) * 1e-6  # as the link makes seconds of microseconds, to the last bit
+        cells[0] = (times // np.uint64(1000)) * 1e-6  # rounded as on the serial link: whole microseconds
         numbers = np.array([each.channel for each in batch])
         for channel in np.unique(numbers).tolist():
             rows = np.flatnonzero(numbers == channel)
@@ -93,28 +101,28 @@ class McapLog:
                 columns = _unpack(self._type(channel), [batch[row].payload for row in rows.tolist()], names)
             for i, source in here.items():
                 cells[i][rows] = columns[source.value]
-                if source.billionths:
-                    cells[i][rows] += columns[source.billionths] * 1e-9
+                if source.nanoseconds:
+                    cells[i][rows] += columns[source.nanoseconds] * 1e-9
         return cells
 
     def _type(self, channel: int) -> MessageType:
         kind = self.bag.topics[channel].type
-        assert kind is not None  # else it has no column
+        assert kind is not None  # a topic of unknown type has no column
         return kind
 
 
 def _channels(number: int, topic: Topic) -> dict[Column, _Source]:
-    """Columns of a recording of ours. Raises ValueError where its table of channels is none."""
+    """List the columns of a recording of rtsysid. Raises ValueError where its channel table is damaged."""
     columns = {Column(each.name, each.unit, True): _Source(number, each.field) for each in topic.table()}
     known = topic.type.numbers if topic.type else ()
     unknown = [source.value for source in columns.values() if source.value not in known]
     if unknown:
-        raise ValueError(f"its table of channels names {unknown[0]!r}, which no message has")
+        raise ValueError(f"its channel table names {unknown[0]!r}, which no message has")
     return {Column(EPISODE, "", True): _Source(number, "boot"), **columns}
 
 
 def _numbers(number: int, topic: Topic) -> dict[Column, _Source]:
-    """Columns of any other topic: its numbers, and seconds with their billionths as a time stamp."""
+    """List the columns of any other topic: its numbers, and each pair sec, nanosec as one time stamp."""
     names = topic.type.numbers if topic.type else ()
     columns = {}
     for name in names:
@@ -127,7 +135,7 @@ def _numbers(number: int, topic: Topic) -> dict[Column, _Source]:
 
 
 def _unpack(kind: MessageType, payloads: Sequence[bytes], names: Sequence[str]) -> dict[str, Doubles]:
-    """Values [n] of n messages by name. Raises ValueError where a message is not what its type says."""
+    """Unpack n messages into values [n] by name. Raises ValueError where a message does not fit its type."""
     if set(names) <= kind.head.keys():
         return _unpack_head({name: kind.head[name] for name in names}, payloads)
     places = [kind.names.index(name) for name in names]
@@ -136,12 +144,12 @@ def _unpack(kind: MessageType, payloads: Sequence[bytes], names: Sequence[str]) 
 
 
 def _unpack_head(head: Mapping[str, tuple[str, int]], payloads: Sequence[bytes]) -> dict[str, Doubles]:
-    """Numbers that have the same place in every message."""
+    """Unpack numbers that have the same offset in every message."""
     codes, places = zip(*head.values(), strict=True)
     layout: Any = {"names": list(head), "formats": [f"<{code}" for code in codes], "offsets": places}
     kind = np.dtype(layout)
-    cut = b"".join([payload[: kind.itemsize] for payload in payloads])
-    if len(cut) < kind.itemsize * len(payloads) or any(payload[:2] != HEADER[:2] for payload in payloads):
+    heads = b"".join([payload[: kind.itemsize] for payload in payloads])
+    if len(heads) < kind.itemsize * len(payloads) or any(payload[:2] != HEADER[:2] for payload in payloads):
         raise ValueError("a message ends early, or is not little-endian XCDR1")
-    table = np.frombuffer(cut, kind)
+    table = np.frombuffer(heads, kind)
     return {name: table[name].astype(np.float64) for name in head}

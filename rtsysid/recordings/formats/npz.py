@@ -1,6 +1,6 @@
-"""npz: arrays `t` [n], `values` [n, C], `episode_starts` [E], and `channels`, a JSON text that lists name and unit.
+"""Read and write npz: `t` [n], `values` [n, C], `episode_starts` [E], and `channels`, a JSON list of name and unit.
 
-An npz of plain named arrays, one per column, is read too. Arrays are streamed out of the zip file, never unpickled.
+An npz of plain named arrays, one per column, can be read too. Arrays are streamed from the zip file, never unpickled.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from rtsysid.spec import Channel
 
 
 class _Array(NamedTuple):
-    """Where a column lies: the array's name in the zip file, and its column in that array."""
+    """Locate a column: the name of its array in the zip file, and its column in that array."""
 
     name: str
     place: int
@@ -39,8 +39,8 @@ class _Name(msgspec.Struct):
     unit: str = ""
 
 
-class NpzLog:
-    """A zip file of arrays, compressed or not."""
+class Reader:
+    """Open a zip file of arrays, compressed or not. Raises TraceError where it is damaged."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -63,7 +63,10 @@ class NpzLog:
         self.columns: tuple[Column, ...] = tuple(columns)
 
     def blocks(self, exact: Sequence[int], values: Sequence[int]) -> Iterator[Block]:
-        """Stream these columns; only the arrays that they lie in are opened."""
+        """Stream the columns with these indices. Only their arrays are opened.
+
+        Raises TraceError for a column that holds no numbers, and where the file is damaged.
+        """
         wanted = dict.fromkeys((*exact, *values))
         stored = {self._arrays[i].name for i in wanted if i < len(self._arrays)}
         for i in wanted:
@@ -73,18 +76,18 @@ class NpzLog:
             streams = {name: self._stream(stack, archive, name) for name in stored}
             for start in range(0, self.rows or 0, ROWS):
                 rows = min(ROWS, (self.rows or 0) - start)
-                parts = {name: next(stream) for name, stream in streams.items()}
+                chunks = {name: next(stream) for name, stream in streams.items()}
                 with np.errstate(over="ignore"):
                     yield Block(
-                        self._pick(parts, exact, start, rows, np.dtype(np.float64)),
-                        self._pick(parts, values, start, rows, np.dtype(np.float32)),
+                        self._pick(chunks, exact, start, rows, np.dtype(np.float64)),
+                        self._pick(chunks, values, start, rows, np.dtype(np.float32)),
                     )
 
-    def _pick(self, parts: dict[str, Any], wanted: Sequence[int], start: int, rows: int, dtype: Any) -> Any:
+    def _pick(self, chunks: dict[str, Any], wanted: Sequence[int], start: int, rows: int, dtype: Any) -> Any:
         out = np.empty((rows, len(wanted)), dtype)
         for k, i in enumerate(wanted):
             if i < len(self._arrays):
-                out[:, k] = parts[self._arrays[i].name][:, self._arrays[i].place]
+                out[:, k] = chunks[self._arrays[i].name][:, self._arrays[i].place]
             else:
                 out[:, k] = np.searchsorted(self._starts, np.arange(start, start + rows), side="right")
         return out
@@ -101,8 +104,8 @@ class NpzLog:
             except msgspec.DecodeError as error:
                 raise damaged(self.path, error) from error
             if len(names) != width:
-                found = f"{len(names)} channels named for {width} columns of values"
-                raise TraceError(f"recording {self.path.name}", found, "write it again")
+                counts = f"{len(names)} channel names for {width} columns of values"
+                raise TraceError(f"recording {self.path.name}", counts, "write it again")
             return [Column(each.name, each.unit, numeric) for each in names]
         if named is not None and name == "t":
             return [Column("t", "s", numeric)]
@@ -111,7 +114,7 @@ class NpzLog:
         return [Column(f"{name}[{i}]", "", numeric) for i in range(width)]
 
     def _whole(self, archive: ZipFile, name: str) -> Any:
-        """A small array as it is, or None."""
+        """Read a small array, or return None where it is missing."""
         if name not in self._headers or self._headers[name].dtype.kind not in "iuU":
             return None
         with archive.open(name + ".npy") as member:
@@ -120,14 +123,14 @@ class NpzLog:
     def _stream(self, stack: ExitStack, archive: ZipFile, name: str) -> Iterator[Any]:
         member = stack.enter_context(archive.open(name + ".npy"))
         header = _read_header(member)
-        if header.fortran and len(header.shape) == 2:  # rows lie apart: this one array has to be held whole
+        if header.fortran and len(header.shape) == 2:  # rows are not contiguous: read the whole array
             whole = np.frombuffer(member.read(), header.dtype).reshape(header.shape, order="F")
             return (whole[start : start + ROWS] for start in range(0, len(whole), ROWS))
-        return _rows(member, header)
+        return _array_rows(member, header)
 
 
-def write(path: Path, exact: Sequence[Channel], channels: Sequence[Channel], blocks: Iterable[Block]) -> None:
-    """Write blocks as npz; a zip file takes one array after the other, so they pass through scratch files."""
+def write_blocks(path: Path, exact: Sequence[Channel], channels: Sequence[Channel], blocks: Iterable[Block]) -> None:
+    """Write blocks as npz. A zip file takes one array after the other, so the blocks pass through temporary files."""
     starts: list[int] = []
     rows, last = 0, float("nan")
     with tempfile.TemporaryFile(dir=path.parent) as times, tempfile.TemporaryFile(dir=path.parent) as values:
@@ -154,11 +157,11 @@ def _copy(archive: ZipFile, name: str, dtype: np.dtype[Any], shape: tuple[int, .
     with archive.open(name + ".npy", "w", force_zip64=True) as member:
         header = {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
         npy.write_array_header_1_0(member, header)
-        while part := source.read(1 << 20):
-            member.write(part)
+        while chunk := source.read(1 << 20):
+            member.write(chunk)
 
 
-def _rows(member: IO[bytes], header: _Header) -> Iterator[Any]:
+def _array_rows(member: IO[bytes], header: _Header) -> Iterator[Any]:
     width = header.shape[1] if len(header.shape) == 2 else 1
     for start in range(0, header.shape[0], ROWS):
         rows = min(ROWS, header.shape[0] - start)

@@ -1,4 +1,4 @@
-"""Parquet: one column per channel, its unit in the field's metadata under `unit`. Needs pyarrow."""
+"""Read and write Parquet: one column per channel, its unit in the field's metadata under `unit`. Needs pyarrow."""
 
 from __future__ import annotations
 
@@ -14,48 +14,56 @@ from rtsysid.recordings.formats import ROWS, Block, Column, block_of, column, da
 from rtsysid.spec import Channel, Doubles
 
 
-class ParquetLog:
-    """A Parquet file with flat columns; integers, booleans and decimals are read as numbers, null as NaN."""
+class Reader:
+    """Open a Parquet file with flat columns. Integers, booleans and decimals are numbers; null is NaN.
+
+    Raises TraceError where the file is damaged, ImportError where pyarrow is missing.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with _opened(path) as file:
+        with _opened_parquet(path) as file:
             self.rows: int | None = file.metadata.num_rows
             self._fields = list(file.schema_arrow)
-        self.columns: tuple[Column, ...] = tuple(_column(field) for field in self._fields)
+        self.columns: tuple[Column, ...] = tuple(_parquet_column(field) for field in self._fields)
 
     def blocks(self, exact: Sequence[int], values: Sequence[int]) -> Iterator[Block]:
-        """Stream these columns; a timestamp comes as a count of its unit."""
+        """Stream the columns with these indices. A timestamp is a count of its unit.
+
+        Raises TraceError for a column that holds no numbers.
+        """
         wanted = dict.fromkeys((*exact, *values))
         for i in wanted:
             if not self.columns[i].numeric and not _is_time(self._fields[i]):
-                found = f"its type is {self._fields[i].type}"
-                raise TraceError(f"{self.path.name}, column {self.columns[i].name!r}", found, "leave the column out")
+                kind = f"its type is {self._fields[i].type}"
+                raise TraceError(f"{self.path.name}, column {self.columns[i].name!r}", kind, "leave the column out")
         names = [self._fields[i].name for i in wanted]
-        with _opened(self.path) as file:
+        with _opened_parquet(self.path) as file:
             for batch in file.iter_batches(ROWS, columns=names):
                 cells = {i: _doubles(batch.column(self._fields[i].name)) for i in wanted}
                 yield block_of(cells, exact, values)
 
 
-def write(path: Path, exact: Sequence[Channel], channels: Sequence[Channel], blocks: Iterable[Block]) -> None:
+def write_blocks(path: Path, exact: Sequence[Channel], channels: Sequence[Channel], blocks: Iterable[Block]) -> None:
     """Write blocks as row groups: float64 for the exact columns, float32 for the others."""
-    pyarrow, parquet = _arrow(path)
-    fields = [_field(pyarrow.float64(), channel) for channel in exact]
-    schema = pyarrow.schema([*fields, *[_field(pyarrow.float32(), channel) for channel in channels]])
+    import pyarrow
+    from pyarrow import parquet
+
+    fields = [_parquet_field(pyarrow.float64(), channel) for channel in exact]
+    schema = pyarrow.schema([*fields, *[_parquet_field(pyarrow.float32(), channel) for channel in channels]])
     with parquet.ParquetWriter(path, schema) as file:
         for block in blocks:
             columns = [np.ascontiguousarray(each) for each in (*block.exact.T, *block.values.T)]
             file.write_batch(pyarrow.record_batch(columns, schema=schema))
 
 
-def _field(kind: Any, channel: Channel) -> Any:
+def _parquet_field(kind: Any, channel: Channel) -> Any:
     import pyarrow
 
     return pyarrow.field(channel.name, kind, metadata={"unit": channel.unit})
 
 
-def _column(field: Any) -> Column:
+def _parquet_column(field: Any) -> Column:
     from pyarrow import types
 
     numeric = any(
@@ -80,27 +88,20 @@ def _doubles(array: Any) -> Doubles:
 
     if pyarrow.types.is_temporal(array.type):
         array = array.cast(pyarrow.int64())
-    # safe=False: an integer beyond 2**53 keeps its leading 53 bits
+    # safe=False: an integer above 2**53 keeps its leading 53 bits
     doubles: Doubles = array.cast(pyarrow.float64(), safe=False).to_numpy(zero_copy_only=False)
     return doubles
 
 
-def _arrow(path: Path) -> tuple[Any, Any]:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError:
-        remedy = "pip install 'rtsysid[train]', or use CSV or npz"
-        raise TraceError(f"recording {path.name}", "Parquet needs pyarrow, which is not installed", remedy) from None
-    return pyarrow, parquet
-
-
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """Yield the file; what pyarrow says about damage becomes one line."""
-    pyarrow, parquet = _arrow(path)
+def _opened_parquet(path: Path) -> Iterator[Any]:
+    """Open the file. Raises TraceError where pyarrow reports damage."""
+    import pyarrow
+    from pyarrow import parquet
+
     try:
-        with reading(path), parquet.ParquetFile(path, pre_buffer=False) as file:  # else it holds the whole file
+        # pre_buffer=False: pyarrow would otherwise hold the whole file
+        with reading(path), parquet.ParquetFile(path, pre_buffer=False) as file:
             yield file
     except pyarrow.ArrowException as error:
         raise damaged(path, error) from error
