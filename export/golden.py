@@ -10,7 +10,7 @@ from rtsysid.model.bundle import Arrays
 from rtsysid.model.parity import relative_error
 from rtsysid.spec import Floats, ModelSpec
 from rtsysid.train.network import Network, State
-from rtsysid.train.windows import windows
+from rtsysid.train.windows import row_windows
 
 EXTREME_ROWS = 120
 FORECASTS, FORECAST_STEPS = 8, 50
@@ -70,7 +70,7 @@ def _outputs(network: Network, stretches: list[Floats]) -> Arrays:
 def _run(network: Network, rows: Tensor) -> tuple[Tensor, list[State], np.ndarray]:
     """Windows of a stretch, the state before each, and the prediction at every row."""
     taps = network.spec.taps
-    seen = windows(rows[None], taps)[0]
+    seen = row_windows(rows[None], taps)[0]
     state, states = network.initial_state(seen[:1]), []
     y = np.full((len(rows), network.spec.n_outputs), np.nan)
     for tick, window in enumerate(seen):
@@ -86,7 +86,7 @@ def _forecast(network: Network, window: Tensor, state: State, plan: Tensor) -> T
     rows = torch.zeros(len(plan), spec.taps - 1 + steps, spec.width, dtype=window.dtype)
     rows[:, : spec.taps] = window
     rows[:, spec.taps - 1 :, : spec.n_inputs] = plan
-    return network.rollout(windows(rows, spec.taps), state)
+    return network.rollout(row_windows(rows, spec.taps), state)
 
 
 def _extremes(spec: ModelSpec, rows: int) -> Floats:

@@ -156,7 +156,7 @@ def evaluating(bundle: Bundle, trace: Trace, horizon: int, stride: int) -> Evalu
     """Evaluate under a progress bar."""
     from rtsysid.evaluation import horizon as evaluate
 
-    steps = evaluate.evaluating(bundle, trace, horizon, stride)
+    steps = evaluate.evaluate_each(bundle, trace, horizon, stride)
     with progress(len(trace.episodes), "evaluating") as bar:
         while True:
             try:

@@ -27,7 +27,7 @@ from rtsysid.train.linear_path import silence
 from rtsysid.train.loop import Trainer
 from rtsysid.train.network import Network
 from rtsysid.train.run import Run
-from rtsysid.train.windows import Sequences, windows
+from rtsysid.train.windows import Sequences, row_windows
 
 HORIZON = 50
 BATCH = 64  # more and noisier steps than the presets take, for the little training there is
@@ -195,7 +195,7 @@ def forecast_errors(network: Network, flights: Sequences, hold: bool = False) ->
     """
     spec, warm = network.spec, network.spec.settling_samples - network.spec.taps
     rows = flights.rows(flights.starts(spec.settling_samples + HORIZON, HORIZON), spec.settling_samples + HORIZON)
-    seen, truth = windows(rows, spec.taps)[:, :-1], rows[:, spec.settling_samples :, spec.n_inputs :]
+    seen, truth = row_windows(rows, spec.taps)[:, :-1], rows[:, spec.settling_samples :, spec.n_inputs :]
     _, state = network.sequence(seen[:, :warm], network.initial_state(seen[:, 0]))
     ahead = seen[:, warm:]
     predicted = ahead[:, :1, -1, spec.n_inputs :].expand_as(truth) if hold else network.rollout(ahead, state)

@@ -18,7 +18,7 @@ from rtsysid.benchmarks.schunk import SchunkArm
 from rtsysid.benchmarks.studies import Subject
 from rtsysid.config import Config, embedded, parse_config
 from rtsysid.evaluation.calibrate import HeldOut as Stretch
-from rtsysid.evaluation.calibrate import calibrate, recalibrated
+from rtsysid.evaluation.calibrate import calibrate_predictor, recalibrated
 from rtsysid.experiments.benchmark import quickened
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.predictor import Predictor
@@ -38,7 +38,7 @@ def simulated(folder: Path, share: float, hours: float) -> Iterator[Epoch | Subj
     bundle = yield from _trained(config, fly(TRAINING_FLIGHTS, FLIGHT_S, seed=0), folder)
     calibration = fly(CALIBRATION_FLIGHTS, FLIGHT_S, seed=1).episodes
     stretches = [Stretch(each.values, each.values) for each in calibration]
-    found = calibrate(Predictor.load(bundle), stretches, "ten minutes of simulated flight")
+    found = calibrate_predictor(Predictor.load(bundle), stretches, "ten minutes of simulated flight")
     bundle = recalibrated(bundle, *found, folder / "calibrated")
     measured = fly(round(hours * 3600 / FLIGHT_S), FLIGHT_S, seed=2).episodes
     yield Subject("simulated", bundle, calibration, measured)

@@ -9,7 +9,7 @@ from string import Template
 import numpy as np
 
 from rtsysid import __version__
-from rtsysid.evaluation.report.html import figures, table
+from rtsysid.evaluation.report.html import figures, html_table
 from rtsysid.evaluation.report.plot import Line, Plot
 from rtsysid.evaluation.report.tree import el, html
 from rtsysid.retrieval.descriptors import Series, series
@@ -41,7 +41,7 @@ def page(asked: str, index: Index, query: Query, found: Sequence[Found]) -> str:
         el(
             "header", el("h1", asked), el("p", f"Beside {len(index):,} moments of {index.folder.name}.", class_="quiet")
         ),
-        el("section", el("h2", "Moments like it"), table(header, rows)),
+        el("section", el("h2", "Moments like it"), html_table(header, rows)),
         el("section", el("h2", "One over the other"), figures(_plots(index, query, found), legend, small=True)),
         el(
             "footer", f"rtsysid {__version__}. A distance of 1 is that of two random moments; parts: 100 % is the same."

@@ -15,7 +15,7 @@ from rtsysid.benchmarks.coverage import coverages, own_coverages, strange_covera
 from rtsysid.benchmarks.faults import FAULTS, SensorFault, broken
 from rtsysid.benchmarks.novelty import alarms, false_alarms, noticing, of, strangeness
 from rtsysid.benchmarks.studies import Subject
-from rtsysid.evaluation.calibrate import HeldOut, calibrate, novelty_scores, recalibrated
+from rtsysid.evaluation.calibrate import HeldOut, calibrate_predictor, novelty_scores, recalibrated
 from rtsysid.live.novelty import Novelty
 from rtsysid.live.session import Session
 from rtsysid.model.bundle import Bundle
@@ -86,7 +86,7 @@ def test_coverage_of_a_bundles_own_intervals(subject: Subject, tmp_path: Path) -
     """Recordings that the bundle was not calibrated on are covered about as stated; where its errors were taken for ten
     times as large, nearly all of them are."""
     episodes = [HeldOut(e.values, e.values) for e in subject.calibration]
-    found, intervals = calibrate(Predictor.load(subject.bundle, "numpy"), episodes, "the plant")
+    found, intervals = calibrate_predictor(Predictor.load(subject.bundle, "numpy"), episodes, "the plant")
     shares = []
     for factor in (1, 10):
         wide = replace(intervals, quantiles=factor * intervals.quantiles)

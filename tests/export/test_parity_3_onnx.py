@@ -17,7 +17,7 @@ from rtsysid.model.parity import TOLERANCE, relative_error, tolerances
 from rtsysid.model.predictor import Backend, Predictor
 from rtsysid.train.network import Network
 from rtsysid.train.run import state_arrays
-from rtsysid.train.windows import windows
+from rtsysid.train.windows import row_windows
 
 CHOICES: list[dict[str, object]] = [
     {},
@@ -63,7 +63,7 @@ def test_a_thousand_steps_with_physics(variant: str, choice: dict[str, object], 
 def follow(network: Network, rows: torch.Tensor, folder: Path) -> None:
     """Every backend beside torch, over all rows [n, C]: predictions, code and reconstruction error."""
     spec = network.spec
-    seen = windows(rows[None], spec.taps)
+    seen = row_windows(rows[None], spec.taps)
     state = network.initial_state(seen[:, 0])
     expected = []
     for tick in range(1000):

@@ -311,7 +311,7 @@ REFUSED = [  # what is written instead of what, and what is said of it
     (', "log_variance"', "", "a divergence loss, but its layer does not train"),
     (PLAIN, '{ kind = "contractive", layer = 3 }', "no layer for a contractive loss"),
     (FROZEN, FROZEN + ', { kind = "sparse_l1" }', "a sparse_l1 loss, but its layer does not train"),
-    (PLAIN, '{ kind = "reconstruction", corruption = { channels = 4 } }', "4 channels are lost of 3"),
+    (PLAIN, '{ kind = "reconstruction", corruption = { channels = 4 } }', "4 channels, but the window has 3"),
     (PLAIN, '{ kind = "reconstruction", corruption = { mask = 1.0 } }', "mask below 1"),
     (PLAIN, '{ kind = "reconstruction", corruption = { noize = 1.0 } }', "did you mean 'noise'"),
     (PLAIN, '{ kind = "sparse_kl", target = 0.0 }', "target and anneal"),

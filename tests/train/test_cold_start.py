@@ -17,7 +17,7 @@ from rtsysid.spec import Channel, ModelSpec, RigidBody
 from rtsysid.train.cold_start import ColdStart
 from rtsysid.train.losses import Objective
 from rtsysid.train.network import Network
-from rtsysid.train.windows import Sequences, balanced, fit_scaling, windows
+from rtsysid.train.windows import Sequences, episode_weights, fit_scaling, row_windows
 
 NAMES = ["x", "y", "z", "vx", "vy", "vz", "qx", "qy", "qz", "qw", "wx", "wy", "wz"]
 
@@ -67,7 +67,7 @@ def test_norm_and_unit_of_a_loss(norm: Literal["square", "absolute"], unit: Lite
     torch.manual_seed(0)
     network, rows = Network(make_spec(warmup=0)).eval(), torch.randn(3, 10, 5)
     yardstick = torch.arange(1.0, 7.0)[:, None].expand(6, 3)
-    seen = windows(rows, network.spec.taps)
+    seen = row_windows(rows, network.spec.taps)
     forced, _ = network.sequence(seen[:, :-1], network.initial_state(seen[:, 0]))
     free = network.rollout(seen[:, :6], network.initial_state(seen[:, 0]))
     losses = (Loss("one_step", norm=norm, unit=unit), Loss("rollout", horizon=6, norm=norm, unit=unit))
@@ -83,7 +83,7 @@ def test_a_balance_of_one_makes_recordings_alike() -> None:
     spec = make_spec()
     spec = msgspec.structs.replace(spec, scaling=msgspec.structs.replace(spec.scaling, target_mean=(0.0,) * 3))
     for episode_weighting, ratio in ((0.0, 1.0), (1.0, 100.0), (2.0, 1e4)):
-        first, second = balanced([calm, 10 * calm], spec, episode_weighting)
+        first, second = episode_weights([calm, 10 * calm], spec, episode_weighting)
         assert first / second == pytest.approx(ratio, rel=1e-4)
 
 
@@ -94,9 +94,9 @@ def test_sequences_are_drawn_as_often_as_they_count() -> None:
     starts = sequences.starts(1, 1)
     torch.manual_seed(0)
     assert sequences.values[sequences.shuffled(starts, 1.0)].mean() == pytest.approx(0.75, abs=0.05)
-    assert sequences.values[sequences.spread(starts, 100, 1.0)].mean() == pytest.approx(0.75, abs=0.01)
+    assert sequences.values[sequences.evenly_spaced(starts, 100, 1.0)].mean() == pytest.approx(0.75, abs=0.01)
     assert torch.equal(sequences.shuffled(starts).sort().values, starts)
-    assert torch.equal(sequences.spread(starts, 100), starts[::8])
+    assert torch.equal(sequences.evenly_spaced(starts, 100), starts[::8])
     stages = [Stage("s", ("head",), (Loss("one_step"),), episode_weighting=each) for each in (None, 0.5)]
     assert [stage.episode_weighting_in(2.0) for stage in stages] == [2.0, 0.5]
 

@@ -19,7 +19,7 @@ from rtsysid.evaluation.horizon import evaluate
 from rtsysid.evaluation.report.judge import judge
 from rtsysid.model.bundle import Bundle, write_manifest
 from rtsysid.recordings.trace import Trace
-from rtsysid.train.fit import prepare
+from rtsysid.train.fit import prepare_recordings
 
 
 @pytest.fixture
@@ -47,8 +47,8 @@ def test_shifted_rows_pair_an_output_with_the_next_input() -> None:
 def test_training_sees_shifted_rows(tiny_config: Config, tiny_trace: Trace) -> None:
     """feedthrough = true trains on exactly the rows that plain training on a shifted recording sees."""
     data = msgspec.structs.replace(tiny_config.data, feedthrough=True)
-    found = prepare(msgspec.structs.replace(tiny_config, data=data), tiny_trace)
-    expected = prepare(tiny_config, tiny_trace.with_feedthrough())
+    found = prepare_recordings(msgspec.structs.replace(tiny_config, data=data), tiny_trace)
+    expected = prepare_recordings(tiny_config, tiny_trace.with_feedthrough())
     assert all(np.array_equal(a, b) for a, b in zip(found.train, expected.train, strict=True))
     assert found.spec == expected.spec
 

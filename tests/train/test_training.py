@@ -15,7 +15,7 @@ from rtsysid.config import Config
 from rtsysid.errors import ConfigError, ScheduleError
 from rtsysid.recordings.trace import Trace
 from rtsysid.schedule import Loss, Stage
-from rtsysid.train.fit import begin, prepare
+from rtsysid.train.fit import begin, prepare_recordings
 from rtsysid.train.run import Run
 from rtsysid.train.stage_optimiser import StageOptimiser
 from rtsysid.train.windows import Sequences
@@ -160,7 +160,7 @@ def test_a_refit_trains_on_the_validation_recordings_too(tiny_config: Config, ti
     again = msgspec.structs.replace(
         tiny_config, data=msgspec.structs.replace(tiny_config.data, train_on_validation=True)
     )
-    chosen, whole = prepare(tiny_config, tiny_trace), prepare(again, tiny_trace)
+    chosen, whole = prepare_recordings(tiny_config, tiny_trace), prepare_recordings(again, tiny_trace)
     assert [len(rows) for rows in whole.train] == [len(rows) for rows in (*chosen.train, *chosen.validation)]
     assert all(map(np.array_equal, whole.validation, chosen.validation))
 
