@@ -95,7 +95,7 @@ def generated(bundle: Bundle) -> list[str]:
 
 def evaluation(result: Evaluation) -> str:
     """The table of `rtsysid evaluate`, and a line that says where the model wins."""
-    steps = [f"{n} ({n / result.rate_hz:g} s)" for n in result.shown]
+    steps = [f"{n} ({n / result.rate_hz:g} s)" for n in result.table_ticks]
     lines = [
         f"mean error of {result.forecasts} forecasts, by ticks ahead",
         table(["error", "predictor", *steps, "sum"], result.rows()),

@@ -115,9 +115,11 @@ def compare_command(
                     )
     if json_:
         return console.report({"results": msgspec.to_builtins(results)}, json_)
-    shown = [f"{n} ticks" for n in results[0].evaluation.shown]
+    columns = [f"{n} ticks" for n in results[0].evaluation.table_ticks]
     click.echo(
-        console.table(["variant", "group", *shown, "sum", "parameters", "MACs", "step us", "RAM bytes"], rows(results))
+        console.table(
+            ["variant", "group", *columns, "sum", "parameters", "MACs", "step us", "RAM bytes"], rows(results)
+        )
     )
 
 

@@ -17,7 +17,7 @@ from rtsysid.recordings.trace import Trace
 from rtsysid.spec import Floats
 
 BATCH = 256  # forecasts per call
-SHOWN = (1, 2, 5, 10, 20, 50, 100, 200, 500)  # ticks ahead in a printed table
+TABLE_TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500)  # ticks ahead in a printed table
 
 
 class Evaluation(msgspec.Struct, frozen=True):
@@ -33,17 +33,17 @@ class Evaluation(msgspec.Struct, frozen=True):
     errors: dict[str, dict[str, list[float]]]
 
     @property
-    def shown(self) -> tuple[int, ...]:
-        """Ticks ahead in a printed table: some of `SHOWN`, and the last tick."""
-        return tuple(sorted({n for n in SHOWN if n < self.horizon} | {self.horizon}))
+    def table_ticks(self) -> tuple[int, ...]:
+        """Ticks ahead in a printed table: some of `TABLE_TICKS`, and the last tick."""
+        return tuple(sorted({n for n in TABLE_TICKS if n < self.horizon} | {self.horizon}))
 
     def rows(self) -> list[list[str]]:
-        """Return a printable table: group, predictor, error at each of `shown`, and the sum over all ticks."""
+        """Return a printable table: group, predictor, error at each of `table_ticks`, and the sum over all ticks."""
         return [
             [
                 f"{group} [{unit}]",
                 name,
-                *(f"{errors[group][n - 1]:.4g}" for n in self.shown),
+                *(f"{errors[group][n - 1]:.4g}" for n in self.table_ticks),
                 f"{sum(errors[group]):.4g}",
             ]
             for group, unit in self.units.items()
@@ -58,7 +58,7 @@ class Evaluation(msgspec.Struct, frozen=True):
             for name, errors in self.errors.items()
             if name != "model"
             for group in self.units
-            for n in self.shown
+            for n in self.table_ticks
             if not ours[group][n - 1] < errors[group][n - 1]
         ]
 

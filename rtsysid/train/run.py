@@ -88,8 +88,8 @@ class Run:
 
     def refuse_another(self, about: dict[str, Any]) -> None:
         """Check that the folder holds this run. Raises ConfigError where configuration or recordings differ."""
-        wanted, found = json.loads(json.dumps(about)), self.about
-        differing = [key for key in wanted if key != "versions" and wanted[key] != found.get(key)]
+        wanted, stored = json.loads(json.dumps(about)), self.about
+        differing = [key for key in wanted if key != "versions" and wanted[key] != stored.get(key)]
         if differing:
             raise ConfigError(
                 f"run {self.folder}", f"holds another run (differs in {', '.join(differing)})", "choose another -o"

@@ -1,4 +1,4 @@
-"""The report: what it finds, what it escapes, and that a browser shows it without asking anyone."""
+"""Test the report: its findings, its escaping, and that a browser shows it without any request."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def read(text: str) -> Reader:
 
 @pytest.fixture(scope="module")
 def report_file(bundle_folder: Path, recording: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page of the tiny bundle, made by the verb."""
+    """The page of the tiny bundle, made by the command."""
     out = tmp_path_factory.mktemp("report") / "report.html"
     rtsysid("report", bundle_folder, "--data", recording, "-o", out, "--horizon", 20)
     return out
@@ -189,7 +189,7 @@ def test_names_of_channels_and_files_are_escaped(bundle_folder: Path, tiny_trace
 
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs", "Cc"])))
 def test_any_text_comes_back_from_the_tree(text: str) -> None:
-    """Whatever stands in a text or an attribute, a parser reads the same."""
+    """A parser reads back any text of an element or attribute."""
     reader = read(html([el("p", text, el("b", "x"), text, aria_label=text)]))
     assert reader.tags[0] == ("p", {"aria-label": text})
     assert "".join(reader.texts) == f"{text}x{text}"
@@ -228,7 +228,7 @@ def forecasts(bad: dict[int, float], starts: int = 60, horizon: int = 10) -> For
 
 
 def test_the_worst_forecasts_do_not_overlap() -> None:
-    """Of neighbouring bad forecasts the worst stands for all; the next is found elsewhere, however much milder."""
+    """Of neighbouring bad forecasts only the worst is taken; the next one is elsewhere, even if much better."""
     found = worst_forecasts(make_spec(), forecasts({10: 9.0, 11: 8.0, 12: 7.0, 40: 3.0}))
     assert [round(s.start_s * 100) - 20 for s in found][:2] == [10, 40]
     assert found[0].times == pytest.approx(9.0)
@@ -267,8 +267,8 @@ def test_fits_of_known_predictions() -> None:
     assert diverged[0].free_nrmse == np.inf
 
 
-def test_chance_among_many_correlations_is_not_a_finding() -> None:
-    """Of 300 sets of pure chance about three are taken for real; one true correlation among a hundred is found."""
+def test_chance_correlations_are_not_a_finding() -> None:
+    """About three of 300 random sets give a false finding; one true correlation among a hundred is detected."""
     r = np.random.default_rng(0).standard_normal((300, 25, 4)) / 100
     bounds = np.full(4, 2.5758 / 100)
     assert sum(significant(each, bounds) > 0 for each in r) <= 9
@@ -277,7 +277,7 @@ def test_chance_among_many_correlations_is_not_a_finding() -> None:
 
 
 def test_a_model_is_measured_by_the_better_baseline() -> None:
-    """The ratio is to the smaller of both errors at that tick; nothing beats an exact baseline but exactness."""
+    """The ratio uses the smaller baseline error at that tick; against an exact baseline it is 1 or infinite."""
     errors = {"model": {"g": [1.0, 0.0]}, "hold": {"g": [4.0, 0.0]}, "linear ARX": {"g": [2.0, float("inf")]}}
     evaluation = Evaluation(2, 50.0, 1, {"g": "m"}, errors)
     assert baseline_ratios(evaluation, 1) == {"g": 0.5}
@@ -318,7 +318,7 @@ def test_a_run_is_judged_on_its_validation_part(logs_and_run: tuple[Path, Path],
     assert "stages end at the lines" in (tmp_path / "r.html").read_text()
 
 
-def test_recordings_seen_in_training_are_named_as_such(
+def test_recordings_used_in_training_are_counted(
     logs_and_run: tuple[Path, Path], recording: Path, tmp_path: Path
 ) -> None:
     """The text about the recordings counts those that training used."""
@@ -357,7 +357,7 @@ def test_forecasts_are_shown_in_their_intervals(calibrated_folder: Path, recordi
 
 
 def test_coverage_counts_what_lies_inside(calibrated_folder: Path) -> None:
-    """Forecasts that are met exactly are covered whole, those far off not at all, as far as intervals reach."""
+    """Exact forecasts are covered fully, forecasts with large errors not at all, over the horizon of the intervals."""
     bundle = Bundle.open(calibrated_folder)
     intervals = Intervals.of(bundle)
     assert intervals is not None
@@ -370,7 +370,7 @@ def test_coverage_counts_what_lies_inside(calibrated_folder: Path) -> None:
 
 
 def test_too_few_rows_for_the_residual_tests(bundle_folder: Path) -> None:
-    """A recording that carries one forecast but not 25 residuals is refused in one line."""
+    """A recording with room for one forecast but fewer than 25 residuals is refused in one line."""
     bundle, trace = Bundle.open(bundle_folder), plant(1, 25)
     trace = Trace(bundle.spec.channels, trace.episodes)
     with pytest.raises(TraceError, match="residual tests"):

@@ -32,16 +32,16 @@ class Finding(NamedTuple):
     all: bool
 
     @property
-    def who(self) -> str:
+    def label(self) -> str:
         """The names as text, or the word "all" with their number."""
         return f"all {len(self.names)}" if self.all and len(self.names) > 2 else ", ".join(self.names)
 
     @property
-    def shown(self) -> str:
+    def value_text(self) -> str:
         """The value as text with its unit."""
-        if self.value == 0 and "correlation" in SHOWN[self.metric]:
+        if self.value == 0 and "correlation" in VALUE_TEXTS[self.metric]:
             return "no correlation beyond chance"
-        return SHOWN[self.metric].format(up="up to " if len(self.names) > 1 else "", value=self.value)
+        return VALUE_TEXTS[self.metric].format(up="up to " if len(self.names) > 1 else "", value=self.value)
 
 
 RULES: Mapping[str, tuple[Rule, ...]] = {
@@ -160,7 +160,7 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
 }  # fmt: skip
 
 
-SHOWN: Mapping[str, str] = {  # text for the worst value of a finding
+VALUE_TEXTS: Mapping[str, str] = {  # text for the worst value of a finding
     "horizon error": "{up}{value:.2f} times the better baseline",
     "first-tick error": "{up}{value:.2f} times the better baseline",
     "one-step fit": "NRMSE {up}{value:.2g}",

@@ -75,7 +75,7 @@ def _section(heading: str, anchor: str, findings: list[Finding], intro: Child, *
 
 def _summary_section(j: Judgement, findings: list[Finding]) -> Iterable[Node]:
     e = j.evaluation
-    cells = (len(e.errors) - 1) * len(e.units) * len(e.shown)
+    cells = (len(e.errors) - 1) * len(e.units) * len(e.table_ticks)
     free = sorted(fit.free_fit_percent for fit in j.fits)
     fastest = min(row.step_us for row in j.backends)
     tiles = {
@@ -90,7 +90,7 @@ def _summary_section(j: Judgement, findings: list[Finding]) -> Iterable[Node]:
 
 
 def _task(f: Finding) -> Node:
-    link = el("a", f"{f.metric}: {f.who}", href=f"#{SECTIONS[f.metric]}")
+    link = el("a", f"{f.metric}: {f.label}", href=f"#{SECTIONS[f.metric]}")
     return el("li", grade(f.rule.grade), el("div", link, f". {f.rule.meaning} ", el("b", f.rule.next)))
 
 
@@ -152,7 +152,7 @@ def _horizon_section(j: Judgement) -> Iterable[Node]:
         for group, unit in e.units.items()
     ]
     yield figures(plots, STYLES.items())
-    header = ["error", "predictor", *(f"{n / e.rate_hz:g} s" for n in e.shown), "sum"]
+    header = ["error", "predictor", *(f"{n / e.rate_hz:g} s" for n in e.table_ticks), "sum"]
     yield details("Numbers", html_table(header, e.rows(), "The last column adds up all ticks."))
     if e.lost():
         yield details("Where the model is not better", el("p", "; ".join(e.lost()) + "."))
@@ -211,8 +211,8 @@ def _whiteness_section(j: Judgement) -> Iterable[Node]:
 def _inputs_section(j: Judgement) -> Iterable[Node]:
     x, channels = j.cross, j.spec.inputs
     strength = abs(x.r).max(axis=(0, 1))
-    shown = sorted(sorted(range(len(channels)), key=lambda i: -strength[i])[:INPUTS_SHOWN])
-    styles = {i: f"s{k + 1}" for k, i in enumerate(shown)}
+    strongest = sorted(sorted(range(len(channels)), key=lambda i: -strength[i])[:INPUTS_SHOWN])
+    styles = {i: f"s{k + 1}" for k, i in enumerate(strongest)}
     if not channels:
         yield el("p", "The model has no inputs.")
         return
@@ -227,13 +227,13 @@ def _inputs_section(j: Judgement) -> Iterable[Node]:
             f.name,
             "lag of the input [ticks]",
             f"Correlation of the residual of {f.name} with the inputs, by lag",
-            [Line(channels[i].name, styles[i], x.lags.tolist(), x.r[:, o, i].tolist()) for i in shown],
+            [Line(channels[i].name, styles[i], x.lags.tolist(), x.r[:, o, i].tolist()) for i in strongest],
             band=float(x.bounds[o].max()),
             marks=(0.5,),
         )
         for o, f in enumerate(j.fits)
     ]
-    yield figures(plots, [*((channels[i].name, styles[i]) for i in shown), BOUNDS], small=True)
+    yield figures(plots, [*((channels[i].name, styles[i]) for i in strongest), BOUNDS], small=True)
     earlier, later = x.outside(earlier=True), x.outside(earlier=False)
     rows = [
         [f.name, c.name, f"±{x.bounds[o, i]:.3f}", f"{earlier[o, i]:.0%}", f"{later[o, i]:.0%}",
@@ -242,7 +242,7 @@ def _inputs_section(j: Judgement) -> Iterable[Node]:
         for i, c in enumerate(channels)
     ]  # fmt: skip
     header = ["output", "input", "bounds", "earlier outside", "later outside", *(f"{lag:.0f}" for lag in x.lags)]
-    caption = f"Correlation by lag in ticks. The plots show the {len(shown)} strongest of {len(channels)} inputs."
+    caption = f"Correlation by lag in ticks. The plots show the {len(strongest)} strongest of {len(channels)} inputs."
     yield details("Numbers", html_table(header, rows, caption))
 
 
@@ -279,7 +279,7 @@ def _forecast_plots(j: Judgement, s: WorstForecast) -> Iterable[Node]:
     ]
     shaded = [(f"{SHADED:.0%} interval", "band")] if s.half else []
     yield figures(plots, [("measured", "measured"), ("predicted", "model"), *shaded])
-    ticks = (0, *j.evaluation.shown)
+    ticks = (0, *j.evaluation.table_ticks)
     ahead = {name: {"measured": s.measured[name][s.n_before :], "predicted": s.predicted[name]} for name in names}
     rows = [[name, what, *(f"{y[n]:.4g}" for n in ticks)] for name in names for what, y in ahead[name].items()]
     yield details("Numbers", html_table(["output", "", *(f"{n / j.spec.rate_hz:g} s" for n in ticks)], rows))

@@ -30,9 +30,9 @@ def figures(plots: Sequence[Plot], legend: Iterable[tuple[str, str]], small: boo
     return el("figure", el("ul", *keys, class_="legend"), grid)
 
 
-def advice_list(found: Iterable[Finding]) -> Node:
+def advice_list(findings: Iterable[Finding]) -> Node:
     """List findings: grade, value, meaning and next step of each."""
-    return el("ul", *map(_finding, found), class_="advice")
+    return el("ul", *map(_finding, findings), class_="advice")
 
 
 def grade(value: Grade) -> Node:
@@ -47,7 +47,7 @@ def bar(percent: float) -> Node:
 
 
 def _finding(f: Finding) -> Node:
-    measured = el("span", f"{f.metric}, {f.who}: {f.shown}. ", class_="quiet")
+    measured = el("span", f"{f.metric}, {f.label}: {f.value_text}. ", class_="quiet")
     return el("li", grade(f.rule.grade), el("div", measured, f"{f.rule.meaning} ", el("b", f.rule.next)))
 
 

@@ -167,7 +167,7 @@ def judge(bundle: Bundle, trace: Trace, recordings: str, evaluation: Evaluation,
     trace = stretches(bundle, trace)
     steps = one_step(predictor, trace.episodes)
     forecasts = forecast_all(predictor, trace.episodes, evaluation.horizon, stride)
-    residuals, inputs = [part.residual for part in steps], [part.inputs for part in steps]
+    residuals, inputs = [step.residual for step in steps], [step.inputs for step in steps]
     return Judgement(
         spec,
         recordings,
@@ -198,10 +198,10 @@ def forecast_all(predictor: Predictor, episodes: Sequence[Episode], horizon: int
 
 def output_fits(spec: ModelSpec, steps: Sequence[OneStep], forecasts: Forecasts) -> list[OutputFit]:
     """Score each output: one tick ahead over all ticks, and at the last tick of all forecasts."""
-    guess, true = (np.concatenate([getattr(part, name) for part in steps]) for name in ("predicted", "measured"))
-    last, met = forecasts.predicted[:, -1], forecasts.truth[:, -1]
+    guess, true = (np.concatenate([getattr(step, name) for step in steps]) for name in ("predicted", "measured"))
+    last, truth = forecasts.predicted[:, -1], forecasts.truth[:, -1]
     with np.errstate(over="ignore"):  # a forecast on its way to infinity
-        free = nrmse(last, met) if np.isfinite(last).all() else np.full(spec.n_outputs, np.inf)
+        free = nrmse(last, truth) if np.isfinite(last).all() else np.full(spec.n_outputs, np.inf)
     residual = true - guess
     spread = residual.std(axis=0)
     bias = np.divide(residual.mean(axis=0), spread, out=np.zeros_like(spread), where=spread > 0)
