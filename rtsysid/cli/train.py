@@ -13,6 +13,7 @@ from rtsysid.cli import calibrate, console
 
 if TYPE_CHECKING:
     from rtsysid.config import Config
+    from rtsysid.experiments.compare import ComparedModel
     from rtsysid.recordings.trace import Trace
 
 PATH = click.Path(path_type=Path)
@@ -88,7 +89,7 @@ def compare_command(
     from rtsysid.benchmarks import forecasting_benchmark
     from rtsysid.config import embedded, parse_config, read_config
     from rtsysid.experiments.benchmark import quickened
-    from rtsysid.experiments.compare import ComparedModel, rows, run_one, seeded, variants_of
+    from rtsysid.experiments.compare import rows, variants_of
 
     known = None if data else forecasting_benchmark(configs)
     if known is None:
@@ -104,15 +105,7 @@ def compare_command(
         else:
             trace = _read_recordings(config, data)
             held_out = _read_recordings(config, test) if test else trace.split(config.data.validation)[1]
-        for seed in range(seeds):
-            folder = out / f"{title}-seed{seed}"
-            for item in run_one(title, seeded(config, seed), trace, held_out, folder, horizon):
-                if isinstance(item, ComparedModel):
-                    results.append(item)
-                else:
-                    click.echo(
-                        f"{title} seed {seed}: {item.stage} {item.epoch}/{item.epochs} {item.validation:.4g}", err=True
-                    )
+        results += [_compared_model(title, config, seed, trace, held_out, out, horizon) for seed in range(seeds)]
     if json_:
         return console.report({"results": msgspec.to_builtins(results)}, json_)
     columns = [f"{n} ticks" for n in results[0].evaluation.table_ticks]
@@ -172,6 +165,20 @@ def demo(data: str, out: Path, horizon: int, json_: bool) -> None:
         f"p99 {latency['p99'] * 1e6:.1f} us, worst {latency['worst'] * 1e6:.0f} us"
     )
     click.echo(f"\nbundle: {out / 'bundle'} (id {bundle.id})")
+
+
+def _compared_model(
+    title: str, config: Config, seed: int, trace: Trace, held_out: Trace, out: Path, horizon: int
+) -> ComparedModel:
+    """Train and measure one model; print a line per epoch."""
+    from rtsysid.experiments.compare import ComparedModel, run_one, seeded
+
+    for item in run_one(title, seeded(config, seed), trace, held_out, out / f"{title}-seed{seed}", horizon):
+        if isinstance(item, ComparedModel):
+            return item
+        line = f"{title} seed {seed}: {item.stage} {item.epoch}/{item.epochs} {item.validation:.4g}"
+        click.echo(line, err=True)
+    raise AssertionError("run_one yields the model last")
 
 
 def _read_recordings(config: Config, paths: Sequence[Path]) -> Trace:
