@@ -42,7 +42,7 @@ class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def channels(self) -> tuple[Channel, ...]:
-        """Inputs first, then outputs, each with its unit and group.
+        """List inputs first, then outputs, each with its unit and group.
 
         Raises ConfigError where a group names an unknown channel, SpecError where a channel cannot be parsed.
         """
@@ -141,7 +141,7 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def stages(self) -> tuple[Stage, ...]:
-        """The stages of the file, or else of its preset. Raises ScheduleError where the preset is unknown."""
+        """Return the stages of the file, or else of its preset. Raises ScheduleError where the preset is unknown."""
         return self.stage or preset(self.train.preset)
 
 

@@ -146,7 +146,7 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def horizon(self) -> int:
-        """Ticks of the longest rollout; 0 where the stage has none."""
+        """Return the ticks of the longest rollout; 0 where the stage has none."""
         return max((loss.horizon for loss in self.loss if loss.kind == "rollout"), default=0)
 
     def episode_weighting_in(self, train: float) -> float:

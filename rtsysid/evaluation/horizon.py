@@ -34,7 +34,7 @@ class Evaluation(msgspec.Struct, frozen=True):
 
     @property
     def table_ticks(self) -> tuple[int, ...]:
-        """Ticks ahead in a printed table: some of `TABLE_TICKS`, and the last tick."""
+        """Choose the ticks ahead for a printed table: some of `TABLE_TICKS`, and the last tick."""
         return tuple(sorted({n for n in TABLE_TICKS if n < self.horizon} | {self.horizon}))
 
     def rows(self) -> list[list[str]]:

@@ -42,7 +42,7 @@ class OneStep:
 
     @property
     def residual(self) -> Doubles:
-        """Measured minus predicted outputs, [n, ny]."""
+        """Subtract the prediction from the measurement, [n, ny]."""
         return self.measured - self.predicted
 
 
@@ -55,7 +55,7 @@ class Whiteness:
 
     @property
     def outside(self) -> Doubles:
-        """Share of the lags outside the bounds, [ny]; about 0.01 for white noise."""
+        """Compute the share of the lags outside the bounds, [ny]: about 0.01 for white noise."""
         return np.asarray(np.mean(np.abs(self.r) > self.bound, axis=0))
 
 

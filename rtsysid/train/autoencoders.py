@@ -27,7 +27,7 @@ TINY = 1e-6  # keeps the divergence finite where a unit is always or never activ
 
 
 def reconstruction(network: Network, features: Tensor, loss: Loss) -> Tensor:
-    """Mean squared error between windows [..., F] and their decoded codes.
+    """Compute the mean squared error between windows [..., F] and their decoded codes.
 
     With ``layer`` k: between the input of encoder layer k and the output of decoder layer k.
     """
@@ -72,7 +72,7 @@ def _channels_kept(features: Tensor, most: int, spec: ModelSpec) -> Tensor:
 
 
 def activation_divergence(activity: Tensor, target: float) -> Tensor:
-    """Divergence of each unit's mean activity from `target`, averaged over the units, in nats.
+    """Compute the divergence of each unit's mean activity from `target`, averaged over the units, in nats.
 
     `activity` [..., Z] lies in 0 .. 1. Ref: A. Ng, CS294A lecture notes, 2011.
     """
@@ -81,7 +81,7 @@ def activation_divergence(activity: Tensor, target: float) -> Tensor:
 
 
 def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """Divergence of N(mean, variance) [..., Z] from N(0, 1) in nats, summed over the code, averaged over the windows.
+    """Compute the divergence of N(mean, variance) [..., Z] from N(0, 1), in nats: sum over Z, mean over the windows.
 
     Ref: D. Kingma, M. Welling, ICLR 2014.
     """
@@ -89,7 +89,7 @@ def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
 
 
 def contraction(network: Network, features: Tensor, layer: int = 0, probes: int = 1) -> Tensor:
-    """Squared Frobenius norm of the encoder's Jacobian, averaged over windows [..., F].
+    """Compute the squared Frobenius norm of the encoder's Jacobian, averaged over windows [..., F].
 
     With `layer` k: of encoder layer k with respect to its own input. For one layer the value is exact,
     ``sum_j (1 - h_j^2)^2 |w_j|^2``. For several layers it is estimated: each of the `probes` random sign vectors v

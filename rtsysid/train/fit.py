@@ -45,7 +45,7 @@ class Prepared:
 
     @property
     def horizon(self) -> int:
-        """Ticks of the longest rollout of any stage; of a one-step sequence where there is no rollout."""
+        """Return the ticks of the longest rollout of any stage, or of a one-step sequence where there is no rollout."""
         return max((stage.horizon for stage in self.stages), default=0) or ONE_STEP_LENGTH
 
 

@@ -67,12 +67,12 @@ class Trainer:
 
     @property
     def total(self) -> int:
-        """Epochs of the whole schedule if no stage stops early."""
+        """Count the epochs of the whole schedule if no stage stops early."""
         return sum(stage.epochs for stage in self.stages)
 
     @property
     def done(self) -> int:
-        """Epochs that the checkpoint in the run folder has finished. Raises ConfigError where it is damaged."""
+        """Count the epochs that the checkpoint has finished. Raises ConfigError where it is damaged."""
         checkpoint = self.run.checkpoint()
         return checkpoint[2] if checkpoint else 0
 

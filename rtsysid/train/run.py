@@ -57,12 +57,12 @@ class Run:
 
     @property
     def complete(self) -> bool:
-        """Whether training has ended."""
+        """Tell whether training has ended."""
         return (self.folder / "weights.safetensors").exists()
 
     @property
     def about(self) -> dict[str, Any]:
-        """Content of `run.json`. Raises ConfigError where it cannot be read."""
+        """Read `run.json`. Raises ConfigError where it cannot be read."""
         try:
             about: dict[str, Any] = json.loads((self.folder / "run.json").read_text())
         except (OSError, ValueError):
@@ -71,12 +71,12 @@ class Run:
 
     @property
     def spec(self) -> ModelSpec:
-        """The model specification. Raises ConfigError where `run.json` is unreadable, SpecError where it is invalid."""
+        """Read the model specification. Raises ConfigError where `run.json` is unreadable, SpecError where it is invalid."""
         return from_builtins(self.about["spec"])
 
     @property
     def begun(self) -> bool:
-        """Whether the folder holds everything that training starts from."""
+        """Tell whether the folder holds everything that training starts from."""
         return (self.folder / "run.json").exists()
 
     def begin(self, about: dict[str, Any], config_text: str) -> None:

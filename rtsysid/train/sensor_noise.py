@@ -40,7 +40,7 @@ class SensorNoise:
 
     @property
     def silent(self) -> bool:
-        """Whether the noise is zero, so that nothing changes."""
+        """Tell whether the noise is zero, so that nothing changes."""
         return not (self._repeat or self._std.any())
 
     def apply(self, rows: Tensor, generator: torch.Generator | None = None) -> Tensor:

@@ -38,7 +38,7 @@ class Sequences:
         self._weight = each.repeat_interleave(torch.tensor(self.lengths))
 
     def starts(self, length: int, stride: int, offset: int = 0) -> Tensor:
-        """First rows [S] of sequences of `length` rows, every `stride` rows from `offset` within each episode.
+        """Find the first rows [S] of sequences of `length` rows, every `stride` rows from `offset` within each episode.
 
         Raises TraceError where no episode is long enough.
         """

@@ -33,12 +33,12 @@ class Finding(NamedTuple):
 
     @property
     def label(self) -> str:
-        """The names as text, or the word "all" with their number."""
+        """Join the names, or write the word "all" with their number."""
         return f"all {len(self.names)}" if self.all and len(self.names) > 2 else ", ".join(self.names)
 
     @property
     def value_text(self) -> str:
-        """The value as text with its unit."""
+        """Write the value as text with its unit."""
         if self.value == 0 and "correlation" in VALUE_TEXTS[self.metric]:
             return "no correlation beyond chance"
         return VALUE_TEXTS[self.metric].format(up="up to " if len(self.names) > 1 else "", value=self.value)
