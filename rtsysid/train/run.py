@@ -71,7 +71,7 @@ class Run:
 
     @property
     def spec(self) -> ModelSpec:
-        """Read the model specification. Raises ConfigError where `run.json` is unreadable, SpecError where it is invalid."""
+        """Read the model specification. Raises ConfigError where `run.json` is unreadable, SpecError where it is wrong."""
         return from_builtins(self.about["spec"])
 
     @property
