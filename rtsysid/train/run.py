@@ -71,7 +71,7 @@ class Run:
 
     @property
     def spec(self) -> ModelSpec:
-        """Read the model specification. Raises ConfigError where `run.json` is unreadable, SpecError where it is wrong."""
+        """Read the model specification. Raises ConfigError where `run.json` is unreadable, SpecError if invalid."""
         return from_builtins(self.about["spec"])
 
     @property

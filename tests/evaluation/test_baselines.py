@@ -179,8 +179,8 @@ def test_an_unstable_candidate_loses_without_a_warning(monkeypatch):
     episodes = [arx_system(200, seed) for seed in range(3)]
     fits = {p: LinearArx.fit(episodes[:2], 2, lags=p, ridge=1e-8) for p in (2, 3)}
     fits[2].weights[...] = 1e9
-    monkeypatch.setattr("rtsysid.evaluation.baselines._normal_equations", lambda e, n, lags, r: fits[lags])
-    monkeypatch.setattr("rtsysid.evaluation.baselines._solved", lambda fit, ridge: fit)
+    monkeypatch.setattr("rtsysid.evaluation.baselines._arx_equations", lambda e, n, lags, r: fits[lags])
+    monkeypatch.setattr("rtsysid.evaluation.baselines._solve_arx", lambda fit, ridge: fit)
     history, u_future, _ = windows(episodes[2], 2, 60)
     assert not np.isfinite(fits[2].forecast(history, u_future)).all()
     chosen = LinearArx.select(episodes[:2], episodes[2:], 2, horizon=60, lags=(2, 3), ridges=(1e-8,))

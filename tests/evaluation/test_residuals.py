@@ -66,8 +66,8 @@ def test_a_delayed_input_peaks_at_its_lag(lag: int, gain: float, seed: int) -> N
     peak = int(np.abs(found.r[:, 0, 1]).argmax())
     assert found.lags[peak] == lag
     assert np.sign(found.r[peak, 0, 1]) == np.sign(gain)
-    assert found.outside(past=lag >= 1)[0, 1] > 0
-    assert found.outside(past=lag < 1)[0, 1] <= 0.16  # a few by chance
+    assert found.outside(earlier=lag >= 1)[0, 1] > 0
+    assert found.outside(earlier=lag < 1)[0, 1] <= 0.16  # a few by chance
 
 
 @pytest.mark.parametrize(("e_memory", "u_memory"), [(0.0, 0.0), (0.8, 0.8), (0.0, 0.9), (-0.5, 0.8)])
