@@ -26,7 +26,7 @@ from rtsysid.train.freerun import free_run
 from rtsysid.train.loop import Trainer
 from rtsysid.train.network import Network
 from rtsysid.train.run import Run
-from rtsysid.train.windows import Sequences, windows
+from rtsysid.train.windows import Sequences, row_windows
 
 BATCH, LENGTH, ROWS, ROUNDS = 64, 200, 192_000, 7
 FREE = {  # batch, ticks, taps, encoder, hidden
@@ -57,7 +57,7 @@ def _free(name: str) -> list[str]:
     network = Network(msgspec.structs.replace(spec, scaling=unit_scaling(spec)))
     torch.nn.init.zeros_(network.linear_path.weight)
     rows = 0.1 * torch.randn(batch, ticks + taps - 1, 2)
-    seen = windows(rows, taps)
+    seen = row_windows(rows, taps)
     ours, eager = [], []
     for _ in range(ROUNDS):
         ours.append(_timed(free_run, network, seen))

@@ -25,7 +25,7 @@ from export.to_onnx import (
     step_graph,
 )
 from rtsysid.errors import ParityError
-from rtsysid.evaluation.calibrate import write as write_calibrations
+from rtsysid.evaluation.calibrate import write_calibrations
 from rtsysid.model.bundle import Bundle, write_manifest
 from rtsysid.model.parity import Row, tolerances, verify
 from rtsysid.spec import to_builtins

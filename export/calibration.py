@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rtsysid.errors import TraceError
-from rtsysid.evaluation.calibrate import HeldOut, calibrate
+from rtsysid.evaluation.calibrate import HeldOut, calibrate_predictor
 from rtsysid.live.novelty import Calibration
 from rtsysid.model.backends.numpy_backend import NumpyBackend
 from rtsysid.model.intervals import Intervals
@@ -28,7 +28,7 @@ def calibration_of(run: Run, weights: Mapping[str, np.ndarray[Any, Any]]) -> tup
     episodes = _validation_episodes(run.arrays("validation.npz"))
     seconds = sum(len(each.true) for each in episodes) / run.spec.rate_hz
     try:
-        return calibrate(predictor, episodes, f"the validation part ({seconds:.0f} s) of the training run")
+        return calibrate_predictor(predictor, episodes, f"the validation part ({seconds:.0f} s) of the training run")
     except TraceError:
         return None
 

@@ -10,7 +10,7 @@ from rtsysid.model.bundle import Arrays
 from rtsysid.model.parity import relative_error
 from rtsysid.spec import Floats, ModelSpec
 from rtsysid.train.network import Network
-from rtsysid.train.windows import windows
+from rtsysid.train.windows import row_windows
 
 EXTREME_ROWS = 120
 FORECASTS, FORECAST_STEPS = 8, 50
@@ -69,7 +69,7 @@ def _golden_outputs(network: Network, sequences: list[Floats]) -> Arrays:
 def _golden_steps(network: Network, rows: Tensor) -> tuple[Tensor, list[Tensor], np.ndarray]:
     """Step through rows [n, C]: the windows, the state before each, and the prediction at every row."""
     taps = network.spec.taps
-    seen = windows(rows[None], taps)[0]
+    seen = row_windows(rows[None], taps)[0]
     state, states = network.initial_state(seen[:1]), []
     y = np.full((len(rows), network.spec.n_outputs), np.nan)
     for tick, window in enumerate(seen):
@@ -85,7 +85,7 @@ def _golden_forecast(network: Network, window: Tensor, state: Tensor, plan: Tens
     rows = torch.zeros(len(plan), spec.taps - 1 + steps, spec.width, dtype=window.dtype)
     rows[:, : spec.taps] = window
     rows[:, spec.taps - 1 :, : spec.n_inputs] = plan
-    return network.rollout(windows(rows, spec.taps), state)
+    return network.rollout(row_windows(rows, spec.taps), state)
 
 
 def _extreme_rows(spec: ModelSpec, rows: int) -> Floats:

@@ -1,6 +1,6 @@
-"""One TOML file says what to learn: the recording's channels, the model, the schedule.
+"""Read the configuration of a training: channels of the recordings, model, schedule, as one TOML file.
 
-Unknown keys are refused with a suggestion, and every value is checked where it is read.
+Unknown keys are refused with a suggestion. Every value is checked when it is read.
 """
 
 from __future__ import annotations
@@ -22,38 +22,41 @@ EMBEDDED = ("quadrotor", "nanodrone")
 
 
 class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What to read from the recordings. Channels are written as in a CSV header: ``"vx [m/s]"``."""
+    """Configure what to read from the recordings. Channels are written as in a CSV header: ``"vx [m/s]"``."""
 
     rate_hz: float
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    time: str = "t"  # "": no column, rows stand at rate_hz
+    time: str = "t"  # "": no time column, the rows have the rate rate_hz
     groups: dict[str, tuple[str, ...]] = {}
-    validation: tuple[str, ...] = ()  # name patterns; none: the last fifth
-    train_on_validation: bool = (
-        False  # train on the validation recordings as well: once all is chosen, where recordings are few
-    )
+    # Name patterns of recordings. None: the last fifth of the recordings; of a single one, the last fifth of its rows.
+    validation: tuple[str, ...] = ()
+    # Also train on the validation recordings: for few recordings, when all choices are made.
+    train_on_validation: bool = False
     nan: Literal["error", "split"] = "error"
     resample: bool = False
-    max_age: float = 0.1  # seconds that a held value may be old when resampling
-    # Rows become [u_{k+1}, y_k], as in records that were band-limited and not held, where an output depends on the
-    # input of its own tick. Such a model runs on no robot, which has u_{k+1} only afterwards.
+    max_age: float = 0.1  # maximum age in s of a held output when resampling
+    # Rows become [u_{k+1}, y_k], for band-limited records, in which an output depends on the input of its own tick.
+    # Such a model cannot run on a robot, which does not have u_{k+1} yet.
     feedthrough: bool = False
 
     @property
     def channels(self) -> tuple[Channel, ...]:
-        """Inputs first, then outputs, each with its unit and group."""
+        """List inputs first, then outputs, each with its unit and group.
+
+        Raises ConfigError where a group names an unknown channel, SpecError where a channel cannot be parsed.
+        """
         group = {name: title for title, names in self.groups.items() for name in names}
         parsed = [Channel.parse(text, "input") for text in self.inputs]
         parsed += [Channel.parse(text, "output") for text in self.outputs]
         missing = set(group) - {c.name for c in parsed}
         if missing:
-            raise ConfigError("data.groups", f"no channel is named {sorted(missing)}", "name channels of this file")
+            raise ConfigError("data.groups", f"no channel is named {sorted(missing)}", "use channel names of this file")
         return tuple(msgspec.structs.replace(c, group=group.get(c.name, "")) for c in parsed)
 
 
 class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The choices of `rtsysid.spec.ModelSpec` that a person makes; the rest comes from the recordings."""
+    """Configure the model: the fields of `rtsysid.spec.ModelSpec` that do not come from the recordings."""
 
     taps: int = 16
     encoder: tuple[int, ...] = (64, 16)
@@ -73,21 +76,22 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def variant(self) -> Variant:
-        """Name of such a model in the source talk."""
+        """Name of the model type in the source talk (M. Mozifian, 2017)."""
         return variant_of(self.taps, self.encoder)
 
 
 class Symmetry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A flight that could as well have been: pairs of channels that exchange their values, and those that turn sign."""
+    """Configure one symmetry of the robot: pairs of channels that exchange their values, channels that change sign."""
 
     exchange: tuple[tuple[str, str], ...] = ()
     negate: tuple[str, ...] = ()
 
 
 class NoiseLevels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What live sensors add to smooth recordings: white noise, and rows that repeat the one before.
+    """Configure the noise that live sensors have and smoothed recordings do not: white noise, and repeated rows.
 
-    ``noise``: standard deviation by channel name, in its unit. ``repeat``: share of the rows that are lost on the way.
+    ``noise``: standard deviation by channel name, in the unit of the channel. ``repeat``: share of rows that are lost
+    and replaced by the row before, 0 .. 1.
     """
 
     noise: dict[str, float] = {}
@@ -95,42 +99,41 @@ class NoiseLevels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         if not 0 <= self.repeat < 1 or any(not std >= 0 for std in self.noise.values()):
-            raise ConfigError("train.sensor_noise", "a negative value, or all rows lost", "repeat lies in 0 .. 1")
+            remedy = "give noise of 0 or more, and repeat below 1"
+            raise ConfigError("train.sensor_noise", "a negative value, or all rows lost", remedy)
 
 
 class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How to train. ``effort`` multiplies the epochs of every stage."""
+    """Configure the training. ``effort`` multiplies the epochs of every stage."""
 
     preset: str = "two-stage"
     effort: float = 1.0
     seed: int = 0
     batch: int = 256
-    stride: int = 10  # samples between training sequences; the offset is drawn anew each epoch
-    threads: int = 1  # small networks run slower on two
-    clip: float = 1.0  # largest gradient norm
-    symmetry: tuple[Symmetry, ...] = ()  # all their combinations are trained on
+    stride: int = 10  # samples between training sequences; each epoch draws a new offset
+    threads: int = 1  # small networks are slower on two threads
+    clip: float = 1.0  # maximum gradient norm
+    symmetry: tuple[Symmetry, ...] = ()  # training uses all combinations
     sensor_noise: NoiseLevels = NoiseLevels()
-    history: bool = True  # measurements from before the first prediction are known; else its row alone, coasting
-    forget_ticks: int = 0  # ticks over which an untrained LSTM forgets, at most; 0: about two, whatever the dynamics
-    episode_weighting: float = (
-        0.0  # recordings count by their mean squared motion to the power of minus this; 1: all alike
-    )
+    history: bool = True  # samples before the first prediction are measured; False: extrapolated from its row
+    forget_ticks: int = 0  # maximum ticks over which an untrained LSTM forgets; 0: about two
+    # Sequences are weighted by the mean squared motion of their recording to the power of minus this.
+    episode_weighting: float = 0.0
 
     def __post_init__(self) -> None:
         if self.episode_weighting < 0:
-            raise ConfigError(
-                "train.episode_weighting", str(self.episode_weighting), "0 counts every sample alike, 1 every recording"
-            )
+            remedy = "give 0 to weigh all samples the same, or a positive exponent"
+            raise ConfigError("train.episode_weighting", str(self.episode_weighting), remedy)
         if self.forget_ticks < 0:
-            raise ConfigError(
-                "train.forget_ticks", str(self.forget_ticks), "give the ticks of the slowest dynamics, or 0"
-            )
+            remedy = "give the ticks of the slowest dynamics, or 0"
+            raise ConfigError("train.forget_ticks", str(self.forget_ticks), remedy)
         if self.effort <= 0 or self.batch < 1 or self.stride < 1 or self.threads < 1 or self.clip <= 0:
-            raise ConfigError("train", "a value that is not positive", "effort, batch, stride, threads, clip are")
+            remedy = "effort, batch, stride, threads and clip must be positive"
+            raise ConfigError("train", "a value that is not positive", remedy)
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A whole configuration file."""
+    """Hold a whole configuration file."""
 
     data: Data
     model: Model = Model()
@@ -144,12 +147,15 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def stages(self) -> tuple[Stage, ...]:
-        """The file's own stages, or those of its preset."""
+        """Return the stages of the file, or else of its preset. Raises ScheduleError where the preset is unknown."""
         return self.stage or preset(self.train.preset)
 
 
 def read_config(path: Path | str) -> Config:
-    """Read a TOML file, or an embedded configuration by name (``quadrotor``, ``nanodrone``)."""
+    """Read a TOML file, or an embedded configuration by name (``quadrotor``, ``nanodrone``).
+
+    Raises ConfigError where the file cannot be read or a value is invalid, ScheduleError where a stage is invalid.
+    """
     name = str(path)
     if name in EMBEDDED:
         return parse_config(embedded(name), name)
@@ -163,28 +169,28 @@ def read_config(path: Path | str) -> Config:
 
 
 def embedded(name: str) -> str:
-    """Text of a configuration that comes with the package: one of `EMBEDDED`, or ``benchmarks/NAME``."""
+    """Return the text of a configuration in the package: one of `EMBEDDED`, or ``benchmarks/NAME``."""
     return resources.files("rtsysid.presets").joinpath(f"{name}.toml").read_text()
 
 
 def parse_config(text: str, name: str = "configuration") -> Config:
-    """Check the text of a configuration."""
+    """Parse the text of a configuration. Raises ConfigError where it is not TOML or a value is invalid."""
     try:
-        return from_builtins(tomllib.loads(text), name)
+        return config_from_builtins(tomllib.loads(text), name)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(name, f"not TOML: {error}", "mend the line") from None
+        raise ConfigError(name, f"not TOML: {error}", "correct the line") from None
 
 
-def from_builtins(built: dict[str, Any], name: str = "configuration") -> Config:
-    """Check plain values, the inverse of `to_builtins`."""
+def config_from_builtins(built: dict[str, Any], name: str = "configuration") -> Config:
+    """Convert plain values to a configuration. Raises ConfigError where a key is unknown or a value is invalid."""
     try:
         return msgspec.convert(built, Config)
     except msgspec.ValidationError as error:
         raise ConfigError(name, str(error), _suggestion(str(error))) from None
 
 
-def to_builtins(config: Config) -> dict[str, Any]:
-    """Plain values of a configuration with its stages written out, for the run folder."""
+def config_to_builtins(config: Config) -> dict[str, Any]:
+    """Convert a configuration to plain values for the run folder, with the stages of its preset."""
     built: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(config, stage=config.stages))
     return built
 
@@ -192,7 +198,7 @@ def to_builtins(config: Config) -> dict[str, Any]:
 def _suggestion(message: str) -> str:
     unknown = re.search(r"unknown field `([^`]+)`", message)
     if unknown is None:
-        return "mend the value"
+        return "correct the value"
     data = (Config, Data, Model, RigidBody, Rotors)
     structs = (*data, Training, Symmetry, NoiseLevels, Stage, Loss, Corruption, TeacherForcing)
     known = sorted({field.name for struct in structs for field in msgspec.structs.fields(struct)})

@@ -1,7 +1,7 @@
-"""How wrong a prediction is: scores of one series, and errors per horizon over many forecasts.
+"""Measure prediction errors: scores of one series, and errors per horizon over many forecasts.
 
-Convention of a forecast from index k: the model has measured ``y_k``; it is given ``u_k .. u_{k+N-1}`` and predicts
-``y_{k+1} .. y_{k+N}``. K forecasts of N steps are arrays [K, N, values].
+A forecast from index k knows the measurement ``y_k`` and the inputs ``u_k .. u_{k+N-1}``; it predicts
+``y_{k+1} .. y_{k+N}``. K forecasts of N ticks are arrays [K, N, values].
 """
 
 from __future__ import annotations
@@ -16,70 +16,73 @@ from rtsysid.spec import Channel, Doubles, Floats
 
 
 def rmse(predicted: ArrayLike, truth: ArrayLike) -> Doubles:
-    """Root mean square error along the first axis, in the unit of the values; [n] gives [], [n, ny] gives [ny]."""
+    """Compute the root mean square error along the first axis: [n] -> [], [n, ny] -> [ny], in the unit of the values.
+
+    Raises TraceError where shapes differ, the series is empty, or values are not finite.
+    """
     guess, true = _series(predicted, truth)
     return np.asarray(np.sqrt(np.mean((guess - true) ** 2, axis=0)))
 
 
 def nrmse(predicted: ArrayLike, truth: ArrayLike) -> Doubles:
-    """`rmse` over the standard deviation of the truth: 0 is perfect, 1 is as good as the mean.
+    """Divide `rmse` by the standard deviation of the truth: 0 is perfect, 1 is as good as the mean.
 
-    A truth that never moves gives inf, or 0 where it is met exactly.
+    A constant truth gives inf, or 0 where the prediction is exact. Raises TraceError like `rmse`.
     """
     error, spread = rmse(predicted, truth), np.std(np.asarray(truth, np.float64), axis=0)
     return np.asarray(np.divide(error, spread, out=np.where(error > 0, np.inf, 0.0), where=spread > 0))
 
 
 def fit_percent(predicted: ArrayLike, truth: ArrayLike) -> Doubles:
-    """``100 (1 - |y - yh| / |y - mean(y)|)``, the fit of system identification: 100 is perfect, 0 is the mean.
+    """Compute the fit ``100 (1 - |y - yh| / |y - mean(y)|)`` in percent: 100 is perfect, 0 is as good as the mean.
 
-    Ref: L. Ljung, System Identification, 2nd ed., 1999.
+    Raises TraceError like `rmse`. Ref: L. Ljung, System Identification, 2nd ed., 1999.
     """
     return np.asarray(100.0 * (1.0 - nrmse(predicted, truth)))
 
 
 def rotation_angle(a: Doubles, b: Doubles) -> Doubles:
-    """Geodesic angle in rad, 0 to pi, between the rotations of quaternions [..., 4] of any length but zero.
+    """Compute the angle in rad, 0 to pi, between the rotations of quaternions [..., 4] of any non-zero length: [...].
 
-    Half chords through atan2 keep the digits that the arc cosine of the scalar product loses at small angles.
+    It uses atan2 of the half chords, which is exact at small angles; the arc cosine of the scalar product is not.
     """
     a, b = _unit(a), _unit(b)
-    chords = np.linalg.norm(a - b, axis=-1), np.linalg.norm(a + b, axis=-1)  # to the rotation, and to its twin -b
+    chords = np.linalg.norm(a - b, axis=-1), np.linalg.norm(a + b, axis=-1)  # -b is the same rotation as b
     return np.asarray(4.0 * np.arctan2(np.minimum(*chords), np.maximum(*chords)))
 
 
 def forecast_windows(values: Floats, n_inputs: int, starts: ArrayLike, horizon: int) -> tuple[Floats, Floats]:
-    """Planned inputs [K, N, nu] and truth [K, N, ny] of forecasts from `starts` [K] in one episode [n, C].
+    """Cut inputs [K, N, nu] and truth [K, N, ny] of forecasts from `starts` [K] out of one episode [n, C].
 
-    Raises TraceError for a start whose forecast would leave the episode.
+    Raises TraceError where the horizon is below 1 or a forecast would leave the episode.
     """
     first = np.asarray(starts, np.intp).reshape(-1, 1)
     if horizon < 1:
-        raise TraceError("forecast horizon", str(horizon), "give at least 1 step")
+        raise TraceError("forecast horizon", str(horizon), "give at least 1 tick")
     if first.size and (first.min() < 0 or first.max() + horizon >= len(values)):
-        found = f"starts {first.min()} to {first.max()}, {horizon} steps, in {len(values)} samples"
+        found = f"starts {first.min()} to {first.max()}, {horizon} ticks, in {len(values)} samples"
         raise TraceError("forecast windows", found, "shorten the horizon or start earlier")
     rows = first + np.arange(horizon)
     return values[rows, :n_inputs], values[rows + 1, n_inputs:]
 
 
 class HorizonErrors:
-    """Mean error per group of outputs and step of the horizon, added up over batches of forecasts.
+    """Add up the mean error per group of outputs and tick of the horizon, over batches of forecasts.
 
-    A group's error is the Euclidean norm of its components, and the rotation angle in rad where it has four of unit
-    ``quat``; an output without a group is a group of its own. A prediction that is not finite (or a quaternion of
-    length zero) counts as an infinite error, and its forecast in `diverged`.
+    The error of a group is the Euclidean norm of its components; of four components of unit ``quat`` it is the rotation
+    angle in rad. An output without a group is its own group. A prediction that is not finite, or a quaternion of length
+    zero, counts as an infinite error; `diverged` counts such forecasts.
     """
 
     def __init__(self, outputs: Sequence[Channel]) -> None:
         self._outputs = tuple(outputs)
-        self._groups = _groups(self._outputs)
+        self._groups = _group_columns(self._outputs)
         self._sums: Doubles | None = None
         self.windows = 0  # forecasts added
-        self.diverged = 0  # of those, how many were not finite somewhere
+        self.diverged = 0  # forecasts with an infinite error
 
     def add(self, predicted: ArrayLike, truth: ArrayLike) -> None:
-        """Count forecasts [K, N, ny]. Raises TraceError for other shapes, another N, or truth that is not finite."""
+        """Add K forecasts [K, N, ny]. Raises TraceError where shapes or N differ, or the truth is not finite."""
         guess, true = np.asarray(predicted, np.float64), np.asarray(truth, np.float64)
         self._check(guess, true)
         errors = list(group_errors(guess, true, self._outputs).values())
@@ -90,7 +93,7 @@ class HorizonErrors:
         self.diverged += int(lost.sum())
 
     def mean(self) -> dict[str, Doubles]:
-        """Mean error [N] per group, in the unit of its channels or rad. Raises TraceError where nothing was added."""
+        """Return the mean error [N] per group, in its unit or rad. Raises TraceError where nothing was added."""
         if self._sums is None or self.windows == 0:
             raise TraceError("horizon errors", "no forecast was added", "give a longer trace or a shorter horizon")
         return {name: self._sums[row] / self.windows for row, name in enumerate(self._groups)}
@@ -100,30 +103,39 @@ class HorizonErrors:
             found = f"predicted {guess.shape}, truth {true.shape}"
             raise TraceError("horizon errors", found, f"both must be [K, N, {len(self._outputs)}]")
         if self._sums is not None and self._sums.shape[1] != true.shape[1]:
-            raise TraceError("horizon errors", f"{true.shape[1]} steps", f"keep to {self._sums.shape[1]}")
-        _require_finite(true)
+            raise TraceError("horizon errors", f"{true.shape[1]} ticks", f"give {self._sums.shape[1]} as before")
+        _require_finite_rows(true)
 
 
 def horizon_errors(predicted: ArrayLike, truth: ArrayLike, outputs: Sequence[Channel]) -> dict[str, Doubles]:
-    """Mean error [N] per group over K forecasts [K, N, ny], as `HorizonErrors` defines it, in one go."""
+    """Compute the mean error [N] per group over K forecasts [K, N, ny], like `HorizonErrors` with one batch.
+
+    Raises TraceError where shapes differ, the truth is not finite, or there is no forecast.
+    """
     errors = HorizonErrors(outputs)
     errors.add(predicted, truth)
     return errors.mean()
 
 
 def group_errors(predicted: ArrayLike, truth: ArrayLike, outputs: Sequence[Channel]) -> dict[str, Doubles]:
-    """Error [K, N] per group of each of K forecasts [K, N, ny] at each step, as `HorizonErrors` defines it."""
+    """Compute the error [K, N] per group of each forecast [K, N, ny] at each tick, as `HorizonErrors` defines it.
+
+    Raises SpecError where a group has the name of a channel, TraceError where a true quaternion has length zero.
+    """
     guess, true = np.asarray(predicted, np.float64), np.asarray(truth, np.float64)
     return {
         name: _group_error(guess[..., columns], true[..., columns], _is_rotation(columns, outputs), name)
-        for name, columns in _groups(outputs).items()
+        for name, columns in _group_columns(outputs).items()
     }
 
 
 def same_sign(predicted: ArrayLike, truth: ArrayLike, outputs: Sequence[Channel]) -> Doubles:
-    """Predictions [..., ny] with each quaternion q replaced by its twin -q, the same rotation, where that is nearer."""
+    """Replace each predicted quaternion q by -q, the same rotation, where that is nearer to the truth.
+
+    Predictions and truth are [..., ny].
+    """
     guess, true = np.array(predicted, np.float64), np.asarray(truth, np.float64)
-    for columns in _groups(outputs).values():
+    for columns in _group_columns(outputs).values():
         if _is_rotation(columns, outputs):
             product = np.sum(guess[..., columns] * true[..., columns], axis=-1, keepdims=True)
             guess[..., columns] *= np.where(product < 0, -1.0, 1.0)
@@ -134,32 +146,32 @@ def _is_rotation(columns: Sequence[int], outputs: Sequence[Channel]) -> bool:
     return len(columns) == 4 and all(outputs[c].unit == "quat" for c in columns)
 
 
-def _groups(outputs: Sequence[Channel]) -> dict[str, list[int]]:
+def _group_columns(outputs: Sequence[Channel]) -> dict[str, list[int]]:
     """Columns of each group, in the order in which the groups appear."""
     groups: dict[str, list[int]] = {}
     alone = {c.name for c in outputs if not c.group}
     for column, channel in enumerate(outputs):
         if channel.group in alone:
-            raise SpecError(f"group {channel.group!r}", "a channel bears this name", "rename the group or the channel")
+            raise SpecError(f"group {channel.group!r}", "a channel has this name", "rename the group or the channel")
         groups.setdefault(channel.group or channel.name, []).append(column)
     return groups
 
 
 def _group_error(guess: Doubles, true: Doubles, rotation: bool, name: str) -> Doubles:
-    """Error [K, N] of one group's components [K, N, m]; inf where the guess is not usable."""
+    """Error [K, N] of the components [K, N, m] of one group; inf where the prediction is not usable."""
     usable = np.asarray(np.isfinite(guess).all(axis=-1))
     if rotation:
         usable = usable & (guess != 0).any(axis=-1)
         if not (true != 0).any(axis=-1).all():
             raise TraceError(f"truth of {name}", "a quaternion of length zero", "cut those rows out")
     guess = np.where(usable[..., None], guess, 1.0)
-    with np.errstate(over="ignore"):  # a forecast on its way to infinity
+    with np.errstate(over="ignore"):  # a forecast that diverges
         error = rotation_angle(guess, true) if rotation else np.linalg.norm(guess - true, axis=-1)
     return np.where(usable, error, np.inf)
 
 
 def _unit(q: Doubles) -> Doubles:
-    """Scaled to length one; first by the largest component, so that no square overflows."""
+    """Scale quaternions to length one; divide by the largest component first, so that no square overflows."""
     q = np.asarray(q, np.float64)
     q = q / np.abs(q).max(axis=-1, keepdims=True)
     return np.asarray(q / np.linalg.norm(q, axis=-1, keepdims=True))
@@ -169,12 +181,12 @@ def _series(predicted: ArrayLike, truth: ArrayLike) -> tuple[Doubles, Doubles]:
     guess, true = np.asarray(predicted, np.float64), np.asarray(truth, np.float64)
     if guess.shape != true.shape or true.ndim == 0 or len(true) == 0:
         raise TraceError("score", f"predicted {guess.shape}, truth {true.shape}", "give two series of one length")
-    _require_finite(guess)
-    _require_finite(true)
+    _require_finite_rows(guess)
+    _require_finite_rows(true)
     return guess, true
 
 
-def _require_finite(values: NDArray[np.float64]) -> None:
+def _require_finite_rows(values: NDArray[np.float64]) -> None:
     rows = np.isfinite(values.reshape(-1, values.shape[-1] if values.ndim > 1 else 1)).all(axis=1)
     if not rows.all():
-        raise TraceError("score", f"{int((~rows).sum())} rows are not finite", "cut them out; they are never averaged")
+        raise TraceError("score", f"{int((~rows).sum())} rows are not finite", "cut these rows out")

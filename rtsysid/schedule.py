@@ -1,8 +1,9 @@
-"""Training schedules as data: `[[stage]]` tables that say what trains, on which losses, for how long.
+"""Define training schedules: `[[stage]]` tables with the groups to train, the losses and the epochs.
 
-A schedule is read from TOML, checked against a model specification, and only then run. The presets under
-`rtsysid/presets/` are the two schedules of M. Mozifian's 2017 talk, `two-stage` and `greedy`, and one for each member
-of the autoencoder family: its own stages, then those that all of them share.
+A schedule is read from TOML and checked against a model specification before it runs. The presets in
+`rtsysid/presets/` are `two-stage` and `greedy`, and one for each member of the autoencoder family. The members share
+their last stages (`autoencoders/dynamics.toml`). Ref: M. Mozifian, talk on autoencoders for dynamic system modelling,
+2017.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ from rtsysid.spec import ModelSpec
 FAMILY = ("undercomplete", "layer-wise", "sparse", "sparse-kl", "denoising", "contractive", "variational")
 PRESETS = ("two-stage", "greedy", *FAMILY)
 GROUPS = ("encoder", "decoder", "log_variance", "cell", "head", "initialiser", "linear_path")
-PREDICTIONS = ("one_step", "rollout")  # every other loss is about the code alone
+PREDICTIONS = ("one_step", "rollout")  # all other losses depend on the code alone
 PENALTIES = ("sparse_l1", "sparse_kl", "contractive", "divergence")
 
 
 class Corruption(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is done to a window before it is encoded, for its reconstruction to undo.
+    """Configure the corruption of a window before encoding; the decoder learns to reconstruct the original.
 
-    ``noise``: standard deviation of what is added to every value, in spreads. ``mask``: share of the values that show
-    their mean instead. ``channels``: up to so many channels show their mean over the whole window, as a sensor that
-    failed; how many is drawn for each window.
+    ``noise``: standard deviation of noise on every value, in standard deviations of the feature. ``mask``: share of
+    single values that are replaced by their mean, 0 .. 1. ``channels``: maximum number of channels that are replaced by
+    their mean over the whole window, like a failed sensor; the number is drawn for each window.
     """
 
     noise: float = 0.0
@@ -38,24 +39,27 @@ class Corruption(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if not (self.noise >= 0 and 0 <= self.mask < 1 and self.channels >= 0):
             found = f"noise {self.noise}, mask {self.mask}, channels {self.channels}"
-            raise ScheduleError("corruption", found, "give none below zero, and a mask below 1")
+            raise ScheduleError("corruption", found, "give values of 0 or more, and a mask below 1")
 
 
 class Loss(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One term of a stage's objective.
+    """Configure one term of the objective of a stage.
 
-    ``reconstruction``: window against its decoded code; with ``layer`` k, the input of encoder layer k against what
-    decoder layer k makes of its output. ``one_step``: teacher-forced prediction. ``rollout``: ``horizon`` steps with
-    predictions fed back. Both count errors in units of what a linear ARX leaves after as many steps; with the ``unit``
-    last, in that of the last step alone, as a sum over the horizon does, in which the first steps say less. With the
-    ``norm`` square errors are squared; with absolute they are not, and a few violent stretches say less.
+    ``reconstruction``: error between a window and its decoded code. With ``layer`` k: between the input of encoder
+    layer k and the output of decoder layer k. ``one_step``: error of teacher-forced predictions. ``rollout``: error of
+    ``horizon`` ticks in free run.
 
-    Penalties, on the code or with ``layer`` k on the output h of encoder layer k alone: ``sparse_l1``, the mean of
-    |h|; ``sparse_kl``, how far the mean |h| of each unit is from ``target``; ``contractive``, the squared
-    Frobenius norm of the Jacobian, exact for one layer and by ``probes`` random directions for more; ``divergence``,
-    of a variational code from a standard normal, in nats per value of the window. See `rtsysid.train.autoencoders`.
+    ``unit``: with each, errors are divided by the error of the linear ARX after as many ticks; with last, all are
+    divided by its error after the last tick, so that early ticks weigh less. ``norm``: with square errors are squared;
+    with absolute they are not, so that a few violent manoeuvres weigh less.
 
-    ``anneal``: share of the stage's epochs over which the weight rises to its value.
+    Penalties act on the code, or with ``layer`` k on the output h of encoder layer k. ``sparse_l1``: mean of |h|.
+    ``sparse_kl``: divergence of the mean |h| of each unit from ``target``. ``contractive``: squared Frobenius norm of
+    the Jacobian, exact for one layer, estimated from ``probes`` random directions for several. ``divergence``:
+    divergence of a variational code from a standard normal, in nats per value of the window. Ref:
+    `rtsysid.train.autoencoders`.
+
+    ``anneal``: share of the epochs of the stage over which the weight rises to its value, 0 .. 1.
     """
 
     kind: Literal["reconstruction", "one_step", "rollout", "sparse_l1", "sparse_kl", "contractive", "divergence"]
@@ -71,44 +75,47 @@ class Loss(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         if self.weight <= 0 or self.horizon < 1 or self.layer < 0:
-            raise ScheduleError(f"loss {self.kind}", "weight or horizon is not positive", "drop the loss or mend it")
+            remedy = "give a weight above 0, a horizon of 1 or more, a layer of 0 or more"
+            raise ScheduleError(f"loss {self.kind}", "weight, horizon or layer is out of range", remedy)
         if not 0 < self.target < 1 or self.probes < 1 or not 0 <= self.anneal <= 1:
             found = f"target {self.target}, probes {self.probes}, anneal {self.anneal}"
-            raise ScheduleError(f"loss {self.kind}", found, "target and anneal are shares, and a probe is the least")
+            remedy = "give target and anneal between 0 and 1, and 1 probe or more"
+            raise ScheduleError(f"loss {self.kind}", found, remedy)
         if self.corruption != Corruption() and self.kind != "reconstruction":
-            raise ScheduleError(f"loss {self.kind}", "a corruption", "corrupt a reconstruction; or set input_noise")
+            remedy = "use corruption with a reconstruction loss, or set input_noise"
+            raise ScheduleError(f"loss {self.kind}", "a corruption", remedy)
 
     def weight_at(self, progress: float) -> float:
-        """The weight when this share of the stage's epochs, the running one included, is done."""
+        """Compute the weight at `progress`: the share of epochs done, including the current one, 0 .. 1."""
         return self.weight * min(1.0, progress / self.anneal) if self.anneal else self.weight
 
 
 class TeacherForcing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Share of a rollout's ticks, from its start, that see the measured output; annealed linearly over the epochs."""
+    """Configure the share of teacher-forced ticks at the start of a rollout; it changes linearly over the epochs."""
 
     start: float = 0.0
     end: float = 0.0
 
     def __post_init__(self) -> None:
         if not (0 <= self.start <= 1 and 0 <= self.end <= 1):
-            raise ScheduleError("teacher_forcing", f"{self.start} to {self.end}", "ratios lie between 0 and 1")
+            raise ScheduleError("teacher_forcing", f"{self.start} to {self.end}", "give shares between 0 and 1")
 
     def ratio(self, epoch: int, epochs: int) -> float:
-        """Ratio in epoch 0 .. epochs - 1."""
+        """Compute the share in `epoch` 0 .. `epochs` - 1."""
         return self.start + (self.end - self.start) * epoch / max(epochs - 1, 1)
 
 
 class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One stage. Groups that are not named in ``train`` are frozen: their weights stay bit-identical.
+    """Configure one stage. Groups that are not in ``train`` are frozen: their weights stay bit-identical.
 
-    ``optional``: what the model at hand lacks is left out, and the stage is skipped when nothing remains; so one
-    preset serves all variants. ``each_layer``: the stage is repeated for every encoder layer, ``{layer}`` in names.
-    ``patience``: epochs without a better validation loss before the stage ends (0: never); the best weights are kept.
+    ``optional``: groups and losses that the model lacks are left out, and the stage is skipped where none remain. One
+    preset then fits all variants. ``each_layer``: repeat the stage for every encoder layer k; ``{layer}`` in names
+    becomes k. ``patience``: epochs without a better validation loss before the stage ends (0: never); the best weights
+    are kept.
 
-    ``first_horizon``: of rollouts in the first epoch, from where it grows to the full one over the first half of the
-    epochs (0: full at once).
-    ``optimiser``: ``adam`` batch by batch, or ``lbfgs``, which minimises the loss over all sequences at once,
-    ``iterations`` per epoch; there ``weight_decay`` times half of the squared weights joins the loss.
+    ``first_horizon``: horizon of rollouts in the first epoch. It grows linearly to the full one during the first half
+    of the epochs (0: full at once). ``optimiser``: ``adam`` works batch by batch; ``lbfgs`` minimises the loss over all
+    sequences, with ``iterations`` per epoch, and adds ``weight_decay`` times half of the squared weights to the loss.
     """
 
     name: str
@@ -116,36 +123,38 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     loss: tuple[Loss, ...]
     epochs: int = 20
     learning_rate: float = 1e-3
-    final_rate: float = 0.05  # of learning_rate, reached by a cosine over the epochs
+    final_rate: float = 0.05  # share of learning_rate at the end of the stage, after a cosine decay
     teacher_forcing: TeacherForcing = TeacherForcing()
     patience: int = 0
     weight_decay: float = 0.0
-    input_noise: float = 0.0  # standard deviation, in units of each channel's spread
+    input_noise: float = 0.0  # standard deviation of noise on features, in standard deviations of each feature
     first_horizon: int = 0
     optimiser: Literal["adam", "lbfgs"] = "adam"
     iterations: int = 20
-    episode_weighting: float | None = None  # of the sequences drawn, where it is not that of [train]
+    episode_weighting: float | None = None  # replaces the value of [train] in this stage
     optional: bool = False
     each_layer: bool = False
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.learning_rate <= 0 or not self.loss:
-            raise ScheduleError(f"stage {self.name!r}", "no epochs, rate or loss", "give it at least one of each")
+            remedy = "give 1 epoch or more, a positive learning_rate and a loss"
+            raise ScheduleError(f"stage {self.name!r}", "no epochs, rate or loss", remedy)
         if self.first_horizon < 0 or self.iterations < 1:
             found = f"first_horizon {self.first_horizon}, iterations {self.iterations}"
-            raise ScheduleError(f"stage {self.name!r}", found, "give a horizon of 0 or more, and an iteration")
+            remedy = "give a first_horizon of 0 or more, and 1 iteration or more"
+            raise ScheduleError(f"stage {self.name!r}", found, remedy)
 
     @property
     def horizon(self) -> int:
-        """Steps that the longest rollout needs; 0 where predictions are never fed back."""
+        """Return the ticks of the longest rollout; 0 where the stage has none."""
         return max((loss.horizon for loss in self.loss if loss.kind == "rollout"), default=0)
 
     def episode_weighting_in(self, train: float) -> float:
-        """How recordings count in this stage, given how they do in the whole training."""
+        """Return the episode weighting of this stage; `train` is the value of `[train]`."""
         return train if self.episode_weighting is None else self.episode_weighting
 
     def for_epoch(self, epoch: int) -> Stage:
-        """The stage as it is in epoch 0 .. epochs - 1: how long its rollouts are by then, and what its losses weigh."""
+        """Return the stage with the rollout horizon and the loss weights of `epoch` 0 .. epochs - 1."""
         grown, longest = min(1.0, 2 * epoch / self.epochs), self.horizon
         if self.first_horizon:
             longest = round(self.first_horizon + (self.horizon - self.first_horizon) * grown)
@@ -160,7 +169,7 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def preset(name: str) -> tuple[Stage, ...]:
-    """Stages of a preset by name."""
+    """Read the stages of a preset by name. Raises ScheduleError where the name is unknown."""
     if name not in PRESETS:
         raise ScheduleError("preset", repr(name), f"choose among {', '.join(PRESETS)}, or write [[stage]] tables")
     if name in FAMILY:
@@ -174,24 +183,27 @@ def _stages(file: str) -> tuple[Stage, ...]:
 
 
 def resolve(stages: tuple[Stage, ...], spec: ModelSpec, effort: float = 1.0) -> tuple[Stage, ...]:
-    """The stages that this model will run: layers unrolled, epochs scaled by `effort`, everything checked."""
+    """Adapt a schedule to a model: unroll layers, leave out what it lacks, multiply epochs by `effort`, check all.
+
+    Raises ScheduleError where a stage does not fit the model.
+    """
     unrolled = [one for stage in stages for one in _per_layer(stage, spec)]
-    fitted = [one for stage in unrolled if (one := _fit(stage, spec)) is not None]
+    fitted = [one for stage in unrolled if (one := _stage_for_model(stage, spec)) is not None]
     if not fitted:
         raise ScheduleError("schedule", f"no stage applies to {spec.variant}", "add a stage that trains cell and head")
     if spec.variational and not any("log_variance" in stage.train for stage in fitted):
-        remedy = "take preset variational, or train it with a divergence loss"
+        remedy = "use preset variational, or train log_variance with a divergence loss"
         raise ScheduleError("schedule of a variational model", "no stage trains log_variance", remedy)
     return tuple(msgspec.structs.replace(s, epochs=max(1, round(s.epochs * effort))) for s in fitted)
 
 
 def groups_of(spec: ModelSpec) -> tuple[str, ...]:
-    """Names that `Stage.train` may use for this model: whole groups, and single encoder or decoder layers."""
-    layers = [f"{part}.{k + 1}" for part in ("encoder", "decoder") for k in range(len(spec.encoder))]
-    parts = ["encoder", "decoder"] if spec.encoder else []
-    parts += ["log_variance"] if spec.variational else []
+    """List the names that `Stage.train` may use for this model: groups, and single encoder or decoder layers."""
+    layers = [f"{group}.{k + 1}" for group in ("encoder", "decoder") for k in range(len(spec.encoder))]
+    of_code = ["encoder", "decoder"] if spec.encoder else []
+    of_code += ["log_variance"] if spec.variational else []
     extra = ["initialiser"] if spec.state_init == "network" else []
-    return (*parts, *layers, "cell", "head", *extra, *(["linear_path"] if spec.linear_path else []))
+    return (*of_code, *layers, "cell", "head", *extra, *(["linear_path"] if spec.linear_path else []))
 
 
 def _per_layer(stage: Stage, spec: ModelSpec) -> list[Stage]:
@@ -209,7 +221,7 @@ def _per_layer(stage: Stage, spec: ModelSpec) -> list[Stage]:
     ]
 
 
-def _fit(stage: Stage, spec: ModelSpec) -> Stage | None:
+def _stage_for_model(stage: Stage, spec: ModelSpec) -> Stage | None:
     known = groups_of(spec)
     unknown = [group for group in stage.train if group not in known]
     absent = [group for group in unknown if group.split(".")[0] in GROUPS]
@@ -232,14 +244,14 @@ def _fit(stage: Stage, spec: ModelSpec) -> Stage | None:
 
 
 def _lacks_layer(loss: Loss, spec: ModelSpec) -> bool:
-    """Whether the model has not the layer that a loss is about; divergence is about the variational one."""
+    """Whether the model lacks the layer that a loss needs. A divergence loss needs a variational code."""
     if loss.kind in PREDICTIONS:
         return False
     return not spec.encoder or loss.layer > len(spec.encoder) or (loss.kind == "divergence" and not spec.variational)
 
 
 def _check_reach(name: str, train: tuple[str, ...], losses: tuple[Loss, ...]) -> None:
-    """Every group that trains must be reached by a loss, or it would sit still under the name of training."""
+    """Check that every trained group gets a gradient from some loss."""
     kinds = {loss.kind for loss in losses}
     predictions = set(PREDICTIONS)
     reach = {
@@ -248,16 +260,16 @@ def _check_reach(name: str, train: tuple[str, ...], losses: tuple[Loss, ...]) ->
         "log_variance": kinds & {"reconstruction", "divergence", *PREDICTIONS},
     }
     for group in train:
-        part = group.split(".")[0]
-        if not reach.get(part, kinds & predictions):
-            wanted = "reconstruction" if part == "decoder" else "one_step or rollout"
+        whole = group.split(".")[0]
+        if not reach.get(whole, kinds & predictions):
+            wanted = "reconstruction" if whole == "decoder" else "one_step or rollout"
             raise ScheduleError(
                 f"stage {name!r}", f"nothing to train in {group!r}: no loss reaches it", f"add a {wanted} loss"
             )
 
 
 def _check_penalty(name: str, train: tuple[str, ...], loss: Loss, spec: ModelSpec) -> None:
-    """A penalty needs a layer that trains, and a corruption must leave something to see."""
+    """Check that the layer of a penalty trains, and that a corruption does not exceed the number of channels."""
     layers = [f"encoder.{loss.layer}"] if loss.layer else [f"encoder.{k + 1}" for k in range(len(spec.encoder))]
     wanted = ["log_variance"] if loss.kind == "divergence" else ["encoder", *layers]
     if loss.kind in PENALTIES and not set(wanted) & set(train):
@@ -265,5 +277,5 @@ def _check_penalty(name: str, train: tuple[str, ...], loss: Loss, spec: ModelSpe
             f"stage {name!r}", f"a {loss.kind} loss, but its layer does not train", f"train {' or '.join(wanted)}"
         )
     if loss.corruption.channels > spec.n_features:
-        found = f"up to {loss.corruption.channels} channels are lost of {spec.n_features} that the network sees"
-        raise ScheduleError(f"stage {name!r}", found, "lose fewer")
+        found = f"corruption of up to {loss.corruption.channels} channels, but the window has {spec.n_features}"
+        raise ScheduleError(f"stage {name!r}", found, f"give {spec.n_features} or fewer")

@@ -62,10 +62,10 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def calibrated_folder(bundle_folder: Path) -> Path:
     """The tiny bundle, calibrated on five minutes of the same plant; not to be changed."""
-    from rtsysid.evaluation.calibrate import HeldOut, calibrate, recalibrated
+    from rtsysid.evaluation.calibrate import HeldOut, calibrate_predictor, recalibrated
     from rtsysid.model.predictor import Predictor
 
     bundle = Bundle.open(bundle_folder)
     episodes = [HeldOut(e.values, e.values) for e in plant(30, 500, seed=9).episodes]
-    found = calibrate(Predictor.load(bundle, "numpy"), episodes, "the plant", horizon=20)
+    found = calibrate_predictor(Predictor.load(bundle, "numpy"), episodes, "the plant", horizon=20)
     return recalibrated(bundle, *found, bundle_folder.parent / "calibrated").folder

@@ -189,8 +189,8 @@ def evaluate(bundle: Path, traces: tuple[Path, ...], horizon: int, stride: int, 
 
 
 for verb in (
-    train.train, train.export, train.compare, train.demo, recording.recover, link.run,
-    link.record, link.sim_device, hil.hil, report.report, benchmark.benchmark_command,
+    train.train, train.export_command, train.compare_command, train.demo, recording.recover, link.run,
+    link.record, link.sim_device, hil.hil, report.report_command, benchmark.benchmark_command,
     benchmark.data, calibrate.calibrate, find.index, find.find_command,
 ):  # fmt: skip
     cli.add_command(verb)
@@ -259,5 +259,5 @@ def _bundle_info(path: Path) -> dict[str, Any]:
         "variant": spec.variant, "rate_hz": spec.rate_hz, "feedthrough": bundle.feedthrough, "taps": spec.taps,
         "encoder": list(spec.encoder), "hidden": spec.hidden, "multiply_accumulates": spec.macs,
         "inputs": ", ".join(map(str, spec.inputs)), "outputs": ", ".join(map(str, spec.outputs)),
-        **calibrate.about(bundle), "files": list(bundle.manifest["files"]),
+        **calibrate.calibration_summary(bundle), "files": list(bundle.manifest["files"]),
     }  # fmt: skip

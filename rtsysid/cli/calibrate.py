@@ -1,4 +1,4 @@
-"""The verb that tells a bundle what is normal: calibrate."""
+"""Provide the command `calibrate`, and describe the calibration of a bundle."""
 
 from __future__ import annotations
 
@@ -18,36 +18,43 @@ PATH = click.Path(path_type=Path)
 @click.command()
 @click.argument("bundle", type=PATH)
 @click.argument("traces", type=PATH, nargs=-1, required=True)
-@click.option("-o", "--out", type=PATH, help="Write the calibrated bundle here.  [default: in the place of BUNDLE]")
-@click.option("--false-alarms", type=float, metavar="PER_HOUR", help="[default: 1, or the least there is data for]")
-@click.option("--horizon", default=50, show_default=True, help="Ticks that the intervals reach.")
+@click.option("-o", "--out", type=PATH, help="Folder of the calibrated bundle.  [default: replace BUNDLE]")
+@click.option(
+    "--false-alarms",
+    type=float,
+    metavar="PER_HOUR",
+    help="Novelty flags per hour on normal data.  [default: 1, or the lowest rate that the data supports]",
+)
+@click.option("--horizon", default=50, show_default=True, help="Length of the intervals in ticks.")
 @console.as_json
 def calibrate(
     bundle: Path, traces: tuple[Path, ...], out: Path | None, false_alarms: float | None, horizon: int, json_: bool
 ) -> None:
-    """Calibrate novelty and intervals of a bundle on recordings that training never saw.
+    """Calibrate novelty detection and prediction intervals of a bundle on held-out recordings.
 
-    Of the very recordings of the training run, their validation part is taken, as `rtsysid export` does by itself.
+    Given the recordings of the training run, it uses their validation part, as `rtsysid export` does.
 
     Example: rtsysid calibrate bundle unseen/*.csv --false-alarms 2
     """
-    from rtsysid.evaluation.calibrate import HeldOut, recalibrated
-    from rtsysid.evaluation.calibrate import calibrate as calibrate_on
+    from rtsysid.evaluation.calibrate import HeldOut, calibrate_predictor, recalibrated
     from rtsysid.evaluation.horizon import stretches
     from rtsysid.evaluation.report.judge import recordings_to_judge
     from rtsysid.model.bundle import Bundle
     from rtsysid.model.predictor import Predictor
 
     opened = Bundle.open(bundle)
-    trace, words = recordings_to_judge(opened, traces)
+    trace, description = recordings_to_judge(opened, traces)
     episodes = [HeldOut(each.values, each.values) for each in stretches(opened, trace).episodes]
-    found = calibrate_on(Predictor.load(opened), episodes, words, false_alarms_per_hour=false_alarms, horizon=horizon)
-    stored = recalibrated(opened, *found, bundle if out is None else out)
-    console.report({"bundle": str(stored.folder), "id": stored.id, **about(stored)}, json_)
+    predictor = Predictor.load(opened)
+    calibrations = calibrate_predictor(
+        predictor, episodes, description, false_alarms_per_hour=false_alarms, horizon=horizon
+    )
+    stored = recalibrated(opened, *calibrations, bundle if out is None else out)
+    console.report({"bundle": str(stored.folder), "id": stored.id, **calibration_summary(stored)}, json_)
 
 
-def about(bundle: Bundle) -> dict[str, Any]:
-    """What a bundle's calibrations say."""
+def calibration_summary(bundle: Bundle) -> dict[str, Any]:
+    """Summarise the calibrations of a bundle as plain values. Raises BundleError where a file is damaged."""
     from rtsysid.live.novelty import Calibration
     from rtsysid.model.intervals import Intervals
 
@@ -61,17 +68,18 @@ def about(bundle: Bundle) -> dict[str, Any]:
     }
 
 
-def said(bundle: Bundle) -> str:
-    """A line on what a fresh bundle's calibration is worth."""
+def calibration_line(bundle: Bundle) -> str:
+    """Describe the calibration of a new bundle in one line. Raises BundleError where a file is damaged."""
     from rtsysid.live.exceedance import minutes_for
     from rtsysid.live.novelty import FALSE_ALARMS, Calibration
 
     calibration = Calibration.of(bundle)
     if calibration is None:
-        return "not calibrated: no recordings were held out, or too short ones; rtsysid calibrate BUNDLE TRACE..."
+        reason = "no held-out recording, or all are too short"
+        return f"not calibrated: {reason}; run rtsysid calibrate BUNDLE TRACE..."
     rate = calibration.false_alarms_per_hour
     line = f"calibrated on {calibration.recordings}: {rate:.3g} false alarms an hour"
     if rate <= FALSE_ALARMS:
         return line
     needed = f"{minutes_for(FALSE_ALARMS):.3g} min or more"
-    return f"{line}, the least that it supports; for {FALSE_ALARMS:g}: rtsysid calibrate BUNDLE with {needed}"
+    return f"{line}, the lowest that it supports; for {FALSE_ALARMS:g}, run rtsysid calibrate BUNDLE with {needed}"

@@ -95,7 +95,7 @@ def generated(bundle: Bundle) -> list[str]:
 
 def evaluation(result: Evaluation) -> str:
     """The table of `rtsysid evaluate`, and a line that says where the model wins."""
-    steps = [f"{n} ({n / result.rate_hz:g} s)" for n in result.shown]
+    steps = [f"{n} ({n / result.rate_hz:g} s)" for n in result.table_ticks]
     lines = [
         f"mean error of {result.forecasts} forecasts, by ticks ahead",
         table(["error", "predictor", *steps, "sum"], result.rows()),
@@ -156,7 +156,7 @@ def evaluating(bundle: Bundle, trace: Trace, horizon: int, stride: int) -> Evalu
     """Evaluate under a progress bar."""
     from rtsysid.evaluation import horizon as evaluate
 
-    steps = evaluate.evaluating(bundle, trace, horizon, stride)
+    steps = evaluate.evaluate_each(bundle, trace, horizon, stride)
     with progress(len(trace.episodes), "evaluating") as bar:
         while True:
             try:

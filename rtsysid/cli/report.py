@@ -1,4 +1,4 @@
-"""The verb that judges a model on one page. A bundle needs the plain install; a run is exported first."""
+"""Provide the command `report`. A bundle needs the plain installation only; a run is exported first."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 PATH = click.Path(path_type=Path)
 
 
-@click.command()
+@click.command("report")
 @click.argument("model", metavar="RUN|BUNDLE", type=PATH)
-@click.option("--data", type=PATH, multiple=True, help="A recording or a folder of them to judge on; repeatable.")
-@click.option("-o", "--out", type=PATH, required=True, help="The HTML file.")
-@click.option("--horizon", default=50, show_default=True, help="Ticks to forecast.")
+@click.option("--data", type=PATH, multiple=True, help="Recording or folder of recordings to judge on; repeatable.")
+@click.option("-o", "--out", type=PATH, required=True, help="HTML file to write.")
+@click.option("--horizon", default=50, show_default=True, help="Length of the forecasts in ticks.")
 @console.as_json
-def report(model: Path, data: tuple[Path, ...], out: Path, horizon: int, json_: bool) -> None:
-    """Judge a model on recordings and write one HTML page: errors, residual tests, worst stretches, what to do.
+def report_command(model: Path, data: tuple[Path, ...], out: Path, horizon: int, json_: bool) -> None:
+    """Judge a model on recordings and write one HTML page: errors, residual tests, worst forecasts, next steps.
 
-    Given the recordings of the training run, it is judged on their validation part.
+    Given the recordings of the training run, it uses their validation part.
 
     Example: rtsysid report bundle --data unseen -o report.html
     """
@@ -36,17 +36,17 @@ def report(model: Path, data: tuple[Path, ...], out: Path, horizon: int, json_: 
     from rtsysid.evaluation.report.judge import judge, recordings_to_judge, stride_for
     from rtsysid.storage import replacing
 
-    with _opened(model) as (bundle, history):
+    with _open_model(model) as (bundle, history):
         if not data:
-            found = "no recording to judge on"
-            raise TraceError("report", found, "give --data: unseen recordings, or those of the training run")
+            remedy = "give --data: unseen recordings, or the recordings of the training run"
+            raise TraceError("report", "no recording to judge on", remedy)
         trace, recordings = recordings_to_judge(bundle, data)
         stride = stride_for(trace)
         evaluation = console.evaluating(bundle, trace, horizon, stride)
         judgement = judge(bundle, trace, recordings, evaluation, stride)
         with replacing(out) as path:
             path.write_text(
-                content.page("/".join(model.resolve().parts[-2:]), bundle, judgement, history), encoding="utf-8"
+                content.report_page("/".join(model.resolve().parts[-2:]), bundle, judgement, history), encoding="utf-8"
             )
     if json_:
         findings = content.findings_as_builtins(judgement, history)
@@ -56,8 +56,8 @@ def report(model: Path, data: tuple[Path, ...], out: Path, horizon: int, json_: 
 
 
 @contextmanager
-def _opened(model: Path) -> Iterator[tuple[Bundle, list[dict[str, Any]]]]:
-    """A bundle, or a run exported to a folder that lasts as long as the block, with its history."""
+def _open_model(model: Path) -> Iterator[tuple[Bundle, list[dict[str, Any]]]]:
+    """Open a bundle, or export a run to a temporary folder; yield the bundle and the history of the run."""
     from rtsysid.errors import ConfigError
     from rtsysid.model.bundle import Bundle
 
@@ -71,4 +71,5 @@ def _opened(model: Path) -> Iterator[tuple[Bundle, list[dict[str, Any]]]]:
             bundle, _ = export(model, Path(folder) / "bundle")
             yield bundle, Run(model).history()
     else:
-        raise ConfigError(str(model), "neither a run nor a bundle", "give a folder of rtsysid train or export")
+        remedy = "give a folder that rtsysid train or rtsysid export has written"
+        raise ConfigError(str(model), "neither a run nor a bundle", remedy)

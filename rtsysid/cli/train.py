@@ -1,4 +1,4 @@
-"""The verbs of the workstation: train, export, compare, demo. They need the [train] install."""
+"""Provide the commands of the workstation: train, export, compare, demo. They need the [train] extra."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rtsysid.cli import calibrate, console
 
 if TYPE_CHECKING:
     from rtsysid.config import Config
+    from rtsysid.experiments.compare import ComparedModel
     from rtsysid.recordings.trace import Trace
 
 PATH = click.Path(path_type=Path)
@@ -21,13 +22,13 @@ as_json = console.as_json
 
 @click.command()
 @click.argument("config")
-@click.option("--data", type=PATH, multiple=True, required=True, help="A recording or a folder of them; repeatable.")
-@click.option("-o", "--out", type=PATH, required=True, help="Run folder; an unfinished run in it is continued.")
+@click.option("--data", type=PATH, multiple=True, required=True, help="Recording or folder of recordings; repeatable.")
+@click.option("-o", "--out", type=PATH, required=True, help="Run folder. An unfinished run in it is continued.")
 @as_json
 def train(config: str, data: tuple[Path, ...], out: Path, json_: bool) -> None:
     """Train the model of CONFIG (a TOML file, or an embedded one: quadrotor, nanodrone).
 
-    Every key of such a file stands in `docs/configuration.md`.
+    `docs/configuration.md` lists all keys of such a file.
 
     Example: rtsysid train quadrotor --data flights -o run
     """
@@ -35,19 +36,21 @@ def train(config: str, data: tuple[Path, ...], out: Path, json_: bool) -> None:
 
     read = read_config(config)
     text = Path(config).read_text() if Path(config).is_file() else ""
-    last = _train(read, data, out, text)
+    last = _train_to_end(read, data, out, text)
     console.report({"run": str(out), **last}, json_)
 
 
-@click.command()
+@click.command("export")
 @click.argument("run", type=PATH)
-@click.option("-o", "--out", type=PATH, required=True, help="Bundle folder; one that stands there is replaced.")
+@click.option("-o", "--out", type=PATH, required=True, help="Bundle folder. An existing bundle is replaced.")
 @click.option(
-    "--target", "targets", help="Any of onnx,c,int8,aarch64,armv7; by default onnx, and c where a compiler is at hand."
+    "--target",
+    "targets",
+    help="Any of onnx,c,int8,aarch64,armv7.  [default: onnx, and c where a compiler is installed]",
 )
 @as_json
-def export(run: Path, out: Path, targets: str | None, json_: bool) -> None:
-    """Make a verified bundle of a finished run.
+def export_command(run: Path, out: Path, targets: str | None, json_: bool) -> None:
+    """Export a finished run to a verified bundle.
 
     Example: rtsysid export run -o bundle --target onnx,c,int8
     """
@@ -59,32 +62,34 @@ def export(run: Path, out: Path, targets: str | None, json_: bool) -> None:
         click.echo(NO_COMPILER, err=True)
     bundle, rows = export_run(run, out, chosen)
     console.show_verification(bundle, rows, json_)
-    click.echo(calibrate.said(bundle), err=True)
+    click.echo(calibrate.calibration_line(bundle), err=True)
 
 
-@click.command()
+@click.command("compare")
 @click.argument("configs", nargs=-1, required=True)
 @click.option("--data", type=PATH, multiple=True, help="Training recordings; repeatable.")
-@click.option("--test", type=PATH, multiple=True, help="Recordings to compare on; none: the validation part.")
+@click.option("--test", type=PATH, multiple=True, help="Test recordings; repeatable.  [default: the validation part]")
 @click.option("-o", "--out", type=PATH, required=True, help="Folder for runs and bundles.")
-@click.option("--seeds", default=1, show_default=True)
-@click.option("--horizon", default=50, show_default=True)
-@click.option("--effort", type=float, default=1.0, show_default=True, help="Multiplies the epochs of every stage.")
+@click.option("--seeds", default=1, show_default=True, help="Runs per configuration, each with another seed.")
+@click.option("--horizon", default=50, show_default=True, help="Length of the forecasts in ticks.")
+@click.option("--effort", type=float, default=1.0, show_default=True, help="Factor on the epochs of every stage.")
 @as_json
-def compare(
+def compare_command(
     configs: tuple[str, ...], data: tuple[Path, ...], test: tuple[Path, ...], out: Path, seeds: int, horizon: int,
     effort: float, json_: bool,
 ) -> None:  # fmt: skip
-    """Train configurations side by side; a single CONFIG in the four variants of the source talk, with the hidden
-    width of each set so that all have as many parameters. Without --data, CONFIG is the benchmark nanodrone or
-    schunk-arm, with its recordings and its split.
+    """Train several configurations and compare them.
+
+    A single CONFIG is trained in the four variants of the source talk; hidden widths are chosen so that all have the
+    same number of parameters. Without --data, CONFIG is the benchmark nanodrone or schunk-arm, with its recordings and
+    its split.
 
     Example: rtsysid compare quadrotor --data flights -o comparison --seeds 3
     """
     from rtsysid.benchmarks import forecasting_benchmark
     from rtsysid.config import embedded, parse_config, read_config
     from rtsysid.experiments.benchmark import quickened
-    from rtsysid.experiments.compare import ComparedModel, rows, run_one, seeded, variants_of
+    from rtsysid.experiments.compare import rows, variants_of
 
     known = None if data else forecasting_benchmark(configs)
     if known is None:
@@ -98,32 +103,32 @@ def compare(
         if known:
             trace, held_out = known.training(config.data.channels), known.testing(config.data.channels)
         else:
-            trace = _read(config, data)
-            held_out = _read(config, test) if test else trace.split(config.data.validation)[1]
-        for seed in range(seeds):
-            folder = out / f"{title}-seed{seed}"
-            for item in run_one(title, seeded(config, seed), trace, held_out, folder, horizon):
-                if isinstance(item, ComparedModel):
-                    results.append(item)
-                else:
-                    click.echo(
-                        f"{title} seed {seed}: {item.stage} {item.epoch}/{item.epochs} {item.validation:.4g}", err=True
-                    )
+            trace = _read_recordings(config, data)
+            held_out = _read_recordings(config, test) if test else trace.split(config.data.validation)[1]
+        results += [_compared_model(title, config, seed, trace, held_out, out, horizon) for seed in range(seeds)]
     if json_:
         return console.report({"results": msgspec.to_builtins(results)}, json_)
-    shown = [f"{n} ticks" for n in results[0].evaluation.shown]
+    columns = [f"{n} ticks" for n in results[0].evaluation.table_ticks]
     click.echo(
-        console.table(["variant", "group", *shown, "sum", "parameters", "MACs", "step us", "RAM bytes"], rows(results))
+        console.table(
+            ["variant", "group", *columns, "sum", "parameters", "MACs", "step us", "RAM bytes"], rows(results)
+        )
     )
 
 
 @click.command()
-@click.option("--data", type=click.Choice(["simulated", "nanodrone"]), default="simulated", show_default=True)
-@click.option("-o", "--out", type=PATH, default=Path("out/demo"), show_default=True)
-@click.option("--horizon", default=50, show_default=True)
+@click.option(
+    "--data",
+    type=click.Choice(["simulated", "nanodrone"]),
+    default="simulated",
+    show_default=True,
+    help="Recordings to use.",
+)
+@click.option("-o", "--out", type=PATH, default=Path("out/demo"), show_default=True, help="Folder for all results.")
+@click.option("--horizon", default=50, show_default=True, help="Length of the forecasts in ticks.")
 @as_json
 def demo(data: str, out: Path, horizon: int, json_: bool) -> None:
-    """Run the whole path: recordings, training, export, verification, unseen flights, live replay.
+    """Run all steps: recordings, training, export, verification, evaluation on unseen flights, live replay.
 
     Example: rtsysid demo --data nanodrone
     """
@@ -134,13 +139,13 @@ def demo(data: str, out: Path, horizon: int, json_: bool) -> None:
     from rtsysid.experiments.demo import demo_recordings, stream
 
     out = out / data
-    shutil.rmtree(out / "run", ignore_errors=True)  # a demonstration starts from nothing
+    shutil.rmtree(out / "run", ignore_errors=True)  # always train from the start
     config = read_config("nanodrone" if data == "nanodrone" else "quadrotor")
     console.heading(f"1  recordings ({data})", json_)
     training, unseen_folder = demo_recordings(data, out / "recordings")
-    unseen = _read(config, [unseen_folder])
+    unseen = _read_recordings(config, [unseen_folder])
     console.heading(f"2  training {config.model.variant}, schedule {config.train.preset}", json_)
-    _train(config, [training], out / "run", "")
+    _train_to_end(config, [training], out / "run", "")
     console.heading("3  export and verification", json_)
     bundle, rows = export_run(out / "run", out / "bundle")
     if not json_:
@@ -162,18 +167,32 @@ def demo(data: str, out: Path, horizon: int, json_: bool) -> None:
     click.echo(f"\nbundle: {out / 'bundle'} (id {bundle.id})")
 
 
-def _read(config: Config, paths: Sequence[Path]) -> Trace:
+def _compared_model(
+    title: str, config: Config, seed: int, trace: Trace, held_out: Trace, out: Path, horizon: int
+) -> ComparedModel:
+    """Train and measure one model; print a line per epoch."""
+    from rtsysid.experiments.compare import ComparedModel, run_one, seeded
+
+    for item in run_one(title, seeded(config, seed), trace, held_out, out / f"{title}-seed{seed}", horizon):
+        if isinstance(item, ComparedModel):
+            return item
+        line = f"{title} seed {seed}: {item.stage} {item.epoch}/{item.epochs} {item.validation:.4g}"
+        click.echo(line, err=True)
+    raise AssertionError("run_one yields the model last")
+
+
+def _read_recordings(config: Config, paths: Sequence[Path]) -> Trace:
     from rtsysid.recordings.trace import Trace, clock
 
     data = config.data
     return Trace.read_all(paths, data.channels, **clock(data.time, data.rate_hz))
 
 
-def _train(config: Config, data: Sequence[Path], out: Path, text: str) -> dict[str, Any]:
-    """Train to the end under a progress bar; the last epoch as a dict."""
+def _train_to_end(config: Config, data: Sequence[Path], out: Path, text: str) -> dict[str, Any]:
+    """Train to the end with a progress bar; return the last epoch as a dict."""
     from rtsysid.train.fit import begin
 
-    trainer = begin(config, _read(config, data), out, text)
+    trainer = begin(config, _read_recordings(config, data), out, text)
     last: dict[str, Any] = {}
     with console.progress(trainer.total, "training") as bar:
         bar.update(trainer.done)

@@ -1,1 +1,1 @@
-"""How good a model is: errors by horizon, baselines, residuals, calibration and the report."""
+"""Evaluate models: errors by horizon, baselines, residual tests, calibration and the report."""

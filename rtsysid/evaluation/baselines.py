@@ -1,8 +1,8 @@
-"""What a network must beat: holding the last measurement, and a linear ARX model.
+"""Provide the baselines that a network must beat: holding the last measurement, and a linear ARX model.
 
-Convention of a forecast from index k, as in `rtsysid.metrics`: the newest row of ``history`` [K, >= lags, C] is
-``s_k``, whose inputs are replaced by ``u_future[:, 0]``; the result is ``y_{k+1} .. y_{k+N}`` [K, N, ny]. Columns are
-inputs first, in engineering units.
+A forecast from index k follows the convention of `rtsysid.metrics`. The newest row of ``history`` [K, >= lags, C] is
+``s_k``; its inputs are replaced by ``u_future[:, 0]``. The result is ``y_{k+1} .. y_{k+N}`` [K, N, ny]. Columns are
+inputs first, then outputs, in engineering units.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ from rtsysid.errors import SpecError, TraceError
 from rtsysid.metrics import forecast_windows
 from rtsysid.spec import Doubles, Floats
 
-_BLOCK = 4096  # windows expanded to float64 at a time: 12 MB for 20 lags of 17 channels
-_FORECASTS = 2000  # per candidate, spread over the validation episodes
+_BLOCK = 4096  # windows in float64 at a time: 12 MB for 20 lags of 17 channels
+_FORECASTS = 2000  # free runs per candidate, evenly spread over the validation episodes
 
 
 @dataclass(frozen=True)
 class Hold:
-    """The last measured outputs stay."""
+    """Predict that the last measured outputs do not change."""
 
     n_inputs: int
 
     def forecast(self, history: Floats, u_future: Floats) -> Doubles:
-        """Outputs of the newest row repeated: [K, N, ny]."""
+        """Repeat the outputs of the newest row: history [K, L, C] and u_future [K, N, nu] give [K, N, ny]."""
         newest = np.asarray(history[:, -1, self.n_inputs :], np.float64)
         return np.repeat(newest[:, None], u_future.shape[1], axis=1)
 
 
 @dataclass(frozen=True, eq=False)
 class LinearArx:
-    """``y_{k+1} = y_k + weights w_k + bias`` on the standardised window ``w_k`` of the last `lags` samples.
+    """Predict ``y_{k+1} = y_k + weights w_k + bias`` from the standardised window ``w_k`` of the last `lags` samples.
 
-    The window is [lags, C], oldest first, flattened row by row. Absolute channels enter as ``(s - mean) / std``,
-    relative ones as ``(s - s_k) / std`` with mean 0, so that the newest row of a relative channel is always 0.
+    The window is [lags, C], oldest first, flattened row by row. Absolute channels enter as ``(s - mean) / std``.
+    Relative channels enter as ``(s - s_k) / std``, with mean 0, so that their newest row is always 0.
     """
 
     lags: int
@@ -55,12 +55,13 @@ class LinearArx:
     def fit(
         cls, episodes: Sequence[Floats], n_inputs: int, *, lags: int, ridge: float, relative: Sequence[int] = ()
     ) -> LinearArx:
-        """Least squares on the increments over episodes [n, C], which are never joined; those too short are left out.
+        """Fit the increments by ridge regression over episodes [n, C].
 
-        `ridge` is relative to the unit variance of the standardised window, and spares the bias. Raises TraceError
-        for values that are not finite, and where no episode is longer than `lags`.
+        Episodes are never joined; those that are not longer than `lags` are left out. `ridge` is relative to the unit
+        variance of the standardised window; the bias has none. Raises TraceError where values are not finite or no
+        episode is longer than `lags`, SpecError where a column of `relative` does not exist.
         """
-        return _solved(_normal_equations(episodes, n_inputs, lags, relative), ridge)
+        return _solve_arx(_arx_equations(episodes, n_inputs, lags, relative), ridge)
 
     @classmethod
     def select(
@@ -74,30 +75,34 @@ class LinearArx:
         lags: Sequence[int] = (2, 5, 10, 20),
         ridges: Sequence[float] = (1e-8, 1e-6, 1e-4),
     ) -> LinearArx:
-        """Of all lags and ridges, the model with the least mean absolute error of free runs over `horizon` steps.
+        """Select lags and ridge with the smallest mean absolute error in free runs of `horizon` ticks on `validation`.
 
-        Every candidate runs from the same starts; errors are divided by those of `Hold` per output. Lags too long
-        for the episodes are left out. Raises TraceError where none remain, or no candidate stays finite.
+        Every candidate runs from the same starts. Errors are divided by the errors of `Hold`, per output. Lags that are
+        too long for the episodes are left out. Raises TraceError where no lags remain, where values are not finite, or
+        where every candidate diverges.
         """
         usable = [p for p in lags if _longest(train) > p and _longest(validation) >= p + horizon]
         if not usable:
             found = f"longest episodes of {_longest(train)} and {_longest(validation)} samples"
             raise TraceError("linear ARX", found, f"shorten the horizon of {horizon} or the {min(lags)} lags")
-        _require_finite(validation)
-        runs = _free_runs(validation, n_inputs, max(usable), horizon)
+        _require_finite_episodes(validation)
+        runs = _arx_runs(validation, n_inputs, max(usable), horizon)
         best, least = None, np.inf
         for p in usable:
-            equations = _normal_equations(train, n_inputs, p, relative)
-            for model in (_solved(equations, ridge) for ridge in ridges):
-                score = _score(model, runs)
-                if score < least:  # never for one that diverged
-                    best, least = model, score
+            equations = _arx_equations(train, n_inputs, p, relative)
+            for model in (_solve_arx(equations, ridge) for ridge in ridges):
+                error = _relative_error(model, runs)
+                if error < least:  # false for NaN, where a candidate diverged
+                    best, least = model, error
         if best is None:
             raise TraceError("linear ARX", "every candidate diverges", "shorten the horizon or raise the ridges")
         return best
 
     def forecast(self, history: Floats, u_future: Floats) -> Doubles:
-        """Free run of K forecasts at once: [K, N, ny]; a model that diverges gives values that are not finite."""
+        """Run K forecasts in free run: history [K, L, C] and u_future [K, N, nu] give [K, N, ny].
+
+        An unstable model gives values that are not finite. Raises TraceError where the shapes are wrong.
+        """
         forecasts, horizon, nu = u_future.shape
         if history.shape[1] < self.lags or history.shape[2] != len(self.mean) or nu != self.n_inputs:
             found = f"history {history.shape}, inputs {u_future.shape}"
@@ -106,7 +111,7 @@ class LinearArx:
         track = np.empty((forecasts, self.lags + horizon, history.shape[2]))
         track[:, : self.lags] = history[:, -self.lags :]
         track[:, self.lags - 1 : -1, :nu] = u_future
-        with np.errstate(over="ignore", invalid="ignore"):  # an unstable model runs to infinity, and shows it
+        with np.errstate(over="ignore", invalid="ignore"):  # an unstable model overflows
             for i in range(horizon):
                 features = _standardised(track[:, i : i + self.lags], self.relative, self.mean, self.std)
                 increment = features @ self.weights.T + self.bias
@@ -114,12 +119,12 @@ class LinearArx:
         return track[:, self.lags :, nu:]
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Everything as arrays, for an npz file."""
+        """Return all fields as arrays, for an npz file."""
         return {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> LinearArx:
-        """The inverse of `arrays`. Raises SpecError for missing names and shapes that do not fit together."""
+        """Restore a model from `arrays`. Raises SpecError where a name is missing or shapes do not fit together."""
         missing = [field.name for field in fields(cls) if field.name not in arrays]
         if missing:
             raise SpecError("linear ARX", f"no array {', '.join(missing)}", "store all that arrays() gives")
@@ -134,29 +139,27 @@ class LinearArx:
 
 
 @dataclass(frozen=True)
-class _NormalEquations:
-    """Mean products of the standardised window, with a final 1 for the bias, among themselves and with increments."""
+class _ArxEquations:
+    """Hold the normal equations of the standardised window, with a final 1 for the bias, and the increments."""
 
-    model: LinearArx  # all but weights and bias
+    model: LinearArx  # weights and bias are still zero
     gram: Doubles  # [lags * C + 1, lags * C + 1]
     moment: Doubles  # [lags * C + 1, ny]
 
 
-def _normal_equations(
-    episodes: Sequence[Floats], n_inputs: int, lags: int, relative: Sequence[int]
-) -> _NormalEquations:
+def _arx_equations(episodes: Sequence[Floats], n_inputs: int, lags: int, relative: Sequence[int]) -> _ArxEquations:
     usable = [episode for episode in episodes if len(episode) > lags]
     if lags < 1 or not usable:
         found = f"{lags} lags, longest episode {_longest(episodes)} samples"
         raise TraceError("linear ARX", found, "give 1 lag or more, and an episode that is longer")
-    _require_finite(usable)
+    _require_finite_episodes(usable)
     columns = tuple(sorted(set(relative)))
     if not set(columns) <= set(range(usable[0].shape[1])):
         raise SpecError("linear ARX", f"relative columns {columns}", f"give columns below {usable[0].shape[1]}")
-    mean, std = _moments(usable, lags, columns)
+    mean, std = _channel_moments(usable, lags, columns)
     size, n_outputs = lags * len(mean) + 1, len(mean) - n_inputs
     gram, moment, count = np.zeros((size, size)), np.zeros((size, n_outputs)), 0
-    for windows, following in _blocks(usable, lags):
+    for windows, following in _arx_blocks(usable, lags):
         increments = following[:, n_inputs:] - windows[:, -1, n_inputs:]
         features = np.ones((len(windows), size))
         features[:, :-1] = _standardised(windows, columns, mean, std)
@@ -164,11 +167,11 @@ def _normal_equations(
         moment += features.T @ increments
         count += len(windows)
     model = LinearArx(lags, n_inputs, columns, mean, std, np.zeros((n_outputs, size - 1)), np.zeros(n_outputs))
-    return _NormalEquations(model, gram / count, moment / count)
+    return _ArxEquations(model, gram / count, moment / count)
 
 
-def _solved(equations: _NormalEquations, ridge: float) -> LinearArx:
-    """Least norm solution; features that are always 0 (newest relative row, channels at rest) get no weight at all."""
+def _solve_arx(equations: _ArxEquations, ridge: float) -> LinearArx:
+    """Minimum-norm solution. Features that are always 0 (newest relative row, constant channels) get weight 0."""
     alive = np.flatnonzero(equations.gram.diagonal() > 0)
     gram = equations.gram[np.ix_(alive, alive)]
     gram[np.diag_indices(len(alive) - 1)] += ridge
@@ -177,8 +180,8 @@ def _solved(equations: _NormalEquations, ridge: float) -> LinearArx:
     return replace(equations.model, weights=np.ascontiguousarray(solution[:-1].T), bias=solution[-1])
 
 
-def _blocks(episodes: Sequence[Floats], lags: int) -> Iterator[tuple[Doubles, Doubles]]:
-    """Windows [m, lags, C] and the samples that follow them [m, C], in float64 and bounded in number."""
+def _arx_blocks(episodes: Sequence[Floats], lags: int) -> Iterator[tuple[Doubles, Doubles]]:
+    """Windows [m, lags, C] and the samples that follow them [m, C], in float64, at most `_BLOCK` at a time."""
     for episode in episodes:
         for start in range(0, len(episode) - lags, _BLOCK):
             rows = np.asarray(episode[start : start + _BLOCK + lags], np.float64)
@@ -186,12 +189,12 @@ def _blocks(episodes: Sequence[Floats], lags: int) -> Iterator[tuple[Doubles, Do
             yield windows, rows[lags:]
 
 
-def _moments(episodes: Sequence[Floats], lags: int, relative: Sequence[int]) -> tuple[Doubles, Doubles]:
-    """Mean and standard deviation [C]; of relative columns 0 and the spread of the differences in the window."""
-    origin = np.asarray(episodes[0][0], np.float64)  # sums around a sample keep digits that sums around 0 lose
+def _channel_moments(episodes: Sequence[Floats], lags: int, relative: Sequence[int]) -> tuple[Doubles, Doubles]:
+    """Mean and standard deviation [C]; for relative columns 0 and the RMS of the differences to the newest row."""
+    origin = np.asarray(episodes[0][0], np.float64)  # sums relative to a sample lose fewer digits
     total, squares, count = np.zeros_like(origin), np.zeros_like(origin), 0
     differences, pairs = np.zeros(len(relative)), 0
-    for windows, _following in _blocks(episodes, lags):
+    for windows, _following in _arx_blocks(episodes, lags):
         newest = windows[:, -1] - origin
         total, squares, count = total + newest.sum(0), squares + (newest**2).sum(0), count + len(newest)
         gaps = windows[:, :-1, list(relative)] - windows[:, -1:, list(relative)]
@@ -210,35 +213,35 @@ def _standardised(windows: Doubles, relative: Sequence[int], mean: Doubles, std:
 
 
 @dataclass(frozen=True)
-class _FreeRuns:
+class _ArxRuns:
     history: Floats  # [K, lags, C]
     u_future: Floats  # [K, N, nu]
     truth: Floats  # [K, N, ny]
 
 
-def _free_runs(episodes: Sequence[Floats], n_inputs: int, lags: int, horizon: int) -> _FreeRuns:
-    """About `_FORECASTS` starts, or every one where there are fewer, evenly over the episodes."""
+def _arx_runs(episodes: Sequence[Floats], n_inputs: int, lags: int, horizon: int) -> _ArxRuns:
+    """Histories, inputs and truth of about `_FORECASTS` free runs, evenly spread over the episodes."""
     spans = [max(len(episode) - lags - horizon + 1, 0) for episode in episodes]
     stride = max(1, sum(spans) // _FORECASTS)
-    parts = []
+    runs = []
     for episode, span in zip(episodes, spans, strict=True):
         starts = lags - 1 + np.arange(0, span, stride)
         history = episode[starts[:, None] + np.arange(1 - lags, 1)]
-        parts.append((history, *forecast_windows(episode, n_inputs, starts, horizon)))
-    history, u_future, truth = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return _FreeRuns(history, u_future, truth)
+        runs.append((history, *forecast_windows(episode, n_inputs, starts, horizon)))
+    history, u_future, truth = (np.concatenate(arrays) for arrays in zip(*runs, strict=True))
+    return _ArxRuns(history, u_future, truth)
 
 
-def _score(model: LinearArx, runs: _FreeRuns) -> float:
-    """Mean absolute error over that of `Hold`, for the outputs that move; inf or NaN for a model that diverges."""
+def _relative_error(model: LinearArx, runs: _ArxRuns) -> float:
+    """Mean absolute error over the error of `Hold`, for outputs that move; inf or NaN where the model diverges."""
     held = np.abs(Hold(model.n_inputs).forecast(runs.history, runs.u_future) - runs.truth).mean((0, 1))
-    with np.errstate(over="ignore", invalid="ignore"):  # what an unstable candidate leaves
+    with np.errstate(over="ignore", invalid="ignore"):  # an unstable candidate overflows
         error = np.abs(model.forecast(runs.history, runs.u_future) - runs.truth).mean((0, 1))
         moving = held > 0
         return float(np.mean(error[moving] / held[moving]) if moving.any() else error.sum())
 
 
-def _require_finite(episodes: Sequence[Floats]) -> None:
+def _require_finite_episodes(episodes: Sequence[Floats]) -> None:
     if not all(np.isfinite(episode).all() for episode in episodes):
         raise TraceError("linear ARX", "an episode with values that are not finite", "split it at the gap")
 

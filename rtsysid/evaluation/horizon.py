@@ -1,4 +1,4 @@
-"""Error per horizon of a model on recordings, always beside what it must beat: hold and linear ARX."""
+"""Measure the error of a model per horizon, compared with the baselines `Hold` and `LinearArx`."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from rtsysid.model.predictor import BackendName, Predictor
 from rtsysid.recordings.trace import Trace
 from rtsysid.spec import Floats
 
-SHOWN = (1, 2, 5, 10, 20, 50, 100, 200, 500)
+TABLE_TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500)  # ticks ahead in a printed table
 
 
 class Evaluation(msgspec.Struct, frozen=True):
-    """Mean error per group of outputs and horizon step: ``errors[predictor][group][n - 1]`` after n ticks.
+    """Hold the mean error per group of outputs and horizon: ``errors[predictor][group][n - 1]`` after n ticks.
 
-    ``units``: of each group. ``forecasts``: how many starts were averaged over.
+    ``units``: the unit of each group. ``forecasts``: number of forecasts in the mean.
     """
 
     horizon: int
@@ -32,17 +32,17 @@ class Evaluation(msgspec.Struct, frozen=True):
     errors: dict[str, dict[str, list[float]]]
 
     @property
-    def shown(self) -> tuple[int, ...]:
-        """The horizon steps of a printed table: a few on the way, and the last."""
-        return tuple(sorted({n for n in SHOWN if n < self.horizon} | {self.horizon}))
+    def table_ticks(self) -> tuple[int, ...]:
+        """Choose the ticks ahead for a printed table: some of `TABLE_TICKS`, and the last tick."""
+        return tuple(sorted({n for n in TABLE_TICKS if n < self.horizon} | {self.horizon}))
 
     def rows(self) -> list[list[str]]:
-        """A printable table: group, predictor, error at each shown horizon, and their sum over all steps."""
+        """Return a printable table: group, predictor, error at each of `table_ticks`, and the sum over all ticks."""
         return [
             [
                 f"{group} [{unit}]",
                 name,
-                *(f"{errors[group][n - 1]:.4g}" for n in self.shown),
+                *(f"{errors[group][n - 1]:.4g}" for n in self.table_ticks),
                 f"{sum(errors[group]):.4g}",
             ]
             for group, unit in self.units.items()
@@ -50,14 +50,14 @@ class Evaluation(msgspec.Struct, frozen=True):
         ]
 
     def lost(self) -> list[str]:
-        """Where the model does not beat both baselines, in words; empty when it wins everywhere shown."""
+        """List the groups and ticks where a baseline is as good or better; empty where the model always wins."""
         ours = self.errors["model"]
         return [
             f"{group} at {n} ticks: {name}"
             for name, errors in self.errors.items()
             if name != "model"
             for group in self.units
-            for n in self.shown
+            for n in self.table_ticks
             if not ours[group][n - 1] < errors[group][n - 1]
         ]
 
@@ -65,29 +65,32 @@ class Evaluation(msgspec.Struct, frozen=True):
 def evaluate(
     bundle: Bundle, trace: Trace, horizon: int = 50, stride: int = 1, backend: BackendName = "auto"
 ) -> Evaluation:
-    """Forecast `horizon` ticks from every `stride`-th tick of every episode, with the state that a live run has there.
+    """Forecast `horizon` ticks from every `stride`-th tick of every episode, and average the errors.
 
-    The model has streamed the episode from its start; outputs up to the tick are measured, inputs ahead are known.
-    Raises BundleError for other channels and TraceError where no episode is long enough.
+    The model streams each episode from its start, as in a live run. A forecast knows the outputs up to its start and
+    all inputs. Raises BundleError where the channels differ, TraceError where no episode is long enough.
     """
-    session = evaluating(bundle, trace, horizon, stride, backend)
+    steps = evaluate_each(bundle, trace, horizon, stride, backend)
     while True:
         try:
-            next(session)
+            next(steps)
         except StopIteration as done:
             result: Evaluation = done.value
             return result
 
 
 def stretches(bundle: Bundle, trace: Trace) -> Trace:
-    """Unbroken stretches of a recording, in rows as the model was trained on."""
+    """Cut a trace at every gap, and arrange its rows as in training.
+
+    Raises TraceError where its rate is not the rate of the model.
+    """
     return trace.segments(bundle.spec.rate_hz, nan="split").with_feedthrough(bundle.feedthrough)
 
 
-def evaluating(
+def evaluate_each(
     bundle: Bundle, trace: Trace, horizon: int, stride: int = 1, backend: BackendName = "auto"
 ) -> Generator[str, None, Evaluation]:
-    """As `evaluate`, yielding the name of each finished episode for a progress bar; the result is the return value."""
+    """Do the same as `evaluate`, and yield the name of each finished episode. The return value is the result."""
     spec = bundle.spec
     bundle.require(trace.channels, "recording")
     trace = stretches(bundle, trace)
@@ -108,7 +111,7 @@ def evaluating(
 def _score(
     predictor: Predictor, arx: LinearArx, values: Floats, horizon: int, stride: int, scores: dict[str, HorizonErrors]
 ) -> int:
-    """Add one episode's forecasts to the scores; how many there were."""
+    """Add the forecasts of one episode to the scores; return their number."""
     nu, past = predictor.spec.n_inputs, max(arx.lags, predictor.spec.taps)
     count = 0
     for batch in forecasts(predictor, values, horizon, stride, past=past):

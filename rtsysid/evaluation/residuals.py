@@ -1,8 +1,8 @@
-"""What a model leaves unexplained one tick ahead, and the two tests of it: is it white, is it free of the input?
+"""Test the one-step residuals of a model: are they white, and are they uncorrelated with the inputs?
 
-A residual is what was measured less what was predicted from the samples before. Of a model that took all there is from
-the past, residuals are white noise that no past input is correlated with. Correlations are counted over stretches that
-are never joined; their bounds are those of 99 % under the hypothesis that nothing is left.
+A residual is the measurement minus its prediction from earlier samples. If the model uses all information in earlier
+samples, residuals are white noise and uncorrelated with earlier inputs. Correlations never cross the border between
+two episodes. Their bounds are 99 % bounds under the hypothesis of no correlation.
 
 Ref: L. Ljung, System Identification, 2nd ed., 1999, section 16.6, residual analysis.
 """
@@ -22,16 +22,16 @@ from rtsysid.spec import Doubles
 
 LAGS = 25
 Z99 = 2.5758  # a normal variable lies within this many standard deviations with 99 %
-_SPREAD_LAGS = 100  # how far the memory of residual and input is followed for the bounds
-_LEAST_SPREAD = 0.01  # an estimated sum of correlations may come out at nothing, or below
+_VARIANCE_LAGS = 100  # lags of the autocorrelations that enter the bounds
+_MIN_VARIANCE = 0.01  # lower limit of an estimated sum of correlations, which may be zero or negative
 
 
 @dataclass(frozen=True, eq=False)
 class OneStep:
-    """Predictions one tick ahead over one unbroken stretch.
+    """Hold predictions one tick ahead over one episode without gaps.
 
-    Row k: `measured` y_k [n, ny], `predicted` from the samples up to k - 1 [n, ny], `inputs` u_k [n, nu], which are
-    applied only after y_k was measured; `t` [n] s.
+    Row k: `measured` y_k [n, ny]; `predicted` [n, ny] from the samples up to k - 1; `inputs` u_k [n, nu], applied after
+    y_k was measured; `t` [n] s.
     """
 
     name: str
@@ -42,47 +42,48 @@ class OneStep:
 
     @property
     def residual(self) -> Doubles:
+        """Subtract the prediction from the measurement, [n, ny]."""
         return self.measured - self.predicted
 
 
 @dataclass(frozen=True, eq=False)
 class Whiteness:
-    """`r` [lags, ny]: correlation of residuals with those 1, 2, .. ticks later; beyond +-`bound` it is no accident."""
+    """Hold the autocorrelation `r` [lags, ny] of residuals at lags 1, 2, .. ticks, and its 99 % bound."""
 
     r: Doubles
     bound: float
 
     @property
     def outside(self) -> Doubles:
-        """Share [ny] of the lags outside the bounds: about 0.01 of white noise."""
+        """Compute the share of the lags outside the bounds, [ny]: about 0.01 for white noise."""
         return np.asarray(np.mean(np.abs(self.r) > self.bound, axis=0))
 
 
 @dataclass(frozen=True, eq=False)
 class CrossCorrelation:
-    """`r` [2 lags + 1, ny, nu]: residual at k with input at k - lag, for `lags` [2 lags + 1]; `bounds` [ny, nu].
+    """Hold the correlation of the residual at k with the input at k - lag.
 
-    Positive lags are inputs of the past: what the model should have made use of. At lag 0 and below the input came
-    after the residual: it was chosen knowing it, which is feedback.
+    `lags` [2 L + 1], `r` [2 L + 1, ny, nu], 99 % `bounds` [ny, nu]. At positive lags the input came before the
+    residual: the model should have used it. At lag 0 and below it came after it: correlation there is feedback.
     """
 
     lags: Doubles
     r: Doubles
     bounds: Doubles
 
-    def outside(self, past: bool) -> Doubles:
-        """Share [ny, nu] of the lags outside the bounds, of the past inputs (lags from 1) or of the others."""
-        rows = (self.lags >= 1) == past
+    def outside(self, earlier: bool) -> Doubles:
+        """Compute the share of the lags outside the bounds, [ny, nu]: lags from 1 (`earlier` inputs), or the others."""
+        rows = (self.lags >= 1) == earlier
         return np.asarray(np.mean(np.abs(self.r[rows]) > self.bounds, axis=0))
 
 
 def one_step(predictor: Predictor, episodes: Sequence[Episode]) -> list[OneStep]:
-    """Stream episodes without gaps and keep each prediction that was ready, beside what came.
+    """Stream episodes without gaps; keep each prediction after the warm-up and its measurement.
 
-    Raises TraceError where no episode outlasts the warm-up.
+    Raises TraceError where no episode is longer than the warm-up.
     """
     spec = predictor.spec
-    parts = []
+    steps = []
     for episode in episodes:
         predictor.reset()
         predicted = np.full((len(episode), spec.n_outputs), np.nan)
@@ -95,51 +96,51 @@ def one_step(predictor: Predictor, episodes: Sequence[Episode]) -> list[OneStep]
         inputs, measured = values[:, : spec.n_inputs], values[:, spec.n_inputs :]
         guess = same_sign(predicted[ready:], measured, spec.outputs)
         if len(values):
-            parts.append(OneStep(episode.name, episode.t[ready:], inputs, measured, guess))
+            steps.append(OneStep(episode.name, episode.t[ready:], inputs, measured, guess))
     predictor.reset()
-    if not parts:
+    if not steps:
         found = f"the longest of {len(episodes)} episodes has {max(map(len, episodes), default=0)} rows"
-        raise TraceError("one-step residuals", found, "give recordings that outlast the warm-up")
-    return parts
+        raise TraceError("one-step residuals", found, "give recordings that are longer than the warm-up")
+    return steps
 
 
 def whiteness(residuals: Sequence[Doubles], lags: int = LAGS) -> Whiteness:
-    """Normalised autocorrelation of stretches [n, ny] at lags 1..`lags`. A residual that never moves counts as white.
+    """Compute the normalised autocorrelation of residuals [n, ny] of each episode, at lags 1 .. `lags`.
 
-    Raises TraceError where there are fewer samples than lags.
+    A constant residual has correlation 0. Raises TraceError where there are too few samples. Ref: Ljung, 16.6.
     """
     count = _count(residuals, lags)
     return Whiteness(_autocorrelation(_centred(residuals), lags)[1:], Z99 / float(np.sqrt(count)))
 
 
 def cross_correlation(residuals: Sequence[Doubles], inputs: Sequence[Doubles], lags: int = LAGS) -> CrossCorrelation:
-    """Normalised correlation of residuals [n, ny] with inputs [n, nu] of the same stretches, at -`lags`..`lags`.
+    """Compute the normalised correlation of residuals [n, ny] with inputs [n, nu] at lags -`lags` .. `lags`.
 
-    The bounds take into account how long residual and input remember: under independence the variance of r is
-    ``sum_k r_e(k) r_u(k) / N`` (Ljung, 16.6). Raises TraceError where there are fewer samples than lags.
+    The bounds widen with the autocorrelation of residual and input. If both are independent, the variance of r is
+    ``sum_k r_e(k) r_u(k) / N``. Raises TraceError where there are no more samples than lags. Ref: Ljung, 16.6.
     """
     count = _count(residuals, lags)
     e, u = _centred(residuals), _centred(inputs)
     axis = np.arange(-lags, lags + 1)
     scale = np.sqrt(np.multiply.outer(_lagged(e, e, 0).diagonal(), _lagged(u, u, 0).diagonal()))
     r = np.stack([_ratio(_lagged(e, u, int(lag)), scale) for lag in axis])
-    memory = min(_SPREAD_LAGS, count - 1)
-    r_e, r_u = _autocorrelation(e, memory), _autocorrelation(u, memory)
-    spread = 2.0 * np.einsum("ki,kj->ij", r_e, r_u) - np.multiply.outer(r_e[0], r_u[0])
-    return CrossCorrelation(axis.astype(np.float64), r, Z99 * np.sqrt(np.maximum(spread, _LEAST_SPREAD) / count))
+    far = min(_VARIANCE_LAGS, count - 1)
+    r_e, r_u = _autocorrelation(e, far), _autocorrelation(u, far)
+    variance = 2.0 * np.einsum("ki,kj->ij", r_e, r_u) - np.multiply.outer(r_e[0], r_u[0])
+    return CrossCorrelation(axis.astype(np.float64), r, Z99 * np.sqrt(np.maximum(variance, _MIN_VARIANCE) / count))
 
 
-def _count(parts: Sequence[Doubles], lags: int) -> int:
-    count = sum(map(len, parts))
+def _count(series: Sequence[Doubles], lags: int) -> int:
+    count = sum(map(len, series))
     if count <= lags:
         raise TraceError("residual tests", f"{count} residuals for {lags} lags", "give longer recordings")
     return count
 
 
-def _centred(parts: Sequence[Doubles]) -> list[Doubles]:
-    """Less the mean over all stretches: a constant error is a bias, not a correlation."""
-    mean = np.concatenate(parts).mean(axis=0)
-    return [part - mean for part in parts]
+def _centred(series: Sequence[Doubles]) -> list[Doubles]:
+    """Subtract the mean over all episodes: a constant error is a bias, not a correlation."""
+    mean = np.concatenate(series).mean(axis=0)
+    return [each - mean for each in series]
 
 
 def _lagged(a: Sequence[Doubles], b: Sequence[Doubles], lag: int) -> Doubles:
@@ -153,12 +154,12 @@ def _lagged(a: Sequence[Doubles], b: Sequence[Doubles], lag: int) -> Doubles:
     return total
 
 
-def _autocorrelation(parts: Sequence[Doubles], lags: int) -> Doubles:
-    """Of each column with itself, at lags 0..`lags`: [lags + 1, columns]; 1 at lag 0, or 0 for a column at rest."""
-    sums = np.zeros((lags + 1, parts[0].shape[1]))
-    for part in parts:
-        for lag in range(min(lags + 1, len(part))):
-            sums[lag] += np.einsum("ki,ki->i", part[lag:], part[: len(part) - lag])
+def _autocorrelation(series: Sequence[Doubles], lags: int) -> Doubles:
+    """Autocorrelation of each column at lags 0 .. `lags`: [lags + 1, columns]; all 0 for a constant column."""
+    sums = np.zeros((lags + 1, series[0].shape[1]))
+    for each in series:
+        for lag in range(min(lags + 1, len(each))):
+            sums[lag] += np.einsum("ki,ki->i", each[lag:], each[: len(each) - lag])
     return _ratio(sums, sums[0])
 
 

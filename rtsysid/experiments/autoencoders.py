@@ -27,7 +27,7 @@ from rtsysid.train.linear_path import silence
 from rtsysid.train.loop import Trainer
 from rtsysid.train.network import Network
 from rtsysid.train.run import Run
-from rtsysid.train.windows import Sequences, windows
+from rtsysid.train.windows import Sequences, row_windows
 
 HORIZON = 50
 BATCH = 64  # smaller than in the presets: more steps, since the training is short
@@ -205,7 +205,7 @@ def forecast_errors_by_group(network: Network, flights: Sequences, hold: bool = 
     """
     spec, warm = network.spec, network.spec.settling_samples - network.spec.taps
     rows = flights.rows(flights.starts(spec.settling_samples + HORIZON, HORIZON), spec.settling_samples + HORIZON)
-    seen, truth = windows(rows, spec.taps)[:, :-1], rows[:, spec.settling_samples :, spec.n_inputs :]
+    seen, truth = row_windows(rows, spec.taps)[:, :-1], rows[:, spec.settling_samples :, spec.n_inputs :]
     _, state = network.sequence(seen[:, :warm], network.initial_state(seen[:, 0]))
     ahead = seen[:, warm:]
     predicted = ahead[:, :1, -1, spec.n_inputs :].expand_as(truth) if hold else network.rollout(ahead, state)

@@ -7,7 +7,7 @@ from importlib import resources
 from string import Template
 from typing import NamedTuple
 
-from rtsysid.evaluation.report.html import figures, table
+from rtsysid.evaluation.report.html import figures, html_table
 from rtsysid.evaluation.report.plot import Line, Plot
 from rtsysid.evaluation.report.tree import el, html
 from rtsysid.experiments.autoencoder_metrics import CORRUPTIONS
@@ -40,7 +40,7 @@ def render_autoencoders_page(results: Sequence[MemberResult], command: str) -> s
     sections = [
         el("header", el("h1", "Autoencoders"), el("p", command, class_="quiet")),
         el("section", el("h2", "Reconstruction"), figures(plots, STYLES.items())),
-        *(el("section", el("h2", each.title), table(each.header, each.rows)) for each in tables(results)),
+        *(el("section", el("h2", each.title), html_table(each.header, each.rows)) for each in tables(results)),
     ]
     template = Template(resources.files("rtsysid.evaluation.report").joinpath("page.html").read_text("utf-8"))
     return template.substitute(title=html([el("title", "rtsysid benchmark autoencoders")]), body=html(sections))

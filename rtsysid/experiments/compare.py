@@ -96,7 +96,7 @@ def rows(results: list[ComparedModel]) -> list[list[str]]:
     lines = []
     for title in dict.fromkeys(result.title for result in results):
         same = [result for result in results if result.title == title]
-        shown, first = same[0].evaluation.shown, same[0]
+        shown, first = same[0].evaluation.table_ticks, same[0]
         for group in first.evaluation.units:
             curves = [r.evaluation.errors["model"][group] for r in same]
             errors = np.array([[*(curve[n - 1] for n in shown), sum(curve)] for curve in curves])

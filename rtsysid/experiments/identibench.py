@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from export.bundle import export
 from rtsysid.benchmarks.forecasting import forecast
-from rtsysid.config import Config, from_builtins
+from rtsysid.config import Config, config_from_builtins
 from rtsysid.errors import ConfigError
 from rtsysid.experiments.compare import seeded
 from rtsysid.model.predictor import Predictor
@@ -71,7 +71,7 @@ def _identibench_config(context: Any, attrs: Mapping[str, Any]) -> Config:
         "outputs": list(context.spec.y_cols),
         "validation": ["validation*"],
     }
-    config = from_builtins({"model": {"linear_path": True}, **stated, "data": data}, context.spec.name)
+    config = config_from_builtins({"model": {"linear_path": True}, **stated, "data": data}, context.spec.name)
     return config if context.seed is None else seeded(config, context.seed)
 
 

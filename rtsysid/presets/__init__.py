@@ -1,1 +1,1 @@
-"""Schedules and configurations that come with the package, as TOML."""
+"""Provide schedules and configurations of the package as TOML files."""

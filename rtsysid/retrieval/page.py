@@ -9,7 +9,7 @@ from string import Template
 import numpy as np
 
 from rtsysid import __version__
-from rtsysid.evaluation.report.html import figures, table
+from rtsysid.evaluation.report.html import figures, html_table
 from rtsysid.evaluation.report.plot import Line, Plot
 from rtsysid.evaluation.report.tree import el, html
 from rtsysid.retrieval.descriptors import Series, series
@@ -41,7 +41,7 @@ def render_moments_page(title: str, index: Index, query: Query, matches: Sequenc
     units = "Distance 1 is that of two random moments. In the other columns 100 % means equal."
     body = [
         el("header", el("h1", title), el("p", compared, class_="quiet")),
-        el("section", el("h2", "Most similar moments"), table(header, rows)),
+        el("section", el("h2", "Most similar moments"), html_table(header, rows)),
         el("section", el("h2", "Overlaid time series"), figures(_plots(index, query, matches), legend, small=True)),
         el("footer", f"rtsysid {__version__}. {units}"),
     ]

@@ -1,0 +1,1 @@
+"""Train models. Only this package of rtsysid needs torch."""

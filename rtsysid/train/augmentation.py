@@ -1,4 +1,4 @@
-"""Augmentation: in what shape training sees its recordings."""
+"""Augment training sequences: symmetries, sensor noise and cold starts."""
 
 from __future__ import annotations
 
@@ -17,20 +17,26 @@ from rtsysid.train.symmetry import Symmetries
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Through which symmetries, as what a live sensor would have shown, and with how much of its past."""
+    """Turn recorded sequences into model inputs, as `[train]` configures.
+
+    ``rows``: rows of a sequence up to the first prediction that counts in the loss.
+    """
 
     symmetries: Symmetries
     sensor_noise: SensorNoise
     cold_start: ColdStart
-    rows: int  # up to the first prediction that counts
+    rows: int
 
     @classmethod
     def of(cls, training: Training, spec: ModelSpec) -> Self:
-        """As configured. Raises ConfigError for a channel that the model has not."""
+        """Read the augmentation from the configuration. Raises ConfigError where it names an unknown channel."""
         channels = spec.channels
-        sensor_noise, past = SensorNoise(training.sensor_noise, channels), ColdStart(training.history, spec)
-        return cls(Symmetries(training.symmetry, channels), sensor_noise, past, spec.settling_samples)
+        noise, cold_start = SensorNoise(training.sensor_noise, channels), ColdStart(training.history, spec)
+        return cls(Symmetries(training.symmetry, channels), noise, cold_start, spec.settling_samples)
 
     def apply(self, rows: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """What the model is shown of sequences [B, R, C]."""
+        """Add sensor noise to sequences [B, R, C], then replace their history for a cold start: [B, R, C].
+
+        Symmetries are not applied here: they also change the targets.
+        """
         return self.cold_start.apply(self.sensor_noise.apply(rows, generator), self.rows)

@@ -1,16 +1,16 @@
-"""What makes the members of the autoencoder family differ: corruptions of the window and penalties on the code.
+"""Compute the losses of the autoencoder family: corruptions of the window and penalties on the code.
 
-With a window x, its code h = f(x) and the decoder g, a member minimises ``L(x, g(f(x))) + Omega(h)``, where L is the
-mean squared error over the values of the window:
+For a window x, its code h = f(x) and the decoder g, each member minimises ``L(x, g(f(x))) + Omega(h)``. L is the mean
+squared error over the values of the window.
 
-* denoising: ``L(x, g(f(x~)))``, x~ a corrupted x. Ref: P. Vincent et al., ICML 2008.
-* sparse: Omega is the mean of ``|h|``, or the divergence between Bernoulli variables of mean ``target`` and of each
-  unit's mean ``|h|``. A unit of a tanh layer is at rest at 0. Ref: A. Ng, CS294A lecture notes, 2011.
+* denoising: ``L(x, g(f(x~)))`` with a corrupted window x~. Ref: P. Vincent et al., ICML 2008.
+* sparse: Omega is the mean of ``|h|``, or the Kullback-Leibler divergence between Bernoulli variables of mean
+  ``target`` and of each unit's mean ``|h|``. A tanh unit is inactive at 0. Ref: A. Ng, CS294A lecture notes, 2011.
 * contractive: Omega is ``|df/dx|_F^2``. Ref: S. Rifai et al., ICML 2011.
-* variational: h is drawn from N(m(x), s(x)^2), and Omega is its divergence from N(0, 1). Deployed is m, in -1 .. 1 as
-  every code. Ref: D. Kingma, M. Welling, ICLR 2014.
+* variational: h is drawn from N(m(x), s(x)^2), and Omega is its divergence from N(0, 1). The bundle uses m, which lies
+  in -1 .. 1 like every code. Ref: D. Kingma, M. Welling, ICLR 2014.
 
-Shapes: F features of a window, Z units of a code; leading dimensions are free.
+Shapes: F features of a window, Z units of a code; `...` are any leading dimensions.
 """
 
 from __future__ import annotations
@@ -23,21 +23,24 @@ from rtsysid.schedule import Corruption, Loss
 from rtsysid.spec import ModelSpec
 from rtsysid.train.network import Network
 
-TINY = 1e-6  # keeps the divergence of a unit that is always or never active finite
+TINY = 1e-6  # keeps the divergence finite where a unit is always or never active
 
 
 def reconstruction(network: Network, features: Tensor, loss: Loss) -> Tensor:
-    """Error of the windows [..., F] against their decoded codes; with ``layer`` k, of what that layer sees."""
+    """Compute the mean squared error between windows [..., F] and their decoded codes.
+
+    With ``layer`` k: between the input of encoder layer k and the output of decoder layer k.
+    """
     below = max(loss.layer - 1, 0)
-    shown = corrupted(features, loss.corruption, network.spec)
+    inputs = corrupted(features, loss.corruption, network.spec)
     if loss.layer:
-        code = network.encode_layer(network.encode(shown, below), loss.layer)
+        code = network.encode_layer(network.encode(inputs, below), loss.layer)
         return mse_loss(network.decode_layer(code, loss.layer), network.encode(features, below))
-    return mse_loss(network.decode(network.sampled(shown)), features)
+    return mse_loss(network.decode(network.sampled(inputs)), features)
 
 
 def penalty(network: Network, features: Tensor, loss: Loss) -> Tensor:
-    """Omega of the codes of windows [..., F], or of what encoder layer ``layer`` makes of them."""
+    """Compute Omega for the codes of windows [..., F]; with ``layer`` k, for the output of encoder layer k."""
     if loss.kind == "divergence":
         return divergence(*network.posterior(features)) / network.spec.window_size
     if loss.kind == "contractive":
@@ -47,43 +50,50 @@ def penalty(network: Network, features: Tensor, loss: Loss) -> Tensor:
 
 
 def corrupted(features: Tensor, corruption: Corruption, spec: ModelSpec) -> Tensor:
-    """Windows [..., F] with noise, values and whole channels lost as the corruption says; a lost value is its mean."""
-    shown = features
+    """Add noise to windows [..., F], and replace single values and whole channels by their mean 0: [..., F]."""
+    inputs = features
     if corruption.noise:
-        shown = shown + corruption.noise * torch.randn_like(shown)
+        inputs = inputs + corruption.noise * torch.randn_like(inputs)
     if corruption.mask:
-        shown = shown * (torch.rand_like(shown) >= corruption.mask)
+        inputs = inputs * (torch.rand_like(inputs) >= corruption.mask)
     if corruption.channels:
-        shown = shown * _channels_kept(features, corruption.channels, spec)
-    return shown
+        inputs = inputs * _channels_kept(features, corruption.channels, spec)
+    return inputs
 
 
 def _channels_kept(features: Tensor, most: int, spec: ModelSpec) -> Tensor:
-    """0 on every tap of 0 .. `most` channels drawn for each window, and 1 elsewhere: [..., F]."""
+    """A mask [..., F]: 0 on all taps of 0 .. `most` random channels of each window, 1 elsewhere."""
     leading = features.shape[:-1]
     lost = torch.randint(most + 1, (*leading, 1), device=features.device)
     rank = torch.rand(*leading, spec.n_features, device=features.device).argsort(-1)
     kept = (rank >= lost).to(features.dtype)
-    tail = features.new_ones(*leading, spec.window_size - spec.taps * spec.n_features)
-    return torch.cat([*[kept] * spec.taps, tail], -1)
+    extra = features.new_ones(*leading, spec.window_size - spec.taps * spec.n_features)
+    return torch.cat([*[kept] * spec.taps, extra], -1)
 
 
 def activation_divergence(activity: Tensor, target: float) -> Tensor:
-    """Mean over the units of the divergence of their mean activity from `target`, in nats: [..., Z] in 0 .. 1."""
+    """Compute the divergence of each unit's mean activity from `target`, averaged over the units, in nats.
+
+    `activity` [..., Z] lies in 0 .. 1. Ref: A. Ng, CS294A lecture notes, 2011.
+    """
     mean = activity.flatten(0, -2).mean(0).clamp(TINY, 1 - TINY)
     return (target * torch.log(target / mean) + (1 - target) * torch.log((1 - target) / (1 - mean))).mean()
 
 
 def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """Of N(mean, variance) [..., Z] from N(0, 1): nats, summed over the code and averaged over the windows."""
+    """Compute the divergence of N(mean, variance) [..., Z] from N(0, 1), in nats: sum over Z, mean over the windows.
+
+    Ref: D. Kingma, M. Welling, ICLR 2014.
+    """
     return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(-1).mean()
 
 
 def contraction(network: Network, features: Tensor, layer: int = 0, probes: int = 1) -> Tensor:
-    """Squared Frobenius norm of the encoder's Jacobian, averaged over windows [..., F].
+    """Compute the squared Frobenius norm of the encoder's Jacobian, averaged over windows [..., F].
 
-    With ``layer`` k, of that layer with respect to its own input. One layer is exact, ``sum_j (1 - h_j^2)^2 |w_j|^2``.
-    For more, each probe v of signs gives an unbiased ``|J^T v|^2``. Ref: M. Hutchinson, 1989.
+    With `layer` k: of encoder layer k with respect to its own input. For one layer the value is exact,
+    ``sum_j (1 - h_j^2)^2 |w_j|^2``. For several layers it is estimated: each of the `probes` random sign vectors v
+    gives an unbiased ``|J^T v|^2``. Ref: M. Hutchinson, 1989.
     """
     first, last = (layer, layer) if layer else (1, len(network.encoder))
     outputs = activations(network, network.encode(features, first - 1), first, last)
@@ -95,14 +105,14 @@ def contraction(network: Network, features: Tensor, layer: int = 0, probes: int 
 
 
 def jacobian_norm(network: Network, features: Tensor) -> Tensor:
-    """Squared Frobenius norm of the whole encoder's Jacobian for each window, exact: [n, F] -> [n]."""
+    """Compute the exact squared Frobenius norm of the encoder's Jacobian for each window: [n, F] -> [n]."""
     outputs = activations(network, features, 1, len(network.encoder))
     units = torch.eye(network.spec.code_size, dtype=features.dtype)[:, None].expand(-1, len(features), -1)
     return pulled_back(network, outputs, units).square().sum((0, -1))
 
 
 def activations(network: Network, below: Tensor, first: int, last: int) -> list[Tensor]:
-    """Outputs of the encoder layers `first` to `last`, given what the first of them sees."""
+    """Run encoder layers `first` to `last` on the input `below` of the first; return the output of each."""
     outputs = []
     for k in range(first, last + 1):
         below = network.encode_layer(below, k)
@@ -111,9 +121,9 @@ def activations(network: Network, below: Tensor, first: int, last: int) -> list[
 
 
 def pulled_back(network: Network, outputs: list[Tensor], vectors: Tensor) -> Tensor:
-    """``J^T v`` for vectors [P, ..., Z] through the layers that ended with these outputs: [P, ..., F].
+    """Compute ``J^T v`` for vectors [P, ..., Z] through the layers with these outputs: [P, ..., F].
 
-    Written out, since the penalty is differentiated once more in training: tanh' is 1 - h^2.
+    Written out with tanh' = 1 - h^2, because training differentiates the penalty once more.
     """
     last = len(network.encoder)
     for below, output in enumerate(reversed(outputs)):
@@ -122,5 +132,5 @@ def pulled_back(network: Network, outputs: list[Tensor], vectors: Tensor) -> Ten
 
 
 def weight_of(network: Network, k: int) -> Tensor:
-    """Weight of encoder layer `k`, [outputs, inputs]."""
+    """Return the weight [outputs, inputs] of encoder layer `k`."""
     return network.encoder[str(k)].get_parameter("weight")

@@ -1,7 +1,7 @@
-"""What a model knows from before it predicts: measurements, or the first row alone, coasting backwards.
+"""Train for a cold start: replace the measured history by a synthetic one, extrapolated backwards from one row.
 
-A model that starts from one measured row is shown a past that it has to make up. Trained on true pasts it takes the
-made-up one for what it is not; trained on such pasts it knows better.
+A model that starts from one measured row needs a synthetic history. A model that only ever saw measured histories
+over-trusts the synthetic one, so it is trained with synthetic histories.
 """
 
 from __future__ import annotations
@@ -17,24 +17,30 @@ from rtsysid.spec import Doubles, ModelSpec
 
 
 class ColdStart:
-    """Takes the measured past away from training sequences, unless there is `history`."""
+    """Replace measured history by synthetic history. With `history`, change nothing."""
 
     def __init__(self, history: bool, spec: ModelSpec) -> None:
         self._history, self._taps = history, spec.taps
         self._coords: dict[str, Any] = {"numpy": coordinates(spec, np), "torch": coordinates(spec, torch)}
 
     def apply(self, rows: Tensor, first: int) -> Tensor:
-        """Sequences [B, R, C] whose first rows, so many, lead to the last of them by coasting."""
+        """Replace the first `first` rows of sequences by a synthetic history that ends in the last of them.
+
+        [B, R, C] -> [B, R, C]. Row ``first - 1`` and all later rows stay as measured.
+        """
         if self._history:
             return rows
         return torch.cat((self._coords["torch"].synthetic_history(rows[:, first - 1], first), rows[:, first:]), 1)
 
-    def windows(self, seen: Doubles) -> Doubles:
-        """Windows [m, L, C] as they look 0, 1, .. L - 1 ticks after the first prediction, in turn."""
+    def windows(self, measured: Doubles) -> Doubles:
+        """Replace the history in single windows: [m, L, C] -> [m, L, C].
+
+        Window i looks like the window i mod L ticks after the first prediction: that many rows, plus one, are measured.
+        """
         if self._history:
-            return seen
-        mixed = seen.copy()
+            return measured
+        mixed = measured.copy()
         for known in range(1, self._taps):
             at, unknown = slice(known - 1, None, self._taps), self._taps - known
-            mixed[at, :unknown] = self._coords["numpy"].synthetic_history(seen[at, unknown], unknown + 1)[:, :-1]
+            mixed[at, :unknown] = self._coords["numpy"].synthetic_history(measured[at, unknown], unknown + 1)[:, :-1]
         return mixed

@@ -1,4 +1,4 @@
-"""From a configuration and its recordings to a trained run folder."""
+"""Turn a configuration and its recordings into a trained run folder."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import msgspec
 import numpy as np
 import torch
 
-from rtsysid.config import Config
-from rtsysid.config import to_builtins as config_builtins
+from rtsysid.config import Config, config_to_builtins
 from rtsysid.errors import TraceError
 from rtsysid.evaluation.baselines import LinearArx
 from rtsysid.metrics import forecast_windows
@@ -20,13 +19,14 @@ from rtsysid.recordings.trace import Integers, Trace
 from rtsysid.schedule import Stage, resolve
 from rtsysid.spec import Doubles, Floats, ModelSpec, to_builtins
 from rtsysid.train.augmentation import Augmentation
+from rtsysid.train.cold_start import ColdStart
 from rtsysid.train.linear_path import fit_linear_path, set_linear_path
 from rtsysid.train.loop import Trainer
 from rtsysid.train.losses import ONE_STEP_LENGTH, rows_needed
 from rtsysid.train.network import Network
 from rtsysid.train.run import Run, versions
-from rtsysid.train.sensor_noise import SensorNoise
-from rtsysid.train.windows import Sequences, balanced, fit_scaling
+from rtsysid.train.sensor_noise import NoisyRecordings
+from rtsysid.train.windows import Sequences, episode_weights, fit_scaling
 
 ARX_LAGS = (2, 5, 10, 20)
 ARX_RIDGES = (1e-9, 1e-8, 1e-6, 1e-4)
@@ -36,21 +36,29 @@ EXCERPT_ROWS = 400
 
 @dataclass(frozen=True)
 class Prepared:
-    """Recordings cut, checked and split, and what the training part alone determines."""
+    """Hold the recordings after cutting, checking and splitting, and what follows from the training recordings."""
 
     spec: ModelSpec
     stages: tuple[Stage, ...]
     train: list[Floats]
     validation: list[Floats]
 
+    @property
+    def horizon(self) -> int:
+        """Return the ticks of the longest rollout of any stage, or of a one-step sequence where there is no rollout."""
+        return max((stage.horizon for stage in self.stages), default=0) or ONE_STEP_LENGTH
 
-def prepare(config: Config, trace: Trace) -> Prepared:
-    """Check the recordings, split them, fit the scaling and fix specification and schedule."""
+
+def prepare_recordings(config: Config, trace: Trace) -> Prepared:
+    """Check and split the recordings, fit the scaling, and fix specification and schedule.
+
+    Raises TraceError where the recordings cannot be used, SpecError and ScheduleError where the configuration
+    contradicts itself.
+    """
     if config.data.resample:
         trace = resample(trace, config.data.rate_hz, max_age=config.data.max_age)
     trace = trace.segments(config.data.rate_hz, nan=config.data.nan).with_feedthrough(config.data.feedthrough)
-    parts = trace.split(config.data.validation)
-    train, validation = ([episode.values for episode in part.episodes] for part in parts)
+    train, validation = ([e.values for e in half.episodes] for half in trace.split(config.data.validation))
     if config.data.train_on_validation:
         train = [*train, *validation]
     blank = ModelSpec(channels=trace.channels, rate_hz=config.data.rate_hz, **msgspec.structs.asdict(config.model))
@@ -61,18 +69,18 @@ def prepare(config: Config, trace: Trace) -> Prepared:
 
 
 def begin(config: Config, trace: Trace, folder: Path | str, config_text: str = "") -> Trainer:
-    """Open or reopen the run folder and return its trainer; iterate over `Trainer.epochs` to train.
+    """Create the run folder, or open an unfinished one, and return its trainer.
 
-    Raises TraceError for recordings that cannot be learned from, SpecError and ScheduleError for a configuration that
-    contradicts itself, ConfigError where the folder holds another run.
+    Iterate over `Trainer.epochs` to train. Raises TraceError where the recordings cannot be used, SpecError and
+    ScheduleError where the configuration contradicts itself, ConfigError where the folder holds another run.
     """
-    prepared = prepare(config, trace)
+    prepared = prepare_recordings(config, trace)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.set_num_threads(config.train.threads)
-    torch.use_deterministic_algorithms(device.type == "cpu")  # a resumed run is bit-identical on the CPU alone
+    torch.use_deterministic_algorithms(device.type == "cpu")  # a resumed run is bit-identical on the CPU only
     augmentation = Augmentation.of(config.train, prepared.spec)
     about = {
-        "config": config_builtins(config),
+        "config": config_to_builtins(config),
         "sources": [list(source) for source in trace.sources],
         "versions": versions(),
     }
@@ -80,22 +88,17 @@ def begin(config: Config, trace: Trace, folder: Path | str, config_text: str = "
     if run.begun:
         run.refuse_another(about)
     else:
-        _prepare_folder(run, about, prepared, augmentation, config.train.episode_weighting, config_text)
-    torch.manual_seed(config.train.seed)
-    network = Network(run.spec)
-    if config.train.forget_ticks:
-        network.cell.set_forget_ticks(config.train.forget_ticks)
-    if network.spec.linear_path:
-        set_linear_path(network, run.arrays("linear_path.npz"))
+        _fill_folder(run, about, prepared, augmentation, config.train.episode_weighting, config_text)
+    network = _first_network(config, run).to(device)
     yardstick = torch.from_numpy(run.arrays("yardstick.npz")["rms"]).to(device)
-    data = [
-        Sequences(part, device, balanced(part, prepared.spec, 1.0)) for part in (prepared.train, prepared.validation)
-    ]
-    network = network.to(device)
+    train, validation = (
+        Sequences(episodes, device, episode_weights(episodes, prepared.spec, 1.0))
+        for episodes in (prepared.train, prepared.validation)
+    )
     return Trainer(
         network,
         prepared.stages,
-        (data[0], data[1]),
+        (train, validation),
         yardstick,
         augmentation=augmentation,
         settings=config.train,
@@ -103,7 +106,18 @@ def begin(config: Config, trace: Trace, folder: Path | str, config_text: str = "
     )
 
 
-def _prepare_folder(
+def _first_network(config: Config, run: Run) -> Network:
+    """The network before training, from the configured seed."""
+    torch.manual_seed(config.train.seed)
+    network = Network(run.spec)
+    if config.train.forget_ticks:
+        network.cell.set_forget_ticks(config.train.forget_ticks)
+    if network.spec.linear_path:
+        set_linear_path(network, run.arrays("linear_path.npz"))
+    return network
+
+
+def _fill_folder(
     run: Run,
     about: dict[str, Any],
     prepared: Prepared,
@@ -111,62 +125,72 @@ def _prepare_folder(
     episode_weighting: float,
     config_text: str,
 ) -> None:
-    """Fit what is linear and write all that training starts from; `run.json` last, so that it stands for the whole."""
-    arx, spec = _baseline(prepared, augmentation.sensor_noise), prepared.spec
-    yardstick = _yardstick(arx, prepared, augmentation)
+    """Fit the linear models and write everything that training starts from.
+
+    `run.json` is written last: where it exists, the folder is complete.
+    """
+    draw, spec = augmentation.sensor_noise.recordings, prepared.spec
+    train, validation = draw(prepared.train), draw(prepared.validation)
+    arx = _baseline(prepared, train, validation)
+    yardstick = _yardstick(arx, prepared, train, augmentation.cold_start)
     if spec.linear_path:
-        train = augmentation.symmetries.all(prepared.train)
+        mirrored = _mirrored(train, augmentation)
         spec, linear_path = fit_linear_path(
-            spec, train, prepared.validation, yardstick, augmentation, episode_weighting
+            spec, mirrored, validation, yardstick, augmentation.cold_start, episode_weighting
         )
         run.save_arrays("linear_path.npz", linear_path)
     run.save_arrays("baseline.npz", arx.arrays())
     run.save_arrays("yardstick.npz", {"rms": yardstick.astype(np.float32)})
     run.save_arrays("excerpt.npz", {"values": _excerpt(prepared)})
-    run.save_arrays("validation.npz", _validation(prepared, augmentation.sensor_noise))
+    run.save_arrays("validation.npz", _validation(validation, augmentation.sensor_noise.silent))
     run.begin({**about, "spec": to_builtins(spec)}, config_text)
 
 
-def _baseline(prepared: Prepared, sensor_noise: SensorNoise) -> LinearArx:
-    """The linear model to beat: lags and ridge selected on the validation recordings, as sensors would show them."""
+def _mirrored(train: NoisyRecordings, augmentation: Augmentation) -> NoisyRecordings:
+    """The training recordings through every symmetry. Without symmetries their noise is not drawn again."""
+    clean = augmentation.symmetries.all(train.clean)
+    if len(augmentation.symmetries) == 1 and not augmentation.sensor_noise.silent:
+        return NoisyRecordings(clean, train.noisy)
+    return augmentation.sensor_noise.recordings(clean)
+
+
+def _baseline(prepared: Prepared, train: NoisyRecordings, validation: NoisyRecordings) -> LinearArx:
+    """Fit the linear baseline; select its lags and ridge on the validation recordings, both with sensor noise."""
     spec = prepared.spec
-    horizon = max((stage.horizon for stage in prepared.stages), default=0) or ONE_STEP_LENGTH
     lags = tuple(sorted({*ARX_LAGS, spec.taps}))
-    train, validation = sensor_noise.episodes(prepared.train), sensor_noise.episodes(prepared.validation)
-    return LinearArx.select(train, validation, spec.n_inputs, horizon=horizon, lags=lags, ridges=ARX_RIDGES)
+    return LinearArx.select(
+        train.noisy, validation.noisy, spec.n_inputs, horizon=prepared.horizon, lags=lags, ridges=ARX_RIDGES
+    )
 
 
-def _yardstick(arx: LinearArx, prepared: Prepared, augmentation: Augmentation) -> Doubles:
-    """RMS error of the linear model in 1..N steps of free run on the training recordings, [N, ny].
+def _yardstick(arx: LinearArx, prepared: Prepared, train: NoisyRecordings, cold_start: ColdStart) -> Doubles:
+    """RMS error of the linear baseline after 1 .. N ticks of free run on the training recordings, [N, ny].
 
-    Losses are counted in these units, so that every output and every horizon weighs by how much there is to gain
-    over a linear model: a rollout loss of 1 is as good as linear. Where it is worse than standing still, standing
-    still is the unit.
+    It is the unit of the losses: a rollout loss of 1 is as good as linear. Every output and every horizon then weighs
+    by how much a network can gain over a linear model. Where `Hold` is better than the linear model, the unit is the
+    error of `Hold`.
     """
-    horizon = max((stage.horizon for stage in prepared.stages), default=0) or ONE_STEP_LENGTH
-    nu, lags = prepared.spec.n_inputs, arx.lags
-    spans = [max(len(values) - lags - horizon + 1, 0) for values in prepared.train]
+    nu, lags, horizon = prepared.spec.n_inputs, arx.lags, prepared.horizon
+    spans = [max(len(values) - lags - horizon + 1, 0) for values in train.clean]
     stride = max(1, sum(spans) // YARDSTICK_STARTS)
     errors, moves = [], []
-    shown = augmentation.sensor_noise.episodes(prepared.train)
-    for values, seen, span in zip(prepared.train, shown, spans, strict=True):
+    for values, noisy, span in zip(*train, spans, strict=True):
         starts = lags - 1 + np.arange(0, span, stride)
-        history = augmentation.cold_start.apply(
-            torch.from_numpy(seen[starts[:, None] + np.arange(1 - lags, 1)]), lags
-        ).numpy()
+        measured = torch.from_numpy(noisy[starts[:, None] + np.arange(1 - lags, 1)])
+        history = cold_start.apply(measured, lags).numpy()
         u_future, truth = forecast_windows(values, nu, starts, horizon)
         errors.append(arx.forecast(history, u_future) - truth)
-        moves.append(truth - seen[starts, None, nu:])
-    linear, hold = (np.sqrt(np.mean(np.concatenate(part).astype(np.float64) ** 2, 0)) for part in (errors, moves))
+        moves.append(truth - noisy[starts, None, nu:])
+    linear, hold = (np.sqrt(np.mean(np.concatenate(e).astype(np.float64) ** 2, 0)) for e in (errors, moves))
     unit: Doubles = np.maximum(np.fmin(linear, hold), 1e-9 * np.asarray(prepared.spec.scaling.std[nu:]))
     return unit
 
 
-def _validation(prepared: Prepared, sensor_noise: SensorNoise) -> dict[str, Floats | Integers]:
-    """The validation recordings end to end, and as sensors would show them: what a bundle is calibrated on."""
-    episodes = prepared.validation
-    shown = {} if sensor_noise.silent else {"shown": np.concatenate(sensor_noise.episodes(episodes))}
-    return {"true": np.concatenate(episodes), "rows": np.array([len(each) for each in episodes]), **shown}
+def _validation(validation: NoisyRecordings, silent: bool) -> dict[str, Floats | Integers]:
+    """The validation recordings end to end, for the calibration of a bundle; with the noisy ones where they differ."""
+    noisy = {} if silent else {"shown": np.concatenate(validation.noisy)}
+    clean = validation.clean
+    return {"true": np.concatenate(clean), "rows": np.array([len(each) for each in clean]), **noisy}
 
 
 def _excerpt(prepared: Prepared) -> Floats:

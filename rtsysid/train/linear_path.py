@@ -1,14 +1,14 @@
-"""The linear path: a linear map of the window that predicts before the network has learned anything.
+"""Fit the linear path: a linear map of the window that predicts before the network has learned anything.
 
-On smoothed recordings one tick is so smooth that a network alone does not reach linear extrapolation in reasonable
-time. The map is fitted by least squares; where coordinates see the robot from its body, so does the map, and it
-generalises to flights that no linear map of world coordinates does.
+On smoothed recordings a network alone does not reach linear extrapolation in reasonable time. The map is fitted by
+ridge regression. It uses the coordinates of the model: in body coordinates it generalises to other flights better than
+a linear map in world coordinates.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple, TypeAlias
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -19,54 +19,52 @@ from rtsysid.errors import SpecError
 from rtsysid.metrics import forecast_windows
 from rtsysid.model.bundle import Arrays
 from rtsysid.model.coordinates import coordinates
-from rtsysid.spec import Doubles, Floats, ModelSpec
-from rtsysid.train.augmentation import Augmentation
+from rtsysid.spec import Doubles, ModelSpec
 from rtsysid.train.cold_start import ColdStart
 from rtsysid.train.network import Network
-from rtsysid.train.windows import balanced, windows
+from rtsysid.train.sensor_noise import NoisyRecordings
+from rtsysid.train.windows import episode_weights, row_windows
 
-RIDGES = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4)  # relative to unit variance, of which the best in free run is taken
-# Weights on inputs that jump from tick to tick say more of the controller than of the robot. Chosen by leaving kinds of
-# real manoeuvres out: the sum of errors over 50 ticks fell from 33.6 to 28.6 and from 26.5 to 20.7.
+RIDGES = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4)  # relative to unit variance; the best one in free run is used
+# The smallest ridge on inputs. Weights that change sign from tick to tick describe the controller, not the robot.
+# Chosen by leaving out kinds of real manoeuvres: the sum of errors over 50 ticks fell from 33.6 to 28.6 and from 26.5
+# to 20.7.
 INPUT_RIDGE = 1e-6
 BLOCK = 2048  # windows at a time
-STARTS = 1000  # free runs on the validation recordings that choose the ridge
-_Part: TypeAlias = tuple[Floats, Floats, float]  # what is shown of a recording, the recording, and what it counts
-ROUNDING = 1e-9  # spread below which a feature is a constant: a displacement in a window of one row
-SMALLEST = 1e-3  # share of a target's spread that is left to the network at least
+STARTS = 1000  # free runs on the validation recordings, to choose the ridge
+ROUNDING = 1e-9  # standard deviation below which a feature is constant, such as a difference in a window of one row
+SMALLEST = 1e-3  # smallest unit of a target, as a share of its standard deviation
 
 
 @torch.no_grad()
 def fit_linear_path(
     spec: ModelSpec,
-    train: Sequence[Floats],
-    validation: Sequence[Floats],
+    train: NoisyRecordings,
+    validation: NoisyRecordings,
     yardstick: Doubles,
-    augmentation: Augmentation,
+    cold_start: ColdStart,
     episode_weighting: float = 0.0,
 ) -> tuple[ModelSpec, Arrays]:
-    """The map with the ridge that is best in free run on `validation`: its `weight` [T, F] and `bias` [T].
+    """Fit the map by ridge regression on `train`, with the ridge that is best in free run on `validation`.
 
-    It leads from the augmented inputs to what follows in the recording. Each recording is weighted by
-    `episode_weighting`.
+    Inputs of the map are the noisy recordings, targets the clean ones. Each episode is weighted by `episode_weighting`.
+    `yardstick` [N, ny]: the unit of error after 1 .. N ticks.
 
-    `yardstick` [N, ny] is the unit of error after 1..N ticks. In the specification that comes back, the targets' unit
-    is what the map leaves to the network: its free-run error per tick. Raises SpecError where no map is stable.
+    Returns `weight` [T, F] and `bias` [T], and the specification with a new unit of the targets: the error per tick
+    that the map leaves to the network in free run. Raises SpecError where every candidate diverges.
     """
     network = Network(spec).eval()
     silence(network.head)
-    shown = [augmentation.sensor_noise.episodes(part) for part in (train, validation)]
-    parts = zip(shown[0], train, balanced(train, spec, episode_weighting), strict=True)
-    gram, moment = _normal_equations(spec, augmentation.cold_start, parts)
-    runs = _free_runs(spec, shown[1], validation, len(yardstick), augmentation.cold_start)
-    candidates = [_solved(spec, gram, moment, ridge) for ridge in RIDGES]
-    scores = [_score(_free_run(network, weights, runs), runs.truth, yardstick) for weights in candidates]
-    if not np.isfinite(scores).any():
+    gram, moment = _ridge_equations(spec, cold_start, train, episode_weights(train.clean, spec, episode_weighting))
+    runs = _validation_runs(spec, validation, len(yardstick), cold_start)
+    candidates = [_ridge_solution(spec, gram, moment, ridge) for ridge in RIDGES]
+    losses = [_free_run_loss(_run_map(network, weights, runs), runs.truth, yardstick) for weights in candidates]
+    if not np.isfinite(losses).any():
         found = f"every linear map diverges within {len(yardstick)} ticks of free run"
-        raise SpecError("linear_path", found, "lower degree or other taps, or set linear_path = false")
-    best = candidates[int(np.argmin(scores))]
+        raise SpecError("linear_path", found, "lower degree, change taps, or set linear_path = false")
+    best = candidates[int(np.argmin(losses))]
     scaling = spec.scaling
-    unit = _error_per_tick(spec, _free_run(network, best, runs), runs.truth)
+    unit = _error_per_tick(spec, _run_map(network, best, runs), runs.truth)
     best = best * (np.asarray(scaling.target_std) / unit)
     scaling = msgspec.structs.replace(scaling, target_std=tuple(unit.tolist()))
     return msgspec.structs.replace(spec, scaling=scaling), _arrays(best)
@@ -74,39 +72,41 @@ def fit_linear_path(
 
 @torch.no_grad()
 def set_linear_path(network: Network, arrays: Arrays) -> None:
-    """Give a new network its fitted linear path, and silence the head, so that training starts from the map."""
+    """Copy the fitted map into a new network and zero its head, so that training starts from the map."""
     network.linear_path.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
     silence(network.head)
 
 
 def silence(layer: torch.nn.Linear) -> None:
-    """Let a layer say nothing until it has learned."""
+    """Set weights and bias of a layer to zero."""
     torch.nn.init.zeros_(layer.weight)
     torch.nn.init.zeros_(layer.bias)
 
 
-def _normal_equations(spec: ModelSpec, cold_start: ColdStart, parts: Iterable[_Part]) -> tuple[Doubles, Doubles]:
-    """Mean products of the features in differences, with a final 1, among themselves and with the scaled targets."""
+def _ridge_equations(
+    spec: ModelSpec, cold_start: ColdStart, recordings: NoisyRecordings, weights: list[float]
+) -> tuple[Doubles, Doubles]:
+    """Normal equations of the differenced features with a final 1: gram [F + 1, F + 1] and moment [F + 1, T]."""
     scaling, count = spec.scaling, 0.0
     gram = np.zeros((spec.window_size + 1, spec.window_size + 1))
     moment = np.zeros((spec.window_size + 1, spec.n_targets))
     coords = coordinates(spec, np)
-    for seen, following, counts in _blocks(parts, spec.taps):
-        rows, tail = coords.features(cold_start.windows(seen))
-        scaled = ((rows - scaling.feature_mean) / scaling.feature_std).reshape(len(seen), -1)
-        features = scaled if tail is None else np.concatenate((scaled, tail), -1)
-        differences = np.concatenate((_differenced(features, spec), np.ones((len(seen), 1))), -1)
-        target = coords.targets(seen[:, -1], following[:, spec.n_inputs :])
-        gram += counts * differences.T @ differences
-        moment += counts * differences.T @ ((target - scaling.target_mean) / scaling.target_std)
-        count += counts * len(seen)
+    for noisy, following, weight in _training_blocks(recordings, weights, spec.taps):
+        rows, extra = coords.features(cold_start.windows(noisy))
+        scaled = ((rows - scaling.feature_mean) / scaling.feature_std).reshape(len(noisy), -1)
+        features = scaled if extra is None else np.concatenate((scaled, extra), -1)
+        differences = np.concatenate((_differenced(features, spec), np.ones((len(noisy), 1))), -1)
+        target = coords.targets(noisy[:, -1], following[:, spec.n_inputs :])
+        gram += weight * differences.T @ differences
+        moment += weight * differences.T @ ((target - scaling.target_mean) / scaling.target_std)
+        count += weight * len(noisy)
     return gram / count, moment / count
 
 
 def _differenced(features: Doubles, spec: ModelSpec) -> Doubles:
-    """Of outputs, the newest row and the differences between neighbours instead of the rows: [m, F] -> [m, F].
+    """Replace the output rows of a window by the newest row and the differences of neighbours: [m, F] -> [m, F].
 
-    A ridge on their absolute values would pull apart what is smooth; in differences it prefers smooth continuation.
+    A ridge on these coordinates prefers smooth continuation. A ridge on the rows themselves would not.
     """
     size, nu = spec.taps * spec.n_features, spec.n_inputs
     rows = features[:, :size].reshape(len(features), spec.taps, -1).copy()
@@ -115,7 +115,7 @@ def _differenced(features: Doubles, spec: ModelSpec) -> Doubles:
 
 
 def _ridges(spec: ModelSpec, ridge: float) -> Doubles:
-    """Of each feature; the bias goes free: [F + 1]."""
+    """The ridge of each feature, [F + 1]; 0 for the bias."""
     each = np.full(spec.window_size + 1, ridge)
     rows = each[: spec.taps * spec.n_features].reshape(spec.taps, -1)
     rows[:, : spec.n_inputs] = max(ridge, INPUT_RIDGE)
@@ -123,8 +123,8 @@ def _ridges(spec: ModelSpec, ridge: float) -> Doubles:
     return each
 
 
-def _solved(spec: ModelSpec, gram: Doubles, moment: Doubles, ridge: float) -> Doubles:
-    """Weights on the features themselves, the bias last: [F + 1, T]."""
+def _ridge_solution(spec: ModelSpec, gram: Doubles, moment: Doubles, ridge: float) -> Doubles:
+    """Solve for the weights of the features before differencing, the bias last: [F + 1, T]."""
     spread = np.sqrt(np.maximum(gram.diagonal() - gram[-1] ** 2, 0.0))
     spread[-1] = 1.0
     alive = np.flatnonzero(spread > ROUNDING)
@@ -133,51 +133,53 @@ def _solved(spec: ModelSpec, gram: Doubles, moment: Doubles, ridge: float) -> Do
     system[np.diag_indices(len(alive))] += _ridges(spec, ridge)[alive]
     solution = np.zeros_like(moment)
     solution[alive] = np.linalg.solve(system, moment[alive] / scale[:, None]) / scale[:, None]
-    back = _differenced(np.eye(spec.window_size), spec)  # row i: what feature i adds to each difference
+    back = _differenced(np.eye(spec.window_size), spec)  # row i: the share of feature i in each difference
     return np.concatenate((back @ solution[:-1], solution[-1:]))
 
 
-def _blocks(parts: Iterable[_Part], taps: int) -> Iterator[tuple[Doubles, Doubles, float]]:
-    """Windows [m, L, C] of what is shown, the samples that follow in the recording [m, C], and what they count."""
-    for seen, episode, counts in parts:
-        for start in range(0, len(episode) - taps, BLOCK):
-            rows, after = (np.asarray(part[start : start + BLOCK + taps], np.float64) for part in (seen, episode))
-            yield sliding_window_view(rows[:-1], taps, axis=0).transpose(0, 2, 1), after[taps:], counts
+def _training_blocks(
+    recordings: NoisyRecordings, weights: list[float], taps: int
+) -> Iterator[tuple[Doubles, Doubles, float]]:
+    """Noisy windows [m, L, C], the clean samples that follow them [m, C], and the weight of their episode."""
+    for noisy, clean, weight in zip(recordings.noisy, recordings.clean, weights, strict=True):
+        for start in range(0, len(clean) - taps, BLOCK):
+            rows, after = (np.asarray(e[start : start + BLOCK + taps], np.float64) for e in (noisy, clean))
+            yield sliding_window_view(rows[:-1], taps, axis=0).transpose(0, 2, 1), after[taps:], weight
 
 
-class _Runs(NamedTuple):
+class _ValidationRuns(NamedTuple):
     windows: torch.Tensor  # [K, N, L, C]
-    truth: torch.Tensor  # [K, N, ny] measured after each
+    truth: torch.Tensor  # [K, N, ny] measured one tick after each window
 
 
-def _free_runs(
-    spec: ModelSpec, shown: Sequence[Floats], episodes: Sequence[Floats], horizon: int, cold_start: ColdStart
-) -> _Runs:
-    """Forecasts from evenly spread starts, and what came of them in the recording."""
-    spans = [max(len(episode) - spec.taps - horizon, 0) for episode in episodes]
+def _validation_runs(
+    spec: ModelSpec, recordings: NoisyRecordings, horizon: int, cold_start: ColdStart
+) -> _ValidationRuns:
+    """Windows and targets of about `STARTS` free runs, evenly spread over the episodes."""
+    spans = [max(len(episode) - spec.taps - horizon, 0) for episode in recordings.clean]
     stride = max(1, sum(spans) // STARTS)
     rows, truth = [], []
-    for seen, episode, span in zip(shown, episodes, spans, strict=True):
+    for clean, noisy, span in zip(*recordings, spans, strict=True):
         first = np.arange(0, span, stride)
-        rows.append(seen[first[:, None] + np.arange(spec.taps + horizon - 1)])
-        truth.append(forecast_windows(episode, spec.n_inputs, first + spec.taps - 1, horizon)[1])
-    inputs = windows(cold_start.apply(torch.from_numpy(np.concatenate(rows)), spec.taps), spec.taps)
-    return _Runs(inputs, torch.from_numpy(np.concatenate(truth)))
+        rows.append(noisy[first[:, None] + np.arange(spec.taps + horizon - 1)])
+        truth.append(forecast_windows(clean, spec.n_inputs, first + spec.taps - 1, horizon)[1])
+    inputs = row_windows(cold_start.apply(torch.from_numpy(np.concatenate(rows)), spec.taps), spec.taps)
+    return _ValidationRuns(inputs, torch.from_numpy(np.concatenate(truth)))
 
 
-def _free_run(network: Network, weights: Doubles, runs: _Runs) -> torch.Tensor:
+def _run_map(network: Network, weights: Doubles, runs: _ValidationRuns) -> torch.Tensor:
     network.linear_path.load_state_dict({name: torch.from_numpy(array) for name, array in _arrays(weights).items()})
     return network.rollout(runs.windows, network.initial_state(runs.windows[:, 0]))
 
 
-def _score(predicted: torch.Tensor, truth: torch.Tensor, yardstick: Doubles) -> float:
-    """Mean square of the error in units of the yardstick; infinite for a map that diverges."""
-    score = float(((predicted - truth) / torch.from_numpy(yardstick)).square().mean())
-    return score if np.isfinite(score) else np.inf
+def _free_run_loss(predicted: torch.Tensor, truth: torch.Tensor, yardstick: Doubles) -> float:
+    """Mean square error in units of the yardstick; inf where the map diverges."""
+    loss = float(((predicted - truth) / torch.from_numpy(yardstick)).square().mean())
+    return loss if np.isfinite(loss) else np.inf
 
 
 def _error_per_tick(spec: ModelSpec, predicted: torch.Tensor, truth: torch.Tensor) -> Doubles:
-    """RMS over the runs of the error at their end, as targets [T], divided by their length."""
+    """RMS error at the end of the runs in target coordinates, divided by their number of ticks: [T]."""
     reached = truth[:, -1].double().numpy()
     newest = np.concatenate((np.zeros((len(reached), spec.n_inputs)), reached), 1)
     coords = coordinates(spec, np)

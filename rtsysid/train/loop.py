@@ -1,7 +1,7 @@
-"""The training loop, to be read in one sitting: stages, epochs, batches.
+"""Run the training loop: stages, epochs, checkpoints.
 
-All randomness of an epoch comes from (seed, stage, epoch), and a checkpoint holds everything else, so that a run that
-was killed goes on to the bit-identical result of an unbroken one.
+All random draws of an epoch derive from (seed, stage, epoch), and a checkpoint holds everything else. A run that was
+killed therefore continues to the bit-identical result of an uninterrupted run.
 """
 
 from __future__ import annotations
@@ -29,7 +29,11 @@ VALIDATION_SEQUENCES = 1024
 
 @dataclass(frozen=True)
 class Epoch:
-    """One finished epoch: mean loss over the training batches, and on the validation sequences in free run."""
+    """Report one finished epoch: mean loss of the training batches, and of the validation sequences in free run.
+
+    ``index`` counts epochs over all stages from 0, ``epoch`` within the stage from 1. ``best``: the validation loss is
+    the lowest of the stage so far. ``seconds``: wall-clock time.
+    """
 
     index: int
     stage: str
@@ -42,7 +46,7 @@ class Epoch:
 
 
 class Trainer:
-    """Runs resolved stages on a network, from wherever the run folder stands."""
+    """Train the stages of a schedule, from the last checkpoint in the run folder."""
 
     def __init__(
         self,
@@ -63,17 +67,21 @@ class Trainer:
 
     @property
     def total(self) -> int:
-        """Epochs of the whole schedule when no stage stops early."""
+        """Count the epochs of the whole schedule if no stage stops early."""
         return sum(stage.epochs for stage in self.stages)
 
     @property
     def done(self) -> int:
-        """Epochs that an earlier start of this run has finished."""
-        found = self.run.checkpoint()
-        return found[2] if found else 0
+        """Count the epochs that the checkpoint has finished. Raises ConfigError where it is damaged."""
+        checkpoint = self.run.checkpoint()
+        return checkpoint[2] if checkpoint else 0
 
     def epochs(self) -> Iterator[Epoch]:
-        """Train to the end, one epoch per item; each is on disk before it is yielded."""
+        """Train to the end and yield each epoch after it is saved.
+
+        Raises ScheduleError where a loss is not finite, TraceError where no episode is long enough, ConfigError where
+        the checkpoint is damaged.
+        """
         saved = self._restore()
         while self.position.stage < len(self.stages):
             yield from self._stage(self.stages[self.position.stage], saved)
@@ -104,18 +112,18 @@ class Trainer:
 
     @torch.no_grad()
     def _validate(self, objective: Objective) -> float:
-        """The same objective on validation sequences, without feature noise, nor teacher forcing in rollouts.
+        """Mean loss of the validation sequences, without input noise and without teacher forcing in rollouts.
 
-        What is predicted comes from the code's mean, as on the robot; what is reconstructed, from the code as trained.
+        Predictions use the mean of a variational code, as on the robot. Reconstructions sample it, as in training.
         """
-        torch.manual_seed(SEED)  # corruptions and codes are drawn alike in every epoch
+        torch.manual_seed(SEED)  # every epoch draws the same corruptions and codes
         length = rows_needed(objective.stage, self.network.spec)
         starts = self.validation.starts(length, 1)
         episode_weighting = objective.stage.episode_weighting_in(self.settings.episode_weighting)
-        starts = self.validation.spread(starts, VALIDATION_SEQUENCES, episode_weighting)
+        starts = self.validation.evenly_spaced(starts, VALIDATION_SEQUENCES, episode_weighting)
         total, generator = 0.0, torch.Generator().manual_seed(SEED)
         for rows in self.validation.batches(starts, self.settings.batch, length):
-            terms = objective.terms(rows, shown=self.augmentation.apply(rows, generator))
+            terms = objective.terms(rows, inputs=self.augmentation.apply(rows, generator))
             total += torch.stack(terms).sum().item() * len(rows)
         return total / len(starts)
 
@@ -126,11 +134,11 @@ class Trainer:
         self.run.save_checkpoint(tensors | optimiser.state(), self.position, vars(epoch))
 
     def _restore(self) -> Tensors:
-        """Take up a checkpoint where there is one; returns its tensors."""
-        found = self.run.checkpoint()
-        if found is None:
+        """Load the checkpoint, if there is one, and return its tensors."""
+        checkpoint = self.run.checkpoint()
+        if checkpoint is None:
             return {}
-        loaded, self.position, self.finished = found
+        loaded, self.position, self.finished = checkpoint
         tensors = {name: tensor.to(self.training.values.device) for name, tensor in loaded.items()}
         self.network.load_state_dict(with_prefix(tensors, "weights/"))
         self.best = with_prefix(tensors, "best/")

@@ -1,4 +1,4 @@
-"""The objective of a stage: a weighted sum of reconstruction, one-step and rollout errors and of penalties."""
+"""Compute the objective of a stage: a weighted sum of reconstruction, one-step and rollout errors and of penalties."""
 
 from __future__ import annotations
 
@@ -12,69 +12,68 @@ from rtsysid.spec import ModelSpec
 from rtsysid.train.autoencoders import penalty, reconstruction
 from rtsysid.train.freerun import free_run
 from rtsysid.train.network import Network
-from rtsysid.train.windows import windows
+from rtsysid.train.windows import row_windows
 
-ONE_STEP_LENGTH = 50  # predicted ticks of a sequence when no rollout says how many
-RECONSTRUCTION_STRIDE = 8  # neighbouring windows share all but one sample: every eighth says as much
+ONE_STEP_LENGTH = 50  # predicted ticks of a sequence where no rollout sets its length
+RECONSTRUCTION_STRIDE = 8  # use every 8th window: neighbouring windows share all but one sample
 
 
 def rows_needed(stage: Stage, spec: ModelSpec) -> int:
-    """Rows of a training sequence: the first window, the warm-up, the predicted ticks and the last target."""
+    """Count the rows of a training sequence: first window, warm-up, predicted ticks and the last target."""
     if all(loss.kind not in PREDICTIONS for loss in stage.loss):
         return spec.taps
     return spec.settling_samples + (stage.horizon or ONE_STEP_LENGTH)
 
 
 class Objective:
-    """Losses of one stage on one model. `yardstick` [N, ny]: the unit of error after 1..N ticks."""
+    """Compute the losses of one stage for one network. `yardstick` [N, ny]: unit of error after 1 .. N ticks."""
 
     def __init__(self, network: Network, stage: Stage, yardstick: Tensor) -> None:
         self.network, self.stage, self.yardstick = network, stage, yardstick
         self.spec = network.spec
-        self.warmup = (
-            network.spec.settling_samples - network.spec.taps
-        )  # teacher-forced ticks at the start of a sequence
+        self.warmup = network.spec.settling_samples - network.spec.taps  # teacher-forced ticks at the start
 
-    def terms(self, rows: Tensor, ratio: float = 0.0, shown: Tensor | None = None) -> list[Tensor]:
-        """One weighted term per loss of the stage, in its order. rows [B, R, C]; `ratio` of teacher forcing.
+    def terms(self, rows: Tensor, ratio: float = 0.0, inputs: Tensor | None = None) -> list[Tensor]:
+        """Compute one weighted scalar per loss of the stage, in its order.
 
-        `shown`: what the model sees of the rows, where that is not the rows themselves.
+        `rows` [B, R, C] gives the targets, `inputs` [B, R, C] the model inputs; by default these are the same rows.
+        `ratio`: share of teacher-forced ticks of a rollout, 0 .. 1.
         """
-        seen = windows(rows if shown is None else shown, self.spec.taps)
-        return [loss.weight * self._term(loss, rows, seen, ratio) for loss in self.stage.loss]
+        windows = row_windows(rows if inputs is None else inputs, self.spec.taps)
+        return [loss.weight * self._term(loss, rows, windows, ratio) for loss in self.stage.loss]
 
-    def _term(self, loss: Loss, rows: Tensor, seen: Tensor, ratio: float) -> Tensor:
+    def _term(self, loss: Loss, rows: Tensor, windows: Tensor, ratio: float) -> Tensor:
         if loss.kind not in PREDICTIONS:
-            features = self.network.features(seen[:, ::RECONSTRUCTION_STRIDE])
+            features = self.network.features(windows[:, ::RECONSTRUCTION_STRIDE])
             of_code = reconstruction if loss.kind == "reconstruction" else penalty
             return of_code(self.network, features, loss)
         if loss.kind == "one_step":
-            error, unit = self._one_step(rows, seen[:, :-1]), self.yardstick[:1]
+            error, unit = self._one_step(rows, windows[:, :-1]), self.yardstick[:1]
         else:
-            error = self._rollout(rows, seen[:, : self.warmup + loss.horizon], ratio)
+            error = self._rollout(rows, windows[:, : self.warmup + loss.horizon], ratio)
             unit = self.yardstick[: error.shape[1]]
         scaled = error / (unit if loss.unit == "each" else unit[-1])
         return scaled.abs().mean() if loss.norm == "absolute" else scaled.square().mean()
 
-    def _one_step(self, rows: Tensor, seen: Tensor) -> Tensor:
-        predicted, _ = self.network.sequence(seen, self.network.initial_state(seen[:, 0]))
-        error = predicted - self._targets(rows, seen.shape[1])
+    def _one_step(self, rows: Tensor, windows: Tensor) -> Tensor:
+        predicted, _ = self.network.sequence(windows, self.network.initial_state(windows[:, 0]))
+        error = predicted - self._targets(rows, windows.shape[1])
         return error[:, self.warmup :]
 
-    def _rollout(self, rows: Tensor, seen: Tensor, ratio: float) -> Tensor:
-        state = self.network.initial_state(seen[:, 0])
-        # Forced ticks come first and free ones after: going back and forth would show the model steps that no
-        # recording has, which a linear path of differences amplifies without bound. The first free tick begins with
-        # a measured window as well.
-        told = self.warmup + max(math.ceil(ratio * (seen.shape[1] - self.warmup)) - 1, 0)
-        parts = []
-        if told:
-            forced, state = self.network.sequence(seen[:, :told], state)
-            parts.append(forced[:, self.warmup :])
-        parts.append(free_run(self.network, seen[:, told:], state))
-        return torch.cat(parts, 1) - self._targets(rows, seen.shape[1])[:, self.warmup :]
+    def _rollout(self, rows: Tensor, windows: Tensor, ratio: float) -> Tensor:
+        state = self.network.initial_state(windows[:, 0])
+        # All teacher-forced ticks come before the free ones. Alternating would feed the model jumps that no recording
+        # has, and a linear path of differences amplifies these without bound. The first free tick also starts from a
+        # measured window.
+        n_forced = self.warmup + max(math.ceil(ratio * (windows.shape[1] - self.warmup)) - 1, 0)
+        predicted = []
+        if n_forced:
+            forced, state = self.network.sequence(windows[:, :n_forced], state)
+            predicted.append(forced[:, self.warmup :])
+        predicted.append(free_run(self.network, windows[:, n_forced:], state))
+        return torch.cat(predicted, 1) - self._targets(rows, windows.shape[1])[:, self.warmup :]
 
     def _targets(self, rows: Tensor, ticks: int) -> Tensor:
-        """Measured outputs one tick after each of the first `ticks` windows."""
+        """Measured outputs [B, ticks, ny], one tick after each of the first `ticks` windows."""
         first = self.spec.taps
         return rows[:, first : first + ticks, self.spec.n_inputs :]

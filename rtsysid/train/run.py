@@ -1,17 +1,17 @@
-"""A run is a folder: what was asked, what it was asked of, where it stands, what came of it.
+"""Read and write a run folder: configuration, linear fits, checkpoint and result of one training.
 
-==================== ==============================================================================
-config.toml          the configuration as it was given
-run.json             specification, stages, hashes of the recordings, seed, versions
-history.jsonl        one line per epoch
-checkpoint.safetensors  weights, best weights, optimiser state and position; one file, replaced whole
-linear_path.npz           the linear map that the linear path starts from
-baseline.npz         the linear ARX fitted to the same recordings
-yardstick.npz        its error after 1..N ticks, the unit of the losses
-excerpt.npz          stretches of the validation recordings, for the golden trace
-validation.npz       the validation recordings, which a bundle is calibrated on
-weights.safetensors  the result; it exists when the run is complete
-==================== ==============================================================================
+======================= ===========================================================================
+config.toml             the configuration file as given
+run.json                specification, configuration, hashes of the recordings, versions
+history.jsonl           one line per epoch
+checkpoint.safetensors  weights, best weights, optimiser state and position; replaced as a whole
+linear_path.npz         the linear map that the linear path starts from
+baseline.npz            the linear ARX fitted to the same recordings
+yardstick.npz           error of the baseline after 1 .. N ticks, the unit of the losses
+excerpt.npz             the start of one validation recording, for the golden trace
+validation.npz          the validation recordings, for the calibration of a bundle
+weights.safetensors     the result; it exists when training is complete
+======================= ===========================================================================
 """
 
 from __future__ import annotations
@@ -38,27 +38,31 @@ Tensors = dict[str, Tensor]
 
 
 class Position(msgspec.Struct):
-    """Where training stands: the next epoch to run, and what the stage has seen so far."""
+    """State the next epoch to run: stage, epoch in it, and the best validation loss of the stage."""
 
     stage: int = 0
     epoch: int = 0
     best: float = float("inf")
-    stale: int = 0  # epochs since the best
+    stale: int = 0  # epochs since the best one
 
 
 class Run:
-    """One run folder. Everything is written beside and renamed, so that a kill at any moment loses one epoch."""
+    """Read and write one run folder.
+
+    Each file is written under another name and then renamed. A kill at any moment loses one epoch at most.
+    """
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
 
     @property
     def complete(self) -> bool:
+        """Tell whether training has ended."""
         return (self.folder / "weights.safetensors").exists()
 
     @property
     def about(self) -> dict[str, Any]:
-        """What `run.json` says; an error where the folder holds no run."""
+        """Read `run.json`. Raises ConfigError where it cannot be read."""
         try:
             about: dict[str, Any] = json.loads((self.folder / "run.json").read_text())
         except (OSError, ValueError):
@@ -67,33 +71,37 @@ class Run:
 
     @property
     def spec(self) -> ModelSpec:
+        """Read the model specification. Raises ConfigError where `run.json` is unreadable, SpecError if invalid."""
         return from_builtins(self.about["spec"])
 
     @property
     def begun(self) -> bool:
+        """Tell whether the folder holds everything that training starts from."""
         return (self.folder / "run.json").exists()
 
     def begin(self, about: dict[str, Any], config_text: str) -> None:
-        """Say what this run is; everything that training starts from is in the folder already."""
+        """Write the configuration and `run.json`. Call it last: all other files must be there already."""
         with replacing(self.folder / "config.toml") as path:
             path.write_text(config_text)
         with replacing(self.folder / "run.json") as path:
             path.write_text(json.dumps(about, indent=1) + "\n")
 
     def refuse_another(self, about: dict[str, Any]) -> None:
-        """ConfigError where the folder holds a run of another configuration or of other recordings."""
-        wanted, found = json.loads(json.dumps(about)), self.about
-        differing = [key for key in wanted if key != "versions" and wanted[key] != found.get(key)]
+        """Check that the folder holds this run. Raises ConfigError where configuration or recordings differ."""
+        wanted, stored = json.loads(json.dumps(about)), self.about
+        differing = [key for key in wanted if key != "versions" and wanted[key] != stored.get(key)]
         if differing:
             raise ConfigError(
                 f"run {self.folder}", f"holds another run (differs in {', '.join(differing)})", "choose another -o"
             )
 
     def save_arrays(self, name: str, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
+        """Write arrays by name to an npz file."""
         with replacing(self.folder / name) as path:
             np.savez(path, allow_pickle=False, **arrays)
 
     def arrays(self, name: str) -> dict[str, np.ndarray[Any, Any]]:
+        """Read all arrays of an npz file. Raises ConfigError where it is missing or damaged."""
         try:
             with np.load(self.folder / name, allow_pickle=False) as stored:
                 return dict(stored)
@@ -101,7 +109,10 @@ class Run:
             raise ConfigError(f"run {self.folder}", f"{name} is missing or damaged", "train again") from None
 
     def save_checkpoint(self, tensors: Tensors, position: Position, epoch: dict[str, Any]) -> None:
-        """The history first: a line too many is cut on resuming, a line too few would be a hole."""
+        """Write history and checkpoint after one epoch.
+
+        The history is written first. A kill in between leaves one line too many, which the next epoch cuts off.
+        """
         history = self.history()[: epoch["index"]]
         with replacing(self.folder / "history.jsonl") as path:
             path.write_text("".join(json.dumps(line) + "\n" for line in [*history, epoch]))
@@ -110,7 +121,10 @@ class Run:
             save_file(tensors, path, metadata)
 
     def checkpoint(self) -> tuple[Tensors, Position, int] | None:
-        """Tensors, position and count of finished epochs; None where no epoch was finished."""
+        """Read the checkpoint: tensors, position and number of finished epochs. None where no epoch was finished.
+
+        Raises ConfigError where the file is damaged.
+        """
         path = self.folder / "checkpoint.safetensors"
         if not path.exists():
             return None
@@ -119,22 +133,24 @@ class Run:
         return tensors, position, int(metadata["epochs"])
 
     def history(self) -> list[dict[str, Any]]:
-        """One dict per finished epoch."""
+        """Read one dict per finished epoch, with the fields of `rtsysid.train.loop.Epoch`."""
         path = self.folder / "history.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
     def finish(self, weights: Tensors) -> None:
+        """Write the result, which completes the run."""
         with replacing(self.folder / "weights.safetensors") as path:
             save_file(weights, path)
 
     def weights(self) -> Tensors:
+        """Read the result. Raises ConfigError where training is not finished or the file is damaged."""
         if not self.complete:
             raise ConfigError(f"run {self.folder}", "training is not finished", "continue it with the same command")
         return read_tensors(self.folder / "weights.safetensors")[0]
 
 
 def read_tensors(path: Path) -> tuple[Tensors, dict[str, str]]:
-    """Tensors and metadata of a safetensors file."""
+    """Read tensors and metadata of a safetensors file. Raises ConfigError where it cannot be read."""
     try:
         with safe_open(path, "pt") as stored:
             return {key: stored.get_tensor(key) for key in stored.keys()}, stored.metadata() or {}  # noqa: SIM118
@@ -143,7 +159,7 @@ def read_tensors(path: Path) -> tuple[Tensors, dict[str, str]]:
 
 
 def versions() -> dict[str, str]:
-    """What computed this: a result can differ in the last bits under others."""
+    """Return the versions of the software; other versions may change the last bits of a result."""
     return {
         "rtsysid": rtsysid.__version__,
         "python": platform.python_version(),
@@ -153,5 +169,5 @@ def versions() -> dict[str, str]:
 
 
 def state_arrays(weights: Mapping[str, Tensor]) -> dict[str, np.ndarray[Any, Any]]:
-    """Weights as float32 arrays by name, for the exporters."""
+    """Convert weights to float32 arrays by name, for the exporters."""
     return {name: np.ascontiguousarray(tensor.cpu().numpy(), np.float32) for name, tensor in weights.items()}

@@ -1,12 +1,13 @@
-"""Disturbance: what live sensors do to recordings that were smoothed afterwards.
+"""Add sensor noise to training recordings.
 
-Smoothed with hindsight, a recording has second differences that no sensor delivers; a model that lives on them falls
-apart on the robot. Trained on disturbed measurements and evaluated by the clean ones, it learns to see through both.
+Recordings that were smoothed afterwards have smaller second differences than any live sensor delivers. A model that
+relies on them fails on the robot. Training on noisy inputs and clean targets makes the model robust to that noise.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,29 +16,37 @@ from rtsysid.config import NoiseLevels
 from rtsysid.errors import ConfigError
 from rtsysid.spec import Channel, Floats
 
-SEED = 20171025  # of what is disturbed once for all: fits, and the validation sequences
+SEED = 20171025  # of noise that is drawn once: for the linear fits and the validation sequences
+
+
+class NoisyRecordings(NamedTuple):
+    """Hold recordings twice, one array [n, C] per episode: as recorded, and with sensor noise added."""
+
+    clean: list[Floats]
+    noisy: list[Floats]
 
 
 class SensorNoise:
-    """Adds the configured noise and repeats to sequences [B, R, C]."""
+    """Add the configured noise and repeated rows to sequences [B, R, C]."""
 
-    def __init__(self, wanted: NoiseLevels, channels: Sequence[Channel]) -> None:
+    def __init__(self, levels: NoiseLevels, channels: Sequence[Channel]) -> None:
+        """Raises ConfigError where `levels` names an unknown channel."""
         names = [channel.name for channel in channels]
-        if unknown := sorted(set(wanted.noise) - set(names)):
+        if unknown := sorted(set(levels.noise) - set(names)):
             found = f"no channel is named {', '.join(unknown)}"
             raise ConfigError("train.sensor_noise", found, f"choose among {', '.join(names)}")
-        self._std = torch.tensor([wanted.noise.get(name, 0.0) for name in names])
-        self._repeat = wanted.repeat
+        self._std = torch.tensor([levels.noise.get(name, 0.0) for name in names])
+        self._repeat = levels.repeat
 
     @property
     def silent(self) -> bool:
-        """Whether it leaves everything as it is."""
+        """Tell whether the noise is zero, so that nothing changes."""
         return not (self._repeat or self._std.any())
 
     def apply(self, rows: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """What a live sensor would have shown of `rows`: noise on every value, then a row again for one that is lost.
+        """Add white noise to every value; then replace each lost row by the row before it: [B, R, C] -> [B, R, C].
 
-        Without a generator the draws are those of `torch.manual_seed`.
+        Without a generator the draws come from torch's global one.
         """
         if self.silent:
             return rows
@@ -47,7 +56,8 @@ class SensorNoise:
         source = torch.where(lost, 0, torch.arange(rows.shape[1])).cummax(1).values.to(rows.device)
         return (rows + noise * self._std.to(rows.device)).gather(1, source[..., None].expand_as(rows))
 
-    def episodes(self, episodes: Sequence[Floats]) -> list[Floats]:
-        """Whole recordings [n, C], always disturbed in the same way."""
+    def recordings(self, clean: Sequence[Floats]) -> NoisyRecordings:
+        """Add noise to whole episodes [n, C]. The draws restart from `SEED`: equal episodes give equal noise."""
         generator = torch.Generator().manual_seed(SEED)
-        return [self.apply(torch.from_numpy(episode)[None], generator)[0].numpy() for episode in episodes]
+        noisy = [self.apply(torch.from_numpy(episode)[None], generator)[0].numpy() for episode in clean]
+        return NoisyRecordings(list(clean), noisy)

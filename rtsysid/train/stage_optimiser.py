@@ -1,4 +1,4 @@
-"""How the weights of one stage move during one epoch: Adam batch by batch, or L-BFGS on everything at once."""
+"""Update the weights during one epoch of a stage: Adam batch by batch, or L-BFGS on all sequences at once."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from rtsysid.train.network import Network
 from rtsysid.train.run import Tensors
 from rtsysid.train.windows import Sequences
 
-DIVERGED = 1e3  # what L-BFGS sees where the loss is not finite, in units of where it began
+DIVERGED = 1e3  # loss that L-BFGS is given where the loss is not finite, in units of the first loss of the epoch
 
 
 class StageOptimiser:
-    """Moves the weights of one stage.
+    """Update the weights of one stage.
 
-    The draws of an epoch are those of `torch.manual_seed`. All that outlives an epoch is in `state`.
+    Random draws come from torch's global generator: call `torch.manual_seed` before each epoch. `state` holds
+    everything that lasts longer than an epoch.
     """
 
     def __init__(
@@ -40,7 +41,11 @@ class StageOptimiser:
         self.adam = torch.optim.AdamW(list(self.parameters.values()), weight_decay=stage.weight_decay, fused=True)
 
     def epoch(self, number: int) -> float:
-        """One pass over the training sequences, or so many iterations on all of them; the mean loss."""
+        """Run one epoch and return the mean loss; `number` counts from 0 within the stage.
+
+        With Adam an epoch is one pass over the training sequences; with L-BFGS it is ``iterations`` steps on all of
+        them. Raises ScheduleError where the loss is not finite, TraceError where no episode is long enough.
+        """
         self.network.train()
         self.network.noise = self.stage.input_noise
         stage, stride = self.stage.for_epoch(number), self.settings.stride
@@ -65,7 +70,7 @@ class StageOptimiser:
         return sum(losses) / len(losses)
 
     def _whole(self, objective: Objective, starts: Tensor, length: int, number: int) -> float:
-        """L-BFGS whose memory lasts for the epoch, so that an epoch depends on the weights before it alone."""
+        """Run L-BFGS with a new memory, so that the result of an epoch depends only on the weights before it."""
         ratio, seed = self.stage.teacher_forcing.ratio(number, self.stage.epochs), torch.initial_seed()
         parameters, steps = list(self.parameters.values()), self.stage.iterations
         lbfgs = torch.optim.LBFGS(
@@ -73,7 +78,7 @@ class StageOptimiser:
         )
 
         def closure() -> float:
-            torch.manual_seed(seed)  # the same draws at every call: one function is minimised
+            torch.manual_seed(seed)  # the same draws at every call, so that the function stays the same
             lbfgs.zero_grad(set_to_none=True)
             total = self._decayed(parameters)
             for rows in self.sequences.batches(starts, self.settings.batch, length):
@@ -84,21 +89,21 @@ class StageOptimiser:
             if math.isfinite(total):
                 return total
             lbfgs.zero_grad(set_to_none=False)
-            return DIVERGED * self._finite(losses[0])  # a step too far, where the free run diverges
+            return DIVERGED * self._finite(losses[0])  # the free run diverges: the line search shortens its step
 
         losses: list[float] = []
         lbfgs.step(closure)  # type: ignore[no-untyped-call]
         return losses[0]
 
     def _decayed(self, parameters: list[Tensor]) -> float:
-        """Half of the squared weights times the weight decay, its gradient added to theirs."""
+        """Half of the squared weights times the weight decay; its gradient is added to the gradients."""
         decay = torch.stack([p.square().sum() for p in parameters]).sum() * (self.stage.weight_decay / 2)
         decay.backward()  # type: ignore[no-untyped-call]
         return decay.item()
 
     def _loss(self, objective: Objective, rows: Tensor, ratio: float) -> Tensor:
-        drawn = self.augmentation.symmetries.sample(rows)
-        return torch.stack(objective.terms(drawn, ratio, self.augmentation.apply(drawn))).sum()
+        mirrored = self.augmentation.symmetries.sample(rows)
+        return torch.stack(objective.terms(mirrored, ratio, self.augmentation.apply(mirrored))).sum()
 
     def _finite(self, loss: float) -> float:
         if not math.isfinite(loss):
@@ -107,7 +112,7 @@ class StageOptimiser:
         return loss
 
     def state(self) -> Tensors:
-        """Return the moments of Adam, by parameter."""
+        """Return the moments of Adam as ``adam/PARAMETER/KEY``."""
         return {
             f"adam/{name}/{key}": value
             for name, parameter in self.parameters.items()
@@ -115,14 +120,14 @@ class StageOptimiser:
         }
 
     def load(self, tensors: Tensors) -> None:
-        """The inverse of `state`; an empty one changes nothing."""
+        """Restore what `state` returned; other names are ignored."""
         for name, parameter in self.parameters.items():
             if state := with_prefix(tensors, f"adam/{name}/"):
                 self.adam.state[parameter] = state
 
 
 def set_trainable(network: Network, groups: tuple[str, ...]) -> dict[str, Tensor]:
-    """Let the parameters of these groups train and freeze all others; the trainable ones by name."""
+    """Make the parameters of these groups trainable, freeze all others, and return the trainable ones by name."""
     chosen: dict[str, Tensor] = {}
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(any(name.startswith(f"{group}.") for group in groups))
@@ -132,12 +137,16 @@ def set_trainable(network: Network, groups: tuple[str, ...]) -> dict[str, Tensor
 
 
 def learning_rate(stage: Stage, epoch: float) -> float:
-    """Linearly up within the first epoch, while Adam measures the gradients; then a cosine down to `final_rate`."""
+    """Compute the learning rate at `epoch` (0 .. epochs, with fractions).
+
+    It rises linearly during the first epoch, while the moments of Adam settle. It then falls along a cosine to
+    ``final_rate`` times ``learning_rate``.
+    """
     done = epoch / stage.epochs
     cosine = stage.final_rate + (1 - stage.final_rate) * (1 + math.cos(math.pi * done)) / 2
     return stage.learning_rate * cosine * min(1.0, epoch + 0.05)
 
 
 def with_prefix(tensors: Tensors, prefix: str) -> Tensors:
-    """Those whose names begin with the prefix, without it."""
+    """Select the tensors whose names begin with `prefix`, and remove it from the names."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

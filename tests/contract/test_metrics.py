@@ -159,9 +159,9 @@ def test_shapes_and_names_that_do_not_fit_are_refused():
     with pytest.raises(TraceError, match="no forecast"):
         errors.mean()
     errors.add(np.zeros((1, 3, 3)), np.zeros((1, 3, 3)))
-    with pytest.raises(TraceError, match="keep to 3"):
+    with pytest.raises(TraceError, match="give 3 as before"):
         errors.add(np.zeros((1, 4, 3)), np.zeros((1, 4, 3)))
     with pytest.raises(TraceError, match=r"must be \[K, N, 3\]"):
         errors.add(np.zeros((1, 3, 2)), np.zeros((1, 3, 2)))
-    with pytest.raises(SpecError, match="bears this name"):
+    with pytest.raises(SpecError, match="has this name"):
         HorizonErrors([Channel("v"), Channel("a", group="v")])

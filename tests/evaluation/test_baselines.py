@@ -1,4 +1,4 @@
-"""The baselines: an ARX that finds linear systems again, and whose free run is the loop that it claims to be."""
+"""Test the baselines: the ARX identifies linear systems, and its free run equals the explicit loop."""
 
 import csv
 import gzip
@@ -62,8 +62,8 @@ def loop(model: LinearArx, history: np.ndarray, u_future: np.ndarray) -> np.ndar
     return np.array(result)
 
 
-def test_arx_finds_a_linear_system_again():
-    """From noise-free data of three lags, a free run of 100 steps meets an unseen episode to 1e-8."""
+def test_arx_identifies_a_linear_system():
+    """From noise-free data of three lags, a free run of 100 steps reproduces an unseen episode to 1e-8."""
     model = LinearArx.fit([arx_system(400, 1), arx_system(300, 2)], 2, lags=3, ridge=0.0)
     history, u_future, truth = windows(arx_system(300, 3), 2, 100)
     np.testing.assert_allclose(model.forecast(history, u_future), truth, atol=1e-8)
@@ -80,7 +80,7 @@ def test_arx_weights_are_the_coefficients_of_the_system():
 
 
 def test_episodes_are_never_joined():
-    """Two episodes that start far apart fit exactly, which a window across their seam would spoil."""
+    """Two episodes that start far apart fit exactly, which a window across their border would prevent."""
     far = arx_system(200, 5, start=40.0)
     model = LinearArx.fit([arx_system(200, 4), far], 2, lags=3, ridge=0.0)
     history, u_future, truth = windows(far, 2, 20)
@@ -88,7 +88,7 @@ def test_episodes_are_never_joined():
 
 
 def test_blocks_do_not_change_the_fit(monkeypatch):
-    """Normal equations added up in blocks of 7 windows are those of one block."""
+    """Normal equations summed in blocks of 7 windows equal those of one block."""
     episodes = [arx_system(100, 6), arx_system(61, 7)]
     whole = LinearArx.fit(episodes, 2, lags=4, ridge=1e-6, relative=(2,))
     monkeypatch.setattr("rtsysid.evaluation.baselines._BLOCK", 7)
@@ -106,7 +106,7 @@ def test_a_relative_position_is_forecast_anywhere():
     np.testing.assert_allclose(model.forecast(history, u_future), truth, atol=1e-5)
 
 
-def test_scaling_is_that_of_the_training_episodes():
+def test_scaling_comes_from_the_training_episodes():
     """Absolute columns have their own mean and deviation, relative ones 0 and the spread of their differences."""
     episode = cart(400, 4, start=5.0)
     model = LinearArx.fit([episode], 1, lags=2, ridge=0.0, relative=(1,))
@@ -158,15 +158,15 @@ def one_and_three_lags(n: int, seed: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
-def test_select_counts_all_outputs_alike(unit):
+def test_select_weighs_all_outputs_the_same(unit):
     """The order that one output needs is chosen though it costs the other a little, in whatever unit that is."""
     episodes = [one_and_three_lags(60, seed) * (1.0, unit, 1.0) for seed in range(8)]
     train, validation = episodes[:1], episodes[1:]
     assert LinearArx.select(train, validation, 1, horizon=10, lags=(1, 3), ridges=(1e-8,)).lags == 3
 
 
-def test_ridge_shrinks_the_weights_and_spares_the_bias():
-    """Under an overwhelming ridge nothing is left but the mean increment."""
+def test_ridge_shrinks_the_weights_but_not_the_bias():
+    """Under a very large ridge only the mean increment remains."""
     episode = cart(300, 5)
     free, bound = (LinearArx.fit([episode], 1, lags=2, ridge=ridge) for ridge in (1e-8, 1e9))
     assert np.abs(free.weights).max() > 0.01
@@ -175,12 +175,12 @@ def test_ridge_shrinks_the_weights_and_spares_the_bias():
 
 
 def test_an_unstable_candidate_loses_without_a_warning(monkeypatch):
-    """A candidate that runs to infinity is scored and passed over; warnings are errors here."""
+    """A candidate that diverges is not selected; warnings are errors here."""
     episodes = [arx_system(200, seed) for seed in range(3)]
     fits = {p: LinearArx.fit(episodes[:2], 2, lags=p, ridge=1e-8) for p in (2, 3)}
     fits[2].weights[...] = 1e9
-    monkeypatch.setattr("rtsysid.evaluation.baselines._normal_equations", lambda e, n, lags, r: fits[lags])
-    monkeypatch.setattr("rtsysid.evaluation.baselines._solved", lambda fit, ridge: fit)
+    monkeypatch.setattr("rtsysid.evaluation.baselines._arx_equations", lambda e, n, lags, r: fits[lags])
+    monkeypatch.setattr("rtsysid.evaluation.baselines._solve_arx", lambda fit, ridge: fit)
     history, u_future, _ = windows(episodes[2], 2, 60)
     assert not np.isfinite(fits[2].forecast(history, u_future)).all()
     chosen = LinearArx.select(episodes[:2], episodes[2:], 2, horizon=60, lags=(2, 3), ridges=(1e-8,))
@@ -190,7 +190,7 @@ def test_an_unstable_candidate_loses_without_a_warning(monkeypatch):
 
 
 def test_select_leaves_out_lags_that_the_episodes_cannot_hold():
-    """Lags longer than an episode are no candidates, and where none remain the error says so."""
+    """Lags longer than an episode are not candidates; where none remain there is an error."""
     short = [arx_system(30, seed) for seed in range(2)]
     long = [arx_system(90, seed) for seed in range(2)]
     for train, validation in ((short, short), (short, long), (long, short)):
@@ -199,7 +199,7 @@ def test_select_leaves_out_lags_that_the_episodes_cannot_hold():
         LinearArx.select(short, short, 2, horizon=29)
 
 
-def test_a_channel_that_never_moves_does_no_harm():
+def test_a_constant_channel_is_harmless():
     """A constant input gets no weight and no division by zero."""
     episode = arx_system(200, 9)
     episode[:, 1] = 3.3

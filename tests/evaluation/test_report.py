@@ -1,4 +1,4 @@
-"""The report: what it finds, what it escapes, and that a browser shows it without asking anyone."""
+"""Test the report: its findings, its escaping, and that a browser shows it without any request."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from support.shell import refused, rtsysid
 from rtsysid.errors import TraceError
 from rtsysid.evaluation.horizon import Evaluation, evaluate
 from rtsysid.evaluation.report.advice import RULES
-from rtsysid.evaluation.report.content import SECTIONS, page
+from rtsysid.evaluation.report.content import SECTIONS, report_page
 from rtsysid.evaluation.report.judge import (
     Forecasts,
     Judgement,
-    covered,
+    interval_coverage,
     judge,
     output_fits,
     recordings_to_judge,
-    worst_stretches,
+    worst_forecasts,
 )
-from rtsysid.evaluation.report.metric_values import beside_baselines, measures, significant
+from rtsysid.evaluation.report.metric_values import baseline_ratios, metric_values, significant
 from rtsysid.evaluation.report.plot import Axis, Line, Plot, _log_range, draw
 from rtsysid.evaluation.report.tree import el, html
 from rtsysid.evaluation.residuals import OneStep
@@ -76,7 +76,7 @@ def read(text: str) -> Reader:
 
 @pytest.fixture(scope="module")
 def report_file(bundle_folder: Path, recording: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page of the tiny bundle, made by the verb."""
+    """The page of the tiny bundle, made by the command."""
     out = tmp_path_factory.mktemp("report") / "report.html"
     rtsysid("report", bundle_folder, "--data", recording, "-o", out, "--horizon", 20)
     return out
@@ -180,7 +180,7 @@ def test_names_of_channels_and_files_are_escaped(bundle_folder: Path, tiny_trace
     pages = []
     for name in ("plain", HOSTILE):
         history = [{"index": i, "stage": name, "train": 1.0, "validation": 1.0 / (i + 1)} for i in range(5)]
-        pages.append(read(page(name, *reversed(renamed(judgement, bundle, name)), history)))
+        pages.append(read(report_page(name, *reversed(renamed(judgement, bundle, name)), history)))
     assert [tag for tag, _ in pages[1].tags] == [tag for tag, _ in pages[0].tags]
     plain = [re.sub(r"^[0-9a-f]{16}$", "fingerprint", text.replace(HOSTILE, "plain")) for text in pages[1].texts]
     assert plain == [re.sub(r"^[0-9a-f]{16}$", "fingerprint", text) for text in pages[0].texts]
@@ -189,7 +189,7 @@ def test_names_of_channels_and_files_are_escaped(bundle_folder: Path, tiny_trace
 
 @given(st.text(alphabet=st.characters(exclude_categories=["Cs", "Cc"])))
 def test_any_text_comes_back_from_the_tree(text: str) -> None:
-    """Whatever stands in a text or an attribute, a parser reads the same."""
+    """A parser reads back any text of an element or attribute."""
     reader = read(html([el("p", text, el("b", "x"), text, aria_label=text)]))
     assert reader.tags[0] == ("p", {"aria-label": text})
     assert "".join(reader.texts) == f"{text}x{text}"
@@ -227,26 +227,26 @@ def forecasts(bad: dict[int, float], starts: int = 60, horizon: int = 10) -> For
     return Forecasts([(episode, k + 20) for k in range(starts)], predicted, truth)
 
 
-def test_the_worst_stretches_do_not_overlap() -> None:
-    """Of neighbouring bad forecasts the worst stands for all; the next is found elsewhere, however much milder."""
-    found = worst_stretches(make_spec(), forecasts({10: 9.0, 11: 8.0, 12: 7.0, 40: 3.0}))
+def test_the_worst_forecasts_do_not_overlap() -> None:
+    """Of neighbouring bad forecasts only the worst is taken; the next one is elsewhere, even if much better."""
+    found = worst_forecasts(make_spec(), forecasts({10: 9.0, 11: 8.0, 12: 7.0, 40: 3.0}))
     assert [round(s.start_s * 100) - 20 for s in found][:2] == [10, 40]
     assert found[0].times == pytest.approx(9.0)
     assert found[0].groups == {name: pytest.approx(9.0) for name in ("y0", "y1", "y2")}
     assert len(found[0].predicted["y0"]) == 11
-    assert len(found[0].measured["y0"]) == len(found[0].t) == found[0].past + 11
+    assert len(found[0].measured["y0"]) == len(found[0].t) == found[0].n_before + 11
 
 
-def test_a_stretch_beyond_the_range_of_training_names_its_channels() -> None:
-    """A channel that leaves low..high within the stretch is named; others are not."""
+def test_a_forecast_beyond_the_range_of_training_names_its_channels() -> None:
+    """A channel that leaves low .. high in the rows of the forecast is named; others are not."""
     made = forecasts({10: 9.0})
     made.starts[0][0].values[35, 1] = 4.5
-    assert worst_stretches(make_spec(), made)[0].outside == ["u1"]
+    assert worst_forecasts(make_spec(), made)[0].outside == ["u1"]
 
 
 def test_a_forecast_that_diverges_is_the_worst() -> None:
     """Infinity ranks first and leaves the others comparable."""
-    found = worst_stretches(make_spec(), forecasts({5: np.inf, 40: 3.0}))
+    found = worst_forecasts(make_spec(), forecasts({5: np.inf, 40: 3.0}))
     assert [s.times for s in found[:2]] == [np.inf, pytest.approx(3.0)]
 
 
@@ -267,8 +267,8 @@ def test_fits_of_known_predictions() -> None:
     assert diverged[0].free_nrmse == np.inf
 
 
-def test_chance_among_many_correlations_is_not_a_finding() -> None:
-    """Of 300 sets of pure chance about three are taken for real; one true correlation among a hundred is found."""
+def test_chance_correlations_are_not_a_finding() -> None:
+    """About three of 300 random sets give a false finding; one true correlation among a hundred is detected."""
     r = np.random.default_rng(0).standard_normal((300, 25, 4)) / 100
     bounds = np.full(4, 2.5758 / 100)
     assert sum(significant(each, bounds) > 0 for each in r) <= 9
@@ -277,11 +277,11 @@ def test_chance_among_many_correlations_is_not_a_finding() -> None:
 
 
 def test_a_model_is_measured_by_the_better_baseline() -> None:
-    """The ratio is to the smaller of both errors at that tick; nothing beats an exact baseline but exactness."""
+    """The ratio uses the smaller baseline error at that tick; against an exact baseline it is 1 or infinite."""
     errors = {"model": {"g": [1.0, 0.0]}, "hold": {"g": [4.0, 0.0]}, "linear ARX": {"g": [2.0, float("inf")]}}
     evaluation = Evaluation(2, 50.0, 1, {"g": "m"}, errors)
-    assert beside_baselines(evaluation, 1) == {"g": 0.5}
-    assert beside_baselines(evaluation, 2) == {"g": 1.0}
+    assert baseline_ratios(evaluation, 1) == {"g": 0.5}
+    assert baseline_ratios(evaluation, 2) == {"g": 1.0}
 
 
 def test_every_metric_with_advice_is_measured(bundle_folder: Path, tiny_trace: Trace) -> None:
@@ -289,8 +289,8 @@ def test_every_metric_with_advice_is_measured(bundle_folder: Path, tiny_trace: T
     bundle = Bundle.open(bundle_folder)
     judgement = judge(bundle, tiny_trace, "all", evaluate(bundle, tiny_trace, 20, 9), 9)
     history = [{"index": i, "stage": "a", "validation": 1.0 - i / 10} for i in range(5)]
-    found = measures(judgement, history)
-    assert set(RULES) - set(found) <= {"worst stretch, range known", "worst stretch, beyond the range"}
+    found = metric_values(judgement, history)
+    assert set(RULES) - set(found) <= {"worst forecast, range known", "worst forecast, beyond the range"}
     assert found["training"] == {"stage a": pytest.approx(1 / 7)}
     assert set(SECTIONS) == set(RULES)
 
@@ -318,15 +318,15 @@ def test_a_run_is_judged_on_its_validation_part(logs_and_run: tuple[Path, Path],
     assert "stages end at the lines" in (tmp_path / "r.html").read_text()
 
 
-def test_recordings_seen_in_training_are_named_as_such(
+def test_recordings_used_in_training_are_counted(
     logs_and_run: tuple[Path, Path], recording: Path, tmp_path: Path
 ) -> None:
-    """Of recordings that were trained on in part, the page says how many, since they flatter."""
+    """The text about the recordings counts those that training used."""
     logs, run = logs_and_run
     rtsysid("export", run, "-o", tmp_path / "bundle")
     bundle = Bundle.open(tmp_path / "bundle")
-    assert "1 of them seen in training" in recordings_to_judge(bundle, [logs / "run1.csv", recording])[1]
-    assert "that training never saw" in recordings_to_judge(bundle, [recording])[1]
+    assert "training used 1 of them" in recordings_to_judge(bundle, [logs / "run1.csv", recording])[1]
+    assert "were not used in training" in recordings_to_judge(bundle, [recording])[1]
 
 
 def test_bad_input_gets_one_line(bundle_folder: Path, recording: Path, tmp_path: Path) -> None:
@@ -350,27 +350,27 @@ def test_forecasts_are_shown_in_their_intervals(calibrated_folder: Path, recordi
     rtsysid("report", calibrated_folder, "--data", recording, "-o", out, "--horizon", 20)
     text = out.read_text()
     shaded = [a for tag, a in read(text).tags if tag == "path" and a.get("class") == "band"]
-    assert len(shaded) == 3 * 2  # worst stretches, and outputs in each
+    assert len(shaded) == 3 * 2  # worst forecasts, and outputs in each
     assert all((a["d"] or "").endswith("Z") for a in shaded)
     assert "inside the intervals" in text
     assert "not calibrated" not in text
 
 
 def test_coverage_counts_what_lies_inside(calibrated_folder: Path) -> None:
-    """Forecasts that are met exactly are covered whole, those far off not at all, as far as intervals reach."""
+    """Exact forecasts are covered fully, forecasts with large errors not at all, over the horizon of the intervals."""
     bundle = Bundle.open(calibrated_folder)
     intervals = Intervals.of(bundle)
     assert intervals is not None
     truth = np.zeros((7, intervals.horizon + 5, 2))
-    exact = covered(bundle.spec, Forecasts([], truth, truth), intervals)
-    off = covered(bundle.spec, Forecasts([], truth + 1e9, truth), intervals)
+    exact = interval_coverage(bundle.spec, Forecasts([], truth, truth), intervals)
+    off = interval_coverage(bundle.spec, Forecasts([], truth + 1e9, truth), intervals)
     assert [each.stated for each in exact] == [0.5, 0.8, 0.9, 0.95]
     assert {share for each in exact for share in each.measured.values()} == {1.0}
     assert {share for each in off for share in each.measured.values()} == {0.0}
 
 
 def test_too_few_rows_for_the_residual_tests(bundle_folder: Path) -> None:
-    """A recording that carries one forecast but not 25 residuals is refused in one line."""
+    """A recording with room for one forecast but fewer than 25 residuals is refused in one line."""
     bundle, trace = Bundle.open(bundle_folder), plant(1, 25)
     trace = Trace(bundle.spec.channels, trace.episodes)
     with pytest.raises(TraceError, match="residual tests"):

@@ -1,4 +1,4 @@
-"""The table of advice: complete, in order, and taken by the value."""
+"""Test the table of advice: complete, in order, and selected by the value."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from rtsysid.evaluation.report.advice import RULES, SHOWN, findings, rule_for
+from rtsysid.evaluation.report.advice import RULES, VALUE_TEXTS, findings_for, rule_for
 
 GRADES = ["good", "fair", "poor"]
 
@@ -42,20 +42,20 @@ def test_every_rule_says_what_it_means_and_what_to_do(metric: str) -> None:
 
 def test_names_of_one_rule_are_joined_and_the_poorest_come_first() -> None:
     """Three outputs under two rules make two findings, each with its worst value."""
-    found = findings("bias", {"x": 0.05, "y": 0.7, "z": 0.01})
-    assert [(f.who, f.value, f.rule.grade) for f in found] == [
+    found = findings_for("bias", {"x": 0.05, "y": 0.7, "z": 0.01})
+    assert [(f.label, f.value, f.rule.grade) for f in found] == [
         ("y", 0.7, "poor"),
         ("x, z", 0.05, "good"),
     ]
 
 
-def test_the_value_stands_beside_the_metric() -> None:
+def test_every_metric_has_a_text_for_its_value() -> None:
     """Every metric shows its worst value in words; one rule for many names says all; chance is no correlation."""
-    assert set(SHOWN) == set(RULES)
-    (found,) = findings("whiteness", {"x": 0.5, "y": 0.4, "z": 0.6})
-    assert (found.who, found.shown) == ("all 3", "correlation up to 0.60")
-    (found,) = findings("feedback", {"x": 0.0})
-    assert (found.who, found.shown) == ("x", "no correlation beyond chance")
+    assert set(VALUE_TEXTS) == set(RULES)
+    (found,) = findings_for("whiteness", {"x": 0.5, "y": 0.4, "z": 0.6})
+    assert (found.label, found.value_text) == ("all 3", "correlation up to 0.60")
+    (found,) = findings_for("feedback", {"x": 0.0})
+    assert (found.label, found.value_text) == ("x", "no correlation beyond chance")
 
 
 @pytest.mark.parametrize(
@@ -64,11 +64,11 @@ def test_the_value_stands_beside_the_metric() -> None:
         ("missed input, before the window", 0.4, "taps"),
         ("missed input, in the window", 0.4, "faster sampling"),
         ("feedback", 0.4, "excitation"),
-        ("worst stretch, beyond the range", 20.0, "Record manoeuvres"),
+        ("worst forecast, beyond the range", 20.0, "Record manoeuvres"),
         ("horizon error", 1.2, "baseline"),
         ("latency", 0.9, "Reduce hidden"),
     ],
 )
 def test_the_remedy_fits_the_fault(metric: str, value: float, word: str) -> None:
-    """What a fault calls for is what the table says."""
+    """The table gives the remedy for a fault."""
     assert word in rule_for(metric, value).next

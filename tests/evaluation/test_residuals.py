@@ -1,4 +1,4 @@
-"""Residual tests on residuals whose answer is known."""
+"""Test the residual tests on residuals with known correlations."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ def remembering(rows: int, columns: int, memory: float, seed: int) -> Doubles:
 
 
 def test_white_noise_stays_within_the_bounds_at_the_nominal_share() -> None:
-    """Of 10,000 correlations of white noise, in stretches of unequal length, about one in a hundred is outside."""
+    """Of 10,000 correlations of white noise, in episodes of unequal length, about one in a hundred is outside."""
     parts = [white(1500, 400, 1), white(500, 400, 2)]
     assert np.mean(whiteness(parts).outside) == pytest.approx(0.01, abs=0.003)
 
 
-def test_a_memory_is_found_and_measured() -> None:
+def test_autocorrelation_is_measured() -> None:
     """Of an autoregression, the correlation at lag n is its coefficient to the n-th; nearly all lags are outside."""
     found = whiteness([remembering(20000, 1, 0.9, 0)])
     assert found.r[:3, 0] == pytest.approx(0.9 ** np.arange(1, 4), abs=0.03)
@@ -42,14 +42,14 @@ def test_a_memory_is_found_and_measured() -> None:
 
 
 def test_a_constant_error_is_no_correlation() -> None:
-    """A bias, and a residual that never moves, leave whiteness as it is."""
+    """A bias or a constant residual does not change whiteness."""
     parts = [white(2000, 1, 3)]
     assert np.allclose(whiteness([parts[0] + 7.0]).r, whiteness(parts).r)
     assert whiteness([np.full((100, 1), 7.0)]).outside[0] == 0.0
 
 
-def test_stretches_are_never_joined() -> None:
-    """A residual in step with the end of the stretch before is not correlated with it."""
+def test_residuals_of_episodes_are_never_joined() -> None:
+    """A residual that continues the previous episode is not correlated with it."""
     first, second = np.zeros((100, 1)), np.zeros((100, 1))
     first[-1], second[0] = 1.0, 1.0
     assert abs(whiteness([first, second]).r[0, 0]) < 0.02
@@ -58,21 +58,21 @@ def test_stretches_are_never_joined() -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(lag=st.integers(-LAGS, LAGS), gain=st.sampled_from([-0.5, 0.3]), seed=st.integers(0, 99))
-def test_a_delayed_input_is_found_at_its_lag(lag: int, gain: float, seed: int) -> None:
-    """A residual that contains u_{k - lag} has its peak there, of its sign: past inputs at positive lags alone."""
+def test_a_delayed_input_peaks_at_its_lag(lag: int, gain: float, seed: int) -> None:
+    """A residual that contains u_{k - lag} peaks there with the same sign: earlier inputs at positive lags only."""
     u = white(3000, 2, seed)
     e = gain * np.roll(u[:, 1:], lag, axis=0) + 0.5 * white(3000, 1, seed + 1000)
     found = cross_correlation([e[50:-50]], [u[50:-50]])
     peak = int(np.abs(found.r[:, 0, 1]).argmax())
     assert found.lags[peak] == lag
     assert np.sign(found.r[peak, 0, 1]) == np.sign(gain)
-    assert found.outside(past=lag >= 1)[0, 1] > 0
-    assert found.outside(past=lag < 1)[0, 1] <= 0.16  # a few by chance
+    assert found.outside(earlier=lag >= 1)[0, 1] > 0
+    assert found.outside(earlier=lag < 1)[0, 1] <= 0.16  # a few by chance
 
 
 @pytest.mark.parametrize(("e_memory", "u_memory"), [(0.0, 0.0), (0.8, 0.8), (0.0, 0.9), (-0.5, 0.8)])
-def test_bounds_know_the_memory_of_residual_and_input(e_memory: float, u_memory: float) -> None:
-    """Residuals and inputs that are independent stay within the bounds at the nominal share, whatever their colour."""
+def test_bounds_include_both_autocorrelations(e_memory: float, u_memory: float) -> None:
+    """Independent residuals and inputs stay within the bounds at the nominal share, whatever their spectra."""
     found = cross_correlation([remembering(4000, 40, e_memory, 1)], [remembering(4000, 10, u_memory, 2)])
     assert np.mean(np.abs(found.r) > found.bounds) == pytest.approx(0.01, abs=0.006)
 
@@ -84,12 +84,12 @@ def test_an_input_at_rest_is_correlated_with_nothing() -> None:
 
 
 def test_too_few_residuals_are_refused() -> None:
-    """Fewer samples than lags end in one line."""
+    """Fewer samples than lags give one line."""
     with pytest.raises(TraceError, match="20 residuals for 25 lags"):
         whiteness([white(20, 1)])
 
 
-def test_one_step_pairs_each_prediction_with_what_came(bundle_folder: Path, tiny_trace: Trace) -> None:
+def test_one_step_pairs_each_prediction_with_its_measurement(bundle_folder: Path, tiny_trace: Trace) -> None:
     """Row k holds y_k, u_k, its time, and the prediction that the runtime gave at k - 1; the warm-up is left out."""
     predictor = Predictor.load(bundle_folder)
     episode = tiny_trace.episodes[0].piece(0, 40)

@@ -15,7 +15,7 @@ from rtsysid.benchmarks.coverage import coverages, own_coverages, unseen_coverag
 from rtsysid.benchmarks.faults import FAULTS, SensorFault, broken
 from rtsysid.benchmarks.novelty import alarms, false_alarms, fault_detections, subject_calibration, unseen_novelty
 from rtsysid.benchmarks.studies import Subject
-from rtsysid.evaluation.calibrate import HeldOut, calibrate, novelty_scores, recalibrated
+from rtsysid.evaluation.calibrate import HeldOut, calibrate_predictor, novelty_scores, recalibrated
 from rtsysid.live.novelty import Novelty
 from rtsysid.live.session import Session
 from rtsysid.model.bundle import Bundle
@@ -85,7 +85,7 @@ def test_coverage_is_measured_on_recordings_left_out(subject: Subject) -> None:
 def test_coverage_of_a_bundles_own_intervals(subject: Subject, tmp_path: Path) -> None:
     """Held-out recordings are covered about as stated. Intervals ten times as wide cover nearly all errors."""
     episodes = [HeldOut(e.values, e.values) for e in subject.calibration]
-    calibration, intervals = calibrate(Predictor.load(subject.bundle, "numpy"), episodes, "the plant")
+    calibration, intervals = calibrate_predictor(Predictor.load(subject.bundle, "numpy"), episodes, "the plant")
     shares = []
     for factor in (1, 10):
         wide = replace(intervals, quantiles=factor * intervals.quantiles)

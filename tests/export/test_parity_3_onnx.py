@@ -26,7 +26,7 @@ from rtsysid.model.predictor import Backend, Predictor
 from rtsysid.spec import VARIANTS, ModelSpec
 from rtsysid.train.network import Network
 from rtsysid.train.run import state_arrays
-from rtsysid.train.windows import windows
+from rtsysid.train.windows import row_windows
 
 TICKS = 1000
 Make = Callable[..., ModelSpec]
@@ -135,7 +135,7 @@ def test_numpy_follows_torch_for_a_thousand_steps(case: Case) -> None:
     """Every variant with every option and every kind of coordinates: NumPy equals torch's sequence within the table."""
     network = network_of(case)
     rows = rows_for(network.spec, TICKS)
-    seen = windows(torch.from_numpy(rows[None]), network.spec.taps)
+    seen = row_windows(torch.from_numpy(rows[None]), network.spec.taps)
     expected, _ = network.sequence(seen, network.initial_state(seen[:, 0]))
     follow(network, numpy_backend(network), rows, expected[0].numpy())
 
@@ -146,7 +146,7 @@ def test_a_thousand_steps(case: Case, backends: Backends) -> None:
     """The step and initialiser graphs, and NumPy, follow torch's own step for 1,000 ticks within the table."""
     network = network_of(case)
     rows = rows_for(network.spec, TICKS)
-    seen = windows(torch.from_numpy(rows[None]), network.spec.taps)
+    seen = row_windows(torch.from_numpy(rows[None]), network.spec.taps)
     state, expected = network.initial_state(seen[:, 0]), []
     for tick in range(TICKS):
         y, state = network.step(seen[:, tick], state)

@@ -1,4 +1,4 @@
-"""The autoencoder family: each member trains by configuration, exports, verifies and streams; penalties are exact."""
+"""Test the autoencoder family: each member trains, exports, verifies and streams; penalties are exact."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_exact_and_probed_norms_of_the_jacobian_agree(variant: str) -> None:
 
 
 def test_the_contractive_penalty_of_a_layer_is_its_own() -> None:
-    """With `layer` 2 the Jacobian is that of the second layer with respect to what the first one gives."""
+    """With `layer` 2 the penalty is the Jacobian of the second layer with respect to its own input."""
     network = network_of()
     x = windows_of(network)
     second = partial(network.encode_layer, k=2)
@@ -131,14 +131,14 @@ def test_the_contractive_penalty_of_a_layer_is_its_own() -> None:
 @settings(max_examples=30, deadline=None)
 @given(st.floats(0.02, 0.9), st.floats(0.02, 0.9))
 def test_sparse_divergence_vanishes_at_its_target_alone(target: float, mean: float) -> None:
-    """The KL penalty is that of two Bernoulli variables: zero at the target, above zero elsewhere."""
+    """The KL penalty equals the divergence of two Bernoulli variables: zero at the target, positive elsewhere."""
     found = float(activation_divergence(torch.full((5, 3), mean), target))
     expected = target * math.log(target / mean) + (1 - target) * math.log((1 - target) / (1 - mean))
     assert found == pytest.approx(expected, abs=1e-5)
     assert found >= -1e-6
 
 
-def test_divergence_is_that_of_torch() -> None:
+def test_divergence_equals_torch() -> None:
     """The closed form equals torch's divergence between normal distributions."""
     mean, log_variance = torch.randn(4, 3), torch.randn(4, 3)
     normal = torch.distributions.Normal
@@ -149,7 +149,7 @@ def test_divergence_is_that_of_torch() -> None:
 @settings(max_examples=30, deadline=None)
 @given(channels=st.integers(0, 5), seed=st.integers(0, 1000))
 def test_a_lost_channel_is_lost_on_every_tap(channels: int, seed: int) -> None:
-    """At most so many channels are lost, each over the whole window, and everything else is as it was."""
+    """At most `channels` channels are lost, each over the whole window; nothing else changes."""
     spec = make_spec()
     torch.manual_seed(seed)
     x = torch.randn(50, spec.window_size)
@@ -161,8 +161,8 @@ def test_a_lost_channel_is_lost_on_every_tap(channels: int, seed: int) -> None:
     assert torch.equal(shown[kept], x.reshape(50, spec.taps, -1)[kept])
 
 
-def test_corruptions_have_the_strength_they_say() -> None:
-    """Noise has its spread and a mask its share; a body's vertical is no channel; no corruption changes nothing."""
+def test_corruptions_have_the_configured_strength() -> None:
+    """Noise has its standard deviation and a mask its share; the vertical of a body is not a channel."""
     spec = make_body_spec()
     torch.manual_seed(0)
     x = torch.randn(4000, spec.window_size)
@@ -173,8 +173,8 @@ def test_corruptions_have_the_strength_they_say() -> None:
     assert torch.equal(corrupted(x, Corruption(), spec), x)
 
 
-def test_what_is_reconstructed_is_the_clean_window() -> None:
-    """A denoising loss is the error of the decoded code of the corrupted window against the window as it was."""
+def test_the_clean_window_is_reconstructed() -> None:
+    """A denoising loss compares the decoded code of the corrupted window with the clean window."""
     network, loss = network_of(), Loss("reconstruction", corruption=Corruption(noise=0.5))
     x = windows_of(network)
     torch.manual_seed(1)
@@ -185,15 +185,15 @@ def test_what_is_reconstructed_is_the_clean_window() -> None:
 
 
 def test_annealing_rises_to_the_weight() -> None:
-    """A stage's annealed weight grows with its epochs and reaches its value at its share of them; others stand."""
+    """An annealed weight grows with the epochs and reaches its value at its share of them; others are constant."""
     losses = (Loss("divergence", weight=2.0, anneal=0.5), Loss("reconstruction", weight=3.0))
     stage = Stage("code", ("encoder",), losses, epochs=4)
     assert [stage.for_epoch(epoch).loss[0].weight for epoch in range(4)] == [1.0, 2.0, 2.0, 2.0]
     assert [stage.for_epoch(epoch).loss[1].weight for epoch in range(4)] == [3.0] * 4
 
 
-def test_penalties_do_what_they_claim(tmp_path: Path, tiny_trace: Trace) -> None:
-    """On the same data, sparse codes are quieter and contractive encoders flatter than undercomplete ones."""
+def test_penalties_have_their_effect(tmp_path: Path, tiny_trace: Trace) -> None:
+    """On the same data, sparse codes are less active and contractive Jacobians smaller than undercomplete ones."""
     found = {}
     for member in ("undercomplete", "sparse", "contractive"):
         config = config_of(member)
@@ -217,7 +217,7 @@ def _heavier(loss: Loss) -> Loss:
     return msgspec.structs.replace(loss, weight=1.0) if loss.kind in ("sparse_l1", "contractive") else loss
 
 
-def test_only_training_draws_the_code() -> None:
+def test_only_training_samples_the_code() -> None:
     """In evaluation a variational model predicts from its mean; in training two passes differ."""
     network = network_of(variational=True)
     seen, state = torch.randn(2, 6, 4, 5), (torch.zeros(2, 6), torch.zeros(2, 6))
@@ -274,7 +274,7 @@ def test_what_a_model_samples_lies_inside_its_own_futures(variational: Bundle, m
     assert all(abs(share - stated) < 0.12 for (_, stated), share in found.items())
 
 
-def test_futures_of_a_sure_model_are_refused(bundle_folder: Path, variational: Bundle) -> None:
+def test_futures_of_a_deterministic_model_are_refused(bundle_folder: Path, variational: Bundle) -> None:
     """A model that is not variational, several plans, and no futures at all are refused in one line."""
     with pytest.raises(SpecError, match="not variational"):
         Predictor.load(bundle_folder).sample_futures(np.zeros((5, 1)))
@@ -287,7 +287,7 @@ def test_futures_of_a_sure_model_are_refused(bundle_folder: Path, variational: B
         predictor.sample_futures(np.zeros((5, 1)), 0)
 
 
-def test_the_layer_that_is_not_deployed_stays_off_the_robot(variational: Bundle) -> None:
+def test_log_variance_is_not_deployed(variational: Bundle) -> None:
     """log_variance is among the weights of a bundle, and in neither graph nor C."""
     assert "log_variance.weight" in variational.arrays("weights.npz")
     for name in ("step.onnx", "forecast.onnx"):
@@ -296,7 +296,7 @@ def test_the_layer_that_is_not_deployed_stays_off_the_robot(variational: Bundle)
         assert "log_variance" not in variational.path("model.c").read_text()
 
 
-def test_older_fingerprints_stand() -> None:
+def test_a_variational_model_has_its_own_fingerprint() -> None:
     """A variational model has another fingerprint, and is read back."""
     assert make_spec(variational=True).fingerprint != make_spec().fingerprint
     assert from_builtins(to_builtins(make_spec(variational=True))) == make_spec(variational=True)
@@ -311,7 +311,7 @@ REFUSED = [  # what is written instead of what, and what is said of it
     (', "log_variance"', "", "a divergence loss, but its layer does not train"),
     (PLAIN, '{ kind = "contractive", layer = 3 }', "no layer for a contractive loss"),
     (FROZEN, FROZEN + ', { kind = "sparse_l1" }', "a sparse_l1 loss, but its layer does not train"),
-    (PLAIN, '{ kind = "reconstruction", corruption = { channels = 4 } }', "4 channels are lost of 3"),
+    (PLAIN, '{ kind = "reconstruction", corruption = { channels = 4 } }', "4 channels, but the window has 3"),
     (PLAIN, '{ kind = "reconstruction", corruption = { mask = 1.0 } }', "mask below 1"),
     (PLAIN, '{ kind = "reconstruction", corruption = { noize = 1.0 } }', "did you mean 'noise'"),
     (PLAIN, '{ kind = "sparse_kl", target = 0.0 }', "target and anneal"),
@@ -320,10 +320,10 @@ REFUSED = [  # what is written instead of what, and what is said of it
 
 
 @pytest.mark.parametrize(("old", "new", "said"), REFUSED)
-def test_what_contradicts_itself_is_refused_in_one_line(
+def test_contradictions_are_refused_in_one_line(
     old: str, new: str, said: str, tmp_path: Path, tiny_trace: Trace
 ) -> None:
-    """Each contradiction between model, losses and corruption is one line that says what to do."""
+    """Each contradiction between model, losses and corruption gives one line with a remedy."""
     text = MODEL.replace("[model]", "[model]\nvariational = true") + JOINT
     assert old in text
     with pytest.raises((SpecError, ScheduleError, ConfigError), match=said) as refused:
@@ -344,6 +344,6 @@ def test_a_variational_model_must_train_its_layer() -> None:
 
 
 def test_a_member_without_an_encoder_is_refused() -> None:
-    """A family preset on a variant without encoder names what is missing instead of skipping the member."""
+    """A family preset on a variant without encoder names the missing groups instead of skipping the stages."""
     with pytest.raises(ScheduleError, match="has no encoder"):
         resolve(preset("sparse"), make_spec("lstm-tdl"))

@@ -1,4 +1,4 @@
-"""Models whose rows are [u_{k+1}, y_k]: the configuration says so, the bundle carries it, the live path refuses it."""
+"""Test models with rows [u_{k+1}, y_k]: from the configuration to the bundle; the live path refuses them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rtsysid.evaluation.horizon import evaluate
 from rtsysid.evaluation.report.judge import judge
 from rtsysid.model.bundle import Bundle, write_manifest
 from rtsysid.recordings.trace import Trace
-from rtsysid.train.fit import prepare
+from rtsysid.train.fit import prepare_recordings
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def shifted(bundle_folder: Path, tmp_path: Path) -> Bundle:
 
 
 def test_shifted_rows_pair_an_output_with_the_next_input() -> None:
-    """Each row has the inputs of the row after it and its own outputs and time; the last row goes."""
+    """Each row has the inputs of the next row and its own outputs and time; the last row is dropped."""
     trace = plant(2, 20)
     for before, after in zip(trace.episodes, trace.with_feedthrough().episodes, strict=True):
         assert np.array_equal(after.values[:, 0], before.values[1:, 0])
@@ -47,20 +47,20 @@ def test_shifted_rows_pair_an_output_with_the_next_input() -> None:
 def test_training_sees_shifted_rows(tiny_config: Config, tiny_trace: Trace) -> None:
     """feedthrough = true trains on exactly the rows that plain training on a shifted recording sees."""
     data = msgspec.structs.replace(tiny_config.data, feedthrough=True)
-    found = prepare(msgspec.structs.replace(tiny_config, data=data), tiny_trace)
-    expected = prepare(tiny_config, tiny_trace.with_feedthrough())
+    found = prepare_recordings(msgspec.structs.replace(tiny_config, data=data), tiny_trace)
+    expected = prepare_recordings(tiny_config, tiny_trace.with_feedthrough())
     assert all(np.array_equal(a, b) for a, b in zip(found.train, expected.train, strict=True))
     assert found.spec == expected.spec
 
 
 def test_evaluation_shifts_by_itself(shifted: Bundle, bundle_folder: Path) -> None:
-    """A recording as it was made gives such a bundle the errors that shifted rows give a plain one."""
+    """The recording gives such a bundle the same errors as shifted rows give a plain bundle."""
     trace = plant(1, 120, seed=5)
     assert evaluate(shifted, trace, 10) == evaluate(Bundle.open(bundle_folder), trace.with_feedthrough(), 10)
 
 
 def test_a_report_judges_shifted_rows(shifted: Bundle, bundle_folder: Path) -> None:
-    """Residuals and forecasts of such a bundle are those that shifted rows give a plain one."""
+    """Residuals and forecasts of such a bundle equal those of shifted rows and a plain bundle."""
     trace, plain = plant(1, 200, seed=5), Bundle.open(bundle_folder)
     found = judge(shifted, trace, "", evaluate(shifted, trace, 10), 1)
     expected = judge(plain, trace.with_feedthrough(), "", evaluate(plain, trace.with_feedthrough(), 10), 1)
@@ -69,7 +69,7 @@ def test_a_report_judges_shifted_rows(shifted: Bundle, bundle_folder: Path) -> N
 
 @pytest.mark.parametrize("verb", [("replay",), ("run",), ("hil", "--device", "sim")])
 def test_the_live_path_refuses(shifted: Bundle, recording: Path, verb: tuple[str, ...]) -> None:
-    """replay, run and hil say in one line that no robot has its inputs a tick ahead."""
+    """replay, run and hil refuse in one line: no robot knows its inputs one tick ahead."""
     done = CliRunner().invoke(cli, [*verb, str(shifted.folder), str(recording)])
     assert isinstance(done.exception, BundleError)
     assert "no robot has its inputs a tick ahead" in str(done.exception)

@@ -9,7 +9,7 @@ from support.robots import make_body_spec, make_braked_spec, make_spec
 from rtsysid.spec import ModelSpec
 from rtsysid.train.freerun import free_run
 from rtsysid.train.network import Network
-from rtsysid.train.windows import windows
+from rtsysid.train.windows import row_windows
 
 CHOICES = [
     {"linear_path": True},
@@ -48,7 +48,7 @@ def test_it_is_the_rollout_under_friction(variant: str, linear_path: bool) -> No
 def compare_with_the_loop(spec: ModelSpec) -> None:
     torch.manual_seed(1)
     network = Network(spec).double()
-    seen = windows(torch.randn(3, 16, 5, dtype=torch.float64), network.spec.taps)
+    seen = row_windows(torch.randn(3, 16, 5, dtype=torch.float64), network.spec.taps)
     state = torch.randn(3, network.spec.state_size, dtype=torch.float64).requires_grad_()
     found, wanted = free_run(network, seen, state), network.rollout(seen, state)
     torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-10)
@@ -63,7 +63,7 @@ def test_noise_disturbs_what_the_network_sees() -> None:
     torch.manual_seed(1)
     network = Network(make_spec(linear_path=True)).double()
     network.noise = 0.1
-    seen = windows(torch.randn(3, 16, 5, dtype=torch.float64), network.spec.taps)
+    seen = row_windows(torch.randn(3, 16, 5, dtype=torch.float64), network.spec.taps)
     state = network.initial_state(seen[:, 0])
 
     def drawn(weight: torch.Tensor) -> torch.Tensor:
@@ -91,6 +91,6 @@ def test_what_is_not_written_out_takes_the_general_loop(spec: ModelSpec) -> None
     """Rigid bodies and cells other than the LSTM give the very same predictions as `Network.rollout`."""
     torch.manual_seed(1)
     network = Network(spec).eval()
-    seen = windows(torch.randn(2, 12, spec.width), network.spec.taps)
+    seen = row_windows(torch.randn(2, 12, spec.width), network.spec.taps)
     state = network.initial_state(seen[:, 0])
     assert torch.equal(free_run(network, seen, state), network.rollout(seen, state))

@@ -1,4 +1,4 @@
-"""The linear path, before any training."""
+"""Test the linear path before any training."""
 
 from __future__ import annotations
 
@@ -7,26 +7,27 @@ import pytest
 import torch
 from support.robots import make_spec
 
-from rtsysid.config import Training
 from rtsysid.errors import SpecError
-from rtsysid.train.augmentation import Augmentation
+from rtsysid.train.cold_start import ColdStart
 from rtsysid.train.linear_path import fit_linear_path, set_linear_path
 from rtsysid.train.network import Network
-from rtsysid.train.windows import windows
+from rtsysid.train.sensor_noise import NoisyRecordings
+from rtsysid.train.windows import row_windows
 
 
 @pytest.mark.parametrize("output", ["increment", "absolute"])
 @torch.no_grad()
 def test_an_untrained_model_extrapolates_a_smooth_signal(output: str) -> None:
-    """Sines obey a linear recurrence, so that the fitted linear path predicts them before the network learns."""
+    """Sines obey a linear recurrence: the fitted linear path predicts them before the network learns."""
     t = np.arange(2000) * 0.02
     waves = [np.sin(t), 3 * np.cos(2 * t) + 1, np.sin(3 * t) - 2]
     rows = np.stack([np.sin(7 * t), np.cos(5 * t), *waves], 1).astype(np.float32)
     blank = make_spec(linear_path=True, output=output)
-    spec, arrays = fit_linear_path(blank, [rows], [rows], np.ones((20, 3)), Augmentation.of(Training(), blank))
+    recordings = NoisyRecordings([rows], [rows])
+    spec, arrays = fit_linear_path(blank, recordings, recordings, np.ones((20, 3)), ColdStart(True, blank))
     network = Network(spec).eval()
     set_linear_path(network, arrays)
-    seen = windows(torch.from_numpy(rows)[None], network.spec.taps)[:, :-1]
+    seen = row_windows(torch.from_numpy(rows)[None], network.spec.taps)[:, :-1]
     predicted, _ = network.sequence(seen, network.initial_state(seen[:, 0]))
     truth = rows[network.spec.taps :, 2:]
     hold = rows[network.spec.taps - 1 : -1, 2:]
@@ -34,7 +35,7 @@ def test_an_untrained_model_extrapolates_a_smooth_signal(output: str) -> None:
 
 
 def test_a_map_that_diverges_in_free_run_is_refused() -> None:
-    """Learned from slow growth by its square, every map overflows from where validation begins: one line says so."""
+    """Fitted on slow quadratic growth, every map overflows on large validation values and is refused in one line."""
     blank = make_spec(linear_path=True, degree=2)
     rng = np.random.default_rng(0)
     train = []
@@ -45,5 +46,6 @@ def test_a_map_that_diverges_in_free_run_is_refused() -> None:
             rows[k + 1, 2:] = rows[k, 2:] + rows[k, 2:] ** 2
         train.append(rows)
     validation = [np.full((60, 5), 50.0, np.float32)]
+    recordings = NoisyRecordings(train, train), NoisyRecordings(validation, validation)
     with pytest.raises(SpecError, match="every linear map diverges within 30 ticks"):
-        fit_linear_path(blank, train, validation, np.ones((30, 3)), Augmentation.of(Training(), blank))
+        fit_linear_path(blank, *recordings, np.ones((30, 3)), ColdStart(True, blank))

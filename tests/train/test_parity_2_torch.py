@@ -11,7 +11,7 @@ from support.robots import flight, make_body_spec, make_driven_spec, make_moving
 from rtsysid.schedule import Loss, Stage
 from rtsysid.train.losses import Objective, rows_needed
 from rtsysid.train.network import Network
-from rtsysid.train.windows import windows
+from rtsysid.train.windows import row_windows
 
 CHOICES = [
     {},
@@ -34,7 +34,7 @@ def test_sequence_equals_steps(variant: str, choice: dict[str, object]) -> None:
     """Teacher-forced predictions do not depend on whether the ticks are computed together or one by one."""
     torch.manual_seed(1)
     network = Network(make_spec(variant, **choice)).eval()
-    seen = windows(torch.randn(3, 30, 5), network.spec.taps)
+    seen = row_windows(torch.randn(3, 30, 5), network.spec.taps)
     state = network.initial_state(seen[:, 0])
     together, last = network.sequence(seen, state)
     singly = []
@@ -52,7 +52,7 @@ def test_sequence_equals_steps_from_the_body(variant: str, make: Any) -> None:
     torch.manual_seed(1)
     network = Network(make(variant, linear_path=True)).eval()
     rows = torch.from_numpy(flight(30, seed=1).astype("float32"))
-    seen = windows(rows, network.spec.taps)
+    seen = row_windows(rows, network.spec.taps)
     state = network.initial_state(seen[:, 0])
     together, _ = network.sequence(seen, state)
     singly = []
@@ -83,8 +83,8 @@ def test_a_free_rollout_never_looks_at_later_measurements(variant: str) -> None:
     rows = torch.randn(2, taps + 10, 5)
     other = rows.clone()
     other[:, taps:, 2:] += 1.0
-    state = network.initial_state(windows(rows, taps)[:, 0])
-    free = network.rollout(windows(rows, taps), state)
-    assert torch.equal(free, network.rollout(windows(other, taps), state))
+    state = network.initial_state(row_windows(rows, taps)[:, 0])
+    free = network.rollout(row_windows(rows, taps), state)
+    assert torch.equal(free, network.rollout(row_windows(other, taps), state))
     other[:, taps:, :2] += 1.0
-    assert not torch.equal(free, network.rollout(windows(other, taps), state))
+    assert not torch.equal(free, network.rollout(row_windows(other, taps), state))

@@ -1,4 +1,4 @@
-"""The whole path for a rigid body with symmetries, on a few seconds of simulated flight."""
+"""Test all steps for a rigid body with symmetries, on a few seconds of simulated flight."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def test_a_rigid_body_from_flights_to_a_verified_bundle(tmp_path: Path) -> None:
         assert ours[-1] < errors["linear ARX"][group][-1] < errors["hold"][group][-1]
 
 
-def test_the_unit_of_the_targets_is_what_the_direct_path_leaves(tmp_path: Path) -> None:
-    """Scaling of a model with a linear path is the map's error per tick, far below the increments themselves."""
+def test_the_unit_of_the_targets_is_the_error_of_the_linear_path(tmp_path: Path) -> None:
+    """With a linear path the unit of the targets is the error of the map per tick, far below the increments."""
     config = quick()
     trace = flights(config, 0, 8, tmp_path)
     begin(config, trace, tmp_path / "with")
@@ -53,15 +53,15 @@ def test_the_unit_of_the_targets_is_what_the_direct_path_leaves(tmp_path: Path) 
 
 
 def test_an_untouched_run_opens_again(tmp_path: Path) -> None:
-    """A run that was prepared and killed before its first epoch begins where it was to begin, bit for bit."""
+    """A run that was killed before its first epoch starts from the same bits."""
     config = quick()
     trace = flights(config, 0, 4, tmp_path)
     first, second = (begin(config, trace, tmp_path / "run").network.state_dict() for _ in range(2))
     assert all(bool((first[name] == second[name]).all()) for name in first)
 
 
-def test_a_window_of_one_row_gives_the_map_no_weight_on_what_is_always_nothing(tmp_path: Path) -> None:
-    """Relative to itself the newest row is displaced and turned by rounding alone, on which the map puts no weight."""
+def test_the_map_of_a_one_row_window_has_no_weight_on_rounding_errors(tmp_path: Path) -> None:
+    """The newest row relative to itself is rounding error; the map has no weight on it."""
     config = quick()
     model = msgspec.structs.replace(config.model, taps=1, encoder=())
     trainer = begin(msgspec.structs.replace(config, model=model), flights(config, 0, 4, tmp_path), tmp_path / "run")

@@ -1,4 +1,4 @@
-"""Symmetries: the group they generate, and that the simulated quadrotor really has them."""
+"""Test the group that symmetries generate, and that the simulated quadrotor has them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def quadrotor() -> Symmetries:
 
 
 def test_two_commuting_reflections_make_a_group_of_four() -> None:
-    """All combinations are found once, the identity first."""
+    """Each combination appears once, the identity first."""
     group = quadrotor()
     assert len(group) == 4
     assert torch.equal(group.order[0], torch.arange(17))
@@ -53,7 +53,7 @@ def _stepped(row: np.ndarray, rotors: np.ndarray, plant: Quadrotor) -> np.ndarra
 
 
 def test_configuration_and_plant_name_the_same_channels() -> None:
-    """The order that the test above relies on is that of the configuration, and the plant records those channels."""
+    """The column order of the test above matches the configuration, and the plant records those channels."""
     names = [channel.name for channel in read_config("quadrotor").data.channels]
     assert names == ["m1", "m2", "m3", "m4", "vx", "vy", "vz", "qx", "qy", "qz", "qw", "wx", "wy", "wz", "x", "y", "z"]
     assert set(names) <= {channel.name for channel in CHANNELS}
@@ -80,8 +80,8 @@ def test_without_symmetries_nothing_changes() -> None:
     assert torch.equal(state, torch.random.get_rng_state())
 
 
-def test_what_cannot_be_exchanged_is_refused() -> None:
-    """Channels that do not exist and groups without end in sight are one line each."""
+def test_impossible_symmetries_are_refused() -> None:
+    """Unknown channels and groups that are too large give one line each."""
     channels = [Channel(f"c{i}") for i in range(8)]
     with pytest.raises(ConfigError, match="no channel is named x"):
         Symmetries([Symmetry(negate=("x",))], channels)

@@ -1,4 +1,4 @@
-"""Staged training: what is frozen stays, and what is killed goes on."""
+"""Test staged training: frozen groups stay the same, and killed runs continue."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rtsysid.config import Config
 from rtsysid.errors import ConfigError, ScheduleError
 from rtsysid.recordings.trace import Trace
 from rtsysid.schedule import Loss, Stage
-from rtsysid.train.fit import begin, prepare
+from rtsysid.train.fit import begin, prepare_recordings
 from rtsysid.train.run import Run
 from rtsysid.train.stage_optimiser import StageOptimiser
 from rtsysid.train.windows import Sequences
@@ -87,7 +87,7 @@ def test_lbfgs_goes_down_at_every_step(tmp_path: Path, tiny_config: Config, tiny
 def test_lbfgs_turns_back_where_a_run_diverges(
     tmp_path: Path, tiny_config: Config, tiny_trace: Trace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A step into weights whose loss is infinite, as a free run that diverges has, is shortened and ends nothing."""
+    """A step into weights with an infinite loss is shortened, and training continues."""
     lbfgs = Stage("finish", ("cell", "head"), (Loss("one_step"),), optimiser="lbfgs", iterations=5, epochs=1)
     original, beyond = StageOptimiser._loss, []
 
@@ -104,7 +104,7 @@ def test_lbfgs_turns_back_where_a_run_diverges(
 
 
 def test_the_horizon_grows_over_the_first_half() -> None:
-    """Rollouts begin with the first horizon and are whole from the middle of the stage on; losses without one stay."""
+    """Rollouts start with the first horizon and have full length from the middle of the stage on."""
     losses = (Loss("rollout", horizon=50), Loss("rollout", horizon=8), Loss("one_step", horizon=40))
     stage = Stage("grown", ("cell",), losses, epochs=10, first_horizon=10)
     seen = [[loss.horizon for loss in stage.for_epoch(epoch).loss] for epoch in range(10)]
@@ -115,7 +115,7 @@ def test_the_horizon_grows_over_the_first_half() -> None:
 
 @pytest.mark.parametrize("options", [{"first_horizon": -1}, {"iterations": 0}])
 def test_options_out_of_range_are_refused(options: dict[str, object]) -> None:
-    """A stage that asks for what cannot be is refused by name when it is read."""
+    """A stage with an impossible value is refused by name when it is read."""
     with pytest.raises(ScheduleError, match="stage 'x'"):
         Stage("x", ("cell",), (Loss("one_step"),), **options)  # type: ignore[arg-type]
 
@@ -155,26 +155,28 @@ def test_one_layer_trains_alone(tmp_path: Path, tiny_config: Config, tiny_trace:
     assert changed == {f"{part}.2.{kind}" for part in ("encoder", "decoder") for kind in ("weight", "bias")}
 
 
-def test_a_refit_trains_on_the_validation_recordings_too(tiny_config: Config, tiny_trace: Trace) -> None:
-    """With `train_on_validation` the validation recordings join those that are trained on, and still judge."""
+def test_train_on_validation_adds_the_validation_recordings(tiny_config: Config, tiny_trace: Trace) -> None:
+    """With `train_on_validation` the validation recordings also train, and still validate."""
     again = msgspec.structs.replace(
         tiny_config, data=msgspec.structs.replace(tiny_config.data, train_on_validation=True)
     )
-    chosen, whole = prepare(tiny_config, tiny_trace), prepare(again, tiny_trace)
+    chosen, whole = prepare_recordings(tiny_config, tiny_trace), prepare_recordings(again, tiny_trace)
     assert [len(rows) for rows in whole.train] == [len(rows) for rows in (*chosen.train, *chosen.validation)]
     assert all(map(np.array_equal, whole.validation, chosen.validation))
 
 
 @pytest.mark.parametrize("offset", [0, 3, 39])
 def test_sequences_stay_inside_their_recordings(offset: int) -> None:
-    """Whatever the offset of a stride, no sequence leaves its recording; one that ends before the offset gives none."""
+    """For every offset, no sequence leaves its recording; a recording shorter than the offset has none."""
     sequences = Sequences([np.zeros((100, 1), np.float32), np.zeros((22, 1), np.float32)])
     starts = sequences.starts(20, 40, offset).tolist()
     assert starts == [*range(offset, 81, 40), *[100 + offset] * (offset <= 2)]
 
 
-def test_an_untrained_memory_lasts_as_long_as_asked(tmp_path: Path, tiny_config: Config, tiny_trace: Trace) -> None:
-    """With memory = 50 cells keep between a half and 49/50 at every tick and take in the rest; without, torch draws."""
+def test_forget_ticks_sets_the_memory_of_an_untrained_lstm(
+    tmp_path: Path, tiny_config: Config, tiny_trace: Trace
+) -> None:
+    """With forget_ticks = 50 cells keep between 1/2 and 49/50 per tick; with 0 torch initialises them."""
     long = msgspec.structs.replace(tiny_config, train=msgspec.structs.replace(tiny_config.train, forget_ticks=50))
     lstm = begin(long, tiny_trace, tmp_path / "long").network.cell
     taken, kept = torch.sigmoid(lstm.bias_ih_l0 + lstm.bias_hh_l0).detach().chunk(4)[:2]

@@ -1,7 +1,7 @@
-"""What a number means and what to do about it: one table, read from the top of each metric until a bound holds.
+"""Look up what the value of a metric means and what to do next, in one table of rules.
 
-Every metric is one number, and less is better. The thresholds are conventions of ours, not of a standard: they sort a
-model's weaknesses by how much there is to gain.
+Every metric is one number, and smaller is better. For each metric the first rule whose bound holds applies. The
+thresholds are conventions of this project, not of a standard: they rank weaknesses by how much there is to gain.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Grade: TypeAlias = Literal["good", "fair", "poor"]
 
 
 class Rule(NamedTuple):
-    """For values up to `upto`: how good that is, what it means, and what to do or record next."""
+    """State for values up to `upto`: a grade, the meaning, and what to do or record next."""
 
     upto: float
     grade: Grade
@@ -23,7 +23,7 @@ class Rule(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """The rule that holds for `names`, the worst of which has `value`; `all` says that there are no others."""
+    """Report the rule that applies to `names`; `value` is their worst value, `all` says that no other names exist."""
 
     metric: str
     names: tuple[str, ...]
@@ -32,33 +32,33 @@ class Finding(NamedTuple):
     all: bool
 
     @property
-    def who(self) -> str:
-        """The names, or that it is every one."""
+    def label(self) -> str:
+        """Join the names, or write the word "all" with their number."""
         return f"all {len(self.names)}" if self.all and len(self.names) > 2 else ", ".join(self.names)
 
     @property
-    def shown(self) -> str:
-        """The value in words."""
-        if self.value == 0 and "correlation" in SHOWN[self.metric]:
+    def value_text(self) -> str:
+        """Write the value as text with its unit."""
+        if self.value == 0 and "correlation" in VALUE_TEXTS[self.metric]:
             return "no correlation beyond chance"
-        return SHOWN[self.metric].format(up="up to " if len(self.names) > 1 else "", value=self.value)
+        return VALUE_TEXTS[self.metric].format(up="up to " if len(self.names) > 1 else "", value=self.value)
 
 
 RULES: Mapping[str, tuple[Rule, ...]] = {
-    # Mean error at the last tick of the horizon over that of the better baseline.
+    # Mean error at the last tick of the horizon, divided by the error of the better baseline.
     "horizon error": (
         Rule(0.7, "good", "The model clearly beats both baselines over the horizon.",
-             "Use it there; to look further ahead, train with a longer rollout horizon."),
+             "Use it over this horizon. For a longer one, train with a longer rollout horizon."),
         Rule(1.0, "fair", "The model is only a little better than a baseline at the end of the horizon.",
              "Train longer with a rollout loss over this horizon, and record more of the manoeuvres shown as worst."),
-        Rule(inf, "poor", "A baseline is as good or better at the end of the horizon: the network earns nothing here.",
-             "Run the baseline instead, or set linear_path = true, roll out further, record more varied motion."),
+        Rule(inf, "poor", "A baseline is as good or better at the end of the horizon: the network has no benefit here.",
+             "Use the baseline, or set linear_path = true, train with longer rollouts, record more varied motion."),
     ),
-    # The same at the first tick.
+    # The same ratio at the first tick.
     "first-tick error": (
         Rule(1.05, "good", "One tick ahead the model keeps up with the best baseline.",
-             "Leave the one-step loss as it is."),
-        Rule(2.0, "fair", "One tick ahead a baseline is better, which matters only if you act on the next tick alone.",
+             "Keep the one-step loss."),
+        Rule(2.0, "fair", "One tick ahead a baseline is better. This matters only if you use the next tick alone.",
              "Give the one-step loss more weight, or set linear_path = true."),
         Rule(inf, "poor", "One tick ahead a baseline is more than twice as good.",
              "Set linear_path = true: a linear map then predicts, and the network corrects it."),
@@ -66,101 +66,101 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
     # NRMSE one tick ahead.
     "one-step fit": (
         Rule(0.05, "good", "One tick ahead almost all of the motion is explained.",
-             "Judge by the free run instead: so close, most models look alike."),
-        Rule(0.3, "fair", "One tick ahead a visible part of the motion is missed.",
-             "Check the noise of this sensor first; if the error is larger, widen the network or train longer."),
-        Rule(inf, "poor", "One tick ahead much of the motion is missed.",
-             "Plot this channel for noise, wrong units or delayed timestamps before you train again."),
+             "Compare models by the free run instead: one tick ahead most models are similar."),
+        Rule(0.3, "fair", "One tick ahead a visible part of the motion is not explained.",
+             "Check the noise of this sensor first. If the error is larger, widen the network or train longer."),
+        Rule(inf, "poor", "One tick ahead much of the motion is not explained.",
+             "Plot this channel; look for noise, wrong units or delayed timestamps before you train again."),
     ),
     # NRMSE at the last tick of the horizon.
     "free-run fit": (
-        Rule(0.3, "good", "After the whole horizon in free run most of the motion is still explained.",
-             "The horizon may be extended."),
-        Rule(0.8, "fair", "By the end of the horizon a good part of the motion is lost.",
-             "Plan over a shorter horizon, or train with a longer rollout loss and more recordings."),
-        Rule(inf, "poor", "By the end of the horizon the forecast is hardly better than the mean of the channel.",
-             "Do not plan this far with it; look for an input that moves this channel and is not recorded."),
+        Rule(0.3, "good", "At the end of the horizon in free run most of the motion is still explained.",
+             "You can use a longer horizon."),
+        Rule(0.8, "fair", "At the end of the horizon a large part of the motion is not explained.",
+             "Use a shorter horizon, or train with a longer rollout loss and more recordings."),
+        Rule(inf, "poor", "At the end of the horizon the forecast is hardly better than the mean of the channel.",
+             "Do not use it over this horizon. Look for an input that moves this channel and is not recorded."),
     ),
     # Mean residual over its standard deviation.
     "bias": (
-        Rule(0.1, "good", "The one-step error has no constant part.", "Nothing is needed."),
+        Rule(0.1, "good", "The one-step error has no constant part.", "Nothing to do."),
         Rule(0.5, "fair", "The one-step error has a constant part: sensors or the robot have drifted since training.",
-             "Include recordings of several days, batteries and calibrations in training."),
-        Rule(inf, "poor", "Most of the one-step error is constant: an offset that training did not know.",
+             "Train on recordings of several days, batteries and calibrations."),
+        Rule(inf, "poor", "Most of the one-step error is a constant offset that the training data did not contain.",
              "Compare calibration, payload and trim of these recordings with those of training."),
     ),
     # Largest correlation of the residual with itself, 0 where the share outside the bounds is that of white noise.
     "whiteness": (
-        Rule(0.0, "good", "The residual is white: the past holds nothing more for the next tick.",
-             "Nothing is needed; what is left is noise."),
-        Rule(0.3, "fair", "The residual remembers its own past a little: up to a tenth of it could be predicted.",
-             "Train longer, or add taps; record an unmeasured influence (wind, battery, load) if there is one."),
-        Rule(inf, "poor", "The residual remembers its own past: sensor filtering or a slow influence is not modelled.",
-             "Add taps or hidden units, and record raw sensors: filters that smooth a log correlate its errors."),
+        Rule(0.0, "good", "The residual is white: earlier samples contain no more information on the next tick.",
+             "Nothing to do: the rest is noise."),
+        Rule(0.3, "fair", "The residual is slightly correlated in time: up to a tenth of its power is predictable.",
+             "Train longer, or add taps. Record an unmeasured influence (wind, battery, load) if there is one."),
+        Rule(inf, "poor", "The residual is correlated in time: sensor filtering or a slow influence is not modelled.",
+             "Add taps or hidden units, and record raw sensors: smoothing a log correlates its errors."),
     ),
-    # Largest correlation with inputs of the past that lie in the model's window, 0 where within the bounds.
+    # Largest correlation with earlier inputs inside the model's window, 0 where within the bounds.
     "missed input, in the window": (
-        Rule(0.0, "good", "No input that the model sees is correlated with its error: it has made use of them.",
-             "Nothing is needed."),
-        Rule(0.1, "fair", "Inputs explain a trace of the error, under a hundredth of its power.",
-             "Train longer if you act on single ticks; else leave it."),
-        Rule(inf, "poor", "Inputs that the model sees still explain its error: their effect is only partly learned.",
-             "Widen the network or train longer; a peak at lags 1 or 2 asks for faster sampling or exact timestamps."),
+        Rule(0.0, "good", "No input in the window is correlated with the error: the model uses them fully.",
+             "Nothing to do."),
+        Rule(0.1, "fair", "Inputs explain less than a hundredth of the power of the error.",
+             "Train longer if you use single ticks. Otherwise there is nothing to do."),
+        Rule(inf, "poor", "Inputs in the window still explain the error: their effect is only partly learned.",
+             "Widen the network or train longer. For a peak at lags 1 or 2: faster sampling or exact timestamps."),
     ),
     # The same for inputs older than the window.
     "missed input, before the window": (
-        Rule(0.0, "good", "No input from before the window is correlated with the error: the taps reach far enough.",
-             "Nothing is needed."),
-        Rule(0.1, "fair", "Inputs from before the window explain a trace of the error.",
+        Rule(0.0, "good", "No input from before the window is correlated with the error: there are enough taps.",
+             "Nothing to do."),
+        Rule(0.1, "fair", "Inputs from before the window explain a small part of the error.",
              "Try more taps if the delay of the actuators is long."),
-        Rule(inf, "poor", "Inputs from before the window explain the error: the robot answers later than taps reach.",
+        Rule(inf, "poor", "Inputs from before the window explain the error: there are too few taps.",
              "Raise taps beyond the lag of the peak, or sample slower."),
     ),
     # The same for inputs that came after the error (lag 0 and below).
     "feedback": (
         Rule(0.0, "good", "Later inputs do not depend on the error: the recordings are as good as open loop.",
-             "Nothing is needed."),
-        Rule(0.3, "fair", "Later inputs depend a little on the error: a controller closes the loop, as on most robots.",
-             "Nothing is wrong with the model; add excitation that the controller does not choose."),
-        Rule(inf, "poor", "Later inputs depend on the error: a controller answers it, and model and controller mix.",
-             "Record with excitation added to the inputs, and check that inputs are not logged a tick late."),
+             "Nothing to do."),
+        Rule(0.3, "fair", "Later inputs depend slightly on the error: a controller closes the loop, as on most robots.",
+             "Nothing is wrong with the model. Add excitation that does not come from the controller."),
+        Rule(inf, "poor", "Later inputs depend on the error: the controller reacts to it and may bias the model.",
+             "Record with excitation added to the inputs, and check that inputs are not logged one tick late."),
     ),
-    # Error of the worst forecast over the median one, where all channels stay in the range of training.
-    "worst stretch, range known": (
-        Rule(3.0, "good", "Even the worst forecast is close to a typical one.", "Nothing is needed."),
+    # Error of the worst forecast over the error of the median one, where all channels stay in the range of training.
+    "worst forecast, range known": (
+        Rule(3.0, "good", "Even the worst forecast is close to a typical one.", "Nothing to do."),
         Rule(10.0, "fair", "Some forecasts are several times worse than typical, within the range of training.",
-             "Look at the plots for a common cause, and record more of that manoeuvre."),
-        Rule(inf, "poor", "Some forecasts are far worse than typical in a range that was trained: contact, a bad log.",
-             "Check the recording there; cut it out if it is faulty, else record more of this event."),
+             "Look for a common cause in the plots, and record more of that manoeuvre."),
+        Rule(inf, "poor", "Some forecasts are far worse than typical within the trained range: contact, a faulty log.",
+             "Check the recording there. Cut it out if it is faulty, else record more of this event."),
     ),
-    # The same where channels leave it.
-    "worst stretch, beyond the range": (
+    # The same where channels leave the range of training.
+    "worst forecast, beyond the range": (
         Rule(3.0, "good", "Beyond the range of training even the worst forecast is close to a typical one.",
              "Record a little beyond the range you need."),
-        Rule(10.0, "fair", "The worst forecasts are where channels leave the range of training.",
+        Rule(10.0, "fair", "In the worst forecasts channels leave the range of training.",
              "Record manoeuvres that reach this range, or keep the robot out of it."),
-        Rule(inf, "poor", "Forecasts far worse than typical are where channels leave the range of training.",
-             "Record manoeuvres that reach this range; until then let the novelty flag stop the use of forecasts."),
+        Rule(inf, "poor", "Forecasts that are far worse than typical have channels outside the range of training.",
+             "Record manoeuvres that reach this range. Until then do not use forecasts that carry the novelty flag."),
     ),
     # Median step time over the period of the robot.
     "latency": (
         Rule(0.1, "good", "A step takes under a tenth of the period on this machine.",
              "Measure again on the robot: rtsysid verify."),
-        Rule(0.5, "fair", "A step takes a good part of the period on this machine.",
-             "Measure on the robot, and reduce hidden or encoder if it is slower."),
-        Rule(inf, "poor", "A step takes over half of the period: the deadline will be missed.",
+        Rule(0.5, "fair", "A step takes between a tenth and half of the period on this machine.",
+             "Measure on the robot. Reduce hidden or encoder if it is slower."),
+        Rule(inf, "poor", "A step takes over half of the period: the loop will miss its deadline.",
              "Reduce hidden, encoder or taps, or run at a lower rate."),
     ),
-    # How much the best validation loss fell in the last fifth of the epochs, as a share of itself.
+    # Relative decrease of the best validation loss over the last fifth of the epochs.
     "training": (
-        Rule(0.02, "good", "The validation loss had settled.", "More epochs will not help; more recordings may."),
-        Rule(0.1, "fair", "The validation loss was still falling a little at the end.", "Raise effort in [train]."),
+        Rule(0.02, "good", "The validation loss has converged.", "More epochs will not help; more recordings may."),
+        Rule(0.1, "fair", "The validation loss was still falling slowly at the end.", "Raise effort in [train]."),
         Rule(inf, "poor", "The validation loss was still falling fast at the end.", "Raise effort in [train] first."),
     ),
 }  # fmt: skip
 
 
-SHOWN: Mapping[str, str] = {  # the worst value of a finding, in words
+VALUE_TEXTS: Mapping[str, str] = {  # text for the worst value of a finding
     "horizon error": "{up}{value:.2f} times the better baseline",
     "first-tick error": "{up}{value:.2f} times the better baseline",
     "one-step fit": "NRMSE {up}{value:.2g}",
@@ -170,25 +170,25 @@ SHOWN: Mapping[str, str] = {  # the worst value of a finding, in words
     "missed input, in the window": "correlation {up}{value:.2f}",
     "missed input, before the window": "correlation {up}{value:.2f}",
     "feedback": "correlation {up}{value:.2f}",
-    "worst stretch, range known": "{up}{value:.1f} times the median error",
-    "worst stretch, beyond the range": "{up}{value:.1f} times the median error",
+    "worst forecast, range known": "{up}{value:.1f} times the median error",
+    "worst forecast, beyond the range": "{up}{value:.1f} times the median error",
     "latency": "{up}{value:.2%} of the period",
-    "training": "{value:.1%} less in the last fifth",
+    "training": "{value:.1%} lower after the last fifth of the epochs",
 }
 
 
 def rule_for(metric: str, value: float) -> Rule:
-    """The first rule whose bound the value keeps; a value that is not a number takes the last."""
+    """Find the first rule whose bound is not exceeded; NaN gets the last rule."""
     return next((rule for rule in RULES[metric] if value <= rule.upto), RULES[metric][-1])
 
 
-def findings(metric: str, values: Mapping[str, float]) -> list[Finding]:
-    """Names joined by the rule that holds for them, the poorest first."""
-    found: dict[Rule, list[str]] = {}
+def findings_for(metric: str, values: Mapping[str, float]) -> list[Finding]:
+    """Group the names by the rule that applies to their value, the poorest grade first."""
+    by_rule: dict[Rule, list[str]] = {}
     for name, value in values.items():
-        found.setdefault(rule_for(metric, value), []).append(name)
-    order = sorted(found, key=RULES[metric].index, reverse=True)
+        by_rule.setdefault(rule_for(metric, value), []).append(name)
+    order = sorted(by_rule, key=RULES[metric].index, reverse=True)
     return [
-        Finding(metric, tuple(found[rule]), max(values[name] for name in found[rule]), rule, len(found) == 1)
+        Finding(metric, tuple(by_rule[rule]), max(values[name] for name in by_rule[rule]), rule, len(by_rule) == 1)
         for rule in order
     ]

@@ -1,4 +1,4 @@
-"""The page: its sections in their order. Each says what is measured, shows it, and what the table of advice says."""
+"""Build the page. Each section says what is measured, shows the numbers, and gives the advice that applies."""
 
 from __future__ import annotations
 
@@ -9,41 +9,41 @@ from string import Template
 from typing import Any
 
 from rtsysid import __version__
-from rtsysid.evaluation.report.advice import Finding, findings
-from rtsysid.evaluation.report.html import advice, bar, details, figures, grade, table
-from rtsysid.evaluation.report.intervals import coverage, shade
-from rtsysid.evaluation.report.judge import SHADED, Judgement, Stretch
-from rtsysid.evaluation.report.metric_values import History, measures, title
+from rtsysid.evaluation.report.advice import Finding, findings_for
+from rtsysid.evaluation.report.html import advice_list, bar, details, figures, grade, html_table
+from rtsysid.evaluation.report.intervals import coverage_section, shade
+from rtsysid.evaluation.report.judge import SHADED, Judgement, WorstForecast
+from rtsysid.evaluation.report.metric_values import History, metric_values, title
 from rtsysid.evaluation.report.plot import Line, Plot
 from rtsysid.evaluation.report.tree import Child, Node, el, html
 from rtsysid.model.bundle import Bundle
 
 STYLES = {"model": "model", "linear ARX": "arx", "hold": "hold"}
 BOUNDS = ("99 % bounds", "band")
-INPUTS_SHOWN = 8  # as many colours and dashes can be told apart
-OUTPUTS_SHOWN = 4  # per worst stretch
-TASKS = 5
+INPUTS_SHOWN = 8  # number of line styles that a reader can tell apart
+OUTPUTS_SHOWN = 4  # per worst forecast
+TASKS = 5  # next steps in the summary
 SECTIONS = {  # the section that shows a metric
     "horizon error": "horizon", "first-tick error": "horizon", "one-step fit": "fit", "free-run fit": "fit",
     "bias": "fit", "whiteness": "white", "missed input, in the window": "inputs",
-    "missed input, before the window": "inputs", "feedback": "inputs", "worst stretch, range known": "worst",
-    "worst stretch, beyond the range": "worst", "latency": "latency", "training": "model",
+    "missed input, before the window": "inputs", "feedback": "inputs", "worst forecast, range known": "worst",
+    "worst forecast, beyond the range": "worst", "latency": "latency", "training": "model",
 }  # fmt: skip
 
 
-def page(name: str, bundle: Bundle, judgement: Judgement, history: History = ()) -> str:
-    """The whole HTML file: the judgement of the model called `name`; `history` where it is a run."""
-    found = all_findings(judgement, history)
+def report_page(name: str, bundle: Bundle, judgement: Judgement, history: History = ()) -> str:
+    """Write the HTML file of a judgement of the model `name`. `history`: the epochs of a run, empty for a bundle."""
+    findings = all_findings(judgement, history)
     sections = [
-        _section("Summary", "summary", [], *_summary(judgement, found)),
-        _section("The model", "model", found, *_model(bundle, history)),
-        _section("Error over the horizon", "horizon", found, *_horizon(judgement)),
-        _section("Fit of each output", "fit", found, *_fit(judgement)),
-        _section("Is the residual white?", "white", found, *_white(judgement)),
-        _section("Does the residual contain the inputs?", "inputs", found, *_inputs(judgement)),
-        _section("Worst stretches", "worst", found, *_worst(judgement)),
-        _section("Do the intervals hold?", "intervals", found, *coverage(judgement)),
-        _section("Time per step", "latency", found, *_latency(judgement)),
+        _section("Summary", "summary", [], *_summary_section(judgement, findings)),
+        _section("The model", "model", findings, *_model_section(bundle, history)),
+        _section("Error over the horizon", "horizon", findings, *_horizon_section(judgement)),
+        _section("Fit of each output", "fit", findings, *_fit_section(judgement)),
+        _section("Is the residual white?", "white", findings, *_whiteness_section(judgement)),
+        _section("Does the residual contain the inputs?", "inputs", findings, *_inputs_section(judgement)),
+        _section("Worst forecasts", "worst", findings, *_worst_section(judgement)),
+        _section("Do the intervals hold?", "intervals", findings, *coverage_section(judgement)),
+        _section("Time per step", "latency", findings, *_latency_section(judgement)),
     ]
     head = el("header", el("h1", name), el("p", f"Judged on {judgement.recordings}.", class_="quiet"))
     foot = el("footer", f"rtsysid {__version__}, bundle {bundle.id}. Grades are conventions of this tool.")
@@ -52,12 +52,12 @@ def page(name: str, bundle: Bundle, judgement: Judgement, history: History = ())
 
 
 def all_findings(judgement: Judgement, history: History = ()) -> list[Finding]:
-    """What the table of advice says of every metric."""
-    return [f for metric, values in measures(judgement, history).items() for f in findings(metric, values)]
+    """Look up the advice for every metric of a judgement."""
+    return [f for metric, values in metric_values(judgement, history).items() for f in findings_for(metric, values)]
 
 
 def findings_as_builtins(judgement: Judgement, history: History = ()) -> list[dict[str, Any]]:
-    """The same as plain values, for JSON."""
+    """Convert `all_findings` to plain values for JSON."""
     return [
         {"metric": f.metric, "names": list(f.names), "value": f.value, "grade": f.rule.grade,
          "meaning": f.rule.meaning, "next": f.rule.next}
@@ -65,17 +65,17 @@ def findings_as_builtins(judgement: Judgement, history: History = ()) -> list[di
     ]  # fmt: skip
 
 
-def _section(heading: str, anchor: str, found: list[Finding], intro: Child, *content: Child) -> Node:
-    """An introduction, what the numbers mean, and the numbers; plots first, tables folded away last."""
-    said = [f for f in found if SECTIONS[f.metric] == anchor]
-    shown = [c for c in content if not (isinstance(c, Node) and c.tag == "details")]
-    folded = [c for c in content if c not in shown]
-    return el("section", el("h2", heading), intro, *shown, advice(said) if said else None, *folded, id=anchor)
+def _section(heading: str, anchor: str, findings: list[Finding], intro: Child, *content: Child) -> Node:
+    """A section: introduction, plots, advice that applies, and at the end the folded tables."""
+    own = [f for f in findings if SECTIONS[f.metric] == anchor]
+    plots = [c for c in content if not (isinstance(c, Node) and c.tag == "details")]
+    folded = [c for c in content if c not in plots]
+    return el("section", el("h2", heading), intro, *plots, advice_list(own) if own else None, *folded, id=anchor)
 
 
-def _summary(j: Judgement, found: list[Finding]) -> Iterable[Node]:
+def _summary_section(j: Judgement, findings: list[Finding]) -> Iterable[Node]:
     e = j.evaluation
-    cells = (len(e.errors) - 1) * len(e.units) * len(e.shown)
+    cells = (len(e.errors) - 1) * len(e.units) * len(e.table_ticks)
     free = sorted(fit.free_fit_percent for fit in j.fits)
     fastest = min(row.step_us for row in j.backends)
     tiles = {
@@ -84,17 +84,17 @@ def _summary(j: Judgement, found: list[Finding]) -> Iterable[Node]:
         f"per step, of {1e6 / e.rate_hz:,.0f} µs, fastest backend": f"{fastest:.0f} µs",
     }
     yield el("dl", *(el("div", el("dt", text), el("dd", value)) for text, value in tiles.items()), class_="tiles")
-    tasks = [f for wanted in ("poor", "fair") for f in found if f.rule.grade == wanted][:TASKS]
-    yield el("h3", "What to do next" if tasks else "Nothing asks for work: every grade is good.")
+    tasks = [f for wanted in ("poor", "fair") for f in findings if f.rule.grade == wanted][:TASKS]
+    yield el("h3", "What to do next" if tasks else "Nothing to do: every grade is good.")
     yield el("ol", *map(_task, tasks))
 
 
 def _task(f: Finding) -> Node:
-    link = el("a", f"{f.metric}: {f.who}", href=f"#{SECTIONS[f.metric]}")
+    link = el("a", f"{f.metric}: {f.label}", href=f"#{SECTIONS[f.metric]}")
     return el("li", grade(f.rule.grade), el("div", link, f". {f.rule.meaning} ", el("b", f.rule.next)))
 
 
-def _model(bundle: Bundle, history: History) -> Iterable[Node]:
+def _model_section(bundle: Bundle, history: History) -> Iterable[Node]:
     spec, training = bundle.spec, bundle.manifest["training"]
     facts = {
         "Network": f"{spec.variant}, {spec.taps} taps, encoder {list(spec.encoder) or 'none'}, "
@@ -108,14 +108,14 @@ def _model(bundle: Bundle, history: History) -> Iterable[Node]:
         "Trained on": f"{len(training['sources'])} recordings, {training['epochs']} epochs",
         "Versions": ", ".join(f"{key} {value}" for key, value in bundle.manifest["versions"].items()),
     }
-    yield table([], [[key, value] for key, value in facts.items()])
+    yield html_table([], [[key, value] for key, value in facts.items()])
     if history:
-        yield from _training(history)
+        yield from _training_plot(history)
     else:
-        yield el("p", "A bundle does not carry the course of its training; a report of its run does.", class_="quiet")
+        yield el("p", "A bundle does not contain its training history. To see it, report on the run.", class_="quiet")
 
 
-def _training(history: History) -> Iterable[Node]:
+def _training_plot(history: History) -> Iterable[Node]:
     epochs = [line["index"] + 1.0 for line in history]
     series = {"validation": "model", "train": "hold"}
     lines = [Line(name, style, epochs, [line[name] for line in history]) for name, style in series.items()]
@@ -125,20 +125,20 @@ def _training(history: History) -> Iterable[Node]:
     yield figures([plot], series.items())
     yield el(
         "p",
-        "Below 1 the free-run validation loss is better than linear. The training loss of a stage may hold other terms "
-        "and teacher forcing: compare it with itself only.",
+        "Below 1 the free-run validation loss is better than the linear model. The training loss may contain other "
+        "terms and teacher forcing: do not compare it with the validation loss.",
         class_="quiet",
     )
     rows = [[f"{n:.0f}", x["stage"], *(f"{x[k]:.4g}" for k in series)] for n, x in zip(epochs, history, strict=True)]
-    yield details("Numbers", table(["epoch", "stage", *series], rows))
+    yield details("Numbers", html_table(["epoch", "stage", *series], rows))
 
 
-def _horizon(j: Judgement) -> Iterable[Node]:
+def _horizon_section(j: Judgement) -> Iterable[Node]:
     e = j.evaluation
     yield el(
         "p",
-        f"Mean error of {e.forecasts:,} forecasts with known inputs, beside holding the last measurement and a linear "
-        "ARX model. The error of a vector is its length, that of a rotation its angle.",
+        f"Mean error of {e.forecasts:,} forecasts with known inputs, compared with holding the last measurement and "
+        "with a linear ARX model. The error of a vector is its length; the error of a rotation is its angle.",
     )
     seconds = [(n + 1) / e.rate_hz for n in range(e.horizon)]
     plots = [
@@ -152,19 +152,19 @@ def _horizon(j: Judgement) -> Iterable[Node]:
         for group, unit in e.units.items()
     ]
     yield figures(plots, STYLES.items())
-    header = ["error", "predictor", *(f"{n / e.rate_hz:g} s" for n in e.shown), "sum"]
-    yield details("Numbers", table(header, e.rows(), "The last column adds up all ticks."))
+    header = ["error", "predictor", *(f"{n / e.rate_hz:g} s" for n in e.table_ticks), "sum"]
+    yield details("Numbers", html_table(header, e.rows(), "The last column adds up all ticks."))
     if e.lost():
         yield details("Where the model is not better", el("p", "; ".join(e.lost()) + "."))
 
 
-def _fit(j: Judgement) -> Iterable[Node]:
+def _fit_section(j: Judgement) -> Iterable[Node]:
     ahead = _ahead(j)
     yield el(
         "p",
-        "NRMSE is the error over the standard deviation of what was measured: 0 is perfect, 1 no better than the mean. "
-        f"Fit is 100 (1 - NRMSE). One tick ahead over {j.residuals:,} ticks; {ahead} ahead in free run, at the ends of "
-        "the forecasts. Bias is the mean one-step error over its standard deviation.",
+        "NRMSE is the error over the standard deviation of the measurement: 0 is perfect, 1 is as good as the mean. "
+        f"Fit is 100 (1 - NRMSE). One tick ahead: over {j.residuals:,} ticks. {ahead} ahead: in free run, at the end "
+        "of each forecast. Bias is the mean one-step error over its standard deviation.",
     )
     header = ["output", "NRMSE, 1 tick", "fit, 1 tick", "bias", f"NRMSE, {ahead}", f"fit, {ahead}", ""]
     rows: list[list[Child]] = [
@@ -179,17 +179,17 @@ def _fit(j: Judgement) -> Iterable[Node]:
         ]
         for f in j.fits
     ]
-    yield table(header, rows)
+    yield html_table(header, rows)
 
 
-def _white(j: Judgement) -> Iterable[Node]:
+def _whiteness_section(j: Judgement) -> Iterable[Node]:
     w, names = j.whiteness, [f.name for f in j.fits]
     lags = [lag + 1.0 for lag in range(len(w.r))]
     yield el(
         "p",
         "Correlation of the one-step error with itself some ticks later. White noise stays within the shaded bounds at "
-        "99 % of the lags; what leaves them could have been predicted from the past (Ljung, System Identification, "
-        "section 16.6).",
+        "99 % of the lags. An error outside them could have been predicted from earlier samples (Ljung, System "
+        "Identification, section 16.6).",
     )
     plots = [
         Plot(
@@ -205,64 +205,64 @@ def _white(j: Judgement) -> Iterable[Node]:
     yield figures(plots, [("autocorrelation", "model"), BOUNDS], small=True)
     rows = [[name, f"{w.outside[i]:.0%}", *(f"{r:.3f}" for r in w.r[:, i])] for i, name in enumerate(names)]
     header = ["output", "outside", *(f"{lag:.0f}" for lag in lags)]
-    yield details("Numbers", table(header, rows, f"Correlation by lag in ticks; the bounds are ±{w.bound:.4f}."))
+    yield details("Numbers", html_table(header, rows, f"Correlation by lag in ticks; the bounds are ±{w.bound:.4f}."))
 
 
-def _inputs(j: Judgement) -> Iterable[Node]:
+def _inputs_section(j: Judgement) -> Iterable[Node]:
     x, channels = j.cross, j.spec.inputs
     strength = abs(x.r).max(axis=(0, 1))
-    shown = sorted(sorted(range(len(channels)), key=lambda i: -strength[i])[:INPUTS_SHOWN])
-    styles = {i: f"s{k + 1}" for k, i in enumerate(shown)}
+    strongest = sorted(sorted(range(len(channels)), key=lambda i: -strength[i])[:INPUTS_SHOWN])
+    styles = {i: f"s{k + 1}" for k, i in enumerate(strongest)}
     if not channels:
         yield el("p", "The model has no inputs.")
         return
     yield el(
         "p",
-        "Correlation of the one-step error with the inputs. Right of the line are inputs of the past, which the model "
-        "should have used; left of it inputs that came after the error, which shows feedback. The shade is the widest "
-        "99 % bound; it grows with the memory of error and input.",
+        "Correlation of the one-step error with the inputs. Right of the line are earlier inputs, which the model "
+        "should have used. Left of it are inputs that came after the error: correlation there shows feedback. Shaded: "
+        "the widest 99 % bound. Slow errors and slow inputs widen it.",
     )
     plots = [
         Plot(
             f.name,
             "lag of the input [ticks]",
             f"Correlation of the residual of {f.name} with the inputs, by lag",
-            [Line(channels[i].name, styles[i], x.lags.tolist(), x.r[:, o, i].tolist()) for i in shown],
+            [Line(channels[i].name, styles[i], x.lags.tolist(), x.r[:, o, i].tolist()) for i in strongest],
             band=float(x.bounds[o].max()),
             marks=(0.5,),
         )
         for o, f in enumerate(j.fits)
     ]
-    yield figures(plots, [*((channels[i].name, styles[i]) for i in shown), BOUNDS], small=True)
-    past, later = x.outside(past=True), x.outside(past=False)
+    yield figures(plots, [*((channels[i].name, styles[i]) for i in strongest), BOUNDS], small=True)
+    earlier, later = x.outside(earlier=True), x.outside(earlier=False)
     rows = [
-        [f.name, c.name, f"±{x.bounds[o, i]:.3f}", f"{past[o, i]:.0%}", f"{later[o, i]:.0%}",
+        [f.name, c.name, f"±{x.bounds[o, i]:.3f}", f"{earlier[o, i]:.0%}", f"{later[o, i]:.0%}",
          *(f"{r:.3f}" for r in x.r[:, o, i])]
         for o, f in enumerate(j.fits)
         for i, c in enumerate(channels)
     ]  # fmt: skip
-    header = ["output", "input", "bounds", "past outside", "later outside", *(f"{lag:.0f}" for lag in x.lags)]
-    caption = f"Correlation by lag in ticks; plotted are the {len(shown)} strongest of {len(channels)} inputs."
-    yield details("Numbers", table(header, rows, caption))
+    header = ["output", "input", "bounds", "earlier outside", "later outside", *(f"{lag:.0f}" for lag in x.lags)]
+    caption = f"Correlation by lag in ticks. The plots show the {len(strongest)} strongest of {len(channels)} inputs."
+    yield details("Numbers", html_table(header, rows, caption))
 
 
-def _worst(j: Judgement) -> Iterable[Node]:
+def _worst_section(j: Judgement) -> Iterable[Node]:
     yield el(
         "p",
-        "The forecasts with the largest error over the horizon, each group counted in units of its median forecast; no "
-        "two overlap. A forecast starts at the line; from there on it is given the inputs, and no more outputs.",
+        "The forecasts with the largest error over the horizon, in units of the median forecast of each group. No two "
+        "overlap. A forecast starts at the line. From there on it gets the inputs, but no measured outputs.",
     )
-    for stretch in j.worst:
-        yield el("div", el("h3", title(stretch)), *_stretch(j, stretch))
+    for forecast in j.worst:
+        yield el("div", el("h3", title(forecast)), *_forecast_plots(j, forecast))
 
 
-def _stretch(j: Judgement, s: Stretch) -> Iterable[Node]:
+def _forecast_plots(j: Judgement, s: WorstForecast) -> Iterable[Node]:
     units = {f.name: f.unit for f in j.fits}
     groups = ", ".join(f"{name} {times:.1f}" for name, times in s.groups.items())
     beyond = f" Beyond the range of training: {', '.join(s.outside)}." if s.outside else ""
-    yield el("p", f"Error in units of the median forecast: {groups}.{beyond} The outputs that miss most:")
+    yield el("p", f"Error in units of the median forecast: {groups}.{beyond} The outputs with the largest error:")
     names = _missed_most(j, s)
-    seconds = [t - s.t[s.past] for t in s.t]
+    seconds = [t - s.t[s.n_before] for t in s.t]
     plots = [
         Plot(
             f"{name} [{units[name]}]" if units[name] else name,
@@ -270,35 +270,35 @@ def _stretch(j: Judgement, s: Stretch) -> Iterable[Node]:
             f"{name} measured and predicted in {title(s)}",
             [
                 Line("measured", "measured", seconds, s.measured[name]),
-                Line("predicted", "model", seconds[s.past :], s.predicted[name]),
+                Line("predicted", "model", seconds[s.n_before :], s.predicted[name]),
             ],
-            area=shade(seconds[s.past :], s, name),
+            area=shade(seconds[s.n_before :], s, name),
             marks=(0.0,),
         )
         for name in names
     ]
     shaded = [(f"{SHADED:.0%} interval", "band")] if s.half else []
     yield figures(plots, [("measured", "measured"), ("predicted", "model"), *shaded])
-    ticks = (0, *j.evaluation.shown)
-    ahead = {name: {"measured": s.measured[name][s.past :], "predicted": s.predicted[name]} for name in names}
+    ticks = (0, *j.evaluation.table_ticks)
+    ahead = {name: {"measured": s.measured[name][s.n_before :], "predicted": s.predicted[name]} for name in names}
     rows = [[name, what, *(f"{y[n]:.4g}" for n in ticks)] for name in names for what, y in ahead[name].items()]
-    yield details("Numbers", table(["output", "", *(f"{n / j.spec.rate_hz:g} s" for n in ticks)], rows))
+    yield details("Numbers", html_table(["output", "", *(f"{n / j.spec.rate_hz:g} s" for n in ticks)], rows))
 
 
-def _missed_most(j: Judgement, s: Stretch) -> list[str]:
-    """The outputs whose forecast was furthest off, in standard deviations of the training recordings."""
+def _missed_most(j: Judgement, s: WorstForecast) -> list[str]:
+    """The outputs with the largest error, in standard deviations of the training recordings."""
     furthest = {}
     for channel, spread in zip(j.spec.outputs, j.spec.scaling.std[j.spec.n_inputs :], strict=True):
-        pairs = zip(s.measured[channel.name][s.past :], s.predicted[channel.name], strict=True)
+        pairs = zip(s.measured[channel.name][s.n_before :], s.predicted[channel.name], strict=True)
         furthest[channel.name] = max(abs(a - b) for a, b in pairs) / spread
     return sorted(furthest, key=lambda name: -furthest[name])[:OUTPUTS_SHOWN]
 
 
-def _latency(j: Judgement) -> Iterable[Node]:
+def _latency_section(j: Judgement) -> Iterable[Node]:
     yield el(
         "p",
-        "Median time on the machine that made this page, over the bundle's golden trace. Errors are in standard "
-        "deviations of the outputs, against the network in 64 bits.",
+        "Median time on the machine that wrote this page, over the golden trace of the bundle. Errors are differences "
+        "from the network in float64, in standard deviations of the outputs.",
     )
     header = ["backend", "step", "golden forecast", "step error", "bound", "forecast error", "bound", "result"]
     rows = [
@@ -306,7 +306,7 @@ def _latency(j: Judgement) -> Iterable[Node]:
          f"{r.forecast_error:.1e}", f"{r.forecast_tolerance:.1e}", "passed" if r.passed else "FAILED"]
         for r in j.backends
     ]  # fmt: skip
-    yield table(header, rows)
+    yield html_table(header, rows)
 
 
 def _ahead(j: Judgement) -> str:

@@ -1,4 +1,4 @@
-"""What sections are made of: tables, figures under a legend, pieces of advice."""
+"""Build the elements of a page: tables, figures with a legend, lists of advice."""
 
 from __future__ import annotations
 
@@ -8,45 +8,46 @@ from rtsysid.evaluation.report.advice import Finding, Grade
 from rtsysid.evaluation.report.plot import Plot, draw
 from rtsysid.evaluation.report.tree import Child, Node, el
 
-SIGNS = {"good": "✓", "fair": "△", "poor": "✕"}  # never by colour alone
+SIGNS = {"good": "✓", "fair": "△", "poor": "✕"}  # readable without colours
 
 
-def table(header: Sequence[str], rows: Iterable[Sequence[Child]], caption: str = "") -> Node:
-    """A table that scrolls sideways where it is wide; the first cell of a row heads it."""
+def html_table(header: Sequence[str], rows: Iterable[Sequence[Child]], caption: str = "") -> Node:
+    """Build a table that scrolls sideways where it is wide. The first cell of each row is its header."""
     head = el("thead", el("tr", *(el("th", text, scope="col") for text in header))) if header else None
     body = el("tbody", *(el("tr", el("th", row[0], scope="row"), *(el("td", c) for c in row[1:])) for row in rows))
     return el("div", el("table", el("caption", caption) if caption else None, head, body), class_="scroll")
 
 
 def details(summary: str, content: Node) -> Node:
-    """Folded away until asked for."""
+    """Build content that is hidden until the reader opens it."""
     return el("details", el("summary", summary), content)
 
 
 def figures(plots: Sequence[Plot], legend: Iterable[tuple[str, str]], small: bool = False) -> Node:
-    """Plots side by side under one legend of names and styles."""
+    """Place plots side by side under one legend of (name, style)."""
     keys = (el("li", _swatch(style), name) for name, style in legend)
     grid = el("div", *map(draw, plots), class_="small" if small else "plots")
     return el("figure", el("ul", *keys, class_="legend"), grid)
 
 
-def advice(found: Iterable[Finding]) -> Node:
-    """Findings as a list: a grade, the value, what it means and what to do."""
-    return el("ul", *map(_finding, found), class_="advice")
+def advice_list(findings: Iterable[Finding]) -> Node:
+    """List findings: grade, value, meaning and next step of each."""
+    return el("ul", *map(_finding, findings), class_="advice")
 
 
 def grade(value: Grade) -> Node:
+    """Show a grade as a sign and a word."""
     return el("span", f"{SIGNS[value]} {value}", class_=f"grade {value}")
 
 
 def bar(percent: float) -> Node:
-    """A share as a bar; below nothing it is empty."""
+    """Draw a percentage as a bar; below 0 it is empty."""
     filled = el("span", style=f"width:{min(max(percent, 0.0), 100.0):.0f}%")
     return el("span", filled, class_="bar", aria_hidden="true")
 
 
 def _finding(f: Finding) -> Node:
-    measured = el("span", f"{f.metric}, {f.who}: {f.shown}. ", class_="quiet")
+    measured = el("span", f"{f.metric}, {f.label}: {f.value_text}. ", class_="quiet")
     return el("li", grade(f.rule.grade), el("div", measured, f"{f.rule.meaning} ", el("b", f.rule.next)))
 
 

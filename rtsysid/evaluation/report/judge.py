@@ -1,4 +1,4 @@
-"""What there is to say about a model on recordings, as numbers."""
+"""Measure everything that a report shows of a model on recordings."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from rtsysid.recordings.resample import resample
 from rtsysid.recordings.trace import Episode, Trace, clock
 from rtsysid.spec import Doubles, ModelSpec
 
-FORECASTS = 4000  # about as many are looked at, evenly over the recordings
-WORST = 3  # stretches shown
+FORECASTS = 4000  # approximate number of forecasts, evenly spread over the recordings
+WORST = 3  # worst forecasts on the page
 SHADED = 0.9  # coverage of the intervals in the plots
-STATED = (0.5, 0.8, 0.9, 0.95)  # coverages that are measured
+STATED = (0.5, 0.8, 0.9, 0.95)  # coverages to check
 
 
 class OutputFit(msgspec.Struct, frozen=True):
-    """How well one output is met, one tick ahead and `horizon` ticks ahead in free run.
+    """Score one output: one tick ahead, and at the end of the horizon in free run (``free_``).
 
-    ``bias``: mean residual one tick ahead over its standard deviation.
+    ``bias``: mean one-step residual over its standard deviation. Fits are in percent, NRMSE has no unit.
     """
 
     name: str
@@ -44,12 +44,13 @@ class OutputFit(msgspec.Struct, frozen=True):
     bias: float
 
 
-class Stretch(msgspec.Struct, frozen=True):
-    """A forecast that went wrong: `times` its error over that of the median forecast, mean of the groups.
+class WorstForecast(msgspec.Struct, frozen=True):
+    """Describe one forecast with a large error.
 
-    ``groups``: the same per group. ``outside``: channels that left the range of the training recordings in it. ``t``
-    [past + N + 1] s; ``measured`` over all of it; ``predicted`` from the start on, which is at row `past`. ``half``: of
-    the width of its interval of coverage `SHADED`, from the start on; nothing where the bundle has no intervals.
+    ``times``: its error over the error of the median forecast, averaged over the groups; ``groups``: the same per
+    group. ``outside``: channels outside the range of the training recordings. ``n_before``: rows before the start of
+    the forecast. ``t`` [n_before + N + 1] s and ``measured`` cover all rows; ``predicted`` [N + 1] begins at the start.
+    ``half``: half the width of the interval of coverage `SHADED`, from the start; empty without intervals.
     """
 
     recording: str
@@ -57,7 +58,7 @@ class Stretch(msgspec.Struct, frozen=True):
     times: float
     groups: dict[str, float]
     outside: list[str]
-    past: int
+    n_before: int
     t: list[float]
     measured: dict[str, list[float]]
     predicted: dict[str, list[float]]
@@ -65,7 +66,7 @@ class Stretch(msgspec.Struct, frozen=True):
 
 
 class Covered(msgspec.Struct, frozen=True):
-    """Share of the ticks of all forecasts that lie inside the interval whose coverage is ``stated``, by group."""
+    """Compare a stated coverage with the measured one: the share of all ticks inside the interval, by group."""
 
     stated: float
     measured: dict[str, float]
@@ -73,7 +74,11 @@ class Covered(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Judgement:
-    """All numbers of a report. ``recordings``: what they were measured on, in words."""
+    """Hold all numbers of a report.
+
+    ``recordings``: text about the recordings. ``residuals``: number of one-step residuals. ``cross``: correlation of
+    residuals with inputs.
+    """
 
     spec: ModelSpec
     recordings: str
@@ -82,12 +87,12 @@ class Judgement:
     residuals: int
     whiteness: Whiteness
     cross: CrossCorrelation
-    worst: list[Stretch]
+    worst: list[WorstForecast]
     backends: list[Row]
     coverage: list[Covered]
 
     def to_builtins(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Convert to plain values for JSON."""
         return {
             "recordings": self.recordings,
             "evaluation": msgspec.to_builtins(self.evaluation),
@@ -107,7 +112,7 @@ class Judgement:
 
 @dataclass(frozen=True, eq=False)
 class Forecasts:
-    """K forecasts of N ticks: where each starts, and `predicted` beside `truth` [K, N, ny]."""
+    """Hold K forecasts of N ticks: episode and tick of each start, `predicted` and `truth` [K, N, ny]."""
 
     starts: list[tuple[Episode, int]]
     predicted: Doubles
@@ -115,10 +120,11 @@ class Forecasts:
 
 
 def recordings_to_judge(bundle: Bundle, paths: Sequence[Any]) -> tuple[Trace, str]:
-    """Read recordings as the model's configuration says, and keep what it was not trained on, where that is known.
+    """Read recordings with the settings of the model's configuration, and leave out what it was trained on.
 
-    Given the very recordings of the training run, this is their validation part. The second value says what it is.
-    Raises BundleError for a manifest without its training, TraceError for recordings that cannot be judged on.
+    Given exactly the recordings of the training run, it returns their validation part. The second result describes the
+    recordings in words. Raises BundleError where the manifest lacks the training configuration, TraceError where the
+    recordings cannot be used.
     """
     try:
         training = bundle.manifest["training"]
@@ -137,26 +143,32 @@ def _held_out(trace: Trace, trained: set[str], data: Data) -> tuple[Trace, str]:
     given = [digest for _, digest in trace.sources]
     known = sum(digest in trained for digest in given)
     if known == len(given) and set(given) == trained:
-        part = trace.split(data.validation)[1]
-        words = f"the validation part ({_seconds(part)}) of the recordings of the training run"
-        return part, f"{words}, which was trained on in the end: which flatters" if data.train_on_validation else words
+        validation = trace.split(data.validation)[1]
+        text = f"the validation part ({_duration_text(validation)}) of the recordings of the training run"
+        note = "; training used it too, so the errors are too small" if data.train_on_validation else ""
+        return validation, text + note
+    text = f"{len(given)} recordings ({_duration_text(trace)})"
     if known:
-        return trace, f"{len(given)} recordings ({_seconds(trace)}), {known} of them seen in training: which flatters"
-    return trace, f"{len(given)} recordings ({_seconds(trace)}) that training never saw"
+        return trace, f"{text}; training used {known} of them, so the errors are too small"
+    return trace, f"{text} that were not used in training"
 
 
 def stride_for(trace: Trace) -> int:
-    """Ticks between the starts of about `FORECASTS` forecasts."""
+    """Compute the ticks between starts that give about `FORECASTS` forecasts."""
     return max(1, len(trace) // FORECASTS)
 
 
 def judge(bundle: Bundle, trace: Trace, recordings: str, evaluation: Evaluation, stride: int) -> Judgement:
-    """Measure everything of a report on a trace whose `evaluation` was made before, with the same `stride`."""
+    """Measure all numbers of a report on a trace.
+
+    `evaluation` must come from the same trace and `stride`; `recordings` describes the trace in words. Raises
+    TraceError where no episode is longer than the warm-up, or where there are fewer residuals than lags.
+    """
     spec, predictor = bundle.spec, Predictor.load(bundle)
     trace = stretches(bundle, trace)
     steps = one_step(predictor, trace.episodes)
     ahead = forecast_all(predictor, trace.episodes, evaluation.horizon, stride)
-    residuals, inputs = [part.residual for part in steps], [part.inputs for part in steps]
+    residuals, inputs = [step.residual for step in steps], [step.inputs for step in steps]
     return Judgement(
         spec,
         recordings,
@@ -165,9 +177,9 @@ def judge(bundle: Bundle, trace: Trace, recordings: str, evaluation: Evaluation,
         sum(map(len, residuals)),
         whiteness(residuals),
         cross_correlation(residuals, inputs),
-        worst_stretches(spec, ahead, intervals=predictor.intervals),
+        worst_forecasts(spec, ahead, intervals=predictor.intervals),
         verify(bundle),
-        [] if predictor.intervals is None else covered(spec, ahead, predictor.intervals),
+        [] if predictor.intervals is None else interval_coverage(spec, ahead, predictor.intervals),
     )
 
 
@@ -184,11 +196,11 @@ def forecast_all(predictor: Predictor, episodes: Sequence[Episode], horizon: int
 
 
 def output_fits(spec: ModelSpec, steps: Sequence[OneStep], forecasts: Forecasts) -> list[OutputFit]:
-    """Each output's scores over all ticks one tick ahead, and over the last ticks of all forecasts."""
-    guess, true = (np.concatenate([getattr(part, name) for part in steps]) for name in ("predicted", "measured"))
-    last, met = forecasts.predicted[:, -1], forecasts.truth[:, -1]
+    """Score each output: one tick ahead over all ticks, and at the last tick of all forecasts."""
+    guess, true = (np.concatenate([getattr(step, name) for step in steps]) for name in ("predicted", "measured"))
+    last, truth = forecasts.predicted[:, -1], forecasts.truth[:, -1]
     with np.errstate(over="ignore"):  # a forecast on its way to infinity
-        free = nrmse(last, met) if np.isfinite(last).all() else np.full(spec.n_outputs, np.inf)
+        free = nrmse(last, truth) if np.isfinite(last).all() else np.full(spec.n_outputs, np.inf)
     residual = true - guess
     spread = residual.std(axis=0)
     bias = np.divide(residual.mean(axis=0), spread, out=np.zeros_like(spread), where=spread > 0)
@@ -200,25 +212,26 @@ def output_fits(spec: ModelSpec, steps: Sequence[OneStep], forecasts: Forecasts)
     ]
 
 
-def covered(spec: ModelSpec, forecasts: Forecasts, intervals: Intervals) -> list[Covered]:
-    """What became of the coverages that the intervals state, as far as they reach."""
+def interval_coverage(spec: ModelSpec, forecasts: Forecasts, intervals: Intervals) -> list[Covered]:
+    """Check each coverage of `STATED` that the intervals support, up to their horizon."""
     off = np.abs(forecasts.predicted - forecasts.truth)[:, : intervals.horizon]
     groups: dict[str, list[int]] = {}
     for column, channel in enumerate(spec.outputs):
         groups.setdefault(channel.group or channel.name, []).append(column)
-    found = []
+    checks = []
     for stated in (each for each in STATED if each <= intervals.max_coverage):
         inside = (off <= intervals.half_widths(stated, off.shape[1])).mean((0, 1))
-        found.append(Covered(stated, {name: float(inside[columns].mean()) for name, columns in groups.items()}))
-    return found
+        checks.append(Covered(stated, {name: float(inside[columns].mean()) for name, columns in groups.items()}))
+    return checks
 
 
-def worst_stretches(
+def worst_forecasts(
     spec: ModelSpec, forecasts: Forecasts, count: int = WORST, intervals: Intervals | None = None
-) -> list[Stretch]:
-    """The forecasts with the largest error, no two of which overlap, the worst first.
+) -> list[WorstForecast]:
+    """Select the `count` forecasts with the largest error, the worst first; no two of them overlap.
 
-    An error is the mean over the horizon, per group in units of the median forecast, so that every group counts alike.
+    The error is averaged over the horizon. It is in units of the median forecast of each group, so that all groups
+    weigh the same.
     """
     errors = {
         name: error.mean(axis=1)
@@ -233,13 +246,14 @@ def worst_stretches(
             break
         if all(_apart(forecasts.starts[k], forecasts.starts[other], horizon) for other in chosen):
             chosen.append(int(k))
-    stretches = [_stretch(spec, forecasts, k, {name: float(each[k]) for name, each in times.items()}) for k in chosen]
+    ratios = [{name: float(each[k]) for name, each in times.items()} for k in chosen]
+    worst = [_worst_forecast(spec, forecasts, k, each) for k, each in zip(chosen, ratios, strict=True)]
     if intervals is None or intervals.max_coverage < SHADED:
-        return stretches
+        return worst
     ahead = intervals.half_widths(SHADED, min(horizon, intervals.horizon))
     half = np.concatenate((np.zeros((1, spec.n_outputs)), ahead)).T.tolist()
     names = [channel.name for channel in spec.outputs]
-    return [msgspec.structs.replace(each, half=dict(zip(names, half, strict=True))) for each in stretches]
+    return [msgspec.structs.replace(each, half=dict(zip(names, half, strict=True))) for each in worst]
 
 
 def _relative(error: Doubles) -> Doubles:
@@ -251,20 +265,20 @@ def _apart(a: tuple[Episode, int], b: tuple[Episode, int], horizon: int) -> bool
     return a[0] is not b[0] or abs(a[1] - b[1]) > horizon
 
 
-def _stretch(spec: ModelSpec, forecasts: Forecasts, k: int, groups: dict[str, float]) -> Stretch:
+def _worst_forecast(spec: ModelSpec, forecasts: Forecasts, k: int, groups: dict[str, float]) -> WorstForecast:
     (episode, tick), horizon = forecasts.starts[k], forecasts.truth.shape[1]
-    past = min(tick, max(spec.taps, horizon // 2))
-    rows = slice(tick - past, tick + horizon + 1)
+    before = min(tick, max(spec.taps, horizon // 2))
+    rows = slice(tick - before, tick + horizon + 1)
     measured = episode.values[rows, spec.n_inputs :].astype(np.float64)
-    predicted = np.concatenate((measured[past : past + 1], forecasts.predicted[k]))
+    predicted = np.concatenate((measured[before : before + 1], forecasts.predicted[k]))
     names = [channel.name for channel in spec.outputs]
-    return Stretch(
+    return WorstForecast(
         episode.recording,
         float(episode.t[tick]),
         float(np.mean(list(groups.values()))),
         groups,
         _beyond(spec, episode, rows),
-        past,
+        before,
         episode.t[rows].tolist(),
         dict(zip(names, measured.T.tolist(), strict=True)),
         dict(zip(names, predicted.T.tolist(), strict=True)),
@@ -272,11 +286,11 @@ def _stretch(spec: ModelSpec, forecasts: Forecasts, k: int, groups: dict[str, fl
 
 
 def _beyond(spec: ModelSpec, episode: Episode, rows: slice) -> list[str]:
-    """Channels that leave the range of training; a channel whose level means nothing to the model never does."""
+    """Channels outside the range of training. Channels whose level the model does not use are left out."""
     values = episode.values[rows]
     out = (values < np.asarray(spec.scaling.low, np.float32)) | (values > np.asarray(spec.scaling.high, np.float32))
     return [c.name for i, c in enumerate(spec.channels) if out[:, i].any() and i not in spec.free_columns]
 
 
-def _seconds(trace: Trace) -> str:
+def _duration_text(trace: Trace) -> str:
     return f"{trace.duration:.0f} s"

@@ -1,4 +1,4 @@
-"""A judgement reduced to the metrics that `advice` knows: one number per output, group or stretch."""
+"""Reduce a judgement to the metrics in the table of advice: one number per output, group or forecast."""
 
 from __future__ import annotations
 
@@ -9,39 +9,39 @@ from typing import Any
 import numpy as np
 
 from rtsysid.evaluation.horizon import Evaluation
-from rtsysid.evaluation.report.judge import Judgement, Stretch
+from rtsysid.evaluation.report.judge import Judgement, WorstForecast
 from rtsysid.evaluation.residuals import Z99
 from rtsysid.spec import Doubles
 
 History = Sequence[Mapping[str, Any]]  # lines of history.jsonl; empty where there is no run
 
 
-def measures(judgement: Judgement, history: History = ()) -> dict[str, dict[str, float]]:
-    """Values by metric and name; metrics that do not apply are left out."""
+def metric_values(judgement: Judgement, history: History = ()) -> dict[str, dict[str, float]]:
+    """Compute the value of each metric by name; metrics that do not apply are left out."""
     j = judgement
     every = {
-        "horizon error": beside_baselines(j.evaluation, j.evaluation.horizon),
-        "first-tick error": beside_baselines(j.evaluation, 1),
+        "horizon error": baseline_ratios(j.evaluation, j.evaluation.horizon),
+        "first-tick error": baseline_ratios(j.evaluation, 1),
         "one-step fit": {fit.name: fit.nrmse for fit in j.fits},
         "free-run fit": {fit.name: fit.free_nrmse for fit in j.fits},
         "bias": {fit.name: abs(fit.bias) for fit in j.fits},
         "whiteness": _by_output(j, j.whiteness.r[..., None], np.full((len(j.fits), 1), j.whiteness.bound)),
         **_input_measures(j),
-        "worst stretch, range known": {title(s): s.times for s in j.worst if not s.outside},
-        "worst stretch, beyond the range": {title(s): s.times for s in j.worst if s.outside},
+        "worst forecast, range known": {title(s): s.times for s in j.worst if not s.outside},
+        "worst forecast, beyond the range": {title(s): s.times for s in j.worst if s.outside},
         "latency": {row.backend: row.step_us * 1e-6 * j.spec.rate_hz for row in j.backends},
         "training": _still_falling(history),
     }
     return {metric: values for metric, values in every.items() if values}
 
 
-def title(stretch: Stretch) -> str:
-    """Recording and time of a stretch."""
-    return f"{stretch.recording} at {stretch.start_s:.2f} s"
+def title(forecast: WorstForecast) -> str:
+    """Name the recording and the time at which a forecast starts."""
+    return f"{forecast.recording} at {forecast.start_s:.2f} s"
 
 
-def beside_baselines(evaluation: Evaluation, tick: int) -> dict[str, float]:
-    """Error of the model after `tick` ticks over that of the better baseline, by group."""
+def baseline_ratios(evaluation: Evaluation, tick: int) -> dict[str, float]:
+    """Divide the error of the model after `tick` ticks by the error of the better baseline, by group."""
     ratios = {}
     for group, ours in evaluation.errors["model"].items():
         best = min(errors[group][tick - 1] for name, errors in evaluation.errors.items() if name != "model")
@@ -51,9 +51,10 @@ def beside_baselines(evaluation: Evaluation, tick: int) -> dict[str, float]:
 
 
 def significant(r: Doubles, bounds: Doubles) -> float:
-    """The largest of the correlations [lags, n], or 0 where it may be chance; `bounds` [n] are those of 99 % each.
+    """Return the largest absolute correlation of `r` [lags, n], or 0 where all may be chance.
 
-    Of many correlations one is always outside its bound. The chance that any of these be so large is held at 1 %.
+    `bounds` [n] are 99 % bounds of a single correlation. They are widened here (Bonferroni), so that the chance of any
+    false finding among all of `r` is at most 1 %.
     """
     if not r.size:
         return 0.0
@@ -75,12 +76,12 @@ def _input_measures(j: Judgement) -> dict[str, dict[str, float]]:
 
 
 def _by_output(j: Judgement, r: Doubles, bounds: Doubles) -> dict[str, float]:
-    """`significant` of r [lags, ny, n] and bounds [ny, n] for each output."""
+    """Apply `significant` to each output of r [lags, ny, n] and bounds [ny, n]."""
     return {fit.name: significant(r[:, i], bounds[i]) for i, fit in enumerate(j.fits)}
 
 
 def _still_falling(history: History) -> dict[str, float]:
-    """Share by which the best validation loss of the last stage fell in the last fifth of its epochs."""
+    """Relative decrease of the best validation loss over the last fifth of the epochs of the last stage."""
     losses = [line["validation"] for line in history if line["stage"] == history[-1]["stage"]]
     before = len(losses) - max(1, len(losses) // 5)
     if before < 1 or not np.isfinite(losses).all():

@@ -1,4 +1,4 @@
-"""Small line and stem plots as inline SVG; colours and dashes are classes of the page's style."""
+"""Draw small line and stem plots as inline SVG. Colours and dashes are CSS classes of the page."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 @dataclass(frozen=True)
 class Line:
-    """One series; values that are not finite are left out. ``style``: a class of the page."""
+    """Hold one series; values that are not finite are not drawn. ``style``: a CSS class of the page."""
 
     name: str
     style: str
@@ -29,7 +29,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Area:
-    """Shaded between `lower` and `upper`."""
+    """Hold an area to shade between `lower` and `upper`."""
 
     x: Sequence[float]
     lower: Sequence[float]
@@ -38,10 +38,11 @@ class Area:
 
 @dataclass(frozen=True)
 class Plot:
-    """``title``: what is plotted, with its unit; it stands where the label of the y axis would.
+    """Describe one plot.
 
-    ``description``: for who cannot see it. ``band``: half the width of a shaded stretch around zero. ``area``: shaded
-    behind the lines. ``marks``: where vertical lines stand.
+    ``title``: the quantity with its unit; it replaces the label of the y axis. ``description``: text for screen
+    readers. ``band``: half the width of a shaded band around zero. ``area``: shaded behind the lines. ``marks``: x of
+    vertical lines.
     """
 
     title: str
@@ -57,7 +58,7 @@ class Plot:
 
 @dataclass(frozen=True)
 class Axis:
-    """Data from `low` to `high` onto pixels `start` to `stop`."""
+    """Map data from `low` to `high` onto pixels `start` to `stop`."""
 
     low: float
     high: float
@@ -66,15 +67,15 @@ class Axis:
     log: bool = False
 
     def at(self, value: float) -> float:
-        """Pixel of a value."""
+        """Return the pixel of one value."""
         return float(self._pixels(np.array([value]))[0])
 
     def pixels(self, values: Sequence[float]) -> Doubles:
-        """Pixels of values; NaN of what cannot be drawn."""
+        """Return the pixels of values; NaN for values that cannot be drawn."""
         return self._pixels(np.asarray(values, np.float64))
 
     def ticks(self) -> list[tuple[float, str]]:
-        """Round values with their labels."""
+        """Choose round values and their labels."""
         return _log_ticks(self.low, self.high) if self.log else _linear_ticks(self.low, self.high)
 
     def _pixels(self, values: Doubles) -> Doubles:
@@ -86,7 +87,7 @@ class Axis:
 
 
 def draw(plot: Plot) -> Node:
-    """A plot as an SVG element."""
+    """Draw a plot as an SVG element."""
     x = Axis(*_range([v for line in plot.lines for v in line.x], 0.02 if plot.stems else 0.0), LEFT, WIDTH - RIGHT)
     ys = [v for line in plot.lines for v in line.y] + ([] if plot.band is None else [plot.band, -plot.band])
     ys += [] if plot.area is None else [*plot.area.lower, *plot.area.upper]
@@ -95,7 +96,7 @@ def draw(plot: Plot) -> Node:
         "svg",
         el("title", plot.description),
         el("text", plot.title, x=0, y=12, class_="title"),
-        _grid(x, y, plot.x_label),
+        _axes_grid(x, y, plot.x_label),
         _band(plot.band, y),
         None if plot.area is None else _area(plot.area, x, y),
         *(_vertical(x.at(mark)) for mark in plot.marks),
@@ -106,17 +107,17 @@ def draw(plot: Plot) -> Node:
     )
 
 
-def _grid(x: Axis, y: Axis, label: str) -> Node:
+def _axes_grid(x: Axis, y: Axis, label: str) -> Node:
     parts = []
     for value, text in y.ticks():
         at = _px(y.at(value))
-        parts += [_rule(LEFT, at, WIDTH - RIGHT, at, "grid"), _text(LEFT - 6, float(at) + 3.5, text, "end")]
+        parts += [_rule(LEFT, at, WIDTH - RIGHT, at, "grid"), _svg_text(LEFT - 6, float(at) + 3.5, text, "end")]
     for value, text in x.ticks():
         at = _px(x.at(value))
         parts += [_rule(at, HEIGHT - BOTTOM, at, HEIGHT - BOTTOM + 4, "axis")]
-        parts += [_text(at, HEIGHT - BOTTOM + 16, text, "middle")]
+        parts += [_svg_text(at, HEIGHT - BOTTOM + 16, text, "middle")]
     base = _rule(LEFT, HEIGHT - BOTTOM, WIDTH - RIGHT, HEIGHT - BOTTOM, "axis")
-    return el("g", *parts, base, _text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 4, label, "middle"), class_="frame")
+    return el("g", *parts, base, _svg_text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 4, label, "middle"), class_="frame")
 
 
 def _band(half: float | None, y: Axis) -> Node | None:
@@ -128,8 +129,8 @@ def _band(half: float | None, y: Axis) -> Node | None:
 
 
 def _area(area: Area, x: Axis, y: Axis) -> Node:
-    there, back = (x.pixels(area.x), y.pixels(area.upper)), (x.pixels(area.x)[::-1], y.pixels(area.lower)[::-1])
-    xs, ys = (np.concatenate(pair) for pair in zip(there, back, strict=True))
+    forth, back = (x.pixels(area.x), y.pixels(area.upper)), (x.pixels(area.x)[::-1], y.pixels(area.lower)[::-1])
+    xs, ys = (np.concatenate(pair) for pair in zip(forth, back, strict=True))
     return el("path", d=_joined(xs, ys) + "Z", class_="band")
 
 
@@ -138,7 +139,7 @@ def _path(line: Line, x: Axis, y: Axis) -> Node:
 
 
 def _joined(xs: Doubles, ys: Doubles) -> str:
-    """A path that breaks where a value is missing."""
+    """An SVG path with a gap at each missing value."""
     steps, pen = [], "M"
     for px, py in zip(xs, ys, strict=True):
         if math.isnan(px) or math.isnan(py):
@@ -163,7 +164,7 @@ def _rule(x1: object, y1: object, x2: object, y2: object, style: str) -> Node:
     return el("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=style)
 
 
-def _text(x: object, y: object, text: str, anchor: str) -> Node:
+def _svg_text(x: object, y: object, text: str, anchor: str) -> Node:
     return el("text", text, x=x, y=y, text_anchor=anchor)
 
 
@@ -179,7 +180,7 @@ def _range(values: Sequence[float], margin: float) -> tuple[float, float]:
 
 
 def _log_range(values: Sequence[float]) -> tuple[float, float]:
-    """Whole decades around the values, at most eight: an error of almost nothing must not squeeze the rest."""
+    """Whole decades around the values, at most eight, so that one tiny value does not compress all others."""
     usable = [v for v in values if math.isfinite(v) and v > 0] or [1.0]
     high = 10.0 ** math.ceil(math.log10(max(usable)) + 1e-9)
     low = 10.0 ** math.floor(math.log10(min(usable)) - 1e-9)

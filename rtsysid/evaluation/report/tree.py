@@ -1,4 +1,4 @@
-"""HTML as a tree of the standard library: text and attributes are escaped where it is written, and only there."""
+"""Build HTML as a tree of the standard library. Text and attributes are escaped once, when the tree is written."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ Child: TypeAlias = "Node | str | None"
 
 
 def el(tag: str, *children: Child, **attributes: object) -> Node:
-    """An element. Attributes: a trailing underscore is dropped, others become hyphens (``class_``, ``aria_label``)."""
+    """Create an element with children and attributes.
+
+    In attribute names a trailing underscore is dropped, others become hyphens (``class_``, ``aria_label``).
+    """
     node = ET.Element(tag, {key.rstrip("_").replace("_", "-"): str(value) for key, value in attributes.items()})
     last: Node | None = None
     for child in children:
@@ -27,5 +30,5 @@ def el(tag: str, *children: Child, **attributes: object) -> Node:
 
 
 def html(nodes: Iterable[Node]) -> str:
-    """Nodes as HTML text."""
+    """Write nodes as HTML text."""
     return "\n".join(ET.tostring(node, encoding="unicode", method="html") for node in nodes)
