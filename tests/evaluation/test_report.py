@@ -137,7 +137,7 @@ def browse(file: Path, scratch: Path) -> tuple[str, list[str], list[str]]:
         "--host-resolver-rules=MAP * ~NOTFOUND", "--enable-logging=stderr", f"--log-net-log={log}",
         f"--user-data-dir={scratch / 'profile'}", "--dump-dom",
     ]  # fmt: skip
-    done = subprocess.run([CHROMIUM, *flags, file.as_uri()], capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run([CHROMIUM, *flags, file.as_uri()], capture_output=True, text=True, timeout=600, check=True)
     console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
     events = [event.get("params", {}) for event in json.loads(log.read_text())["events"]]
     asked = {p["url"] for p in events if "url" in p and p.get("initiator", "not an origin") != "not an origin"}
