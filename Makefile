@@ -14,6 +14,7 @@ ifneq ($(wildcard ../shared/data),)
 export RTSYSID_DATA ?= $(abspath ../shared/data)
 endif
 
+.DELETE_ON_ERROR:
 .PHONY: demo test fast hard lint types tests install bench fuzz soak firmware hil clean
 
 demo: $(VENV)/.ready

@@ -63,7 +63,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         kept, left = [], []
         for item in items:
             trained = TRAINED & set(getattr(item, "fixturenames", ()))
-            (left if trained or item.get_closest_marker("slow") else kept).append(item)
+            marked = item.get_closest_marker("slow") or item.get_closest_marker("torch")
+            (left if trained or marked else kept).append(item)
         items[:] = kept
         config.hook.pytest_deselected(items=left)
 

@@ -37,7 +37,7 @@ def fast_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = parse_config(text)
     for _ in begin(config, Trace(config.data.channels, tuple(episodes)), folder / "run", text).epochs():
         pass
-    export(folder / "run", folder / "bundle")
+    export(folder / "run", folder / "bundle", ("c",))
     return folder / "bundle"
 
 

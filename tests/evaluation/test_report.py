@@ -306,6 +306,7 @@ def logs_and_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return root / "logs", root / "run"
 
 
+@pytest.mark.torch
 def test_a_run_is_judged_on_its_validation_part(logs_and_run: tuple[Path, Path], tmp_path: Path) -> None:
     """With the recordings of its training a run is judged on the last of them alone, and shows its epochs."""
     logs, run = logs_and_run
@@ -317,12 +318,13 @@ def test_a_run_is_judged_on_its_validation_part(logs_and_run: tuple[Path, Path],
     assert "stages end at the lines" in (tmp_path / "r.html").read_text()
 
 
+@pytest.mark.torch
 def test_recordings_seen_in_training_are_named_as_such(
     logs_and_run: tuple[Path, Path], recording: Path, tmp_path: Path
 ) -> None:
     """Of recordings that were trained on in part, the page says how many, since they flatter."""
     logs, run = logs_and_run
-    command("export", run, "-o", tmp_path / "bundle")
+    command("export", run, "-o", tmp_path / "bundle", "--target", "c")
     bundle = Bundle.open(tmp_path / "bundle")
     assert "1 of them seen in training" in recordings_to_judge(bundle, [logs / "run1.csv", recording])[1]
     assert "that training never saw" in recordings_to_judge(bundle, [recording])[1]

@@ -38,7 +38,6 @@ def libfuzzer_is_here() -> bool:
     return shutil.which("clang") is not None and subprocess.run(command, input=target, check=False).returncode == 0
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(900 * max(1, FRAMES // 1_000_000))
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize(("engine", "seed"), [("random", 1), ("libfuzzer", 2)])

@@ -19,9 +19,11 @@ from rtsysid.train.run import Run
 
 @pytest.fixture(autouse=True)
 def _few_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Linear models are chosen and measured by two hundred free runs in place of thousands, which is most of the time."""
-    for name in ("evaluation.baselines._FORECASTS", "train.fit.YARDSTICK_STARTS", "train.linear_path.STARTS"):
-        monkeypatch.setattr(f"rtsysid.{name}", 200)
+    """Models are chosen and judged by two hundred free runs in place of thousands, which is most of the time."""
+    monkeypatch.setattr("rtsysid.evaluation.baselines._FORECASTS", 200)
+    monkeypatch.setattr("rtsysid.train.fit.YARDSTICK_STARTS", 200)
+    monkeypatch.setattr("rtsysid.train.linear_path.STARTS", 200)
+    monkeypatch.setattr("rtsysid.train.loop.VALIDATION_SEQUENCES", 200)
 
 
 def quick() -> Config:
@@ -42,7 +44,7 @@ def test_a_rigid_body_from_flights_to_a_verified_bundle(tmp_path: Path) -> None:
     config = quick()
     for epoch in begin(config, flights(config, 0, 8, tmp_path), tmp_path / "run").epochs():
         assert np.isfinite(epoch.validation)
-    bundle, rows = export(tmp_path / "run", tmp_path / "bundle")
+    bundle, rows = export(tmp_path / "run", tmp_path / "bundle", ("c",))
     assert all(row.passed for row in rows)
     errors = evaluate(bundle, flights(config, 1, 2, tmp_path), horizon=50, stride=20).errors
     for group, ours in errors["model"].items():
