@@ -1,18 +1,46 @@
-# Two commands for a newcomer: `make demo` and `make test`. Everything else is for who works here.
+# Two commands for a newcomer: `make demo` and `make test`. While you work here: `make fast`.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 EDGE := .venv-edge
 PIP := pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
-.PHONY: demo test lint types bench fuzz soak firmware hil clean
+# Workers of pytest. More than one for each core gain nothing; each holds torch, about a gigabyte.
+JOBS ?= auto
+PYTEST := $(BIN)/pytest --numprocesses $(JOBS) --maxprocesses 8 --dist worksteal
+
+# Recordings that lie beside the repository are found by the tests, as if RTSYSID_DATA named them.
+ifneq ($(wildcard ../shared/data),)
+export RTSYSID_DATA ?= $(abspath ../shared/data)
+endif
+
+.DELETE_ON_ERROR:
+.PHONY: demo test fast hard lint types tests install bench fuzz soak firmware hil clean
 
 demo: $(VENV)/.ready
 	$(BIN)/rtsysid demo
 
-test: $(VENV)/.ready $(VENV)/.compilers $(EDGE)/.ready lint types
-	$(BIN)/pytest
+# The whole check. What waits for the network is installed side by side; mypy runs beside the tests.
+test:
+	$(MAKE) --jobs 3 install
+	$(MAKE) lint
+	$(MAKE) --jobs 2 types tests
 	$(MAKE) hil
+
+# What needs neither torch nor a compiler nor the emulator, and is not marked slow: under a minute.
+fast: $(VENV)/.ready
+	$(PYTEST) --fast
+
+tests: $(VENV)/.ready $(VENV)/.compilers $(EDGE)/.ready
+	$(PYTEST)
+
+# The tests where a machine is at its worst: eight processes beside them that never rest; then mathematics as an old
+# processor does it, whose sums round otherwise.
+hard: $(VENV)/.ready $(VENV)/.compilers $(EDGE)/.ready
+	$(BIN)/python tests/support/busy.py 8 $(PYTEST)
+	OPENBLAS_CORETYPE=Nehalem ATEN_CPU_CAPABILITY=default DNNL_MAX_CPU_ISA=SSE41 $(PYTEST)
+
+install: $(VENV)/.ready $(EDGE)/.ready $(VENV)/.compilers $(VENV)/.emulator
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
@@ -24,14 +52,14 @@ types: $(VENV)/.ready
 bench: $(VENV)/.ready
 	$(BIN)/python -m bench
 
-# Ten million hostile frames for each target and engine; `make test` runs a million.
+# Ten million hostile frames for each target and engine; `make test` runs a million in all.
 fuzz: $(VENV)/.ready $(VENV)/.compilers
-	RTSYSID_FUZZ_FRAMES=10000000 $(BIN)/pytest -q -s tests/test_fuzz.py
+	RTSYSID_FUZZ_FRAMES=10000000 $(BIN)/pytest -q -s tests/firmware_bridge/test_fuzz.py
 
 # A live session of so many seconds with something going wrong all the time; `make test` runs a short one.
 SECONDS ?= 600
 soak: $(VENV)/.ready $(VENV)/.compilers
-	RTSYSID_SOAK_SECONDS=$(SECONDS) $(BIN)/pytest -q -s tests/test_soak.py
+	RTSYSID_SOAK_SECONDS=$(SECONDS) $(BIN)/pytest -q -s tests/cli/test_soak.py
 
 # Every image of every port, with its size: of a bundle where one is given, else of the reference size.
 BUNDLE ?=
@@ -46,28 +74,31 @@ hil: $(VENV)/.ready $(VENV)/.compilers $(VENV)/.emulator
 clean:
 	rm -rf $(VENV) $(EDGE) out runs bundles .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-# The stamp is made last, so that an installation that broke off is taken up again.
-$(VENV)/.ready: pyproject.toml constraints.txt
+$(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV) || \
 	  (apt-get update && apt-get install -y --no-install-recommends python3-venv && $(PYTHON) -m venv $(VENV))
+
+# The stamp is made last, so that an installation that broke off is taken up again.
+$(VENV)/.ready: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/$(PIP) --editable '.[dev]'
 	touch $@
 
 # What a robot gets: the plain install, without torch, to prove that it runs there.
-$(EDGE)/.ready: pyproject.toml constraints.txt
+$(EDGE)/.ready: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(PYTHON) -m venv $(EDGE)
 	$(EDGE)/bin/$(PIP) --editable .
 	touch $@
 
 # A C compiler for the simulated device, and clang for libFuzzer; without clang the same tests run on plain random inputs.
-$(VENV)/.compilers: $(VENV)/.ready
+$(VENV)/.compilers: | $(VENV)/bin/python
 	command -v cc && command -v clang || \
 	  (apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev clang libclang-rt-dev) || \
 	  command -v cc
 	touch $@
 
-# The Cortex-M compiler with its small C library, the emulator, and the cable between it and a host.
-$(VENV)/.emulator: $(VENV)/.ready
+# The Cortex-M compiler with its small C library, the emulator, and the cable between it and a host. After the compilers,
+# since one apt-get at a time may run.
+$(VENV)/.emulator: | $(VENV)/.compilers
 	test -f "$$(arm-none-eabi-gcc -print-file-name=nano.specs)" && command -v qemu-system-arm && command -v socat || \
 	  (apt-get update && apt-get install -y --no-install-recommends \
 	    gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm socat)

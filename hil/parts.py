@@ -36,7 +36,7 @@ def bundle_of(config: Config, trace: Trace, folder: Path) -> Bundle:
     learned = tuple(episode.piece(0, LEARNED_FROM) for episode in trace.episodes[:2])
     for _ in begin(config, Trace(trace.channels, learned), folder / "run").epochs():
         pass
-    return export(folder / "run", folder / "bundle")[0]
+    return export(folder / "run", folder / "bundle", ("c",))[0]
 
 
 def require_golden(name: str, found: int) -> None:

@@ -95,7 +95,7 @@ def test_a_step_grows_no_dearer(build: str) -> None:
 
 def test_a_missing_figure_is_recorded_here_and_refused_in_ci(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """On the bench the first run records; in CI it fails and says what to do; 2 % more passes, 3 % more does not."""
-    monkeypatch.setattr("conftest.GOLDEN", tmp_path / "instructions.json")
+    monkeypatch.setattr("parts.GOLDEN", tmp_path / "instructions.json")
     monkeypatch.setenv("CI", "true")
     with pytest.raises(AssertionError, match="make hil"):
         require_golden("x", 1000)

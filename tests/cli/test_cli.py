@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from support.robots import TINY, plant
-from support.shell import ROOT, refused, rtsysid
+from support.shell import ROOT, command, refused, refused_here, rtsysid
 
 from rtsysid.cli import cli
 from rtsysid.config import read_config
@@ -32,6 +32,7 @@ def logs(tmp_path: Path) -> Path:
     return tmp_path / "logs"
 
 
+@pytest.mark.slow
 def test_the_whole_path_by_its_verbs(logs: Path, tmp_path: Path, recording: Path) -> None:
     """train, export, verify, evaluate, replay and a comparison with its own predictions, each as a process."""
     rtsysid("train", tmp_path / "tiny.toml", "--data", logs, "-o", tmp_path / "run")
@@ -49,12 +50,15 @@ def test_the_whole_path_by_its_verbs(logs: Path, tmp_path: Path, recording: Path
 
 
 @pytest.mark.slow
-def test_compare_prints_the_four_variants_side_by_side(logs: Path, tmp_path: Path) -> None:
+def test_compare_prints_the_four_variants_side_by_side(
+    logs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One configuration becomes the talk's table: every variant trained, exported, and measured on the same rows, with
     its size, cost and memory in numbers."""
+    monkeypatch.setattr("export.bundle.default_targets", lambda: ("c",))  # ONNX would be most of the time
     model = TINY[: TINY.index("[train]")]
     (tmp_path / "short.toml").write_text(model + '[train]\npreset = "greedy"\neffort = 0.05\nbatch = 64\n')
-    done = rtsysid("compare", tmp_path / "short.toml", "--data", logs, "-o", tmp_path / "out", "--horizon", 20)
+    done = command("compare", tmp_path / "short.toml", "--data", logs, "-o", tmp_path / "out", "--horizon", 20)
     for variant in ("lstm", "lstm-tdl", "lstm-tdl-aeu", "lstm-tdl-deep-aeu"):
         assert f"\n{variant} " in done.stdout
         assert (tmp_path / "out" / f"{variant}-seed0" / "bundle" / "manifest.json").exists()
@@ -65,7 +69,7 @@ def test_compare_prints_the_four_variants_side_by_side(logs: Path, tmp_path: Pat
 
 def test_a_comparison_without_recordings_names_the_benchmarks_that_bring_their_own() -> None:
     """Exit code 1 and one line."""
-    done = rtsysid("compare", "quadrotor", "-o", "never", check=1)
+    done = command("compare", "quadrotor", "-o", "never", check=1)
     assert done.stderr.startswith("rtsysid: compare: quadrotor without recordings; give --data, or compare nanodrone")
     assert done.stderr.count("\n") == 1
 
@@ -84,8 +88,8 @@ def test_a_replay_that_differs_says_so(bundle_folder: Path, recording: Path, tmp
     """Predictions recorded from another input do not pass for equal: exit code 2."""
     other = plant(1, 200, seed=6)
     other.write(tmp_path / "other.csv")
-    rtsysid("replay", bundle_folder, tmp_path / "other.csv", "-o", tmp_path / "p.csv")
-    done = rtsysid("replay", bundle_folder, recording, "--against", tmp_path / "p.csv", "--json", check=2)
+    command("replay", bundle_folder, tmp_path / "other.csv", "-o", tmp_path / "p.csv")
+    done = command("replay", bundle_folder, recording, "--against", tmp_path / "p.csv", "--json", check=2)
     assert json.loads(done.stdout)["equal"] is False
 
 
@@ -103,15 +107,15 @@ def test_even_rows_need_no_time_column(bundle_folder: Path, tmp_path: Path) -> N
     """With the time column named "" rows stand at the model's rate: the same predictions, and the same training."""
     timed = write_csv(tmp_path / "timed.csv", even())
     bare = write_csv(tmp_path / "bare.csv", [row[1:] for row in even()], "u [V],y [m],v [m/s]")
-    rtsysid("replay", bundle_folder, timed, "-o", tmp_path / "p.csv")
-    done = rtsysid("replay", bundle_folder, bare, "--time", "", "--against", tmp_path / "p.csv", "--json")
+    command("replay", bundle_folder, timed, "-o", tmp_path / "p.csv")
+    done = command("replay", bundle_folder, bare, "--time", "", "--against", tmp_path / "p.csv", "--json")
     assert json.loads(done.stdout)["equal"] is True
-    assert 'none ("")' in refused("replay", bundle_folder, bare, code=1)
+    assert 'none ("")' in refused_here("replay", bundle_folder, bare, code=1)
     weights = []
     for recording, time in ((timed, "t"), (bare, "")):
         config = tmp_path / f"{recording.stem}.toml"
         config.write_text(TINY.replace("[data]", f'[data]\ntime = "{time}"'))
-        rtsysid("train", config, "--data", recording, "-o", tmp_path / recording.stem)
+        command("train", config, "--data", recording, "-o", tmp_path / recording.stem)
         weights.append((tmp_path / recording.stem / "weights.safetensors").read_bytes())
     assert weights[0] == weights[1]
 
@@ -143,7 +147,7 @@ def test_a_bad_recording_gets_one_line(fault: str, tmp_path: Path) -> None:
     rows, header, named = BAD_LOGS[fault]
     (tmp_path / "tiny.toml").write_text(TINY)
     log = write_csv(tmp_path / "bad.csv", rows, header or "t,u [V],y [m],v [m/s]")
-    line = refused("train", tmp_path / "tiny.toml", "--data", log, "-o", tmp_path / "run", code=1)
+    line = refused_here("train", tmp_path / "tiny.toml", "--data", log, "-o", tmp_path / "run", code=1)
     assert named.lower() in line.lower()
     assert not (tmp_path / "run").exists()
 
@@ -171,7 +175,7 @@ def test_empty_and_truncated_files(bundle_folder: Path, recording: Path, tmp_pat
 def test_a_bad_configuration_gets_one_line(change: tuple[str, str], named: str, logs: Path, tmp_path: Path) -> None:
     """Unknown keys, impossible stages and broken TOML end with exit code 1 and a remedy."""
     (tmp_path / "bad.toml").write_text(TINY.replace(*change))
-    assert named in refused("train", tmp_path / "bad.toml", "--data", logs, "-o", tmp_path / "run", code=1)
+    assert named in refused_here("train", tmp_path / "bad.toml", "--data", logs, "-o", tmp_path / "run", code=1)
 
 
 def test_a_changed_bundle_exits_with_2(bundle_folder: Path, recording: Path, tmp_path: Path) -> None:
@@ -187,7 +191,7 @@ def test_a_changed_bundle_exits_with_2(bundle_folder: Path, recording: Path, tmp
 def test_a_bundle_for_other_channels_exits_with_2(bundle_folder: Path, tmp_path: Path) -> None:
     """A recording without the bundle's channels is refused before anything runs."""
     log = write_csv(tmp_path / "other.csv", even(), "t,a,b,c")
-    assert "missing column" in refused("evaluate", bundle_folder, log, code=1)
+    assert "missing column" in refused_here("evaluate", bundle_folder, log, code=1)
 
 
 def test_a_full_disk_leaves_what_was_there(bundle_folder: Path, recording: Path, tmp_path: Path) -> None:

@@ -136,3 +136,17 @@ def test_nothing_unpickles(package: str) -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "np.load":
                 assert any(k.arg == "allow_pickle" and ast.unparse(k.value) == "False" for k in node.keywords), path
+
+
+@pytest.mark.parametrize("folder", ["tests", "hil"])
+def test_no_test_uses_another_test(folder: str) -> None:
+    """Tests share helpers: none imports a test module or a conftest, nor changes one through monkeypatch."""
+    for path in (ROOT / folder).rglob("*.py"):
+        calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call) and node.args]
+        changed = {
+            str(call.args[0].value)
+            for call in calls
+            if ast.unparse(call.func) == "monkeypatch.setattr" and isinstance(call.args[0], ast.Constant)
+        }
+        parts = {part for name in imported(path) | changed for part in name.split(".")}
+        assert not {part for part in parts if part == "conftest" or part.startswith("test_")}, path

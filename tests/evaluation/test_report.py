@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.robots import TINY, make_spec, plant
-from support.shell import refused, rtsysid
+from support.shell import command, refused_here
 
 from rtsysid.errors import TraceError
 from rtsysid.evaluation.horizon import Evaluation, evaluate
@@ -78,7 +78,7 @@ def read(text: str) -> Reader:
 def report_file(bundle_folder: Path, recording: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of the tiny bundle, made by the command."""
     out = tmp_path_factory.mktemp("report") / "report.html"
-    rtsysid("report", bundle_folder, "--data", recording, "-o", out, "--horizon", 20)
+    command("report", bundle_folder, "--data", recording, "-o", out, "--horizon", 20)
     return out
 
 
@@ -137,7 +137,7 @@ def browse(file: Path, scratch: Path) -> tuple[str, list[str], list[str]]:
         "--host-resolver-rules=MAP * ~NOTFOUND", "--enable-logging=stderr", f"--log-net-log={log}",
         f"--user-data-dir={scratch / 'profile'}", "--dump-dom",
     ]  # fmt: skip
-    done = subprocess.run([CHROMIUM, *flags, file.as_uri()], capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run([CHROMIUM, *flags, file.as_uri()], capture_output=True, text=True, timeout=600, check=True)
     console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
     events = [event.get("params", {}) for event in json.loads(log.read_text())["events"]]
     asked = {p["url"] for p in events if "url" in p and p.get("initiator", "not an origin") != "not an origin"}
@@ -302,15 +302,15 @@ def logs_and_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     for episode in plant().episodes:
         Trace(plant().channels, (episode,)).write(root / "logs" / f"{episode.name}.csv")
     (root / "tiny.toml").write_text(TINY)
-    rtsysid("train", root / "tiny.toml", "--data", root / "logs", "-o", root / "run")
+    command("train", root / "tiny.toml", "--data", root / "logs", "-o", root / "run")
     return root / "logs", root / "run"
 
 
-@pytest.mark.slow
+@pytest.mark.torch
 def test_a_run_is_judged_on_its_validation_part(logs_and_run: tuple[Path, Path], tmp_path: Path) -> None:
     """With the recordings of its training a run is judged on the last of them alone, and shows its epochs."""
     logs, run = logs_and_run
-    done = rtsysid("report", run, "--data", logs, "-o", tmp_path / "r.html", "--horizon", 10, "--json")
+    done = command("report", run, "--data", logs, "-o", tmp_path / "r.html", "--horizon", 10, "--json")
     found = json.loads(done.stdout)
     assert "validation part" in found["recordings"]
     assert {stretch["recording"] for stretch in found["worst"]} == {"run4"}
@@ -318,12 +318,13 @@ def test_a_run_is_judged_on_its_validation_part(logs_and_run: tuple[Path, Path],
     assert "stages end at the lines" in (tmp_path / "r.html").read_text()
 
 
-def test_recordings_used_in_training_are_counted(
+@pytest.mark.torch
+def test_recordings_seen_in_training_are_named_as_such(
     logs_and_run: tuple[Path, Path], recording: Path, tmp_path: Path
 ) -> None:
     """The text about the recordings counts those that training used."""
     logs, run = logs_and_run
-    rtsysid("export", run, "-o", tmp_path / "bundle")
+    command("export", run, "-o", tmp_path / "bundle", "--target", "c")
     bundle = Bundle.open(tmp_path / "bundle")
     assert "training used 1 of them" in recordings_to_judge(bundle, [logs / "run1.csv", recording])[1]
     assert "were not used in training" in recordings_to_judge(bundle, [recording])[1]
@@ -332,22 +333,24 @@ def test_recordings_used_in_training_are_counted(
 def test_bad_input_gets_one_line(bundle_folder: Path, recording: Path, tmp_path: Path) -> None:
     """No recordings, no model, a horizon that fits nowhere and a place that cannot be written: one line each."""
     out = tmp_path / "r.html"
-    assert "give --data" in refused("report", bundle_folder, "-o", out, code=1)
-    assert "neither a run nor a bundle" in refused("report", tmp_path, "--data", recording, "-o", out, code=1)
-    assert "shorter --horizon" in refused(
+    assert "give --data" in refused_here("report", bundle_folder, "-o", out, code=1)
+    assert "neither a run nor a bundle" in refused_here("report", tmp_path, "--data", recording, "-o", out, code=1)
+    assert "shorter --horizon" in refused_here(
         "report", bundle_folder, "--data", recording, "-o", out, "--horizon", 5000, code=1
     )
-    assert "horizon" in refused("report", bundle_folder, "--data", recording, "-o", out, "--horizon", 0, code=1)
-    assert "no such" in refused("report", bundle_folder, "--data", tmp_path / "no.csv", "-o", out, code=1).lower()
+    assert "horizon" in refused_here("report", bundle_folder, "--data", recording, "-o", out, "--horizon", 0, code=1)
+    assert "no such" in refused_here("report", bundle_folder, "--data", tmp_path / "no.csv", "-o", out, code=1).lower()
     assert not out.exists()
     (tmp_path / "folder").mkdir()
-    assert "cannot write" in refused("report", bundle_folder, "--data", recording, "-o", tmp_path / "folder", code=5)
+    assert "cannot write" in refused_here(
+        "report", bundle_folder, "--data", recording, "-o", tmp_path / "folder", code=5
+    )
 
 
 def test_forecasts_are_shown_in_their_intervals(calibrated_folder: Path, recording: Path, tmp_path: Path) -> None:
     """Of a calibrated bundle the page shades 90 % around each forecast, and says how much of it held."""
     out = tmp_path / "report.html"
-    rtsysid("report", calibrated_folder, "--data", recording, "-o", out, "--horizon", 20)
+    command("report", calibrated_folder, "--data", recording, "-o", out, "--horizon", 20)
     text = out.read_text()
     shaded = [a for tag, a in read(text).tags if tag == "path" and a.get("class") == "band"]
     assert len(shaded) == 3 * 2  # worst forecasts, and outputs in each

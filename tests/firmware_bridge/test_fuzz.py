@@ -1,6 +1,6 @@
 """Hostile frames against the C code: libFuzzer where clang is, a plain generator of inputs everywhere.
 
-`make fuzz` runs ten times as many: RTSYSID_FUZZ_FRAMES says how many hostile frames each must take.
+RTSYSID_FUZZ_FRAMES says how many hostile frames each of the four must take: `make fuzz` asks for ten million.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import pytest
 
 from firmware_bridge.build import APP, FIRMWARE, SANITIZERS, compile_c
 
-FRAMES = int(os.environ.get("RTSYSID_FUZZ_FRAMES", "1000000"))
+FRAMES = int(os.environ.get("RTSYSID_FUZZ_FRAMES", "250000"))
 FRAMES_PER_INPUT = 64  # of either target
 FUZZ = FIRMWARE / "fuzz"
 TARGETS = {
@@ -38,12 +38,11 @@ def libfuzzer_is_here() -> bool:
     return shutil.which("clang") is not None and subprocess.run(command, input=target, check=False).returncode == 0
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(300 * max(1, FRAMES // 1_000_000))
+@pytest.mark.timeout(900 * max(1, FRAMES // 1_000_000))
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize(("engine", "seed"), [("random", 1), ("libfuzzer", 2)])
 def test_hostile_frames(target: str, engine: str, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Over a million hostile frames nothing wrong is accepted, and each time the next frame but one is heard again."""
+    """Over many hostile frames nothing wrong is accepted, and each time the next frame but one is heard again."""
     if engine == "libfuzzer":
         if libfuzzer_is_here():
             monkeypatch.setenv("CC", "clang")

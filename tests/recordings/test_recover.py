@@ -41,24 +41,31 @@ def test_a_whole_recording_comes_out_as_it_was(tmp_path):
     assert (rescue.messages, rescue.closed, rescue.lost) == (901, True, "nothing")
 
 
-@settings(max_examples=40, deadline=None)
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A recording of six seconds, not to be changed, and its messages."""
+    path = tmp_path_factory.mktemp("whole") / "a.mcap"
+    recording(path, 600)
+    return path, stock(path)
+
+
+@settings(max_examples=40)
 @given(part=st.floats(0.3, 1))
-def test_cut_anywhere_every_whole_chunk_is_rescued(tmp_path_factory, part):
-    """A truncated file is recovered up to the truncated chunk. Recovering the copy gives the same file."""
-    folder = tmp_path_factory.mktemp("cut")
-    recording(folder / "a.mcap", 600)
-    raw = (folder / "a.mcap").read_bytes()
+def test_cut_anywhere_every_whole_chunk_is_rescued(tmp_path_factory, whole, part):
+    """The rescue of a file that ends early is its beginning, up to the cut chunk; rescued again it is the same."""
+    folder, (path, messages) = tmp_path_factory.mktemp("cut"), whole
+    raw = path.read_bytes()
     cut = int(part * len(raw))
     (folder / "b.mcap").write_bytes(raw[:cut])
-    with open(folder / "a.mcap", "rb") as stream:
+    with open(path, "rb") as stream:
         chunks = make_reader(stream).get_summary().chunk_indexes
-    whole = [each for each in chunks if each.chunk_start_offset + each.chunk_length <= cut]
+    kept = [each for each in chunks if each.chunk_start_offset + each.chunk_length <= cut]
     rescue = recover(folder / "b.mcap", folder / "c.mcap")
-    messages = stock(folder / "c.mcap")
-    assert messages == stock(folder / "a.mcap")[: len(messages)]
-    assert (len(messages), rescue.damaged) == (rescue.messages, 0)
+    found = stock(folder / "c.mcap")
+    assert found == messages[: len(found)]
+    assert (len(found), rescue.damaged) == (rescue.messages, 0)
     with open(folder / "c.mcap", "rb") as stream:
-        assert len(make_reader(stream).get_summary().chunk_indexes) == len(whole)
+        assert len(make_reader(stream).get_summary().chunk_indexes) == len(kept)
     assert recover(folder / "c.mcap", folder / "d.mcap").lost == "nothing"
     assert (folder / "d.mcap").read_bytes() == (folder / "c.mcap").read_bytes()
 

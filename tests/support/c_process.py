@@ -27,7 +27,7 @@ class CProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
-        _, complaint = self._process.communicate(timeout=10)
+        _, complaint = self._process.communicate(timeout=120)
         assert self._process.returncode == 0, complaint.decode()
 
     def tell(self, letter: bytes, content: bytes = b"") -> None:

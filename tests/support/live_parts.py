@@ -15,7 +15,7 @@ PATIENCE_S = 20.0  # for what takes milliseconds on an idle machine
 
 
 def board_schema(rate_hz: float = 500.0) -> Schema:
-    """One input and two outputs as f32, the channels of `conftest.plant`."""
+    """One input and two outputs as f32, the channels of `robots.plant`."""
     return Schema((WireChannel("u", "V", "input"), WireChannel("y", "m"), WireChannel("v", "m/s")), rate_hz)
 
 

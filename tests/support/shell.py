@@ -1,24 +1,29 @@
-"""The installed command as a user calls it: to its end, or running meanwhile; and that of the plain install."""
+"""The command line: as a process, as a call inside the test, and as installed without torch."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from support.live_parts import PATIENCE_S
 
+from rtsysid import cli
+
 ROOT = Path(__file__).parents[2]
+Runner = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def rtsysid(*arguments: object, check: int | None = 0) -> subprocess.CompletedProcess[str]:
-    """The installed command, as a user calls it."""
+    """Run the command line as a process, to its end. Where the process proves nothing, `command` costs far less."""
     command = [sys.executable, "-m", "rtsysid", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert "Traceback" not in done.stderr, done.stderr
@@ -27,12 +32,30 @@ def rtsysid(*arguments: object, check: int | None = 0) -> subprocess.CompletedPr
     return done
 
 
-def refused(*arguments: object, code: int) -> str:
+def command(*arguments: object, check: int | None = 0) -> subprocess.CompletedProcess[str]:
+    """Run the command line inside this process, with its own stdout, stderr and exit code."""
+    argv, out, err, code = ["rtsysid", *map(str, arguments)], io.StringIO(), io.StringIO(), 0
+    with patch("sys.argv", argv), patch.object(cli, "_leave", sys.exit), redirect_stdout(out), redirect_stderr(err):
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+    if check is not None:
+        assert code == check, err.getvalue()
+    return subprocess.CompletedProcess(argv, code, out.getvalue(), err.getvalue())
+
+
+def refused(*arguments: object, code: int, run: Runner = rtsysid) -> str:
     """The one line of an error, after checking that it is one."""
-    done = rtsysid(*arguments, check=code)
+    done = run(*arguments, check=code)
     lines = [line for line in done.stderr.splitlines() if line.startswith("rtsysid:")]
     assert len(lines) == 1, done.stderr
     return lines[0]
+
+
+def refused_here(*arguments: object, code: int) -> str:
+    """The same, of the command line inside this process."""
+    return refused(*arguments, code=code, run=command)
 
 
 @contextmanager

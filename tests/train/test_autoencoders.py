@@ -58,12 +58,12 @@ epochs = 2
 
 
 def config_of(member: str) -> Config:
-    """The tiny model under a member's preset, every stage two epochs long."""
+    """The tiny model under a member's preset, every stage one epoch long."""
     text = MODEL + f'preset = "{member}"\n'
     if member == "variational":
         text = text.replace("[model]", "[model]\nvariational = true")
     config = parse_config(text)
-    short = tuple(msgspec.structs.replace(stage, epochs=2) for stage in config.stages)
+    short = tuple(msgspec.structs.replace(stage, epochs=1) for stage in config.stages)
     return msgspec.structs.replace(config, stage=short)
 
 
@@ -88,11 +88,13 @@ def variational(tmp_path_factory: pytest.TempPathFactory, tiny_trace: Trace) -> 
 
 @pytest.mark.parametrize("member", FAMILY)
 def test_a_member_trains_exports_verifies_and_streams(member: str, tmp_path: Path, tiny_trace: Trace) -> None:
-    """Two epochs of each stage by configuration, a bundle that every backend reproduces, and a replay through it."""
+    """One epoch of each stage by configuration, a bundle that every backend reproduces, and a replay through it."""
     for _ in begin(config_of(member), tiny_trace, tmp_path / "run").epochs():
         pass
-    bundle, rows = export(tmp_path / "run", tmp_path / "bundle")
-    assert {row.backend for row in rows} >= {"onnx", "numpy"}
+    # A member is a way to train: the graphs are those of any other, and one export to ONNX stands for all.
+    targets = ("onnx", "c") if member == "undercomplete" else ("c",)
+    bundle, rows = export(tmp_path / "run", tmp_path / "bundle", targets)  # type: ignore[arg-type]
+    assert {row.backend for row in rows} == {*targets, "numpy"}
     assert all(row.passed for row in rows)
     unseen = plant(1, 80, seed=5).episodes[0]
     samples = (Sample(float(t), values) for t, values in zip(unseen.t, unseen.values, strict=True))
