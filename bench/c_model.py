@@ -21,7 +21,7 @@ from export.to_c import c_sources
 from rtsysid.cli.console import table
 from rtsysid.config import read_config
 from rtsysid.model.backends.c_backend import CBackend, machines
-from rtsysid.model.parity import TOLERANCE, relative_error
+from rtsysid.model.golden import TOLERANCE, relative_error
 from rtsysid.model.predictor import Predictor
 from rtsysid.spec import Floats, ModelSpec, unit_scaling
 from rtsysid.train.network import Network

@@ -27,7 +27,8 @@ from export.to_onnx import (
 from rtsysid.errors import ParityError
 from rtsysid.evaluation.calibrate import write_calibrations
 from rtsysid.model.bundle import Bundle, write_manifest
-from rtsysid.model.parity import Row, tolerances, verify
+from rtsysid.model.golden import Row, tolerances
+from rtsysid.model.parity import verify
 from rtsysid.spec import to_builtins
 from rtsysid.storage import replacing_folder
 from rtsysid.train.network import Network

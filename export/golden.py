@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from rtsysid.model.bundle import Arrays
-from rtsysid.model.parity import relative_error
+from rtsysid.model.golden import relative_error
 from rtsysid.spec import Floats, ModelSpec
 from rtsysid.train.network import Network
 from rtsysid.train.windows import row_windows

@@ -24,7 +24,7 @@ from firmware_bridge.schema import Schema
 from rtsysid.errors import LinkError, ParityError
 from rtsysid.model.backends.c_backend import CBackend, machines
 from rtsysid.model.bundle import Bundle
-from rtsysid.model.parity import relative_error
+from rtsysid.model.golden import relative_error
 from rtsysid.model.predictor import Predictor
 from rtsysid.recordings.trace import Episode
 from rtsysid.spec import Floats

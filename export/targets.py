@@ -13,7 +13,7 @@ from rtsysid.errors import BundleError
 from rtsysid.model.backends.c_backend import CBackend, library_name, machines
 from rtsysid.model.bundle import Arrays
 from rtsysid.model.c_layout import state_bytes
-from rtsysid.model.parity import relative_error, run_golden
+from rtsysid.model.golden import relative_error, run_golden
 from rtsysid.model.predictor import Predictor
 from rtsysid.spec import ModelSpec
 

@@ -15,7 +15,7 @@ from firmware_bridge.rig import Rig, StepAnswer
 from firmware_bridge.schema import Schema
 from rtsysid.errors import LinkError
 from rtsysid.model.bundle import Bundle
-from rtsysid.model.parity import relative_error
+from rtsysid.model.golden import relative_error
 from rtsysid.spec import Floats
 
 pytestmark = pytest.mark.timeout(120)

@@ -15,7 +15,7 @@ from export.hil import greet, open_board, predictions_here
 from firmware_bridge import emulator
 from firmware_bridge.rig import Rig
 from rtsysid.model.bundle import Bundle
-from rtsysid.model.parity import relative_error
+from rtsysid.model.golden import relative_error
 from rtsysid.recordings.trace import Episode
 from rtsysid.spec import Floats
 
@@ -78,7 +78,7 @@ def test_the_fast_build_is_within_the_tolerance(bundle: Bundle, rows: Floats, he
     """With fused multiply-adds the emulated board's predictions are as close as the bundle asks of any backend."""
     image = build_image("replay", model_files(bundle), tmp_path / "fast.elf", build="fast")
     found = emulator.replay_image(image.path, rows[:2000], bundle.spec.n_outputs)
-    assert relative_error(found.y, here[:2000], bundle.spec) <= bundle.manifest["tolerance"]["step"]
+    assert relative_error(found.y, here[:2000], bundle.spec) <= bundle.manifest.tolerance["step"]
 
 
 @pytest.mark.parametrize("build", ["strict", "fast"])

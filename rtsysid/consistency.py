@@ -1,20 +1,16 @@
-"""What a model specification may not say: each contradiction is one line with its remedy."""
+"""Check a model specification: each contradiction is one line with its remedy."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
 from rtsysid.errors import SpecError
-
-if TYPE_CHECKING:
-    from rtsysid.spec import ModelSpec, RigidBody, Rotors
+from rtsysid.structure import RigidBody, Rotors, Structure
 
 
-def check(spec: ModelSpec) -> None:
-    """Raise SpecError at the first thing that contradicts another."""
+def check(spec: Structure) -> None:
+    """Check all fields against each other. Raises SpecError at the first contradiction."""
     _check_channels(spec)
     _check_shape(spec)
     _check_seen(spec)
@@ -24,7 +20,7 @@ def check(spec: ModelSpec) -> None:
     _check_scaling(spec)
 
 
-def _check_channels(spec: ModelSpec) -> None:
+def _check_channels(spec: Structure) -> None:
     names = [c.name for c in spec.channels]
     if len(set(names)) != len(names):
         twice = sorted({n for n in names if names.count(n) > 1})
@@ -37,7 +33,7 @@ def _check_channels(spec: ModelSpec) -> None:
         raise SpecError("feedback", f"no output is named {sorted(unknown)}", f"choose among {names[spec.n_inputs :]}")
 
 
-def _check_shape(spec: ModelSpec) -> None:
+def _check_shape(spec: Structure) -> None:
     for name in ("taps", "hidden", "rate_hz"):
         if not getattr(spec, name) > 0:
             raise SpecError(name, str(getattr(spec, name)), "give a positive number")
@@ -46,7 +42,7 @@ def _check_shape(spec: ModelSpec) -> None:
     _check_code(spec)
 
 
-def _check_seen(spec: ModelSpec) -> None:
+def _check_seen(spec: Structure) -> None:
     """What the window shows."""
     if not spec.columns:
         raise SpecError("feedback", "off, with no inputs", "a model needs inputs or feedback to see anything")
@@ -59,7 +55,7 @@ def _check_seen(spec: ModelSpec) -> None:
         raise SpecError("degree", str(spec.degree), "give 1 or more; outputs must be fed back, and no rigid body")
 
 
-def _check_code(spec: ModelSpec) -> None:
+def _check_code(spec: Structure) -> None:
     if spec.encoder and spec.code_size > spec.window_size:
         found = f"a code of {spec.code_size} for a window of {spec.window_size} values"
         raise SpecError("encoder", found, "end it with a smaller layer, or see more taps")
@@ -67,7 +63,7 @@ def _check_code(spec: ModelSpec) -> None:
         raise SpecError("variational", "the model has no encoder", "give it encoder layers, or drop the key")
 
 
-def _check_body(spec: ModelSpec) -> None:
+def _check_body(spec: Structure) -> None:
     body = spec.rigid_body
     if body is None:
         return
@@ -88,7 +84,7 @@ def _check_body(spec: ModelSpec) -> None:
         _check_rotors(spec, body, body.rotors)
 
 
-def _check_integrators(spec: ModelSpec) -> None:
+def _check_integrators(spec: Structure) -> None:
     if not spec.integrate:
         return
     positions, velocities = zip(*spec.integrate, strict=True)
@@ -103,7 +99,7 @@ def _check_integrators(spec: ModelSpec) -> None:
         raise SpecError("integrate", "an output twice, or an integral of an integral", "name each position once")
 
 
-def _check_friction(spec: ModelSpec) -> None:
+def _check_friction(spec: Structure) -> None:
     if not spec.friction:
         return
     names = [name for name, _ in spec.friction]
@@ -117,7 +113,7 @@ def _check_friction(spec: ModelSpec) -> None:
         raise SpecError("friction", "travel in a window of one row", "see two taps, so that travel has a speed")
 
 
-def _check_rotors(spec: ModelSpec, body: RigidBody, rotors: Rotors) -> None:
+def _check_rotors(spec: Structure, body: RigidBody, rotors: Rotors) -> None:
     if not (body.kinematics and body.velocity):
         raise SpecError("rigid_body.rotors", "no kinematics or no velocity", "set kinematics = true, name a velocity")
     if unknown := sorted(set(rotors.speeds) - {c.name for c in spec.inputs}):
@@ -128,7 +124,7 @@ def _check_rotors(spec: ModelSpec, body: RigidBody, rotors: Rotors) -> None:
         raise SpecError("rigid_body.rotors", "mass or inertia is not positive", "give kg and kg m^2")
 
 
-def _check_scaling(spec: ModelSpec) -> None:
+def _check_scaling(spec: Structure) -> None:
     scaling = spec.scaling
     if not any(msgspec.structs.astuple(scaling)):
         return  # the recordings have not been seen

@@ -259,5 +259,5 @@ def _bundle_info(path: Path) -> dict[str, Any]:
         "variant": spec.variant, "rate_hz": spec.rate_hz, "feedthrough": bundle.feedthrough, "taps": spec.taps,
         "encoder": list(spec.encoder), "hidden": spec.hidden, "multiply_accumulates": spec.macs,
         "inputs": ", ".join(map(str, spec.inputs)), "outputs": ", ".join(map(str, spec.outputs)),
-        **calibrate.calibration_summary(bundle), "files": list(bundle.manifest["files"]),
+        **calibrate.calibration_summary(bundle), "files": list(bundle.manifest.files),
     }  # fmt: skip

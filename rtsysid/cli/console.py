@@ -14,7 +14,7 @@ import msgspec
 if TYPE_CHECKING:
     from rtsysid.evaluation.horizon import Evaluation
     from rtsysid.model.bundle import Bundle
-    from rtsysid.model.parity import Row
+    from rtsysid.model.golden import Row
     from rtsysid.recordings.trace import Trace
 
 
@@ -87,9 +87,10 @@ def verification(rows: Sequence[Row]) -> str:
 def generated(bundle: Bundle) -> list[str]:
     """What the generated C occupies, and where it has int8 weights, what they cost in accuracy."""
     lines = []
-    for kind, found in bundle.manifest.get("c", {}).items():
-        error = "".join(f", {name} error {found[name]:.1e}" for name in ("step", "forecast") if name in found)
-        lines.append(f"C {kind}: weights {found['weight_bytes']:,} bytes, state {found['state_bytes']:,} bytes{error}")
+    for kind, sizes in bundle.manifest.c.items():
+        errors = {"step": sizes.step, "forecast": sizes.forecast}
+        text = "".join(f", {name} error {error:.1e}" for name, error in errors.items() if error is not None)
+        lines.append(f"C {kind}: weights {sizes.weight_bytes:,} bytes, state {sizes.state_bytes:,} bytes{text}")
     return lines
 
 
@@ -172,7 +173,7 @@ def show_verification(bundle: Bundle, rows: Sequence[Row], json_: bool) -> None:
     if json_:
         fields = {"bundle": str(bundle.folder), "id": bundle.id}
         found = {"backends": [{**msgspec.to_builtins(r), "passed": r.passed} for r in rows]}
-        return report({**fields, **found, "c": bundle.manifest.get("c", {})}, True)
+        return report({**fields, **found, "c": bundle.manifest.content().get("c", {})}, True)
     click.echo(verification(rows))
     click.echo("".join(f"{line}\n" for line in generated(bundle)), nl=False)
     click.echo(f"bundle {bundle.folder}, id {bundle.id}")

@@ -75,12 +75,11 @@ def recalibrated(bundle: Bundle, calibration: Calibration, intervals: Intervals,
     `out` may be the folder of the bundle itself. The copy has a new id. Raises BundleError where a file of the bundle
     is damaged.
     """
-    content = {key: value for key, value in bundle.manifest.items() if key not in ("format", "files", "digest")}
     with replacing_folder(out) as folder:
-        for name in bundle.manifest["files"]:
+        for name in bundle.manifest.files:
             shutil.copyfile(bundle.verified(name), folder / name)
         write_calibrations(folder, calibration, intervals)
-        write_manifest(folder, content)
+        write_manifest(folder, bundle.manifest.content())
     return Bundle.open(out)
 
 

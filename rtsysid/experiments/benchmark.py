@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -56,13 +57,13 @@ def run_benchmark(benchmark: Benchmark, config: Config, folder: Path) -> Iterato
 
 def scored(benchmark: Benchmark, bundle: Bundle) -> BenchmarkResult:
     """Score an existing bundle. Raises TraceError where the recordings are absent."""
-    predictions, training = benchmark.predict(Predictor.load(bundle)), bundle.manifest["training"]
+    predictions, training = benchmark.predict(Predictor.load(bundle)), bundle.manifest.training
     return BenchmarkResult(
-        training["config"]["train"]["seed"],
+        training.config.train.seed,
         str(bundle.folder),
         sum(array.size for array in bundle.arrays("weights.npz").values()),
         bundle.spec.macs,
-        float(training["validation"]),
+        float(training.validation or math.nan),
         benchmark.score(OURS, predictions),
         predictions,
     )

@@ -86,8 +86,8 @@ def run_one(
     yield from trainer.epochs()
     bundle, rows = export(folder / "run", folder / "bundle")
     evaluation = evaluate(bundle, held_out, horizon)
-    compiled = bundle.manifest.get("c", {}).get("float32", {})
-    cost = (bundle.spec.macs, rows[0].step_us, compiled.get("state_bytes"))
+    compiled = bundle.manifest.c.get("float32")
+    cost = (bundle.spec.macs, rows[0].step_us, None if compiled is None else compiled.state_bytes)
     yield ComparedModel(title, config.train.seed, bundle.spec.parameters, *cost, evaluation)
 
 

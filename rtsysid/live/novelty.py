@@ -51,7 +51,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     @classmethod
     def of(cls, bundle: Bundle) -> Calibration | None:
         """Read the calibration of a bundle; None where it has none. Raises BundleError where it is damaged."""
-        if FILE not in bundle.manifest["files"]:
+        if FILE not in bundle.manifest.files:
             return None
         try:
             found = msgspec.json.decode(bundle.path(FILE).read_bytes(), type=cls)

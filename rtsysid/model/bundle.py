@@ -18,55 +18,47 @@ model-X-linux.so  the same compiled for a machine X, for the C backend
 from __future__ import annotations
 
 import json
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rtsysid.errors import BundleError, SpecError
-from rtsysid.spec import Channel, ModelSpec, digest, from_builtins, require_channels
+from rtsysid.model.manifest import FORMAT, NAME, Manifest, read_manifest
+from rtsysid.spec import Channel, ModelSpec, digest, require_channels
 from rtsysid.storage import sha256
 
-FORMAT = 2  # 2: the state is one array
 Arrays = dict[str, np.ndarray[Any, Any]]
 
 
 class Bundle:
     """A folder that was verified when it was opened. Arrays are read without pickle; the C backend alone runs code."""
 
-    def __init__(self, folder: Path, manifest: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
         self.folder, self.manifest = folder, manifest
 
     @classmethod
     def open(cls, folder: Path | str) -> Bundle:
         """Open a bundle and check every file against the manifest. Raises BundleError at the first difference."""
         folder = Path(folder)
-        manifest = _verified_manifest(folder)
-        bundle = cls(folder, manifest)
-        for name in manifest["files"]:
+        bundle = cls(folder, read_manifest(folder))
+        for name in bundle.manifest.files:
             bundle.verified(name)
         return bundle
 
-    @cached_property
+    @property
     def spec(self) -> ModelSpec:
-        """Return the model specification. Raises BundleError where its fingerprint differs from the manifest's."""
-        try:
-            spec = from_builtins(self.manifest["spec"])
-        except SpecError as error:
-            raise BundleError(f"bundle {self.folder}", error.found, "export with this release of rtsysid") from None
-        if spec.fingerprint != self.manifest["fingerprint"]:
-            raise BundleError(f"bundle {self.folder}", "fingerprint and specification disagree", "export again")
-        return spec
+        """Return the model specification."""
+        return self.manifest.spec
 
     @property
     def id(self) -> str:
         """Return 12 hex digits of the digest over all bytes of the bundle."""
-        return str(self.manifest["digest"])[:12]
+        return self.manifest.digest[:12]
 
     def path(self, name: str) -> Path:
         """Return the path of a file. Raises BundleError where the manifest does not list it."""
-        if name not in self.manifest["files"]:
+        if name not in self.manifest.files:
             raise BundleError(f"bundle {self.folder}", f"it has no {name}", "export with the target that makes it")
         return self.folder / name
 
@@ -75,7 +67,7 @@ class Bundle:
 
         Raises BundleError where the file is missing, was changed, or is not in the manifest.
         """
-        path, wanted = self.path(name), self.manifest["files"][name]
+        path, wanted = self.path(name), self.manifest.files[name]
         if Path(name).name != name or not path.is_file():
             raise BundleError(f"bundle {self.folder}", f"{name} is missing", "export it again")
         found = sha256(path)
@@ -92,8 +84,7 @@ class Bundle:
     @property
     def feedthrough(self) -> bool:
         """Tell whether rows are [u_{k+1}, y_k], as `data.feedthrough` of the training configuration says."""
-        data = self.manifest.get("training", {}).get("config", {}).get("data", {})
-        return bool(data.get("feedthrough", False))
+        return self.manifest.training.config.data.feedthrough
 
     def require_live(self) -> None:
         """Check that the model can run on a robot. Raises BundleError where it needs the inputs of the next tick."""
@@ -110,28 +101,11 @@ class Bundle:
 
 
 def write_manifest(folder: Path, content: dict[str, Any]) -> None:
-    """Hash every file in the folder and write the manifest, which is the last file of a bundle."""
+    """Hash every file in the folder and write the manifest, the last file of a bundle.
+
+    `content` is written as it is, unchecked: `Bundle.open` checks. `Manifest.content` gives that of another bundle.
+    """
     files = {path.name: sha256(path) for path in sorted(folder.iterdir())}
     manifest = {"format": FORMAT, **content, "files": files}
     manifest["digest"] = digest(manifest)
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
-
-
-def _verified_manifest(folder: Path) -> dict[str, Any]:
-    try:
-        manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text())
-        stated = manifest["digest"]
-        actual = digest({key: value for key, value in manifest.items() if key != "digest"})
-    except FileNotFoundError:
-        raise BundleError(f"bundle {folder}", "no manifest.json", "give a folder made by rtsysid export") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise BundleError(f"bundle {folder}", "manifest.json is not readable", "export it again") from None
-    if stated != actual:
-        raise BundleError(f"bundle {folder}", "manifest.json was changed", "export it again")
-    if manifest.get("format") != FORMAT:
-        found = f"format {manifest.get('format')}, this release reads {FORMAT}"
-        raise BundleError(f"bundle {folder}", found, "export with this release of rtsysid")
-    files = manifest.get("files")
-    if not isinstance(files, dict) or not all(isinstance(stated, str) for stated in files.values()):
-        raise BundleError(f"bundle {folder}", "manifest.json does not hash its files", "export it again")
-    return manifest
+    (folder / NAME).write_text(json.dumps(manifest, indent=1) + "\n")

@@ -55,7 +55,7 @@ class Intervals:
     @classmethod
     def of(cls, bundle: Bundle) -> Self | None:
         """Read the intervals of a bundle; None where it has none. Raises BundleError for those of another model."""
-        if FILE not in bundle.manifest["files"]:
+        if FILE not in bundle.manifest.files:
             return None
         arrays = bundle.arrays(FILE)
         known = {"coverage", "quantiles", "n_independent"} <= set(arrays)

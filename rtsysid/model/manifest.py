@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from rtsysid.errors import BundleError, SpecError
+from rtsysid.config import Config
+from rtsysid.errors import BundleError, RtsysidError
 from rtsysid.spec import ModelSpec, digest
 
 FORMAT = 2
@@ -18,11 +19,11 @@ NAME = "manifest.json"
 class TrainingRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How the weights came about.
 
-    ``config``: the configuration as plain values, stages written out. ``sources``: name and SHA-256 of each recording.
+    ``config``: the configuration, stages written out. ``sources``: name and SHA-256 of each recording.
     ``epochs``: number of epochs of all stages. ``validation``: the last validation loss; None without an epoch.
     """
 
-    config: dict[str, Any]
+    config: Config
     sources: tuple[tuple[str, str], ...]
     epochs: int
     validation: float | None
@@ -81,7 +82,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise BundleError(f"bundle {folder}", found, "export again")
     try:
         manifest = msgspec.convert(plain, Manifest)
-    except (msgspec.ValidationError, SpecError) as error:
+    except (msgspec.ValidationError, RtsysidError) as error:
         raise BundleError(f"bundle {folder}", f"{NAME}: {error}", "export again") from None
     if manifest.spec.fingerprint != manifest.fingerprint:
         raise BundleError(f"bundle {folder}", "fingerprint and specification disagree", "export again")

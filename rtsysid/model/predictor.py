@@ -15,6 +15,7 @@ from rtsysid.model.backends.c_backend import CBackend
 from rtsysid.model.backends.numpy_backend import NumpyBackend
 from rtsysid.model.backends.onnx_backend import OnnxBackend
 from rtsysid.model.bundle import Bundle
+from rtsysid.model.golden import require_parity
 from rtsysid.model.intervals import Intervals
 from rtsysid.spec import Floats, ModelSpec
 
@@ -87,9 +88,7 @@ class Predictor:
         bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         predictor = cls(bundle.spec, load_backend(bundle, backend), Intervals.of(bundle), bundle)
         if check:
-            from rtsysid.model.parity import require_parity
-
-            require_parity(predictor, bundle)
+            require_parity(predictor, predictor.backend.name, bundle)
         return predictor
 
     @property
@@ -202,7 +201,7 @@ def backends_of(bundle: Bundle) -> tuple[str, ...]:
     """List the backends that can run this bundle on this machine, the preferred one first."""
     names = {
         "c": c_backend.library_of(bundle) is not None,
-        "onnx": "step.onnx" in bundle.manifest["files"] and onnx_backend.available(),
+        "onnx": "step.onnx" in bundle.manifest.files and onnx_backend.available(),
         "numpy": True,
     }
     return tuple(name for name, runs in names.items() if runs)

@@ -271,6 +271,6 @@ def test_the_verb_judges_on_validation(tmp_path: Path, monkeypatch: pytest.Monke
     printed = json.loads(CliRunner().invoke(cli, command, catch_exceptions=False).stdout)
     assert [score["model"] for score in printed["beside"]] == ["hold (here)"]
     bundle = Bundle.open(tmp_path / "quick" / "validate" / "seed0" / "bundle")
-    assert bundle.manifest["training"]["config"]["data"]["train_on_validation"] is False
+    assert bundle.manifest.training.config.data.train_on_validation is False
     refused = CliRunner().invoke(cli, ["benchmark", "schunk-arm", "--validate"])
     assert "it is for simulations" in str(refused.exception)

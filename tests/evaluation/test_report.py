@@ -39,7 +39,6 @@ from rtsysid.evaluation.residuals import OneStep
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.intervals import Intervals
 from rtsysid.recordings.trace import Episode, Trace
-from rtsysid.spec import to_builtins
 
 VOID = {"meta", "br", "img", "hr", "input", "link"}
 HOSTILE = "<script>alert('x')</script>&\"y"
@@ -169,8 +168,8 @@ def renamed(judgement: Judgement, bundle: Bundle, name: str) -> tuple[Judgement,
         fits=[replace(f, name=new[f.name], unit=name) for f in judgement.fits],
         worst=worst,
     )
-    manifest = bundle.manifest | {"spec": to_builtins(changed.spec), "fingerprint": changed.spec.fingerprint}
-    return changed, Bundle(bundle.folder, manifest | {"versions": {name: name}})
+    manifest = replace(bundle.manifest, spec=changed.spec, versions={name: name})
+    return changed, Bundle(bundle.folder, manifest)
 
 
 def test_names_of_channels_and_files_are_escaped(bundle_folder: Path, tiny_trace: Trace) -> None:

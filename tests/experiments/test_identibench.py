@@ -48,7 +48,7 @@ def test_a_specification_trains_and_scores_our_model(idb: Any, tmp_path: Path, m
     result = idb.run_benchmark(spec, build_model, settings, seed=1)
     still = idb.run_benchmark(spec, lambda context: lambda u, y, attrs: np.tile(y[-1], (len(u), 1)), seed=1)
     assert result["metric_score"] < 0.5 * still["metric_score"]
-    assert Bundle.open(tmp_path / "out" / "bundle").manifest["training"]["config"]["train"]["seed"] == 1
+    assert Bundle.open(tmp_path / "out" / "bundle").manifest.training.config.train.seed == 1
 
 
 def test_a_benchmark_that_shows_no_outputs_is_refused(

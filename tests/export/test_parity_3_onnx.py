@@ -21,7 +21,7 @@ from support.robots import flight, make_body_spec, make_braked_spec, make_driven
 from export.bundle import write_graphs
 from rtsysid.model.backends.numpy_backend import NumpyBackend
 from rtsysid.model.backends.onnx_backend import OnnxBackend
-from rtsysid.model.parity import TOLERANCE, relative_error, tolerances
+from rtsysid.model.golden import TOLERANCE, relative_error, tolerances
 from rtsysid.model.predictor import Backend, Predictor
 from rtsysid.spec import VARIANTS, ModelSpec
 from rtsysid.train.network import Network

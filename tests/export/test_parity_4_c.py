@@ -20,7 +20,7 @@ from export.compile import STRICT, compile_library
 from export.to_c import c_sources, literal, model_layers, quantised
 from rtsysid.model.backends.c_backend import CBackend, machines
 from rtsysid.model.backends.numpy_backend import NumpyBackend
-from rtsysid.model.parity import TOLERANCE, relative_error
+from rtsysid.model.golden import TOLERANCE, relative_error
 from rtsysid.model.predictor import Predictor
 from rtsysid.spec import CELLS, Channel, ModelSpec
 from rtsysid.train.network import Network

@@ -143,8 +143,8 @@ def test_int8_is_printed_beside_float32(run_folder: Path, tmp_path: Path) -> Non
     assert "step error" in done.stdout.splitlines()[-2]
     bundle = Bundle.open(tmp_path / "b")
     assert backends_of(bundle) == ("c", "numpy")
-    assert {"model.c", "model.h", "model-int8.c", "model-int8.h"} <= set(bundle.manifest["files"])
-    assert bundle.manifest["c"]["int8"]["weight_bytes"] < bundle.manifest["c"]["float32"]["weight_bytes"]
+    assert {"model.c", "model.h", "model-int8.c", "model-int8.h"} <= set(bundle.manifest.files)
+    assert bundle.manifest.c["int8"].weight_bytes < bundle.manifest.c["float32"].weight_bytes
 
 
 def test_no_path_of_this_machine_travels_with_a_library(bundle_folder: Path) -> None:

@@ -294,7 +294,7 @@ def test_log_variance_is_not_deployed(variational: Bundle) -> None:
     assert "log_variance.weight" in variational.arrays("weights.npz")
     for name in ("step.onnx", "forecast.onnx"):
         assert b"log_variance" not in variational.path(name).read_bytes()
-    if "model.c" in variational.manifest["files"]:
+    if "model.c" in variational.manifest.files:
         assert "log_variance" not in variational.path("model.c").read_text()
 
 

@@ -95,7 +95,7 @@ def _task(f: Finding) -> Node:
 
 
 def _model_section(bundle: Bundle, history: History) -> Iterable[Node]:
-    spec, training = bundle.spec, bundle.manifest["training"]
+    spec, training = bundle.spec, bundle.manifest.training
     facts = {
         "Network": f"{spec.variant}, {spec.taps} taps, encoder {list(spec.encoder) or 'none'}, "
         f"{spec.hidden} hidden units{', with a linear path' if spec.linear_path else ''}",
@@ -105,8 +105,8 @@ def _model_section(bundle: Bundle, history: History) -> Iterable[Node]:
         "Outputs": ", ".join(map(str, spec.outputs)),
         "Multiply-accumulates per step": f"{spec.macs:,}",
         "Fingerprint": spec.fingerprint,
-        "Trained on": f"{len(training['sources'])} recordings, {training['epochs']} epochs",
-        "Versions": ", ".join(f"{key} {value}" for key, value in bundle.manifest["versions"].items()),
+        "Trained on": f"{len(training.sources)} recordings, {training.epochs} epochs",
+        "Versions": ", ".join(f"{key} {value}" for key, value in bundle.manifest.versions.items()),
     }
     yield html_table([], [[key, value] for key, value in facts.items()])
     if history:

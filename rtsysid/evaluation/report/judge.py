@@ -9,15 +9,15 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from rtsysid.config import Config, Data
-from rtsysid.errors import BundleError
+from rtsysid.config import Data
 from rtsysid.evaluation.forecasts import forecasts
 from rtsysid.evaluation.horizon import Evaluation, stretches
 from rtsysid.evaluation.residuals import CrossCorrelation, OneStep, Whiteness, cross_correlation, one_step, whiteness
 from rtsysid.metrics import fit_percent, group_errors, nrmse
 from rtsysid.model.bundle import Bundle
+from rtsysid.model.golden import Row
 from rtsysid.model.intervals import Intervals
-from rtsysid.model.parity import Row, verify
+from rtsysid.model.parity import verify
 from rtsysid.model.predictor import Predictor
 from rtsysid.recordings.resample import resample
 from rtsysid.recordings.trace import Episode, Trace, clock
@@ -123,20 +123,15 @@ def recordings_to_judge(bundle: Bundle, paths: Sequence[Any]) -> tuple[Trace, st
     """Read recordings with the settings of the model's configuration, and leave out what it was trained on.
 
     Given exactly the recordings of the training run, it returns their validation part. The second result describes the
-    recordings in words. Raises BundleError where the manifest lacks the training configuration, TraceError where the
-    recordings cannot be used.
+    recordings in words. Raises TraceError where the recordings cannot be used.
     """
-    try:
-        training = bundle.manifest["training"]
-        config = msgspec.convert(training["config"], Config)
-    except (KeyError, TypeError, msgspec.ValidationError):
-        raise BundleError(f"bundle {bundle.folder}", "no training configuration", "export it again") from None
-    data = config.data
+    training = bundle.manifest.training
+    data = training.config.data
     trace = Trace.read_all(paths, bundle.spec.channels, **clock(data.time, data.rate_hz))
     if data.resample:
         trace = resample(trace, data.rate_hz, max_age=data.max_age)
     trace = trace.segments(data.rate_hz, nan="split")
-    return _held_out(trace, {digest for _, digest in training["sources"]}, data)
+    return _held_out(trace, {digest for _, digest in training.sources}, data)
 
 
 def _held_out(trace: Trace, trained: set[str], data: Data) -> tuple[Trace, str]:

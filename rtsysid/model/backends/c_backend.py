@@ -135,7 +135,7 @@ def library_name(machine: str) -> str:
 def library_of(bundle: Bundle) -> str | None:
     """Find the file of the bundle with the best library for this machine; None where it has none."""
     names = (library_name(machine) for machine in machines())
-    return next((name for name in names if name in bundle.manifest["files"]), None)
+    return next((name for name in names if name in bundle.manifest.files), None)
 
 
 def _load_library(path: Path, spec: ModelSpec) -> Any:

@@ -1,0 +1,258 @@
+"""Structure: the choices that define a model, and the sizes that follow from them.
+
+Use `rtsysid.spec.ModelSpec`, which is a `Structure` that was checked; `rtsysid.spec` offers the other names, too.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Literal, NamedTuple, TypeAlias
+
+import msgspec
+
+from rtsysid.errors import SpecError
+
+Role: TypeAlias = Literal["input", "output"]
+CellName: TypeAlias = Literal["lstm", "gru"]
+Variant: TypeAlias = Literal["lstm", "lstm-tdl", "lstm-tdl-aeu", "lstm-tdl-deep-aeu"]
+
+VARIANTS: tuple[Variant, ...] = ("lstm", "lstm-tdl", "lstm-tdl-aeu", "lstm-tdl-deep-aeu")
+INITIALISER_WIDTH = 64  # hidden units of the network that sets the first state
+STANDARD_GRAVITY = 9.80665  # m/s^2; Ref: 3rd CGPM, 1901
+_HEADER = re.compile(r"(?P<name>.*\S)\s*\[(?P<unit>[^\[\]]*)\]")
+
+
+class CellShape(NamedTuple):
+    """Sizes of a recurrent cell, in units of its hidden width."""
+
+    gates: int  # rows of its input matrix and of its hidden matrix
+    state: int  # values that it carries from one tick to the next
+    biases: int  # two biases that are only ever added count as one
+    forget_gate: bool  # whether `train.forget_ticks` can initialise it
+
+
+CELLS: dict[CellName, CellShape] = {
+    "lstm": CellShape(gates=4, state=2, biases=4, forget_gate=True),
+    "gru": CellShape(gates=3, state=1, biases=4, forget_gate=False),
+}
+
+
+class Channel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One measured or commanded quantity.
+
+    ``group`` joins components of one vector (``position`` = x, y, z): errors are reported per group as the Euclidean
+    norm, and as the angle between rotations where the unit is ``quat``.
+    """
+
+    name: str
+    unit: str = ""
+    role: Role = "output"
+    group: str = ""
+
+    @classmethod
+    def parse(cls, text: str, role: Role = "output", group: str = "") -> Channel:
+        """Read ``"vx [m/s]"``, the form of CSV headers and configuration files."""
+        name, unit = split_unit(text)
+        if not name or name.startswith("["):
+            raise SpecError("channel name", f"{text!r} is not 'name [unit]'", "write for example 'vx [m/s]'")
+        return cls(name, unit, role, group)
+
+    def __str__(self) -> str:
+        return f"{self.name} [{self.unit}]" if self.unit else self.name
+
+
+class Rotors(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Physics of a body that flies on rotors, known beforehand: what squared speeds do to it. One entry per rotor.
+
+    ``speeds``: inputs, rad/s. ``x``, ``y``: where the rotors stand in the body frame, m. ``spin``: 1 where a rotor's
+    drag turns the body about +z, else -1. ``thrust``: N/(rad/s)^2 along +z. ``drag``: N m/(rad/s)^2. ``mass``: kg.
+    ``inertia``: about x, y and z, kg m^2. The model answers with what these leave over; ``learned``: it sees the
+    squares as well, so that the linear path corrects the constants.
+    """
+
+    speeds: tuple[str, ...]
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    spin: tuple[Literal[-1, 1], ...]
+    thrust: float
+    drag: float
+    mass: float
+    inertia: tuple[float, float, float]
+    learned: bool = False
+
+
+class RigidBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Names of the outputs that are the motion of one rigid body; its model is the same wherever it flies.
+
+    ``attitude``: quaternion x, y, z, w from body to world. ``rate``: rotation rate in the body frame, rad/s.
+    ``velocity``, ``position``: in the world frame, z up. All but the attitude may be left out.
+
+    ``kinematics``: the model answers with accelerations alone, and the motion follows from them, exactly. It needs the
+    rate, and the velocity where there is a position. ``gravity``: in m/s^2, downward; 0 where velocities say nothing
+    of weight.
+    """
+
+    attitude: tuple[str, ...]
+    rate: tuple[str, ...] = ()
+    velocity: tuple[str, ...] = ()
+    position: tuple[str, ...] = ()
+    kinematics: bool = False
+    gravity: float = STANDARD_GRAVITY
+    rotors: Rotors | None = None  # with kinematics and a velocity
+
+
+class Scaling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Numbers taken from the training recordings alone, and carried inside the graph.
+
+    ``std``, ``low``, ``high``: per channel [C], in engineering units. ``feature_mean``, ``feature_std``: per feature
+    of a window's row [K]. ``target_mean``, ``target_std``: per target [T], what the head predicts.
+    """
+
+    std: tuple[float, ...] = ()
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+    feature_mean: tuple[float, ...] = ()
+    feature_std: tuple[float, ...] = ()
+    target_mean: tuple[float, ...] = ()
+    target_std: tuple[float, ...] = ()
+
+
+class Structure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
+    """Hold the choices that define a model, and compute the sizes that follow from them.
+
+    Ref: variants after M. Mozifian's 2017 talk on autoencoders for dynamic system modelling; initialiser network after
+    N. Mohajerin and S. Waslander, arXiv 1806.00526.
+    """
+
+    channels: tuple[Channel, ...]  # inputs first, then outputs
+    rate_hz: float
+    scaling: Scaling = Scaling()  # empty until the recordings have been seen
+    taps: int = 16
+    encoder: tuple[int, ...] = (64, 16)  # width of each encoder layer; the last is the code; none: no encoder
+    variational: bool = False  # a layer beside the code's says how sure it is; deployed is the code's mean
+    cell: CellName = "lstm"  # the recurrent cell
+    hidden: int = 64
+    feedback: bool | tuple[str, ...] = True  # outputs that the network sees in the window: all, none, or these
+    output: Literal["increment", "absolute"] = "increment"
+    relative: tuple[str, ...] = ()  # outputs that the window shows relative to its newest row, as a travel is
+    degree: int = 1  # of the outputs in the window: with 3 it shows y, y^2 and y^3, as a cubic spring needs
+    rigid_body: RigidBody | None = None  # see `rtsysid.model.coordinates`
+    integrate: tuple[tuple[str, str], ...] = ()  # outputs that follow from another: position, velocity
+    friction: tuple[tuple[str, float], ...] = ()  # outputs that dry friction brakes, below which speed it lets go
+    linear_path: bool = False  # a linear map of the window predicts, and the network corrects it
+    state_init: Literal["warmup", "network", "zero"] = "warmup"
+    warmup: int = 30  # teacher-forced steps before the state counts as initialised
+
+    @property
+    def variant(self) -> Variant:
+        """Name the model in the words of the source talk, by its taps and its encoder."""
+        return variant_of(self.taps, self.encoder)
+
+    @cached_property
+    def inputs(self) -> tuple[Channel, ...]:
+        return tuple(c for c in self.channels if c.role == "input")
+
+    @cached_property
+    def outputs(self) -> tuple[Channel, ...]:
+        return tuple(c for c in self.channels if c.role == "output")
+
+    @property
+    def width(self) -> int:
+        """Values per sample."""
+        return len(self.channels)
+
+    @property
+    def n_inputs(self) -> int:
+        return len(self.inputs)
+
+    @property
+    def n_outputs(self) -> int:
+        return len(self.outputs)
+
+    @cached_property
+    def columns(self) -> tuple[int, ...]:
+        """Columns of the window that the network sees: inputs, then outputs with feedback, those relative last."""
+        known = {c.name for c in self.outputs} if self.feedback is True else set(self.feedback or ())
+        seen = [i for i, c in enumerate(self.channels) if c.name in known]
+        return (*range(self.n_inputs), *sorted(seen, key=lambda i: self.channels[i].name in self.relative))
+
+    @cached_property
+    def free_columns(self) -> tuple[int, ...]:
+        """Columns whose level means nothing to the model: not seen, or seen relative to the newest alone."""
+        free = self.relative if self.rigid_body is None else self.rigid_body.position
+        return tuple(i for i, c in enumerate(self.channels) if i not in self.columns or c.name in free)
+
+    @property
+    def n_features(self) -> int:
+        """Features per row of the window; a rotation is three numbers where it is seen from the body."""
+        fed_back = len(self.columns) - self.n_inputs
+        return len(self.columns) + (self.degree - 1) * fed_back - (self.rigid_body is not None)
+
+    @property
+    def n_targets(self) -> int:
+        """What the head predicts: with kinematics, rotation and position follow from rate and velocity."""
+        body = self.rigid_body
+        if body is None:
+            return self.n_outputs - len(self.integrate)
+        return self.n_outputs - 1 - (3 + len(body.position) if body.kinematics else 0)
+
+    @property
+    def window_size(self) -> int:
+        """Features of a whole window and its tail."""
+        return self.taps * self.n_features + self.n_tail
+
+    @property
+    def n_tail(self) -> int:
+        """Features beside those of the rows: friction, or the body's vertical and squares of learned rotors."""
+        body = self.rigid_body
+        if body is None:
+            return len(self.friction)
+        return 3 + (len(body.rotors.speeds) if body.rotors is not None and body.rotors.learned else 0)
+
+    @property
+    def settling_samples(self) -> int:
+        """Samples up to the one from which the first prediction counts: a whole window, and the warm-up."""
+        return self.taps + (self.warmup if self.state_init == "warmup" else 0)
+
+    @property
+    def state_size(self) -> int:
+        """Values S of the state that the recurrent cell carries; the first `hidden` of them are its output h."""
+        return CELLS[self.cell].state * self.hidden
+
+    @property
+    def code_size(self) -> int:
+        """Width of what enters the recurrent cell: the code, or the whole window where there is no encoder."""
+        return self.encoder[-1] if self.encoder else self.window_size
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one step, without the decoder (which serves novelty, not prediction)."""
+        widths = (self.window_size, *self.encoder)
+        layers = sum(a * b for a, b in itertools.pairwise(widths))
+        cell = CELLS[self.cell].gates * self.hidden * (self.code_size + self.hidden)
+        linear_path = self.window_size if self.linear_path else 0
+        return layers + cell + (self.hidden + linear_path) * self.n_targets
+
+    @property
+    def parameters(self) -> int:
+        """Weights and biases of one step, without the decoder; two biases that are only added count as one."""
+        cell = CELLS[self.cell].biases * self.hidden
+        return self.macs + sum(self.encoder) + cell + (1 + self.linear_path) * self.n_targets
+
+
+def variant_of(taps: int, encoder: Sequence[int]) -> Variant:
+    """Name a model in the words of the source talk: by its delay line and its encoder layers."""
+    if not encoder:
+        return "lstm-tdl" if taps > 1 else "lstm"
+    return "lstm-tdl-deep-aeu" if len(encoder) > 1 else "lstm-tdl-aeu"
+
+
+def split_unit(text: str) -> tuple[str, str]:
+    """Take ``name [unit]`` apart; digits in brackets are an index and belong to the name (``q[0]``)."""
+    match = _HEADER.fullmatch(text.strip())
+    if match is None or match["unit"].strip().isdecimal():
+        return text.strip(), ""
+    return match["name"], match["unit"].strip()
