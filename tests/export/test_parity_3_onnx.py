@@ -1,9 +1,9 @@
 """Link 3 of the parity chain: torch, onnxruntime and NumPy agree with the state carried for 1,000 steps.
 
-Exporting a graph costs 4 to 25 s of processor time and NumPy costs none. So NumPy is compared for every combination of
-variant, coordinates and option, for 300 steps. Onnxruntime, and NumPy with it, is compared for 1,000 steps on a covering
-set, `EXPORTED`: every variant, every kind of coordinates, every cell and every option appears at least once. A graph is
-exported once and serves all tests.
+Exporting a graph costs seconds of processor time and NumPy costs none. So NumPy is compared for every combination of
+variant, coordinates and option, for 300 steps. Onnxruntime, and NumPy with it, is compared for 1,000 steps on a
+covering set, `EXPORTED`: every variant, every kind of coordinates, every cell and every option appears at least once.
+A graph is exported once and serves all tests.
 """
 
 from __future__ import annotations
