@@ -136,8 +136,9 @@ def test_an_unknown_target_is_named() -> None:
 
 def test_int8_is_printed_beside_float32(run_folder: Path, tmp_path: Path) -> None:
     """`--target c,int8` leaves ONNX out, writes both sources, and states bytes and error of int8."""
-    done = cli("export", run_folder, "-o", tmp_path / "b", "--target", "c,int8")
-    assert done.returncode == 0, done.stderr
+    options = ["-o", str(tmp_path / "b"), "--target", "c,int8"]
+    done = CliRunner().invoke(command_line, ["export", str(run_folder), *options])
+    assert done.exit_code == 0, done.output
     assert "C float32: weights" in done.stdout
     assert "C int8: weights" in done.stdout
     assert "step error" in done.stdout.splitlines()[-2]
