@@ -78,7 +78,7 @@ def test_a_row_out_of_turn_is_refused(rig: Rig, short: Floats, expected: Floats)
     """A row that skips one is an ERROR and not a prediction; the expected row then gives the right bits."""
     rig.play(short[:20])
     rig._index += 1
-    with pytest.raises(LinkError, match="turn"):
+    with pytest.raises(LinkError, match="next index"):
         rig.step(short[21])
     rig._index -= 1
     assert same_bits(rig.step(short[20]).y, expected[20])

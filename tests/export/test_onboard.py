@@ -92,7 +92,7 @@ def test_only_the_right_row_is_stepped(device: SimulatedDevice, bundle: Bundle, 
         greet(rig, bundle)
         rig.play(rows[:20])
         rig._index = 25
-        with pytest.raises(LinkError, match="turn"):
+        with pytest.raises(LinkError, match="next index"):
             rig.step(rows[20])
         rig._index = 20
         with pytest.raises(LinkError, match="channels"):
