@@ -1,4 +1,4 @@
-"""A pytest plugin that prints what each test cost: `pytest -p support.cpu_times`; nothing fails by it.
+"""A pytest plugin that prints what each test cost: `pytest -p support.cpu_times`, in one process; nothing fails by it.
 
 CPU seconds of the test and of the processes that it started, and seconds by the clock; set-up counts for the test that
 came first. Whatever takes more than ten seconds on a quiet machine is to be marked `slow`, and nothing else.
@@ -32,9 +32,8 @@ class CpuTimes:
         begun, begun_s = os.times(), time.monotonic()
         result = yield
         spent = sum(after - before for after, before in zip(os.times()[:4], begun[:4], strict=True))
-        cost = (spent, time.monotonic() - begun_s, item.get_closest_marker("slow") is not None)
-        item.user_properties.append(("cost", cost))
-        self.found[item.nodeid] = cost
+        slow = item.get_closest_marker("slow") is not None
+        self.found[item.nodeid] = (spent, time.monotonic() - begun_s, slow)
         return result  # type: ignore[return-value]
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
