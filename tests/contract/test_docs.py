@@ -37,7 +37,14 @@ def members(nodes: list[ast.stmt]) -> Iterator[tuple[str, list[ast.stmt]]]:
         elif isinstance(node, ast.Assign):
             yield from ((ast.unparse(target), []) for target in node.targets)
         elif isinstance(node, ast.ImportFrom):
-            yield from ((alias.asname or alias.name, []) for alias in node.names)
+            yield from ((alias.asname or alias.name, defined(node.module or "", alias.name)) for alias in node.names)
+
+
+def defined(module: str, name: str) -> list[ast.stmt]:
+    """Statements inside a class that another module of the repository defines; none for anything else."""
+    path = ROOT.joinpath(*module.split(".")).with_suffix(".py")
+    body = ast.parse(path.read_text()).body if path.is_file() else []
+    return next((node.body for node in body if isinstance(node, ast.ClassDef) and node.name == name), [])
 
 
 def resolves(name: str) -> bool:

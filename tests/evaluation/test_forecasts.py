@@ -80,5 +80,5 @@ def test_samples_until_the_state_counts(state_init: str, needed: int) -> None:
     """A full window of 4, and the warm-up of 3 where there is one: one formula, which the refusal names too."""
     spec = make_spec(state_init=state_init)
     assert spec.settling_samples == needed
-    with pytest.raises(TraceError, match=f"more than {needed} rows on end"):
+    with pytest.raises(TraceError, match=f"more than {needed} rows without a gap"):
         fit_calibration(spec, [], "nothing")

@@ -62,7 +62,9 @@ def test_few_forecasts_support_less() -> None:
     """With nine forecasts side by side 0.9 is the most there can be, and more is refused in one line."""
     intervals = Intervals.fit([errors(3, 900)], 9)
     assert intervals.max_coverage == 0.9
-    with pytest.raises(SpecError, match=r"0\.91, but the recordings it was calibrated on support 0\.900; ask for less"):
+    with pytest.raises(
+        SpecError, match=r"0\.91, but the recordings it was calibrated on support 0\.900; ask for a smaller coverage"
+    ):
         intervals.half_widths(0.91, 4)
 
 
