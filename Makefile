@@ -45,6 +45,8 @@ install: $(VENV)/.ready $(EDGE)/.ready $(VENV)/.compilers $(VENV)/.emulator
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python -m tools.docstrings
+	$(BIN)/python -m tools.structure
 
 types: $(VENV)/.ready
 	$(BIN)/mypy

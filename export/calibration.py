@@ -17,7 +17,7 @@ from rtsysid.train.run import Run
 
 
 def calibration_of(run: Run, weights: Mapping[str, np.ndarray[Any, Any]]) -> tuple[Calibration, Intervals] | None:
-    """Compute both calibrations on the NumPy backend: the same bits on a machine with C and on one without.
+    """Compute both calibrations with weights [out, in] on the NumPy backend: the same bits with C and without.
 
     None where the run kept no validation part, where the model was trained on that part too, and where it is too short.
     """

@@ -116,7 +116,7 @@ def predictions_here(bundle: Bundle, rows: Floats) -> Floats:
 
 
 def instructions(bundle: Bundle, rows: Floats) -> tuple[int, Image]:
-    """Count the instructions of the longest step on an emulated STM32F405; return them with the image.
+    """Count the instructions of the longest step over rows [n, C] on an emulated STM32F405; return them with the image.
 
     Raises BundleError where the image cannot be built.
     """

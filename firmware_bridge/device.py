@@ -106,20 +106,32 @@ class SimulatedDevice:
         return self._process.pid
 
     def unplug(self) -> None:
-        """Pull the cable: the port hangs up and its name disappears; the board keeps running."""
+        """Pull the cable: the port hangs up and its name disappears; the board keeps running.
+
+        Raises LinkError where the process does not answer.
+        """
         self._order("unplug")
         self._link.unlink(missing_ok=True)
 
     def plug(self) -> None:
-        """Plug the cable in again, at the port of the same name."""
+        """Plug the cable in again, at the port of the same name.
+
+        Raises LinkError where the process does not answer.
+        """
         self._connect(self._order("plug"))
 
     def reset(self) -> None:
-        """Reset the board: a new boot id, the clock at 0, the recording at its first row."""
+        """Reset the board: a new boot id, the clock at 0, the recording at its first row.
+
+        Raises LinkError where the process does not answer.
+        """
         self._order("reset")
 
     def stall(self, seconds: float) -> None:
-        """Stop the main loop for a time, and return after it; samples that cannot be stored meanwhile are missed."""
+        """Stop the main loop for a time, and return after it; samples that cannot be stored meanwhile are missed.
+
+        Raises LinkError where the process does not answer.
+        """
         self._order(f"stall {round(seconds * 1000)}")
 
     def pause(self) -> None:

@@ -80,15 +80,15 @@ class EmulatedDevice:
         return self._qemu.pid, self._cable.pid
 
     def reset(self) -> None:
-        """Reset the board."""
+        """Reset the board. Raises LinkError where the emulator does not answer."""
         self._order("system_reset")
 
     def pause(self) -> None:
-        """Stop the whole board until `resume`."""
+        """Stop the whole board until `resume`. Raises LinkError where the emulator does not answer."""
         self._order("stop")
 
     def resume(self) -> None:
-        """Continue after `pause`."""
+        """Continue after `pause`. Raises LinkError where the emulator does not answer."""
         self._order("cont")
 
     def unplug(self) -> None:

@@ -62,7 +62,10 @@ class Rig:
         self._port.__exit__()
 
     def greet(self) -> msg.HelloAck:
-        """Start a session: reset the counters of both sides and the model, and return the board's description."""
+        """Start a session: reset the counters of both sides and the model, and return the board's description.
+
+        Raises LinkError where the board does not answer, or speaks another protocol.
+        """
         self._session = self._session % 255 + 1
         self._decoder, self._encoder = FrameDecoder(session=self._session), FrameEncoder(self._session)
         self._index = self.repeats = 0
@@ -78,7 +81,7 @@ class Rig:
         return self.board
 
     def table(self) -> Schema:
-        """Read the channel table from the board."""
+        """Read the channel table from the board. Raises LinkError where the board does not answer."""
         read = b""
         while len(read) < self.board.schema_size:
             at = len(read)
@@ -90,7 +93,7 @@ class Rig:
         self._index = 0
 
     def step(self, row: Floats, patience_s: float = _PATIENCE_S) -> StepAnswer:
-        """Feed one row [C] and return the board's prediction."""
+        """Feed one row [C] and return the board's prediction. Raises LinkError where none comes."""
         asked = self._encoder.frames
         found = self._ask(
             msg.TraceSample(self._index, tuple(row.tolist())),
@@ -112,7 +115,7 @@ class Rig:
         return answers
 
     def heartbeat(self) -> msg.Heartbeat:
-        """Wait for the next heartbeat, with the board's counters."""
+        """Wait for the next heartbeat, with the board's counters. Raises LinkError where none comes."""
         return self._expect(msg.Heartbeat, lambda _: True, _PATIENCE_S) or self._silent("HEARTBEAT", _PATIENCE_S)
 
     def faults(self) -> dict[str, int]:

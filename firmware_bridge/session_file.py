@@ -37,7 +37,7 @@ _DEVICE = {"clock": "log_time: host, monotonic; publish_time and stamp: device, 
 
 
 class Predicted(Protocol):
-    """A prediction: `rtsysid.live.session.Prediction`."""
+    """A prediction with outputs `y` [ny]: `rtsysid.live.session.Prediction`."""
 
     @property
     def t(self) -> float: ...

@@ -25,7 +25,7 @@ def rmse(predicted: ArrayLike, truth: ArrayLike) -> Doubles:
 
 
 def nrmse(predicted: ArrayLike, truth: ArrayLike) -> Doubles:
-    """Divide `rmse` by the standard deviation of the truth: 0 is perfect, 1 is as good as the mean.
+    """Divide `rmse` by the standard deviation of the truth: 0 is perfect, 1 is as good as the mean. [n, ny] -> [ny].
 
     A constant truth gives inf, or 0 where the prediction is exact. Raises TraceError like `rmse`.
     """
@@ -36,7 +36,7 @@ def nrmse(predicted: ArrayLike, truth: ArrayLike) -> Doubles:
 def fit_percent(predicted: ArrayLike, truth: ArrayLike) -> Doubles:
     """Compute the fit ``100 (1 - |y - yh| / |y - mean(y)|)`` in percent: 100 is perfect, 0 is as good as the mean.
 
-    Raises TraceError like `rmse`. Ref: L. Ljung, System Identification, 2nd ed., 1999.
+    [n, ny] -> [ny]. Raises TraceError like `rmse`. Ref: L. Ljung, System Identification, 2nd ed., 1999.
     """
     return np.asarray(100.0 * (1.0 - nrmse(predicted, truth)))
 
@@ -132,7 +132,8 @@ def group_errors(predicted: ArrayLike, truth: ArrayLike, outputs: Sequence[Chann
 def same_sign(predicted: ArrayLike, truth: ArrayLike, outputs: Sequence[Channel]) -> Doubles:
     """Replace each predicted quaternion q by -q, the same rotation, where that is nearer to the truth.
 
-    Predictions and truth are [..., ny].
+    Predictions and truth are [..., ny]. Raises SpecError where a group has the name of a
+    channel.
     """
     guess, true = np.array(predicted, np.float64), np.asarray(truth, np.float64)
     for columns in _group_columns(outputs).values():

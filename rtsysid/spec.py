@@ -4,7 +4,7 @@ Nothing here knows of files, of torch or of onnxruntime. Values are float32 in e
 the model graph; scaling is the first and last operation *inside* the graph.
 
 Time convention: at tick ``k`` a sample is ``s_k = [u_k, y_k]``: the outputs measured at ``k`` and the inputs applied
-from ``k`` to ``k + 1``. A step eats ``s_k`` and predicts ``y_{k+1}``.
+from ``k`` to ``k + 1``. A step takes ``s_k`` and predicts ``y_{k+1}``.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def to_builtins(spec: ModelSpec) -> dict[str, Any]:
 
 
 def from_builtins(built: Any) -> ModelSpec:
-    """The inverse of `to_builtins`; unknown keys and wrong types are refused."""
+    """Restore a specification from plain values. Raises SpecError for unknown keys and wrong types."""
     try:
         return msgspec.convert(built, ModelSpec)
     except msgspec.ValidationError as error:
@@ -128,7 +128,7 @@ def from_builtins(built: Any) -> ModelSpec:
 
 
 def unit_scaling(spec: ModelSpec, reach: float = 1.0) -> Scaling:
-    """Mean 0, spread 1 and ranges of -`reach`..`reach`: for a model that no recording has scaled."""
+    """Make a scaling with mean 0, standard deviation 1 and ranges -`reach`..`reach`, where no recording gives one."""
     channels, features, targets = spec.width, spec.n_features, spec.n_targets
     return Scaling(
         std=(1.0,) * channels,
@@ -142,12 +142,12 @@ def unit_scaling(spec: ModelSpec, reach: float = 1.0) -> Scaling:
 
 
 def digest(built: Any) -> str:
-    """SHA-256 of the canonical JSON (sorted keys, no spaces) of plain values."""
+    """Compute the SHA-256 of the canonical JSON (sorted keys, no spaces) of plain values."""
     return hashlib.sha256(msgspec.json.encode(built, order="sorted")).hexdigest()
 
 
 def require_channels(wanted: Sequence[Channel], found: Sequence[Channel], where: str) -> list[int]:
-    """Column of each wanted channel among those found; a missing name or another unit is an error.
+    """Find the column of each wanted channel. Raises SpecError for a missing name and for another unit.
 
     A unit is compared only where both sides state one.
     """

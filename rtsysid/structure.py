@@ -54,7 +54,7 @@ class Channel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @classmethod
     def parse(cls, text: str, role: Role = "output", group: str = "") -> Channel:
-        """Read ``"vx [m/s]"``, the form of CSV headers and configuration files."""
+        """Read ``"vx [m/s]"``, the form of CSV headers and configuration files. Raises SpecError without a name."""
         name, unit = split_unit(text)
         if not name or name.startswith("["):
             raise SpecError("channel name", f"{text!r} is not 'name [unit]'", "write for example 'vx [m/s]'")
@@ -251,7 +251,7 @@ def variant_of(taps: int, encoder: Sequence[int]) -> Variant:
 
 
 def split_unit(text: str) -> tuple[str, str]:
-    """Take ``name [unit]`` apart; digits in brackets are an index and belong to the name (``q[0]``)."""
+    """Split ``name [unit]`` into name and unit; digits in brackets are an index and belong to the name (``q[0]``)."""
     match = _HEADER.fullmatch(text.strip())
     if match is None or match["unit"].strip().isdecimal():
         return text.strip(), ""

@@ -6,7 +6,8 @@ Two rules for public functions and methods:
    error or says "Raises".
 2. A function with an array among its arguments or results gives a shape in brackets, as in `[n, C]`.
 
-A class docstring speaks for its constructor and its properties. Commands are left out: their docstring is the help.
+A class docstring speaks for its constructor, its properties, and protocol members without a body. Commands are left
+out: their docstring is the help.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def missing(module: Module) -> Iterator[str]:
 def docstring(public: Public) -> str:
     """Return the docstring of a function, joined with the one of its class for a constructor."""
     text = ast.get_docstring(public.function) or ""
-    if public.owner is not None and (public.function.name == "__init__" or is_property(public.function)):
+    if public.owner is not None and (public.function.name == "__init__" or is_short(public.function)):
         text += ast.get_docstring(public.owner) or ""
     return text
 
@@ -55,9 +56,10 @@ def is_overload(function: Function) -> bool:
     return any(ast.unparse(each) == "overload" for each in function.decorator_list)
 
 
-def is_property(function: Function) -> bool:
-    """Return whether a function is a property."""
-    return any("property" in ast.unparse(each) for each in function.decorator_list)
+def is_short(function: Function) -> bool:
+    """Return whether a function is a property, or a protocol member without a body."""
+    empty = [ast.unparse(node) for node in function.body] == ["..."]
+    return empty or any("property" in ast.unparse(each) for each in function.decorator_list)
 
 
 def raised(function: Function, private: Mapping[str, Function], seen: frozenset[str] = frozenset()) -> set[str]:

@@ -19,14 +19,20 @@ from rtsysid.spec import Channel, Doubles
 
 
 def wh2009() -> Split:
-    """Read the Wiener-Hammerstein circuit. Ref: J. Schoukens, J. Suykens, L. Ljung, IFAC SYSID 2009."""
+    """Read the Wiener-Hammerstein circuit. Ref: J. Schoukens, J. Suykens, L. Ljung, IFAC SYSID 2009.
+
+    Raises TraceError where the file is absent or has other columns.
+    """
     u, y = _csv(recordings("wh2009", "WienerHammerBenchmark.csv.gz"), "uBenchMark", "yBenchMark")
     u, y = u[5200:184000], y[5200:184000]  # the rest is the switching on and off
     return Split((Record("train", u[:100000], y[:100000]),), (Record("test", u[100000:], y[100000:]),))
 
 
 def silverbox() -> Split:
-    """Read the electronic Duffing oscillator. Ref: T. Wigren, J. Schoukens, ECC 2013."""
+    """Read the electronic Duffing oscillator. Ref: T. Wigren, J. Schoukens, ECC 2013.
+
+    Raises TraceError where the file is absent or has other columns.
+    """
     u, y = _csv(recordings("silverbox", "SNLS80mV.csv.gz"), "V1", "V2")
 
     def record(name: str, start: int, stop: int) -> Record:
@@ -44,14 +50,20 @@ def emps() -> Split:
 
 
 def cascaded_tanks() -> Split:
-    """Read the two cascaded tanks with overflow. Ref: M. Schoukens et al., Eindhoven workshop 2016."""
+    """Read the two cascaded tanks with overflow. Ref: M. Schoukens et al., Eindhoven workshop 2016.
+
+    Raises TraceError where the file is absent or has other columns.
+    """
     path = recordings("cascaded_tanks", "dataBenchmark.csv")
     u, u_test, y, y_test = _csv(path, "uEst", "uVal", "yEst", "yVal")
     return Split((Record("train", u, y),), (Record("test", u_test, y_test),))
 
 
 def ced() -> Split:
-    """Read the coupled electric drives, at low and high amplitude. Ref: T. Wigren, M. Schoukens, Uppsala 2017."""
+    """Read the coupled electric drives, at low and high amplitude. Ref: T. Wigren, M. Schoukens, Uppsala 2017.
+
+    Raises TraceError where the file is absent or has other columns.
+    """
     u1, u2, y1, y2 = _csv(recordings("ced", "DATAUNIF.csv"), "u11", "u12", "z11", "z12")
     both = (("low", u1, y1), ("high", u2, y2))
     return Split(

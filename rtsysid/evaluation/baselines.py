@@ -77,8 +77,8 @@ class LinearArx:
     ) -> LinearArx:
         """Select lags and ridge with the smallest mean absolute error in free runs of `horizon` ticks on `validation`.
 
-        Every candidate runs from the same starts. Errors are divided by the errors of `Hold`, per output. Lags that are
-        too long for the episodes are left out. Raises TraceError where no lags remain, where values are not finite, or
+        Episodes are [n, C], inputs first. Every candidate runs from the same starts. Errors are divided by the errors
+        of `Hold`, per output. Lags that are too long for the episodes are left out. Raises TraceError where no lags remain, where values are not finite, or
         where every candidate diverges.
         """
         usable = [p for p in lags if _longest(train) > p and _longest(validation) >= p + horizon]
@@ -119,12 +119,15 @@ class LinearArx:
         return track[:, self.lags :, nu:]
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return all fields as arrays, for an npz file."""
+        """Return all fields as arrays, for an npz file: weights [F, ny], mean and std [C], bias [ny], and numbers."""
         return {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> LinearArx:
-        """Restore a model from `arrays`. Raises SpecError where a name is missing or shapes do not fit together."""
+        """Restore a model from the arrays that `arrays` returned: weights [F, ny] and others.
+
+        Raises SpecError where a name is missing or shapes do not fit together.
+        """
         missing = [field.name for field in fields(cls) if field.name not in arrays]
         if missing:
             raise SpecError("linear ARX", f"no array {', '.join(missing)}", "store all that arrays() gives")

@@ -90,7 +90,10 @@ def stretches(bundle: Bundle, trace: Trace) -> Trace:
 def evaluate_each(
     bundle: Bundle, trace: Trace, horizon: int, stride: int = 1, backend: BackendName = "auto"
 ) -> Generator[str, None, Evaluation]:
-    """Do the same as `evaluate`, and yield the name of each finished episode. The return value is the result."""
+    """Do the same as `evaluate`, and yield the name of each finished episode. The return value is the result.
+
+    Raises the same errors as `evaluate`.
+    """
     spec = bundle.spec
     bundle.require(trace.channels, "recording")
     trace = stretches(bundle, trace)

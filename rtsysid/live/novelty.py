@@ -82,7 +82,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
 
 
 class Watched(Protocol):
-    """What a detector needs of a predictor."""
+    """What a detector needs of a predictor: `y` [ny] is its last prediction; samples are [C], weights [ny]."""
 
     @property
     def spec(self) -> ModelSpec: ...

@@ -26,7 +26,7 @@ ROUNDING = 8.0  # a sum in another order rounds differently, but by no more than
 
 
 class Runner(Protocol):
-    """The part of a predictor that the golden trace needs."""
+    """The part of a predictor that the golden trace needs: samples [C] -> [ny], plans [B, N, nu] -> [B, N, ny]."""
 
     @property
     def spec(self) -> ModelSpec: ...

@@ -41,7 +41,8 @@ class Snapshot(NamedTuple):
 class Backend(Protocol):
     """One implementation of the model for one robot, with its own delay line and state.
 
-    The next step changes the arrays that it returns.
+    Samples are [C], predictions [ny], the window [L, C], the state [S], plans [B, N, nu], forecasts [B, N, ny]. The
+    next step changes the arrays that it returns.
     """
 
     name: str

@@ -72,7 +72,10 @@ class Episode:
         return Episode(name or self.name, self.t[start:stop], self.values[start:stop], age)
 
     def pieces(self, starts: Integers, stops: Integers) -> list[Episode]:
-        """Return ranges of rows as episodes. A single one keeps the name; several are ``name:1``, ``name:2``."""
+        """Return ranges of rows, from `starts` [k] to before `stops` [k], as episodes.
+
+        A single one keeps the name; several are ``name:1``, ``name:2``.
+        """
         ranges = list(zip(starts, stops, strict=True))
         names = [self.name] if len(ranges) == 1 else [f"{self.name}:{k + 1}" for k in range(len(ranges))]
         return [self.piece(int(i), int(j), name) for (i, j), name in zip(ranges, names, strict=True)]
@@ -126,7 +129,10 @@ class Trace:
         time: str | None = "t",
         rate_hz: float | None = None,
     ) -> Iterator[Trace]:
-        """Read files and folders as one trace per file; see `read`. Memory holds one recording at a time."""
+        """Read files and folders as one trace per file; see `read`. Memory holds one recording at a time.
+
+        Raises TraceError where no path was given, and like `read`.
+        """
         files = [file for path in paths for file in formats.recording_files(Path(path))]
         if not files:
             raise TraceError("recordings", "no path was given", "name at least one file or folder")

@@ -112,7 +112,7 @@ def jacobian_norm(network: Network, features: Tensor) -> Tensor:
 
 
 def activations(network: Network, below: Tensor, first: int, last: int) -> list[Tensor]:
-    """Run encoder layers `first` to `last` on the input `below` of the first; return the output of each."""
+    """Run encoder layers `first` to `last` on the input `below` [..., F] of the first; return the output of each."""
     outputs = []
     for k in range(first, last + 1):
         below = network.encode_layer(below, k)

@@ -62,7 +62,7 @@ class Network(nn.Module):
         return code
 
     def encode_layer(self, below: Tensor, k: int) -> Tensor:
-        """Apply encoder layer `k`, counted from 1, to the output of the layer below."""
+        """Apply encoder layer `k`, counted from 1, to the output of the layer below: [..., F] -> [..., H]."""
         return torch.tanh(self.encoder[str(k)](below))
 
     def posterior(self, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -84,7 +84,7 @@ class Network(nn.Module):
         return code
 
     def decode_layer(self, code: Tensor, k: int) -> Tensor:
-        """Apply decoder layer `k` to the output of encoder layer `k`; only layer 1 is linear."""
+        """Apply decoder layer `k` to the output of encoder layer `k`: [..., H] -> [..., F]. Only layer 1 is linear."""
         below: Tensor = self.decoder[str(k)](code)
         return below if k == 1 else torch.tanh(below)
 

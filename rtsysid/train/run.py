@@ -96,12 +96,12 @@ class Run:
             )
 
     def save_arrays(self, name: str, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
-        """Write arrays by name to an npz file."""
+        """Write arrays of any shape [..] by name to an npz file."""
         with replacing(self.folder / name) as path:
             np.savez(path, allow_pickle=False, **arrays)
 
     def arrays(self, name: str) -> dict[str, np.ndarray[Any, Any]]:
-        """Read all arrays of an npz file. Raises ConfigError where it is missing or damaged."""
+        """Read all arrays [..] of an npz file, by name. Raises ConfigError where it is missing or damaged."""
         try:
             with np.load(self.folder / name, allow_pickle=False) as stored:
                 return dict(stored)
@@ -169,5 +169,5 @@ def versions() -> dict[str, str]:
 
 
 def state_arrays(weights: Mapping[str, Tensor]) -> dict[str, np.ndarray[Any, Any]]:
-    """Convert weights to float32 arrays by name, for the exporters."""
+    """Convert weights [out, in] to float32 arrays by name, for the exporters."""
     return {name: np.ascontiguousarray(tensor.cpu().numpy(), np.float32) for name, tensor in weights.items()}

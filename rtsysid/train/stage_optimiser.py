@@ -127,7 +127,7 @@ class StageOptimiser:
 
 
 def set_trainable(network: Network, groups: tuple[str, ...]) -> dict[str, Tensor]:
-    """Make the parameters of these groups trainable, freeze all others, and return the trainable ones by name."""
+    """Make the parameters of these groups trainable, freeze all others, and return the trainable ones [..] by name."""
     chosen: dict[str, Tensor] = {}
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(any(name.startswith(f"{group}.") for group in groups))

@@ -71,7 +71,7 @@ class Axis:
         return float(self._pixels(np.array([value]))[0])
 
     def pixels(self, values: Sequence[float]) -> Doubles:
-        """Return the pixels of values; NaN for values that cannot be drawn."""
+        """Return the pixels of values [n] -> [n]; NaN for values that cannot be drawn."""
         return self._pixels(np.asarray(values, np.float64))
 
     def ticks(self) -> list[tuple[float, str]]:

@@ -18,7 +18,11 @@ HALF = np.float32(0.5)
 
 
 class NumpyCell(Protocol):
-    """One recurrent cell with its weights."""
+    """One recurrent cell with its weights.
+
+    ``begin``: the state [B, S] from what the initialiser returned [B, S]. ``tick``: one step, [B, Z] and [B, S] to
+    [B, S].
+    """
 
     def begin(self, raw: Floats) -> Floats: ...
     def tick(self, code: Floats, state: Floats) -> Floats: ...
