@@ -9,15 +9,13 @@ import click
 import msgspec
 
 from rtsysid.cli import console, study
+from rtsysid.cli.options import PATH, as_json
 from rtsysid.errors import ConfigError
 
 if TYPE_CHECKING:
     from rtsysid.benchmarks import Benchmark
     from rtsysid.config import Config
     from rtsysid.experiments.benchmark import BenchmarkResult
-
-PATH = click.Path(path_type=Path)
-as_json = console.as_json
 
 
 @click.command("benchmark")

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rtsysid.cli import console
+from rtsysid.cli.options import PATH, as_json, horizon_option
 
 if TYPE_CHECKING:
     from rtsysid.model.bundle import Bundle
-
-PATH = click.Path(path_type=Path)
 
 
 @click.command()
@@ -25,8 +24,8 @@ PATH = click.Path(path_type=Path)
     metavar="PER_HOUR",
     help="Novelty flags per hour on normal data.  [default: 1, or the lowest rate that the data supports]",
 )
-@click.option("--horizon", default=50, show_default=True, help="Length of the intervals in ticks.")
-@console.as_json
+@horizon_option
+@as_json
 def calibrate(
     bundle: Path, traces: tuple[Path, ...], out: Path | None, false_alarms: float | None, horizon: int, json_: bool
 ) -> None:

@@ -18,15 +18,8 @@ if TYPE_CHECKING:
     from rtsysid.recordings.trace import Trace
 
 
-as_json = click.option("--json", "json_", is_flag=True, help="Print one JSON object instead of text.")
-time_column = click.option(
-    "--time", "time_", default="t", show_default=True, metavar="COLUMN",
-    help="Name of the time column; \"\" where there is none and rows are even.",
-)  # fmt: skip
-
-
 def report(fields: dict[str, Any], json_: bool) -> None:
-    """One JSON object, or one aligned line per field."""
+    """Print one JSON object, or one aligned line for each field."""
     if json_:
         click.echo(json.dumps(fields))
         return
@@ -36,7 +29,7 @@ def report(fields: dict[str, Any], json_: bool) -> None:
 
 
 def text(value: Any) -> str:
-    """A value as a person reads it."""
+    """Format a value for a person."""
     if isinstance(value, float):
         return f"{value:.5g}"
     if isinstance(value, dict):
@@ -45,14 +38,14 @@ def text(value: Any) -> str:
 
 
 def flat(summary: dict[str, Any]) -> dict[str, Any]:
-    """A session's summary on one level: counts as they are, latencies in microseconds."""
+    """Flatten the summary of a session: counts as they are, latencies in microseconds."""
     latency = summary["latency"] or {}
     timed = {f"{key}_us": latency[key] * 1e6 for key in ("p50", "p99", "worst") if latency.get(key) is not None}
     return {**summary["health"], **timed, "deadline_misses": latency.get("misses")}
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns padded to their widest cell under a ruled header; numbers stand right, words left."""
+    """Format a table: columns as wide as their widest cell, a rule below the header, numbers right-aligned."""
     lines = [list(header), *map(list, rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
     numeric = [bool(rows) and all(_is_number(row[i]) for row in rows) for i in range(len(header))]
@@ -64,7 +57,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def verification(rows: Sequence[Row]) -> str:
-    """The table of `rtsysid verify`: errors in spreads of the outputs, times of this machine."""
+    """Format the table of `rtsysid verify`: errors in standard deviations of the outputs, times of this machine."""
     header = ["backend", "step error", "bound", "forecast error", "bound", "step us", "50 steps us", "result"]
     return table(
         header,
@@ -85,7 +78,7 @@ def verification(rows: Sequence[Row]) -> str:
 
 
 def generated(bundle: Bundle) -> list[str]:
-    """What the generated C occupies, and where it has int8 weights, what they cost in accuracy."""
+    """Describe the generated C: its sizes, and the error of int8 weights where it has them."""
     lines = []
     for kind, sizes in bundle.manifest.c.items():
         errors = {"step": sizes.step, "forecast": sizes.forecast}
@@ -95,7 +88,7 @@ def generated(bundle: Bundle) -> list[str]:
 
 
 def evaluation(result: Evaluation) -> str:
-    """The table of `rtsysid evaluate`, and a line that says where the model wins."""
+    """Format the table of `rtsysid evaluate`, and a line that says where the model is better than the baselines."""
     steps = [f"{n} ({n / result.rate_hz:g} s)" for n in result.table_ticks]
     lines = [
         f"mean error of {result.forecasts} forecasts, by ticks ahead",
@@ -107,16 +100,17 @@ def evaluation(result: Evaluation) -> str:
 
 
 def progress(total: int, label: str) -> Any:
-    """A bar on stderr; silent where stderr is not a terminal."""
+    """Make a progress bar on stderr, silent where stderr is not a terminal."""
     import sys
 
     return click.progressbar(length=total, label=label, file=sys.stderr, item_show_func=lambda item: item or "")
 
 
 class StderrLines:
-    """`with StderrLines() as stderr`: lines on stderr by a thread of their own.
+    """Print lines on stderr from a thread of its own: `with StderrLines() as stderr`.
 
-    A terminal that takes none holds nobody up: lines beyond a hundred are left out, and said to be.
+    A terminal that is stuck does not delay the caller. Of more than a hundred waiting lines the rest is left out and
+    counted.
     """
 
     def __init__(self) -> None:
@@ -133,7 +127,7 @@ class StderrLines:
         self._thread.join(1.0)
 
     def write(self, *lines: str) -> None:
-        """Print these lines, some time soon."""
+        """Queue lines for printing."""
         for line in lines:
             if self._lines.qsize() >= 100:
                 self._left_out += 1
@@ -149,7 +143,7 @@ class StderrLines:
 
 
 def heading(line: str, json_: bool) -> None:
-    """A step of a longer job."""
+    """Print the heading of a step."""
     click.secho(f"\n{line}", bold=True, err=json_)
 
 
@@ -169,7 +163,7 @@ def evaluating(bundle: Bundle, trace: Trace, horizon: int, stride: int) -> Evalu
 
 
 def show_verification(bundle: Bundle, rows: Sequence[Row], json_: bool) -> None:
-    """The outcome of an export or a verification."""
+    """Print the result of an export or a verification."""
     if json_:
         fields = {"bundle": str(bundle.folder), "id": bundle.id}
         found = {"backends": [{**msgspec.to_builtins(r), "passed": r.passed} for r in rows]}

@@ -11,14 +11,13 @@ import click
 import msgspec
 
 from rtsysid.cli import console
+from rtsysid.cli.options import PATH, as_json, time_column
 
 if TYPE_CHECKING:
     from rtsysid.model.bundle import Bundle
     from rtsysid.retrieval.build import Progress
     from rtsysid.retrieval.index import Index
     from rtsysid.retrieval.search import Match, Query
-
-PATH = click.Path(path_type=Path)
 
 
 @click.command()
@@ -28,8 +27,8 @@ PATH = click.Path(path_type=Path)
 @click.option("--by", type=click.Choice(["window", "code"]), default="window", show_default=True,
               help="Compare the channels of a moment, or the codes of the bundle's encoder.")  # fmt: skip
 @click.option("--seconds", default=1.0, show_default=True, help="Length of a moment in seconds.")
-@console.time_column
-@console.as_json
+@time_column
+@as_json
 def index(
     traces: tuple[Path, ...], out: Path, bundle: Path | None, by: str, seconds: float, time_: str, json_: bool
 ) -> None:
@@ -58,8 +57,8 @@ def index(
 @click.option("--bundle", type=PATH, help="Bundle of the index; required for an index by code.")
 @click.option("--exact", is_flag=True, help="Compare every window instead of candidates: slow, for verification.")
 @click.option("--plot", type=PATH, help="Write overlaid plots of the moments to this .html file.")
-@console.time_column
-@console.as_json
+@time_column
+@as_json
 def find_command(
     archive: Path, trace: Path, at: str, top: int, bundle: Path | None, exact: bool, plot: Path | None, time_: str,
     json_: bool,

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from rtsysid.cli import console
-from rtsysid.cli.options import PATH
+from rtsysid.cli.options import PATH, as_json, time_column
 
 
 @click.command()
@@ -18,8 +18,8 @@ from rtsysid.cli.options import PATH
 @click.option("--device", default="qemu", show_default=True, metavar="sim|qemu|PORT", help="What runs the model.")
 @click.option("--rows", default=1000, show_default=True, help="Rows of each recording, from the first; 0: all.")
 @click.option("--live", is_flag=True, help="Play at the recorded rate instead of as fast as possible.")
-@console.time_column
-@console.as_json
+@time_column
+@as_json
 def hil(bundle: Path, traces: tuple[Path, ...], device: str, rows: int, live: bool, time_: str, json_: bool) -> None:
     """Play recordings to the model on a board; exit code 2 where one bit of a prediction differs.
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rtsysid.cli import console
-from rtsysid.cli.options import PATH, backend_option, max_gap
+from rtsysid.cli.options import PATH, as_json, backend_option, max_gap, time_column
 
 if TYPE_CHECKING:
     from firmware_bridge.recorder import Recorder
@@ -51,7 +51,7 @@ def open_source(port: str, **options: Any) -> Source:
 @click.option("--cpu", "cpus", type=int, multiple=True, help="Stay on this processor; may be given again.")
 @baud
 @seconds_
-@console.as_json
+@as_json
 def run(
     bundle: Path, port: str, record: Path | None, budget_ms: float | None, backend: Any, max_gap: int, fifo: int,
     cpus: tuple[int, ...], baud: int | None, seconds: float | None, json_: bool,
@@ -96,7 +96,7 @@ def run(
 @click.option("--divider", default=1, show_default=True, help="Keep every N-th sample.", metavar="N")
 @baud
 @seconds_
-@console.as_json
+@as_json
 def record(port: str, out: Path, divider: int, baud: int | None, seconds: float | None, json_: bool) -> None:
     """Record a live source without a model: every byte, and every sample by its channels.
 
@@ -131,9 +131,9 @@ def record(port: str, out: Path, divider: int, baud: int | None, seconds: float 
 @click.option("--rate", type=float, help="Play at this rate, in Hz.  [default: the model's, or the recording's own]")
 @click.option("--loop", is_flag=True, help="Repeat the recording at its end, instead of ending the session.")
 @click.option("--port", type=PATH, help="Name of the port; a symbolic link is made there.  [default: a temporary name]")
-@console.time_column
+@time_column
 @seconds_
-@console.as_json
+@as_json
 def sim_device(
     trace: Path, like: Path | None, rate: float | None, loop: bool, port: Path | None, time_: str,
     seconds: float | None, json_: bool,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rtsysid.cli import console
-from rtsysid.cli.options import PATH
+from rtsysid.cli.options import PATH, as_json
 
 if TYPE_CHECKING:
     from rtsysid.model.bundle import Bundle
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("file", type=PATH)
 @click.option("-o", "--out", type=PATH, help="The rescued file.  [default: FILE with .recovered before its suffix]")
-@console.as_json
+@as_json
 def recover(file: Path, out: Path | None, json_: bool) -> None:
     """Copy the intact part of a recording that was cut off or damaged; the file itself is only read.
 

@@ -11,19 +11,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rtsysid.cli import console
+from rtsysid.cli.options import PATH, as_json, horizon_option
 
 if TYPE_CHECKING:
     from rtsysid.model.bundle import Bundle
-
-PATH = click.Path(path_type=Path)
 
 
 @click.command("report")
 @click.argument("model", metavar="RUN|BUNDLE", type=PATH)
 @click.option("--data", type=PATH, multiple=True, help="Recording or folder of recordings to judge on; repeatable.")
 @click.option("-o", "--out", type=PATH, required=True, help="HTML file to write.")
-@click.option("--horizon", default=50, show_default=True, help="Length of the forecasts in ticks.")
-@console.as_json
+@horizon_option
+@as_json
 def report_command(model: Path, data: tuple[Path, ...], out: Path, horizon: int, json_: bool) -> None:
     """Judge a model on recordings and write one HTML page: errors, residual tests, worst forecasts, next steps.
 

@@ -10,14 +10,12 @@ import click
 import msgspec
 
 from rtsysid.cli import calibrate, console
+from rtsysid.cli.options import PATH, as_json, horizon_option
 
 if TYPE_CHECKING:
     from rtsysid.config import Config
     from rtsysid.experiments.compare import ComparedModel
     from rtsysid.recordings.trace import Trace
-
-PATH = click.Path(path_type=Path)
-as_json = console.as_json
 
 
 @click.command()
@@ -71,7 +69,7 @@ def export_command(run: Path, out: Path, targets: str | None, json_: bool) -> No
 @click.option("--test", type=PATH, multiple=True, help="Test recordings; repeatable.  [default: the validation part]")
 @click.option("-o", "--out", type=PATH, required=True, help="Folder for runs and bundles.")
 @click.option("--seeds", default=1, show_default=True, help="Runs per configuration, each with another seed.")
-@click.option("--horizon", default=50, show_default=True, help="Length of the forecasts in ticks.")
+@horizon_option
 @click.option("--effort", type=float, default=1.0, show_default=True, help="Factor on the epochs of every stage.")
 @as_json
 def compare_command(
@@ -125,7 +123,7 @@ def compare_command(
     help="Recordings to use.",
 )
 @click.option("-o", "--out", type=PATH, default=Path("out/demo"), show_default=True, help="Folder for all results.")
-@click.option("--horizon", default=50, show_default=True, help="Length of the forecasts in ticks.")
+@horizon_option
 @as_json
 def demo(data: str, out: Path, horizon: int, json_: bool) -> None:
     """Run all steps: recordings, training, export, verification, evaluation on unseen flights, live replay.

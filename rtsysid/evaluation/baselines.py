@@ -78,7 +78,8 @@ class LinearArx:
         """Select lags and ridge with the smallest mean absolute error in free runs of `horizon` ticks on `validation`.
 
         Episodes are [n, C], inputs first. Every candidate runs from the same starts. Errors are divided by the errors
-        of `Hold`, per output. Lags that are too long for the episodes are left out. Raises TraceError where no lags remain, where values are not finite, or
+        of `Hold`, per output. Lags too long for the episodes are left out. Raises TraceError where no lags remain,
+        where values are not finite, or
         where every candidate diverges.
         """
         usable = [p for p in lags if _longest(train) > p and _longest(validation) >= p + horizon]
