@@ -1,4 +1,4 @@
-"""Learn a robot's dynamics from its logs and run the model beside the controller, sample by sample.
+"""Learn a robot's dynamics from its logs and run the model next to the controller, sample by sample.
 
 Importing this package loads neither torch nor onnxruntime; names are resolved on first use.
 """

@@ -43,7 +43,7 @@ def _check_shape(spec: Structure) -> None:
 
 
 def _check_seen(spec: Structure) -> None:
-    """What the window shows."""
+    """Check what the window contains."""
     if not spec.columns:
         raise SpecError("feedback", "off, with no inputs", "a model needs inputs or feedback to see anything")
     if set(spec.relative) - {spec.channels[i].name for i in spec.columns[spec.n_inputs :]} or (
@@ -91,7 +91,7 @@ def _check_integrators(spec: Structure) -> None:
     names = {c.name for c in spec.outputs}
     if spec.rigid_body is not None:
         raise SpecError(
-            "integrate", "beside a rigid body", "let its kinematics integrate: rigid_body.kinematics = true"
+            "integrate", "together with a rigid body", "let its kinematics integrate: rigid_body.kinematics = true"
         )
     if unknown := sorted({*positions, *velocities} - names):
         raise SpecError("integrate", f"no output is named {', '.join(unknown)}", "name outputs")

@@ -41,7 +41,7 @@ CELLS: dict[CellName, CellShape] = {
 
 
 class Channel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One measured or commanded quantity.
+    """Describe one measured or commanded quantity.
 
     ``group`` joins components of one vector (``position`` = x, y, z): errors are reported per group as the Euclidean
     norm, and as the angle between rotations where the unit is ``quat``.
@@ -65,12 +65,12 @@ class Channel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Rotors(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Physics of a body that flies on rotors, known beforehand: what squared speeds do to it. One entry per rotor.
+    """Hold the known physics of a body that flies on rotors: forces and torques by squared speeds, one entry per rotor.
 
-    ``speeds``: inputs, rad/s. ``x``, ``y``: where the rotors stand in the body frame, m. ``spin``: 1 where a rotor's
-    drag turns the body about +z, else -1. ``thrust``: N/(rad/s)^2 along +z. ``drag``: N m/(rad/s)^2. ``mass``: kg.
-    ``inertia``: about x, y and z, kg m^2. The model answers with what these leave over; ``learned``: it sees the
-    squares as well, so that the linear path corrects the constants.
+    ``speeds``: inputs, rad/s. ``x``, ``y``: positions of the rotors in the body frame, m. ``spin``: 1 where the drag of
+    a rotor turns the body about +z, else -1. ``thrust``: N/(rad/s)^2 along +z. ``drag``: N m/(rad/s)^2. ``mass``: kg.
+    ``inertia``: about x, y and z, kg m^2. The model predicts the residual. ``learned``: squared speeds are features, so
+    that the linear path corrects the constants.
     """
 
     speeds: tuple[str, ...]
@@ -85,14 +85,14 @@ class Rotors(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class RigidBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Names of the outputs that are the motion of one rigid body; its model is the same wherever it flies.
+    """Name the outputs that describe one rigid body. Its model does not depend on position and heading.
 
     ``attitude``: quaternion x, y, z, w from body to world. ``rate``: rotation rate in the body frame, rad/s.
-    ``velocity``, ``position``: in the world frame, z up. All but the attitude may be left out.
+    ``velocity``, ``position``: in the world frame, z up. Only the attitude is required.
 
-    ``kinematics``: the model answers with accelerations alone, and the motion follows from them, exactly. It needs the
-    rate, and the velocity where there is a position. ``gravity``: in m/s^2, downward; 0 where velocities say nothing
-    of weight.
+    ``kinematics``: the model predicts accelerations only, and the motion follows from them exactly. This needs the
+    rate, and the velocity where there is a position. ``gravity``: in m/s^2, downward; 0 where the velocities do not
+    contain it.
     """
 
     attitude: tuple[str, ...]
@@ -105,7 +105,7 @@ class RigidBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Scaling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Numbers taken from the training recordings alone, and carried inside the graph.
+    """Hold the statistics of the training recordings that the model graph scales with.
 
     ``std``, ``low``, ``high``: per channel [C], in engineering units. ``feature_mean``, ``feature_std``: per feature
     of a window's row [K]. ``target_mean``, ``target_std``: per target [T], what the head predicts.
@@ -132,16 +132,16 @@ class Structure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     scaling: Scaling = Scaling()  # empty until the recordings have been seen
     taps: int = 16
     encoder: tuple[int, ...] = (64, 16)  # width of each encoder layer; the last is the code; none: no encoder
-    variational: bool = False  # a layer beside the code's says how sure it is; deployed is the code's mean
+    variational: bool = False  # the code is a normal distribution; a deployed model uses its mean
     cell: CellName = "lstm"  # the recurrent cell
     hidden: int = 64
-    feedback: bool | tuple[str, ...] = True  # outputs that the network sees in the window: all, none, or these
+    feedback: bool | tuple[str, ...] = True  # outputs in the window: all, none, or these
     output: Literal["increment", "absolute"] = "increment"
-    relative: tuple[str, ...] = ()  # outputs that the window shows relative to its newest row, as a travel is
-    degree: int = 1  # of the outputs in the window: with 3 it shows y, y^2 and y^3, as a cubic spring needs
+    relative: tuple[str, ...] = ()  # outputs that enter the window as differences to its newest row
+    degree: int = 1  # 3: the window contains y, y^2 and y^3, as a cubic spring needs
     rigid_body: RigidBody | None = None  # see `rtsysid.model.coordinates`
-    integrate: tuple[tuple[str, str], ...] = ()  # outputs that follow from another: position, velocity
-    friction: tuple[tuple[str, float], ...] = ()  # outputs that dry friction brakes, below which speed it lets go
+    integrate: tuple[tuple[str, str], ...] = ()  # pairs (position, velocity): the position is the integral
+    friction: tuple[tuple[str, float], ...] = ()  # (output, v0): feature tanh(v / v0), v0 in the output's unit/s
     linear_path: bool = False  # a linear map of the window predicts, and the network corrects it
     state_init: Literal["warmup", "network", "zero"] = "warmup"
     warmup: int = 30  # teacher-forced steps before the state counts as initialised
@@ -161,7 +161,7 @@ class Structure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     @property
     def width(self) -> int:
-        """Values per sample."""
+        """Number of values per sample."""
         return len(self.channels)
 
     @property
@@ -174,26 +174,26 @@ class Structure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     @cached_property
     def columns(self) -> tuple[int, ...]:
-        """Columns of the window that the network sees: inputs, then outputs with feedback, those relative last."""
+        """Columns of a sample in the window: inputs, then outputs with feedback, the relative ones last."""
         known = {c.name for c in self.outputs} if self.feedback is True else set(self.feedback or ())
         seen = [i for i, c in enumerate(self.channels) if c.name in known]
         return (*range(self.n_inputs), *sorted(seen, key=lambda i: self.channels[i].name in self.relative))
 
     @cached_property
     def free_columns(self) -> tuple[int, ...]:
-        """Columns whose level means nothing to the model: not seen, or seen relative to the newest alone."""
+        """Columns whose level does not change a prediction: not in the window, or relative to its newest row."""
         free = self.relative if self.rigid_body is None else self.rigid_body.position
         return tuple(i for i, c in enumerate(self.channels) if i not in self.columns or c.name in free)
 
     @property
     def n_features(self) -> int:
-        """Features per row of the window; a rotation is three numbers where it is seen from the body."""
+        """Features per row of the window; in body coordinates a rotation is three numbers."""
         fed_back = len(self.columns) - self.n_inputs
         return len(self.columns) + (self.degree - 1) * fed_back - (self.rigid_body is not None)
 
     @property
     def n_targets(self) -> int:
-        """What the head predicts: with kinematics, rotation and position follow from rate and velocity."""
+        """Values that the head predicts; with kinematics, rotation and position follow from rate and velocity."""
         body = self.rigid_body
         if body is None:
             return self.n_outputs - len(self.integrate)
@@ -201,12 +201,12 @@ class Structure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     @property
     def window_size(self) -> int:
-        """Features of a whole window and its tail."""
+        """Features of the whole window, extra features included."""
         return self.taps * self.n_features + self.n_tail
 
     @property
     def n_tail(self) -> int:
-        """Features beside those of the rows: friction, or the body's vertical and squares of learned rotors."""
+        """Extra features: friction; for a body its vertical, and the squared speeds of learned rotors."""
         body = self.rigid_body
         if body is None:
             return len(self.friction)
@@ -214,7 +214,7 @@ class Structure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     @property
     def settling_samples(self) -> int:
-        """Samples up to the one from which the first prediction counts: a whole window, and the warm-up."""
+        """Samples until the state counts: a whole window, and the warm-up where there is one."""
         return self.taps + (self.warmup if self.state_init == "warmup" else 0)
 
     @property

@@ -82,5 +82,5 @@ class Plain(Immutable):
         return head_outputs - newest[..., self._nu :][..., self._head_outputs] if self._increments else head_outputs
 
     def synthetic_history(self, row: Array, samples: int) -> Array:
-        """Make a history [..., samples, C] that ends with the row [..., C]: the robot stands still."""
+        """Make a history [..., samples, C] that ends with the row [..., C]: the robot does not move."""
         return self._xp.stack([row] * samples, -2)
