@@ -31,13 +31,21 @@ def members(nodes: list[ast.stmt]) -> Iterator[tuple[str, list[ast.stmt]]]:
     """Names that statements define, each with the statements inside it."""
     for node in nodes:
         if isinstance(node, ast.ClassDef | ast.FunctionDef):
-            yield node.name, node.body if isinstance(node, ast.ClassDef) else []
+            yield node.name, [*node.body, *inherited(node, nodes)] if isinstance(node, ast.ClassDef) else []
         elif isinstance(node, ast.AnnAssign):
             yield ast.unparse(node.target), []
         elif isinstance(node, ast.Assign):
             yield from ((ast.unparse(target), []) for target in node.targets)
         elif isinstance(node, ast.ImportFrom):
             yield from ((alias.asname or alias.name, defined(node.module or "", alias.name)) for alias in node.names)
+
+
+def inherited(node: ast.ClassDef, nodes: list[ast.stmt]) -> list[ast.stmt]:
+    """Statements of the bases of a class that its module imports from the repository."""
+    bases = {ast.unparse(base) for base in node.bases}
+    imports = (each for each in nodes if isinstance(each, ast.ImportFrom))
+    pairs = ((each.module or "", alias.name) for each in imports for alias in each.names)
+    return [statement for module, name in pairs if name in bases for statement in defined(module, name)]
 
 
 def defined(module: str, name: str) -> list[ast.stmt]:

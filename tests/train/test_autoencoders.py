@@ -222,7 +222,7 @@ def _heavier(loss: Loss) -> Loss:
 def test_only_training_samples_the_code() -> None:
     """In evaluation a variational model predicts from its mean; in training two passes differ."""
     network = network_of(variational=True)
-    seen, state = torch.randn(2, 6, 4, 5), (torch.zeros(2, 6), torch.zeros(2, 6))
+    seen, state = torch.randn(2, 6, 4, 5), torch.zeros(2, network.spec.state_size)
     assert torch.equal(network.sequence(seen, state)[0], network.sequence(seen, state)[0])
     network.train()
     assert not torch.equal(network.sequence(seen, state)[0], network.sequence(seen, state)[0])
