@@ -234,5 +234,5 @@ def test_a_package_that_hides_ours_is_named(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        f"rtsysid: package export: found that of somebody else at {tmp_path / 'export.py'}; run elsewhere, or rename it"
+        f"rtsysid: package export: found another package of this name at {tmp_path / 'export.py'}; run elsewhere, or rename it"
     ]
