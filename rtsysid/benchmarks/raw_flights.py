@@ -29,7 +29,7 @@ from rtsysid.benchmarks.score import Score
 from rtsysid.errors import ConfigError, TraceError
 from rtsysid.evaluation.forecasts import rollouts
 from rtsysid.live.session import Session
-from rtsysid.metrics import forecast_windows, horizon_errors
+from rtsysid.evaluation.metrics import forecast_windows, horizon_errors
 from rtsysid.model.bundle import Arrays
 from rtsysid.model.predictor import Predictor, Snapshot
 from rtsysid.recordings.home import recordings

@@ -13,7 +13,7 @@ import numpy as np
 from rtsysid.benchmarks.forecasting import forecast
 from rtsysid.benchmarks.score import Score
 from rtsysid.errors import ConfigError, TraceError
-from rtsysid.metrics import rmse
+from rtsysid.evaluation.metrics import rmse
 from rtsysid.model.bundle import Arrays
 from rtsysid.model.predictor import Predictor
 from rtsysid.recordings.trace import Episode, Trace

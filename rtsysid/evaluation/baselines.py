@@ -1,6 +1,6 @@
 """Provide the baselines that a network must beat: holding the last measurement, and a linear ARX model.
 
-A forecast from index k follows the convention of `rtsysid.metrics`. The newest row of ``history`` [K, >= lags, C] is
+A forecast from index k follows the convention of `rtsysid.evaluation.metrics`. The newest row of ``history`` [K, >= lags, C] is
 ``s_k``; its inputs are replaced by ``u_future[:, 0]``. The result is ``y_{k+1} .. y_{k+N}`` [K, N, ny]. Columns are
 inputs first, then outputs, in engineering units.
 """
@@ -16,7 +16,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from rtsysid.errors import SpecError, TraceError
-from rtsysid.metrics import forecast_windows
+from rtsysid.evaluation.metrics import forecast_windows
 from rtsysid.spec import Doubles, Floats
 
 _BLOCK = 4096  # windows in float64 at a time: 12 MB for 20 lags of 17 channels

@@ -15,7 +15,7 @@ from rtsysid.evaluation.forecasts import forecasts
 from rtsysid.live.exceedance import ExceedanceModel
 from rtsysid.live.novelty import FALSE_ALARMS, Calibration, hold_ticks, look_every, smoothed
 from rtsysid.live.novelty import FILE as CALIBRATION
-from rtsysid.metrics import same_sign
+from rtsysid.evaluation.metrics import same_sign
 from rtsysid.model.bundle import Bundle, write_manifest
 from rtsysid.model.intervals import FILE as INTERVALS
 from rtsysid.model.intervals import Intervals

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rtsysid.metrics import forecast_windows, same_sign
+from rtsysid.evaluation.metrics import forecast_windows, same_sign
 from rtsysid.model.predictor import Predictor, Snapshot
 from rtsysid.spec import Doubles, Floats
 

@@ -10,7 +10,7 @@ import numpy as np
 from rtsysid.errors import TraceError
 from rtsysid.evaluation.baselines import Hold, LinearArx
 from rtsysid.evaluation.forecasts import forecasts
-from rtsysid.metrics import HorizonErrors
+from rtsysid.evaluation.metrics import HorizonErrors
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.predictor import BackendName, Predictor
 from rtsysid.recordings.trace import Trace

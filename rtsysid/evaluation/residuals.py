@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from rtsysid.errors import TraceError
-from rtsysid.metrics import same_sign
+from rtsysid.evaluation.metrics import same_sign
 from rtsysid.model.predictor import Predictor
 from rtsysid.recordings.trace import Episode
 from rtsysid.spec import Doubles

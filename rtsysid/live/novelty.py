@@ -21,7 +21,7 @@ import numpy as np
 
 from rtsysid.errors import BundleError, TraceError
 from rtsysid.live.exceedance import ExceedanceModel, minutes_for
-from rtsysid.metrics import same_sign
+from rtsysid.evaluation.metrics import same_sign
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.predictor import InnovationEnergy
 from rtsysid.spec import Doubles, Floats, ModelSpec

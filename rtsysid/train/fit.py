@@ -13,7 +13,7 @@ import torch
 from rtsysid.config import Config, config_to_builtins
 from rtsysid.errors import TraceError
 from rtsysid.evaluation.baselines import LinearArx
-from rtsysid.metrics import forecast_windows
+from rtsysid.evaluation.metrics import forecast_windows
 from rtsysid.recordings.resample import resample
 from rtsysid.recordings.trace import Integers, Trace
 from rtsysid.schedule import Stage, resolve

@@ -16,7 +16,7 @@ import torch
 from numpy.lib.stride_tricks import sliding_window_view
 
 from rtsysid.errors import SpecError
-from rtsysid.metrics import forecast_windows
+from rtsysid.evaluation.metrics import forecast_windows
 from rtsysid.model.bundle import Arrays
 from rtsysid.model.coordinates import coordinates
 from rtsysid.spec import Doubles, ModelSpec

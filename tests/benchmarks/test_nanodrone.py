@@ -21,7 +21,7 @@ from rtsysid.benchmarks.nanodrone import (
     starts_of,
 )
 from rtsysid.errors import ConfigError, TraceError
-from rtsysid.metrics import horizon_errors
+from rtsysid.evaluation.metrics import horizon_errors
 from rtsysid.model.backends.numpy_backend import NumpyBackend
 from rtsysid.model.coordinates import coordinates
 from rtsysid.model.predictor import Predictor

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rtsysid.errors import SpecError, TraceError
 from rtsysid.evaluation.baselines import Hold, LinearArx
-from rtsysid.metrics import HorizonErrors, forecast_windows
+from rtsysid.evaluation.metrics import HorizonErrors, forecast_windows
 from rtsysid.spec import Channel
 
 HISTORY = 20

@@ -13,7 +13,7 @@ from rtsysid.config import Data
 from rtsysid.evaluation.forecasts import forecasts
 from rtsysid.evaluation.horizon import Evaluation, stretches
 from rtsysid.evaluation.residuals import CrossCorrelation, OneStep, Whiteness, cross_correlation, one_step, whiteness
-from rtsysid.metrics import fit_percent, group_errors, nrmse
+from rtsysid.evaluation.metrics import fit_percent, group_errors, nrmse
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.golden import Row
 from rtsysid.model.intervals import Intervals

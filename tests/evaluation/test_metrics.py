@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from rtsysid.errors import SpecError, TraceError
-from rtsysid.metrics import (
+from rtsysid.evaluation.metrics import (
     HorizonErrors,
     fit_percent,
     forecast_windows,
