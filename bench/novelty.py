@@ -14,8 +14,9 @@ from bench.reference import Reference
 from export.compile import compile_library
 from export.to_c import c_sources
 from rtsysid.cli.console import table
+from rtsysid.live.calibration import Calibration, look_every
 from rtsysid.live.exceedance import ExceedanceModel
-from rtsysid.live.novelty import Calibration, Novelty, look_every
+from rtsysid.live.novelty import Novelty
 from rtsysid.live.session import Session
 from rtsysid.model.backends.c_backend import CBackend, machines
 from rtsysid.model.predictor import Predictor

@@ -25,7 +25,7 @@ from export.to_onnx import (
     step_graph,
 )
 from rtsysid.errors import ParityError
-from rtsysid.evaluation.calibrate import write_calibrations
+from rtsysid.evaluation.calibrate import calibration_files
 from rtsysid.model.bundle import Bundle, write_manifest
 from rtsysid.model.golden import Row, tolerances
 from rtsysid.model.parity import verify
@@ -63,7 +63,8 @@ def export(run: Run | Path | str, out: Path | str, targets: Sequence[Target] | N
         _save_npz(folder / "golden.npz", golden)
         _save_npz(folder / "baseline.npz", run.arrays("baseline.npz"))
         if (calibrations := calibration_of(run, weights)) is not None:
-            write_calibrations(folder, *calibrations)
+            for name, content in calibration_files(*calibrations).items():
+                (folder / name).write_bytes(content)
         write_manifest(folder, {**_manifest_content(run, network, measured), **sizes})
         rows = verify(Bundle.open(folder))
         for row in rows:

@@ -9,7 +9,7 @@ import numpy as np
 
 from rtsysid.errors import TraceError
 from rtsysid.evaluation.calibrate import HeldOut, calibrate_predictor
-from rtsysid.live.novelty import Calibration
+from rtsysid.live.calibration import Calibration
 from rtsysid.model.backends.numpy_backend import NumpyBackend
 from rtsysid.model.intervals import Intervals
 from rtsysid.model.predictor import Predictor

@@ -134,12 +134,12 @@ def calibrated_folder(tmp_path_factory: pytest.TempPathFactory, bundle_folder: P
     """The tiny bundle, calibrated on five minutes of the same plant; not to be changed."""
 
     def make(folder: Path) -> None:
-        from rtsysid.evaluation.calibrate import HeldOut, calibrate_predictor, recalibrated
+        from rtsysid.evaluation.calibrate import HeldOut, calibrate_predictor, calibration_files
         from rtsysid.model.predictor import Predictor
 
         bundle = Bundle.open(bundle_folder)
         episodes = [HeldOut(e.values, e.values) for e in plant(30, 500, seed=9).episodes]
         found = calibrate_predictor(Predictor.load(bundle, "numpy"), episodes, "the plant", horizon=20)
-        recalibrated(bundle, *found, folder)
+        bundle.rewritten(folder, calibration_files(*found))
 
     return made_once(tmp_path_factory, "calibrated", make)

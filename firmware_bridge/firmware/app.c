@@ -6,8 +6,6 @@
 #include "app_state.h"
 #include "port.h"
 
-struct app app;
-
 static void watch_host(uint32_t now)
 {
     if (!app.ready || app.lost || now - app.heard_us <= WIRE_HEARTBEATS_MISSED * WIRE_HEARTBEAT_US) return;
@@ -70,11 +68,4 @@ void app_bye(uint8_t reason)
     app.ready = false;
     send_message(WIRE_BYE, &reason, WIRE_BYE_SIZE);
     tx_pump(&app.tx);
-}
-
-uint8_t app_state(void)
-{
-    if (!app.ready) return WIRE_STATE_IDLE;
-    if (app.lost) return WIRE_STATE_SAFE;
-    return app.streams ? WIRE_STATE_STREAMING : WIRE_STATE_READY;
 }

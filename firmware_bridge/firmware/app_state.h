@@ -1,4 +1,4 @@
-/* State of the link, shared by app.c, session.c and send.c. Not for boards: they use app.h. */
+/* State of the link, shared by app.c, session.c and send.c; app_state.c holds it. Not for boards: they use app.h. */
 #ifndef RTSYSID_APP_STATE_H
 #define RTSYSID_APP_STATE_H
 
@@ -6,6 +6,13 @@
 #include "capture.h"
 #include "tx.h"
 #include "wire.h"
+
+/* Hash of the model on the board; 0: none. */
+#ifdef ONBOARD_HASH
+#define APP_MODEL_HASH ONBOARD_HASH
+#else
+#define APP_MODEL_HASH 0u
+#endif
 
 struct app {
     const struct app_board *board;
@@ -24,6 +31,7 @@ struct app {
     uint32_t polled_us, spoke_us, heard_us, beat_us, log_us, loop_max_us;
     uint64_t uptime_us;
     uint32_t predictions, ignored, overrun_before;
+    uint32_t infer_max_us; /* the slowest step of the model on the board since the last heartbeat */
 };
 
 extern struct app app;
@@ -42,7 +50,5 @@ void send_heartbeat(void);
 void session_receive(void);
 void session_stop(void); /* stop the stream and forget the prediction: outputs safe */
 void session_forget_prediction(void);
-uint32_t session_model_hash(void);  /* of the model on the board; 0: none */
-uint32_t session_step_max_us(void); /* the slowest step of that model since the last call */
 
 #endif

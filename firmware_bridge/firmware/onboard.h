@@ -14,7 +14,7 @@
 static struct {
     model_state model;
     uint32_t expected; /* index of the next row */
-    uint32_t spent_us, max_us; /* of the latest step; the most since the last question */
+    uint32_t spent_us; /* by the latest step */
 } onboard;
 
 static inline void onboard_reset(void)
@@ -41,7 +41,6 @@ static inline struct wire_prediction onboard_step(const struct wire_trace_sample
         model_step(&onboard.model, sample);
         onboard.spent_us = port_time_us() - begun;
         onboard.expected++;
-        if (onboard.spent_us > onboard.max_us) onboard.max_us = onboard.spent_us;
     }
     bool ready = onboard.model.count >= MODEL_TAPS;
     return (struct wire_prediction){
@@ -50,18 +49,8 @@ static inline struct wire_prediction onboard_step(const struct wire_trace_sample
     };
 }
 
-static inline uint32_t onboard_max_us(void)
-{
-    uint32_t most = onboard.max_us;
-    onboard.max_us = 0;
-    return most;
-}
-
 #else /* no model */
-#define ONBOARD_HASH 0u
-
 static inline void onboard_reset(void) {}
-static inline uint32_t onboard_max_us(void) { return 0; }
 #endif
 
 #endif

@@ -31,7 +31,7 @@ void send_hello_ack(void)
         .max_payload = WIRE_MAX_PAYLOAD, .receive_window = b->receive_window, .timer_hz = b->timer_hz, .uid = b->uid,
         .boot_id = b->boot_id, .reset_reason = b->reset_reason, .channels = b->channels,
         .sample_size = b->sample_size, .period_us = b->period_us, .schema_hash = b->schema_hash,
-        .schema_size = b->schema_size, .model_hash = session_model_hash(),
+        .schema_size = b->schema_size, .model_hash = APP_MODEL_HASH,
         .firmware_count = (uint8_t)strlen(b->firmware), .firmware = b->firmware,
     };
     uint8_t payload[WIRE_MAX_PAYLOAD];
@@ -85,11 +85,11 @@ void send_heartbeat(void)
         .rx_reordered = rx->reordered, .tx_frames = app.tx.frames, .tx_drop = app.tx.dropped,
         .tx_high_water = app.tx.high_water, .missed_samples = app.capture.missed, .predictions = app.predictions,
         .predictions_ignored = app.ignored, .loop_max_us = app.loop_max_us,
-        .infer_max_us = session_step_max_us(),
+        .infer_max_us = app.infer_max_us,
     };
     uint8_t payload[WIRE_HEARTBEAT_SIZE];
     port_health(&m.rx_overrun, &m.stack_free);
     m.rx_overrun -= app.overrun_before;
-    app.loop_max_us = 0;
+    app.loop_max_us = app.infer_max_us = 0;
     send_message(WIRE_HEARTBEAT, payload, wire_heartbeat_put(payload, &m));
 }

@@ -8,10 +8,6 @@
 #define STREAM_SAMPLES 1u
 #define READS_PER_POLL 16 /* of 64 bytes, so that a flood of bytes does not delay the samples */
 
-uint32_t session_model_hash(void) { return ONBOARD_HASH; }
-
-uint32_t session_step_max_us(void) { return onboard_max_us(); }
-
 void session_forget_prediction(void)
 {
     app.mailed = false;
@@ -110,7 +106,7 @@ static void on_prediction(const struct wire_frame *frame, uint32_t now)
     app.predictions++;
 }
 
-#if ONBOARD_HASH
+#ifdef ONBOARD_HASH
 static void on_trace_sample(const struct wire_frame *frame)
 {
     struct wire_trace_sample m;
@@ -121,6 +117,7 @@ static void on_trace_sample(const struct wire_frame *frame)
         return;
     }
     struct wire_prediction answer = onboard_step(&m);
+    if (answer.age_us > app.infer_max_us) app.infer_max_us = answer.age_us; /* the age is the time of the step */
     uint8_t payload[WIRE_MAX_PAYLOAD];
     answer.ref_seq = frame->seq;
     answer.horizon_us = app.board->period_us;
@@ -149,7 +146,7 @@ static void on_frame(const struct wire_frame *frame, uint32_t now)
     case WIRE_HEARTBEAT: on_heartbeat(now); break;
     case WIRE_BYE: session_stop(); app.ready = false; break;
     case WIRE_LOG: case WIRE_ERROR: break;
-#if ONBOARD_HASH
+#ifdef ONBOARD_HASH
     case WIRE_TRACE_SAMPLE: on_trace_sample(frame); break;
 #endif
     default: app.rx.count.ok--, app.rx.count.unknown++; /* known to the protocol, not to this firmware */

@@ -12,9 +12,9 @@ import numpy as np
 
 from rtsysid.benchmarks.studies import Subject
 from rtsysid.evaluation.calibrate import FORECASTS, HeldOut, forecast_errors
-from rtsysid.evaluation.metrics import same_sign
 from rtsysid.model.intervals import Intervals
 from rtsysid.model.predictor import Predictor
+from rtsysid.quaternions import same_sign
 from rtsysid.recordings.trace import Episode as Recording
 from rtsysid.spec import Doubles, Floats, ModelSpec
 

@@ -9,9 +9,16 @@ import numpy as np
 
 from rtsysid.benchmarks.faults import FAULTS, SensorFault, broken
 from rtsysid.benchmarks.studies import Subject
-from rtsysid.evaluation.calibrate import Scores, fit_calibration, novelty_scores
+from rtsysid.live.calibration import (
+    Calibration,
+    Scores,
+    fit_calibration,
+    hold_ticks,
+    novelty_scores,
+    smoothed,
+)
 from rtsysid.live.exceedance import clusters
-from rtsysid.live.novelty import Calibration, Novelty, hold_ticks, smoothed
+from rtsysid.live.novelty import Novelty
 from rtsysid.live.session import Session
 from rtsysid.model.predictor import Predictor
 from rtsysid.recordings.trace import Episode

@@ -28,8 +28,8 @@ from rtsysid.benchmarks.nanodrone import (
 from rtsysid.benchmarks.score import Score
 from rtsysid.errors import ConfigError, TraceError
 from rtsysid.evaluation.forecasts import rollouts
-from rtsysid.live.session import Session
 from rtsysid.evaluation.metrics import forecast_windows, horizon_errors
+from rtsysid.live.session import Session
 from rtsysid.model.bundle import Arrays
 from rtsysid.model.predictor import Predictor, Snapshot
 from rtsysid.recordings.home import recordings

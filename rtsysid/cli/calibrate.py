@@ -35,26 +35,26 @@ def calibrate(
 
     Example: rtsysid calibrate bundle unseen/*.csv --false-alarms 2
     """
-    from rtsysid.evaluation.calibrate import HeldOut, calibrate_predictor, recalibrated
-    from rtsysid.evaluation.horizon import stretches
-    from rtsysid.evaluation.report.judge import recordings_to_judge
+    from rtsysid.evaluation.calibrate import HeldOut, calibrate_predictor, calibration_files
     from rtsysid.model.bundle import Bundle
     from rtsysid.model.predictor import Predictor
+    from rtsysid.recordings.held_out import read_held_out
 
     opened = Bundle.open(bundle)
-    trace, description = recordings_to_judge(opened, traces)
-    episodes = [HeldOut(each.values, each.values) for each in stretches(opened, trace).episodes]
+    data = opened.manifest.training.config.data
+    trace, description = read_held_out(traces, opened.spec.channels, data, opened.manifest.trained_on)
+    episodes = [HeldOut(each.values, each.values) for each in trace.with_feedthrough(data.feedthrough).episodes]
     predictor = Predictor.load(opened)
     calibrations = calibrate_predictor(
         predictor, episodes, description, false_alarms_per_hour=false_alarms, horizon=horizon
     )
-    stored = recalibrated(opened, *calibrations, bundle if out is None else out)
+    stored = opened.rewritten(bundle if out is None else out, calibration_files(*calibrations))
     console.report({"bundle": str(stored.folder), "id": stored.id, **calibration_summary(stored)}, json_)
 
 
 def calibration_summary(bundle: Bundle) -> dict[str, Any]:
     """Summarise the calibrations of a bundle as plain values. Raises BundleError where a file is damaged."""
-    from rtsysid.live.novelty import Calibration
+    from rtsysid.live.calibration import Calibration
     from rtsysid.model.intervals import Intervals
 
     calibration, intervals = Calibration.of(bundle), Intervals.of(bundle)
@@ -69,8 +69,8 @@ def calibration_summary(bundle: Bundle) -> dict[str, Any]:
 
 def calibration_line(bundle: Bundle) -> str:
     """Describe the calibration of a new bundle in one line. Raises BundleError where a file is damaged."""
+    from rtsysid.live.calibration import FALSE_ALARMS, Calibration
     from rtsysid.live.exceedance import minutes_for
-    from rtsysid.live.novelty import FALSE_ALARMS, Calibration
 
     calibration = Calibration.of(bundle)
     if calibration is None:

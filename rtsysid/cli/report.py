@@ -32,14 +32,16 @@ def report_command(model: Path, data: tuple[Path, ...], out: Path, horizon: int,
     """
     from rtsysid.errors import TraceError
     from rtsysid.evaluation.report import content
-    from rtsysid.evaluation.report.judge import judge, recordings_to_judge, stride_for
+    from rtsysid.evaluation.report.judge import judge, stride_for
+    from rtsysid.recordings.held_out import read_held_out
     from rtsysid.storage import replacing
 
     with _open_model(model) as (bundle, history):
         if not data:
             remedy = "give --data: unseen recordings, or the recordings of the training run"
             raise TraceError("report", "no recording to judge on", remedy)
-        trace, recordings = recordings_to_judge(bundle, data)
+        training = bundle.manifest.training
+        trace, recordings = read_held_out(data, bundle.spec.channels, training.config.data, bundle.manifest.trained_on)
         stride = stride_for(trace)
         evaluation = console.evaluating(bundle, trace, horizon, stride)
         judgement = judge(bundle, trace, recordings, evaluation, stride)

@@ -1,8 +1,8 @@
 """Provide the baselines that a network must beat: holding the last measurement, and a linear ARX model.
 
-A forecast from index k follows the convention of `rtsysid.evaluation.metrics`. The newest row of ``history`` [K, >= lags, C] is
-``s_k``; its inputs are replaced by ``u_future[:, 0]``. The result is ``y_{k+1} .. y_{k+N}`` [K, N, ny]. Columns are
-inputs first, then outputs, in engineering units.
+A forecast from index k follows the convention of `rtsysid.evaluation.metrics`. The newest row of ``history``
+[K, >= lags, C] is ``s_k``; its inputs are replaced by ``u_future[:, 0]``. The result is ``y_{k+1} .. y_{k+N}``
+[K, N, ny]. Columns are inputs first, then outputs, in engineering units.
 """
 
 from __future__ import annotations

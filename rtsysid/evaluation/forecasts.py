@@ -9,8 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rtsysid.evaluation.metrics import forecast_windows, same_sign
+from rtsysid.evaluation.metrics import forecast_windows
 from rtsysid.model.predictor import Predictor, Snapshot
+from rtsysid.quaternions import same_sign
 from rtsysid.spec import Doubles, Floats
 
 BATCH = 256  # forecasts per call

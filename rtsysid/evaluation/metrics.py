@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rtsysid.errors import SpecError, TraceError
+from rtsysid.errors import TraceError
+from rtsysid.quaternions import group_columns, is_rotation, rotation_angle
 from rtsysid.spec import Channel, Doubles, Floats
 
 
@@ -41,16 +42,6 @@ def fit_percent(predicted: ArrayLike, truth: ArrayLike) -> Doubles:
     return np.asarray(100.0 * (1.0 - nrmse(predicted, truth)))
 
 
-def rotation_angle(a: Doubles, b: Doubles) -> Doubles:
-    """Compute the angle in rad, 0 to pi, between the rotations of quaternions [..., 4] of any non-zero length: [...].
-
-    It uses atan2 of the half chords, which is exact at small angles; the arc cosine of the scalar product is not.
-    """
-    a, b = _unit(a), _unit(b)
-    chords = np.linalg.norm(a - b, axis=-1), np.linalg.norm(a + b, axis=-1)  # -b is the same rotation as b
-    return np.asarray(4.0 * np.arctan2(np.minimum(*chords), np.maximum(*chords)))
-
-
 def forecast_windows(values: Floats, n_inputs: int, starts: ArrayLike, horizon: int) -> tuple[Floats, Floats]:
     """Cut inputs [K, N, nu] and truth [K, N, ny] of forecasts from `starts` [K] out of one episode [n, C].
 
@@ -76,7 +67,7 @@ class HorizonErrors:
 
     def __init__(self, outputs: Sequence[Channel]) -> None:
         self._outputs = tuple(outputs)
-        self._groups = _group_columns(self._outputs)
+        self._groups = group_columns(self._outputs)
         self._sums: Doubles | None = None
         self.windows = 0  # forecasts added
         self.diverged = 0  # forecasts with an infinite error
@@ -124,38 +115,9 @@ def group_errors(predicted: ArrayLike, truth: ArrayLike, outputs: Sequence[Chann
     """
     guess, true = np.asarray(predicted, np.float64), np.asarray(truth, np.float64)
     return {
-        name: _group_error(guess[..., columns], true[..., columns], _is_rotation(columns, outputs), name)
-        for name, columns in _group_columns(outputs).items()
+        name: _group_error(guess[..., columns], true[..., columns], is_rotation(columns, outputs), name)
+        for name, columns in group_columns(outputs).items()
     }
-
-
-def same_sign(predicted: ArrayLike, truth: ArrayLike, outputs: Sequence[Channel]) -> Doubles:
-    """Replace each predicted quaternion q by -q, the same rotation, where that is nearer to the truth.
-
-    Predictions and truth are [..., ny]. Raises SpecError where a group has the name of a
-    channel.
-    """
-    guess, true = np.array(predicted, np.float64), np.asarray(truth, np.float64)
-    for columns in _group_columns(outputs).values():
-        if _is_rotation(columns, outputs):
-            product = np.sum(guess[..., columns] * true[..., columns], axis=-1, keepdims=True)
-            guess[..., columns] *= np.where(product < 0, -1.0, 1.0)
-    return guess
-
-
-def _is_rotation(columns: Sequence[int], outputs: Sequence[Channel]) -> bool:
-    return len(columns) == 4 and all(outputs[c].unit == "quat" for c in columns)
-
-
-def _group_columns(outputs: Sequence[Channel]) -> dict[str, list[int]]:
-    """Columns of each group, in the order in which the groups appear."""
-    groups: dict[str, list[int]] = {}
-    alone = {c.name for c in outputs if not c.group}
-    for column, channel in enumerate(outputs):
-        if channel.group in alone:
-            raise SpecError(f"group {channel.group!r}", "a channel has this name", "rename the group or the channel")
-        groups.setdefault(channel.group or channel.name, []).append(column)
-    return groups
 
 
 def _group_error(guess: Doubles, true: Doubles, rotation: bool, name: str) -> Doubles:
@@ -169,13 +131,6 @@ def _group_error(guess: Doubles, true: Doubles, rotation: bool, name: str) -> Do
     with np.errstate(over="ignore"):  # a forecast that diverges
         error = rotation_angle(guess, true) if rotation else np.linalg.norm(guess - true, axis=-1)
     return np.where(usable, error, np.inf)
-
-
-def _unit(q: Doubles) -> Doubles:
-    """Scale quaternions to length one; divide by the largest component first, so that no square overflows."""
-    q = np.asarray(q, np.float64)
-    q = q / np.abs(q).max(axis=-1, keepdims=True)
-    return np.asarray(q / np.linalg.norm(q, axis=-1, keepdims=True))
 
 
 def _series(predicted: ArrayLike, truth: ArrayLike) -> tuple[Doubles, Doubles]:

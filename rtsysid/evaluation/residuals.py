@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from rtsysid.errors import TraceError
-from rtsysid.evaluation.metrics import same_sign
 from rtsysid.model.predictor import Predictor
+from rtsysid.quaternions import same_sign
 from rtsysid.recordings.trace import Episode
 from rtsysid.spec import Doubles
 

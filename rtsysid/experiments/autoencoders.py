@@ -17,8 +17,8 @@ from torch import Tensor
 from rtsysid.benchmarks.nanodrone import Nanodrone
 from rtsysid.benchmarks.schunk import SchunkArm
 from rtsysid.config import Config, embedded, parse_config
-from rtsysid.experiments.autoencoder_metrics import CodeMetrics, Coder, NetworkCode, PcaCode, code_metrics
 from rtsysid.evaluation.metrics import horizon_errors
+from rtsysid.experiments.autoencoder_metrics import CodeMetrics, Coder, NetworkCode, PcaCode, code_metrics
 from rtsysid.recordings.trace import Trace
 from rtsysid.schedule import FAMILY, Stage, preset, resolve
 from rtsysid.spec import ModelSpec

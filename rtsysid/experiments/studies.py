@@ -17,7 +17,7 @@ from rtsysid.benchmarks.nanodrone import KINDS, Nanodrone
 from rtsysid.benchmarks.schunk import SchunkArm
 from rtsysid.benchmarks.studies import Subject
 from rtsysid.config import Config, embedded, parse_config
-from rtsysid.evaluation.calibrate import HeldOut, calibrate_predictor, recalibrated
+from rtsysid.evaluation.calibrate import HeldOut, calibrate_predictor, calibration_files
 from rtsysid.experiments.benchmark import quickened
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.predictor import Predictor
@@ -38,7 +38,7 @@ def simulated(folder: Path, share: float, hours: float) -> Iterator[Epoch | Subj
     calibration = fly(CALIBRATION_FLIGHTS, FLIGHT_S, seed=1).episodes
     held_out = [HeldOut(each.values, each.values) for each in calibration]
     calibrated = calibrate_predictor(Predictor.load(bundle), held_out, "ten minutes of simulated flight")
-    bundle = recalibrated(bundle, *calibrated, folder / "calibrated")
+    bundle = bundle.rewritten(folder / "calibrated", calibration_files(*calibrated))
     measured = fly(round(hours * 3600 / FLIGHT_S), FLIGHT_S, seed=2).episodes
     yield Subject("simulated", bundle, calibration, measured)
 

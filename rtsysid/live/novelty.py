@@ -12,73 +12,18 @@ over. `docs/novelty.md` has the figures.
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import Protocol, Self
 
-import msgspec
 import numpy as np
 
-from rtsysid.errors import BundleError, TraceError
-from rtsysid.live.exceedance import ExceedanceModel, minutes_for
-from rtsysid.evaluation.metrics import same_sign
+from rtsysid.live.calibration import SMOOTHING, Calibration, hold_ticks
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.predictor import InnovationEnergy
-from rtsysid.spec import Doubles, Floats, ModelSpec
+from rtsysid.quaternions import same_sign
+from rtsysid.spec import Floats, ModelSpec
 
-FILE = "calibration.json"
-FALSE_ALARMS = 1.0  # per hour
-SMOOTHING = 0.2  # weight of the newest tick in the mean square of the innovation
-DECODER_SHARE = 0.025  # mean cost of the decoder as a share of a step
-HOLD_WINDOWS = 5  # alarms closer than this many windows count as one
 CAP = 100.0  # largest square in the mean, in squares of the threshold, so that an alarm ends soon after its cause
-
-
-class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Thresholds of a model in normal operation. ``spread``: root mean square of each output's innovation, [ny].
-
-    ``every``: ticks between two computations of the reconstruction error, which needs an encoder. ``recordings``: the
-    recordings of the calibration, as text.
-    """
-
-    false_alarms_per_hour: float
-    spread: tuple[float, ...]
-    innovation: ExceedanceModel
-    every: int
-    reconstruction: ExceedanceModel | None
-    recordings: str
-
-    @classmethod
-    def of(cls, bundle: Bundle) -> Calibration | None:
-        """Read the calibration of a bundle; None where it has none. Raises BundleError where it is damaged."""
-        if FILE not in bundle.manifest.files:
-            return None
-        try:
-            found = msgspec.json.decode(bundle.path(FILE).read_bytes(), type=cls)
-        except msgspec.DecodeError as error:
-            raise BundleError(f"bundle {bundle.folder}", f"{FILE}: {error}", "calibrate it again") from None
-        if len(found.spread) != bundle.spec.n_outputs:
-            raise BundleError(f"bundle {bundle.folder}", f"{FILE} is of another model", "calibrate it again")
-        return found
-
-    @property
-    def thresholds(self) -> tuple[float, float]:
-        """Thresholds of the root mean square innovation and of the root of the reconstruction error."""
-        if self.reconstruction is None:
-            return self.innovation.threshold(self.false_alarms_per_hour), math.inf
-        half = self.false_alarms_per_hour / 2
-        return self.innovation.threshold(half), self.reconstruction.threshold(half)
-
-    def with_rate(self, per_hour: float) -> Calibration:
-        """Return the calibration for another rate per hour. Raises TraceError where the recordings are too short."""
-        lowest = self.innovation.lowest_rate
-        if not lowest <= per_hour < math.inf:
-            seconds = self.innovation.seconds
-            found = f"{seconds:.0f} s of recordings support {lowest:.2g} or more an hour"
-            longer = f", or calibrate on {minutes_for(per_hour):.3g} min" if per_hour > 0 else ""
-            remedy = f"ask for that{longer}"
-            raise TraceError(f"{per_hour:g} false alarms per hour", found, remedy)
-        return msgspec.structs.replace(self, false_alarms_per_hour=per_hour)
 
 
 class Watched(Protocol):
@@ -172,24 +117,3 @@ class Novelty:
 
     def _first_look(self) -> int:
         return self._tick + 1 if self._every else 0
-
-
-def hold_ticks(spec: ModelSpec) -> int:
-    """Return the number of ticks without an alarm after which the next alarm is a new one."""
-    return HOLD_WINDOWS * spec.taps
-
-
-def look_every(spec: ModelSpec) -> int:
-    """Return the ticks between two reconstruction errors such that the decoder costs `DECODER_SHARE` of a step."""
-    widths = (spec.window_size, *spec.encoder)
-    decoder = sum(a * b for a, b in itertools.pairwise(widths))
-    return max(1, math.ceil(decoder / (DECODER_SHARE * spec.macs)))
-
-
-def smoothed(innovation: Doubles) -> Doubles:
-    """Return the score [n] of an `innovation` [n, ny], which is in standard deviations of each output."""
-    means, mean = np.empty(len(innovation)), 0.0
-    for k, square in enumerate(np.mean(innovation**2, axis=1).tolist()):
-        mean += SMOOTHING * (square - mean)
-        means[k] = mean
-    return np.asarray(np.sqrt(means))

@@ -17,7 +17,10 @@ model-X-linux.so  the same compiled for a machine X, for the C backend
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +29,7 @@ import numpy as np
 from rtsysid.errors import BundleError, SpecError
 from rtsysid.model.manifest import FORMAT, NAME, Manifest, read_manifest
 from rtsysid.spec import Channel, ModelSpec, digest, require_channels
-from rtsysid.storage import sha256
+from rtsysid.storage import replacing_folder
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -70,7 +73,7 @@ class Bundle:
         path, wanted = self.path(name), self.manifest.files[name]
         if Path(name).name != name or not path.is_file():
             raise BundleError(f"bundle {self.folder}", f"{name} is missing", "export it again")
-        found = sha256(path)
+        found = _sha256(path)
         if found != wanted:
             change = f"{name} was changed (SHA-256 {found[:12]}, not {wanted[:12]})"
             raise BundleError(f"bundle {self.folder}", change, "export again")
@@ -80,6 +83,20 @@ class Bundle:
         """Read the arrays of an npz file. Raises BundleError where the manifest does not list it."""
         with np.load(self.path(name), allow_pickle=False) as stored:
             return dict(stored)
+
+    def rewritten(self, out: Path | str, files: Mapping[str, bytes]) -> Bundle:
+        """Write a copy with these files replaced or added to the folder `out`, and open it. The copy has another id.
+
+        `out` may be the folder of this bundle. Raises BundleError where a file of this bundle was changed, and
+        StorageError where the copy cannot be written.
+        """
+        with replacing_folder(out) as folder:
+            for name in self.manifest.files:
+                shutil.copyfile(self.verified(name), folder / name)
+            for name, content in files.items():
+                (folder / name).write_bytes(content)
+            write_manifest(folder, self.manifest.content())
+        return Bundle.open(out)
 
     @property
     def feedthrough(self) -> bool:
@@ -105,7 +122,11 @@ def write_manifest(folder: Path, content: dict[str, Any]) -> None:
 
     `content` is written as it is, unchecked: `Bundle.open` checks. `Manifest.content` gives that of another bundle.
     """
-    files = {path.name: sha256(path) for path in sorted(folder.iterdir())}
+    files = {path.name: _sha256(path) for path in sorted(folder.iterdir())}
     manifest = {"format": FORMAT, **content, "files": files}
     manifest["digest"] = digest(manifest)
     (folder / NAME).write_text(json.dumps(manifest, indent=1) + "\n")
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -62,6 +62,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     files: dict[str, str]
     digest: str
 
+    @property
+    def trained_on(self) -> frozenset[str]:
+        """SHA-256 of each recording of the training run."""
+        return frozenset(digest for _, digest in self.training.sources)
+
     def content(self) -> dict[str, Any]:
         """Return what is not computed from the files, as `write_manifest` takes it."""
         built: dict[str, Any] = msgspec.to_builtins(self)

@@ -233,6 +233,5 @@ def test_a_package_that_hides_ours_is_named(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "rtsysid", "export", "run", "-o", "bundle"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 1
-    assert done.stderr.splitlines() == [
-        f"rtsysid: package export: found another package of this name at {tmp_path / 'export.py'}; run elsewhere, or rename it"
-    ]
+    found = f"found another package of this name at {tmp_path / 'export.py'}"
+    assert done.stderr.splitlines() == [f"rtsysid: package export: {found}; run elsewhere, or rename it"]

@@ -9,8 +9,8 @@ from support.robots import flight, make_body_spec, make_spec
 
 from rtsysid.errors import TraceError
 from rtsysid.evaluation import forecasts as module
-from rtsysid.evaluation.calibrate import fit_calibration
 from rtsysid.evaluation.forecasts import forecasts
+from rtsysid.live.calibration import fit_calibration
 from rtsysid.model.backends.numpy_backend import NumpyBackend
 from rtsysid.model.predictor import Predictor
 from rtsysid.spec import CELLS, CellName, Floats, ModelSpec

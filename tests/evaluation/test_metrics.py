@@ -14,8 +14,8 @@ from rtsysid.evaluation.metrics import (
     horizon_errors,
     nrmse,
     rmse,
-    rotation_angle,
 )
+from rtsysid.quaternions import rotation_angle
 from rtsysid.spec import Channel
 
 VECTOR = [Channel("a", "m", group="v"), Channel("b", "m", group="v"), Channel("alone", "V")]

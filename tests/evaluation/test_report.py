@@ -29,7 +29,6 @@ from rtsysid.evaluation.report.judge import (
     interval_coverage,
     judge,
     output_fits,
-    recordings_to_judge,
     worst_forecasts,
 )
 from rtsysid.evaluation.report.metric_values import baseline_ratios, metric_values, significant
@@ -38,6 +37,7 @@ from rtsysid.evaluation.report.tree import el, html
 from rtsysid.evaluation.residuals import OneStep
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.intervals import Intervals
+from rtsysid.recordings.held_out import read_held_out
 from rtsysid.recordings.trace import Episode, Trace
 
 VOID = {"meta", "br", "img", "hr", "input", "link"}
@@ -317,6 +317,12 @@ def test_a_run_is_judged_on_its_validation_part(logs_and_run: tuple[Path, Path],
     assert "stages end at the lines" in (tmp_path / "r.html").read_text()
 
 
+def held_out(bundle: Bundle, *paths: Path) -> str:
+    """How recordings are described, given those that trained the bundle."""
+    data = bundle.manifest.training.config.data
+    return read_held_out(paths, bundle.spec.channels, data, bundle.manifest.trained_on)[1]
+
+
 @pytest.mark.torch
 def test_recordings_seen_in_training_are_named_as_such(
     logs_and_run: tuple[Path, Path], recording: Path, tmp_path: Path
@@ -325,8 +331,8 @@ def test_recordings_seen_in_training_are_named_as_such(
     logs, run = logs_and_run
     command("export", run, "-o", tmp_path / "bundle", "--target", "c")
     bundle = Bundle.open(tmp_path / "bundle")
-    assert "training used 1 of them" in recordings_to_judge(bundle, [logs / "run1.csv", recording])[1]
-    assert "were not used in training" in recordings_to_judge(bundle, [recording])[1]
+    assert "training used 1 of them" in held_out(bundle, logs / "run1.csv", recording)
+    assert "were not used in training" in held_out(bundle, recording)
 
 
 def test_bad_input_gets_one_line(bundle_folder: Path, recording: Path, tmp_path: Path) -> None:

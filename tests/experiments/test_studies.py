@@ -15,7 +15,8 @@ from rtsysid.benchmarks.coverage import coverages, own_coverages, unseen_coverag
 from rtsysid.benchmarks.faults import FAULTS, SensorFault, broken
 from rtsysid.benchmarks.novelty import alarms, false_alarms, fault_detections, subject_calibration, unseen_novelty
 from rtsysid.benchmarks.studies import Subject
-from rtsysid.evaluation.calibrate import HeldOut, calibrate_predictor, novelty_scores, recalibrated
+from rtsysid.evaluation.calibrate import HeldOut, calibrate_predictor, calibration_files
+from rtsysid.live.calibration import novelty_scores
 from rtsysid.live.novelty import Novelty
 from rtsysid.live.session import Session
 from rtsysid.model.bundle import Bundle
@@ -89,7 +90,7 @@ def test_coverage_of_a_bundles_own_intervals(subject: Subject, tmp_path: Path) -
     shares = []
     for factor in (1, 10):
         wide = replace(intervals, quantiles=factor * intervals.quantiles)
-        bundle = recalibrated(subject.bundle, calibration, wide, tmp_path / str(factor))
+        bundle = subject.bundle.rewritten(tmp_path / str(factor), calibration_files(calibration, wide))
         rows = own_coverages(replace(subject, bundle=bundle))
         shares.append({(row.group, row.stated): row.measured[-1] for row in rows})
     assert abs(shares[0]["motion", 0.9] - 0.9) < 0.1

@@ -17,9 +17,9 @@ from support.robots import plant
 
 from rtsysid.cli import cli
 from rtsysid.errors import BundleError, TraceError
-from rtsysid.evaluation.calibrate import novelty_scores
+from rtsysid.live.calibration import FILE, Calibration, novelty_scores, smoothed
 from rtsysid.live.exceedance import ExceedanceModel
-from rtsysid.live.novelty import FILE, Calibration, Novelty, smoothed
+from rtsysid.live.novelty import Novelty
 from rtsysid.live.session import Session
 from rtsysid.model.backends.windowed import weighted_squares
 from rtsysid.model.bundle import Bundle

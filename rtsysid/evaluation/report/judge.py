@@ -9,18 +9,16 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from rtsysid.config import Data
 from rtsysid.evaluation.forecasts import forecasts
 from rtsysid.evaluation.horizon import Evaluation, stretches
-from rtsysid.evaluation.residuals import CrossCorrelation, OneStep, Whiteness, cross_correlation, one_step, whiteness
 from rtsysid.evaluation.metrics import fit_percent, group_errors, nrmse
+from rtsysid.evaluation.residuals import CrossCorrelation, OneStep, Whiteness, cross_correlation, one_step, whiteness
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.golden import Row
 from rtsysid.model.intervals import Intervals
 from rtsysid.model.parity import verify
 from rtsysid.model.predictor import Predictor
-from rtsysid.recordings.resample import resample
-from rtsysid.recordings.trace import Episode, Trace, clock
+from rtsysid.recordings.trace import Episode, Trace
 from rtsysid.spec import Doubles, ModelSpec
 
 FORECASTS = 4000  # approximate number of forecasts, evenly spread over the recordings
@@ -117,35 +115,6 @@ class Forecasts:
     starts: list[tuple[Episode, int]]
     predicted: Doubles
     truth: Doubles
-
-
-def recordings_to_judge(bundle: Bundle, paths: Sequence[Any]) -> tuple[Trace, str]:
-    """Read recordings with the settings of the model's configuration, and leave out what it was trained on.
-
-    Given exactly the recordings of the training run, it returns their validation part. The second result describes the
-    recordings in words. Raises TraceError where the recordings cannot be used.
-    """
-    training = bundle.manifest.training
-    data = training.config.data
-    trace = Trace.read_all(paths, bundle.spec.channels, **clock(data.time, data.rate_hz))
-    if data.resample:
-        trace = resample(trace, data.rate_hz, max_age=data.max_age)
-    trace = trace.segments(data.rate_hz, nan="split")
-    return _held_out(trace, {digest for _, digest in training.sources}, data)
-
-
-def _held_out(trace: Trace, trained: set[str], data: Data) -> tuple[Trace, str]:
-    given = [digest for _, digest in trace.sources]
-    known = sum(digest in trained for digest in given)
-    if known == len(given) and set(given) == trained:
-        validation = trace.split(data.validation)[1]
-        text = f"the validation part ({_duration_text(validation)}) of the recordings of the training run"
-        note = "; training used it too, so the errors are too small" if data.train_on_validation else ""
-        return validation, text + note
-    text = f"{len(given)} recordings ({_duration_text(trace)})"
-    if known:
-        return trace, f"{text}; training used {known} of them, so the errors are too small"
-    return trace, f"{text} that were not used in training"
 
 
 def stride_for(trace: Trace) -> int:
@@ -285,7 +254,3 @@ def _beyond(spec: ModelSpec, episode: Episode, rows: slice) -> list[str]:
     values = episode.values[rows]
     out = (values < np.asarray(spec.scaling.low, np.float32)) | (values > np.asarray(spec.scaling.high, np.float32))
     return [c.name for i, c in enumerate(spec.channels) if out[:, i].any() and i not in spec.free_columns]
-
-
-def _duration_text(trace: Trace) -> str:
-    return f"{trace.duration:.0f} s"
