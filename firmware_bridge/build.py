@@ -14,7 +14,8 @@ from pathlib import Path
 from rtsysid.errors import LinkError, StorageError
 
 FIRMWARE = Path(__file__).parent / "firmware"
-APP = tuple(FIRMWARE / name for name in ("app.c", "app_state.c", "send.c", "session.c", "tx.c", "wire.c"))  # without a port
+_APP = ("app.c", "app_state.c", "send.c", "session.c", "tx.c", "wire.c")  # without a port
+APP = tuple(FIRMWARE / name for name in _APP)
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror")
 SANITIZERS = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 

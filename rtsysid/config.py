@@ -189,12 +189,6 @@ def config_from_builtins(built: dict[str, Any], name: str = "configuration") -> 
         raise ConfigError(name, str(error), _suggestion(str(error))) from None
 
 
-def config_to_builtins(config: Config) -> dict[str, Any]:
-    """Convert a configuration to plain values for the run folder, with the stages of its preset."""
-    built: dict[str, Any] = msgspec.to_builtins(msgspec.structs.replace(config, stage=config.stages))
-    return built
-
-
 def _suggestion(message: str) -> str:
     unknown = re.search(r"unknown field `([^`]+)`", message)
     if unknown is None:

@@ -46,12 +46,13 @@ def forecasts(
     a horizon below 1.
     """
     spec, truth = predictor.spec, values if truth is None else truth
-    stream = _snapshots(predictor, values, horizon, stride, past)
-    while batch := list(islice(stream, BATCH)):
-        starts, snapshots = np.array([tick for tick, _ in batch]), [snapshot for _, snapshot in batch]
-        u_future, measured = forecast_windows(truth, spec.n_inputs, starts, horizon)
-        predicted = rollouts(predictor, snapshots, u_future)
-        yield ForecastBatch(starts, u_future, same_sign(predicted, measured, spec.outputs), measured)
+    first = max(spec.settling_samples, past) - 1
+    starts = np.arange(-(-first // stride) * stride, len(values) - horizon, stride)
+    stream = _SnapshotStream(predictor, values)
+    for batch in (starts[k : k + BATCH] for k in range(0, len(starts), BATCH)):
+        u_future, measured = forecast_windows(truth, spec.n_inputs, batch, horizon)
+        predicted = predictor.rollout(*stream.take(batch), u_future)
+        yield ForecastBatch(batch, u_future, same_sign(predicted, measured, spec.outputs), measured)
 
 
 def rollouts(predictor: Predictor, snapshots: Iterable[Snapshot], u_future: Floats) -> Floats:
@@ -67,12 +68,20 @@ def rollouts(predictor: Predictor, snapshots: Iterable[Snapshot], u_future: Floa
     return np.concatenate(parts)
 
 
-def _snapshots(
-    predictor: Predictor, values: Floats, horizon: int, stride: int, past: int
-) -> Iterator[tuple[int, Snapshot]]:
-    """Stream an episode [n, C]; yield each start whose forecast stays inside it, with the predictor's snapshot."""
-    predictor.reset()
-    for tick, sample in enumerate(values[: len(values) - horizon]):
-        predictor.step(sample)
-        if predictor.ready and tick + 1 >= past and tick % stride == 0:
-            yield tick, predictor.snapshot()
+class _SnapshotStream:
+    """Streams an episode [n, C] through a predictor, and stops at ticks that are asked for in ascending order."""
+
+    def __init__(self, predictor: Predictor, values: Floats) -> None:
+        self._predictor, self._values, self._next = predictor, values, 0
+        predictor.reset()
+
+    def take(self, ticks: NDArray[np.intp]) -> Snapshot:
+        """Return the stacked snapshots after the samples of these ticks: window [K, L, C], state [K, S]."""
+        window, state = (np.stack(part) for part in zip(*map(self._after, ticks), strict=True))
+        return Snapshot(window, state)
+
+    def _after(self, tick: int) -> Snapshot:
+        for sample in self._values[self._next : tick + 1]:
+            self._predictor.step(sample)
+        self._next = tick + 1
+        return self._predictor.snapshot()

@@ -27,8 +27,8 @@ from typing import Any
 import numpy as np
 
 from rtsysid.errors import BundleError, SpecError
-from rtsysid.model.manifest import FORMAT, NAME, Manifest, read_manifest
-from rtsysid.spec import Channel, ModelSpec, digest, require_channels
+from rtsysid.model.manifest import FORMAT, NAME, Manifest, manifest_digest, read_manifest
+from rtsysid.spec import Channel, ModelSpec, require_channels
 from rtsysid.storage import replacing_folder
 
 Arrays = dict[str, np.ndarray[Any, Any]]
@@ -124,7 +124,7 @@ def write_manifest(folder: Path, content: dict[str, Any]) -> None:
     """
     files = {path.name: _sha256(path) for path in sorted(folder.iterdir())}
     manifest = {"format": FORMAT, **content, "files": files}
-    manifest["digest"] = digest(manifest)
+    manifest["digest"] = manifest_digest(manifest)
     (folder / NAME).write_text(json.dumps(manifest, indent=1) + "\n")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import msgspec
 
 from rtsysid.config import Config
 from rtsysid.errors import BundleError, RtsysidError
-from rtsysid.spec import ModelSpec, digest
+from rtsysid.spec import ModelSpec
 
 FORMAT = 2
 NAME = "manifest.json"
@@ -94,12 +95,18 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
+def manifest_digest(plain: dict[str, Any]) -> str:
+    """Compute the SHA-256 of all fields of a plain manifest but its digest, as canonical JSON."""
+    fields = {key: value for key, value in plain.items() if key != "digest"}
+    return hashlib.sha256(msgspec.json.encode(fields, order="sorted")).hexdigest()
+
+
 def _plain(folder: Path) -> dict[str, Any]:
     """Return the manifest as plain values, after its digest was checked."""
     try:
         plain: dict[str, Any] = json.loads((folder / NAME).read_text())
         stated = plain["digest"]
-        actual = digest({key: value for key, value in plain.items() if key != "digest"})
+        actual = manifest_digest(plain)
     except FileNotFoundError:
         raise BundleError(f"bundle {folder}", f"no {NAME}", "give a folder made by rtsysid export") from None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

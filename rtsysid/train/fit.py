@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 import torch
 
-from rtsysid.config import Config, config_to_builtins
+from rtsysid.config import Config
 from rtsysid.errors import TraceError
 from rtsysid.evaluation.baselines import LinearArx
 from rtsysid.evaluation.metrics import forecast_windows
@@ -24,7 +24,7 @@ from rtsysid.train.linear_path import fit_linear_path, set_linear_path
 from rtsysid.train.loop import Trainer
 from rtsysid.train.losses import ONE_STEP_LENGTH, rows_needed
 from rtsysid.train.network import Network
-from rtsysid.train.run import Run, versions
+from rtsysid.train.run import Run, origin
 from rtsysid.train.sensor_noise import NoisyRecordings
 from rtsysid.train.windows import Sequences, episode_weights, fit_scaling
 
@@ -79,11 +79,7 @@ def begin(config: Config, trace: Trace, folder: Path | str, config_text: str = "
     torch.set_num_threads(config.train.threads)
     torch.use_deterministic_algorithms(device.type == "cpu")  # a resumed run is bit-identical on the CPU only
     augmentation = Augmentation.of(config.train, prepared.spec)
-    about = {
-        "config": config_to_builtins(config),
-        "sources": [list(source) for source in trace.sources],
-        "versions": versions(),
-    }
+    about = origin(config, trace.sources)
     run = Run(folder)
     if run.begun:
         run.refuse_another(about)

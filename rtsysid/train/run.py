@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import rtsysid
+from rtsysid.config import Config
 from rtsysid.errors import ConfigError
 from rtsysid.spec import ModelSpec, from_builtins
 from rtsysid.storage import replacing
@@ -156,6 +157,15 @@ def read_tensors(path: Path) -> tuple[Tensors, dict[str, str]]:
             return {key: stored.get_tensor(key) for key in stored.keys()}, stored.metadata() or {}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise ConfigError(str(path), f"damaged ({error})", "delete the run folder and train again") from None
+
+
+def origin(config: Config, sources: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Describe what a run comes from, as plain values: configuration with its stages, recordings and versions.
+
+    `sources`: name and SHA-256 of each recording.
+    """
+    built = msgspec.to_builtins(msgspec.structs.replace(config, stage=config.stages))
+    return {"config": built, "sources": [list(source) for source in sources], "versions": versions()}
 
 
 def versions() -> dict[str, str]:

@@ -234,7 +234,7 @@ def test_an_integral_that_cannot_be_is_refused(pairs: tuple[tuple[str, str], ...
     """Unknown outputs, one position twice and chains are one line each; so is a rigid body beside it."""
     with pytest.raises(SpecError, match=what):
         make_spec(integrate=pairs)
-    with pytest.raises(SpecError, match="beside a rigid body"):
+    with pytest.raises(SpecError, match="together with a rigid body"):
         make_body_spec(integrate=pairs)
 
 
