@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 EDGE := .venv-edge
 PIP := pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
-# Workers of pytest. More than one for each core gain nothing; each holds torch, about a gigabyte.
-JOBS ?= auto
+# Workers of pytest: one for each core, and one for the time that tests wait. Each holds torch, about a gigabyte.
+JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 PYTEST := $(BIN)/pytest --numprocesses $(JOBS) --maxprocesses 8 --dist worksteal
 
 # Recordings that lie beside the repository are found by the tests, as if RTSYSID_DATA named them.
@@ -20,19 +20,20 @@ endif
 demo: $(VENV)/.ready
 	$(BIN)/rtsysid demo
 
-# The whole check. What waits for the network is installed side by side; mypy runs beside the tests.
+# The whole check. What waits for the network is installed side by side, and many tests wait for a clock or a device:
+# mypy and the rig run beside them, and show what they print when they end.
 test:
 	$(MAKE) --jobs 3 install
 	$(MAKE) lint
-	$(MAKE) --jobs 2 types tests
-	$(MAKE) hil
+	$(MAKE) --no-print-directory --jobs 3 --output-sync=target types hil tests
 
 # What needs neither torch nor a compiler nor the emulator, and is not marked slow: under a minute.
 fast: $(VENV)/.ready
 	$(PYTEST) --fast
 
+# The plus shows the tests' progress as it happens, whatever the output of others waits for.
 tests: $(VENV)/.ready $(VENV)/.compilers $(EDGE)/.ready
-	$(PYTEST)
+	+$(PYTEST)
 
 # The tests where a machine is at its worst: eight processes beside them that never rest; then mathematics as an old
 # processor does it, whose sums round otherwise.

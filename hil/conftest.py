@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+import torch
 from parts import REPORT, bundle_of, small
 
 from export import firmware
@@ -21,6 +22,8 @@ from rtsysid.recordings.home import data_folder
 from rtsysid.recordings.simulate import fly
 from rtsysid.recordings.trace import Episode, Trace
 from rtsysid.spec import Floats
+
+torch.set_num_threads(1)  # two are slower than one at these sizes
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

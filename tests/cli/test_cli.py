@@ -34,9 +34,9 @@ def logs(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 def test_the_whole_path_by_its_verbs(logs: Path, tmp_path: Path, recording: Path) -> None:
-    """train, export, verify, evaluate, replay and a comparison with its own predictions, each as a process."""
-    rtsysid("train", tmp_path / "tiny.toml", "--data", logs, "-o", tmp_path / "run")
-    rtsysid("export", tmp_path / "run", "-o", tmp_path / "bundle")
+    """train and export; then, each as a process: verify, evaluate, replay and a comparison with its own predictions."""
+    command("train", tmp_path / "tiny.toml", "--data", logs, "-o", tmp_path / "run")
+    command("export", tmp_path / "run", "-o", tmp_path / "bundle")
     verified = json.loads(rtsysid("verify", tmp_path / "bundle", "--json").stdout)
     assert all(row["passed"] for row in verified["backends"])
     found = json.loads(rtsysid("evaluate", tmp_path / "bundle", recording, "--horizon", 10, "--json").stdout)

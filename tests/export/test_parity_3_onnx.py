@@ -61,10 +61,12 @@ EVERY = [
     *(Case(make, variant, choice) for make, variant, choice in product(MADE, VARIANTS, PHYSICS)),
 ]
 EXPORTED = [
-    Case(make_spec, "lstm", {"feedback": False, "state_init": "zero", "linear_path": True}),
-    Case(make_spec, "lstm-tdl", {"state_init": "network", "output": "absolute"}),
-    Case(make_spec, "lstm-tdl-aeu", {"cell": "gru", "integrate": (("y1", "y2"),)}),
-    Case(make_spec, "lstm-tdl-deep-aeu", {"feedback": ("y0", "y2"), "degree": 3, "relative": ("y0",)}),
+    Case(make_spec, "lstm", {"feedback": False, "state_init": "zero", "linear_path": True, "output": "absolute"}),
+    Case(
+        make_spec,
+        "lstm-tdl-aeu",
+        {"cell": "gru", "feedback": ("y0", "y2"), "degree": 3, "relative": ("y0",), "integrate": (("y1", "y2"),)},
+    ),
     Case(make_braked_spec, "lstm-tdl-deep-aeu", {"cell": "gru", "state_init": "network", "linear_path": True}),
     Case(make_body_spec, "lstm-tdl", {}),
     Case(make_moving_spec, "lstm-tdl-deep-aeu", {"linear_path": True}),
