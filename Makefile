@@ -5,8 +5,8 @@ BIN := $(VENV)/bin
 EDGE := .venv-edge
 PIP := pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
-# Workers of pytest: one for each core, and one for the time that tests wait. Each holds torch, about a gigabyte.
-JOBS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
+# Workers of pytest. More than one for each core gain nothing; each holds torch, about a gigabyte.
+JOBS ?= auto
 PYTEST := $(BIN)/pytest --numprocesses $(JOBS) --maxprocesses 8 --dist worksteal
 
 # Recordings that lie beside the repository are found by the tests, as if RTSYSID_DATA named them.

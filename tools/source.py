@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -45,6 +45,7 @@ class Public(NamedTuple):
         return self.function.name if self.owner is None else f"{self.owner.name}.{self.function.name}"
 
 
+@cache
 def modules() -> list[Module]:
     """Return every module of the packages, in order of their paths."""
     return [Module(path) for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -66,8 +67,13 @@ VERBS_OF_THE_WORKSTATION = {
 }
 
 
+@cache
+def nodes_of(path: Path) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(path.read_text())))
+
+
 def imported(path: Path) -> set[str]:
-    nodes = list(ast.walk(ast.parse(path.read_text())))
+    nodes = nodes_of(path)
     names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
     return names | {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
 
@@ -133,7 +139,7 @@ def test_nothing_unpickles(package: str) -> None:
     """No module imports pickle, and every np.load and np.savez says that it does not either."""
     for path in (ROOT / package).rglob("*.py"):
         assert not imported(path) & {"pickle", "marshal", "shelve"}
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in nodes_of(path):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "np.load":
                 assert any(k.arg == "allow_pickle" and ast.unparse(k.value) == "False" for k in node.keywords), path
 
@@ -142,7 +148,7 @@ def test_nothing_unpickles(package: str) -> None:
 def test_no_test_uses_another_test(folder: str) -> None:
     """Tests share helpers: none imports a test module or a conftest, nor changes one through monkeypatch."""
     for path in (ROOT / folder).rglob("*.py"):
-        calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call) and node.args]
+        calls = [node for node in nodes_of(path) if isinstance(node, ast.Call) and node.args]
         changed = {
             str(call.args[0].value)
             for call in calls
