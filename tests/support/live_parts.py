@@ -41,7 +41,7 @@ def streaming(link: Link) -> None:
 
 
 def take(link: Link, count: int) -> list[float]:
-    """The first values of the next `count` samples, each answered."""
+    """The first values of the next `count` samples or more, each answered: a busy host gets several at once."""
     found: list[float] = []
     deadline_s = time.monotonic() + PATIENCE_S
     for batch in link.batches():
