@@ -154,8 +154,20 @@ def _usage(spec: ModelSpec) -> str:
 
 def size_definitions(spec: ModelSpec, layers: Sequence[Layer], int8: bool) -> str:
     """Write the head of model.h: how to use it, and every size as a macro."""
-    body = spec.rigid_body or RigidBody(())
-    sizes: dict[str, int | str] = {
+    sizes = {
+        **_network_sizes(spec),
+        **_coordinate_sizes(spec),
+        "INT8": int(int8),
+        "MACS": spec.macs,
+        "WEIGHT_BYTES": sum(layer.bytes for layer in layers),
+        "STATE_BYTES": state_bytes(spec),
+    }
+    lines = [f"#define MODEL_{name} {value}" for name, value in sizes.items()]
+    return "\n".join([_usage(spec), *lines, "#ifndef MODEL_LANES", f"#define MODEL_LANES {LANES}", "#endif", ""])
+
+
+def _network_sizes(spec: ModelSpec) -> dict[str, int | str]:
+    return {
         "FINGERPRINT": f'"{spec.fingerprint}"',
         "SCHEMA": f"0x{spec.schema_hash}u",
         "CHANNELS": spec.width,
@@ -178,6 +190,12 @@ def size_definitions(spec: ModelSpec, layers: Sequence[Layer], int8: bool) -> st
         "LINEAR_PATH": int(spec.linear_path),
         "INITIALISER": int(spec.state_init == "network"),
         "WARMUP": spec.warmup if spec.state_init == "warmup" else 0,
+    }
+
+
+def _coordinate_sizes(spec: ModelSpec) -> dict[str, int | str]:
+    body = spec.rigid_body or RigidBody(())
+    return {
         "BODY": int(spec.rigid_body is not None),
         "FROM_NEWEST": int(spec.rigid_body is not None or bool(spec.relative) or bool(spec.friction)),
         "ROW_MAX": max(spec.width, spec.n_features),
@@ -191,13 +209,7 @@ def size_definitions(spec: ModelSpec, layers: Sequence[Layer], int8: bool) -> st
         "KINEMATICS": int(body.kinematics),
         "ROTORS": len(body.rotors.speeds) if body.rotors else 0,
         "SQUARES": spec.n_tail - 3 if spec.rigid_body else 0,
-        "INT8": int(int8),
-        "MACS": spec.macs,
-        "WEIGHT_BYTES": sum(layer.bytes for layer in layers),
-        "STATE_BYTES": state_bytes(spec),
     }
-    lines = [f"#define MODEL_{name} {value}" for name, value in sizes.items()]
-    return "\n".join([_usage(spec), *lines, "#ifndef MODEL_LANES", f"#define MODEL_LANES {LANES}", "#endif", ""])
 
 
 def table_definitions(spec: ModelSpec) -> str:

@@ -151,15 +151,8 @@ def evaluating(bundle: Bundle, trace: Trace, horizon: int, stride: int) -> Evalu
     """Evaluate under a progress bar."""
     from rtsysid.evaluation import horizon as evaluate
 
-    steps = evaluate.evaluate_each(bundle, trace, horizon, stride)
     with progress(len(trace.episodes), "evaluating") as bar:
-        while True:
-            try:
-                next(steps)
-            except StopIteration as done:
-                result: Evaluation = done.value
-                return result
-            bar.update(1)
+        return evaluate.evaluate(bundle, trace, horizon, stride, each_episode=lambda: bar.update(1))
 
 
 def show_verification(bundle: Bundle, rows: Sequence[Row], json_: bool) -> None:

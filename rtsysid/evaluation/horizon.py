@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable
 
 import msgspec
 import numpy as np
@@ -63,36 +63,18 @@ class Evaluation(msgspec.Struct, frozen=True):
 
 
 def evaluate(
-    bundle: Bundle, trace: Trace, horizon: int = 50, stride: int = 1, backend: BackendName = "auto"
+    bundle: Bundle,
+    trace: Trace,
+    horizon: int = 50,
+    stride: int = 1,
+    backend: BackendName = "auto",
+    each_episode: Callable[[], object] = lambda: None,
 ) -> Evaluation:
     """Forecast `horizon` ticks from every `stride`-th tick of every episode, and average the errors.
 
     The model streams each episode from its start, as in a live run. A forecast knows the outputs up to its start and
-    all inputs. Raises BundleError where the channels differ, TraceError where no episode is long enough.
-    """
-    steps = evaluate_each(bundle, trace, horizon, stride, backend)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as done:
-            result: Evaluation = done.value
-            return result
-
-
-def stretches(bundle: Bundle, trace: Trace) -> Trace:
-    """Cut a trace at every gap, and arrange its rows as in training.
-
-    Raises TraceError where its rate is not the rate of the model.
-    """
-    return trace.segments(bundle.spec.rate_hz, nan="split").with_feedthrough(bundle.feedthrough)
-
-
-def evaluate_each(
-    bundle: Bundle, trace: Trace, horizon: int, stride: int = 1, backend: BackendName = "auto"
-) -> Generator[str, None, Evaluation]:
-    """Do the same as `evaluate`, and yield the name of each finished episode. The return value is the result.
-
-    Raises the same errors as `evaluate`.
+    all inputs. `each_episode` is called after each episode, for a progress bar. Raises BundleError where the channels
+    differ, TraceError where no episode is long enough.
     """
     spec = bundle.spec
     bundle.require(trace.channels, "recording")
@@ -102,13 +84,21 @@ def evaluate_each(
     count = 0
     for episode in trace.episodes:
         count += _score(predictor, arx, episode.values, horizon, stride, scores)
-        yield episode.name
+        each_episode()
     if not count:
         found = f"the longest of {len(trace.episodes)} episodes has {max(map(len, trace.episodes), default=0)} rows"
         raise TraceError(f"forecasts of {horizon} ticks", found, "give longer recordings or a shorter --horizon")
     errors = {name: {g: e.tolist() for g, e in score.mean().items()} for name, score in scores.items()}
     units = {c.group or c.name: "rad" if c.unit == "quat" else c.unit for c in spec.outputs}
     return Evaluation(horizon, spec.rate_hz, count, units, errors)
+
+
+def stretches(bundle: Bundle, trace: Trace) -> Trace:
+    """Cut a trace at every gap, and arrange its rows as in training.
+
+    Raises TraceError where its rate is not the rate of the model.
+    """
+    return trace.segments(bundle.spec.rate_hz, nan="split").with_feedthrough(bundle.feedthrough)
 
 
 def _score(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -14,7 +13,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from support.robots import TINY, plant
-from support.shell import ROOT, command, refused, refused_here, rtsysid
+from support.shell import ROOT, command, refused, refused_here, rtsysid, small_disk
 
 from rtsysid.cli import cli
 from rtsysid.config import read_config
@@ -196,20 +195,13 @@ def test_a_bundle_for_other_channels_exits_with_2(bundle_folder: Path, tmp_path:
 
 def test_a_full_disk_leaves_what_was_there(bundle_folder: Path, recording: Path, tmp_path: Path) -> None:
     """Where the disk fills while predictions are written, the earlier file stays, whole, and the exit code is 5."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("wants the right to mount a small disk")
-    try:
+    with small_disk(tmp_path / "disk") as disk:
         (disk / "p.csv").write_text("before")
         plant(1, 5000, seed=1).write(tmp_path / "long.csv")
         line = refused("replay", bundle_folder, tmp_path / "long.csv", "-o", disk / "p.csv", code=5)
         assert "No space left" in line
         assert (disk / "p.csv").read_text() == "before"
         assert [path.name for path in disk.iterdir()] == ["p.csv"]
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_every_verb_has_an_example_and_stands_in_the_readme() -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +12,7 @@ from pathlib import Path
 import pytest
 from support.live_parts import PATIENCE_S, until
 from support.robots import plant
-from support.shell import ended, process, refused, rtsysid
+from support.shell import ended, process, refused, rtsysid, small_disk
 
 from firmware_bridge.device import SimulatedDevice
 from firmware_bridge.schema import Schema
@@ -157,12 +155,7 @@ def test_a_disk_that_fills_does_not_end_the_session(
 ) -> None:
     """Where the disk fills the loop goes on to its end. One line reports it, what was recorded stays readable, and the
     exit code is that of storage."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)]
-    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("wants the right to mount a small disk")
-    try:
+    with small_disk(tmp_path / "disk") as disk:
         arguments = ("run", bundle_folder, board.port, "--record", disk / "f.mcap", "--seconds", 8, "--json")
         with process(*arguments) as running:
             report, said = ended(running, code=5)
@@ -171,8 +164,6 @@ def test_a_disk_that_fills_does_not_end_the_session(
         assert report["link"]["dropped"] == 0
         rtsysid("recover", disk / "f.mcap", "-o", tmp_path / "rescued.mcap")
         assert 0 < len(Trace.read(tmp_path / "rescued.mcap")) < report["samples"]
-    finally:
-        subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_a_kill_loses_a_second_at_most(bundle_folder: Path, board: SimulatedDevice, tmp_path: Path) -> None:

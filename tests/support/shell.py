@@ -60,7 +60,7 @@ def refused_here(*arguments: object, code: int) -> str:
 
 @contextmanager
 def process(*arguments: object, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    """The installed command, running beside us; killed at the end where it did not end by itself."""
+    """The installed command in a process of its own; it is killed at the end if it still runs."""
     command = [sys.executable, "-u", "-m", "rtsysid", *map(str, arguments)]
     pipe = subprocess.PIPE
     running = subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd=ROOT, env=os.environ | environment)
@@ -78,6 +78,19 @@ def ended(running: subprocess.Popen[str], code: int = 0) -> tuple[dict[str, Any]
     assert "Traceback" not in said, said
     report: dict[str, Any] = json.loads(out) if out else {}
     return report, said
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[Path]:
+    """A disk of 64 kB at `folder`; skips the test where this user may not mount one."""
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("wants the right to mount a small disk")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
 
 
 EDGE = ROOT / ".venv-edge" / "bin"

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from support.robots import flight, make_body_spec, make_driven_spec, make_moving_spec, make_spec
+from torch import Tensor
 
 from rtsysid.schedule import Loss, Stage
 from rtsysid.train.losses import Objective, rows_needed
@@ -35,6 +36,11 @@ def test_sequence_equals_steps(variant: str, choice: dict[str, object]) -> None:
     torch.manual_seed(1)
     network = Network(make_spec(variant, **choice)).eval()
     seen = row_windows(torch.randn(3, 30, 5), network.spec.taps)
+    compare_sequence_with_steps(network, seen)
+
+
+def compare_sequence_with_steps(network: Network, seen: Tensor) -> None:
+    """Compare all predictions over windows [B, T, L, C], and the last state, with those of single steps."""
     state = network.initial_state(seen[:, 0])
     together, last = network.sequence(seen, state)
     singly = []
@@ -53,13 +59,7 @@ def test_sequence_equals_steps_from_the_body(variant: str, make: Any) -> None:
     network = Network(make(variant, linear_path=True)).eval()
     rows = torch.from_numpy(flight(30, seed=1).astype("float32"))
     seen = row_windows(rows, network.spec.taps)
-    state = network.initial_state(seen[:, 0])
-    together, _ = network.sequence(seen, state)
-    singly = []
-    for tick in range(seen.shape[1]):
-        y, state = network.step(seen[:, tick], state)
-        singly.append(y)
-    torch.testing.assert_close(together, torch.stack(singly, 1), rtol=1e-5, atol=1e-5)
+    compare_sequence_with_steps(network, seen)
 
 
 @torch.no_grad()

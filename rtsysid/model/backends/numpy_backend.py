@@ -21,17 +21,9 @@ class NumpyBackend(WindowedBackend):
     def __init__(self, spec: ModelSpec, weights: Weights) -> None:
         super().__init__(spec)
         self._net = _NumpyNetwork(spec, weights)
-        self._states: list[Floats] = [np.zeros((1, spec.state_size), np.float32) for _ in range(2)]
-        self._turn = 0  # which of the two states is the newest
         self._features = np.zeros((1, spec.window_size), np.float32)
         self.code: Floats = np.zeros(spec.code_size, np.float32)
         self.y: Floats = np.full(spec.n_outputs, np.nan, np.float32)
-
-    @property
-    def state_before(self) -> Floats:
-        """Return the state [S] from before the last step: where a forecast starts."""
-        state: Floats = self._states[1 - self._turn][0]
-        return state
 
     @property
     def reconstruction_error(self) -> float:

@@ -29,7 +29,6 @@ class OnnxBackend(WindowedBackend):
         self._forecast = _onnx_session(forecast, spec)
         self._initialiser = _onnx_session(initialiser, spec) if initialiser else None
         self._window: Floats = np.zeros((1, spec.taps, spec.width), np.float32)
-        self._states: list[Floats] = [np.zeros((1, spec.state_size), np.float32) for _ in range(2)]
         self._outputs: dict[str, Floats] = {
             "y_next": np.full((1, spec.n_outputs), np.nan, np.float32),
             "code": np.zeros((1, spec.code_size), np.float32),
@@ -37,7 +36,6 @@ class OnnxBackend(WindowedBackend):
         }
         self._bindings = [self._bind(turn) for turn in range(2)]
         self._run = self._session._sess.run_with_iobinding  # what InferenceSession.run_with_iobinding wraps
-        self._turn = 0  # which of the two states is the newest
         self._row = self._window[0]
         self.y: Floats = self._outputs["y_next"][0]
         self.code: Floats = self._outputs["code"][0]
@@ -46,12 +44,6 @@ class OnnxBackend(WindowedBackend):
         for state in self._states:
             state.fill(0.0)
         self.y.fill(np.nan)
-
-    @property
-    def state_before(self) -> Floats:
-        """Return the state [S] from before the last step: where a forecast starts."""
-        state: Floats = self._states[1 - self._turn][0]
-        return state
 
     @property
     def reconstruction_error(self) -> float:

@@ -20,6 +20,8 @@ class WindowedBackend(ABC):
     def __init__(self, spec: ModelSpec) -> None:
         self.spec = spec
         self.line = TappedDelayLine(spec.taps, spec.width)
+        self._states: list[Floats] = [np.zeros((1, spec.state_size), np.float32) for _ in range(2)]
+        self._turn = 0  # which of the two states is the newest
         self._unknown = np.full(spec.n_outputs, np.nan, np.float32)
 
     @property
@@ -33,9 +35,10 @@ class WindowedBackend(ABC):
         return self.line.window
 
     @property
-    @abstractmethod
     def state_before(self) -> Floats:
         """Return the state [S] from before the last step: where a forecast starts."""
+        state: Floats = self._states[1 - self._turn][0]
+        return state
 
     @abstractmethod
     def start(self, window: Floats) -> None:
