@@ -8,9 +8,11 @@ both compute the same by construction, for any horizon and batch.
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import logging
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +179,7 @@ def _exported_graph(
 ) -> onnx.ModelProto:
     batch = torch.export.Dim("batch")
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad(), _no_collection():
         warnings.simplefilter("ignore")  # the exporter's own deprecations, nothing of ours
         program = torch.onnx.export(
             module.eval(),
@@ -191,6 +193,18 @@ def _exported_graph(
         )
     assert program is not None
     return onnxscript.optimizer.optimize(program.model_proto)
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Pause the garbage collector. It takes a quarter of an export, which makes many objects and keeps most of them."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _cleaned_graph(model: onnx.ModelProto, spec: ModelSpec, title: str) -> onnx.ModelProto:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -67,6 +68,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             (left if trained or marked else kept).append(item)
         items[:] = kept
         config.hook.pytest_deselected(items=left)
+
+
+def pytest_collection_finish() -> None:
+    """Freeze what the imports made: it stays to the end, and the garbage collector need not look at it again."""
+    gc.collect()
+    gc.freeze()
 
 
 @cache
