@@ -20,8 +20,6 @@ from rtsysid.spec import Floats
 LEARNED, PLAYED = (1, 2), range(5, 81, 4)  # numbers of runs
 SAMPLES, TRIMMED = 10_000, 200
 
-pytestmark = pytest.mark.timeout(300)
-
 
 @pytest.fixture(scope="module")
 def arm() -> Trace:

@@ -18,8 +18,6 @@ from rtsysid.model.bundle import Bundle
 from rtsysid.model.golden import relative_error
 from rtsysid.spec import Floats
 
-pytestmark = pytest.mark.timeout(120)
-
 
 def outputs(answers: list[StepAnswer]) -> Floats:
     return np.stack([answer.y for answer in answers])

@@ -23,8 +23,6 @@ from rtsysid.spec import Floats
 
 ROOT = Path(__file__).parents[1]
 
-pytestmark = pytest.mark.timeout(120)
-
 
 @pytest.mark.parametrize("port", MACHINES)
 def test_every_port_predicts_the_same_bits(

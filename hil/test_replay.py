@@ -23,8 +23,6 @@ SAMPLES = 10_000
 FLASH, RAM = 1_048_576, 131_072  # bytes of an STM32F405
 PUBLISHED = {"flash": 116_000, "ram": 7_300}  # of the paper's LSTM, see bench/cortex.py
 
-pytestmark = pytest.mark.timeout(300)
-
 
 @pytest.fixture(scope="module")
 def rows(flights: tuple[Episode, ...]) -> Floats:
