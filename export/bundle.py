@@ -30,7 +30,8 @@ from rtsysid.model.bundle import Bundle, write_manifest
 from rtsysid.model.golden import Row, tolerances
 from rtsysid.model.parity import verify
 from rtsysid.spec import to_builtins
-from rtsysid.storage import replacing_folder
+from rtsysid.storage import replacing
+from rtsysid.storage.products import BUNDLE
 from rtsysid.train.network import Network
 from rtsysid.train.run import Run, state_arrays
 
@@ -43,17 +44,20 @@ DYNAMIC: dict[str, dict[int, str]] = {
 OTHER_SHAPES = ((1, 1), (3, 7), (2, 120))  # batch and horizon that no graph was traced with
 
 
-def export(run: Run | Path | str, out: Path | str, targets: Sequence[Target] | None = None) -> tuple[Bundle, list[Row]]:
+def export(
+    run: Run | Path | str, out: Path | str, targets: Sequence[Target] | None = None, *, overwrite: bool = False
+) -> tuple[Bundle, list[Row]]:
     """Write the bundle of a finished run to the folder `out`, replacing a bundle that is there.
 
     `targets` are those of `export.targets`; by default ONNX, and C where this machine has a compiler. Returns the
     bundle and its verification table. Raises ConfigError where the run is not finished, ParityError where a backend
-    does not reproduce the network, BundleError where a target lacks its compiler; then nothing is written.
+    does not reproduce the network, BundleError where a target lacks its compiler, StorageError where `out` is refused
+    (`rtsysid.storage`); then nothing is written.
     """
     run = run if isinstance(run, Run) else Run(run)
     targets = default_targets() if targets is None else targets
     network = load_network(run)
-    with replacing_folder(out) as folder:
+    with replacing(out, BUNDLE, inputs=(run.folder,), overwrite=overwrite) as folder:
         golden, measured = golden_trace(network, run.arrays("excerpt.npz")["values"])
         weights = state_arrays(network.state_dict())
         if "onnx" in targets:

@@ -18,6 +18,9 @@ from mcap.records import DataEnd, Footer
 from mcap.writer import MCAP0_MAGIC, Writer
 
 from rtsysid.errors import StorageError
+from rtsysid.storage import replacing
+from rtsysid.storage.claim import try_lock
+from rtsysid.storage.products import LIVE_RECORDING
 
 FLUSH_NS = 800_000_000  # between flushes; with the time of a flush itself, at most one second can be lost
 CHUNK = 1 << 16  # bytes before compression; closing a chunk blocks other threads for 1 ms (1 MiB: 4 ms)
@@ -27,10 +30,19 @@ class McapFile:
     """Write an MCAP file; for one thread at a time.
 
     Times are nanoseconds of any monotonic clock. ``error``: why writing has stopped, or None. ``added``: messages given
-    to it; ``kept``: messages on the disk. Raises StorageError where the file cannot be created, or exists.
+    to it; ``kept``: messages on the disk. Raises StorageError where the file cannot be created, or exists and
+    `overwrite` is not given.
     """
 
-    def __init__(self, path: Path | str, metadata: Mapping[str, Mapping[str, str]], library: str, now_ns: int) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        metadata: Mapping[str, Mapping[str, str]],
+        library: str,
+        now_ns: int,
+        *,
+        overwrite: bool = False,
+    ) -> None:
         self.path = Path(path)
         self.error: StorageError | None = None
         self.added = self.kept = 0
@@ -40,12 +52,13 @@ class McapFile:
         self._writer.start(profile="ros2", library=library)
         for name, fields in metadata.items():
             self._writer.add_metadata(name, dict(fields))
-        self._file = _create(self.path)
-        self.flush(now_ns)
-        if self.error is not None:
-            os.close(self._file)
-            self.path.unlink()
-            raise self.error
+        with replacing(self.path, LIVE_RECORDING, overwrite=overwrite) as new:
+            self._file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+            try_lock(self._file)  # so that nobody replaces it while it is written
+            self.flush(now_ns)
+            if self.error is not None:
+                os.close(self._file)
+                raise self.error
 
     def channel(self, topic: str, name: str, definition: str, metadata: Mapping[str, str]) -> int:
         """Add a channel for messages of the type `name`, and return its number."""
@@ -123,16 +136,6 @@ def _ending() -> bytes:
 
 
 _ENDING = _ending()
-
-
-def _create(path: Path) -> int:
-    if path.exists():
-        raise StorageError(f"recording {path}", "it exists already", "choose another name with -o")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise _storage_error(path, error, "choose another place with -o") from error
 
 
 def _write_at(file: int, data: bytes, at: int) -> None:

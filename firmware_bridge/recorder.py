@@ -49,15 +49,16 @@ class Recorder:
         clock: Callable[[], int] = time.monotonic_ns,
         wall: Callable[[], int] = time.time_ns,
         limit: int = LIMIT,
+        overwrite: bool = False,
     ) -> Self:
         """Start a recording of samples of `channels` and predictions of `outputs`.
 
         `metadata`: named groups of texts for the start of the file: bundle, channel table, configuration. `clock`: the
         host's monotonic clock in ns; `wall`: time of day in ns, read once. Raises StorageError where the file cannot be
-        created, or exists.
+        created, or exists and `overwrite` is not given.
         """
         begun = {"format": "1", "monotonic_ns": str(clock()), "unix_ns": str(wall())}
-        file = McapFile(path, {"rtsysid.recording": begun, **(metadata or {})}, "rtsysid", clock())
+        file = McapFile(path, {"rtsysid.recording": begun, **(metadata or {})}, "rtsysid", clock(), overwrite=overwrite)
         return cls(SessionFile(file, channels, outputs), clock, limit)
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from contextlib import suppress
@@ -14,6 +15,7 @@ from rtsysid import __version__
 from rtsysid.cli import (
     benchmark,
     calibrate,
+    console,
     evaluate,
     find,
     hil,
@@ -55,6 +57,7 @@ for command in (
 
 def main() -> None:
     """Run the command line. An error of the project is one line and its exit code, without a traceback."""
+    _show_log()
     try:
         cli.main(standalone_mode=False)
     except RtsysidError as error:
@@ -71,6 +74,14 @@ def main() -> None:
     except ModuleNotFoundError as error:
         click.echo(f"rtsysid: {missing_module(error.name or '')}", err=True)
         sys.exit(1)
+
+
+def _show_log() -> None:
+    """Print on stderr what the library says of its work, such as what it replaced."""
+    log = logging.getLogger("rtsysid")
+    log.setLevel(logging.INFO)
+    if not log.handlers:
+        log.addHandler(console.StderrLog())
 
 
 def missing_module(name: str) -> str:

@@ -10,7 +10,9 @@ import msgspec
 
 from rtsysid.cli import console, study
 from rtsysid.cli.options import PATH, as_json
+from rtsysid.cli.outputs import output
 from rtsysid.errors import ConfigError
+from rtsysid.storage.products import AUTOENCODERS, BENCHMARK, BENCHMARK_PREDICTIONS, mark_npz
 
 if TYPE_CHECKING:
     from rtsysid.benchmarks import Benchmark
@@ -22,15 +24,15 @@ if TYPE_CHECKING:
 @click.argument("name")
 @click.option("--quick", is_flag=True, help="Train a share of the epochs: takes minutes, detects regressions.")
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Models to train, seeds 0, 1, ..")
-@click.option("--predictions", type=PATH, help="Write the predictions of seed 0 to this .npz file.")
-@click.option("-o", "--out", type=PATH, help="Folder for runs and bundles.  [default: out/benchmarks/NAME]")
+@output("--predictions", product=BENCHMARK_PREDICTIONS, help="Write the predictions of seed 0 to this .npz file.")
+@output("-o", "--out", product=BENCHMARK, help="Folder for runs and bundles.  [default: out/benchmarks/NAME]")
 @click.option("--leave-out", metavar="KIND", help="Nano-drone: do not train on these manoeuvres, test on them.")
 @click.option("--validate", is_flag=True, help="Simulations: test on the last fifth of the training records.")
 @click.option("--bundle", type=PATH, help="Score this bundle instead of training one.")
 @as_json
 def benchmark_command(
-    name: str, quick: bool, seeds: int, predictions: Path | None, out: Path | None, leave_out: str | None,
-    validate: bool, bundle: Path | None, json_: bool,
+    name: str, quick: bool, seeds: int, predictions: Path | None, overwrite: bool, out: Path | None,
+    leave_out: str | None, validate: bool, bundle: Path | None, json_: bool,
 ) -> None:  # fmt: skip
     """Train and score on real recordings, and compare with published results.
 
@@ -45,17 +47,24 @@ def benchmark_command(
         if name == "autoencoders":
             return _autoencoders(quick, out or Path("out/benchmarks") / name, json_)
         return study.study(name, quick, out, json_)
+    import numpy as np
+
     from rtsysid.benchmarks import benchmark
+    from rtsysid.storage import enter, replacing
 
     chosen = _with_test_data(benchmark(name), leave_out, validate)
     if bundle is not None:
         results = [_score_bundle(chosen, bundle)]
     else:
         tested_on = leave_out or ("validate" if validate else "")
-        folder = (out or Path("out/benchmarks") / name) / ("quick" if quick else "full") / tested_on
+        workspace = out or Path("out/benchmarks") / name
+        enter(workspace, BENCHMARK)
+        folder = workspace / ("quick" if quick else "full") / tested_on
         results = _train_seeds(chosen, _benchmark_config(chosen, quick, validate), seeds, folder)
     if predictions is not None:
-        _write_predictions(predictions, results[0])
+        with replacing(predictions, BENCHMARK_PREDICTIONS, overwrite=overwrite) as scratch:
+            np.savez_compressed(scratch, allow_pickle=False, **results[0].predictions)
+            mark_npz(scratch, BENCHMARK_PREDICTIONS)
     return _show(chosen, quick, results, json_)
 
 
@@ -120,14 +129,15 @@ def _autoencoders(quick: bool, folder: Path, json_: bool) -> None:
     """Run the study of the autoencoders: print tables, and write a page with plots."""
     from rtsysid.experiments.autoencoders import FULL, QUICK, member_results
     from rtsysid.experiments.autoencoders_page import render_autoencoders_page, tables
-    from rtsysid.storage import replacing
+    from rtsysid.storage import enter, replacing
 
+    enter(folder, BENCHMARK)
     command, results = f"rtsysid benchmark autoencoders{' --quick' if quick else ''}", []
     for result in member_results(QUICK if quick else FULL):
         results.append(result)
         click.echo(f"{result.ground}: {result.member} {result.size or ''}", err=True)
     target = folder / f"{'quick' if quick else 'full'}.html"
-    with replacing(target) as path:
+    with replacing(target, AUTOENCODERS) as path:
         path.write_text(render_autoencoders_page(results, command), "utf-8")
     if json_:
         return console.report({"quick": quick, "findings": msgspec.to_builtins(results)}, True)
@@ -148,18 +158,6 @@ def _train_one(chosen: Benchmark, config: Config, folder: Path) -> BenchmarkResu
             err=True,
         )
     raise AssertionError("run_benchmark yields its result last")
-
-
-def _write_predictions(path: Path, result: BenchmarkResult) -> None:
-    import numpy as np
-
-    from rtsysid.errors import StorageError
-    from rtsysid.storage import replacing
-
-    if path.suffix != ".npz":
-        raise StorageError(f"predictions {path}", f"suffix {path.suffix!r}", "name a .npz file")
-    with replacing(path) as scratch:
-        np.savez_compressed(scratch, allow_pickle=False, **result.predictions)
 
 
 @click.group()

@@ -9,6 +9,8 @@ import click
 
 from rtsysid.cli import console
 from rtsysid.cli.options import PATH, as_json, horizon_option
+from rtsysid.cli.outputs import output
+from rtsysid.storage.products import BUNDLE
 
 if TYPE_CHECKING:
     from rtsysid.model.bundle import Bundle
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("bundle", type=PATH)
 @click.argument("traces", type=PATH, nargs=-1, required=True)
-@click.option("-o", "--out", type=PATH, help="Folder of the calibrated bundle.  [default: replace BUNDLE]")
+@output("-o", "--out", product=BUNDLE, help="Folder of the calibrated bundle.  [default: replace BUNDLE]")
 @click.option(
     "--false-alarms",
     type=float,
@@ -27,8 +29,9 @@ if TYPE_CHECKING:
 @horizon_option
 @as_json
 def calibrate(
-    bundle: Path, traces: tuple[Path, ...], out: Path | None, false_alarms: float | None, horizon: int, json_: bool
-) -> None:
+    bundle: Path, traces: tuple[Path, ...], out: Path | None, overwrite: bool, false_alarms: float | None, horizon: int,
+    json_: bool,
+) -> None:  # fmt: skip
     """Calibrate novelty detection and prediction intervals of a bundle on held-out recordings.
 
     Given the recordings of the training run, it uses their validation part, as `rtsysid export` does.
@@ -45,10 +48,13 @@ def calibrate(
     trace, description = read_held_out(traces, opened.spec.channels, data, opened.manifest.trained_on)
     episodes = [HeldOut(each.values, each.values) for each in trace.with_feedthrough(data.feedthrough).episodes]
     predictor = Predictor.load(opened)
-    calibrations = calibrate_predictor(
-        predictor, episodes, description, false_alarms_per_hour=false_alarms, horizon=horizon
-    )
-    stored = opened.rewritten(bundle if out is None else out, calibration_files(*calibrations))
+    with opened.rewriting(out, overwrite=overwrite) as folder:
+        calibrations = calibrate_predictor(
+            predictor, episodes, description, false_alarms_per_hour=false_alarms, horizon=horizon
+        )
+        for name, content in calibration_files(*calibrations).items():
+            (folder / name).write_bytes(content)
+    stored = Bundle.open(bundle if out is None else out)
     console.report({"bundle": str(stored.folder), "id": stored.id, **calibration_summary(stored)}, json_)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from collections.abc import Sequence
 from queue import SimpleQueue
@@ -16,6 +17,14 @@ if TYPE_CHECKING:
     from rtsysid.model.bundle import Bundle
     from rtsysid.model.golden import Row
     from rtsysid.recordings.trace import Trace
+
+
+class StderrLog(logging.Handler):
+    """Print what the library logs on stderr, one line each."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record."""
+        click.echo(record.getMessage(), err=True)
 
 
 def report(fields: dict[str, Any], json_: bool) -> None:

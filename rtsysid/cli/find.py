@@ -12,17 +12,18 @@ import msgspec
 
 from rtsysid.cli import console
 from rtsysid.cli.options import PATH, as_json, time_column
+from rtsysid.cli.outputs import output
+from rtsysid.storage.products import INDEX, MOMENTS
 
 if TYPE_CHECKING:
     from rtsysid.model.bundle import Bundle
     from rtsysid.retrieval.build import Progress
-    from rtsysid.retrieval.index import Index
-    from rtsysid.retrieval.search import Match, Query
+    from rtsysid.retrieval.search import Match
 
 
 @click.command()
 @click.argument("traces", metavar="TRACE...", type=PATH, nargs=-1, required=True)
-@click.option("-o", "--out", type=PATH, required=True, help="Folder of the index.")
+@output("-o", "--out", product=INDEX, required=True, help="Folder of the index.")
 @click.option("--bundle", type=PATH, help="Compare moments in the coordinates of this model.")
 @click.option("--by", type=click.Choice(["window", "code"]), default="window", show_default=True,
               help="Compare the channels of a moment, or the codes of the bundle's encoder.")  # fmt: skip
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
 @time_column
 @as_json
 def index(
-    traces: tuple[Path, ...], out: Path, bundle: Path | None, by: str, seconds: float, time_: str, json_: bool
-) -> None:
+    traces: tuple[Path, ...], out: Path, overwrite: bool, bundle: Path | None, by: str, seconds: float, time_: str,
+    json_: bool,
+) -> None:  # fmt: skip
     """Build a search index of recordings: every moment gets a binary code.
 
     Example: rtsysid index logs -o archive --bundle bundle
@@ -45,7 +47,7 @@ def index(
     channels, rate_hz = (None, None) if opened is None else (opened.spec.channels, opened.spec.rate_hz)
     recordings = Trace.read_each(traces, channels, **clock(time_, rate_hz))
     files = sum(len(recording_files(path)) for path in traces)
-    _under_bars(building(recordings, out, bundle=opened, by=by, seconds=seconds), files)
+    _under_bars(building(recordings, out, bundle=opened, by=by, seconds=seconds, overwrite=overwrite), files)
     console.report(summary(out), json_)
 
 
@@ -56,12 +58,12 @@ def index(
 @click.option("--top", type=click.IntRange(1, 100), default=10, show_default=True, help="Number of moments to find.")
 @click.option("--bundle", type=PATH, help="Bundle of the index; required for an index by code.")
 @click.option("--exact", is_flag=True, help="Compare every window instead of candidates: slow, for verification.")
-@click.option("--plot", type=PATH, help="Write overlaid plots of the moments to this .html file.")
+@output("--plot", product=MOMENTS, help="Write overlaid plots of the moments to this .html file.")
 @time_column
 @as_json
 def find_command(
-    archive: Path, trace: Path, at: str, top: int, bundle: Path | None, exact: bool, plot: Path | None, time_: str,
-    json_: bool,
+    archive: Path, trace: Path, at: str, top: int, bundle: Path | None, exact: bool, plot: Path | None, overwrite: bool,
+    time_: str, json_: bool,
 ) -> None:  # fmt: skip
     """Find the moments of an index that are most similar to a moment of a recording.
 
@@ -72,6 +74,8 @@ def find_command(
     from rtsysid.recordings.trace import Trace, clock
     from rtsysid.retrieval import search
     from rtsysid.retrieval.index import Index
+    from rtsysid.retrieval.page import render_moments_page
+    from rtsysid.storage import replacing
 
     opened = Index.open(archive, _open_optional_bundle(bundle))
     recording = Trace.read(trace, opened.spec.channels, **clock(time_, opened.spec.rate_hz))
@@ -80,7 +84,9 @@ def find_command(
     matches = (search.find_exactly if exact else search.find)(opened, query, top)
     taken = time.perf_counter() - begun
     if plot is not None:
-        _write_plot(plot, f"{recording.episodes[0].recording} at {at}", opened, query, matches)
+        title = f"{recording.episodes[0].recording} at {at}"
+        with replacing(plot, MOMENTS, inputs=(archive, trace), overwrite=overwrite) as scratch:
+            scratch.write_text(render_moments_page(title, opened, query, matches), encoding="utf-8")
     if json_:
         fields = {
             "index": str(archive),
@@ -100,17 +106,6 @@ def _match_table(matches: list[Match]) -> str:
         for f in matches
     ]
     return console.table(["rank", "recording", "time s", "distance", *(f"{name} %" for name in names)], rows)
-
-
-def _write_plot(path: Path, title: str, index: Index, query: Query, matches: list[Match]) -> None:
-    from rtsysid.errors import StorageError
-    from rtsysid.retrieval.page import render_moments_page
-    from rtsysid.storage import replacing
-
-    if path.suffix != ".html":
-        raise StorageError(f"plot {path}", f"suffix {path.suffix!r}", "name a .html file")
-    with replacing(path) as scratch:
-        scratch.write_text(render_moments_page(title, index, query, matches), encoding="utf-8")
 
 
 def _open_optional_bundle(bundle: Path | None) -> Bundle | None:

@@ -13,6 +13,8 @@ import click
 
 from rtsysid.cli import console
 from rtsysid.cli.options import PATH, as_json, backend_option, max_gap, time_column
+from rtsysid.cli.outputs import output
+from rtsysid.storage.products import LIVE_RECORDING, PORT
 
 if TYPE_CHECKING:
     from firmware_bridge.recorder import Recorder
@@ -43,7 +45,7 @@ def open_source(port: str, **options: Any) -> Source:
 @click.command()
 @click.argument("bundle", type=PATH)
 @click.argument("port")
-@click.option("--record", type=PATH, help="Write every byte, sample and prediction to this .mcap file.")
+@output("--record", product=LIVE_RECORDING, help="Write every byte, sample and prediction to this .mcap file.")
 @click.option("--budget-ms", type=float, help="Age above which an answer is stale.  [default: one sample period]")
 @backend_option
 @max_gap
@@ -53,8 +55,8 @@ def open_source(port: str, **options: Any) -> Source:
 @seconds_
 @as_json
 def run(
-    bundle: Path, port: str, record: Path | None, budget_ms: float | None, backend: Any, max_gap: int, fifo: int,
-    cpus: tuple[int, ...], baud: int | None, seconds: float | None, json_: bool,
+    bundle: Path, port: str, record: Path | None, overwrite: bool, budget_ms: float | None, backend: Any,
+    max_gap: int, fifo: int, cpus: tuple[int, ...], baud: int | None, seconds: float | None, json_: bool,
 ) -> None:  # fmt: skip
     """Run a bundle with a live source: feed every sample, and answer the newest one in time.
 
@@ -76,7 +78,7 @@ def run(
     budget_s = 1 / opened.spec.rate_hz if budget_ms is None else budget_ms * 1e-3
     settings = Settings(bundle=opened.id, backend=predictor.backend.name, budget_s=budget_s, max_gap=max_gap)
     with ExitStack() as stack:
-        recorder = None if record is None else stack.enter_context(_recording(record, opened, settings))
+        recorder = None if record is None else stack.enter_context(_recording(record, opened, settings, overwrite))
         stderr, stop = stack.enter_context(console.StderrLines()), stack.enter_context(StopSignal(seconds))
         source = stack.enter_context(open_source(port, spec=opened.spec, baudrate=baud, tap=recorder))
         loop = LiveLoop(source, Session(predictor, settings), recorder=recorder, service=Service())
@@ -92,12 +94,14 @@ def run(
 
 @click.command()
 @click.argument("port")
-@click.option("-o", "--out", type=PATH, required=True, help="The .mcap file.")
+@output("-o", "--out", product=LIVE_RECORDING, required=True, help="The .mcap file.")
 @click.option("--divider", default=1, show_default=True, help="Keep every N-th sample.", metavar="N")
 @baud
 @seconds_
 @as_json
-def record(port: str, out: Path, divider: int, baud: int | None, seconds: float | None, json_: bool) -> None:
+def record(
+    port: str, out: Path, overwrite: bool, divider: int, baud: int | None, seconds: float | None, json_: bool
+) -> None:
     """Record a live source without a model: every byte, and every sample by its channels.
 
     Example: rtsysid record /dev/ttyACM0 -o flight.mcap --seconds 60
@@ -111,7 +115,7 @@ def record(port: str, out: Path, divider: int, baud: int | None, seconds: float 
     with (
         StopSignal(seconds) as stop,
         console.StderrLines() as stderr,
-        Recorder.open(out, channels=channels, metadata={"rtsysid.board": facts}) as recorder,
+        Recorder.open(out, channels=channels, metadata={"rtsysid.board": facts}, overwrite=overwrite) as recorder,
         open_source(port, divider=divider, baudrate=baud, tap=recorder) as source,
     ):
         _record_all(source, recorder, stop, stderr)
@@ -130,7 +134,7 @@ def record(port: str, out: Path, divider: int, baud: int | None, seconds: float 
 @click.option("--like", type=PATH, metavar="BUNDLE", help="Take channels, their order and the rate from this bundle.")
 @click.option("--rate", type=float, help="Play at this rate, in Hz.  [default: the model's, or the recording's own]")
 @click.option("--loop", is_flag=True, help="Repeat the recording at its end, instead of ending the session.")
-@click.option("--port", type=PATH, help="Name of the port; a symbolic link is made there.  [default: a temporary name]")
+@output("--port", product=PORT, help="Name of the port; a symbolic link is made there.  [default: a temporary name]")
 @time_column
 @seconds_
 @as_json
@@ -177,11 +181,12 @@ def describe_port(port: str) -> dict[str, Any]:
         return {"port": port, **source.describe()}
 
 
-def _recording(path: Path, bundle: Bundle, settings: Settings) -> Recorder:
+def _recording(path: Path, bundle: Bundle, settings: Settings, overwrite: bool) -> Recorder:
     from firmware_bridge.recorder import Recorder
 
     spec = bundle.spec
-    return Recorder.open(path, channels=spec.channels, outputs=spec.outputs, metadata=settings.metadata())
+    about = settings.metadata()
+    return Recorder.open(path, channels=spec.channels, outputs=spec.outputs, metadata=about, overwrite=overwrite)
 
 
 def _make_punctual(fifo: int, cpus: tuple[int, ...], source: Source, stderr: console.StderrLines) -> None:

@@ -9,6 +9,8 @@ import click
 
 from rtsysid.cli import console
 from rtsysid.cli.options import PATH, as_json
+from rtsysid.cli.outputs import output
+from rtsysid.storage.products import RECORDING
 
 if TYPE_CHECKING:
     from rtsysid.model.bundle import Bundle
@@ -16,9 +18,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("file", type=PATH)
-@click.option("-o", "--out", type=PATH, help="The rescued file.  [default: FILE with .recovered before its suffix]")
+@output("-o", "--out", product=RECORDING, help="The rescued file.  [default: FILE with .recovered before its suffix]")
 @as_json
-def recover(file: Path, out: Path | None, json_: bool) -> None:
+def recover(file: Path, out: Path | None, overwrite: bool, json_: bool) -> None:
     """Copy the intact part of a recording that was cut off or damaged; the file itself is only read.
 
     Example: rtsysid recover flight.mcap
@@ -28,7 +30,7 @@ def recover(file: Path, out: Path | None, json_: bool) -> None:
     from rtsysid.recordings.recover import recover as recover_file
 
     out = out or file.with_name(f"{file.stem}.recovered{file.suffix}")
-    rescue = recover_file(file, out)
+    rescue = recover_file(file, out, overwrite=overwrite)
     found = msgspec.to_builtins(rescue) if json_ else {"messages": rescue.messages, "seconds": rescue.seconds}
     console.report({"to": str(out), **found, "lost": rescue.lost}, json_)
 

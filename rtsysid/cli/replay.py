@@ -12,6 +12,8 @@ import msgspec
 
 from rtsysid.cli import console, recording
 from rtsysid.cli.options import PATH, as_json, backend_option, max_gap, time_column
+from rtsysid.cli.outputs import output
+from rtsysid.storage.products import PREDICTIONS
 
 if TYPE_CHECKING:
     from rtsysid.model.bundle import Bundle
@@ -21,15 +23,15 @@ if TYPE_CHECKING:
 @click.argument("bundle", type=PATH)
 @click.argument("trace", type=PATH)
 @click.option("--speed", default="max", show_default=True, help="max, or a factor of the recorded pace.")
-@click.option("-o", "--out", type=PATH, help="Write the predictions here (.csv, .csv.gz or .npz).")
+@output("-o", "--out", product=PREDICTIONS, help="Write the predictions here (.csv, .csv.gz or .npz).")
 @click.option("--against", type=PATH, help="Compare with predictions written earlier; exit code 2 if they differ.")
 @backend_option
 @max_gap
 @time_column
 @as_json
 def replay_command(
-    bundle: Path, trace: Path, speed: str, out: Path | None, against: Path | None, backend: Any, max_gap: int,
-    time_: str, json_: bool,
+    bundle: Path, trace: Path, speed: str, out: Path | None, overwrite: bool, against: Path | None, backend: Any,
+    max_gap: int, time_: str, json_: bool,
 ) -> None:  # fmt: skip
     """Stream a recording through the live path, one prediction per sample.
 
@@ -59,13 +61,16 @@ def replay_command(
     predictor, deadline = Predictor.load(opened, backend), Deadline(1.0 / opened.spec.rate_hz)
     session = Session(predictor, max_gap=max_gap, deadline=deadline)
     samples = Trace.stream(trace, opened.spec.channels, **clock(time_, opened.spec.rate_hz))
-    found = _consume(opened, replay(session, samples, speed=pace), out, against)
+    found = _consume(opened, replay(session, samples, speed=pace), against, out, overwrite, (bundle, trace))
     console.report({**console.flat(session.summary()), **found}, json_)
     if found.get("equal") is False:
         sys.exit(2)
 
 
-def _consume(bundle: Bundle, predictions: Iterator[Any], out: Path | None, against: Path | None) -> dict[str, Any]:
+def _consume(
+    bundle: Bundle, predictions: Iterator[Any], against: Path | None, out: Path | None, overwrite: bool,
+    inputs: tuple[Path, ...],
+) -> dict[str, Any]:  # fmt: skip
     """Write the predictions of a replay, compare them, or only let them pass."""
     from rtsysid.live.replay import compare, read_predictions, write_predictions
 
@@ -73,7 +78,9 @@ def _consume(bundle: Bundle, predictions: Iterator[Any], out: Path | None, again
         comparison = compare(predictions, read_predictions(against))
         return {**msgspec.to_builtins(comparison), "equal": comparison.equal}
     if out is not None:
-        return {"written": write_predictions(out, bundle.spec.outputs, predictions), "to": str(out)}
+        outputs = bundle.spec.outputs
+        count = write_predictions(out, outputs, predictions, inputs=inputs, overwrite=overwrite)
+        return {"written": count, "to": str(out)}
     for _ in predictions:
         pass
     return {}

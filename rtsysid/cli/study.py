@@ -23,7 +23,12 @@ QUICK, FULL = (0.2, 2.0), (1.0, 12.0)  # share of the epochs, hours of simulated
 
 def study(name: str, quick: bool, out: Path | None, json_: bool) -> None:
     """Train the models that do not exist yet, measure, and print the tables of a study."""
-    folder = (out or Path("out/benchmarks/studies")) / ("quick" if quick else "full")
+    from rtsysid.storage import enter
+    from rtsysid.storage.products import BENCHMARK
+
+    workspace = out or Path("out/benchmarks/studies")
+    enter(workspace, BENCHMARK)
+    folder = workspace / ("quick" if quick else "full")
     share, hours = QUICK if quick else FULL
     if name == "novelty":
         return print_novelty(list(_trained_subjects(folder, share, hours)), json_)

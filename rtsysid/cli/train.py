@@ -11,6 +11,8 @@ import msgspec
 
 from rtsysid.cli import calibrate, console
 from rtsysid.cli.options import PATH, as_json, horizon_option
+from rtsysid.cli.outputs import output
+from rtsysid.storage.products import BUNDLE, COMPARISON, DEMO, UNFINISHED_RUN
 
 if TYPE_CHECKING:
     from rtsysid.config import Config
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("config")
 @click.option("--data", type=PATH, multiple=True, required=True, help="Recording or folder of recordings; repeatable.")
-@click.option("-o", "--out", type=PATH, required=True, help="Run folder. An unfinished run in it is continued.")
+@output("-o", "--out", product=UNFINISHED_RUN, required=True, help="Run folder. An unfinished run in it is continued.")
 @as_json
 def train(config: str, data: tuple[Path, ...], out: Path, json_: bool) -> None:
     """Train the model of CONFIG (a TOML file, or an embedded one: quadrotor, nanodrone).
@@ -40,14 +42,14 @@ def train(config: str, data: tuple[Path, ...], out: Path, json_: bool) -> None:
 
 @click.command("export")
 @click.argument("run", type=PATH)
-@click.option("-o", "--out", type=PATH, required=True, help="Bundle folder. An existing bundle is replaced.")
+@output("-o", "--out", product=BUNDLE, required=True, help="Bundle folder. An existing bundle is replaced.")
 @click.option(
     "--target",
     "targets",
     help="Any of onnx,c,int8,aarch64,armv7.  [default: onnx, and c where a compiler is installed]",
 )
 @as_json
-def export_command(run: Path, out: Path, targets: str | None, json_: bool) -> None:
+def export_command(run: Path, out: Path, overwrite: bool, targets: str | None, json_: bool) -> None:
     """Export a finished run to a verified bundle.
 
     Example: rtsysid export run -o bundle --target onnx,c,int8
@@ -58,7 +60,7 @@ def export_command(run: Path, out: Path, targets: str | None, json_: bool) -> No
     chosen = default_targets() if targets is None else parse_targets(targets)
     if targets is None and "c" not in chosen:
         click.echo(NO_COMPILER, err=True)
-    bundle, rows = export_run(run, out, chosen)
+    bundle, rows = export_run(run, out, chosen, overwrite=overwrite)
     console.show_verification(bundle, rows, json_)
     click.echo(calibrate.calibration_line(bundle), err=True)
 
@@ -67,7 +69,7 @@ def export_command(run: Path, out: Path, targets: str | None, json_: bool) -> No
 @click.argument("configs", nargs=-1, required=True)
 @click.option("--data", type=PATH, multiple=True, help="Training recordings; repeatable.")
 @click.option("--test", type=PATH, multiple=True, help="Test recordings; repeatable.  [default: the validation part]")
-@click.option("-o", "--out", type=PATH, required=True, help="Folder for runs and bundles.")
+@output("-o", "--out", product=COMPARISON, required=True, help="Folder for runs and bundles.")
 @click.option("--seeds", default=1, show_default=True, help="Runs per configuration, each with another seed.")
 @horizon_option
 @click.option("--effort", type=float, default=1.0, show_default=True, help="Factor on the epochs of every stage.")
@@ -88,6 +90,7 @@ def compare_command(
     from rtsysid.config import embedded, parse_config, read_config
     from rtsysid.experiments.benchmark import quickened
     from rtsysid.experiments.compare import rows, variants_of
+    from rtsysid.storage import enter
 
     known = None if data else forecasting_benchmark(configs)
     if known is None:
@@ -95,6 +98,7 @@ def compare_command(
     else:
         read = [(known.name, parse_config(embedded(known.config), known.config))]
     read = [(name, quickened(config, effort)) for name, config in read]
+    enter(out, COMPARISON)
     jobs = variants_of(read[0][1]) if len(read) == 1 else read
     results: list[ComparedModel] = []
     for title, config in jobs:
@@ -122,7 +126,7 @@ def compare_command(
     show_default=True,
     help="Recordings to use.",
 )
-@click.option("-o", "--out", type=PATH, default=Path("out/demo"), show_default=True, help="Folder for all results.")
+@output("-o", "--out", product=DEMO, default=Path("out/demo"), show_default=True, help="Folder for all results.")
 @horizon_option
 @as_json
 def demo(data: str, out: Path, horizon: int, json_: bool) -> None:
@@ -130,20 +134,19 @@ def demo(data: str, out: Path, horizon: int, json_: bool) -> None:
 
     Example: rtsysid demo --data nanodrone
     """
-    import shutil
-
     from export.bundle import export as export_run
     from rtsysid.config import read_config
     from rtsysid.experiments.demo import demo_recordings, stream
+    from rtsysid.storage import enter
 
+    enter(out, DEMO)
     out = out / data
-    shutil.rmtree(out / "run", ignore_errors=True)  # always train from the start
     config = read_config("nanodrone" if data == "nanodrone" else "quadrotor")
     console.heading(f"1  recordings ({data})", json_)
     training, unseen_folder = demo_recordings(data, out / "recordings")
     unseen = _read_recordings(config, [unseen_folder])
     console.heading(f"2  training {config.model.variant}, schedule {config.train.preset}", json_)
-    _train_to_end(config, [training], out / "run", "")
+    _train_to_end(config, [training], out / "run", "", restart=True)
     console.heading("3  export and verification", json_)
     bundle, rows = export_run(out / "run", out / "bundle")
     if not json_:
@@ -186,11 +189,13 @@ def _read_recordings(config: Config, paths: Sequence[Path]) -> Trace:
     return Trace.read_all(paths, data.channels, **clock(data.time, data.rate_hz))
 
 
-def _train_to_end(config: Config, data: Sequence[Path], out: Path, text: str) -> dict[str, Any]:
+def _train_to_end(
+    config: Config, data: Sequence[Path], out: Path, text: str, *, restart: bool = False
+) -> dict[str, Any]:
     """Train to the end with a progress bar; return the last epoch as a dict."""
     from rtsysid.train.fit import begin
 
-    trainer = begin(config, _read_recordings(config, data), out, text)
+    trainer = begin(config, _read_recordings(config, data), out, text, restart=restart)
     last: dict[str, Any] = {}
     with console.progress(trainer.total, "training") as bar:
         bar.update(trainer.done)

@@ -26,6 +26,7 @@ from rtsysid.live.session import STATUSES, Prediction, Session
 from rtsysid.spec import Channel, Doubles, Floats, Sample
 from rtsysid.statuses import BY_NAME, Status
 from rtsysid.storage import replacing
+from rtsysid.storage.products import PREDICTIONS, mark_npz
 
 
 class Recorded(NamedTuple):
@@ -114,18 +115,25 @@ def _paced(
         yield sample
 
 
-def write_predictions(path: Path | str, outputs: Sequence[Channel], predictions: Iterable[Prediction]) -> int:
+def write_predictions(
+    path: Path | str,
+    outputs: Sequence[Channel],
+    predictions: Iterable[Prediction],
+    *,
+    inputs: Sequence[Path | str] = (),
+    overwrite: bool = False,
+) -> int:
     """Write time, predicted outputs and status; return the number of predictions.
 
     The suffix chooses the format: `.csv` and `.csv.gz` are written as the predictions come, in constant memory, with 9
     significant digits, which keep a float32 exactly; `.npz` is collected first. The file appears at `path` when it is
-    complete. Raises StorageError where it cannot be written, TraceError for another suffix and where `predictions`
-    fails.
+    complete. `inputs` and `overwrite` are those of `rtsysid.storage.replacing`. Raises StorageError where the file is
+    refused or cannot be written, TraceError where `predictions` fails.
     """
     path = Path(path)
-    suffix = _predictions_suffix(path)
     source = _readable(predictions)
-    with replacing(path) as scratch:
+    with replacing(path, PREDICTIONS, inputs=inputs, overwrite=overwrite) as scratch:
+        suffix = _predictions_suffix(path)
         if suffix == ".npz":
             return _write_npz(scratch, outputs, source)
         with _csv_writer(scratch, suffix) as stream:
@@ -309,6 +317,7 @@ def _write_npz(path: Path, outputs: Sequence[Channel], predictions: Iterable[Pre
             status=np.asarray(status, np.uint8),
             statuses=np.array(STATUSES),  # names of the codes, should the table ever change
         )
+    mark_npz(path, PREDICTIONS)
     return len(t)
 
 

@@ -20,7 +20,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ import numpy as np
 from rtsysid.errors import BundleError, SpecError
 from rtsysid.model.manifest import FORMAT, NAME, Manifest, manifest_digest, read_manifest
 from rtsysid.spec import Channel, ModelSpec, require_channels
-from rtsysid.storage import replacing_folder
+from rtsysid.storage import replacing
+from rtsysid.storage.products import BUNDLE
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -84,19 +86,29 @@ class Bundle:
         with np.load(self.path(name), allow_pickle=False) as stored:
             return dict(stored)
 
-    def rewritten(self, out: Path | str, files: Mapping[str, bytes]) -> Bundle:
+    def rewritten(self, out: Path | str | None, files: Mapping[str, bytes], *, overwrite: bool = False) -> Bundle:
         """Write a copy with these files replaced or added to the folder `out`, and open it. The copy has another id.
 
-        `out` may be the folder of this bundle. Raises BundleError where a file of this bundle was changed, and
-        StorageError where the copy cannot be written.
+        None for `out` replaces this bundle itself. Raises what `rewriting` raises.
         """
-        with replacing_folder(out) as folder:
-            for name in self.manifest.files:
-                shutil.copyfile(self.verified(name), folder / name)
+        with self.rewriting(out, overwrite=overwrite) as folder:
             for name, content in files.items():
                 (folder / name).write_bytes(content)
+        return Bundle.open(self.folder if out is None else out)
+
+    @contextmanager
+    def rewriting(self, out: Path | str | None, *, overwrite: bool = False) -> Iterator[Path]:
+        """Yield a copy of the files of this bundle, to be changed; then write its manifest and let it become `out`.
+
+        None for `out` replaces this bundle itself. Raises BundleError where a file of this bundle was changed, and
+        StorageError where `out` is refused (`rtsysid.storage`), or is this bundle, or cannot be written.
+        """
+        place, inputs = (self.folder, ()) if out is None else (out, (self.folder,))
+        with replacing(place, BUNDLE, inputs=inputs, overwrite=overwrite) as folder:
+            for name in self.manifest.files:
+                shutil.copyfile(self.verified(name), folder / name)
+            yield folder
             write_manifest(folder, self.manifest.content())
-        return Bundle.open(out)
 
     @property
     def feedthrough(self) -> bool:

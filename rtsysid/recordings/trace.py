@@ -153,14 +153,15 @@ class Trace:
         selection = formats.select_columns(formats.open_log(Path(path)), tuple(channels), time, rate_hz)
         return _stream_samples(selection)
 
-    def write(self, path: Path | str) -> None:
+    def write(self, path: Path | str, *, overwrite: bool = False) -> None:
         """Write to one file, in the format of its suffix; see `write_log`. Names of episodes and ages are not kept.
 
-        Raises TraceError where the suffix cannot be written, StorageError where the file cannot be written.
+        Raises TraceError where the suffix cannot be written, StorageError where the file cannot be written, or exists
+        and `overwrite` is not given.
         """
         several = len(self.episodes) > 1
         exact = (Channel("t", "s"), Channel(EPISODE)) if several else (Channel("t", "s"),)
-        formats.write_log(path, exact, self.channels, _episode_blocks(self.episodes, several))
+        formats.write_log(path, exact, self.channels, _episode_blocks(self.episodes, several), overwrite=overwrite)
 
     def __len__(self) -> int:
         """Return the number of rows of all episodes."""

@@ -9,14 +9,15 @@ from typing import IO, Any, NamedTuple
 import msgspec
 import numpy as np
 
-from rtsysid.errors import StorageError, TraceError
+from rtsysid.errors import TraceError
 from rtsysid.model.bundle import Bundle
 from rtsysid.recordings.trace import Trace
 from rtsysid.retrieval.descriptors import Descriptor, descriptor_of, plain_spec, weights_of
 from rtsysid.retrieval.hashing import Hyperplanes
-from rtsysid.retrieval.index import Index, is_index, write_index_manifest
+from rtsysid.retrieval.index import Index, write_index_manifest
 from rtsysid.spec import Channel, ModelSpec, to_builtins
-from rtsysid.storage import replacing_folder
+from rtsysid.storage import replacing
+from rtsysid.storage.products import INDEX
 
 BLOCK = 4096  # moments per block
 SAMPLE = 20_000  # moments from which weights and hyperplanes are computed
@@ -32,29 +33,27 @@ class Progress(NamedTuple):
 
 def build(
     recordings: Iterable[Trace], out: Path | str, *, bundle: Bundle | None = None, spec: ModelSpec | None = None,
-    by: str = "window", seconds: float = 1.0,
+    by: str = "window", seconds: float = 1.0, overwrite: bool = False,
 ) -> Index:  # fmt: skip
     """Index recordings, one after the other, into the folder `out`. It replaces an older index; see `building`."""
-    for _ in building(recordings, out, bundle=bundle, spec=spec, by=by, seconds=seconds):
+    for _ in building(recordings, out, bundle=bundle, spec=spec, by=by, seconds=seconds, overwrite=overwrite):
         pass
     return Index.open(out, bundle)
 
 
 def building(
     recordings: Iterable[Trace], out: Path | str, *, bundle: Bundle | None = None, spec: ModelSpec | None = None,
-    by: str = "window", seconds: float = 1.0,
+    by: str = "window", seconds: float = 1.0, overwrite: bool = False,
 ) -> Iterator[Progress]:  # fmt: skip
     """Build an index and yield the progress. The folder appears when it is complete.
 
     Channels and coordinates are those of the bundle, otherwise of `spec`, otherwise the channels of the first
     recording, unchanged. Memory holds one recording and a block of moments. Raises TraceError where no recording has
     an unbroken segment of `seconds`, BundleError for an index by code without an encoder, SpecError where a moment is
-    shorter than the encoder's window, and StorageError where `out` exists and is not an index.
+    shorter than the encoder's window, and StorageError where `out` is refused (`rtsysid.storage`).
     """
-    out = Path(out)
-    if out.exists() and not (out.is_dir() and (is_index(out) or not any(out.iterdir()))):
-        raise StorageError(f"index {out}", "the path exists and is not an index", "choose another place with -o")
-    with replacing_folder(out) as folder:
+    inputs = () if bundle is None else (bundle.folder,)
+    with replacing(out, INDEX, inputs=inputs, overwrite=overwrite) as folder:
         contents, descriptor = _Contents(spec if bundle is None else bundle.spec, seconds), None
         with open(folder / "values.f32", "wb") as values, open(folder / "times.f64", "wb") as times:
             for number, trace in enumerate(recordings, 1):

@@ -68,23 +68,36 @@ def prepare_recordings(config: Config, trace: Trace) -> Prepared:
     return Prepared(spec, stages, train, validation)
 
 
-def begin(config: Config, trace: Trace, folder: Path | str, config_text: str = "") -> Trainer:
-    """Create the run folder, or open an unfinished one, and return its trainer.
+def begin(config: Config, trace: Trace, folder: Path | str, config_text: str = "", *, restart: bool = False) -> Trainer:
+    """Create the run folder, or open an unfinished one, and return its trainer. `restart` replaces the run there.
 
     Iterate over `Trainer.epochs` to train. Raises TraceError where the recordings cannot be used, SpecError and
-    ScheduleError where the configuration contradicts itself, ConfigError where the folder holds another run.
+    ScheduleError where the configuration contradicts itself, ConfigError where the folder holds another run,
+    StorageError where it is refused (`rtsysid.storage`), or another process trains in it.
     """
-    prepared = prepare_recordings(config, trace)
+    run = Run(folder)
+    claim = run.claim(restart)
+    try:
+        return _trainer(
+            config, prepare_recordings(config, trace), origin(config, trace.sources), run, config_text, restart
+        )
+    except BaseException:
+        claim.release()
+        raise
+
+
+def _trainer(
+    config: Config, prepared: Prepared, about: dict[str, Any], run: Run, config_text: str, restart: bool
+) -> Trainer:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.set_num_threads(config.train.threads)
     torch.use_deterministic_algorithms(device.type == "cpu")  # a resumed run is bit-identical on the CPU only
     augmentation = Augmentation.of(config.train, prepared.spec)
-    about = origin(config, trace.sources)
-    run = Run(folder)
-    if run.begun:
+    if run.begun and not restart:
         run.refuse_another(about)
     else:
-        _fill_folder(run, about, prepared, augmentation, config.train.episode_weighting, config_text)
+        with run.filling() as new:
+            _fill_folder(new, about, prepared, augmentation, config.train.episode_weighting, config_text)
     network = _first_network(config, run).to(device)
     yardstick = torch.from_numpy(run.arrays("yardstick.npz")["rms"]).to(device)
     train, validation = (

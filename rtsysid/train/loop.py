@@ -80,14 +80,15 @@ class Trainer:
         """Train to the end and yield each epoch after it is saved.
 
         Raises ScheduleError where a loss is not finite, TraceError where no episode is long enough, ConfigError where
-        the checkpoint is damaged.
+        the checkpoint is damaged, StorageError where another process trains in the folder.
         """
-        saved = self._restore()
-        while self.position.stage < len(self.stages):
-            yield from self._stage(self.stages[self.position.stage], saved)
-            saved = {}
-            self.position = Position(stage=self.position.stage + 1)
-        self.run.finish(self.network.state_dict())
+        with self.run.claimed():
+            saved = self._restore()
+            while self.position.stage < len(self.stages):
+                yield from self._stage(self.stages[self.position.stage], saved)
+                saved = {}
+                self.position = Position(stage=self.position.stage + 1)
+            self.run.finish(self.network.state_dict())
 
     def _stage(self, stage: Stage, saved: Tensors) -> Iterator[Epoch]:
         optimiser = StageOptimiser(self.network, stage, self.yardstick, self.training, self.augmentation, self.settings)

@@ -18,7 +18,8 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,9 @@ import rtsysid
 from rtsysid.config import Config
 from rtsysid.errors import ConfigError
 from rtsysid.spec import ModelSpec, from_builtins
-from rtsysid.storage import replacing
+from rtsysid.storage import require_output, rewriting
+from rtsysid.storage.claim import Claim, storage_errors
+from rtsysid.storage.products import RUN, UNFINISHED_RUN
 
 Tensors = dict[str, Tensor]
 
@@ -55,6 +58,35 @@ class Run:
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
+        self._claim: Claim | None = None
+
+    def claim(self, restart: bool = False) -> Claim:
+        """Reserve the folder for this process until training ends.
+
+        Raises StorageError where the folder is neither empty nor a run, or another process trains in it; with
+        `restart`, a finished run is to be replaced, and the folder may hold nothing else.
+        """
+        self._claim = Claim(require_output(self.folder, RUN if restart else UNFINISHED_RUN))
+        return self._claim
+
+    @contextmanager
+    def filling(self) -> Iterator[Run]:
+        """Yield a new run in a folder that takes the place of this one when it is filled; call `claim` before."""
+        claim = self._claim or self.claim()
+        with storage_errors(self.folder):
+            claim.new.mkdir()
+            yield Run(claim.new)
+            claim.publish()
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Hold the folder while the run is trained, and release it at the end."""
+        claim = self._claim or self.claim()
+        try:
+            yield
+        finally:
+            claim.release()
+            self._claim = None
 
     @property
     def complete(self) -> bool:
@@ -82,9 +114,9 @@ class Run:
 
     def begin(self, about: dict[str, Any], config_text: str) -> None:
         """Write the configuration and `run.json`. Call it last: all other files must be there already."""
-        with replacing(self.folder / "config.toml") as path:
+        with rewriting(self.folder / "config.toml") as path:
             path.write_text(config_text)
-        with replacing(self.folder / "run.json") as path:
+        with rewriting(self.folder / "run.json") as path:
             path.write_text(json.dumps(about, indent=1) + "\n")
 
     def refuse_another(self, about: dict[str, Any]) -> None:
@@ -98,7 +130,7 @@ class Run:
 
     def save_arrays(self, name: str, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
         """Write arrays of any shape [..] by name to an npz file."""
-        with replacing(self.folder / name) as path:
+        with rewriting(self.folder / name) as path:
             np.savez(path, allow_pickle=False, **arrays)
 
     def arrays(self, name: str) -> dict[str, np.ndarray[Any, Any]]:
@@ -115,10 +147,10 @@ class Run:
         The history is written first. A kill in between leaves one line too many, which the next epoch cuts off.
         """
         history = self.history()[: epoch["index"]]
-        with replacing(self.folder / "history.jsonl") as path:
+        with rewriting(self.folder / "history.jsonl") as path:
             path.write_text("".join(json.dumps(line) + "\n" for line in [*history, epoch]))
         metadata = {"position": json.dumps(msgspec.to_builtins(position)), "epochs": str(epoch["index"] + 1)}
-        with replacing(self.folder / "checkpoint.safetensors") as path:
+        with rewriting(self.folder / "checkpoint.safetensors") as path:
             save_file(tensors, path, metadata)
 
     def checkpoint(self) -> tuple[Tensors, Position, int] | None:
@@ -140,7 +172,7 @@ class Run:
 
     def finish(self, weights: Tensors) -> None:
         """Write the result, which completes the run."""
-        with replacing(self.folder / "weights.safetensors") as path:
+        with rewriting(self.folder / "weights.safetensors") as path:
             save_file(weights, path)
 
     def weights(self) -> Tensors:

@@ -20,6 +20,7 @@ import numpy as np
 from rtsysid.errors import SpecError, TraceError
 from rtsysid.spec import Channel, Doubles, Floats, require_channels, split_unit
 from rtsysid.storage import replacing
+from rtsysid.storage.products import RECORDING
 
 
 class Format(NamedTuple):
@@ -94,13 +95,20 @@ def open_log(path: Path) -> LogFile:
     return log
 
 
-def write_log(path: Path | str, exact: Sequence[Channel], channels: Sequence[Channel], blocks: Iterable[Block]) -> None:
+def write_log(
+    path: Path | str,
+    exact: Sequence[Channel],
+    channels: Sequence[Channel],
+    blocks: Iterable[Block],
+    *,
+    overwrite: bool = False,
+) -> None:
     """Write blocks to a file as they arrive. The file appears when it is complete.
 
     `exact` names the float64 columns of the blocks: the time, and `episode` where there are several episodes.
     `channels` name the float32 columns. npz and Parquet keep every bit. CSV keeps the time exactly and values to 9
     significant digits, which is every bit of a float32. Raises TraceError where the suffix cannot be written or two
-    columns share a name, and StorageError where the file cannot be written.
+    columns share a name, and StorageError where the file cannot be written, or exists and `overwrite` is not given.
     """
     path = Path(path)
     suffix = suffix_of(path, WRITTEN)
@@ -108,7 +116,7 @@ def write_log(path: Path | str, exact: Sequence[Channel], channels: Sequence[Cha
     if len(set(names)) != len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
         raise TraceError(f"cannot write {path.name}", f"two columns named {', '.join(twice)}", "rename the channel")
-    with replacing(path) as scratch, _naming_the_extra(path, suffix):
+    with replacing(path, RECORDING, overwrite=overwrite) as scratch, _naming_the_extra(path, suffix):
         _format_module(suffix).write_blocks(scratch, exact, channels, blocks)
 
 
