@@ -12,7 +12,7 @@ from rtsysid.cli import console, study
 from rtsysid.cli.options import PATH, as_json
 from rtsysid.cli.outputs import output
 from rtsysid.errors import ConfigError
-from rtsysid.storage.products import AUTOENCODERS, BENCHMARK, BENCHMARK_PREDICTIONS, mark_npz
+from rtsysid.storage.products import AUTOENCODERS, BENCHMARK, BENCHMARK_PREDICTIONS, npz_mark
 
 if TYPE_CHECKING:
     from rtsysid.benchmarks import Benchmark
@@ -47,10 +47,8 @@ def benchmark_command(
         if name == "autoencoders":
             return _autoencoders(quick, out or Path("out/benchmarks") / name, json_)
         return study.study(name, quick, out, json_)
-    import numpy as np
-
     from rtsysid.benchmarks import benchmark
-    from rtsysid.storage import enter, replacing
+    from rtsysid.storage import enter
 
     chosen = _with_test_data(benchmark(name), leave_out, validate)
     if bundle is not None:
@@ -62,9 +60,7 @@ def benchmark_command(
         folder = workspace / ("quick" if quick else "full") / tested_on
         results = _train_seeds(chosen, _benchmark_config(chosen, quick, validate), seeds, folder)
     if predictions is not None:
-        with replacing(predictions, BENCHMARK_PREDICTIONS, overwrite=overwrite) as scratch:
-            np.savez_compressed(scratch, allow_pickle=False, **results[0].predictions)
-            mark_npz(scratch, BENCHMARK_PREDICTIONS)
+        _write_predictions(predictions, results[0], overwrite)
     return _show(chosen, quick, results, json_)
 
 
@@ -158,6 +154,16 @@ def _train_one(chosen: Benchmark, config: Config, folder: Path) -> BenchmarkResu
             err=True,
         )
     raise AssertionError("run_benchmark yields its result last")
+
+
+def _write_predictions(path: Path, result: BenchmarkResult, overwrite: bool) -> None:
+    import numpy as np
+
+    from rtsysid.storage import replacing
+
+    with replacing(path, BENCHMARK_PREDICTIONS, overwrite=overwrite) as scratch:
+        arrays = {**result.predictions, **npz_mark(BENCHMARK_PREDICTIONS)}
+        np.savez_compressed(scratch, allow_pickle=False, **arrays)
 
 
 @click.group()

@@ -26,7 +26,7 @@ from rtsysid.live.session import STATUSES, Prediction, Session
 from rtsysid.spec import Channel, Doubles, Floats, Sample
 from rtsysid.statuses import BY_NAME, Status
 from rtsysid.storage import replacing
-from rtsysid.storage.products import PREDICTIONS, mark_npz
+from rtsysid.storage.products import PREDICTIONS, npz_mark
 
 
 class Recorded(NamedTuple):
@@ -316,8 +316,8 @@ def _write_npz(path: Path, outputs: Sequence[Channel], predictions: Iterable[Pre
             columns=np.array(arrays.columns),
             status=np.asarray(status, np.uint8),
             statuses=np.array(STATUSES),  # names of the codes, should the table ever change
+            **npz_mark(PREDICTIONS),
         )
-    mark_npz(path, PREDICTIONS)
     return len(t)
 
 

@@ -50,10 +50,9 @@ def html_head(name: str) -> str:
     return f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n{generator}\n'
 
 
-def mark_npz(path: Path, product: Product) -> None:
-    """Write the name of the product into an npz file, as the comment of the zip archive."""
-    with zipfile.ZipFile(path, "a") as archive:
-        archive.comment = f"rtsysid {product.name}".encode()
+def npz_mark(product: Product) -> dict[str, Any]:
+    """Return the array, by its name, that marks an npz file as this product."""
+    return {"generator": f"rtsysid {product.name}"}
 
 
 def write_mark(folder: Path, product: Product, **facts: Any) -> None:
@@ -112,8 +111,8 @@ def _marked(name: str) -> Product:
 
 def _is_known(entry: Path, known: set[str]) -> bool:
     """Whether an entry is a plain file that the mark lists, or what a killed process left while it wrote one."""
-    if entry.name.removeprefix(PREFIX) in known and is_claim(entry):
-        return True
+    if entry.name.startswith(PREFIX):
+        return entry.name.removeprefix(PREFIX) in known and is_claim(entry)
     return entry.name in known and stat.S_ISREG(entry.lstat().st_mode)
 
 
@@ -162,16 +161,16 @@ def sha256(path: Path | str) -> str:
 def _is_predictions(path: Path) -> bool:
     """Whether a file is one of `rtsysid replay`. Its CSV begins with outputs that are withheld."""
     if path.name.lower().endswith(".npz"):
-        return _has_comment(path, "predictions")
+        return _is_generated(path, "predictions")
     text = _start(path, packed=path.name.lower().endswith(".gz"))
     header, *rows = [line.split(b",") for line in text.split(b"\n")[:-1]]
     statuses = {row[-1].decode() for row in rows}
     return header[0] == b"t" and header[-1] == b"status" and {*rows[0][1:-1]} == {b"nan"} and statuses <= set(BY_NAME)
 
 
-def _has_comment(path: Path, name: str) -> bool:
-    with zipfile.ZipFile(path) as archive:
-        return archive.comment == f"rtsysid {name}".encode()
+def _is_generated(path: Path, name: str) -> bool:
+    with zipfile.ZipFile(path) as archive, archive.open("generator.npy") as member:
+        return member.read(1000).endswith(f"rtsysid {name}".encode("utf-32-le"))
 
 
 def _start(path: Path, packed: bool = False) -> bytes:
@@ -188,7 +187,7 @@ def _stale_port(path: Path) -> str:
 REPORT, MOMENTS, AUTOENCODERS = _page("report"), _page("moments"), _page("autoencoders")
 PREDICTIONS = _file("predictions", ".csv", ".csv.gz", ".npz", ours=_is_predictions)
 BENCHMARK_PREDICTIONS = _file(
-    "benchmark predictions", ".npz", ours=lambda path: _has_comment(path, "benchmark predictions")
+    "benchmark predictions", ".npz", ours=lambda path: _is_generated(path, "benchmark predictions")
 )
 RECORDING, LIVE_RECORDING = _file("recording"), _file("recording", ".mcap")
 DATASET, LIBRARY, IMAGE = _file("dataset"), _file("library"), _file("image")

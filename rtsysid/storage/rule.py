@@ -47,7 +47,7 @@ class _Output(NamedTuple):
     def require_suffix(self) -> None:
         suffixes = self.product.suffixes
         if suffixes and not self.path.name.lower().endswith(suffixes):
-            raise self._refusal(f"suffix {self.path.suffix!r}", f"use {' or '.join(suffixes)}")
+            raise self._refusal(f"suffix {self.path.suffix!r}", f"name a {' or '.join(suffixes)} file")
 
     def require_no_input(self) -> None:
         for each in self.inputs:
@@ -58,7 +58,7 @@ class _Output(NamedTuple):
 
     def require_place(self) -> None:
         """Find out before the work, not after it, that the folder around the output cannot take it."""
-        around = next(each for each in self.real.parents if os.path.lexists(each))
+        around = next((each for each in self.real.parents if os.path.lexists(each)), self.real)
         if not around.is_dir():
             raise self._refusal(f"{around} is not a folder")
         if not os.access(around, os.W_OK | os.X_OK):

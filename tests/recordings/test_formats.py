@@ -311,7 +311,7 @@ def test_failed_write_leaves_what_was_there(tmp_path, suffix):
     path = tmp_path / f"log{suffix}"
     path.write_text("older")
     with pytest.raises(StorageError, match="No space left"):
-        formats.write_log(path, TIME, AB, failing())
+        formats.write_log(path, TIME, AB, failing(), overwrite=True)
     assert path.read_text() == "older"
     assert [each.name for each in tmp_path.iterdir()] == [path.name]
 

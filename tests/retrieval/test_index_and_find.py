@@ -56,4 +56,4 @@ def test_the_commands_index_and_find(bundle_folder: Path, tmp_path: Path) -> Non
     other = plant(1, 300).episodes[0]
     Trace(plant().channels[:2], (Episode("o", other.t, other.values[:, :2]),)).write(tmp_path / "other.csv")
     assert "missing column 'v'" in refused_here("find", out, tmp_path / "other.csv", "--at", "3", code=1)
-    assert "not an index" in refused_here("index", logs, "-o", logs, code=5)
+    assert "it is the input" in refused_here("index", logs, "-o", logs, code=5)
