@@ -9,7 +9,7 @@ code  class
 2     bundle or parity: the model to run is not the verified one
 3     link to a device
 4     deadline
-5     storage: a result could not be written
+5     storage: an output was refused or could not be written
 ===== ==========================================================
 """
 
@@ -68,6 +68,6 @@ class DeadlineError(RtsysidError):
 
 
 class StorageError(RtsysidError):
-    """Report a file that could not be written. An older file of that name is unchanged."""
+    """Report an output that was refused or could not be written. What was there before is unchanged."""
 
     exit_code = 5
