@@ -97,7 +97,7 @@ def is_claim(folder: Path) -> bool:
     """Return whether a folder is a claim of ours: its lock says so, and nothing else lies in it."""
     try:
         about, names = os.lstat(folder), set(os.listdir(folder))
-        lock = (folder / "lock").read_bytes() if "lock" in names else b""
+        lock = _beginning(folder / "lock") if "lock" in names else b""
     except OSError:
         return False
     mine = stat.S_ISDIR(about.st_mode) and about.st_uid == getattr(os, "getuid", int)()
@@ -144,8 +144,7 @@ def _acquire(path: Path) -> tuple[Path, int]:
                 os.close(lock)
                 raise StorageError(f"{path}", f"process {holder or '?'} is writing it", "wait for it, or stop it")
             if _leads_to(folder / "lock", lock):
-                os.ftruncate(lock, 0)
-                os.write(lock, _HEADER + f"{os.getpid()}\n".encode())
+                os.ftruncate(lock, os.write(lock, _HEADER + f"{os.getpid()}\n".encode()))  # at no time empty
                 return folder, lock
             os.close(lock)
 
@@ -159,6 +158,14 @@ def _folder_for(path: Path) -> Path:
     while os.path.lexists(folder) and not is_claim(folder):
         folder = folder.with_name(folder.name + "~")
     return folder
+
+
+def _beginning(lock: Path) -> bytes:
+    """Read the first bytes of a lock; a link, a pipe or a device is none."""
+    if not stat.S_ISREG(lock.lstat().st_mode):
+        return b"?"
+    with open(lock, "rb") as stream:
+        return stream.read(len(_HEADER))
 
 
 def _leads_to(path: Path, file: int) -> bool:

@@ -27,6 +27,11 @@ RUN_FILES = (
     "yardstick.npz", "excerpt.npz", "validation.npz", "weights.safetensors",
 )  # fmt: skip
 _READ = 1 << 20  # bytes of a file from which it is judged
+_LARGEST_MARK = 1 << 26  # bytes
+_UNKNOWN = (  # raised by what reads a file that is not ours
+    OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, zlib.error,
+    zipfile.BadZipFile,
+)  # fmt: skip
 _TERMINAL = re.compile(r"/dev/pts/\d+|/dev/ttys\d+")
 
 
@@ -68,7 +73,7 @@ def _file(name: str, *suffixes: str, ours: Callable[[Path], bool] | None = None)
             return "it exists already"
         try:
             return "" if ours(path) else "it exists already, and rtsysid did not write it"
-        except (OSError, EOFError, ValueError, LookupError, zlib.error, zipfile.BadZipFile):
+        except _UNKNOWN:
             return "it exists already, and rtsysid did not write it"
 
     return Product(name, "file", foreign, suffixes)
@@ -83,8 +88,8 @@ def _folder(name: str, mark: str, entries: Callable[[Any], Iterable[str]]) -> Pr
 
     def foreign(folder: Path) -> str:
         try:
-            known = {mark, *entries(json.loads((folder / mark).read_text()))}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            known = {mark, *entries(_read_mark(folder / mark))}
+        except _UNKNOWN:
             return f"it is not {_article(name)} of rtsysid"
         other = next((each for each in sorted(folder.iterdir()) if not _is_known(each, known)), None)
         return "" if other is None else f"rtsysid did not write {other.name} in it"
@@ -97,12 +102,19 @@ def _workspace(name: str, mark: str, require: Callable[[Any], object]) -> Produc
 
     def foreign(folder: Path) -> str:
         try:
-            require(json.loads((folder / mark).read_text()))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            require(_read_mark(folder / mark))
+        except _UNKNOWN:
             return f"it is not {_article(name)} of rtsysid"
         return ""
 
     return Product(name, "workspace", foreign)
+
+
+def _read_mark(path: Path) -> Any:
+    about = path.lstat()
+    if not stat.S_ISREG(about.st_mode) or about.st_size > _LARGEST_MARK:
+        raise ValueError(path)
+    return json.loads(path.read_bytes())
 
 
 def _marked(name: str) -> Product:
@@ -146,7 +158,7 @@ def _flights(folder: Path) -> str:
     foreign = _folder("simulation", MARK, lambda mark: _kind(mark, "simulation")["files"]).foreign(folder)
     if foreign:
         return foreign
-    for name, digest in json.loads((folder / MARK).read_text())["files"].items():
+    for name, digest in _read_mark(folder / MARK)["files"].items():
         if (folder / name).exists() and sha256(folder / name) != digest:
             return f"{name} in it was changed"
     return ""
