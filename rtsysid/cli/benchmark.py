@@ -125,14 +125,15 @@ def _autoencoders(quick: bool, folder: Path, json_: bool) -> None:
     """Run the study of the autoencoders: print tables, and write a page with plots."""
     from rtsysid.experiments.autoencoders import FULL, QUICK, member_results
     from rtsysid.experiments.autoencoders_page import render_autoencoders_page, tables
-    from rtsysid.storage import enter, replacing
+    from rtsysid.storage import enter, replacing, require_output
 
-    enter(folder, BENCHMARK)
+    require_output(folder, BENCHMARK)
     command, results = f"rtsysid benchmark autoencoders{' --quick' if quick else ''}", []
     for result in member_results(QUICK if quick else FULL):
         results.append(result)
         click.echo(f"{result.ground}: {result.member} {result.size or ''}", err=True)
     target = folder / f"{'quick' if quick else 'full'}.html"
+    enter(folder, BENCHMARK)
     with replacing(target, AUTOENCODERS) as path:
         path.write_text(render_autoencoders_page(results, command), "utf-8")
     if json_:

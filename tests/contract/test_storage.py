@@ -116,11 +116,10 @@ def test_the_next_run_puts_back_what_was_half_replaced(tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir()] == ["index"]
 
 
-@pytest.mark.parametrize("renames", ["once", "twice"])
-def test_many_kills_in_a_row_leave_one_folder(tmp_path: Path, renames: str) -> None:
+def test_many_kills_in_a_row_leave_one_folder(tmp_path: Path) -> None:
     """What killed processes leave does not pile up, and the first run that ends removes all of it."""
     put_index(tmp_path / "index", "old")
-    with mortal(tmp_path / "index", renames) as killed_at:
+    with mortal(tmp_path / "index", "twice") as killed_at:
         for step in takewhile(killed_at, count(1)):
             names = {each.name for each in tmp_path.iterdir()}
             assert names <= {"index", ".writing-index"}, step
