@@ -7,8 +7,9 @@ from pathlib import Path
 import click
 import msgspec
 
+from rtsysid import limits
 from rtsysid.cli import console
-from rtsysid.cli.options import PATH, as_json, horizon_option, time_column
+from rtsysid.cli.options import PATH, as_json, horizon_option, time_column, within
 
 
 @click.command("verify")
@@ -33,7 +34,9 @@ def verify_command(bundle: Path, json_: bool) -> None:
 @click.argument("bundle", type=PATH)
 @click.argument("traces", type=PATH, nargs=-1, required=True)
 @horizon_option
-@click.option("--stride", default=1, show_default=True, help="Ticks between the starts of forecasts.")
+@click.option(
+    "--stride", type=within(limits.Count), default=1, show_default=True, help="Ticks between the starts of forecasts."
+)
 @time_column
 @as_json
 def evaluate_command(
@@ -51,4 +54,4 @@ def evaluate_command(
     result = console.evaluating(opened, trace, horizon, stride)
     if json_:
         return console.report(msgspec.to_builtins(result), json_)
-    click.echo(console.evaluation(result))
+    console.block(console.evaluation(result))

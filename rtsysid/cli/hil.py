@@ -8,15 +8,19 @@ from pathlib import Path
 
 import click
 
+from rtsysid import limits
 from rtsysid.cli import console
-from rtsysid.cli.options import PATH, as_json, time_column
+from rtsysid.cli.options import PATH, as_json, time_column, within
 
 
 @click.command()
 @click.argument("bundle", type=PATH)
 @click.argument("traces", type=PATH, nargs=-1, required=True)
 @click.option("--device", default="qemu", show_default=True, metavar="sim|qemu|PORT", help="What runs the model.")
-@click.option("--rows", default=1000, show_default=True, help="Rows of each recording, from the first; 0: all.")
+@click.option(
+    "--rows", type=within(limits.CountOrNone), default=1000, show_default=True,
+    help="Rows of each recording, from the first; 0: all.",
+)  # fmt: skip
 @click.option("--live", is_flag=True, help="Play at the recorded rate instead of as fast as possible.")
 @time_column
 @as_json

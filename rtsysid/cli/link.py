@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rtsysid import limits
 from rtsysid.cli import console
-from rtsysid.cli.options import PATH, as_json, backend_option, max_gap, time_column
+from rtsysid.cli.options import PATH, as_json, backend_option, max_gap, time_column, within
 
 if TYPE_CHECKING:
     from firmware_bridge.recorder import Recorder
@@ -26,8 +27,13 @@ if TYPE_CHECKING:
 SERIAL = ("firmware_bridge.link", "Link")
 SOURCES: dict[str, tuple[str, str]] = {"socket": SERIAL, "hwgrep": SERIAL}  # URL scheme -> module and class of a source
 
-baud = click.option("--baud", type=int, help="Speed of a UART; a load above 70 % is refused.  [default: 921600]")
-seconds_ = click.option("--seconds", type=float, help="Stop after this time.  [default: at ^C, or when the board ends]")
+baud = click.option(
+    "--baud", type=within(limits.Baud), help="Speed of a UART; a load above 70 % is refused.  [default: 921600]"
+)
+seconds_ = click.option(
+    "--seconds", type=within(limits.SomeSeconds),
+    help="Stop after this time.  [default: at ^C, or when the board ends]",
+)  # fmt: skip
 
 
 def open_source(port: str, **options: Any) -> Source:
@@ -44,11 +50,17 @@ def open_source(port: str, **options: Any) -> Source:
 @click.argument("bundle", type=PATH)
 @click.argument("port")
 @click.option("--record", type=PATH, help="Write every byte, sample and prediction to this .mcap file.")
-@click.option("--budget-ms", type=float, help="Age above which an answer is stale.  [default: one sample period]")
+@click.option(
+    "--budget-ms", type=within(limits.Milliseconds), help="Age above which an answer is stale.  [default: one tick]"
+)
 @backend_option
 @max_gap
-@click.option("--fifo", default=0, metavar="PRIORITY", help="Ask for SCHED_FIFO, 1 to 98.")
-@click.option("--cpu", "cpus", type=int, multiple=True, help="Stay on this processor; may be given again.")
+@click.option(
+    "--fifo", type=within(limits.Priority), default=0, metavar="PRIORITY", help="Ask for SCHED_FIFO, 1 to 98."
+)
+@click.option(
+    "--cpu", "cpus", type=within(limits.Processor), multiple=True, help="Stay on this processor; may be given again."
+)
 @baud
 @seconds_
 @as_json
@@ -93,7 +105,9 @@ def run(
 @click.command()
 @click.argument("port")
 @click.option("-o", "--out", type=PATH, required=True, help="The .mcap file.")
-@click.option("--divider", default=1, show_default=True, help="Keep every N-th sample.", metavar="N")
+@click.option(
+    "--divider", type=within(limits.Divider), default=1, show_default=True, metavar="N", help="Keep every N-th sample."
+)
 @baud
 @seconds_
 @as_json
@@ -128,7 +142,10 @@ def record(port: str, out: Path, divider: int, baud: int | None, seconds: float 
 @click.command("sim-device")
 @click.argument("trace", type=PATH)
 @click.option("--like", type=PATH, metavar="BUNDLE", help="Take channels, their order and the rate from this bundle.")
-@click.option("--rate", type=float, help="Play at this rate, in Hz.  [default: the model's, or the recording's own]")
+@click.option(
+    "--rate", type=within(limits.RateHz),
+    help="Play at this rate, in Hz.  [default: the model's, or the recording's own]",
+)  # fmt: skip
 @click.option("--loop", is_flag=True, help="Repeat the recording at its end, instead of ending the session.")
 @click.option("--port", type=PATH, help="Name of the port; a symbolic link is made there.  [default: a temporary name]")
 @time_column

@@ -58,10 +58,10 @@ def show_bag(path: Path, json_: bool) -> bool:
         [each.name, each.type_name, console.text(each.messages), _field_list(topics.get(each.name, []))]
         for each in log.bag.topics.values()
     ]
-    click.echo(console.table(["topic", "type", "messages", "fields"], rows))
+    console.block(console.table(["topic", "type", "messages", "fields"], rows))
     topic, fields = next(iter(topics.items()))
     example = f"{topic}.{fields[min(1, len(fields) - 1)]}"
-    click.echo(f'a channel is topic.field, as in inputs = ["{example}"]; --json lists all of them')
+    console.echo(f'a channel is topic.field, as in inputs = ["{example}"]; --json lists all of them')
     return True
 
 

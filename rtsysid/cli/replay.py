@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from rtsysid import limits
 from rtsysid.cli import console, recording
-from rtsysid.cli.options import PATH, as_json, backend_option, max_gap, time_column
+from rtsysid.cli.options import PATH, Speed, as_json, backend_option, max_gap, time_column, within
 
 if TYPE_CHECKING:
     from rtsysid.model.bundle import Bundle
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
 @click.command("replay")
 @click.argument("bundle", type=PATH)
 @click.argument("trace", type=PATH)
-@click.option("--speed", default="max", show_default=True, help="max, or a factor of the recorded pace.")
+@click.option(
+    "--speed", type=within(limits.Speed, Speed), default="max", show_default=True, metavar="max|FACTOR",
+    help="max, or a factor of the recorded pace.",
+)  # fmt: skip
 @click.option("-o", "--out", type=PATH, help="Write the predictions here (.csv, .csv.gz or .npz).")
 @click.option("--against", type=PATH, help="Compare with predictions written earlier; exit code 2 if they differ.")
 @backend_option
@@ -28,7 +32,7 @@ if TYPE_CHECKING:
 @time_column
 @as_json
 def replay_command(
-    bundle: Path, trace: Path, speed: str, out: Path | None, against: Path | None, backend: Any, max_gap: int,
+    bundle: Path, trace: Path, speed: float | None, out: Path | None, against: Path | None, backend: Any, max_gap: int,
     time_: str, json_: bool,
 ) -> None:  # fmt: skip
     """Stream a recording through the live path, one prediction per sample.
@@ -37,7 +41,6 @@ def replay_command(
 
     Example: rtsysid replay bundle flight.csv --speed 1 -o predictions.csv
     """
-    from rtsysid.errors import SpecError
     from rtsysid.live.deadline import Deadline
     from rtsysid.live.replay import replay
     from rtsysid.live.session import Session
@@ -45,13 +48,9 @@ def replay_command(
     from rtsysid.model.predictor import Predictor
     from rtsysid.recordings.trace import Trace, clock
 
-    try:
-        pace = None if speed == "max" else float(speed)
-    except ValueError:
-        raise SpecError("--speed", repr(speed), "give max or a number") from None
     opened = Bundle.open(bundle)
     opened.require_live()
-    if trace.suffix.lower() == ".mcap" and pace is None and out is None and against is None:
+    if trace.suffix.lower() == ".mcap" and speed is None and out is None and against is None:
         reproduced = recording.reproduced(opened, trace, backend)
         if reproduced is not None:
             console.report(reproduced, json_)
@@ -59,7 +58,7 @@ def replay_command(
     predictor, deadline = Predictor.load(opened, backend), Deadline(1.0 / opened.spec.rate_hz)
     session = Session(predictor, max_gap=max_gap, deadline=deadline)
     samples = Trace.stream(trace, opened.spec.channels, **clock(time_, opened.spec.rate_hz))
-    found = _consume(opened, replay(session, samples, speed=pace), out, against)
+    found = _consume(opened, replay(session, samples, speed=speed), out, against)
     console.report({**console.flat(session.summary()), **found}, json_)
     if found.get("equal") is False:
         sys.exit(2)

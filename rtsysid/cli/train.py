@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from rtsysid import limits
 from rtsysid.cli import calibrate, console
-from rtsysid.cli.options import PATH, as_json, horizon_option
+from rtsysid.cli.options import PATH, as_json, horizon_option, seeds_option, within
 
 if TYPE_CHECKING:
     from rtsysid.config import Config
@@ -57,10 +58,10 @@ def export_command(run: Path, out: Path, targets: str | None, json_: bool) -> No
 
     chosen = default_targets() if targets is None else parse_targets(targets)
     if targets is None and "c" not in chosen:
-        click.echo(NO_COMPILER, err=True)
+        console.echo(NO_COMPILER, err=True)
     bundle, rows = export_run(run, out, chosen)
     console.show_verification(bundle, rows, json_)
-    click.echo(calibrate.calibration_line(bundle), err=True)
+    console.echo(calibrate.calibration_line(bundle), err=True)
 
 
 @click.command("compare")
@@ -68,9 +69,11 @@ def export_command(run: Path, out: Path, targets: str | None, json_: bool) -> No
 @click.option("--data", type=PATH, multiple=True, help="Training recordings; repeatable.")
 @click.option("--test", type=PATH, multiple=True, help="Test recordings; repeatable.  [default: the validation part]")
 @click.option("-o", "--out", type=PATH, required=True, help="Folder for runs and bundles.")
-@click.option("--seeds", default=1, show_default=True, help="Runs per configuration, each with another seed.")
+@seeds_option
 @horizon_option
-@click.option("--effort", type=float, default=1.0, show_default=True, help="Factor on the epochs of every stage.")
+@click.option(
+    "--effort", type=within(limits.Effort), default=1.0, show_default=True, help="Factor on the epochs of every stage."
+)
 @as_json
 def compare_command(
     configs: tuple[str, ...], data: tuple[Path, ...], test: tuple[Path, ...], out: Path, seeds: int, horizon: int,
@@ -107,7 +110,7 @@ def compare_command(
     if json_:
         return console.report({"results": msgspec.to_builtins(results)}, json_)
     columns = [f"{n} ticks" for n in results[0].evaluation.table_ticks]
-    click.echo(
+    console.block(
         console.table(
             ["variant", "group", *columns, "sum", "parameters", "MACs", "step us", "RAM bytes"], rows(results)
         )
@@ -147,7 +150,7 @@ def demo(data: str, out: Path, horizon: int, json_: bool) -> None:
     console.heading("3  export and verification", json_)
     bundle, rows = export_run(out / "run", out / "bundle")
     if not json_:
-        click.echo(console.verification(rows))
+        console.block(console.verification(rows))
     console.heading(f"4  {len(unseen.episodes)} unseen flights, forecasts of {horizon} ticks", json_)
     result = console.evaluating(bundle, unseen, horizon, 1)
     live = stream(bundle, unseen.episodes[0])
@@ -155,14 +158,14 @@ def demo(data: str, out: Path, horizon: int, json_: bool) -> None:
         return console.report(
             {"bundle": str(out / "bundle"), "evaluation": msgspec.to_builtins(result), "live": live.summary}, json_
         )
-    click.echo(console.evaluation(result))
+    console.block(console.evaluation(result))
     console.heading(f"5  {live.name} streamed sample by sample", json_)
     latency = live.summary["latency"]
-    click.echo(
+    console.echo(
         f"{live.samples} samples in {live.seconds:.2f} s; step p50 {latency['p50'] * 1e6:.1f} us, "
         f"p99 {latency['p99'] * 1e6:.1f} us, worst {latency['worst'] * 1e6:.0f} us"
     )
-    click.echo(f"\nbundle: {out / 'bundle'} (id {bundle.id})")
+    console.block(f"\nbundle: {out / 'bundle'} (id {bundle.id})")
 
 
 def _compared_model(
@@ -175,7 +178,7 @@ def _compared_model(
         if isinstance(item, ComparedModel):
             return item
         line = f"{title} seed {seed}: {item.stage} {item.epoch}/{item.epochs} {item.validation:.4g}"
-        click.echo(line, err=True)
+        console.echo(line, err=True)
     raise AssertionError("run_one yields the model last")
 
 
