@@ -14,7 +14,7 @@ from typing import Literal
 
 import msgspec
 
-from rtsysid import limits
+from rtsysid import ranges
 from rtsysid.errors import ScheduleError
 from rtsysid.spec import ModelSpec
 
@@ -33,9 +33,9 @@ class Corruption(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     their mean over the whole window, like a failed sensor; the number is drawn for each window.
     """
 
-    noise: limits.Amount = 0.0
-    mask: limits.ShareBelowOne = 0.0
-    channels: limits.CountOrNone = 0
+    noise: ranges.Amount = 0.0
+    mask: ranges.ShareBelowOne = 0.0
+    channels: ranges.CountOrNone = 0
 
 
 class Loss(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -59,15 +59,15 @@ class Loss(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     kind: Literal["reconstruction", "one_step", "rollout", "sparse_l1", "sparse_kl", "contractive", "divergence"]
-    weight: limits.Weight = 1.0
-    horizon: limits.Count = 50
-    layer: limits.Layer = 0
+    weight: ranges.Weight = 1.0
+    horizon: ranges.Count = 50
+    layer: ranges.Layer = 0
     norm: Literal["square", "absolute"] = "square"
     unit: Literal["each", "last"] = "each"
     corruption: Corruption = Corruption()
-    target: limits.InnerShare = 0.05
-    probes: limits.Count = 1
-    anneal: limits.Share = 0.0
+    target: ranges.InnerShare = 0.05
+    probes: ranges.Count = 1
+    anneal: ranges.Share = 0.0
 
     def __post_init__(self) -> None:
         if self.corruption != Corruption() and self.kind != "reconstruction":
@@ -82,8 +82,8 @@ class Loss(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class TeacherForcing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Configure the share of teacher-forced ticks at the start of a rollout; it changes linearly over the epochs."""
 
-    start: limits.Share = 0.0
-    end: limits.Share = 0.0
+    start: ranges.Share = 0.0
+    end: ranges.Share = 0.0
 
     def ratio(self, epoch: int, epochs: int) -> float:
         """Compute the share in `epoch` 0 .. `epochs` - 1."""
@@ -106,17 +106,17 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     train: tuple[str, ...]
     loss: tuple[Loss, ...]
-    epochs: limits.Count = 20
-    learning_rate: limits.Weight = 1e-3
-    final_rate: limits.Share = 0.05  # share of learning_rate at the end of the stage, after a cosine decay
+    epochs: ranges.Count = 20
+    learning_rate: ranges.Weight = 1e-3
+    final_rate: ranges.Share = 0.05  # share of learning_rate at the end of the stage, after a cosine decay
     teacher_forcing: TeacherForcing = TeacherForcing()
-    patience: limits.CountOrNone = 0
-    weight_decay: limits.Amount = 0.0
-    input_noise: limits.Amount = 0.0  # standard deviation of noise on features, in standard deviations of each feature
-    first_horizon: limits.CountOrNone = 0
+    patience: ranges.CountOrNone = 0
+    weight_decay: ranges.Amount = 0.0
+    input_noise: ranges.Amount = 0.0  # standard deviation of noise on features, in standard deviations of each feature
+    first_horizon: ranges.CountOrNone = 0
     optimiser: Literal["adam", "lbfgs"] = "adam"
-    iterations: limits.Count = 20
-    episode_weighting: limits.Exponent | None = None  # replaces the value of [train] in this stage
+    iterations: ranges.Count = 20
+    episode_weighting: ranges.Exponent | None = None  # replaces the value of [train] in this stage
     optional: bool = False
     each_layer: bool = False
 

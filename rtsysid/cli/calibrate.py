@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rtsysid import limits
+from rtsysid import ranges
 from rtsysid.cli import console
 from rtsysid.cli.options import PATH, as_json, horizon_option, within
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("-o", "--out", type=PATH, help="Folder of the calibrated bundle.  [default: replace BUNDLE]")
 @click.option(
     "--false-alarms",
-    type=within(limits.PerHour),
+    type=within(ranges.PerHour),
     metavar="PER_HOUR",
     help="Novelty flags per hour on normal data.  [default: 1, or the lowest rate that the data supports]",
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from rtsysid import limits
+from rtsysid import ranges
 from rtsysid.cli import console
 from rtsysid.cli.options import PATH, as_json, horizon_option, time_column, within
 
@@ -35,7 +35,7 @@ def verify_command(bundle: Path, json_: bool) -> None:
 @click.argument("traces", type=PATH, nargs=-1, required=True)
 @horizon_option
 @click.option(
-    "--stride", type=within(limits.Count), default=1, show_default=True, help="Ticks between the starts of forecasts."
+    "--stride", type=within(ranges.Count), default=1, show_default=True, help="Ticks between the starts of forecasts."
 )
 @time_column
 @as_json

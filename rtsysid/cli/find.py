@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from rtsysid import limits
+from rtsysid import ranges
 from rtsysid.cli import console
 from rtsysid.cli.options import PATH, Moment, as_json, time_column, within
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @click.option("--by", type=click.Choice(["window", "code"]), default="window", show_default=True,
               help="Compare the channels of a moment, or the codes of the bundle's encoder.")  # fmt: skip
 @click.option(
-    "--seconds", type=within(limits.SomeSeconds), default=1.0, show_default=True, help="Length of a moment in seconds."
+    "--seconds", type=within(ranges.SomeSeconds), default=1.0, show_default=True, help="Length of a moment in seconds."
 )
 @time_column
 @as_json
@@ -56,10 +56,10 @@ def index(
 @click.argument("archive", metavar="INDEX", type=PATH)
 @click.argument("trace", type=PATH)
 @click.option(
-    "--at", type=within(limits.Moment, Moment), required=True, metavar="SECONDS",
+    "--at", type=within(ranges.Moment, Moment), required=True, metavar="SECONDS",
     help="Centre of the moment in the recording's time: 12.3s.",
 )  # fmt: skip
-@click.option("--top", type=within(limits.Top), default=10, show_default=True, help="Number of moments to find.")
+@click.option("--top", type=within(ranges.Top), default=10, show_default=True, help="Number of moments to find.")
 @click.option("--bundle", type=PATH, help="Bundle of the index; required for an index by code.")
 @click.option("--exact", is_flag=True, help="Compare every window instead of candidates: slow, for verification.")
 @click.option("--plot", type=PATH, help="Write overlaid plots of the moments to this .html file.")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from rtsysid import limits
+from rtsysid import ranges
 from rtsysid.cli import console
 from rtsysid.cli.options import PATH, as_json, time_column, within
 
@@ -18,7 +18,7 @@ from rtsysid.cli.options import PATH, as_json, time_column, within
 @click.argument("traces", type=PATH, nargs=-1, required=True)
 @click.option("--device", default="qemu", show_default=True, metavar="sim|qemu|PORT", help="What runs the model.")
 @click.option(
-    "--rows", type=within(limits.CountOrNone), default=1000, show_default=True,
+    "--rows", type=within(ranges.CountOrNone), default=1000, show_default=True,
     help="Rows of each recording, from the first; 0: all.",
 )  # fmt: skip
 @click.option("--live", is_flag=True, help="Play at the recorded rate instead of as fast as possible.")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rtsysid import limits
+from rtsysid import ranges
 from rtsysid.cli import console
 from rtsysid.cli.options import PATH, as_json, backend_option, max_gap, time_column, within
 
@@ -28,10 +28,10 @@ SERIAL = ("firmware_bridge.link", "Link")
 SOURCES: dict[str, tuple[str, str]] = {"socket": SERIAL, "hwgrep": SERIAL}  # URL scheme -> module and class of a source
 
 baud = click.option(
-    "--baud", type=within(limits.Baud), help="Speed of a UART; a load above 70 % is refused.  [default: 921600]"
+    "--baud", type=within(ranges.Baud), help="Speed of a UART; a load above 70 % is refused.  [default: 921600]"
 )
 seconds_ = click.option(
-    "--seconds", type=within(limits.SomeSeconds),
+    "--seconds", type=within(ranges.SomeSeconds),
     help="Stop after this time.  [default: at ^C, or when the board ends]",
 )  # fmt: skip
 
@@ -51,15 +51,15 @@ def open_source(port: str, **options: Any) -> Source:
 @click.argument("port")
 @click.option("--record", type=PATH, help="Write every byte, sample and prediction to this .mcap file.")
 @click.option(
-    "--budget-ms", type=within(limits.Milliseconds), help="Age above which an answer is stale.  [default: one tick]"
+    "--budget-ms", type=within(ranges.Milliseconds), help="Age above which an answer is stale.  [default: one tick]"
 )
 @backend_option
 @max_gap
 @click.option(
-    "--fifo", type=within(limits.Priority), default=0, metavar="PRIORITY", help="Ask for SCHED_FIFO, 1 to 98."
+    "--fifo", type=within(ranges.Priority), default=0, metavar="PRIORITY", help="Ask for SCHED_FIFO, 1 to 98."
 )
 @click.option(
-    "--cpu", "cpus", type=within(limits.Processor), multiple=True, help="Stay on this processor; may be given again."
+    "--cpu", "cpus", type=within(ranges.Processor), multiple=True, help="Stay on this processor; may be given again."
 )
 @baud
 @seconds_
@@ -106,7 +106,7 @@ def run(
 @click.argument("port")
 @click.option("-o", "--out", type=PATH, required=True, help="The .mcap file.")
 @click.option(
-    "--divider", type=within(limits.Divider), default=1, show_default=True, metavar="N", help="Keep every N-th sample."
+    "--divider", type=within(ranges.Divider), default=1, show_default=True, metavar="N", help="Keep every N-th sample."
 )
 @baud
 @seconds_
@@ -143,7 +143,7 @@ def record(port: str, out: Path, divider: int, baud: int | None, seconds: float 
 @click.argument("trace", type=PATH)
 @click.option("--like", type=PATH, metavar="BUNDLE", help="Take channels, their order and the rate from this bundle.")
 @click.option(
-    "--rate", type=within(limits.RateHz),
+    "--rate", type=within(ranges.RateHz),
     help="Play at this rate, in Hz.  [default: the model's, or the recording's own]",
 )  # fmt: skip
 @click.option("--loop", is_flag=True, help="Repeat the recording at its end, instead of ending the session.")

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import click
 
-from rtsysid import limits
+from rtsysid import ranges
 
 PATH = click.Path(path_type=Path)
 
@@ -41,7 +41,7 @@ class Moment(FiniteRange):
 
 
 def within(range_: Any, kind: type[FiniteRange] = FiniteRange) -> click.ParamType[Any]:
-    """Return the type of an option whose numbers lie in a range of `rtsysid.limits`; `kind` reads them."""
+    """Return the type of an option whose numbers lie in a range of `rtsysid.ranges`; `kind` reads them."""
     number, meta = get_args(range_)
     low, high = (meta.gt if meta.ge is None else meta.ge), (meta.lt if meta.le is None else meta.le)
     ranged: Any = click.IntRange if number is int else kind
@@ -53,7 +53,7 @@ backend_option = click.option(
     help="Implementation that runs the model; auto: the fastest one of this machine.",
 )  # fmt: skip
 max_gap = click.option(
-    "--max-gap", type=within(limits.MaxGap), default=5, show_default=True,
+    "--max-gap", type=within(ranges.MaxGap), default=5, show_default=True,
     help="Missing samples to replace before a reset.",
 )  # fmt: skip
 as_json = click.option("--json", "json_", is_flag=True, help="Print one JSON object instead of text.")
@@ -62,8 +62,8 @@ time_column = click.option(
     help="Name of the time column; \"\" where there is none and rows are even.",
 )  # fmt: skip
 horizon_option = click.option(
-    "--horizon", type=within(limits.Count), default=50, show_default=True, help="Ticks to forecast."
+    "--horizon", type=within(ranges.Count), default=50, show_default=True, help="Ticks to forecast."
 )
 seeds_option = click.option(
-    "--seeds", type=within(limits.Few), default=1, show_default=True, help="Models to train, seeds 0, 1, .."
+    "--seeds", type=within(ranges.Few), default=1, show_default=True, help="Models to train, seeds 0, 1, .."
 )

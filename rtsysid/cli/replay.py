@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from rtsysid import limits
+from rtsysid import ranges
 from rtsysid.cli import console, recording
 from rtsysid.cli.options import PATH, Speed, as_json, backend_option, max_gap, time_column, within
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.argument("bundle", type=PATH)
 @click.argument("trace", type=PATH)
 @click.option(
-    "--speed", type=within(limits.Speed, Speed), default="max", show_default=True, metavar="max|FACTOR",
+    "--speed", type=within(ranges.Speed, Speed), default="max", show_default=True, metavar="max|FACTOR",
     help="max, or a factor of the recorded pace.",
 )  # fmt: skip
 @click.option("-o", "--out", type=PATH, help="Write the predictions here (.csv, .csv.gz or .npz).")

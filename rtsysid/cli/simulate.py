@@ -6,25 +6,25 @@ from pathlib import Path
 
 import click
 
-from rtsysid import limits
+from rtsysid import ranges
 from rtsysid.cli import console
 from rtsysid.cli.options import PATH, as_json, within
 
 
 @click.command()
 @click.option("-o", "--out", type=PATH, required=True, help="Folder for one file per flight.")
-@click.option("--flights", type=within(limits.Few), default=12, show_default=True, help="Number of flights.")
+@click.option("--flights", type=within(ranges.Few), default=12, show_default=True, help="Number of flights.")
 @click.option(
     "--seconds",
-    type=within(limits.SomeSeconds),
+    type=within(ranges.SomeSeconds),
     default=40.0,
     show_default=True,
     help="Length of each flight in seconds.",
 )
-@click.option("--seed", type=within(limits.Seed), default=0, show_default=True, help="Seed of the random manoeuvres.")
+@click.option("--seed", type=within(ranges.Seed), default=0, show_default=True, help="Seed of the random manoeuvres.")
 @click.option(
     "--rate",
-    type=within(limits.RateHz),
+    type=within(ranges.RateHz),
     default=100.0,
     show_default=True,
     help="Samples per second: a divisor of 1000 from 50 on.",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from rtsysid import limits
+from rtsysid import ranges
 from rtsysid.cli import calibrate, console
 from rtsysid.cli.options import PATH, as_json, horizon_option, seeds_option, within
 
@@ -72,7 +72,7 @@ def export_command(run: Path, out: Path, targets: str | None, json_: bool) -> No
 @seeds_option
 @horizon_option
 @click.option(
-    "--effort", type=within(limits.Effort), default=1.0, show_default=True, help="Factor on the epochs of every stage."
+    "--effort", type=within(ranges.Effort), default=1.0, show_default=True, help="Factor on the epochs of every stage."
 )
 @as_json
 def compare_command(

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from rtsysid.config import Config
-from rtsysid.errors import ConfigError, ScheduleError
+from rtsysid.errors import ConfigError
 from rtsysid.recordings.trace import Trace
 from rtsysid.schedule import Loss, Stage
 from rtsysid.train.fit import begin, prepare_recordings
