@@ -56,6 +56,10 @@ max_gap = click.option(
     "--max-gap", type=within(ranges.MaxGap), default=5, show_default=True,
     help="Missing samples to replace before a reset.",
 )  # fmt: skip
+deadline_option = click.option(
+    "--deadline", "deadline_ms", type=within(ranges.Milliseconds), metavar="MS",
+    help="Exit with code 4 where an answer was older than this.",
+)  # fmt: skip
 as_json = click.option("--json", "json_", is_flag=True, help="Print one JSON object instead of text.")
 time_column = click.option(
     "--time", "time_", default="t", show_default=True, metavar="COLUMN",
