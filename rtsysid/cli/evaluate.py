@@ -20,11 +20,14 @@ def verify_command(bundle: Path, json_: bool) -> None:
 
     Example: rtsysid verify bundle
     """
+    from rtsysid.errors import BundleError
     from rtsysid.model.bundle import Bundle
     from rtsysid.model.parity import verify
 
     opened = Bundle.open(bundle)
     rows = verify(opened)
+    if not rows:
+        raise BundleError(f"bundle {bundle}", "no backend of this machine runs it", "export it again with onnx")
     console.show_verification(opened, rows, json_)
     for row in rows:
         row.require(f"bundle {bundle}", "use a backend that passes, or export again")

@@ -43,6 +43,8 @@ def _correctable(error: BaseException) -> str | None:
         return missing_module(error.name or "")
     if isinstance(error, MemoryError):
         return "memory: not enough for this input; give fewer or shorter recordings, or a smaller model"
+    if isinstance(error, RecursionError):
+        return "input: nested too deeply; give a file that rtsysid or a recorder wrote"
     if isinstance(error, OSError) and (error.filename is not None or error.errno in STORAGE):
         named = "output" if error.filename is None else _path_text(error.filename)
         return f"{named}: {error.strerror or error}; check the path, its permissions and the free space"

@@ -75,6 +75,7 @@ def find_command(
     """
     import time
 
+    from rtsysid.errors import TraceError
     from rtsysid.recordings.trace import Trace, clock
     from rtsysid.retrieval import search
     from rtsysid.retrieval.index import Index
@@ -85,6 +86,9 @@ def find_command(
     begun = time.perf_counter()
     matches = (search.find_exactly if exact else search.find)(opened, query, top)
     taken = time.perf_counter() - begun
+    if not matches:
+        found = f"none of its {len(opened)} moments is apart from the one at {at:g} s"
+        raise TraceError(f"index {archive}", found, "index more recordings")
     if plot is not None:
         _write_plot(plot, f"{recording.episodes[0].recording} at {at:g} s", opened, query, matches)
     if json_:

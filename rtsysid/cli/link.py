@@ -14,6 +14,7 @@ import click
 from rtsysid import ranges
 from rtsysid.cli import console
 from rtsysid.cli.options import PATH, as_json, backend_option, max_gap, time_column, within
+from rtsysid.errors import LinkError, TraceError
 
 if TYPE_CHECKING:
     from firmware_bridge.recorder import Recorder
@@ -98,6 +99,7 @@ def run(
             stderr.write(*source.events(), report.line())
         stderr.write(*source.events())
     console.report(_session_summary(loop, recorder, json_), json_)
+    _require_samples(port, loop.session.health.samples, loop.session.health.predictions)
     if recorder is not None and recorder.error is not None:
         raise recorder.error
 
@@ -135,6 +137,7 @@ def record(port: str, out: Path, divider: int, baud: int | None, seconds: float 
         "losses": counts.losses, "reboots": counts.reboots,
     }  # fmt: skip
     console.report({"to": str(out), **shown, "not_recorded": recorder.dropped}, json_)
+    _require_samples(port, counts.samples, counts.samples)
     if recorder.error is not None:
         raise recorder.error
 
@@ -165,9 +168,15 @@ def sim_device(
     from firmware_bridge.messages import State
     from rtsysid.live.service import StopSignal
 
-    schema, rows = _to_play(trace, like, rate, time_)
+    schema, rows, left_out = _to_play(trace, like, rate, time_)
     with SimulatedDevice(schema, rows, repeat=loop, port=port) as device, StopSignal(seconds) as stop:
-        facts = {"port": device.port, "rate_hz": schema.rate_hz, "rows": len(rows), "channels": schema.width}
+        facts = {
+            "port": device.port,
+            "rate_hz": schema.rate_hz,
+            "rows": len(rows),
+            "left_out": left_out,
+            "channels": schema.width,
+        }
         console.report(facts, json_)
         streamed = False
         while not stop.requested:
@@ -192,6 +201,15 @@ def describe_port(port: str) -> dict[str, Any]:
     """Describe the device at a port as plain values. Raises LinkError where none answers."""
     with open_source(port) as source:
         return {"port": port, **source.describe()}
+
+
+def _require_samples(port: str, samples: int, answered: int) -> None:
+    """Raise LinkError where a session got no sample, or answered none."""
+    if not samples:
+        raise LinkError(f"source {port}", "no sample came", "check that the board samples, and give it more --seconds")
+    if not answered:
+        found = f"none of {samples} samples was answered, all were in warm-up, late or rejected"
+        raise LinkError(f"source {port}", found, "run longer, or check the channels with rtsysid record")
 
 
 def _recording(path: Path, bundle: Bundle, settings: Settings) -> Recorder:
@@ -240,17 +258,22 @@ def _session_summary(loop: LiveLoop, recorder: Recorder | None, json_: bool) -> 
     }  # fmt: skip
 
 
-def _to_play(trace: Path, like: Path | None, rate: float | None, time_: str) -> tuple[Schema, Floats]:
-    """Return the channel table of a simulated board, and the rows [n, C] of the longest episode of a recording."""
+def _to_play(trace: Path, like: Path | None, rate: float | None, time_: str) -> tuple[Schema, Floats, int]:
+    """Return the channel table of a simulated board, the rows [n, C] to play, and the number of rows left out.
+
+    A board cannot skip: it plays the longest part of a recording without a gap and without NaN.
+    """
     from firmware_bridge.schema import Schema
-    from rtsysid.errors import TraceError
     from rtsysid.model.bundle import Bundle
+    from rtsysid.recordings.timeline import typical_rate
     from rtsysid.recordings.trace import Trace, clock
 
     spec = None if like is None else Bundle.open(like).spec
     channels, even = (None, rate) if spec is None else (spec.channels, spec.rate_hz)
     found = Trace.read(trace, channels, **clock(time_, even))
-    rate_hz = rate or (found.describe()["rate_hz"] if spec is None else spec.rate_hz)
-    if not rate_hz or not rate_hz > 0:
-        raise TraceError(f"recording {trace}", "it has no rate of its own", "give one with --rate")
-    return Schema.of(found.channels, rate_hz), max(found.episodes, key=len).values
+    own = typical_rate(max(found.episodes, key=len).t)
+    if own is None:
+        raise TraceError(f"recording {trace}", "it has no rate of its own", "give one of two rows or more")
+    recorded = spec.rate_hz if spec is not None and rate is None else own
+    played = max(found.segments(recorded, nan="split").episodes, key=len).values
+    return Schema.of(found.channels, rate or recorded), played, len(found) - len(played)

@@ -9,6 +9,7 @@ import click
 
 from rtsysid.cli import console
 from rtsysid.cli.options import PATH, as_json
+from rtsysid.errors import TraceError
 
 if TYPE_CHECKING:
     from rtsysid.model.bundle import Bundle
@@ -59,7 +60,9 @@ def show_bag(path: Path, json_: bool) -> bool:
         for each in log.bag.topics.values()
     ]
     console.block(console.table(["topic", "type", "messages", "fields"], rows))
-    topic, fields = next(iter(topics.items()))
+    if not any(topics.values()):
+        raise TraceError(f"recording {path.name}", "no topic has a number", "name a bag with messages of numbers")
+    topic, fields = next((topic, fields) for topic, fields in topics.items() if fields)
     example = f"{topic}.{fields[min(1, len(fields) - 1)]}"
     console.echo(f'a channel is topic.field, as in inputs = ["{example}"]; --json lists all of them')
     return True
@@ -68,6 +71,13 @@ def show_bag(path: Path, json_: bool) -> bool:
 def _field_list(fields: list[str]) -> str:
     shown = ", ".join(fields[:4])
     return f"{shown} and {len(fields) - 4} more" if len(fields) > 4 else shown or "-"
+
+
+def require_answered(reproduced: dict[str, Any], path: Path) -> None:
+    """Raise TraceError where a comparison with the live session compared no answer."""
+    if not reproduced["finite"]:
+        found = f"none of {reproduced['compared']} predictions is finite on both sides"
+        raise TraceError(f"recording {path.name}", found, "record a session that outlasts the warm-up of the model")
 
 
 def reproduced(bundle: Bundle, path: Path, backend: Any) -> dict[str, Any] | None:

@@ -12,7 +12,7 @@ import msgspec
 
 from rtsysid import ranges
 from rtsysid.cli import console, recording
-from rtsysid.cli.options import PATH, Speed, as_json, backend_option, max_gap, time_column, within
+from rtsysid.cli.options import PATH, Speed, as_json, backend_option, deadline_option, max_gap, time_column, within
 
 if TYPE_CHECKING:
     from rtsysid.model.bundle import Bundle
@@ -27,13 +27,14 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option("-o", "--out", type=PATH, help="Write the predictions here (.csv, .csv.gz or .npz).")
 @click.option("--against", type=PATH, help="Compare with predictions written earlier; exit code 2 if they differ.")
+@deadline_option
 @backend_option
 @max_gap
 @time_column
 @as_json
 def replay_command(
-    bundle: Path, trace: Path, speed: float | None, out: Path | None, against: Path | None, backend: Any, max_gap: int,
-    time_: str, json_: bool,
+    bundle: Path, trace: Path, speed: float | None, out: Path | None, against: Path | None, deadline_ms: float | None,
+    backend: Any, max_gap: int, time_: str, json_: bool,
 ) -> None:  # fmt: skip
     """Stream a recording through the live path, one prediction per sample.
 
@@ -42,7 +43,7 @@ def replay_command(
     Example: rtsysid replay bundle flight.csv --speed 1 -o predictions.csv
     """
     from rtsysid.live.deadline import Deadline
-    from rtsysid.live.replay import replay
+    from rtsysid.live.replay import at_rate, replay, require_answers
     from rtsysid.live.session import Session
     from rtsysid.model.bundle import Bundle
     from rtsysid.model.predictor import Predictor
@@ -54,14 +55,20 @@ def replay_command(
         reproduced = recording.reproduced(opened, trace, backend)
         if reproduced is not None:
             console.report(reproduced, json_)
+            recording.require_answered(reproduced, trace)
             sys.exit(0 if reproduced["equal"] else 2)
-    predictor, deadline = Predictor.load(opened, backend), Deadline(1.0 / opened.spec.rate_hz)
+    deadline_s = 1.0 / opened.spec.rate_hz if deadline_ms is None else deadline_ms * 1e-3
+    predictor, deadline = Predictor.load(opened, backend), Deadline(deadline_s)
     session = Session(predictor, max_gap=max_gap, deadline=deadline)
-    samples = Trace.stream(trace, opened.spec.channels, **clock(time_, opened.spec.rate_hz))
-    found = _consume(opened, replay(session, samples, speed=speed), out, against)
+    stream = Trace.stream(trace, opened.spec.channels, **clock(time_, opened.spec.rate_hz))
+    samples = at_rate(stream, opened.spec.rate_hz, trace.name)
+    answers = require_answers(replay(session, samples, speed=speed), session, trace.name)
+    found = _consume(opened, answers, out, against)
     console.report({**console.flat(session.summary()), **found}, json_)
     if found.get("equal") is False:
         sys.exit(2)
+    if deadline_ms is not None:
+        deadline.require_met("answers")
 
 
 def _consume(bundle: Bundle, predictions: Iterator[Any], out: Path | None, against: Path | None) -> dict[str, Any]:
@@ -70,7 +77,7 @@ def _consume(bundle: Bundle, predictions: Iterator[Any], out: Path | None, again
 
     if against is not None:
         comparison = compare(predictions, read_predictions(against))
-        return {**msgspec.to_builtins(comparison), "equal": comparison.equal}
+        return {**msgspec.to_builtins(comparison), "equal": comparison.equal and comparison.finite > 0}
     if out is not None:
         return {"written": write_predictions(out, bundle.spec.outputs, predictions), "to": str(out)}
     for _ in predictions:

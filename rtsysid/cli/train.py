@@ -12,6 +12,7 @@ import msgspec
 from rtsysid import ranges
 from rtsysid.cli import calibrate, console
 from rtsysid.cli.options import PATH, as_json, horizon_option, seeds_option, within
+from rtsysid.errors import ConfigError
 
 if TYPE_CHECKING:
     from rtsysid.config import Config
@@ -36,6 +37,9 @@ def train(config: str, data: tuple[Path, ...], out: Path, json_: bool) -> None:
     read = read_config(config)
     text = Path(config).read_text() if Path(config).is_file() else ""
     last = _train_to_end(read, data, out, text)
+    if not last:
+        remedy = "export it, or name another folder to train again"
+        raise ConfigError(f"run {out}", "its training is already finished, nothing was trained", remedy)
     console.report({"run": str(out), **last}, json_)
 
 
@@ -190,7 +194,7 @@ def _read_recordings(config: Config, paths: Sequence[Path]) -> Trace:
 
 
 def _train_to_end(config: Config, data: Sequence[Path], out: Path, text: str) -> dict[str, Any]:
-    """Train to the end with a progress bar; return the last epoch as a dict."""
+    """Train to the end with a progress bar; return the last epoch, empty for a finished run."""
     from rtsysid.train.fit import begin
 
     trainer = begin(config, _read_recordings(config, data), out, text)

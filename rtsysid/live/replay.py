@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import itertools
 import math
 import time
 import zipfile
@@ -23,9 +24,12 @@ import numpy as np
 
 from rtsysid.errors import SpecError, TraceError
 from rtsysid.live.session import STATUSES, Prediction, Session
+from rtsysid.recordings.timeline import check_typical_rate
 from rtsysid.spec import Channel, Doubles, Floats, Sample
 from rtsysid.statuses import BY_NAME, Status
 from rtsysid.storage import replacing
+
+RATE_SAMPLES = 1000  # samples at the start of a recording that show its rate
 
 
 class Recorded(NamedTuple):
@@ -40,12 +44,14 @@ class Recorded(NamedTuple):
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """Result of comparing predictions with recorded ones.
 
+    ``compared``: ticks that both sides have. ``finite``: those of them with finite outputs on both sides.
     ``max_abs``: over all outputs of all matched ticks; infinity where one side is NaN and the other is not.
     ``first_tick``, ``first_t``: count and time of the first prediction that differs by more than the tolerance, or in
     status. ``statuses``: how many differ in status. ``unmatched``: ticks that only one side has.
     """
 
     compared: int
+    finite: int
     max_abs: float
     first_tick: int | None
     first_t: float | None
@@ -54,7 +60,10 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def equal(self) -> bool:
-        """Whether every tick is on both sides, with outputs within the tolerance and the same status."""
+        """Whether every tick is on both sides, with outputs within the tolerance and the same status; NaN equals NaN.
+
+        It says little where `finite` is 0.
+        """
         return self.first_tick is None and self.unmatched == 0
 
 
@@ -114,6 +123,27 @@ def _paced(
         yield sample
 
 
+def at_rate(samples: Iterable[Sample], rate_hz: float, name: str) -> Iterator[Sample]:
+    """Return the samples of the recording `name` after a look at the first ones. Gaps and repeated times are allowed.
+
+    Raises TraceError where they have another rate than `rate_hz`.
+    """
+    rest = iter(samples)
+    first = list(itertools.islice(rest, RATE_SAMPLES))
+    check_typical_rate(name, np.array([sample.t for sample in first]), rate_hz)
+    return itertools.chain(first, rest)
+
+
+def require_answers(predictions: Iterable[Prediction], session: Session, name: str) -> Iterator[Prediction]:
+    """Yield the predictions of a session. At the end, raises TraceError where no sample of `name` was answered."""
+    yield from predictions
+    health = session.health
+    if not health.predictions:
+        reasons = f"{health.rejected} rejected, {health.late} late, {health.warm_up} in warm-up"
+        needed = f"a model with {session.spec.settling_samples} samples to settle needs more, in order and without NaN"
+        raise TraceError(f"recording {name}", f"none of {health.samples} samples was answered: {reasons}", needed)
+
+
 def write_predictions(path: Path | str, outputs: Sequence[Channel], predictions: Iterable[Prediction]) -> int:
     """Write time, predicted outputs and status; return the number of predictions.
 
@@ -163,7 +193,7 @@ class Comparator:
     """Compare predictions with recorded ones, one by one, in order."""
 
     def __init__(self, tolerance: float = 0.0) -> None:
-        self.compared = 0
+        self.compared = self._finite = 0
         self._tolerance, self._ticks = tolerance, 0
         self._statuses = self._unmatched = 0
         self._max_abs = 0.0
@@ -180,6 +210,7 @@ class Comparator:
         self._max_abs = max(self._max_abs, difference)
         if self._first_tick is None and (changed or difference > self._tolerance):
             self._first_tick, self._first_t = self._ticks, float(t)
+        self._finite += _all_finite(y) and _all_finite(recorded)
         self.compared += 1
         self._ticks += 1
 
@@ -192,6 +223,7 @@ class Comparator:
         """Return the result so far."""
         return Comparison(
             compared=self.compared,
+            finite=self._finite,
             max_abs=self._max_abs,
             first_tick=self._first_tick,
             first_t=self._first_t,
@@ -223,6 +255,10 @@ class _Rows:
 
     def _free(self, place: int, t: float) -> bool:
         return place < len(self._t) and bool(self._t[place] == t) and not self._taken[place]
+
+
+def _all_finite(y: Floats) -> bool:
+    return all(map(math.isfinite, y.tolist()))
 
 
 def _difference(y: Floats, recorded: Floats) -> float:
