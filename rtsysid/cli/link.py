@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from firmware_bridge.schema import Schema
     from rtsysid.live.loop import LiveLoop
     from rtsysid.live.reproduce import Settings
+    from rtsysid.live.service import StopSignal
     from rtsysid.model.bundle import Bundle
     from rtsysid.source import Source
     from rtsysid.spec import Floats
@@ -99,7 +100,7 @@ def run(
             stderr.write(*source.events(), report.line())
         stderr.write(*source.events())
     console.report(_session_summary(loop, recorder, json_), json_)
-    _require_samples(port, loop.session.health.samples, loop.session.health.predictions)
+    _require_samples(port, stop, loop.session.health.samples, loop.session.health.predictions)
     if recorder is not None and recorder.error is not None:
         raise recorder.error
 
@@ -137,7 +138,7 @@ def record(port: str, out: Path, divider: int, baud: int | None, seconds: float 
         "losses": counts.losses, "reboots": counts.reboots,
     }  # fmt: skip
     console.report({"to": str(out), **shown, "not_recorded": recorder.dropped}, json_)
-    _require_samples(port, counts.samples, counts.samples)
+    _require_samples(port, stop, counts.samples, counts.samples)
     if recorder.error is not None:
         raise recorder.error
 
@@ -203,8 +204,10 @@ def describe_port(port: str) -> dict[str, Any]:
         return {"port": port, **source.describe()}
 
 
-def _require_samples(port: str, samples: int, answered: int) -> None:
-    """Raise LinkError where a session got no sample, or answered none."""
+def _require_samples(port: str, stop: StopSignal, samples: int, answered: int) -> None:
+    """Raise LinkError where a session got no sample, or answered none, unless the user stopped it."""
+    if stop.interrupted:
+        return
     if not samples:
         raise LinkError(f"source {port}", "no sample came", "check that the board samples, and give it more --seconds")
     if not answered:
