@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 def echo(*lines: str, err: bool = False) -> None:
     """Print each text as one line of visible characters."""
     for line in lines:
-        click.echo(visible(line), err=err)
+        click.echo(visible(line), err=err)  # noqa: TID251
 
 
 def block(text: str) -> None:
@@ -38,7 +38,7 @@ def block(text: str) -> None:
 def report(fields: dict[str, Any], json_: bool) -> None:
     """Print one JSON object, or one aligned line for each field."""
     if json_:
-        click.echo(json.dumps(plain(fields), allow_nan=False))
+        click.echo(json.dumps(plain(fields), allow_nan=False))  # noqa: TID251
         return
     names = {key: for_terminal(key.replace("_", " ")) for key in fields}
     width = max(map(len, names.values()), default=0)

@@ -95,10 +95,12 @@ def compare_command(
     from rtsysid.config import embedded, parse_config, read_config
     from rtsysid.experiments.benchmark import quickened
     from rtsysid.experiments.compare import rows, variants_of
+    from rtsysid.text import file_names
 
     known = None if data else forecasting_benchmark(configs)
     if known is None:
-        read = [(Path(name).stem, read_config(name)) for name in configs]
+        titles = file_names(Path(name).stem for name in configs)
+        read = [(title, read_config(name)) for title, name in zip(titles, configs, strict=True)]
     else:
         read = [(known.name, parse_config(embedded(known.config), known.config))]
     read = [(name, quickened(config, effort)) for name, config in read]

@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 from support.robots import plant
 from support.shell import command
+from support.sources import Hostile
 
+from rtsysid.cli import link
 from rtsysid.config import parse_config
 
 U = "u\x1b[2J*/ \u202e??/"
@@ -97,3 +99,11 @@ def test_names_are_text_in_every_command(tmp_path: Path) -> None:
         text = page.read_text("utf-8")
         assert not {"\x1b", "\u202e"} & set(text)
         assert "<script>y" not in text
+
+
+def test_texts_of_a_board_are_text(bundle_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a board says of itself, and what happened to it, is shown and does nothing."""
+    monkeypatch.setitem(link.SOURCES, "hostile", (Hostile.__module__, "Hostile"))
+    monkeypatch.setattr("rtsysid.live.realtime.make_punctual", lambda *_: [])
+    assert r"\x1b[2J" in shown("info", "hostile://")
+    assert r"connected: \x1b[2J\n" in shown("run", bundle_folder, "hostile://", "--backend", "numpy")

@@ -1,4 +1,4 @@
-"""Sources of live samples without a board: one that plays a recording, one that says nothing, one that ends."""
+"""Sources of live samples without a board: for a recording, for none, for too few, and one whose texts are hostile."""
 
 from __future__ import annotations
 
@@ -65,3 +65,15 @@ class Brief(Plant):
 
     def batches(self, timeout_s: float) -> Iterator[list[Arrival]]:
         return islice(super().batches(timeout_s), 3)
+
+
+class Hostile(Plant):
+    """A device whose every text moves the cursor, breaks the line or is half a character."""
+
+    TEXT = "\x1b[2J\n\u202e\ud800*/"
+
+    def describe(self, timeout_s: float = 5.0) -> dict[str, Any]:
+        return {f"name{self.TEXT}": self.TEXT, "table": {self.TEXT: [self.TEXT]}}
+
+    def events(self) -> list[str]:
+        return [f"connected: {self.TEXT}"]
