@@ -139,14 +139,15 @@ def _autoencoders(quick: bool, folder: Path, json_: bool) -> None:
 def _train_one(chosen: Benchmark, config: Config, folder: Path) -> BenchmarkResult:
     from rtsysid.experiments.benchmark import BenchmarkResult, run_benchmark
 
+    name, trained = f"{chosen.name} seed {config.train.seed}", False
     for item in run_benchmark(chosen, config, folder):
         if isinstance(item, BenchmarkResult):
+            if not trained:
+                console.echo(f"{name}: its run was finished before and is used again", err=True)
             return item
-        console.echo(
-            f"{chosen.name} seed {config.train.seed}: {item.stage} {item.epoch}/{item.epochs}, "
-            f"loss {item.validation:.4g}, {item.seconds:.1f} s",
-            err=True,
-        )
+        trained = True
+        loss = f"loss {item.validation:.4g}, {item.seconds:.1f} s"
+        console.echo(f"{name}: {item.stage} {item.epoch}/{item.epochs}, {loss}", err=True)
     raise AssertionError("run_benchmark yields its result last")
 
 

@@ -43,7 +43,10 @@ def recording_facts(path: Path) -> dict[str, Any]:
 
 
 def show_bag(path: Path, json_: bool) -> bool:
-    """Print topics and fields of a foreign ROS 2 bag, and how to name them; return False for a recording of ours."""
+    """Print topics and fields of a foreign ROS 2 bag, and how to name them; return False for a recording of ours.
+
+    Raises TraceError where no topic has a number.
+    """
     from rtsysid.recordings.formats.mcap import Reader
 
     log = Reader(path)

@@ -43,7 +43,8 @@ def replay_command(
     Example: rtsysid replay bundle flight.csv --speed 1 -o predictions.csv
     """
     from rtsysid.live.deadline import Deadline
-    from rtsysid.live.replay import at_rate, replay, require_answers
+    from rtsysid.live.replay import replay
+    from rtsysid.live.replay_checks import at_rate, require_answers
     from rtsysid.live.session import Session
     from rtsysid.model.bundle import Bundle
     from rtsysid.model.predictor import Predictor

@@ -177,14 +177,17 @@ def demo(data: str, out: Path, horizon: int, json_: bool) -> None:
 def _compared_model(
     title: str, config: Config, seed: int, trace: Trace, held_out: Trace, out: Path, horizon: int
 ) -> ComparedModel:
-    """Train and measure one model; print a line per epoch."""
+    """Train and measure one model; print a line per epoch, or that a run of an earlier call is used."""
     from rtsysid.experiments.compare import ComparedModel, run_one, seeded
 
+    name, trained = f"{title} seed {seed}", False
     for item in run_one(title, seeded(config, seed), trace, held_out, out / f"{title}-seed{seed}", horizon):
         if isinstance(item, ComparedModel):
+            if not trained:
+                console.echo(f"{name}: its run was finished before and is used again", err=True)
             return item
-        line = f"{title} seed {seed}: {item.stage} {item.epoch}/{item.epochs} {item.validation:.4g}"
-        console.echo(line, err=True)
+        trained = True
+        console.echo(f"{name}: {item.stage} {item.epoch}/{item.epochs} {item.validation:.4g}", err=True)
     raise AssertionError("run_one yields the model last")
 
 

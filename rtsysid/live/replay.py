@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import itertools
 import math
 import time
 import zipfile
@@ -24,12 +23,9 @@ import numpy as np
 
 from rtsysid.errors import SpecError, TraceError
 from rtsysid.live.session import STATUSES, Prediction, Session
-from rtsysid.recordings.timeline import check_typical_rate
 from rtsysid.spec import Channel, Doubles, Floats, Sample
 from rtsysid.statuses import BY_NAME, Status
 from rtsysid.storage import replacing
-
-RATE_SAMPLES = 1000  # samples at the start of a recording that show its rate
 
 
 class Recorded(NamedTuple):
@@ -121,27 +117,6 @@ def _paced(
             if wait > 0:
                 sleep(wait)
         yield sample
-
-
-def at_rate(samples: Iterable[Sample], rate_hz: float, name: str) -> Iterator[Sample]:
-    """Return the samples of the recording `name` after a look at the first ones. Gaps and repeated times are allowed.
-
-    Raises TraceError where they have another rate than `rate_hz`.
-    """
-    rest = iter(samples)
-    first = list(itertools.islice(rest, RATE_SAMPLES))
-    check_typical_rate(name, np.array([sample.t for sample in first]), rate_hz)
-    return itertools.chain(first, rest)
-
-
-def require_answers(predictions: Iterable[Prediction], session: Session, name: str) -> Iterator[Prediction]:
-    """Yield the predictions of a session. At the end, raises TraceError where no sample of `name` was answered."""
-    yield from predictions
-    health = session.health
-    if not health.predictions:
-        reasons = f"{health.rejected} rejected, {health.late} late, {health.warm_up} in warm-up"
-        needed = f"a model with {session.spec.settling_samples} samples to settle needs more, in order and without NaN"
-        raise TraceError(f"recording {name}", f"none of {health.samples} samples was answered: {reasons}", needed)
 
 
 def write_predictions(path: Path | str, outputs: Sequence[Channel], predictions: Iterable[Prediction]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from typing import Any, get_type_hints
 
@@ -10,7 +11,7 @@ import click
 import msgspec
 import pytest
 from support.commands import every_command
-from support.shell import command
+from support.shell import ROOT, command
 
 from rtsysid.config import Config, config_from_builtins
 from rtsysid.errors import ConfigError
@@ -93,6 +94,22 @@ def test_every_key_with_a_number_has_a_range(key: str) -> None:
             except msgspec.ValidationError:
                 continue
             assert math.isfinite(found)
+
+
+def stated(kind: Any) -> str:
+    """The range of a number as docs/configuration.md writes it."""
+    low, high = (f"above {kind.gt:g}" if kind.ge is None else f"{kind.ge:g}"), kind.lt if kind.le is None else kind.le
+    ends = {2**63 - 1: "2^63 - 1"}.get(high, f"{high:,.0f}" if 1e3 <= high <= 1e7 else f"{high:g}")
+    return f"{low} to {'below ' if kind.le is None else ''}{ends}"
+
+
+def test_every_range_is_documented() -> None:
+    """The section on ranges in docs/configuration.md names each key with a number, and its range."""
+    document = (ROOT / "docs" / "configuration.md").read_text().partition("\n## Ranges\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (.+) \| (.+) \|$", document, re.MULTILINE)
+    found = {(key, range_) for keys, range_ in rows for key in re.findall(r"`(\w+)`", keys)}
+    wanted = {(name.partition(".")[2], stated(kind)) for name, _, kind in numbers(Config)}
+    assert found == wanted
 
 
 @pytest.mark.parametrize("number", NUMBERS)
