@@ -189,7 +189,7 @@ class Trace:
             pieces += _split_at_gaps(episode, rate_hz, min_length)
         if not pieces:
             none = f"no segment of {min_length} rows at {rate_hz:g} Hz without a gap or NaN"
-            raise TraceError("recordings", none, "resample them, or allow shorter segments")
+            raise TraceError("recordings", none, "give a recording with a longer part without gaps and NaN")
         return replace(self, episodes=tuple(pieces))
 
     def with_feedthrough(self, wanted: bool = True) -> Trace:
