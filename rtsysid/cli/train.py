@@ -37,7 +37,7 @@ def train(config: str, data: tuple[Path, ...], out: Path, json_: bool) -> None:
     read = read_config(config)
     text = Path(config).read_text() if Path(config).is_file() else ""
     last = _train_to_end(read, data, out, text)
-    if not last:
+    if "epoch" not in last:
         remedy = "export it, or name another folder to train again"
         raise ConfigError(f"run {out}", "its training is already finished, nothing was trained", remedy)
     console.report({"run": str(out), **last}, json_)
