@@ -16,7 +16,7 @@ LONGEST = 1000  # characters of one text in a terminal or a comment
 LONGEST_PARAGRAPH = 10_000  # characters of one text of a page
 LONGEST_NAME = 48  # characters of a generated name: C99 guarantees 63, prefix and suffix included
 LONGEST_FILE = 200  # bytes of a generated file name; file systems allow 255, and suffixes follow
-_UNSAFE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_UNSAFE_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _NOT_C = re.compile(r"[^ -~]|[\\?\"]")  # not printable ASCII; a backslash, a trigraph, the end of a string
 _SURROGATE = re.compile("[\ud800-\udfff]")
 

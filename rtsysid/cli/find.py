@@ -90,7 +90,7 @@ def find_command(
         found = f"none of its {len(opened)} moments is apart from the one at {at:g} s"
         raise TraceError(f"index {archive}", found, "index more recordings")
     if plot is not None:
-        _write_plot(plot, f"{recording.episodes[0].recording} at {at:g} s", opened, query, matches)
+        _write_plot(plot, f"{recording.episodes[0].recording} at {at:g}s", opened, query, matches)
     if json_:
         fields = {
             "index": str(archive),

@@ -20,7 +20,7 @@ from rtsysid.evaluation.report.tree import el, html
 PARTS = ["*/", "/*", "//", "??/", "\\", '"', "'", "\n", "\r", "\x1b[2J", "\x9b", "\x00", "\x7f", "\u202e", "\ud800",
          "<script>", "&", "..", "/", ".", " ", "$(x)", "é", "A", "a", "_", "2", "x" * 255]  # fmt: skip
 ANY = st.text(st.characters()) | st.lists(st.sampled_from(PARTS)).map("".join)
-UNSAFE = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+UNSAFE = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 def inert(line: str) -> bool:
