@@ -86,7 +86,7 @@ def _two_rates(name: str, steps: Doubles, rate_hz: float) -> TraceError:
 
 
 def _another(rate_hz: float) -> str:
-    return f"give a recording at {rate_hz:g} Hz (training makes one with data.resample = true)"
+    return f"give a recording at {rate_hz:g} Hz (docs/recording.md makes one, training does with data.resample = true)"
 
 
 def _is_second_rate(odd: NDArray[np.bool_]) -> bool:

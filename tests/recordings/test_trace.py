@@ -194,7 +194,7 @@ END_AT_HALF = np.concatenate((grid(1000), 10 + grid(12, 50.0)))
             DOUBLED,
             "3 duplicate timestamps, the first 0.5 s at row 51; remove the duplicates; give a recording at 100 Hz",
         ),
-        (TWO_RATES, "50% of intervals are 10 ms, 50% of intervals are 20 ms; give a recording at 100 Hz (training"),
+        (TWO_RATES, "50% of intervals are 10 ms, 50% of intervals are 20 ms; give a recording at 100 Hz (docs"),
         (END_AT_HALF, "more than one rate"),
         (np.concatenate((grid(900), 9 + grid(150, 75.0))), "86% of intervals are 10 ms, 14% of intervals are 13 ms"),
         (grid(1000, 98.9), "the recording is at 98.9 Hz, the model at 100 Hz; give a recording at 100 Hz"),
