@@ -18,6 +18,7 @@ from rtsysid.model.c_layout import LANES, TILE, padded, state_bytes, widest
 from rtsysid.model.coordinates.body import effects, gyration
 from rtsysid.model.coordinates.plain import brakes
 from rtsysid.spec import CellName, Doubles, Floats, ModelSpec, RigidBody
+from rtsysid.text import for_c
 
 EDITOR_BLOCK = re.compile(r"#ifdef MODEL_EDITOR.*?#endif\n\n?", re.DOTALL)  # includes for a fragment in an editor
 Weights = Mapping[str, np.ndarray[Any, Any]]
@@ -128,7 +129,7 @@ CELL_LAYERS: dict[CellName, Callable[[Weights], list[Layer]]] = {"lstm": _lstm_l
 
 def _usage(spec: ModelSpec) -> str:
     channels = "\n".join(
-        f"     {i:3}  {channel.role:6}  {_safe_in_comment(str(channel))}" for i, channel in enumerate(spec.channels)
+        f"     {i:3}  {channel.role:6}  {for_c(str(channel))}" for i, channel in enumerate(spec.channels)
     )
     return f"""/* A model of rtsysid as C99: no heap, nothing of libc but string.h and math.h.
 
@@ -331,10 +332,3 @@ def _indices(name: str, values: Sequence[int]) -> str:
 def _array(kind: str, name: str, values: list[str]) -> str:
     rows = [", ".join(values[i : i + TILE]) for i in range(0, len(values), TILE)]
     return f"static const {kind} {name}[{len(values)}] = {{\n    " + ",\n    ".join(rows) + "};"
-
-
-def _safe_in_comment(text: str) -> str:
-    """Replace what would end a C comment, and everything but printable ASCII."""
-    return (
-        "".join(c if c.isascii() and c.isprintable() else "?" for c in text).replace("*/", "* /").replace("/*", "/ *")
-    )

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from rtsysid import ranges
 from rtsysid.errors import ConfigError
 from rtsysid.schedule import Corruption, Loss, Stage, TeacherForcing, preset
 from rtsysid.spec import CELLS, CellName, Channel, RigidBody, Rotors, Variant, variant_of
@@ -24,7 +25,7 @@ EMBEDDED = ("quadrotor", "nanodrone")
 class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Configure what to read from the recordings. Channels are written as in a CSV header: ``"vx [m/s]"``."""
 
-    rate_hz: float
+    rate_hz: ranges.RateHz
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     time: str = "t"  # "": no time column, the rows have the rate rate_hz
@@ -35,7 +36,7 @@ class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     train_on_validation: bool = False
     nan: Literal["error", "split"] = "error"
     resample: bool = False
-    max_age: float = 0.1  # maximum age in s of a held output when resampling
+    max_age: ranges.Seconds = 0.1  # maximum age in s of a held output when resampling
     # Rows become [u_{k+1}, y_k], for band-limited records, in which an output depends on the input of its own tick.
     # Such a model cannot run on a robot, which does not have u_{k+1} yet.
     feedthrough: bool = False
@@ -58,21 +59,21 @@ class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Configure the model: the fields of `rtsysid.spec.ModelSpec` that do not come from the recordings."""
 
-    taps: int = 16
-    encoder: tuple[int, ...] = (64, 16)
+    taps: ranges.Width = 16
+    encoder: tuple[ranges.Width, ...] = (64, 16)
     variational: bool = False
     cell: CellName = "lstm"
-    hidden: int = 64
+    hidden: ranges.Width = 64
     feedback: bool | tuple[str, ...] = True
     output: Literal["increment", "absolute"] = "increment"
     relative: tuple[str, ...] = ()
-    degree: int = 1
+    degree: ranges.Degree = 1
     rigid_body: RigidBody | None = None
     integrate: tuple[tuple[str, str], ...] = ()
-    friction: tuple[tuple[str, float], ...] = ()
+    friction: tuple[tuple[str, ranges.Positive], ...] = ()
     linear_path: bool = False
     state_init: Literal["warmup", "network", "zero"] = "warmup"
-    warmup: int = 30
+    warmup: ranges.CountOrNone = 30
 
     @property
     def variant(self) -> Variant:
@@ -94,42 +95,26 @@ class NoiseLevels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     and replaced by the row before, 0 .. 1.
     """
 
-    noise: dict[str, float] = {}
-    repeat: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.repeat < 1 or any(not std >= 0 for std in self.noise.values()):
-            remedy = "give noise of 0 or more, and repeat below 1"
-            raise ConfigError("train.sensor_noise", "a negative value, or all rows lost", remedy)
+    noise: dict[str, ranges.Amount] = {}
+    repeat: ranges.ShareBelowOne = 0.0
 
 
 class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Configure the training. ``effort`` multiplies the epochs of every stage."""
 
     preset: str = "two-stage"
-    effort: float = 1.0
-    seed: int = 0
-    batch: int = 256
-    stride: int = 10  # samples between training sequences; each epoch draws a new offset
-    threads: int = 1  # small networks are slower on two threads
-    clip: float = 1.0  # maximum gradient norm
+    effort: ranges.Effort = 1.0
+    seed: ranges.Seed = 0
+    batch: ranges.Count = 256
+    stride: ranges.Count = 10  # samples between training sequences; each epoch draws a new offset
+    threads: ranges.Few = 1  # small networks are slower on two threads
+    clip: ranges.Weight = 1.0  # maximum gradient norm
     symmetry: tuple[Symmetry, ...] = ()  # training uses all combinations
     sensor_noise: NoiseLevels = NoiseLevels()
     history: bool = True  # samples before the first prediction are measured; False: extrapolated from its row
-    forget_ticks: int = 0  # maximum ticks over which an untrained LSTM forgets; 0: about two
+    forget_ticks: ranges.CountOrNone = 0  # maximum ticks over which an untrained LSTM forgets; 0: about two
     # Sequences are weighted by the mean squared motion of their recording to the power of minus this.
-    episode_weighting: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.episode_weighting < 0:
-            remedy = "give 0 to weigh all samples the same, or a positive exponent"
-            raise ConfigError("train.episode_weighting", str(self.episode_weighting), remedy)
-        if self.forget_ticks < 0:
-            remedy = "give the ticks of the slowest dynamics, or 0"
-            raise ConfigError("train.forget_ticks", str(self.forget_ticks), remedy)
-        if self.effort <= 0 or self.batch < 1 or self.stride < 1 or self.threads < 1 or self.clip <= 0:
-            remedy = "effort, batch, stride, threads and clip must be positive"
-            raise ConfigError("train", "a value that is not positive", remedy)
+    episode_weighting: ranges.Exponent = 0.0
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -15,6 +15,8 @@ code  class
 
 from __future__ import annotations
 
+from rtsysid.text import for_terminal
+
 
 class RtsysidError(Exception):
     """Report an error that a user can correct: what is wrong, what was found there, and the remedy."""
@@ -26,7 +28,8 @@ class RtsysidError(Exception):
         self.what, self.found, self.remedy = what, found, remedy
 
     def __str__(self) -> str:
-        return " ".join(f"{self.what}: {self.found}; {self.remedy}".split())
+        what, found, remedy = (for_terminal(" ".join(part.split())) for part in (self.what, self.found, self.remedy))
+        return f"{what}: {found}; {remedy}"
 
 
 class SpecError(RtsysidError):

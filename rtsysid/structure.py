@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
+from rtsysid import ranges
 from rtsysid.errors import SpecError
 
 Role: TypeAlias = Literal["input", "output"]
@@ -74,13 +75,13 @@ class Rotors(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     speeds: tuple[str, ...]
-    x: tuple[float, ...]
-    y: tuple[float, ...]
+    x: tuple[ranges.Finite, ...]
+    y: tuple[ranges.Finite, ...]
     spin: tuple[Literal[-1, 1], ...]
-    thrust: float
-    drag: float
-    mass: float
-    inertia: tuple[float, float, float]
+    thrust: ranges.Finite
+    drag: ranges.Finite
+    mass: ranges.Positive
+    inertia: tuple[ranges.Positive, ranges.Positive, ranges.Positive]
     learned: bool = False
 
 
@@ -100,7 +101,7 @@ class RigidBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     velocity: tuple[str, ...] = ()
     position: tuple[str, ...] = ()
     kinematics: bool = False
-    gravity: float = STANDARD_GRAVITY
+    gravity: ranges.Finite = STANDARD_GRAVITY
     rotors: Rotors | None = None  # with kinematics and a velocity
 
 
@@ -128,23 +129,25 @@ class Structure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """
 
     channels: tuple[Channel, ...]  # inputs first, then outputs
-    rate_hz: float
+    rate_hz: ranges.RateHz
     scaling: Scaling = Scaling()  # empty until the recordings have been seen
-    taps: int = 16
-    encoder: tuple[int, ...] = (64, 16)  # width of each encoder layer; the last is the code; none: no encoder
+    taps: ranges.Width = 16
+    encoder: tuple[ranges.Width, ...] = (64, 16)  # width of each encoder layer; the last is the code; none: no encoder
     variational: bool = False  # the code is a normal distribution; a deployed model uses its mean
     cell: CellName = "lstm"  # the recurrent cell
-    hidden: int = 64
+    hidden: ranges.Width = 64
     feedback: bool | tuple[str, ...] = True  # outputs in the window: all, none, or these
     output: Literal["increment", "absolute"] = "increment"
     relative: tuple[str, ...] = ()  # outputs that enter the window as differences to its newest row
-    degree: int = 1  # 3: the window contains y, y^2 and y^3, as a cubic spring needs
+    degree: ranges.Degree = 1  # 3: the window contains y, y^2 and y^3, as a cubic spring needs
     rigid_body: RigidBody | None = None  # see `rtsysid.model.coordinates`
     integrate: tuple[tuple[str, str], ...] = ()  # pairs (position, velocity): the position is the integral
-    friction: tuple[tuple[str, float], ...] = ()  # (output, v0): feature tanh(v / v0), v0 in the output's unit/s
+    friction: tuple[
+        tuple[str, ranges.Positive], ...
+    ] = ()  # (output, v0): feature tanh(v / v0), v0 in the output's unit/s
     linear_path: bool = False  # a linear map of the window predicts, and the network corrects it
     state_init: Literal["warmup", "network", "zero"] = "warmup"
-    warmup: int = 30  # teacher-forced steps before the state counts as initialised
+    warmup: ranges.CountOrNone = 30  # teacher-forced steps before the state counts as initialised
 
     @property
     def variant(self) -> Variant:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rtsysid import ranges
 from rtsysid.cli import console
-from rtsysid.cli.options import PATH, as_json, horizon_option
+from rtsysid.cli.options import PATH, as_json, horizon_option, within
 from rtsysid.cli.outputs import output
 from rtsysid.storage.products import BUNDLE
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 @output("-o", "--out", product=BUNDLE, help="Folder of the calibrated bundle.  [default: replace BUNDLE]")
 @click.option(
     "--false-alarms",
-    type=float,
+    type=within(ranges.PerHour),
     metavar="PER_HOUR",
     help="Novelty flags per hour on normal data.  [default: 1, or the lowest rate that the data supports]",
 )

@@ -1,9 +1,13 @@
-"""What the command line shows: results as text or JSON on stdout, progress on stderr."""
+"""What the command line shows: results as text or JSON on stdout, progress on stderr.
+
+Names come from files and boards: nothing else prints, so that each text is made visible once, here.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
+import math
 import threading
 from collections.abc import Sequence
 from queue import SimpleQueue
@@ -12,6 +16,8 @@ from typing import TYPE_CHECKING, Any, Self
 import click
 import msgspec
 
+from rtsysid.text import for_json, for_terminal, visible
+
 if TYPE_CHECKING:
     from rtsysid.evaluation.horizon import Evaluation
     from rtsysid.model.bundle import Bundle
@@ -19,31 +25,54 @@ if TYPE_CHECKING:
     from rtsysid.recordings.trace import Trace
 
 
+def echo(*lines: str, err: bool = False) -> None:
+    """Print each text as one line of visible characters."""
+    for line in lines:
+        click.echo(visible(line), err=err)  # noqa: TID251
+
+
+def block(text: str) -> None:
+    """Print a text of several lines, such as a table."""
+    echo(*text.split("\n"))
+
+
 class StderrLog(logging.Handler):
     """Print what the library logs on stderr, one line each."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print a record."""
-        click.echo(record.getMessage(), err=True)
+        echo(record.getMessage(), err=True)
 
 
 def report(fields: dict[str, Any], json_: bool) -> None:
     """Print one JSON object, or one aligned line for each field."""
     if json_:
-        click.echo(json.dumps(fields))
+        click.echo(json.dumps(plain(fields), allow_nan=False))  # noqa: TID251
         return
-    width = max(map(len, fields), default=0)
+    names = {key: for_terminal(key.replace("_", " ")) for key in fields}
+    width = max(map(len, names.values()), default=0)
     for key, value in fields.items():
-        click.echo(f"{key.replace('_', ' '):<{width}}  {text(value)}")
+        echo(f"{names[key]:<{width}}  {text(value)}")
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON can hold it: None for a number that is not finite, no half characters."""
+    if isinstance(value, dict):
+        return {for_json(str(key)): plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(each) for each in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    return for_json(value) if isinstance(value, str) else value
 
 
 def text(value: Any) -> str:
-    """Format a value for a person."""
+    """Format a value for a person, in one line."""
     if isinstance(value, float):
         return f"{value:.5g}"
     if isinstance(value, dict):
-        return ", ".join(f"{key} {text(each)}" for key, each in value.items())
-    return "-" if value is None else str(value)
+        return ", ".join(f"{for_terminal(str(key))} {text(each)}" for key, each in value.items())
+    return "-" if value is None else for_terminal(str(value))
 
 
 def flat(summary: dict[str, Any]) -> dict[str, Any]:
@@ -55,7 +84,7 @@ def flat(summary: dict[str, Any]) -> dict[str, Any]:
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Format a table: columns as wide as their widest cell, a rule below the header, numbers right-aligned."""
-    lines = [list(header), *map(list, rows)]
+    lines = [list(map(for_terminal, line)) for line in (header, *rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
     numeric = [bool(rows) and all(_is_number(row[i]) for row in rows) for i in range(len(header))]
     cells = [
@@ -103,8 +132,8 @@ def evaluation(result: Evaluation) -> str:
         f"mean error of {result.forecasts} forecasts, by ticks ahead",
         table(["error", "predictor", *steps, "sum"], result.rows()),
     ]
-    lost = result.lost()
-    lines.append(f"not better than: {'; '.join(lost)}" if lost else "the model beats both baselines in every cell")
+    lost = visible("; ".join(result.lost()))
+    lines.append(f"not better than: {lost}" if lost else "the model beats both baselines in every cell")
     return "\n".join(lines)
 
 
@@ -112,7 +141,9 @@ def progress(total: int, label: str) -> Any:
     """Make a progress bar on stderr, silent where stderr is not a terminal."""
     import sys
 
-    return click.progressbar(length=total, label=label, file=sys.stderr, item_show_func=lambda item: item or "")
+    return click.progressbar(
+        length=total, label=label, file=sys.stderr, item_show_func=lambda item: for_terminal(item or "")
+    )
 
 
 class StderrLines:
@@ -148,7 +179,7 @@ class StderrLines:
 
     def _print(self) -> None:
         for line in iter(self._lines.get, None):
-            click.echo(line, err=True)
+            echo(line, err=True)
 
 
 def heading(line: str, json_: bool) -> None:
@@ -170,9 +201,8 @@ def show_verification(bundle: Bundle, rows: Sequence[Row], json_: bool) -> None:
         fields = {"bundle": str(bundle.folder), "id": bundle.id}
         found = {"backends": [{**msgspec.to_builtins(r), "passed": r.passed} for r in rows]}
         return report({**fields, **found, "c": bundle.manifest.content().get("c", {})}, True)
-    click.echo(verification(rows))
-    click.echo("".join(f"{line}\n" for line in generated(bundle)), nl=False)
-    click.echo(f"bundle {bundle.folder}, id {bundle.id}")
+    block(verification(rows))
+    echo(*generated(bundle), f"bundle {bundle.folder}, id {bundle.id}")
 
 
 def _is_number(cell: str) -> bool:

@@ -7,8 +7,9 @@ from pathlib import Path
 import click
 import msgspec
 
+from rtsysid import ranges
 from rtsysid.cli import console
-from rtsysid.cli.options import PATH, as_json, horizon_option, time_column
+from rtsysid.cli.options import PATH, as_json, horizon_option, time_column, within
 
 
 @click.command("verify")
@@ -19,11 +20,14 @@ def verify_command(bundle: Path, json_: bool) -> None:
 
     Example: rtsysid verify bundle
     """
+    from rtsysid.errors import BundleError
     from rtsysid.model.bundle import Bundle
     from rtsysid.model.parity import verify
 
     opened = Bundle.open(bundle)
     rows = verify(opened)
+    if not rows:
+        raise BundleError(f"bundle {bundle}", "no backend of this machine runs it", "export it again with onnx")
     console.show_verification(opened, rows, json_)
     for row in rows:
         row.require(f"bundle {bundle}", "use a backend that passes, or export again")
@@ -33,7 +37,9 @@ def verify_command(bundle: Path, json_: bool) -> None:
 @click.argument("bundle", type=PATH)
 @click.argument("traces", type=PATH, nargs=-1, required=True)
 @horizon_option
-@click.option("--stride", default=1, show_default=True, help="Ticks between the starts of forecasts.")
+@click.option(
+    "--stride", type=within(ranges.Count), default=1, show_default=True, help="Ticks between the starts of forecasts."
+)
 @time_column
 @as_json
 def evaluate_command(
@@ -51,4 +57,4 @@ def evaluate_command(
     result = console.evaluating(opened, trace, horizon, stride)
     if json_:
         return console.report(msgspec.to_builtins(result), json_)
-    click.echo(console.evaluation(result))
+    console.block(console.evaluation(result))

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from rtsysid import ranges
 from rtsysid.cli import console
-from rtsysid.cli.options import PATH, as_json, time_column
+from rtsysid.cli.options import PATH, Moment, as_json, time_column, within
 from rtsysid.cli.outputs import output
 from rtsysid.storage.products import INDEX, MOMENTS
 
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
 @click.option("--bundle", type=PATH, help="Compare moments in the coordinates of this model.")
 @click.option("--by", type=click.Choice(["window", "code"]), default="window", show_default=True,
               help="Compare the channels of a moment, or the codes of the bundle's encoder.")  # fmt: skip
-@click.option("--seconds", default=1.0, show_default=True, help="Length of a moment in seconds.")
+@click.option(
+    "--seconds", type=within(ranges.SomeSeconds), default=1.0, show_default=True, help="Length of a moment in seconds."
+)
 @time_column
 @as_json
 def index(
@@ -54,16 +57,19 @@ def index(
 @click.command("find")
 @click.argument("archive", metavar="INDEX", type=PATH)
 @click.argument("trace", type=PATH)
-@click.option("--at", required=True, metavar="SECONDS", help="Centre of the moment in the recording's time: 12.3s.")
-@click.option("--top", type=click.IntRange(1, 100), default=10, show_default=True, help="Number of moments to find.")
+@click.option(
+    "--at", type=within(ranges.Moment, Moment), required=True, metavar="SECONDS",
+    help="Centre of the moment in the recording's time: 12.3s.",
+)  # fmt: skip
+@click.option("--top", type=within(ranges.Top), default=10, show_default=True, help="Number of moments to find.")
 @click.option("--bundle", type=PATH, help="Bundle of the index; required for an index by code.")
 @click.option("--exact", is_flag=True, help="Compare every window instead of candidates: slow, for verification.")
 @output("--plot", product=MOMENTS, help="Write overlaid plots of the moments to this .html file.")
 @time_column
 @as_json
 def find_command(
-    archive: Path, trace: Path, at: str, top: int, bundle: Path | None, exact: bool, plot: Path | None, overwrite: bool,
-    time_: str, json_: bool,
+    archive: Path, trace: Path, at: float, top: int, bundle: Path | None, exact: bool, plot: Path | None,
+    overwrite: bool, time_: str, json_: bool,
 ) -> None:  # fmt: skip
     """Find the moments of an index that are most similar to a moment of a recording.
 
@@ -71,6 +77,7 @@ def find_command(
     """
     import time
 
+    from rtsysid.errors import TraceError
     from rtsysid.recordings.trace import Trace, clock
     from rtsysid.retrieval import search
     from rtsysid.retrieval.index import Index
@@ -79,12 +86,15 @@ def find_command(
 
     opened = Index.open(archive, _open_optional_bundle(bundle))
     recording = Trace.read(trace, opened.spec.channels, **clock(time_, opened.spec.rate_hz))
-    query = search.query_at(opened, recording, _parse_seconds(at))
+    query = search.query_at(opened, recording, at)
     begun = time.perf_counter()
     matches = (search.find_exactly if exact else search.find)(opened, query, top)
     taken = time.perf_counter() - begun
+    if not matches:
+        found = f"none of its {len(opened)} moments is apart from the one at {at:g} s"
+        raise TraceError(f"index {archive}", found, "index more recordings")
     if plot is not None:
-        title = f"{recording.episodes[0].recording} at {at}"
+        title = f"{recording.episodes[0].recording} at {at:g}s"
         with replacing(plot, MOMENTS, inputs=(archive, trace), overwrite=overwrite) as scratch:
             scratch.write_text(render_moments_page(title, opened, query, matches), encoding="utf-8")
     if json_:
@@ -95,8 +105,8 @@ def find_command(
             "found": msgspec.to_builtins(matches),
         }
         return console.report(fields, True)
-    click.echo(_match_table(matches))
-    click.echo(f"{len(opened):,} moments in {1e3 * taken:.0f} ms; distance 1 is that of two random moments")
+    console.block(_match_table(matches))
+    console.echo(f"{len(opened):,} moments in {1e3 * taken:.0f} ms; distance 1 is that of two random moments")
 
 
 def _match_table(matches: list[Match]) -> str:
@@ -112,15 +122,6 @@ def _open_optional_bundle(bundle: Path | None) -> Bundle | None:
     from rtsysid.model.bundle import Bundle
 
     return None if bundle is None else Bundle.open(bundle)
-
-
-def _parse_seconds(at: str) -> float:
-    from rtsysid.errors import TraceError
-
-    try:
-        return float(at.removesuffix("s"))
-    except ValueError:
-        raise TraceError("--at", repr(at), "give seconds, for example 12.3s") from None
 
 
 def _under_bars(steps: Iterator[Progress], files: int) -> None:

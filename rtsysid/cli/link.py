@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from rtsysid import ranges
 from rtsysid.cli import console
-from rtsysid.cli.options import PATH, as_json, backend_option, max_gap, time_column
+from rtsysid.cli.options import PATH, as_json, backend_option, max_gap, time_column, within
 from rtsysid.cli.outputs import output
+from rtsysid.errors import LinkError, TraceError
 from rtsysid.storage.products import LIVE_RECORDING, PORT
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from firmware_bridge.schema import Schema
     from rtsysid.live.loop import LiveLoop
     from rtsysid.live.reproduce import Settings
+    from rtsysid.live.service import StopSignal
     from rtsysid.model.bundle import Bundle
     from rtsysid.source import Source
     from rtsysid.spec import Floats
@@ -28,8 +31,13 @@ if TYPE_CHECKING:
 SERIAL = ("firmware_bridge.link", "Link")
 SOURCES: dict[str, tuple[str, str]] = {"socket": SERIAL, "hwgrep": SERIAL}  # URL scheme -> module and class of a source
 
-baud = click.option("--baud", type=int, help="Speed of a UART; a load above 70 % is refused.  [default: 921600]")
-seconds_ = click.option("--seconds", type=float, help="Stop after this time.  [default: at ^C, or when the board ends]")
+baud = click.option(
+    "--baud", type=within(ranges.Baud), help="Speed of a UART; a load above 70 % is refused.  [default: 921600]"
+)
+seconds_ = click.option(
+    "--seconds", type=within(ranges.SomeSeconds),
+    help="Stop after this time.  [default: at ^C, or when the board ends]",
+)  # fmt: skip
 
 
 def open_source(port: str, **options: Any) -> Source:
@@ -46,11 +54,17 @@ def open_source(port: str, **options: Any) -> Source:
 @click.argument("bundle", type=PATH)
 @click.argument("port")
 @output("--record", product=LIVE_RECORDING, help="Write every byte, sample and prediction to this .mcap file.")
-@click.option("--budget-ms", type=float, help="Age above which an answer is stale.  [default: one sample period]")
+@click.option(
+    "--budget-ms", type=within(ranges.Milliseconds), help="Age above which an answer is stale.  [default: one tick]"
+)
 @backend_option
 @max_gap
-@click.option("--fifo", default=0, metavar="PRIORITY", help="Ask for SCHED_FIFO, 1 to 98.")
-@click.option("--cpu", "cpus", type=int, multiple=True, help="Stay on this processor; may be given again.")
+@click.option(
+    "--fifo", type=within(ranges.Priority), default=0, metavar="PRIORITY", help="Ask for SCHED_FIFO, 1 to 98."
+)
+@click.option(
+    "--cpu", "cpus", type=within(ranges.Processor), multiple=True, help="Stay on this processor; may be given again."
+)
 @baud
 @seconds_
 @as_json
@@ -88,6 +102,7 @@ def run(
             stderr.write(*source.events(), report.line())
         stderr.write(*source.events())
     console.report(_session_summary(loop, recorder, json_), json_)
+    _require_samples(port, stop, loop.session.health.samples, loop.session.health.predictions)
     if recorder is not None and recorder.error is not None:
         raise recorder.error
 
@@ -95,7 +110,9 @@ def run(
 @click.command()
 @click.argument("port")
 @output("-o", "--out", product=LIVE_RECORDING, required=True, help="The .mcap file.")
-@click.option("--divider", default=1, show_default=True, help="Keep every N-th sample.", metavar="N")
+@click.option(
+    "--divider", type=within(ranges.Divider), default=1, show_default=True, metavar="N", help="Keep every N-th sample."
+)
 @baud
 @seconds_
 @as_json
@@ -125,6 +142,7 @@ def record(
         "losses": counts.losses, "reboots": counts.reboots,
     }  # fmt: skip
     console.report({"to": str(out), **shown, "not_recorded": recorder.dropped}, json_)
+    _require_samples(port, stop, counts.samples, counts.samples)
     if recorder.error is not None:
         raise recorder.error
 
@@ -132,7 +150,10 @@ def record(
 @click.command("sim-device")
 @click.argument("trace", type=PATH)
 @click.option("--like", type=PATH, metavar="BUNDLE", help="Take channels, their order and the rate from this bundle.")
-@click.option("--rate", type=float, help="Play at this rate, in Hz.  [default: the model's, or the recording's own]")
+@click.option(
+    "--rate", type=within(ranges.RateHz),
+    help="Play at this rate, in Hz.  [default: the model's, or the recording's own]",
+)  # fmt: skip
 @click.option("--loop", is_flag=True, help="Repeat the recording at its end, instead of ending the session.")
 @output("--port", product=PORT, help="Name of the port; a symbolic link is made there.  [default: a temporary name]")
 @time_column
@@ -152,9 +173,15 @@ def sim_device(
     from firmware_bridge.messages import State
     from rtsysid.live.service import StopSignal
 
-    schema, rows = _to_play(trace, like, rate, time_)
+    schema, rows, left_out = _to_play(trace, like, rate, time_)
     with SimulatedDevice(schema, rows, repeat=loop, port=port) as device, StopSignal(seconds) as stop:
-        facts = {"port": device.port, "rate_hz": schema.rate_hz, "rows": len(rows), "channels": schema.width}
+        facts = {
+            "port": device.port,
+            "rate_hz": schema.rate_hz,
+            "rows": len(rows),
+            "left_out": left_out,
+            "channels": schema.width,
+        }
         console.report(facts, json_)
         streamed = False
         while not stop.requested:
@@ -179,6 +206,17 @@ def describe_port(port: str) -> dict[str, Any]:
     """Describe the device at a port as plain values. Raises LinkError where none answers."""
     with open_source(port) as source:
         return {"port": port, **source.describe()}
+
+
+def _require_samples(port: str, stop: StopSignal, samples: int, answered: int) -> None:
+    """Raise LinkError where a session got no sample, or answered none, unless the user stopped it."""
+    if stop.interrupted:
+        return
+    if not samples:
+        raise LinkError(f"source {port}", "no sample came", "check that the board samples, and give it more --seconds")
+    if not answered:
+        found = f"none of {samples} samples was answered, all were in warm-up, late or rejected"
+        raise LinkError(f"source {port}", found, "run longer, or check the channels with rtsysid record")
 
 
 def _recording(path: Path, bundle: Bundle, settings: Settings, overwrite: bool) -> Recorder:
@@ -228,17 +266,22 @@ def _session_summary(loop: LiveLoop, recorder: Recorder | None, json_: bool) -> 
     }  # fmt: skip
 
 
-def _to_play(trace: Path, like: Path | None, rate: float | None, time_: str) -> tuple[Schema, Floats]:
-    """Return the channel table of a simulated board, and the rows [n, C] of the longest episode of a recording."""
+def _to_play(trace: Path, like: Path | None, rate: float | None, time_: str) -> tuple[Schema, Floats, int]:
+    """Return the channel table of a simulated board, the rows [n, C] to play, and the number of rows left out.
+
+    A board cannot skip: it plays the longest part of a recording without a gap and without NaN.
+    """
     from firmware_bridge.schema import Schema
-    from rtsysid.errors import TraceError
     from rtsysid.model.bundle import Bundle
+    from rtsysid.recordings.timeline import typical_rate
     from rtsysid.recordings.trace import Trace, clock
 
     spec = None if like is None else Bundle.open(like).spec
     channels, even = (None, rate) if spec is None else (spec.channels, spec.rate_hz)
     found = Trace.read(trace, channels, **clock(time_, even))
-    rate_hz = rate or (found.describe()["rate_hz"] if spec is None else spec.rate_hz)
-    if not rate_hz or not rate_hz > 0:
-        raise TraceError(f"recording {trace}", "it has no rate of its own", "give one with --rate")
-    return Schema.of(found.channels, rate_hz), max(found.episodes, key=len).values
+    own = typical_rate(max(found.episodes, key=len).t)
+    if own is None:
+        raise TraceError(f"recording {trace}", "it has no rate of its own", "give one of two rows or more")
+    recorded = spec.rate_hz if spec is not None and rate is None else own
+    played = max(found.segments(recorded, nan="split").episodes, key=len).values
+    return Schema.of(found.channels, rate or recorded), played, len(found) - len(played)

@@ -54,8 +54,8 @@ def report_command(model: Path, data: tuple[Path, ...], out: Path, overwrite: bo
     if json_:
         findings = content.findings_as_builtins(judgement, history)
         return console.report({"report": str(out), **judgement.to_builtins(), "findings": findings}, True)
-    click.echo(console.evaluation(evaluation))
-    click.echo(f"report: {out}")
+    console.block(console.evaluation(evaluation))
+    console.echo(f"report: {out}")
 
 
 @contextmanager

@@ -6,18 +6,31 @@ from pathlib import Path
 
 import click
 
+from rtsysid import ranges
 from rtsysid.cli import console
-from rtsysid.cli.options import as_json
+from rtsysid.cli.options import as_json, within
 from rtsysid.cli.outputs import output
 from rtsysid.storage.products import SIMULATION
 
 
 @click.command()
 @output("-o", "--out", product=SIMULATION, required=True, help="Folder for one file per flight.")
-@click.option("--flights", default=12, show_default=True, help="Number of flights.")
-@click.option("--seconds", default=40.0, show_default=True, help="Length of each flight in seconds.")
-@click.option("--seed", default=0, show_default=True, help="Seed of the random manoeuvres.")
-@click.option("--rate", default=100.0, show_default=True, help="Samples per second: a divisor of 1000 from 50 on.")
+@click.option("--flights", type=within(ranges.Few), default=12, show_default=True, help="Number of flights.")
+@click.option(
+    "--seconds",
+    type=within(ranges.SomeSeconds),
+    default=40.0,
+    show_default=True,
+    help="Length of each flight in seconds.",
+)
+@click.option("--seed", type=within(ranges.Seed), default=0, show_default=True, help="Seed of the random manoeuvres.")
+@click.option(
+    "--rate",
+    type=within(ranges.RateHz),
+    default=100.0,
+    show_default=True,
+    help="Samples per second: a divisor of 1000 from 50 on.",
+)
 @click.option(
     "--format", "suffix", type=click.Choice(["csv", "csv.gz", "parquet", "npz"]), default="csv", show_default=True
 )

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
+from rtsysid import ranges
 from rtsysid.cli import calibrate, console
-from rtsysid.cli.options import PATH, as_json, horizon_option
+from rtsysid.cli.options import PATH, as_json, horizon_option, seeds_option, within
 from rtsysid.cli.outputs import output
+from rtsysid.errors import ConfigError
 from rtsysid.storage.products import BUNDLE, COMPARISON, DEMO, UNFINISHED_RUN
 
 if TYPE_CHECKING:
@@ -37,6 +39,9 @@ def train(config: str, data: tuple[Path, ...], out: Path, json_: bool) -> None:
     read = read_config(config)
     text = Path(config).read_text() if Path(config).is_file() else ""
     last = _train_to_end(read, data, out, text)
+    if "epoch" not in last:
+        remedy = "export it, or name another folder to train again"
+        raise ConfigError(f"run {out}", "its training is already finished, nothing was trained", remedy)
     console.report({"run": str(out), **last}, json_)
 
 
@@ -59,10 +64,10 @@ def export_command(run: Path, out: Path, overwrite: bool, targets: str | None, j
 
     chosen = default_targets() if targets is None else parse_targets(targets)
     if targets is None and "c" not in chosen:
-        click.echo(NO_COMPILER, err=True)
+        console.echo(NO_COMPILER, err=True)
     bundle, rows = export_run(run, out, chosen, overwrite=overwrite)
     console.show_verification(bundle, rows, json_)
-    click.echo(calibrate.calibration_line(bundle), err=True)
+    console.echo(calibrate.calibration_line(bundle), err=True)
 
 
 @click.command("compare")
@@ -70,9 +75,11 @@ def export_command(run: Path, out: Path, overwrite: bool, targets: str | None, j
 @click.option("--data", type=PATH, multiple=True, help="Training recordings; repeatable.")
 @click.option("--test", type=PATH, multiple=True, help="Test recordings; repeatable.  [default: the validation part]")
 @output("-o", "--out", product=COMPARISON, required=True, help="Folder for runs and bundles.")
-@click.option("--seeds", default=1, show_default=True, help="Runs per configuration, each with another seed.")
+@seeds_option
 @horizon_option
-@click.option("--effort", type=float, default=1.0, show_default=True, help="Factor on the epochs of every stage.")
+@click.option(
+    "--effort", type=within(ranges.Effort), default=1.0, show_default=True, help="Factor on the epochs of every stage."
+)
 @as_json
 def compare_command(
     configs: tuple[str, ...], data: tuple[Path, ...], test: tuple[Path, ...], out: Path, seeds: int, horizon: int,
@@ -91,10 +98,12 @@ def compare_command(
     from rtsysid.experiments.benchmark import quickened
     from rtsysid.experiments.compare import rows, variants_of
     from rtsysid.storage import enter
+    from rtsysid.text import file_names
 
     known = None if data else forecasting_benchmark(configs)
     if known is None:
-        read = [(Path(name).stem, read_config(name)) for name in configs]
+        titles = file_names(Path(name).stem for name in configs)
+        read = [(title, read_config(name)) for title, name in zip(titles, configs, strict=True)]
     else:
         read = [(known.name, parse_config(embedded(known.config), known.config))]
     read = [(name, quickened(config, effort)) for name, config in read]
@@ -111,7 +120,7 @@ def compare_command(
     if json_:
         return console.report({"results": msgspec.to_builtins(results)}, json_)
     columns = [f"{n} ticks" for n in results[0].evaluation.table_ticks]
-    click.echo(
+    console.block(
         console.table(
             ["variant", "group", *columns, "sum", "parameters", "MACs", "step us", "RAM bytes"], rows(results)
         )
@@ -150,7 +159,7 @@ def demo(data: str, out: Path, horizon: int, json_: bool) -> None:
     console.heading("3  export and verification", json_)
     bundle, rows = export_run(out / "run", out / "bundle")
     if not json_:
-        click.echo(console.verification(rows))
+        console.block(console.verification(rows))
     console.heading(f"4  {len(unseen.episodes)} unseen flights, forecasts of {horizon} ticks", json_)
     result = console.evaluating(bundle, unseen, horizon, 1)
     live = stream(bundle, unseen.episodes[0])
@@ -158,27 +167,30 @@ def demo(data: str, out: Path, horizon: int, json_: bool) -> None:
         return console.report(
             {"bundle": str(out / "bundle"), "evaluation": msgspec.to_builtins(result), "live": live.summary}, json_
         )
-    click.echo(console.evaluation(result))
+    console.block(console.evaluation(result))
     console.heading(f"5  {live.name} streamed sample by sample", json_)
     latency = live.summary["latency"]
-    click.echo(
+    console.echo(
         f"{live.samples} samples in {live.seconds:.2f} s; step p50 {latency['p50'] * 1e6:.1f} us, "
         f"p99 {latency['p99'] * 1e6:.1f} us, worst {latency['worst'] * 1e6:.0f} us"
     )
-    click.echo(f"\nbundle: {out / 'bundle'} (id {bundle.id})")
+    console.block(f"\nbundle: {out / 'bundle'} (id {bundle.id})")
 
 
 def _compared_model(
     title: str, config: Config, seed: int, trace: Trace, held_out: Trace, out: Path, horizon: int
 ) -> ComparedModel:
-    """Train and measure one model; print a line per epoch."""
+    """Train and measure one model; print a line per epoch, or that a run of an earlier call is used."""
     from rtsysid.experiments.compare import ComparedModel, run_one, seeded
 
+    name, trained = f"{title} seed {seed}", False
     for item in run_one(title, seeded(config, seed), trace, held_out, out / f"{title}-seed{seed}", horizon):
         if isinstance(item, ComparedModel):
+            if not trained:
+                console.echo(f"{name}: its run was finished before and is used again", err=True)
             return item
-        line = f"{title} seed {seed}: {item.stage} {item.epoch}/{item.epochs} {item.validation:.4g}"
-        click.echo(line, err=True)
+        trained = True
+        console.echo(f"{name}: {item.stage} {item.epoch}/{item.epochs} {item.validation:.4g}", err=True)
     raise AssertionError("run_one yields the model last")
 
 
@@ -192,7 +204,7 @@ def _read_recordings(config: Config, paths: Sequence[Path]) -> Trace:
 def _train_to_end(
     config: Config, data: Sequence[Path], out: Path, text: str, *, restart: bool = False
 ) -> dict[str, Any]:
-    """Train to the end with a progress bar; return the last epoch as a dict."""
+    """Train to the end with a progress bar; return the last epoch, empty for a finished run."""
     from rtsysid.train.fit import begin
 
     trainer = begin(config, _read_recordings(config, data), out, text, restart=restart)

@@ -41,12 +41,14 @@ class Recorded(NamedTuple):
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """Result of comparing predictions with recorded ones.
 
+    ``compared``: ticks that both sides have. ``finite``: those of them with finite outputs on both sides.
     ``max_abs``: over all outputs of all matched ticks; infinity where one side is NaN and the other is not.
     ``first_tick``, ``first_t``: count and time of the first prediction that differs by more than the tolerance, or in
     status. ``statuses``: how many differ in status. ``unmatched``: ticks that only one side has.
     """
 
     compared: int
+    finite: int
     max_abs: float
     first_tick: int | None
     first_t: float | None
@@ -55,7 +57,10 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def equal(self) -> bool:
-        """Whether every tick is on both sides, with outputs within the tolerance and the same status."""
+        """Whether every tick is on both sides, with outputs within the tolerance and the same status; NaN equals NaN.
+
+        It says little where `finite` is 0.
+        """
         return self.first_tick is None and self.unmatched == 0
 
 
@@ -171,7 +176,7 @@ class Comparator:
     """Compare predictions with recorded ones, one by one, in order."""
 
     def __init__(self, tolerance: float = 0.0) -> None:
-        self.compared = 0
+        self.compared = self._finite = 0
         self._tolerance, self._ticks = tolerance, 0
         self._statuses = self._unmatched = 0
         self._max_abs = 0.0
@@ -188,6 +193,7 @@ class Comparator:
         self._max_abs = max(self._max_abs, difference)
         if self._first_tick is None and (changed or difference > self._tolerance):
             self._first_tick, self._first_t = self._ticks, float(t)
+        self._finite += _all_finite(y) and _all_finite(recorded)
         self.compared += 1
         self._ticks += 1
 
@@ -200,6 +206,7 @@ class Comparator:
         """Return the result so far."""
         return Comparison(
             compared=self.compared,
+            finite=self._finite,
             max_abs=self._max_abs,
             first_tick=self._first_tick,
             first_t=self._first_t,
@@ -231,6 +238,10 @@ class _Rows:
 
     def _free(self, place: int, t: float) -> bool:
         return place < len(self._t) and bool(self._t[place] == t) and not self._taken[place]
+
+
+def _all_finite(y: Floats) -> bool:
+    return all(map(math.isfinite, y.tolist()))
 
 
 def _difference(y: Floats, recorded: Floats) -> float:

@@ -56,11 +56,12 @@ class Service:
 class StopSignal:
     """`with StopSignal() as stop`: SIGINT and SIGTERM set `stop.requested`; a second signal has its usual effect.
 
-    `after_s`: request the stop this many seconds after entering. For the main thread only.
+    `after_s`: request the stop this many seconds after entering. For the main thread only. ``interrupted``: whether a
+    signal requested it, and not the time.
     """
 
     def __init__(self, after_s: float | None = None) -> None:
-        self.requested = False
+        self.requested = self.interrupted = False
         self._after_s = after_s
         self._before: dict[signal.Signals, Any] = {}
 
@@ -76,6 +77,6 @@ class StopSignal:
         while self._before:
             signal.signal(*self._before.popitem())
 
-    def _request(self, _number: int, _frame: FrameType | None) -> None:
-        self.requested = True
+    def _request(self, number: int, _frame: FrameType | None) -> None:
+        self.requested, self.interrupted = True, number != signal.SIGALRM
         self.__exit__()

@@ -37,18 +37,56 @@ def check_rate(name: str, t: Doubles, rate_hz: float) -> None:
     same = np.flatnonzero(steps == 0)
     if len(same):
         duplicates = f"{len(same)} duplicate timestamps, the first {t[same[0]]:.9g} s at row {same[0] + 1}"
-        raise TraceError(f"{name}: time", duplicates, f"remove the duplicates, or resample to {rate_hz:g} Hz")
+        raise TraceError(f"{name}: time", duplicates, f"remove the duplicates; {_another(rate_hz)}")
     odd = is_odd(steps, 1 / rate_hz)
     if _is_second_rate(odd):
         odd = is_odd(steps, float(np.median(steps)))
     even = steps[~odd]
     if _is_second_rate(odd) or _changes(even):
-        raise TraceError(f"{name}: more than one rate", _shares(steps), f"resample to {rate_hz:g} Hz")
+        raise _two_rates(name, steps, rate_hz)
     # The first and the last of n intervals jitter by a quarter interval each.
     if abs(even.mean() * rate_hz - 1) > _RATE_TOLERANCE + 0.5 / len(even):
-        measured = 1 / even.mean()
-        remedy = f"resample to {rate_hz:g} Hz, or set rate_hz = {measured:.6g}"
-        raise TraceError(f"{name}: rate", f"{measured:.6g} Hz instead of {rate_hz:g} Hz", remedy)
+        raise _other_rate(name, 1 / even.mean(), rate_hz)
+
+
+def check_typical_rate(name: str, t: Doubles, rate_hz: float) -> None:
+    """Check that most of the times [n] in s are spaced at `rate_hz`; gaps and times that repeat are allowed.
+
+    Raises TraceError for another rate.
+    """
+    even = _typical_intervals(t)
+    if not len(even) or abs(even.mean() * rate_hz - 1) <= _RATE_TOLERANCE + 0.5 / len(even):
+        return
+    steps = np.diff(t)
+    if len(even) < (1 - _ODD_SHARE) * len(steps):
+        raise _two_rates(name, steps[steps > 0], rate_hz)
+    raise _other_rate(name, 1 / even.mean(), rate_hz)
+
+
+def typical_rate(t: Doubles) -> float | None:
+    """Return the rate in Hz at which most of the times [n] in s are spaced, to six digits; None for a single time."""
+    even = _typical_intervals(t)
+    return float(f"{1 / even.mean():.6g}") if len(even) else None
+
+
+def _typical_intervals(t: Doubles) -> Doubles:
+    """Return the intervals [m] between times [n] that are about as long as most."""
+    steps = np.diff(t)
+    forward = steps[steps > 0]
+    return forward[~is_odd(forward, float(np.median(forward)))] if len(forward) else forward
+
+
+def _other_rate(name: str, measured: float, rate_hz: float) -> TraceError:
+    found = f"the recording is at {measured:.6g} Hz, the model at {rate_hz:g} Hz"
+    return TraceError(f"{name}: rate", found, f"{_another(rate_hz)}, or a model trained with rate_hz = {measured:.6g}")
+
+
+def _two_rates(name: str, steps: Doubles, rate_hz: float) -> TraceError:
+    return TraceError(f"{name}: more than one rate", _shares(steps), _another(rate_hz))
+
+
+def _another(rate_hz: float) -> str:
+    return f"give a recording at {rate_hz:g} Hz (docs/recording.md makes one, training does with data.resample = true)"
 
 
 def _is_second_rate(odd: NDArray[np.bool_]) -> bool:

@@ -23,6 +23,7 @@ from rtsysid.recordings.formats import EPISODE, ROWS, Block, Selection
 from rtsysid.recordings.timeline import check_rate, check_time, is_odd, longest_run
 from rtsysid.spec import Channel, Doubles, Floats, Sample
 from rtsysid.storage import sha256
+from rtsysid.text import for_json
 
 Integers: TypeAlias = NDArray[np.int64]
 _PIECE = re.compile(r"(#\d+)?(:\d+)?$")  # end of an episode's name: its number in the file, and its piece of that
@@ -140,7 +141,7 @@ class Trace:
         for file, name in zip(files, formats.names_of(files), strict=True):
             selection = formats.select_columns(formats.open_log(file), wanted, time, rate_hz)
             wanted = selection.channels
-            yield cls(wanted, tuple(_read_episodes(selection, name)), ((file.name, sha256(file)),))
+            yield cls(wanted, tuple(_read_episodes(selection, name)), ((for_json(file.name), sha256(file)),))
 
     @staticmethod
     def stream(
@@ -189,7 +190,7 @@ class Trace:
             pieces += _split_at_gaps(episode, rate_hz, min_length)
         if not pieces:
             none = f"no segment of {min_length} rows at {rate_hz:g} Hz without a gap or NaN"
-            raise TraceError("recordings", none, "resample them, or allow shorter segments")
+            raise TraceError("recordings", none, "give a recording with a longer part without gaps and NaN")
         return replace(self, episodes=tuple(pieces))
 
     def with_feedthrough(self, wanted: bool = True) -> Trace:

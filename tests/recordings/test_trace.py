@@ -190,14 +190,17 @@ END_AT_HALF = np.concatenate((grid(1000), 10 + grid(12, 50.0)))
     [
         (np.r_[grid(50), grid(50)], "goes back from 0.49 s to 0 s at row 50 (1 times"),
         (np.r_[grid(50), np.nan, 51.0], "the time in row 50 is not finite"),
-        (DOUBLED, "3 duplicate timestamps, the first 0.5 s at row 51; remove the duplicates, or resample to 100 Hz"),
-        (TWO_RATES, "50% of intervals are 10 ms, 50% of intervals are 20 ms; resample to 100 Hz"),
+        (
+            DOUBLED,
+            "3 duplicate timestamps, the first 0.5 s at row 51; remove the duplicates; give a recording at 100 Hz",
+        ),
+        (TWO_RATES, "50% of intervals are 10 ms, 50% of intervals are 20 ms; give a recording at 100 Hz (docs"),
         (END_AT_HALF, "more than one rate"),
         (np.concatenate((grid(900), 9 + grid(150, 75.0))), "86% of intervals are 10 ms, 14% of intervals are 13 ms"),
-        (grid(1000, 98.9), "98.9 Hz instead of 100 Hz; resample to 100 Hz, or set rate_hz = 98.9"),
-        (grid(100, 200.0), "200 Hz instead of 100 Hz"),
-        (grid(1000, 98.0) + 1.7e9, "98 Hz instead of 100 Hz"),
-        (grid(100, 10.0), "10 Hz instead of 100 Hz"),
+        (grid(1000, 98.9), "the recording is at 98.9 Hz, the model at 100 Hz; give a recording at 100 Hz"),
+        (grid(100, 200.0), "the recording is at 200 Hz, the model at 100 Hz"),
+        (grid(1000, 98.0) + 1.7e9, "the recording is at 98 Hz, the model at 100 Hz"),
+        (grid(100, 10.0), "the recording is at 10 Hz, the model at 100 Hz"),
     ],
 )
 def test_time_that_no_window_may_use(t, words):

@@ -21,6 +21,7 @@ from rtsysid.errors import SpecError, TraceError
 from rtsysid.spec import Channel, Doubles, Floats, require_channels, split_unit
 from rtsysid.storage import replacing
 from rtsysid.storage.products import RECORDING
+from rtsysid.text import for_json
 
 
 class Format(NamedTuple):
@@ -268,9 +269,9 @@ def recording_files(path: Path) -> list[Path]:
 
 def names_of(files: Sequence[Path]) -> list[str]:
     """Name recordings by their files without suffix. Equal names get the name of the folder as a prefix."""
-    stems = [path.name[: -len(suffix_of(path))] for path in files]
+    stems = [for_json(path.name[: -len(suffix_of(path))]) for path in files]
     return [
-        f"{path.absolute().parent.name}/{stem}" if stems.count(stem) > 1 else stem
+        f"{for_json(path.absolute().parent.name)}/{stem}" if stems.count(stem) > 1 else stem
         for path, stem in zip(files, stems, strict=True)
     ]
 
