@@ -33,7 +33,7 @@ class Place:
         values = plant(1, 600, seed=5).episodes[0].values[:rows].copy()
         values[missing] = np.nan
         path = self.folder / f"r{rows}-{rate_hz:g}-{missing.stop}.csv"
-        Trace(plant().channels, (Episode("r", np.arange(rows) / rate_hz, values),)).write(path)
+        Trace(plant().channels, (Episode("r", np.arange(rows) / rate_hz, values),)).write(path, overwrite=True)
         return path
 
     def file(self, content: bytes = b"") -> Path:
