@@ -18,6 +18,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from rtsysid.errors import SpecError, TraceError
+from rtsysid.recordings.timeline import require_rate
 from rtsysid.spec import Channel, Doubles, Floats, require_channels, split_unit
 from rtsysid.storage import replacing
 
@@ -177,7 +178,9 @@ def _require_time(where: str, names: Sequence[str], time: str | None, rate_hz: f
         listed = ", ".join(filter(None, names)) or "none"
         remedy = 'name the time column, or none ("") where rows are evenly spaced'
         raise TraceError(f"{where}: no time column {time!r}", f"columns are {listed}", remedy)
-    if time is None and not (rate_hz is not None and rate_hz > 0):
+    if time is None and rate_hz is not None:
+        require_rate(rate_hz)
+    elif time is None:
         raise TraceError(f"{where}: no time column", f"and rate_hz is {rate_hz}", "give one of the two")
 
 
