@@ -15,6 +15,7 @@ from rtsysid.cli.options import PATH, as_json, time_column
 
 if TYPE_CHECKING:
     from rtsysid.model.bundle import Bundle
+    from rtsysid.recordings.pieces import LeftOut
     from rtsysid.retrieval.build import Progress
     from rtsysid.retrieval.index import Index
     from rtsysid.retrieval.search import Match, Query
@@ -37,6 +38,7 @@ def index(
     Example: rtsysid index logs -o archive --bundle bundle
     """
     from rtsysid.recordings.formats import recording_files
+    from rtsysid.recordings.pieces import texts
     from rtsysid.recordings.trace import Trace, clock
     from rtsysid.retrieval.build import building
     from rtsysid.retrieval.index import summary
@@ -45,8 +47,9 @@ def index(
     channels, rate_hz = (None, None) if opened is None else (opened.spec.channels, opened.spec.rate_hz)
     recordings = Trace.read_each(traces, channels, **clock(time_, rate_hz))
     files = sum(len(recording_files(path)) for path in traces)
-    _under_bars(building(recordings, out, bundle=opened, by=by, seconds=seconds), files)
-    console.report(summary(out), json_)
+    notes = _under_bars(building(recordings, out, bundle=opened, by=by, seconds=seconds), files)
+    console.notes(notes)
+    console.report({**summary(out), **({"notes": texts(notes)} if json_ else {})}, json_)
 
 
 @click.command("find")
@@ -128,8 +131,9 @@ def _parse_seconds(at: str) -> float:
         raise TraceError("--at", repr(at), "give seconds, for example 12.3s") from None
 
 
-def _under_bars(steps: Iterator[Progress], files: int) -> None:
-    """Show one progress bar for reading the recordings, one for encoding the moments."""
+def _under_bars(steps: Iterator[Progress], files: int) -> tuple[LeftOut, ...]:
+    """Show one progress bar for reading the recordings, one for encoding the moments; return the notes at the end."""
+    notes: tuple[LeftOut, ...] = ()
     with console.progress(files, "reading") as bar:
         for _ in takewhile(lambda step: step.what == "reading", steps):
             bar.update(1)
@@ -137,3 +141,5 @@ def _under_bars(steps: Iterator[Progress], files: int) -> None:
         for step in steps:
             bar.length = step.total
             bar.update(step.done - bar.pos)
+            notes = step.notes
+    return notes

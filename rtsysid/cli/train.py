@@ -35,6 +35,8 @@ def train(config: str, data: tuple[Path, ...], out: Path, json_: bool) -> None:
     read = read_config(config)
     text = Path(config).read_text() if Path(config).is_file() else ""
     last = _train_to_end(read, data, out, text)
+    if not json_:
+        del last["notes"]
     console.report({"run": str(out), **last}, json_)
 
 
@@ -60,7 +62,8 @@ def export_command(run: Path, out: Path, targets: str | None, json_: bool) -> No
         click.echo(NO_COMPILER, err=True)
     bundle, rows = export_run(run, out, chosen)
     console.show_verification(bundle, rows, json_)
-    click.echo(calibrate.calibration_line(bundle), err=True)
+    if (line := calibrate.calibration_line(bundle)) is not None:
+        click.echo(line, err=True)
 
 
 @click.command("compare")
@@ -88,6 +91,7 @@ def compare_command(
     from rtsysid.config import embedded, parse_config, read_config
     from rtsysid.experiments.benchmark import quickened
     from rtsysid.experiments.compare import rows, variants_of
+    from rtsysid.recordings.held_out import validation_part
 
     known = None if data else forecasting_benchmark(configs)
     if known is None:
@@ -102,7 +106,7 @@ def compare_command(
             trace, held_out = known.training(config.data.channels), known.testing(config.data.channels)
         else:
             trace = _read_recordings(config, data)
-            held_out = _read_recordings(config, test) if test else trace.split(config.data.validation)[1]
+            held_out = _read_recordings(config, test) if test else validation_part(trace, config)
         results += [_compared_model(title, config, seed, trace, held_out, out, horizon) for seed in range(seeds)]
     if json_:
         return console.report({"results": msgspec.to_builtins(results)}, json_)
@@ -188,13 +192,18 @@ def _read_recordings(config: Config, paths: Sequence[Path]) -> Trace:
 
 def _train_to_end(config: Config, data: Sequence[Path], out: Path, text: str) -> dict[str, Any]:
     """Train to the end with a progress bar; return the last epoch as a dict."""
+    from rtsysid.recordings.pieces import texts
     from rtsysid.train.fit import begin
+    from rtsysid.train.loop import poor_loss
 
     trainer = begin(config, _read_recordings(config, data), out, text)
+    console.notes(trainer.notes)
     last: dict[str, Any] = {}
     with console.progress(trainer.total, "training") as bar:
         bar.update(trainer.done)
         for epoch in trainer.epochs():
             last = vars(epoch)
             bar.update(1, f"{epoch.stage} {epoch.epoch}/{epoch.epochs}, loss {epoch.validation:.3f}")
-    return last
+    if last and (warning := poor_loss(last["validation"])):
+        click.echo(warning, err=True)
+    return {**last, "notes": texts(trainer.notes)}

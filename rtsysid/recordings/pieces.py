@@ -79,6 +79,15 @@ def too_short(
     return TraceError(use, found, remedy)
 
 
+def merged(notes: Sequence[LeftOut]) -> tuple[LeftOut, ...]:
+    """Return one note for all of the same use and reason."""
+    sums: dict[tuple[str, str], LeftOut] = {}
+    for note in notes:
+        known = sums.get((note.use, note.reason), LeftOut(note.use, note.reason, 0, 0))
+        sums[note.use, note.reason] = LeftOut(note.use, note.reason, known.pieces + note.pieces, known.rows + note.rows)
+    return tuple(sums.values())
+
+
 def texts(notes: Sequence[Note]) -> list[dict[str, Any]]:
     """Return notes as plain values, for JSON."""
     plain: list[dict[str, Any]] = msgspec.to_builtins(list(notes))
