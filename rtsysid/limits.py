@@ -19,9 +19,12 @@ LIMITS: Mapping[str, int] = MappingProxyType(
         "growth": 10,  # bytes of arrays in memory for each byte of a file, beyond `free_bytes`
         "text_growth": 100,  # bytes of text for each byte of a compressed file, beyond `free_bytes`
         "line_bytes": 16 << 20,  # one line of text
+        "definition_bytes": 4 << 20,  # one definition of messages, one table of channels, one group of texts
+        "rows": 1 << 32,  # rows of one recording
         "columns": 100_000,  # columns of a table, arrays of an archive
         "chunk_bytes": 64 << 20,  # one compressed part of a file, unpacked
         "message_fields": 4_096,  # fields of a message definition, nested ones expanded
+        "message_values": 1 << 20,  # values of the arrays in one message
         "depth": 32,  # levels of nested definitions, and of JSON
     }
 )
