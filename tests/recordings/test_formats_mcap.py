@@ -87,7 +87,7 @@ def test_blocks_are_bounded(tmp_path, monkeypatch):
     log = formats.open_log(tmp_path / "flight.mcap")
     assert log.rows == 250
     whole = np.concatenate([block.values for block in log.blocks((0, 1), (2, 3, 4))])
-    monkeypatch.setattr(mcap_format, "ROWS", 100)
+    monkeypatch.setattr(formats, "ROWS", 100)
     assert [len(block.values) for block in log.blocks((0,), (2,))] == [100, 100, 50]
     monkeypatch.setattr(mcap_format, "_BYTES", 1000)
     parts = [block.values for block in log.blocks((0, 1), (2, 3, 4))]
@@ -98,7 +98,7 @@ def test_blocks_are_bounded(tmp_path, monkeypatch):
 def test_only_a_chunk_is_in_memory(tmp_path, monkeypatch):
     """Streaming keeps at most one block of rows in memory, at any place in the file."""
     recording(tmp_path / "flight.mcap", 2000)
-    monkeypatch.setattr(mcap_format, "ROWS", 50)
+    monkeypatch.setattr(formats, "ROWS", 50)
     stream = formats.open_log(tmp_path / "flight.mcap").blocks((0,), (2,))
     sizes = []
     unpacked = bag.content

@@ -7,6 +7,7 @@ A format module is imported when the first file of its format is opened. A machi
 
 from __future__ import annotations
 
+import errno
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -314,7 +315,8 @@ def reading(path: Path) -> Iterator[None]:
     except (EOFError, zlib.error, BadZipFile) as error:
         raise damaged(path, error) from error
     except OSError as error:
-        if error.strerror is None:  # gzip and pyarrow raise a bare OSError about the content
+        # gzip and pyarrow raise a bare OSError about the content; zipfile seeks to where a damaged file says
+        if error.strerror is None or error.errno == errno.EINVAL:
             raise damaged(path, error) from error
         raise TraceError(f"cannot read {path.name}", error.strerror, "check the file and its permissions") from error
 

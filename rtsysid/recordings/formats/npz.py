@@ -9,6 +9,7 @@ import io
 import math
 import struct
 import tempfile
+import warnings
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -129,7 +130,7 @@ class Reader:
         if named is not None and name == "values":
             try:
                 names = msgspec.json.decode(str(named), type=list[_Name])
-            except (msgspec.DecodeError, RecursionError) as error:
+            except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
                 raise damaged(self.path, error) from error
             if len(names) != width:
                 counts = f"{len(names)} channel names for {width} columns of values"
@@ -246,6 +247,7 @@ def _read_header(member: IO[bytes]) -> _Header:
     rest = member.read(max(length - (2 if two else 0), 0))
     read = npy.read_array_header_1_0 if two else npy.read_array_header_2_0
     try:
-        return _Header(*read(io.BytesIO(begin[8:] + rest)))
+        with warnings.catch_warnings(action="ignore"):  # of headers that Python 2 wrote
+            return _Header(*read(io.BytesIO(begin[8:] + rest)))
     except Exception as error:  # NumPy evaluates a literal: deep nesting, odd keys and odd types have their own errors
         raise ValueError("an array's header cannot be read") from error

@@ -27,7 +27,7 @@ class Reader:
             checked_size(f"recording {path.name}", file.metadata.num_columns, "columns")
             self.rows: int | None = checked_size(f"recording {path.name}: rows", file.metadata.num_rows, "rows")
             self._fields = list(file.schema_arrow)
-        self.columns: tuple[Column, ...] = tuple(_parquet_column(field) for field in self._fields)
+            self.columns: tuple[Column, ...] = tuple(_parquet_column(field) for field in self._fields)
 
     def blocks(self, exact: Sequence[int], values: Sequence[int]) -> Iterator[Block]:
         """Stream the columns with these indices. A timestamp is a count of its unit.
@@ -115,5 +115,5 @@ def _opened_parquet(path: Path) -> Iterator[Any]:
         # pre_buffer=False: pyarrow would otherwise hold the whole file
         with reading(path), parquet.ParquetFile(path, pre_buffer=False) as file:
             yield file
-    except pyarrow.ArrowException as error:
+    except (pyarrow.ArrowException, ValueError, KeyError, IndexError, OverflowError) as error:  # of a damaged schema
         raise damaged(path, error) from error
