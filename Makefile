@@ -55,9 +55,11 @@ types: $(VENV)/.ready
 bench: $(VENV)/.ready
 	$(BIN)/python -m bench
 
-# Ten million hostile frames for each target and engine; `make test` runs a million in all.
+# Ten million hostile frames for each target and engine, of which `make test` runs a million in all; a hundred thousand
+# mutated recordings of each format.
 fuzz: $(VENV)/.ready $(VENV)/.compilers
 	RTSYSID_FUZZ_FRAMES=10000000 $(BIN)/pytest -q -s tests/firmware_bridge/test_fuzz.py
+	RTSYSID_FUZZ_RECORDINGS=100000 $(BIN)/pytest -q -s tests/recordings/test_fuzz_recordings.py
 
 # A live session of so many seconds with something going wrong all the time; `make test` runs a short one.
 SECONDS ?= 600
