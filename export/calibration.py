@@ -26,9 +26,7 @@ def calibration_of(run: Run, weights: Mapping[str, np.ndarray[Any, Any]]) -> tup
     where the model was trained on that part too, and where it is too short.
     """
     if run.about["config"]["data"].get("train_on_validation", False):
-        raise TraceError(
-            "calibration", "train_on_validation: training used that part, too", OTHERS
-        )
+        raise TraceError("calibration", "train_on_validation: training used that part, too", OTHERS)
     if not (run.folder / "validation.npz").exists():
         raise TraceError("calibration", f"run {run.folder} kept no validation part", OTHERS)
     predictor = Predictor(run.spec, NumpyBackend(run.spec, weights))

@@ -45,6 +45,7 @@ SUFFIXES = tuple(FORMATS)
 WRITTEN = tuple(suffix for suffix, each in FORMATS.items() if each.writable)
 ROWS = 65_536  # rows per block: a few megabytes, whatever the length of the recording
 _VALUES = 1 << 20  # values per block: a few megabytes, whatever its width
+_LISTED = 40  # names in an error
 EPISODE = "episode"  # name of the column that numbers the episodes; a new value starts a new episode
 _SECONDS = {"": 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 
@@ -185,7 +186,9 @@ def select_columns(
 
 def _require_time(where: str, names: Sequence[str], time: str | None, rate_hz: float | None) -> None:
     if time is not None and time not in names:
-        listed = ", ".join(filter(None, names)) or "none"
+        shown = [name for name in names if name]
+        listed = ", ".join(shown[:_LISTED]) or "none"
+        listed += f" and {len(shown) - _LISTED} more" if len(shown) > _LISTED else ""
         remedy = 'name the time column, or none ("") where rows are evenly spaced'
         raise TraceError(f"{where}: no time column {time!r}", f"columns are {listed}", remedy)
     if time is None and rate_hz is not None:

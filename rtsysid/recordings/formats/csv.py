@@ -32,7 +32,8 @@ _TRUE, _FALSE = ("true", "True", "TRUE"), ("false", "False", "FALSE")
 _WORDS = dict.fromkeys(_EMPTY, float("nan")) | dict.fromkeys(_TRUE, 1.0) | dict.fromkeys(_FALSE, 0.0)
 _SAMPLE = 100  # rows from which the kind of a column is detected
 _BLANK = 100_000  # blank lines in a row: more of them are padding or damage
-_BLOCK, _BLOCK_ROWS = 1 << 20, 64  # bytes that pyarrow parses at a time, for so many rows or more
+_PART = 1 << 20  # bytes that are unpacked at a time
+_WIDE = 4096  # columns; pyarrow takes 10 kB for each, and its blocks of a megabyte hold few rows of more columns
 
 
 class _Line(NamedTuple):
@@ -53,7 +54,6 @@ class Reader:
         with reading(path):
             with _bytes(path) as stream:
                 self._skipped, header = _read_csv_header(path, stream)
-                self._line_bytes = len(header)
             self._delimiter = _delimiter(header)
             names = next(csv.reader([header], delimiter=self._delimiter, skipinitialspace=True))
             checked_size(f"recording {path.name}", len(names), "columns")
@@ -61,7 +61,7 @@ class Reader:
             if all(_is_csv_number(name) for name in names if name.strip()):
                 raise TraceError(f"recording {path.name}", "line 1 holds numbers, not a header", "add column names")
             with self._body() as body:
-                sample = list(islice(self._split(body), _SAMPLE))
+                sample = list(islice(self._split(body), min(_SAMPLE, rows_per_block(len(names)))))
         beyond = sample[0].cells[len(names) :] if sample else []
         # If the rows end with a comma and the header does not, there is one more column, without a name.
         padded = names if any(cell.strip() for cell in beyond) else [*names, *beyond]
@@ -147,7 +147,12 @@ def write_blocks(path: Path, exact: Sequence[Channel], channels: Sequence[Channe
 
 
 def _fast(log: Reader, exact: Sequence[int], values: Sequence[int]) -> Iterator[Block]:
-    """Stream with pyarrow. Raises ImportError where it is missing, ValueError at the first block that it rejects."""
+    """Stream with pyarrow.
+
+    Raises ImportError where it is missing, ValueError at the first block that it rejects, and for a very wide table.
+    """
+    if len(log.columns) > _WIDE:
+        raise ValueError(f"{len(log.columns)} columns")
     import pyarrow
     from pyarrow import csv as arrow
 
@@ -162,9 +167,7 @@ def _fast(log: Reader, exact: Sequence[int], values: Sequence[int]) -> Iterator[
         true_values=list(_TRUE),
         false_values=list(_FALSE),
     )
-    # A block of a wide table holds many rows, too: the cost of a block grows with the columns.
-    size = min(max(_BLOCK, _BLOCK_ROWS * log._line_bytes), limit("line_bytes"))
-    read = arrow.ReadOptions(column_names=names, encoding="utf8", block_size=size)
+    read = arrow.ReadOptions(column_names=names, encoding="utf8")
     with log._body() as body:
         stream = arrow.open_csv(body, read, arrow.ParseOptions(delimiter=log._delimiter), convert)
         for batch in stream:
@@ -219,7 +222,7 @@ def _kind(cells: Sequence[str]) -> str:
 
 def _bytes(path: Path) -> IO[bytes]:
     if path.name.lower().endswith(".gz"):
-        return io.BufferedReader(_Unpacked(path), _BLOCK)
+        return io.BufferedReader(_Unpacked(path), _PART)
     return path.open("rb")
 
 
