@@ -154,10 +154,9 @@ def require_channels(wanted: Sequence[Channel], found: Sequence[Channel], where:
     columns = {channel.name: i for i, channel in enumerate(found)}
     for channel in wanted:
         if channel.name not in columns:
-            listed = ", ".join(list(columns)[:40]) + (f" and {len(columns) - 40} more" if len(columns) > 40 else "")
-            raise SpecError(
-                f"{where}: missing column {channel.name!r}", f"columns are {listed or 'none'}", "rename or record it"
-            )
+            more = f" and {len(columns) - 40} more" if len(columns) > 40 else ""
+            listed = (", ".join(list(columns)[:40]) or "none") + more
+            raise SpecError(f"{where}: missing column {channel.name!r}", f"columns are {listed}", "rename or record it")
         unit = found[columns[channel.name]].unit
         if unit and channel.unit and unit != channel.unit:
             raise SpecError(

@@ -14,7 +14,7 @@ _ODD_SHARE, _ODD_COUNT, _ODD_RUN = 0.1, 5, 10  # more odd intervals than this me
 _MEAN_OVER, _MEAN_SPREAD = 50, 0.05  # at one rate, means over 50 intervals agree within 5 %
 
 
-_BURST_STEP, _BURST_SHARE, _BURST_ROWS = 0.25, 0.5, 100  # ticks within a burst, share of such steps, rows of a burst
+_BURST_STEP, _BURST_SHARE, _BURST_ROWS = 0.25, 0.6, 100  # ticks within a burst, share of such steps, rows of a burst
 
 
 def require_rate(rate_hz: float) -> None:
