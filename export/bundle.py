@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from export.to_onnx import (
     initialiser_graph,
     step_graph,
 )
-from rtsysid.errors import ParityError
+from rtsysid.errors import ParityError, TraceError
 from rtsysid.evaluation.calibrate import calibration_files
 from rtsysid.model.bundle import Bundle, write_manifest
 from rtsysid.model.golden import Row, tolerances
@@ -66,14 +67,23 @@ def export(
         _save_npz(folder / "weights.npz", weights)
         _save_npz(folder / "golden.npz", golden)
         _save_npz(folder / "baseline.npz", run.arrays("baseline.npz"))
-        if (calibrations := calibration_of(run, weights)) is not None:
-            for name, content in calibration_files(*calibrations).items():
-                (folder / name).write_bytes(content)
+        _calibrate(run, weights, folder)
         write_manifest(folder, {**_manifest_content(run, network, measured), **sizes})
         rows = verify(Bundle.open(folder))
         for row in rows:
             row.require("the new bundle", "nothing was written; report this")
     return Bundle.open(out), rows
+
+
+def _calibrate(run: Run, weights: dict[str, np.ndarray[Any, Any]], folder: Path) -> None:
+    """Write the calibrations; log the reason where there are none."""
+    try:
+        calibrations = calibration_of(run, weights)
+    except TraceError as error:
+        logging.getLogger(__name__).warning("the bundle has neither novelty nor intervals: %s", error)
+        return
+    for name, content in calibration_files(*calibrations).items():
+        (folder / name).write_bytes(content)
 
 
 def load_network(run: Run) -> Network:

@@ -36,7 +36,7 @@ class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     train_on_validation: bool = False
     nan: Literal["error", "split"] = "error"
     resample: bool = False
-    max_age: ranges.Seconds = 0.1  # maximum age in s of a held output when resampling
+    max_age: ranges.Seconds = 0.1  # maximum age in s of a value that is held when resampling
     # Rows become [u_{k+1}, y_k], for band-limited records, in which an output depends on the input of its own tick.
     # Such a model cannot run on a robot, which does not have u_{k+1} yet.
     feedthrough: bool = False

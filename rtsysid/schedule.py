@@ -22,6 +22,7 @@ FAMILY = ("undercomplete", "layer-wise", "sparse", "sparse-kl", "denoising", "co
 PRESETS = ("two-stage", "greedy", *FAMILY)
 GROUPS = ("encoder", "decoder", "log_variance", "cell", "head", "initialiser", "linear_path")
 PREDICTIONS = ("one_step", "rollout")  # all other losses depend on the code alone
+ONE_STEP_LENGTH = 50  # predicted ticks of a sequence where no rollout sets its length
 PENALTIES = ("sparse_l1", "sparse_kl", "contractive", "divergence")
 
 
@@ -175,6 +176,13 @@ def resolve(stages: tuple[Stage, ...], spec: ModelSpec, effort: float = 1.0) -> 
         remedy = "use preset variational, or train log_variance with a divergence loss"
         raise ScheduleError("schedule of a variational model", "no stage trains log_variance", remedy)
     return tuple(msgspec.structs.replace(s, epochs=max(1, round(s.epochs * effort))) for s in fitted)
+
+
+def rows_needed(stage: Stage, spec: ModelSpec) -> int:
+    """Count the rows of a training sequence: first window, warm-up, predicted ticks and the last target."""
+    if all(loss.kind not in PREDICTIONS for loss in stage.loss):
+        return spec.taps
+    return spec.settling_samples + (stage.horizon or ONE_STEP_LENGTH)
 
 
 def groups_of(spec: ModelSpec) -> tuple[str, ...]:

@@ -154,7 +154,8 @@ def require_channels(wanted: Sequence[Channel], found: Sequence[Channel], where:
     columns = {channel.name: i for i, channel in enumerate(found)}
     for channel in wanted:
         if channel.name not in columns:
-            listed = ", ".join(columns) or "none"
+            more = f" and {len(columns) - 40} more" if len(columns) > 40 else ""
+            listed = (", ".join(list(columns)[:40]) or "none") + more
             raise SpecError(f"{where}: missing column {channel.name!r}", f"columns are {listed}", "rename or record it")
         unit = found[columns[channel.name]].unit
         if unit and channel.unit and unit != channel.unit:

@@ -39,16 +39,21 @@ def calibrate(
 
     Example: rtsysid calibrate bundle unseen/*.csv --false-alarms 2
     """
-    from rtsysid.evaluation.calibrate import HeldOut, calibrate_predictor, calibration_files
+    from rtsysid.evaluation.calibrate import HeldOut, calibrate_predictor, calibration_files, calibration_notes
     from rtsysid.model.bundle import Bundle
     from rtsysid.model.predictor import Predictor
     from rtsysid.recordings.held_out import read_held_out
+    from rtsysid.recordings.pieces import texts
 
     opened = Bundle.open(bundle)
     data = opened.manifest.training.config.data
-    trace, description = read_held_out(traces, opened.spec.channels, data, opened.manifest.trained_on)
+    trace, description = read_held_out(
+        traces, opened.spec.channels, opened.manifest.training.config, opened.manifest.trained_on
+    )
     episodes = [HeldOut(each.values, each.values) for each in trace.with_feedthrough(data.feedthrough).episodes]
     predictor = Predictor.load(opened)
+    notes = (*trace.notes, *calibration_notes(predictor, episodes, horizon))
+    console.notes(notes)
     with opened.rewriting(out, overwrite=overwrite) as folder:
         calibrations = calibrate_predictor(
             predictor, episodes, description, false_alarms_per_hour=false_alarms, horizon=horizon
@@ -56,7 +61,8 @@ def calibrate(
         for name, content in calibration_files(*calibrations).items():
             (folder / name).write_bytes(content)
     stored = Bundle.open(bundle if out is None else out)
-    console.report({"bundle": str(stored.folder), "id": stored.id, **calibration_summary(stored)}, json_)
+    told = {"notes": texts(notes)} if json_ else {}
+    console.report({"bundle": str(stored.folder), "id": stored.id, **calibration_summary(stored), **told}, json_)
 
 
 def calibration_summary(bundle: Bundle) -> dict[str, Any]:
@@ -74,15 +80,17 @@ def calibration_summary(bundle: Bundle) -> dict[str, Any]:
     }
 
 
-def calibration_line(bundle: Bundle) -> str:
-    """Describe the calibration of a new bundle in one line. Raises BundleError where a file is damaged."""
+def calibration_line(bundle: Bundle) -> str | None:
+    """Describe the calibration of a new bundle in one line; None without one, where the export has logged the reason.
+
+    Raises BundleError where a file is damaged.
+    """
     from rtsysid.live.calibration import FALSE_ALARMS, Calibration
     from rtsysid.live.exceedance import minutes_for
 
     calibration = Calibration.of(bundle)
     if calibration is None:
-        reason = "no held-out recording, or all are too short"
-        return f"not calibrated: {reason}; run rtsysid calibrate BUNDLE TRACE..."
+        return None
     rate = calibration.false_alarms_per_hour
     line = f"calibrated on {calibration.recordings}: {rate:.3g} false alarms an hour"
     if rate <= FALSE_ALARMS:

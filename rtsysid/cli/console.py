@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rtsysid.evaluation.horizon import Evaluation
     from rtsysid.model.bundle import Bundle
     from rtsysid.model.golden import Row
+    from rtsysid.recordings.pieces import Note
     from rtsysid.recordings.trace import Trace
 
 
@@ -182,6 +183,12 @@ class StderrLines:
             echo(line, err=True)
 
 
+def notes(found: Sequence[Note]) -> None:
+    """Print on stderr what was left out of the recordings, or resampled."""
+    for note in found:
+        click.echo(note.line, err=True)
+
+
 def heading(line: str, json_: bool) -> None:
     """Print the heading of a step."""
     click.secho(f"\n{line}", bold=True, err=json_)
@@ -192,7 +199,9 @@ def evaluating(bundle: Bundle, trace: Trace, horizon: int, stride: int) -> Evalu
     from rtsysid.evaluation import horizon as evaluate
 
     with progress(len(trace.episodes), "evaluating") as bar:
-        return evaluate.evaluate(bundle, trace, horizon, stride, each_episode=lambda: bar.update(1))
+        result = evaluate.evaluate(bundle, trace, horizon, stride, each_episode=lambda: bar.update(1))
+    notes(result.notes)
+    return result
 
 
 def show_verification(bundle: Bundle, rows: Sequence[Row], json_: bool) -> None:

@@ -18,6 +18,7 @@ from rtsysid.storage.products import INDEX, MOMENTS
 
 if TYPE_CHECKING:
     from rtsysid.model.bundle import Bundle
+    from rtsysid.recordings.pieces import LeftOut
     from rtsysid.retrieval.build import Progress
     from rtsysid.retrieval.search import Match
 
@@ -42,6 +43,7 @@ def index(
     Example: rtsysid index logs -o archive --bundle bundle
     """
     from rtsysid.recordings.formats import recording_files
+    from rtsysid.recordings.pieces import texts
     from rtsysid.recordings.trace import Trace, clock
     from rtsysid.retrieval.build import building
     from rtsysid.retrieval.index import summary
@@ -50,8 +52,9 @@ def index(
     channels, rate_hz = (None, None) if opened is None else (opened.spec.channels, opened.spec.rate_hz)
     recordings = Trace.read_each(traces, channels, **clock(time_, rate_hz))
     files = sum(len(recording_files(path)) for path in traces)
-    _under_bars(building(recordings, out, bundle=opened, by=by, seconds=seconds, overwrite=overwrite), files)
-    console.report(summary(out), json_)
+    notes = _under_bars(building(recordings, out, bundle=opened, by=by, seconds=seconds, overwrite=overwrite), files)
+    console.notes(notes)
+    console.report({**summary(out), **({"notes": texts(notes)} if json_ else {})}, json_)
 
 
 @click.command("find")
@@ -124,8 +127,9 @@ def _open_optional_bundle(bundle: Path | None) -> Bundle | None:
     return None if bundle is None else Bundle.open(bundle)
 
 
-def _under_bars(steps: Iterator[Progress], files: int) -> None:
-    """Show one progress bar for reading the recordings, one for encoding the moments."""
+def _under_bars(steps: Iterator[Progress], files: int) -> tuple[LeftOut, ...]:
+    """Show one progress bar for reading the recordings, one for encoding the moments; return the notes at the end."""
+    notes: tuple[LeftOut, ...] = ()
     with console.progress(files, "reading") as bar:
         for _ in takewhile(lambda step: step.what == "reading", steps):
             bar.update(1)
@@ -133,3 +137,5 @@ def _under_bars(steps: Iterator[Progress], files: int) -> None:
         for step in steps:
             bar.length = step.total
             bar.update(step.done - bar.pos)
+            notes = step.notes
+    return notes

@@ -43,7 +43,7 @@ def report_command(model: Path, data: tuple[Path, ...], out: Path, overwrite: bo
             remedy = "give --data: unseen recordings, or the recordings of the training run"
             raise TraceError("report", "no recording to judge on", remedy)
         training = bundle.manifest.training
-        trace, recordings = read_held_out(data, bundle.spec.channels, training.config.data, bundle.manifest.trained_on)
+        trace, recordings = read_held_out(data, bundle.spec.channels, training.config, bundle.manifest.trained_on)
         stride = stride_for(trace)
         evaluation = console.evaluating(bundle, trace, horizon, stride)
         judgement = judge(bundle, trace, recordings, evaluation, stride)

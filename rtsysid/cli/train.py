@@ -42,6 +42,8 @@ def train(config: str, data: tuple[Path, ...], out: Path, json_: bool) -> None:
     if "epoch" not in last:
         remedy = "export it, or name another folder to train again"
         raise ConfigError(f"run {out}", "its training is already finished, nothing was trained", remedy)
+    if not json_:
+        del last["notes"]
     console.report({"run": str(out), **last}, json_)
 
 
@@ -67,7 +69,8 @@ def export_command(run: Path, out: Path, overwrite: bool, targets: str | None, j
         console.echo(NO_COMPILER, err=True)
     bundle, rows = export_run(run, out, chosen, overwrite=overwrite)
     console.show_verification(bundle, rows, json_)
-    console.echo(calibrate.calibration_line(bundle), err=True)
+    if (line := calibrate.calibration_line(bundle)) is not None:
+        console.echo(line, err=True)
 
 
 @click.command("compare")
@@ -97,6 +100,7 @@ def compare_command(
     from rtsysid.config import embedded, parse_config, read_config
     from rtsysid.experiments.benchmark import quickened
     from rtsysid.experiments.compare import rows, variants_of
+    from rtsysid.recordings.held_out import validation_part
     from rtsysid.storage import enter
     from rtsysid.text import file_names
 
@@ -115,7 +119,7 @@ def compare_command(
             trace, held_out = known.training(config.data.channels), known.testing(config.data.channels)
         else:
             trace = _read_recordings(config, data)
-            held_out = _read_recordings(config, test) if test else trace.split(config.data.validation)[1]
+            held_out = _read_recordings(config, test) if test else validation_part(trace, config)
         results += [_compared_model(title, config, seed, trace, held_out, out, horizon) for seed in range(seeds)]
     if json_:
         return console.report({"results": msgspec.to_builtins(results)}, json_)
@@ -204,14 +208,19 @@ def _read_recordings(config: Config, paths: Sequence[Path]) -> Trace:
 def _train_to_end(
     config: Config, data: Sequence[Path], out: Path, text: str, *, restart: bool = False
 ) -> dict[str, Any]:
-    """Train to the end with a progress bar; return the last epoch, empty for a finished run."""
+    """Train to the end with a progress bar; return the last epoch, if any, and notes on the recordings."""
+    from rtsysid.recordings.pieces import texts
     from rtsysid.train.fit import begin
+    from rtsysid.train.loop import poor_loss
 
     trainer = begin(config, _read_recordings(config, data), out, text, restart=restart)
+    console.notes(trainer.notes)
     last: dict[str, Any] = {}
     with console.progress(trainer.total, "training") as bar:
         bar.update(trainer.done)
         for epoch in trainer.epochs():
             last = vars(epoch)
             bar.update(1, f"{epoch.stage} {epoch.epoch}/{epoch.epochs}, loss {epoch.validation:.3f}")
-    return last
+    if last and (warning := poor_loss(last["validation"])):
+        console.echo(warning, err=True)
+    return {**last, "notes": texts(trainer.notes)}

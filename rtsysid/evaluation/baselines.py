@@ -213,7 +213,7 @@ def _standardised(windows: Doubles, relative: Sequence[int], mean: Doubles, std:
     """Features [m, lags * C] of windows [m, lags, C]."""
     centre = np.broadcast_to(mean, (len(windows), 1, len(mean))).copy()
     centre[:, 0, list(relative)] = windows[:, -1, list(relative)]
-    return np.asarray(((windows - centre) / std).reshape(len(windows), -1))
+    return np.asarray(((windows - centre) / std).reshape(len(windows), windows.shape[1] * windows.shape[2]))
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,18 +12,18 @@ import numpy as np
 import torch
 
 from rtsysid.config import Config
-from rtsysid.errors import TraceError
 from rtsysid.evaluation.baselines import LinearArx
 from rtsysid.evaluation.metrics import forecast_windows
+from rtsysid.recordings.held_out import LONGER, shortest_piece, split_long_enough, unscaled_spec
+from rtsysid.recordings.pieces import Note
 from rtsysid.recordings.resample import resample
 from rtsysid.recordings.trace import Integers, Trace
-from rtsysid.schedule import Stage, resolve
+from rtsysid.schedule import ONE_STEP_LENGTH, Stage, resolve, rows_needed
 from rtsysid.spec import Doubles, Floats, ModelSpec, to_builtins
 from rtsysid.train.augmentation import Augmentation
 from rtsysid.train.cold_start import ColdStart
 from rtsysid.train.linear_path import fit_linear_path, set_linear_path
 from rtsysid.train.loop import Trainer
-from rtsysid.train.losses import ONE_STEP_LENGTH, rows_needed
 from rtsysid.train.network import Network
 from rtsysid.train.run import Run, origin
 from rtsysid.train.sensor_noise import NoisyRecordings
@@ -36,12 +37,16 @@ EXCERPT_ROWS = 400
 
 @dataclass(frozen=True)
 class Prepared:
-    """Hold the recordings after cutting, checking and splitting, and what follows from the training recordings."""
+    """Hold the recordings after cutting, checking and splitting, and what follows from the training recordings.
+
+    `notes` say what was left out or resampled on the way.
+    """
 
     spec: ModelSpec
     stages: tuple[Stage, ...]
     train: list[Floats]
     validation: list[Floats]
+    notes: tuple[Note, ...] = ()
 
     @property
     def horizon(self) -> int:
@@ -58,14 +63,21 @@ def prepare_recordings(config: Config, trace: Trace) -> Prepared:
     if config.data.resample:
         trace = resample(trace, config.data.rate_hz, max_age=config.data.max_age)
     trace = trace.segments(config.data.rate_hz, nan=config.data.nan).with_feedthrough(config.data.feedthrough)
-    train, validation = ([e.values for e in half.episodes] for half in trace.split(config.data.validation))
+    blank = unscaled_spec(config, trace.channels)
+    stages = resolve(config.stages, blank, config.train.effort)
+    halves = split_long_enough(trace, config.data.validation, shortest_piece(config, blank))
+    train, validation = ([e.values for e in half.episodes] for half in halves)
+    notes = (note for half in halves for note in (*half.notes, *_partly_used(half, stages, blank)))
     if config.data.train_on_validation:
         train = [*train, *validation]
-    blank = ModelSpec(channels=trace.channels, rate_hz=config.data.rate_hz, **msgspec.structs.asdict(config.model))
     spec = msgspec.structs.replace(blank, scaling=fit_scaling(train, blank))
-    stages = resolve(config.stages, spec, config.train.effort)
-    _check_lengths(train, validation, max(rows_needed(stage, spec) for stage in stages))
-    return Prepared(spec, stages, train, validation)
+    return Prepared(spec, stages, train, validation, tuple(dict.fromkeys(notes)))
+
+
+def _partly_used(half: Trace, stages: Sequence[Stage], spec: ModelSpec) -> Iterator[Note]:
+    """Yield a note for each stage for which some pieces are too short. Raises TraceError where all are."""
+    for stage in stages:
+        yield from half.long_enough(rows_needed(stage, spec), f"stage {stage.name!r}", LONGER).notes[len(half.notes) :]
 
 
 def begin(config: Config, trace: Trace, folder: Path | str, config_text: str = "", *, restart: bool = False) -> Trainer:
@@ -112,6 +124,7 @@ def _trainer(
         augmentation=augmentation,
         settings=config.train,
         run=run,
+        notes=prepared.notes,
     )
 
 
@@ -166,7 +179,8 @@ def _mirrored(train: NoisyRecordings, augmentation: Augmentation) -> NoisyRecord
 def _baseline(prepared: Prepared, train: NoisyRecordings, validation: NoisyRecordings) -> LinearArx:
     """Fit the linear baseline; select its lags and ridge on the validation recordings, both with sensor noise."""
     spec = prepared.spec
-    lags = tuple(sorted({*ARX_LAGS, spec.taps}))
+    longest = max(map(len, train.clean)) - prepared.horizon  # the yardstick needs a free run in the training part
+    lags = [p for p in sorted({*ARX_LAGS, spec.taps}) if p <= longest]
     return LinearArx.select(
         train.noisy, validation.noisy, spec.n_inputs, horizon=prepared.horizon, lags=lags, ridges=ARX_RIDGES
     )
@@ -183,7 +197,7 @@ def _yardstick(arx: LinearArx, prepared: Prepared, train: NoisyRecordings, cold_
     spans = [max(len(values) - lags - horizon + 1, 0) for values in train.clean]
     stride = max(1, sum(spans) // YARDSTICK_STARTS)
     errors, moves = [], []
-    for values, noisy, span in zip(*train, spans, strict=True):
+    for values, noisy, span in (each for each in zip(*train, spans, strict=True) if each[2]):
         starts = lags - 1 + np.arange(0, span, stride)
         measured = torch.from_numpy(noisy[starts[:, None] + np.arange(1 - lags, 1)])
         history = cold_start.apply(measured, lags).numpy()
@@ -205,11 +219,3 @@ def _validation(validation: NoisyRecordings, silent: bool) -> dict[str, Floats |
 def _excerpt(prepared: Prepared) -> Floats:
     """The start of the longest validation episode: real samples for the golden trace."""
     return max(prepared.validation, key=len)[:EXCERPT_ROWS]
-
-
-def _check_lengths(train: list[Floats], validation: list[Floats], needed: int) -> None:
-    for name, episodes in (("training", train), ("validation", validation)):
-        longest = max(map(len, episodes), default=0)
-        if longest < needed:
-            remedy = "record longer, or shorten taps, warmup or the rollout horizon"
-            raise TraceError(f"{name} recordings", f"longest episode {longest} rows, {needed} are needed", remedy)

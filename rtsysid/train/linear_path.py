@@ -157,6 +157,8 @@ def _validation_runs(
 ) -> _ValidationRuns:
     """Windows and targets of about `STARTS` free runs, evenly spread over the episodes."""
     spans = [max(len(episode) - spec.taps - horizon, 0) for episode in recordings.clean]
+    if not sum(spans):  # then the only run that fits may end with the last row
+        spans = [max(len(episode) - spec.taps - horizon + 1, 0) for episode in recordings.clean]
     stride = max(1, sum(spans) // STARTS)
     rows, truth = [], []
     for clean, noisy, span in zip(*recordings, spans, strict=True):

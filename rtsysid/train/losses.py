@@ -8,21 +8,12 @@ import torch
 from torch import Tensor
 
 from rtsysid.schedule import PREDICTIONS, Loss, Stage
-from rtsysid.spec import ModelSpec
 from rtsysid.train.autoencoders import penalty, reconstruction
 from rtsysid.train.freerun import free_run
 from rtsysid.train.network import Network
 from rtsysid.train.windows import row_windows
 
-ONE_STEP_LENGTH = 50  # predicted ticks of a sequence where no rollout sets its length
 RECONSTRUCTION_STRIDE = 8  # use every 8th window: neighbouring windows share all but one sample
-
-
-def rows_needed(stage: Stage, spec: ModelSpec) -> int:
-    """Count the rows of a training sequence: first window, warm-up, predicted ticks and the last target."""
-    if all(loss.kind not in PREDICTIONS for loss in stage.loss):
-        return spec.taps
-    return spec.settling_samples + (stage.horizon or ONE_STEP_LENGTH)
 
 
 class Objective:

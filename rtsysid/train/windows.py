@@ -48,6 +48,8 @@ class Sequences:
             by_episode.append(torch.arange(first, max(first, end), stride))  # empty in an episode that is too short
             base += rows
         starts = torch.cat(by_episode)
+        if not len(starts) and offset:  # a sequence fits, but not `offset` rows later
+            return self.starts(length, stride)
         if not len(starts):
             longest = max(self.lengths, default=0)
             raise TraceError(

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtsysid.errors import TraceError
-from rtsysid.recordings.formats import WRITTEN, npz
+from rtsysid.recordings import formats
+from rtsysid.recordings.formats import WRITTEN
 from rtsysid.recordings.trace import Episode, Trace
 from rtsysid.spec import Channel
 
@@ -131,7 +132,7 @@ def test_stream_is_what_read_reads(tmp_path, suffix):
 def test_stream_counts_rows_over_blocks(tmp_path, monkeypatch):
     """Without a time column the row count continues from block to block."""
     trace(episode(grid(7))).write(tmp_path / "a.npz")
-    monkeypatch.setattr(npz, "ROWS", 2)
+    monkeypatch.setattr(formats, "ROWS", 2)
     samples = list(Trace.stream(tmp_path / "a.npz", [Y], time=None, rate_hz=1.0))
     assert [sample.t for sample in samples] == [0, 1, 2, 3, 4, 5, 6]
 

@@ -9,8 +9,8 @@ import torch
 from support.robots import flight, make_body_spec, make_driven_spec, make_moving_spec, make_spec
 from torch import Tensor
 
-from rtsysid.schedule import Loss, Stage
-from rtsysid.train.losses import Objective, rows_needed
+from rtsysid.schedule import Loss, Stage, rows_needed
+from rtsysid.train.losses import Objective
 from rtsysid.train.network import Network
 from rtsysid.train.windows import row_windows
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from rtsysid.evaluation.forecasts import forecasts
+from rtsysid.evaluation.forecasts import forecasts, rows_for_forecast
 from rtsysid.evaluation.horizon import Evaluation, stretches
 from rtsysid.evaluation.metrics import fit_percent, group_errors, nrmse
 from rtsysid.evaluation.residuals import CrossCorrelation, OneStep, Whiteness, cross_correlation, one_step, whiteness
@@ -18,6 +18,7 @@ from rtsysid.model.golden import Row
 from rtsysid.model.intervals import Intervals
 from rtsysid.model.parity import verify
 from rtsysid.model.predictor import Predictor
+from rtsysid.recordings.pieces import too_short
 from rtsysid.recordings.trace import Episode, Trace
 from rtsysid.spec import Doubles, ModelSpec
 
@@ -148,7 +149,10 @@ def judge(bundle: Bundle, trace: Trace, recordings: str, evaluation: Evaluation,
 
 
 def forecast_all(predictor: Predictor, episodes: Sequence[Episode], horizon: int, stride: int) -> Forecasts:
-    """Forecast from every `stride`-th tick of every episode, with the state that a live run has there."""
+    """Forecast from every `stride`-th tick of every episode, with the state that a live run has there.
+
+    Raises TraceError where no episode is long enough.
+    """
     starts: list[tuple[Episode, int]] = []
     predicted, truth = [], []
     for episode in episodes:
@@ -156,6 +160,9 @@ def forecast_all(predictor: Predictor, episodes: Sequence[Episode], horizon: int
             predicted.append(batch.predicted)
             truth.append(batch.truth.astype(np.float64))
             starts += [(episode, int(tick)) for tick in batch.starts]
+    if not starts:
+        needed = rows_for_forecast(predictor.spec, horizon, stride)
+        raise too_short(f"forecasts of {horizon} ticks", episodes, needed, "give longer recordings")
     return Forecasts(starts, np.concatenate(predicted), np.concatenate(truth))
 
 
