@@ -6,6 +6,7 @@ The arithmetic is written as C in `export/c/`; this module generates sizes, tabl
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -197,7 +198,7 @@ def _coordinate_sizes(spec: ModelSpec) -> dict[str, int | str]:
     body = spec.rigid_body or RigidBody(())
     return {
         "BODY": int(spec.rigid_body is not None),
-        "FROM_NEWEST": int(spec.rigid_body is not None or bool(spec.relative) or bool(spec.friction)),
+        "FROM_NEWEST": int(spec.rigid_body is not None or bool(spec.distances) or bool(spec.friction)),
         "ROW_MAX": max(spec.width, spec.n_features),
         "OTHERS": len(_channels_apart(spec, body)),
         "OTHER_OUTPUTS": len([i for i in _channels_apart(spec, body) if i >= spec.n_inputs]),
@@ -208,7 +209,10 @@ def _coordinate_sizes(spec: ModelSpec) -> dict[str, int | str]:
         "N_FRICTION": len(spec.friction),
         "KINEMATICS": int(body.kinematics),
         "ROTORS": len(body.rotors.speeds) if body.rotors else 0,
-        "SQUARES": spec.n_tail - 3 if spec.rigid_body else 0,
+        "SQUARES": spec.n_lifts,
+        "ANGLES": sum(channel.angle for channel in spec.channels),
+        "ANGLE_OUTPUTS": sum(channel.angle for channel in spec.outputs),
+        "DIRECTIONS": len(spec.directions),
     }
 
 
@@ -224,12 +228,13 @@ def table_definitions(spec: ModelSpec) -> str:
     ]
     if spec.rigid_body is None:
         seen = spec.columns + spec.columns[spec.n_inputs :] * (spec.degree - 1)
-        relative = [int(spec.channels[i].name in spec.relative) for i in seen]
+        relative = [int(i in spec.distances) for i in seen]
         return "\n".join(
             [
                 *lines,
                 _indices("columns_seen", seen),
                 _indices("seen_relative", relative),
+                *_angle_tables(spec, "seen", seen),
                 *_friction_tables(spec),
                 *_integrator_tables(spec),
             ]
@@ -243,8 +248,34 @@ def table_definitions(spec: ModelSpec) -> str:
         lines += [_floats("rotor_effect", flat), _floats("rotor_gyration", gyration(body.rotors))]
         lines.append(_indices("at_rotors", [names.index(name) for name in body.rotors.speeds]))
     lines += [_indices(f"at_{part}", [names.index(name) for name in listed]) for part, listed in parts.items()]
+    lines += _angle_tables(spec, "other", others)
     lines += [_indices("at_others", others), _indices("at_other_outputs", [i for i in others if i >= spec.n_inputs])]
     return "\n".join(lines)
+
+
+def _angle_tables(spec: ModelSpec, what: str, columns: Sequence[int]) -> list[str]:
+    """Write the tables of angles: the periods of these columns, the directions that are seen, and the outputs."""
+    if not any(channel.angle for channel in spec.channels):
+        return []
+    outputs = [i for i, channel in enumerate(spec.channels) if channel.angle and i >= spec.n_inputs]
+    return [
+        *_period_tables(spec, what, columns),
+        _indices("seen_directions", spec.directions),
+        *_period_tables(spec, "direction", spec.directions),
+        _floats("direction_half", [math.pi / spec.channels[i].period for i in spec.directions] or [0.0]),
+        _indices("angle_outputs", [i - spec.n_inputs for i in outputs]),
+        *_period_tables(spec, "angle", outputs),
+        _floats("angle_start", [spec.turn_start(i) for i in outputs] or [0.0]),
+    ]
+
+
+def _period_tables(spec: ModelSpec, what: str, columns: Sequence[int]) -> list[str]:
+    """Write the period of each column and its inverse, both 0 for what is no angle; nothing without angles."""
+    if not any(channel.angle for channel in spec.channels):
+        return []
+    periods = [spec.channels[i].period for i in columns] or [0.0]
+    inverse = [1 / period if period else 0.0 for period in periods]
+    return [_floats(f"{what}_period", periods), _floats(f"{what}_per_period", inverse)]
 
 
 def _friction_tables(spec: ModelSpec) -> list[str]:
@@ -257,6 +288,7 @@ def _friction_tables(spec: ModelSpec) -> list[str]:
         _indices("braked", channels),
         _indices("braked_travels", [int(moves) for moves in travels]),
         _floats("braked_factor", factors),
+        *_period_tables(spec, "braked", channels),
     ]
 
 

@@ -1,6 +1,6 @@
-"""Quaternions among the outputs: q and -q are the same rotation, and this module is where that is known.
+"""Groups of outputs, and the angle between rotations. A group of four outputs of unit ``quat`` is a rotation.
 
-A group of four outputs of unit ``quat`` is a rotation, with components x, y, z, w.
+Its components are x, y, z, w. `rtsysid.circle` knows that q and -q are the same.
 """
 
 from __future__ import annotations
@@ -8,23 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from rtsysid.errors import SpecError
 from rtsysid.spec import Channel, Doubles
-
-
-def same_sign(predicted: ArrayLike, truth: ArrayLike, outputs: Sequence[Channel]) -> Doubles:
-    """Replace each predicted quaternion q by -q, the same rotation, where that is nearer to the truth.
-
-    Predictions and truth are [..., ny]. Raises SpecError where a group has the name of a channel.
-    """
-    guess, true = np.array(predicted, np.float64), np.asarray(truth, np.float64)
-    for columns in group_columns(outputs).values():
-        if is_rotation(columns, outputs):
-            product = np.sum(guess[..., columns] * true[..., columns], axis=-1, keepdims=True)
-            guess[..., columns] *= np.where(product < 0, -1.0, 1.0)
-    return guess
 
 
 def rotation_angle(a: Doubles, b: Doubles) -> Doubles:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from rtsysid.circle import continuous
 from rtsysid.errors import TraceError
 from rtsysid.evaluation.forecasts import forecasts
 from rtsysid.live.calibration import FILE as CALIBRATION
@@ -46,6 +47,7 @@ def calibrate_predictor(
     length of the recordings supports. `horizon`: ticks of the intervals. Raises TraceError where the rate is lower
     than supported, or where all episodes are too short.
     """
+    episodes = [HeldOut(*(continuous(rows, predictor.spec.rotations) for rows in each)) for each in episodes]
     calibration = calibrate_novelty(predictor, [each.shown for each in episodes], recordings, false_alarms_per_hour)
     return calibration, fit_intervals(predictor, episodes, horizon)
 

@@ -13,11 +13,11 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from rtsysid.circle import differences
 from rtsysid.errors import BundleError, TraceError
 from rtsysid.live.exceedance import ExceedanceModel, minutes_for
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.predictor import Predictor
-from rtsysid.quaternions import same_sign
 from rtsysid.spec import Doubles, Floats, ModelSpec
 
 FILE = "calibration.json"
@@ -101,7 +101,7 @@ def novelty_scores(predictor: Predictor, shown: Floats) -> Scores:
             code.append(last_error)
         predictor.step(row)
     truth, guess = (np.array(each, np.float64).reshape(-1, len(outputs)) for each in (measured, predicted))
-    return Scores(same_sign(guess, truth, outputs) - truth, np.sqrt(code))
+    return Scores(differences(guess, truth, outputs), np.sqrt(code))
 
 
 def calibrate_novelty(

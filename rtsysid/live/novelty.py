@@ -17,11 +17,11 @@ from typing import Protocol, Self
 
 import numpy as np
 
+from rtsysid.circle import differences
 from rtsysid.live.calibration import SMOOTHING, Calibration, hold_ticks
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.predictor import InnovationEnergy
-from rtsysid.quaternions import same_sign
-from rtsysid.spec import Floats, ModelSpec
+from rtsysid.spec import Doubles, Floats, ModelSpec
 
 CAP = 100.0  # largest square in the mean, in squares of the threshold, so that an alarm ends soon after its cause
 
@@ -54,7 +54,9 @@ class Novelty:
         threshold, self._worst_code = calibration.thresholds
         self.sample: Floats = np.zeros(spec.width, np.float32)
         self._weight = np.array([1 / (s * threshold * math.sqrt(spec.n_outputs)) for s in calibration.spread], "f4")
-        self._innovation_energy = predictor.innovation_energy(self.sample, self._weight)
+        around = any(channel.angle for channel in self._outputs)  # a jump by a turn is no innovation
+        fast = predictor.innovation_energy(self.sample, self._weight)
+        self._innovation_energy = self._short_energy if around else fast
         self._every = calibration.every if calibration.reconstruction is not None else 0
         self._hold = hold_ticks(spec)
         self._silent = predictor.settling_samples
@@ -101,9 +103,8 @@ class Novelty:
         return math.nan if self._silent else math.sqrt(max(self._mean, self._code))
 
     def _confirm(self) -> bool:
-        """Repeat the test with quaternions q and -q as the same rotation."""
-        measured = self.sample[self._nu :]
-        off = (measured - same_sign(self._predictor.y, measured, self._outputs)) * self._weight
+        """Repeat the test with the short way around, where angles and quaternions have one."""
+        off = self._innovation()
         self._mean += SMOOTHING * (min(float(off @ off), CAP) - self._mean)
         if self._mean <= 1.0 and self._code <= 1.0:
             return False
@@ -111,6 +112,15 @@ class Novelty:
         self._alarm = self._tick
         self.worst_channel = (self._nu + int(np.argmax(np.abs(off))),) if self._mean > 1.0 else ()
         return True
+
+    def _innovation(self) -> Doubles:
+        """Prediction minus measurement, the short way around, weighted: [ny]."""
+        off: Doubles = differences(self._predictor.y, self.sample[self._nu :], self._outputs) * self._weight
+        return off
+
+    def _short_energy(self) -> float:
+        off = self._innovation()
+        return float(off @ off)
 
     def _forget(self) -> None:
         self._mean, self._code, self._look = 0.0, 0.0, self._first_look()

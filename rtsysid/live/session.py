@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, cast
 import msgspec
 import numpy as np
 
+from rtsysid.circle import SignKeeper
 from rtsysid.errors import SpecError
 from rtsysid.live.deadline import Deadline
 from rtsysid.live.trained_range import TrainedRange
@@ -146,6 +147,7 @@ class Session:
         self._predictor, self._clock = predictor, clock
         self._update_novelty = _nothing_is_novel if self.novelty is None else self.novelty.update
         self._range = TrainedRange(self.spec, self.settings.trained_margin, self.settings.reject_margin)
+        self._signs = SignKeeper(self.spec.rotations)
         self._shape = (self.spec.width,)
         self._soonest, self._latest = 0.5 / self.spec.rate_hz, 1.5 / self.spec.rate_hz
         # A copy, since the source may reuse its array. Shared with the detector, which reads this buffer in place.
@@ -248,6 +250,7 @@ class Session:
         """Step with a good sample; return no flags where the prediction counts."""
         self._t, self._blind = t, 0
         self._good[...] = values
+        self._signs.apply(self._good)
         self._range.follow(values)
         novel = self._update_novelty()
         flags = self._step()
@@ -295,6 +298,7 @@ class Session:
         self._blind = self.max_gap + 1
         self._y = self._nothing
         self._range.forget()
+        self._signs.forget()
         if self.novelty is not None:
             self.novelty.reset()
 

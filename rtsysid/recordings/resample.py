@@ -7,16 +7,18 @@ interpolation and no zero-phase filter: both use future samples, which a running
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rtsysid.circle import continuous, nearest, unwrapped
 from rtsysid.errors import TraceError
 from rtsysid.recordings.timeline import SLACK, check_time
 from rtsysid.recordings.trace import Episode, Trace
-from rtsysid.spec import Doubles, Floats
+from rtsysid.spec import Channel, Doubles, Floats, rotation_columns
 
 _FILL = 1000  # grid points: a longer gap splits the episode, so one wrong timestamp cannot fill the memory
 
@@ -39,27 +41,30 @@ def resample(trace: Trace, rate_hz: float, *, max_age: float) -> Trace:
     if not rate_hz > 0 or not max_age >= 0:
         values = f"rate_hz = {rate_hz}, max_age = {max_age}"
         raise TraceError("resampling", values, "give a rate above 0 and an age of at least 0")
-    inputs = [channel.role == "input" for channel in trace.channels]
-    episodes = [piece for episode in trace.episodes for piece in _resample_episode(episode, rate_hz, max_age, inputs)]
+    rotations, channels = rotation_columns(trace.channels), trace.channels
+    smooth = (replace(each, values=continuous(each.values, rotations)) for each in trace.episodes)
+    episodes = [piece for each in smooth for piece in _resample_episode(each, rate_hz, max_age, channels)]
     return replace(trace, episodes=tuple(episodes))
 
 
-def _resample_episode(episode: Episode, rate_hz: float, max_age: float, inputs: list[bool]) -> list[Episode]:
+def _resample_episode(episode: Episode, rate_hz: float, max_age: float, channels: Sequence[Channel]) -> list[Episode]:
     check_time(episode.name, episode.t)
-    grid = _resampling_grid(episode.t, rate_hz, max_age)
+    grid, limit = _resampling_grid(episode.t, rate_hz, max_age), max_age + SLACK / rate_hz
     all_arrived = _arrived_counts(grid.cell, len(grid.t))
-    values = np.empty((len(grid.t), len(inputs)), np.float32)
-    age = np.zeros(len(grid.t)) if any(inputs) else None
-    for column, is_input in enumerate(inputs):
+    values = np.empty((len(grid.t), len(channels)), np.float32)
+    age = np.zeros(len(grid.t)) if any(channel.role == "input" for channel in channels) else None
+    for column, channel in enumerate(channels):
         present = ~np.isnan(episode.values[:, column])
         rows = slice(None) if present.all() else present
         t, samples = episode.t[rows], episode.values[rows, column]
         last = all_arrived if present.all() else _arrived_counts(grid.cell[present], len(grid.t))
         values[:, column], old = _hold(grid.t, t, samples, last)
-        if is_input and age is not None:
+        if channel.role == "input" and age is not None:
             np.maximum(age, old, out=age)
-        if not is_input:
-            _average(values[:, column], samples, last, old > max_age + SLACK / rate_hz)
+        if channel.role == "output":
+            held = values[:, column].copy()
+            _average(values[:, column], unwrapped(samples[:, None], [channel])[:, 0], last, old > limit)
+            values[:, column] = nearest(values[:, [column]], held[:, None], [channel])[:, 0]
     even = replace(episode, t=grid.t, values=values, age=None if age is None else age.astype(np.float32))
     cuts = np.flatnonzero(np.diff(grid.number, prepend=-2, append=grid.number[-1] + 2) > 1)
     return even.pieces(cuts[:-1], cuts[1:])

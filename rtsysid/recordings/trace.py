@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeAlias, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from rtsysid.circle import continuous
 from rtsysid.errors import TraceError
 from rtsysid.recordings import formats
 from rtsysid.recordings.formats import EPISODE, ROWS, Block, Selection
@@ -190,6 +191,14 @@ class Trace:
             none = f"no segment of {min_length} rows at {rate_hz:g} Hz without a gap or NaN"
             raise TraceError("recordings", none, "resample them, or allow shorter segments")
         return replace(self, episodes=tuple(pieces))
+
+    def with_continuous(self, rotations: Sequence[Sequence[int]]) -> Trace:
+        """Give the quaternions of each episode signs that do not jump, the first with a positive w.
+
+        `rotations`: the columns of each quaternion, as `rtsysid.spec.ModelSpec.rotations`.
+        """
+        episodes = (replace(e, values=continuous(e.values, rotations)) for e in self.episodes)
+        return replace(self, episodes=tuple(episodes)) if rotations else self
 
     def with_feedthrough(self, wanted: bool = True) -> Trace:
         """Return rows [u_{k+1}, y_k], with the inputs of the next row. The last row of each episode is dropped."""
