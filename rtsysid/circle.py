@@ -90,14 +90,20 @@ class SignKeeper:
         self._rotations = [list(columns) for columns in rotations]
         self._last: list[list[float] | None] = [None] * len(self._rotations)
 
-    def apply(self, row: Floats) -> None:
-        """Give each quaternion of the row [C] the sign that continues the row before, in place."""
-        for k, columns in enumerate(self._rotations):
-            q, last = row[columns].tolist(), self._last[k]
+    def aligned(self, row: Floats) -> Floats:
+        """Return the row [C] with quaternions that continue the last good sample; the same row where they do."""
+        smooth = row
+        for columns, last in zip(self._rotations, self._last, strict=True):
+            q = row[columns].tolist()
             if _negative(q) if last is None else sum(map(float.__mul__, q, last)) < 0:
-                row[columns] *= -1
-                q = [-each for each in q]
-            self._last[k] = q
+                smooth = row.copy() if smooth is row else smooth
+                smooth[columns] *= -1
+        return smooth
+
+    def follow(self, row: Floats) -> None:
+        """Continue from the good sample `row` [C], which is aligned."""
+        if self._rotations:
+            self._last = [row[columns].tolist() for columns in self._rotations]
 
     def forget(self) -> None:
         """Begin anew: the next quaternion gets a positive w."""

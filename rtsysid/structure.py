@@ -221,6 +221,15 @@ class Structure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         attitude = () if self.rigid_body is None else tuple(names.index(n) for n in self.rigid_body.attitude)
         return (*grouped, *([attitude] if attitude and set(attitude) not in map(set, grouped) else []))
 
+    @cached_property
+    def mixed_outputs(self) -> tuple[tuple[int, int], ...]:
+        """Pairs of outputs that a turn of the world about its vertical mixes: of a body's vectors and its attitude."""
+        if self.rigid_body is None:
+            return ()
+        names, body = [channel.name for channel in self.outputs], self.rigid_body
+        pairs = (body.velocity[:2], body.position[:2], body.attitude[:2], body.attitude[2:])
+        return tuple((names.index(pair[0]), names.index(pair[1])) for pair in pairs if pair)
+
     def turn_start(self, column: int) -> float:
         """Return the lower end of the interval of one turn in which an angle was recorded: 0, or minus half a turn."""
         half, scaling = self.channels[column].period / 2, self.scaling

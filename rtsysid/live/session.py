@@ -196,6 +196,7 @@ class Session:
         if values.shape != self._shape:
             raise SpecError(f"sample at t = {t}", f"shape {values.shape}", f"give one value per channel: {self._shape}")
         self._samples += 1
+        values = self._signs.aligned(values)
         if self._soonest <= t - self._t < self._latest and self._blind == 0 and self._range.holds(values):
             flags = self._take(t, values)
             return self._conclude(t, flags) if flags else Prediction(t, self._y.copy(), _OK, _OK_ALONE)
@@ -250,7 +251,7 @@ class Session:
         """Step with a good sample; return no flags where the prediction counts."""
         self._t, self._blind = t, 0
         self._good[...] = values
-        self._signs.apply(self._good)
+        self._signs.follow(values)
         self._range.follow(values)
         novel = self._update_novelty()
         flags = self._step()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +11,11 @@ from numpy.typing import NDArray
 from rtsysid.model.coordinates.seen import SeenRow, short_way
 from rtsysid.spec import Doubles, Floats, ModelSpec, sees_otherwise
 
+Seen: TypeAlias = NDArray[np.floating[Any]]
+
 _LARGEST = float(np.finfo(np.float32).max) / 8  # room to add a span without overflow
 _LENGTHS = 0.5, 2.0  # of a quaternion: outside, it is no rotation
+_ROUNDING = 1e-5  # of a width: what a turned world or a whole turn may change in the last digits
 _MOST_TURNS = 1e5  # of an angle: beyond, a float32 resolves it to some percent of a radian at best
 
 
@@ -22,7 +26,7 @@ class TrainedRange:
     the sign of a quaternion, nor a whole turn matters. The trained range of a channel is what was seen in training. Its
     width is at least the standard deviation of the scaling, so that a channel that was constant in training does not
     reject every sample. A channel that is outside by more than `trained_margin` widths is extrapolating; by more than
-    `reject_margin` widths it is impossible. A direction is never impossible: an attitude is, where the length of its
+    `reject_margin` widths it is impossible. A direction is never impossible: an attitude is where the length of its
     quaternion is far from 1, and an angle where it is not finite or of so many turns that it has no digits left.
 
     For a channel whose level the network does not see (a position, for example) only the change counts: it is
@@ -72,7 +76,7 @@ class TrainedRange:
         """Accept any value of a channel whose level is not seen next."""
         self._origin = None
 
-    def _as_seen(self, values: Floats) -> Floats | Doubles:
+    def _as_seen(self, values: Floats) -> Seen:
         changed = self._changed(values) if self._moves else values
         if self._row is not None:
             self._seen[:] = self._converted(self._row, changed.tolist())
@@ -91,7 +95,7 @@ class TrainedRange:
                 seen[i] = moved
         return seen
 
-    def _changed(self, values: Floats) -> Floats | Doubles:
+    def _changed(self, values: Floats) -> Seen:
         """Replace the values of free channels by their change since the last good sample."""
         if self._origin is None:
             return np.asarray(np.where(self._free & (np.abs(values) < _LARGEST), np.float32(0.0), values))
@@ -103,11 +107,14 @@ def _bounds(spec: ModelSpec, trained_margin: float, reject_margin: float) -> tup
     scaling = spec.scaling
     low, high = np.array(scaling.seen_low or scaling.low), np.array(scaling.seen_high or scaling.high)
     width: Doubles = np.maximum(high - low, np.array(scaling.std))
-    trained = np.stack([low - trained_margin * width, high + trained_margin * width])
+    margin = max(trained_margin, _ROUNDING if sees_otherwise(spec) else 0.0)
+    trained = np.stack([low - margin * width, high + margin * width])
     widest = np.stack([low - reject_margin * width, high + reject_margin * width])
     position, attitude = _columns(spec, "position"), _columns(spec, "attitude")
     never = [*attitude[:3], *(i for i, channel in enumerate(spec.channels) if channel.angle)]
     widest[:, never] = [[-_LARGEST], [_LARGEST]]
+    quaternions = [i for columns in spec.rotations for i in columns if i not in attitude]
+    widest[:, quaternions] = [[-_LENGTHS[1]], [_LENGTHS[1]]]
     width[position] = np.linalg.norm(width[position])
     free = list(spec.free_columns)
     trained[:, free] = widest[:, free] = np.outer([-1, 1], (1 + reject_margin) * width[free])
@@ -121,5 +128,5 @@ def _columns(spec: ModelSpec, part: str) -> list[int]:
     return [] if spec.rigid_body is None else [names.index(name) for name in getattr(spec.rigid_body, part)]
 
 
-def _outside(values: Floats | Doubles, bounds: Floats | Doubles) -> tuple[int, ...]:
+def _outside(values: Seen, bounds: Seen) -> tuple[int, ...]:
     return tuple(np.flatnonzero(~((bounds[0] <= values) & (values <= bounds[1]))).tolist())
