@@ -43,9 +43,10 @@ class TrainedRange:
         kind = np.float32 if self._row is None else np.float64
         bounds = _bounds(spec, trained_margin, reject_margin)
         # Every bound is finite, so that NaN and infinity are never within.
-        self._trained, self._widest = (np.clip(each, -_LARGEST, _LARGEST).astype(kind) for each in bounds)
+        finite: list[Seen] = [np.clip(each, -_LARGEST, _LARGEST).astype(kind) for each in bounds]
+        self._trained, self._widest = finite
         self._origin: Floats | None = None  # free channels of the last good sample, [C], zero elsewhere
-        self._seen = np.zeros(spec.width, kind)
+        self._seen: Seen = np.zeros(spec.width, kind)
         self._within = np.zeros((2, spec.width), bool)
         self._all_within = np.ones((2, spec.width), bool).tobytes()
 
@@ -98,7 +99,9 @@ class TrainedRange:
     def _changed(self, values: Floats) -> Seen:
         """Replace the values of free channels by their change since the last good sample."""
         if self._origin is None:
-            return np.asarray(np.where(self._free & (np.abs(values) < _LARGEST), np.float32(0.0), values))
+            first = values.copy()
+            first[self._free & (np.abs(values) < _LARGEST)] = 0.0
+            return first
         return np.asarray(np.subtract(values, self._origin, self._seen))
 
 
