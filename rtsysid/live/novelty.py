@@ -3,8 +3,8 @@
 There are two scores, each with a threshold that was calibrated on recordings held out of training. The *innovation* is
 the measured output minus the output predicted one tick (sample period) before, in standard deviations of each output,
 as an exponential mean of its square over a few ticks. The *reconstruction error* measures how well the code describes
-the window. A decoder costs as much as an encoder, so it is computed every few ticks only. Each score gets half of the
-allowed false alarms.
+the window. A decoder costs as much as an encoder, so it is computed every few ticks only, and at every tick during an
+alarm. Each score gets half of the allowed false alarms.
 
 After a gap the detector is silent until the window holds no replaced sample, and after a reset until the warm-up is
 over. `docs/novelty.md` has the figures.
@@ -63,6 +63,7 @@ class Novelty:
         self._tick, self._alarm = 0, -self._hold - 1  # samples so far, and the number of the last novel one
         self._mean, self._code, self._look = 0.0, 0.0, self._first_look()
         self.alarms = 0
+        self._rate = calibration.false_alarms_per_hour
         self.worst_channel: tuple[int, ...] = ()
 
     @classmethod
@@ -80,8 +81,9 @@ class Novelty:
         mean += SMOOTHING * (self._innovation_energy() - mean)
         self._tick = tick = self._tick + 1
         if tick == self._look:
-            self._look = tick + self._every
             self._code = self._predictor.reconstruction_error / (self._worst_code * self._worst_code)
+            # While it is above, look at every sample: one look is no evidence about those that follow
+            self._look = tick + (1 if self._code > 1.0 else self._every)
         if mean <= 1.0 and self._code <= 1.0:
             self._mean = mean
             return False
@@ -101,6 +103,19 @@ class Novelty:
     def score(self) -> float:
         """The larger score divided by its threshold; NaN while silent."""
         return math.nan if self._silent else math.sqrt(max(self._mean, self._code))
+
+    def rates(self, novel: int, predictions: int) -> dict[str, float] | None:
+        """Return the share of novel samples, and alarms per hour: observed, and those that the calibration allows.
+
+        None without a prediction.
+        """
+        if not predictions:
+            return None
+        return {
+            "novel_share": novel / predictions,
+            "alarms_per_hour": self.alarms * 3600 * self._predictor.spec.rate_hz / predictions,
+            "calibrated_alarms_per_hour": self._rate,
+        }
 
     def _confirm(self) -> bool:
         """Repeat the test with the short way around, where angles and quaternions have one."""

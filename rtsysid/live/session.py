@@ -186,10 +186,15 @@ class Session:
         return Health(fed=fed, predictions=fed - self._warm_up, steps=fed + self._held, alarms=alarms, **known)
 
     def summary(self) -> dict[str, Any]:
-        """Return ``health`` and ``latency`` (None without a deadline) as plain values; None replaces NaN, infinity."""
+        """Return ``health``, ``latency`` (None without a deadline) and ``novelty`` (None without a detector).
+
+        All are plain values; None replaces NaN and infinity.
+        """
         figures = {} if self.deadline is None else msgspec.structs.asdict(self.deadline.summary())
         latency = {name: figure if math.isfinite(figure) else None for name, figure in figures.items()}
-        return {"health": msgspec.structs.asdict(self.health), "latency": latency or None}
+        health, novelty = self.health, self.novelty
+        rates = None if novelty is None else novelty.rates(health.novel, health.predictions)
+        return {"health": msgspec.structs.asdict(health), "latency": latency or None, "novelty": rates}
 
     def _answer(self, sample: Sample) -> Prediction:
         t, values = sample
