@@ -12,6 +12,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from rtsysid.errors import SpecError
 from rtsysid.spec import Channel, Doubles, Floats, rotation_columns
 
 Rows = TypeVar("Rows", Floats, Doubles)
@@ -113,3 +114,39 @@ class SignKeeper:
 def _negative(q: Sequence[float]) -> bool:
     """Tell whether the last component of a quaternion that is not zero is negative: usually w."""
     return next((each for each in reversed(q) if each), 0.0) < 0
+
+
+def rotation_angle(a: Doubles, b: Doubles) -> Doubles:
+    """Compute the angle in rad, 0 to pi, between the rotations of quaternions [..., 4] of any non-zero length: [...].
+
+    It uses atan2 of the half chords, which is exact at small angles; the arc cosine of the scalar product is not.
+    """
+    a, b = _unit(a), _unit(b)
+    chords = np.linalg.norm(a - b, axis=-1), np.linalg.norm(a + b, axis=-1)  # -b is the same rotation as b
+    return np.asarray(4.0 * np.arctan2(np.minimum(*chords), np.maximum(*chords)))
+
+
+def is_rotation(columns: Sequence[int], outputs: Sequence[Channel]) -> bool:
+    """Return whether the outputs in these columns are the four components of a quaternion."""
+    return len(columns) == 4 and all(outputs[c].unit == "quat" for c in columns)
+
+
+def group_columns(outputs: Sequence[Channel]) -> dict[str, list[int]]:
+    """Return the columns of each group of outputs, in the order in which the groups appear.
+
+    An output without a group is its own group. Raises SpecError where a group has the name of a channel.
+    """
+    groups: dict[str, list[int]] = {}
+    alone = {c.name for c in outputs if not c.group}
+    for column, channel in enumerate(outputs):
+        if channel.group in alone:
+            raise SpecError(f"group {channel.group!r}", "a channel has this name", "rename the group or the channel")
+        groups.setdefault(channel.group or channel.name, []).append(column)
+    return groups
+
+
+def _unit(q: Doubles) -> Doubles:
+    """Scale quaternions to length one; divide by the largest component first, so that no square overflows."""
+    q = np.asarray(q, np.float64)
+    q = q / np.abs(q).max(axis=-1, keepdims=True)
+    return np.asarray(q / np.linalg.norm(q, axis=-1, keepdims=True))

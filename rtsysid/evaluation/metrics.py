@@ -11,9 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rtsysid.circle import differences
+from rtsysid.circle import differences, group_columns, is_rotation, rotation_angle
 from rtsysid.errors import TraceError
-from rtsysid.quaternions import group_columns, is_rotation, rotation_angle
 from rtsysid.spec import Channel, Doubles, Floats
 
 

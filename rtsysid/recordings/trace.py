@@ -193,12 +193,8 @@ class Trace:
         return replace(self, episodes=tuple(pieces))
 
     def with_continuous(self, rotations: Sequence[Sequence[int]]) -> Trace:
-        """Give the quaternions of each episode signs that do not jump, the first with a positive w.
-
-        `rotations`: the columns of each quaternion, as `rtsysid.spec.ModelSpec.rotations`.
-        """
-        episodes = (replace(e, values=continuous(e.values, rotations)) for e in self.episodes)
-        return replace(self, episodes=tuple(episodes)) if rotations else self
+        """Give the quaternions of each episode, in columns `rotations`, signs that do not jump; see `circle`."""
+        return replace(self, episodes=tuple(replace(e, values=continuous(e.values, rotations)) for e in self.episodes))
 
     def with_feedthrough(self, wanted: bool = True) -> Trace:
         """Return rows [u_{k+1}, y_k], with the inputs of the next row. The last row of each episode is dropped."""

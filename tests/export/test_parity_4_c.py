@@ -26,8 +26,9 @@ from support.robots import (
     turns,
 )
 
+from export.c_tables import literal
 from export.compile import STRICT, compile_library
-from export.to_c import c_sources, literal, model_layers, quantised
+from export.to_c import c_sources, model_layers, quantised
 from rtsysid.model.backends.c_backend import CBackend, machines
 from rtsysid.model.backends.numpy_backend import NumpyBackend
 from rtsysid.model.golden import TOLERANCE, relative_error
