@@ -15,7 +15,7 @@ from rtsysid.recordings.trace import Trace
 from rtsysid.retrieval.descriptors import Descriptor, descriptor_of, plain_spec, weights_of
 from rtsysid.retrieval.hashing import Hyperplanes
 from rtsysid.retrieval.index import Index, is_index, write_index_manifest
-from rtsysid.spec import Channel, ModelSpec, to_builtins
+from rtsysid.spec import Channel, ModelSpec, rotation_columns, to_builtins
 from rtsysid.storage import replacing_folder
 
 BLOCK = 4096  # moments per block
@@ -105,7 +105,7 @@ class _Contents:
         if self._spec is None:
             self._spec = plain_spec(trace.channels, _recorded_rate(trace))
         columns = _channel_columns(self._spec.channels, trace.channels)
-        pieces = trace.segments(self._spec.rate_hz, nan="split")
+        pieces = trace.segments(self._spec.rate_hz, nan="split").with_continuous(rotation_columns(trace.channels))
         for piece in pieces.episodes:
             if len(piece) >= self.span:
                 values.write(piece.values[:, columns].astype("<f4").tobytes())
