@@ -17,7 +17,7 @@ import msgspec
 from rtsysid import ranges
 from rtsysid.errors import ConfigError
 from rtsysid.schedule import Corruption, Loss, Stage, TeacherForcing, preset
-from rtsysid.spec import CELLS, CellName, Channel, RigidBody, Rotors, Variant, variant_of
+from rtsysid.spec import CELLS, PERIODS, CellName, Channel, RigidBody, Rotors, Variant, variant_of
 
 EMBEDDED = ("quadrotor", "nanodrone")
 
@@ -30,6 +30,7 @@ class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     outputs: tuple[str, ...]
     time: str = "t"  # "": no time column, the rows have the rate rate_hz
     groups: dict[str, tuple[str, ...]] = {}
+    angles: tuple[str, ...] = ()  # channels that come back after a turn, in rad or deg
     # Name patterns of recordings. None: the last fifth of the recordings; of a single one, the last fifth of its rows.
     validation: tuple[str, ...] = ()
     # Also train on the validation recordings: for few recordings, when all choices are made.
@@ -43,9 +44,10 @@ class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def channels(self) -> tuple[Channel, ...]:
-        """List inputs first, then outputs, each with its unit and group.
+        """List inputs first, then outputs, each with its unit and group, and whether it is an angle.
 
-        Raises ConfigError where a group names an unknown channel, SpecError where a channel cannot be parsed.
+        Raises ConfigError where a group or an angle is an unknown channel, and where the unit of an angle is unknown,
+        SpecError where a channel cannot be parsed.
         """
         group = {name: title for title, names in self.groups.items() for name in names}
         parsed = [Channel.parse(text, "input") for text in self.inputs]
@@ -53,7 +55,19 @@ class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         missing = set(group) - {c.name for c in parsed}
         if missing:
             raise ConfigError("data.groups", f"no channel is named {sorted(missing)}", "use channel names of this file")
-        return tuple(msgspec.structs.replace(c, group=group.get(c.name, "")) for c in parsed)
+        _check_angles(self.angles, {c.name: c.unit for c in parsed})
+        return tuple(
+            msgspec.structs.replace(c, group=group.get(c.name, ""), angle=c.name in self.angles) for c in parsed
+        )
+
+
+def _check_angles(angles: tuple[str, ...], units: dict[str, str]) -> None:
+    for name in angles:
+        if name not in units:
+            raise ConfigError("data.angles", f"no channel is named {name!r}", "use channel names of this file")
+        if units[name] not in PERIODS:
+            remedy = f"state it: '{name} [rad]' or '{name} [deg]'"
+            raise ConfigError("data.angles", f"the unit of {name!r} is {units[name]!r}", remedy)
 
 
 class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

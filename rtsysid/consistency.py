@@ -15,9 +15,15 @@ def check(spec: Structure) -> None:
     _check_shape(spec)
     _check_seen(spec)
     _check_body(spec)
+    _check_angles(spec)
     _check_integrators(spec)
     _check_friction(spec)
     _check_scaling(spec)
+
+
+def sees_otherwise(spec: Structure) -> bool:
+    """Tell whether a row is judged in other coordinates than its channels: a rigid body, or angles."""
+    return spec.rigid_body is not None or any(channel.angle for channel in spec.channels)
 
 
 def _check_channels(spec: Structure) -> None:
@@ -84,6 +90,16 @@ def _check_body(spec: Structure) -> None:
         _check_rotors(spec, body, body.rotors)
 
 
+def _check_angles(spec: Structure) -> None:
+    angles = [channel for channel in spec.channels if channel.period]
+    body = spec.rigid_body
+    inside = set() if body is None else {*body.attitude, *body.rate, *body.velocity, *body.position}
+    if of_body := sorted(inside & {channel.name for channel in angles}):
+        raise SpecError("angles", f"{', '.join(of_body)} belongs to the rigid body", "name other channels")
+    if spec.output == "absolute" and any(channel.role == "output" for channel in angles):
+        raise SpecError("angles", "an output with output = 'absolute'", "predict increments: output = 'increment'")
+
+
 def _check_integrators(spec: Structure) -> None:
     if not spec.integrate:
         return
@@ -130,10 +146,11 @@ def _check_scaling(spec: Structure) -> None:
         return  # the recordings have not been seen
     wanted = dict.fromkeys(("std", "low", "high"), spec.width)
     wanted |= {"feature_mean": spec.n_features, "feature_std": spec.n_features}
+    wanted |= dict.fromkeys(("seen_low", "seen_high"), spec.width if sees_otherwise(spec) else 0)
     wanted |= {"target_mean": spec.n_targets, "target_std": spec.n_targets}
     for name, length in wanted.items():
         values = getattr(scaling, name)
         if len(values) != length or not all(np.isfinite(values)):
-            raise SpecError(f"scaling.{name}", f"{len(values)} values", f"it takes {length} finite values")
+            raise SpecError(f"scaling.{name}", f"{len(values)} values", f"it takes {length} finite values: train again")
     if min(*scaling.std, *scaling.feature_std, *scaling.target_std, 1.0) <= 0:
         raise SpecError("scaling", "a standard deviation of zero", "drop the channel that never moves")

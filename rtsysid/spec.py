@@ -18,11 +18,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from rtsysid.consistency import check
+from rtsysid.consistency import check, sees_otherwise
 from rtsysid.errors import SpecError
 from rtsysid.structure import (
     CELLS,
     INITIALISER_WIDTH,
+    PERIODS,
     STANDARD_GRAVITY,
     VARIANTS,
     CellName,
@@ -34,6 +35,7 @@ from rtsysid.structure import (
     Scaling,
     Structure,
     Variant,
+    rotation_columns,
     split_unit,
     variant_of,
 )
@@ -41,6 +43,7 @@ from rtsysid.structure import (
 __all__ = [
     "CELLS",
     "INITIALISER_WIDTH",
+    "PERIODS",
     "STANDARD_GRAVITY",
     "VARIANTS",
     "Arrival",
@@ -59,6 +62,8 @@ __all__ = [
     "digest",
     "from_builtins",
     "require_channels",
+    "rotation_columns",
+    "sees_otherwise",
     "split_unit",
     "to_builtins",
     "unit_scaling",
@@ -130,6 +135,7 @@ def from_builtins(built: Any) -> ModelSpec:
 def unit_scaling(spec: ModelSpec, reach: float = 1.0) -> Scaling:
     """Make a scaling with mean 0, standard deviation 1 and ranges -`reach`..`reach`, where no recording gives one."""
     channels, features, targets = spec.width, spec.n_features, spec.n_targets
+    seen = channels if sees_otherwise(spec) else 0
     return Scaling(
         std=(1.0,) * channels,
         low=(-reach,) * channels,
@@ -138,6 +144,8 @@ def unit_scaling(spec: ModelSpec, reach: float = 1.0) -> Scaling:
         feature_std=(1.0,) * features,
         target_mean=(0.0,) * targets,
         target_std=(1.0,) * targets,
+        seen_low=(-reach,) * seen,
+        seen_high=(reach,) * seen,
     )
 
 

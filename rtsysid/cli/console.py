@@ -77,10 +77,10 @@ def text(value: Any) -> str:
 
 
 def flat(summary: dict[str, Any]) -> dict[str, Any]:
-    """Flatten the summary of a session: counts as they are, latencies in microseconds."""
+    """Flatten the summary of a session: counts and rates as they are, latencies in microseconds."""
     latency = summary["latency"] or {}
     timed = {f"{key}_us": latency[key] * 1e6 for key in ("p50", "p99", "worst") if latency.get(key) is not None}
-    return {**summary["health"], **timed, "deadline_misses": latency.get("misses")}
+    return {**summary["health"], **(summary["novelty"] or {}), **timed, "deadline_misses": latency.get("misses")}
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -186,7 +186,7 @@ class StderrLines:
 def notes(found: Sequence[Note]) -> None:
     """Print on stderr what was left out of the recordings, or resampled."""
     for note in found:
-        click.echo(note.line, err=True)
+        echo(note.line, err=True)
 
 
 def heading(line: str, json_: bool) -> None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from rtsysid.circle import continuous
 from rtsysid.evaluation.forecasts import forecasts, rows_for_forecast
 from rtsysid.live.calibration import FILE as CALIBRATION
 from rtsysid.live.calibration import Calibration, calibrate_novelty
@@ -46,6 +47,7 @@ def calibrate_predictor(
     length of the recordings supports. `horizon`: ticks of the intervals. Raises TraceError where the rate is lower
     than supported, or where all episodes are too short.
     """
+    episodes = [HeldOut(*(continuous(rows, predictor.spec.rotations) for rows in each)) for each in episodes]
     _interval_plan(predictor, episodes, horizon)  # before the long work: is an episode long enough?
     calibration = calibrate_novelty(predictor, [each.shown for each in episodes], recordings, false_alarms_per_hour)
     return calibration, fit_intervals(predictor, episodes, horizon)

@@ -9,10 +9,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rtsysid.circle import nearest
 from rtsysid.errors import TraceError
 from rtsysid.evaluation.metrics import forecast_windows
 from rtsysid.model.predictor import Predictor, Snapshot
-from rtsysid.quaternions import same_sign
 from rtsysid.spec import Doubles, Floats, ModelSpec
 
 BATCH = 256  # forecasts per call
@@ -66,7 +66,7 @@ def forecasts(
     for batch in (starts[k : k + BATCH] for k in range(0, len(starts), BATCH)):
         u_future, measured = forecast_windows(truth, spec.n_inputs, batch, horizon)
         predicted = predictor.rollout(*stream.take(batch), u_future)
-        yield ForecastBatch(batch, u_future, same_sign(predicted, measured, spec.outputs), measured)
+        yield ForecastBatch(batch, u_future, nearest(predicted, measured, spec.outputs), measured)
 
 
 def rollouts(predictor: Predictor, snapshots: Iterable[Snapshot], u_future: Floats) -> Floats:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import msgspec
 import numpy as np
 
+from rtsysid.circle import unwrapped_plan
 from rtsysid.evaluation.baselines import Hold, LinearArx
 from rtsysid.evaluation.forecasts import forecasts, rows_for_forecast
 from rtsysid.evaluation.metrics import HorizonErrors
@@ -99,7 +100,8 @@ def stretches(bundle: Bundle, trace: Trace) -> Trace:
 
     Raises TraceError where its rate is not the rate of the model.
     """
-    return trace.segments(bundle.spec.rate_hz, nan="split").with_feedthrough(bundle.feedthrough)
+    pieces = trace.segments(bundle.spec.rate_hz, nan="split").with_continuous(bundle.spec.rotations)
+    return pieces.with_feedthrough(bundle.feedthrough)
 
 
 def _score(
@@ -111,7 +113,8 @@ def _score(
     for batch in forecasts(predictor, values, horizon, stride, past=past):
         history = values[batch.starts[:, None] + np.arange(1 - past, 1)]
         scores["model"].add(batch.predicted, batch.truth)
-        scores["linear ARX"].add(arx.forecast(history, batch.u_future), batch.truth)
+        linear = arx.forecast(*unwrapped_plan(history, batch.u_future, predictor.spec.channels))
+        scores["linear ARX"].add(linear, batch.truth)
         scores["hold"].add(Hold(nu).forecast(history, batch.u_future), batch.truth)
         count += len(batch.starts)
     return count

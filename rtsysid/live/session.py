@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, cast
 import msgspec
 import numpy as np
 
+from rtsysid.circle import SignKeeper
 from rtsysid.errors import SpecError
 from rtsysid.live.deadline import Deadline
 from rtsysid.live.trained_range import TrainedRange
@@ -146,6 +147,7 @@ class Session:
         self._predictor, self._clock = predictor, clock
         self._update_novelty = _nothing_is_novel if self.novelty is None else self.novelty.update
         self._range = TrainedRange(self.spec, self.settings.trained_margin, self.settings.reject_margin)
+        self._signs = SignKeeper(self.spec.rotations)
         self._shape = (self.spec.width,)
         self._soonest, self._latest = 0.5 / self.spec.rate_hz, 1.5 / self.spec.rate_hz
         # A copy, since the source may reuse its array. Shared with the detector, which reads this buffer in place.
@@ -184,16 +186,22 @@ class Session:
         return Health(fed=fed, predictions=fed - self._warm_up, steps=fed + self._held, alarms=alarms, **known)
 
     def summary(self) -> dict[str, Any]:
-        """Return ``health`` and ``latency`` (None without a deadline) as plain values; None replaces NaN, infinity."""
+        """Return ``health``, ``latency`` (None without a deadline) and ``novelty`` (None without a detector).
+
+        All are plain values; None replaces NaN and infinity.
+        """
         figures = {} if self.deadline is None else msgspec.structs.asdict(self.deadline.summary())
         latency = {name: figure if math.isfinite(figure) else None for name, figure in figures.items()}
-        return {"health": msgspec.structs.asdict(self.health), "latency": latency or None}
+        health, novelty = self.health, self.novelty
+        rates = None if novelty is None else novelty.rates(health.novel, health.predictions)
+        return {"health": msgspec.structs.asdict(health), "latency": latency or None, "novelty": rates}
 
     def _answer(self, sample: Sample) -> Prediction:
         t, values = sample
         if values.shape != self._shape:
             raise SpecError(f"sample at t = {t}", f"shape {values.shape}", f"give one value per channel: {self._shape}")
         self._samples += 1
+        values = self._signs.aligned(values)
         if self._soonest <= t - self._t < self._latest and self._blind == 0 and self._range.holds(values):
             flags = self._take(t, values)
             return self._conclude(t, flags) if flags else Prediction(t, self._y.copy(), _OK, _OK_ALONE)
@@ -248,6 +256,7 @@ class Session:
         """Step with a good sample; return no flags where the prediction counts."""
         self._t, self._blind = t, 0
         self._good[...] = values
+        self._signs.follow(values)
         self._range.follow(values)
         novel = self._update_novelty()
         flags = self._step()
@@ -295,6 +304,7 @@ class Session:
         self._blind = self.max_gap + 1
         self._y = self._nothing
         self._range.forget()
+        self._signs.forget()
         if self.novelty is not None:
             self.novelty.reset()
 

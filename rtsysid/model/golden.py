@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import msgspec
 import numpy as np
 
+from rtsysid.circle import differences
 from rtsysid.errors import ParityError
 from rtsysid.model.bundle import Arrays, Bundle
 from rtsysid.spec import Doubles, Floats, ModelSpec
@@ -74,7 +75,9 @@ def relative_error(found: np.ndarray[Any, Any], expected: np.ndarray[Any, Any], 
     NaN equals NaN; a NaN in one of them alone counts as infinite.
     """
     found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
-    difference: Doubles = np.abs(found - expected) / np.asarray(spec.scaling.std[spec.n_inputs :])
+    difference: Doubles = np.abs(differences(found, expected, spec.outputs)) / np.asarray(
+        spec.scaling.std[spec.n_inputs :]
+    )
     difference[np.isnan(found) & np.isnan(expected)] = 0.0
     return float(np.max(np.where(np.isnan(difference), np.inf, difference), initial=0.0))
 

@@ -13,7 +13,7 @@ from rtsysid.config import Config
 from rtsysid.errors import BundleError, RtsysidError
 from rtsysid.spec import ModelSpec
 
-FORMAT = 2
+FORMAT = 3
 NAME = "manifest.json"
 
 

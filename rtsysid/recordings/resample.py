@@ -14,12 +14,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rtsysid.circle import nearest, unwrapped
 from rtsysid.errors import TraceError
 from rtsysid.limits import checked_growth
 from rtsysid.recordings.pieces import Resampled
 from rtsysid.recordings.timeline import SLACK, check_time, require_rate
 from rtsysid.recordings.trace import Episode, Trace
-from rtsysid.spec import Doubles, Floats
+from rtsysid.spec import Channel, Doubles, Floats, rotation_columns
 
 _FILL = 1000  # grid points: a longer gap splits the episode, so one wrong timestamp cannot fill the memory
 _COUNTABLE = 2.0**53  # grid points that a float64 counts exactly
@@ -55,8 +56,8 @@ def resample(trace: Trace, rate_hz: float, *, max_age: float) -> Trace:
     require_rate(rate_hz)
     if not max_age >= 0:
         raise TraceError("resampling", f"max_age = {max_age}", "give an age of at least 0 s")
-    inputs = [channel.role == "input" for channel in trace.channels]
-    results = [_resample_episode(episode, rate_hz, max_age, inputs) for episode in trace.episodes]
+    smooth = trace.with_continuous(rotation_columns(trace.channels))
+    results = [_resample_episode(episode, rate_hz, max_age, trace.channels) for episode in smooth.episodes]
     episodes = tuple(piece for result in results for piece in result.pieces)
     missing = sum(int(np.isnan(episode.values).sum()) for episode in episodes)
     averaged, held = sum(each.averaged for each in results), sum(each.held for each in results)
@@ -64,17 +65,17 @@ def resample(trace: Trace, rate_hz: float, *, max_age: float) -> Trace:
     return replace(trace, episodes=episodes, notes=(*trace.notes, note))
 
 
-def _resample_episode(episode: Episode, rate_hz: float, max_age: float, inputs: Sequence[bool]) -> _Even:
+def _resample_episode(episode: Episode, rate_hz: float, max_age: float, channels: Sequence[Channel]) -> _Even:
     check_time(episode.name, episode.t)
     grid = _resampling_grid(episode, rate_hz, max_age)
     all_arrived = _arrived_counts(grid.cell, len(grid.t))
     oldest = max_age + SLACK / rate_hz
     columns = []
-    for column, is_input in enumerate(inputs):
+    for column, channel in enumerate(channels):
         present = ~np.isnan(episode.values[:, column])
         rows = slice(None) if present.all() else present
         last = all_arrived if present.all() else _arrived_counts(grid.cell[present], len(grid.t))
-        columns.append(_resample_column(grid.t, episode.t[rows], episode.values[rows, column], last, oldest, is_input))
+        columns.append(_resample_column(grid.t, episode.t[rows], episode.values[rows, column], last, oldest, channel))
     even = replace(episode, t=grid.t, values=np.column_stack([each.values for each in columns]))
     cuts = np.flatnonzero(np.diff(grid.number, prepend=-2, append=grid.number[-1] + 2) > 1)
     averaged, held = sum(each.averaged for each in columns), sum(each.held for each in columns)
@@ -115,7 +116,7 @@ def _arrived_counts(cell: NDArray[np.int64], points: int) -> NDArray[np.int64]:
 
 
 def _resample_column(
-    grid: Doubles, t: Doubles, samples: Floats, last: NDArray[np.int64], oldest: float, is_input: bool
+    grid: Doubles, t: Doubles, samples: Floats, last: NDArray[np.int64], oldest: float, channel: Channel
 ) -> _Column:
     """Resample one channel: `samples` [n] at times `t` [n], of which `last` [m] came up to each grid point."""
     if not len(t):
@@ -124,8 +125,12 @@ def _resample_column(
     fresh = np.diff(last, prepend=0) > 0
     old = (last == 0) | (grid - t[newest] > oldest)
     column = np.where(old & ~fresh, np.float32(np.nan), samples[newest])
-    averaged = 0 if is_input else _average(column, samples, last)
-    return _Column(column, averaged, int((~old & ~fresh).sum()))
+    held = int((~old & ~fresh).sum())
+    if channel.role == "input":
+        return _Column(column, 0, held)
+    mean = column.copy()
+    averaged = _average(mean, unwrapped(samples[:, None], [channel])[:, 0], last)
+    return _Column(nearest(mean[:, None], column[:, None], [channel])[:, 0].astype(np.float32), averaged, held)
 
 
 def _average(column: Floats, samples: Floats, last: NDArray[np.int64]) -> int:

@@ -17,6 +17,7 @@ from typing import Any, Literal, TypeAlias, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from rtsysid.circle import continuous
 from rtsysid.errors import TraceError
 from rtsysid.recordings import formats
 from rtsysid.recordings.describe import describe_channel, describe_episode
@@ -216,6 +217,10 @@ class Trace:
         if not kept:
             raise too_short(use, self.episodes, needed, remedy)
         return replace(self, episodes=tuple(kept), notes=(*self.notes, *notes))
+
+    def with_continuous(self, rotations: Sequence[Sequence[int]]) -> Trace:
+        """Give the quaternions of each episode, in columns `rotations`, signs that do not jump; see `circle`."""
+        return replace(self, episodes=tuple(replace(e, values=continuous(e.values, rotations)) for e in self.episodes))
 
     def with_feedthrough(self, wanted: bool = True) -> Trace:
         """Return rows [u_{k+1}, y_k], with the inputs of the next row. The last row of each episode is dropped."""

@@ -16,7 +16,7 @@ from rtsysid.recordings.trace import Trace
 from rtsysid.retrieval.descriptors import Descriptor, descriptor_of, plain_spec, weights_of
 from rtsysid.retrieval.hashing import Hyperplanes
 from rtsysid.retrieval.index import Index, write_index_manifest
-from rtsysid.spec import Channel, ModelSpec, to_builtins
+from rtsysid.spec import Channel, ModelSpec, rotation_columns, to_builtins
 from rtsysid.storage import replacing
 from rtsysid.storage.products import INDEX
 
@@ -130,6 +130,7 @@ class _Contents:
 
     def _write_segments(self, trace: Trace, columns: list[int], values: IO[bytes], times: IO[bytes]) -> None:
         pieces = trace.segments(self.spec.rate_hz, nan="split", min_length=self.span, allow_none=True)
+        pieces = pieces.with_continuous(rotation_columns(trace.channels))
         for piece in pieces.episodes:
             values.write(piece.values[:, columns].astype("<f4").tobytes())
             times.write(piece.t.astype("<f8").tobytes())

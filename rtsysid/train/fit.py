@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 import torch
 
+from rtsysid.circle import differences, unwrapped, unwrapped_plan
 from rtsysid.config import Config
 from rtsysid.evaluation.baselines import LinearArx
 from rtsysid.evaluation.metrics import forecast_windows
@@ -62,8 +63,9 @@ def prepare_recordings(config: Config, trace: Trace) -> Prepared:
     """
     if config.data.resample:
         trace = resample(trace, config.data.rate_hz, max_age=config.data.max_age)
-    trace = trace.segments(config.data.rate_hz, nan=config.data.nan).with_feedthrough(config.data.feedthrough)
     blank = unscaled_spec(config, trace.channels)
+    trace = trace.segments(config.data.rate_hz, nan=config.data.nan).with_continuous(blank.rotations)
+    trace = trace.with_feedthrough(config.data.feedthrough)
     stages = resolve(config.stages, blank, config.train.effort)
     halves = split_long_enough(trace, config.data.validation, shortest_piece(config, blank))
     train, validation = ([e.values for e in half.episodes] for half in halves)
@@ -181,8 +183,16 @@ def _baseline(prepared: Prepared, train: NoisyRecordings, validation: NoisyRecor
     spec = prepared.spec
     longest = max(map(len, train.clean)) - prepared.horizon  # the yardstick needs a free run in the training part
     lags = [p for p in sorted({*ARX_LAGS, spec.taps}) if p <= longest]
+    smooth, held_out = ([unwrapped(e, spec.channels) for e in half.noisy] for half in (train, validation))
+    angles = [column for column, channel in enumerate(spec.channels) if channel.angle]
     return LinearArx.select(
-        train.noisy, validation.noisy, spec.n_inputs, horizon=prepared.horizon, lags=lags, ridges=ARX_RIDGES
+        smooth,
+        held_out,
+        spec.n_inputs,
+        horizon=prepared.horizon,
+        lags=lags,
+        ridges=ARX_RIDGES,
+        relative=angles,
     )
 
 
@@ -193,7 +203,7 @@ def _yardstick(arx: LinearArx, prepared: Prepared, train: NoisyRecordings, cold_
     by how much a network can gain over a linear model. Where `Hold` is better than the linear model, the unit is the
     error of `Hold`.
     """
-    nu, lags, horizon = prepared.spec.n_inputs, arx.lags, prepared.horizon
+    spec, nu, lags, horizon = prepared.spec, prepared.spec.n_inputs, arx.lags, prepared.horizon
     spans = [max(len(values) - lags - horizon + 1, 0) for values in train.clean]
     stride = max(1, sum(spans) // YARDSTICK_STARTS)
     errors, moves = [], []
@@ -202,10 +212,11 @@ def _yardstick(arx: LinearArx, prepared: Prepared, train: NoisyRecordings, cold_
         measured = torch.from_numpy(noisy[starts[:, None] + np.arange(1 - lags, 1)])
         history = cold_start.apply(measured, lags).numpy()
         u_future, truth = forecast_windows(values, nu, starts, horizon)
-        errors.append(arx.forecast(history, u_future) - truth)
-        moves.append(truth - noisy[starts, None, nu:])
+        predicted = arx.forecast(*unwrapped_plan(history, u_future, spec.channels))
+        errors.append(differences(predicted, truth, spec.outputs))
+        moves.append(differences(truth, np.broadcast_to(noisy[starts, None, nu:], truth.shape), spec.outputs))
     linear, hold = (np.sqrt(np.mean(np.concatenate(e).astype(np.float64) ** 2, 0)) for e in (errors, moves))
-    unit: Doubles = np.maximum(np.fmin(linear, hold), 1e-9 * np.asarray(prepared.spec.scaling.std[nu:]))
+    unit: Doubles = np.maximum(np.fmin(linear, hold), 1e-9 * np.asarray(spec.scaling.std[nu:]))
     return unit
 
 

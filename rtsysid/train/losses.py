@@ -48,7 +48,7 @@ class Objective:
 
     def _one_step(self, rows: Tensor, windows: Tensor) -> Tensor:
         predicted, _ = self.network.sequence(windows, self.network.initial_state(windows[:, 0]))
-        error = predicted - self._targets(rows, windows.shape[1])
+        error: Tensor = self.network.coordinates.error(predicted, self._targets(rows, windows.shape[1]))
         return error[:, self.warmup :]
 
     def _rollout(self, rows: Tensor, windows: Tensor, ratio: float) -> Tensor:
@@ -62,7 +62,9 @@ class Objective:
             forced, state = self.network.sequence(windows[:, :n_forced], state)
             predicted.append(forced[:, self.warmup :])
         predicted.append(free_run(self.network, windows[:, n_forced:], state))
-        return torch.cat(predicted, 1) - self._targets(rows, windows.shape[1])[:, self.warmup :]
+        truth = self._targets(rows, windows.shape[1])[:, self.warmup :]
+        error: Tensor = self.network.coordinates.error(torch.cat(predicted, 1), truth)
+        return error
 
     def _targets(self, rows: Tensor, ticks: int) -> Tensor:
         """Measured outputs [B, ticks, ny], one tick after each of the first `ticks` windows."""

@@ -17,7 +17,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
-from support.robots import flight, make_body_spec, make_braked_spec, make_driven_spec, make_moving_spec, make_spec
+from support.robots import (
+    flight,
+    make_angle_spec,
+    make_body_spec,
+    make_braked_spec,
+    make_driven_spec,
+    make_moving_spec,
+    make_spec,
+    make_turret_spec,
+    turns,
+)
 
 from export.bundle import write_graphs
 from rtsysid.model.backends.numpy_backend import NumpyBackend
@@ -55,7 +65,14 @@ PLAIN: list[dict[str, Any]] = [
     {"feedback": False, "state_init": "zero"},
 ]
 PHYSICS: list[dict[str, Any]] = [{}, {"linear_path": True, "state_init": "network"}]
-MADE: list[Make] = [make_braked_spec, make_body_spec, make_moving_spec, make_driven_spec]
+MADE: list[Make] = [
+    make_braked_spec,
+    make_body_spec,
+    make_moving_spec,
+    make_driven_spec,
+    make_angle_spec,
+    make_turret_spec,
+]
 EVERY = [
     *(Case(make_spec, variant, choice) for variant, choice in product(VARIANTS, PLAIN)),
     *(Case(make, variant, choice) for make, variant, choice in product(MADE, VARIANTS, PHYSICS)),
@@ -71,6 +88,7 @@ EXPORTED = [
     Case(make_body_spec, "lstm-tdl", {}),
     Case(make_moving_spec, "lstm-tdl-deep-aeu", {"linear_path": True}),
     Case(make_driven_spec, "lstm-tdl-aeu", {}),
+    Case(make_angle_spec, "lstm-tdl", {}),
 ]
 
 
@@ -111,8 +129,8 @@ def rows_for(spec: ModelSpec, ticks: int) -> np.ndarray:
     """Samples [n, C] for `ticks` full windows."""
     count = spec.taps - 1 + ticks
     if spec.rigid_body is None:
-        return np.random.default_rng(4).standard_normal((count, spec.width)).astype(np.float32)
-    return flight(count, batch=1)[0, :, : spec.width].astype(np.float32)
+        return (np.random.default_rng(4).standard_normal((count, spec.width)) * turns(spec)).astype(np.float32)
+    return (flight(count, batch=1)[0, :, : spec.width] * turns(spec)).astype(np.float32)
 
 
 def follow(network: Network, backend: Backend, rows: np.ndarray, expected: np.ndarray) -> None:
