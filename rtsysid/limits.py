@@ -23,6 +23,9 @@ LIMITS: Mapping[str, int] = MappingProxyType(
         "chunk_bytes": 64 << 20,  # one compressed part of a file, unpacked
         "message_fields": 4_096,  # fields of a message definition, nested ones expanded
         "depth": 32,  # levels of nested definitions, and of JSON
+        "json_bytes": 8 << 20,  # a manifest, or any other JSON file of a bundle, a run or an index
+        "model_bytes": 256 << 20,  # all weights of a model, and any one file of a bundle or a run
+        "channels": 4_096,  # channels of a model
     }
 )
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import gc
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
 from functools import cache
 from importlib.machinery import ModuleSpec
@@ -38,8 +40,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if "PYTEST_XDIST_WORKER" not in os.environ:  # bundles that tests export are noted here, and not at home
+        os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="rtsysid-state-")
     if config.getoption("--fast"):
         sys.meta_path.insert(0, _NoTorch())
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        shutil.rmtree(os.environ["XDG_STATE_HOME"], ignore_errors=True)
 
 
 class _NoTorch:

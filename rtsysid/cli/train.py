@@ -53,11 +53,11 @@ def export_command(run: Path, out: Path, targets: str | None, json_: bool) -> No
     Example: rtsysid export run -o bundle --target onnx,c,int8
     """
     from export.bundle import export as export_run
-    from export.targets import NO_COMPILER, default_targets, parse_targets
+    from export.targets import default_targets, parse_targets, without_c
 
     chosen = default_targets() if targets is None else parse_targets(targets)
-    if targets is None and "c" not in chosen:
-        click.echo(NO_COMPILER, err=True)
+    if targets is None and (line := without_c()):
+        click.echo(line, err=True)
     bundle, rows = export_run(run, out, chosen)
     console.show_verification(bundle, rows, json_)
     click.echo(calibrate.calibration_line(bundle), err=True)

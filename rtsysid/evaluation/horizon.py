@@ -79,7 +79,7 @@ def evaluate(
     spec = bundle.spec
     bundle.require(trace.channels, "recording")
     trace = stretches(bundle, trace)
-    predictor, arx = Predictor.load(bundle, backend), LinearArx.from_arrays(bundle.arrays("baseline.npz"))
+    predictor, arx = Predictor.load(bundle, backend), LinearArx.of(bundle)
     scores = {name: HorizonErrors(spec.outputs) for name in ("model", "linear ARX", "hold")}
     count = 0
     for episode in trace.episodes:
