@@ -116,6 +116,8 @@ def _array(member: bytes, name: str, wanted: ArrayType, sizes: dict[str, int], r
         shape, by_columns, kind = read(stream)
     except _BAD_HEADER:
         raise refusal(f"{name}: its header is damaged") from None
+    if 0 in shape and kind.kind in "fi":
+        kind = np.dtype(wanted.kind)  # where there are no numbers, their type does not matter
     if kind.str != wanted.kind or not _fits(shape, wanted.shape, sizes):
         raise refusal(f"{name} is {kind.str[:20]} {_short(shape)}, not {wanted.kind} {_short(wanted.shape)}")
     if len(member) - stream.tell() != math.prod(shape) * kind.itemsize:
