@@ -55,8 +55,9 @@ types: $(VENV)/.ready
 bench: $(VENV)/.ready
 	$(BIN)/python -m bench
 
-# Ten million hostile frames for each target and engine; `make test` runs a million in all.
+# Ten million hostile frames for each target and engine, and 100,000 mutated bundles; `make test` runs 1 % or less.
 fuzz: $(VENV)/.ready $(VENV)/.compilers
+	RTSYSID_FUZZ_BUNDLES=100000 $(BIN)/pytest -q -o timeout=0 tests/model/test_fuzz_bundle.py
 	RTSYSID_FUZZ_FRAMES=10000000 $(BIN)/pytest -q -s tests/firmware_bridge/test_fuzz.py
 
 # A live session of so many seconds with something going wrong all the time; `make test` runs a short one.

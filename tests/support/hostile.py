@@ -135,7 +135,7 @@ def mutate_npz(rng: random.Random, content: bytes) -> bytes:
     array = np.load(io.BytesIO(kept[name]), allow_pickle=False)
     kind = rng.randrange(8)
     if kind == 0:
-        kept[name] = npy(rng.choice([array[None], array.ravel(), array[..., :0] if array.ndim else array[None], array.T]))
+        kept[name] = npy(rng.choice([array[None], array.ravel(), array[None][..., :0], array.T]))
     elif kind == 1:
         kept[name] = npy(array.astype(rng.choice(["<f8", "<f4", "<i8", "<i4", ">f4", "<c8", "|O", "<U4", "|b1"])))
     elif kind == 2 and array.size:
