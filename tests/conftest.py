@@ -5,9 +5,7 @@ from __future__ import annotations
 import ast
 import gc
 import os
-import shutil
 import sys
-import tempfile
 from collections.abc import Sequence
 from functools import cache
 from importlib.machinery import ModuleSpec
@@ -16,7 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 from support.robots import TINY, plant
-from support.shared import made_once
+from support.shared import made_once, own_state
 
 from rtsysid.config import Config, parse_config
 from rtsysid.model.bundle import Bundle
@@ -40,15 +38,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if "PYTEST_XDIST_WORKER" not in os.environ:  # bundles that tests export are noted here, and not at home
-        os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="rtsysid-state-")
+    own_state(config)
     if config.getoption("--fast"):
         sys.meta_path.insert(0, _NoTorch())
-
-
-def pytest_unconfigure(config: pytest.Config) -> None:
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        shutil.rmtree(os.environ["XDG_STATE_HOME"], ignore_errors=True)
 
 
 class _NoTorch:

@@ -214,7 +214,7 @@ def backends_of(bundle: Bundle) -> tuple[str, ...]:
 def reason_against(bundle: Bundle, name: str) -> str:
     """Say why a backend is not loaded unless it is asked for; empty where nothing is against it."""
     if name == "c" and not bundle.trusted:
-        return "its C library was not exported on this machine; --backend c trusts and loads it"
+        return 'its C library was not exported on this machine; --backend c (backend="c" in Python) trusts and loads it'
     return ""
 
 

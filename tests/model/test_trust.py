@@ -17,6 +17,7 @@ from support.robots import plant
 from support.shell import command
 
 from export.compile import MACHINE, find_compiler
+from export.firmware import model_files
 from export.targets import default_targets, without_c
 from rtsysid.errors import BackendError, BundleError
 from rtsysid.model import predictor, trust
@@ -88,7 +89,7 @@ def test_one_line_says_how_to_get_c(bundle_folder: Path, state: Path, caplog: py
         for _ in range(2):
             assert Predictor.load(bundle_folder, check=False).backend.name == "onnx"
     (line,) = caplog.messages
-    assert "--backend c trusts and loads it" in line
+    assert '--backend c (backend="c" in Python) trusts and loads it' in line
     assert Predictor.load(bundle_folder, "c", check=False).backend.name == "c"
 
 
@@ -147,6 +148,16 @@ def test_without_a_state_folder_nothing_is_trusted_and_nothing_fails(
     assert len(caplog.messages) == 1
     assert not trust.is_noted("0" * 64)
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_firmware_is_generated_and_not_taken_from_a_bundle(bundle_folder: Path, tmp_path: Path) -> None:
+    """What is built for a board comes from specification and weights, whatever C the bundle holds."""
+
+    def change(folder: Path, content: dict[str, Any]) -> None:
+        (folder / "model.c").write_text("#error of a stranger")
+
+    changed = Bundle.open(rehashed(bundle_folder, tmp_path / "b", change))
+    assert model_files(changed) == model_files(Bundle.open(bundle_folder))
 
 
 @pytest.fixture

@@ -30,12 +30,8 @@ def test_every_field_of_an_index_is_checked(folder: Path) -> None:
         for wrong in ({"unheard": ["of"]}, -1.5):
             changed = json.loads(json.dumps(honest))
             put(changed, path, wrong)
-            if (path[-1] != "digest" and not isinstance(path[-1], int)) or path[-2] in (
-                "segments",
-                "sources",
-                "channels",
-            ):
-                (folder / "index.json").write_text(sealed(changed))
+            (folder / "index.json").write_text(sealed(changed))
+            if path != ("digest",):
                 with pytest.raises(TraceError):
                     summary(folder)
     (folder / "index.json").write_text(sealed({**honest, "unheard": 1}))
