@@ -22,7 +22,8 @@ _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 def notes() -> Path | None:
     """Return the file of the notes, whether or not it exists; None where this user has no home."""
     stated = os.environ.get("XDG_STATE_HOME", "")
-    folder = stated if os.path.isabs(stated) else os.path.expanduser("~/.local/state")
+    home = os.path.expanduser("~") if os.environ.get("HOME", "~") else ""  # an empty HOME is none
+    folder = stated if os.path.isabs(stated) else os.path.join(home, ".local", "state")
     return Path(folder) / "rtsysid" / "trusted" if os.path.isabs(folder) else None
 
 
