@@ -35,7 +35,7 @@ from rtsysid.retrieval.index import Index
 from rtsysid.retrieval.search import find, query_at
 from rtsysid.train.run import Run
 
-COUNT = int(os.environ.get("RTSYSID_FUZZ_BUNDLES", "240"))
+COUNT = int(os.environ.get("RTSYSID_FUZZ_BUNDLES", "160"))
 CPU_S, GROWTH_KB = 5.0, 300_000
 OURS = (sys.prefix, sys.base_prefix, str(Path(__file__).parents[2]), "/proc/", "/sys/", "/dev/", "/usr/", "/etc/")
 _watched: list[list[str]] = []
