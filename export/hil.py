@@ -108,7 +108,7 @@ def predictor_here(bundle: Bundle) -> Predictor:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "model.so"
         compile_library(files, out, machines()[-1], "strict")
-        return Predictor(bundle.spec, CBackend(bundle.spec, out))
+        return Predictor(bundle.spec, CBackend(bundle.spec, out.read_bytes()))
 
 
 def predictions_here(bundle: Bundle, rows: Floats) -> Floats:

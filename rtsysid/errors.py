@@ -54,6 +54,10 @@ class BundleError(RtsysidError):
     exit_code = 2
 
 
+class BackendError(BundleError):
+    """Report a backend that cannot run on this machine, though its bundle is whole."""
+
+
 class ParityError(BundleError):
     """Report that two implementations of one model disagree."""
 

@@ -26,6 +26,9 @@ LIMITS: Mapping[str, int] = MappingProxyType(
         "message_fields": 4_096,  # fields of a message definition, nested ones expanded
         "message_values": 1 << 20,  # values of the arrays in one message
         "depth": 32,  # levels of nested definitions, and of JSON
+        "json_bytes": 8 << 20,  # a manifest, or any other JSON file of a bundle, a run or an index
+        "model_bytes": 256 << 20,  # all weights of a model, and any one file of a bundle or a run
+        "channels": 4_096,  # channels of a model
     }
 )
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 from support.robots import TINY, plant
-from support.shared import made_once
+from support.shared import made_once, own_state
 
 from rtsysid.config import Config, parse_config
 from rtsysid.model.bundle import Bundle
@@ -38,6 +38,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    own_state(config)
     if config.getoption("--fast"):
         sys.meta_path.insert(0, _NoTorch())
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rtsysid.evaluation.horizon import Evaluation
     from rtsysid.model.bundle import Bundle
     from rtsysid.model.golden import Row
+    from rtsysid.model.parity import NotLoaded
     from rtsysid.recordings.pieces import Note
     from rtsysid.recordings.trace import Trace
 
@@ -95,25 +96,24 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([cells[0], "  ".join("-" * w for w in widths), *cells[1:]])
 
 
-def verification(rows: Sequence[Row]) -> str:
-    """Format the table of `rtsysid verify`: errors in standard deviations of the outputs, times of this machine."""
+def verification(rows: Sequence[Row | NotLoaded]) -> str:
+    """Format the table of `rtsysid verify`: errors in standard deviations of the outputs, times of this machine.
+
+    Errors of code and reconstruction are shown where they are too large.
+    """
     header = ["backend", "step error", "bound", "forecast error", "bound", "step us", "50 steps us", "result"]
-    return table(
-        header,
-        [
-            [
-                row.backend,
-                f"{row.step_error:.1e}",
-                f"{row.step_tolerance:.1e}",
-                f"{row.forecast_error:.1e}",
-                f"{row.forecast_tolerance:.1e}",
-                f"{row.step_us:.1f}",
-                f"{row.forecast_us:.0f}",
-                "passed" if row.passed else "FAILED",
-            ]
-            for row in rows
-        ],
-    )
+    return table(header, [_verification_cells(row) for row in rows])
+
+
+def _verification_cells(row: Row | NotLoaded) -> list[str]:
+    from rtsysid.model.parity import NotLoaded
+
+    if isinstance(row, NotLoaded):
+        return [row.backend, *["-"] * 6, f"not loaded: {row.reason}"]
+    shown = [f"{value:.1e}" for name in ("step", "forecast") for value in row.errors[name]]
+    failed = [f"{name} {error:.1e} of {bound:.1e}" for name, (error, bound) in row.errors.items() if not error <= bound]
+    result = f"FAILED: {', '.join(failed)}" if failed else "passed"
+    return [row.backend, *shown, f"{row.step_us:.1f}", f"{row.forecast_us:.0f}", result]
 
 
 def generated(bundle: Bundle) -> list[str]:
@@ -204,11 +204,11 @@ def evaluating(bundle: Bundle, trace: Trace, horizon: int, stride: int) -> Evalu
     return result
 
 
-def show_verification(bundle: Bundle, rows: Sequence[Row], json_: bool) -> None:
+def show_verification(bundle: Bundle, rows: Sequence[Row | NotLoaded], json_: bool) -> None:
     """Print the result of an export or a verification."""
     if json_:
         fields = {"bundle": str(bundle.folder), "id": bundle.id}
-        found = {"backends": [{**msgspec.to_builtins(r), "passed": r.passed} for r in rows]}
+        found = {"backends": [{**msgspec.to_builtins(r), "passed": getattr(r, "passed", None)} for r in rows]}
         return report({**fields, **found, "c": bundle.manifest.content().get("c", {})}, True)
     block(verification(rows))
     echo(*generated(bundle), f"bundle {bundle.folder}, id {bundle.id}")

@@ -62,11 +62,11 @@ def export_command(run: Path, out: Path, overwrite: bool, targets: str | None, j
     Example: rtsysid export run -o bundle --target onnx,c,int8
     """
     from export.bundle import export as export_run
-    from export.targets import NO_COMPILER, default_targets, parse_targets
+    from export.targets import default_targets, parse_targets, without_c
 
     chosen = default_targets() if targets is None else parse_targets(targets)
-    if targets is None and "c" not in chosen:
-        console.echo(NO_COMPILER, err=True)
+    if targets is None and (without := without_c()):
+        console.echo(without, err=True)
     bundle, rows = export_run(run, out, chosen, overwrite=overwrite)
     console.show_verification(bundle, rows, json_)
     if (line := calibrate.calibration_line(bundle)) is not None:

@@ -81,7 +81,7 @@ def evaluate(
     """
     spec = bundle.spec
     bundle.require(trace.channels, "recording")
-    predictor, arx = Predictor.load(bundle, backend), LinearArx.from_arrays(bundle.arrays("baseline.npz"))
+    predictor, arx = Predictor.load(bundle, backend), LinearArx.of(bundle)
     needed = rows_for_forecast(spec, horizon, stride, max(arx.lags, spec.taps))
     remedy = "give longer recordings or a shorter --horizon"
     trace = stretches(bundle, trace).long_enough(needed, f"forecasts of {horizon} ticks", remedy)

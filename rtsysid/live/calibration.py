@@ -18,6 +18,7 @@ from rtsysid.errors import BundleError, TraceError
 from rtsysid.live.exceedance import ExceedanceModel, minutes_for
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.predictor import Predictor
+from rtsysid.model.untrusted import Refusal, parse_json
 from rtsysid.spec import Doubles, Floats, ModelSpec
 
 FILE = "calibration.json"
@@ -47,13 +48,24 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         """Read the calibration of a bundle; None where it has none. Raises BundleError where it is damaged."""
         if FILE not in bundle.manifest.files:
             return None
+        refusal = Refusal(BundleError, f"bundle {bundle.folder}", "calibrate it again")
         try:
-            found = msgspec.json.decode(bundle.path(FILE).read_bytes(), type=cls)
-        except msgspec.DecodeError as error:
-            raise BundleError(f"bundle {bundle.folder}", f"{FILE}: {error}", "calibrate it again") from None
-        if len(found.spread) != bundle.spec.n_outputs:
-            raise BundleError(f"bundle {bundle.folder}", f"{FILE} is of another model", "calibrate it again")
+            found = msgspec.convert(parse_json(bundle.content(FILE), FILE, refusal), cls)
+        except msgspec.ValidationError as error:
+            raise refusal(f"{FILE}: {error}") from None
+        if len(found.spread) != bundle.spec.n_outputs or (found.reconstruction is None) == bool(bundle.spec.encoder):
+            raise refusal(f"{FILE} is of another model")
+        if not found.possible:
+            raise refusal(f"{FILE}: a value is out of its range")
         return found
+
+    @property
+    def possible(self) -> bool:
+        """Tell whether the numbers can come from a fit."""
+        models = [each for each in (self.innovation, self.reconstruction) if each is not None]
+        if not (1 <= self.every < 2**31 and min(self.spread) > 0 and all(each.possible for each in models)):
+            return False
+        return self.false_alarms_per_hour > 0.999 * self.innovation.lowest_rate
 
     @property
     def thresholds(self) -> tuple[float, float]:

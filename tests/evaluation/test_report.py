@@ -168,7 +168,7 @@ def renamed(judgement: Judgement, bundle: Bundle, name: str) -> tuple[Judgement,
         worst=worst,
     )
     manifest = replace(bundle.manifest, spec=changed.spec, versions={name: name})
-    return changed, Bundle(bundle.folder, manifest)
+    return changed, Bundle(bundle.folder, manifest, {name: bundle.content(name) for name in manifest.files})
 
 
 def test_names_of_channels_and_files_are_escaped(bundle_folder: Path, tiny_trace: Trace) -> None:

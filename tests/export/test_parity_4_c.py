@@ -236,7 +236,10 @@ def test_the_fast_library_stays_within_bounds(variant: str, choice: dict[str, An
     spec, (rows, plans) = network.spec, stimuli(network.spec)
     weights = state_arrays(network.state_dict())
     library = compile_library(c_sources(spec, weights), tmp_path / "model.so", machines()[0])
-    ours, reference = Predictor(spec, CBackend(spec, library)), Predictor(spec, NumpyBackend(spec, weights))
+    ours, reference = (
+        Predictor(spec, CBackend(spec, library.read_bytes())),
+        Predictor(spec, NumpyBackend(spec, weights)),
+    )
     found = np.stack([ours.step(row).copy() for row in rows])
     expected = np.stack([reference.step(row).copy() for row in rows])
     assert relative_error(found, expected, spec) <= TOLERANCE["step"]
@@ -254,7 +257,7 @@ def test_a_forecast_is_steps_with_predictions_fed_back(tmp_path: Path) -> None:
     network = make_network(DEEP, {})
     spec, (rows, plans) = network.spec, stimuli(network.spec)
     library = compile_library(c_sources(spec, state_arrays(network.state_dict())), tmp_path / "m.so", machines()[0])
-    predictor = Predictor(spec, CBackend(spec, library))
+    predictor = Predictor(spec, CBackend(spec, library.read_bytes()))
     for row in rows[:40]:
         predictor.step(row)
     found, y, steps = predictor.forecast(plans[0]), rows[39, spec.n_inputs :], []
@@ -272,7 +275,7 @@ def test_a_sample_that_is_no_number_gives_none(tmp_path: Path) -> None:
     network = make_network("lstm-tdl-aeu", {})
     spec, (rows, _) = network.spec, stimuli(network.spec)
     library = compile_library(c_sources(spec, state_arrays(network.state_dict())), tmp_path / "m.so", machines()[0])
-    predictor = Predictor(spec, CBackend(spec, library))
+    predictor = Predictor(spec, CBackend(spec, library.read_bytes()))
     before = [predictor.step(row).copy() for row in rows[:9]]
     assert np.isnan(predictor.step(np.where(np.arange(spec.width) == 0, np.nan, rows[9]).astype(np.float32))).all()
     predictor.reset()

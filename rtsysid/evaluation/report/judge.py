@@ -145,7 +145,7 @@ def judge(bundle: Bundle, trace: Trace, recordings: str, evaluation: Evaluation,
         whiteness(residuals),
         cross_correlation(residuals, inputs),
         worst_forecasts(spec, ahead, intervals=predictor.intervals),
-        verify(bundle),
+        [row for row in verify(bundle) if isinstance(row, Row)],
         [] if predictor.intervals is None else interval_coverage(spec, ahead, predictor.intervals),
     )
 
