@@ -58,6 +58,9 @@
 #define WIRE_LEVEL_WARNING 2u
 #define WIRE_LEVEL_ERROR 3u
 
+/* Bit n is 1 where a controller may use a prediction of status n. */
+#define WIRE_USABLE 0x403u
+
 /* host>device: Begin a session, and end the one before. Repeated each 100 ms until answered. */
 #define WIRE_HELLO 0x01u
 #define WIRE_HELLO_MAGIC_AT 0u
