@@ -34,7 +34,14 @@ _PROLOGUE = """\
 
 def c_header() -> str:
     """Return the text of messages.h."""
-    parts = [_PROLOGUE, *_constants(), *map(_enum, m.ENUMS), _usable_statuses(), *map(_message, m.MESSAGES.values()), _frame_shapes()]
+    parts = [
+        _PROLOGUE,
+        *_constants(),
+        *map(_enum, m.ENUMS),
+        _usable_statuses(),
+        *map(_message, m.MESSAGES.values()),
+        _frame_shapes(),
+    ]
     return "\n".join([*parts, "#endif\n"])
 
 

@@ -36,7 +36,14 @@ class Status(StrEnum):
 
     __repr__ = str.__repr__  # a printed prediction shows 'ok', as a string
 
-    diverged = "diverged", 7, 0, "session", False, "the model returned NaN or infinity: prediction withheld, state dropped"
+    diverged = (
+        "diverged",
+        7,
+        0,
+        "session",
+        False,
+        "the model returned NaN or infinity: prediction withheld, state dropped",
+    )
     reset = "reset", 6, 0, "session", False, "state dropped: too many missing ticks, or time jumped back (a restart)"
     rejected = "rejected", 5, 0, "session", False, "not fed: not finite or impossible; the last good sample replaces it"
     late = "late", 4, 0, "session", False, "not fed: time was repeated or ran backward; y is the previous prediction"
@@ -44,7 +51,14 @@ class Status(StrEnum):
     fallback = "fallback", 9, 0, "reserved", False, "y comes from a substitute and not from the model"
     stale = "stale", 8, 0, "loop", False, "the sample was older than the time budget when the prediction was ready"
     held = "held", 2, 0, "session", False, "the last good sample replaced missing ticks"
-    novel = "novel", 10, 1, "session", True, "unknown to model and training: a failing sensor, a disturbance, a new manoeuvre"
+    novel = (
+        "novel",
+        10,
+        1,
+        "session",
+        True,
+        "unknown to model and training: a failing sensor, a disturbance, a new manoeuvre",
+    )
     extrapolating = "extrapolating", 1, 0, "session", True, "outside the trained range; fed all the same"
     ok = "ok", 0, 0, "session", True, "none of the others applies"
 
