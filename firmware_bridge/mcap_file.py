@@ -26,13 +26,15 @@ CHUNK = 1 << 16  # bytes before compression; closing a chunk blocks other thread
 class McapFile:
     """Write an MCAP file; for one thread at a time.
 
-    Times are nanoseconds of any monotonic clock. ``error``: why writing has stopped, or None. ``added``: messages given
-    to it; ``kept``: messages on the disk. Raises StorageError where the file cannot be created, or exists.
+    Times are nanoseconds of any monotonic clock. ``error``: why writing has stopped, or None. ``moved``: where the file
+    is now, if somebody renamed it; it is written on there. ``added``: messages given to it; ``kept``: messages on the
+    disk. Raises StorageError where the file cannot be created, or exists.
     """
 
     def __init__(self, path: Path | str, metadata: Mapping[str, Mapping[str, str]], library: str, now_ns: int) -> None:
         self.path = Path(path)
         self.error: StorageError | None = None
+        self.moved: StorageError | None = None
         self.added = self.kept = 0
         self._pending = _Pending()
         self._end, self._flushed_ns = 0, now_ns
@@ -75,11 +77,13 @@ class McapFile:
         if self.error is None:
             self._writer.finish()
             self._save(b"")
+            self._check()
         os.close(self._file)
 
     def _save(self, ending: bytes) -> None:
+        self._check()
         data = self._pending.getvalue()
-        if not data:
+        if not data or self.error is not None:
             return
         try:
             _write_at(self._file, data + ending, self._end)
@@ -89,6 +93,22 @@ class McapFile:
         self._end += len(data)
         self.kept = self.added
         self._pending.start(self._end)
+
+    def _check(self) -> None:
+        """Find out whether somebody removed, replaced, renamed or cut off the file while it was open."""
+        opened = os.fstat(self._file)
+        if opened.st_size < self._end:
+            found = f"cut off to {opened.st_size} bytes by another program, of {self._end} that were written"
+            self._lost(found, "what it held is gone")
+        elif opened.st_nlink == 0:
+            self._lost("deleted by another program while it was written", "what it held is gone")
+        elif not _is_at(opened, self.path):
+            found = f"renamed by another program while it was written: it is {_name(self._file)}"
+            self.moved = StorageError(f"recording {self.path}", found, "what was recorded is there")
+
+    def _lost(self, found: str, remedy: str) -> None:
+        self.kept = 0
+        self.error = StorageError(f"recording {self.path}", found, f"{remedy}; record to a place of its own")
 
     def _give_up(self, error: OSError) -> None:
         """Undo the incomplete write, and write the ending where it was before."""
@@ -112,6 +132,22 @@ class _Pending(io.BytesIO):
 
     def tell(self) -> int:
         return self._begin + super().tell()
+
+
+def _is_at(opened: os.stat_result, path: Path) -> bool:
+    try:
+        there = path.stat()
+    except OSError:
+        return False
+    return (there.st_dev, there.st_ino) == (opened.st_dev, opened.st_ino)
+
+
+def _name(file: int) -> str:
+    """Return the present path of an open file, as far as the system tells it."""
+    try:
+        return os.readlink(f"/proc/self/fd/{file}")
+    except OSError:
+        return "somewhere else"
 
 
 def _ending() -> bytes:

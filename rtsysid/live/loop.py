@@ -10,13 +10,13 @@ The loop does not depend on the kind of line: it takes any `rtsysid.source.Sourc
 from __future__ import annotations
 
 import math
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
+from rtsysid.device_clock import host_s
 from rtsysid.live.deadline import Deadline
 from rtsysid.live.service import Service, StopSignal
 from rtsysid.live.session import Prediction, Session
@@ -121,7 +121,8 @@ class LiveLoop:
     """Feed the samples of `source` to `session`, and send the predictions back.
 
     The time budget is that of the session's settings. `recorder`: gets every sample, answer and report. `service`: is
-    told about fresh answers. `clock`: the host's monotonic clock in seconds, the one of `Arrival.captured_s`.
+    told about fresh answers. `clock`: the host's clock in seconds, the one of `Arrival.captured_s`.
+    `deadline_s`: age that no answer may exceed (`require_met`).
     """
 
     def __init__(
@@ -131,13 +132,14 @@ class LiveLoop:
         *,
         recorder: Sink | None = None,
         service: Service | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = host_s,
+        deadline_s: float = math.inf,
     ) -> None:
         self.source, self.session = source, session
         self._tick_s = 1.0 / session.spec.rate_hz
         self._recorder, self._service, self._clock = recorder, service or Service({}), clock
         self._feeder = SessionFeeder(session)
-        self._whole, self._recent = _Interval(), _Interval()
+        self._whole, self._recent = _Interval(deadline_s=deadline_s), _Interval()
 
     def run(self, stop: StopSignal, *, every_s: float = 1.0) -> Iterator[LiveStats]:
         """Run until the source ends or `stop` is requested; yield the figures of each `every_s` seconds.
@@ -159,6 +161,10 @@ class LiveLoop:
     def summary(self) -> LiveStats:
         """Return the figures from the first sample to the last."""
         return self._whole.report(self._whole.latest_s, self.source.health())
+
+    def require_met(self) -> None:
+        """Raise DeadlineError where an answer was older than the deadline."""
+        self._whole.ages.require_met("answers")
 
     def _work(self, batch: Sequence[Arrival]) -> None:
         answers = [self.answer(arrival, sent=False) for arrival in batch[:-1]]
@@ -192,9 +198,9 @@ class LiveLoop:
 class _Interval:
     """Counts of a time interval that starts at `begun_s`, or with its first batch where that is not given."""
 
-    def __init__(self, begun_s: float = math.nan) -> None:
+    def __init__(self, begun_s: float = math.nan, deadline_s: float = math.inf) -> None:
         self.begun_s = self.latest_s = begun_s
-        self._ages = Deadline(math.inf)
+        self.ages = Deadline(deadline_s)
         self._statuses: Counter[str] = Counter()
         self._samples = self._skipped = self._stale = self._beginning = 0
 
@@ -208,14 +214,15 @@ class _Interval:
         self._statuses[str(newest.status)] += 1
         self._stale += newest.stale
         if not math.isnan(newest.age_s):
-            self._ages.record(newest.age_s)
+            self.ages.record(newest.age_s)
 
     def report(self, until_s: float, link: SourceHealth) -> LiveStats:
         """Return the figures up to `until_s`."""
         seconds = until_s - self.begun_s
-        ages = self._ages
+        ages = self.ages
         return LiveStats(
-            seconds=seconds, samples=self._samples, skipped=self._skipped, stale=self._stale, statuses=dict(self._statuses),
+            seconds=seconds, samples=self._samples, skipped=self._skipped, stale=self._stale,
+            statuses=dict(self._statuses),
             rate_hz=(self._samples - self._beginning) / seconds if seconds > 0 else math.nan,
             p50=ages.percentile(0.5), p99=ages.percentile(0.99), worst=ages.worst, link=link,
         )  # fmt: skip
