@@ -20,6 +20,7 @@ from mcap.writer import MCAP0_MAGIC, Writer
 from rtsysid.errors import StorageError
 
 FLUSH_NS = 800_000_000  # between flushes; with the time of a flush itself, at most one second can be lost
+_TIMES = 1 << 64  # nanoseconds: MCAP has 64 bits
 CHUNK = 1 << 16  # bytes before compression; closing a chunk blocks other threads for 1 ms (1 MiB: 4 ms)
 
 
@@ -55,7 +56,11 @@ class McapFile:
         return self._writer.register_channel(topic, "cdr", schema, dict(metadata))
 
     def add(self, channel: int, log_ns: int, publish_ns: int, payload: bytes) -> None:
-        """Add one message; it is on the disk after the next flush."""
+        """Add one message; it is on the disk after the next flush. Raises ValueError for a time outside the format."""
+        if not (0 <= log_ns < _TIMES and 0 <= publish_ns < _TIMES):
+            raise ValueError(
+                f"times {log_ns} and {publish_ns} ns"
+            )  # the writer would find it in the middle of a record
         self.added += 1
         if self.error is None:
             self._writer.add_message(channel, log_ns, payload, publish_ns)
