@@ -35,6 +35,7 @@ _BEAT_S = msg.HEARTBEAT_US * 1e-6
 _SILENCE_S = msg.HEARTBEATS_MISSED * _BEAT_S
 _STALE_S, _STALE_TICKS = 0.1, 3  # without a sample: the longer of the two
 _STUCK_S = 2.0  # stale for this time: the board has stopped streaming
+_TABLES = 8  # channel tables that are remembered by their hash
 _SAMPLES = 1  # the stream of START
 
 
@@ -288,7 +289,7 @@ class Conversation:
         if schema.hash != self._ack.schema_hash:
             found = f"its channel table hashes to {schema.hash:08x}, not {self._ack.schema_hash:08x}"
             raise LinkError(f"board {self._ack.firmware}", found, "build its firmware again")
-        self._schemas[schema.hash] = schema
+        self._schemas = {**dict(list(self._schemas.items())[1 - _TABLES :]), schema.hash: schema}
         self._settle(Board(self._ack, schema), now_s)
 
     def _settle(self, board: Board, now_s: float) -> None:

@@ -83,8 +83,14 @@ class Intake:
         self.clock.round_trip(asked_s, received_us, received_us + worked_us, now_s)
 
     def mark(self, t_us: int, now_s: float, frames_lost: int, count: int = 0) -> Mark:
-        """Return the start or end of a stream, told by a frame sent at `t_us`; `count`: the board's own, of samples."""
-        return Mark(self._ticks.extend(t_us, now_s), frames_lost, count)
+        """Return the start or end of a stream, told by a frame sent at `t_us`; `count`: the board's own, of samples.
+
+        Frames come in the order of their times, so one that is much older than what came before tells no time.
+        """
+        newest_us = self._ticks.newest_us
+        time_us = self._ticks.extend(t_us, now_s)
+        told = time_us is not None and time_us >= newest_us - _LATE_US
+        return Mark(time_us if told else None, frames_lost, count)
 
     def peek(self, t_us: int, now_s: float, frames_lost: int) -> Mark:
         """Return the mark of an earlier frame, from which nothing is learnt."""
@@ -96,8 +102,9 @@ class Intake:
         Time never runs back in one boot. A clock that does, or is far ahead of the host's, is believed after five
         samples that follow it: then it goes on from the last accepted time.
         """
-        time_us, last_us = self._possible(t_us, now_s), self._last_us
-        if time_us is not None and (last_us is None or time_us > last_us):
+        newest_us, last_us = self._ticks.newest_us, self._last_us
+        time_us = self._possible(t_us, now_s)
+        if time_us is not None and time_us > (newest_us - _LATE_US - 1 if last_us is None else last_us):
             self._doubts, self._last_us = _Doubts(), time_us
             return time_us
         if self._doubts.agree(t_us, now_s):

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 _COUNTS = 1 << 32  # a board's count of samples is modulo this
 _FASTER, _PAIRS = 0.75, 16  # so many samples in a row, each this much sooner than due: the board's table is wrong
+_FASTEST = 20  # times the rate of the table, at most
 _SEEN = (1 << 64) - 1  # ticks for which is known whether their sample came
 
 
@@ -107,7 +108,9 @@ class Losses:
     def sample(self, t_us: int, seq: int, frames_lost: int) -> None:
         """Count an accepted sample: its time, the number of its frame, and the frames lost so far."""
         stream = self._stream
-        if stream is None:  # nobody asked for it
+        if stream is None and self.streams:
+            return  # after the end, or before the start: nobody asked for it
+        if stream is None:
             stream = self._stream = _Stream(Mark(t_us, frames_lost))
             self.streams += 1
         stream.received += 1
@@ -145,6 +148,8 @@ class Losses:
         """Forget the time of the newest sample: the clock jumped, and nobody knows how many ticks are missing."""
         self._last_us = None
         self._unknown += 1
+        if self._stream is not None and not self._stream.received:
+            self._stream.begun = self._stream.begun._replace(t_us=None)
 
     def end(self, mark: Mark) -> None:
         """End the stream with the answer to STOP or with BYE."""
@@ -221,7 +226,7 @@ class Losses:
 
     def _adapt(self, stream: _Stream, t_us: int, frames_lost: int) -> None:
         """Take the measured distance of the samples for the period, and count what was missing so far by it."""
-        self.period_us = float(sorted(self._early)[_PAIRS // 2])
+        self.period_us = max(float(sorted(self._early)[_PAIRS // 2]), self.table_period_us / _FASTEST)
         self._early.clear()
         if stream.until_us is None:
             return

@@ -53,6 +53,7 @@ class Ticks:
     """
 
     def __init__(self) -> None:
+        self.newest_us = 0  # of all readings since `begin`
         self._lead_s: float | None = None  # of the device's clock over the host's, without the time on the way
         self._at_s = 0.0
 
@@ -65,6 +66,7 @@ class Ticks:
             slack_s = self._slack(now_s)
             lead_s = max(time_us * 1e-6 - now_s, self._lead_s - slack_s)
             self._lead_s, self._at_s = min(lead_s, self._lead_s + slack_s), now_s
+            self.newest_us = max(self.newest_us, time_us)
         return time_us
 
     def peek(self, t_us: int, now_s: float) -> int | None:
@@ -79,7 +81,7 @@ class Ticks:
         """Believe a reading: return the first time after `after_us` with these lower 32 bits, and go on from there."""
         time_us = after_us + 1 + (t_us - after_us - 1) % _SPAN
         time_us = time_us if time_us <= _LATEST_US else t_us
-        self._lead_s, self._at_s = time_us * 1e-6 - now_s, now_s
+        self._lead_s, self._at_s, self.newest_us = time_us * 1e-6 - now_s, now_s, time_us
         return time_us
 
     def _slack(self, now_s: float) -> float:
