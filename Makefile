@@ -55,10 +55,11 @@ types: $(VENV)/.ready
 bench: $(VENV)/.ready
 	$(BIN)/python -m bench
 
-# Ten million hostile frames for each target and engine, and ten thousand names of channels as C; `make test` runs a
-# million frames in all, and a hundred names.
+# Ten million hostile frames for each target and engine, 100,000 conversations with boards that misbehave, and ten
+# thousand names of channels as C; `make test` runs a million frames in all, 1,000 conversations, and a hundred names.
 fuzz: $(VENV)/.ready $(VENV)/.compilers
 	RTSYSID_FUZZ_FRAMES=10000000 $(BIN)/pytest -q -s tests/firmware_bridge/test_fuzz.py
+	RTSYSID_FUZZ_CONVERSATIONS=100000 $(BIN)/pytest -q -s tests/firmware_bridge/test_fuzz_conversation.py
 	RTSYSID_FUZZ_NAMES=10000 $(BIN)/pytest -q tests/export/test_generated_names.py
 
 # A live session of so many seconds with something going wrong all the time; `make test` runs a short one.
