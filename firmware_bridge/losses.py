@@ -22,7 +22,7 @@ class Mark(NamedTuple):
 
     t_us: int | None
     frames_lost: int
-    count: int = 0
+    samples: int = 0
 
 
 class _Stream:
@@ -103,7 +103,7 @@ class Losses:
         if answered and not stream.answered:
             stream.answered = True
             begun = stream.begun if stream.received else mark
-            stream.begun = begun._replace(count=mark.count)
+            stream.begun = begun._replace(samples=mark.samples)
 
     def sample(self, t_us: int, seq: int, frames_lost: int) -> None:
         """Count an accepted sample: its time, the number of its frame, and the frames lost so far."""
@@ -192,9 +192,9 @@ class Losses:
             return
         head = stream.most = min(stream.head(self.period_us), missing)
         self._gaps += missing - head
-        if cut is None or not stream.begun.count:
+        if cut is None or not stream.begun.samples:
             return
-        unseen = (stream.begun.count - cut.begun.count) % _COUNTS - cut.received - cut.refused
+        unseen = (stream.begun.samples - cut.begun.samples) % _COUNTS - cut.received - cut.refused
         unseen -= cut.middle + cut.head(self.period_us)
         if 0 <= unseen <= missing - head:
             self.at_end += unseen
@@ -208,8 +208,8 @@ class Losses:
             self._unknown += 1
             return head, 0
         most = max(_ticks(since_us, mark.t_us, self.period_us) - self._refused, 0)
-        counted = (mark.count - stream.begun.count) % _COUNTS - stream.received - stream.refused - stream.middle
-        if mark.count and 0 <= counted <= stream.before(self.period_us) + most + 1:
+        counted = (mark.samples - stream.begun.samples) % _COUNTS - stream.received - stream.refused - stream.middle
+        if mark.samples and 0 <= counted <= stream.before(self.period_us) + most + 1:
             tail = min(counted - min(head, counted), most + 1)
             return counted - tail, tail
         lost_before = stream.begun.frames_lost if not stream.received else self._frames_lost

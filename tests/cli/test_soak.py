@@ -65,8 +65,8 @@ def answered(device: SimulatedDevice) -> None:
 @pytest.mark.timeout(SECONDS * 10 + 800)
 def test_soak(fast_bundle: Path, tmp_path: Path) -> None:
     """Through unplugging, resets, stalls and stops in turn, 500 Hz is held and answered again after each; losses and
-    restarts are those that were made, samples that the board captured are samples fed and counted losses, over all boots
-    and exactly, every sample received was recorded, memory and files do not grow, and the recording replays to equal
+    restarts are those that were made, samples that the board captured are samples fed and counted losses, exactly and
+    over all boots, every sample received was recorded, memory and files do not grow, and the recording replays to equal
     predictions."""
     spec = Bundle.open(fast_bundle).spec
     rows = plant(1, 5000, seed=5).episodes[0].values

@@ -50,8 +50,8 @@ class World:
 
 @given(st.integers(0, SPAN * 3), st.lists(st.integers(-2_000_000, 4_000_000_000), max_size=30))
 def test_ticks_follow_a_counter_that_wraps(start: int, steps: list[int]) -> None:
-    """Whatever the silence, and with frames up to 2 s out of order, 32 bits and the host's time give all 64 back; a time
-    before the device's start is refused."""
+    """Whatever the silence, and with frames up to 2 s out of order, 32 bits and the host's time give all 64 back; a
+    time before the device's start is refused."""
     ticks, true, now = Ticks(), start, 1e5
     whole = (ticks.extend(start % SPAN, now) or 0) - start
     for step in steps:

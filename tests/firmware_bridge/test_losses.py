@@ -1,4 +1,4 @@
-"""What is lost of a stream, at its start, in it and at its end: counted from times, frame numbers and the board's count."""
+"""What is lost of a stream, at its start, in it and at its end: by times, numbers of frames and the board's count."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TABLE = Schema.of([Channel("y")], 100.0)
 
 
 def stream(losses: Losses, lost: set[int], count: int, *, counts: bool, start_us: int = 500, base: int = 0) -> None:
-    """Play a stream of `count` samples to `losses`, those in `lost` withheld; `counts`: the board counts its samples."""
+    """Play a stream of `count` samples, those in `lost` withheld; `counts`: the board counts its samples."""
     losses.begin(Mark(start_us - 100, base))
     losses.begin(Mark(start_us, base, base if counts else 0), answered=True)
     missing = base
