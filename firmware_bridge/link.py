@@ -228,13 +228,15 @@ class Link:
                 if talk.session != session:  # a new line, or a board that restarted on the same one
                     session = talk.session
                     self._outbox.attach(self._writing(port))
-                messages = talk.due(now_s)
-                if messages or self._outbox.waiting:
-                    self._outbox.post(messages, _to_us(now_s))
-                if self._closing.is_set():
-                    talk.close(now_s)
-                if arrivals:  # last, since the waiting consumer then takes the interpreter
-                    self._backlog.put(arrivals)
+                try:
+                    messages = talk.due(now_s)
+                    if messages or self._outbox.waiting:
+                        self._outbox.post(messages, _to_us(now_s))
+                    if self._closing.is_set():
+                        talk.close(now_s)
+                finally:  # also if the cable was pulled after the read; last: the consumer takes the interpreter
+                    if arrivals:
+                        self._backlog.put(arrivals)
             self._outbox.post([Bye(Reason.finished)], _to_us(host_s()))
         finally:
             self._outbox.detach()
