@@ -55,12 +55,13 @@ types: $(VENV)/.ready
 bench: $(VENV)/.ready
 	$(BIN)/python -m bench
 
-# Ten million hostile frames for each target and engine, a hundred thousand mutated bundles and recordings of each
-# format, and ten thousand names of channels as C; `make test` runs about a hundredth of each.
+# Ten million hostile frames for each target and engine; a hundred thousand mutated bundles, recordings of each format,
+# and conversations with boards that misbehave; ten thousand names of channels as C. `make test` runs 1 % or less.
 fuzz: $(VENV)/.ready $(VENV)/.compilers
 	RTSYSID_FUZZ_BUNDLES=100000 $(BIN)/pytest -q -o timeout=0 tests/model/test_fuzz_bundle.py
 	RTSYSID_FUZZ_FRAMES=10000000 $(BIN)/pytest -q -s tests/firmware_bridge/test_fuzz.py
 	RTSYSID_FUZZ_RECORDINGS=100000 $(BIN)/pytest -q -s tests/recordings/test_fuzz_recordings.py
+	RTSYSID_FUZZ_CONVERSATIONS=100000 $(BIN)/pytest -q -s tests/firmware_bridge/test_fuzz_conversation.py
 	RTSYSID_FUZZ_NAMES=10000 $(BIN)/pytest -q tests/export/test_generated_names.py
 
 # A live session of so many seconds with something going wrong all the time; `make test` runs a short one.

@@ -161,6 +161,13 @@ class SimulatedDevice:
         """
         return self._order("status")
 
+    def captured(self) -> int:
+        """Return the number of samples that the board gave to a stream, over all boots.
+
+        Raises LinkError where the board has ended.
+        """
+        return int(self._order("captured"))
+
     def _image(self) -> bytes:
         schema, table = self.schema, self.schema.compressed
         counts = len(self._rows), schema.width, schema.size, len(table)

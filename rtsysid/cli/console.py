@@ -10,6 +10,7 @@ import logging
 import math
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Self
 
@@ -179,8 +180,9 @@ class StderrLines:
             self._lines.put(line)
 
     def _print(self) -> None:
-        for line in iter(self._lines.get, None):
-            echo(line, err=True)
+        with suppress(OSError):  # the terminal or the pipe was closed
+            for line in iter(self._lines.get, None):
+                echo(line, err=True)
 
 
 def notes(found: Sequence[Note]) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import os
 import stat
+import sys
 import time
 from contextlib import ExitStack
 from importlib import import_module
@@ -13,7 +16,7 @@ import click
 
 from rtsysid import ranges
 from rtsysid.cli import console
-from rtsysid.cli.options import PATH, as_json, backend_option, max_gap, time_column, within
+from rtsysid.cli.options import PATH, as_json, backend_option, deadline_option, max_gap, time_column, within
 from rtsysid.cli.outputs import output
 from rtsysid.errors import LinkError, TraceError
 from rtsysid.storage.products import LIVE_RECORDING, PORT
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     from rtsysid.live.reproduce import Settings
     from rtsysid.live.service import StopSignal
     from rtsysid.model.bundle import Bundle
-    from rtsysid.source import Source
+    from rtsysid.source import Source, SourceHealth
     from rtsysid.spec import Floats
 
 SERIAL = ("firmware_bridge.link", "Link")
@@ -57,6 +60,7 @@ def open_source(port: str, **options: Any) -> Source:
 @click.option(
     "--budget-ms", type=within(ranges.Milliseconds), help="Age above which an answer is stale.  [default: one tick]"
 )
+@deadline_option
 @backend_option
 @max_gap
 @click.option(
@@ -69,13 +73,14 @@ def open_source(port: str, **options: Any) -> Source:
 @seconds_
 @as_json
 def run(
-    bundle: Path, port: str, record: Path | None, overwrite: bool, budget_ms: float | None, backend: Any,
-    max_gap: int, fifo: int, cpus: tuple[int, ...], baud: int | None, seconds: float | None, json_: bool,
+    bundle: Path, port: str, record: Path | None, overwrite: bool, budget_ms: float | None, deadline_ms: float | None,
+    backend: Any, max_gap: int, fifo: int, cpus: tuple[int, ...], baud: int | None, seconds: float | None, json_: bool,
 ) -> None:  # fmt: skip
     """Run a bundle with a live source: feed every sample, and answer the newest one in time.
 
     PORT is a path, hwgrep://PATTERN or socket://HOST:PORT. A line of health each second goes to stderr, the summary to
-    stdout. A cable that is pulled is waited for; ^C and SIGTERM stop the board and close the recording.
+    stdout. A cable that is pulled is waited for. ^C, SIGTERM and a closed terminal stop the board and close the
+    recording.
 
     Example: rtsysid run bundle /dev/serial/by-id/usb-robot --record flight.mcap
     """
@@ -95,16 +100,16 @@ def run(
         recorder = None if record is None else stack.enter_context(_recording(record, opened, settings, overwrite))
         stderr, stop = stack.enter_context(console.StderrLines()), stack.enter_context(StopSignal(seconds))
         source = stack.enter_context(open_source(port, spec=opened.spec, baudrate=baud, tap=recorder))
-        loop = LiveLoop(source, Session(predictor, settings), recorder=recorder, service=Service())
+        session, deadline_s = Session(predictor, settings), math.inf if deadline_ms is None else deadline_ms * 1e-3
+        loop = LiveLoop(source, session, recorder=recorder, service=Service(), deadline_s=deadline_s)
         source.describe()  # waits for the board
         _make_punctual(fifo, cpus, source, stderr)
         for report in loop.run(stop):
             stderr.write(*source.events(), report.line())
         stderr.write(*source.events())
-    console.report(_session_summary(loop, recorder, json_), json_)
+    _conclude(_session_summary(loop, recorder, json_), json_, recorder)
     _require_samples(port, stop, loop.session.health.samples, loop.session.health.predictions)
-    if recorder is not None and recorder.error is not None:
-        raise recorder.error
+    loop.require_met()
 
 
 @click.command()
@@ -137,14 +142,9 @@ def record(
     ):
         _record_all(source, recorder, stop, stderr)
     counts = source.health()
-    shown = {
-        "samples": counts.samples, "gaps": counts.gaps, "dropped": counts.dropped, "corrupt": counts.corrupt,
-        "losses": counts.losses, "reboots": counts.reboots,
-    }  # fmt: skip
-    console.report({"to": str(out), **shown, "not_recorded": recorder.dropped}, json_)
+    shown = counts.plain() if json_ else {"samples": counts.samples, **_losses(counts)}
+    _conclude({"to": str(out), **shown, "not_recorded": recorder.dropped}, json_, recorder)
     _require_samples(port, stop, counts.samples, counts.samples)
-    if recorder.error is not None:
-        raise recorder.error
 
 
 @click.command("sim-device")
@@ -260,10 +260,29 @@ def _session_summary(loop: LiveLoop, recorder: Recorder | None, json_: bool) -> 
     ages = {f"age_{name}_ms": getattr(report, name) * 1e3 for name in ("p50", "p99", "worst")}
     return {
         "samples": report.samples, "rate_hz": report.rate_hz, **ages, "stale": report.stale,
-        "skipped": report.skipped, "dropped": report.link.dropped, "gaps": report.link.gaps,
-        "corrupt": report.link.corrupt, "losses": report.link.losses, "reboots": report.link.reboots,
-        "answers": report.statuses, **recorded,
+        "skipped": report.skipped, **_losses(report.link), "answers": report.statuses, **recorded,
     }  # fmt: skip
+
+
+def _losses(counts: SourceHealth) -> dict[str, Any]:
+    """Say what was lost, and where."""
+    refused = {"refused": counts.refused} if counts.refused else {}
+    return {
+        "dropped": counts.dropped, "gaps": counts.gaps, "lost_at_start": counts.lost_at_start,
+        "lost_at_end": counts.ends(), "corrupt": counts.corrupt, **refused, "losses": counts.losses,
+        "reboots": counts.reboots,
+    }  # fmt: skip
+
+
+def _conclude(summary: dict[str, Any], json_: bool, recorder: Recorder | None) -> None:
+    """Print the summary if anyone can still read it. Raises StorageError where the recording is not as it should be."""
+    try:
+        console.report(summary, json_)
+        sys.stdout.flush()
+    except OSError:  # the terminal or the pipe was closed: the recording counts
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what the interpreter flushes at its end
+    if recorder is not None and recorder.fault is not None:
+        raise recorder.fault
 
 
 def _to_play(trace: Path, like: Path | None, rate: float | None, time_: str) -> tuple[Schema, Floats, int]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rtsysid.live.novelty import Novelty, Watched
 
 STATUSES: tuple[Status, ...] = tuple(each for each in Status if each.given_by == "session")  # gravest first
+_GRAVITY = tuple(Status).index
 _OK = Status.ok
 _OK_ALONE = (Status.ok,)
 _COUNTED = ("samples", "late", "rejected", "warm_up", "held", "novel", "extrapolating", "resets", "diverged")
@@ -54,7 +55,7 @@ class Prediction(NamedTuple):
     ``t``: time in seconds of the tick that ``y`` is based on. ``y``: outputs predicted for ``t + 1 / rate``, [ny],
     float32, engineering units, a copy; NaN where there is no prediction. ``flags``: every `Status` that applies,
     gravest first; ``status`` is the first of them. ``channels``: columns that made a sample rejected, novel or
-    extrapolating.
+    extrapolating. A loop with a time budget adds ``stale`` (`with_status`).
     """
 
     t: float
@@ -65,8 +66,17 @@ class Prediction(NamedTuple):
 
     @property
     def usable(self) -> bool:
-        """Whether ``y`` is finite and the warm-up of the model is over."""
-        return Status.warm_up not in self.flags
+        """Whether a controller may use ``y``: a measurement of this very tick was fed, to a settled model, in time.
+
+        The gravest status decides (`Status.usable`): not after a held or reset state, nor for a rejected, late or stale
+        sample, nor in the warm-up. ``novel`` and ``extrapolating`` are usable.
+        """
+        return self.status.usable
+
+    def with_status(self, status: Status) -> Prediction:
+        """Return this prediction with one more flag."""
+        flags = _gravest_first((status, *(each for each in self.flags if each is not _OK)))
+        return self._replace(status=flags[0], flags=flags)
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
@@ -282,7 +292,7 @@ class Session:
             flags += (Status.warm_up,)
         if Status.novel in flags and self.novelty is not None:
             channels = tuple(sorted({*channels, *self.novelty.worst_channel}))
-        flags = tuple(sorted(set(flags), key=STATUSES.index)) or _OK_ALONE
+        flags = _gravest_first(flags)
         return Prediction(t, self._y.copy(), flags[0], flags, channels)
 
     @property
@@ -307,6 +317,10 @@ class Session:
         self._signs.forget()
         if self.novelty is not None:
             self.novelty.reset()
+
+
+def _gravest_first(flags: Iterable[Status]) -> tuple[Status, ...]:
+    return tuple(sorted(set(flags), key=_GRAVITY)) or _OK_ALONE
 
 
 def _calibrated(predictor: Stepper) -> Novelty | None:

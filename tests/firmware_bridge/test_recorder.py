@@ -57,7 +57,7 @@ def test_rosbags_reads_every_topic_back(tmp_path):
         assert (other.seq, other.boot) == (one.seq, one.boot)
         assert [other.u, other.vx, other.q_0] == one.sample.values.tolist()
     for one, other in zip(map(answer, arrivals), found["/predictions"], strict=True):
-        assert (other.t, other.age, other.status, other.flags) == (one.prediction.t, one.age_s, one.status, "ok")
+        assert (other.t, other.age, other.status, other.flags) == (one.prediction.t, one.age_s, one.status, one.status)
         assert (other.seq, other.boot, other.sent) == (one.arrival.seq, one.arrival.boot, True)
         assert [other.vx, other.q_0] == one.prediction.y.tolist()
     assert [bytes(each.data) for each in found["/wire"]] == [b"\1\2\3" * (k % 4) for k in range(50)]
