@@ -1,7 +1,7 @@
 """Test the tests of the core: change one place of the source at a time, and see whether a test fails.
 
 `make mutants` runs every mutant of `CORE`; `python -m tools.mutants --sample 20` runs 20 of them, evenly spread. A
-mutant that no test notices is a survivor. `tools/mutants.toml` lists the survivors that are known, each with its reason;
+mutant that no test notices is a survivor. `tools/mutants.toml` lists the known survivors with their reasons;
 those that compute the same are `equivalent` and do not count. The exit code is 1 where fewer than 90 % of the others
 die, or where a survivor is not in the list.
 
