@@ -15,7 +15,7 @@ export RTSYSID_DATA ?= $(abspath ../shared/data)
 endif
 
 .DELETE_ON_ERROR:
-.PHONY: demo test fast hard lint types tests install bench fuzz soak firmware hil clean
+.PHONY: demo test fast hard lint types tests install bench fuzz soak mutants firmware hil clean
 
 demo: $(VENV)/.ready
 	$(BIN)/rtsysid demo
@@ -68,6 +68,10 @@ fuzz: $(VENV)/.ready $(VENV)/.compilers
 SECONDS ?= 600
 soak: $(VENV)/.ready $(VENV)/.compilers
 	RTSYSID_SOAK_SECONDS=$(SECONDS) $(BIN)/pytest -q -s tests/cli/test_soak.py
+
+# Change the core in some 600 places, one at a time, and see a test fail each time; `make test` tries a few of them.
+mutants: $(VENV)/.ready
+	$(BIN)/python -m tools.mutants
 
 # Every image of every port, with its size: of a bundle where one is given, else of the reference size.
 BUNDLE ?=
