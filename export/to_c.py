@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from export.c_tables import array, coordinate_sizes, floats, literal, table_definitions
+from rtsysid.guards.text import for_c
 from rtsysid.model.c_layout import LANES, TILE, padded, state_bytes, widest
 from rtsysid.spec import CellName, Floats, ModelSpec
-from rtsysid.text import for_c
 
 EDITOR_BLOCK = re.compile(r"#ifdef MODEL_EDITOR.*?#endif\n\n?", re.DOTALL)  # includes for a fragment in an editor
 Weights = Mapping[str, np.ndarray[Any, Any]]

@@ -13,7 +13,7 @@ import msgspec
 
 from firmware_bridge.schema import Schema
 from rtsysid.errors import RtsysidError, SpecError
-from rtsysid.text import c_names, for_c
+from rtsysid.guards.text import c_names, for_c
 
 _BYTES = {"f32": 4, "i16": 2, "u8": 1}
 

@@ -21,9 +21,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from firmware_bridge.mcap_file import McapFile
+from rtsysid.guards.text import message_fields
 from rtsysid.ros2msg import TIME, MessageType, Value
 from rtsysid.spec import Arrival, Channel, Floats
-from rtsysid.text import message_fields
 
 DIRECTIONS = ("rx", "tx", "open")  # the code of each is its index
 _STAMP = "builtin_interfaces/Time stamp\n"

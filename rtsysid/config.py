@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from rtsysid import ranges
 from rtsysid.errors import ConfigError
+from rtsysid.guards import ranges
 from rtsysid.schedule import Corruption, Loss, Stage, TeacherForcing, preset
 from rtsysid.spec import CELLS, PERIODS, CellName, Channel, RigidBody, Rotors, Variant, variant_of
 

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from rtsysid.errors import SpecError
-from rtsysid.limits import checked_size
+from rtsysid.guards.limits import checked_size
 from rtsysid.structure import RigidBody, Rotors, Structure
 
 TICKS = 1 << 24  # taps, ticks of a warm-up, units of a layer

@@ -15,7 +15,7 @@ code  class
 
 from __future__ import annotations
 
-from rtsysid.text import for_terminal
+from rtsysid.guards.text import for_terminal
 
 
 class RtsysidError(Exception):

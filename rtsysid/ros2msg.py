@@ -14,7 +14,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from rtsysid.limits import VARIABLE, limit
+from rtsysid.guards.limits import VARIABLE, limit
 
 HEADER = b"\x00\x01\x00\x00"  # XCDR1, little-endian, no options
 RULE = "=" * 80 + "\n"  # between a definition and the definitions of its nested messages
@@ -40,7 +40,7 @@ class MessageType:
         """Parse the definition of the message `name` and of its nested messages.
 
         Raises ValueError where a line is not a field, a type is unknown, or the definition exceeds the limits of
-        `rtsysid.limits`: too many fields, with those of nested messages, or too many levels.
+        `rtsysid.guards.limits`: too many fields, with those of nested messages, or too many levels.
         """
         definitions = _Definitions(_sections(_short(name), definition))
         self._fields = _fields(definitions, (_short(name),), "", [])

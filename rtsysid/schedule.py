@@ -14,8 +14,8 @@ from typing import Literal
 
 import msgspec
 
-from rtsysid import ranges
 from rtsysid.errors import ScheduleError
+from rtsysid.guards import ranges
 from rtsysid.spec import ModelSpec
 
 FAMILY = ("undercomplete", "layer-wise", "sparse", "sparse-kl", "denoising", "contractive", "variational")

@@ -14,8 +14,8 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
-from rtsysid import ranges
 from rtsysid.errors import SpecError
+from rtsysid.guards import ranges
 
 Role: TypeAlias = Literal["input", "output"]
 CellName: TypeAlias = Literal["lstm", "gru"]

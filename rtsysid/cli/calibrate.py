@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rtsysid import ranges
 from rtsysid.cli import console
 from rtsysid.cli.options import PATH, as_json, horizon_option, within
 from rtsysid.cli.outputs import output
+from rtsysid.guards import ranges
 from rtsysid.storage.products import BUNDLE
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 import click
 import msgspec
 
-from rtsysid.text import for_json, for_terminal, visible
+from rtsysid.guards.text import for_json, for_terminal, visible
 
 if TYPE_CHECKING:
     from rtsysid.evaluation.horizon import Evaluation

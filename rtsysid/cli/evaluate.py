@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from rtsysid import ranges
 from rtsysid.cli import console
 from rtsysid.cli.options import PATH, as_json, backend_option, horizon_option, time_column, within
+from rtsysid.guards import ranges
 
 if TYPE_CHECKING:
     from rtsysid.model.predictor import BackendName

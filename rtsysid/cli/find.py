@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from rtsysid import ranges
 from rtsysid.cli import console
 from rtsysid.cli.options import PATH, Moment, as_json, time_column, within
 from rtsysid.cli.outputs import output
+from rtsysid.guards import ranges
 from rtsysid.storage.products import INDEX, MOMENTS
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rtsysid import ranges
 from rtsysid.cli import console
 from rtsysid.cli.options import PATH, as_json, time_column, within
 from rtsysid.errors import TraceError
+from rtsysid.guards import ranges
 
 if TYPE_CHECKING:
     from rtsysid.recordings.trace import Episode, Trace

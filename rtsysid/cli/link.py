@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rtsysid import ranges
 from rtsysid.cli import console
 from rtsysid.cli.options import PATH, as_json, backend_option, deadline_option, max_gap, time_column, within
 from rtsysid.cli.outputs import output
 from rtsysid.errors import LinkError, TraceError
+from rtsysid.guards import ranges
 from rtsysid.storage.products import LIVE_RECORDING, PORT
 
 if TYPE_CHECKING:

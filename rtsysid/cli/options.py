@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import click
 
-from rtsysid import ranges
+from rtsysid.guards import ranges
 
 PATH = click.Path(path_type=Path)
 
@@ -41,7 +41,7 @@ class Moment(FiniteRange):
 
 
 def within(range_: Any, kind: type[FiniteRange] = FiniteRange) -> click.ParamType[Any]:
-    """Return the type of an option whose numbers lie in a range of `rtsysid.ranges`; `kind` reads them."""
+    """Return the type of an option whose numbers lie in a range of `rtsysid.guards.ranges`; `kind` reads them."""
     number, meta = get_args(range_)
     low, high = (meta.gt if meta.ge is None else meta.ge), (meta.lt if meta.le is None else meta.le)
     ranged: Any = click.IntRange if number is int else kind

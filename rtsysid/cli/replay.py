@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from rtsysid import ranges
 from rtsysid.cli import console, recording
 from rtsysid.cli.options import PATH, Speed, as_json, backend_option, deadline_option, max_gap, time_column, within
 from rtsysid.cli.outputs import output
+from rtsysid.guards import ranges
 from rtsysid.storage.products import PREDICTIONS
 
 if TYPE_CHECKING:
@@ -79,7 +79,8 @@ def _consume(
     inputs: tuple[Path, ...],
 ) -> dict[str, Any]:  # fmt: skip
     """Write the predictions of a replay, compare them, or only let them pass."""
-    from rtsysid.live.replay import compare, read_predictions, write_predictions
+    from rtsysid.live.predictions import read_predictions, write_predictions
+    from rtsysid.live.replay import compare
 
     if against is not None:
         comparison = compare(predictions, read_predictions(against))

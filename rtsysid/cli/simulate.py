@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from rtsysid import ranges
 from rtsysid.cli import console
 from rtsysid.cli.options import as_json, within
 from rtsysid.cli.outputs import output
+from rtsysid.guards import ranges
 from rtsysid.storage.products import SIMULATION
 
 

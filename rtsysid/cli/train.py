@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from rtsysid import ranges
 from rtsysid.cli import calibrate, console
 from rtsysid.cli.options import PATH, as_json, horizon_option, seeds_option, within
 from rtsysid.cli.outputs import output
 from rtsysid.errors import ConfigError
+from rtsysid.guards import ranges
 from rtsysid.storage.products import BUNDLE, COMPARISON, DEMO, UNFINISHED_RUN
 
 if TYPE_CHECKING:
@@ -100,9 +100,9 @@ def compare_command(
     from rtsysid.config import embedded, parse_config, read_config
     from rtsysid.experiments.benchmark import quickened
     from rtsysid.experiments.compare import rows, variants_of
+    from rtsysid.guards.text import file_names
     from rtsysid.recordings.held_out import validation_part
     from rtsysid.storage import enter
-    from rtsysid.text import file_names
 
     known = None if data else forecasting_benchmark(configs)
     if known is None:

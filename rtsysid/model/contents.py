@@ -10,7 +10,7 @@ import itertools
 import math
 from collections.abc import Callable, Mapping
 
-from rtsysid.limits import limit
+from rtsysid.guards.limits import limit
 from rtsysid.model.npz import ArrayType, ArrayTypes, AtMost
 from rtsysid.spec import CELLS, INITIALISER_WIDTH, ModelSpec
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from rtsysid.errors import RtsysidError
-from rtsysid.limits import VARIABLE, limit
+from rtsysid.guards.limits import VARIABLE, limit
 
 MOST_TEXT = 300  # letters of what was found: it may quote the file
 # Opens neither what a link points to nor waits for the other end of a FIFO.

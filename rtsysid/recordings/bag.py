@@ -27,7 +27,7 @@ from mcap.records import Channel, Chunk, Footer, Metadata, Schema, Statistics
 from mcap.writer import MCAP0_MAGIC
 
 from rtsysid.errors import TraceError
-from rtsysid.limits import checked_growth, checked_size, limit
+from rtsysid.guards.limits import checked_growth, checked_size, limit
 from rtsysid.ros2msg import MessageType, Value
 
 MAGIC = MCAP0_MAGIC  # at the beginning and at the end of a file

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from rtsysid.circle import nearest, unwrapped
 from rtsysid.errors import TraceError
-from rtsysid.limits import checked_growth
+from rtsysid.guards.limits import checked_growth
 from rtsysid.recordings.pieces import Resampled
 from rtsysid.recordings.timeline import SLACK, check_time, require_rate
 from rtsysid.recordings.trace import Episode, Trace

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from rtsysid.circle import continuous
 from rtsysid.errors import TraceError
+from rtsysid.guards.text import for_json
 from rtsysid.recordings import formats
 from rtsysid.recordings.describe import describe_channel, describe_episode
 from rtsysid.recordings.formats import EPISODE, ROWS, Block, Selection
@@ -26,7 +27,6 @@ from rtsysid.recordings.pieces import LeftOut, Note, left_out, long_enough, too_
 from rtsysid.recordings.timeline import check_rate, check_time, is_odd, longest_run, require_rate
 from rtsysid.spec import Channel, Doubles, Floats, Sample
 from rtsysid.storage import sha256
-from rtsysid.text import for_json
 
 Integers: TypeAlias = NDArray[np.int64]
 _PIECE = re.compile(r"(#\d+)?(:\d+)?$")  # end of an episode's name: its number in the file, and its piece of that

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rtsysid.errors import BundleError, RtsysidError, TraceError
-from rtsysid.limits import LIMITS, checked_growth, checked_size, limit
+from rtsysid.guards.limits import LIMITS, checked_growth, checked_size, limit
 
 
 @pytest.mark.parametrize("name", LIMITS)

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtsysid import text
 from rtsysid.cli import console
 from rtsysid.errors import TraceError
 from rtsysid.evaluation.report.tree import el, html
+from rtsysid.guards import text
 
 PARTS = ["*/", "/*", "//", "??/", "\\", '"', "'", "\n", "\r", "\x1b[2J", "\x9b", "\x00", "\x7f", "\u202e", "\ud800",
          "<script>", "&", "..", "/", ".", " ", "$(x)", "é", "A", "a", "_", "2", "x" * 255]  # fmt: skip

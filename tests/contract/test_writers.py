@@ -15,8 +15,8 @@ FUNCTIONS = {
 }  # fmt: skip
 FREE = {  # what may write without `replacing`, and why
     "rtsysid.storage": "the mechanics",
-    "rtsysid.live.replay._csv_writer": "to a path from `replacing`",
-    "rtsysid.live.replay._write_npz": "to a path from `replacing`",
+    "rtsysid.live.predictions._csv_writer": "to a path from `replacing`",
+    "rtsysid.live.predictions._write_npz": "to a path from `replacing`",
     "rtsysid.recordings.formats.csv._text_writer": "to a path from `replacing`",
     "rtsysid.recordings.formats.npz": "to a path from `replacing`",
     "rtsysid.recordings.formats.parquet.write_blocks": "to a path from `replacing`",

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from rtsysid import storage
 from rtsysid.errors import SpecError, StorageError, TraceError
-from rtsysid.live.replay import Recorded, compare, paced, read_predictions, replay, write_predictions
+from rtsysid.live.predictions import Recorded, read_predictions, write_predictions
+from rtsysid.live.replay import compare, paced, replay
 from rtsysid.live.session import STATUSES, Prediction, Session, Status
 from rtsysid.spec import Channel, Floats, ModelSpec, Sample, unit_scaling
 

@@ -1,6 +1,6 @@
 """Build HTML as a tree of the standard library. Text and attributes are escaped once, when the tree is written.
 
-Text is made visible first (`rtsysid.text.for_html`): names in recordings may hold characters that turn lines around.
+Text is made visible first (`rtsysid.guards.text.for_html`): names in recordings may turn lines around.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import TypeAlias
 from xml.etree import ElementTree as ET
 
-from rtsysid.text import for_html, visible
+from rtsysid.guards.text import for_html, visible
 
 Node: TypeAlias = ET.Element
 Child: TypeAlias = "Node | str | None"

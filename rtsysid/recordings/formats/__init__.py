@@ -20,12 +20,12 @@ from zipfile import BadZipFile
 import numpy as np
 
 from rtsysid.errors import SpecError, TraceError
-from rtsysid.limits import checked_growth, checked_size, limit
+from rtsysid.guards.limits import checked_growth, checked_size, limit
+from rtsysid.guards.text import for_json
 from rtsysid.recordings.timeline import require_rate
 from rtsysid.spec import Channel, Doubles, Floats, require_channels, split_unit
 from rtsysid.storage import replacing
 from rtsysid.storage.products import RECORDING
-from rtsysid.text import for_json
 
 
 class Format(NamedTuple):

@@ -23,7 +23,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from rtsysid.errors import TraceError
-from rtsysid.limits import checked_growth, checked_size, limit
+from rtsysid.guards.limits import checked_growth, checked_size, limit
 from rtsysid.recordings.formats import Block, Column, block_of, column, damaged, reading, rows_per_block
 from rtsysid.spec import Channel, Doubles
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rtsysid.errors import TraceError
-from rtsysid.limits import checked_size
+from rtsysid.guards.limits import checked_size
 from rtsysid.recordings.bag import Bag, BagMessage, Topic
 from rtsysid.recordings.formats import EPISODE, Block, Column, block_of, rows_per_block
 from rtsysid.ros2msg import HEADER, MessageType

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from rtsysid.errors import TraceError
-from rtsysid.limits import checked_growth, checked_size
+from rtsysid.guards.limits import checked_growth, checked_size
 from rtsysid.recordings.formats import EPISODE, Block, Column, column, damaged, reading, rows_per_block
 from rtsysid.spec import Channel
 
