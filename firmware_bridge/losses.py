@@ -213,6 +213,7 @@ class Losses:
             tail = min(counted - min(head, counted), most + 1)
             return counted - tail, tail
         lost_before = stream.begun.frames_lost if not stream.received else self._frames_lost
+        most += not stream.received  # without a sample nobody knows when the first one was due
         return head, min(most, max(mark.frames_lost - lost_before, 0))
 
     def _faster(self, step_us: float, seq: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
@@ -96,7 +97,7 @@ def read_manifest(folder: Path) -> Manifest:
     field is missing, unknown, of another type or out of its range, and where fields contradict each other.
     """
     refusal = Refusal(BundleError, f"bundle {folder}", "export again")
-    if not (folder / NAME).exists():
+    if not os.path.exists(folder / NAME):  # a name that is too long is none either
         raise BundleError(f"bundle {folder}", f"no {NAME}", "give a folder made by rtsysid export")
     plain = parse_json(read_regular(folder / NAME, refusal, "json_bytes"), NAME, refusal)
     _check_digest(plain, refusal)

@@ -27,6 +27,8 @@ FREE = {  # what may write without `replacing`, and why
     "rtsysid.model.bundle": "in a bundle that is being written",
     "rtsysid.cli.calibrate.calibrate": "in a bundle that is being written",
     "rtsysid.evaluation.calibrate.calibration_files": "to memory",
+    "rtsysid.model.npz.write_npz": "to memory",
+    "rtsysid.model.backends.c_backend._library_from": "a temporary file of this process, removed at once",
     "export.compile.compile_library": "in a temporary folder",
     "export.hil": "in a temporary folder",
     "firmware_bridge.emulator": "in a temporary folder",
