@@ -14,8 +14,6 @@ from typing import Literal, TypeAlias
 
 from rtsysid.errors import BundleError
 from rtsysid.model.backends.c_backend import machines
-from rtsysid.storage import replacing
-from rtsysid.storage.products import LIBRARY
 
 Build: TypeAlias = Literal["fast", "strict"]
 
@@ -66,8 +64,7 @@ def require_compiler(machine: str) -> list[str]:
 def compile_library(sources: Mapping[str, str], out: Path, machine: str, build: Build = "fast") -> Path:
     """Compile the result of `c_sources` to the shared library `out`.
 
-    Raises BundleError where there is no compiler or it fails, with its first line of output; StorageError where `out`
-    exists.
+    Raises BundleError where there is no compiler or it fails, with its first line of output.
     """
     command = require_compiler(machine)
     with tempfile.TemporaryDirectory() as folder:
@@ -82,6 +79,5 @@ def compile_library(sources: Mapping[str, str], out: Path, machine: str, build: 
         if done.returncode:
             words = done.stderr.strip().splitlines() or ["no message"]
             raise BundleError(f"C for {machine}", f"{Path(command[0]).name}: {words[0]}", "report this as a bug")
-        with replacing(out, LIBRARY) as path:
-            shutil.copyfile(Path(folder) / "model.so", path)
+        shutil.copyfile(Path(folder) / "model.so", out)
     return out

@@ -35,10 +35,7 @@ void app_start(const struct app_board *board)
 
 void app_sample(uint32_t t_us, const uint8_t *values)
 {
-    if (!app.streams) return;
-    uint16_t phase = app.phase;
-    if (phase == 0) capture_put(&app.capture, t_us, values, app.board->sample_size);
-    app.phase = phase + 1u < app.divider ? (uint16_t)(phase + 1u) : 0;
+    if (app.streams) capture_put(&app.capture, t_us, values, app.board->sample_size);
 }
 
 void app_poll(void)
@@ -66,10 +63,9 @@ bool app_predicted(struct app_prediction *latest)
 
 void app_bye(uint8_t reason)
 {
-    session_finish();
+    send_samples();
+    session_stop();
     app.ready = false;
-    struct wire_bye m = {reason, session_samples()};
-    uint8_t payload[WIRE_BYE_SIZE];
-    send_message(WIRE_BYE, payload, wire_bye_put(payload, &m));
+    send_message(WIRE_BYE, &reason, WIRE_BYE_SIZE);
     tx_pump(&app.tx);
 }

@@ -92,9 +92,7 @@ def test_a_shorter_payload_is_not_accepted(message: type[Message]) -> None:
     if message.REQUIRED:
         example = next(x for x in wire_vectors.examples() if type(x) is message).pack()
         assert message.accepts(example)
-        appended = message.LAYOUT.size - message.REQUIRED if message.LAYOUT.tail is None else 0
-        assert message.accepts(example[: len(example) - appended])
-        assert not message.accepts(example[: len(example) - appended - 1])
+        assert not message.accepts(example[:-1])
 
 
 def test_a_value_that_does_not_fit_is_one_line() -> None:
@@ -129,14 +127,14 @@ def test_the_version_follows_the_definition(monkeypatch: pytest.MonkeyPatch) -> 
     """Any change of a message changes MAJOR, unless SINCE lists it; then the older digest is unchanged."""
     assert int(GOLDEN["version"].split(".")[0], 16) == m.MAJOR
 
-    class Changed(m.Start, frozen=True):
+    class Changed(m.Ack, frozen=True):
         new: U16
 
     lay_out(Changed)
-    monkeypatch.setattr(Changed, "wire_name", lambda: "START")
-    monkeypatch.setitem(m.MESSAGES, m.Start.CODE, Changed)
+    monkeypatch.setattr(Changed, "wire_name", lambda: "ACK")
+    monkeypatch.setitem(m.MESSAGES, m.Ack.CODE, Changed)
     assert m.definition(m.MINOR) != GOLDEN["definition"]
-    monkeypatch.setitem(m.SINCE, "START.new", m.MINOR + 1)
+    monkeypatch.setitem(m.SINCE, "ACK.new", m.MINOR + 1)
     assert json.loads(json.dumps(m.definition(m.MINOR))) == GOLDEN["definition"]
     assert m.definition(m.MINOR + 1) != m.definition(m.MINOR)
 
