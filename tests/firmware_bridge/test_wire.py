@@ -314,6 +314,13 @@ def test_the_encoder_numbers_frames_and_wakes_the_line() -> None:
     assert [(f.seq, f.t_us, f.payload) for f in got] == [(0xFFFF, 5, b"x"), (0, 6, b"x")]
 
 
+def test_before_a_session_session_and_table_are_zero() -> None:
+    """A HELLO comes before either is known: without them a frame is that of session 0, under the seed 0."""
+    frame = numbered(1)[0]
+    assert encode_frame(frame) == encode_frame(frame, 0) != encode_frame(frame, 1)
+    assert FrameEncoder().encode_payload(frame.type, b"x", 0) == FrameEncoder(0, 0).encode_payload(frame.type, b"x", 0)
+
+
 def test_a_frame_gives_its_message() -> None:
     """A delivered frame unpacks to the message that was sent."""
     message: Any = m.Prediction(5, m.Status.stale, 1200, 2000, (1.5, -2.0))
