@@ -11,6 +11,7 @@ import select
 import threading
 import tty
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Literal, Self, TypeAlias
@@ -122,7 +123,8 @@ class Shim:
         with Port(self._board) as board:
             while not self._closing:
                 ends = [board.fd] + ([self._master] if self._master >= 0 else [])
-                select.select(ends, [], [], 0.002)
+                with suppress(OSError):  # `cut` may have closed an end meanwhile
+                    select.select(ends, [], [], 0.002)
                 with self._lock:
                     self._carry(board)
 
