@@ -314,6 +314,29 @@ def test_the_encoder_numbers_frames_and_wakes_the_line() -> None:
     assert [(f.seq, f.t_us, f.payload) for f in got] == [(0xFFFF, 5, b"x"), (0, 6, b"x")]
 
 
+def test_every_fault_is_a_fault_and_nothing_else_is() -> None:
+    """Pieces that are no frame add up to `corrupt`; each fault alone makes the wire unclean, and the rest does not."""
+    assert WireCounters(crc=1, cobs=2, oversize=4, runt=8, schema=16).corrupt == 15
+    unclean = {name for name in WireCounters.__struct_fields__ if not WireCounters(**{name: 1}).clean}
+    assert unclean == set(WireCounters.__struct_fields__) - {"ok", "unverified", "foreign"}
+
+
+def test_the_second_frame_under_another_table_tells_that_the_first_was_one() -> None:
+    """One wrong checksum is noise; a second one that differs by the same constant blames the table for both."""
+    decoder, (first, second) = FrameDecoder(schema=SCHEMA + 1), numbered(2)
+    decoder.feed(encode_frame(first, SCHEMA))
+    assert counted(decoder) == {"crc": 1}
+    decoder.feed(encode_frame(second, SCHEMA))
+    assert counted(decoder) == {"schema": 2}
+
+
+def test_a_late_frame_does_not_hide_a_repeated_one() -> None:
+    """After a late frame the newest number is still known: the same frame again is a duplicate."""
+    decoder, sent = FrameDecoder(schema=SCHEMA), numbered(3)
+    decoder.feed(wired([sent[0], sent[2], sent[1], sent[2]]))
+    assert counted(decoder) == {"ok": 3, "reordered": 1, "duplicate": 1}
+
+
 def test_before_a_session_session_and_table_are_zero() -> None:
     """A HELLO comes before either is known: without them a frame is that of session 0, under the seed 0."""
     frame = numbered(1)[0]
