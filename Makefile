@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 EDGE := .venv-edge
 PIP := pip install --disable-pip-version-check --quiet --constraint constraints.txt
 
-# Workers of pytest. More than one for each core gain nothing; each holds torch, about a gigabyte.
+# Workers of pytest. More than one for each core gains nothing; each holds torch, about a gigabyte.
 JOBS ?= auto
 PYTEST := $(BIN)/pytest --numprocesses $(JOBS) --maxprocesses 8 --dist worksteal
 

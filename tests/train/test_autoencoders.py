@@ -198,13 +198,12 @@ def test_penalties_have_their_effect(tmp_path: Path, tiny_trace: Trace) -> None:
     """On the same data, sparse codes are less active and contractive Jacobians smaller than undercomplete ones."""
     found = {}
     for member in ("undercomplete", "sparse", "contractive"):
-        config = config_of(member)
         stages = tuple(
             msgspec.structs.replace(s, epochs=15, loss=tuple(_heavier(loss) for loss in s.loss))
             for s in preset(member)
             if not s.horizon
         )
-        trainer = begin(msgspec.structs.replace(config, stage=stages), tiny_trace, tmp_path / member)
+        trainer = begin(msgspec.structs.replace(config_of(member), stage=stages), tiny_trace, tmp_path / member)
         for _ in trainer.epochs():
             pass
         rows = trainer.validation.rows(trainer.validation.starts(5, 5), 5)
