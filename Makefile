@@ -15,7 +15,7 @@ export RTSYSID_DATA ?= $(abspath ../shared/data)
 endif
 
 .DELETE_ON_ERROR:
-.PHONY: demo test fast hard lint types tests install bench fuzz soak firmware hil clean
+.PHONY: demo test fast hard lint types tests install bench fuzz soak mutants firmware hil clean
 
 demo: $(VENV)/.ready
 	$(BIN)/rtsysid demo
@@ -55,14 +55,23 @@ types: $(VENV)/.ready
 bench: $(VENV)/.ready
 	$(BIN)/python -m bench
 
-# Ten million hostile frames for each target and engine; `make test` runs a million in all.
+# Ten million hostile frames for each target and engine; a hundred thousand mutated bundles, recordings of each format,
+# and conversations with boards that misbehave; ten thousand names of channels as C. `make test` runs 1 % or less.
 fuzz: $(VENV)/.ready $(VENV)/.compilers
+	RTSYSID_FUZZ_BUNDLES=100000 $(BIN)/pytest -q -o timeout=0 tests/model/test_fuzz_bundle.py
 	RTSYSID_FUZZ_FRAMES=10000000 $(BIN)/pytest -q -s tests/firmware_bridge/test_fuzz.py
+	RTSYSID_FUZZ_RECORDINGS=100000 $(BIN)/pytest -q -s tests/recordings/test_fuzz_recordings.py
+	RTSYSID_FUZZ_CONVERSATIONS=100000 $(BIN)/pytest -q -s tests/firmware_bridge/test_fuzz_conversation.py
+	RTSYSID_FUZZ_NAMES=10000 $(BIN)/pytest -q tests/export/test_generated_names.py
 
 # A live session of so many seconds with something going wrong all the time; `make test` runs a short one.
 SECONDS ?= 600
 soak: $(VENV)/.ready $(VENV)/.compilers
 	RTSYSID_SOAK_SECONDS=$(SECONDS) $(BIN)/pytest -q -s tests/cli/test_soak.py
+
+# Change the core in some 600 places, one at a time, and see a test fail each time; `make test` tries a few of them.
+mutants: $(VENV)/.ready
+	$(BIN)/python -m tools.mutants
 
 # Every image of every port, with its size: of a bundle where one is given, else of the reference size.
 BUNDLE ?=

@@ -56,7 +56,7 @@ def of_reference(reference: Reference, build: str, int8: bool = False) -> CBacke
 def backend(spec: ModelSpec, network: Network, out: Path, build: Build, *, int8: bool = False) -> CBackend:
     """A network as the library `out` for this machine."""
     sources = c_sources(spec, state_arrays(network.state_dict()), int8=int8)
-    return CBackend(spec, compile_library(sources, out, machines()[0], build))
+    return CBackend(spec, compile_library(sources, out, machines()[0], build).read_bytes())
 
 
 def one_tick(reference: Reference, predictors: dict[str, Predictor]) -> dict[str, float]:

@@ -33,7 +33,8 @@ def main(path: str | None = None) -> None:
     rows = []
     for port in MACHINES:
         for kind in get_args(firmware.Kind):
-            image = firmware.build_image(kind, files, OUT / f"{kind}-{port}.elf", port=port, model_hash=called)
+            path = OUT / f"{kind}-{port}.elf"
+            image = firmware.build_image(kind, files, path, port=port, model_hash=called, overwrite=True)
             shares = f"{image.flash / FLASH:.1%}", f"{image.ram / RAM:.1%}"
             rows.append([str(image.path), f"{image.flash:,}", shares[0], f"{image.ram:,}", shares[1]])
     print(table(["image", "flash B", "of 1 MiB", "RAM B", "of 128 KiB"], rows))

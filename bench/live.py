@@ -134,7 +134,7 @@ class Ages:
 def host(folder: Path, port: str, rate_hz: float, fifo: int) -> None:
     """Run the loop; print when it streams, and at the end the measurements."""
     spec = spec_at(rate_hz)
-    backend = OnnxBackend(reference_spec(), folder / "step.onnx", folder / "forecast.onnx")
+    backend = OnnxBackend(reference_spec(), {path.name: path.read_bytes() for path in folder.glob("*.onnx")})
     predictor = Predictor(spec, backend)  # the graph does not depend on the rate
     ages = Ages()
     with Link(port, spec=spec) as link, StopSignal() as stop:

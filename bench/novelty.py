@@ -30,7 +30,7 @@ def main() -> None:
     spec = reference.spec
     with tempfile.TemporaryDirectory() as folder:
         sources = c_sources(spec, state_arrays(reference.network.state_dict()))
-        library = compile_library(sources, Path(folder) / "model.so", machines()[0])
+        library = compile_library(sources, Path(folder) / "model.so", machines()[0]).read_bytes()
         backends = {
             "c": lambda: CBackend(spec, library),
             "onnx": lambda: Reference().onnx,

@@ -37,6 +37,6 @@ class Reference:
         self.folder = Path(tempfile.mkdtemp(prefix="bench-"))
         atexit.register(shutil.rmtree, self.folder, ignore_errors=True)
         write_graphs(self.network, self.folder)
-        self.onnx = OnnxBackend(self.spec, self.folder / "step.onnx", self.folder / "forecast.onnx")
+        self.onnx = OnnxBackend(self.spec, {path.name: path.read_bytes() for path in self.folder.glob("*.onnx")})
         self.numpy = NumpyBackend(self.spec, state_arrays(self.network.state_dict()))
         self.window = np.random.default_rng(0).standard_normal((16, 10)).astype(np.float32)

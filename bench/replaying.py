@@ -29,7 +29,8 @@ def main() -> None:
 def one(size: int) -> None:
     """Replay a CSV of `size` rows to a CSV of predictions, in a separate process."""
     from bench.reference import Reference, reference_spec
-    from rtsysid.live.replay import replay, write_predictions
+    from rtsysid.live.predictions import write_predictions
+    from rtsysid.live.replay import replay
     from rtsysid.live.session import Session
     from rtsysid.model.predictor import Predictor
     from rtsysid.recordings.trace import Trace

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import faiss
+import msgspec
 import numpy as np
 
 from rtsysid.cli.console import table
@@ -103,7 +104,7 @@ def row(index: Index, rate: float, queries: list[search.Query]) -> list[str]:
     matches: list[list[int]] = []
     times = timed(lambda query: matches.append([f.row for f in search.find(index, query, TOP)]), queries)
     recall = np.mean([len({*got} & {*true}) / len(true) for got, true in zip(matches[1:], truth, strict=True)])
-    size = sum(index.manifest["files"].values()) / len(index)
+    size = sum(msgspec.structs.astuple(index.manifest.files)) / len(index)
     return [
         f"{len(index):,}", f"{rate:,.0f}", f"{size:.0f}", f"{times.p50:.0f}", f"{times.p99:.0f}", f"{times.cpu:.0f}",
         f"{exactly:.0f}", f"{recall:.3f}",

@@ -48,7 +48,7 @@ def measured(index: Index, judge: Index, flights: Trace) -> tuple[float, float, 
 
     The index `judge` measures the distance of what followed.
     """
-    names = [segment["recording"] for segment in index.manifest["segments"] for _ in range(segment["rows"])]
+    names = [segment.recording for segment in index.manifest.segments for _ in range(segment.rows)]
     kinds = np.array([name.split("_")[0] for name in names])
     same, chance, after, recall = [], [], [], []
     for flight in flights.episodes:

@@ -57,7 +57,7 @@ def changed(axis: str, value: int) -> ModelSpec:
 def stepper(spec: ModelSpec, library: Path) -> Any:
     torch.manual_seed(0)
     sources = c_sources(spec, state_arrays(Network(spec).state_dict()))
-    backend = CBackend(spec, compile_library(sources, library, machines()[0]))
+    backend = CBackend(spec, compile_library(sources, library, machines()[0]).read_bytes())
     sample = np.full(spec.width, 0.1, np.float32)
     for _ in range(spec.taps):
         backend.step(sample)

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from rtsysid import schedule
 from rtsysid.cli.console import table
 from rtsysid.config import Training
 from rtsysid.schedule import Loss, Stage
 from rtsysid.spec import Channel, ModelSpec, unit_scaling
-from rtsysid.train import losses
 from rtsysid.train.augmentation import Augmentation
 from rtsysid.train.freerun import free_run
 from rtsysid.train.loop import Trainer
@@ -81,7 +81,7 @@ def _spec() -> ModelSpec:
 
 def _ours(values: np.ndarray) -> float:
     """One epoch of the training loop itself, teacher-forced, over as many timesteps as the plain loop sees."""
-    losses.ONE_STEP_LENGTH = LENGTH
+    schedule.ONE_STEP_LENGTH = LENGTH
     stage = Stage("teacher forced", ("cell", "head"), (Loss("one_step"),), epochs=1)
     settings = Training(batch=BATCH, stride=LENGTH)
     data = (Sequences([values]), Sequences([values[: LENGTH + 1]]))

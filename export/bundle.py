@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,13 +26,17 @@ from export.to_onnx import (
     initialiser_graph,
     step_graph,
 )
-from rtsysid.errors import ParityError
+from rtsysid.errors import ParityError, TraceError
 from rtsysid.evaluation.calibrate import calibration_files
+from rtsysid.model import trust
 from rtsysid.model.bundle import Bundle, write_manifest
-from rtsysid.model.golden import Row, tolerances
-from rtsysid.model.parity import verify
-from rtsysid.spec import to_builtins
-from rtsysid.storage import replacing_folder
+from rtsysid.model.golden import Row
+from rtsysid.model.npz import write_npz
+from rtsysid.model.parity import measure_each
+from rtsysid.model.tolerance import tolerances
+from rtsysid.spec import Floats, to_builtins
+from rtsysid.storage import replacing
+from rtsysid.storage.products import BUNDLE
 from rtsysid.train.network import Network
 from rtsysid.train.run import Run, state_arrays
 
@@ -43,42 +49,58 @@ DYNAMIC: dict[str, dict[int, str]] = {
 OTHER_SHAPES = ((1, 1), (3, 7), (2, 120))  # batch and horizon that no graph was traced with
 
 
-def export(run: Run | Path | str, out: Path | str, targets: Sequence[Target] | None = None) -> tuple[Bundle, list[Row]]:
+def export(
+    run: Run | Path | str, out: Path | str, targets: Sequence[Target] | None = None, *, overwrite: bool = False
+) -> tuple[Bundle, list[Row]]:
     """Write the bundle of a finished run to the folder `out`, replacing a bundle that is there.
 
     `targets` are those of `export.targets`; by default ONNX, and C where this machine has a compiler. Returns the
-    bundle and its verification table. Raises ConfigError where the run is not finished, ParityError where a backend
-    does not reproduce the network, BundleError where a target lacks its compiler; then nothing is written.
+    bundle and its verification table, and notes that the bundle was made here: see `rtsysid.model.trust`. Raises
+    ConfigError where the run is not finished or damaged, ParityError where a backend does not reproduce the network,
+    BundleError where a target lacks its compiler, StorageError where `out` is refused (`rtsysid.storage`); then nothing
+    is written.
     """
     run = run if isinstance(run, Run) else Run(run)
     targets = default_targets() if targets is None else targets
     network = load_network(run)
-    with replacing_folder(out) as folder:
-        golden, measured = golden_trace(network, run.arrays("excerpt.npz")["values"])
+    with replacing(out, BUNDLE, inputs=(run.folder,), overwrite=overwrite) as folder:
+        golden, measured = golden_trace(network, _excerpt(run))
         weights = state_arrays(network.state_dict())
         if "onnx" in targets:
             write_graphs(network, folder)
         sizes = write_c(network.spec, weights, golden, folder, targets)
-        _save_npz(folder / "weights.npz", weights)
-        _save_npz(folder / "golden.npz", golden)
-        _save_npz(folder / "baseline.npz", run.arrays("baseline.npz"))
-        if (calibrations := calibration_of(run, weights)) is not None:
-            for name, content in calibration_files(*calibrations).items():
-                (folder / name).write_bytes(content)
+        arrays = {"weights.npz": weights, "golden.npz": golden, "baseline.npz": run.arrays("baseline.npz")}
+        for name, each in arrays.items():
+            (folder / name).write_bytes(write_npz(each))
+        _calibrate(run, weights, folder)
         write_manifest(folder, {**_manifest_content(run, network, measured), **sizes})
-        rows = verify(Bundle.open(folder))
+        rows = measure_each(Bundle.open(folder))
         for row in rows:
             row.require("the new bundle", "nothing was written; report this")
-    return Bundle.open(out), rows
+    bundle = Bundle.open(out)
+    trust.note(bundle.manifest.digest)
+    return bundle, rows
+
+
+def _calibrate(run: Run, weights: dict[str, np.ndarray[Any, Any]], folder: Path) -> None:
+    """Write the calibrations; log the reason where there are none."""
+    try:
+        calibrations = calibration_of(run, weights)
+    except TraceError as error:
+        logging.getLogger(__name__).warning("the bundle has neither novelty nor intervals: %s", error)
+        return
+    for name, content in calibration_files(*calibrations).items():
+        (folder / name).write_bytes(content)
 
 
 def load_network(run: Run) -> Network:
     """Load the trained network of a finished run, on the CPU and in evaluation mode.
 
-    Raises ConfigError where the run is not finished.
+    Raises ConfigError where the run is not finished or damaged.
     """
+    weights = run.weights()  # the sizes of the specification are those of a file
     network = Network(run.spec)
-    network.load_state_dict(run.weights())
+    network.load_state_dict(weights)
     return network.eval()
 
 
@@ -117,6 +139,14 @@ def check_other_shapes(graph: onnx.ModelProto, network: Network) -> None:
                 raise ParityError(f"graph {graph.graph.name}", f"{value.name} is {array.shape}, not {wanted}", "report")
 
 
+def _excerpt(run: Run) -> Floats:
+    """Read the measured samples of the golden trace; they fill a window."""
+    values: Floats = run.arrays("excerpt.npz")["values"]
+    if len(values) < run.spec.taps:
+        raise run.refusal(f"excerpt.npz has {len(values)} rows, and a window has {run.spec.taps}")
+    return values
+
+
 def _manifest_content(run: Run, network: Network, measured: dict[str, float]) -> dict[str, Any]:
     spec, about, history = network.spec, run.about, run.history()
     return {
@@ -130,7 +160,7 @@ def _manifest_content(run: Run, network: Network, measured: dict[str, float]) ->
             "config": about["config"],
             "sources": about["sources"],
             "epochs": len(history),
-            "validation": history[-1]["validation"] if history else None,
+            "validation": _finite(history[-1]["validation"]) if history else None,
         },
         "versions": {
             **about["versions"],
@@ -142,5 +172,5 @@ def _manifest_content(run: Run, network: Network, measured: dict[str, float]) ->
     }
 
 
-def _save_npz(path: Path, arrays: dict[str, np.ndarray[Any, Any]]) -> None:
-    np.savez(path, allow_pickle=False, **arrays)
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -11,7 +11,8 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from export.to_c import CELL_LAYERS, layer_definitions, model_layers, size_definitions, table_definitions
+from export.c_tables import table_definitions
+from export.to_c import CELL_LAYERS, layer_definitions, model_layers, size_definitions
 from firmware_bridge.board import channel_header
 from firmware_bridge.build import FIRMWARE
 from firmware_bridge.schema import Schema

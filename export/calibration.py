@@ -2,35 +2,40 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from rtsysid.errors import TraceError
-from rtsysid.evaluation.calibrate import HeldOut, calibrate_predictor
+from rtsysid.evaluation.calibrate import HeldOut, calibrate_predictor, calibration_notes
 from rtsysid.live.calibration import Calibration
 from rtsysid.model.backends.numpy_backend import NumpyBackend
 from rtsysid.model.intervals import Intervals
 from rtsysid.model.predictor import Predictor
 from rtsysid.train.run import Run
 
+OTHERS = "calibrate on other recordings: rtsysid calibrate BUNDLE TRACE..."
 
-def calibration_of(run: Run, weights: Mapping[str, np.ndarray[Any, Any]]) -> tuple[Calibration, Intervals] | None:
+
+def calibration_of(run: Run, weights: Mapping[str, np.ndarray[Any, Any]]) -> tuple[Calibration, Intervals]:
     """Compute both calibrations with weights [out, in] on the NumPy backend: the same bits with C and without.
 
-    None where the run kept no validation part, where the model was trained on that part too, and where it is too short.
+    Logs which pieces of the validation part it leaves out. Raises TraceError where the run kept no validation part,
+    where the model was trained on that part too, and where it is too short.
     """
-    refitted = run.about["config"]["data"].get("train_on_validation", False)
-    if refitted or not (run.folder / "validation.npz").exists():
-        return None
+    if run.about["config"]["data"].get("train_on_validation", False):
+        raise TraceError("calibration", "train_on_validation: training used that part, too", OTHERS)
+    if not (run.folder / "validation.npz").exists():
+        raise TraceError("calibration", f"run {run.folder} kept no validation part", OTHERS)
     predictor = Predictor(run.spec, NumpyBackend(run.spec, weights))
     episodes = _validation_episodes(run.arrays("validation.npz"))
     seconds = sum(len(each.true) for each in episodes) / run.spec.rate_hz
-    try:
-        return calibrate_predictor(predictor, episodes, f"the validation part ({seconds:.0f} s) of the training run")
-    except TraceError:
-        return None
+    found = calibrate_predictor(predictor, episodes, f"the validation part ({seconds:.0f} s) of the training run")
+    for note in calibration_notes(predictor, episodes):
+        logging.getLogger(__name__).warning("calibration: %s", note.line)
+    return found
 
 
 def _validation_episodes(stored: dict[str, np.ndarray[Any, Any]]) -> list[HeldOut]:

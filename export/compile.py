@@ -14,6 +14,8 @@ from typing import Literal, TypeAlias
 
 from rtsysid.errors import BundleError
 from rtsysid.model.backends.c_backend import machines
+from rtsysid.storage import replacing
+from rtsysid.storage.products import LIBRARY
 
 Build: TypeAlias = Literal["fast", "strict"]
 
@@ -64,7 +66,8 @@ def require_compiler(machine: str) -> list[str]:
 def compile_library(sources: Mapping[str, str], out: Path, machine: str, build: Build = "fast") -> Path:
     """Compile the result of `c_sources` to the shared library `out`.
 
-    Raises BundleError where there is no compiler or it fails, with its first line of output.
+    Raises BundleError where there is no compiler or it fails, with its first line of output; StorageError where `out`
+    exists.
     """
     command = require_compiler(machine)
     with tempfile.TemporaryDirectory() as folder:
@@ -79,5 +82,6 @@ def compile_library(sources: Mapping[str, str], out: Path, machine: str, build: 
         if done.returncode:
             words = done.stderr.strip().splitlines() or ["no message"]
             raise BundleError(f"C for {machine}", f"{Path(command[0]).name}: {words[0]}", "report this as a bug")
-        shutil.copyfile(Path(folder) / "model.so", out)
+        with replacing(out, LIBRARY) as path:
+            shutil.copyfile(Path(folder) / "model.so", path)
     return out

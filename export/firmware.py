@@ -17,6 +17,8 @@ from firmware_bridge.build import APP, FIRMWARE
 from firmware_bridge.schema import Schema
 from rtsysid.errors import BundleError
 from rtsysid.model.bundle import Bundle
+from rtsysid.storage import replacing
+from rtsysid.storage.products import IMAGE
 
 Kind: TypeAlias = Literal["replay", "app"]
 
@@ -59,22 +61,23 @@ def model_hash(bundle: Bundle) -> int:
 
 def build_image(
     kind: Kind, model: Mapping[str, str], out: Path, *, port: str = "stm32f405", build: Build = "strict",
-    model_hash: int = 1,
+    model_hash: int = 1, overwrite: bool = False,
 ) -> Image:  # fmt: skip
     """Compile an image for a port around `model`, the result of `model_files`, to the file `out`.
 
-    The board announces `model_hash`. Raises BundleError where there is no compiler or it fails.
+    The board announces `model_hash`. Raises BundleError where there is no compiler or it fails, StorageError where
+    `out` exists and `overwrite` is not given.
     """
     if not available():
         raise BundleError(f"image {kind}", f"{COMPILER} is not installed", "run make hil, which installs it")
-    with tempfile.TemporaryDirectory() as folder:
+    with replacing(out, IMAGE, overwrite=overwrite) as path, tempfile.TemporaryDirectory() as folder:
         for name, text in model.items():
             (Path(folder) / name).write_text(text)
         folders = [f"-I{path}" for path in (folder, FIRMWARE, PORTS / "cortex_m4", PORTS / port)]
         sources = [*SOURCES[kind], PORTS / "cortex_m4" / "startup.c", Path(folder) / "model.c"]
         flags = [*CORTEX_M4, *COMMON, *CONTRACTION[build], *LEAN, *LINK, *folders, f"-T{PORTS / port / port}.ld"]
         flags.append(f"-DONBOARD_HASH=0x{model_hash:08x}u")
-        _run_tool([COMPILER, *flags, *map(str, sources), "-o", str(out)])
+        _run_tool([COMPILER, *flags, *map(str, sources), "-o", str(path)])
     return Image(out, *_elf_sizes(out))
 
 

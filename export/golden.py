@@ -6,33 +6,33 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rtsysid.model.bundle import Arrays
-from rtsysid.model.golden import relative_error
+from rtsysid.errors import ParityError
+from rtsysid.model.contents import CODES, EXTREME_ROWS, FORECAST_STEPS, FORECASTS, PLANS
+from rtsysid.model.golden import golden_errors
+from rtsysid.model.npz import Arrays
+from rtsysid.model.tolerance import excess, tolerances
 from rtsysid.spec import Floats, ModelSpec
 from rtsysid.train.network import Network
 from rtsysid.train.windows import row_windows
 
-EXTREME_ROWS = 120
-FORECASTS, FORECAST_STEPS = 8, 50
-PLANS = 4  # input plans per forecast
-
 
 def golden_trace(network: Network, excerpt: Floats) -> tuple[Arrays, dict[str, float]]:
-    """Make the arrays of golden.npz, and measure the float32 rounding of this model in spreads of the outputs.
+    """Make the arrays of golden.npz, and measure the float32 rounding of this model by the names of the table.
 
     Two sequences, each from a cold start: `excerpt` [n, C] of real validation samples, and steps to and beyond the
     ends of every trained range. Outputs are NaN until the delay line is full. Forecasts start in the first sequence
-    alone: from an extreme state a rollout amplifies rounding without bound.
+    alone: from an extreme state a rollout amplifies rounding without bound. Codes and reconstruction errors are kept of
+    some ticks of both. Raises ParityError where the model is not finite, or too sensitive for float32.
     """
     spec = network.spec
     sequences = [excerpt, _extreme_rows(spec, max(EXTREME_ROWS, 2 * spec.taps))]
     single, double = _golden_outputs(network, sequences), _golden_outputs(_in_float64(network), sequences)
     starts = np.cumsum([0] + [len(sequence) for sequence in sequences[:-1]])
     golden = {"samples": np.concatenate(sequences), "starts": starts, **double}
-    measured = {
-        "step": relative_error(single["y"], double["y"], spec),
-        "forecast": relative_error(single["y_future"], double["y_future"], spec),
-    }
+    measured = golden_errors({**golden, **single}, golden, spec)
+    if above := excess(tolerances(measured)):
+        remedy = "train it longer, or on recordings without extreme values"
+        raise ParityError("the model in float32", f"its rounding gives a tolerance of {above}", remedy)
     return golden, measured
 
 
@@ -45,25 +45,38 @@ def _in_float64(network: Network) -> Network:
 
 @torch.no_grad()
 def _golden_outputs(network: Network, sequences: list[Floats]) -> Arrays:
-    """Step through the sequences in the network's own precision, and forecast from a few ticks of the first."""
+    """Step through the sequences in the network's own precision; forecast from a few ticks of the first."""
     network = network.cpu().eval()
-    steps, at, plans, forecasts, offset = [], [], [], [], 0
-    for sequence in sequences:
-        seen, states, y = _golden_steps(network, torch.from_numpy(sequence).to(network.target_mean.dtype))
-        steps.append(y)
-        for tick in np.linspace(0, len(seen) - 1, FORECASTS + 1, dtype=int)[1:] if not offset else ():
-            plan = _golden_plans(network.spec, sequence, int(tick))
-            window, state = seen[tick].expand(PLANS, -1, -1), states[tick].expand(PLANS, -1)
-            forecasts.append(_golden_forecast(network, window, state, torch.from_numpy(plan)).numpy())
-            plans.append(plan)
-            at.append(offset + network.spec.taps - 1 + tick)
-        offset += len(sequence)
-    return {
-        "y": np.concatenate(steps),
-        "forecast_at": np.array(at),
-        "u_future": np.stack(plans),
-        "y_future": np.stack(forecasts),
-    }
+    parts: list[Arrays] = []
+    for offset, sequence in zip(np.cumsum([0, *map(len, sequences)]), sequences, strict=False):
+        rows = torch.from_numpy(sequence).to(network.target_mean.dtype)
+        seen, states, y = _golden_steps(network, rows)
+        first = int(offset) + network.spec.taps - 1
+        part = {"y": y, **_golden_codes(network, seen, first)}
+        parts.append(part if parts else {**part, **_golden_forecasts(network, sequence, seen, states)})
+    return {name: np.concatenate([part[name] for part in parts if name in part]) for name in parts[0]}
+
+
+def _golden_codes(network: Network, seen: Tensor, first: int) -> Arrays:
+    """Compute code and reconstruction error at some of the windows `seen`; the first window ends at row `first`."""
+    ticks = np.unique(np.linspace(0, len(seen) - 1, CODES // 2, dtype=int))
+    features = network.features(seen[ticks])
+    code = network.encode(features)
+    error = (network.decode(code) - features).square().mean(-1)
+    return {"code_at": first + ticks, "code": code.double().numpy(), "reconstruction": error.double().numpy()}
+
+
+def _golden_forecasts(network: Network, sequence: Floats, seen: Tensor, states: list[Tensor]) -> Arrays:
+    """Forecast from a few ticks of the first sequence."""
+    ticks = np.unique(np.linspace(0, len(seen) - 1, FORECASTS + 1, dtype=int)[1:])
+    plans, forecasts = [], []
+    for tick in ticks:
+        plan = _golden_plans(network.spec, sequence, int(tick))
+        window, state = seen[tick].expand(PLANS, -1, -1), states[tick].expand(PLANS, -1)
+        forecasts.append(_golden_forecast(network, window, state, torch.from_numpy(plan)).double().numpy())
+        plans.append(plan)
+    first = network.spec.taps - 1
+    return {"forecast_at": first + ticks, "u_future": np.stack(plans), "y_future": np.stack(forecasts)}
 
 
 def _golden_steps(network: Network, rows: Tensor) -> tuple[Tensor, list[Tensor], np.ndarray]:

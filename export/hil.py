@@ -46,7 +46,11 @@ class RigBoard:
 
 @dataclass(frozen=True)
 class HilReport:
-    """One recording on one board. ``error`` in spreads of the outputs; ``instructions`` of a step, where counted."""
+    """One piece of a recording on one board. ``compared``: rows with a prediction, all after the window was full.
+
+    ``equal``: every bit of every row, with one row or more compared. ``error``: in standard deviations of the outputs.
+    ``instructions``: of a step, where counted.
+    """
 
     device: str
     firmware: str
@@ -54,6 +58,7 @@ class HilReport:
     bundle: str
     recording: str
     rows: int
+    compared: int
     equal: bool
     error: float
     repeats: int
@@ -103,7 +108,7 @@ def predictor_here(bundle: Bundle) -> Predictor:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "model.so"
         compile_library(files, out, machines()[-1], "strict")
-        return Predictor(bundle.spec, CBackend(bundle.spec, out))
+        return Predictor(bundle.spec, CBackend(bundle.spec, out.read_bytes()))
 
 
 def predictions_here(bundle: Bundle, rows: Floats) -> Floats:
@@ -140,11 +145,12 @@ def play(board: RigBoard, bundle: Bundle, episodes: Sequence[Episode], *, live: 
             answers = rig.play(episode.values, 1.0 / spec.rate_hz if live else 0.0)
             y, here = np.stack([a.y for a in answers]), predictions_here(bundle, episode.values)
             repeats, faults = rig.repeats, rig.faults()
+            compared = int(np.isfinite(here).all(1).sum())
             if set(faults) - {"repeats"}:
                 raise ParityError(f"line to {board.name}", str(faults), "check the cable; nothing may be lost here")
             yield HilReport(
-                board.name, rig.board.firmware, board.image_sha256[:12], bundle.id, episode.name, len(y),
-                y.tobytes() == here.tobytes(), relative_error(y, here, spec), repeats,
+                board.name, rig.board.firmware, board.image_sha256[:12], bundle.id, episode.name, len(y), compared,
+                compared > 0 and y.tobytes() == here.tobytes(), relative_error(y, here, spec), repeats,
                 max(a.spent_us for a in answers), counted, board.image.flash if board.image else None,
                 board.image.ram if board.image else None,
             )  # fmt: skip

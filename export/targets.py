@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import platform
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
-from export.compile import compile_library, find_compiler, require_compiler
+from export.compile import MACHINE, compile_library, find_compiler, require_compiler
 from export.to_c import Weights, c_sources, model_layers, quantised
 from rtsysid.errors import BundleError
 from rtsysid.model.backends.c_backend import CBackend, library_name, machines
@@ -19,7 +20,6 @@ from rtsysid.spec import ModelSpec
 
 Target: TypeAlias = Literal["onnx", "c", "int8", "aarch64", "armv7"]
 CROSS: dict[str, str] = {"aarch64": "aarch64", "armv7": "armv7l"}  # target: machine as the kernel calls it
-NO_COMPILER = "rtsysid: no C compiler, so the bundle has no C backend; install gcc or clang to add one"
 
 
 def parse_targets(text: str) -> tuple[Target, ...]:
@@ -34,7 +34,20 @@ def parse_targets(text: str) -> tuple[Target, ...]:
 
 def default_targets() -> tuple[Target, ...]:
     """List the default targets: ONNX, and C where this machine has a compiler and can load its libraries."""
-    return ("onnx", "c") if machines() and find_compiler(machines()[0]) else ("onnx",)
+    return ("onnx",) if without_c() else ("onnx", "c")
+
+
+def without_c() -> str:
+    """Say in one line why the default targets have no C; empty where they have."""
+    if not machines():
+        return f"rtsysid: no C libraries for {_computer()}, so the bundle has no C backend; it runs on ONNX and NumPy"
+    if find_compiler(machines()[0]) is None:
+        return "rtsysid: no C compiler, so the bundle has no C backend; install gcc or clang to add one"
+    return ""
+
+
+def _computer() -> str:
+    return f"{platform.machine()} with {platform.system()}"
 
 
 def write_c(
@@ -65,7 +78,8 @@ def write_c(
 def this_machine() -> str:
     """Return the best machine name of this computer. Raises BundleError where it loads no C libraries."""
     if not machines():
-        raise BundleError("--target c", "libraries are loaded on Linux alone", "leave c out")
+        known = ", ".join(MACHINE)
+        raise BundleError("--target c", f"no libraries for {_computer()}", f"leave c out; there are some for {known}")
     require_compiler(machines()[0])
     return machines()[0]
 
@@ -78,7 +92,7 @@ def _int8_errors(spec: ModelSpec, sources: dict[str, str], golden: Arrays) -> di
     """Measure the largest errors of int8 on the golden trace, in standard deviations of the outputs."""
     with tempfile.TemporaryDirectory() as scratch:
         library = compile_library(sources, Path(scratch) / "model-int8.so", this_machine())
-        found = run_golden(Predictor(spec, CBackend(spec, library)), golden)
+        found = run_golden(Predictor(spec, CBackend(spec, library.read_bytes())), golden)
     return {
         "step": relative_error(found["y"], golden["y"], spec),
         "forecast": relative_error(found["y_future"], golden["y_future"], spec),

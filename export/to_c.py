@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from export.c_tables import array, coordinate_sizes, floats, literal, table_definitions
+from rtsysid.guards.text import for_c
 from rtsysid.model.c_layout import LANES, TILE, padded, state_bytes, widest
-from rtsysid.model.coordinates.body import effects, gyration
-from rtsysid.model.coordinates.plain import brakes
-from rtsysid.spec import CellName, Doubles, Floats, ModelSpec, RigidBody
+from rtsysid.spec import CellName, Floats, ModelSpec
 
 EDITOR_BLOCK = re.compile(r"#ifdef MODEL_EDITOR.*?#endif\n\n?", re.DOTALL)  # includes for a fragment in an editor
 Weights = Mapping[str, np.ndarray[Any, Any]]
@@ -128,7 +128,7 @@ CELL_LAYERS: dict[CellName, Callable[[Weights], list[Layer]]] = {"lstm": _lstm_l
 
 def _usage(spec: ModelSpec) -> str:
     channels = "\n".join(
-        f"     {i:3}  {channel.role:6}  {_safe_in_comment(str(channel))}" for i, channel in enumerate(spec.channels)
+        f"     {i:3}  {channel.role:6}  {for_c(str(channel))}" for i, channel in enumerate(spec.channels)
     )
     return f"""/* A model of rtsysid as C99: no heap, nothing of libc but string.h and math.h.
 
@@ -156,7 +156,7 @@ def size_definitions(spec: ModelSpec, layers: Sequence[Layer], int8: bool) -> st
     """Write the head of model.h: how to use it, and every size as a macro."""
     sizes = {
         **_network_sizes(spec),
-        **_coordinate_sizes(spec),
+        **coordinate_sizes(spec),
         "INT8": int(int8),
         "MACS": spec.macs,
         "WEIGHT_BYTES": sum(layer.bytes for layer in layers),
@@ -193,90 +193,6 @@ def _network_sizes(spec: ModelSpec) -> dict[str, int | str]:
     }
 
 
-def _coordinate_sizes(spec: ModelSpec) -> dict[str, int | str]:
-    body = spec.rigid_body or RigidBody(())
-    return {
-        "BODY": int(spec.rigid_body is not None),
-        "FROM_NEWEST": int(spec.rigid_body is not None or bool(spec.relative) or bool(spec.friction)),
-        "ROW_MAX": max(spec.width, spec.n_features),
-        "OTHERS": len(_channels_apart(spec, body)),
-        "OTHER_OUTPUTS": len([i for i in _channels_apart(spec, body) if i >= spec.n_inputs]),
-        "VELOCITY": len(body.velocity),
-        "POSITION": len(body.position),
-        "RATE": len(body.rate),
-        "INTEGRATED": len(spec.integrate),
-        "N_FRICTION": len(spec.friction),
-        "KINEMATICS": int(body.kinematics),
-        "ROTORS": len(body.rotors.speeds) if body.rotors else 0,
-        "SQUARES": spec.n_tail - 3 if spec.rigid_body else 0,
-    }
-
-
-def table_definitions(spec: ModelSpec) -> str:
-    """Write the tables of scaling and coordinates as C constants."""
-    scaling = spec.scaling
-    lines = ["/* ---- Tables */", ""]
-    lines += [
-        _floats("feature_mean", scaling.feature_mean),
-        _floats("feature_scale", 1.0 / np.asarray(scaling.feature_std)),
-        _floats("target_mean", scaling.target_mean),
-        _floats("target_std", scaling.target_std),
-    ]
-    if spec.rigid_body is None:
-        seen = spec.columns + spec.columns[spec.n_inputs :] * (spec.degree - 1)
-        relative = [int(spec.channels[i].name in spec.relative) for i in seen]
-        return "\n".join(
-            [
-                *lines,
-                _indices("columns_seen", seen),
-                _indices("seen_relative", relative),
-                *_friction_tables(spec),
-                *_integrator_tables(spec),
-            ]
-        )
-    names, body, others = [c.name for c in spec.channels], spec.rigid_body, _channels_apart(spec, spec.rigid_body)
-    parts = {"attitude": body.attitude, "velocity": body.velocity, "position": body.position, "rate": body.rate}
-    if body.kinematics:
-        lines += [_constant("tick_length", 1 / spec.rate_hz), _constant("gravity", body.gravity)]
-    if body.rotors is not None:
-        flat = [effect for axis in effects(body.rotors) for effect in axis]
-        lines += [_floats("rotor_effect", flat), _floats("rotor_gyration", gyration(body.rotors))]
-        lines.append(_indices("at_rotors", [names.index(name) for name in body.rotors.speeds]))
-    lines += [_indices(f"at_{part}", [names.index(name) for name in listed]) for part, listed in parts.items()]
-    lines += [_indices("at_others", others), _indices("at_other_outputs", [i for i in others if i >= spec.n_inputs])]
-    return "\n".join(lines)
-
-
-def _friction_tables(spec: ModelSpec) -> list[str]:
-    """Write the tables of outputs with dry friction: columns, whether they travel, factors inside tanh."""
-    if not spec.friction:
-        return []
-    channels, travels, _ = zip(*brakes(spec), strict=True)
-    factors = [(spec.rate_hz if brake.travels else 1.0) / brake.slow for brake in brakes(spec)]
-    return [
-        _indices("braked", channels),
-        _indices("braked_travels", [int(moves) for moves in travels]),
-        _floats("braked_factor", factors),
-    ]
-
-
-def _integrator_tables(spec: ModelSpec) -> list[str]:
-    """Write the tables of outputs that the head predicts, and of those that are integrated from them."""
-    names = [c.name for c in spec.outputs]
-    positions, velocities = ([names.index(pair[k]) for pair in spec.integrate] for k in (0, 1))
-    head_outputs = _indices("head_outputs", [i for i in range(len(names)) if i not in positions])
-    if not positions:
-        return [head_outputs]
-    following = [_indices("integrals", positions), _indices("derivatives", velocities)]
-    return [head_outputs, *following, _constant("tick_length", 1 / spec.rate_hz)]
-
-
-def _channels_apart(spec: ModelSpec, body: RigidBody) -> list[int]:
-    """List the channels that do not belong to the body."""
-    named = {*body.attitude, *body.velocity, *body.position, *body.rate}
-    return [i for i, channel in enumerate(spec.channels) if channel.name not in named]
-
-
 def layer_definitions(layers: Sequence[Layer]) -> str:
     """Write the weights of all layers as C constants, and the lists of encoder and decoder layers."""
     return "\n".join([*map(_layer_definition, layers), _layer_lists(layers)])
@@ -286,11 +202,11 @@ def _layer_definition(layer: Layer) -> str:
     values, name = tiled(layer.weight), layer.name
     written = map(str, values.tolist()) if values.dtype == np.int8 else map(literal, values)
     lines = [
-        _array("model_weight", f"{name}_weight", list(written)),
-        _floats(f"{name}_bias", _in_whole_tiles(layer.bias)),
+        array("model_weight", f"{name}_weight", list(written)),
+        floats(f"{name}_bias", _in_whole_tiles(layer.bias)),
     ]
     if layer.scale is not None:
-        lines.append(_floats(f"{name}_scale", _in_whole_tiles(layer.scale)))
+        lines.append(floats(f"{name}_scale", _in_whole_tiles(layer.scale)))
     scale = f"{name}_scale" if layer.scale is not None else "0"
     rows, columns = layer.weight.shape
     lines.append(f"static const layer {name} = {{{rows}, {columns}, {name}_weight, {name}_bias, {scale}}};\n")
@@ -308,33 +224,3 @@ def _layer_lists(layers: Sequence[Layer]) -> str:
         if names:
             lines.append(f"static const layer *const {side}[MODEL_LAYERS] = {{{', '.join(names)}}};")
     return "\n".join([*lines, ""])
-
-
-def literal(value: float | np.floating[Any]) -> str:
-    """Write a float32 as a C literal that reads back as the same bits: nine significant digits."""
-    text = f"{np.float32(value):.9g}"
-    return f"{text}f" if "." in text or "e" in text else f"{text}.0f"
-
-
-def _floats(name: str, values: Sequence[float] | Floats | Doubles) -> str:
-    return _array("float", name, [literal(value) for value in np.asarray(values, np.float32)])
-
-
-def _constant(name: str, value: float) -> str:
-    return f"static const float {name} = {literal(value)};"
-
-
-def _indices(name: str, values: Sequence[int]) -> str:
-    return _array("unsigned short", name, [str(value) for value in values] or ["0"])
-
-
-def _array(kind: str, name: str, values: list[str]) -> str:
-    rows = [", ".join(values[i : i + TILE]) for i in range(0, len(values), TILE)]
-    return f"static const {kind} {name}[{len(values)}] = {{\n    " + ",\n    ".join(rows) + "};"
-
-
-def _safe_in_comment(text: str) -> str:
-    """Replace what would end a C comment, and everything but printable ASCII."""
-    return (
-        "".join(c if c.isascii() and c.isprintable() else "?" for c in text).replace("*/", "* /").replace("/*", "/ *")
-    )

@@ -6,7 +6,6 @@ The JSON is a `Schema`: ``{"rate_hz": 500, "channels": [{"name": "vx", "unit": "
 from __future__ import annotations
 
 import itertools
-import re
 import sys
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import msgspec
 
 from firmware_bridge.schema import Schema
 from rtsysid.errors import RtsysidError, SpecError
+from rtsysid.guards.text import c_names, for_c
 
 _BYTES = {"f32": 4, "i16": 2, "u8": 1}
 
@@ -39,26 +39,14 @@ def channel_header(schema: Schema) -> str:
         f"#define CHANNELS_PERIOD_US {schema.period_us}u",
         f"#define CHANNELS_SIZE {schema.size}u",
     ]
-    for c, name, at in zip(schema.channels, _identifiers(schema), itertools.accumulate(sizes, initial=0), strict=False):
+    names, starts = c_names(c.name for c in schema.channels), itertools.accumulate(sizes, initial=0)
+    for c, name, at in zip(schema.channels, names, starts, strict=False):
         scaling = "" if c.kind == "f32" else f" = (value - {c.offset!r}) / {c.scale!r}"
-        lines.append(f"#define CHANNEL_{name}_AT {at}u /* {c.kind}{scaling}, {_c_comment(f'{c.name} [{c.unit}]')} */")
+        lines.append(f"#define CHANNEL_{name}_AT {at}u /* {c.kind}{scaling}, {for_c(f'{c.name} [{c.unit}]')} */")
         lines.append(f'_Static_assert(CHANNEL_{name}_AT + {_BYTES[c.kind]}u <= CHANNELS_SIZE, "within a sample");')
     lines.append('_Static_assert(CHANNELS_SIZE <= WIRE_MAX_PAYLOAD, "a sample fits in a frame");')
     numbers = ", ".join(map(str, schema.compressed))
     return "\n".join([*lines, f"static const uint8_t CHANNELS_TABLE[] = {{{numbers}}};"]) + "\n"
-
-
-def _identifiers(schema: Schema) -> list[str]:
-    """Return C names of the channels: upper case, and numbered where two channels would have the same name."""
-    names: list[str] = []
-    for channel in schema.channels:
-        name = base = re.sub(r"[^A-Z0-9]", "_", channel.name.upper())
-        names.append(name if name not in names else f"{base}_{len(names)}")
-    return names
-
-
-def _c_comment(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text).replace("*/", "* /")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import msgspec
 from firmware_bridge import messages as msg
 from firmware_bridge.intake import Intake
 from firmware_bridge.layout import Message
+from firmware_bridge.losses import Mark
 from firmware_bridge.peer import Board, Requirements
 from firmware_bridge.schema import Schema
 from firmware_bridge.wire import DELIMITER, Frame, FrameDecoder, FrameEncoder, WireCounters
@@ -34,6 +35,7 @@ _BEAT_S = msg.HEARTBEAT_US * 1e-6
 _SILENCE_S = msg.HEARTBEATS_MISSED * _BEAT_S
 _STALE_S, _STALE_TICKS = 0.1, 3  # without a sample: the longer of the two
 _STUCK_S = 2.0  # stale for this time: the board has stopped streaming
+_TABLES = 8  # channel tables that are remembered by their hash
 _SAMPLES = 1  # the stream of START
 
 
@@ -59,6 +61,7 @@ class Conversation:
 
     ``session``: number of the session, 1..255. ``board``: the last board that answered. ``device``: its last heartbeat.
     ``events``: the newest 100 events as lines of text. ``losses``: how often a board that had answered was lost.
+    ``unasked``: answers that this state does not wait for.
     """
 
     def __init__(self, requirements: Requirements, session: int = 0) -> None:
@@ -68,13 +71,15 @@ class Conversation:
         self.device: msg.Heartbeat | None = None
         self.intake, self.encoder, self.counters = Intake(), FrameEncoder(), WireCounters()
         self.events: deque[str] = deque(maxlen=100)
-        self.losses = 0
+        self.losses = self.unasked = 0
         self._schemas: dict[int, Schema] = {}
         self._ack: msg.HelloAck | None = None
         self._table = b""
         self._request: Message | None = None
         self._tries, self._divider, self._fast, self._stale_s = 0, 1, _FAST, _STALE_S
         self._ask_s = self._time_s = self._beat_s = self._heard_s = self._sampled_s = self._since_s = 0.0
+        self._frame_us, self._frame_seq = 0, 0  # device time and number of the newest frame
+        self._missing = 0  # frames lost before it
         self._aligned = False
         self._decoder = FrameDecoder()
 
@@ -96,18 +101,26 @@ class Conversation:
         if self.state in _LIVE:
             self.losses += 1
             self.events.append(f"lost: {reason}")
+        self.intake.losses.cut()
         self.state = LinkState.CLOSED if self.state is LinkState.STOPPING else LinkState.LOST
         self._request = None
 
     def feed(self, data: bytes, now_s: float) -> list[Arrival]:
         """Return the samples that `data`, read at `now_s`, completes; raises LinkError for a wrong board."""
-        arrivals = []
+        arrivals, jumps, faster = [], self.intake.jumps, self.intake.losses.faster
         for frame in self._frames(data):
+            self._number(frame)
             if frame.type != msg.Sample.CODE:
-                self._receive(frame.message(), now_s)
-            elif (arrival := self.intake.sample(frame, now_s)) is not None:
+                self._receive(frame, now_s)
+            elif (arrival := self.intake.sample(frame, now_s, self._missing)) is not None:
                 arrivals.append(arrival)
             self._heard_s = now_s
+        if self.intake.jumps != jumps:
+            self.events.append("the board's clock jumped: how many samples were lost meanwhile is not known")
+            self._fast, self._time_s = _FAST, now_s
+        if self.intake.losses.faster and not faster:
+            told, found = 1e6 / self.intake.losses.table_period_us, 1e6 / self.intake.losses.period_us
+            self.events.append(f"the board sends {found:g} samples per second instead of {told:g}")
         if arrivals:
             self._sampled_s = now_s
             if self.state is LinkState.STALE:
@@ -132,6 +145,17 @@ class Conversation:
             self._aligned, self._decoder.counters = True, self.counters
             frames += self._decoder.feed(rest)
         return frames
+
+    def _number(self, frame: Frame) -> None:
+        """Count the frames that are missing before this one; the wire's counters are ahead, by all that was read."""
+        ahead = (frame.seq - self._frame_seq) & 0xFFFF
+        if frame.type == msg.HelloAck.CODE:
+            ahead = 1
+        if 0 < ahead < 0x8000:
+            self._frame_us, self._frame_seq = frame.t_us, frame.seq
+            self._missing += ahead - 1
+        elif ahead:
+            self._missing -= self._missing > 0
 
     def _watch(self, now_s: float) -> None:
         quiet_s = now_s - self._sampled_s
@@ -185,11 +209,13 @@ class Conversation:
 
     def _start(self, now_s: float) -> None:
         self.state = LinkState.STARTING
+        self.intake.losses.begin(self.intake.peek(self._frame_us, now_s, self._missing))
         self._ask(msg.Start(_SAMPLES, self._divider, self.encoder.schema), now_s)
 
     # ---- messages in
 
-    def _receive(self, message: Message, now_s: float) -> None:
+    def _receive(self, frame: Frame, now_s: float) -> None:
+        message = frame.message()
         match message:
             case msg.HelloAck():
                 self._on_hello_ack(message, now_s)
@@ -198,17 +224,24 @@ class Conversation:
             case msg.TimeRsp():
                 self._synchronise(message, now_s)
             case msg.Ack():
-                self._on_ack(message, now_s)
+                self._on_ack(message, self._mark(frame.t_us, now_s, message.samples), now_s)
             case msg.Heartbeat():
                 self.device = message
+                self.intake.losses.miss(message.missed_samples)
             case msg.Error():
                 self._on_error(message)
             case msg.Log():
                 self.events.append(f"board: {message.text}")
             case msg.Bye():
-                self._on_bye(message)
+                self._on_bye(message, self._mark(frame.t_us, now_s, message.samples))
+            case _:
+                self.unasked += 1
 
-    def _on_bye(self, bye: msg.Bye) -> None:
+    def _mark(self, t_us: int, now_s: float, count: int = 0) -> Mark:
+        return self.intake.mark(t_us, now_s, self._missing, count)
+
+    def _on_bye(self, bye: msg.Bye, mark: Mark) -> None:
+        self.intake.losses.end(mark)
         if bye.reason == msg.Reason.finished:
             self.events.append("the board has finished")
             self.state, self._request = LinkState.CLOSED, None
@@ -247,6 +280,7 @@ class Conversation:
 
     def _take_piece(self, piece: msg.SchemaData, now_s: float) -> None:
         if self.state is not LinkState.SCHEMA or self._ack is None or piece.offset != len(self._table):
+            self.unasked += 1
             return
         self._table += piece.data
         if piece.data and len(self._table) < self._ack.schema_size:
@@ -255,7 +289,7 @@ class Conversation:
         if schema.hash != self._ack.schema_hash:
             found = f"its channel table hashes to {schema.hash:08x}, not {self._ack.schema_hash:08x}"
             raise LinkError(f"board {self._ack.firmware}", found, "build its firmware again")
-        self._schemas[schema.hash] = schema
+        self._schemas = {**dict(list(self._schemas.items())[1 - _TABLES :]), schema.hash: schema}
         self._settle(Board(self._ack, schema), now_s)
 
     def _settle(self, board: Board, now_s: float) -> None:
@@ -275,18 +309,22 @@ class Conversation:
         if self.state is LinkState.SYNCING and self.intake.clock.converged:
             self._start(now_s)
 
-    def _on_ack(self, ack: msg.Ack, now_s: float) -> None:
+    def _on_ack(self, ack: msg.Ack, mark: Mark, now_s: float) -> None:
         if ack.ref_type == msg.Start.CODE and self.state is LinkState.STARTING and self.board is not None:
+            self.intake.losses.begin(mark, answered=True)
             self.state, self._request, self._sampled_s = LinkState.STREAMING, None, now_s
             self._stale_s = max(_STALE_S, _STALE_TICKS * self._divider / self.board.schema.rate_hz)
             self.events.append(f"{self.board.name}, boot {self.board.ack.boot_id:08x}: streaming")
         elif ack.ref_type == msg.Stop.CODE and self.state is LinkState.STOPPING:
+            self.intake.losses.end(mark)
             self.state, self._request = LinkState.CLOSED, None
+        else:
+            self.unasked += 1
 
     def _on_error(self, error: msg.Error) -> None:
-        if error.fault == msg.Fault.version:
+        if error.fault == msg.Fault.version and self.state is LinkState.HELLO:
             raise _other_version("", msg.version(error.detail, 0))
-        if error.fault == msg.Fault.schema:
+        if error.fault == msg.Fault.schema and self.state is LinkState.STARTING:
             raise LinkError("board", error.text, "start again: its channel table changed")
         if self.state is LinkState.STARTING:
             self.lose(f"START refused: {error.text}")

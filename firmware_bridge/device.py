@@ -7,6 +7,7 @@ import signal
 import struct
 import subprocess
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,6 +18,9 @@ from firmware_bridge.build import APP, FIRMWARE, compile_c
 from firmware_bridge.schema import Schema
 from rtsysid.errors import LinkError
 from rtsysid.spec import Floats
+from rtsysid.storage import require_output
+from rtsysid.storage.claim import storage_errors
+from rtsysid.storage.products import PORT
 
 SOURCES = (*APP, FIRMWARE / "ports/posix/image.c", FIRMWARE / "ports/posix/main.c")
 _HEAD = struct.Struct("<8sIQIBBH")
@@ -29,7 +33,8 @@ class SimulatedDevice:
     sends BYE, or starts again with `repeat`. The system's C compiler builds it at the first use. Entering raises
     LinkError where it cannot be built or does not start.
 
-    `port`: name of the port, a symbolic link that follows `plug`; by default a temporary name. `boot_id`: the first
+    `port`: name of the port, a symbolic link that follows `plug`; by default a temporary name. Entering raises
+    StorageError where something is there, other than the link of a device that has ended. `boot_id`: the first
     boot id; each `reset` adds 1. `clock_us`: start value of the device's clock. To simulate faults: `reported_hash` is
     a wrong schema hash, `major` another protocol version. `flags`: for the compiler. `model`: a folder with a generated
     model.c and model.h to run on the board, compiled with `-ffp-contract=off`; `model_hash`: its reported hash. Raises
@@ -63,8 +68,11 @@ class SimulatedDevice:
         if model is not None:
             self._flags += ("-ffp-contract=off", "-fno-tree-slp-vectorize", f"-DONBOARD_HASH=0x{model_hash:08x}u")
         self._named = None if port is None else Path(port)
+        self._terminal = ""
 
     def __enter__(self) -> Self:
+        if self._named is not None:
+            _free_name(self._named)
         self.program = compile_c("device", SOURCES, self._flags, self._model)
         self._folder = tempfile.TemporaryDirectory(prefix="rtsysid-device-")
         self._link = self._named or Path(self._folder.name) / "port"
@@ -92,7 +100,7 @@ class SimulatedDevice:
         except subprocess.TimeoutExpired:  # in the middle of a long stall
             self._process.kill()
             self._process.wait()
-        self._link.unlink(missing_ok=True)
+        self._disconnect()
         self._folder.cleanup()
 
     @property
@@ -111,7 +119,7 @@ class SimulatedDevice:
         Raises LinkError where the process does not answer.
         """
         self._order("unplug")
-        self._link.unlink(missing_ok=True)
+        self._disconnect()
 
     def plug(self) -> None:
         """Plug the cable in again, at the port of the same name.
@@ -153,6 +161,13 @@ class SimulatedDevice:
         """
         return self._order("status")
 
+    def captured(self) -> int:
+        """Return the number of samples that the board gave to a stream, over all boots.
+
+        Raises LinkError where the board has ended.
+        """
+        return int(self._order("captured"))
+
     def _image(self) -> bytes:
         schema, table = self.schema, self.schema.compressed
         counts = len(self._rows), schema.width, schema.size, len(table)
@@ -160,10 +175,15 @@ class SimulatedDevice:
         return head + table + schema.pack(np.asarray(self._rows, np.float32))
 
     def _connect(self, terminal: str) -> None:
-        scratch = self._link.with_name(f".{self._link.name}-{os.getpid()}")
-        scratch.unlink(missing_ok=True)
-        scratch.symlink_to(terminal)
-        os.replace(scratch, self._link)
+        with storage_errors(self._link):
+            self._link.symlink_to(terminal)
+        self._terminal = terminal
+
+    def _disconnect(self) -> None:
+        """Remove the link, unless another has taken its place."""
+        with suppress(OSError):
+            if os.readlink(self._link) == self._terminal:
+                self._link.unlink()
 
     def _order(self, order: str) -> str:
         assert self._process.stdin is not None
@@ -183,3 +203,11 @@ class SimulatedDevice:
     def _signal(self, number: signal.Signals) -> None:
         if self._process.poll() is None:
             self._process.send_signal(number)
+
+
+def _free_name(link: Path) -> None:
+    """Make room for a link: remove that of a device that has ended. Raises StorageError for anything else."""
+    require_output(link, PORT)
+    with storage_errors(link):
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.unlink(missing_ok=True)

@@ -34,7 +34,14 @@ _PROLOGUE = """\
 
 def c_header() -> str:
     """Return the text of messages.h."""
-    parts = [_PROLOGUE, *_constants(), *map(_enum, m.ENUMS), *map(_message, m.MESSAGES.values()), _frame_shapes()]
+    parts = [
+        _PROLOGUE,
+        *_constants(),
+        *map(_enum, m.ENUMS),
+        _usable_statuses(),
+        *map(_message, m.MESSAGES.values()),
+        _frame_shapes(),
+    ]
     return "\n".join([*parts, "#endif\n"])
 
 
@@ -53,6 +60,11 @@ def _enum(enum: type[IntEnum]) -> str:
         f"#define WIRE_{enum.__name__.upper()}_{x.name.upper()} {x.value}u{_status_comment(enum, x)}" for x in enum
     ]
     return f"/* {enum.__doc__} */\n" + "\n".join(lines) + "\n"
+
+
+def _usable_statuses() -> str:
+    bits = sum(1 << status.code for status in ALL if status.usable)
+    return f"/* Bit n is 1 where a controller may use a prediction of status n. */\n#define WIRE_USABLE 0x{bits:x}u\n"
 
 
 def _status_comment(enum: type[IntEnum], member: IntEnum) -> str:
@@ -155,9 +167,9 @@ def _document_tables() -> Iterator[str]:
     for enum in m.ENUMS:
         yield f"| {enum.__name__}: {enum.__doc__} | {', '.join(f'{x.value} {x.name}' for x in enum)} |"
     yield "\nStatuses, gravest first; the live loop gives `stale`, the session the others, `fallback` is reserved:\n"
-    yield "| status | code | meaning |\n|---|---|---|"
+    yield "| status | code | meaning | usable |\n|---|---|---|---|"
     for status in ALL:
-        yield f"| {status} | {status.code} | {status.meaning} |"
+        yield f"| {status} | {status.code} | {status.meaning} | {'yes' if status.usable else 'no'} |"
 
 
 def _payload(message: type[Message]) -> str:

@@ -6,7 +6,10 @@ from firmware_bridge.messages import Heartbeat
 from firmware_bridge.wire import WireCounters
 from rtsysid.source import SourceHealth
 
-_TROUBLES = ("losses", "reboots", "gaps", "dropped", "replaced", "unsent", "clock_outliers", "clock_resets")
+_TROUBLES = (
+    *("losses", "reboots", "gaps", "unknown_ends", "refused", "unasked", "dropped", "replaced", "unsent"),
+    *("clock_outliers", "clock_resets", "clock_jumps"),
+)
 _BOARD = (
     *("tx_drop", "missed_samples", "predictions_ignored", "rx_overrun", "rx_crc", "rx_cobs", "rx_oversize", "rx_runt"),
     *("rx_schema", "rx_unknown", "rx_malformed", "rx_lost", "rx_duplicate", "rx_reordered"),
@@ -20,6 +23,8 @@ class LinkHealth(SourceHealth, frozen=True, kw_only=True):
     gaps           ticks of the board for which no sample came, wherever it was lost
     corrupt        pieces of the stream that were no frame: changed, cut, or joined
     losses         how often a board that had answered was lost: cut, silent, restarted
+    paused         ticks of the gaps at which the board did not stream: between two streams of one boot
+    unasked        messages that were not asked for, or whose answer is not possible
     opened         how often the port was opened
     backlog        most samples ever waiting
     replaced       predictions that a newer one replaced before the line took them
@@ -27,11 +32,14 @@ class LinkHealth(SourceHealth, frozen=True, kw_only=True):
     predictions    sent, or at least handed to the line
     wire           counts of what became of each piece between two delimiters (`WireCounters`)
     device         the board's own counters as of its last heartbeat, None before the first
-    clock_*        round trips, those refused, new starts; sigma in seconds and drift in ppm, None if unknown
+    clock_*        round trips, those refused, new starts, jumps of the board's clock within one boot; sigma in seconds
+                   and drift in ppm, None if unknown
     reader_s       processor time of the reading thread
     ============== =========================================================================================
     """
 
+    paused: int
+    unasked: int
     opened: int
     backlog: int
     replaced: int
@@ -45,6 +53,7 @@ class LinkHealth(SourceHealth, frozen=True, kw_only=True):
     clock_trips: int
     clock_outliers: int
     clock_resets: int
+    clock_jumps: int
     reader_s: float
 
     @property

@@ -27,6 +27,7 @@ from firmware_bridge.messages import Bye, Prediction, Reason
 from firmware_bridge.peer import Board, Requirements
 from firmware_bridge.port import Port, described
 from firmware_bridge.queues import Backlog, Outbox
+from rtsysid.device_clock import host_ns, host_s
 from rtsysid.errors import LinkError
 from rtsysid.spec import Arrival, Channel, Floats, ModelSpec
 from rtsysid.statuses import BY_NAME
@@ -42,7 +43,7 @@ class Tap(Protocol):
     """A recorder of raw bytes; must not wait.
 
     `direction`: ``rx``, ``tx``, or ``open`` where a port was opened; `data` then is the number of its first session.
-    `host_ns`: time on the host's monotonic clock.
+    `host_ns`: time on the host's clock.
     """
 
     def wire(self, direction: str, host_ns: int, data: bytes) -> None:
@@ -147,7 +148,7 @@ class Link:
         message = Prediction(seq, BY_NAME[status].code, _wire_us(age_s), _wire_us(horizon_s), tuple(y.tolist()))
         self._predictions += 1
         with suppress(OSError):  # the reader notices it, too
-            self._outbox.predict(message, _to_us(time.monotonic()))
+            self._outbox.predict(message, _to_us(host_s()))
 
     def events(self) -> list[str]:
         """Return what happened since the last call, one line each: connected, lost, restarted, board messages."""
@@ -162,15 +163,18 @@ class Link:
 
     def health(self) -> LinkHealth:
         """Return every count so far."""
-        talk, clock = self._conversation, self._conversation.intake.clock
+        talk, intake = self._conversation, self._conversation.intake
+        clock, lost = intake.clock, intake.losses
         return LinkHealth(
-            state=talk.state.value, opened=self._opened, losses=talk.losses, reboots=talk.intake.reboots,
-            samples=talk.intake.samples, gaps=talk.intake.gaps, dropped=self._backlog.dropped,
+            state=talk.state.value, opened=self._opened, losses=talk.losses, reboots=intake.reboots,
+            samples=intake.samples, gaps=lost.gaps, lost_at_start=lost.at_start, lost_at_end=lost.at_end,
+            streams=lost.streams, unknown_ends=lost.unknown_ends, paused=lost.paused, refused=intake.refused,
+            unasked=talk.unasked + intake.unasked, dropped=self._backlog.dropped,
             corrupt=talk.counters.corrupt, backlog=self._backlog.most, replaced=self._outbox.replaced,
             unsent=self._outbox.unsent, predictions=self._predictions, wire=copy(talk.counters), device=talk.device,
             clock_converged=clock.converged, clock_sigma_s=_none_if_nan(clock.sigma_s),
             clock_drift_ppm=_none_if_nan(clock.drift_ppm), clock_trips=clock.trips, clock_outliers=clock.outliers,
-            clock_resets=clock.resets, reader_s=self._reader_s(),
+            clock_resets=clock.resets, clock_jumps=intake.jumps, reader_s=self._reader_s(),
         )  # fmt: skip
 
     def _reader_s(self) -> float:
@@ -213,25 +217,27 @@ class Link:
     def _serve(self, port: Port) -> None:
         """Talk on an open port until the board is lost or the link closes."""
         talk, session = self._conversation, 0
-        talk.open(time.monotonic())
+        talk.open(host_s())
         if self._tap is not None:  # so that a replay of the bytes starts each session at the same place
-            self._tap.wire("open", time.monotonic_ns(), bytes((talk.session,)))
+            self._tap.wire("open", host_ns(), bytes((talk.session,)))
         try:
             while talk.state not in (LinkState.LOST, LinkState.CLOSED):
                 data = port.read(_WAIT_S)
-                now_s = time.monotonic()
+                now_s = host_s()
                 arrivals = self._take(data, now_s) if data else []
                 if talk.session != session:  # a new line, or a board that restarted on the same one
                     session = talk.session
                     self._outbox.attach(self._writing(port))
-                messages = talk.due(now_s)
-                if messages or self._outbox.waiting:
-                    self._outbox.post(messages, _to_us(now_s))
-                if self._closing.is_set():
-                    talk.close(now_s)
-                if arrivals:  # last, since the waiting consumer then takes the interpreter
-                    self._backlog.put(arrivals)
-            self._outbox.post([Bye(Reason.finished)], _to_us(time.monotonic()))
+                try:
+                    messages = talk.due(now_s)
+                    if messages or self._outbox.waiting:
+                        self._outbox.post(messages, _to_us(now_s))
+                    if self._closing.is_set():
+                        talk.close(now_s)
+                finally:  # also if the cable was pulled after the read; last: the consumer takes the interpreter
+                    if arrivals:
+                        self._backlog.put(arrivals)
+            self._outbox.post([Bye(Reason.finished)], _to_us(host_s()))
         finally:
             self._outbox.detach()
 
@@ -251,7 +257,7 @@ class Link:
         def write(data: bytes) -> int:
             taken = port.write(data)
             if taken:
-                tap.wire("tx", time.monotonic_ns(), data[:taken])
+                tap.wire("tx", host_ns(), data[:taken])
             return taken
 
         return write

@@ -18,21 +18,35 @@ from mcap.records import DataEnd, Footer
 from mcap.writer import MCAP0_MAGIC, Writer
 
 from rtsysid.errors import StorageError
+from rtsysid.storage import replacing
+from rtsysid.storage.claim import try_lock
+from rtsysid.storage.products import LIVE_RECORDING
 
 FLUSH_NS = 800_000_000  # between flushes; with the time of a flush itself, at most one second can be lost
+_TIMES = 1 << 64  # nanoseconds: MCAP has 64 bits
 CHUNK = 1 << 16  # bytes before compression; closing a chunk blocks other threads for 1 ms (1 MiB: 4 ms)
 
 
 class McapFile:
     """Write an MCAP file; for one thread at a time.
 
-    Times are nanoseconds of any monotonic clock. ``error``: why writing has stopped, or None. ``added``: messages given
-    to it; ``kept``: messages on the disk. Raises StorageError where the file cannot be created, or exists.
+    Times are nanoseconds of any monotonic clock. ``error``: why writing has stopped, or None. ``moved``: where the file
+    is now, if somebody renamed it; it is written on there. ``added``: messages given to it; ``kept``: messages on the
+    disk. Raises StorageError where the file cannot be created, or exists and `overwrite` is not given.
     """
 
-    def __init__(self, path: Path | str, metadata: Mapping[str, Mapping[str, str]], library: str, now_ns: int) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        metadata: Mapping[str, Mapping[str, str]],
+        library: str,
+        now_ns: int,
+        *,
+        overwrite: bool = False,
+    ) -> None:
         self.path = Path(path)
         self.error: StorageError | None = None
+        self.moved: StorageError | None = None
         self.added = self.kept = 0
         self._pending = _Pending()
         self._end, self._flushed_ns = 0, now_ns
@@ -40,12 +54,14 @@ class McapFile:
         self._writer.start(profile="ros2", library=library)
         for name, fields in metadata.items():
             self._writer.add_metadata(name, dict(fields))
-        self._file = _create(self.path)
-        self.flush(now_ns)
-        if self.error is not None:
-            os.close(self._file)
-            self.path.unlink()
-            raise self.error
+        with replacing(self.path, LIVE_RECORDING, overwrite=overwrite) as new:
+            self._file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+            try_lock(self._file)  # so that nobody replaces it while it is written
+            self.flush(now_ns)
+            if self.error is not None:
+                os.close(self._file)
+                raise self.error
+        self.moved = None  # the file got its name just now
 
     def channel(self, topic: str, name: str, definition: str, metadata: Mapping[str, str]) -> int:
         """Add a channel for messages of the type `name`, and return its number."""
@@ -53,7 +69,9 @@ class McapFile:
         return self._writer.register_channel(topic, "cdr", schema, dict(metadata))
 
     def add(self, channel: int, log_ns: int, publish_ns: int, payload: bytes) -> None:
-        """Add one message; it is on the disk after the next flush."""
+        """Add one message; it is on the disk after the next flush. Raises ValueError for a time outside the format."""
+        if not (0 <= log_ns < _TIMES and 0 <= publish_ns < _TIMES):
+            raise ValueError(f"times {log_ns} and {publish_ns} ns")  # the writer would stop in the middle of a record
         self.added += 1
         if self.error is None:
             self._writer.add_message(channel, log_ns, payload, publish_ns)
@@ -75,11 +93,13 @@ class McapFile:
         if self.error is None:
             self._writer.finish()
             self._save(b"")
+            self._check()
         os.close(self._file)
 
     def _save(self, ending: bytes) -> None:
+        self._check()
         data = self._pending.getvalue()
-        if not data:
+        if not data or self.error is not None:
             return
         try:
             _write_at(self._file, data + ending, self._end)
@@ -89,6 +109,22 @@ class McapFile:
         self._end += len(data)
         self.kept = self.added
         self._pending.start(self._end)
+
+    def _check(self) -> None:
+        """Find out whether somebody removed, replaced, renamed or cut off the file while it was open."""
+        opened = os.fstat(self._file)
+        if opened.st_size < self._end:
+            found = f"cut off to {opened.st_size} bytes by another program, of {self._end} that were written"
+            self._lost(found, "what it held is gone")
+        elif opened.st_nlink == 0:
+            self._lost("deleted by another program while it was written", "what it held is gone")
+        elif not _is_at(opened, self.path):
+            found = f"renamed by another program while it was written: it is {_name(self._file)}"
+            self.moved = StorageError(f"recording {self.path}", found, "what was recorded is there")
+
+    def _lost(self, found: str, remedy: str) -> None:
+        self.kept = 0
+        self.error = StorageError(f"recording {self.path}", found, f"{remedy}; record to a place of its own")
 
     def _give_up(self, error: OSError) -> None:
         """Undo the incomplete write, and write the ending where it was before."""
@@ -114,6 +150,22 @@ class _Pending(io.BytesIO):
         return self._begin + super().tell()
 
 
+def _is_at(opened: os.stat_result, path: Path) -> bool:
+    try:
+        there = path.stat()
+    except OSError:
+        return False
+    return (there.st_dev, there.st_ino) == (opened.st_dev, opened.st_ino)
+
+
+def _name(file: int) -> str:
+    """Return the present path of an open file, as far as the system tells it."""
+    try:
+        return os.readlink(f"/proc/self/fd/{file}")
+    except OSError:
+        return "somewhere else"
+
+
 def _ending() -> bytes:
     """Return the end of an MCAP file without an index."""
     builder = RecordBuilder()
@@ -123,16 +175,6 @@ def _ending() -> bytes:
 
 
 _ENDING = _ending()
-
-
-def _create(path: Path) -> int:
-    if path.exists():
-        raise StorageError(f"recording {path}", "it exists already", "choose another name with -o")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise _storage_error(path, error, "choose another place with -o") from error
 
 
 def _write_at(file: int, data: bytes, at: int) -> None:

@@ -23,7 +23,11 @@ HEARTBEAT_US = 500_000
 HEARTBEATS_MISSED = 3  # in a row: the link is lost
 
 # "MESSAGE", "MESSAGE.field" or "Enum.member" -> the minor version that appended it
-SINCE: dict[str, int] = {f"Status.{each.name}": each.since for each in statuses.Status if each.since}
+SINCE: dict[str, int] = {
+    **{f"Status.{each.name}": each.since for each in statuses.Status if each.since},
+    "ACK.samples": 2,
+    "BYE.samples": 2,
+}
 
 Status = IntEnum("Status", {each.name: each.code for each in statuses.BY_CODE})  # type: ignore[misc]
 Status.__doc__ = "What a prediction is worth: the codes of `rtsysid.statuses.Status`."
@@ -145,6 +149,7 @@ class Ack(Message, frozen=True):
     ref_seq: U16
     streams: U8
     divider: U16
+    samples: U32 = 0  # captured for the host since boot, lost ones too: when the stream began, or ended; 0: not known
 
 
 class Sample(Message, frozen=True):
@@ -265,6 +270,7 @@ class Bye(Message, frozen=True):
     CODE: ClassVar[int] = 0x7E
     DIRECTION: ClassVar[Direction] = "both"
     reason: U8
+    samples: U32 = 0  # as in ACK: of a device, captured for the host since boot
 
 
 ENUMS: tuple[type[IntEnum], ...] = (Status, State, Reason, Fault, Level)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import struct
 import threading
 import time
 from collections import deque
@@ -13,6 +14,7 @@ from typing import Any, Self
 
 from firmware_bridge.mcap_file import McapFile
 from firmware_bridge.session_file import Answered, SessionFile
+from rtsysid.device_clock import host_ns
 from rtsysid.errors import StorageError
 from rtsysid.spec import Arrival, Channel
 
@@ -24,8 +26,9 @@ _log = logging.getLogger(__name__)
 class Recorder:
     """Record a live session. Arguments are written later and must not be changed after the call.
 
-    Messages wait in a bounded queue; a full queue drops new ones and counts them. If the disk fails, one line of log
-    says so, ``error`` keeps the reason, all later messages count as dropped, and what was written stays.
+    Messages wait in a bounded queue; a full queue drops new ones and counts them, and so is a message that cannot be
+    written. If the disk fails, or somebody removes the file, one line of log says so, ``error`` keeps the reason, all
+    later messages count as dropped, and what was written stays. A file that is renamed is written on, and reported.
     """
 
     def __init__(self, file: SessionFile, clock: Callable[[], int], limit: int) -> None:
@@ -33,6 +36,7 @@ class Recorder:
         self._session, self._file, self._clock, self._limit = file, file.file, clock, limit
         self._queue: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._refused = 0
+        self._warned = self._said = False
         self._counting = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._write_for_ever, name="recorder", daemon=True)
@@ -46,24 +50,30 @@ class Recorder:
         channels: Sequence[Channel],
         outputs: Sequence[Channel] = (),
         metadata: Mapping[str, Mapping[str, str]] | None = None,
-        clock: Callable[[], int] = time.monotonic_ns,
+        clock: Callable[[], int] = host_ns,
         wall: Callable[[], int] = time.time_ns,
         limit: int = LIMIT,
+        overwrite: bool = False,
     ) -> Self:
         """Start a recording of samples of `channels` and predictions of `outputs`.
 
         `metadata`: named groups of texts for the start of the file: bundle, channel table, configuration. `clock`: the
-        host's monotonic clock in ns; `wall`: time of day in ns, read once. Raises StorageError where the file cannot be
-        created, or exists.
+        host's clock in ns; `wall`: time of day in ns, read once. Raises StorageError where the file cannot be created,
+        or exists and `overwrite` is not given.
         """
         begun = {"format": "1", "monotonic_ns": str(clock()), "unix_ns": str(wall())}
-        file = McapFile(path, {"rtsysid.recording": begun, **(metadata or {})}, "rtsysid", clock())
+        file = McapFile(path, {"rtsysid.recording": begun, **(metadata or {})}, "rtsysid", clock(), overwrite=overwrite)
         return cls(SessionFile(file, channels, outputs), clock, limit)
 
     @property
     def path(self) -> Path:
         """The file."""
         return self._file.path
+
+    @property
+    def fault(self) -> StorageError | None:
+        """Why the recording is not where it was asked for, or not whole; None where all is well."""
+        return self.error or self._file.moved
 
     @property
     def dropped(self) -> int:
@@ -122,11 +132,24 @@ class Recorder:
     def _drain(self) -> None:
         for _ in range(len(self._queue)):
             write, what = self._queue.popleft()
-            write(*what)
+            try:
+                write(*what)
+            except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, struct.error) as error:
+                self._refuse(error)  # one message that cannot be written does not end the recording
+
+    def _refuse(self, error: Exception) -> None:
+        with self._counting:
+            self._refused += 1
+        if not self._warned:
+            self._warned = True
+            _log.warning("recording %s: a message was left out: %r; the recording goes on", self.path, error)
 
     def _look(self) -> None:
         if self.error is None and self._file.error is not None:
             self._fail(self._file.error)
+        elif self._file.moved is not None and not self._said:
+            self._said = True
+            _log.error("%s", self._file.moved)
 
     def _fail(self, error: StorageError) -> None:
         self.error = error

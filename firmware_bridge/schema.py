@@ -25,6 +25,7 @@ Kind: TypeAlias = Literal["f32", "i16", "u8"]
 _F32 = np.dtype("<f4")
 _MISSING = -32768  # code of NaN in an i16
 _KINDS = {"f32": ("f", -np.inf, np.inf), "i16": ("h", -32767, 32767), "u8": ("B", 0, 255)}  # struct code, range
+_RATES = 1e-3, 1e6  # Hz: a period that its 32 bits of microseconds hold
 _LARGEST_TABLE = 1 << 16  # bytes of an uncompressed table
 _DAMAGED = "read it from the board again, or reflash it"
 
@@ -54,8 +55,8 @@ class Schema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True)
         names = [c.name for c in self.channels]
         if not names or len(set(names)) != len(names):
             raise SpecError("channel table", f"the names {names}", "give each of its channels a name of its own")
-        if not 0 < self.rate_hz < np.inf:
-            raise SpecError("channel table: rate_hz", str(self.rate_hz), "give a positive number")
+        if not _RATES[0] <= self.rate_hz <= _RATES[1]:
+            raise SpecError("channel table: rate_hz", str(self.rate_hz), f"give {_RATES[0]:g} to {_RATES[1]:g}")
         for c in self.channels:
             if not (np.isfinite([c.scale, c.offset]).all() and c.scale):
                 raise SpecError(f"scale of {c.name!r}", f"{c.scale}, offset {c.offset}", "finite, and a scale not 0")

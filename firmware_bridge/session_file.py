@@ -17,12 +17,11 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
-from keyword import kwlist
 from typing import Any, Protocol
 
 from firmware_bridge.mcap_file import McapFile
+from rtsysid.guards.text import message_fields
 from rtsysid.ros2msg import TIME, MessageType, Value
 from rtsysid.spec import Arrival, Channel, Floats
 
@@ -102,7 +101,7 @@ class SessionFile:
 
     def _health_topic(self) -> _Topic:
         kinds = ["string" if text else "float64" for text in self._texts.values()]
-        names = _field_names(list(self._texts), {"stamp"})
+        names = message_fields(list(self._texts), {"stamp"})
         lines = "".join(f"{kind} {name}\n" for kind, name in zip(kinds, names, strict=True))
         version = str(self._versions) if self._versions > 1 else ""
         return _Topic(self.file, "/health", f"Health{version}", _STAMP + lines, _HOST)
@@ -125,28 +124,13 @@ class _Topic:
 def _channel_topic(file: McapFile, topic: str, name: str, head: str, channels: Sequence[Channel], tail: str) -> _Topic:
     """Return a topic with a float for each channel; its metadata maps fields to channels, as JSON."""
     taken = {line.split()[1] for line in (head + tail).splitlines()}
-    fields = _field_names([channel.name for channel in channels], taken)
+    fields = message_fields([channel.name for channel in channels], taken)
     table = [
         {"field": field, "name": c.name, "unit": c.unit, "role": c.role, "group": c.group}
         for field, c in zip(fields, channels, strict=True)
     ]
     lines = "".join(f"float32 {field}\n" for field in fields)
     return _Topic(file, topic, name, head + lines + tail, {"channels": json.dumps(table), **_DEVICE})
-
-
-def _field_names(names: Sequence[str], taken: set[str]) -> list[str]:
-    """Return distinct names that ROS 2 allows (a to z, 0 to 9, single underscores), without keywords of Python."""
-    fields: list[str] = []
-    taken = taken.union(kwlist)
-    for name in names:
-        plain = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
-        field = plain = plain if plain[:1].isalpha() else f"x_{plain}".rstrip("_")
-        number = 1
-        while field in taken or field in fields:
-            number += 1
-            field = f"{plain}_{number}"
-        fields.append(field)
-    return fields
 
 
 def _figure(value: Any, text: bool) -> float | str:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 from parts import REPORT, bundle_of, small
+from support.shared import own_state
 
 from export import firmware
 from export.hil import RigBoard, greet, open_board, predictions_here
@@ -29,6 +30,10 @@ torch.set_num_threads(1)  # two are slower than one at these sizes
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--port", help="a real board, in the place of the simulated and the emulated one")
     parser.addoption("--bundle", help="the bundle to test with; a small model is trained without")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    own_state(config)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -15,8 +15,9 @@ from typing import Any, Literal
 import msgspec
 
 from rtsysid.errors import ConfigError
+from rtsysid.guards import ranges
 from rtsysid.schedule import Corruption, Loss, Stage, TeacherForcing, preset
-from rtsysid.spec import CELLS, CellName, Channel, RigidBody, Rotors, Variant, variant_of
+from rtsysid.spec import CELLS, PERIODS, CellName, Channel, RigidBody, Rotors, Variant, variant_of
 
 EMBEDDED = ("quadrotor", "nanodrone")
 
@@ -24,27 +25,29 @@ EMBEDDED = ("quadrotor", "nanodrone")
 class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Configure what to read from the recordings. Channels are written as in a CSV header: ``"vx [m/s]"``."""
 
-    rate_hz: float
+    rate_hz: ranges.RateHz
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     time: str = "t"  # "": no time column, the rows have the rate rate_hz
     groups: dict[str, tuple[str, ...]] = {}
+    angles: tuple[str, ...] = ()  # channels that come back after a turn, in rad or deg
     # Name patterns of recordings. None: the last fifth of the recordings; of a single one, the last fifth of its rows.
     validation: tuple[str, ...] = ()
     # Also train on the validation recordings: for few recordings, when all choices are made.
     train_on_validation: bool = False
     nan: Literal["error", "split"] = "error"
     resample: bool = False
-    max_age: float = 0.1  # maximum age in s of a held output when resampling
+    max_age: ranges.Seconds = 0.1  # maximum age in s of a value that is held when resampling
     # Rows become [u_{k+1}, y_k], for band-limited records, in which an output depends on the input of its own tick.
     # Such a model cannot run on a robot, which does not have u_{k+1} yet.
     feedthrough: bool = False
 
     @property
     def channels(self) -> tuple[Channel, ...]:
-        """List inputs first, then outputs, each with its unit and group.
+        """List inputs first, then outputs, each with its unit and group, and whether it is an angle.
 
-        Raises ConfigError where a group names an unknown channel, SpecError where a channel cannot be parsed.
+        Raises ConfigError where a group or an angle is an unknown channel, and where the unit of an angle is unknown,
+        SpecError where a channel cannot be parsed.
         """
         group = {name: title for title, names in self.groups.items() for name in names}
         parsed = [Channel.parse(text, "input") for text in self.inputs]
@@ -52,27 +55,39 @@ class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         missing = set(group) - {c.name for c in parsed}
         if missing:
             raise ConfigError("data.groups", f"no channel is named {sorted(missing)}", "use channel names of this file")
-        return tuple(msgspec.structs.replace(c, group=group.get(c.name, "")) for c in parsed)
+        _check_angles(self.angles, {c.name: c.unit for c in parsed})
+        return tuple(
+            msgspec.structs.replace(c, group=group.get(c.name, ""), angle=c.name in self.angles) for c in parsed
+        )
+
+
+def _check_angles(angles: tuple[str, ...], units: dict[str, str]) -> None:
+    for name in angles:
+        if name not in units:
+            raise ConfigError("data.angles", f"no channel is named {name!r}", "use channel names of this file")
+        if units[name] not in PERIODS:
+            remedy = f"state it: '{name} [rad]' or '{name} [deg]'"
+            raise ConfigError("data.angles", f"the unit of {name!r} is {units[name]!r}", remedy)
 
 
 class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Configure the model: the fields of `rtsysid.spec.ModelSpec` that do not come from the recordings."""
 
-    taps: int = 16
-    encoder: tuple[int, ...] = (64, 16)
+    taps: ranges.Width = 16
+    encoder: tuple[ranges.Width, ...] = (64, 16)
     variational: bool = False
     cell: CellName = "lstm"
-    hidden: int = 64
+    hidden: ranges.Width = 64
     feedback: bool | tuple[str, ...] = True
     output: Literal["increment", "absolute"] = "increment"
     relative: tuple[str, ...] = ()
-    degree: int = 1
+    degree: ranges.Degree = 1
     rigid_body: RigidBody | None = None
     integrate: tuple[tuple[str, str], ...] = ()
-    friction: tuple[tuple[str, float], ...] = ()
+    friction: tuple[tuple[str, ranges.Positive], ...] = ()
     linear_path: bool = False
     state_init: Literal["warmup", "network", "zero"] = "warmup"
-    warmup: int = 30
+    warmup: ranges.CountOrNone = 30
 
     @property
     def variant(self) -> Variant:
@@ -94,42 +109,26 @@ class NoiseLevels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     and replaced by the row before, 0 .. 1.
     """
 
-    noise: dict[str, float] = {}
-    repeat: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.repeat < 1 or any(not std >= 0 for std in self.noise.values()):
-            remedy = "give noise of 0 or more, and repeat below 1"
-            raise ConfigError("train.sensor_noise", "a negative value, or all rows lost", remedy)
+    noise: dict[str, ranges.Amount] = {}
+    repeat: ranges.ShareBelowOne = 0.0
 
 
 class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Configure the training. ``effort`` multiplies the epochs of every stage."""
 
     preset: str = "two-stage"
-    effort: float = 1.0
-    seed: int = 0
-    batch: int = 256
-    stride: int = 10  # samples between training sequences; each epoch draws a new offset
-    threads: int = 1  # small networks are slower on two threads
-    clip: float = 1.0  # maximum gradient norm
+    effort: ranges.Effort = 1.0
+    seed: ranges.Seed = 0
+    batch: ranges.Count = 256
+    stride: ranges.Count = 10  # samples between training sequences; each epoch draws a new offset
+    threads: ranges.Few = 1  # small networks are slower on two threads
+    clip: ranges.Weight = 1.0  # maximum gradient norm
     symmetry: tuple[Symmetry, ...] = ()  # training uses all combinations
     sensor_noise: NoiseLevels = NoiseLevels()
     history: bool = True  # samples before the first prediction are measured; False: extrapolated from its row
-    forget_ticks: int = 0  # maximum ticks over which an untrained LSTM forgets; 0: about two
+    forget_ticks: ranges.CountOrNone = 0  # maximum ticks over which an untrained LSTM forgets; 0: about two
     # Sequences are weighted by the mean squared motion of their recording to the power of minus this.
-    episode_weighting: float = 0.0
-
-    def __post_init__(self) -> None:
-        if self.episode_weighting < 0:
-            remedy = "give 0 to weigh all samples the same, or a positive exponent"
-            raise ConfigError("train.episode_weighting", str(self.episode_weighting), remedy)
-        if self.forget_ticks < 0:
-            remedy = "give the ticks of the slowest dynamics, or 0"
-            raise ConfigError("train.forget_ticks", str(self.forget_ticks), remedy)
-        if self.effort <= 0 or self.batch < 1 or self.stride < 1 or self.threads < 1 or self.clip <= 0:
-            remedy = "effort, batch, stride, threads and clip must be positive"
-            raise ConfigError("train", "a value that is not positive", remedy)
+    episode_weighting: ranges.Exponent = 0.0
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

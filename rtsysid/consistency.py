@@ -2,28 +2,63 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import msgspec
 import numpy as np
 
 from rtsysid.errors import SpecError
+from rtsysid.guards.limits import checked_size
 from rtsysid.structure import RigidBody, Rotors, Structure
+
+TICKS = 1 << 24  # taps, ticks of a warm-up, units of a layer
+LAYERS, ROTORS, DEGREE = 64, 64, 16
+LARGEST, SMALLEST = 1e30, 1e-30  # values of a scaling: the model computes in float32
 
 
 def check(spec: Structure) -> None:
-    """Check all fields against each other. Raises SpecError at the first contradiction."""
+    """Check all fields against each other, and sizes against limits. Raises SpecError at the first contradiction."""
+    _check_sizes(spec)
     _check_channels(spec)
     _check_shape(spec)
     _check_seen(spec)
     _check_body(spec)
+    _check_angles(spec)
     _check_integrators(spec)
     _check_friction(spec)
     _check_scaling(spec)
 
 
+def sees_otherwise(spec: Structure) -> bool:
+    """Tell whether a row is judged in other coordinates than its channels: a rigid body, or angles."""
+    return spec.rigid_body is not None or any(channel.angle for channel in spec.channels)
+
+
+def _check_sizes(spec: Structure) -> None:
+    """Check every size before anything is computed or allocated by it: a specification may come from anyone."""
+    rotors = () if spec.rigid_body is None or spec.rigid_body.rotors is None else spec.rigid_body.rotors.speeds
+    for name, found in {"relative": spec.relative, "integrate": spec.integrate, "friction": spec.friction}.items():
+        checked_size(name, len(found), "channels", SpecError)
+    checked_size("channels", len(spec.channels), "channels", SpecError)
+    for name, size, largest in (
+        ("encoder", len(spec.encoder), LAYERS),
+        ("rigid_body.rotors.speeds", len(rotors), ROTORS),
+        ("degree", spec.degree, DEGREE),
+        ("warmup", spec.warmup, TICKS),
+        ("taps", spec.taps, TICKS),
+        ("hidden", spec.hidden, TICKS),
+        *(("encoder", width, TICKS) for width in spec.encoder),
+    ):
+        if size > largest:
+            raise SpecError(name, str(size)[:40], f"give {largest} or less")
+    room = 4 * max(spec.parameters, 2 * spec.taps * spec.width)
+    checked_size("bytes of the weights or the delay line", room, "model_bytes", SpecError)
+
+
 def _check_channels(spec: Structure) -> None:
     names = [c.name for c in spec.channels]
     if len(set(names)) != len(names):
-        twice = sorted({n for n in names if names.count(n) > 1})
+        twice = sorted(name for name, count in Counter(names).items() if count > 1)
         raise SpecError("channels", f"named twice: {', '.join(twice)}", "give each channel its own name")
     roles = [c.role for c in spec.channels]
     if "output" not in roles or roles != sorted(roles):
@@ -35,7 +70,7 @@ def _check_channels(spec: Structure) -> None:
 
 def _check_shape(spec: Structure) -> None:
     for name in ("taps", "hidden", "rate_hz"):
-        if not getattr(spec, name) > 0:
+        if not 0 < getattr(spec, name) < np.inf:
             raise SpecError(name, str(getattr(spec, name)), "give a positive number")
     if spec.warmup < 0 or any(width < 1 for width in spec.encoder):
         raise SpecError("warmup or encoder", f"{spec.warmup}, {spec.encoder}", "give counts that are not negative")
@@ -84,6 +119,16 @@ def _check_body(spec: Structure) -> None:
         _check_rotors(spec, body, body.rotors)
 
 
+def _check_angles(spec: Structure) -> None:
+    angles = [channel for channel in spec.channels if channel.period]
+    body = spec.rigid_body
+    inside = set() if body is None else {*body.attitude, *body.rate, *body.velocity, *body.position}
+    if of_body := sorted(inside & {channel.name for channel in angles}):
+        raise SpecError("angles", f"{', '.join(of_body)} belongs to the rigid body", "name other channels")
+    if spec.output == "absolute" and any(channel.role == "output" for channel in angles):
+        raise SpecError("angles", "an output with output = 'absolute'", "predict increments: output = 'increment'")
+
+
 def _check_integrators(spec: Structure) -> None:
     if not spec.integrate:
         return
@@ -130,10 +175,11 @@ def _check_scaling(spec: Structure) -> None:
         return  # the recordings have not been seen
     wanted = dict.fromkeys(("std", "low", "high"), spec.width)
     wanted |= {"feature_mean": spec.n_features, "feature_std": spec.n_features}
+    wanted |= dict.fromkeys(("seen_low", "seen_high"), spec.width if sees_otherwise(spec) else 0)
     wanted |= {"target_mean": spec.n_targets, "target_std": spec.n_targets}
     for name, length in wanted.items():
         values = getattr(scaling, name)
-        if len(values) != length or not all(np.isfinite(values)):
-            raise SpecError(f"scaling.{name}", f"{len(values)} values", f"it takes {length} finite values")
-    if min(*scaling.std, *scaling.feature_std, *scaling.target_std, 1.0) <= 0:
+        if len(values) != length or not all(abs(value) <= LARGEST for value in values):
+            raise SpecError(f"scaling.{name}", f"{len(values)} values", f"it takes {length} finite values: train again")
+    if min(*scaling.std, *scaling.feature_std, *scaling.target_std, 1.0) < SMALLEST:
         raise SpecError("scaling", "a standard deviation of zero", "drop the channel that never moves")

@@ -1,11 +1,11 @@
-"""DeviceClock: convert the time of a device to seconds of the host's monotonic clock, with an estimate of the error.
+"""DeviceClock: convert the time of a device to seconds of the host's clock, with an estimate of the error.
 
 This is the one clock for every source (`rtsysid.source`). A round trip brackets an instant: the device read its clock
 between the host's request and the arrival of the answer. The middle of the bracket is wrong by at most half of the time
 that this trip took longer than the fastest one; slow trips get a small weight accordingly. A linear regression with
 exponential forgetting estimates offset and drift.
 
-Every call takes the time as an argument: seconds of the host's monotonic clock, microseconds of the device's.
+Every call takes the time as an argument: seconds of the host's clock (`host_s`), microseconds of the device's.
 
 Ref: the guards follow published practice. The gate, and the ageing of the fastest trip: `clocksync` of Klipper. The
 reset after outliers in a row, and the count before convergence: `timesync` of PX4. The least lag: ArduPilot.
@@ -14,8 +14,13 @@ reset after outliers in a row, and the count before convergence: `timesync` of P
 from __future__ import annotations
 
 import math
+import time
 
+_BOOT_CLOCK: int | None = getattr(time, "CLOCK_BOOTTIME", None)
 _SPAN = 1 << 32  # microseconds until a 32-bit counter wraps: 71.6 minutes
+_LATEST_US = (1 << 31) * 1_000_000 - 1  # 68 years: the largest time of a recording (ROS 2: seconds as int32)
+_AHEAD_S = 1.0  # a reading may lead the host's expectation by this: the first one may have come late
+_DRIFT_MAX = 1e-3  # s/s, and by this: ten times the error of a bad crystal
 _KEEP = (
     1 - 1 / 30
 )  # factor for the weight of older round trips at each new one: forgets in half a minute at one per second
@@ -29,26 +34,58 @@ _AGEING = 10e-6  # s/s added to the fastest trip with its age: a line may become
 _LEAK = 200e-6  # s/s added to the least lag with its age, so that drift in both directions is followed
 
 
-class Ticks:
-    """Extend a 32-bit counter of microseconds to 64 bits.
+def host_ns() -> int:
+    """Return nanoseconds of the host's clock: it only goes forward, on Linux also while the machine sleeps."""
+    return time.monotonic_ns() if _BOOT_CLOCK is None else time.clock_gettime_ns(_BOOT_CLOCK)
 
-    Among all times with the same lower 32 bits, it chooses the one nearest to the time expected from the host's clock,
-    since silence may last longer than the span of the counter.
+
+def host_s() -> float:
+    """Return seconds of the host's clock (`host_ns`)."""
+    return host_ns() * 1e-9
+
+
+class Ticks:
+    """Extend a 32-bit counter of microseconds to 64 bits, and refuse readings that the device cannot have made.
+
+    No reading is later than the host's clock allows since the first one, and none is from before the device's start.
+    Among all times with the same lower 32 bits, `extend` chooses the latest possible one: silence may last longer than
+    the span of the counter, and a reading may have waited on its way.
     """
 
     def __init__(self) -> None:
-        self._last_us: int | None = None
-        self._seen_s = 0.0
+        self.newest_us = 0  # of all readings since `begin`
+        self._lead_s: float | None = None  # of the device's clock over the host's, without the time on the way
+        self._at_s = 0.0
 
-    def extend(self, t_us: int, now_s: float) -> int:
-        """Return the 64-bit time in us of a reading `t_us` received at `now_s`; readings may come out of order."""
-        if self._last_us is None:
-            self._last_us = t_us
-        else:
-            expected = self._last_us + round((now_s - self._seen_s) * 1e6)
-            self._last_us = expected + (t_us - expected + _SPAN // 2) % _SPAN - _SPAN // 2
-        self._seen_s = now_s
-        return self._last_us
+    def extend(self, t_us: int, now_s: float) -> int | None:
+        """Return the 64-bit time in us of a reading `t_us` received at `now_s`; None where it is not possible."""
+        if self._lead_s is None:
+            return self.begin(t_us, now_s)
+        time_us = self.peek(t_us, now_s)
+        if time_us is not None:
+            slack_s = self._slack(now_s)
+            lead_s = max(time_us * 1e-6 - now_s, self._lead_s - slack_s)
+            self._lead_s, self._at_s = min(lead_s, self._lead_s + slack_s), now_s
+            self.newest_us = max(self.newest_us, time_us)
+        return time_us
+
+    def peek(self, t_us: int, now_s: float) -> int | None:
+        """Return what `extend` would, and learn nothing from it; None before the first reading."""
+        if self._lead_s is None:
+            return None
+        latest_us = round((now_s + self._lead_s + self._slack(now_s) + _AHEAD_S) * 1e6)
+        time_us = latest_us - (latest_us - t_us) % _SPAN
+        return time_us if 0 <= time_us <= _LATEST_US else None
+
+    def begin(self, t_us: int, now_s: float, after_us: int = -1) -> int:
+        """Believe a reading: return the first time after `after_us` with these lower 32 bits, and go on from there."""
+        time_us = after_us + 1 + (t_us - after_us - 1) % _SPAN
+        time_us = time_us if time_us <= _LATEST_US else t_us
+        self._lead_s, self._at_s, self.newest_us = time_us * 1e-6 - now_s, now_s, time_us
+        return time_us
+
+    def _slack(self, now_s: float) -> float:
+        return _DRIFT_MAX * max(now_s - self._at_s, 0.0)
 
 
 class DeviceClock:

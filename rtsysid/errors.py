@@ -9,11 +9,13 @@ code  class
 2     bundle or parity: the model to run is not the verified one
 3     link to a device
 4     deadline
-5     storage: a result could not be written
+5     storage: an output was refused or could not be written
 ===== ==========================================================
 """
 
 from __future__ import annotations
+
+from rtsysid.guards.text import for_terminal
 
 
 class RtsysidError(Exception):
@@ -26,7 +28,8 @@ class RtsysidError(Exception):
         self.what, self.found, self.remedy = what, found, remedy
 
     def __str__(self) -> str:
-        return " ".join(f"{self.what}: {self.found}; {self.remedy}".split())
+        what, found, remedy = (for_terminal(" ".join(part.split())) for part in (self.what, self.found, self.remedy))
+        return f"{what}: {found}; {remedy}"
 
 
 class SpecError(RtsysidError):
@@ -51,6 +54,10 @@ class BundleError(RtsysidError):
     exit_code = 2
 
 
+class BackendError(BundleError):
+    """Report a backend that cannot run on this machine, though its bundle is whole."""
+
+
 class ParityError(BundleError):
     """Report that two implementations of one model disagree."""
 
@@ -68,6 +75,6 @@ class DeadlineError(RtsysidError):
 
 
 class StorageError(RtsysidError):
-    """Report a file that could not be written. An older file of that name is unchanged."""
+    """Report an output that was refused or could not be written. What was there before is unchanged."""
 
     exit_code = 5

@@ -14,6 +14,8 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
+from rtsysid.guards.limits import VARIABLE, limit
+
 HEADER = b"\x00\x01\x00\x00"  # XCDR1, little-endian, no options
 RULE = "=" * 80 + "\n"  # between a definition and the definitions of its nested messages
 TIME = f"{RULE}MSG: builtin_interfaces/Time\nint32 sec\nuint32 nanosec\n"
@@ -25,8 +27,8 @@ _STRUCT_CODES = {
 _FIELD = re.compile(
     r"(?P<base>[A-Za-z][\w/]*)(?:<=\d+)?(?P<array>\[(?P<most><=)?(?P<count>\d*)\])?\s+(?P<name>\w+)\s*(?P<constant>=)?"
 )
+_LONGEST = 255  # characters of a field's name
 _FLAT = 64  # a fixed array of at most this many elements gets one name per element
-_MAX_VALUES = 4096  # names in one message: a foreign definition must not fill the memory
 
 Value: TypeAlias = Any  # a number, str, bytes (of uint8[]), a list of numbers, or a list of tuples of values
 
@@ -37,10 +39,11 @@ class MessageType:
     def __init__(self, name: str, definition: str) -> None:
         """Parse the definition of the message `name` and of its nested messages.
 
-        Raises ValueError where a line is not a field, a type is unknown, or there are too many values.
+        Raises ValueError where a line is not a field, a type is unknown, or the definition exceeds the limits of
+        `rtsysid.guards.limits`: too many fields, with those of nested messages, or too many levels.
         """
-        sections = _sections(_short(name), definition)
-        self._fields = _fields(sections, (_short(name),), "", [])
+        definitions = _Definitions(_sections(_short(name), definition))
+        self._fields = _fields(definitions, (_short(name),), "", [])
         self.names: tuple[str, ...] = tuple(each for field in self._fields for each in field.names)
 
     @property
@@ -66,10 +69,46 @@ class MessageType:
             raise ValueError(f"encoding {payload[:2].hex()} is not little-endian XCDR1")
         values: list[Value] = []
         try:
-            _take_values(self._fields, payload, len(HEADER), values)
+            _take_values(self._fields, _Payload(payload), len(HEADER), values)
         except struct.error:
             raise ValueError("a message ends early") from None
         return tuple(values)
+
+
+class _Payload:
+    """Hold the bytes of a message while it is decoded, and count the values of its arrays."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self._claimed = data, 0
+
+    def claim(self, values: int) -> None:
+        """Count values before they are decoded. Raises ValueError where the message exceeds the limit."""
+        self._claimed += values
+        _check("a message claims", self._claimed, "values in arrays", "message_values")
+
+
+class _Definitions:
+    """Hold the lines of each message type, and count the fields while nested types are expanded."""
+
+    def __init__(self, sections: Mapping[str, list[str]]) -> None:
+        self.sections, self._expanded = sections, 0
+
+    def expand(self, path: Sequence[str], fields: int) -> list[str]:
+        """Return the lines of the message `path[-1]`. Raises ValueError where a limit is exceeded."""
+        lines = self.sections[path[-1]]
+        self.count(path, fields)
+        _check(f"{path[0]} nests", len(path), "levels", "depth")
+        return lines
+
+    def count(self, path: Sequence[str], fields: int) -> None:
+        """Count fields of the message `path[-1]`. Raises ValueError where there are too many in all."""
+        self._expanded += fields
+        _check(f"{path[0]} has", self._expanded, "fields or more", "message_fields")
+
+
+def _check(what: str, claimed: int, things: str, name: str) -> None:
+    if claimed > limit(name):
+        raise ValueError(f"{what} {claimed} {things}, above the limit {name} = {limit(name)} ({VARIABLE} raises it)")
 
 
 class _Numbers:
@@ -87,9 +126,9 @@ class _Numbers:
     def put(self, values: Sequence[Value], out: bytearray) -> None:
         out += self._form(len(out)).pack(*values)
 
-    def take(self, payload: bytes, at: int, values: list[Value]) -> int:
+    def take(self, payload: _Payload, at: int, values: list[Value]) -> int:
         form = self._form(at)
-        values += form.unpack_from(payload, at)
+        values += form.unpack_from(payload.data, at)
         return at + form.size
 
     def places(self, at: int) -> dict[str, tuple[str, int]]:
@@ -123,7 +162,7 @@ class _Text:
         _put_count(len(text), out)
         out += text
 
-    def take(self, payload: bytes, at: int, values: list[Value]) -> int:
+    def take(self, payload: _Payload, at: int, values: list[Value]) -> int:
         length, at = _take_count(payload, at)
         values.append(_slice_payload(payload, at, length).rstrip(b"\0").decode())
         return at + length
@@ -141,7 +180,7 @@ class _Bytes:
             _put_count(len(data), out)
         out += data
 
-    def take(self, payload: bytes, at: int, values: list[Value]) -> int:
+    def take(self, payload: _Payload, at: int, values: list[Value]) -> int:
         count, at = _take_count(payload, at) if self._count is None else (self._count, at)
         values.append(bytes(_slice_payload(payload, at, count)))
         return at + count
@@ -152,6 +191,7 @@ class _Many:
 
     def __init__(self, name: str, element: Sequence[_Field], count: int | None) -> None:
         self.names, self._element, self._count = [name], element, count
+        self._width = sum(len(each.names) for each in element)
         self._bare = len(element) == 1 and len(element[0].names) == 1  # elements are single values, not tuples
 
     def put(self, values: Sequence[Value], out: bytearray) -> None:
@@ -161,8 +201,9 @@ class _Many:
         for item in items:
             _put_values(self._element, (item,) if self._bare else item, out)
 
-    def take(self, payload: bytes, at: int, values: list[Value]) -> int:
+    def take(self, payload: _Payload, at: int, values: list[Value]) -> int:
         count, at = _take_count(payload, at) if self._count is None else (self._count, at)
+        payload.claim(count * self._width)
         items: list[Value] = []
         for _ in range(count):
             item: list[Value] = []
@@ -184,7 +225,7 @@ def _put_values(fields: Sequence[_Field], values: Sequence[Value], out: bytearra
         raise struct.error(f"{len(values)} values for {at} names")
 
 
-def _take_values(fields: Sequence[_Field], payload: bytes, at: int, values: list[Value]) -> int:
+def _take_values(fields: Sequence[_Field], payload: _Payload, at: int, values: list[Value]) -> int:
     for field in fields:
         at = field.take(payload, at, values)
     return at
@@ -198,15 +239,15 @@ def _put_count(count: int, out: bytearray) -> None:
     out += bytes(_padding(len(out), "I")) + struct.pack("<I", count)
 
 
-def _take_count(payload: bytes, at: int) -> tuple[int, int]:
+def _take_count(payload: _Payload, at: int) -> tuple[int, int]:
     at += _padding(at, "I")
-    return struct.unpack_from("<I", payload, at)[0], at + 4
+    return struct.unpack_from("<I", payload.data, at)[0], at + 4
 
 
-def _slice_payload(payload: bytes, at: int, length: int) -> bytes:
-    if at + length > len(payload):
+def _slice_payload(payload: _Payload, at: int, length: int) -> bytes:
+    if at + length > len(payload.data):
         raise ValueError("a message ends early")
-    return payload[at : at + length]
+    return payload.data[at : at + length]
 
 
 def _short(name: str) -> str:
@@ -226,55 +267,50 @@ def _sections(name: str, definition: str) -> dict[str, list[str]]:
     return sections
 
 
-def _fields(
-    sections: Mapping[str, list[str]], path: tuple[str, ...], prefix: str, fields: list[_Field]
-) -> list[_Field]:
+def _fields(definitions: _Definitions, path: tuple[str, ...], prefix: str, fields: list[_Field]) -> list[_Field]:
     """Append the fields of the message `path[-1]`. `path` lists the enclosing message types, outermost first."""
     begun = len(fields), len(fields[-1].names) if fields else 0
-    for line in sections[path[-1]]:
+    for line in definitions.expand(path, 1):
         match = _FIELD.match(line)
-        if match is None:
-            raise ValueError(f"{path[-1]}: {line!r} is not a field")
+        if match is None or len(match["name"]) > _LONGEST:
+            raise ValueError(f"{path[-1]}: {line[:80]!r} is not a field")
         if not match["constant"]:
-            _add(sections, path, match, prefix, fields)
+            _add(definitions, path, match, prefix, fields)
     if begun == (len(fields), len(fields[-1].names) if fields else 0):  # ROS 2 gives a message without fields one byte
         _number_run(fields).add(f"{prefix}structure_needs_at_least_one_member", "B")
-    if sum(len(field.names) for field in fields) > _MAX_VALUES:
-        raise ValueError(f"{path[0]} holds more than {_MAX_VALUES} values")
     return fields
 
 
 def _add(
-    sections: Mapping[str, list[str]], path: tuple[str, ...], match: re.Match[str], prefix: str, fields: list[_Field]
+    definitions: _Definitions, path: tuple[str, ...], match: re.Match[str], prefix: str, fields: list[_Field]
 ) -> None:
     name = prefix + match["name"]
     if match["array"] is None:
-        return _add_one(sections, path, match["base"], name, fields)
-    count = int(match["count"]) if match["count"] and not match["most"] else None
+        return _add_one(definitions, path, match["base"], name, fields)
+    count = int(match["count"][:20]) if match["count"] and not match["most"] else None
     if count is not None and count <= _FLAT:
         for i in range(count):
-            _add_one(sections, path, match["base"], f"{name}.{i}", fields)
+            _add_one(definitions, path, match["base"], f"{name}.{i}", fields)
     elif _STRUCT_CODES.get(match["base"]) == "B":
         fields.append(_Bytes(name, count))
     else:
         element: list[_Field] = []
-        _add_one(sections, path, match["base"], "", element)
+        _add_one(definitions, path, match["base"], "", element)
         fields.append(_Many(name, element, count))
 
 
-def _add_one(
-    sections: Mapping[str, list[str]], path: tuple[str, ...], base: str, name: str, fields: list[_Field]
-) -> None:
+def _add_one(definitions: _Definitions, path: tuple[str, ...], base: str, name: str, fields: list[_Field]) -> None:
+    definitions.count(path, 1)
     if base in _STRUCT_CODES:
         return _number_run(fields).add(name, _STRUCT_CODES[base])
     if base == "string":
         return fields.append(_Text(name))
     package = path[-1].rpartition("/")[0]
     for known in (_short(base), f"{package}/{base}"):
-        if known in sections and known not in path:
-            _fields(sections, (*path, known), f"{name}." if name else "", fields)
+        if known in definitions.sections and known not in path:
+            _fields(definitions, (*path, known), f"{name}." if name else "", fields)
             return
-    raise ValueError(f"type {base} of {name} is not known")
+    raise ValueError(f"type {base[:80]} of {name[:80]} is not known")
 
 
 def _number_run(fields: list[_Field]) -> _Numbers:

@@ -15,12 +15,14 @@ from typing import Literal
 import msgspec
 
 from rtsysid.errors import ScheduleError
+from rtsysid.guards import ranges
 from rtsysid.spec import ModelSpec
 
 FAMILY = ("undercomplete", "layer-wise", "sparse", "sparse-kl", "denoising", "contractive", "variational")
 PRESETS = ("two-stage", "greedy", *FAMILY)
 GROUPS = ("encoder", "decoder", "log_variance", "cell", "head", "initialiser", "linear_path")
 PREDICTIONS = ("one_step", "rollout")  # all other losses depend on the code alone
+ONE_STEP_LENGTH = 50  # predicted ticks of a sequence where no rollout sets its length
 PENALTIES = ("sparse_l1", "sparse_kl", "contractive", "divergence")
 
 
@@ -32,14 +34,9 @@ class Corruption(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     their mean over the whole window, like a failed sensor; the number is drawn for each window.
     """
 
-    noise: float = 0.0
-    mask: float = 0.0
-    channels: int = 0
-
-    def __post_init__(self) -> None:
-        if not (self.noise >= 0 and 0 <= self.mask < 1 and self.channels >= 0):
-            found = f"noise {self.noise}, mask {self.mask}, channels {self.channels}"
-            raise ScheduleError("corruption", found, "give values of 0 or more, and a mask below 1")
+    noise: ranges.Amount = 0.0
+    mask: ranges.ShareBelowOne = 0.0
+    channels: ranges.CountOrNone = 0
 
 
 class Loss(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -63,24 +60,17 @@ class Loss(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     kind: Literal["reconstruction", "one_step", "rollout", "sparse_l1", "sparse_kl", "contractive", "divergence"]
-    weight: float = 1.0
-    horizon: int = 50
-    layer: int = 0
+    weight: ranges.Weight = 1.0
+    horizon: ranges.Count = 50
+    layer: ranges.Layer = 0
     norm: Literal["square", "absolute"] = "square"
     unit: Literal["each", "last"] = "each"
     corruption: Corruption = Corruption()
-    target: float = 0.05
-    probes: int = 1
-    anneal: float = 0.0
+    target: ranges.InnerShare = 0.05
+    probes: ranges.Count = 1
+    anneal: ranges.Share = 0.0
 
     def __post_init__(self) -> None:
-        if self.weight <= 0 or self.horizon < 1 or self.layer < 0:
-            remedy = "give a weight above 0, a horizon of 1 or more, a layer of 0 or more"
-            raise ScheduleError(f"loss {self.kind}", "weight, horizon or layer is out of range", remedy)
-        if not 0 < self.target < 1 or self.probes < 1 or not 0 <= self.anneal <= 1:
-            found = f"target {self.target}, probes {self.probes}, anneal {self.anneal}"
-            remedy = "give target and anneal between 0 and 1, and 1 probe or more"
-            raise ScheduleError(f"loss {self.kind}", found, remedy)
         if self.corruption != Corruption() and self.kind != "reconstruction":
             remedy = "use corruption with a reconstruction loss, or set input_noise"
             raise ScheduleError(f"loss {self.kind}", "a corruption", remedy)
@@ -93,12 +83,8 @@ class Loss(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class TeacherForcing(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Configure the share of teacher-forced ticks at the start of a rollout; it changes linearly over the epochs."""
 
-    start: float = 0.0
-    end: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not (0 <= self.start <= 1 and 0 <= self.end <= 1):
-            raise ScheduleError("teacher_forcing", f"{self.start} to {self.end}", "give shares between 0 and 1")
+    start: ranges.Share = 0.0
+    end: ranges.Share = 0.0
 
     def ratio(self, epoch: int, epochs: int) -> float:
         """Compute the share in `epoch` 0 .. `epochs` - 1."""
@@ -121,28 +107,23 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     train: tuple[str, ...]
     loss: tuple[Loss, ...]
-    epochs: int = 20
-    learning_rate: float = 1e-3
-    final_rate: float = 0.05  # share of learning_rate at the end of the stage, after a cosine decay
+    epochs: ranges.Count = 20
+    learning_rate: ranges.Weight = 1e-3
+    final_rate: ranges.Share = 0.05  # share of learning_rate at the end of the stage, after a cosine decay
     teacher_forcing: TeacherForcing = TeacherForcing()
-    patience: int = 0
-    weight_decay: float = 0.0
-    input_noise: float = 0.0  # standard deviation of noise on features, in standard deviations of each feature
-    first_horizon: int = 0
+    patience: ranges.CountOrNone = 0
+    weight_decay: ranges.Amount = 0.0
+    input_noise: ranges.Amount = 0.0  # standard deviation of noise on features, in standard deviations of each feature
+    first_horizon: ranges.CountOrNone = 0
     optimiser: Literal["adam", "lbfgs"] = "adam"
-    iterations: int = 20
-    episode_weighting: float | None = None  # replaces the value of [train] in this stage
+    iterations: ranges.Count = 20
+    episode_weighting: ranges.Exponent | None = None  # replaces the value of [train] in this stage
     optional: bool = False
     each_layer: bool = False
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.learning_rate <= 0 or not self.loss:
-            remedy = "give 1 epoch or more, a positive learning_rate and a loss"
-            raise ScheduleError(f"stage {self.name!r}", "no epochs, rate or loss", remedy)
-        if self.first_horizon < 0 or self.iterations < 1:
-            found = f"first_horizon {self.first_horizon}, iterations {self.iterations}"
-            remedy = "give a first_horizon of 0 or more, and 1 iteration or more"
-            raise ScheduleError(f"stage {self.name!r}", found, remedy)
+        if not self.loss:
+            raise ScheduleError(f"stage {self.name!r}", "no loss", "give it a loss")
 
     @property
     def horizon(self) -> int:
@@ -195,6 +176,13 @@ def resolve(stages: tuple[Stage, ...], spec: ModelSpec, effort: float = 1.0) -> 
         remedy = "use preset variational, or train log_variance with a divergence loss"
         raise ScheduleError("schedule of a variational model", "no stage trains log_variance", remedy)
     return tuple(msgspec.structs.replace(s, epochs=max(1, round(s.epochs * effort))) for s in fitted)
+
+
+def rows_needed(stage: Stage, spec: ModelSpec) -> int:
+    """Count the rows of a training sequence: first window, warm-up, predicted ticks and the last target."""
+    if all(loss.kind not in PREDICTIONS for loss in stage.loss):
+        return spec.taps
+    return spec.settling_samples + (stage.horizon or ONE_STEP_LENGTH)
 
 
 def groups_of(spec: ModelSpec) -> tuple[str, ...]:

@@ -24,12 +24,17 @@ class SourceHealth(msgspec.Struct, frozen=True, kw_only=True):
     ========= ==========================================================================
     state     what the source is doing, in one word: ``streaming`` while samples come
     samples   received
-    gaps      ticks (sample periods) of the device for which no sample came
+    gaps      ticks (sample periods) of the device for which no sample came: at the start of a stream, in it, at its end
     dropped   received, but removed from a full queue before the loop took them
     corrupt   pieces of the stream that could not be decoded
     losses    how often a device that had answered was lost
     reboots   how often a device came back after a restart
     ========= ==========================================================================
+
+    Of the gaps, ``lost_at_start`` were before the first sample of a stream and ``lost_at_end`` after its last one.
+    ``unknown_ends``: streams, of ``streams``, of which nobody knows how many samples followed the last that came: the
+    cable was pulled, the device is gone. ``refused``: samples that came with an impossible time or size, in no other
+    count. What a device sent is then ``samples + gaps + refused``, and what followed at unknown ends.
     """
 
     state: str
@@ -39,11 +44,22 @@ class SourceHealth(msgspec.Struct, frozen=True, kw_only=True):
     corrupt: int
     losses: int
     reboots: int
+    lost_at_start: int = 0
+    lost_at_end: int = 0
+    streams: int = 0
+    unknown_ends: int = 0
+    refused: int = 0
 
     @property
     def clean(self) -> bool:
         """Whether no sample was lost or changed and no device was lost or restarted."""
-        return not (self.gaps or self.dropped or self.corrupt or self.losses or self.reboots)
+        lost = self.gaps or self.dropped or self.corrupt or self.refused or self.unknown_ends
+        return not (lost or self.losses or self.reboots)
+
+    def ends(self) -> str:
+        """Say how many samples were lost after the last one of a stream, and where that is not known."""
+        unknown = f", unknown for {self.unknown_ends} of {self.streams} streams" if self.unknown_ends else ""
+        return f"{self.lost_at_end}{unknown}"
 
     def plain(self) -> dict[str, Any]:
         """Return every count as JSON takes it, and `clean`."""

@@ -18,11 +18,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from rtsysid.consistency import check
+from rtsysid.consistency import check, sees_otherwise
 from rtsysid.errors import SpecError
 from rtsysid.structure import (
     CELLS,
     INITIALISER_WIDTH,
+    PERIODS,
     STANDARD_GRAVITY,
     VARIANTS,
     CellName,
@@ -34,6 +35,7 @@ from rtsysid.structure import (
     Scaling,
     Structure,
     Variant,
+    rotation_columns,
     split_unit,
     variant_of,
 )
@@ -41,6 +43,7 @@ from rtsysid.structure import (
 __all__ = [
     "CELLS",
     "INITIALISER_WIDTH",
+    "PERIODS",
     "STANDARD_GRAVITY",
     "VARIANTS",
     "Arrival",
@@ -59,6 +62,8 @@ __all__ = [
     "digest",
     "from_builtins",
     "require_channels",
+    "rotation_columns",
+    "sees_otherwise",
     "split_unit",
     "to_builtins",
     "unit_scaling",
@@ -80,9 +85,9 @@ class Arrival(NamedTuple):
     """One sample as a source delivered it. ``sample.t``: seconds of the device's clock since its boot.
 
     ``device_t_us``: the same instant in microseconds, 64 bits. ``captured_s``: the same instant in seconds of the
-    host's monotonic clock, as far as it is known; NaN where it is not. ``received_s``: host time at which the sample
-    was read. ``seq``: number that the source gave the sample, 0..65535; a prediction carries it back. ``boot``: a
-    number that changes when the device restarts, and with it its clock.
+    host's clock (`rtsysid.device_clock.host_s`); NaN where it is not known. ``received_s``: host time at which the
+    sample was read. ``seq``: number that the source gave the sample, 0..65535; a prediction carries it back. ``boot``:
+    a number that changes when the device restarts, and with it its clock.
     """
 
     sample: Sample
@@ -130,6 +135,7 @@ def from_builtins(built: Any) -> ModelSpec:
 def unit_scaling(spec: ModelSpec, reach: float = 1.0) -> Scaling:
     """Make a scaling with mean 0, standard deviation 1 and ranges -`reach`..`reach`, where no recording gives one."""
     channels, features, targets = spec.width, spec.n_features, spec.n_targets
+    seen = channels if sees_otherwise(spec) else 0
     return Scaling(
         std=(1.0,) * channels,
         low=(-reach,) * channels,
@@ -138,6 +144,8 @@ def unit_scaling(spec: ModelSpec, reach: float = 1.0) -> Scaling:
         feature_std=(1.0,) * features,
         target_mean=(0.0,) * targets,
         target_std=(1.0,) * targets,
+        seen_low=(-reach,) * seen,
+        seen_high=(reach,) * seen,
     )
 
 
@@ -154,7 +162,8 @@ def require_channels(wanted: Sequence[Channel], found: Sequence[Channel], where:
     columns = {channel.name: i for i, channel in enumerate(found)}
     for channel in wanted:
         if channel.name not in columns:
-            listed = ", ".join(columns) or "none"
+            more = f" and {len(columns) - 40} more" if len(columns) > 40 else ""
+            listed = (", ".join(list(columns)[:40]) or "none") + more
             raise SpecError(f"{where}: missing column {channel.name!r}", f"columns are {listed}", "rename or record it")
         unit = found[columns[channel.name]].unit
         if unit and channel.unit and unit != channel.unit:

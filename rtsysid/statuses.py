@@ -13,36 +13,54 @@ Giver: TypeAlias = Literal["session", "loop", "reserved"]
 
 
 class Status(StrEnum):
-    """One line for each status, gravest first: name, code on the wire, minor version of the protocol, giver, meaning.
+    """One line for each status, gravest first: name, code, minor version of the protocol, giver, usable, meaning.
 
-    ``code`` never changes. ``since``: minor version of the wire protocol that appended it; 0 for the first ones.
-    ``given_by``: the session, the live loop, or none of them yet. A status is its name: ``Status.ok == "ok"``.
+    ``code`` on the wire never changes. ``since``: minor version of the wire protocol that appended it; 0 for the first
+    ones. ``given_by``: the session, the live loop, or none of them yet. ``usable``: whether a controller may use a
+    prediction of this status: a measurement of this very tick was fed, to a model that has settled, in time. A status
+    is its name: ``Status.ok == "ok"``.
     """
 
     code: int
     since: int
     given_by: Giver
+    usable: bool
     meaning: str
 
-    def __new__(cls, name: str, code: int, since: int, given_by: Giver, meaning: str) -> Status:
+    def __new__(cls, name: str, code: int, since: int, given_by: Giver, usable: bool, meaning: str) -> Status:
         status = str.__new__(cls, name)
         status._value_ = name
-        status.code, status.since, status.given_by, status.meaning = code, since, given_by, meaning
+        status.code, status.since, status.given_by = code, since, given_by
+        status.usable, status.meaning = usable, meaning
         return status
 
     __repr__ = str.__repr__  # a printed prediction shows 'ok', as a string
 
-    diverged = "diverged", 7, 0, "session", "the model returned NaN or infinity: prediction withheld, state dropped"
-    reset = "reset", 6, 0, "session", "state dropped: too many missing ticks, or time jumped back (a restart)"
-    rejected = "rejected", 5, 0, "session", "not fed: not finite or impossible; the last good sample replaces it"
-    late = "late", 4, 0, "session", "not fed: time was repeated or ran backward; y is the previous prediction"
-    warm_up = "warm-up", 3, 0, "session", "y does not count yet: the model has not seen enough samples"
-    fallback = "fallback", 9, 0, "reserved", "y comes from a substitute and not from the model"
-    stale = "stale", 8, 0, "loop", "the sample was older than the time budget when the prediction was ready"
-    held = "held", 2, 0, "session", "the last good sample replaced missing ticks"
-    novel = "novel", 10, 1, "session", "unknown to model and training: a failing sensor, a disturbance, a new manoeuvre"
-    extrapolating = "extrapolating", 1, 0, "session", "outside the trained range; fed all the same"
-    ok = "ok", 0, 0, "session", "none of the others applies"
+    diverged = (
+        "diverged",
+        7,
+        0,
+        "session",
+        False,
+        "the model returned NaN or infinity: prediction withheld, state dropped",
+    )
+    reset = "reset", 6, 0, "session", False, "state dropped: too many missing ticks, or time jumped back (a restart)"
+    rejected = "rejected", 5, 0, "session", False, "not fed: not finite or impossible; the last good sample replaces it"
+    late = "late", 4, 0, "session", False, "not fed: time was repeated or ran backward; y is the previous prediction"
+    warm_up = "warm-up", 3, 0, "session", False, "y does not count yet: the model has not seen enough samples"
+    fallback = "fallback", 9, 0, "reserved", False, "y comes from a substitute and not from the model"
+    stale = "stale", 8, 0, "loop", False, "the sample was older than the time budget when the prediction was ready"
+    held = "held", 2, 0, "session", False, "the last good sample replaced missing ticks"
+    novel = (
+        "novel",
+        10,
+        1,
+        "session",
+        True,
+        "unknown to model and training: a failing sensor, a disturbance, a new manoeuvre",
+    )
+    extrapolating = "extrapolating", 1, 0, "session", True, "outside the trained range; fed all the same"
+    ok = "ok", 0, 0, "session", True, "none of the others applies"
 
     @property
     def gravity(self) -> int:

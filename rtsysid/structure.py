@@ -6,6 +6,7 @@ Use `rtsysid.spec.ModelSpec`, which is a `Structure` that was checked; `rtsysid.
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Sequence
 from functools import cached_property
@@ -14,6 +15,7 @@ from typing import Literal, NamedTuple, TypeAlias
 import msgspec
 
 from rtsysid.errors import SpecError
+from rtsysid.guards import ranges
 
 Role: TypeAlias = Literal["input", "output"]
 CellName: TypeAlias = Literal["lstm", "gru"]
@@ -22,6 +24,8 @@ Variant: TypeAlias = Literal["lstm", "lstm-tdl", "lstm-tdl-aeu", "lstm-tdl-deep-
 VARIANTS: tuple[Variant, ...] = ("lstm", "lstm-tdl", "lstm-tdl-aeu", "lstm-tdl-deep-aeu")
 INITIALISER_WIDTH = 64  # hidden units of the network that sets the first state
 STANDARD_GRAVITY = 9.80665  # m/s^2; Ref: 3rd CGPM, 1901
+PERIODS = {"rad": 2 * math.pi, "deg": 360.0, "°": 360.0}  # of an angle, by its unit
+QUATERNION = "quat"  # the unit of a component of a rotation
 _HEADER = re.compile(r"(?P<name>.*\S)\s*\[(?P<unit>[^\[\]]*)\]")
 
 
@@ -44,13 +48,28 @@ class Channel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Describe one measured or commanded quantity.
 
     ``group`` joins components of one vector (``position`` = x, y, z): errors are reported per group as the Euclidean
-    norm, and as the angle between rotations where the unit is ``quat``.
+    norm, and as the angle between rotations where the unit is ``quat``. ``angle``: the value is an angle, which comes
+    back after a turn; see `rtsysid.circle`.
     """
 
     name: str
     unit: str = ""
     role: Role = "output"
     group: str = ""
+    angle: bool = False
+
+    @property
+    def period(self) -> float:
+        """Return a whole turn in the unit of an angle; 0 for what does not come back. Raises SpecError for the unit."""
+        if not self.angle:
+            return 0.0
+        if self.unit not in PERIODS:
+            found, units = (
+                f"its unit is {self.unit!r}",
+                " or ".join(f"'{self.name} [{unit}]'" for unit in ("rad", "deg")),
+            )
+            raise SpecError(f"angle {self.name!r}", found, f"write {units}")
+        return PERIODS[self.unit]
 
     @classmethod
     def parse(cls, text: str, role: Role = "output", group: str = "") -> Channel:
@@ -74,13 +93,13 @@ class Rotors(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     speeds: tuple[str, ...]
-    x: tuple[float, ...]
-    y: tuple[float, ...]
+    x: tuple[ranges.Finite, ...]
+    y: tuple[ranges.Finite, ...]
     spin: tuple[Literal[-1, 1], ...]
-    thrust: float
-    drag: float
-    mass: float
-    inertia: tuple[float, float, float]
+    thrust: ranges.Finite
+    drag: ranges.Finite
+    mass: ranges.Positive
+    inertia: tuple[ranges.Positive, ranges.Positive, ranges.Positive]
     learned: bool = False
 
 
@@ -100,15 +119,17 @@ class RigidBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     velocity: tuple[str, ...] = ()
     position: tuple[str, ...] = ()
     kinematics: bool = False
-    gravity: float = STANDARD_GRAVITY
+    gravity: ranges.Finite = STANDARD_GRAVITY
     rotors: Rotors | None = None  # with kinematics and a velocity
 
 
 class Scaling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Hold the statistics of the training recordings that the model graph scales with.
 
-    ``std``, ``low``, ``high``: per channel [C], in engineering units. ``feature_mean``, ``feature_std``: per feature
-    of a window's row [K]. ``target_mean``, ``target_std``: per target [T], what the head predicts.
+    ``std``, ``low``, ``high``: per channel [C], in engineering units. ``seen_low``, ``seen_high``: per channel [C], of
+    rows as `rtsysid.model.coordinates.seen` shows them; for a rigid body and for angles, otherwise empty.
+    ``feature_mean``, ``feature_std``: per feature of a window's row [K]. ``target_mean``, ``target_std``: per target
+    [T], what the head predicts.
     """
 
     std: tuple[float, ...] = ()
@@ -118,6 +139,8 @@ class Scaling(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     feature_std: tuple[float, ...] = ()
     target_mean: tuple[float, ...] = ()
     target_std: tuple[float, ...] = ()
+    seen_low: tuple[float, ...] = ()
+    seen_high: tuple[float, ...] = ()
 
 
 class Structure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, dict=True):
@@ -128,23 +151,25 @@ class Structure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """
 
     channels: tuple[Channel, ...]  # inputs first, then outputs
-    rate_hz: float
+    rate_hz: ranges.RateHz
     scaling: Scaling = Scaling()  # empty until the recordings have been seen
-    taps: int = 16
-    encoder: tuple[int, ...] = (64, 16)  # width of each encoder layer; the last is the code; none: no encoder
+    taps: ranges.Width = 16
+    encoder: tuple[ranges.Width, ...] = (64, 16)  # width of each encoder layer; the last is the code; none: no encoder
     variational: bool = False  # the code is a normal distribution; a deployed model uses its mean
     cell: CellName = "lstm"  # the recurrent cell
-    hidden: int = 64
+    hidden: ranges.Width = 64
     feedback: bool | tuple[str, ...] = True  # outputs in the window: all, none, or these
     output: Literal["increment", "absolute"] = "increment"
     relative: tuple[str, ...] = ()  # outputs that enter the window as differences to its newest row
-    degree: int = 1  # 3: the window contains y, y^2 and y^3, as a cubic spring needs
+    degree: ranges.Degree = 1  # 3: the window contains y, y^2 and y^3, as a cubic spring needs
     rigid_body: RigidBody | None = None  # see `rtsysid.model.coordinates`
     integrate: tuple[tuple[str, str], ...] = ()  # pairs (position, velocity): the position is the integral
-    friction: tuple[tuple[str, float], ...] = ()  # (output, v0): feature tanh(v / v0), v0 in the output's unit/s
+    friction: tuple[
+        tuple[str, ranges.Positive], ...
+    ] = ()  # (output, v0): feature tanh(v / v0), v0 in the output's unit/s
     linear_path: bool = False  # a linear map of the window predicts, and the network corrects it
     state_init: Literal["warmup", "network", "zero"] = "warmup"
-    warmup: int = 30  # teacher-forced steps before the state counts as initialised
+    warmup: ranges.CountOrNone = 30  # teacher-forced steps before the state counts as initialised
 
     @property
     def variant(self) -> Variant:
@@ -174,10 +199,45 @@ class Structure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     @cached_property
     def columns(self) -> tuple[int, ...]:
-        """Columns of a sample in the window: inputs, then outputs with feedback, the relative ones last."""
+        """Columns of a sample in the window: inputs, then outputs with feedback, those seen as distances last."""
         known = {c.name for c in self.outputs} if self.feedback is True else set(self.feedback or ())
         seen = [i for i, c in enumerate(self.channels) if c.name in known]
-        return (*range(self.n_inputs), *sorted(seen, key=lambda i: self.channels[i].name in self.relative))
+        return (*range(self.n_inputs), *sorted(seen, key=lambda i: i in self.distances))
+
+    @cached_property
+    def distances(self) -> frozenset[int]:
+        """Columns that the window shows as distances from its newest row: relative outputs, and angles."""
+        return frozenset(i for i, c in enumerate(self.channels) if c.name in self.relative or c.angle)
+
+    @cached_property
+    def directions(self) -> tuple[int, ...]:
+        """Columns of angles in the window whose direction is seen, as sine and cosine: those that are not relative."""
+        return tuple(
+            i for i, c in enumerate(self.channels) if c.angle and i in self.columns and c.name not in self.relative
+        )
+
+    @cached_property
+    def rotations(self) -> tuple[tuple[int, ...], ...]:
+        """Columns of each quaternion x, y, z, w in a sample: groups of unit ``quat``, and the attitude of a body."""
+        grouped = rotation_columns(self.channels)
+        names = [channel.name for channel in self.channels]
+        attitude = () if self.rigid_body is None else tuple(names.index(n) for n in self.rigid_body.attitude)
+        return (*grouped, *([attitude] if attitude and set(attitude) not in map(set, grouped) else []))
+
+    @cached_property
+    def mixed_outputs(self) -> tuple[tuple[int, int], ...]:
+        """Pairs of outputs that a turn of the world about its vertical mixes: of a body's vectors and its attitude."""
+        if self.rigid_body is None:
+            return ()
+        names, body = [channel.name for channel in self.outputs], self.rigid_body
+        pairs = (body.velocity[:2], body.position[:2], body.attitude[:2], body.attitude[2:])
+        return tuple((names.index(pair[0]), names.index(pair[1])) for pair in pairs if pair)
+
+    def turn_start(self, column: int) -> float:
+        """Return the lower end of the interval of one turn in which an angle was recorded: 0, or minus half a turn."""
+        half, scaling = self.channels[column].period / 2, self.scaling
+        positive = bool(scaling.low) and scaling.low[column] >= 0 and scaling.high[column] > half
+        return 0.0 if positive else -half
 
     @cached_property
     def free_columns(self) -> tuple[int, ...]:
@@ -206,11 +266,15 @@ class Structure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     @property
     def n_tail(self) -> int:
-        """Extra features: friction; for a body its vertical, and the squared speeds of learned rotors."""
-        body = self.rigid_body
-        if body is None:
-            return len(self.friction)
-        return 3 + (len(body.rotors.speeds) if body.rotors is not None and body.rotors.learned else 0)
+        """Extra features: friction; for a body its vertical, and the squared speeds of learned rotors; directions."""
+        body, directions = self.rigid_body, 2 * len(self.directions)
+        return directions + (len(self.friction) if body is None else 3 + self.n_lifts)
+
+    @property
+    def n_lifts(self) -> int:
+        """Squared speeds of learned rotors among the features."""
+        rotors = None if self.rigid_body is None else self.rigid_body.rotors
+        return len(rotors.speeds) if rotors is not None and rotors.learned else 0
 
     @property
     def settling_samples(self) -> int:
@@ -241,6 +305,15 @@ class Structure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         """Weights and biases of one step, without the decoder; two biases that are only added count as one."""
         cell = CELLS[self.cell].biases * self.hidden
         return self.macs + sum(self.encoder) + cell + (1 + self.linear_path) * self.n_targets
+
+
+def rotation_columns(channels: Sequence[Channel]) -> list[tuple[int, ...]]:
+    """List the columns of each quaternion: four channels of one role and group, of unit ``quat``."""
+    found: dict[tuple[Role, str], list[int]] = {}
+    for column, channel in enumerate(channels):
+        if channel.unit == QUATERNION:
+            found.setdefault((channel.role, channel.group), []).append(column)
+    return [tuple(columns) for columns in found.values() if len(columns) == 4]
 
 
 def variant_of(taps: int, encoder: Sequence[int]) -> Variant:

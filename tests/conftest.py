@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import gc
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from functools import cache
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 from support.robots import TINY, plant
-from support.shared import made_once
+from support.shared import made_once, own_state
 
 from rtsysid.config import Config, parse_config
 from rtsysid.model.bundle import Bundle
@@ -22,6 +23,7 @@ from rtsysid.recordings.trace import Trace
 from rtsysid.spec import VARIANTS
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch and NumPy read it: two threads are slower than one at these sizes
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # `nohup make test` leaves it ignored, and tests close a terminal
 
 # A busy machine must fail no test: Hypothesis measures no time of an example, nor of making one.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -38,6 +40,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    own_state(config)
     if config.getoption("--fast"):
         sys.meta_path.insert(0, _NoTorch())
 

@@ -8,6 +8,56 @@
 #define AT(array, index) (array)[(index) * lanes + lane]
 #define EACH_LANE for (int lane = 0; lane < lanes; lane++)
 
+#if MODEL_ANGLES
+
+INLINE float floor_of(float x)
+{
+    if (!(x > -8388608.0f && x < 8388608.0f)) /* whole already, or not a number */
+        return x;
+    const float whole = (float)(int32_t)x;
+    return whole > x ? whole - 1.0f : whole;
+}
+
+/* Return a change of an angle without whole turns. `per_period`: 1 / period; both are 0 where it is no angle. */
+INLINE float short_way(float change, float period, float per_period)
+{
+    return change - period * floor_of(change * per_period + 0.5f);
+}
+
+/* Compute sine and cosine of each angle whose direction is seen, from those of half of it. */
+INLINE void directions(const int lanes, const int lane, const float *newest, float *f)
+{
+    for (int k = 0; k < MODEL_DIRECTIONS; k++) {
+        const float angle = short_way(AT(newest, seen_directions[k]), direction_period[k], direction_per_period[k]);
+        const float z = angle * direction_half[k], square = z * z;
+        float ratio = -2.50521084e-08f * square + 2.75573192e-06f;
+        ratio = ratio * square + -1.98412698e-04f;
+        ratio = ratio * square + 8.33333333e-03f;
+        ratio = ratio * square + -1.66666667e-01f;
+        ratio = ratio * square + 1.0f;
+        float cosine = 2.08767570e-09f * square + -2.75573192e-07f;
+        cosine = cosine * square + 2.48015873e-05f;
+        cosine = cosine * square + -1.38888889e-03f;
+        cosine = cosine * square + 4.16666667e-02f;
+        cosine = cosine * square + -0.5f;
+        cosine = cosine * square + 1.0f;
+        const float sine = z * ratio;
+        AT(f, 2 * k) = 2.0f * sine * cosine;
+        AT(f, 2 * k + 1) = cosine * cosine - sine * sine;
+    }
+}
+
+/* Bring each angle among the outputs into the turn in which it was recorded. */
+INLINE void within_turn(const int lanes, const int lane, float *y)
+{
+    for (int k = 0; k < MODEL_ANGLE_OUTPUTS; k++) {
+        const float value = AT(y, angle_outputs[k]);
+        AT(y, angle_outputs[k]) = value - angle_period[k] * floor_of((value - angle_start[k]) * angle_per_period[k]);
+    }
+}
+
+#endif
+
 #if !MODEL_BODY
 
 /* Compute the scaled features [MODEL_ROW] of one row [MODEL_CHANNELS]: the channels that are features, some of them
@@ -17,7 +67,11 @@ INLINE void row_features(const int lanes, const float *row, const float *newest,
     for (int k = 0; k < MODEL_ROW; k++)
         EACH_LANE {
             const float level = seen_relative[k] ? AT(newest, columns_seen[k]) : 0.0f;
+#if MODEL_ANGLES
+            const float value = short_way(AT(row, columns_seen[k]) - level, seen_period[k], seen_per_period[k]);
+#else
             const float value = AT(row, columns_seen[k]) - level;
+#endif
             float power = value;
             for (int p = MODEL_N_SEEN; p <= k; p += MODEL_N_FEEDBACK)
                 power *= value;
@@ -38,8 +92,14 @@ INLINE void features(const int lanes, const float *window, float *f)
             float speed = AT(newest, at);
             if (MODEL_TAPS > 1 && braked_travels[k])
                 speed -= AT(newest - MODEL_CHANNELS * lanes, at);
+#if MODEL_ANGLES
+            speed = short_way(speed, braked_period[k], braked_per_period[k]);
+#endif
             AT(f, MODEL_TAPS * MODEL_ROW + k) = tanh_of(speed * braked_factor[k]);
         }
+#endif
+#if MODEL_DIRECTIONS
+    EACH_LANE directions(lanes, lane, newest, f + (MODEL_TAPS * MODEL_ROW + MODEL_N_FRICTION) * lanes);
 #endif
 }
 
@@ -56,6 +116,9 @@ INLINE void next_outputs(const int lanes, const float *newest, const float *targ
         EACH_LANE AT(y, at) = AT(newest, MODEL_INPUTS + at) +
                               tick_length / 2.0f * (AT(newest, MODEL_INPUTS + rate) + AT(y, rate));
     }
+#endif
+#if MODEL_ANGLE_OUTPUTS
+    EACH_LANE within_turn(lanes, lane, y);
 #endif
 }
 
@@ -113,6 +176,11 @@ INLINE void row_features(const int lanes, const int lane, const float *row, cons
     int k = 0;
     for (int i = 0; i < MODEL_OTHERS; i++)
         raw[k++] = AT(row, at_others[i]);
+#if MODEL_ANGLES
+    for (int i = 0; i < MODEL_OTHERS; i++)
+        if (other_per_period[i] > 0.0f)
+            raw[i] = short_way(raw[i] - AT(newest, at_others[i]), other_period[i], other_per_period[i]);
+#endif
     float v[4];
     if (MODEL_VELOCITY) {
         for (int i = 0; i < 3; i++)
@@ -149,10 +217,13 @@ INLINE void features(const int lanes, const float *window, float *f)
         }
         for (int i = 0; i < 3; i++)
             AT(f, MODEL_TAPS * MODEL_ROW + i) = turn[6 + i];
+#if MODEL_DIRECTIONS
+        directions(lanes, lane, newest, f + (MODEL_TAPS * MODEL_ROW + 3) * lanes);
+#endif
 #if MODEL_SQUARES
         for (int i = 0; i < MODEL_ROTORS; i++) {
             const float speed = AT(newest, at_rotors[i]);
-            AT(f, MODEL_TAPS * MODEL_ROW + 3 + i) = rotor_effect[i] * speed * speed;
+            AT(f, MODEL_TAPS * MODEL_ROW + 3 + 2 * MODEL_DIRECTIONS + i) = rotor_effect[i] * speed * speed;
         }
 #endif
     }
@@ -254,6 +325,9 @@ INLINE void next_outputs(const int lanes, const float *newest, const float *targ
         composed(q, v, after);
         for (int i = 0; i < 4; i++)
             AT(y, at_attitude[i] - MODEL_INPUTS) = after[i];
+#if MODEL_ANGLE_OUTPUTS
+        within_turn(lanes, lane, y);
+#endif
     }
 }
 
@@ -294,6 +368,9 @@ INLINE void next_outputs(const int lanes, const float *newest, const float *targ
             AT(y, at_attitude[i] - MODEL_INPUTS) = after[i];
         for (int i = 0; i < MODEL_RATE; i++)
             AT(y, at_rate[i] - MODEL_INPUTS) = AT(newest, at_rate[i]) + AT(target, k++);
+#if MODEL_ANGLE_OUTPUTS
+        within_turn(lanes, lane, y);
+#endif
     }
 }
 

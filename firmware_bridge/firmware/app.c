@@ -35,7 +35,10 @@ void app_start(const struct app_board *board)
 
 void app_sample(uint32_t t_us, const uint8_t *values)
 {
-    if (app.streams) capture_put(&app.capture, t_us, values, app.board->sample_size);
+    if (!app.streams) return;
+    uint16_t phase = app.phase;
+    if (phase == 0) capture_put(&app.capture, t_us, values, app.board->sample_size);
+    app.phase = phase + 1u < app.divider ? (uint16_t)(phase + 1u) : 0;
 }
 
 void app_poll(void)
@@ -63,9 +66,10 @@ bool app_predicted(struct app_prediction *latest)
 
 void app_bye(uint8_t reason)
 {
-    send_samples();
-    session_stop();
+    session_finish();
     app.ready = false;
-    send_message(WIRE_BYE, &reason, WIRE_BYE_SIZE);
+    struct wire_bye m = {reason, session_samples()};
+    uint8_t payload[WIRE_BYE_SIZE];
+    send_message(WIRE_BYE, payload, wire_bye_put(payload, &m));
     tx_pump(&app.tx);
 }

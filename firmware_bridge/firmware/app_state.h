@@ -22,12 +22,17 @@ struct app {
     volatile struct app_prediction mail[2];
     volatile uint8_t newest; /* the slot of `mail` to read */
     volatile bool mailed;
+    /* Read by the sampling interrupt, so volatile: the compiler must neither delay nor reorder what stops or starts it.
+     * The others of these are written while `streams` is 0 only. */
+    volatile uint8_t streams;
+    volatile uint16_t divider, phase;
     uint16_t seq;
     bool ready;  /* a HELLO of our protocol version came */
     bool lost;   /* the host missed its heartbeats */
     bool spoke, logged;
-    uint8_t streams;
-    uint16_t divider, phase;
+    uint32_t taken;         /* samples taken out of `capture` since boot, also those that were thrown away */
+    uint32_t stream_began;  /* count of samples at the start of this stream */
+    uint32_t missed_before; /* of `capture.missed`: before this session */
     uint32_t polled_us, spoke_us, heard_us, beat_us, log_us, loop_max_us;
     uint64_t uptime_us;
     uint32_t predictions, ignored, overrun_before;
@@ -40,7 +45,7 @@ extern struct app app;
 
 void send_message(uint8_t type, const uint8_t *payload, size_t size);
 void send_hello_ack(void);
-void send_ack(const struct wire_frame *request);
+void send_ack(const struct wire_frame *request, uint32_t samples);
 void send_refusal(const struct wire_frame *request, uint8_t fault, uint32_t detail, const char *text);
 void send_samples(void);
 void send_heartbeat(void);
@@ -48,7 +53,9 @@ void send_heartbeat(void);
 /* ---- session.c: messages from the host ---- */
 
 void session_receive(void);
-void session_stop(void); /* stop the stream and forget the prediction: outputs safe */
+void session_stop(void);   /* stop the stream and forget the prediction: outputs safe */
+void session_finish(void); /* the same, but send first what was captured */
+uint32_t session_samples(void); /* captured for the host since boot: those missed, dropped and thrown away, too */
 void session_forget_prediction(void);
 
 #endif

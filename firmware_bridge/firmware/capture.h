@@ -17,7 +17,7 @@ _Static_assert((CAPTURE_SLOTS & (CAPTURE_SLOTS - 1u)) == 0 && CAPTURE_SLOTS <= 1
 
 struct capture {
     volatile uint8_t written, read; /* counts, modulo 256 */
-    volatile uint32_t missed;       /* captured with no slot free */
+    volatile uint32_t missed;       /* captured with no slot free, since boot */
     struct {
         volatile uint32_t t_us;
         volatile uint8_t bytes[WIRE_MAX_PAYLOAD];
@@ -28,7 +28,7 @@ static inline void capture_put(struct capture *c, uint32_t t_us, const uint8_t *
 {
     uint8_t written = c->written;
     if ((uint8_t)(written - c->read) >= CAPTURE_SLOTS) {
-        c->missed++;
+        c->missed = c->missed + 1u;
         return;
     }
     c->slot[written % CAPTURE_SLOTS].t_us = t_us;
@@ -46,6 +46,12 @@ static inline bool capture_get(struct capture *c, uint32_t *t_us, uint8_t *bytes
     return true;
 }
 
-static inline void capture_clear(struct capture *c) { c->read = c->written; }
+/* Throw away what waits, and return how many samples that were. */
+static inline uint8_t capture_clear(struct capture *c)
+{
+    uint8_t written = c->written, waiting = (uint8_t)(written - c->read);
+    c->read = written;
+    return waiting;
+}
 
 #endif

@@ -8,11 +8,11 @@
 
 #include "bytes.h"
 
-/* Protocol 9f983503.1. A test may build a firmware of another age. */
+/* Protocol 9f983503.2. A test may build a firmware of another age. */
 #ifndef WIRE_MAJOR
 #define WIRE_MAJOR 0x9f983503u
 #endif
-#define WIRE_MINOR 1u
+#define WIRE_MINOR 2u
 #define WIRE_MAGIC 1230197842u
 #define WIRE_MAX_PAYLOAD 240u
 #define WIRE_SCHEMA_PIECE 200u
@@ -57,6 +57,9 @@
 #define WIRE_LEVEL_INFO 1u
 #define WIRE_LEVEL_WARNING 2u
 #define WIRE_LEVEL_ERROR 3u
+
+/* Bit n is 1 where a controller may use a prediction of status n. */
+#define WIRE_USABLE 0x403u
 
 /* host>device: Begin a session, and end the one before. Repeated each 100 ms until answered. */
 #define WIRE_HELLO 0x01u
@@ -276,14 +279,16 @@ static inline bool wire_start_get(struct wire_start *m, const uint8_t *p, size_t
 #define WIRE_ACK_REF_SEQ_AT 1u
 #define WIRE_ACK_STREAMS_AT 3u
 #define WIRE_ACK_DIVIDER_AT 4u
-#define WIRE_ACK_SIZE 6u
-_Static_assert(WIRE_ACK_DIVIDER_AT + 2u == WIRE_ACK_SIZE, "the fields fill the message");
+#define WIRE_ACK_SAMPLES_AT 6u
+#define WIRE_ACK_SIZE 10u
+_Static_assert(WIRE_ACK_SAMPLES_AT + 4u == WIRE_ACK_SIZE, "the fields fill the message");
 _Static_assert(WIRE_ACK_SIZE <= WIRE_MAX_PAYLOAD, "the message fits in a frame");
 struct wire_ack {
     uint8_t ref_type;
     uint16_t ref_seq;
     uint8_t streams;
     uint16_t divider;
+    uint32_t samples;
 };
 static inline size_t wire_ack_put(uint8_t *p, const struct wire_ack *m)
 {
@@ -291,6 +296,7 @@ static inline size_t wire_ack_put(uint8_t *p, const struct wire_ack *m)
     put_u16(p + WIRE_ACK_REF_SEQ_AT, m->ref_seq);
     put_u8(p + WIRE_ACK_STREAMS_AT, m->streams);
     put_u16(p + WIRE_ACK_DIVIDER_AT, m->divider);
+    put_u32(p + WIRE_ACK_SAMPLES_AT, m->samples);
     return WIRE_ACK_SIZE;
 }
 static inline bool wire_ack_get(struct wire_ack *m, const uint8_t *p, size_t size)
@@ -300,6 +306,7 @@ static inline bool wire_ack_get(struct wire_ack *m, const uint8_t *p, size_t siz
     m->ref_seq = get_u16(p + WIRE_ACK_REF_SEQ_AT);
     m->streams = get_u8(p + WIRE_ACK_STREAMS_AT);
     m->divider = get_u16(p + WIRE_ACK_DIVIDER_AT);
+    m->samples = size >= 10u ? get_u32(p + WIRE_ACK_SAMPLES_AT) : 0;
     return true;
 }
 
@@ -659,21 +666,25 @@ static inline bool wire_trace_sample_get(struct wire_trace_sample *m, const uint
 /* both: The sender ends the session. */
 #define WIRE_BYE 0x7eu
 #define WIRE_BYE_REASON_AT 0u
-#define WIRE_BYE_SIZE 1u
-_Static_assert(WIRE_BYE_REASON_AT + 1u == WIRE_BYE_SIZE, "the fields fill the message");
+#define WIRE_BYE_SAMPLES_AT 1u
+#define WIRE_BYE_SIZE 5u
+_Static_assert(WIRE_BYE_SAMPLES_AT + 4u == WIRE_BYE_SIZE, "the fields fill the message");
 _Static_assert(WIRE_BYE_SIZE <= WIRE_MAX_PAYLOAD, "the message fits in a frame");
 struct wire_bye {
     uint8_t reason;
+    uint32_t samples;
 };
 static inline size_t wire_bye_put(uint8_t *p, const struct wire_bye *m)
 {
     put_u8(p + WIRE_BYE_REASON_AT, m->reason);
+    put_u32(p + WIRE_BYE_SAMPLES_AT, m->samples);
     return WIRE_BYE_SIZE;
 }
 static inline bool wire_bye_get(struct wire_bye *m, const uint8_t *p, size_t size)
 {
     if (size < 1u) return false;
     m->reason = get_u8(p + WIRE_BYE_REASON_AT);
+    m->samples = size >= 5u ? get_u32(p + WIRE_BYE_SAMPLES_AT) : 0;
     return true;
 }
 

@@ -38,9 +38,9 @@ void send_hello_ack(void)
     send_message(WIRE_HELLO_ACK, payload, wire_hello_ack_put(payload, &m));
 }
 
-void send_ack(const struct wire_frame *request)
+void send_ack(const struct wire_frame *request, uint32_t samples)
 {
-    struct wire_ack m = {request->type, request->seq, app.streams, app.divider};
+    struct wire_ack m = {request->type, request->seq, app.streams, app.divider, samples};
     uint8_t payload[WIRE_ACK_SIZE];
     send_message(WIRE_ACK, payload, wire_ack_put(payload, &m));
 }
@@ -69,8 +69,8 @@ void send_samples(void)
     uint32_t t_us;
     uint8_t values[WIRE_MAX_PAYLOAD];
     while (capture_get(&app.capture, &t_us, values, app.board->sample_size)) {
-        if (app.phase == 0) send_at(WIRE_SAMPLE, t_us, values, app.board->sample_size, TX_RESERVE);
-        app.phase = (uint16_t)((app.phase + 1u) % app.divider);
+        app.taken++;
+        send_at(WIRE_SAMPLE, t_us, values, app.board->sample_size, TX_RESERVE);
     }
 }
 
@@ -83,7 +83,7 @@ void send_heartbeat(void)
         .rx_schema = rx->schema, .rx_foreign = rx->foreign, .rx_unknown = rx->unknown,
         .rx_malformed = rx->malformed, .rx_duplicate = rx->duplicate, .rx_lost = rx->lost,
         .rx_reordered = rx->reordered, .tx_frames = app.tx.frames, .tx_drop = app.tx.dropped,
-        .tx_high_water = app.tx.high_water, .missed_samples = app.capture.missed, .predictions = app.predictions,
+        .tx_high_water = app.tx.high_water, .missed_samples = app.capture.missed - app.missed_before, .predictions = app.predictions,
         .predictions_ignored = app.ignored, .loop_max_us = app.loop_max_us,
         .infer_max_us = app.infer_max_us,
     };

@@ -17,9 +17,18 @@ void session_forget_prediction(void)
 void session_stop(void)
 {
     app.streams = 0; /* first: then the interrupt captures no more */
-    capture_clear(&app.capture);
+    app.taken += capture_clear(&app.capture);
     session_forget_prediction();
 }
+
+void session_finish(void)
+{
+    app.streams = 0;
+    send_samples();
+    session_stop();
+}
+
+uint32_t session_samples(void) { return app.taken + app.capture.missed; }
 
 /* Start a session: all counters of the link start at 0. */
 static void begin_session(uint8_t session)
@@ -30,7 +39,7 @@ static void begin_session(uint8_t session)
     memset(&app.rx.count, 0, sizeof app.rx.count);
     app.tx.frames = app.tx.dropped = 0;
     app.tx.high_water = (uint16_t)app.tx.waiting;
-    app.capture.missed = 0;
+    app.missed_before = app.capture.missed;
     app.predictions = app.ignored = 0;
     onboard_reset();
     port_health(&app.overrun_before, &stack_free);
@@ -69,6 +78,16 @@ static void on_heartbeat(uint32_t now)
     app_log(WIRE_LEVEL_INFO, "host is back");
 }
 
+static void begin_stream(uint16_t divider)
+{
+    app.streams = 0; /* the interrupt keeps away from what follows */
+    send_samples();  /* of another divider */
+    app.stream_began = session_samples();
+    app.divider = divider;
+    app.phase = 0;
+    app.streams = STREAM_SAMPLES;
+}
+
 static void on_start(const struct wire_frame *frame, uint32_t now)
 {
     struct wire_start m;
@@ -80,11 +99,9 @@ static void on_start(const struct wire_frame *frame, uint32_t now)
         send_refusal(frame, WIRE_FAULT_SCHEMA, app.board->schema_hash,
                      "START is for other channels: read the table again");
     } else {
-        if (!app.streams || m.divider != app.divider) app.phase = 0;
-        app.divider = m.divider;
-        app.streams = STREAM_SAMPLES;
+        if (!app.streams || m.divider != app.divider) begin_stream(m.divider);
         on_heartbeat(now);
-        send_ack(frame);
+        send_ack(frame, app.stream_began);
     }
 }
 
@@ -140,7 +157,7 @@ static void on_frame(const struct wire_frame *frame, uint32_t now)
     case WIRE_HELLO: on_hello(frame, now); break;
     case WIRE_SCHEMA_GET: on_schema_get(frame); break;
     case WIRE_START: on_start(frame, now); break;
-    case WIRE_STOP: session_stop(); send_ack(frame); break;
+    case WIRE_STOP: session_finish(); send_ack(frame, session_samples()); break;
     case WIRE_PREDICTION: on_prediction(frame, now); break;
     case WIRE_TIME_REQ: on_time_req(frame, now); break;
     case WIRE_HEARTBEAT: on_heartbeat(now); break;

@@ -11,10 +11,10 @@ import msgspec
 import numpy as np
 
 from rtsysid.benchmarks.studies import Subject
+from rtsysid.circle import nearest
 from rtsysid.evaluation.calibrate import FORECASTS, HeldOut, forecast_errors
 from rtsysid.model.intervals import Intervals
 from rtsysid.model.predictor import Predictor
-from rtsysid.quaternions import same_sign
 from rtsysid.recordings.trace import Episode as Recording
 from rtsysid.spec import Doubles, Floats, ModelSpec
 
@@ -116,7 +116,7 @@ def _sampled(predictor: Predictor, values: Floats, stride: int) -> tuple[Doubles
         predictor.step(row)
         if tick in starts:
             u_future, measured = values[tick : tick + HORIZON, :nu], values[tick + 1 : tick + 1 + HORIZON, nu:]
-            futures.append(same_sign(predictor.sample_futures(u_future, FUTURES, seed=tick), measured[None], outputs))
+            futures.append(nearest(predictor.sample_futures(u_future, FUTURES, seed=tick), measured[None], outputs))
             truth.append(measured)
     return np.array(futures), np.array(truth, np.float64)
 

@@ -35,6 +35,7 @@ from rtsysid.model.predictor import Predictor, Snapshot
 from rtsysid.recordings.home import recordings
 from rtsysid.recordings.trace import Episode, Integers, Trace
 from rtsysid.spec import Channel, Doubles, Floats, Sample
+from rtsysid.statuses import Status
 
 # Electrical turns per rotor turn. With 6 the raw flights hover at the rotor speeds of the smoothed ones.
 POLE_PAIRS = 6
@@ -109,7 +110,7 @@ def _flight(path: Path) -> Episode:
 def live_forecasts(predictor: Predictor, flights: Sequence[Episode]) -> Arrays:
     """Forecast during a session: ``pred`` [K, 50, 13], ``flight`` [K], and row ``t`` [K] of the newest sample.
 
-    A forecast starts at each row, after the first hundred, at which the session has a usable prediction. Raises
+    A forecast starts at each row, after the first hundred, at which the model has settled. Raises
     ConfigError where the model has other channels.
     """
     into, back = columns_of(predictor.spec)
@@ -140,11 +141,15 @@ def _forecasts(predictor: Predictor, t: Doubles, values: Floats) -> tuple[Intege
 
 
 def _streamed(predictor: Predictor, t: Doubles, values: Floats) -> tuple[Integers, list[Snapshot]]:
-    """List the rows [K] with a usable prediction and 50 rows to follow, and the predictor's state at each."""
+    """List the rows [K] of a settled model with 50 rows to follow, and the predictor's state at each.
+
+    A row counts whatever its status is otherwise: the score includes flights with lost and rejected samples.
+    """
     predictor.reset()
     session, rows, states = Session(predictor, novelty=None), [], []
     for k in range(len(values) - HORIZON):
-        if session.feed(Sample(float(t[k]), values[k])).usable and k >= SETTLED:
+        settled = Status.warm_up not in session.feed(Sample(float(t[k]), values[k])).flags
+        if settled and k >= SETTLED:
             rows.append(k)
             states.append(predictor.snapshot())
     return np.array(rows), states

@@ -23,6 +23,7 @@ import msgspec
 from rtsysid.errors import TraceError
 from rtsysid.recordings.home import home
 from rtsysid.storage import replacing
+from rtsysid.storage.products import DATASET
 
 TIMEOUT = 60.0  # s without data
 LARGEST_DOWNLOAD = 1 << 28  # bytes of one download
@@ -149,7 +150,7 @@ def _keep(content: bytes, file: File, source: Source, path: Path) -> None:
     if actual != file.sha256:
         mismatch = f"SHA-256 {actual[:12]}, not {file.sha256[:12]}"
         raise TraceError(f"download of {file.path}", mismatch, f"the publisher has changed it: see {source.page}")
-    with replacing(path) as scratch:
+    with replacing(path, DATASET) as scratch:
         scratch.write_bytes(gzip.compress(content, mtime=0) if path.suffix == ".gz" else content)
 
 

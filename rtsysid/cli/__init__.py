@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+import traceback
 from contextlib import suppress
-from importlib.util import find_spec
 from typing import NoReturn
 
 import click
@@ -14,7 +15,9 @@ from rtsysid import __version__
 from rtsysid.cli import (
     benchmark,
     calibrate,
+    console,
     evaluate,
+    faults,
     find,
     hil,
     info,
@@ -25,9 +28,6 @@ from rtsysid.cli import (
     simulate,
     train,
 )
-from rtsysid.errors import RtsysidError
-
-OWN_PACKAGES = ("export", "firmware_bridge")  # top-level names that another package may have, too
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -54,38 +54,61 @@ for command in (
 
 
 def main() -> None:
-    """Run the command line. An error of the project is one line and its exit code, without a traceback."""
+    """Run the command line. An error is one line and its exit code, an unexpected one is two lines and exit code 70.
+
+    With RTSYSID_TRACEBACK=1 the traceback is printed before.
+    """
+    _show_log()
     try:
-        cli.main(standalone_mode=False)
-    except RtsysidError as error:
-        click.echo(f"rtsysid: {error}", err=True)
-        _leave(error.exit_code)
-    except click.exceptions.Exit as done:
-        sys.exit(done.exit_code)
-    except click.ClickException as error:
+        code = _run()
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            stream.flush()  # a reader that has gone is noticed here
+    except BaseException as error:
+        _end_with(error)
+    sys.exit(code)
+
+
+def _run() -> int:
+    """Run the command of `sys.argv` and return its exit code.
+
+    `cli.main` would make an interruption of the end of an input, and hide that the reader of the output has gone.
+    """
+    if "_RTSYSID_COMPLETE" in os.environ:  # the shell asks for completions
+        cli.main(prog_name="rtsysid")
+    try:
+        with cli.make_context("rtsysid", sys.argv[1:]) as context:
+            cli.invoke(context)
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
-        sys.exit(1)
-    except (click.Abort, KeyboardInterrupt):
-        click.echo("rtsysid: stopped; what was finished is kept", err=True)
-        sys.exit(130)
-    except ModuleNotFoundError as error:
-        click.echo(f"rtsysid: {missing_module(error.name or '')}", err=True)
-        sys.exit(1)
+        return 1
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
 
 
-def missing_module(name: str) -> str:
-    """Say in one line why a module cannot be imported: another package hides it, or it is not installed."""
-    package, _, inner = name.partition(".")
-    other = find_spec(package) if package in OWN_PACKAGES and inner else None
-    if other is not None:
-        where = other.origin or next(iter(other.submodule_search_locations or ()), "an unknown place")
-        return f"package {package}: found another package of this name at {where}; run elsewhere, or rename it"
-    return f"{name} is not installed; pip install 'rtsysid[train]'"
+def _show_log() -> None:
+    """Print on stderr what the library says of its work, such as what it replaced."""
+    log = logging.getLogger("rtsysid")
+    log.setLevel(logging.INFO)
+    if not log.handlers:
+        log.addHandler(console.StderrLog())
+
+
+def _end_with(error: BaseException) -> NoReturn:
+    code, lines = faults.outcome(error)
+    with suppress(OSError, ValueError):  # stderr may be closed, too
+        if os.environ.get("RTSYSID_TRACEBACK"):
+            traceback.print_exception(error)
+        for line in lines:
+            console.echo(f"rtsysid: {line}", err=True)
+    _leave(code)
 
 
 def _leave(code: int) -> NoReturn:
     """End at once: the thread of a file reader may still wait for a recording, and would abort a normal exit."""
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError):
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        with suppress(OSError, ValueError):
             stream.flush()
     os._exit(code)

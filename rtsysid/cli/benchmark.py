@@ -9,8 +9,10 @@ import click
 import msgspec
 
 from rtsysid.cli import console, study
-from rtsysid.cli.options import PATH, as_json
+from rtsysid.cli.options import PATH, as_json, seeds_option
+from rtsysid.cli.outputs import output
 from rtsysid.errors import ConfigError
+from rtsysid.storage.products import AUTOENCODERS, BENCHMARK, BENCHMARK_PREDICTIONS, npz_mark
 
 if TYPE_CHECKING:
     from rtsysid.benchmarks import Benchmark
@@ -21,16 +23,16 @@ if TYPE_CHECKING:
 @click.command("benchmark")
 @click.argument("name")
 @click.option("--quick", is_flag=True, help="Train a share of the epochs: takes minutes, detects regressions.")
-@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True, help="Models to train, seeds 0, 1, ..")
-@click.option("--predictions", type=PATH, help="Write the predictions of seed 0 to this .npz file.")
-@click.option("-o", "--out", type=PATH, help="Folder for runs and bundles.  [default: out/benchmarks/NAME]")
+@seeds_option
+@output("--predictions", product=BENCHMARK_PREDICTIONS, help="Write the predictions of seed 0 to this .npz file.")
+@output("-o", "--out", product=BENCHMARK, help="Folder for runs and bundles.  [default: out/benchmarks/NAME]")
 @click.option("--leave-out", metavar="KIND", help="Nano-drone: do not train on these manoeuvres, test on them.")
 @click.option("--validate", is_flag=True, help="Simulations: test on the last fifth of the training records.")
 @click.option("--bundle", type=PATH, help="Score this bundle instead of training one.")
 @as_json
 def benchmark_command(
-    name: str, quick: bool, seeds: int, predictions: Path | None, out: Path | None, leave_out: str | None,
-    validate: bool, bundle: Path | None, json_: bool,
+    name: str, quick: bool, seeds: int, predictions: Path | None, overwrite: bool, out: Path | None,
+    leave_out: str | None, validate: bool, bundle: Path | None, json_: bool,
 ) -> None:  # fmt: skip
     """Train and score on real recordings, and compare with published results.
 
@@ -46,16 +48,19 @@ def benchmark_command(
             return _autoencoders(quick, out or Path("out/benchmarks") / name, json_)
         return study.study(name, quick, out, json_)
     from rtsysid.benchmarks import benchmark
+    from rtsysid.storage import enter
 
     chosen = _with_test_data(benchmark(name), leave_out, validate)
     if bundle is not None:
         results = [_score_bundle(chosen, bundle)]
     else:
         tested_on = leave_out or ("validate" if validate else "")
-        folder = (out or Path("out/benchmarks") / name) / ("quick" if quick else "full") / tested_on
+        workspace = out or Path("out/benchmarks") / name
+        enter(workspace, BENCHMARK)
+        folder = workspace / ("quick" if quick else "full") / tested_on
         results = _train_seeds(chosen, _benchmark_config(chosen, quick, validate), seeds, folder)
     if predictions is not None:
-        _write_predictions(predictions, results[0])
+        _write_predictions(predictions, results[0], overwrite)
     return _show(chosen, quick, results, json_)
 
 
@@ -93,8 +98,8 @@ def _show(chosen: Benchmark, quick: bool, results: list[BenchmarkResult], json_:
         fields = {"benchmark": chosen.name, "quick": quick, "results": ours, "beside": references}
         return console.report(msgspec.to_builtins(fields), True)
     scores = [*references, *(score for result in results for score in result.scores)]
-    click.echo(console.table(["model", "protocol", *chosen.measures], score_rows(scores, chosen.measures)))
-    click.echo(
+    console.block(console.table(["model", "protocol", *chosen.measures], score_rows(scores, chosen.measures)))
+    console.echo(
         f"{len(results)} seed(s), {first.parameters} parameters, {first.macs} MACs per step; bundle {first.bundle}"
     )
     return None
@@ -120,46 +125,47 @@ def _autoencoders(quick: bool, folder: Path, json_: bool) -> None:
     """Run the study of the autoencoders: print tables, and write a page with plots."""
     from rtsysid.experiments.autoencoders import FULL, QUICK, member_results
     from rtsysid.experiments.autoencoders_page import render_autoencoders_page, tables
-    from rtsysid.storage import replacing
+    from rtsysid.storage import enter, replacing, require_output
 
+    require_output(folder, BENCHMARK)
     command, results = f"rtsysid benchmark autoencoders{' --quick' if quick else ''}", []
     for result in member_results(QUICK if quick else FULL):
         results.append(result)
-        click.echo(f"{result.ground}: {result.member} {result.size or ''}", err=True)
+        console.echo(f"{result.ground}: {result.member} {result.size or ''}", err=True)
     target = folder / f"{'quick' if quick else 'full'}.html"
-    with replacing(target) as path:
+    enter(folder, BENCHMARK)
+    with replacing(target, AUTOENCODERS) as path:
         path.write_text(render_autoencoders_page(results, command), "utf-8")
     if json_:
         return console.report({"quick": quick, "findings": msgspec.to_builtins(results)}, True)
     for each in tables(results):
-        click.echo(f"{each.title}\n{console.table(each.header, each.rows)}\n")
-    click.echo(f"page: {target}")
+        console.block(f"{each.title}\n{console.table(each.header, each.rows)}\n")
+    console.echo(f"page: {target}")
 
 
 def _train_one(chosen: Benchmark, config: Config, folder: Path) -> BenchmarkResult:
     from rtsysid.experiments.benchmark import BenchmarkResult, run_benchmark
 
+    name, trained = f"{chosen.name} seed {config.train.seed}", False
     for item in run_benchmark(chosen, config, folder):
         if isinstance(item, BenchmarkResult):
+            if not trained:
+                console.echo(f"{name}: its run was finished before and is used again", err=True)
             return item
-        click.echo(
-            f"{chosen.name} seed {config.train.seed}: {item.stage} {item.epoch}/{item.epochs}, "
-            f"loss {item.validation:.4g}, {item.seconds:.1f} s",
-            err=True,
-        )
+        trained = True
+        loss = f"loss {item.validation:.4g}, {item.seconds:.1f} s"
+        console.echo(f"{name}: {item.stage} {item.epoch}/{item.epochs}, {loss}", err=True)
     raise AssertionError("run_benchmark yields its result last")
 
 
-def _write_predictions(path: Path, result: BenchmarkResult) -> None:
+def _write_predictions(path: Path, result: BenchmarkResult, overwrite: bool) -> None:
     import numpy as np
 
-    from rtsysid.errors import StorageError
     from rtsysid.storage import replacing
 
-    if path.suffix != ".npz":
-        raise StorageError(f"predictions {path}", f"suffix {path.suffix!r}", "name a .npz file")
-    with replacing(path) as scratch:
-        np.savez_compressed(scratch, allow_pickle=False, **result.predictions)
+    with replacing(path, BENCHMARK_PREDICTIONS, overwrite=overwrite) as scratch:
+        arrays = {**result.predictions, **npz_mark(BENCHMARK_PREDICTIONS)}
+        np.savez_compressed(scratch, allow_pickle=False, **arrays)
 
 
 @click.group()
@@ -195,16 +201,16 @@ def data_list(names: tuple[str, ...], per_file: bool, json_: bool) -> None:
         return console.report({"folder": str(folder), "sets": fields}, True)
     if per_file:
         lines = [[f.path, str(f.bytes), f.sha256, state] for listed in chosen.values() for f, state in listed]
-        return click.echo(console.table(["file", "bytes", "SHA-256", "here"], lines))
+        return console.block(console.table(["file", "bytes", "SHA-256", "here"], lines))
     for name, listed in chosen.items():
         source, present = sources()[name], sum(state == "present" for _, state in listed)
         megabytes = sum(file.bytes for file, _ in listed) / 1e6
-        click.echo(f"{name}: {present} of {len(listed)} files here, {megabytes:.1f} MB\n  {source.title}")
-        click.echo(f"  terms: {source.terms}\n  from: {source.page}")
+        console.echo(f"{name}: {present} of {len(listed)} files here, {megabytes:.1f} MB", f"  {source.title}")
+        console.echo(f"  terms: {source.terms}", f"  from: {source.page}")
         for file, state in listed:
             if state == "differs":
-                click.echo(f"  {file.path} differs from the published file")
-    click.echo(f"folder: {folder}")
+                console.echo(f"  {file.path} differs from the published file")
+    console.echo(f"folder: {folder}")
 
 
 @data.command("get")
@@ -221,7 +227,7 @@ def data_get(names: tuple[str, ...], json_: bool) -> None:
     for name in names:
         for file, state in fetch(name):
             states[file.path] = state
-            click.echo(f"{state}: {file.path}", err=json_)
-        click.echo(f"{name}: {sources()[name].terms}", err=json_)
+            console.echo(f"{state}: {file.path}", err=json_)
+        console.echo(f"{name}: {sources()[name].terms}", err=json_)
     if json_:
         console.report({"files": states}, True)

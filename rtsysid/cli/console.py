@@ -1,52 +1,93 @@
-"""What the command line shows: results as text or JSON on stdout, progress on stderr."""
+"""What the command line shows: results as text or JSON on stdout, progress on stderr.
+
+Names come from files and boards: nothing else prints, so that each text is made visible once, here.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
+import math
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Self
 
 import click
 import msgspec
 
+from rtsysid.guards.text import for_json, for_terminal, visible
+
 if TYPE_CHECKING:
     from rtsysid.evaluation.horizon import Evaluation
     from rtsysid.model.bundle import Bundle
     from rtsysid.model.golden import Row
+    from rtsysid.model.parity import NotLoaded
+    from rtsysid.recordings.pieces import Note
     from rtsysid.recordings.trace import Trace
+
+
+def echo(*lines: str, err: bool = False) -> None:
+    """Print each text as one line of visible characters."""
+    for line in lines:
+        click.echo(visible(line), err=err)  # noqa: TID251
+
+
+def block(text: str) -> None:
+    """Print a text of several lines, such as a table."""
+    echo(*text.split("\n"))
+
+
+class StderrLog(logging.Handler):
+    """Print what the library logs on stderr, one line each."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record."""
+        echo(record.getMessage(), err=True)
 
 
 def report(fields: dict[str, Any], json_: bool) -> None:
     """Print one JSON object, or one aligned line for each field."""
     if json_:
-        click.echo(json.dumps(fields))
+        click.echo(json.dumps(plain(fields), allow_nan=False))  # noqa: TID251
         return
-    width = max(map(len, fields), default=0)
+    names = {key: for_terminal(key.replace("_", " ")) for key in fields}
+    width = max(map(len, names.values()), default=0)
     for key, value in fields.items():
-        click.echo(f"{key.replace('_', ' '):<{width}}  {text(value)}")
+        echo(f"{names[key]:<{width}}  {text(value)}")
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON can hold it: None for a number that is not finite, no half characters."""
+    if isinstance(value, dict):
+        return {for_json(str(key)): plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(each) for each in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    return for_json(value) if isinstance(value, str) else value
 
 
 def text(value: Any) -> str:
-    """Format a value for a person."""
+    """Format a value for a person, in one line."""
     if isinstance(value, float):
         return f"{value:.5g}"
     if isinstance(value, dict):
-        return ", ".join(f"{key} {text(each)}" for key, each in value.items())
-    return "-" if value is None else str(value)
+        return ", ".join(f"{for_terminal(str(key))} {text(each)}" for key, each in value.items())
+    return "-" if value is None else for_terminal(str(value))
 
 
 def flat(summary: dict[str, Any]) -> dict[str, Any]:
-    """Flatten the summary of a session: counts as they are, latencies in microseconds."""
+    """Flatten the summary of a session: counts and rates as they are, latencies in microseconds."""
     latency = summary["latency"] or {}
     timed = {f"{key}_us": latency[key] * 1e6 for key in ("p50", "p99", "worst") if latency.get(key) is not None}
-    return {**summary["health"], **timed, "deadline_misses": latency.get("misses")}
+    return {**summary["health"], **(summary["novelty"] or {}), **timed, "deadline_misses": latency.get("misses")}
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Format a table: columns as wide as their widest cell, a rule below the header, numbers right-aligned."""
-    lines = [list(header), *map(list, rows)]
+    lines = [list(map(for_terminal, line)) for line in (header, *rows)]
     widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
     numeric = [bool(rows) and all(_is_number(row[i]) for row in rows) for i in range(len(header))]
     cells = [
@@ -56,25 +97,24 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([cells[0], "  ".join("-" * w for w in widths), *cells[1:]])
 
 
-def verification(rows: Sequence[Row]) -> str:
-    """Format the table of `rtsysid verify`: errors in standard deviations of the outputs, times of this machine."""
+def verification(rows: Sequence[Row | NotLoaded]) -> str:
+    """Format the table of `rtsysid verify`: errors in standard deviations of the outputs, times of this machine.
+
+    Errors of code and reconstruction are shown where they are too large.
+    """
     header = ["backend", "step error", "bound", "forecast error", "bound", "step us", "50 steps us", "result"]
-    return table(
-        header,
-        [
-            [
-                row.backend,
-                f"{row.step_error:.1e}",
-                f"{row.step_tolerance:.1e}",
-                f"{row.forecast_error:.1e}",
-                f"{row.forecast_tolerance:.1e}",
-                f"{row.step_us:.1f}",
-                f"{row.forecast_us:.0f}",
-                "passed" if row.passed else "FAILED",
-            ]
-            for row in rows
-        ],
-    )
+    return table(header, [_verification_cells(row) for row in rows])
+
+
+def _verification_cells(row: Row | NotLoaded) -> list[str]:
+    from rtsysid.model.parity import NotLoaded
+
+    if isinstance(row, NotLoaded):
+        return [row.backend, *["-"] * 6, f"not loaded: {row.reason}"]
+    shown = [f"{value:.1e}" for name in ("step", "forecast") for value in row.errors[name]]
+    failed = [f"{name} {error:.1e} of {bound:.1e}" for name, (error, bound) in row.errors.items() if not error <= bound]
+    result = f"FAILED: {', '.join(failed)}" if failed else "passed"
+    return [row.backend, *shown, f"{row.step_us:.1f}", f"{row.forecast_us:.0f}", result]
 
 
 def generated(bundle: Bundle) -> list[str]:
@@ -94,8 +134,8 @@ def evaluation(result: Evaluation) -> str:
         f"mean error of {result.forecasts} forecasts, by ticks ahead",
         table(["error", "predictor", *steps, "sum"], result.rows()),
     ]
-    lost = result.lost()
-    lines.append(f"not better than: {'; '.join(lost)}" if lost else "the model beats both baselines in every cell")
+    lost = visible("; ".join(result.lost()))
+    lines.append(f"not better than: {lost}" if lost else "the model beats both baselines in every cell")
     return "\n".join(lines)
 
 
@@ -103,7 +143,9 @@ def progress(total: int, label: str) -> Any:
     """Make a progress bar on stderr, silent where stderr is not a terminal."""
     import sys
 
-    return click.progressbar(length=total, label=label, file=sys.stderr, item_show_func=lambda item: item or "")
+    return click.progressbar(
+        length=total, label=label, file=sys.stderr, item_show_func=lambda item: for_terminal(item or "")
+    )
 
 
 class StderrLines:
@@ -138,8 +180,15 @@ class StderrLines:
             self._lines.put(line)
 
     def _print(self) -> None:
-        for line in iter(self._lines.get, None):
-            click.echo(line, err=True)
+        with suppress(OSError):  # the terminal or the pipe was closed
+            for line in iter(self._lines.get, None):
+                echo(line, err=True)
+
+
+def notes(found: Sequence[Note]) -> None:
+    """Print on stderr what was left out of the recordings, or resampled."""
+    for note in found:
+        echo(note.line, err=True)
 
 
 def heading(line: str, json_: bool) -> None:
@@ -152,18 +201,19 @@ def evaluating(bundle: Bundle, trace: Trace, horizon: int, stride: int) -> Evalu
     from rtsysid.evaluation import horizon as evaluate
 
     with progress(len(trace.episodes), "evaluating") as bar:
-        return evaluate.evaluate(bundle, trace, horizon, stride, each_episode=lambda: bar.update(1))
+        result = evaluate.evaluate(bundle, trace, horizon, stride, each_episode=lambda: bar.update(1))
+    notes(result.notes)
+    return result
 
 
-def show_verification(bundle: Bundle, rows: Sequence[Row], json_: bool) -> None:
+def show_verification(bundle: Bundle, rows: Sequence[Row | NotLoaded], json_: bool) -> None:
     """Print the result of an export or a verification."""
     if json_:
         fields = {"bundle": str(bundle.folder), "id": bundle.id}
-        found = {"backends": [{**msgspec.to_builtins(r), "passed": r.passed} for r in rows]}
+        found = {"backends": [{**msgspec.to_builtins(r), "passed": getattr(r, "passed", None)} for r in rows]}
         return report({**fields, **found, "c": bundle.manifest.content().get("c", {})}, True)
-    click.echo(verification(rows))
-    click.echo("".join(f"{line}\n" for line in generated(bundle)), nl=False)
-    click.echo(f"bundle {bundle.folder}, id {bundle.id}")
+    block(verification(rows))
+    echo(*generated(bundle), f"bundle {bundle.folder}, id {bundle.id}")
 
 
 def _is_number(cell: str) -> bool:

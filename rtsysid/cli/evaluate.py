@@ -3,29 +3,42 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
 
 from rtsysid.cli import console
-from rtsysid.cli.options import PATH, as_json, horizon_option, time_column
+from rtsysid.cli.options import PATH, as_json, backend_option, horizon_option, time_column, within
+from rtsysid.guards import ranges
+
+if TYPE_CHECKING:
+    from rtsysid.model.predictor import BackendName
 
 
 @click.command("verify")
 @click.argument("bundle", type=PATH)
+@backend_option
 @as_json
-def verify_command(bundle: Path, json_: bool) -> None:
-    """Run every backend of this machine over the golden trace of a bundle.
+def verify_command(bundle: Path, backend: BackendName, json_: bool) -> None:
+    """Run every backend of this machine, or the one that is named, over the golden trace of a bundle.
+
+    The C library of a bundle that was not exported on this machine runs with --backend c alone.
 
     Example: rtsysid verify bundle
     """
+    from rtsysid.errors import BundleError
     from rtsysid.model.bundle import Bundle
-    from rtsysid.model.parity import verify
+    from rtsysid.model.golden import Row
+    from rtsysid.model.parity import measure_each, verify
 
     opened = Bundle.open(bundle)
-    rows = verify(opened)
+    rows = verify(opened) if backend == "auto" else measure_each(opened, [backend])
     console.show_verification(opened, rows, json_)
-    for row in rows:
+    measured = [row for row in rows if isinstance(row, Row)]
+    if not measured:
+        raise BundleError(f"bundle {bundle}", "no backend of this machine runs it", "export it again with onnx")
+    for row in measured:
         row.require(f"bundle {bundle}", "use a backend that passes, or export again")
 
 
@@ -33,7 +46,9 @@ def verify_command(bundle: Path, json_: bool) -> None:
 @click.argument("bundle", type=PATH)
 @click.argument("traces", type=PATH, nargs=-1, required=True)
 @horizon_option
-@click.option("--stride", default=1, show_default=True, help="Ticks between the starts of forecasts.")
+@click.option(
+    "--stride", type=within(ranges.Count), default=1, show_default=True, help="Ticks between the starts of forecasts."
+)
 @time_column
 @as_json
 def evaluate_command(
@@ -51,4 +66,4 @@ def evaluate_command(
     result = console.evaluating(opened, trace, horizon, stride)
     if json_:
         return console.report(msgspec.to_builtins(result), json_)
-    click.echo(console.evaluation(result))
+    console.block(console.evaluation(result))

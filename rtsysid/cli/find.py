@@ -11,32 +11,39 @@ import click
 import msgspec
 
 from rtsysid.cli import console
-from rtsysid.cli.options import PATH, as_json, time_column
+from rtsysid.cli.options import PATH, Moment, as_json, time_column, within
+from rtsysid.cli.outputs import output
+from rtsysid.guards import ranges
+from rtsysid.storage.products import INDEX, MOMENTS
 
 if TYPE_CHECKING:
     from rtsysid.model.bundle import Bundle
+    from rtsysid.recordings.pieces import LeftOut
     from rtsysid.retrieval.build import Progress
-    from rtsysid.retrieval.index import Index
-    from rtsysid.retrieval.search import Match, Query
+    from rtsysid.retrieval.search import Match
 
 
 @click.command()
 @click.argument("traces", metavar="TRACE...", type=PATH, nargs=-1, required=True)
-@click.option("-o", "--out", type=PATH, required=True, help="Folder of the index.")
+@output("-o", "--out", product=INDEX, required=True, help="Folder of the index.")
 @click.option("--bundle", type=PATH, help="Compare moments in the coordinates of this model.")
 @click.option("--by", type=click.Choice(["window", "code"]), default="window", show_default=True,
               help="Compare the channels of a moment, or the codes of the bundle's encoder.")  # fmt: skip
-@click.option("--seconds", default=1.0, show_default=True, help="Length of a moment in seconds.")
+@click.option(
+    "--seconds", type=within(ranges.SomeSeconds), default=1.0, show_default=True, help="Length of a moment in seconds."
+)
 @time_column
 @as_json
 def index(
-    traces: tuple[Path, ...], out: Path, bundle: Path | None, by: str, seconds: float, time_: str, json_: bool
-) -> None:
+    traces: tuple[Path, ...], out: Path, overwrite: bool, bundle: Path | None, by: str, seconds: float, time_: str,
+    json_: bool,
+) -> None:  # fmt: skip
     """Build a search index of recordings: every moment gets a binary code.
 
     Example: rtsysid index logs -o archive --bundle bundle
     """
     from rtsysid.recordings.formats import recording_files
+    from rtsysid.recordings.pieces import texts
     from rtsysid.recordings.trace import Trace, clock
     from rtsysid.retrieval.build import building
     from rtsysid.retrieval.index import summary
@@ -45,23 +52,27 @@ def index(
     channels, rate_hz = (None, None) if opened is None else (opened.spec.channels, opened.spec.rate_hz)
     recordings = Trace.read_each(traces, channels, **clock(time_, rate_hz))
     files = sum(len(recording_files(path)) for path in traces)
-    _under_bars(building(recordings, out, bundle=opened, by=by, seconds=seconds), files)
-    console.report(summary(out), json_)
+    notes = _under_bars(building(recordings, out, bundle=opened, by=by, seconds=seconds, overwrite=overwrite), files)
+    console.notes(notes)
+    console.report({**summary(out), **({"notes": texts(notes)} if json_ else {})}, json_)
 
 
 @click.command("find")
 @click.argument("archive", metavar="INDEX", type=PATH)
 @click.argument("trace", type=PATH)
-@click.option("--at", required=True, metavar="SECONDS", help="Centre of the moment in the recording's time: 12.3s.")
-@click.option("--top", type=click.IntRange(1, 100), default=10, show_default=True, help="Number of moments to find.")
+@click.option(
+    "--at", type=within(ranges.Moment, Moment), required=True, metavar="SECONDS",
+    help="Centre of the moment in the recording's time: 12.3s.",
+)  # fmt: skip
+@click.option("--top", type=within(ranges.Top), default=10, show_default=True, help="Number of moments to find.")
 @click.option("--bundle", type=PATH, help="Bundle of the index; required for an index by code.")
 @click.option("--exact", is_flag=True, help="Compare every window instead of candidates: slow, for verification.")
-@click.option("--plot", type=PATH, help="Write overlaid plots of the moments to this .html file.")
+@output("--plot", product=MOMENTS, help="Write overlaid plots of the moments to this .html file.")
 @time_column
 @as_json
 def find_command(
-    archive: Path, trace: Path, at: str, top: int, bundle: Path | None, exact: bool, plot: Path | None, time_: str,
-    json_: bool,
+    archive: Path, trace: Path, at: float, top: int, bundle: Path | None, exact: bool, plot: Path | None,
+    overwrite: bool, time_: str, json_: bool,
 ) -> None:  # fmt: skip
     """Find the moments of an index that are most similar to a moment of a recording.
 
@@ -69,18 +80,26 @@ def find_command(
     """
     import time
 
+    from rtsysid.errors import TraceError
     from rtsysid.recordings.trace import Trace, clock
     from rtsysid.retrieval import search
     from rtsysid.retrieval.index import Index
+    from rtsysid.retrieval.page import render_moments_page
+    from rtsysid.storage import replacing
 
     opened = Index.open(archive, _open_optional_bundle(bundle))
     recording = Trace.read(trace, opened.spec.channels, **clock(time_, opened.spec.rate_hz))
-    query = search.query_at(opened, recording, _parse_seconds(at))
+    query = search.query_at(opened, recording, at)
     begun = time.perf_counter()
     matches = (search.find_exactly if exact else search.find)(opened, query, top)
     taken = time.perf_counter() - begun
+    if not matches:
+        found = f"none of its {len(opened)} moments is apart from the one at {at:g} s"
+        raise TraceError(f"index {archive}", found, "index more recordings")
     if plot is not None:
-        _write_plot(plot, f"{recording.episodes[0].recording} at {at}", opened, query, matches)
+        title = f"{recording.episodes[0].recording} at {at:g}s"
+        with replacing(plot, MOMENTS, inputs=(archive, trace), overwrite=overwrite) as scratch:
+            scratch.write_text(render_moments_page(title, opened, query, matches), encoding="utf-8")
     if json_:
         fields = {
             "index": str(archive),
@@ -89,8 +108,8 @@ def find_command(
             "found": msgspec.to_builtins(matches),
         }
         return console.report(fields, True)
-    click.echo(_match_table(matches))
-    click.echo(f"{len(opened):,} moments in {1e3 * taken:.0f} ms; distance 1 is that of two random moments")
+    console.block(_match_table(matches))
+    console.echo(f"{len(opened):,} moments in {1e3 * taken:.0f} ms; distance 1 is that of two random moments")
 
 
 def _match_table(matches: list[Match]) -> str:
@@ -102,34 +121,15 @@ def _match_table(matches: list[Match]) -> str:
     return console.table(["rank", "recording", "time s", "distance", *(f"{name} %" for name in names)], rows)
 
 
-def _write_plot(path: Path, title: str, index: Index, query: Query, matches: list[Match]) -> None:
-    from rtsysid.errors import StorageError
-    from rtsysid.retrieval.page import render_moments_page
-    from rtsysid.storage import replacing
-
-    if path.suffix != ".html":
-        raise StorageError(f"plot {path}", f"suffix {path.suffix!r}", "name a .html file")
-    with replacing(path) as scratch:
-        scratch.write_text(render_moments_page(title, index, query, matches), encoding="utf-8")
-
-
 def _open_optional_bundle(bundle: Path | None) -> Bundle | None:
     from rtsysid.model.bundle import Bundle
 
     return None if bundle is None else Bundle.open(bundle)
 
 
-def _parse_seconds(at: str) -> float:
-    from rtsysid.errors import TraceError
-
-    try:
-        return float(at.removesuffix("s"))
-    except ValueError:
-        raise TraceError("--at", repr(at), "give seconds, for example 12.3s") from None
-
-
-def _under_bars(steps: Iterator[Progress], files: int) -> None:
-    """Show one progress bar for reading the recordings, one for encoding the moments."""
+def _under_bars(steps: Iterator[Progress], files: int) -> tuple[LeftOut, ...]:
+    """Show one progress bar for reading the recordings, one for encoding the moments; return the notes at the end."""
+    notes: tuple[LeftOut, ...] = ()
     with console.progress(files, "reading") as bar:
         for _ in takewhile(lambda step: step.what == "reading", steps):
             bar.update(1)
@@ -137,3 +137,5 @@ def _under_bars(steps: Iterator[Progress], files: int) -> None:
         for step in steps:
             bar.length = step.total
             bar.update(step.done - bar.pos)
+            notes = step.notes
+    return notes

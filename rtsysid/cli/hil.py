@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from rtsysid.cli import console
-from rtsysid.cli.options import PATH, as_json, time_column
+from rtsysid.cli.options import PATH, as_json, time_column, within
+from rtsysid.errors import TraceError
+from rtsysid.guards import ranges
+
+if TYPE_CHECKING:
+    from rtsysid.recordings.trace import Episode, Trace
+    from rtsysid.spec import ModelSpec
 
 
 @click.command()
 @click.argument("bundle", type=PATH)
 @click.argument("traces", type=PATH, nargs=-1, required=True)
 @click.option("--device", default="qemu", show_default=True, metavar="sim|qemu|PORT", help="What runs the model.")
-@click.option("--rows", default=1000, show_default=True, help="Rows of each recording, from the first; 0: all.")
+@click.option(
+    "--rows", type=within(ranges.CountOrNone), default=1000, show_default=True,
+    help="Rows of each recording, from the first; 0: all.",
+)  # fmt: skip
 @click.option("--live", is_flag=True, help="Play at the recorded rate instead of as fast as possible.")
 @time_column
 @as_json
@@ -34,15 +44,29 @@ def hil(bundle: Path, traces: tuple[Path, ...], device: str, rows: int, live: bo
 
     opened = Bundle.open(bundle)
     opened.require_live()
-    recorded = Trace.read_all(traces, opened.spec.channels, **clock(time_, opened.spec.rate_hz)).episodes
-    episodes = [episode.piece(0, min(rows or len(episode), len(episode))) for episode in recorded]
+    recorded = Trace.read_all(traces, opened.spec.channels, **clock(time_, opened.spec.rate_hz))
+    pieces, left_out = _to_compare(recorded, opened.spec, rows)
     with open_board(opened, device) as board:
         reports = []
-        for report in play(board, opened, episodes, live=live):
+        for report in play(board, opened, pieces, live=live):
             reports.append(report)
             if not json_:
                 console.report({key: value for key, value in asdict(report).items() if value is not None}, json_)
-    equal = all(report.equal for report in reports)
-    if json_:
-        console.report({"equal": equal, "recordings": [asdict(report) for report in reports]}, json_)
+    equal, compared = all(report.equal for report in reports), sum(report.compared for report in reports)
+    found = {"equal": equal, "compared": compared, "left_out": left_out}
+    console.report({**found, "recordings": [asdict(report) for report in reports]} if json_ else found, json_)
+    if not compared:
+        played = sum(map(len, pieces))
+        raise TraceError("comparison", f"none of {played} rows was predicted", "check the ranges of the recording")
     sys.exit(0 if equal else 2)
+
+
+def _to_compare(recorded: Trace, spec: ModelSpec, rows: int) -> tuple[list[Episode], int]:
+    """Return the pieces of the first `rows` rows of each recording that a model can predict; count the other rows.
+
+    A piece has neither a gap nor NaN, and more rows than the window. Raises TraceError where there is none.
+    """
+    first = [episode.piece(0, min(rows or len(episode), len(episode))) for episode in recorded.episodes]
+    chosen = replace(recorded, episodes=tuple(first))
+    whole = chosen.segments(spec.rate_hz, nan="split", min_length=spec.taps)
+    return list(whole.episodes), len(chosen) - len(whole)

@@ -45,7 +45,7 @@ def info(what: str, json_: bool) -> None:
         return console.report(described, json_)
     console.report({k: v for k, v in described.items() if not isinstance(v, list)}, json_)
     keys = [key for key in described["channels"][0] if key != "role"]
-    click.echo(console.table(keys, [[console.text(row[key]) for key in keys] for row in described["channels"]]))
+    console.block(console.table(keys, [[console.text(row[key]) for key in keys] for row in described["channels"]]))
 
 
 def _bundle_info(path: Path) -> dict[str, Any]:

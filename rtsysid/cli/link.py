@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import os
 import stat
+import sys
 import time
 from contextlib import ExitStack
 from importlib import import_module
@@ -12,22 +15,32 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rtsysid.cli import console
-from rtsysid.cli.options import PATH, as_json, backend_option, max_gap, time_column
+from rtsysid.cli.options import PATH, as_json, backend_option, deadline_option, max_gap, time_column, within
+from rtsysid.cli.outputs import output
+from rtsysid.errors import LinkError, TraceError
+from rtsysid.guards import ranges
+from rtsysid.storage.products import LIVE_RECORDING, PORT
 
 if TYPE_CHECKING:
     from firmware_bridge.recorder import Recorder
     from firmware_bridge.schema import Schema
     from rtsysid.live.loop import LiveLoop
     from rtsysid.live.reproduce import Settings
+    from rtsysid.live.service import StopSignal
     from rtsysid.model.bundle import Bundle
-    from rtsysid.source import Source
+    from rtsysid.source import Source, SourceHealth
     from rtsysid.spec import Floats
 
 SERIAL = ("firmware_bridge.link", "Link")
 SOURCES: dict[str, tuple[str, str]] = {"socket": SERIAL, "hwgrep": SERIAL}  # URL scheme -> module and class of a source
 
-baud = click.option("--baud", type=int, help="Speed of a UART; a load above 70 % is refused.  [default: 921600]")
-seconds_ = click.option("--seconds", type=float, help="Stop after this time.  [default: at ^C, or when the board ends]")
+baud = click.option(
+    "--baud", type=within(ranges.Baud), help="Speed of a UART; a load above 70 % is refused.  [default: 921600]"
+)
+seconds_ = click.option(
+    "--seconds", type=within(ranges.SomeSeconds),
+    help="Stop after this time.  [default: at ^C, or when the board ends]",
+)  # fmt: skip
 
 
 def open_source(port: str, **options: Any) -> Source:
@@ -43,23 +56,31 @@ def open_source(port: str, **options: Any) -> Source:
 @click.command()
 @click.argument("bundle", type=PATH)
 @click.argument("port")
-@click.option("--record", type=PATH, help="Write every byte, sample and prediction to this .mcap file.")
-@click.option("--budget-ms", type=float, help="Age above which an answer is stale.  [default: one sample period]")
+@output("--record", product=LIVE_RECORDING, help="Write every byte, sample and prediction to this .mcap file.")
+@click.option(
+    "--budget-ms", type=within(ranges.Milliseconds), help="Age above which an answer is stale.  [default: one tick]"
+)
+@deadline_option
 @backend_option
 @max_gap
-@click.option("--fifo", default=0, metavar="PRIORITY", help="Ask for SCHED_FIFO, 1 to 98.")
-@click.option("--cpu", "cpus", type=int, multiple=True, help="Stay on this processor; may be given again.")
+@click.option(
+    "--fifo", type=within(ranges.Priority), default=0, metavar="PRIORITY", help="Ask for SCHED_FIFO, 1 to 98."
+)
+@click.option(
+    "--cpu", "cpus", type=within(ranges.Processor), multiple=True, help="Stay on this processor; may be given again."
+)
 @baud
 @seconds_
 @as_json
 def run(
-    bundle: Path, port: str, record: Path | None, budget_ms: float | None, backend: Any, max_gap: int, fifo: int,
-    cpus: tuple[int, ...], baud: int | None, seconds: float | None, json_: bool,
+    bundle: Path, port: str, record: Path | None, overwrite: bool, budget_ms: float | None, deadline_ms: float | None,
+    backend: Any, max_gap: int, fifo: int, cpus: tuple[int, ...], baud: int | None, seconds: float | None, json_: bool,
 ) -> None:  # fmt: skip
     """Run a bundle with a live source: feed every sample, and answer the newest one in time.
 
     PORT is a path, hwgrep://PATTERN or socket://HOST:PORT. A line of health each second goes to stderr, the summary to
-    stdout. A cable that is pulled is waited for; ^C and SIGTERM stop the board and close the recording.
+    stdout. A cable that is pulled is waited for. ^C, SIGTERM and a closed terminal stop the board and close the
+    recording.
 
     Example: rtsysid run bundle /dev/serial/by-id/usb-robot --record flight.mcap
     """
@@ -76,28 +97,33 @@ def run(
     budget_s = 1 / opened.spec.rate_hz if budget_ms is None else budget_ms * 1e-3
     settings = Settings(bundle=opened.id, backend=predictor.backend.name, budget_s=budget_s, max_gap=max_gap)
     with ExitStack() as stack:
-        recorder = None if record is None else stack.enter_context(_recording(record, opened, settings))
+        recorder = None if record is None else stack.enter_context(_recording(record, opened, settings, overwrite))
         stderr, stop = stack.enter_context(console.StderrLines()), stack.enter_context(StopSignal(seconds))
         source = stack.enter_context(open_source(port, spec=opened.spec, baudrate=baud, tap=recorder))
-        loop = LiveLoop(source, Session(predictor, settings), recorder=recorder, service=Service())
+        session, deadline_s = Session(predictor, settings), math.inf if deadline_ms is None else deadline_ms * 1e-3
+        loop = LiveLoop(source, session, recorder=recorder, service=Service(), deadline_s=deadline_s)
         source.describe()  # waits for the board
         _make_punctual(fifo, cpus, source, stderr)
         for report in loop.run(stop):
             stderr.write(*source.events(), report.line())
         stderr.write(*source.events())
-    console.report(_session_summary(loop, recorder, json_), json_)
-    if recorder is not None and recorder.error is not None:
-        raise recorder.error
+    _conclude(_session_summary(loop, recorder, json_), json_, recorder)
+    _require_samples(port, stop, loop.session.health.samples, loop.session.health.predictions)
+    loop.require_met()
 
 
 @click.command()
 @click.argument("port")
-@click.option("-o", "--out", type=PATH, required=True, help="The .mcap file.")
-@click.option("--divider", default=1, show_default=True, help="Keep every N-th sample.", metavar="N")
+@output("-o", "--out", product=LIVE_RECORDING, required=True, help="The .mcap file.")
+@click.option(
+    "--divider", type=within(ranges.Divider), default=1, show_default=True, metavar="N", help="Keep every N-th sample."
+)
 @baud
 @seconds_
 @as_json
-def record(port: str, out: Path, divider: int, baud: int | None, seconds: float | None, json_: bool) -> None:
+def record(
+    port: str, out: Path, overwrite: bool, divider: int, baud: int | None, seconds: float | None, json_: bool
+) -> None:
     """Record a live source without a model: every byte, and every sample by its channels.
 
     Example: rtsysid record /dev/ttyACM0 -o flight.mcap --seconds 60
@@ -111,26 +137,25 @@ def record(port: str, out: Path, divider: int, baud: int | None, seconds: float 
     with (
         StopSignal(seconds) as stop,
         console.StderrLines() as stderr,
-        Recorder.open(out, channels=channels, metadata={"rtsysid.board": facts}) as recorder,
+        Recorder.open(out, channels=channels, metadata={"rtsysid.board": facts}, overwrite=overwrite) as recorder,
         open_source(port, divider=divider, baudrate=baud, tap=recorder) as source,
     ):
         _record_all(source, recorder, stop, stderr)
     counts = source.health()
-    shown = {
-        "samples": counts.samples, "gaps": counts.gaps, "dropped": counts.dropped, "corrupt": counts.corrupt,
-        "losses": counts.losses, "reboots": counts.reboots,
-    }  # fmt: skip
-    console.report({"to": str(out), **shown, "not_recorded": recorder.dropped}, json_)
-    if recorder.error is not None:
-        raise recorder.error
+    shown = counts.plain() if json_ else {"samples": counts.samples, **_losses(counts)}
+    _conclude({"to": str(out), **shown, "not_recorded": recorder.dropped}, json_, recorder)
+    _require_samples(port, stop, counts.samples, counts.samples)
 
 
 @click.command("sim-device")
 @click.argument("trace", type=PATH)
 @click.option("--like", type=PATH, metavar="BUNDLE", help="Take channels, their order and the rate from this bundle.")
-@click.option("--rate", type=float, help="Play at this rate, in Hz.  [default: the model's, or the recording's own]")
+@click.option(
+    "--rate", type=within(ranges.RateHz),
+    help="Play at this rate, in Hz.  [default: the model's, or the recording's own]",
+)  # fmt: skip
 @click.option("--loop", is_flag=True, help="Repeat the recording at its end, instead of ending the session.")
-@click.option("--port", type=PATH, help="Name of the port; a symbolic link is made there.  [default: a temporary name]")
+@output("--port", product=PORT, help="Name of the port; a symbolic link is made there.  [default: a temporary name]")
 @time_column
 @seconds_
 @as_json
@@ -148,9 +173,15 @@ def sim_device(
     from firmware_bridge.messages import State
     from rtsysid.live.service import StopSignal
 
-    schema, rows = _to_play(trace, like, rate, time_)
+    schema, rows, left_out = _to_play(trace, like, rate, time_)
     with SimulatedDevice(schema, rows, repeat=loop, port=port) as device, StopSignal(seconds) as stop:
-        facts = {"port": device.port, "rate_hz": schema.rate_hz, "rows": len(rows), "channels": schema.width}
+        facts = {
+            "port": device.port,
+            "rate_hz": schema.rate_hz,
+            "rows": len(rows),
+            "left_out": left_out,
+            "channels": schema.width,
+        }
         console.report(facts, json_)
         streamed = False
         while not stop.requested:
@@ -177,11 +208,23 @@ def describe_port(port: str) -> dict[str, Any]:
         return {"port": port, **source.describe()}
 
 
-def _recording(path: Path, bundle: Bundle, settings: Settings) -> Recorder:
+def _require_samples(port: str, stop: StopSignal, samples: int, answered: int) -> None:
+    """Raise LinkError where a session got no sample, or answered none, unless the user stopped it."""
+    if stop.interrupted:
+        return
+    if not samples:
+        raise LinkError(f"source {port}", "no sample came", "check that the board samples, and give it more --seconds")
+    if not answered:
+        found = f"none of {samples} samples was answered, all were in warm-up, late or rejected"
+        raise LinkError(f"source {port}", found, "run longer, or check the channels with rtsysid record")
+
+
+def _recording(path: Path, bundle: Bundle, settings: Settings, overwrite: bool) -> Recorder:
     from firmware_bridge.recorder import Recorder
 
     spec = bundle.spec
-    return Recorder.open(path, channels=spec.channels, outputs=spec.outputs, metadata=settings.metadata())
+    about = settings.metadata()
+    return Recorder.open(path, channels=spec.channels, outputs=spec.outputs, metadata=about, overwrite=overwrite)
 
 
 def _make_punctual(fifo: int, cpus: tuple[int, ...], source: Source, stderr: console.StderrLines) -> None:
@@ -217,23 +260,47 @@ def _session_summary(loop: LiveLoop, recorder: Recorder | None, json_: bool) -> 
     ages = {f"age_{name}_ms": getattr(report, name) * 1e3 for name in ("p50", "p99", "worst")}
     return {
         "samples": report.samples, "rate_hz": report.rate_hz, **ages, "stale": report.stale,
-        "skipped": report.skipped, "dropped": report.link.dropped, "gaps": report.link.gaps,
-        "corrupt": report.link.corrupt, "losses": report.link.losses, "reboots": report.link.reboots,
-        "answers": report.statuses, **recorded,
+        "skipped": report.skipped, **_losses(report.link), "answers": report.statuses, **recorded,
     }  # fmt: skip
 
 
-def _to_play(trace: Path, like: Path | None, rate: float | None, time_: str) -> tuple[Schema, Floats]:
-    """Return the channel table of a simulated board, and the rows [n, C] of the longest episode of a recording."""
+def _losses(counts: SourceHealth) -> dict[str, Any]:
+    """Say what was lost, and where."""
+    refused = {"refused": counts.refused} if counts.refused else {}
+    return {
+        "dropped": counts.dropped, "gaps": counts.gaps, "lost_at_start": counts.lost_at_start,
+        "lost_at_end": counts.ends(), "corrupt": counts.corrupt, **refused, "losses": counts.losses,
+        "reboots": counts.reboots,
+    }  # fmt: skip
+
+
+def _conclude(summary: dict[str, Any], json_: bool, recorder: Recorder | None) -> None:
+    """Print the summary if anyone can still read it. Raises StorageError where the recording is not as it should be."""
+    try:
+        console.report(summary, json_)
+        sys.stdout.flush()
+    except OSError:  # the terminal or the pipe was closed: the recording counts
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what the interpreter flushes at its end
+    if recorder is not None and recorder.fault is not None:
+        raise recorder.fault
+
+
+def _to_play(trace: Path, like: Path | None, rate: float | None, time_: str) -> tuple[Schema, Floats, int]:
+    """Return the channel table of a simulated board, the rows [n, C] to play, and the number of rows left out.
+
+    A board cannot skip: it plays the longest part of a recording without a gap and without NaN.
+    """
     from firmware_bridge.schema import Schema
-    from rtsysid.errors import TraceError
     from rtsysid.model.bundle import Bundle
+    from rtsysid.recordings.timeline import typical_rate
     from rtsysid.recordings.trace import Trace, clock
 
     spec = None if like is None else Bundle.open(like).spec
     channels, even = (None, rate) if spec is None else (spec.channels, spec.rate_hz)
     found = Trace.read(trace, channels, **clock(time_, even))
-    rate_hz = rate or (found.describe()["rate_hz"] if spec is None else spec.rate_hz)
-    if not rate_hz or not rate_hz > 0:
-        raise TraceError(f"recording {trace}", "it has no rate of its own", "give one with --rate")
-    return Schema.of(found.channels, rate_hz), max(found.episodes, key=len).values
+    own = typical_rate(max(found.episodes, key=len).t)
+    if own is None:
+        raise TraceError(f"recording {trace}", "it has no rate of its own", "give one of two rows or more")
+    recorded = spec.rate_hz if spec is not None and rate is None else own
+    played = max(found.segments(recorded, nan="split").episodes, key=len).values
+    return Schema.of(found.channels, rate or recorded), played, len(found) - len(played)

@@ -1,20 +1,73 @@
-"""Arguments and options that several commands share."""
+"""Arguments and options that several commands share, and the types of numbers."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Any, get_args
 
 import click
 
+from rtsysid.guards import ranges
+
 PATH = click.Path(path_type=Path)
+
+
+class FiniteRange(click.FloatRange):
+    """A number in a range, which NaN is not, although it passes every comparison of a range."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the number. Raises click.BadParameter for anything else."""
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value} is not in the range {self._describe_range()}.", param, ctx)
+        return number
+
+
+class Speed(FiniteRange):
+    """A factor of the recorded pace, or ``max``, which becomes None."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the factor, or None for ``max``. Raises click.BadParameter for anything else."""
+        return None if value == "max" else super().convert(value, param, ctx)
+
+
+class Moment(FiniteRange):
+    """A time in seconds, with or without its unit: ``12.3s``."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the seconds. Raises click.BadParameter for anything else."""
+        return super().convert(str(value).removesuffix("s"), param, ctx)
+
+
+def within(range_: Any, kind: type[FiniteRange] = FiniteRange) -> click.ParamType[Any]:
+    """Return the type of an option whose numbers lie in a range of `rtsysid.guards.ranges`; `kind` reads them."""
+    number, meta = get_args(range_)
+    low, high = (meta.gt if meta.ge is None else meta.ge), (meta.lt if meta.le is None else meta.le)
+    ranged: Any = click.IntRange if number is int else kind
+    return ranged(low, high, min_open=meta.ge is None, max_open=meta.le is None)  # type: ignore[no-any-return]
+
+
 backend_option = click.option(
     "--backend", type=click.Choice(["auto", "c", "onnx", "numpy"]), default="auto", show_default=True,
     help="Implementation that runs the model; auto: the fastest one of this machine.",
 )  # fmt: skip
-max_gap = click.option("--max-gap", default=5, show_default=True, help="Missing samples to replace before a reset.")
+max_gap = click.option(
+    "--max-gap", type=within(ranges.MaxGap), default=5, show_default=True,
+    help="Missing samples to replace before a reset.",
+)  # fmt: skip
+deadline_option = click.option(
+    "--deadline", "deadline_ms", type=within(ranges.Milliseconds), metavar="MS",
+    help="Exit with code 4 where an answer was older than this.",
+)  # fmt: skip
 as_json = click.option("--json", "json_", is_flag=True, help="Print one JSON object instead of text.")
 time_column = click.option(
     "--time", "time_", default="t", show_default=True, metavar="COLUMN",
     help="Name of the time column; \"\" where there is none and rows are even.",
 )  # fmt: skip
-horizon_option = click.option("--horizon", default=50, show_default=True, help="Ticks to forecast.")
+horizon_option = click.option(
+    "--horizon", type=within(ranges.Count), default=50, show_default=True, help="Ticks to forecast."
+)
+seeds_option = click.option(
+    "--seeds", type=within(ranges.Few), default=1, show_default=True, help="Models to train, seeds 0, 1, .."
+)

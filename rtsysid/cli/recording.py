@@ -9,6 +9,9 @@ import click
 
 from rtsysid.cli import console
 from rtsysid.cli.options import PATH, as_json
+from rtsysid.cli.outputs import output
+from rtsysid.errors import TraceError
+from rtsysid.storage.products import RECORDING
 
 if TYPE_CHECKING:
     from rtsysid.model.bundle import Bundle
@@ -16,9 +19,9 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("file", type=PATH)
-@click.option("-o", "--out", type=PATH, help="The rescued file.  [default: FILE with .recovered before its suffix]")
+@output("-o", "--out", product=RECORDING, help="The rescued file.  [default: FILE with .recovered before its suffix]")
 @as_json
-def recover(file: Path, out: Path | None, json_: bool) -> None:
+def recover(file: Path, out: Path | None, overwrite: bool, json_: bool) -> None:
     """Copy the intact part of a recording that was cut off or damaged; the file itself is only read.
 
     Example: rtsysid recover flight.mcap
@@ -28,7 +31,7 @@ def recover(file: Path, out: Path | None, json_: bool) -> None:
     from rtsysid.recordings.recover import recover as recover_file
 
     out = out or file.with_name(f"{file.stem}.recovered{file.suffix}")
-    rescue = recover_file(file, out)
+    rescue = recover_file(file, out, overwrite=overwrite)
     found = msgspec.to_builtins(rescue) if json_ else {"messages": rescue.messages, "seconds": rescue.seconds}
     console.report({"to": str(out), **found, "lost": rescue.lost}, json_)
 
@@ -42,7 +45,10 @@ def recording_facts(path: Path) -> dict[str, Any]:
 
 
 def show_bag(path: Path, json_: bool) -> bool:
-    """Print topics and fields of a foreign ROS 2 bag, and how to name them; return False for a recording of ours."""
+    """Print topics and fields of a foreign ROS 2 bag, and how to name them; return False for a recording of ours.
+
+    Raises TraceError where no topic has a number.
+    """
     from rtsysid.recordings.formats.mcap import Reader
 
     log = Reader(path)
@@ -58,16 +64,25 @@ def show_bag(path: Path, json_: bool) -> bool:
         [each.name, each.type_name, console.text(each.messages), _field_list(topics.get(each.name, []))]
         for each in log.bag.topics.values()
     ]
-    click.echo(console.table(["topic", "type", "messages", "fields"], rows))
-    topic, fields = next(iter(topics.items()))
+    console.block(console.table(["topic", "type", "messages", "fields"], rows))
+    if not any(topics.values()):
+        raise TraceError(f"recording {path.name}", "no topic has a number", "name a bag with messages of numbers")
+    topic, fields = next((topic, fields) for topic, fields in topics.items() if fields)
     example = f"{topic}.{fields[min(1, len(fields) - 1)]}"
-    click.echo(f'a channel is topic.field, as in inputs = ["{example}"]; --json lists all of them')
+    console.echo(f'a channel is topic.field, as in inputs = ["{example}"]; --json lists all of them')
     return True
 
 
 def _field_list(fields: list[str]) -> str:
     shown = ", ".join(fields[:4])
     return f"{shown} and {len(fields) - 4} more" if len(fields) > 4 else shown or "-"
+
+
+def require_answered(reproduced: dict[str, Any], path: Path) -> None:
+    """Raise TraceError where a comparison with the live session compared no answer."""
+    if not reproduced["finite"]:
+        found = f"none of {reproduced['compared']} predictions is finite on both sides"
+        raise TraceError(f"recording {path.name}", found, "record a session that outlasts the warm-up of the model")
 
 
 def reproduced(bundle: Bundle, path: Path, backend: Any) -> dict[str, Any] | None:

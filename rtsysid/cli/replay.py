@@ -11,7 +11,10 @@ import click
 import msgspec
 
 from rtsysid.cli import console, recording
-from rtsysid.cli.options import PATH, as_json, backend_option, max_gap, time_column
+from rtsysid.cli.options import PATH, Speed, as_json, backend_option, deadline_option, max_gap, time_column, within
+from rtsysid.cli.outputs import output
+from rtsysid.guards import ranges
+from rtsysid.storage.products import PREDICTIONS
 
 if TYPE_CHECKING:
     from rtsysid.model.bundle import Bundle
@@ -20,16 +23,20 @@ if TYPE_CHECKING:
 @click.command("replay")
 @click.argument("bundle", type=PATH)
 @click.argument("trace", type=PATH)
-@click.option("--speed", default="max", show_default=True, help="max, or a factor of the recorded pace.")
-@click.option("-o", "--out", type=PATH, help="Write the predictions here (.csv, .csv.gz or .npz).")
+@click.option(
+    "--speed", type=within(ranges.Speed, Speed), default="max", show_default=True, metavar="max|FACTOR",
+    help="max, or a factor of the recorded pace.",
+)  # fmt: skip
+@output("-o", "--out", product=PREDICTIONS, help="Write the predictions here (.csv, .csv.gz or .npz).")
 @click.option("--against", type=PATH, help="Compare with predictions written earlier; exit code 2 if they differ.")
+@deadline_option
 @backend_option
 @max_gap
 @time_column
 @as_json
 def replay_command(
-    bundle: Path, trace: Path, speed: str, out: Path | None, against: Path | None, backend: Any, max_gap: int,
-    time_: str, json_: bool,
+    bundle: Path, trace: Path, speed: float | None, out: Path | None, overwrite: bool, against: Path | None,
+    deadline_ms: float | None, backend: Any, max_gap: int, time_: str, json_: bool,
 ) -> None:  # fmt: skip
     """Stream a recording through the live path, one prediction per sample.
 
@@ -37,43 +44,51 @@ def replay_command(
 
     Example: rtsysid replay bundle flight.csv --speed 1 -o predictions.csv
     """
-    from rtsysid.errors import SpecError
     from rtsysid.live.deadline import Deadline
     from rtsysid.live.replay import replay
+    from rtsysid.live.replay_checks import at_rate, require_answers
     from rtsysid.live.session import Session
     from rtsysid.model.bundle import Bundle
     from rtsysid.model.predictor import Predictor
     from rtsysid.recordings.trace import Trace, clock
 
-    try:
-        pace = None if speed == "max" else float(speed)
-    except ValueError:
-        raise SpecError("--speed", repr(speed), "give max or a number") from None
     opened = Bundle.open(bundle)
     opened.require_live()
-    if trace.suffix.lower() == ".mcap" and pace is None and out is None and against is None:
+    if trace.suffix.lower() == ".mcap" and speed is None and out is None and against is None:
         reproduced = recording.reproduced(opened, trace, backend)
         if reproduced is not None:
             console.report(reproduced, json_)
+            recording.require_answered(reproduced, trace)
             sys.exit(0 if reproduced["equal"] else 2)
-    predictor, deadline = Predictor.load(opened, backend), Deadline(1.0 / opened.spec.rate_hz)
+    deadline_s = 1.0 / opened.spec.rate_hz if deadline_ms is None else deadline_ms * 1e-3
+    predictor, deadline = Predictor.load(opened, backend), Deadline(deadline_s)
     session = Session(predictor, max_gap=max_gap, deadline=deadline)
-    samples = Trace.stream(trace, opened.spec.channels, **clock(time_, opened.spec.rate_hz))
-    found = _consume(opened, replay(session, samples, speed=pace), out, against)
+    stream = Trace.stream(trace, opened.spec.channels, **clock(time_, opened.spec.rate_hz))
+    samples = at_rate(stream, opened.spec.rate_hz, trace.name)
+    answers = require_answers(replay(session, samples, speed=speed), session, trace.name)
+    found = _consume(opened, answers, against, out, overwrite, (bundle, trace))
     console.report({**console.flat(session.summary()), **found}, json_)
     if found.get("equal") is False:
         sys.exit(2)
+    if deadline_ms is not None:
+        deadline.require_met("answers")
 
 
-def _consume(bundle: Bundle, predictions: Iterator[Any], out: Path | None, against: Path | None) -> dict[str, Any]:
+def _consume(
+    bundle: Bundle, predictions: Iterator[Any], against: Path | None, out: Path | None, overwrite: bool,
+    inputs: tuple[Path, ...],
+) -> dict[str, Any]:  # fmt: skip
     """Write the predictions of a replay, compare them, or only let them pass."""
-    from rtsysid.live.replay import compare, read_predictions, write_predictions
+    from rtsysid.live.predictions import read_predictions, write_predictions
+    from rtsysid.live.replay import compare
 
     if against is not None:
         comparison = compare(predictions, read_predictions(against))
-        return {**msgspec.to_builtins(comparison), "equal": comparison.equal}
+        return {**msgspec.to_builtins(comparison), "equal": comparison.equal and comparison.finite > 0}
     if out is not None:
-        return {"written": write_predictions(out, bundle.spec.outputs, predictions), "to": str(out)}
+        outputs = bundle.spec.outputs
+        count = write_predictions(out, outputs, predictions, inputs=inputs, overwrite=overwrite)
+        return {"written": count, "to": str(out)}
     for _ in predictions:
         pass
     return {}

@@ -12,6 +12,8 @@ import click
 
 from rtsysid.cli import console
 from rtsysid.cli.options import PATH, as_json, horizon_option
+from rtsysid.cli.outputs import output
+from rtsysid.storage.products import REPORT
 
 if TYPE_CHECKING:
     from rtsysid.model.bundle import Bundle
@@ -20,10 +22,10 @@ if TYPE_CHECKING:
 @click.command("report")
 @click.argument("model", metavar="RUN|BUNDLE", type=PATH)
 @click.option("--data", type=PATH, multiple=True, help="Recording or folder of recordings to judge on; repeatable.")
-@click.option("-o", "--out", type=PATH, required=True, help="HTML file to write.")
+@output("-o", "--out", product=REPORT, required=True, help="HTML file to write.")
 @horizon_option
 @as_json
-def report_command(model: Path, data: tuple[Path, ...], out: Path, horizon: int, json_: bool) -> None:
+def report_command(model: Path, data: tuple[Path, ...], out: Path, overwrite: bool, horizon: int, json_: bool) -> None:
     """Judge a model on recordings and write one HTML page: errors, residual tests, worst forecasts, next steps.
 
     Given the recordings of the training run, it uses their validation part.
@@ -41,19 +43,19 @@ def report_command(model: Path, data: tuple[Path, ...], out: Path, horizon: int,
             remedy = "give --data: unseen recordings, or the recordings of the training run"
             raise TraceError("report", "no recording to judge on", remedy)
         training = bundle.manifest.training
-        trace, recordings = read_held_out(data, bundle.spec.channels, training.config.data, bundle.manifest.trained_on)
+        trace, recordings = read_held_out(data, bundle.spec.channels, training.config, bundle.manifest.trained_on)
         stride = stride_for(trace)
         evaluation = console.evaluating(bundle, trace, horizon, stride)
         judgement = judge(bundle, trace, recordings, evaluation, stride)
-        with replacing(out) as path:
+        with replacing(out, REPORT, inputs=(model, *data), overwrite=overwrite) as path:
             path.write_text(
                 content.report_page("/".join(model.resolve().parts[-2:]), bundle, judgement, history), encoding="utf-8"
             )
     if json_:
         findings = content.findings_as_builtins(judgement, history)
         return console.report({"report": str(out), **judgement.to_builtins(), "findings": findings}, True)
-    click.echo(console.evaluation(evaluation))
-    click.echo(f"report: {out}")
+    console.block(console.evaluation(evaluation))
+    console.echo(f"report: {out}")
 
 
 @contextmanager

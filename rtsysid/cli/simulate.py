@@ -7,30 +7,45 @@ from pathlib import Path
 import click
 
 from rtsysid.cli import console
-from rtsysid.cli.options import PATH, as_json
+from rtsysid.cli.options import as_json, within
+from rtsysid.cli.outputs import output
+from rtsysid.guards import ranges
+from rtsysid.storage.products import SIMULATION
 
 
 @click.command()
-@click.option("-o", "--out", type=PATH, required=True, help="Folder for one file per flight.")
-@click.option("--flights", default=12, show_default=True, help="Number of flights.")
-@click.option("--seconds", default=40.0, show_default=True, help="Length of each flight in seconds.")
-@click.option("--seed", default=0, show_default=True, help="Seed of the random manoeuvres.")
-@click.option("--rate", default=100.0, show_default=True, help="Samples per second: a divisor of 1000 from 50 on.")
+@output("-o", "--out", product=SIMULATION, required=True, help="Folder for one file per flight.")
+@click.option("--flights", type=within(ranges.Few), default=12, show_default=True, help="Number of flights.")
+@click.option(
+    "--seconds",
+    type=within(ranges.SomeSeconds),
+    default=40.0,
+    show_default=True,
+    help="Length of each flight in seconds.",
+)
+@click.option("--seed", type=within(ranges.Seed), default=0, show_default=True, help="Seed of the random manoeuvres.")
+@click.option(
+    "--rate",
+    type=within(ranges.RateHz),
+    default=100.0,
+    show_default=True,
+    help="Samples per second: a divisor of 1000 from 50 on.",
+)
 @click.option(
     "--format", "suffix", type=click.Choice(["csv", "csv.gz", "parquet", "npz"]), default="csv", show_default=True
 )
 @as_json
-def simulate(out: Path, flights: int, seconds: float, seed: int, rate: float, suffix: str, json_: bool) -> None:
+def simulate(
+    out: Path, overwrite: bool, flights: int, seconds: float, seed: int, rate: float, suffix: str, json_: bool
+) -> None:
     """Fly a simulated quadrotor and write its recordings.
 
     Example: rtsysid simulate -o flights --flights 4 --seconds 20
     """
-    from rtsysid.recordings.simulate import fly
-    from rtsysid.recordings.trace import Trace
+    from rtsysid.recordings.simulate import fly, write_flights
 
     trace = fly(flights, seconds, seed, rate)
     with console.progress(flights, "writing") as bar:
-        for episode in trace.episodes:
-            Trace(trace.channels, (episode,)).write(out / f"{episode.name}.{suffix}")
+        for _ in write_flights(trace, out, suffix, overwrite=overwrite):
             bar.update(1)
     console.report({"folder": str(out), "flights": flights, "rows": len(trace)}, json_)

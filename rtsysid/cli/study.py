@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
 import msgspec
 
 from rtsysid.cli import console
@@ -23,7 +22,12 @@ QUICK, FULL = (0.2, 2.0), (1.0, 12.0)  # share of the epochs, hours of simulated
 
 def study(name: str, quick: bool, out: Path | None, json_: bool) -> None:
     """Train the models that do not exist yet, measure, and print the tables of a study."""
-    folder = (out or Path("out/benchmarks/studies")) / ("quick" if quick else "full")
+    from rtsysid.storage import enter
+    from rtsysid.storage.products import BENCHMARK
+
+    workspace = out or Path("out/benchmarks/studies")
+    enter(workspace, BENCHMARK)
+    folder = workspace / ("quick" if quick else "full")
     share, hours = QUICK if quick else FULL
     if name == "novelty":
         return print_novelty(list(_trained_subjects(folder, share, hours)), json_)
@@ -50,15 +54,15 @@ def print_novelty(subjects: Sequence[Subject], json_: bool) -> None:
         "ratio",
         "ratio of others: 10/50/90 %, mean",
     ]
-    click.echo(console.table(header, list(map(_false_alarm_cells, wrong))))
-    click.echo(
+    console.block(console.table(header, list(map(_false_alarm_cells, wrong))))
+    console.block(
         "\n"
         + console.table(
             ["recordings", "fault", "injected", "noticed", "p50 ms", "p90 ms"], list(map(_detection_cells, detections))
         )
     )
     header = ["model", "recordings", "count", "ticks novel", "with an alarm", "first alarm s"]
-    click.echo("\n" + console.table(header, list(map(_novelty_cells, unseen))))
+    console.block("\n" + console.table(header, list(map(_novelty_cells, unseen))))
     return None
 
 
@@ -90,7 +94,7 @@ def print_coverages(subjects: Sequence[Subject], json_: bool) -> None:
         ("\nsampled futures of a variational model", sampled),
         ("\nof kinds that were not trained on", unlike),
     ):
-        click.echo(f"{title}\n{console.table(header, list(map(_coverage_cells, rows)))}")
+        console.block(f"{title}\n{console.table(header, list(map(_coverage_cells, rows)))}")
     return None
 
 
@@ -102,7 +106,7 @@ def _trained_subjects(folder: Path, share: float, hours: float, *, sampling: boo
         if isinstance(item, Subject):
             yield item
         else:
-            click.echo(f"{item.stage} {item.epoch}/{item.epochs}, loss {item.validation:.4g}", err=True)
+            console.echo(f"{item.stage} {item.epoch}/{item.epochs}, loss {item.validation:.4g}", err=True)
 
 
 def _false_alarm_cells(row: FalseAlarms) -> list[str]:

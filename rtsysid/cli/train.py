@@ -10,7 +10,11 @@ import click
 import msgspec
 
 from rtsysid.cli import calibrate, console
-from rtsysid.cli.options import PATH, as_json, horizon_option
+from rtsysid.cli.options import PATH, as_json, horizon_option, seeds_option, within
+from rtsysid.cli.outputs import output
+from rtsysid.errors import ConfigError
+from rtsysid.guards import ranges
+from rtsysid.storage.products import BUNDLE, COMPARISON, DEMO, UNFINISHED_RUN
 
 if TYPE_CHECKING:
     from rtsysid.config import Config
@@ -21,7 +25,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("config")
 @click.option("--data", type=PATH, multiple=True, required=True, help="Recording or folder of recordings; repeatable.")
-@click.option("-o", "--out", type=PATH, required=True, help="Run folder. An unfinished run in it is continued.")
+@output("-o", "--out", product=UNFINISHED_RUN, required=True, help="Run folder. An unfinished run in it is continued.")
 @as_json
 def train(config: str, data: tuple[Path, ...], out: Path, json_: bool) -> None:
     """Train the model of CONFIG (a TOML file, or an embedded one: quadrotor, nanodrone).
@@ -35,42 +39,50 @@ def train(config: str, data: tuple[Path, ...], out: Path, json_: bool) -> None:
     read = read_config(config)
     text = Path(config).read_text() if Path(config).is_file() else ""
     last = _train_to_end(read, data, out, text)
+    if "epoch" not in last:
+        remedy = "export it, or name another folder to train again"
+        raise ConfigError(f"run {out}", "its training is already finished, nothing was trained", remedy)
+    if not json_:
+        del last["notes"]
     console.report({"run": str(out), **last}, json_)
 
 
 @click.command("export")
 @click.argument("run", type=PATH)
-@click.option("-o", "--out", type=PATH, required=True, help="Bundle folder. An existing bundle is replaced.")
+@output("-o", "--out", product=BUNDLE, required=True, help="Bundle folder. An existing bundle is replaced.")
 @click.option(
     "--target",
     "targets",
     help="Any of onnx,c,int8,aarch64,armv7.  [default: onnx, and c where a compiler is installed]",
 )
 @as_json
-def export_command(run: Path, out: Path, targets: str | None, json_: bool) -> None:
+def export_command(run: Path, out: Path, overwrite: bool, targets: str | None, json_: bool) -> None:
     """Export a finished run to a verified bundle.
 
     Example: rtsysid export run -o bundle --target onnx,c,int8
     """
     from export.bundle import export as export_run
-    from export.targets import NO_COMPILER, default_targets, parse_targets
+    from export.targets import default_targets, parse_targets, without_c
 
     chosen = default_targets() if targets is None else parse_targets(targets)
-    if targets is None and "c" not in chosen:
-        click.echo(NO_COMPILER, err=True)
-    bundle, rows = export_run(run, out, chosen)
+    if targets is None and (without := without_c()):
+        console.echo(without, err=True)
+    bundle, rows = export_run(run, out, chosen, overwrite=overwrite)
     console.show_verification(bundle, rows, json_)
-    click.echo(calibrate.calibration_line(bundle), err=True)
+    if (line := calibrate.calibration_line(bundle)) is not None:
+        console.echo(line, err=True)
 
 
 @click.command("compare")
 @click.argument("configs", nargs=-1, required=True)
 @click.option("--data", type=PATH, multiple=True, help="Training recordings; repeatable.")
 @click.option("--test", type=PATH, multiple=True, help="Test recordings; repeatable.  [default: the validation part]")
-@click.option("-o", "--out", type=PATH, required=True, help="Folder for runs and bundles.")
-@click.option("--seeds", default=1, show_default=True, help="Runs per configuration, each with another seed.")
+@output("-o", "--out", product=COMPARISON, required=True, help="Folder for runs and bundles.")
+@seeds_option
 @horizon_option
-@click.option("--effort", type=float, default=1.0, show_default=True, help="Factor on the epochs of every stage.")
+@click.option(
+    "--effort", type=within(ranges.Effort), default=1.0, show_default=True, help="Factor on the epochs of every stage."
+)
 @as_json
 def compare_command(
     configs: tuple[str, ...], data: tuple[Path, ...], test: tuple[Path, ...], out: Path, seeds: int, horizon: int,
@@ -88,13 +100,18 @@ def compare_command(
     from rtsysid.config import embedded, parse_config, read_config
     from rtsysid.experiments.benchmark import quickened
     from rtsysid.experiments.compare import rows, variants_of
+    from rtsysid.guards.text import file_names
+    from rtsysid.recordings.held_out import validation_part
+    from rtsysid.storage import enter
 
     known = None if data else forecasting_benchmark(configs)
     if known is None:
-        read = [(Path(name).stem, read_config(name)) for name in configs]
+        titles = file_names(Path(name).stem for name in configs)
+        read = [(title, read_config(name)) for title, name in zip(titles, configs, strict=True)]
     else:
         read = [(known.name, parse_config(embedded(known.config), known.config))]
     read = [(name, quickened(config, effort)) for name, config in read]
+    enter(out, COMPARISON)
     jobs = variants_of(read[0][1]) if len(read) == 1 else read
     results: list[ComparedModel] = []
     for title, config in jobs:
@@ -102,12 +119,12 @@ def compare_command(
             trace, held_out = known.training(config.data.channels), known.testing(config.data.channels)
         else:
             trace = _read_recordings(config, data)
-            held_out = _read_recordings(config, test) if test else trace.split(config.data.validation)[1]
+            held_out = _read_recordings(config, test) if test else validation_part(trace, config)
         results += [_compared_model(title, config, seed, trace, held_out, out, horizon) for seed in range(seeds)]
     if json_:
         return console.report({"results": msgspec.to_builtins(results)}, json_)
     columns = [f"{n} ticks" for n in results[0].evaluation.table_ticks]
-    click.echo(
+    console.block(
         console.table(
             ["variant", "group", *columns, "sum", "parameters", "MACs", "step us", "RAM bytes"], rows(results)
         )
@@ -122,7 +139,7 @@ def compare_command(
     show_default=True,
     help="Recordings to use.",
 )
-@click.option("-o", "--out", type=PATH, default=Path("out/demo"), show_default=True, help="Folder for all results.")
+@output("-o", "--out", product=DEMO, default=Path("out/demo"), show_default=True, help="Folder for all results.")
 @horizon_option
 @as_json
 def demo(data: str, out: Path, horizon: int, json_: bool) -> None:
@@ -130,24 +147,23 @@ def demo(data: str, out: Path, horizon: int, json_: bool) -> None:
 
     Example: rtsysid demo --data nanodrone
     """
-    import shutil
-
     from export.bundle import export as export_run
     from rtsysid.config import read_config
     from rtsysid.experiments.demo import demo_recordings, stream
+    from rtsysid.storage import enter
 
+    enter(out, DEMO)
     out = out / data
-    shutil.rmtree(out / "run", ignore_errors=True)  # always train from the start
     config = read_config("nanodrone" if data == "nanodrone" else "quadrotor")
     console.heading(f"1  recordings ({data})", json_)
     training, unseen_folder = demo_recordings(data, out / "recordings")
     unseen = _read_recordings(config, [unseen_folder])
     console.heading(f"2  training {config.model.variant}, schedule {config.train.preset}", json_)
-    _train_to_end(config, [training], out / "run", "")
+    _train_to_end(config, [training], out / "run", "", restart=True)
     console.heading("3  export and verification", json_)
     bundle, rows = export_run(out / "run", out / "bundle")
     if not json_:
-        click.echo(console.verification(rows))
+        console.block(console.verification(rows))
     console.heading(f"4  {len(unseen.episodes)} unseen flights, forecasts of {horizon} ticks", json_)
     result = console.evaluating(bundle, unseen, horizon, 1)
     live = stream(bundle, unseen.episodes[0])
@@ -155,27 +171,30 @@ def demo(data: str, out: Path, horizon: int, json_: bool) -> None:
         return console.report(
             {"bundle": str(out / "bundle"), "evaluation": msgspec.to_builtins(result), "live": live.summary}, json_
         )
-    click.echo(console.evaluation(result))
+    console.block(console.evaluation(result))
     console.heading(f"5  {live.name} streamed sample by sample", json_)
     latency = live.summary["latency"]
-    click.echo(
+    console.echo(
         f"{live.samples} samples in {live.seconds:.2f} s; step p50 {latency['p50'] * 1e6:.1f} us, "
         f"p99 {latency['p99'] * 1e6:.1f} us, worst {latency['worst'] * 1e6:.0f} us"
     )
-    click.echo(f"\nbundle: {out / 'bundle'} (id {bundle.id})")
+    console.block(f"\nbundle: {out / 'bundle'} (id {bundle.id})")
 
 
 def _compared_model(
     title: str, config: Config, seed: int, trace: Trace, held_out: Trace, out: Path, horizon: int
 ) -> ComparedModel:
-    """Train and measure one model; print a line per epoch."""
+    """Train and measure one model; print a line per epoch, or that a run of an earlier call is used."""
     from rtsysid.experiments.compare import ComparedModel, run_one, seeded
 
+    name, trained = f"{title} seed {seed}", False
     for item in run_one(title, seeded(config, seed), trace, held_out, out / f"{title}-seed{seed}", horizon):
         if isinstance(item, ComparedModel):
+            if not trained:
+                console.echo(f"{name}: its run was finished before and is used again", err=True)
             return item
-        line = f"{title} seed {seed}: {item.stage} {item.epoch}/{item.epochs} {item.validation:.4g}"
-        click.echo(line, err=True)
+        trained = True
+        console.echo(f"{name}: {item.stage} {item.epoch}/{item.epochs} {item.validation:.4g}", err=True)
     raise AssertionError("run_one yields the model last")
 
 
@@ -186,15 +205,22 @@ def _read_recordings(config: Config, paths: Sequence[Path]) -> Trace:
     return Trace.read_all(paths, data.channels, **clock(data.time, data.rate_hz))
 
 
-def _train_to_end(config: Config, data: Sequence[Path], out: Path, text: str) -> dict[str, Any]:
-    """Train to the end with a progress bar; return the last epoch as a dict."""
+def _train_to_end(
+    config: Config, data: Sequence[Path], out: Path, text: str, *, restart: bool = False
+) -> dict[str, Any]:
+    """Train to the end with a progress bar; return the last epoch, if any, and notes on the recordings."""
+    from rtsysid.recordings.pieces import texts
     from rtsysid.train.fit import begin
+    from rtsysid.train.loop import poor_loss
 
-    trainer = begin(config, _read_recordings(config, data), out, text)
+    trainer = begin(config, _read_recordings(config, data), out, text, restart=restart)
+    console.notes(trainer.notes)
     last: dict[str, Any] = {}
     with console.progress(trainer.total, "training") as bar:
         bar.update(trainer.done)
         for epoch in trainer.epochs():
             last = vars(epoch)
             bar.update(1, f"{epoch.stage} {epoch.epoch}/{epoch.epochs}, loss {epoch.validation:.3f}")
-    return last
+    if last and (warning := poor_loss(last["validation"])):
+        console.echo(warning, err=True)
+    return {**last, "notes": texts(trainer.notes)}

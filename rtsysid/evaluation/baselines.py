@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from rtsysid.errors import SpecError, TraceError
 from rtsysid.evaluation.metrics import forecast_windows
+from rtsysid.model.bundle import Bundle
 from rtsysid.spec import Doubles, Floats
 
 _BLOCK = 4096  # windows in float64 at a time: 12 MB for 20 lags of 17 channels
@@ -121,7 +122,8 @@ class LinearArx:
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return all fields as arrays, for an npz file: weights [F, ny], mean and std [C], bias [ny], and numbers."""
-        return {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
+        arrays = {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
+        return {**arrays, "relative": np.array(self.relative, np.int64)}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> LinearArx:
@@ -133,13 +135,27 @@ class LinearArx:
         if missing:
             raise SpecError("linear ARX", f"no array {', '.join(missing)}", "store all that arrays() gives")
         lags, n_inputs = int(arrays["lags"]), int(arrays["n_inputs"])
+        if lags < 1 or not 0 <= n_inputs < len(arrays["mean"]):
+            raise SpecError("linear ARX", f"{lags} lags, {n_inputs} inputs", "store all that arrays() gives")
         relative = tuple(int(column) for column in arrays["relative"])
         mean, std, weights, bias = (np.asarray(arrays[k], np.float64) for k in ("mean", "std", "weights", "bias"))
         wanted = (len(mean),), (len(mean) - n_inputs, lags * len(mean)), (len(mean) - n_inputs,)
-        if (std.shape, weights.shape, bias.shape) != wanted:
+        columns = all(0 <= column < len(mean) for column in relative)
+        if (std.shape, weights.shape, bias.shape) != wanted or not columns or (std <= 0).any():
             found = f"std {std.shape}, weights {weights.shape}, bias {bias.shape}"
             raise SpecError("linear ARX", found, f"shapes must be {wanted}")
         return cls(lags, n_inputs, relative, mean, std, weights, bias)
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> LinearArx:
+        """Read the baseline of a bundle. Raises BundleError where it is none of the same channels."""
+        try:
+            found = cls.from_arrays(bundle.arrays("baseline.npz"))
+        except SpecError as error:
+            raise bundle.refusal(f"baseline.npz: {error.found}") from None
+        if found.n_inputs != bundle.spec.n_inputs:
+            raise bundle.refusal(f"baseline.npz has {found.n_inputs} inputs, not {bundle.spec.n_inputs}")
+        return found
 
 
 @dataclass(frozen=True)
@@ -213,7 +229,7 @@ def _standardised(windows: Doubles, relative: Sequence[int], mean: Doubles, std:
     """Features [m, lags * C] of windows [m, lags, C]."""
     centre = np.broadcast_to(mean, (len(windows), 1, len(mean))).copy()
     centre[:, 0, list(relative)] = windows[:, -1, list(relative)]
-    return np.asarray(((windows - centre) / std).reshape(len(windows), -1))
+    return np.asarray(((windows - centre) / std).reshape(len(windows), windows.shape[1] * windows.shape[2]))
 
 
 @dataclass(frozen=True)

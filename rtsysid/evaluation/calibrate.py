@@ -9,13 +9,14 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from rtsysid.errors import TraceError
-from rtsysid.evaluation.forecasts import forecasts
+from rtsysid.circle import continuous
+from rtsysid.evaluation.forecasts import forecasts, rows_for_forecast
 from rtsysid.live.calibration import FILE as CALIBRATION
 from rtsysid.live.calibration import Calibration, calibrate_novelty
 from rtsysid.model.intervals import FILE as INTERVALS
 from rtsysid.model.intervals import Intervals
 from rtsysid.model.predictor import Predictor
+from rtsysid.recordings.pieces import LeftOut, long_enough, too_short
 from rtsysid.spec import Doubles, Floats
 
 HORIZON = 50  # ticks of the intervals
@@ -46,8 +47,37 @@ def calibrate_predictor(
     length of the recordings supports. `horizon`: ticks of the intervals. Raises TraceError where the rate is lower
     than supported, or where all episodes are too short.
     """
+    episodes = [HeldOut(*(continuous(rows, predictor.spec.rotations) for rows in each)) for each in episodes]
+    _interval_plan(predictor, episodes, horizon)  # before the long work: is an episode long enough?
     calibration = calibrate_novelty(predictor, [each.shown for each in episodes], recordings, false_alarms_per_hour)
     return calibration, fit_intervals(predictor, episodes, horizon)
+
+
+def calibration_notes(predictor: Predictor, episodes: Sequence[HeldOut], horizon: int = HORIZON) -> tuple[LeftOut, ...]:
+    """Return notes about episodes that are too short for novelty, and for intervals of `horizon` ticks."""
+    ticks, stride = _interval_plan(predictor, episodes, horizon)
+    uses = {
+        "novelty": predictor.settling_samples + 1,
+        f"intervals of {ticks} ticks": rows_for_forecast(predictor.spec, ticks, stride),
+    }
+    return tuple(note for use, needed in uses.items() for note in long_enough(episodes, needed, use, _rows)[1])
+
+
+def _interval_plan(predictor: Predictor, episodes: Sequence[HeldOut], horizon: int) -> tuple[int, int]:
+    """Return the ticks of the intervals and the ticks between the starts of forecasts, such that there is a forecast.
+
+    Raises TraceError where no episode is longer than the warm-up.
+    """
+    longest, settling = max(map(_rows, episodes), default=0), predictor.settling_samples
+    horizon = min(horizon, longest - settling)
+    if horizon < 1:
+        raise too_short("calibration", episodes, settling + 1, "give longer recordings without a gap", _rows)
+    stride = max(1, sum(map(_rows, episodes)) // FORECASTS)
+    return horizon, stride if rows_for_forecast(predictor.spec, horizon, stride) <= longest else 1
+
+
+def _rows(episode: HeldOut) -> int:
+    return len(episode.shown)
 
 
 def calibration_files(calibration: Calibration, intervals: Intervals) -> dict[str, bytes]:
@@ -64,14 +94,9 @@ def fit_intervals(predictor: Predictor, episodes: Sequence[HeldOut], horizon: in
     Where all episodes are shorter than `horizon` ticks plus the warm-up, the intervals are shorter too. Raises
     TraceError where no episode is longer than the warm-up.
     """
-    first = predictor.settling_samples
-    horizon = min(horizon, max((len(e.shown) for e in episodes), default=0) - first)
-    if horizon < 1:
-        remedy = f"give more than {first} rows without a gap"
-        raise TraceError("calibration recordings", "no episode is long enough", remedy)
-    stride = max(1, sum(len(e.shown) for e in episodes) // FORECASTS)
+    horizon, stride = _interval_plan(predictor, episodes, horizon)
     errors = [forecast_errors(predictor, each, horizon, stride) for each in episodes]
-    n_independent = sum(max(0, len(e.shown) - first) // horizon for e in episodes)
+    n_independent = sum(max(0, _rows(each) - predictor.settling_samples) // horizon for each in episodes)
     return Intervals.fit(errors, n_independent)
 
 

@@ -9,10 +9,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rtsysid.circle import nearest
+from rtsysid.errors import TraceError
 from rtsysid.evaluation.metrics import forecast_windows
 from rtsysid.model.predictor import Predictor, Snapshot
-from rtsysid.quaternions import same_sign
-from rtsysid.spec import Doubles, Floats
+from rtsysid.spec import Doubles, Floats, ModelSpec
 
 BATCH = 256  # forecasts per call
 
@@ -30,6 +31,18 @@ class ForecastBatch(NamedTuple):
     truth: Floats
 
 
+def rows_for_forecast(spec: ModelSpec, horizon: int, stride: int = 1, past: int = 0) -> int:
+    """Return the rows that an episode needs for one forecast of `horizon` ticks; see `forecasts`.
+
+    Raises TraceError for a horizon or a stride below 1.
+    """
+    if horizon < 1 or stride < 1:
+        found = f"{horizon} ticks from every {stride}-th tick"
+        raise TraceError("forecasts", found, "give a horizon and a stride of 1 or more")
+    first = max(spec.settling_samples, past) - 1
+    return -(-first // stride) * stride + horizon + 1
+
+
 def forecasts(
     predictor: Predictor,
     values: Floats,
@@ -41,18 +54,19 @@ def forecasts(
 ) -> Iterator[ForecastBatch]:
     """Stream an episode [n, C] and forecast `horizon` ticks from every `stride`-th tick, in batches.
 
-    Starts where the predictor is ready and at least `past` samples have come. `truth` [n, C] gives planned inputs and
+    Starts where the predictor is ready and at least `past` samples have come; an episode of less than
+    `rows_for_forecast` rows has none. `truth` [n, C] gives planned inputs and
     measurements where these are not `values` themselves, as where `values` carry sensor noise. Raises TraceError for
-    a horizon below 1.
+    a horizon or a stride below 1.
     """
     spec, truth = predictor.spec, values if truth is None else truth
-    first = max(spec.settling_samples, past) - 1
-    starts = np.arange(-(-first // stride) * stride, len(values) - horizon, stride)
+    first = rows_for_forecast(spec, horizon, stride, past) - horizon - 1
+    starts = np.arange(first, len(values) - horizon, stride)
     stream = _SnapshotStream(predictor, values)
     for batch in (starts[k : k + BATCH] for k in range(0, len(starts), BATCH)):
         u_future, measured = forecast_windows(truth, spec.n_inputs, batch, horizon)
         predicted = predictor.rollout(*stream.take(batch), u_future)
-        yield ForecastBatch(batch, u_future, same_sign(predicted, measured, spec.outputs), measured)
+        yield ForecastBatch(batch, u_future, nearest(predicted, measured, spec.outputs), measured)
 
 
 def rollouts(predictor: Predictor, snapshots: Iterable[Snapshot], u_future: Floats) -> Floats:

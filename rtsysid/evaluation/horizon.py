@@ -7,12 +7,13 @@ from collections.abc import Callable
 import msgspec
 import numpy as np
 
-from rtsysid.errors import TraceError
+from rtsysid.circle import unwrapped_plan
 from rtsysid.evaluation.baselines import Hold, LinearArx
-from rtsysid.evaluation.forecasts import forecasts
+from rtsysid.evaluation.forecasts import forecasts, rows_for_forecast
 from rtsysid.evaluation.metrics import HorizonErrors
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.predictor import BackendName, Predictor
+from rtsysid.recordings.pieces import Note
 from rtsysid.recordings.trace import Trace
 from rtsysid.spec import Floats
 
@@ -22,7 +23,8 @@ TABLE_TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500)  # ticks ahead in a printed t
 class Evaluation(msgspec.Struct, frozen=True):
     """Hold the mean error per group of outputs and horizon: ``errors[predictor][group][n - 1]`` after n ticks.
 
-    ``units``: the unit of each group. ``forecasts``: number of forecasts in the mean.
+    ``units``: the unit of each group. ``forecasts``: number of forecasts in the mean. ``notes``: what was left out of
+    the recordings.
     """
 
     horizon: int
@@ -30,6 +32,7 @@ class Evaluation(msgspec.Struct, frozen=True):
     forecasts: int
     units: dict[str, str]
     errors: dict[str, dict[str, list[float]]]
+    notes: tuple[Note, ...] = ()
 
     @property
     def table_ticks(self) -> tuple[int, ...]:
@@ -78,19 +81,18 @@ def evaluate(
     """
     spec = bundle.spec
     bundle.require(trace.channels, "recording")
-    trace = stretches(bundle, trace)
-    predictor, arx = Predictor.load(bundle, backend), LinearArx.from_arrays(bundle.arrays("baseline.npz"))
+    predictor, arx = Predictor.load(bundle, backend), LinearArx.of(bundle)
+    needed = rows_for_forecast(spec, horizon, stride, max(arx.lags, spec.taps))
+    remedy = "give longer recordings or a shorter --horizon"
+    trace = stretches(bundle, trace).long_enough(needed, f"forecasts of {horizon} ticks", remedy)
     scores = {name: HorizonErrors(spec.outputs) for name in ("model", "linear ARX", "hold")}
     count = 0
     for episode in trace.episodes:
         count += _score(predictor, arx, episode.values, horizon, stride, scores)
         each_episode()
-    if not count:
-        found = f"the longest of {len(trace.episodes)} episodes has {max(map(len, trace.episodes), default=0)} rows"
-        raise TraceError(f"forecasts of {horizon} ticks", found, "give longer recordings or a shorter --horizon")
     errors = {name: {g: e.tolist() for g, e in score.mean().items()} for name, score in scores.items()}
     units = {c.group or c.name: "rad" if c.unit == "quat" else c.unit for c in spec.outputs}
-    return Evaluation(horizon, spec.rate_hz, count, units, errors)
+    return Evaluation(horizon, spec.rate_hz, count, units, errors, trace.notes)
 
 
 def stretches(bundle: Bundle, trace: Trace) -> Trace:
@@ -98,7 +100,8 @@ def stretches(bundle: Bundle, trace: Trace) -> Trace:
 
     Raises TraceError where its rate is not the rate of the model.
     """
-    return trace.segments(bundle.spec.rate_hz, nan="split").with_feedthrough(bundle.feedthrough)
+    pieces = trace.segments(bundle.spec.rate_hz, nan="split").with_continuous(bundle.spec.rotations)
+    return pieces.with_feedthrough(bundle.feedthrough)
 
 
 def _score(
@@ -110,7 +113,8 @@ def _score(
     for batch in forecasts(predictor, values, horizon, stride, past=past):
         history = values[batch.starts[:, None] + np.arange(1 - past, 1)]
         scores["model"].add(batch.predicted, batch.truth)
-        scores["linear ARX"].add(arx.forecast(history, batch.u_future), batch.truth)
+        linear = arx.forecast(*unwrapped_plan(history, batch.u_future, predictor.spec.channels))
+        scores["linear ARX"].add(linear, batch.truth)
         scores["hold"].add(Hold(nu).forecast(history, batch.u_future), batch.truth)
         count += len(batch.starts)
     return count

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from rtsysid.circle import differences, group_columns, is_rotation, rotation_angle
 from rtsysid.errors import TraceError
-from rtsysid.quaternions import group_columns, is_rotation, rotation_angle
 from rtsysid.spec import Channel, Doubles, Floats
 
 
@@ -61,8 +61,8 @@ class HorizonErrors:
     """Add up the mean error per group of outputs and tick of the horizon, over batches of forecasts.
 
     The error of a group is the Euclidean norm of its components; of four components of unit ``quat`` it is the rotation
-    angle in rad. An output without a group is its own group. A prediction that is not finite, or a quaternion of length
-    zero, counts as an infinite error; `diverged` counts such forecasts.
+    angle in rad; angles differ by the short way around. An output without a group is its own group. A prediction that
+    is not finite, or a quaternion of length zero, counts as an infinite error; `diverged` counts such forecasts.
     """
 
     def __init__(self, outputs: Sequence[Channel]) -> None:
@@ -115,13 +115,14 @@ def group_errors(predicted: ArrayLike, truth: ArrayLike, outputs: Sequence[Chann
     """
     guess, true = np.asarray(predicted, np.float64), np.asarray(truth, np.float64)
     return {
-        name: _group_error(guess[..., columns], true[..., columns], is_rotation(columns, outputs), name)
+        name: _group_error(guess[..., columns], true[..., columns], [outputs[c] for c in columns], name)
         for name, columns in group_columns(outputs).items()
     }
 
 
-def _group_error(guess: Doubles, true: Doubles, rotation: bool, name: str) -> Doubles:
+def _group_error(guess: Doubles, true: Doubles, channels: Sequence[Channel], name: str) -> Doubles:
     """Error [K, N] of the components [K, N, m] of one group; inf where the prediction is not usable."""
+    rotation = is_rotation(range(len(channels)), channels)
     usable = np.asarray(np.isfinite(guess).all(axis=-1))
     if rotation:
         usable = usable & (guess != 0).any(axis=-1)
@@ -129,7 +130,7 @@ def _group_error(guess: Doubles, true: Doubles, rotation: bool, name: str) -> Do
             raise TraceError(f"truth of {name}", "a quaternion of length zero", "cut those rows out")
     guess = np.where(usable[..., None], guess, 1.0)
     with np.errstate(over="ignore"):  # a forecast that diverges
-        error = rotation_angle(guess, true) if rotation else np.linalg.norm(guess - true, axis=-1)
+        error = rotation_angle(guess, true) if rotation else np.linalg.norm(differences(guess, true, channels), axis=-1)
     return np.where(usable, error, np.inf)
 
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from rtsysid.circle import nearest
 from rtsysid.errors import TraceError
 from rtsysid.model.predictor import Predictor
-from rtsysid.quaternions import same_sign
 from rtsysid.recordings.trace import Episode
 from rtsysid.spec import Doubles
 
@@ -94,7 +94,7 @@ def one_step(predictor: Predictor, episodes: Sequence[Episode]) -> list[OneStep]
                 ready = min(ready, tick + 1)
         values = episode.values[ready:].astype(np.float64)
         inputs, measured = values[:, : spec.n_inputs], values[:, spec.n_inputs :]
-        guess = same_sign(predicted[ready:], measured, spec.outputs)
+        guess = nearest(predicted[ready:], measured, spec.outputs)
         if len(values):
             steps.append(OneStep(episode.name, episode.t[ready:], inputs, measured, guess))
     predictor.reset()

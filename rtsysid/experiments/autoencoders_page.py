@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import resources
-from string import Template
 from typing import NamedTuple
 
-from rtsysid.evaluation.report.html import figures, html_table
+from rtsysid.evaluation.report.html import figures, html_table, page
 from rtsysid.evaluation.report.plot import Line, Plot
-from rtsysid.evaluation.report.tree import el, html
+from rtsysid.evaluation.report.tree import el
 from rtsysid.experiments.autoencoder_metrics import CORRUPTIONS
 from rtsysid.experiments.autoencoders import HORIZON, PCA, MemberResult
 from rtsysid.schedule import FAMILY
+from rtsysid.storage.products import AUTOENCODERS
 
 STYLES = {name: f"s{k + 1}" for k, name in enumerate((PCA, *FAMILY))}
 
@@ -42,8 +41,7 @@ def render_autoencoders_page(results: Sequence[MemberResult], command: str) -> s
         el("section", el("h2", "Reconstruction"), figures(plots, STYLES.items())),
         *(el("section", el("h2", each.title), html_table(each.header, each.rows)) for each in tables(results)),
     ]
-    template = Template(resources.files("rtsysid.evaluation.report").joinpath("page.html").read_text("utf-8"))
-    return template.substitute(title=html([el("title", "rtsysid benchmark autoencoders")]), body=html(sections))
+    return page(AUTOENCODERS, "rtsysid benchmark autoencoders", sections)
 
 
 def _size_table(ground: str, here: Sequence[MemberResult]) -> Table:

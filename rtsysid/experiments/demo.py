@@ -12,7 +12,7 @@ from rtsysid.live.session import Session
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.predictor import Predictor
 from rtsysid.recordings.home import recordings
-from rtsysid.recordings.simulate import fly
+from rtsysid.recordings.simulate import fly, write_flights
 from rtsysid.recordings.trace import Episode, Trace
 from rtsysid.spec import Sample
 
@@ -32,14 +32,16 @@ class Live:
 def demo_recordings(data: str, folder: Path) -> tuple[Path, Path]:
     """Return the folders of training and of unseen recordings: simulated into `folder`, or the nano-drone's.
 
-    Raises TraceError where the nano-drone's recordings are absent, StorageError where `folder` cannot be written.
+    Raises TraceError where the nano-drone's recordings are absent, StorageError where `folder` is
+    refused (`rtsysid.storage`) or cannot be written.
     """
     if data == "nanodrone":
         return recordings("nanodrone", "train"), recordings("nanodrone", "test")
     flights = fly(FLIGHTS, SECONDS, seed=0)
-    for number, episode in enumerate(flights.episodes):
-        subset = "unseen" if number >= FLIGHTS - UNSEEN else "train"
-        Trace(flights.channels, (episode,)).write(folder / subset / f"{episode.name}.csv")
+    subsets = {"train": flights.episodes[:-UNSEEN], "unseen": flights.episodes[-UNSEEN:]}
+    for name, episodes in subsets.items():
+        for _ in write_flights(Trace(flights.channels, episodes), folder / name):
+            pass
     return folder / "train", folder / "unseen"
 
 

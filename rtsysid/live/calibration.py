@@ -13,11 +13,12 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from rtsysid.circle import differences
 from rtsysid.errors import BundleError, TraceError
 from rtsysid.live.exceedance import ExceedanceModel, minutes_for
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.predictor import Predictor
-from rtsysid.quaternions import same_sign
+from rtsysid.model.untrusted import Refusal, parse_json
 from rtsysid.spec import Doubles, Floats, ModelSpec
 
 FILE = "calibration.json"
@@ -28,7 +29,8 @@ HOLD_WINDOWS = 5  # alarms closer than this many windows count as one
 
 
 class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Thresholds of a model in normal operation. ``spread``: root mean square of each output's innovation, [ny].
+    """Thresholds of a model in normal operation. ``spread``: root mean square of each output's innovation, [ny]; of two
+    outputs that a turn of the world mixes, over both.
 
     ``every``: ticks between two computations of the reconstruction error, which needs an encoder. ``recordings``: the
     recordings of the calibration, as text.
@@ -46,13 +48,24 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         """Read the calibration of a bundle; None where it has none. Raises BundleError where it is damaged."""
         if FILE not in bundle.manifest.files:
             return None
+        refusal = Refusal(BundleError, f"bundle {bundle.folder}", "calibrate it again")
         try:
-            found = msgspec.json.decode(bundle.path(FILE).read_bytes(), type=cls)
-        except msgspec.DecodeError as error:
-            raise BundleError(f"bundle {bundle.folder}", f"{FILE}: {error}", "calibrate it again") from None
-        if len(found.spread) != bundle.spec.n_outputs:
-            raise BundleError(f"bundle {bundle.folder}", f"{FILE} is of another model", "calibrate it again")
+            found = msgspec.convert(parse_json(bundle.content(FILE), FILE, refusal), cls)
+        except msgspec.ValidationError as error:
+            raise refusal(f"{FILE}: {error}") from None
+        if len(found.spread) != bundle.spec.n_outputs or (found.reconstruction is None) == bool(bundle.spec.encoder):
+            raise refusal(f"{FILE} is of another model")
+        if not found.possible:
+            raise refusal(f"{FILE}: a value is out of its range")
         return found
+
+    @property
+    def possible(self) -> bool:
+        """Tell whether the numbers can come from a fit."""
+        models = [each for each in (self.innovation, self.reconstruction) if each is not None]
+        if not (1 <= self.every < 2**31 and min(self.spread) > 0 and all(each.possible for each in models)):
+            return False
+        return self.false_alarms_per_hour > 0.999 * self.innovation.lowest_rate
 
     @property
     def thresholds(self) -> tuple[float, float]:
@@ -101,7 +114,7 @@ def novelty_scores(predictor: Predictor, shown: Floats) -> Scores:
             code.append(last_error)
         predictor.step(row)
     truth, guess = (np.array(each, np.float64).reshape(-1, len(outputs)) for each in (measured, predicted))
-    return Scores(same_sign(guess, truth, outputs) - truth, np.sqrt(code))
+    return Scores(differences(guess, truth, outputs), np.sqrt(code))
 
 
 def calibrate_novelty(
@@ -126,9 +139,7 @@ def fit_calibration(spec: ModelSpec, scores: Sequence[Scores], recordings: str) 
     if not scores:
         remedy = f"give more than {spec.settling_samples} rows without a gap"
         raise TraceError("calibration recordings", "no episode is long enough", remedy)
-    innovation = np.concatenate([each.innovation for each in scores])
-    # the lower limit is for an output that is predicted exactly
-    spread = np.maximum(np.sqrt(np.mean(innovation**2, axis=0)), 1e-6 * np.asarray(spec.scaling.std[spec.n_inputs :]))
+    spread = innovation_spread(spec, np.concatenate([each.innovation for each in scores]))
     hold, tick_s = hold_ticks(spec), 1.0 / spec.rate_hz
     return Calibration(
         false_alarms_per_hour=FALSE_ALARMS,
@@ -138,6 +149,18 @@ def fit_calibration(spec: ModelSpec, scores: Sequence[Scores], recordings: str) 
         reconstruction=ExceedanceModel.fit([each.code for each in scores], hold, tick_s) if spec.encoder else None,
         recordings=recordings,
     )
+
+
+def innovation_spread(spec: ModelSpec, innovation: Doubles) -> Doubles:
+    """Compute the root mean square of each output's innovation: [n, ny] -> [ny].
+
+    Outputs that a turn of the world mixes share one, so that the score does not depend on where a body looks.
+    """
+    square = np.mean(innovation**2, axis=0)
+    for pair in map(list, spec.mixed_outputs):
+        square[pair] = square[pair].mean()
+    # the lower limit is for an output that is predicted exactly
+    return np.maximum(np.sqrt(square), 1e-6 * np.asarray(spec.scaling.std[spec.n_inputs :]))
 
 
 def hold_ticks(spec: ModelSpec) -> int:

@@ -104,6 +104,13 @@ class Deadline:
                 return min(_upper_edge(position), self.worst)
         return self.worst
 
+    def require_met(self, what: str) -> None:
+        """Raise DeadlineError where a latency was above the budget. `what`: what was measured, as ``answers``."""
+        if self.misses:
+            most, worst = self.budget_s * 1e3, self.worst * 1e3
+            found = f"{self.misses} of {self.n} took longer than {most:g} ms, the worst {worst:.4g} ms"
+            raise DeadlineError(f"deadline of {what}", found, "use a faster backend or --fifo, or allow more time")
+
     def summary(self) -> DeadlineSummary:
         """Return the figures so far."""
         spread = math.sqrt(self._squares / self._intervals) if self._intervals else math.nan

@@ -62,6 +62,12 @@ class ExceedanceModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return cls(tail.seconds, tail.clusters, tail.level * factor, tail.scale * factor, tail.shape)
 
     @property
+    def possible(self) -> bool:
+        """Tell whether the numbers can come from a fit."""
+        counted = self.seconds >= 1e-3 and 1 <= self.clusters < 2**31
+        return counted and self.level >= 0 and self.scale >= 0 and abs(self.shape) < 1
+
+    @property
     def lowest_rate(self) -> float:
         """Lowest rate per hour that the recordings support."""
         return 3600.0 / (MAX_EXTRAPOLATION * self.seconds)

@@ -10,13 +10,13 @@ The loop does not depend on the kind of line: it takes any `rtsysid.source.Sourc
 from __future__ import annotations
 
 import math
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import msgspec
 
+from rtsysid.device_clock import host_s
 from rtsysid.live.deadline import Deadline
 from rtsysid.live.service import Service, StopSignal
 from rtsysid.live.session import Prediction, Session
@@ -25,7 +25,6 @@ from rtsysid.spec import Arrival
 from rtsysid.statuses import Status
 
 _WAIT_S = 0.1  # longest wait for a sample before the loop checks signals and the time of the next report
-_OUTDATED = frozenset(each for each in Status if each.gravity > Status.stale.gravity)  # less grave than `stale`
 
 
 class Sink(Protocol):
@@ -44,39 +43,45 @@ class Sink(Protocol):
 class Answer(NamedTuple):
     """Prediction for one arrival. ``age_s``: age of the sample when the answer was ready; NaN where it is not known.
 
-    ``status``: the status of the prediction, or ``stale``.
+    ``prediction``: has the flag ``stale`` where the age is above the budget or not known.
     ``sent``: whether the sample was the newest of its batch, so that the answer was sent to the source.
     """
 
     arrival: Arrival
     prediction: Prediction
     age_s: float
-    status: Status
     sent: bool
+
+    @property
+    def status(self) -> Status:
+        """The gravest flag of the prediction."""
+        return self.prediction.status
+
+    @property
+    def stale(self) -> bool:
+        """Whether the answer was above the time budget, also where a graver flag is its status."""
+        return Status.stale in self.prediction.flags
 
 
 class LiveStats(msgspec.Struct, frozen=True, kw_only=True):
     """Figures of a time interval, in seconds; NaN where nothing was measured.
 
     ``rate_hz``: samples per second of host time. ``p50``, ``p99``, ``worst``: age of the samples that were answered.
-    ``statuses``: counts of the statuses that were sent. ``skipped``: samples that were fed to the session but not
+    ``statuses``: counts of the statuses that were sent; ``stale``: answers above the time budget, whatever else their
+    status says. ``skipped``: samples that were fed to the session but not
     answered, since a newer one was there. ``link``: counts of the source since its start.
     """
 
     seconds: float
     samples: int
     skipped: int
+    stale: int
     statuses: dict[str, int]
     rate_hz: float
     p50: float
     p99: float
     worst: float
     link: SourceHealth
-
-    @property
-    def stale(self) -> int:
-        """Number of answers above the time budget."""
-        return self.statuses.get(Status.stale, 0)
 
     def line(self) -> str:
         """Format the figures as one line of text."""
@@ -107,16 +112,17 @@ class SessionFeeder:
             self._boot = arrival.boot
         return self.session.feed(arrival.sample)
 
-    def status(self, prediction: Prediction, age_s: float) -> Status:
-        """Return the prediction's status, or ``stale`` where the age of the sample is above the budget or not known."""
-        return Status.stale if prediction.status in _OUTDATED and not age_s <= self.budget_s else prediction.status
+    def timed(self, prediction: Prediction, age_s: float) -> Prediction:
+        """Return the prediction, with the flag ``stale`` where its age is above the budget or not known."""
+        return prediction if age_s <= self.budget_s else prediction.with_status(Status.stale)
 
 
 class LiveLoop:
     """Feed the samples of `source` to `session`, and send the predictions back.
 
     The time budget is that of the session's settings. `recorder`: gets every sample, answer and report. `service`: is
-    told about fresh answers. `clock`: the host's monotonic clock in seconds, the one of `Arrival.captured_s`.
+    told about fresh answers. `clock`: the host's clock in seconds, the one of `Arrival.captured_s`.
+    `deadline_s`: age that no answer may exceed (`require_met`).
     """
 
     def __init__(
@@ -126,13 +132,14 @@ class LiveLoop:
         *,
         recorder: Sink | None = None,
         service: Service | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = host_s,
+        deadline_s: float = math.inf,
     ) -> None:
         self.source, self.session = source, session
         self._tick_s = 1.0 / session.spec.rate_hz
         self._recorder, self._service, self._clock = recorder, service or Service({}), clock
         self._feeder = SessionFeeder(session)
-        self._whole, self._recent = _Interval(), _Interval()
+        self._whole, self._recent = _Interval(deadline_s=deadline_s), _Interval()
 
     def run(self, stop: StopSignal, *, every_s: float = 1.0) -> Iterator[LiveStats]:
         """Run until the source ends or `stop` is requested; yield the figures of each `every_s` seconds.
@@ -155,12 +162,16 @@ class LiveLoop:
         """Return the figures from the first sample to the last."""
         return self._whole.report(self._whole.latest_s, self.source.health())
 
+    def require_met(self) -> None:
+        """Raise DeadlineError where an answer was older than the deadline."""
+        self._whole.ages.require_met("answers")
+
     def _work(self, batch: Sequence[Arrival]) -> None:
         answers = [self.answer(arrival, sent=False) for arrival in batch[:-1]]
         newest = self.answer(batch[-1], sent=True)
         self.source.predict(newest.arrival.seq, newest.status, newest.age_s, self._tick_s, newest.prediction.y)
         now_s = self._clock()
-        if newest.status is not Status.stale:
+        if not newest.stale:
             self._service.fresh(now_s)
         for interval in (self._whole, self._recent):
             interval.add(len(batch), newest, now_s)
@@ -173,7 +184,7 @@ class LiveLoop:
         """Feed one arrival, and return the prediction with its age and status."""
         prediction = self._feeder.feed(arrival)
         age_s = self._clock() - arrival.captured_s
-        return Answer(arrival, prediction, age_s, self._feeder.status(prediction, age_s), sent)
+        return Answer(arrival, self._feeder.timed(prediction, age_s), age_s, sent)
 
     def _report(self, now_s: float) -> LiveStats:
         report = self._recent.report(now_s, self.source.health())
@@ -187,11 +198,11 @@ class LiveLoop:
 class _Interval:
     """Counts of a time interval that starts at `begun_s`, or with its first batch where that is not given."""
 
-    def __init__(self, begun_s: float = math.nan) -> None:
+    def __init__(self, begun_s: float = math.nan, deadline_s: float = math.inf) -> None:
         self.begun_s = self.latest_s = begun_s
-        self._ages = Deadline(math.inf)
+        self.ages = Deadline(deadline_s)
         self._statuses: Counter[str] = Counter()
-        self._samples = self._skipped = self._beginning = 0
+        self._samples = self._skipped = self._stale = self._beginning = 0
 
     def add(self, samples: int, newest: Answer, now_s: float) -> None:
         """Add a batch of `samples`, of which `newest` was answered at `now_s`."""
@@ -201,15 +212,17 @@ class _Interval:
         self._samples += samples
         self._skipped += samples - 1
         self._statuses[str(newest.status)] += 1
+        self._stale += newest.stale
         if not math.isnan(newest.age_s):
-            self._ages.record(newest.age_s)
+            self.ages.record(newest.age_s)
 
     def report(self, until_s: float, link: SourceHealth) -> LiveStats:
         """Return the figures up to `until_s`."""
         seconds = until_s - self.begun_s
-        ages = self._ages
+        ages = self.ages
         return LiveStats(
-            seconds=seconds, samples=self._samples, skipped=self._skipped, statuses=dict(self._statuses),
+            seconds=seconds, samples=self._samples, skipped=self._skipped, stale=self._stale,
+            statuses=dict(self._statuses),
             rate_hz=(self._samples - self._beginning) / seconds if seconds > 0 else math.nan,
             p50=ages.percentile(0.5), p99=ages.percentile(0.99), worst=ages.worst, link=link,
         )  # fmt: skip

@@ -1,51 +1,35 @@
-"""Replay recorded samples through a session, write and read predictions, and compare them.
+"""Replay recorded samples through a session, and compare predictions.
 
 A replay runs the same code as the robot; only `paced` is added.
 """
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
 import math
 import time
-import zipfile
-import zlib
-from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Literal, NamedTuple, TextIO, cast
+from collections.abc import Callable, Iterable, Iterator
+from typing import Literal
 
 import msgspec
 import numpy as np
 
 from rtsysid.errors import SpecError, TraceError
-from rtsysid.live.session import STATUSES, Prediction, Session
-from rtsysid.spec import Channel, Doubles, Floats, Sample
-from rtsysid.statuses import BY_NAME, Status
-from rtsysid.storage import replacing
-
-
-class Recorded(NamedTuple):
-    """Predictions from a file: ``t`` [N] in s, ``y`` [N, ny] in engineering units, ``status`` [N], ``columns`` [ny]."""
-
-    t: Doubles
-    y: Floats
-    status: list[Status]
-    columns: tuple[str, ...]
+from rtsysid.live.predictions import Recorded
+from rtsysid.live.session import Prediction, Session
+from rtsysid.spec import Doubles, Floats, Sample
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """Result of comparing predictions with recorded ones.
 
+    ``compared``: ticks that both sides have. ``finite``: those of them with finite outputs on both sides.
     ``max_abs``: over all outputs of all matched ticks; infinity where one side is NaN and the other is not.
     ``first_tick``, ``first_t``: count and time of the first prediction that differs by more than the tolerance, or in
     status. ``statuses``: how many differ in status. ``unmatched``: ticks that only one side has.
     """
 
     compared: int
+    finite: int
     max_abs: float
     first_tick: int | None
     first_t: float | None
@@ -54,7 +38,10 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def equal(self) -> bool:
-        """Whether every tick is on both sides, with outputs within the tolerance and the same status."""
+        """Whether every tick is on both sides, with outputs within the tolerance and the same status; NaN equals NaN.
+
+        It says little where `finite` is 0.
+        """
         return self.first_tick is None and self.unmatched == 0
 
 
@@ -114,35 +101,6 @@ def _paced(
         yield sample
 
 
-def write_predictions(path: Path | str, outputs: Sequence[Channel], predictions: Iterable[Prediction]) -> int:
-    """Write time, predicted outputs and status; return the number of predictions.
-
-    The suffix chooses the format: `.csv` and `.csv.gz` are written as the predictions come, in constant memory, with 9
-    significant digits, which keep a float32 exactly; `.npz` is collected first. The file appears at `path` when it is
-    complete. Raises StorageError where it cannot be written, TraceError for another suffix and where `predictions`
-    fails.
-    """
-    path = Path(path)
-    suffix = _predictions_suffix(path)
-    source = _readable(predictions)
-    with replacing(path) as scratch:
-        if suffix == ".npz":
-            return _write_npz(scratch, outputs, source)
-        with _csv_writer(scratch, suffix) as stream:
-            return _write_csv(stream, outputs, source)
-
-
-def read_predictions(path: Path | str) -> Recorded:
-    """Read a file of `write_predictions`. Raises TraceError where it is incomplete or has another suffix."""
-    path = Path(path)
-    suffix = _predictions_suffix(path)
-    try:
-        return _read_npz(path) if suffix == ".npz" else _read_csv(path, suffix)
-    except (OSError, EOFError, KeyError, IndexError, ValueError, csv.Error, zlib.error, zipfile.BadZipFile) as error:
-        found = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or "it ends too early"
-        raise TraceError(f"predictions {path}", found, "name a whole file that a replay wrote") from error
-
-
 def compare(predictions: Iterable[Prediction], recorded: Recorded, *, tolerance: float = 0.0) -> Comparison:
     """Match predictions with recorded ones by exact time, repeated times in order, and compare; NaN equals NaN.
 
@@ -163,7 +121,7 @@ class Comparator:
     """Compare predictions with recorded ones, one by one, in order."""
 
     def __init__(self, tolerance: float = 0.0) -> None:
-        self.compared = 0
+        self.compared = self._finite = 0
         self._tolerance, self._ticks = tolerance, 0
         self._statuses = self._unmatched = 0
         self._max_abs = 0.0
@@ -180,6 +138,7 @@ class Comparator:
         self._max_abs = max(self._max_abs, difference)
         if self._first_tick is None and (changed or difference > self._tolerance):
             self._first_tick, self._first_t = self._ticks, float(t)
+        self._finite += _all_finite(y) and _all_finite(recorded)
         self.compared += 1
         self._ticks += 1
 
@@ -192,6 +151,7 @@ class Comparator:
         """Return the result so far."""
         return Comparison(
             compared=self.compared,
+            finite=self._finite,
             max_abs=self._max_abs,
             first_tick=self._first_tick,
             first_t=self._first_t,
@@ -225,6 +185,10 @@ class _Rows:
         return place < len(self._t) and bool(self._t[place] == t) and not self._taken[place]
 
 
+def _all_finite(y: Floats) -> bool:
+    return all(map(math.isfinite, y.tolist()))
+
+
 def _difference(y: Floats, recorded: Floats) -> float:
     if y.shape != recorded.shape:
         raise TraceError("recorded predictions", f"{recorded.size} outputs", f"compare with a model of {y.size}")
@@ -233,101 +197,3 @@ def _difference(y: Floats, recorded: Floats) -> float:
         if a != b and not (a != a and b != b):  # noqa: PLR0124 - only NaN differs from itself
             worst = max(worst, math.inf if math.isnan(a - b) else abs(a - b))
     return worst
-
-
-def _predictions_suffix(path: Path) -> str:
-    for suffix in (".csv", ".csv.gz", ".npz"):
-        if path.name.lower().endswith(suffix):
-            return suffix
-    raise TraceError(f"predictions {path}", f"suffix {path.suffix!r}", "choose .csv, .csv.gz or .npz")
-
-
-def _readable(predictions: Iterable[Prediction]) -> Iterator[Prediction]:
-    """Raise TraceError where the source fails: both that and a file that cannot be written are OSErrors."""
-    try:
-        yield from predictions
-    except OSError as error:
-        raise TraceError(
-            "source of the samples", error.strerror or str(error), "check the recording or link"
-        ) from error
-
-
-@contextmanager
-def _csv_writer(path: Path, suffix: str) -> Iterator[TextIO]:
-    if suffix == ".csv":
-        with open(path, "w", encoding="utf-8", newline="") as stream:
-            yield stream
-        return
-    with (
-        open(path, "wb") as raw,
-        # Without name and time inside, equal predictions give equal files, byte for byte.
-        gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0, compresslevel=6) as packed,
-        io.TextIOWrapper(packed, encoding="utf-8", newline="") as stream,
-    ):
-        yield stream
-
-
-def _write_csv(stream: TextIO, outputs: Sequence[Channel], predictions: Iterable[Prediction]) -> int:
-    csv.writer(stream, lineterminator="\n").writerow(["t", *map(str, outputs), "status"])
-    layout, count = ",".join(["%.9g"] * len(outputs)), 0
-    for t, y, status, *_ in predictions:
-        stream.write(f"{float(t)!r},{layout % tuple(y.tolist())},{status}\n")
-        count += 1
-    return count
-
-
-def _read_csv(path: Path, suffix: str) -> Recorded:
-    opened = gzip.open if suffix == ".csv.gz" else open
-    with opened(path, "rt", encoding="utf-8", newline="") as stream:
-        rows = csv.reader(cast(TextIO, stream), strict=True)
-        header = next(rows, [])
-        if len(header) < 3 or header[0] != "t" or header[-1] != "status":
-            raise ValueError(f"header is {','.join(header)[:80]!r} instead of t, outputs, status")
-        t, y, status = array("d"), array("f"), []
-        for row in rows:
-            if len(row) != len(header) or row[-1] not in STATUSES:
-                raise ValueError(f"line {rows.line_num} is not whole")
-            t.append(float(row[0]))
-            y.extend(map(float, row[1:-1]))
-            status.append(BY_NAME[row[-1]])
-    return _recorded(t, y, status, header[1:-1])
-
-
-def _write_npz(path: Path, outputs: Sequence[Channel], predictions: Iterable[Prediction]) -> int:
-    t, y, status = array("d"), array("f"), array("B")
-    for prediction in predictions:
-        t.append(prediction.t)
-        y.extend(prediction.y.tolist())
-        status.append(STATUSES.index(prediction.status))
-    arrays = _recorded(t, y, [], [str(channel) for channel in outputs])
-    with open(path, "wb") as stream:  # numpy would append its suffix to a name like RUN.NPZ
-        np.savez(
-            stream,
-            t=arrays.t,
-            y=arrays.y,
-            columns=np.array(arrays.columns),
-            status=np.asarray(status, np.uint8),
-            statuses=np.array(STATUSES),  # names of the codes, should the table ever change
-        )
-    return len(t)
-
-
-def _read_npz(path: Path) -> Recorded:
-    with open(path, "rb") as stream:
-        if not zipfile.is_zipfile(stream):
-            raise ValueError("it is not an npz file")
-        stream.seek(0)
-        with np.load(stream, allow_pickle=False) as arrays:
-            if not {"t", "y", "columns", "status", "statuses"} <= set(arrays.files):
-                raise ValueError(f"it holds {', '.join(arrays.files) or 'nothing'}")
-            names = [BY_NAME[name] for name in arrays["statuses"].tolist()]
-            status = [names[code] for code in arrays["status"].tolist()]
-            recorded = Recorded(arrays["t"], arrays["y"], status, tuple(arrays["columns"].tolist()))
-    if recorded.y.shape != (len(recorded.t), len(recorded.columns)) or len(status) != len(recorded.t):
-        raise ValueError("columns of unequal length")
-    return recorded
-
-
-def _recorded(t: array[float], y: array[float], status: list[Status], columns: Sequence[str]) -> Recorded:
-    values = np.asarray(y, np.float32).reshape(len(t), len(columns))
-    return Recorded(np.asarray(t, np.float64), values, status, tuple(columns))

@@ -86,7 +86,7 @@ def reproduce(bag: Bag, arrivals: Iterable[Arrival], feeder: SessionFeeder) -> R
         if recorded is None:
             comparator.add_unmatched()
             continue
-        status = feeder.status(prediction, recorded["age"])
+        status = feeder.timed(prediction, recorded["age"]).status
         comparator.add(prediction.t, prediction.y, answers.values(recorded), changed=status != recorded["status"])
     comparator.add_unmatched(answers.missing())
     return Reproduction(

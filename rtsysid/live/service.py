@@ -54,18 +54,22 @@ class Service:
 
 
 class StopSignal:
-    """`with StopSignal() as stop`: SIGINT and SIGTERM set `stop.requested`; a second signal has its usual effect.
+    """`with StopSignal() as stop`: a signal to end sets `stop.requested`; a second one has its usual effect.
 
-    `after_s`: request the stop this many seconds after entering. For the main thread only.
+    The signals are SIGINT (^C), SIGTERM, and SIGHUP (the terminal was closed) unless the process was started to ignore
+    it, as by nohup. `after_s`: request the stop this many seconds after entering. For the main thread only.
+    ``interrupted``: whether a signal requested it, and not the time.
     """
 
     def __init__(self, after_s: float | None = None) -> None:
-        self.requested = False
+        self.requested = self.interrupted = False
         self._after_s = after_s
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM):
+            if number is signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
+                continue
             self._before[number] = signal.signal(number, self._request)
         if self._after_s is not None:
             signal.setitimer(signal.ITIMER_REAL, max(self._after_s, 1e-6))
@@ -76,6 +80,6 @@ class StopSignal:
         while self._before:
             signal.signal(*self._before.popitem())
 
-    def _request(self, _number: int, _frame: FrameType | None) -> None:
-        self.requested = True
+    def _request(self, number: int, _frame: FrameType | None) -> None:
+        self.requested, self.interrupted = True, number != signal.SIGALRM
         self.__exit__()

@@ -19,35 +19,39 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from rtsysid.errors import BundleError, SpecError
+from rtsysid.model import trust
+from rtsysid.model.contents import BUNDLE_ARRAYS
 from rtsysid.model.manifest import FORMAT, NAME, Manifest, manifest_digest, read_manifest
+from rtsysid.model.npz import Arrays, read_npz
+from rtsysid.model.untrusted import Refusal, read_regular
 from rtsysid.spec import Channel, ModelSpec, require_channels
-from rtsysid.storage import replacing_folder
+from rtsysid.storage import replacing
+from rtsysid.storage.products import BUNDLE
 
-Arrays = dict[str, np.ndarray[Any, Any]]
+__all__ = ["Arrays", "Bundle", "write_manifest"]
 
 
 class Bundle:
-    """A folder that was verified when it was opened. Arrays are read without pickle; the C backend alone runs code."""
+    """A folder whose files were read and hashed once, when it was opened; what is loaded later are those very bytes.
 
-    def __init__(self, folder: Path, manifest: Manifest) -> None:
-        self.folder, self.manifest = folder, manifest
+    Arrays are read without pickle; the C backend alone runs code.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, contents: Mapping[str, bytes]) -> None:
+        self.folder, self.manifest, self._contents = folder, manifest, contents
 
     @classmethod
     def open(cls, folder: Path | str) -> Bundle:
         """Open a bundle and check every file against the manifest. Raises BundleError at the first difference."""
         folder = Path(folder)
-        bundle = cls(folder, read_manifest(folder))
-        for name in bundle.manifest.files:
-            bundle.verified(name)
-        return bundle
+        manifest = read_manifest(folder)
+        return cls(folder, manifest, _read_listed(folder, manifest.files))
 
     @property
     def spec(self) -> ModelSpec:
@@ -59,44 +63,54 @@ class Bundle:
         """Return 12 hex digits of the digest over all bytes of the bundle."""
         return self.manifest.digest[:12]
 
-    def path(self, name: str) -> Path:
-        """Return the path of a file. Raises BundleError where the manifest does not list it."""
-        if name not in self.manifest.files:
+    @property
+    def refusal(self) -> Refusal:
+        """Return the maker of errors about this bundle."""
+        return _refusal(self.folder)
+
+    @property
+    def trusted(self) -> bool:
+        """Tell whether this bundle was exported on this machine, by this user: see `rtsysid.model.trust`."""
+        return trust.is_noted(self.manifest.digest)
+
+    def content(self, name: str) -> bytes:
+        """Return the bytes of a file, as they were hashed. Raises BundleError where the manifest does not list it."""
+        if name not in self._contents:
             raise BundleError(f"bundle {self.folder}", f"it has no {name}", "export with the target that makes it")
-        return self.folder / name
-
-    def verified(self, name: str) -> Path:
-        """Return the path of a file after hashing it again: call it right before running code of the bundle.
-
-        Raises BundleError where the file is missing, was changed, or is not in the manifest.
-        """
-        path, wanted = self.path(name), self.manifest.files[name]
-        if Path(name).name != name or not path.is_file():
-            raise BundleError(f"bundle {self.folder}", f"{name} is missing", "export it again")
-        found = _sha256(path)
-        if found != wanted:
-            change = f"{name} was changed (SHA-256 {found[:12]}, not {wanted[:12]})"
-            raise BundleError(f"bundle {self.folder}", change, "export again")
-        return path
+        return self._contents[name]
 
     def arrays(self, name: str) -> Arrays:
-        """Read the arrays of an npz file. Raises BundleError where the manifest does not list it."""
-        with np.load(self.path(name), allow_pickle=False) as stored:
-            return dict(stored)
+        """Read the arrays [..] of an npz file.
 
-    def rewritten(self, out: Path | str, files: Mapping[str, bytes]) -> Bundle:
+        Raises BundleError where the manifest does not list it, and where they are not those of the specification.
+        """
+        return read_npz(self.content(name), name, BUNDLE_ARRAYS[name](self.spec), self.refusal)
+
+    def rewritten(self, out: Path | str | None, files: Mapping[str, bytes], *, overwrite: bool = False) -> Bundle:
         """Write a copy with these files replaced or added to the folder `out`, and open it. The copy has another id.
 
-        `out` may be the folder of this bundle. Raises BundleError where a file of this bundle was changed, and
-        StorageError where the copy cannot be written.
+        None for `out` replaces this bundle itself. Raises what `rewriting` raises.
         """
-        with replacing_folder(out) as folder:
-            for name in self.manifest.files:
-                shutil.copyfile(self.verified(name), folder / name)
+        with self.rewriting(out, overwrite=overwrite) as folder:
             for name, content in files.items():
                 (folder / name).write_bytes(content)
-            write_manifest(folder, self.manifest.content())
-        return Bundle.open(out)
+        return Bundle.open(self.folder if out is None else out)
+
+    @contextmanager
+    def rewriting(self, out: Path | str | None, *, overwrite: bool = False) -> Iterator[Path]:
+        """Yield a copy of the files of this bundle, to be changed; then write its manifest and let it become `out`.
+
+        None for `out` replaces this bundle itself. The copy of a trusted bundle is trusted. Raises StorageError where
+        `out` is refused (`rtsysid.storage`), or is this bundle, or cannot be written.
+        """
+        place, inputs = (self.folder, ()) if out is None else (out, (self.folder,))
+        with replacing(place, BUNDLE, inputs=inputs, overwrite=overwrite) as folder:
+            for name, content in self._contents.items():
+                (folder / name).write_bytes(content)
+            yield folder
+            digest = write_manifest(folder, self.manifest.content())
+        if self.trusted:
+            trust.note(digest)
 
     @property
     def feedthrough(self) -> bool:
@@ -117,16 +131,37 @@ class Bundle:
             raise BundleError(error.what, error.found, "use recordings of the robot this was trained for") from None
 
 
-def write_manifest(folder: Path, content: dict[str, Any]) -> None:
-    """Hash every file in the folder and write the manifest, the last file of a bundle.
+def write_manifest(folder: Path, content: dict[str, Any]) -> str:
+    """Hash every file in the folder and write the manifest, the last file of a bundle; return its digest.
 
     `content` is written as it is, unchecked: `Bundle.open` checks. `Manifest.content` gives that of another bundle.
     """
-    files = {path.name: _sha256(path) for path in sorted(folder.iterdir())}
+    files = {path.name: _sha256(path.read_bytes()) for path in sorted(folder.iterdir())}
     manifest = {"format": FORMAT, **content, "files": files}
-    manifest["digest"] = manifest_digest(manifest)
+    manifest["digest"] = digest = manifest_digest(manifest)
     (folder / NAME).write_text(json.dumps(manifest, indent=1) + "\n")
+    return digest
 
 
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _read_listed(folder: Path, files: Mapping[str, str]) -> dict[str, bytes]:
+    """Read every listed file once, and check that nothing else lies in the folder but hidden files, never opened."""
+    contents: dict[str, bytes] = {}
+    for name, wanted in files.items():
+        held = sum(map(len, contents.values()))
+        contents[name] = read_regular(folder / name, _refusal(folder), held=held)
+        found = _sha256(contents[name])
+        if found != wanted:
+            raise _refusal(folder)(f"{name} was changed (SHA-256 {found[:12]}, not {wanted[:12]})")
+    for path in folder.iterdir():
+        if path.name not in files and path.name != NAME and not path.name.startswith("."):
+            remedy = "remove it, or export again"
+            raise BundleError(f"bundle {folder}", f"{path.name[:60]!r} is not listed in {NAME}", remedy)
+    return contents
+
+
+def _refusal(folder: Path) -> Refusal:
+    return Refusal(BundleError, f"bundle {folder}", "export again")
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,28 +1,25 @@
-"""Golden trace: samples and outputs that every backend must reproduce, and how far off it may be.
+"""Golden trace: samples, and what every backend must compute from them.
 
-Errors are in units of each output's standard deviation over the training recordings. The reference is the trained
-network in float64. How much float32 rounding changes the outputs depends on the weights: the exporter measures it with
-torch in float32. A backend may be off by `ROUNDING` times that, or by the floor of the table.
+Predictions are compared at every sample, forecasts, codes and reconstruction errors at some. `rtsysid.model.tolerance`
+has the units of the errors and how large they may be.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import msgspec
 import numpy as np
 
+from rtsysid.circle import differences
 from rtsysid.errors import ParityError
 from rtsysid.model.bundle import Arrays, Bundle
+from rtsysid.model.tolerance import LARGEST, ROUNDING, TOLERANCE, tolerances
 from rtsysid.spec import Doubles, Floats, ModelSpec
 
-TOLERANCE = {  # floor of the largest error, in spreads of the output
-    "step": 1e-5,
-    "forecast": 1e-4,
-}
-ROUNDING = 8.0  # a sum in another order rounds differently, but by no more than this factor
+__all__ = ["LARGEST", "ROUNDING", "TOLERANCE", "tolerances"]
 
 
 class Runner(Protocol):
@@ -30,6 +27,10 @@ class Runner(Protocol):
 
     @property
     def spec(self) -> ModelSpec: ...
+    @property
+    def code(self) -> Floats: ...
+    @property
+    def reconstruction_error(self) -> float: ...
     def reset(self) -> None: ...
     def step(self, values: Floats) -> Floats: ...
     def forecast(self, u_future: Floats) -> Floats: ...
@@ -43,29 +44,28 @@ class Row(msgspec.Struct, frozen=True):
     step_tolerance: float
     forecast_error: float
     forecast_tolerance: float
+    code_error: float
+    code_tolerance: float
+    reconstruction_error: float
+    reconstruction_tolerance: float
     step_us: float
     forecast_us: float
 
     @property
+    def errors(self) -> dict[str, tuple[float, float]]:
+        """Return each error with its bound, by the names of the table."""
+        return {name: (getattr(self, f"{name}_error"), getattr(self, f"{name}_tolerance")) for name in TOLERANCE}
+
+    @property
     def passed(self) -> bool:
-        """Tell whether both errors are within their bounds."""
-        return self.step_error <= self.step_tolerance and self.forecast_error <= self.forecast_tolerance
+        """Tell whether all errors are within their bounds."""
+        return all(error <= bound for error, bound in self.errors.values())
 
     def require(self, what: str, remedy: str) -> None:
-        """Check that both errors are within their bounds. Raises ParityError where one is not."""
+        """Check that all errors are within their bounds. Raises ParityError where one is not."""
         if not self.passed:
-            raise ParityError(
-                f"{what} on backend {self.backend}",
-                f"step error {self.step_error:.2g} (bound {self.step_tolerance:.2g}), "
-                f"forecast error {self.forecast_error:.2g} (bound {self.forecast_tolerance:.2g})",
-                remedy,
-            )
-
-
-def tolerances(measured: dict[str, float]) -> dict[str, float]:
-    """Compute the bounds of a model from its measured float32 rounding; a forecast's is never below a step's."""
-    bounds = {name: max(floor, ROUNDING * measured[name]) for name, floor in TOLERANCE.items()}
-    return bounds | {"forecast": max(bounds.values())}
+            errors = (f"{name} error {error:.2g} (bound {bound:.2g})" for name, (error, bound) in self.errors.items())
+            raise ParityError(f"{what} on backend {self.backend}", ", ".join(errors), remedy)
 
 
 def relative_error(found: np.ndarray[Any, Any], expected: np.ndarray[Any, Any], spec: ModelSpec) -> float:
@@ -74,20 +74,62 @@ def relative_error(found: np.ndarray[Any, Any], expected: np.ndarray[Any, Any], 
     NaN equals NaN; a NaN in one of them alone counts as infinite.
     """
     found, expected = np.asarray(found, np.float64), np.asarray(expected, np.float64)
-    difference: Doubles = np.abs(found - expected) / np.asarray(spec.scaling.std[spec.n_inputs :])
+    difference: Doubles = np.abs(differences(found, expected, spec.outputs)) / np.asarray(
+        spec.scaling.std[spec.n_inputs :]
+    )
     difference[np.isnan(found) & np.isnan(expected)] = 0.0
     return float(np.max(np.where(np.isnan(difference), np.inf, difference), initial=0.0))
 
 
-def run_golden(predictor: Runner, golden: Arrays, clock: Callable[[], float] = time.perf_counter) -> dict[str, Any]:
-    """Step through the golden samples and forecast at the golden ticks.
+def code_errors(found: Mapping[str, Any], expected: Mapping[str, Any]) -> dict[str, float]:
+    """Compute the largest difference of codes [M, Z], and of the roots of reconstruction errors [M].
 
-    Returns ``y`` [n, ny], ``y_future`` [K, B, N, ny], and the seconds of each call: ``step_s``, ``forecast_s``.
+    A value that is not finite counts as infinite.
     """
-    samples, starts = golden["samples"], set(golden["starts"].tolist())
+    pairs = {
+        "code": (found["code"], expected["code"]),
+        "reconstruction": (np.sqrt(found["reconstruction"]), np.sqrt(expected["reconstruction"])),
+    }
+    differences = {name: np.abs(np.subtract(*pair, dtype=np.float64)) for name, pair in pairs.items()}
+    return {
+        name: float(np.max(np.where(np.isfinite(each), each, np.inf), initial=0.0))
+        for name, each in differences.items()
+    }
+
+
+def golden_of(bundle: Bundle) -> Arrays:
+    """Read the golden trace of a bundle.
+
+    Raises BundleError where it leaves out forecasts, codes or reconstruction errors, and where a value is not finite
+    that has to be.
+    """
+    golden, taps = bundle.arrays("golden.npz"), bundle.spec.taps
+    starts, rows = golden["starts"], len(golden["samples"])
+    if not len(starts) or starts[0] != 0 or (np.diff(starts, append=rows) < taps).any():
+        raise bundle.refusal("golden.npz: its sequences are not each a window or longer")
+    age = np.arange(rows) - starts[np.searchsorted(starts, np.arange(rows), "right") - 1]  # samples since the reset
+    for name in ("forecast_at", "code_at"):
+        at = golden[name]
+        inside = len(at) and at.min() >= 0 and at.max() < rows and (np.diff(at) > 0).all()
+        if not inside or (age[at] < taps - 1).any():
+            raise bundle.refusal(f"golden.npz: {name} is empty, or names ticks at which the delay line is not full")
+    if (np.isfinite(golden["y"]) != (age >= taps - 1)[:, None]).any():
+        raise bundle.refusal("golden.npz: y is not finite where the delay line is full, or is where it is not")
+    if (golden["reconstruction"] < 0).any():
+        raise bundle.refusal("golden.npz: a reconstruction error is negative")
+    return golden
+
+
+def run_golden(predictor: Runner, golden: Arrays, clock: Callable[[], float] = time.perf_counter) -> dict[str, Any]:
+    """Step through the golden samples, forecast at the golden ticks, and look at code and reconstruction error.
+
+    Returns ``y`` [n, ny], ``y_future`` [K, B, N, ny], ``code`` [M, Z], ``reconstruction`` [M], and the seconds of each
+    call: ``step_s``, ``forecast_s``.
+    """
+    samples, starts, looks = golden["samples"], set(golden["starts"].tolist()), set(golden["code_at"].tolist())
     at = {int(tick): plan for tick, plan in zip(golden["forecast_at"], golden["u_future"], strict=True)}
     steps = np.empty((len(samples), predictor.spec.n_outputs), np.float32)
-    forecasts, seconds, forecast_seconds = [], [], []
+    forecasts, codes, errors, seconds, forecast_seconds = [], [], [], [], []
     for tick, values in enumerate(samples):
         if tick in starts:
             predictor.reset()
@@ -95,30 +137,43 @@ def run_golden(predictor: Runner, golden: Arrays, clock: Callable[[], float] = t
         y = predictor.step(values)
         seconds.append(clock() - begun)
         steps[tick] = y
+        if tick in looks:
+            codes.append(predictor.code.copy())
+            errors.append(predictor.reconstruction_error)
         if tick in at:
             begun = clock()
             forecasts.append(predictor.forecast(at[tick]))
             forecast_seconds.append(clock() - begun)
     predictor.reset()
-    return {"y": steps, "y_future": np.stack(forecasts), "step_s": seconds, "forecast_s": forecast_seconds}
+    answers = {"y": steps, "y_future": np.stack(forecasts), "code": np.stack(codes), "reconstruction": errors}
+    return {**answers, "step_s": seconds, "forecast_s": forecast_seconds}
 
 
 def measure(predictor: Runner, backend: str, bundle: Bundle) -> Row:
-    """Measure one row of the verification table."""
-    golden, bounds = bundle.arrays("golden.npz"), bundle.manifest.tolerance
-    found = run_golden(predictor, golden)
-    return Row(
-        backend,
-        relative_error(found["y"], golden["y"], bundle.spec),
-        bounds["step"],
-        relative_error(found["y_future"], golden["y_future"], bundle.spec),
-        bounds["forecast"],
-        float(np.median(found["step_s"]) * 1e6),
-        float(np.median(found["forecast_s"]) * 1e6),
-    )
+    """Measure one row of the verification table. Raises BundleError where the golden trace is not one."""
+    golden, bounds = golden_of(bundle), bundle.manifest.tolerance
+    with np.errstate(all="ignore"):  # weights of any size; what is not finite is an infinite error
+        found = run_golden(predictor, golden)
+        errors = golden_errors(found, golden, bundle.spec)
+    measured = {f"{name}_error": errors[name] for name in TOLERANCE}
+    allowed = {f"{name}_tolerance": bounds[name] for name in TOLERANCE}
+    times = {f"{name}_us": float(np.median(found[f"{name}_s"]) * 1e6) for name in ("step", "forecast")}
+    return Row(backend, **measured, **allowed, **times)
+
+
+def golden_errors(found: Mapping[str, Any], golden: Arrays, spec: ModelSpec) -> dict[str, float]:
+    """Compute the largest errors of what `run_golden` found, by the names of the table; see the arrays [..] there."""
+    return {
+        "step": relative_error(found["y"], golden["y"], spec),
+        "forecast": relative_error(found["y_future"], golden["y_future"], spec),
+        **code_errors(found, golden),
+    }
 
 
 def require_parity(predictor: Runner, backend: str, bundle: Bundle) -> None:
-    """Check that the predictor reproduces the golden trace. Raises ParityError where it does not."""
+    """Check that the predictor reproduces the golden trace.
+
+    Raises ParityError where it does not, BundleError where the trace is not one.
+    """
     remedy = "try another backend (rtsysid verify shows all), or export again"
     measure(predictor, backend, bundle).require(f"bundle {bundle.folder}", remedy)

@@ -54,14 +54,15 @@ class Intervals:
 
     @classmethod
     def of(cls, bundle: Bundle) -> Self | None:
-        """Read the intervals of a bundle; None where it has none. Raises BundleError for those of another model."""
+        """Read the intervals of a bundle; None where it has none. Raises BundleError where they are none."""
         if FILE not in bundle.manifest.files:
             return None
         arrays = bundle.arrays(FILE)
-        known = {"coverage", "quantiles", "n_independent"} <= set(arrays)
-        if not known or arrays["quantiles"].shape[2:] != (bundle.spec.n_outputs,):
-            raise BundleError(f"bundle {bundle.folder}", f"{FILE} is of another model", "calibrate it again")
-        return cls.from_arrays(arrays)
+        found, quantiles = cls.from_arrays(arrays), arrays["quantiles"]
+        shares = found.coverage.size and found.coverage.min() >= 0 and found.coverage.max() <= 1
+        if not shares or found.n_independent < 0 or quantiles.min() < 0 or (np.diff(quantiles, axis=0) < 0).any():
+            raise BundleError(f"bundle {bundle.folder}", f"{FILE} holds no quantiles", "calibrate it again")
+        return found
 
     @property
     def horizon(self) -> int:

@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import os
+import re
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 
 from rtsysid.config import Config
 from rtsysid.errors import BundleError, RtsysidError
+from rtsysid.model.tolerance import TOLERANCE, excess, tolerances
+from rtsysid.model.untrusted import Refusal, parse_json, read_regular
 from rtsysid.spec import ModelSpec
 
-FORMAT = 2
+FORMAT = 3
 NAME = "manifest.json"
+REQUIRED = ("weights.npz", "golden.npz", "baseline.npz")
+MOST_FILES = 32
+LIBRARY = r"model-[a-z0-9_-]{1,32}-linux\.so"
+_FILE = re.compile(
+    r"(step|forecast|initialiser)\.onnx|(weights|golden|baseline|intervals)\.npz|calibration\.json"
+    rf"|model(-int8)?\.[ch]|{LIBRARY}"
+)
+
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+Error: TypeAlias = Annotated[float, msgspec.Meta(ge=0)]
+Sha256: TypeAlias = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 
 
 class TrainingRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -26,7 +40,7 @@ class TrainingRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     config: Config
     sources: tuple[tuple[str, str], ...]
-    epochs: int
+    epochs: Count
     validation: float | None
 
 
@@ -36,32 +50,32 @@ class GeneratedC(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Errors are in standard deviations of the outputs over the training recordings.
     """
 
-    weight_bytes: int
-    state_bytes: int
-    step: float | None = None
-    forecast: float | None = None
+    weight_bytes: Count
+    state_bytes: Count
+    step: Error | None = None
+    forecast: Error | None = None
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Everything that `manifest.json` holds.
 
-    ``tolerance``: bounds of the errors of a backend on the golden trace, for ``step`` and ``forecast``. ``rounding``:
-    the float32 errors that they were made from. ``files``: SHA-256 of every other file. ``digest``: SHA-256 of all
-    other fields as canonical JSON.
+    ``tolerance``: bounds of the errors of a backend on the golden trace, by the names of
+    `rtsysid.model.tolerance.TOLERANCE`. ``rounding``: the float32 errors that they were made from. ``files``: SHA-256
+    of every other file. ``digest``: SHA-256 of all other fields as canonical JSON.
     """
 
-    format: int
+    format: Literal[3]
     spec: ModelSpec
     fingerprint: str
     schema_hash: str
-    macs: int
-    tolerance: dict[str, float]
-    rounding: dict[str, float]
+    macs: Count
+    tolerance: dict[str, Error]
+    rounding: dict[str, Error]
     training: TrainingRecord
     versions: dict[str, str]
-    c: dict[str, GeneratedC] = {}
-    files: dict[str, str]
-    digest: str
+    c: dict[Literal["float32", "int8"], GeneratedC] = {}
+    files: dict[str, Sha256]
+    digest: Sha256
 
     @property
     def trained_on(self) -> frozenset[str]:
@@ -80,18 +94,21 @@ def read_manifest(folder: Path) -> Manifest:
     """Read and check `manifest.json` of a bundle folder; the files themselves are not looked at.
 
     Raises BundleError where it is missing, not readable, changed since it was written, of another format, or where a
-    field is missing, unknown or of another type, and where fingerprint and specification disagree.
+    field is missing, unknown, of another type or out of its range, and where fields contradict each other.
     """
-    plain = _plain(folder)
+    refusal = Refusal(BundleError, f"bundle {folder}", "export again")
+    if not os.path.exists(folder / NAME):  # a name that is too long is none either
+        raise BundleError(f"bundle {folder}", f"no {NAME}", "give a folder made by rtsysid export")
+    plain = parse_json(read_regular(folder / NAME, refusal, "json_bytes"), NAME, refusal)
+    _check_digest(plain, refusal)
     if plain.get("format") != FORMAT:
-        found = f"format {plain.get('format')}, this release reads {FORMAT}"
-        raise BundleError(f"bundle {folder}", found, "export again")
+        raise refusal(f"format {str(plain.get('format'))[:20]}, this release reads {FORMAT}")
     try:
         manifest = msgspec.convert(plain, Manifest)
     except (msgspec.ValidationError, RtsysidError) as error:
-        raise BundleError(f"bundle {folder}", f"{NAME}: {error}", "export again") from None
-    if manifest.spec.fingerprint != manifest.fingerprint:
-        raise BundleError(f"bundle {folder}", "fingerprint and specification disagree", "export again")
+        raise refusal(f"{NAME}: {error}") from None
+    _check_files(manifest, refusal)
+    _check_numbers(manifest, refusal)
     return manifest
 
 
@@ -101,16 +118,41 @@ def manifest_digest(plain: dict[str, Any]) -> str:
     return hashlib.sha256(msgspec.json.encode(fields, order="sorted")).hexdigest()
 
 
-def _plain(folder: Path) -> dict[str, Any]:
-    """Return the manifest as plain values, after its digest was checked."""
+def _check_digest(plain: dict[str, Any], refusal: Refusal) -> None:
     try:
-        plain: dict[str, Any] = json.loads((folder / NAME).read_text())
-        stated = plain["digest"]
         actual = manifest_digest(plain)
-    except FileNotFoundError:
-        raise BundleError(f"bundle {folder}", f"no {NAME}", "give a folder made by rtsysid export") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise BundleError(f"bundle {folder}", f"{NAME} is not readable", "export again") from None
-    if stated != actual:
-        raise BundleError(f"bundle {folder}", f"{NAME} was changed", "export again")
-    return plain
+    except (ValueError, OverflowError, RecursionError):  # half a surrogate pair, an integer of 65 bits, deep nesting
+        raise refusal(f"{NAME} is not readable") from None
+    if plain.get("digest") != actual:
+        raise refusal(f"{NAME} was changed")
+
+
+def _check_files(manifest: Manifest, refusal: Refusal) -> None:
+    """Check that all files are those of a bundle, by their names: none leads out of the folder."""
+    files = manifest.files
+    for name in files:
+        if not _FILE.fullmatch(name):
+            raise refusal(f"{NAME} lists {name[:60]!r}, which is no file of a bundle")
+    if len(files) > MOST_FILES:
+        raise refusal(f"{NAME} lists {len(files)} files, and a bundle has {MOST_FILES} at most")
+    learned = manifest.spec.state_init == "network"
+    graphs = ("step.onnx", "forecast.onnx", *(("initialiser.onnx",) if learned else ()))
+    wanted = (*REQUIRED, *(graphs if any(name.endswith(".onnx") for name in files) else ()))
+    if lacking := [name for name in wanted if name not in files]:
+        raise refusal(f"{NAME} does not list {', '.join(lacking)}")
+
+
+def _check_numbers(manifest: Manifest, refusal: Refusal) -> None:
+    """Check what follows from other fields; a bundle does not choose its own tolerance."""
+    spec = manifest.spec
+    for name in ("fingerprint", "schema_hash", "macs"):
+        if getattr(manifest, name) != getattr(spec, name):
+            raise refusal(f"{name} and specification disagree")
+    if not spec.scaling.std:
+        raise refusal("the specification has no scaling")
+    if not manifest.rounding.keys() == manifest.tolerance.keys() == TOLERANCE.keys():
+        raise refusal(f"{NAME}: rounding and tolerance are not those of {', '.join(TOLERANCE)}")
+    if manifest.tolerance != tolerances(manifest.rounding):
+        raise refusal("the tolerance does not follow from the rounding by the table")
+    if above := excess(manifest.tolerance):
+        raise refusal(f"a tolerance beyond the table: {above}")

@@ -2,17 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
+import msgspec
+
+from rtsysid.errors import BackendError
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.golden import Row, measure
-from rtsysid.model.predictor import BackendName, Predictor, backends_of
+from rtsysid.model.predictor import BackendName, Predictor, backends_of, reason_against
 
 
-def verify(bundle: Bundle, backends: tuple[BackendName, ...] | None = None) -> list[Row]:
-    """Run the golden trace on every backend of this machine, or on those named; see `Row.passed` for the result.
+class NotLoaded(msgspec.Struct, frozen=True):
+    """One backend that was not run, and why."""
+
+    backend: str
+    reason: str
+
+
+def verify(bundle: Bundle) -> list[Row | NotLoaded]:
+    """Run the golden trace on the backends of this machine; see `Row.passed` for the results.
+
+    A backend that does not load here, or whose library was not exported here, is not run; its row says why. Raises
+    BundleError where the bundle is not one.
+    """
+    return [_row(bundle, cast(BackendName, name)) for name in backends_of(bundle)]
+
+
+def measure_each(bundle: Bundle, backends: Sequence[BackendName] | None = None) -> list[Row]:
+    """Run the golden trace on these backends, or on all of this machine: to ask for C is to trust it.
 
     Raises BundleError where a backend is not available here.
     """
-    names = backends or cast(tuple[BackendName, ...], backends_of(bundle))
+    names = backends or cast(Sequence[BackendName], backends_of(bundle))
     return [measure(Predictor.load(bundle, name, check=False), name, bundle) for name in names]
+
+
+def _row(bundle: Bundle, name: BackendName) -> Row | NotLoaded:
+    if reason := reason_against(bundle, name):
+        return NotLoaded(name, reason)
+    try:
+        (row,) = measure_each(bundle, [name])
+    except BackendError as error:
+        return NotLoaded(name, error.found)
+    return row

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cached_property
+import logging
+from collections.abc import Callable, Sequence
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, overload
 
 import numpy as np
 
-from rtsysid.errors import BundleError, SpecError
+from rtsysid.errors import BackendError, BundleError, SpecError
 from rtsysid.model.backends import c_backend, onnx_backend
 from rtsysid.model.backends.c_backend import CBackend
 from rtsysid.model.backends.numpy_backend import NumpyBackend
@@ -83,8 +84,10 @@ class Predictor:
     def load(cls, bundle: Bundle | Path | str, backend: BackendName = "auto", *, check: bool = True) -> Predictor:
         """Open a bundle and verify the backend on its golden trace, on this machine.
 
-        `check=False` leaves the golden trace out (a few milliseconds). Raises BundleError where a file differs from
-        the manifest or the backend is not available, ParityError where an error exceeds the bundle's tolerance.
+        "auto" loads the C library of a bundle that was exported on this machine alone; "c" loads any, and so runs code
+        of whoever made the bundle. `check=False` leaves the golden trace out (a few milliseconds). Raises BundleError
+        where a file is not what manifest and specification say or the backend is not available, ParityError where an
+        error exceeds the tolerance.
         """
         bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         predictor = cls(bundle.spec, load_backend(bundle, backend), Intervals.of(bundle), bundle)
@@ -199,7 +202,7 @@ class Predictor:
 
 
 def backends_of(bundle: Bundle) -> tuple[str, ...]:
-    """List the backends that can run this bundle on this machine, the preferred one first."""
+    """List the backends that this machine may run this bundle on, the preferred one first."""
     names = {
         "c": c_backend.library_of(bundle) is not None,
         "onnx": "step.onnx" in bundle.manifest.files and onnx_backend.available(),
@@ -208,18 +211,49 @@ def backends_of(bundle: Bundle) -> tuple[str, ...]:
     return tuple(name for name, runs in names.items() if runs)
 
 
-def load_backend(bundle: Bundle, name: BackendName = "auto") -> Backend:
-    """Load a backend by name from the files of a bundle; "auto" takes the preferred one of this machine.
+def reason_against(bundle: Bundle, name: str) -> str:
+    """Say why a backend is not loaded unless it is asked for; empty where nothing is against it."""
+    if name == "c" and not bundle.trusted:
+        return 'its C library was not exported on this machine; --backend c (backend="c" in Python) trusts and loads it'
+    return ""
 
-    Raises BundleError where the backend is not available here, or a file differs from the manifest.
+
+def load_backend(bundle: Bundle, name: BackendName = "auto") -> Backend:
+    """Load a backend by name from the files of a bundle; "auto" takes the preferred one that loads on this machine.
+
+    "auto" loads the C library of a bundle that was exported on this machine, and of no other; "c" loads any. What is
+    passed over is one logged line. Raises BackendError where the backend does not load here, BundleError where it is
+    not in the bundle or is not what the specification says.
     """
     here = backends_of(bundle)
-    chosen = here[0] if name == "auto" else name
-    if chosen not in here:
+    if name == "auto":
+        return _first_that_loads(bundle, here)
+    if name not in here:
         raise BundleError(f"backend {name}", f"here this bundle runs on {', '.join(here)}", "choose one of those")
-    if chosen == "numpy":
+    return _loaded(bundle, name)
+
+
+def _first_that_loads(bundle: Bundle, names: Sequence[str]) -> Backend:
+    for name in names[:-1]:
+        reason = reason_against(bundle, name)
+        if not reason:
+            try:
+                return _loaded(bundle, name)
+            except BackendError as error:
+                reason = f"it does not load here ({error.found})"
+        _log_once(f"bundle {bundle.folder}: backend {name} is passed over: {reason}")
+    return _loaded(bundle, names[-1])
+
+
+def _loaded(bundle: Bundle, name: str) -> Backend:
+    if name == "numpy":
         return NumpyBackend(bundle.spec, bundle.arrays("weights.npz"))
-    if chosen == "c":
-        return CBackend(bundle.spec, bundle.verified(str(c_backend.library_of(bundle))))
-    initialiser = bundle.path("initialiser.onnx") if bundle.spec.state_init == "network" else None
-    return OnnxBackend(bundle.spec, bundle.path("step.onnx"), bundle.path("forecast.onnx"), initialiser)
+    if name == "c":
+        return CBackend(bundle.spec, bundle.content(str(c_backend.library_of(bundle))))
+    names = ("step.onnx", "forecast.onnx", *(("initialiser.onnx",) if bundle.spec.state_init == "network" else ()))
+    return OnnxBackend(bundle.spec, {name: bundle.content(name) for name in names})
+
+
+@lru_cache(maxsize=1024)
+def _log_once(line: str) -> None:
+    logging.getLogger(__name__).warning(line)

@@ -12,20 +12,22 @@ import os
 import struct
 import zlib
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import IO, NamedTuple
 
+import lz4.frame
 import msgspec
+import zstandard
 from mcap.data_stream import ReadDataStream
 from mcap.exceptions import McapError
 from mcap.opcode import Opcode
 from mcap.records import Channel, Chunk, Footer, Metadata, Schema, Statistics
-from mcap.stream_reader import get_chunk_data_stream
 from mcap.writer import MCAP0_MAGIC
 
 from rtsysid.errors import TraceError
+from rtsysid.guards.limits import checked_growth, checked_size, limit
 from rtsysid.ros2msg import MessageType, Value
 
 MAGIC = MCAP0_MAGIC  # at the beginning and at the end of a file
@@ -35,7 +37,8 @@ _CHANNEL = struct.Struct("<H")  # the first field of a message
 _CRC = struct.Struct("<I")
 _FOOTER = _RECORD.size + struct.calcsize("<QQI")
 _CONTENT = (Opcode.CHUNK, Opcode.SCHEMA, Opcode.CHANNEL, Opcode.MESSAGE, Opcode.STATISTICS)
-_LARGEST_CHUNK = 1 << 30  # bytes of a chunk: no writer makes longer ones
+_DEFINITIONS = (Opcode.SCHEMA, Opcode.CHANNEL, Opcode.STATISTICS, Opcode.METADATA)
+_LIMITS = {Opcode.CHUNK: "chunk_bytes", Opcode.MESSAGE: "chunk_bytes"} | dict.fromkeys(_DEFINITIONS, "definition_bytes")
 
 
 class Torn(ValueError):
@@ -73,19 +76,23 @@ class TableRow(msgspec.Struct):
 
 
 class Topic(NamedTuple):
-    """Describe a topic. ``type`` is None where its messages are not ROS 2 (cdr, ros2msg), or of an unknown type."""
+    """Describe a topic. ``type`` is None where its messages are not ROS 2 (cdr, ros2msg), or of an unknown type.
+
+    ``problem``: why the type is unknown, where there is a reason.
+    """
 
     name: str
     type_name: str
     type: MessageType | None
     metadata: dict[str, str]
     messages: int | None
+    problem: str = ""
 
     def table(self) -> list[TableRow]:
         """Return the channel table of a recording of rtsysid. Raises ValueError where there is none."""
         try:
             return msgspec.json.decode(self.metadata.get("channels", ""), type=list[TableRow])
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, RecursionError) as error:
             raise ValueError(f"its channel table: {error}") from None
 
 
@@ -104,7 +111,7 @@ class Bag:
             if not index.channels:
                 index = _index(stream, len(MAGIC))
         self.indexed = footer.summary_start > 0
-        self.topics: dict[int, Topic] = {number: index.topic(channel) for number, channel in index.channels.items()}
+        self.topics: dict[int, Topic] = index.topics(path)
 
     def messages(self, channels: Collection[int]) -> Iterator[BagMessage]:
         """Stream the messages of these channel numbers. Raises TraceError where the file is damaged."""
@@ -157,7 +164,7 @@ class Bag:
 def records(stream: IO[bytes], wanted: Collection[int]) -> Iterator[McapRecord]:
     """Stream the records with these opcodes, from the current position to the footer.
 
-    Raises Torn where the file ends before the footer.
+    Raises Torn where the file ends before the footer, TraceError for a record above the limits.
     """
     at, size, opcode = stream.tell(), os.fstat(stream.fileno()).st_size, 0
     while opcode != Opcode.FOOTER:
@@ -169,6 +176,7 @@ def records(stream: IO[bytes], wanted: Collection[int]) -> Iterator[McapRecord]:
         if end > size:
             raise Torn(at)
         if opcode in wanted:
+            _check_length(opcode, length)
             yield McapRecord(opcode, at, stream.read(length))
         else:
             stream.seek(end)
@@ -178,34 +186,69 @@ def records(stream: IO[bytes], wanted: Collection[int]) -> Iterator[McapRecord]:
 def record_batches(stream: IO[bytes]) -> Iterator[bytes]:
     """Stream records as bytes, from the current position: those of a chunk together, others one by one.
 
-    Raises Torn where the file ends early, ValueError where a chunk is damaged.
+    Raises Torn where the file ends early, ValueError where a chunk is damaged, TraceError where a chunk, or all chunks
+    of the file, exceed the limits.
     """
+    held, unpacked = os.fstat(stream.fileno()).st_size, 0
     for record in records(stream, _CONTENT):
-        yield content(record)
+        batch = content(record)
+        unpacked += len(batch)
+        checked_growth("MCAP file", unpacked, held, "text_growth")
+        yield batch
 
 
 def content(record: McapRecord) -> bytes:
-    """Return the records of a chunk as bytes, or the record itself. Raises ValueError for a damaged chunk."""
+    """Return the records of a chunk as bytes, or the record itself.
+
+    Raises ValueError for a damaged chunk, TraceError for one above the limit.
+    """
     if record.opcode != Opcode.CHUNK:
         return _RECORD.pack(record.opcode, len(record.data)) + record.data
     chunk = Chunk.read(stream_of(record.data))
-    if chunk.uncompressed_size > _LARGEST_CHUNK:
-        raise ValueError(f"a chunk of {chunk.uncompressed_size} bytes")
+    size = checked_size("MCAP chunk", chunk.uncompressed_size, "chunk_bytes")
     try:
-        stream, length = get_chunk_data_stream(chunk, validate_crc=True)
+        batch = _unpacked(chunk, size + 1)  # one byte more than the claim tells a longer one
     except Exception as error:  # each compression has its own errors
         raise ValueError(f"a chunk does not unpack: {error}") from error
-    return stream.read(length)
+    if len(batch) != size:
+        raise ValueError(f"a chunk claims {size} bytes and holds {'more' if len(batch) > size else len(batch)}")
+    if chunk.uncompressed_crc and zlib.crc32(batch) != chunk.uncompressed_crc:
+        raise ValueError("the checksum of a chunk is wrong")
+    return batch
+
+
+def _unpacked(chunk: Chunk, most: int) -> bytes:
+    """Unpack a chunk, and stop after `most` bytes."""
+    if chunk.compression == "zstd":
+        window = max(limit("chunk_bytes"), 1 << 20)
+        with zstandard.ZstdDecompressor(max_window_size=window).stream_reader(chunk.data) as stream:
+            unpacked: bytes = stream.read(most)
+        return unpacked
+    if chunk.compression == "lz4":
+        return bytes(lz4.frame.LZ4FrameDecompressor().decompress(chunk.data, max_length=most))
+    if chunk.compression:
+        raise ValueError(f"compression {chunk.compression[:20]!r} is not known")
+    return chunk.data
+
+
+def _check_length(opcode: int, length: int) -> None:
+    """Check the length of a record against the limit of its kind. Raises TraceError where it is above."""
+    if opcode in _LIMITS:
+        checked_size("MCAP record", length, _LIMITS[Opcode(opcode)])
 
 
 def walk(batch: bytes) -> Iterator[tuple[int, int, int]]:
-    """List opcode, start and end of each record in `batch`. Raises ValueError where a record exceeds the bytes."""
+    """List opcode, start and end of each record in `batch`.
+
+    Raises ValueError where a record exceeds the bytes, TraceError where it exceeds the limits.
+    """
     at, size = 0, len(batch)
     while at < size:
         opcode, length = _RECORD.unpack_from(batch, at)
         at += _RECORD.size
         if length > size - at:
             raise ValueError("a record is longer than its chunk")
+        _check_length(opcode, length)
         yield opcode, at, at + length
         at += length
 
@@ -221,15 +264,34 @@ class _Index(NamedTuple):
     channels: dict[int, Channel]
     counts: dict[int, int]
 
-    def topic(self, channel: Channel) -> Topic:
+    def topics(self, path: Path) -> dict[int, Topic]:
+        """Describe all topics by channel number. Raises TraceError where their types have too many values."""
+        types: dict[int, MessageType | str] = {}  # by schema: the type, or why there is none
+        known = 0
+        for schema in self.schemas.values():
+            kind = types[schema.id] = _message_type(schema) if schema.encoding == "ros2msg" else ""
+            known += len(kind.names) if isinstance(kind, MessageType) else 0
+            checked_size(f"recording {path.name}: values of its message types", known, "columns")
+        return {
+            channel.id: self._topic(channel, types.get(channel.schema_id, "")) for channel in self.channels.values()
+        }
+
+    def _topic(self, channel: Channel, kind: MessageType | str) -> Topic:
         schema = self.schemas.get(channel.schema_id)
-        kind = None
-        if schema is not None and (channel.message_encoding, schema.encoding) == ("cdr", "ros2msg"):
-            with suppress(ValueError):
-                kind = MessageType(schema.name, schema.data.decode(errors="replace"))
+        kind = kind if channel.message_encoding == "cdr" else ""
         name = schema.name if schema is not None else channel.message_encoding
         count = self.counts.get(channel.id, 0) if self.counts else None
+        if isinstance(kind, str):
+            return Topic(channel.topic, name, None, channel.metadata, count, kind)
         return Topic(channel.topic, name, kind, channel.metadata, count)
+
+
+def _message_type(schema: Schema) -> MessageType | str:
+    """Parse a definition; return the reason where it cannot be."""
+    try:
+        return MessageType(schema.name, schema.data.decode(errors="replace"))
+    except ValueError as error:
+        return str(error)
 
 
 def _index(stream: IO[bytes], start: int) -> _Index:

@@ -1,18 +1,61 @@
-"""Read the recordings to judge or calibrate a model on: those that it was not trained on, where that is known."""
+"""Split recordings into a training and a validation part, and read those to judge or calibrate a model on."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
 from pathlib import Path
 
-from rtsysid.config import Data
+import msgspec
+
+from rtsysid.config import Config
 from rtsysid.recordings.resample import resample
 from rtsysid.recordings.trace import Trace, clock
-from rtsysid.spec import Channel
+from rtsysid.schedule import resolve, rows_needed
+from rtsysid.spec import Channel, ModelSpec
+
+LONGER = "record longer, or shorten taps, warmup or the rollout horizon"
+
+
+def unscaled_spec(config: Config, channels: Sequence[Channel]) -> ModelSpec:
+    """Return the specification of a configuration, before the recordings give its scaling.
+
+    Raises SpecError where the configuration contradicts itself.
+    """
+    return ModelSpec(channels=tuple(channels), rate_hz=config.data.rate_hz, **msgspec.structs.asdict(config.model))
+
+
+def shortest_piece(config: Config, spec: ModelSpec) -> int:
+    """Return the rows that a piece needs in order to be of use in one stage of a training.
+
+    Raises ScheduleError where a stage does not fit the model.
+    """
+    return max(2, min(rows_needed(stage, spec) for stage in resolve(config.stages, spec)))
+
+
+def split_long_enough(trace: Trace, validation: Sequence[str], needed: int) -> tuple[Trace, Trace]:
+    """Split into training and validation part, of pieces with `needed` rows or more; see `Trace.split`.
+
+    Without patterns a piece that is too short takes no part in the choice: an aborted last recording does not become
+    the validation part. Raises TraceError where a part has no piece that is long enough.
+    """
+    trace = trace if validation else trace.long_enough(needed, "training", LONGER)
+    training, held_out = trace.split(validation)
+    return training.long_enough(needed, "training", LONGER), held_out.long_enough(needed, "validation", LONGER)
+
+
+def validation_part(trace: Trace, config: Config) -> Trace:
+    """Return the recordings that a training with this configuration validates on, cut at every gap.
+
+    Raises TraceError where there is none that is long enough.
+    """
+    cut = trace.segments(config.data.rate_hz, nan="split")
+    # with feedthrough a piece loses its last row before training cuts it
+    needed = shortest_piece(config, unscaled_spec(config, trace.channels)) + config.data.feedthrough
+    return split_long_enough(cut, config.data.validation, needed)[1]
 
 
 def read_held_out(
-    paths: Sequence[Path], channels: Sequence[Channel], data: Data, trained: Set[str]
+    paths: Sequence[Path], channels: Sequence[Channel], config: Config, trained: Set[str]
 ) -> tuple[Trace, str]:
     """Read recordings with the settings of a model's configuration, cut at every gap; leave out what trained the model.
 
@@ -20,19 +63,20 @@ def read_held_out(
     validation part. The second result describes the recordings in words. Raises TraceError where the recordings cannot
     be used, and where their rate is not the rate of the model.
     """
+    data = config.data
     trace = Trace.read_all(paths, channels, **clock(data.time, data.rate_hz))
     if data.resample:
         trace = resample(trace, data.rate_hz, max_age=data.max_age)
-    return _not_trained_on(trace.segments(data.rate_hz, nan="split"), trained, data)
+    return _not_trained_on(trace.segments(data.rate_hz, nan="split"), trained, config)
 
 
-def _not_trained_on(trace: Trace, trained: Set[str], data: Data) -> tuple[Trace, str]:
+def _not_trained_on(trace: Trace, trained: Set[str], config: Config) -> tuple[Trace, str]:
     given = [digest for _, digest in trace.sources]
     known = sum(digest in trained for digest in given)
     if known == len(given) and set(given) == trained:
-        validation = trace.split(data.validation)[1]
+        validation = validation_part(trace, config)
         text = f"the validation part ({_duration_text(validation)}) of the recordings of the training run"
-        note = "; training used it too, so the errors are too small" if data.train_on_validation else ""
+        note = "; training used it too, so the errors are too small" if config.data.train_on_validation else ""
         return validation, text + note
     text = f"{len(given)} recordings ({_duration_text(trace)})"
     if known:

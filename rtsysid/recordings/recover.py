@@ -18,9 +18,10 @@ from mcap.opcode import Opcode
 from mcap.records import Attachment, Channel, Footer, Header, Metadata, Schema
 from mcap.writer import Writer
 
-from rtsysid.errors import StorageError, TraceError
+from rtsysid.errors import TraceError
 from rtsysid.recordings.bag import MAGIC, BagMessage, McapRecord, Torn, content, message_of, records, stream_of, walk
-from rtsysid.storage import replacing
+from rtsysid.storage import replacing, require_output
+from rtsysid.storage.products import RECORDING
 
 _DEFINITIONS = (Opcode.SCHEMA, Opcode.CHANNEL)
 _COPIED = (Opcode.CHUNK, Opcode.MESSAGE, Opcode.METADATA, Opcode.ATTACHMENT, Opcode.FOOTER)
@@ -55,20 +56,20 @@ class Rescue(msgspec.Struct, frozen=True, kw_only=True):
         return "; ".join(losses) or "nothing"
 
 
-def recover(path: Path | str, out: Path | str) -> Rescue:
+def recover(path: Path | str, out: Path | str, *, overwrite: bool = False) -> Rescue:
     """Copy the intact messages of `path` to the new file `out`.
 
-    Raises TraceError where there is no intact message, StorageError where `out` exists or cannot be written.
+    Raises TraceError where there is no intact message, StorageError where `out` cannot be written, exists and
+    `overwrite` is not given, or is `path`.
     """
     path, out = Path(path), Path(out)
     if not path.is_file():
         raise TraceError(f"recording {path}", "no such file", "check the path")
-    if out.exists():
-        raise StorageError(f"recording {out}", "it exists already", "choose another name with -o")
+    require_output(out, RECORDING, (path,), overwrite)
     with open(path, "rb") as source:
         if source.read(len(MAGIC)) != MAGIC:
             raise TraceError(f"recording {path.name}", "it is not an MCAP file", "name a file that a recorder wrote")
-        with replacing(out) as scratch, open(scratch, "wb") as target:
+        with replacing(out, RECORDING, inputs=(path,), overwrite=overwrite) as scratch, open(scratch, "wb") as target:
             rescue = _rescue(source, target)
             if not rescue.messages:
                 raise TraceError(f"recording {path.name}", "it holds no intact message", "record it again")

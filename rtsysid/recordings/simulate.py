@@ -11,7 +11,9 @@ in the range of vehicles of 45 g.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +21,8 @@ import numpy as np
 from rtsysid.errors import TraceError
 from rtsysid.recordings.trace import Episode, Trace
 from rtsysid.spec import Channel, Doubles, Floats
+from rtsysid.storage import replacing
+from rtsysid.storage.products import SIMULATION, sha256, write_mark
 
 GRAVITY = 9.81  # m/s2
 PHYSICS_HZ = 1000
@@ -67,6 +71,18 @@ class FlightState(NamedTuple):
     rates: Doubles  # [3, F] rad/s, body
     rotors: Doubles  # [4, F] rad/s
     charge: Doubles  # [F]
+
+
+def write_flights(trace: Trace, folder: Path | str, suffix: str = "csv", *, overwrite: bool = False) -> Iterator[str]:
+    """Write one file for each episode to `folder`, and yield its name. The folder appears when it is complete.
+
+    It replaces an older simulation. Raises StorageError where the folder is refused (`rtsysid.storage`).
+    """
+    with replacing(folder, SIMULATION, overwrite=overwrite) as new:
+        for episode in trace.episodes:
+            Trace(trace.channels, (episode,)).write(new / f"{episode.name}.{suffix}")
+            yield episode.name
+        write_mark(new, SIMULATION, files={path.name: sha256(path) for path in sorted(new.iterdir())})
 
 
 def advance(

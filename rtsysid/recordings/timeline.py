@@ -14,6 +14,15 @@ _ODD_SHARE, _ODD_COUNT, _ODD_RUN = 0.1, 5, 10  # more odd intervals than this me
 _MEAN_OVER, _MEAN_SPREAD = 50, 0.05  # at one rate, means over 50 intervals agree within 5 %
 
 
+_BURST_STEP, _BURST_SHARE, _BURST_ROWS = 0.25, 0.6, 100  # ticks within a burst, share of such steps, rows of a burst
+
+
+def require_rate(rate_hz: float) -> None:
+    """Check that a rate is a positive finite number. Raises TraceError where it is not."""
+    if not 0 < rate_hz < np.inf:
+        raise TraceError("rate_hz", f"{rate_hz:g}", "give the samples per second, a number above 0")
+
+
 def check_time(name: str, t: Doubles) -> None:
     """Check that times [n] in s are finite and never decrease. Raises TraceError where they are not."""
     if not np.isfinite(t).all():
@@ -29,26 +38,80 @@ def check_time(name: str, t: Doubles) -> None:
 def check_rate(name: str, t: Doubles, rate_hz: float) -> None:
     """Check that times [n] in s are evenly spaced at `rate_hz`, except for gaps.
 
-    Raises TraceError for duplicate times, for two rates, and for a rate other than `rate_hz`.
+    Raises TraceError for rows that come in bursts, duplicate times, two rates, and a rate other than `rate_hz`.
     """
     steps = np.diff(t)
     if not len(steps):
         return
+    _refuse_bursts(name, steps, rate_hz)
     same = np.flatnonzero(steps == 0)
     if len(same):
         duplicates = f"{len(same)} duplicate timestamps, the first {t[same[0]]:.9g} s at row {same[0] + 1}"
-        raise TraceError(f"{name}: time", duplicates, f"remove the duplicates, or resample to {rate_hz:g} Hz")
+        raise TraceError(f"{name}: time", duplicates, f"remove the duplicates; {_another(rate_hz)}")
     odd = is_odd(steps, 1 / rate_hz)
     if _is_second_rate(odd):
         odd = is_odd(steps, float(np.median(steps)))
     even = steps[~odd]
     if _is_second_rate(odd) or _changes(even):
-        raise TraceError(f"{name}: more than one rate", _shares(steps), f"resample to {rate_hz:g} Hz")
+        raise _two_rates(name, steps, rate_hz)
     # The first and the last of n intervals jitter by a quarter interval each.
-    if abs(even.mean() * rate_hz - 1) > _RATE_TOLERANCE + 0.5 / len(even):
-        measured = 1 / even.mean()
-        remedy = f"resample to {rate_hz:g} Hz, or set rate_hz = {measured:.6g}"
-        raise TraceError(f"{name}: rate", f"{measured:.6g} Hz instead of {rate_hz:g} Hz", remedy)
+    if len(even) and abs(even.mean() * rate_hz - 1) > _RATE_TOLERANCE + 0.5 / len(even):
+        raise _other_rate(name, 1 / even.mean(), rate_hz)
+
+
+def check_typical_rate(name: str, t: Doubles, rate_hz: float) -> None:
+    """Check that most of the times [n] in s are spaced at `rate_hz`; gaps and times that repeat are allowed.
+
+    Raises TraceError for another rate.
+    """
+    even = _typical_intervals(t)
+    if not len(even) or abs(even.mean() * rate_hz - 1) <= _RATE_TOLERANCE + 0.5 / len(even):
+        return
+    steps = np.diff(t)
+    if len(even) < (1 - _ODD_SHARE) * len(steps):
+        raise _two_rates(name, steps[steps > 0], rate_hz)
+    raise _other_rate(name, 1 / even.mean(), rate_hz)
+
+
+def typical_rate(t: Doubles) -> float | None:
+    """Return the rate in Hz at which most of the times [n] in s are spaced, to six digits; None for a single time."""
+    even = _typical_intervals(t)
+    return float(f"{1 / even.mean():.6g}") if len(even) else None
+
+
+def _typical_intervals(t: Doubles) -> Doubles:
+    """Return the intervals [m] between times [n] that are about as long as most."""
+    steps = np.diff(t)
+    forward = steps[steps > 0]
+    return forward[~is_odd(forward, float(np.median(forward)))] if len(forward) else forward
+
+
+def _other_rate(name: str, measured: float, rate_hz: float) -> TraceError:
+    found = f"the recording is at {measured:.6g} Hz, the model at {rate_hz:g} Hz"
+    return TraceError(f"{name}: rate", found, f"{_another(rate_hz)}, or a model trained with rate_hz = {measured:.6g}")
+
+
+def _two_rates(name: str, steps: Doubles, rate_hz: float) -> TraceError:
+    return TraceError(f"{name}: more than one rate", _shares(steps), _another(rate_hz))
+
+
+def _another(rate_hz: float) -> str:
+    return f"give a recording at {rate_hz:g} Hz (docs/recording.md makes one, training does with data.resample = true)"
+
+
+def _refuse_bursts(name: str, steps: Doubles, rate_hz: float) -> None:
+    """Raise TraceError where most of the steps [n] in s are far below a tick, and pauses between them make up for it.
+
+    Such times say when the rows arrived, as a USB or network driver hands them over, not when they were measured.
+    """
+    within = steps < _BURST_STEP / rate_hz
+    pauses = np.flatnonzero(~within)
+    if within.mean() <= _BURST_SHARE or len(pauses) < _ODD_COUNT or longest_run(within)[1] >= _BURST_ROWS:
+        return
+    size = float(np.median(np.diff(pauses)))
+    found = f"rows come in bursts of {size:.0f}; the mean is {len(steps) / steps.sum():.6g} Hz"
+    remedy = 'name the column of the device\'s own time stamps, or set time = "" where rows are evenly spaced'
+    raise TraceError(f"{name}: time", found, remedy)
 
 
 def _is_second_rate(odd: NDArray[np.bool_]) -> bool:

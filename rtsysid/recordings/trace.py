@@ -17,10 +17,14 @@ from typing import Any, Literal, TypeAlias, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from rtsysid.circle import continuous
 from rtsysid.errors import TraceError
+from rtsysid.guards.text import for_json
 from rtsysid.recordings import formats
+from rtsysid.recordings.describe import describe_channel, describe_episode
 from rtsysid.recordings.formats import EPISODE, ROWS, Block, Selection
-from rtsysid.recordings.timeline import check_rate, check_time, is_odd, longest_run
+from rtsysid.recordings.pieces import LeftOut, Note, left_out, long_enough, too_short
+from rtsysid.recordings.timeline import check_rate, check_time, is_odd, longest_run, require_rate
 from rtsysid.spec import Channel, Doubles, Floats, Sample
 from rtsysid.storage import sha256
 
@@ -44,14 +48,12 @@ def clock(time: str, rate_hz: float | None) -> Clock:
 class Episode:
     """Hold one unbroken recording: `t` float64 [n] in s, `values` float32 [n, C].
 
-    `age` float32 [n] in s, after resampling: the age of the oldest input of each row; infinite before the first sample
-    of an input. Raises TraceError where the shapes do not match or there is no row.
+    Raises TraceError where the shapes do not match or there is no row.
     """
 
     name: str
     t: Doubles = field(repr=False)
     values: Floats = field(repr=False)
-    age: Floats | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if not len(self.t) or self.values.ndim != 2 or len(self.values) != len(self.t):
@@ -68,8 +70,7 @@ class Episode:
 
     def piece(self, start: int, stop: int, name: str = "") -> Episode:
         """Return rows `start` to `stop` as an episode, without a copy. `name` replaces the name of this one."""
-        age = None if self.age is None else self.age[start:stop]
-        return Episode(name or self.name, self.t[start:stop], self.values[start:stop], age)
+        return Episode(name or self.name, self.t[start:stop], self.values[start:stop])
 
     def pieces(self, starts: Integers, stops: Integers) -> list[Episode]:
         """Return ranges of rows, from `starts` [k] to before `stops` [k], as episodes.
@@ -83,11 +84,15 @@ class Episode:
 
 @dataclass(frozen=True, eq=False)
 class Trace:
-    """Hold episodes with the same channels. `sources` are the name and SHA-256 of each file that was read."""
+    """Hold episodes with the same channels. `sources` are the name and SHA-256 of each file that was read.
+
+    `notes` say what was left out or changed on the way from the files to these episodes.
+    """
 
     channels: tuple[Channel, ...]
     episodes: tuple[Episode, ...]
     sources: tuple[tuple[str, str], ...] = ()
+    notes: tuple[Note, ...] = ()
 
     @classmethod
     def read(
@@ -140,7 +145,7 @@ class Trace:
         for file, name in zip(files, formats.names_of(files), strict=True):
             selection = formats.select_columns(formats.open_log(file), wanted, time, rate_hz)
             wanted = selection.channels
-            yield cls(wanted, tuple(_read_episodes(selection, name)), ((file.name, sha256(file)),))
+            yield cls(wanted, tuple(_read_episodes(selection, name)), ((for_json(file.name), sha256(file)),))
 
     @staticmethod
     def stream(
@@ -153,14 +158,15 @@ class Trace:
         selection = formats.select_columns(formats.open_log(Path(path)), tuple(channels), time, rate_hz)
         return _stream_samples(selection)
 
-    def write(self, path: Path | str) -> None:
-        """Write to one file, in the format of its suffix; see `write_log`. Names of episodes and ages are not kept.
+    def write(self, path: Path | str, *, overwrite: bool = False) -> None:
+        """Write to one file, in the format of its suffix; see `write_log`. Names of episodes are not kept.
 
-        Raises TraceError where the suffix cannot be written, StorageError where the file cannot be written.
+        Raises TraceError where the suffix cannot be written, StorageError where the file cannot be written, or exists
+        and `overwrite` is not given.
         """
         several = len(self.episodes) > 1
         exact = (Channel("t", "s"), Channel(EPISODE)) if several else (Channel("t", "s"),)
-        formats.write_log(path, exact, self.channels, _episode_blocks(self.episodes, several))
+        formats.write_log(path, exact, self.channels, _episode_blocks(self.episodes, several), overwrite=overwrite)
 
     def __len__(self) -> int:
         """Return the number of rows of all episodes."""
@@ -171,25 +177,50 @@ class Trace:
         """Return the total duration of the episodes in s, without the time between them."""
         return float(sum(episode.t[-1] - episode.t[0] for episode in self.episodes))
 
-    def segments(self, rate_hz: float, *, nan: Literal["error", "split"] = "error", min_length: int = 2) -> Trace:
+    def segments(
+        self, rate_hz: float, *, nan: Literal["error", "split"] = "error", min_length: int = 2, allow_none: bool = False
+    ) -> Trace:
         """Check that the recordings are evenly spaced at `rate_hz`, and split them at every missing sample.
 
         The trace is split at every interval outside 0.5 to 1.5 of 1 / `rate_hz`. No window crosses a missing sample,
         and timestamps may jitter by a quarter interval. With ``nan="split"`` rows with a value that is not finite are
-        removed too. Pieces of fewer than `min_length` rows are dropped. Raises TraceError where times do not increase,
-        where there are two rates or another rate, for values that are not finite, and where nothing is left.
+        removed too. Pieces of fewer than `min_length` rows are dropped; `notes` count both. Raises TraceError where
+        times do not increase, where there are two rates or another rate, for values that are not finite, and, unless
+        `allow_none`, where nothing is left.
         """
+        require_rate(rate_hz)
         pieces: list[Episode] = []
+        short = infinite = 0
         for episode in self.episodes:
             check_time(episode.name, episode.t)
             check_rate(episode.name, episode.t, rate_hz)
             if nan == "error":
                 _check_finite(episode, self.channels)
-            pieces += _split_at_gaps(episode, rate_hz, min_length)
-        if not pieces:
+            finite: NDArray[np.bool_] = np.asarray(np.isfinite(episode.values).all(axis=1))
+            kept, dropped = _split_at_gaps(episode, finite, rate_hz, min_length)
+            pieces += kept
+            short, infinite = short + dropped, infinite + int((~finite).sum())
+        if not pieces and not allow_none:
             none = f"no segment of {min_length} rows at {rate_hz:g} Hz without a gap or NaN"
-            raise TraceError("recordings", none, "resample them, or allow shorter segments")
-        return replace(self, episodes=tuple(pieces))
+            raise TraceError("recordings", none, "give a recording with a longer part without gaps and NaN")
+        rows = len(self) - infinite - sum(map(len, pieces))
+        nans = (LeftOut("recordings", "a value is not finite", 0, infinite),) if infinite else ()
+        notes = (*self.notes, *nans, *left_out("recordings", min_length, short, rows))
+        return replace(self, episodes=tuple(pieces), notes=notes)
+
+    def long_enough(self, needed: int, use: str, remedy: str) -> Trace:
+        """Return the episodes of `needed` rows or more; `notes` count the others.
+
+        Raises TraceError where no episode is long enough for the `use`.
+        """
+        kept, notes = long_enough(self.episodes, needed, use)
+        if not kept:
+            raise too_short(use, self.episodes, needed, remedy)
+        return replace(self, episodes=tuple(kept), notes=(*self.notes, *notes))
+
+    def with_continuous(self, rotations: Sequence[Sequence[int]]) -> Trace:
+        """Give the quaternions of each episode, in columns `rotations`, signs that do not jump; see `circle`."""
+        return replace(self, episodes=tuple(replace(e, values=continuous(e.values, rotations)) for e in self.episodes))
 
     def with_feedthrough(self, wanted: bool = True) -> Trace:
         """Return rows [u_{k+1}, y_k], with the inputs of the next row. The last row of each episode is dropped."""
@@ -230,7 +261,7 @@ class Trace:
 
     def describe(self) -> dict[str, Any]:
         """Summarise the trace as plain values: rows, duration and gaps per episode, and statistics per channel."""
-        episodes = [_describe_episode(episode) for episode in self.episodes]
+        episodes = [describe_episode(episode.name, episode.t) for episode in self.episodes]
         rates = [each["rate_hz"] for each in episodes if each["rate_hz"]]
         return {
             "rows": len(self),
@@ -238,7 +269,10 @@ class Trace:
             "rate_hz": float(np.median(rates)) if rates else None,
             "gaps": sum(each["gaps"] for each in episodes),
             "episodes": episodes,
-            "channels": [_describe_channel(self, i) for i in range(len(self.channels))],
+            "channels": [
+                describe_channel(channel, [episode.values[:, i] for episode in self.episodes])
+                for i, channel in enumerate(self.channels)
+            ],
             "sources": [{"name": name, "sha256": digest} for name, digest in self.sources],
         }
 
@@ -261,12 +295,15 @@ def _with_feedthrough(episode: Episode, inputs: list[bool]) -> Episode:
     return replace(shorter, values=np.where(inputs, episode.values[1:], shorter.values))
 
 
-def _split_at_gaps(episode: Episode, rate_hz: float, min_length: int) -> list[Episode]:
-    keep: NDArray[np.bool_] = np.asarray(np.isfinite(episode.values).all(axis=1))
+def _split_at_gaps(
+    episode: Episode, finite: NDArray[np.bool_], rate_hz: float, min_length: int
+) -> tuple[list[Episode], int]:
+    """Return the runs of `finite` rows [n] without a gap, and the number of runs that are too short."""
     odd = is_odd(np.diff(episode.t), 1 / rate_hz)
-    starts, stops = _runs_between(odd | ~keep[1:] | ~keep[:-1])
-    whole = keep[starts] & (stops - starts >= min_length)
-    return episode.pieces(starts[whole], stops[whole])
+    starts, stops = _runs_between(odd | ~finite[1:] | ~finite[:-1])
+    starts, stops = starts[finite[starts]], stops[finite[starts]]
+    whole = stops - starts >= min_length
+    return episode.pieces(starts[whole], stops[whole]), int((~whole).sum())
 
 
 def _runs_between(breaks: NDArray[np.bool_]) -> tuple[Integers, Integers]:
@@ -308,36 +345,3 @@ def _episode_blocks(episodes: Sequence[Episode], numbered: bool) -> Iterator[Blo
             t = episode.t[start : start + ROWS]
             exact = np.column_stack((t, np.full(len(t), float(k)))) if numbered else t[:, np.newaxis]
             yield Block(exact, episode.values[start : start + ROWS])
-
-
-def _describe_episode(episode: Episode) -> dict[str, Any]:
-    steps = np.diff(episode.t)
-    forward = steps[steps > 0]
-    typical = float(np.median(forward)) if len(forward) else None
-    return {
-        "name": episode.name,
-        "rows": len(episode),
-        "duration_s": float(episode.t[-1] - episode.t[0]),
-        "rate_hz": 1 / typical if typical else None,
-        "gaps": int((steps > 1.5 * typical).sum()) if typical else 0,
-        "longest_interval_s": float(forward.max()) if len(forward) else None,
-        "duplicates": int((steps == 0).sum()),
-        "backward": int((steps < 0).sum()),
-    }
-
-
-def _describe_channel(trace: Trace, index: int) -> dict[str, Any]:
-    columns = [episode.values[:, index] for episode in trace.episodes]
-    column = np.concatenate(columns) if columns else np.empty(0, np.float32)
-    finite = column[np.isfinite(column)]
-    some = len(finite) > 0
-    return {
-        "name": trace.channels[index].name,
-        "unit": trace.channels[index].unit,
-        "role": trace.channels[index].role,
-        "min": float(finite.min()) if some else None,
-        "max": float(finite.max()) if some else None,
-        "mean": float(finite.mean(dtype=np.float64)) if some else None,
-        "std": float(finite.std(dtype=np.float64)) if some else None,
-        "nan": len(column) - len(finite),
-    }

@@ -9,61 +9,65 @@ from typing import IO, Any, NamedTuple
 import msgspec
 import numpy as np
 
-from rtsysid.errors import StorageError, TraceError
+from rtsysid.errors import TraceError
 from rtsysid.model.bundle import Bundle
+from rtsysid.recordings.pieces import LeftOut, left_out, merged
 from rtsysid.recordings.trace import Trace
 from rtsysid.retrieval.descriptors import Descriptor, descriptor_of, plain_spec, weights_of
 from rtsysid.retrieval.hashing import Hyperplanes
-from rtsysid.retrieval.index import Index, is_index, write_index_manifest
-from rtsysid.spec import Channel, ModelSpec, to_builtins
-from rtsysid.storage import replacing_folder
+from rtsysid.retrieval.index import Index, write_index_manifest
+from rtsysid.spec import Channel, ModelSpec, rotation_columns, to_builtins
+from rtsysid.storage import replacing
+from rtsysid.storage.products import INDEX
 
 BLOCK = 4096  # moments per block
 SAMPLE = 20_000  # moments from which weights and hyperplanes are computed
 
 
 class Progress(NamedTuple):
-    """Count finished recordings (while reading) or moments (while encoding): `done` of `total`."""
+    """Count finished recordings (while reading) or moments (while encoding): `done` of `total`.
+
+    `notes` say, with the last moments, which pieces of the recordings were left out.
+    """
 
     what: str
     done: int
     total: int
+    notes: tuple[LeftOut, ...] = ()
 
 
 def build(
     recordings: Iterable[Trace], out: Path | str, *, bundle: Bundle | None = None, spec: ModelSpec | None = None,
-    by: str = "window", seconds: float = 1.0,
+    by: str = "window", seconds: float = 1.0, overwrite: bool = False,
 ) -> Index:  # fmt: skip
     """Index recordings, one after the other, into the folder `out`. It replaces an older index; see `building`."""
-    for _ in building(recordings, out, bundle=bundle, spec=spec, by=by, seconds=seconds):
+    for _ in building(recordings, out, bundle=bundle, spec=spec, by=by, seconds=seconds, overwrite=overwrite):
         pass
     return Index.open(out, bundle)
 
 
 def building(
     recordings: Iterable[Trace], out: Path | str, *, bundle: Bundle | None = None, spec: ModelSpec | None = None,
-    by: str = "window", seconds: float = 1.0,
+    by: str = "window", seconds: float = 1.0, overwrite: bool = False,
 ) -> Iterator[Progress]:  # fmt: skip
     """Build an index and yield the progress. The folder appears when it is complete.
 
     Channels and coordinates are those of the bundle, otherwise of `spec`, otherwise the channels of the first
     recording, unchanged. Memory holds one recording and a block of moments. Raises TraceError where no recording has
     an unbroken segment of `seconds`, BundleError for an index by code without an encoder, SpecError where a moment is
-    shorter than the encoder's window, and StorageError where `out` exists and is not an index.
+    shorter than the encoder's window, and StorageError where `out` is refused (`rtsysid.storage`).
     """
-    out = Path(out)
-    if out.exists() and not (out.is_dir() and (is_index(out) or not any(out.iterdir()))):
-        raise StorageError(f"index {out}", "the path exists and is not an index", "choose another place with -o")
-    with replacing_folder(out) as folder:
+    inputs = () if bundle is None else (bundle.folder,)
+    with replacing(out, INDEX, inputs=inputs, overwrite=overwrite) as folder:
         contents, descriptor = _Contents(spec if bundle is None else bundle.spec, seconds), None
         with open(folder / "values.f32", "wb") as values, open(folder / "times.f64", "wb") as times:
             for number, trace in enumerate(recordings, 1):
                 contents.append(trace, values, times)
-                descriptor = descriptor or descriptor_of(by, contents.spec, contents.span, bundle)
+                if contents.lengths:
+                    descriptor = descriptor or descriptor_of(by, contents.spec, contents.span, bundle)
                 yield Progress("reading", number, number)
-        if descriptor is None or not contents.lengths:
-            none = f"no segment of {seconds:g} s without a gap"
-            raise TraceError("recordings", none, "shorten the moments with --seconds, or resample the recordings")
+        if descriptor is None:
+            raise contents.nothing_left
         yield from _encode(folder, contents, descriptor)
         write_index_manifest(
             folder, {"bundle": None if bundle is None else bundle.id, "by": by, **contents.described()}
@@ -81,6 +85,19 @@ class _Contents:
         self._seconds = seconds
         self._sources: list[dict[str, str]] = []
         self._segments: list[dict[str, Any]] = []
+        self._notes: list[LeftOut] = []
+
+    @property
+    def notes(self) -> tuple[LeftOut, ...]:
+        """Say which pieces are shorter than a moment, and how many rows are not finite."""
+        return merged(self._notes)
+
+    @property
+    def nothing_left(self) -> TraceError:
+        """Return the error for recordings without a moment."""
+        counts = "; ".join(note.line for note in self.notes) or "no recording was given"
+        found = f"no segment of {self._seconds:g} s without a gap ({counts})"
+        return TraceError("index", found, "shorten the moments with --seconds, or give other recordings")
 
     @property
     def spec(self) -> ModelSpec:
@@ -102,18 +119,24 @@ class _Contents:
 
     def append(self, trace: Trace, values: IO[bytes], times: IO[bytes]) -> None:
         """Write the segments without a gap that are long enough. Raises TraceError where times are uneven."""
+        if self._spec is None and (rate_hz := trace.describe()["rate_hz"]):
+            self._spec = plain_spec(trace.channels, float(f"{rate_hz:.6g}"))
         if self._spec is None:
-            self._spec = plain_spec(trace.channels, _recorded_rate(trace))
-        columns = _channel_columns(self._spec.channels, trace.channels)
-        pieces = trace.segments(self._spec.rate_hz, nan="split")
-        for piece in pieces.episodes:
-            if len(piece) >= self.span:
-                values.write(piece.values[:, columns].astype("<f4").tobytes())
-                times.write(piece.t.astype("<f8").tobytes())
-                where = {"recording": piece.recording, "source": len(self._sources), "rows": len(piece)}
-                self._segments.append(where)
+            self._notes += left_out("index", 2, len(trace.episodes), len(trace))
+        else:
+            self._write_segments(trace, _channel_columns(self._spec.channels, trace.channels), values, times)
         name, sha256 = trace.sources[0] if trace.sources else (trace.episodes[0].recording, "")
         self._sources.append({"name": name, "sha256": sha256})
+
+    def _write_segments(self, trace: Trace, columns: list[int], values: IO[bytes], times: IO[bytes]) -> None:
+        pieces = trace.segments(self.spec.rate_hz, nan="split", min_length=self.span, allow_none=True)
+        pieces = pieces.with_continuous(rotation_columns(trace.channels))
+        for piece in pieces.episodes:
+            values.write(piece.values[:, columns].astype("<f4").tobytes())
+            times.write(piece.t.astype("<f8").tobytes())
+            where = {"recording": piece.recording, "source": len(self._sources), "rows": len(piece)}
+            self._segments.append(where)
+        self._notes += [note for note in pieces.notes if isinstance(note, LeftOut)]
 
     def described(self) -> dict[str, Any]:
         """Return the entries of the manifest about specification, sources and segments."""
@@ -138,19 +161,12 @@ def _encode(folder: Path, contents: _Contents, descriptor: Descriptor) -> Iterat
         for start in range(0, len(newest), BLOCK):
             rows = newest[start : start + BLOCK]
             stream.write(hyperplanes.codes(descriptor.vectors(values, rows) * weights).tobytes())
-            yield Progress("encoding", start + len(rows), len(newest))
+            yield Progress("encoding", start + len(rows), len(newest), contents.notes)
 
 
 def _row_blocks(rows: np.ndarray[Any, np.dtype[np.int64]]) -> Iterator[np.ndarray[Any, np.dtype[np.int64]]]:
     for start in range(0, len(rows), BLOCK):
         yield rows[start : start + BLOCK]
-
-
-def _recorded_rate(trace: Trace) -> float:
-    rate = trace.describe()["rate_hz"]
-    if not rate:
-        raise TraceError("recording", "one row: its rate is unknown", "give a longer recording")
-    return float(f"{rate:.6g}")
 
 
 def _channel_columns(wanted: Sequence[Channel], stored: Sequence[Channel]) -> list[int]:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib import resources
-from string import Template
 
 import numpy as np
 
 from rtsysid import __version__
-from rtsysid.evaluation.report.html import figures, html_table
+from rtsysid.evaluation.report.html import figures, html_table, page
 from rtsysid.evaluation.report.plot import Line, Plot
-from rtsysid.evaluation.report.tree import el, html
+from rtsysid.evaluation.report.tree import el
 from rtsysid.retrieval.descriptors import Series, series
 from rtsysid.retrieval.index import Index
 from rtsysid.retrieval.search import Match, Query
 from rtsysid.spec import Floats
+from rtsysid.storage.products import MOMENTS
 
 DRAWN = 3  # matches per plot, in addition to the query: more lines are not legible in a small plot
 
@@ -45,8 +44,7 @@ def render_moments_page(title: str, index: Index, query: Query, matches: Sequenc
         el("section", el("h2", "Overlaid time series"), figures(_plots(index, query, matches), legend, small=True)),
         el("footer", f"rtsysid {__version__}. {units}"),
     ]
-    template = Template(resources.files("rtsysid.evaluation.report").joinpath("page.html").read_text("utf-8"))
-    return template.substitute(title=html([el("title", f"{title}: rtsysid find")]), body=html(body))
+    return page(MOMENTS, f"{title}: rtsysid find", body)
 
 
 def _plots(index: Index, query: Query, matches: Sequence[Match]) -> list[Plot]:

@@ -20,7 +20,7 @@ from rtsysid.errors import TraceError
 from rtsysid.recordings.trace import Trace
 from rtsysid.retrieval.descriptors import Rows
 from rtsysid.retrieval.index import Index
-from rtsysid.spec import Floats
+from rtsysid.spec import Floats, rotation_columns
 
 CANDIDATES = 20_000  # nearest codes that become candidates
 WINDOWS = 1_000  # windows whose exact distance is computed
@@ -51,7 +51,7 @@ class Match:
 
 def query_at(index: Index, trace: Trace, time_s: float) -> Query:
     """Return the moment of a recording with its centre at `time_s`. Raises TraceError where it does not fit there."""
-    pieces = trace.segments(index.spec.rate_hz, nan="split").episodes
+    pieces = trace.segments(index.spec.rate_hz, nan="split").with_continuous(rotation_columns(trace.channels)).episodes
     after = index.span // 2
     for piece in pieces:
         newest = int(np.argmin(np.abs(piece.t - time_s))) + after

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,19 +11,20 @@ import msgspec
 import numpy as np
 import torch
 
+from rtsysid.circle import differences, unwrapped, unwrapped_plan
 from rtsysid.config import Config
-from rtsysid.errors import TraceError
 from rtsysid.evaluation.baselines import LinearArx
 from rtsysid.evaluation.metrics import forecast_windows
+from rtsysid.recordings.held_out import LONGER, shortest_piece, split_long_enough, unscaled_spec
+from rtsysid.recordings.pieces import Note
 from rtsysid.recordings.resample import resample
 from rtsysid.recordings.trace import Integers, Trace
-from rtsysid.schedule import Stage, resolve
+from rtsysid.schedule import ONE_STEP_LENGTH, Stage, resolve, rows_needed
 from rtsysid.spec import Doubles, Floats, ModelSpec, to_builtins
 from rtsysid.train.augmentation import Augmentation
 from rtsysid.train.cold_start import ColdStart
 from rtsysid.train.linear_path import fit_linear_path, set_linear_path
 from rtsysid.train.loop import Trainer
-from rtsysid.train.losses import ONE_STEP_LENGTH, rows_needed
 from rtsysid.train.network import Network
 from rtsysid.train.run import Run, origin
 from rtsysid.train.sensor_noise import NoisyRecordings
@@ -36,12 +38,16 @@ EXCERPT_ROWS = 400
 
 @dataclass(frozen=True)
 class Prepared:
-    """Hold the recordings after cutting, checking and splitting, and what follows from the training recordings."""
+    """Hold the recordings after cutting, checking and splitting, and what follows from the training recordings.
+
+    `notes` say what was left out or resampled on the way.
+    """
 
     spec: ModelSpec
     stages: tuple[Stage, ...]
     train: list[Floats]
     validation: list[Floats]
+    notes: tuple[Note, ...] = ()
 
     @property
     def horizon(self) -> int:
@@ -57,34 +63,55 @@ def prepare_recordings(config: Config, trace: Trace) -> Prepared:
     """
     if config.data.resample:
         trace = resample(trace, config.data.rate_hz, max_age=config.data.max_age)
-    trace = trace.segments(config.data.rate_hz, nan=config.data.nan).with_feedthrough(config.data.feedthrough)
-    train, validation = ([e.values for e in half.episodes] for half in trace.split(config.data.validation))
+    blank = unscaled_spec(config, trace.channels)
+    trace = trace.segments(config.data.rate_hz, nan=config.data.nan).with_continuous(blank.rotations)
+    trace = trace.with_feedthrough(config.data.feedthrough)
+    stages = resolve(config.stages, blank, config.train.effort)
+    halves = split_long_enough(trace, config.data.validation, shortest_piece(config, blank))
+    train, validation = ([e.values for e in half.episodes] for half in halves)
+    notes = (note for half in halves for note in (*half.notes, *_partly_used(half, stages, blank)))
     if config.data.train_on_validation:
         train = [*train, *validation]
-    blank = ModelSpec(channels=trace.channels, rate_hz=config.data.rate_hz, **msgspec.structs.asdict(config.model))
     spec = msgspec.structs.replace(blank, scaling=fit_scaling(train, blank))
-    stages = resolve(config.stages, spec, config.train.effort)
-    _check_lengths(train, validation, max(rows_needed(stage, spec) for stage in stages))
-    return Prepared(spec, stages, train, validation)
+    return Prepared(spec, stages, train, validation, tuple(dict.fromkeys(notes)))
 
 
-def begin(config: Config, trace: Trace, folder: Path | str, config_text: str = "") -> Trainer:
-    """Create the run folder, or open an unfinished one, and return its trainer.
+def _partly_used(half: Trace, stages: Sequence[Stage], spec: ModelSpec) -> Iterator[Note]:
+    """Yield a note for each stage for which some pieces are too short. Raises TraceError where all are."""
+    for stage in stages:
+        yield from half.long_enough(rows_needed(stage, spec), f"stage {stage.name!r}", LONGER).notes[len(half.notes) :]
+
+
+def begin(config: Config, trace: Trace, folder: Path | str, config_text: str = "", *, restart: bool = False) -> Trainer:
+    """Create the run folder, or open an unfinished one, and return its trainer. `restart` replaces the run there.
 
     Iterate over `Trainer.epochs` to train. Raises TraceError where the recordings cannot be used, SpecError and
-    ScheduleError where the configuration contradicts itself, ConfigError where the folder holds another run.
+    ScheduleError where the configuration contradicts itself, ConfigError where the folder holds another run,
+    StorageError where it is refused (`rtsysid.storage`), or another process trains in it.
     """
-    prepared = prepare_recordings(config, trace)
+    run = Run(folder)
+    claim = run.claim(restart)
+    try:
+        return _trainer(
+            config, prepare_recordings(config, trace), origin(config, trace.sources), run, config_text, restart
+        )
+    except BaseException:
+        claim.release()
+        raise
+
+
+def _trainer(
+    config: Config, prepared: Prepared, about: dict[str, Any], run: Run, config_text: str, restart: bool
+) -> Trainer:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.set_num_threads(config.train.threads)
     torch.use_deterministic_algorithms(device.type == "cpu")  # a resumed run is bit-identical on the CPU only
     augmentation = Augmentation.of(config.train, prepared.spec)
-    about = origin(config, trace.sources)
-    run = Run(folder)
-    if run.begun:
+    if run.begun and not restart:
         run.refuse_another(about)
     else:
-        _fill_folder(run, about, prepared, augmentation, config.train.episode_weighting, config_text)
+        with run.filling() as new:
+            _fill_folder(new, about, prepared, augmentation, config.train.episode_weighting, config_text)
     network = _first_network(config, run).to(device)
     yardstick = torch.from_numpy(run.arrays("yardstick.npz")["rms"]).to(device)
     train, validation = (
@@ -99,6 +126,7 @@ def begin(config: Config, trace: Trace, folder: Path | str, config_text: str = "
         augmentation=augmentation,
         settings=config.train,
         run=run,
+        notes=prepared.notes,
     )
 
 
@@ -153,9 +181,18 @@ def _mirrored(train: NoisyRecordings, augmentation: Augmentation) -> NoisyRecord
 def _baseline(prepared: Prepared, train: NoisyRecordings, validation: NoisyRecordings) -> LinearArx:
     """Fit the linear baseline; select its lags and ridge on the validation recordings, both with sensor noise."""
     spec = prepared.spec
-    lags = tuple(sorted({*ARX_LAGS, spec.taps}))
+    longest = max(map(len, train.clean)) - prepared.horizon  # the yardstick needs a free run in the training part
+    lags = [p for p in sorted({*ARX_LAGS, spec.taps}) if p <= longest]
+    smooth, held_out = ([unwrapped(e, spec.channels) for e in half.noisy] for half in (train, validation))
+    angles = [column for column, channel in enumerate(spec.channels) if channel.angle]
     return LinearArx.select(
-        train.noisy, validation.noisy, spec.n_inputs, horizon=prepared.horizon, lags=lags, ridges=ARX_RIDGES
+        smooth,
+        held_out,
+        spec.n_inputs,
+        horizon=prepared.horizon,
+        lags=lags,
+        ridges=ARX_RIDGES,
+        relative=angles,
     )
 
 
@@ -166,19 +203,20 @@ def _yardstick(arx: LinearArx, prepared: Prepared, train: NoisyRecordings, cold_
     by how much a network can gain over a linear model. Where `Hold` is better than the linear model, the unit is the
     error of `Hold`.
     """
-    nu, lags, horizon = prepared.spec.n_inputs, arx.lags, prepared.horizon
+    spec, nu, lags, horizon = prepared.spec, prepared.spec.n_inputs, arx.lags, prepared.horizon
     spans = [max(len(values) - lags - horizon + 1, 0) for values in train.clean]
     stride = max(1, sum(spans) // YARDSTICK_STARTS)
     errors, moves = [], []
-    for values, noisy, span in zip(*train, spans, strict=True):
+    for values, noisy, span in (each for each in zip(*train, spans, strict=True) if each[2]):
         starts = lags - 1 + np.arange(0, span, stride)
         measured = torch.from_numpy(noisy[starts[:, None] + np.arange(1 - lags, 1)])
         history = cold_start.apply(measured, lags).numpy()
         u_future, truth = forecast_windows(values, nu, starts, horizon)
-        errors.append(arx.forecast(history, u_future) - truth)
-        moves.append(truth - noisy[starts, None, nu:])
+        predicted = arx.forecast(*unwrapped_plan(history, u_future, spec.channels))
+        errors.append(differences(predicted, truth, spec.outputs))
+        moves.append(differences(truth, np.broadcast_to(noisy[starts, None, nu:], truth.shape), spec.outputs))
     linear, hold = (np.sqrt(np.mean(np.concatenate(e).astype(np.float64) ** 2, 0)) for e in (errors, moves))
-    unit: Doubles = np.maximum(np.fmin(linear, hold), 1e-9 * np.asarray(prepared.spec.scaling.std[nu:]))
+    unit: Doubles = np.maximum(np.fmin(linear, hold), 1e-9 * np.asarray(spec.scaling.std[nu:]))
     return unit
 
 
@@ -192,11 +230,3 @@ def _validation(validation: NoisyRecordings, silent: bool) -> dict[str, Floats |
 def _excerpt(prepared: Prepared) -> Floats:
     """The start of the longest validation episode: real samples for the golden trace."""
     return max(prepared.validation, key=len)[:EXCERPT_ROWS]
-
-
-def _check_lengths(train: list[Floats], validation: list[Floats], needed: int) -> None:
-    for name, episodes in (("training", train), ("validation", validation)):
-        longest = max(map(len, episodes), default=0)
-        if longest < needed:
-            remedy = "record longer, or shorten taps, warmup or the rollout horizon"
-            raise TraceError(f"{name} recordings", f"longest episode {longest} rows, {needed} are needed", remedy)

@@ -23,13 +23,14 @@ Layer = tuple[Tensor, Tensor]  # weight, bias
 def free_run(network: Network, windows: Tensor, state: Tensor) -> Tensor:
     """Feed predictions back for N ticks: measured windows [B, N, L, C], state [B, S] -> [B, N, ny].
 
-    Other cells than the LSTM, rigid bodies, integrators, outputs fed back that are not neighbours, powers of relative
-    outputs, and a variational code in training take the general loop. Where nothing is fed back, all ticks are
+    Other cells than the LSTM, rigid bodies, integrators, angles, outputs fed back that are not neighbours, powers of
+    relative outputs, and a variational code in training take the general loop. Where nothing is fed back, all ticks are
     computed in one call.
     """
     spec = network.spec
     drawn = spec.variational and network.training
     general = spec.cell != "lstm" or spec.rigid_body or spec.integrate or drawn or (spec.relative and spec.degree > 1)
+    general = general or any(channel.angle for channel in spec.channels)
     if general or not isinstance(_fed_back(spec), slice):
         return network.rollout(windows, state)
     if spec.output == "absolute" and not _feeds(spec):

@@ -58,7 +58,8 @@ def fit_linear_path(
     gram, moment = _ridge_equations(spec, cold_start, train, episode_weights(train.clean, spec, episode_weighting))
     runs = _validation_runs(spec, validation, len(yardstick), cold_start)
     candidates = [_ridge_solution(spec, gram, moment, ridge) for ridge in RIDGES]
-    losses = [_free_run_loss(_run_map(network, weights, runs), runs.truth, yardstick) for weights in candidates]
+    errors = (network.coordinates.error(_run_map(network, weights, runs), runs.truth) for weights in candidates)
+    losses = [_free_run_loss(error, yardstick) for error in errors]
     if not np.isfinite(losses).any():
         found = f"every linear map diverges within {len(yardstick)} ticks of free run"
         raise SpecError("linear_path", found, "lower degree, change taps, or set linear_path = false")
@@ -157,6 +158,8 @@ def _validation_runs(
 ) -> _ValidationRuns:
     """Windows and targets of about `STARTS` free runs, evenly spread over the episodes."""
     spans = [max(len(episode) - spec.taps - horizon, 0) for episode in recordings.clean]
+    if not sum(spans):  # then the only run that fits may end with the last row
+        spans = [max(len(episode) - spec.taps - horizon + 1, 0) for episode in recordings.clean]
     stride = max(1, sum(spans) // STARTS)
     rows, truth = [], []
     for clean, noisy, span in zip(*recordings, spans, strict=True):
@@ -172,9 +175,9 @@ def _run_map(network: Network, weights: Doubles, runs: _ValidationRuns) -> torch
     return network.rollout(runs.windows, network.initial_state(runs.windows[:, 0]))
 
 
-def _free_run_loss(predicted: torch.Tensor, truth: torch.Tensor, yardstick: Doubles) -> float:
+def _free_run_loss(error: torch.Tensor, yardstick: Doubles) -> float:
     """Mean square error in units of the yardstick; inf where the map diverges."""
-    loss = float(((predicted - truth) / torch.from_numpy(yardstick)).square().mean())
+    loss = float((error / torch.from_numpy(yardstick)).square().mean())
     return loss if np.isfinite(loss) else np.inf
 
 

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from rtsysid.config import Training
-from rtsysid.schedule import Stage
+from rtsysid.recordings.pieces import Note
+from rtsysid.schedule import Stage, rows_needed
 from rtsysid.train.augmentation import Augmentation
-from rtsysid.train.losses import Objective, rows_needed
+from rtsysid.train.losses import Objective
 from rtsysid.train.network import Network
 from rtsysid.train.run import Position, Run, Tensors
 from rtsysid.train.sensor_noise import SEED
@@ -25,6 +26,7 @@ from rtsysid.train.stage_optimiser import StageOptimiser, with_prefix
 from rtsysid.train.windows import Sequences
 
 VALIDATION_SEQUENCES = 1024
+POOR_LOSS = 1e4  # a hundred times the error of the linear ARX
 
 
 @dataclass(frozen=True)
@@ -58,10 +60,12 @@ class Trainer:
         augmentation: Augmentation,
         settings: Training,
         run: Run,
+        notes: tuple[Note, ...] = (),
     ) -> None:
         self.network, self.stages, self.yardstick = network, stages, yardstick
         self.training, self.validation = data
         self.augmentation, self.settings, self.run = augmentation, settings, run
+        self.notes = notes  # what was left out of the recordings
         self.position, self.finished = Position(), 0
         self.best: Tensors = {}
 
@@ -80,14 +84,15 @@ class Trainer:
         """Train to the end and yield each epoch after it is saved.
 
         Raises ScheduleError where a loss is not finite, TraceError where no episode is long enough, ConfigError where
-        the checkpoint is damaged.
+        the checkpoint is damaged, StorageError where another process trains in the folder.
         """
-        saved = self._restore()
-        while self.position.stage < len(self.stages):
-            yield from self._stage(self.stages[self.position.stage], saved)
-            saved = {}
-            self.position = Position(stage=self.position.stage + 1)
-        self.run.finish(self.network.state_dict())
+        with self.run.claimed():
+            saved = self._restore()
+            while self.position.stage < len(self.stages):
+                yield from self._stage(self.stages[self.position.stage], saved)
+                saved = {}
+                self.position = Position(stage=self.position.stage + 1)
+            self.run.finish(self.network.state_dict())
 
     def _stage(self, stage: Stage, saved: Tensors) -> Iterator[Epoch]:
         optimiser = StageOptimiser(self.network, stage, self.yardstick, self.training, self.augmentation, self.settings)
@@ -143,6 +148,14 @@ class Trainer:
         self.network.load_state_dict(with_prefix(tensors, "weights/"))
         self.best = with_prefix(tensors, "best/")
         return tensors
+
+
+def poor_loss(validation: float) -> str:
+    """Describe in one line a validation loss that no usable model has; empty for any other."""
+    if validation < POOR_LOSS:
+        return ""
+    advice = "check the rate, the times and the units of the recordings (rtsysid info)"
+    return f"validation loss {validation:.3g}: a linear model has about 1, so this one is of no use; {advice}"
 
 
 def _seed(seed: int, stage: int, epoch: int) -> int:

@@ -8,21 +8,12 @@ import torch
 from torch import Tensor
 
 from rtsysid.schedule import PREDICTIONS, Loss, Stage
-from rtsysid.spec import ModelSpec
 from rtsysid.train.autoencoders import penalty, reconstruction
 from rtsysid.train.freerun import free_run
 from rtsysid.train.network import Network
 from rtsysid.train.windows import row_windows
 
-ONE_STEP_LENGTH = 50  # predicted ticks of a sequence where no rollout sets its length
 RECONSTRUCTION_STRIDE = 8  # use every 8th window: neighbouring windows share all but one sample
-
-
-def rows_needed(stage: Stage, spec: ModelSpec) -> int:
-    """Count the rows of a training sequence: first window, warm-up, predicted ticks and the last target."""
-    if all(loss.kind not in PREDICTIONS for loss in stage.loss):
-        return spec.taps
-    return spec.settling_samples + (stage.horizon or ONE_STEP_LENGTH)
 
 
 class Objective:
@@ -57,7 +48,7 @@ class Objective:
 
     def _one_step(self, rows: Tensor, windows: Tensor) -> Tensor:
         predicted, _ = self.network.sequence(windows, self.network.initial_state(windows[:, 0]))
-        error = predicted - self._targets(rows, windows.shape[1])
+        error: Tensor = self.network.coordinates.error(predicted, self._targets(rows, windows.shape[1]))
         return error[:, self.warmup :]
 
     def _rollout(self, rows: Tensor, windows: Tensor, ratio: float) -> Tensor:
@@ -71,7 +62,9 @@ class Objective:
             forced, state = self.network.sequence(windows[:, :n_forced], state)
             predicted.append(forced[:, self.warmup :])
         predicted.append(free_run(self.network, windows[:, n_forced:], state))
-        return torch.cat(predicted, 1) - self._targets(rows, windows.shape[1])[:, self.warmup :]
+        truth = self._targets(rows, windows.shape[1])[:, self.warmup :]
+        error: Tensor = self.network.coordinates.error(torch.cat(predicted, 1), truth)
+        return error
 
     def _targets(self, rows: Tensor, ticks: int) -> Tensor:
         """Measured outputs [B, ticks, ny], one tick after each of the first `ticks` windows."""

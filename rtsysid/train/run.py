@@ -18,9 +18,10 @@ from __future__ import annotations
 
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 import numpy as np
@@ -31,20 +32,50 @@ from torch import Tensor
 
 import rtsysid
 from rtsysid.config import Config
-from rtsysid.errors import ConfigError
-from rtsysid.spec import ModelSpec, from_builtins
-from rtsysid.storage import replacing
+from rtsysid.errors import ConfigError, RtsysidError
+from rtsysid.model.contents import RUN_ARRAYS, weight_shapes
+from rtsysid.model.manifest import Count
+from rtsysid.model.npz import read_npz, write_npz
+from rtsysid.model.untrusted import Refusal, open_regular, parse_json, read_regular
+from rtsysid.spec import ModelSpec
+from rtsysid.storage import require_output, rewriting
+from rtsysid.storage.claim import Claim, storage_errors
+from rtsysid.storage.products import RUN, UNFINISHED_RUN
 
 Tensors = dict[str, Tensor]
+Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
+MOMENTS = ("exp_avg", "exp_avg_sq")  # what Adam keeps of a parameter, next to the number of its steps
 
 
-class Position(msgspec.Struct):
+class Position(msgspec.Struct, forbid_unknown_fields=True):
     """State the next epoch to run: stage, epoch in it, and the best validation loss of the stage."""
 
-    stage: int = 0
-    epoch: int = 0
+    stage: Count = 0
+    epoch: Count = 0
     best: float = float("inf")
-    stale: int = 0  # epochs since the best one
+    stale: Count = 0  # epochs since the best one
+
+
+class About(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What `run.json` holds: the origin of the run, and its specification. See `origin`."""
+
+    config: Config
+    sources: tuple[tuple[str, str], ...]
+    versions: dict[str, str]
+    spec: ModelSpec
+
+
+class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One line of `history.jsonl`: the fields of `rtsysid.train.loop.Epoch`."""
+
+    index: Count
+    stage: str
+    epoch: Count
+    epochs: Count
+    train: float
+    validation: float
+    best: bool
+    seconds: float
 
 
 class Run:
@@ -55,6 +86,35 @@ class Run:
 
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder)
+        self._claim: Claim | None = None
+
+    def claim(self, restart: bool = False) -> Claim:
+        """Reserve the folder for this process until training ends.
+
+        Raises StorageError where the folder is neither empty nor a run, or another process trains in it; with
+        `restart`, a finished run is to be replaced, and the folder may hold nothing else.
+        """
+        self._claim = Claim(require_output(self.folder, RUN if restart else UNFINISHED_RUN))
+        return self._claim
+
+    @contextmanager
+    def filling(self) -> Iterator[Run]:
+        """Yield a new run in a folder that takes the place of this one when it is filled; call `claim` before."""
+        claim = self._claim or self.claim()
+        with storage_errors(self.folder):
+            claim.new.mkdir()
+            yield Run(claim.new)
+            claim.publish()
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Hold the folder while the run is trained, and release it at the end."""
+        claim = self._claim or self.claim()
+        try:
+            yield
+        finally:
+            claim.release()
+            self._claim = None
 
     @property
     def complete(self) -> bool:
@@ -63,17 +123,31 @@ class Run:
 
     @property
     def about(self) -> dict[str, Any]:
-        """Read `run.json`. Raises ConfigError where it cannot be read."""
-        try:
-            about: dict[str, Any] = json.loads((self.folder / "run.json").read_text())
-        except (OSError, ValueError):
-            raise ConfigError(f"run {self.folder}", "no readable run.json", "train one: rtsysid train CONFIG") from None
-        return about
+        """Read `run.json`, as plain values. Raises ConfigError where it is missing or not what a training writes."""
+        return self._read_about()[0]
 
     @property
     def spec(self) -> ModelSpec:
-        """Read the model specification. Raises ConfigError where `run.json` is unreadable, SpecError if invalid."""
-        return from_builtins(self.about["spec"])
+        """Read the model specification. Raises ConfigError where `run.json` is not what a training writes."""
+        return self._read_about()[1].spec
+
+    @property
+    def refusal(self) -> Refusal:
+        """Return the maker of errors about this run."""
+        return Refusal(ConfigError, f"run {self.folder}", "train again")
+
+    def _read_about(self) -> tuple[dict[str, Any], About]:
+        if not self.begun:
+            raise ConfigError(f"run {self.folder}", "no run.json", "train one: rtsysid train CONFIG")
+        refusal = self.refusal
+        plain = parse_json(read_regular(self.folder / "run.json", refusal, "json_bytes"), "run.json", refusal)
+        try:
+            about = msgspec.convert(plain, About)
+        except (msgspec.ValidationError, RtsysidError) as error:
+            raise refusal(f"run.json: {error}") from None
+        if not about.spec.scaling.std:
+            raise refusal("run.json: the specification has no scaling")
+        return plain, about
 
     @property
     def begun(self) -> bool:
@@ -82,9 +156,9 @@ class Run:
 
     def begin(self, about: dict[str, Any], config_text: str) -> None:
         """Write the configuration and `run.json`. Call it last: all other files must be there already."""
-        with replacing(self.folder / "config.toml") as path:
+        with rewriting(self.folder / "config.toml") as path:
             path.write_text(config_text)
-        with replacing(self.folder / "run.json") as path:
+        with rewriting(self.folder / "run.json") as path:
             path.write_text(json.dumps(about, indent=1) + "\n")
 
     def refuse_another(self, about: dict[str, Any]) -> None:
@@ -98,16 +172,19 @@ class Run:
 
     def save_arrays(self, name: str, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
         """Write arrays of any shape [..] by name to an npz file."""
-        with replacing(self.folder / name) as path:
-            np.savez(path, allow_pickle=False, **arrays)
+        with rewriting(self.folder / name) as path:
+            path.write_bytes(write_npz(arrays))
 
     def arrays(self, name: str) -> dict[str, np.ndarray[Any, Any]]:
-        """Read all arrays [..] of an npz file, by name. Raises ConfigError where it is missing or damaged."""
-        try:
-            with np.load(self.folder / name, allow_pickle=False) as stored:
-                return dict(stored)
-        except (OSError, ValueError):
-            raise ConfigError(f"run {self.folder}", f"{name} is missing or damaged", "train again") from None
+        """Read all arrays [..] of an npz file, by name.
+
+        Raises ConfigError where it is missing or damaged, and where they are not those of the specification.
+        """
+        refusal = self.refusal
+        found = read_npz(read_regular(self.folder / name, refusal), name, RUN_ARRAYS[name](self.spec), refusal)
+        if "rows" in found and ((found["rows"] < 1).any() or found["rows"].sum() != len(found["true"])):
+            raise refusal(f"{name}: its episodes do not have as many rows as it says")
+        return found
 
     def save_checkpoint(self, tensors: Tensors, position: Position, epoch: dict[str, Any]) -> None:
         """Write history and checkpoint after one epoch.
@@ -115,10 +192,10 @@ class Run:
         The history is written first. A kill in between leaves one line too many, which the next epoch cuts off.
         """
         history = self.history()[: epoch["index"]]
-        with replacing(self.folder / "history.jsonl") as path:
+        with rewriting(self.folder / "history.jsonl") as path:
             path.write_text("".join(json.dumps(line) + "\n" for line in [*history, epoch]))
         metadata = {"position": json.dumps(msgspec.to_builtins(position)), "epochs": str(epoch["index"] + 1)}
-        with replacing(self.folder / "checkpoint.safetensors") as path:
+        with rewriting(self.folder / "checkpoint.safetensors") as path:
             save_file(tensors, path, metadata)
 
     def checkpoint(self) -> tuple[Tensors, Position, int] | None:
@@ -126,37 +203,74 @@ class Run:
 
         Raises ConfigError where the file is damaged.
         """
-        path = self.folder / "checkpoint.safetensors"
+        path, refusal = self.folder / "checkpoint.safetensors", self.refusal
         if not path.exists():
             return None
-        tensors, metadata = read_tensors(path)
-        position = msgspec.convert(json.loads(metadata["position"]), Position)
-        return tensors, position, int(metadata["epochs"])
+        weights = weight_shapes(self.spec)
+        wanted = {f"{part}/{name}": shape for part in ("weights", "best") for name, shape in weights.items()}
+        moments = {f"adam/{name}/{kind}": shape for name, shape in weights.items() for kind in MOMENTS}
+        steps: Shapes = {f"adam/{name}/step": () for name in weights}
+        tensors, metadata = read_tensors(path, wanted, {**moments, **steps}, refusal)
+        try:
+            position = msgspec.convert(json.loads(metadata["position"]), Position)
+            finished = msgspec.convert(metadata["epochs"], Count, strict=False)
+        except (ValueError, KeyError, RecursionError):  # a ValidationError is a ValueError
+            raise refusal(f"{path.name} does not say which epoch is next") from None
+        return tensors, position, finished
 
     def history(self) -> list[dict[str, Any]]:
-        """Read one dict per finished epoch, with the fields of `rtsysid.train.loop.Epoch`."""
-        path = self.folder / "history.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        """Read one dict per finished epoch, with the fields of `rtsysid.train.loop.Epoch`.
+
+        Raises ConfigError where the file is not what a training writes.
+        """
+        path, refusal = self.folder / "history.jsonl", self.refusal
+        if not path.exists():
+            return []
+        try:
+            lines = [json.loads(line) for line in read_regular(path, refusal, "json_bytes").splitlines()]
+            read = msgspec.convert(lines, list[Line])
+        except (ValueError, RecursionError) as error:
+            raise refusal(f"{path.name}: {error}") from None
+        if [line.index for line in read] != list(range(len(read))):
+            raise refusal(f"{path.name}: an epoch is missing or occurs twice")
+        return lines
 
     def finish(self, weights: Tensors) -> None:
         """Write the result, which completes the run."""
-        with replacing(self.folder / "weights.safetensors") as path:
+        with rewriting(self.folder / "weights.safetensors") as path:
             save_file(weights, path)
 
     def weights(self) -> Tensors:
         """Read the result. Raises ConfigError where training is not finished or the file is damaged."""
         if not self.complete:
             raise ConfigError(f"run {self.folder}", "training is not finished", "continue it with the same command")
-        return read_tensors(self.folder / "weights.safetensors")[0]
+        return read_tensors(self.folder / "weights.safetensors", weight_shapes(self.spec), {}, self.refusal)[0]
 
 
-def read_tensors(path: Path) -> tuple[Tensors, dict[str, str]]:
-    """Read tensors and metadata of a safetensors file. Raises ConfigError where it cannot be read."""
+def read_tensors(path: Path, wanted: Shapes, optional: Shapes, refusal: Refusal) -> tuple[Tensors, dict[str, str]]:
+    """Read tensors of float32 and metadata of a safetensors file; shapes are checked before anything is allocated.
+
+    Raises the error of `refusal` where it cannot be read, where a name of `wanted` is missing, where it has a name that
+    is in neither table, and for another shape and a value that is not finite.
+    """
+    open_regular(path, refusal).close()
     try:
         with safe_open(path, "pt") as stored:
-            return {key: stored.get_tensor(key) for key in stored.keys()}, stored.metadata() or {}  # noqa: SIM118
+            names = set(stored.keys())
+            if not wanted.keys() <= names or not names <= wanted.keys() | optional.keys():
+                raise refusal(f"{path.name} has other tensors than the specification")
+            for name in names:
+                part, shape = stored.get_slice(name), wanted.get(name, optional.get(name))
+                if part.get_dtype() != "F32" or tuple(part.get_shape()) != shape:
+                    raise refusal(f"{path.name}: {name} is of another shape or type")
+            tensors = {name: stored.get_tensor(name) for name in sorted(names)}
+            metadata = stored.metadata() or {}
     except (OSError, SafetensorError) as error:
-        raise ConfigError(str(path), f"damaged ({error})", "delete the run folder and train again") from None
+        raise refusal(f"{path.name} is damaged ({error})") from None
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise refusal(f"{path.name}: {name} has a value that is not finite")
+    return tensors, metadata
 
 
 def origin(config: Config, sources: Sequence[tuple[str, str]]) -> dict[str, Any]:

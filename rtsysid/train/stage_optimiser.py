@@ -9,9 +9,9 @@ from torch import Tensor
 
 from rtsysid.config import Training
 from rtsysid.errors import ScheduleError
-from rtsysid.schedule import Stage
+from rtsysid.schedule import Stage, rows_needed
 from rtsysid.train.augmentation import Augmentation
-from rtsysid.train.losses import Objective, rows_needed
+from rtsysid.train.losses import Objective
 from rtsysid.train.network import Network
 from rtsysid.train.run import Tensors
 from rtsysid.train.windows import Sequences

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from rtsysid.errors import TraceError
 from rtsysid.model.coordinates import coordinates
-from rtsysid.spec import Doubles, Floats, ModelSpec, Scaling
+from rtsysid.model.coordinates.seen import SeenRow, short_way
+from rtsysid.spec import Doubles, Floats, ModelSpec, Scaling, sees_otherwise
 
 ROUNDED = 1e-12  # relative standard deviation that float64 rounding gives to a constant
 
@@ -48,6 +49,8 @@ class Sequences:
             by_episode.append(torch.arange(first, max(first, end), stride))  # empty in an episode that is too short
             base += rows
         starts = torch.cat(by_episode)
+        if not len(starts) and offset:  # a sequence fits, but not `offset` rows later
+            return self.starts(length, stride)
         if not len(starts):
             longest = max(self.lengths, default=0)
             raise TraceError(
@@ -89,6 +92,9 @@ def fit_scaling(episodes: Sequence[Floats], spec: ModelSpec) -> Scaling:
     """
     rows = np.concatenate(episodes).astype(np.float64)
     mean, std = rows.mean(0), rows.std(0)
+    centres = {i: _mean_direction(rows[:, i], c.period) for i, c in enumerate(spec.channels) if c.angle}
+    for i, centre in centres.items():
+        std[i] = short_way(rows[:, i] - centre, spec.channels[i].period).std()
     for i, channel in enumerate(spec.channels):
         if not std[i] > 1e-9 * max(abs(mean[i]), 1e-30):
             raise TraceError(f"channel {channel.name}", f"always {mean[i]:.6g}", "remove it: it carries no information")
@@ -102,8 +108,16 @@ def fit_scaling(episodes: Sequence[Floats], spec: ModelSpec) -> Scaling:
             features.append(coords.features(sparse.transpose(0, 2, 1))[0].reshape(-1, spec.n_features))
     feature, target = np.concatenate(features), np.concatenate(targets)
     of_features, of_targets = (feature.mean(0), _nonzero_std(feature)), (target.mean(0), _nonzero_std(target))
-    fields = (std, rows.min(0), rows.max(0), *of_features, *of_targets)
+    seen = SeenRow(spec, centres).columns(rows) if sees_otherwise(spec) else []
+    of_rows = np.array([column.min() for column in seen]), np.array([column.max() for column in seen])
+    fields = (std, rows.min(0), rows.max(0), *of_features, *of_targets, *of_rows)
     return Scaling(*(tuple(field.tolist()) for field in fields))
+
+
+def _mean_direction(angles: Doubles, period: float) -> float:
+    """Mean of angles [n] on the circle."""
+    turns = np.exp(2j * np.pi * angles / period)
+    return float(np.angle(turns.mean()) * period / (2 * np.pi))
 
 
 def episode_weights(episodes: Sequence[Floats], spec: ModelSpec, episode_weighting: float) -> list[float]:

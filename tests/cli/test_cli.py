@@ -198,7 +198,7 @@ def test_a_full_disk_leaves_what_was_there(bundle_folder: Path, recording: Path,
     with small_disk(tmp_path / "disk") as disk:
         (disk / "p.csv").write_text("before")
         plant(1, 5000, seed=1).write(tmp_path / "long.csv")
-        line = refused("replay", bundle_folder, tmp_path / "long.csv", "-o", disk / "p.csv", code=5)
+        line = refused("replay", bundle_folder, tmp_path / "long.csv", "-o", disk / "p.csv", "--overwrite", code=5)
         assert "No space left" in line
         assert (disk / "p.csv").read_text() == "before"
         assert [path.name for path in disk.iterdir()] == ["p.csv"]

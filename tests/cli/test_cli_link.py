@@ -87,11 +87,11 @@ def test_a_rate_of_ones_own(recording: Path, tmp_path: Path) -> None:
     assert (found["rate_hz"], found["inputs"]) == (123.5, "")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_a_session_in_good_order(
     bundle_folder: Path, board: SimulatedDevice, tmp_path: Path, number: signal.Signals
 ) -> None:
-    """SIGTERM and ^C stop the board, close the recording, print the summary, and count as success."""
+    """SIGTERM, ^C and a closed terminal stop the board, close the recording, print the summary, and are no failure."""
     with process("run", bundle_folder, board.port, "--record", tmp_path / "f.mcap", "--json") as running:
         until(lambda: board.status().split()[0] == "2" and len(board.status().split()) > 2, "a prediction")
         running.send_signal(number)

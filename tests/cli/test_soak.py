@@ -65,8 +65,9 @@ def answered(device: SimulatedDevice) -> None:
 @pytest.mark.timeout(SECONDS * 10 + 800)
 def test_soak(fast_bundle: Path, tmp_path: Path) -> None:
     """Through unplugging, resets, stalls and stops in turn, 500 Hz is held and answered again after each; losses and
-    restarts are those that were made, every sample received was fed and recorded, memory and files do not grow, and the
-    recording replays to equal predictions."""
+    restarts are those that were made, samples that the board captured are samples fed and counted losses, exactly and
+    over all boots, every sample received was recorded, memory and files do not grow, and the recording replays to equal
+    predictions."""
     spec = Bundle.open(fast_bundle).spec
     rows = plant(1, 5000, seed=5).episodes[0].values
     made = dict.fromkeys(("unplug", "reset"), 0)
@@ -86,9 +87,12 @@ def test_soak(fast_bundle: Path, tmp_path: Path) -> None:
             marks.append((body.megabytes(), body.files()))
         host.terminate()
         report, _ = ended(host)
+        captured = device.captured()
     link = report["link"]
     assert (link["losses"], link["reboots"]) == (sum(made.values()), made["reset"])
-    assert report["samples"] == link["samples"]
+    assert report["samples"] == link["samples"] - link["dropped"], link
+    assert captured == report["samples"] + link["dropped"] + link["refused"] + link["gaps"] - link["paused"], link
+    assert (link["refused"], link["clock_jumps"], link["unknown_ends"]) == (0, 0, made["reset"])
     assert (link["dropped"], link["corrupt"], report["not_recorded"]) == (0, 0, 0)
     megabytes, files = zip(*marks[len(marks) // 4 :], strict=True)
     assert max(megabytes) - megabytes[0] < 16, marks
@@ -96,7 +100,8 @@ def test_soak(fast_bundle: Path, tmp_path: Path) -> None:
     replayed = json.loads(rtsysid("replay", fast_bundle, tmp_path / "f.mcap", "--json").stdout)
     assert (replayed["equal"], replayed["compared"]) == (True, report["samples"])
     seconds = report["seconds"]
-    print(f"{seconds:.0f} s, {report['samples']} samples, {link['gaps']} gaps, faults {made}, {megabytes[-1]:.0f} MB")
+    counts = f"{captured} captured, {report['samples']} fed, {link['gaps']} gaps, {link['paused']} of them paused"
+    print(f"{seconds:.0f} s, {counts}, faults {made}, {megabytes[-1]:.0f} MB")
 
 
 def faults_on(device: SimulatedDevice, host: int, made: dict[str, int]) -> list[Callable[[], None]]:

@@ -82,7 +82,7 @@ def expanded(path: str) -> list[str]:
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_dotted_name_exists(document: str) -> None:
     """Each `rtsysid.…`, `export.…`, `firmware_bridge.…` and `bench.…` is a module or is defined in one."""
-    files = re.compile(r"\.(service|toml|mcap|py)$")
+    files = re.compile(r"\.(service|toml|mcap|json|py)$")
     names = {name for name in DOTTED.findall(quoted((ROOT / document).read_text())) if not files.search(name)}
     assert [name for name in sorted(names - METADATA) if not resolves(name)] == []
 

@@ -154,7 +154,7 @@ def test_nan_and_infinity_pass():
         ("other/Thing a\n", "type other/Thing of a is not known"),
         (f"B b\n{RULE}MSG: test/B\ntest/A a\n", "type test/A"),  # a message in itself
         ("int8\n", "'int8' is not a field"),
-        ("\n".join(f"int8[64] a{i}" for i in range(65)), "more than 4096 values"),
+        ("\n".join(f"int8[64] a{i}" for i in range(65)), "above the limit message_fields = 4096"),
         ("".join(f"{RULE}MSG: test/L{i}\nL{i + 1}[9] a\n" for i in range(9)), "type"),
     ],
 )

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from rtsysid.circle import rotation_angle
 from rtsysid.errors import SpecError, TraceError
 from rtsysid.evaluation.metrics import (
     HorizonErrors,
@@ -15,7 +16,6 @@ from rtsysid.evaluation.metrics import (
     nrmse,
     rmse,
 )
-from rtsysid.quaternions import rotation_angle
 from rtsysid.spec import Channel
 
 VECTOR = [Channel("a", "m", group="v"), Channel("b", "m", group="v"), Channel("alone", "V")]

@@ -168,7 +168,7 @@ def renamed(judgement: Judgement, bundle: Bundle, name: str) -> tuple[Judgement,
         worst=worst,
     )
     manifest = replace(bundle.manifest, spec=changed.spec, versions={name: name})
-    return changed, Bundle(bundle.folder, manifest)
+    return changed, Bundle(bundle.folder, manifest, {name: bundle.content(name) for name in manifest.files})
 
 
 def test_names_of_channels_and_files_are_escaped(bundle_folder: Path, tiny_trace: Trace) -> None:
@@ -185,9 +185,9 @@ def test_names_of_channels_and_files_are_escaped(bundle_folder: Path, tiny_trace
     assert sum(HOSTILE in text for text in pages[1].texts) > 50
 
 
-@given(st.text(alphabet=st.characters(exclude_categories=["Cs", "Cc"])))
+@given(st.text(alphabet=st.characters(exclude_categories=["Cs", "Cc", "Cf", "Zl", "Zp"])))
 def test_any_text_comes_back_from_the_tree(text: str) -> None:
-    """A parser reads back any text of an element or attribute."""
+    """A parser reads back any text of an element or attribute that can be seen."""
     reader = read(html([el("p", text, el("b", "x"), text, aria_label=text)]))
     assert reader.tags[0] == ("p", {"aria-label": text})
     assert "".join(reader.texts) == f"{text}x{text}"
@@ -304,10 +304,8 @@ def test_bad_input_gets_one_line(bundle_folder: Path, recording: Path, tmp_path:
     assert "horizon" in refused_here("report", bundle_folder, "--data", recording, "-o", out, "--horizon", 0, code=1)
     assert "no such" in refused_here("report", bundle_folder, "--data", tmp_path / "no.csv", "-o", out, code=1).lower()
     assert not out.exists()
-    (tmp_path / "folder").mkdir()
-    assert "cannot write" in refused_here(
-        "report", bundle_folder, "--data", recording, "-o", tmp_path / "folder", code=5
-    )
+    out.mkdir()
+    assert "it is a folder" in refused_here("report", bundle_folder, "--data", recording, "-o", out, code=5)
 
 
 def test_forecasts_are_shown_in_their_intervals(calibrated_folder: Path, recording: Path, tmp_path: Path) -> None:

@@ -39,8 +39,8 @@ def test_a_run_is_judged_on_its_validation_part(logs_and_run: tuple[Path, Path],
 
 def held_out(bundle: Bundle, *paths: Path) -> str:
     """How recordings are described, given those that trained the bundle."""
-    data = bundle.manifest.training.config.data
-    return read_held_out(paths, bundle.spec.channels, data, bundle.manifest.trained_on)[1]
+    config = bundle.manifest.training.config
+    return read_held_out(paths, bundle.spec.channels, config, bundle.manifest.trained_on)[1]
 
 
 @pytest.mark.torch

@@ -14,10 +14,21 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from support.robots import flight, make_body_spec, make_braked_spec, make_driven_spec, make_moving_spec, make_spec
+from support.robots import (
+    flight,
+    make_angle_spec,
+    make_body_spec,
+    make_braked_spec,
+    make_driven_spec,
+    make_moving_spec,
+    make_spec,
+    make_turret_spec,
+    turns,
+)
 
+from export.c_tables import literal
 from export.compile import STRICT, compile_library
-from export.to_c import c_sources, literal, model_layers, quantised
+from export.to_c import c_sources, model_layers, quantised
 from rtsysid.model.backends.c_backend import CBackend, machines
 from rtsysid.model.backends.numpy_backend import NumpyBackend
 from rtsysid.model.golden import TOLERANCE, relative_error
@@ -44,6 +55,8 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("lstm-tdl-aeu", {"integrate": (("y1", "y2"),), "linear_path": True}),
     ("lstm", {"friction": True, "linear_path": True}),
     ("lstm-tdl", {"friction": True, "linear_path": True, "state_init": "network"}),
+    ("lstm-tdl", {"angles": True, "degree": 2, "friction": (("y0", 40.0),), "linear_path": True}),
+    ("lstm-tdl-aeu", {"turret": True}),
     ("lstm-tdl", {"cell": "gru", "state_init": "network"}),
     (DEEP, {"cell": "gru", "hidden": 37, "linear_path": True}),
 ]
@@ -52,6 +65,8 @@ MADE = {
     "rigid_body": make_body_spec,
     "kinematics": make_moving_spec,
     "rotors": make_driven_spec,
+    "angles": make_angle_spec,
+    "turret": make_turret_spec,
 }
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror")
 SANITIZED = ("-g", "-O0", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-ffp-contract=off")
@@ -114,7 +129,7 @@ def stimuli(spec: ModelSpec) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     rows = flight(SAMPLES, batch=1)[0] if spec.rigid_body else rng.standard_normal((SAMPLES, spec.width))
     plans = rng.standard_normal((PLANS, TICKS, spec.n_inputs))
-    return rows.astype(np.float32), plans.astype(np.float32)
+    return (rows * turns(spec)).astype(np.float32), plans.astype(np.float32)
 
 
 def build(network: Network, folder: Path, compiler: str, *flags: str, int8: bool = False) -> Path:
@@ -170,12 +185,14 @@ def test_generated_c_computes_what_numpy_computes(variant: str, choice: dict[str
     assert found.again.tobytes() == found.each[0].tobytes()
 
 
-@pytest.mark.parametrize("choice", [{"cell": "gru", "output": "absolute"}, RELATIVE, BODY, {"friction": True}], ids=str)
+@pytest.mark.parametrize(
+    "choice", [{"cell": "gru", "output": "absolute"}, RELATIVE, BODY, {"friction": True}, {"angles": True}], ids=str
+)
 def test_strict_c_gives_the_same_bits_however_it_is_built(choice: dict[str, Any], tmp_path: Path) -> None:
     """Compilers, optimisation levels and vector widths change no bit of any output of the strict build.
 
     gcc at -O0 to -O3 and on the widest vectors, the other compiler at -O2 and on the widest vectors; for both cells,
-    plain coordinates, a rigid body and friction.
+    plain coordinates, a rigid body, friction and angles.
     """
     network = make_network(DEEP, {**choice, "hidden": 37, "encoder": (70, 9), "state_init": "network"})
     builds = [(COMPILERS[0], "-O0"), *((compiler, "-O2") for compiler in COMPILERS), (COMPILERS[0], "-O3")]
@@ -219,7 +236,10 @@ def test_the_fast_library_stays_within_bounds(variant: str, choice: dict[str, An
     spec, (rows, plans) = network.spec, stimuli(network.spec)
     weights = state_arrays(network.state_dict())
     library = compile_library(c_sources(spec, weights), tmp_path / "model.so", machines()[0])
-    ours, reference = Predictor(spec, CBackend(spec, library)), Predictor(spec, NumpyBackend(spec, weights))
+    ours, reference = (
+        Predictor(spec, CBackend(spec, library.read_bytes())),
+        Predictor(spec, NumpyBackend(spec, weights)),
+    )
     found = np.stack([ours.step(row).copy() for row in rows])
     expected = np.stack([reference.step(row).copy() for row in rows])
     assert relative_error(found, expected, spec) <= TOLERANCE["step"]
@@ -237,7 +257,7 @@ def test_a_forecast_is_steps_with_predictions_fed_back(tmp_path: Path) -> None:
     network = make_network(DEEP, {})
     spec, (rows, plans) = network.spec, stimuli(network.spec)
     library = compile_library(c_sources(spec, state_arrays(network.state_dict())), tmp_path / "m.so", machines()[0])
-    predictor = Predictor(spec, CBackend(spec, library))
+    predictor = Predictor(spec, CBackend(spec, library.read_bytes()))
     for row in rows[:40]:
         predictor.step(row)
     found, y, steps = predictor.forecast(plans[0]), rows[39, spec.n_inputs :], []
@@ -255,7 +275,7 @@ def test_a_sample_that_is_no_number_gives_none(tmp_path: Path) -> None:
     network = make_network("lstm-tdl-aeu", {})
     spec, (rows, _) = network.spec, stimuli(network.spec)
     library = compile_library(c_sources(spec, state_arrays(network.state_dict())), tmp_path / "m.so", machines()[0])
-    predictor = Predictor(spec, CBackend(spec, library))
+    predictor = Predictor(spec, CBackend(spec, library.read_bytes()))
     before = [predictor.step(row).copy() for row in rows[:9]]
     assert np.isnan(predictor.step(np.where(np.arange(spec.width) == 0, np.nan, rows[9]).astype(np.float32))).all()
     predictor.reset()

@@ -29,7 +29,7 @@ int main(void)
 {
     uint8_t sample[CHANNELS_SIZE];
     put_u16(sample + CHANNEL_MOTOR_1_AT, (uint16_t)(int16_t)-1000);
-    put_f32(sample + CHANNEL_MOTOR_1_1_AT, 1.5f);
+    put_f32(sample + CHANNEL_MOTOR_1_2_AT, 1.5f);
     put_u8(sample + CHANNEL_MODE_AT, 200);
     printf("%u %u %u %u\\n", CHANNELS_HASH, CHANNELS_COUNT, CHANNELS_PERIOD_US, CHANNELS_SIZE);
     for (size_t i = 0; i < sizeof sample; i++) printf("%02x", sample[i]);

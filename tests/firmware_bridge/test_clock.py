@@ -50,18 +50,31 @@ class World:
 
 @given(st.integers(0, SPAN * 3), st.lists(st.integers(-2_000_000, 4_000_000_000), max_size=30))
 def test_ticks_follow_a_counter_that_wraps(start: int, steps: list[int]) -> None:
-    """Whatever the silence, and with frames up to 2 s out of order, 32 bits and the host's time give all 64 back."""
+    """Whatever the silence, and with frames up to 2 s out of order, 32 bits and the host's time give all 64 back; a
+    time before the device's start is refused."""
     ticks, true, now = Ticks(), start, 1e5
-    whole = ticks.extend(start % SPAN, now) - start
+    whole = (ticks.extend(start % SPAN, now) or 0) - start
     for step in steps:
         true, now = true + step, now + step * 1e-6 * (1 + 100e-6)
-        assert ticks.extend(true % SPAN, now) == true + whole
+        assert ticks.extend(true % SPAN, now) == (true + whole if true + whole >= 0 else None)
+
+
+@given(st.lists(st.tuples(st.integers(0, SPAN - 1), st.floats(0, 1e4)), min_size=1, max_size=40))
+def test_no_reading_is_later_than_the_hosts_clock_allows(readings: list[tuple[int, float]]) -> None:
+    """Whatever a device says, its time since the first reading is at most the host's, plus a second and the drift."""
+    ticks, now = Ticks(), 0.0
+    first = ticks.extend(readings[0][0], now)
+    for t_us, passed_s in readings[1:]:
+        now += passed_s
+        told = ticks.extend(t_us, now)
+        assert told is None or 0 <= told <= first + (1.0 + 1.003 * now) * 1e6  # type: ignore[operator]
 
 
 def test_ticks_survive_a_silence_longer_than_their_span() -> None:
     """After a night without a frame the right wrap is found by the host's clock, at 100 ppm of drift."""
     ticks = Ticks()
     first = ticks.extend(7, 0.0)
+    assert first == 7
     night = 12 * 3600
     passed = int(night * 1e6 * (1 + 100e-6))
     assert ticks.extend((7 + passed) % SPAN, float(night)) - first == passed

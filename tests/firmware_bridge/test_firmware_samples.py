@@ -22,12 +22,13 @@ def test_a_sample_carries_the_instant_of_its_capture(streaming: Board) -> None:
 
 
 def test_samples_flow_only_while_streaming(board: Board) -> None:
-    """What is captured before START or after STOP is never sent."""
+    """What is captured before START or after STOP is never sent; what is captured between them is sent, before the
+    answer to STOP."""
     board.hear(HELLO)
     board.capture(values())
     assert only(board.hear(START), m.Sample) == []
     board.capture(values())
-    assert only(board.hear(m.Stop(), START), m.Sample) == []
+    assert [type(f.message()) for f in board.hear(m.Stop(), START)] == [m.Sample, m.Ack, m.Ack]
     board.hear(m.Stop())
     board.capture(values())
     assert only(board.hear(START), m.Sample) == []
@@ -48,6 +49,29 @@ def test_the_divider_thins_the_stream(board: Board) -> None:
     board.hear(m.Stop(), thin)
     board.capture(values(), 11)
     assert [f.t_us for f in board.poll()] == [11]
+
+
+def test_the_answers_to_start_and_stop_count_what_was_captured(board: Board) -> None:
+    """The ACKs of START and STOP and the BYE say how many samples were captured for the host since boot: those that
+    found no room, those that the loop missed, and those of earlier sessions, too; a repeated START says it again."""
+    board.hear(HELLO)
+    board.capture(values())
+    [begun] = only(board.hear(START), m.Ack)
+    for _ in range(12):
+        board.capture(values())
+    board.poll()
+    [again] = only(board.hear(START), m.Ack)
+    [ended] = only(board.hear(m.Stop()), m.Ack)
+    assert [ack.samples for ack in (begun, again, ended)] == [0, 0, 12]
+    board.capture(values())
+    board.hear(START)
+    board.capture(values())
+    board.hear(HELLO)  # what waits is thrown away, and counted
+    [begun] = only(board.hear(START), m.Ack)
+    assert begun.samples == 13
+    board.capture(values())
+    board.tell(b"Y", bytes([m.Reason.finished]))
+    assert [each.samples for each in only(board.poll(), m.Bye)] == [14]
 
 
 def test_silence_is_ended_by_a_delimiter(board: Board) -> None:

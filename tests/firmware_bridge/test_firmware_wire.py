@@ -106,7 +106,7 @@ def expectations(vector: dict[str, Any]) -> str:
     {" ".join(checks)}
     EXPECT({tag}_put(again, &m) == sizeof bytes);
     EXPECT(memcmp(again, bytes, sizeof bytes) == 0);
-    EXPECT(!{tag}_get(&m, bytes, sizeof bytes - 1));
+    EXPECT(!{tag}_get(&m, bytes, {message.REQUIRED if tail is None else len(payload)}u - 1));
 }}"""
 
 

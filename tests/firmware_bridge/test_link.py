@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import pty
 import select
@@ -11,6 +12,7 @@ import time
 import tty
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -229,3 +231,22 @@ def test_a_port_gives_all_there_is(tmp_path: Path) -> None:
         os.close(ours)
         with pytest.raises(OSError, match="the other side closed"):
             port.read(PATIENCE_S)
+
+
+def test_what_was_read_before_a_failed_write_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cable that is pulled between a read and the next write costs no sample that was read: all of them come out."""
+    with SimulatedDevice(board_schema(), numbered(2000)) as device, Link(device.port) as link:
+        post, calls = link._outbox.post, itertools.count()
+
+        def pulled(*what: Any) -> None:
+            if link.health().samples and next(calls) % 3 == 2:
+                raise OSError("pulled")
+            post(*what)
+
+        monkeypatch.setattr(link._outbox, "post", pulled)
+        found = 0
+        for batch in link.batches():
+            found += len(batch)
+            if link.health().losses >= 5:
+                link.close()
+        assert found == link.health().samples > 0

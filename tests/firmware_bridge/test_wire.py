@@ -92,7 +92,9 @@ def test_a_shorter_payload_is_not_accepted(message: type[Message]) -> None:
     if message.REQUIRED:
         example = next(x for x in wire_vectors.examples() if type(x) is message).pack()
         assert message.accepts(example)
-        assert not message.accepts(example[:-1])
+        appended = message.LAYOUT.size - message.REQUIRED if message.LAYOUT.tail is None else 0
+        assert message.accepts(example[: len(example) - appended])
+        assert not message.accepts(example[: len(example) - appended - 1])
 
 
 def test_a_value_that_does_not_fit_is_one_line() -> None:
@@ -127,14 +129,14 @@ def test_the_version_follows_the_definition(monkeypatch: pytest.MonkeyPatch) -> 
     """Any change of a message changes MAJOR, unless SINCE lists it; then the older digest is unchanged."""
     assert int(GOLDEN["version"].split(".")[0], 16) == m.MAJOR
 
-    class Changed(m.Ack, frozen=True):
+    class Changed(m.Start, frozen=True):
         new: U16
 
     lay_out(Changed)
-    monkeypatch.setattr(Changed, "wire_name", lambda: "ACK")
-    monkeypatch.setitem(m.MESSAGES, m.Ack.CODE, Changed)
+    monkeypatch.setattr(Changed, "wire_name", lambda: "START")
+    monkeypatch.setitem(m.MESSAGES, m.Start.CODE, Changed)
     assert m.definition(m.MINOR) != GOLDEN["definition"]
-    monkeypatch.setitem(m.SINCE, "ACK.new", m.MINOR + 1)
+    monkeypatch.setitem(m.SINCE, "START.new", m.MINOR + 1)
     assert json.loads(json.dumps(m.definition(m.MINOR))) == GOLDEN["definition"]
     assert m.definition(m.MINOR + 1) != m.definition(m.MINOR)
 
@@ -310,6 +312,36 @@ def test_the_encoder_numbers_frames_and_wakes_the_line() -> None:
     sent = [encoder.encode_payload(m.Sample.CODE, b"x", t) for t in (2**32 + 5, 2**32 + 6)]
     got = FrameDecoder(SCHEMA).feed(b"".join(sent))
     assert [(f.seq, f.t_us, f.payload) for f in got] == [(0xFFFF, 5, b"x"), (0, 6, b"x")]
+
+
+def test_every_fault_is_a_fault_and_nothing_else_is() -> None:
+    """Pieces that are no frame add up to `corrupt`; each fault alone makes the wire unclean, and the rest does not."""
+    assert WireCounters(crc=1, cobs=2, oversize=4, runt=8, schema=16).corrupt == 15
+    unclean = {name for name in WireCounters.__struct_fields__ if not WireCounters(**{name: 1}).clean}
+    assert unclean == set(WireCounters.__struct_fields__) - {"ok", "unverified", "foreign"}
+
+
+def test_the_second_frame_under_another_table_tells_that_the_first_was_one() -> None:
+    """One wrong checksum is noise; a second one that differs by the same constant blames the table for both."""
+    decoder, (first, second) = FrameDecoder(schema=SCHEMA + 1), numbered(2)
+    decoder.feed(encode_frame(first, SCHEMA))
+    assert counted(decoder) == {"crc": 1}
+    decoder.feed(encode_frame(second, SCHEMA))
+    assert counted(decoder) == {"schema": 2}
+
+
+def test_a_late_frame_does_not_hide_a_repeated_one() -> None:
+    """After a late frame the newest number is still known: the same frame again is a duplicate."""
+    decoder, sent = FrameDecoder(schema=SCHEMA), numbered(3)
+    decoder.feed(wired([sent[0], sent[2], sent[1], sent[2]]))
+    assert counted(decoder) == {"ok": 3, "reordered": 1, "duplicate": 1}
+
+
+def test_before_a_session_session_and_table_are_zero() -> None:
+    """A HELLO comes before either is known: without them a frame is that of session 0, under the seed 0."""
+    frame = numbered(1)[0]
+    assert encode_frame(frame) == encode_frame(frame, 0) != encode_frame(frame, 1)
+    assert FrameEncoder().encode_payload(frame.type, b"x", 0) == FrameEncoder(0, 0).encode_payload(frame.type, b"x", 0)
 
 
 def test_a_frame_gives_its_message() -> None:

@@ -129,3 +129,13 @@ def test_memory_does_not_grow() -> None:
     finally:
         tracemalloc.stop()
     assert after - before < 32 * 1024  # counts above 256 are objects of their own: at most one for each bin
+
+
+def test_a_missed_deadline_is_an_error_with_its_count() -> None:
+    """A latency above the budget is named with count, budget and worst case; latencies up to the budget are not."""
+    deadline = Deadline(0.005)
+    deadline.record(0.005)
+    deadline.require_met("answers")
+    deadline.record(0.0125)
+    with pytest.raises(DeadlineError, match=r"answers: 1 of 2 took longer than 5 ms, the worst 12\.5 ms"):
+        deadline.require_met("answers")

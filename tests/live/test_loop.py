@@ -156,11 +156,23 @@ def test_the_budget_decides_what_is_stale(delay_s: float, status: str) -> None:
     assert device.sent[-1].age_s == pytest.approx(delay_s)
 
 
-def test_graver_news_than_stale_are_kept() -> None:
-    """An answer that is old and comes from a model without its warm-up says the latter, which is graver."""
-    device = ListDevice(*on_time(range(10), 0.5))
-    loop(device)
+def test_graver_news_than_stale_are_kept_and_the_flags_say_both() -> None:
+    """An answer that is old and comes from a model without its warm-up says the latter, which is graver; its flags and
+    the count of stale answers say that it is old as well, and none of them is usable."""
+    device, notes = ListDevice(*on_time(range(10), 0.5)), Notes()
+    live, _ = loop(device, recorder=notes)
     assert [sent.status for sent in device.sent] == ["warm-up"] * 4 + ["stale"] * 6
+    flags = [answer.prediction.flags for answer in notes.answers]
+    assert flags == [("warm-up", "stale")] * 4 + [("stale",)] * 6
+    assert (live.summary().stale, live.summary().statuses) == (10, {"warm-up": 4, "stale": 6})
+    assert not any(answer.prediction.usable for answer in notes.answers)
+
+
+def test_a_late_and_stale_answer_does_not_feed_the_watchdog() -> None:
+    """An answer whose status is graver than stale is not fresh where it is stale as well."""
+    service = Ledger()
+    loop(ListDevice(*on_time(range(8)), (1.0, [7])), service=service)
+    assert len(service.fed) == 8
 
 
 def test_an_unknown_age_is_too_old() -> None:

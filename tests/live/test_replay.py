@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from rtsysid import storage
 from rtsysid.errors import SpecError, StorageError, TraceError
-from rtsysid.live.replay import Recorded, compare, paced, read_predictions, replay, write_predictions
+from rtsysid.live.predictions import Recorded, read_predictions, write_predictions
+from rtsysid.live.replay import compare, paced, replay
 from rtsysid.live.session import STATUSES, Prediction, Session, Status
 from rtsysid.spec import Channel, Floats, ModelSpec, Sample, unit_scaling
 
@@ -186,15 +187,18 @@ def peak(path: Path, count: int) -> int:
 def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str) -> None:
     """When no space is left, the error is one line and the earlier file is unchanged."""
     path = tmp_path / f"p{suffix}"
-    path.write_bytes(b"what stood here")
-    scratch = tmp_path / "scratch"
-    scratch.mkdir()
-    (scratch / path.name).symlink_to("/dev/full")
-    monkeypatch.setattr(storage.tempfile, "mkdtemp", lambda **_: str(scratch))
+    path.write_bytes(b"what was here")
+
+    class OnFullDisk(storage.Claim):
+        def __init__(self, path: Path) -> None:
+            super().__init__(path)
+            self.new.symlink_to("/dev/full")
+
+    monkeypatch.setattr(storage, "Claim", OnFullDisk)
     with pytest.raises(StorageError, match="No space left on device") as caught:
-        write_predictions(path, OUTPUTS, (prediction(0.1 * k, k, k) for k in range(20_000)))
+        write_predictions(path, OUTPUTS, (prediction(0.1 * k, k, k) for k in range(20_000)), overwrite=True)
     assert "\n" not in str(caught.value)
-    assert path.read_bytes() == b"what stood here"
+    assert path.read_bytes() == b"what was here"
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -264,7 +268,7 @@ def test_a_damaged_file_is_one_line(tmp_path: Path, suffix: str, damage: Callabl
 
 def test_another_suffix_is_refused_before_anything_is_asked(tmp_path: Path) -> None:
     """The format is known before the first prediction is computed."""
-    with pytest.raises(TraceError, match=r"choose .csv, .csv.gz or .npz"):
+    with pytest.raises(StorageError, match=r"name a .csv or .csv.gz or .npz file"):
         write_predictions(tmp_path / "p.txt", OUTPUTS, (pytest.fail("asked") for _ in range(1)))
 
 

@@ -116,9 +116,9 @@ class Played:
             self.fed += 1
             prediction = self.feeder.feed(arrival)
             age_s = self.ns * 1e-9 - arrival.captured_s
-            status = self.feeder.status(prediction, age_s)
+            timed = self.feeder.timed(prediction, age_s)
             self.recorder.sample(arrival)
-            self.recorder.prediction(Answer(arrival, prediction, age_s, status, arrival is batch[-1]))
+            self.recorder.prediction(Answer(arrival, timed, age_s, arrival is batch[-1]))
 
 
 def replayed(path: Path, bundle: Bundle, max_gap: int = 5) -> Reproduction:
@@ -184,7 +184,8 @@ class Liar(Recorder):
             y = np.nextafter(answer.prediction.y, np.float32(9), dtype=np.float32)
             answer = answer._replace(prediction=answer.prediction._replace(y=y))
         if self.fault == "status" and self.count == 150:
-            answer = answer._replace(status="late")
+            late = answer.prediction._replace(status="late")
+            answer = answer._replace(prediction=late)
         if self.fault != "lost" or self.count != 150:
             super().prediction(answer)
 

@@ -68,7 +68,7 @@ def test_nobody_listens(tmp_path: Path) -> None:
         service.stopping()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_the_first_signal_asks_and_the_second_insists(number: signal.Signals) -> None:
     """The first signal sets the flag and gives the handlers back, so that a second one ends the process as ever."""
     before = signal.getsignal(number)
@@ -78,6 +78,18 @@ def test_the_first_signal_asks_and_the_second_insists(number: signal.Signals) ->
         assert stop.requested
         assert signal.getsignal(number) == before
     assert signal.getsignal(number) == before
+
+
+def test_a_hangup_that_is_ignored_stays_ignored() -> None:
+    """Under nohup, which ignores SIGHUP, a closed terminal does not end the session."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopSignal() as stop:
+            signal.raise_signal(signal.SIGHUP)
+            assert not stop.requested
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_handlers_are_given_back_without_a_signal() -> None:

@@ -67,7 +67,7 @@ def test_a_short_gap_is_held(missing: int) -> None:
     """1..max_gap missing ticks step the predictor with the last good sample, then with the new one."""
     session, predictor = warm(max_gap=5)
     prediction = session.feed(sample(10 + missing, 0.4, 0.5, 0.6))
-    assert (prediction.status, prediction.usable) == ("held", True)
+    assert (prediction.status, prediction.usable) == ("held", False)
     np.testing.assert_allclose(predictor.stepped, [[0.2, 0.09, 0.0]] * missing + [[0.4, 0.5, 0.6]], rtol=1e-6)
     assert session.health.held == missing
     assert session.feed(sample(11 + missing)).status == "ok"
@@ -100,7 +100,7 @@ def test_duplicate_and_backward_samples_are_late(tick: float) -> None:
     before = session.feed(sample(9.0 + 1))
     predictor.stepped.clear()
     prediction = session.feed(sample(tick + 1, 0.9, 0.9, 0.9))
-    assert (prediction.status, prediction.t, prediction.usable) == ("late", before.t, True)
+    assert (prediction.status, prediction.t, prediction.usable) == ("late", before.t, False)
     np.testing.assert_array_equal(prediction.y, before.y)
     assert predictor.stepped == []
     assert session.feed(sample(11)).status == "ok"
@@ -308,12 +308,15 @@ def test_whatever_comes_in_the_counts_add_up(
     assert_sums(session, predictor, answers)
 
 
+UNUSABLE = {"rejected", "held", "late", "warm-up", "diverged", "reset", "stale", "fallback"}
+
+
 def assert_honest(answers: list[Prediction]) -> None:
     for answer in answers:
         assert answer.status == answer.flags[0]
         assert list(answer.flags) == sorted(set(answer.flags), key=STATUSES.index)
-        assert np.isfinite(answer.y).all() or not answer.usable
-        assert answer.status != "ok" or answer.usable
+        assert answer.usable == (not UNUSABLE & set(answer.flags))
+        assert np.isfinite(answer.y).all() or "warm-up" in answer.flags
 
 
 def assert_sums(session: Session, predictor: Integrator, answers: list[Prediction]) -> None:
@@ -323,7 +326,7 @@ def assert_sums(session: Session, predictor: Integrator, answers: list[Predictio
     assert health.samples == len(answers)
     assert (health.late, health.rejected, health.fed) == (told["late"], told["rejected"], len(fed))
     assert health.samples == health.fed + health.late + health.rejected
-    assert health.predictions == sum(a.usable for a in fed)
+    assert health.predictions == sum("warm-up" not in a.flags for a in fed)
     assert health.fed == health.predictions + health.warm_up
     assert health.steps == health.fed + health.held == len(predictor.stepped)
     assert health.extrapolating == told["extrapolating"]

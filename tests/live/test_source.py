@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Self
 
 import pytest
 from click.testing import CliRunner
-from support.robots import plant
+from support.sources import Plant
 
 from firmware_bridge.health import LinkHealth
 from firmware_bridge.link import Link
@@ -17,46 +15,6 @@ from rtsysid.cli import cli, link
 from rtsysid.live.session import Session
 from rtsysid.model.predictor import Predictor
 from rtsysid.source import Source, SourceHealth
-from rtsysid.spec import Arrival, Channel, Floats, Sample
-
-
-class Plant:
-    """A source with no more than the protocol asks for: a recording at once, on a clock that is the host's."""
-
-    def __init__(self, port: str, **options: Any) -> None:
-        self.port, self.options = port, options
-        self.predicted: list[int] = []
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
-
-    def describe(self, timeout_s: float = 5.0) -> dict[str, Any]:
-        return {"name": "a plant"}
-
-    def channels(self, timeout_s: float = 5.0) -> tuple[Channel, ...]:
-        return plant().channels
-
-    def batches(self, timeout_s: float) -> Iterator[list[Arrival]]:
-        for k, row in enumerate(plant(1, 60, seed=3).episodes[0].values):
-            yield [Arrival(Sample(k / 50, row), 20_000 * k, 0.0, 0.0, k, 1)]
-
-    def predict(self, seq: int, status: str, age_s: float, horizon_s: float, y: Floats) -> None:
-        self.predicted.append(seq)
-
-    def close(self) -> None: ...
-
-    def health(self) -> SourceHealth:
-        return SourceHealth(state="closed", samples=60, gaps=0, dropped=0, corrupt=0, losses=0, reboots=0)
-
-    def events(self) -> list[str]:
-        return []
-
-    @property
-    def thread_ids(self) -> tuple[int, ...]:
-        return ()
-
 
 SOURCE: Source = Plant("plant://one")
 
@@ -64,7 +22,7 @@ SOURCE: Source = Plant("plant://one")
 @pytest.mark.parametrize("backend", ["c", "numpy"])
 def test_a_new_source_runs_by_its_scheme(bundle_folder: Path, monkeypatch: pytest.MonkeyPatch, backend: str) -> None:
     """One line in the table of schemes is all that `rtsysid run` and `rtsysid info` need for a new source."""
-    monkeypatch.setitem(link.SOURCES, "plant", (__name__, "Plant"))
+    monkeypatch.setitem(link.SOURCES, "plant", (Plant.__module__, "Plant"))
     done = CliRunner().invoke(cli, ["run", str(bundle_folder), "plant://one", "--backend", backend, "--json"])
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)

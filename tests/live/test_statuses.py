@@ -22,7 +22,7 @@ def test_every_status_has_its_code_its_meaning_and_its_place(status: Status) -> 
     assert m.Status[status.name] == status.code
     assert status.meaning
     assert f"#define WIRE_STATUS_{status.name.upper()} {status.code}u /* {status.meaning} */" in HEADER
-    assert f"| {status} | {status.code} | {status.meaning} |" in DOCUMENT
+    assert f"| {status} | {status.code} | {status.meaning} | {'yes' if status.usable else 'no'} |" in DOCUMENT
     assert BY_CODE[status.code] is status is BY_NAME[str(status)]
     assert ALL[status.gravity] is status
 
@@ -30,7 +30,7 @@ def test_every_status_has_its_code_its_meaning_and_its_place(status: Status) -> 
 def test_nothing_else_is_a_status() -> None:
     """Wire enum, C header and document list no status that the table lacks; the document lists the gravest first."""
     assert len(m.Status) == len(ALL) == len(re.findall(r"#define WIRE_STATUS_", HEADER))
-    rows = DOCUMENT.split("| status | code | meaning |")[1].split("<!--")[0]
+    rows = DOCUMENT.split("| status | code | meaning | usable |")[1].split("<!--")[0]
     assert re.findall(r"^\| ([a-z-]+) \|", rows, re.MULTILINE) == [str(status) for status in ALL]
 
 
@@ -64,3 +64,12 @@ def test_the_session_gives_its_own_statuses_only() -> None:
     """The session's statuses are those of the table that it gives, in the order of the table."""
     assert [status for status in ALL if status.given_by == "session"] == list(STATUSES)
     assert {status for status in ALL if status.given_by != "session"} == {"stale", "fallback"}
+
+
+def test_the_gravest_status_decides_what_is_usable() -> None:
+    """Only ok, novel and extrapolating are usable; they are the least grave, so that the gravest flag decides for all;
+    the C header gives a board the same set."""
+    assert {status for status in ALL if status.usable} == {"ok", "novel", "extrapolating"}
+    assert [status.usable for status in ALL] == sorted(status.usable for status in ALL)
+    (mask,) = re.findall(r"#define WIRE_USABLE (0x[0-9a-f]+)u", HEADER)
+    assert {status for status in ALL if int(mask, 16) >> status.code & 1} == {s for s in ALL if s.usable}

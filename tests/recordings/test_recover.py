@@ -127,8 +127,14 @@ def test_nothing_is_overwritten_and_nothing_is_invented(tmp_path):
     """An existing output, a file that is not MCAP, and one without an intact message raise errors and leave no file."""
     recording(tmp_path / "a.mcap", 3)
     before = (tmp_path / "a.mcap").read_bytes()
+    (tmp_path / "there.mcap").write_text("before")
     with pytest.raises(StorageError, match="exists already"):
-        recover(tmp_path / "a.mcap", tmp_path / "a.mcap")
+        recover(tmp_path / "a.mcap", tmp_path / "there.mcap")
+    recover(tmp_path / "a.mcap", tmp_path / "there.mcap", overwrite=True)
+    assert stock(tmp_path / "there.mcap") == stock(tmp_path / "a.mcap")
+    (tmp_path / "there.mcap").unlink()
+    with pytest.raises(StorageError, match="it is the input"):
+        recover(tmp_path / "a.mcap", tmp_path / "a.mcap", overwrite=True)
     assert (tmp_path / "a.mcap").read_bytes() == before
     (tmp_path / "b.mcap").write_text("t,a\n0,1\n")
     (tmp_path / "c.mcap").write_bytes(before[:60])

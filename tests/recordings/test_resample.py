@@ -1,4 +1,4 @@
-"""Test resampling: causal, with ages of held inputs and means of fast outputs."""
+"""Test resampling: causal, nothing held beyond its age, means of fast outputs, and counts of all three."""
 
 from math import isnan
 
@@ -30,24 +30,21 @@ def uneven(draw) -> Trace:
     return record(draw(st.sampled_from([0.0, 1.7e9])) + np.cumsum(steps), values)
 
 
-def by_hand(t, column, at, is_input, max_age, before) -> tuple[float, float]:
-    """Value and age of one channel at one grid point, by the definition."""
+def by_hand(t, column, at, is_input, max_age, before) -> float:
+    """Value of one channel at one grid point, by the definition."""
     known = [(s, v) for s, v in zip(t, column, strict=True) if s <= at + 1e-8 and not isnan(v)]
     if not known:
-        return NAN, np.inf
-    age = max(at - known[-1][0], 0)
-    if is_input:
-        return known[-1][1], age
+        return NAN
     cell = [v for s, v in known if s > before + 1e-8]
     if cell:
-        return float(np.mean(cell, dtype=np.float64)), age
-    return (known[-1][1] if age <= max_age + 1e-8 else NAN), age
+        return cell[-1] if is_input else float(np.mean(cell, dtype=np.float64))
+    return known[-1][1] if at - known[-1][0] <= max_age + 1e-8 else NAN
 
 
 @settings(max_examples=100)
 @given(uneven(), st.sampled_from([50.0, 100.0, 250.0]), st.sampled_from([0.0, 0.02, 1.0]))
 def test_definition(recorded, rate, max_age):
-    """Every value and age agrees with the definition, point by point."""
+    """Every value agrees with the definition, point by point."""
     (one,) = recorded.episodes
     t = one.t - one.t[0] if one.t[0] < 1e6 else np.round(one.t - one.t[0], 6)
     (even,) = resample(record(t, one.values), rate, max_age=max_age).episodes
@@ -56,8 +53,7 @@ def test_definition(recorded, rate, max_age):
     wanted = np.array(
         [[by_hand(t.tolist(), columns[c], at, c < 2, max_age, before) for c in range(4)] for at, before in cells]
     )
-    np.testing.assert_allclose(even.values, wanted[..., 0], rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(even.age, wanted[:, :2, 1].max(1), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(even.values, wanted, rtol=1e-5, atol=1e-5)
 
 
 @settings(max_examples=100)
@@ -77,7 +73,6 @@ def test_future_changes_nothing(recorded, data):
     for each in (other, short):
         np.testing.assert_array_equal(each.t[: so_far.sum()], full.t[so_far])
         np.testing.assert_array_equal(each.values[: so_far.sum()], full.values[so_far])
-        np.testing.assert_array_equal(each.age[: so_far.sum()], full.age[so_far])
 
 
 @pytest.mark.parametrize("start", [0.0, -5e-16, 12.3456, 1.7e9])
@@ -86,7 +81,6 @@ def test_recording_on_the_grid_stays_as_it_is(start):
     values = np.arange(4000, dtype=np.float32).reshape(1000, 4)
     (even,) = resample(record(start + np.arange(1000) * 0.01, values), 100.0, max_age=0.0).episodes
     np.testing.assert_array_equal(even.values, values)
-    assert even.age.max() < 1e-6
 
 
 def test_faster_outputs_are_means_and_inputs_the_last_value():
@@ -97,22 +91,38 @@ def test_faster_outputs_are_means_and_inputs_the_last_value():
     assert even.values[:, 2].tolist() == [0, 2.5, 6.5]
 
 
-def test_slower_outputs_are_held_to_their_age():
-    """A slow output is held for max_age seconds, then NaN. An input is held without limit, and its age grows."""
+def test_nothing_is_held_beyond_its_age():
+    """A slow output and an input that is no longer sent are held for max_age seconds, then NaN."""
     rows = np.array([[1, 1, 1, 1], [2, NAN, 2, NAN]])
-    (even,) = resample(record([0, 0.4], rows), 10.0, max_age=0.2).episodes
-    np.testing.assert_array_equal(even.values[:, 2], [1, 1, 1, NAN, 2])
-    np.testing.assert_array_equal(even.values[:, 3], [1, 1, 1, NAN, NAN])
-    np.testing.assert_array_equal(even.values[:, 0], [1, 1, 1, 1, 2])
-    np.testing.assert_allclose(even.age, [0, 0.1, 0.2, 0.3, 0.4], atol=1e-6)
+    even = resample(record([0, 0.4], rows), 10.0, max_age=0.2)
+    (one,) = even.episodes
+    np.testing.assert_array_equal(one.values[:, 0], [1, 1, 1, NAN, 2])
+    np.testing.assert_array_equal(one.values[:, 1], [1, 1, 1, NAN, NAN])
+    np.testing.assert_array_equal(one.values[:, 2], [1, 1, 1, NAN, 2])
+    np.testing.assert_array_equal(one.values[:, 3], [1, 1, 1, NAN, NAN])
 
 
-def test_input_that_never_came_has_infinite_age():
-    """Before the first sample of an input its value is NaN and its age infinite."""
+def test_an_input_that_never_came_is_missing():
+    """Before the first sample of an input its value is NaN."""
     rows = [[NAN, 1, 1, 1], [5, 1, 1, 1]]
     (even,) = resample(record([0, 0.1], rows), 10.0, max_age=0.2).episodes
     np.testing.assert_array_equal(even.values[:, 0], [NAN, 5])
-    np.testing.assert_array_equal(even.age, [np.inf, 0])
+
+
+def test_the_note_counts_what_resampling_did():
+    """Samples in means, values that repeat an older sample, and values that are missing are counted."""
+    t = [0, 0.1, 0.15, 0.2, 0.6]  # at 10 Hz two samples fall into the third tick, and none into the next three
+    (note,) = resample(record(t, np.ones((5, 4))), 10.0, max_age=0.2).notes
+    assert (note.samples, note.rows, note.averaged, note.held, note.missing) == (5, 7, 4, 8, 4)
+    assert "4 samples averaged, 8 values held, 4 missing" in note.line
+
+
+def test_times_beyond_any_grid_are_refused():
+    """Times so far apart that no grid counts their points, and a grid that would fill the memory, are one line each."""
+    with pytest.raises(TraceError, match="remove the rows with a wrong time"):
+        resample(record([0, 1e300], np.ones((2, 4))), 100.0, max_age=1)
+    with pytest.raises(TraceError, match="RTSYSID_LIMITS=growth="):
+        resample(record([0, 1e6], np.ones((2, 4))), 1e4, max_age=1e9)
 
 
 def test_long_gap_cuts_and_keeps_the_grid():
@@ -132,12 +142,6 @@ def test_last_row_behind_a_long_gap_and_off_the_grid():
     assert sum(len(each) for each in parts) == 4
 
 
-def test_trace_without_inputs_has_no_age():
-    """A trace without inputs has no age."""
-    only = Trace(CHANNELS[2:], (Episode("a", np.arange(3.0), np.zeros((3, 2), np.float32)),))
-    assert resample(only, 1.0, max_age=1).episodes[0].age is None
-
-
 def test_resampled_recording_is_even():
     """A recording with two rates passes the check before training after resampling."""
     t = np.r_[np.arange(100) * 0.01, 1 + np.arange(100) * 0.02]
@@ -147,10 +151,10 @@ def test_resampled_recording_is_even():
     assert len(resample(two_rates, 50.0, max_age=0.02).segments(50.0)) == 150
 
 
-@pytest.mark.parametrize(("rate", "age"), [(0, 1), (-1, 1), (NAN, 1), (10, -1), (10, NAN)])
+@pytest.mark.parametrize(("rate", "age"), [(0, 1), (-1, 1), (NAN, 1), (np.inf, 1), (10, -1), (10, NAN)])
 def test_impossible_grid(rate, age):
     """A rate or an age out of range raises TraceError."""
-    with pytest.raises(TraceError, match="resampling"):
+    with pytest.raises(TraceError, match=r"rate_hz|max_age"):
         resample(record([0, 1], np.ones((2, 4))), rate, max_age=age)
 
 

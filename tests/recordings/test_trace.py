@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rtsysid.errors import TraceError
-from rtsysid.recordings.formats import WRITTEN, npz
+from rtsysid.recordings import formats
+from rtsysid.recordings.formats import WRITTEN
 from rtsysid.recordings.trace import Episode, Trace
 from rtsysid.spec import Channel
 
@@ -131,7 +132,7 @@ def test_stream_is_what_read_reads(tmp_path, suffix):
 def test_stream_counts_rows_over_blocks(tmp_path, monkeypatch):
     """Without a time column the row count continues from block to block."""
     trace(episode(grid(7))).write(tmp_path / "a.npz")
-    monkeypatch.setattr(npz, "ROWS", 2)
+    monkeypatch.setattr(formats, "ROWS", 2)
     samples = list(Trace.stream(tmp_path / "a.npz", [Y], time=None, rate_hz=1.0))
     assert [sample.t for sample in samples] == [0, 1, 2, 3, 4, 5, 6]
 
@@ -190,14 +191,17 @@ END_AT_HALF = np.concatenate((grid(1000), 10 + grid(12, 50.0)))
     [
         (np.r_[grid(50), grid(50)], "goes back from 0.49 s to 0 s at row 50 (1 times"),
         (np.r_[grid(50), np.nan, 51.0], "the time in row 50 is not finite"),
-        (DOUBLED, "3 duplicate timestamps, the first 0.5 s at row 51; remove the duplicates, or resample to 100 Hz"),
-        (TWO_RATES, "50% of intervals are 10 ms, 50% of intervals are 20 ms; resample to 100 Hz"),
+        (
+            DOUBLED,
+            "3 duplicate timestamps, the first 0.5 s at row 51; remove the duplicates; give a recording at 100 Hz",
+        ),
+        (TWO_RATES, "50% of intervals are 10 ms, 50% of intervals are 20 ms; give a recording at 100 Hz (docs"),
         (END_AT_HALF, "more than one rate"),
         (np.concatenate((grid(900), 9 + grid(150, 75.0))), "86% of intervals are 10 ms, 14% of intervals are 13 ms"),
-        (grid(1000, 98.9), "98.9 Hz instead of 100 Hz; resample to 100 Hz, or set rate_hz = 98.9"),
-        (grid(100, 200.0), "200 Hz instead of 100 Hz"),
-        (grid(1000, 98.0) + 1.7e9, "98 Hz instead of 100 Hz"),
-        (grid(100, 10.0), "10 Hz instead of 100 Hz"),
+        (grid(1000, 98.9), "the recording is at 98.9 Hz, the model at 100 Hz; give a recording at 100 Hz"),
+        (grid(100, 200.0), "the recording is at 200 Hz, the model at 100 Hz"),
+        (grid(1000, 98.0) + 1.7e9, "the recording is at 98 Hz, the model at 100 Hz"),
+        (grid(100, 10.0), "the recording is at 10 Hz, the model at 100 Hz"),
     ],
 )
 def test_time_that_no_window_may_use(t, words):

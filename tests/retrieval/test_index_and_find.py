@@ -36,7 +36,7 @@ def test_the_commands_index_and_find(bundle_folder: Path, tmp_path: Path) -> Non
         Trace(plant().channels, (episode,)).write(logs / f"{episode.name}.csv")
     made = json.loads(command("index", logs, "-o", out, "--bundle", bundle_folder, "--json").stdout)
     assert (made["recordings"], made["moments"]) == (4, 4 * 251)
-    assert json.loads(command("info", out, "--json").stdout) == made
+    assert json.loads(command("info", out, "--json").stdout) | {"notes": []} == made
     assert "no manifest.json" in refused_here("verify", out, code=2)
     asked_for = ("find", out, logs / "run1.csv", "--at", "3.02s", "--top", 3)
     found = json.loads(command(*asked_for, "--json", "--plot", tmp_path / "page.html").stdout)["found"]
@@ -56,4 +56,4 @@ def test_the_commands_index_and_find(bundle_folder: Path, tmp_path: Path) -> Non
     other = plant(1, 300).episodes[0]
     Trace(plant().channels[:2], (Episode("o", other.t, other.values[:, :2]),)).write(tmp_path / "other.csv")
     assert "missing column 'v'" in refused_here("find", out, tmp_path / "other.csv", "--at", "3", code=1)
-    assert "not an index" in refused_here("index", logs, "-o", logs, code=5)
+    assert "it is the input" in refused_here("index", logs, "-o", logs, code=5)

@@ -11,6 +11,7 @@ import numpy as np
 from firmware_bridge.recorder import Recorder
 from rtsysid.live.session import Prediction
 from rtsysid.spec import Arrival, Channel, Sample
+from rtsysid.statuses import Status
 
 CHANNELS = (Channel("u", "V", "input"), Channel("Vx", "m/s"), Channel("q[0]"))
 OUTPUTS = CHANNELS[1:]
@@ -34,10 +35,8 @@ def arrival(k: int, boot: int = 1, width: int = len(CHANNELS)) -> Arrival:
 
 def answer(arrived: Arrival, outputs: int = len(OUTPUTS)) -> Answer:
     y = arrived.sample.values[-outputs:] * 3
-    stale = arrived.seq % 5 == 0
-    return Answer(
-        arrived, Prediction(arrived.sample.t, y, "ok", ("ok",)), arrived.seq / 1e3, "stale" if stale else "ok", True
-    )
+    status = Status.stale if arrived.seq % 5 == 0 else Status.ok
+    return Answer(arrived, Prediction(arrived.sample.t, y, status, (status,)), arrived.seq / 1e3, status, True)
 
 
 def fill(recorder: Recorder, arrivals: Sequence[Arrival]) -> None:

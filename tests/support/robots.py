@@ -78,6 +78,23 @@ def make_driven_spec(variant: str = "lstm-tdl-deep-aeu", **changes: object) -> M
     return make_body_spec(variant, **{"rigid_body": msgspec.structs.replace(body, rotors=rotors), **changes})
 
 
+def make_angle_spec(variant: str = "lstm-tdl-deep-aeu", **changes: object) -> ModelSpec:
+    """A heading that only turns, a pendulum whose direction matters, a speed, and a commanded heading."""
+    channels = (
+        Channel("u0", "V", "input"), Channel("u1", "rad", "input", angle=True), Channel("y0", "rad", angle=True),
+        Channel("y1", "rad", angle=True), Channel("y2", "m"),
+    )  # fmt: skip
+    return _scaled(channels, variant, {"relative": () if variant == "lstm" else ("y0",), **changes})
+
+
+def make_turret_spec(variant: str = "lstm-tdl-deep-aeu", **changes: object) -> ModelSpec:
+    """The rigid body with an angle in the place of its battery: a turret on top of it."""
+    spec = make_driven_spec(variant)
+    turned = {"battery": Channel("battery", "rad", angle=True)}
+    channels = tuple(turned.get(channel.name, channel) for channel in spec.channels)
+    return _scaled(channels, variant, {"rigid_body": spec.rigid_body, **changes})
+
+
 def _scaled(channels: tuple[Channel, ...], variant: str, changes: dict[str, object]) -> ModelSpec:
     fields = {
         "channels": channels, "rate_hz": 100.0, "hidden": 6, "warmup": 3,
@@ -91,6 +108,11 @@ def _scaled(channels: tuple[Channel, ...], variant: str, changes: dict[str, obje
     drawn["feature_mean"] = tuple(rng.uniform(-2, 2, spec.n_features).tolist())
     drawn["target_mean"] = tuple(rng.uniform(-0.02, 0.02, spec.n_targets).tolist())
     return msgspec.structs.replace(spec, scaling=msgspec.structs.replace(unit_scaling(spec, 4.0), **drawn))
+
+
+def turns(spec: ModelSpec) -> np.ndarray:
+    """Factors [C] that spread the angles of random rows over some turns."""
+    return np.where([channel.angle for channel in spec.channels], 4.0, 1.0)
 
 
 def flight(taps: int, batch: int = 3, seed: int = 0) -> np.ndarray:

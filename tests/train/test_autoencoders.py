@@ -292,9 +292,9 @@ def test_log_variance_is_not_deployed(variational: Bundle) -> None:
     """log_variance is among the weights of a bundle, and in neither graph nor C."""
     assert "log_variance.weight" in variational.arrays("weights.npz")
     for name in ("step.onnx", "forecast.onnx"):
-        assert b"log_variance" not in variational.path(name).read_bytes()
+        assert b"log_variance" not in variational.content(name)
     if "model.c" in variational.manifest.files:
-        assert "log_variance" not in variational.path("model.c").read_text()
+        assert "log_variance" not in variational.content("model.c").decode()
 
 
 def test_a_variational_model_has_its_own_fingerprint() -> None:
@@ -313,9 +313,9 @@ REFUSED = [  # what is written instead of what, and what is said of it
     (PLAIN, '{ kind = "contractive", layer = 3 }', "no layer for a contractive loss"),
     (FROZEN, FROZEN + ', { kind = "sparse_l1" }', "a sparse_l1 loss, but its layer does not train"),
     (PLAIN, '{ kind = "reconstruction", corruption = { channels = 4 } }', "4 channels, but the window has 3"),
-    (PLAIN, '{ kind = "reconstruction", corruption = { mask = 1.0 } }', "mask below 1"),
+    (PLAIN, '{ kind = "reconstruction", corruption = { mask = 1.0 } }', r"< 1\.0.*corruption\.mask"),
     (PLAIN, '{ kind = "reconstruction", corruption = { noize = 1.0 } }', "did you mean 'noise'"),
-    (PLAIN, '{ kind = "sparse_kl", target = 0.0 }', "target and anneal"),
+    (PLAIN, '{ kind = "sparse_kl", target = 0.0 }', r"> 0\.0.*target"),
     (FROZEN, '{ kind = "rollout", corruption = { noise = 1.0 } }', "set input_noise"),
 ]
 

@@ -6,11 +6,18 @@ from typing import Any
 
 import pytest
 import torch
-from support.robots import flight, make_body_spec, make_driven_spec, make_moving_spec, make_spec
+from support.robots import (
+    flight,
+    make_body_spec,
+    make_driven_spec,
+    make_moving_spec,
+    make_spec,
+    make_turret_spec,
+)
 from torch import Tensor
 
-from rtsysid.schedule import Loss, Stage
-from rtsysid.train.losses import Objective, rows_needed
+from rtsysid.schedule import Loss, Stage, rows_needed
+from rtsysid.train.losses import Objective
 from rtsysid.train.network import Network
 from rtsysid.train.windows import row_windows
 
@@ -51,7 +58,7 @@ def compare_sequence_with_steps(network: Network, seen: Tensor) -> None:
     torch.testing.assert_close(last, state, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("make", [make_body_spec, make_moving_spec, make_driven_spec])
+@pytest.mark.parametrize("make", [make_body_spec, make_moving_spec, make_driven_spec, make_turret_spec])
 @torch.no_grad()
 def test_sequence_equals_steps_from_the_body(variant: str, make: Any) -> None:
     """The same in the coordinates of a rigid body, where every window has a frame of its own."""

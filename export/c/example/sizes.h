@@ -21,7 +21,7 @@
 
 #include <stdint.h>
 
-#define MODEL_FINGERPRINT "b9fd59b537e025c3"
+#define MODEL_FINGERPRINT "eed2ecf700ebefa8"
 #define MODEL_SCHEMA 0xe36db253u
 #define MODEL_CHANNELS 2
 #define MODEL_INPUTS 1
@@ -56,6 +56,9 @@
 #define MODEL_KINEMATICS 0
 #define MODEL_ROTORS 0
 #define MODEL_SQUARES 0
+#define MODEL_ANGLES 0
+#define MODEL_ANGLE_OUTPUTS 0
+#define MODEL_DIRECTIONS 0
 #define MODEL_INT8 0
 #define MODEL_MACS 56
 #define MODEL_WEIGHT_BYTES 7296

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from importlib import resources
 from itertools import pairwise
-from string import Template
 from typing import Any
 
 from rtsysid import __version__
 from rtsysid.evaluation.report.advice import Finding, findings_for
-from rtsysid.evaluation.report.html import advice_list, bar, details, figures, grade, html_table
+from rtsysid.evaluation.report.html import advice_list, bar, details, figures, grade, html_table, page
 from rtsysid.evaluation.report.intervals import coverage_section, shade
 from rtsysid.evaluation.report.judge import SHADED, Judgement, WorstForecast
 from rtsysid.evaluation.report.metric_values import History, metric_values, title
 from rtsysid.evaluation.report.plot import Line, Plot
-from rtsysid.evaluation.report.tree import Child, Node, el, html
+from rtsysid.evaluation.report.tree import Child, Node, el
 from rtsysid.model.bundle import Bundle
+from rtsysid.storage.products import REPORT
 
 STYLES = {"model": "model", "linear ARX": "arx", "hold": "hold"}
 BOUNDS = ("99 % bounds", "band")
@@ -47,8 +46,7 @@ def report_page(name: str, bundle: Bundle, judgement: Judgement, history: Histor
     ]
     head = el("header", el("h1", name), el("p", f"Judged on {judgement.recordings}.", class_="quiet"))
     foot = el("footer", f"rtsysid {__version__}, bundle {bundle.id}. Grades are conventions of this tool.")
-    template = Template(resources.files(__package__).joinpath("page.html").read_text("utf-8"))
-    return template.substitute(title=html([el("title", f"{name}: rtsysid report")]), body=html([head, *sections, foot]))
+    return page(REPORT, f"{name}: rtsysid report", [head, *sections, foot])
 
 
 def all_findings(judgement: Judgement, history: History = ()) -> list[Finding]:

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from importlib import resources
+from string import Template
 
 from rtsysid.evaluation.report.advice import Finding, Grade
 from rtsysid.evaluation.report.plot import Plot, draw
-from rtsysid.evaluation.report.tree import Child, Node, el
+from rtsysid.evaluation.report.tree import Child, Node, el, html
+from rtsysid.storage.products import Product, html_head
 
 SIGNS = {"good": "✓", "fair": "△", "poor": "✕"}  # readable without colours
+
+
+def page(product: Product, title: str, body: Iterable[Node]) -> str:
+    """Return the text of a whole page, with the mark of its product."""
+    template = Template(resources.files(__package__).joinpath("page.html").read_text("utf-8"))
+    return template.substitute(head=html_head(product.name), title=html([el("title", title)]), body=html(body))
 
 
 def html_table(header: Sequence[str], rows: Iterable[Sequence[Child]], caption: str = "") -> Node:

@@ -9,15 +9,18 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from rtsysid.evaluation.forecasts import forecasts
+from rtsysid.circle import nearest, unwrapped
+from rtsysid.evaluation.forecasts import forecasts, rows_for_forecast
 from rtsysid.evaluation.horizon import Evaluation, stretches
 from rtsysid.evaluation.metrics import fit_percent, group_errors, nrmse
 from rtsysid.evaluation.residuals import CrossCorrelation, OneStep, Whiteness, cross_correlation, one_step, whiteness
+from rtsysid.live.trained_range import TrainedRange
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.golden import Row
 from rtsysid.model.intervals import Intervals
 from rtsysid.model.parity import verify
 from rtsysid.model.predictor import Predictor
+from rtsysid.recordings.pieces import too_short
 from rtsysid.recordings.trace import Episode, Trace
 from rtsysid.spec import Doubles, ModelSpec
 
@@ -142,13 +145,16 @@ def judge(bundle: Bundle, trace: Trace, recordings: str, evaluation: Evaluation,
         whiteness(residuals),
         cross_correlation(residuals, inputs),
         worst_forecasts(spec, ahead, intervals=predictor.intervals),
-        verify(bundle),
+        [row for row in verify(bundle) if isinstance(row, Row)],
         [] if predictor.intervals is None else interval_coverage(spec, ahead, predictor.intervals),
     )
 
 
 def forecast_all(predictor: Predictor, episodes: Sequence[Episode], horizon: int, stride: int) -> Forecasts:
-    """Forecast from every `stride`-th tick of every episode, with the state that a live run has there."""
+    """Forecast from every `stride`-th tick of every episode, with the state that a live run has there.
+
+    Raises TraceError where no episode is long enough.
+    """
     starts: list[tuple[Episode, int]] = []
     predicted, truth = [], []
     for episode in episodes:
@@ -156,6 +162,9 @@ def forecast_all(predictor: Predictor, episodes: Sequence[Episode], horizon: int
             predicted.append(batch.predicted)
             truth.append(batch.truth.astype(np.float64))
             starts += [(episode, int(tick)) for tick in batch.starts]
+    if not starts:
+        needed = rows_for_forecast(predictor.spec, horizon, stride)
+        raise too_short(f"forecasts of {horizon} ticks", episodes, needed, "give longer recordings")
     return Forecasts(starts, np.concatenate(predicted), np.concatenate(truth))
 
 
@@ -163,6 +172,8 @@ def output_fits(spec: ModelSpec, steps: Sequence[OneStep], forecasts: Forecasts)
     """Score each output: one tick ahead over all ticks, and at the last tick of all forecasts."""
     guess, true = (np.concatenate([getattr(step, name) for step in steps]) for name in ("predicted", "measured"))
     last, truth = forecasts.predicted[:, -1], forecasts.truth[:, -1]
+    true, truth = unwrapped(true, spec.outputs), unwrapped(truth, spec.outputs)  # a jump by a turn is no spread
+    guess, last = nearest(guess, true, spec.outputs), nearest(last, truth, spec.outputs)
     with np.errstate(over="ignore"):  # a forecast on its way to infinity
         free = nrmse(last, truth) if np.isfinite(last).all() else np.full(spec.n_outputs, np.inf)
     residual = true - guess
@@ -251,6 +262,5 @@ def _worst_forecast(spec: ModelSpec, forecasts: Forecasts, k: int, groups: dict[
 
 def _beyond(spec: ModelSpec, episode: Episode, rows: slice) -> list[str]:
     """Channels outside the range of training. Channels whose level the model does not use are left out."""
-    values = episode.values[rows]
-    out = (values < np.asarray(spec.scaling.low, np.float32)) | (values > np.asarray(spec.scaling.high, np.float32))
+    out = TrainedRange(spec, 0.0, 0.0).beyond(episode.values[rows])
     return [c.name for i, c in enumerate(spec.channels) if out[:, i].any() and i not in spec.free_columns]

@@ -1,10 +1,15 @@
-"""Build HTML as a tree of the standard library. Text and attributes are escaped once, when the tree is written."""
+"""Build HTML as a tree of the standard library. Text and attributes are escaped once, when the tree is written.
+
+Text is made visible first (`rtsysid.guards.text.for_html`): names in recordings may turn lines around.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import TypeAlias
 from xml.etree import ElementTree as ET
+
+from rtsysid.guards.text import for_html, visible
 
 Node: TypeAlias = ET.Element
 Child: TypeAlias = "Node | str | None"
@@ -15,14 +20,16 @@ def el(tag: str, *children: Child, **attributes: object) -> Node:
 
     In attribute names a trailing underscore is dropped, others become hyphens (``class_``, ``aria_label``).
     """
-    node = ET.Element(tag, {key.rstrip("_").replace("_", "-"): str(value) for key, value in attributes.items()})
+    node = ET.Element(
+        tag, {key.rstrip("_").replace("_", "-"): visible(str(value)) for key, value in attributes.items()}
+    )
     last: Node | None = None
     for child in children:
         if isinstance(child, str):
             if last is None:
-                node.text = (node.text or "") + child
+                node.text = (node.text or "") + for_html(child)
             else:
-                last.tail = (last.tail or "") + child
+                last.tail = (last.tail or "") + for_html(child)
         elif child is not None:
             node.append(child)
             last = child

@@ -1,24 +1,30 @@
 """The generated C of a bundle, compiled: one call per step, with delay line and state in C.
 
-A library is named after the machine that can run it, `model-x86_64-v3-linux.so`. Its bytes are checked against the
-manifest right before it is loaded.
+A library is named after the machine that can run it, `model-x86_64-v3-linux.so`. It is loaded from the bytes that were
+hashed, not from a file that could have changed since.
 """
 
 from __future__ import annotations
 
 import ctypes
+import os
 import platform
+import struct
+import tempfile
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rtsysid.errors import BundleError
+from rtsysid.errors import BackendError, BundleError
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.c_layout import state_bytes, state_type
 from rtsysid.spec import Floats, ModelSpec
+
+POINTER_BITS = {"x86_64": 64, "aarch64": 64, "armv7l": 32}  # the machines that libraries are made for
+NARROW = {"aarch64": "armv7l", "armv8l": "armv7l"}  # what a process of 32 bits is on a kernel of 64
 
 # Microarchitecture levels of the x86-64 psABI, the best first, by the flags that the kernel calls them.
 LEVELS = {
@@ -31,12 +37,13 @@ LEVELS = {
 class CBackend:
     """Run one robot's model in a compiled library; the arrays are views of the fields of its C struct.
 
-    Raises BundleError where the library does not load, or was generated from another specification.
+    ``library``: the bytes of the shared library. Raises BackendError where it does not load on this machine,
+    BundleError where it was generated from another specification.
     """
 
     name = "c"
 
-    def __init__(self, spec: ModelSpec, library: Path) -> None:
+    def __init__(self, spec: ModelSpec, library: bytes) -> None:
         self.spec = spec
         self._library = _load_library(library, spec)
         self._state, self._scratch = state_type(spec)(), state_type(spec)()
@@ -47,7 +54,7 @@ class CBackend:
         self._state_before: Floats = np.ctypeslib.as_array(self._state.state_before)
         self._line: Floats = np.ctypeslib.as_array(self._state.line).reshape(2 * spec.taps, spec.width)
         # PyDLL does not release the GIL: releasing it costs more than a step. The arguments never change.
-        self._quick = ctypes.PyDLL(str(library))
+        self._quick = ctypes.PyDLL(None, handle=self._library._handle)
         step = self._quick.model_step
         step.restype = None
         self._step = partial(step, ctypes.byref(self._state), ctypes.c_void_p(self._sample.ctypes.data))
@@ -116,15 +123,25 @@ class CBackend:
 
 @lru_cache(maxsize=1)
 def machines() -> tuple[str, ...]:
-    """List the machines whose libraries run here, the best first; empty where this is not Linux."""
-    machine = platform.machine()
-    if platform.system() != "Linux":
+    """List the machines whose libraries run here, the best first; empty where this is not Linux, or is none of them."""
+    machine, bits = platform.machine(), 8 * struct.calcsize("P")  # the width of this process, not of the kernel
+    if bits == 32:
+        machine = NARROW.get(machine, machine)
+    if platform.system() != "Linux" or POINTER_BITS.get(machine) != bits:
         return ()
     if machine != "x86_64":
         return (machine,)
-    flags = set(Path("/proc/cpuinfo").read_text().partition("\nflags")[2].partition("\n")[0].split())
+    flags = _processor_flags()
     needed: dict[str, set[str]] = {"x86_64-v4": LEVELS["x86_64-v4"] | LEVELS["x86_64-v3"]}
     return tuple(name for name in LEVELS if needed.get(name, LEVELS[name]) <= flags)
+
+
+def _processor_flags() -> set[str]:
+    """Return what the processor can do, as the kernel calls it; nothing where /proc is not mounted."""
+    try:
+        return set(Path("/proc/cpuinfo").read_text().partition("\nflags")[2].partition("\n")[0].split())
+    except OSError:
+        return set()
 
 
 def library_name(machine: str) -> str:
@@ -138,16 +155,20 @@ def library_of(bundle: Bundle) -> str | None:
     return next((name for name in names if name in bundle.manifest.files), None)
 
 
-def _load_library(path: Path, spec: ModelSpec) -> Any:
+def _load_library(content: bytes, spec: ModelSpec) -> Any:
     """Load a library with the signatures of model.h. Raises BundleError where it is of another specification."""
+    remedy = "use another backend, or export again"
     try:
-        library = ctypes.CDLL(str(path))
+        library = _library_from(content)
+    except OSError as error:
+        raise BackendError("C library", str(error).partition(": ")[2] or "it does not load", remedy) from None
+    try:
         found = bytes((ctypes.c_char * 17).in_dll(library, "model_fingerprint")).rstrip(b"\0").decode()
         size = _exported_uint32(library, "model_state_bytes")
-    except (OSError, ValueError) as error:
-        raise BundleError(f"library {path.name}", str(error), "use another backend, or export again") from None
+    except ValueError as error:
+        raise BundleError("C library", str(error), remedy) from None
     if found != spec.fingerprint or size != state_bytes(spec):
-        raise BundleError(f"library {path.name}", f"fingerprint {found}, not {spec.fingerprint}", "export again")
+        raise BundleError("C library", f"fingerprint {found}, not {spec.fingerprint}", "export again")
     pointer, count = ctypes.c_void_p, ctypes.c_uint32
     library.model_reset.argtypes = library.model_reconstruction_error.argtypes = [pointer]
     library.model_forecast.argtypes = [pointer, pointer, pointer, count, pointer]
@@ -157,6 +178,34 @@ def _load_library(path: Path, spec: ModelSpec) -> Any:
         getattr(library, name).restype = None
     library.model_reconstruction_error.restype = ctypes.c_float
     return library
+
+
+@cache
+def _library_from(content: bytes) -> ctypes.CDLL:
+    """Load a library from these bytes, once for each process. Raises OSError where it does not load.
+
+    A file in memory serves on a machine whose disks are mounted noexec; without /proc it has no name, and a file of
+    this user's own has to do. The loader knows libraries by their names: the descriptor stays open, so that no other
+    file takes its name.
+    """
+    try:
+        descriptor = os.memfd_create("model")
+        try:
+            _write_all(descriptor, content)
+            return ctypes.CDLL(f"/proc/self/fd/{descriptor}")
+        except OSError:
+            os.close(descriptor)
+            raise
+    except (OSError, AttributeError):  # no /proc, or no files in memory here
+        with tempfile.TemporaryDirectory(prefix="rtsysid-") as folder:
+            path = Path(folder) / "model.so"
+            path.write_bytes(content)
+            return ctypes.CDLL(str(path))
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    with os.fdopen(os.dup(descriptor), "wb") as stream:
+        stream.write(content)
 
 
 def _exported_uint32(library: Any, name: str) -> int:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from rtsysid.errors import BundleError
+from rtsysid.errors import BackendError, BundleError
+from rtsysid.model.backends.onnx_graph import check_graph
 from rtsysid.model.backends.windowed import WindowedBackend
+from rtsysid.model.untrusted import Refusal
 from rtsysid.spec import Floats, ModelSpec
 
 WARM_UP_RUNS = 100  # the first runs allocate and choose kernels
@@ -17,17 +20,18 @@ WARM_UP_RUNS = 100  # the first runs allocate and choose kernels
 class OnnxBackend(WindowedBackend):
     """Run one robot's model on onnxruntime.
 
-    Two bindings take turns: each reads the state that the other wrote, so that nothing is copied. Raises BundleError
-    where a graph was exported from another specification.
+    Two bindings take turns: each reads the state that the other wrote, so that nothing is copied. ``graphs``: the bytes
+    of step.onnx, forecast.onnx and, where the first state is learned, initialiser.onnx. Raises BundleError where a
+    graph is not one that our exporter makes of the specification, BackendError where onnxruntime does not load.
     """
 
     name = "onnx"
 
-    def __init__(self, spec: ModelSpec, step: Path, forecast: Path, initialiser: Path | None = None) -> None:
+    def __init__(self, spec: ModelSpec, graphs: Mapping[str, bytes]) -> None:
         super().__init__(spec)
-        self._session = _onnx_session(step, spec)
-        self._forecast = _onnx_session(forecast, spec)
-        self._initialiser = _onnx_session(initialiser, spec) if initialiser else None
+        sessions = {name: _onnx_session(graphs[name], name, spec) for name in graphs}
+        self._session, self._forecast = sessions["step.onnx"], sessions["forecast.onnx"]
+        self._initialiser = sessions.get("initialiser.onnx")
         self._window: Floats = np.zeros((1, spec.taps, spec.width), np.float32)
         self._outputs: dict[str, Floats] = {
             "y_next": np.full((1, spec.n_outputs), np.nan, np.float32),
@@ -39,8 +43,9 @@ class OnnxBackend(WindowedBackend):
         self._row = self._window[0]
         self.y: Floats = self._outputs["y_next"][0]
         self.code: Floats = self._outputs["code"][0]
-        for _ in range(WARM_UP_RUNS):
-            self.advance(self._row)
+        with _refusing("step.onnx"):
+            for _ in range(WARM_UP_RUNS):
+                self.advance(self._row)
         for state in self._states:
             state.fill(0.0)
         self.y.fill(np.nan)
@@ -51,12 +56,13 @@ class OnnxBackend(WindowedBackend):
         return float(self._outputs["reconstruction_error"][0])
 
     def start(self, window: Floats) -> None:
-        """Set the first state from the first full window [L, C]."""
+        """Set the first state from the first full window [L, C]. Raises BundleError where the graph cannot be run."""
         state = self._states[self._turn]
         if self._initialiser is None:
             state.fill(0.0)
         else:
-            state[:] = self._initialiser.run(("state",), {"window": window[None]})[0]
+            with _refusing("initialiser.onnx"):
+                state[:] = self._initialiser.run(("state",), {"window": window[None]})[0]
 
     def advance(self, window: Floats) -> Floats:
         """Advance the state by the window [L, C] that ends with s_k; return y_{k+1} [ny].
@@ -69,9 +75,13 @@ class OnnxBackend(WindowedBackend):
         return self.y
 
     def rollout(self, window: Floats, state: Floats, u_future: Floats) -> Floats:
-        """Predict N ticks with predictions fed back: [B, L, C], [B, S], [B, N, nu] -> [B, N, ny]."""
+        """Predict N ticks with predictions fed back: [B, L, C], [B, S], [B, N, nu] -> [B, N, ny].
+
+        Raises BundleError where the graph cannot be run.
+        """
         feeds = {"window": window, "state": state, "u_future": u_future}
-        y: Floats = self._forecast.run(("y_future",), feeds)[0]
+        with _refusing("forecast.onnx"):
+            y: Floats = self._forecast.run(("y_future",), feeds)[0]
         return y
 
     def _bind(self, turn: int) -> Any:
@@ -93,16 +103,26 @@ def available() -> bool:
     return find_spec("onnxruntime") is not None
 
 
-def _onnx_session(path: Path, spec: ModelSpec) -> Any:
-    import onnxruntime
-
+def _onnx_session(content: bytes, name: str, spec: ModelSpec) -> Any:
+    check_graph(content, name, spec, Refusal(BundleError, f"graph {name}", "export again"))
+    try:
+        import onnxruntime
+    except (ImportError, OSError) as error:
+        raise BackendError("onnxruntime", str(error), "install it, or use another backend") from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    found = session.get_modelmeta().custom_metadata_map.get("fingerprint")
-    if found != spec.fingerprint:
-        raise BundleError(f"graph {path.name}", f"fingerprint {found}, not {spec.fingerprint}", "export again")
-    return session
+    options.log_severity_level = 4  # what is wrong is raised, not printed
+    with _refusing(name):
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+@contextmanager
+def _refusing(name: str) -> Iterator[None]:
+    """Raise BundleError for what onnxruntime raises; its errors have no class in common."""
+    try:
+        yield
+    except Exception as error:
+        reason = str(error).partition("\n")[0][:200]
+        raise BundleError(f"graph {name}", f"onnxruntime refuses it ({reason})", "export again") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from rtsysid.model.coordinates.angles import Angles
 from rtsysid.model.coordinates.columns import Array, Immutable, columns
 from rtsysid.spec import ModelSpec, RigidBody, Rotors
 
@@ -27,6 +28,7 @@ class Body(Immutable):
         self._velocity, self._position, self._attitude, self._rate = map(columns, vectors)
         others = [i for i in range(spec.width) if not any(i in part for part in vectors)]
         self._others, outputs = columns(others), [i for i in others if i >= self._nu]
+        self._angles, self._apart = Angles(spec, xp), (others, [i - self._nu for i in outputs])
         self._other_outputs = columns(outputs)
         # Targets come in the order: others, velocity, position, rotation, rate; outputs in that of the channels.
         self._sizes = [len(outputs), len(vectors[0]), len(vectors[1]), 3, len(vectors[3])]
@@ -37,7 +39,10 @@ class Body(Immutable):
         self._moved = slice(len(body.position))  # of a velocity: nothing, or the whole
 
     def features(self, window: Array) -> tuple[Array, Array | None]:
-        """Compute rows [..., L, K] in engineering units, and the world's vertical in the body frame [..., 3]."""
+        """Compute rows [..., L, K] in engineering units, and the tail [..., F - L * K].
+
+        The tail is the world's vertical in the body frame, then the directions of angles.
+        """
         newest = window[..., -1:, :]
         q = self._unit(newest[..., self._attitude])[..., 0, :]
         turn = self._rotation(q)
@@ -46,7 +51,10 @@ class Body(Immutable):
         # sin(angle) axis: smooth everywhere, and the same for q and -q
         turned = 2 * product[..., :3] * product[..., 3:]
         vectors = (part @ turn for part in (window[..., self._velocity], moved) if part.shape[-1])
-        return self._join((window[..., self._others], *vectors, turned, window[..., self._rate])), turn[..., 2, :]
+        rows = self._join((window[..., self._others], *vectors, turned, window[..., self._rate]))
+        directions = self._angles.directions(newest[..., 0, :])
+        tail = turn[..., 2, :] if directions is None else self._join((turn[..., 2, :], directions))
+        return self._angles.shown(rows, window, self._apart[0]), tail
 
     def next_outputs(self, newest: Array, target: Array) -> Array:
         """Compute the next outputs [..., ny] from the newest row [..., C] and increments in its body frame [..., T]."""
@@ -60,7 +68,7 @@ class Body(Immutable):
             self._composed(q, rotation),
             newest[..., self._rate] + rate,
         )
-        return self._join(following)[..., self._order]
+        return self._angles.wrapped(self._join(following)[..., self._order])
 
     def targets(self, newest: Array, following: Array) -> Array:
         """Compute the targets that lead to the `following` outputs, for rotations below half a turn."""
@@ -73,13 +81,17 @@ class Body(Immutable):
         rotation = 2 * product[..., :3] * xp.sign(product[..., 3:])
         return self._join(
             (
-                (after - newest)[..., self._other_outputs],
+                self._angles.increments((after - newest)[..., self._other_outputs], self._apart[1]),
                 self._turned(back, (after - newest)[..., self._velocity]),
                 self._turned(back, (after - newest)[..., self._position]),
                 rotation,
                 (after - newest)[..., self._rate],
             )
         )
+
+    def error(self, predicted: Array, truth: Array) -> Array:
+        """Subtract true outputs from predicted ones [..., ny]; for an angle the short way around."""
+        return self._angles.error(predicted, truth)
 
     def synthetic_history(self, row: Array, samples: int) -> Array:
         """Make a history [..., samples, C] that ends with the row [..., C].
@@ -187,7 +199,7 @@ class KinematicBody(Body):
             self._composed(q, self._chord(dt * (rate + dt / 2 * spin))),
             rate + dt * spin,
         )
-        return self._join(following)[..., self._order]
+        return self._angles.wrapped(self._join(following)[..., self._order])
 
     def targets(self, newest: Array, following: Array) -> Array:
         """Compute the accelerations that lead to the `following` velocity and rate."""
@@ -199,7 +211,8 @@ class KinematicBody(Body):
         if self._rotors is not None:
             rate = newest[..., self._rate]
             force, spin = force - self._rotors.force(newest), spin - self._rotors.spin(newest, rate)
-        return self._join((change[..., self._other_outputs], force, spin))
+        others = self._angles.increments(change[..., self._other_outputs], self._apart[1])
+        return self._join((others, force, spin))
 
     def _falling(self, force: Array, turn: Array, gravity: float) -> Array:
         """Add `gravity` along the vertical, which is the last row of the rotation, in the body frame."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from rtsysid.model.coordinates.angles import Angles
 from rtsysid.model.coordinates.columns import Array, Immutable, columns, powers
 from rtsysid.spec import ModelSpec
 
@@ -19,11 +20,14 @@ class CoulombFriction(NamedTuple):
 def brakes(spec: ModelSpec) -> list[CoulombFriction]:
     """List the friction features of a specification, in its order."""
     at = {channel.name: i for i, channel in enumerate(spec.channels)}
-    return [CoulombFriction(at[name], name in spec.relative, slow) for name, slow in spec.friction]
+    return [CoulombFriction(at[name], at[name] in spec.distances, slow) for name, slow in spec.friction]
 
 
 class Plain(Immutable):
     """Channels as they are; where the specification says so, relative to the newest row, and with powers of outputs.
+
+    An angle is always relative to the newest row; unless the specification calls it relative, the tail holds its sine
+    and cosine there.
 
     An integrated output follows the mean of its velocity over the tick. Dry friction depends on the direction of motion
     more than on the speed: the tail holds tanh(speed / slow) of the newest row for each output with friction. The speed
@@ -32,9 +36,10 @@ class Plain(Immutable):
 
     def __init__(self, spec: ModelSpec, xp: Any) -> None:
         self._xp, self._nu, self._degree = xp, spec.n_inputs, spec.degree
-        absolute = len(spec.columns) - len(spec.relative)
+        self._angles, self._seen = Angles(spec, xp), spec.columns
+        absolute = sum(i < spec.n_inputs or i not in spec.distances for i in spec.columns)
         self._absolute, self._relative = columns(spec.columns[:absolute]), columns(spec.columns[absolute:])
-        self._moving = bool(spec.relative)
+        self._moving = absolute < len(spec.columns)
         self._brakes = brakes(spec)
         self._increments, self._dt = spec.output == "increment", 1 / spec.rate_hz
         names = [channel.name for channel in spec.outputs]
@@ -42,6 +47,7 @@ class Plain(Immutable):
         positions = [position for position, _ in pairs]
         head_outputs = [i for i in range(len(names)) if i not in positions]
         order = [*head_outputs, *positions]
+        self._heads = head_outputs
         self._head_outputs, self._positions = columns(head_outputs), columns(positions)
         self._velocities = columns([velocity for _, velocity in pairs])
         self._order = columns([order.index(i) for i in range(len(order))])
@@ -54,9 +60,17 @@ class Plain(Immutable):
         if self._moving:
             moved = window[..., self._relative] - window[..., -1:, self._relative]
             rows = self._xp.concatenate((rows, moved), -1)
+        rows = self._angles.shown(rows, window, self._seen)
         if self._degree > 1:
             rows = self._xp.concatenate((rows, *powers(rows[..., self._nu :], self._degree)), -1)
-        return rows, self._friction(window) if self._brakes else None
+        return rows, self._tail(window)
+
+    def _tail(self, window: Array) -> Array | None:
+        friction = self._friction(window) if self._brakes else None
+        directions = self._angles.directions(window[..., -1, :])
+        if friction is None or directions is None:
+            return directions if friction is None else friction
+        return self._xp.concatenate((friction, directions), -1)
 
     def _friction(self, window: Array) -> Array:
         """Compute tanh(speed / slow) of each output with friction: [..., L, C] -> [..., F - L * K]."""
@@ -65,21 +79,31 @@ class Plain(Immutable):
 
     def _speed(self, window: Array, brake: CoulombFriction) -> Array:
         newest = window[..., -1, brake.channel]
-        return (newest - window[..., -2, brake.channel]) * (1 / self._dt) if brake.travels else newest
+        if not brake.travels:
+            return newest
+        travel = self._angles.travel(newest - window[..., -2, brake.channel], brake.channel)
+        return travel * (1 / self._dt)
 
     def next_outputs(self, newest: Array, target: Array) -> Array:
         """Compute the next outputs [..., ny] from the newest row [..., C] and the targets [..., T]."""
         y = newest[..., self._nu :]
         head_outputs = target + y[..., self._head_outputs] if self._increments else target
         if not self._integrates:
-            return head_outputs
+            return self._angles.wrapped(head_outputs)
         moved = self._dt / 2 * (y[..., self._velocities] + head_outputs[..., self._after])
-        return self._xp.concatenate((head_outputs, y[..., self._positions] + moved), -1)[..., self._order]
+        every = self._xp.concatenate((head_outputs, y[..., self._positions] + moved), -1)[..., self._order]
+        return self._angles.wrapped(every)
 
     def targets(self, newest: Array, following: Array) -> Array:
         """Compute the targets that lead to the `following` outputs: the inverse of `next_outputs`."""
         head_outputs = following[..., self._head_outputs]
-        return head_outputs - newest[..., self._nu :][..., self._head_outputs] if self._increments else head_outputs
+        if not self._increments:
+            return head_outputs
+        return self._angles.increments(head_outputs - newest[..., self._nu :][..., self._head_outputs], self._heads)
+
+    def error(self, predicted: Array, truth: Array) -> Array:
+        """Subtract true outputs from predicted ones [..., ny]; for an angle the short way around."""
+        return self._angles.error(predicted, truth)
 
     def synthetic_history(self, row: Array, samples: int) -> Array:
         """Make a history [..., samples, C] that ends with the row [..., C]: the robot does not move."""

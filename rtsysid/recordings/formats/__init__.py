@@ -7,7 +7,9 @@ A format module is imported when the first file of its format is opened. A machi
 
 from __future__ import annotations
 
+import errno
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -18,8 +20,12 @@ from zipfile import BadZipFile
 import numpy as np
 
 from rtsysid.errors import SpecError, TraceError
+from rtsysid.guards.limits import checked_growth, checked_size, limit
+from rtsysid.guards.text import for_json
+from rtsysid.recordings.timeline import require_rate
 from rtsysid.spec import Channel, Doubles, Floats, require_channels, split_unit
 from rtsysid.storage import replacing
+from rtsysid.storage.products import RECORDING
 
 
 class Format(NamedTuple):
@@ -40,6 +46,8 @@ FORMATS: dict[str, Format] = {
 SUFFIXES = tuple(FORMATS)
 WRITTEN = tuple(suffix for suffix, each in FORMATS.items() if each.writable)
 ROWS = 65_536  # rows per block: a few megabytes, whatever the length of the recording
+_VALUES = 1 << 20  # values per block: a few megabytes, whatever its width
+_LISTED = 40  # names in an error
 EPISODE = "episode"  # name of the column that numbers the episodes; a new value starts a new episode
 _SECONDS = {"": 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 
@@ -60,6 +68,11 @@ class Block(NamedTuple):
 
     exact: Doubles
     values: Floats
+
+
+def rows_per_block(width: int) -> int:
+    """Return the rows of a block of so many columns."""
+    return max(1, min(ROWS, _VALUES // max(width, 1)))
 
 
 class LogFile(Protocol):
@@ -94,13 +107,20 @@ def open_log(path: Path) -> LogFile:
     return log
 
 
-def write_log(path: Path | str, exact: Sequence[Channel], channels: Sequence[Channel], blocks: Iterable[Block]) -> None:
+def write_log(
+    path: Path | str,
+    exact: Sequence[Channel],
+    channels: Sequence[Channel],
+    blocks: Iterable[Block],
+    *,
+    overwrite: bool = False,
+) -> None:
     """Write blocks to a file as they arrive. The file appears when it is complete.
 
     `exact` names the float64 columns of the blocks: the time, and `episode` where there are several episodes.
     `channels` name the float32 columns. npz and Parquet keep every bit. CSV keeps the time exactly and values to 9
     significant digits, which is every bit of a float32. Raises TraceError where the suffix cannot be written or two
-    columns share a name, and StorageError where the file cannot be written.
+    columns share a name, and StorageError where the file cannot be written, or exists and `overwrite` is not given.
     """
     path = Path(path)
     suffix = suffix_of(path, WRITTEN)
@@ -108,7 +128,7 @@ def write_log(path: Path | str, exact: Sequence[Channel], channels: Sequence[Cha
     if len(set(names)) != len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
         raise TraceError(f"cannot write {path.name}", f"two columns named {', '.join(twice)}", "rename the channel")
-    with replacing(path) as scratch, _naming_the_extra(path, suffix):
+    with replacing(path, RECORDING, overwrite=overwrite) as scratch, _naming_the_extra(path, suffix):
         _format_module(suffix).write_blocks(scratch, exact, channels, blocks)
 
 
@@ -154,6 +174,7 @@ def select_columns(
     another unit or occurs twice, and where neither a time column nor a rate is given.
     """
     where = log.path.name
+    checked_size(f"recording {where}", len(log.columns), "columns")
     stored = [Channel(each.name, each.unit) for each in log.columns]
     names = [channel.name for channel in stored]
     if wanted is None:
@@ -174,10 +195,14 @@ def select_columns(
 
 def _require_time(where: str, names: Sequence[str], time: str | None, rate_hz: float | None) -> None:
     if time is not None and time not in names:
-        listed = ", ".join(filter(None, names)) or "none"
+        shown = [name for name in names if name]
+        listed = ", ".join(shown[:_LISTED]) or "none"
+        listed += f" and {len(shown) - _LISTED} more" if len(shown) > _LISTED else ""
         remedy = 'name the time column, or none ("") where rows are evenly spaced'
         raise TraceError(f"{where}: no time column {time!r}", f"columns are {listed}", remedy)
-    if time is None and not (rate_hz is not None and rate_hz > 0):
+    if time is None and rate_hz is not None:
+        require_rate(rate_hz)
+    elif time is None:
         raise TraceError(f"{where}: no time column", f"and rate_hz is {rate_hz}", "give one of the two")
 
 
@@ -187,7 +212,8 @@ def _indices_of(where: str, wanted: Sequence[Channel], stored: Sequence[Channel]
     except SpecError as error:
         raise TraceError(error.what, error.found, error.remedy) from None
     names = [channel.name for channel in stored]
-    twice = sorted({channel.name for channel in wanted if names.count(channel.name) > 1})
+    counts = Counter(names)
+    twice = sorted({channel.name for channel in wanted if counts[channel.name] > 1})
     if twice:
         raise TraceError(f"recording {where}", f"two columns named {', '.join(twice)}", "rename one of them")
     return indices
@@ -206,15 +232,19 @@ def blocks_of(selection: Selection) -> Iterator[Block]:
 def gather(selection: Selection) -> Block:
     """Read all rows of a selection into one block.
 
-    One allocation holds them; it grows where the file does not state its number of rows. Raises TraceError where the
-    log has no row.
+    One allocation holds them; it grows where the file does not state its number of rows, or states a wrong one. Raises
+    TraceError where the log has no row, and where it has more rows than the limits allow for a file of its size.
     """
-    size, end = selection.log.rows or ROWS, 0
+    name, file_bytes = f"recording {selection.log.path.name}", selection.log.path.stat().st_size
+    row_bytes = 8 * len(selection.exact) + 4 * len(selection.values)
+    most = (limit("free_bytes") + limit("growth") * file_bytes) // row_bytes  # a claim allocates no more than this
+    size, end = min(selection.log.rows or rows_per_block(len(selection.values)), most), 0
     wide, narrow = np.empty((size, len(selection.exact))), np.empty((size, len(selection.values)), np.float32)
     for block in blocks_of(selection):
         start, end = end, end + len(block.values)
         if end > len(narrow):
-            size = max(end, len(narrow) + len(narrow) // 4)
+            checked_growth(name, end * row_bytes, file_bytes)
+            size = max(end, min(len(narrow) + len(narrow) // 4, most))
             # refcheck=False: nothing else refers to these arrays, and realloc moves pages instead of copying them
             wide.resize((size, wide.shape[1]), refcheck=False)
             narrow.resize((size, narrow.shape[1]), refcheck=False)
@@ -260,9 +290,10 @@ def recording_files(path: Path) -> list[Path]:
 
 def names_of(files: Sequence[Path]) -> list[str]:
     """Name recordings by their files without suffix. Equal names get the name of the folder as a prefix."""
-    stems = [path.name[: -len(suffix_of(path))] for path in files]
+    stems = [for_json(path.name[: -len(suffix_of(path))]) for path in files]
+    counts = Counter(stems)
     return [
-        f"{path.absolute().parent.name}/{stem}" if stems.count(stem) > 1 else stem
+        f"{for_json(path.absolute().parent.name)}/{stem}" if counts[stem] > 1 else stem
         for path, stem in zip(files, stems, strict=True)
     ]
 
@@ -296,7 +327,8 @@ def reading(path: Path) -> Iterator[None]:
     except (EOFError, zlib.error, BadZipFile) as error:
         raise damaged(path, error) from error
     except OSError as error:
-        if error.strerror is None:  # gzip and pyarrow raise a bare OSError about the content
+        # gzip and pyarrow raise a bare OSError about the content; zipfile seeks to where a damaged file says
+        if error.strerror is None or error.errno == errno.EINVAL:
             raise damaged(path, error) from error
         raise TraceError(f"cannot read {path.name}", error.strerror, "check the file and its permissions") from error
 

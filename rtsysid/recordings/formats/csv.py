@@ -18,19 +18,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
 from rtsysid.errors import TraceError
-from rtsysid.recordings.formats import ROWS, Block, Column, block_of, column, damaged, reading
+from rtsysid.guards.limits import checked_growth, checked_size, limit
+from rtsysid.recordings.formats import Block, Column, block_of, column, damaged, reading, rows_per_block
 from rtsysid.spec import Channel, Doubles
 
 _EMPTY = ("", "nan", "NaN", "NAN", "-nan", "-NaN", "NA", "N/A", "n/a", "null", "NULL", "None")
 _TRUE, _FALSE = ("true", "True", "TRUE"), ("false", "False", "FALSE")
 _WORDS = dict.fromkeys(_EMPTY, float("nan")) | dict.fromkeys(_TRUE, 1.0) | dict.fromkeys(_FALSE, 0.0)
 _SAMPLE = 100  # rows from which the kind of a column is detected
-_LONGEST_HEADER = 1 << 20  # bytes; a longer first line is not a header
+_BLANK = 100_000  # blank lines in a row: more of them are padding or damage
+_PART = 1 << 20  # bytes that are unpacked at a time
+_WIDE = 4096  # columns; pyarrow takes 10 kB for each, and its blocks of a megabyte hold few rows of more columns
 
 
 class _Line(NamedTuple):
@@ -53,11 +56,12 @@ class Reader:
                 self._skipped, header = _read_csv_header(path, stream)
             self._delimiter = _delimiter(header)
             names = next(csv.reader([header], delimiter=self._delimiter, skipinitialspace=True))
+            checked_size(f"recording {path.name}", len(names), "columns")
             names[0] = names[0].removeprefix("#")  # as numpy.savetxt marks its header
             if all(_is_csv_number(name) for name in names if name.strip()):
                 raise TraceError(f"recording {path.name}", "line 1 holds numbers, not a header", "add column names")
             with self._body() as body:
-                sample = list(islice(self._split(body), _SAMPLE))
+                sample = list(islice(self._split(body), min(_SAMPLE, rows_per_block(len(names)))))
         beyond = sample[0].cells[len(names) :] if sample else []
         # If the rows end with a comma and the header does not, there is one more column, without a name.
         padded = names if any(cell.strip() for cell in beyond) else [*names, *beyond]
@@ -92,17 +96,22 @@ class Reader:
 
     def _split(self, body: IO[bytes]) -> Iterator[_Line]:
         """Split each line that is not blank into cells."""
-        text = (raw.decode("utf-8", "replace") for raw in body)
+        text = (raw.decode("utf-8", "replace") for raw in _lines(self.path, body))
         reader = csv.reader(text, delimiter=self._delimiter, skipinitialspace=True)
+        filled = 0
         try:
             for cells in reader:
                 if cells and not (len(cells) == 1 and cells[0].isspace()):
+                    checked_size(f"recording {self.path.name}", len(cells), "columns")
                     yield _Line(self._skipped + reader.line_num, cells)
+                    filled = reader.line_num
+                elif reader.line_num - filled > _BLANK:
+                    raise damaged(self.path, ValueError(f"{_BLANK} blank lines in a row"))
         except csv.Error as error:  # a quote that is never closed
             raise damaged(self.path, error) from error
 
-    def check(self, line: _Line) -> None:
-        """Check that a line has one cell per column. Surplus cells must be empty, missing ones without a column name.
+    def check(self, line: _Line) -> _Line:
+        """Return a line with one cell per column. Surplus cells must be empty, missing ones without a column name.
 
         Raises TraceError for a ragged line.
         """
@@ -113,6 +122,7 @@ class Reader:
                 f"{count} cells under {width} column names",
                 "the file is truncated or damaged there: correct or remove the line",
             )
+        return line if count <= width else line._replace(cells=line.cells[:width])
 
     def _warn_of_open_end(self) -> None:
         """Log a warning where the last line has no end: plain CSV does not state its length, so it may be cut off."""
@@ -137,7 +147,12 @@ def write_blocks(path: Path, exact: Sequence[Channel], channels: Sequence[Channe
 
 
 def _fast(log: Reader, exact: Sequence[int], values: Sequence[int]) -> Iterator[Block]:
-    """Stream with pyarrow. Raises ImportError where it is missing, ValueError at the first block that it rejects."""
+    """Stream with pyarrow.
+
+    Raises ImportError where it is missing, ValueError at the first block that it rejects, and for a very wide table.
+    """
+    if len(log.columns) > _WIDE:
+        raise ValueError(f"{len(log.columns)} columns")
     import pyarrow
     from pyarrow import csv as arrow
 
@@ -164,10 +179,8 @@ def _plain(log: Reader, exact: Sequence[int], values: Sequence[int], skip: int =
     """Stream with the standard library, from row `skip`."""
     wanted = dict.fromkeys((*exact, *values))
     with log._body() as body:
-        lines = islice(log._split(body), skip, None)
-        while chunk := list(islice(lines, ROWS)):
-            for line in chunk:
-                log.check(line)
+        lines = map(log.check, islice(log._split(body), skip, None))
+        while chunk := list(islice(lines, rows_per_block(len(log.columns)))):
             yield block_of({i: _parse(log, chunk, i) for i in wanted}, exact, values)
 
 
@@ -209,16 +222,43 @@ def _kind(cells: Sequence[str]) -> str:
 
 def _bytes(path: Path) -> IO[bytes]:
     if path.name.lower().endswith(".gz"):
-        return gzip.GzipFile(path, "rb")  # type: ignore[return-value]
+        return io.BufferedReader(_Unpacked(path), _PART)
     return path.open("rb")
+
+
+class _Unpacked(io.RawIOBase):
+    """Unpack a gzip file. Raises TraceError where the text exceeds the limit for a file of its size."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._held, self._text = path, path.stat().st_size, 0
+        self._stream = gzip.GzipFile(path, "rb")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        count = self._stream.readinto(buffer)
+        self._text += count
+        checked_growth(f"recording {self._path.name}", self._text, self._held, "text_growth")
+        return count
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+
+def _lines(path: Path, stream: IO[bytes]) -> Iterator[bytes]:
+    """Yield the lines that are left. Raises TraceError for a line above the limit."""
+    most = limit("line_bytes")
+    while raw := stream.readline(most + 1):
+        checked_size(f"recording {path.name}: a line", len(raw), "line_bytes")
+        yield raw
 
 
 def _read_csv_header(path: Path, stream: IO[bytes]) -> tuple[int, str]:
     """Read up to the header line; return the number of lines read, and the header's text."""
-    lines = 0
-    while raw := stream.readline(_LONGEST_HEADER):
-        lines += 1
-        if b"\0" in raw or b"\r" in raw.rstrip(b"\r\n") or len(raw) == _LONGEST_HEADER:
+    for lines, raw in enumerate(islice(_lines(path, stream), _BLANK), 1):
+        if b"\0" in raw or b"\r" in raw.rstrip(b"\r\n"):
             reason = f"line {lines} is not UTF-8 text that ends with LF or CRLF"
             raise TraceError(f"recording {path.name}", reason, "save it as CSV in UTF-8")
         try:

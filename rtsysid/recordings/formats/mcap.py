@@ -18,13 +18,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rtsysid.errors import TraceError
+from rtsysid.guards.limits import checked_size
 from rtsysid.recordings.bag import Bag, BagMessage, Topic
-from rtsysid.recordings.formats import EPISODE, ROWS, Block, Column, block_of
+from rtsysid.recordings.formats import EPISODE, Block, Column, block_of, rows_per_block
 from rtsysid.ros2msg import HEADER, MessageType
 from rtsysid.spec import Doubles
 
 SAMPLES = "rtsysid_msgs/msg/Sample"  # a bag with this message type is a recording of rtsysid
-_BYTES = 1 << 26  # bytes of messages in memory at a time
+_BYTES = 1 << 24  # bytes of messages in memory at a time
 
 
 class _Source(NamedTuple):
@@ -57,8 +58,9 @@ class Reader:
                 self.rows = min(topic.messages or 0, path.stat().st_size) or None
         for number, topic in self.bag.topics.items() if not own else ():
             columns |= _numbers(number, topic)
+            checked_size(f"recording {path.name}", len(columns), "columns")
         if not columns:
-            listed = ", ".join(f"{each.name} ({each.type_name})" for each in self.bag.topics.values()) or "no topics"
+            listed = ", ".join(map(_described, self.bag.topics.values())) or "no topics"
             raise TraceError(f"recording {path.name}: no column of numbers", listed, "record ROS 2 messages (cdr)")
         self.columns: tuple[Column, ...] = (Column("t", "s", False), *columns)
         self._sources = tuple(columns.values())
@@ -77,12 +79,13 @@ class Reader:
         Raises TraceError where the file is damaged.
         """
         wanted = {i: self._sources[i - 1] for i in (*exact, *values) if i > 0}
+        rows = rows_per_block(len(wanted))
         batch: list[BagMessage] = []
         size = 0
         for message in self.bag.messages({source.channel for source in wanted.values()}):
             batch.append(message)
             size += len(message.payload)
-            if len(batch) == ROWS or size > _BYTES:
+            if len(batch) == rows or size > _BYTES:
                 yield block_of(self._cells(batch, wanted), exact, values)
                 batch, size = [], 0
         if batch:
@@ -109,6 +112,10 @@ class Reader:
         kind = self.bag.topics[channel].type
         assert kind is not None  # a topic of unknown type has no column
         return kind
+
+
+def _described(topic: Topic) -> str:
+    return f"{topic.name} ({topic.type_name}{': ' if topic.problem else ''}{topic.problem})"
 
 
 def _channels(number: int, topic: Topic) -> dict[Column, _Source]:

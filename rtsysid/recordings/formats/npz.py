@@ -5,20 +5,28 @@ An npz of plain named arrays, one per column, can be read too. Arrays are stream
 
 from __future__ import annotations
 
+import io
+import math
+import struct
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+import warnings
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
-from zipfile import ZIP_STORED, ZipFile
+from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 
 import msgspec
 import numpy as np
 from numpy.lib import format as npy
 
 from rtsysid.errors import TraceError
-from rtsysid.recordings.formats import EPISODE, ROWS, Block, Column, column, damaged, reading
+from rtsysid.guards.limits import checked_growth, checked_size
+from rtsysid.recordings.formats import EPISODE, Block, Column, column, damaged, reading, rows_per_block
 from rtsysid.spec import Channel
+
+_OPEN = 256  # arrays that are open at a time
+_HEADER = 10_000  # bytes of an array's header: those of NumPy's own are below 200
 
 
 class _Array(NamedTuple):
@@ -33,6 +41,15 @@ class _Header(NamedTuple):
     fortran: bool
     dtype: np.dtype[Any]
 
+    @property
+    def width(self) -> int:
+        return self.shape[1] if len(self.shape) == 2 else 1
+
+    @property
+    def size(self) -> int:
+        """Return the bytes of the array, in Python's integers, which do not overflow."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
 
 class _Name(msgspec.Struct):
     name: str
@@ -44,20 +61,24 @@ class Reader:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with reading(path), ZipFile(path) as archive:
-            members = [info.filename for info in archive.infolist() if info.filename.endswith(".npy")]
-            self._headers = {name.removesuffix(".npy"): _peek(path, archive, name) for name in members}
+        with _archive(path) as archive:
+            members = [info for info in archive.infolist() if info.filename.endswith(".npy")]
+            checked_size(f"recording {path.name}: arrays", len(members), "columns")
+            self._headers = {each.filename.removesuffix(".npy"): _peek(path, archive, each) for each in members}
             self._starts = self._whole(archive, "episode_starts")
             named = self._whole(archive, "channels")
+        if self._starts is not None and self._starts.ndim != 1:
+            found = f"episode_starts of shape {self._starts.shape}"
+            raise TraceError(f"recording {path.name}", found, "write one row number for each episode")
         long = [header.shape[0] for name, header in self._headers.items() if self._is_data(name)]
         self.rows: int | None = max(long, default=0)
         self._arrays: list[_Array] = []
         columns: list[Column] = []
         for name, header in self._headers.items():
             if self._is_data(name) and header.shape[0] == self.rows:
-                width = header.shape[1] if len(header.shape) == 2 else 1
-                self._arrays += [_Array(name, i) for i in range(width)]
-                columns += self._columns(name, header, width, named)
+                checked_size(f"recording {path.name}", len(columns) + header.width, "columns")
+                self._arrays += [_Array(name, i) for i in range(header.width)]
+                columns += self._columns(name, header, header.width, named)
         if self._starts is not None and self._starts.size > 1:
             columns.append(Column(EPISODE, "", True))
         self.columns: tuple[Column, ...] = tuple(columns)
@@ -72,25 +93,33 @@ class Reader:
         for i in wanted:
             if not self.columns[i].numeric:
                 raise TraceError(f"{self.path.name}, column {self.columns[i].name!r}", "no numbers", "leave it out")
-        with reading(self.path), ZipFile(self.path) as archive, ExitStack() as stack:
-            streams = {name: self._stream(stack, archive, name) for name in stored}
-            for start in range(0, self.rows or 0, ROWS):
-                rows = min(ROWS, (self.rows or 0) - start)
-                chunks = {name: next(stream) for name, stream in streams.items()}
-                with np.errstate(over="ignore"):
-                    yield Block(
-                        self._pick(chunks, exact, start, rows, np.dtype(np.float64)),
-                        self._pick(chunks, values, start, rows, np.dtype(np.float32)),
-                    )
+        size = rows_per_block(sum(self._headers[name].width for name in stored))
+        if len(stored) > _OPEN:
+            size = max(1, self.rows or 0)  # one array after the other, each as a whole
+        with _archive(self.path) as archive:
+            opened = {name: self._stream(archive, name, size) for name in stored}
+            for start in range(0, self.rows or 0, size):
+                rows = min(size, (self.rows or 0) - start)
+                block = Block(np.empty((rows, len(exact))), np.empty((rows, len(values)), np.float32))
+                columns = (*zip(exact, block.exact.T, strict=True), *zip(values, block.values.T, strict=True))
+                self._fill(columns, start, opened)
+                yield block
 
-    def _pick(self, chunks: dict[str, Any], wanted: Sequence[int], start: int, rows: int, dtype: Any) -> Any:
-        out = np.empty((rows, len(wanted)), dtype)
-        for k, i in enumerate(wanted):
+    def _fill(self, targets: Sequence[tuple[int, Any]], start: int, opened: Mapping[str, Generator[Any]]) -> None:
+        """Fill columns of a block whose first row is row `start`. Each array is read once, and let go at its end."""
+        by_array: dict[str, list[tuple[int, Any]]] = {}
+        for i, out in targets:
             if i < len(self._arrays):
-                out[:, k] = chunks[self._arrays[i].name][:, self._arrays[i].place]
+                by_array.setdefault(self._arrays[i].name, []).append((self._arrays[i].place, out))
             else:
-                out[:, k] = np.searchsorted(self._starts, np.arange(start, start + rows), side="right")
-        return out
+                out[:] = np.searchsorted(self._starts, np.arange(start, start + len(out)), side="right")
+        for name, columns in by_array.items():
+            chunk = next(opened[name])
+            with np.errstate(over="ignore"):
+                for place, out in columns:
+                    out[:] = chunk[:, place]
+            if start + len(chunk) == self.rows:
+                opened[name].close()
 
     def _is_data(self, name: str) -> bool:
         shape = self._headers[name].shape
@@ -101,7 +130,7 @@ class Reader:
         if named is not None and name == "values":
             try:
                 names = msgspec.json.decode(str(named), type=list[_Name])
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
                 raise damaged(self.path, error) from error
             if len(names) != width:
                 counts = f"{len(names)} channel names for {width} columns of values"
@@ -117,16 +146,23 @@ class Reader:
         """Read a small array, or return None where it is missing."""
         if name not in self._headers or self._headers[name].dtype.kind not in "iuU":
             return None
+        header = self._headers[name]
+        checked_size(f"recording {self.path.name}: array {name}", header.size, "line_bytes")
         with archive.open(name + ".npy") as member:
-            return npy.read_array(member, allow_pickle=False)
+            _read_header(member)
+            return np.frombuffer(_exactly(member, header.size), header.dtype).reshape(header.shape)
 
-    def _stream(self, stack: ExitStack, archive: ZipFile, name: str) -> Iterator[Any]:
-        member = stack.enter_context(archive.open(name + ".npy"))
-        header = _read_header(member)
-        if header.fortran and len(header.shape) == 2:  # rows are not contiguous: read the whole array
-            whole = np.frombuffer(member.read(), header.dtype).reshape(header.shape, order="F")
-            return (whole[start : start + ROWS] for start in range(0, len(whole), ROWS))
-        return _array_rows(member, header)
+    def _stream(self, archive: ZipFile, name: str, size: int) -> Generator[Any]:
+        """Yield the rows of an array, `size` at a time. It is opened when the first ones are asked for."""
+        header, info = self._headers[name], archive.getinfo(name + ".npy")
+        checked_growth(f"recording {self.path.name}: array {name}", header.size, info.compress_size)
+        with archive.open(info) as member:
+            _read_header(member)
+            if header.fortran and len(header.shape) == 2:  # rows are not contiguous: read the whole array
+                whole = np.frombuffer(_exactly(member, header.size), header.dtype).reshape(header.shape, order="F")
+                yield from (whole[start : start + size] for start in range(0, len(whole), size))
+            else:
+                yield from _array_rows(member, header, size)
 
 
 def write_blocks(path: Path, exact: Sequence[Channel], channels: Sequence[Channel], blocks: Iterable[Block]) -> None:
@@ -161,24 +197,57 @@ def _copy(archive: ZipFile, name: str, dtype: np.dtype[Any], shape: tuple[int, .
             member.write(chunk)
 
 
-def _array_rows(member: IO[bytes], header: _Header) -> Iterator[Any]:
-    width = header.shape[1] if len(header.shape) == 2 else 1
-    for start in range(0, header.shape[0], ROWS):
-        rows = min(ROWS, header.shape[0] - start)
-        raw = member.read(rows * width * header.dtype.itemsize)
-        if len(raw) < rows * width * header.dtype.itemsize:
-            raise EOFError("an array ends early")
-        yield np.frombuffer(raw, header.dtype).reshape(rows, width)
+@contextmanager
+def _archive(path: Path) -> Iterator[ZipFile]:
+    """Open the zip file. Raises TraceError where it is damaged, encrypted, or compressed in another way."""
+    try:
+        with reading(path), ZipFile(path) as archive:
+            yield archive
+    except (ValueError, KeyError, struct.error, OverflowError, RuntimeError, NotImplementedError) as error:
+        raise damaged(path, error) from error
 
 
-def _peek(path: Path, archive: ZipFile, name: str) -> _Header:
-    with archive.open(name) as member:
-        try:
-            return _read_header(member)
-        except ValueError as error:
-            raise damaged(path, error) from error
+def _array_rows(member: IO[bytes], header: _Header, size: int) -> Iterator[Any]:
+    row = header.width * header.dtype.itemsize
+    for start in range(0, header.shape[0], size):
+        rows = min(size, header.shape[0] - start)
+        yield np.frombuffer(_exactly(member, rows * row), header.dtype).reshape(rows, header.width)
+
+
+def _exactly(member: IO[bytes], count: int) -> bytes:
+    raw = member.read(count)
+    if len(raw) < count:
+        raise EOFError("an array ends early")
+    return raw
+
+
+def _peek(path: Path, archive: ZipFile, info: ZipInfo) -> _Header:
+    """Read the header of an array, and check that the file holds as many bytes as it claims."""
+    if info.compress_type not in (ZIP_STORED, ZIP_DEFLATED):
+        found = f"{info.filename} is compressed by method {info.compress_type}"
+        raise TraceError(f"recording {path.name}", found, "save it with numpy.savez or numpy.savez_compressed")
+    with archive.open(info) as member:
+        header = _read_header(member)
+        held = info.file_size - member.tell()
+    if any(not length >= 0 for length in header.shape) or (not header.dtype.hasobject and header.size > held):
+        claim = f"{info.filename} claims the shape {header.shape} of {header.dtype} and holds {max(held, 0)} bytes"
+        raise TraceError(f"recording {path.name}", claim[:200], "copy or record it again")
+    return header
 
 
 def _read_header(member: IO[bytes]) -> _Header:
-    read = npy.read_array_header_1_0 if npy.read_magic(member) == (1, 0) else npy.read_array_header_2_0
-    return _Header(*read(member))
+    """Read the header of an array. Raises ValueError where it is damaged."""
+    begin = member.read(12)
+    if begin[:6] != npy.MAGIC_PREFIX or len(begin) < 12:
+        raise ValueError("an array without a header")
+    two = begin[6] == 1  # bytes of the header's length
+    length = int.from_bytes(begin[8:10] if two else begin[8:12], "little")
+    if length > _HEADER:
+        raise ValueError(f"an array's header of {length} bytes")
+    rest = member.read(max(length - (2 if two else 0), 0))
+    read = npy.read_array_header_1_0 if two else npy.read_array_header_2_0
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of headers that Python 2 wrote
+            return _Header(*read(io.BytesIO(begin[8:] + rest)))
+    except Exception as error:  # NumPy evaluates a literal: deep nesting, odd keys and odd types have their own errors
+        raise ValueError("an array's header cannot be read") from error

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from rtsysid.errors import TraceError
-from rtsysid.recordings.formats import ROWS, Block, Column, block_of, column, damaged, reading
+from rtsysid.guards.limits import checked_growth, checked_size
+from rtsysid.recordings.formats import Block, Column, block_of, column, damaged, reading, rows_per_block
 from rtsysid.spec import Channel, Doubles
 
 
@@ -23,9 +24,10 @@ class Reader:
     def __init__(self, path: Path) -> None:
         self.path = path
         with _opened_parquet(path) as file:
-            self.rows: int | None = file.metadata.num_rows
+            checked_size(f"recording {path.name}", file.metadata.num_columns, "columns")
+            self.rows: int | None = checked_size(f"recording {path.name}: rows", file.metadata.num_rows, "rows")
             self._fields = list(file.schema_arrow)
-        self.columns: tuple[Column, ...] = tuple(_parquet_column(field) for field in self._fields)
+            self.columns: tuple[Column, ...] = tuple(_parquet_column(field) for field in self._fields)
 
     def blocks(self, exact: Sequence[int], values: Sequence[int]) -> Iterator[Block]:
         """Stream the columns with these indices. A timestamp is a count of its unit.
@@ -39,9 +41,19 @@ class Reader:
                 raise TraceError(f"{self.path.name}, column {self.columns[i].name!r}", kind, "leave the column out")
         names = [self._fields[i].name for i in wanted]
         with _opened_parquet(self.path) as file:
-            for batch in file.iter_batches(ROWS, columns=names):
+            self._check_pages(file, set(names))
+            for batch in file.iter_batches(rows_per_block(len(names)), columns=names):
                 cells = {i: _doubles(batch.column(self._fields[i].name)) for i in wanted}
                 yield block_of(cells, exact, values)
+
+    def _check_pages(self, file: Any, names: set[str]) -> None:
+        """Check that the columns do not unpack to more than the limits. Raises TraceError where they do."""
+        for number in range(file.metadata.num_row_groups):
+            group = file.metadata.row_group(number)
+            for chunk in map(group.column, range(group.num_columns)):
+                if chunk.path_in_schema in names:
+                    what = f"recording {self.path.name}: column {chunk.path_in_schema}"
+                    checked_growth(what, chunk.total_uncompressed_size, max(chunk.total_compressed_size, 0))
 
 
 def write_blocks(path: Path, exact: Sequence[Channel], channels: Sequence[Channel], blocks: Iterable[Block]) -> None:
@@ -103,5 +115,5 @@ def _opened_parquet(path: Path) -> Iterator[Any]:
         # pre_buffer=False: pyarrow would otherwise hold the whole file
         with reading(path), parquet.ParquetFile(path, pre_buffer=False) as file:
             yield file
-    except pyarrow.ArrowException as error:
+    except (pyarrow.ArrowException, ValueError, KeyError, IndexError, OverflowError) as error:  # of a damaged schema
         raise damaged(path, error) from error

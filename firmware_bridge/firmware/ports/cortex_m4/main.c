@@ -17,11 +17,16 @@ void fault(void)
 
 void uart_interrupt(void)
 {
+    uint8_t byte = 0;
     uart_acknowledge(); /* before reading, so that a byte that comes meanwhile interrupts again */
-    while (uart_readable()) {
-        uint8_t byte = uart_read();
-        if (came - taken < RING) ring[came++ % RING] = byte;
-        else overrun++;
+    for (unsigned event; (event = uart_receive(&byte)) != 0;) {
+        bool stored = (event & UART_BYTE) && came - taken < RING;
+        if (stored) {
+            ring[came % RING] = byte;
+            came = came + 1u;
+        }
+        if ((event & UART_BYTE) && !stored) overrun = overrun + 1u;
+        if (event & UART_LOST) overrun = overrun + 1u;
     }
 }
 
@@ -30,7 +35,10 @@ uint32_t port_time_us(void) { return timer_read(); }
 size_t port_read(uint8_t *bytes, size_t room)
 {
     size_t count = 0;
-    while (count < room && taken != came) bytes[count++] = ring[taken++ % RING];
+    while (count < room && taken != came) {
+        bytes[count++] = ring[taken % RING];
+        taken = taken + 1u; /* last: from here on the interrupt may use the place again */
+    }
     return count;
 }
 
@@ -64,6 +72,6 @@ int main(void)
     systick_start();
     for (;;) {
         app_poll();
-        if (uart_writable()) __asm volatile("wfi"); /* all is sent: sleep until a byte comes or a millisecond is over */
+        if (uart_writable()) sleep_until_interrupt(); /* all is sent: until a byte comes or a millisecond is over */
     }
 }

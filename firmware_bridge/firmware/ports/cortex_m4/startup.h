@@ -9,6 +9,13 @@ void fault(void);
 
 void uart_interrupt(void);
 
+static inline void sleep_until_interrupt(void)
+{
+#ifdef __arm__
+    __asm volatile("wfi");
+#endif
+}
+
 /* Interrupt, and so wake, each millisecond. */
 static inline void systick_start(void)
 {

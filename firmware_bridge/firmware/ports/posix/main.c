@@ -7,6 +7,7 @@
  *   reset      as by the reset button: another boot id, the clock and the trace from their beginning
  *   unplug     the cable is pulled         plug   it is back, perhaps under another path, which is the answer
  *   status     state, times made safe, and of the latest prediction: ref_seq, status, y
+ *   captured   samples that the interrupt gave to a stream, over all boots
  * The end of stdin ends it, so that it never outlives who started it.
  */
 #define _GNU_SOURCE
@@ -32,6 +33,7 @@ static struct app_board board;
 static bool repeat;
 static uint64_t boot_ns, first_clock_us; /* when the board's clock began, and with what */
 static uint64_t ticks;                   /* of the sampling timer since boot */
+static uint64_t captured;                /* samples that a stream was given, over all boots */
 static uint32_t row, safes;
 static int cable = -1, far_end = -1; /* both ends of the line: the far one stays open while no host has it */
 
@@ -92,6 +94,7 @@ static void sampling_interrupt(void)
     ticks++;
     if (!app_streaming() || finished()) return;
     if (row == image.rows) row = 0;
+    captured++;
     uint64_t captured_us = first_clock_us + ticks * image.period_ns / 1000u; /* exact, even if this runs late */
     app_sample((uint32_t)captured_us, image.samples + (size_t)row++ * image.sample_size);
 }
@@ -158,6 +161,9 @@ static void obey(const char *order, int timer)
         return;
     } else if (strcmp(order, "status") == 0) {
         print_status();
+        return;
+    } else if (strcmp(order, "captured") == 0) {
+        printf("%" PRIu64 "\n", captured);
         return;
     } else {
         printf("unknown order\n");

@@ -6,7 +6,9 @@
 
 #include <stdint.h>
 
+#ifndef REGISTER /* a test puts registers of its own here */
 #define REGISTER(address) (*(volatile uint32_t *)(address))
+#endif
 
 #define CHIP "stm32f405"
 #define INTERRUPTS 82
@@ -30,7 +32,11 @@
 #define USART1_DR REGISTER(0x40011004u)
 #define USART1_BRR REGISTER(0x40011008u)
 #define USART1_CR1 REGISTER(0x4001100Cu)
-#define USART_ON 0x202Cu /* enabled, transmits, receives, interrupts when it has received */
+#define USART_ON 0x202Cu /* enabled, transmits, receives, interrupts when it has received or lost a byte */
+#define USART_OVERRUN (1u << 3)
+#define USART_RECEIVED (1u << 5)
+#define UART_BYTE 1u /* events of uart_receive() */
+#define UART_LOST 2u
 #define NVIC_ISER(n) REGISTER(0xE000E100u + 4u * (n))
 
 /* Let TIM2 count through all 32 bits, once each `divider` of its clock's ticks. */
@@ -56,11 +62,18 @@ static inline void uart_start(void)
     NVIC_ISER(UART_INTERRUPT / 32u) = 1u << UART_INTERRUPT % 32u;
 }
 
-static inline void uart_acknowledge(void) {} /* reading the byte does it */
+static inline void uart_acknowledge(void) {} /* uart_receive() does it */
 
-static inline int uart_readable(void) { return (USART1_SR & 1u << 5) != 0; }
-
-static inline uint8_t uart_read(void) { return (uint8_t)USART1_DR; }
+/* Take one event: a byte, a lost byte, both, or 0 for none. An overrun interrupts until the status is read with the
+ * overrun in it and the data after that (RM0090, 30.6.1: ORE). It may come between the two reads of a byte, and is then
+ * alone in the status: the data are read all the same, or the interrupt would never end. */
+static inline unsigned uart_receive(uint8_t *byte)
+{
+    uint32_t status = USART1_SR;
+    if (!(status & (USART_RECEIVED | USART_OVERRUN))) return 0;
+    *byte = (uint8_t)USART1_DR;
+    return (status & USART_RECEIVED ? UART_BYTE : 0u) | (status & USART_OVERRUN ? UART_LOST : 0u);
+}
 
 static inline int uart_writable(void) { return (USART1_SR & 1u << 7) != 0; }
 

@@ -1,0 +1,1 @@
+"""Guards against what comes from outside: ranges of numbers, limits of sizes, cleaning of text."""

@@ -1,0 +1,43 @@
+"""Name the ranges of numbers that come from outside: options of commands, keys of configurations and bundles.
+
+msgspec checks a key when it is read, click an option before its command runs (`rtsysid.cli.options.within`). No range
+contains NaN or infinity. The upper ends are far above any use; they keep a slip of the keyboard from running for days.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+from msgspec import Meta
+
+RateHz: TypeAlias = Annotated[float, Meta(ge=1e-6, le=1e7)]
+Seconds: TypeAlias = Annotated[float, Meta(ge=0, le=1e8)]
+SomeSeconds: TypeAlias = Annotated[float, Meta(ge=1e-6, le=1e8)]
+Milliseconds: TypeAlias = Annotated[float, Meta(ge=1e-3, le=1e8)]
+Moment: TypeAlias = Annotated[float, Meta(ge=-1e15, le=1e15)]  # a time in a recording, s
+Speed: TypeAlias = Annotated[float, Meta(ge=1e-6, le=1e6)]  # times the recorded pace
+PerHour: TypeAlias = Annotated[float, Meta(ge=1e-6, le=1e7)]
+Effort: TypeAlias = Annotated[float, Meta(gt=0, le=1000)]
+
+Share: TypeAlias = Annotated[float, Meta(ge=0, le=1)]
+ShareBelowOne: TypeAlias = Annotated[float, Meta(ge=0, lt=1)]
+InnerShare: TypeAlias = Annotated[float, Meta(gt=0, lt=1)]
+Weight: TypeAlias = Annotated[float, Meta(gt=0, le=1e9)]
+Amount: TypeAlias = Annotated[float, Meta(ge=0, le=1e9)]
+Exponent: TypeAlias = Annotated[float, Meta(ge=0, le=100)]
+Finite: TypeAlias = Annotated[float, Meta(ge=-1e30, le=1e30)]
+Positive: TypeAlias = Annotated[float, Meta(ge=1e-30, le=1e30)]
+
+Seed: TypeAlias = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+Count: TypeAlias = Annotated[int, Meta(ge=1, le=1_000_000)]
+CountOrNone: TypeAlias = Annotated[int, Meta(ge=0, le=1_000_000)]
+Width: TypeAlias = Annotated[int, Meta(ge=1, le=65_535)]  # of a layer, or of the delay line in samples
+Few: TypeAlias = Annotated[int, Meta(ge=1, le=1000)]  # models, flights, threads
+Layer: TypeAlias = Annotated[int, Meta(ge=0, le=1000)]
+Degree: TypeAlias = Annotated[int, Meta(ge=1, le=9)]
+Top: TypeAlias = Annotated[int, Meta(ge=1, le=100)]
+MaxGap: TypeAlias = Annotated[int, Meta(ge=0, le=10_000)]
+Divider: TypeAlias = Annotated[int, Meta(ge=1, le=65_535)]
+Baud: TypeAlias = Annotated[int, Meta(ge=300, le=50_000_000)]
+Priority: TypeAlias = Annotated[int, Meta(ge=0, le=98)]
+Processor: TypeAlias = Annotated[int, Meta(ge=0, le=1023)]

@@ -1,0 +1,245 @@
+"""Check an ONNX graph of a bundle before onnxruntime sees it: it computes what our exporter writes, and nothing else.
+
+A graph may not read other files, run functions or operators of others, loop as it likes, or make arrays that the
+specification does not imply. Only the forecast has a loop, one Scan over the ticks of its plan.
+
+Ref: ONNX, onnx.proto3: https://github.com/onnx/onnx/blob/main/onnx/onnx.proto3
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from rtsysid.model.backends.onnx_shapes import OPERATORS, RANK, Operands, Shape
+from rtsysid.model.backends.protobuf import Field, Message, parse_message
+from rtsysid.model.contents import weight_count
+from rtsysid.model.untrusted import Refusal
+from rtsysid.spec import ModelSpec
+
+OPSET, IR_VERSIONS = 18, range(8, 11)
+NODES = 2048
+BATCH = 16  # the batch for which sizes are counted: a square of the batch would be noticed
+CONSTANTS = 1 << 16  # bytes of constants that are no weights
+ROOM = 64  # how many times as many values as the model has weights and window values all arrays together may have
+
+_PAIR = {1: Field("key", "text"), 2: Field("value", "text")}
+_DIM = {1: Field("size", "int"), 2: Field("name", "text")}
+_SHAPE = {1: Field("dim", _DIM, True)}
+_TENSOR_TYPE = {1: Field("element", "int"), 2: Field("shape", _SHAPE)}
+_VALUE = {1: Field("name", "text"), 2: Field("type", {1: Field("tensor", _TENSOR_TYPE)}), 3: Field("doc", "text")}
+_TENSOR = {
+    1: Field("dims", "int", True), 2: Field("element", "int"), 8: Field("name", "text"), 9: Field("raw", "bytes"),
+    12: Field("doc", "text"),
+}  # fmt: skip
+_ATTRIBUTE: dict[int, Field] = {
+    1: Field("name", "text"), 2: Field("float", "float"), 3: Field("int", "int"), 8: Field("ints", "int", True),
+    13: Field("doc", "text"), 20: Field("type", "int"),
+}  # fmt: skip
+_NODE = {
+    1: Field("input", "text", True), 2: Field("output", "text", True), 3: Field("name", "text"),
+    4: Field("operator", "text"), 5: Field("attribute", _ATTRIBUTE, True), 6: Field("doc", "text"),
+    7: Field("domain", "text"), 8: Field("overload", "text"),
+}  # fmt: skip
+_GRAPH = {
+    1: Field("node", _NODE, True), 2: Field("name", "text"), 5: Field("initializer", _TENSOR, True),
+    10: Field("doc", "text"), 11: Field("input", _VALUE, True), 12: Field("output", _VALUE, True),
+}  # fmt: skip
+_SCAN_NODE = {**_NODE, 5: Field("attribute", {**_ATTRIBUTE, 6: Field("graph", _GRAPH)}, True)}
+_OPSET = {1: Field("domain", "text"), 2: Field("version", "int")}
+_MODEL = {
+    1: Field("ir_version", "int"), 2: Field("producer", "text"), 3: Field("producer_version", "text"),
+    4: Field("domain", "text"), 5: Field("version", "int"), 6: Field("doc", "text"), 8: Field("opset", _OPSET, True),
+    14: Field("metadata", _PAIR, True),
+}  # fmt: skip
+_PLAIN_MODEL = {**_MODEL, 7: Field("graph", _GRAPH)}
+_SCAN_MODEL = {**_MODEL, 7: Field("graph", {**_GRAPH, 1: Field("node", _SCAN_NODE, True)})}
+
+_FLOAT, _INT64 = 1, 7  # TensorProto.DataType
+_ELEMENTS: dict[int, np.dtype[Any]] = {_FLOAT: np.dtype("<f4"), _INT64: np.dtype("<i8")}
+_SCAN = {"num_scan_inputs": 1, "scan_input_axes": [1], "scan_output_axes": [1]}
+Named: TypeAlias = list[tuple[str, list[Any]]]
+
+
+def check_graph(content: bytes, name: str, spec: ModelSpec, refusal: Refusal) -> None:
+    """Check the file `name` of a bundle: step.onnx, forecast.onnx or initialiser.onnx.
+
+    Raises the error of `refusal` where it is not a graph that our exporter makes of this specification.
+    """
+    most = 4 * weight_count(spec) + CONSTANTS + 512 * NODES
+    if len(content) > most:
+        raise refusal(f"{name} has {len(content)} bytes, and the specification allows {most}")
+    try:
+        if name == "forecast.onnx":
+            _check_forecast(_parsed(content, _SCAN_MODEL, spec), spec)
+        else:
+            _check_plain(_parsed(content, _PLAIN_MODEL, spec), _interface(name, spec), spec)
+    except (ValueError, OverflowError) as error:
+        raise refusal(f"{name} is no graph of this release: {error}") from None
+
+
+def _interface(name: str, spec: ModelSpec) -> tuple[Named, Named]:
+    """Return names and shapes of the inputs and outputs of a graph."""
+    window, state = ["batch", spec.taps, spec.width], ["batch", spec.state_size]
+    if name == "initialiser.onnx":
+        return [("window", window)], [("state", state)]
+    y, code = ["batch", spec.n_outputs], ["batch", spec.code_size]
+    outputs: Named = [("y_next", y), ("state_next", state), ("code", code), ("reconstruction_error", ["batch"])]
+    return [("window", window), ("state", state)], outputs
+
+
+def _parsed(content: bytes, fields: Mapping[int, Field], spec: ModelSpec) -> Message:
+    """Return the graph of a model of our exporter, for this specification."""
+    model = parse_message(content, fields)
+    if [(each.get("domain", ""), each.get("version")) for each in model["opset"]] != [("", OPSET)]:
+        raise ValueError(f"its operators are not those of opset {OPSET}")
+    if model.get("ir_version") not in IR_VERSIONS or "graph" not in model:
+        raise ValueError("another version of ONNX")
+    found = {each.get("key"): each.get("value") for each in model["metadata"]}.get("fingerprint")
+    if found != spec.fingerprint:
+        raise ValueError(f"fingerprint {str(found)[:16]}, not {spec.fingerprint}")
+    graph: Message = model["graph"]
+    return graph
+
+
+def _check_plain(graph: Message, interface: tuple[Named, Named], spec: ModelSpec) -> None:
+    shapes, constants = _initial(graph, spec)
+    _check_body(graph, interface, shapes, constants, spec)
+
+
+def _check_forecast(graph: Message, spec: ModelSpec) -> None:
+    """Check a graph that is one Scan over the ticks of a plan, with predictions fed back."""
+    window, state = ["batch", spec.taps, spec.width], ["batch", spec.state_size]
+    plan, y = ["batch", "horizon", spec.n_inputs], ["batch", "horizon", spec.n_outputs]
+    inputs: Named = [("window", window), ("state", state), ("u_future", plan)]
+    if _named(graph["input"]) != inputs or _named(graph["output"]) != [("y_future", y)]:
+        raise ValueError("other inputs or outputs")
+    shapes, constants = _initial(graph, spec)
+    inner: tuple[Named, Named] = (
+        [("tick/before", window), ("tick/state", state), ("tick/u", ["batch", spec.n_inputs])],
+        [("tick/after", window), ("tick/state_next", state), ("tick/y_out", ["batch", spec.n_outputs])],
+    )
+    body = _scan_body(graph["node"])
+    if body["initializer"]:
+        raise ValueError("weights inside its loop")
+    _check_body(body, inner, shapes, constants, spec)
+
+
+def _scan_body(nodes: Sequence[Message]) -> Message:
+    """Return the graph inside the only node, which loops over the axis of the ticks and nothing else."""
+    if len(nodes) != 1 or nodes[0].get("operator") != "Scan" or nodes[0].get("domain") or nodes[0].get("overload"):
+        raise ValueError("it is not one loop")
+    (node,) = nodes
+    if node["input"] != ["window", "state", "u_future"] or node["output"] != ["window_last", "state_last", "y_future"]:
+        raise ValueError("a loop over other values")
+    attributes = {each.get("name"): each for each in node["attribute"]}
+    body = attributes.pop("body", {}).get("graph")
+    plain = {name: _attribute(each) for name, each in attributes.items()}
+    if body is None or plain != _SCAN or len(node["attribute"]) != len(_SCAN) + 1:
+        raise ValueError("a loop of another kind")
+    found: Message = body
+    return found
+
+
+def _initial(graph: Message, spec: ModelSpec) -> tuple[dict[str, Shape], dict[str, Any]]:
+    """Return the shapes of the weights and constants of a graph, and the values of the short constants."""
+    shapes: dict[str, Shape] = {}
+    constants: dict[str, Any] = {}
+    sizes = {_FLOAT: 0, _INT64: 0}
+    for tensor in graph["initializer"]:
+        name, dims, element = tensor.get("name", ""), tuple(tensor["dims"]), tensor.get("element")
+        if element not in _ELEMENTS or name in shapes or not name or len(dims) > RANK or min(dims, default=1) < 1:
+            raise ValueError("a weight without a name, twice, or of another type")
+        if len(tensor.get("raw", b"")) != math.prod(dims) * _ELEMENTS[element].itemsize:
+            raise ValueError(f"{name[:60]} has other bytes than its shape says")
+        values = np.frombuffer(tensor["raw"], _ELEMENTS[element]).reshape(dims)
+        sizes[element] += values.nbytes
+        shapes[name], constants[name] = dims, values
+    scales = 8 * (spec.n_features + spec.n_targets)
+    if sizes[_FLOAT] > 4 * weight_count(spec) + scales + CONSTANTS or sizes[_INT64] > CONSTANTS:
+        raise ValueError("more weights than the specification has")
+    return shapes, constants
+
+
+def _check_body(
+    graph: Message, interface: tuple[Named, Named], shapes: dict[str, Shape], constants: dict[str, Any], spec: ModelSpec
+) -> None:
+    """Check inputs, nodes and outputs of a graph. Names that hold a value may not be given again."""
+    inputs, outputs = interface
+    if _named(graph["input"]) != inputs or _named(graph["output"]) != outputs or len(graph["node"]) > NODES:
+        raise ValueError("other inputs or outputs, or more nodes")
+    known = shapes | {name: _sized(shape) for name, shape in inputs}
+    if len(known) != len(shapes) + len(inputs):
+        raise ValueError("a name twice")
+    work = 0
+    for node in graph["node"]:
+        found = _node_shapes(node, known, constants)
+        work += sum(map(math.prod, found)) + _products(node, known, found)
+        if work > ROOM * BATCH * (weight_count(spec) + spec.taps * spec.width + CONSTANTS):
+            raise ValueError("more work than the specification implies")
+        for name, shape in zip(node["output"], found, strict=True):
+            if name in known or not name or len(shape) > RANK:
+                raise ValueError("a name twice, or an array of too many dimensions")
+            known[name] = shape
+    for name, wanted in outputs:
+        if known.get(name) != _sized(wanted):
+            raise ValueError(f"{name} is of another shape")
+
+
+def _node_shapes(node: Message, known: Mapping[str, Shape], constants: dict[str, Any]) -> list[Shape]:
+    """Return the shapes of the outputs of a node. The value of a constant joins `constants`."""
+    name = node.get("operator", "")
+    if node.get("domain") or node.get("overload"):
+        raise ValueError("an operator of somebody else")
+    attributes = {each.get("name", ""): _attribute(each) for each in node["attribute"]}
+    if name == "Constant":
+        return [_constant(node, attributes, constants)]
+    operator = OPERATORS.get(name)
+    if operator is None or len(node["input"]) not in operator.inputs or not attributes.keys() <= operator.attributes:
+        raise ValueError(f"the operator {name[:30]!r} is none of ours, or used in another way")
+    if unknown := [each for each in node["input"] if each not in known]:
+        raise ValueError(f"{unknown[0][:60]!r} is not known")
+    shapes = [known[each] for each in node["input"]]
+    values = [constants.get(each) for each in node["input"]]
+    found = operator.rule(Operands(shapes, values, attributes, len(node["output"])))
+    if len(found) != len(node["output"]):
+        raise ValueError(f"{name} with {len(node['output'])} outputs")
+    return found
+
+
+def _attribute(attribute: Message) -> Any:
+    """Return the value of an attribute: integers, an integer or a float."""
+    return attribute["ints"] or attribute.get("int", attribute.get("float"))
+
+
+def _constant(node: Message, attributes: Mapping[str, Any], constants: dict[str, Any]) -> Shape:
+    values = attributes.get("value_ints")
+    if node["input"] or len(node["output"]) != 1 or len(attributes) != 1 or not isinstance(values, list):
+        raise ValueError("a constant of another kind")
+    constants[node["output"][0]] = np.array(values, np.int64)
+    return (len(values),)
+
+
+def _products(node: Message, known: Mapping[str, Shape], found: Sequence[Shape]) -> int:
+    """Count the multiplications of a matrix product."""
+    if node["operator"] not in ("Gemm", "MatMul"):
+        return 0
+    return math.prod(found[0]) * known[node["input"][0]][-1]
+
+
+def _named(values: Sequence[Message]) -> Named:
+    """Return names and shapes of declared values; each is an array of float32."""
+    named: Named = []
+    for value in values:
+        tensor = value.get("type", {}).get("tensor", {})
+        if tensor.get("element") != _FLOAT or "shape" not in tensor:
+            raise ValueError("a value that is no array of float32")
+        named.append((value.get("name", ""), [dim.get("name") or dim.get("size") for dim in tensor["shape"]["dim"]]))
+    return named
+
+
+def _sized(shape: Sequence[Any]) -> Shape:
+    return tuple(BATCH if each == "batch" else int(each) for each in shape)

@@ -1,0 +1,127 @@
+"""What the arrays of bundles and runs are: names, types and shapes that follow from a specification, in one place.
+
+Weights keep the names that torch gives them. Shapes: L taps, C channels, ny outputs, F features of a window, Z code,
+H hidden, S state, T targets.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Mapping
+
+from rtsysid.guards.limits import limit
+from rtsysid.model.npz import ArrayType, ArrayTypes, AtMost
+from rtsysid.spec import CELLS, INITIALISER_WIDTH, ModelSpec
+
+EXCERPT_ROWS = 1000  # rows of the golden trace that are measured, at most
+EXTREME_ROWS = 120  # rows beyond the trained ranges, at least
+FORECASTS, FORECAST_STEPS = 8, 50  # forecasts of the golden trace at most, and their ticks
+PLANS = 4  # input plans per forecast
+CODES = 48  # ticks whose code and reconstruction error are compared, at most
+HORIZON = 100_000  # ticks of intervals, at most
+QUANTILES = 37  # quantiles of intervals: the length of `rtsysid.model.intervals.SHARES`
+
+
+def weight_shapes(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
+    """List the shape of every weight [out, in] and bias [out] of a model, by name."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for name, (out, into) in _layers(spec).items():
+        shapes |= {f"{name}.weight": (out, into), f"{name}.bias": (out,)}
+    gates = CELLS[spec.cell].gates * spec.hidden
+    shapes |= {"cell.weight_ih_l0": (gates, spec.code_size), "cell.weight_hh_l0": (gates, spec.hidden)}
+    return shapes | {"cell.bias_ih_l0": (gates,), "cell.bias_hh_l0": (gates,)}
+
+
+def _layers(spec: ModelSpec) -> dict[str, tuple[int, int]]:
+    """List outputs and inputs of the linear layers."""
+    widths = (spec.window_size, *spec.encoder)
+    layers: dict[str, tuple[int, int]] = {}
+    for k, (below, above) in enumerate(itertools.pairwise(widths), 1):
+        layers |= {f"encoder.{k}": (above, below), f"decoder.{k}": (below, above)}
+    if spec.variational:
+        layers["log_variance"] = (spec.code_size, widths[-2])
+    layers["head"] = (spec.n_targets, spec.hidden)
+    if spec.linear_path:
+        layers["linear_path"] = (spec.n_targets, spec.window_size)
+    if spec.state_init == "network":
+        first, second = (INITIALISER_WIDTH, spec.window_size), (spec.state_size, INITIALISER_WIDTH)
+        layers |= {"initialiser.0": first, "initialiser.2": second}
+    return layers
+
+
+def weight_count(spec: ModelSpec) -> int:
+    """Count all weights and biases, those of decoder and initialiser included."""
+    return sum(map(math.prod, weight_shapes(spec).values()))
+
+
+def _weights(spec: ModelSpec) -> ArrayTypes:
+    return {name: ArrayType("<f4", shape) for name, shape in weight_shapes(spec).items()}
+
+
+def _golden(spec: ModelSpec) -> ArrayTypes:
+    rows = AtMost("rows", EXCERPT_ROWS + max(EXTREME_ROWS, 2 * spec.taps))
+    forecasts, codes = AtMost("forecasts", FORECASTS), AtMost("codes", CODES)
+    return {
+        "samples": ArrayType("<f4", (rows, spec.width)),
+        "starts": ArrayType("<i8", (AtMost("starts", 2),)),
+        "y": ArrayType("<f8", (rows, spec.n_outputs), finite=False),  # NaN until the delay line is full
+        "forecast_at": ArrayType("<i8", (forecasts,)),
+        "u_future": ArrayType("<f4", (forecasts, PLANS, FORECAST_STEPS, spec.n_inputs)),
+        "y_future": ArrayType("<f8", (forecasts, PLANS, FORECAST_STEPS, spec.n_outputs)),
+        "code_at": ArrayType("<i8", (codes,)),
+        "code": ArrayType("<f8", (codes, spec.code_size)),
+        "reconstruction": ArrayType("<f8", (codes,)),
+    }
+
+
+def _intervals(spec: ModelSpec) -> ArrayTypes:
+    ticks = AtMost("ticks", HORIZON)
+    return {
+        "coverage": ArrayType("<f8", (QUANTILES, ticks)),
+        "quantiles": ArrayType("<f4", (QUANTILES, ticks, spec.n_outputs)),
+        "n_independent": ArrayType("<i8", ()),
+    }
+
+
+def _baseline(spec: ModelSpec) -> ArrayTypes:
+    window = _any("lags x channels", 8 * spec.n_outputs)
+    return {
+        "lags": ArrayType("<i8", ()),
+        "n_inputs": ArrayType("<i8", ()),
+        "relative": ArrayType("<i8", (AtMost("relative", spec.width),)),
+        "mean": ArrayType("<f8", (spec.width,)),
+        "std": ArrayType("<f8", (spec.width,)),
+        "weights": ArrayType("<f8", (spec.n_outputs, window)),
+        "bias": ArrayType("<f8", (spec.n_outputs,)),
+    }
+
+
+def _linear_path(spec: ModelSpec) -> ArrayTypes:
+    return {"weight": ArrayType("<f4", (spec.n_targets, spec.window_size)), "bias": ArrayType("<f4", (spec.n_targets,))}
+
+
+def _validation(spec: ModelSpec) -> ArrayTypes:
+    samples = (_any("rows", 4 * spec.width), spec.width)
+    kept = {"true": ArrayType("<f4", samples), "rows": ArrayType("<i8", (_any("episodes", 8),))}
+    return {**kept, "shown": ArrayType("<f4", samples, optional=True)}
+
+
+def _any(name: str, each_bytes: int) -> AtMost:
+    """Return a dimension that the size of a file alone limits."""
+    return AtMost(name, limit("model_bytes") // each_bytes)
+
+
+BUNDLE_ARRAYS: Mapping[str, Callable[[ModelSpec], ArrayTypes]] = {
+    "weights.npz": _weights,
+    "golden.npz": _golden,
+    "baseline.npz": _baseline,
+    "intervals.npz": _intervals,
+}
+RUN_ARRAYS: Mapping[str, Callable[[ModelSpec], ArrayTypes]] = {
+    "linear_path.npz": _linear_path,
+    "baseline.npz": _baseline,
+    "yardstick.npz": lambda spec: {"rms": ArrayType("<f4", (_any("ticks", 4 * spec.n_outputs), spec.n_outputs))},
+    "excerpt.npz": lambda spec: {"values": ArrayType("<f4", (AtMost("rows", EXCERPT_ROWS), spec.width))},
+    "validation.npz": _validation,
+}

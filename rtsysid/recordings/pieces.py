@@ -1,0 +1,94 @@
+"""Decide which pieces of recordings are long enough for a use, and count what is left out.
+
+Whatever cuts recordings (training, forecasts, calibration, search) asks here: a piece that is too short gives nothing,
+is counted, and is said; nothing else happens. A `Trace` carries the notes about its way, commands print them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias, TypeVar
+
+import msgspec
+
+from rtsysid.errors import TraceError
+
+Piece = TypeVar("Piece")
+
+
+class LeftOut(msgspec.Struct, frozen=True, tag="left out", tag_field="note"):
+    """Count the rows that a use leaves out. ``pieces``: runs of rows without a gap that they form; 0: single rows."""
+
+    use: str
+    reason: str
+    pieces: int
+    rows: int
+
+    @property
+    def line(self) -> str:
+        """Describe it in one line."""
+        pieces = "" if not self.pieces else f"{self.pieces} piece{'s' * (self.pieces > 1)}, "
+        return f"{self.use}: {pieces}{self.rows} row{'s' * (self.rows > 1)} left out: {self.reason}"
+
+
+class Resampled(msgspec.Struct, frozen=True, tag="resampled", tag_field="note"):
+    """Count what resampling did. ``samples``: rows before, ``rows``: rows after.
+
+    ``averaged``: samples of outputs that became part of a mean. ``held``: values that repeat an older sample.
+    ``missing``: values that have no sample, or one that is older than `max_age`.
+    """
+
+    rate_hz: float
+    samples: int
+    rows: int
+    averaged: int
+    held: int
+    missing: int
+
+    @property
+    def line(self) -> str:
+        """Describe it in one line."""
+        counts = f"{self.averaged} samples averaged, {self.held} values held, {self.missing} missing"
+        return f"resampled to {self.rate_hz:g} Hz: {self.samples} rows became {self.rows}; {counts}"
+
+
+Note: TypeAlias = LeftOut | Resampled
+
+
+def long_enough(
+    pieces: Sequence[Piece], needed: int, use: str, length: Callable[[Any], int] = len
+) -> tuple[list[Piece], tuple[LeftOut, ...]]:
+    """Return the pieces of `needed` rows or more, and a note about the others where there are any."""
+    kept = [piece for piece in pieces if length(piece) >= needed]
+    short = [length(piece) for piece in pieces if length(piece) < needed]
+    return kept, left_out(use, needed, len(short), sum(short))
+
+
+def left_out(use: str, needed: int, pieces: int, rows: int) -> tuple[LeftOut, ...]:
+    """Return the note about so many pieces of less than `needed` rows; none for no piece."""
+    reason = f"shorter than {needed} row{'s' * (needed > 1)} without a gap"
+    return (LeftOut(use, reason, pieces, rows),) if pieces else ()
+
+
+def too_short(
+    use: str, pieces: Sequence[Any], needed: int, remedy: str, length: Callable[[Any], int] = len
+) -> TraceError:
+    """Return the error for a use to which no piece is left: what there was, what it needs, and the remedy."""
+    longest = max(map(length, pieces), default=0)
+    found = f"the longest of {len(pieces)} pieces without a gap has {longest} rows, {needed} are needed"
+    return TraceError(use, found, remedy)
+
+
+def merged(notes: Sequence[LeftOut]) -> tuple[LeftOut, ...]:
+    """Return one note for all of the same use and reason."""
+    sums: dict[tuple[str, str], LeftOut] = {}
+    for note in notes:
+        known = sums.get((note.use, note.reason), LeftOut(note.use, note.reason, 0, 0))
+        sums[note.use, note.reason] = LeftOut(note.use, note.reason, known.pieces + note.pieces, known.rows + note.rows)
+    return tuple(sums.values())
+
+
+def texts(notes: Sequence[Note]) -> list[dict[str, Any]]:
+    """Return notes as plain values, for JSON."""
+    plain: list[dict[str, Any]] = msgspec.to_builtins(list(notes))
+    return plain

@@ -1,0 +1,76 @@
+"""Every place in the code that writes or removes a file keeps to the rule of outputs."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+METHODS = {"write_text", "write_bytes", "unlink", "rename", "rmdir", "symlink_to", "hardlink_to", "touch"}
+FUNCTIONS = {
+    "os.replace", "os.rename", "os.remove", "os.unlink", "os.rmdir", "os.symlink", "os.link", "os.truncate",
+    "shutil.copy", "shutil.copyfile", "shutil.copytree", "shutil.move", "shutil.rmtree", "np.save", "np.savez",
+    "np.savez_compressed", "save_file", "parquet.ParquetWriter",
+}  # fmt: skip
+FREE = {  # what may write without `replacing`, and why
+    "rtsysid.storage": "the mechanics",
+    "rtsysid.live.predictions._csv_writer": "to a path from `replacing`",
+    "rtsysid.live.predictions._write_npz": "to a path from `replacing`",
+    "rtsysid.recordings.formats.csv._text_writer": "to a path from `replacing`",
+    "rtsysid.recordings.formats.npz": "to a path from `replacing`",
+    "rtsysid.recordings.formats.parquet.write_blocks": "to a path from `replacing`",
+    "rtsysid.retrieval.build._encode": "in an index that is being written",
+    "rtsysid.retrieval.index.write_index_manifest": "in an index that is being written",
+    "export.targets._write_sources": "in a bundle that is being written",
+    "export.bundle": "in a bundle that is being written",
+    "rtsysid.model.bundle": "in a bundle that is being written",
+    "rtsysid.cli.calibrate.calibrate": "in a bundle that is being written",
+    "rtsysid.evaluation.calibrate.calibration_files": "to memory",
+    "rtsysid.model.npz.write_npz": "to memory",
+    "rtsysid.model.backends.c_backend._library_from": "a temporary file of this process, removed at once",
+    "export.compile.compile_library": "in a temporary folder",
+    "export.hil": "in a temporary folder",
+    "firmware_bridge.emulator": "in a temporary folder",
+    "firmware_bridge.device.SimulatedDevice": "in a temporary folder, and its own link",
+    "firmware_bridge.device._free_name": "a link that the rule knows as ours",
+    "firmware_bridge.build.compile_c": "in the cache, under the hash of the content",
+    "firmware_bridge.generate": "sources of the project itself",
+    "export.c_example.main": "sources of the project itself",
+}
+
+
+def test_nothing_writes_outside_the_rule() -> None:
+    """Whatever writes or removes files goes through `replacing`, or is listed with the reason why it is harmless."""
+    found = list(writers())
+    listed = {free: [name for name in found if f"{name}.".startswith(f"{free}.")] for free in FREE}
+    assert sorted(set(found) - {name for names in listed.values() for name in names}) == []
+    assert [free for free, names in listed.items() if not names] == []
+
+
+def writers() -> Iterator[str]:
+    """Name every function that calls something that writes or removes, outside `with replacing(..)`."""
+    for package in ("rtsysid", "export", "firmware_bridge"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+            yield from calls_in(ast.parse(path.read_text()), module)
+
+
+def calls_in(node: ast.AST, name: str) -> Iterator[str]:
+    for child in ast.iter_child_nodes(node):
+        inner = f"{name}.{child.name}" if isinstance(child, ast.FunctionDef | ast.ClassDef) else name
+        managers = [ast.unparse(item.context_expr) for item in child.items] if isinstance(child, ast.With) else []
+        if any(each.startswith(("replacing(", "rewriting(")) for each in managers):
+            continue
+        if isinstance(child, ast.Call) and writes(child):
+            yield name
+        yield from calls_in(child, inner)
+
+
+def writes(call: ast.Call) -> bool:
+    """Whether a call changes files: by its name, or `open` with a mode that writes."""
+    called = ast.unparse(call.func)
+    if called == "open" or called.endswith(".open"):
+        modes = [each.value for each in call.args[:2] if isinstance(each, ast.Constant) and isinstance(each.value, str)]
+        return any(set(mode) <= set("wxabt+") and set(mode) & set("wxa+") for mode in modes)
+    return called in FUNCTIONS or called.rpartition(".")[2] in METHODS

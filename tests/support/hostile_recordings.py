@@ -1,0 +1,240 @@
+"""Write recordings that claim or hold more than a reader may take: each is refused in one line, in little memory.
+
+`HOSTILE` has an entry for each format: name, what writes the file, and what the error says.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import struct
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lz4.frame
+import numpy as np
+import zstandard
+
+from rtsysid.recordings.bag import MAGIC
+
+COLUMNS = 2_000  # the limit on columns under which these are read: wide tables take long to write
+MANY = 400 << 20  # bytes: more than a reader may take beyond what the file honestly holds
+
+
+class Hostile(NamedTuple):
+    """Name a hostile file, write it, and say what the refusal contains."""
+
+    name: str
+    write: Callable[[Path], object]
+    says: str
+
+
+def npy(descr: str, shape: str, fortran: bool = False, body: bytes = b"") -> bytes:
+    """Return an npy file with any claim in its header."""
+    head = f"{{'descr': {descr}, 'fortran_order': {fortran}, 'shape': {shape}, }}".encode()
+    head += b" " * (63 - (len(head) + 10) % 64) + b"\n"
+    return b"\x93NUMPY\1\0" + struct.pack("<H", len(head)) + head + body
+
+
+def array(values: Any) -> bytes:
+    """Return an honest npy file."""
+    out = io.BytesIO()
+    np.lib.format.write_array(out, np.asarray(values))
+    return out.getvalue()
+
+
+T = array(np.arange(5) / 100)
+
+
+def npz(method: int = zipfile.ZIP_STORED, **members: bytes) -> Callable[[Path], None]:
+    """Return what writes an archive of these members."""
+
+    def write(path: Path) -> None:
+        with zipfile.ZipFile(path, "w", method, compresslevel=1) as archive:
+            for name, content in members.items():
+                archive.writestr(f"{name}.npy", content)
+
+    return write
+
+
+def zip_field(local: int, central: int, value: int) -> Callable[[Path], None]:
+    """Return what writes an archive whose members have another value in a field of their headers."""
+
+    def write(path: Path) -> None:
+        npz(t=T, a=T)(path)
+        raw = bytearray(path.read_bytes())
+        for mark, offset in ((b"PK\3\4", local), (b"PK\1\2", central)):
+            at = -1
+            while (at := raw.find(mark, at + 1)) >= 0:
+                struct.pack_into("<H", raw, at + offset, value)
+        path.write_bytes(raw)
+
+    return write
+
+
+def many_arrays(path: Path) -> None:
+    """Write an archive of more arrays than a table may have columns."""
+    npz(**{f"a{k}": T for k in range(COLUMNS + 1)})(path)
+
+
+def bomb(path: Path) -> None:
+    """Write an array of zeros whose archive is a thousandth of it."""
+    zeros = array(np.zeros(10_000_000))
+    npz(zipfile.ZIP_DEFLATED, t=zeros, a=zeros)(path)
+
+
+def members(part: bytes, times: int) -> bytes:
+    """Return a gzip file of many members, each the same."""
+    return gzip.compress(part, 9, mtime=0) * times
+
+
+def mcap(*records: tuple[int, bytes]) -> bytes:
+    """Return an MCAP file without a summary."""
+    body = b"".join(struct.pack("<BQ", opcode, len(content)) + content for opcode, content in records)
+    start = struct.pack("<I", 4) + b"ros2" + struct.pack("<I", 0)
+    head = struct.pack("<BQ", 1, len(start)) + start
+    return MAGIC + head + body + struct.pack("<BQ", 2, 20) + bytes(20) + MAGIC
+
+
+def chunk(compression: bytes, size: int, data: bytes) -> tuple[int, bytes]:
+    """Return a chunk that claims `size` bytes."""
+    head = struct.pack("<QQQII", 0, 0, size, 0, len(compression)) + compression
+    return 6, head + struct.pack("<Q", len(data)) + data
+
+
+def zeros_zstd() -> bytes:
+    """Compress zeros, a part at a time."""
+    out = io.BytesIO()
+    with zstandard.ZstdCompressor().stream_writer(out, size=MANY, closefd=False) as stream:
+        for _ in range(MANY >> 24):
+            stream.write(bytes(1 << 24))
+    return out.getvalue()
+
+
+def zeros_lz4() -> bytes:
+    """Compress zeros, a part at a time."""
+    compressor = lz4.frame.LZ4FrameCompressor()
+    parts = [compressor.begin(), *(compressor.compress(bytes(1 << 24)) for _ in range(MANY >> 24)), compressor.flush()]
+    return b"".join(parts)
+
+
+def prefixed(text: bytes) -> bytes:
+    """Return a text with its length."""
+    return struct.pack("<I", len(text)) + text
+
+
+def packed(compression: bytes, make: Callable[[], bytes]) -> Callable[[Path], object]:
+    """Return what writes a chunk that claims 1,000 bytes and holds more."""
+    return lambda path: path.write_bytes(mcap(chunk(compression, 1000, make())))
+
+
+def definition(text: str, metadata: bytes = b"", name: bytes = b"x/msg/T") -> bytes:
+    """Return an MCAP file with one type, one channel and no message."""
+    schema = struct.pack("<H", 1) + prefixed(name) + prefixed(b"ros2msg") + prefixed(text.encode())
+    channel = struct.pack("<HH", 1, 1) + prefixed(b"/t") + prefixed(b"cdr") + prefixed(metadata)
+    return mcap((3, schema), (4, channel))
+
+
+def nested(levels: int, fields: tuple[str, ...]) -> str:
+    """Return a definition in which each level holds the fields, of the type of the next level."""
+    parts = [[f"A{k + 1}{each}" for each in fields] for k in range(levels)]
+    heads = ["", *(f"{'=' * 80}\nMSG: x/A{k}\n" for k in range(1, levels + 1))]
+    return "".join(f"{head}{chr(10).join(part)}\n" for head, part in zip(heads, [*parts, ["float64 v"]], strict=True))
+
+
+def table(deep: str) -> bytes:
+    """Return the metadata of a channel of a recording of rtsysid, with this text as its table."""
+    return prefixed(b"channels") + prefixed(deep.encode())
+
+
+def message(text: str, payload: bytes) -> bytes:
+    """Return an MCAP file with one message."""
+    schema = struct.pack("<H", 1) + prefixed(b"x/msg/T") + prefixed(b"ros2msg") + prefixed(text.encode())
+    channel = struct.pack("<HH", 1, 1) + prefixed(b"/t") + prefixed(b"cdr") + prefixed(b"")
+    return mcap((3, schema), (4, channel), (5, struct.pack("<HIQQ", 1, 0, 0, 0) + b"\0\1\0\0" + payload))
+
+
+def parquet(**columns: Any) -> Callable[[Path], None]:
+    """Return what writes columns as Parquet."""
+
+    def write(path: Path) -> None:
+        import pyarrow
+        from pyarrow import parquet as files
+
+        files.write_table(pyarrow.table({name: make() for name, make in columns.items()}), path, compression="zstd")
+
+    return write
+
+
+def wide_parquet(path: Path) -> None:
+    """Write a table of more columns than the limit."""
+    import pyarrow
+    from pyarrow import parquet as files
+
+    table = pyarrow.table({f"c{k}": [0.0] for k in range(COLUMNS + 1)})
+    files.write_table(table, path, use_dictionary=False, compression="none")
+
+
+def text(content: bytes | Iterator[bytes]) -> Callable[[Path], None]:
+    """Return what writes bytes."""
+
+    def write(path: Path) -> None:
+        with path.open("wb") as stream:
+            stream.writelines([content] if isinstance(content, bytes) else content)
+
+    return write
+
+
+DEEP = '[{"field":"a","name":"b","x":' + "[" * 200_000 + "]" * 200_000 + "}]"
+WIDE = ",".join(f"c{k}" for k in range(1_000_000)).encode()
+ROWS = b"0,0\n" * (1 << 20)
+
+HOSTILE: dict[str, tuple[Hostile, ...]] = {
+    ".csv": (
+        Hostile("one line of 64 MB", text(b"t,a\n0," + b"1" * (64 << 20)), "limit line_bytes"),
+        Hostile("one line of 64 MB as header", text(b"t" * (64 << 20)), "limit line_bytes"),
+        Hostile("a million columns", text(b"t," + WIDE + b"\n" + b"0," * 1_000_000 + b"0\n"), "limit columns"),
+        Hostile("a million cells under two columns", text(b"t,a\n" + b"," * 1_000_000 + b"\n"), "limit columns"),
+        Hostile("blank lines", text(b"t,a\n" + b"\n" * 200_000), "blank lines in a row"),
+    ),
+    ".csv.gz": (
+        Hostile("lines that repeat", text(members(b"t,a\n" + ROWS, 1) + members(ROWS, 100)), "RTSYSID_LIMITS=growth="),
+        Hostile("one line of 400 MB", text(members(b"0" * (1 << 23), MANY >> 23)), "limit line_bytes"),
+        Hostile("blank lines", text(members(b"t,a\n", 1) + members(b"\n" * (1 << 22), 100)), "blank lines in a row"),
+    ),
+    ".npz": (
+        Hostile("5e9 values", npz(t=T, a=npy("'<f4'", "(5, 1000000000)")), "claims the shape"),
+        Hostile("5e9 columns of no row", npz(a=npy("'<f4'", "(0, 5000000000)")), "limit columns"),
+        Hostile("1e12 rows", npz(t=npy("'<f8'", f"({10**12},)")), "claims the shape"),
+        Hostile("rows below 0", npz(t=npy("'<f8'", "(-5,)"), a=npy("'<f8'", "(-5,)")), "claims the shape"),
+        Hostile("columns cut short", npz(t=T, a=npy("'<f8'", "(5, 3)", True, bytes(8))), "claims the shape"),
+        Hostile("two dimensions of starts", npz(t=T, a=T, episode_starts=array(np.zeros((2, 2), int))), "(2, 2)"),
+        Hostile("channels cut", npz(t=T, values=T, channels=npy("'<U250000000'", "()", body=bytes(9))), "claims"),
+        Hostile("deep channels", npz(t=T, values=array(np.ones((5, 1))), channels=array(DEEP)), "damaged"),
+        Hostile("a header of 4 GB", npz(t=b"\x93NUMPY\2\0" + b"\xff" * 4 + b" " * 99), "header of 4294967295 bytes"),
+        Hostile("a nested header", npz(t=npy("(" * 900, "(5,)")), "header"),
+        Hostile("one array more than columns", many_arrays, "limit columns"),
+        Hostile("encrypted", zip_field(6, 8, 1), "encrypted"),
+        Hostile("compressed by an unknown method", zip_field(8, 10, 99), "method 99"),
+        Hostile("compressed by LZMA", npz(zipfile.ZIP_LZMA, t=T, a=T), "method 14"),
+        Hostile("zeros, a thousandth of them", bomb, "RTSYSID_LIMITS=growth="),
+    ),
+    ".parquet": (
+        Hostile("rows that repeat", parquet(t=lambda: np.zeros(20_000_000), a=lambda: np.zeros(20_000_000)), "growth="),
+        Hostile("one column more than the limit", wide_parquet, "limit columns"),
+    ),
+    ".mcap": (
+        Hostile("zstd beyond its claim", packed(b"zstd", zeros_zstd), "holds more"),
+        Hostile("lz4 beyond its claim", packed(b"lz4", zeros_lz4), "holds more"),
+        Hostile("a chunk of 4 GB", text(mcap(chunk(b"zstd", 1 << 32, b""))), "limit chunk_bytes"),
+        Hostile("an unknown compression", text(mcap(chunk(b"brotli", 10, b"x"))), "brotli"),
+        Hostile("a type that doubles", text(definition(nested(40, ("[] a", "[] b")))), "limit"),
+        Hostile("a type that doubles 12 times", text(definition(nested(12, ("[] a", "[] b")))), "message_fields"),
+        Hostile("a chain of 1,000 types", text(definition(nested(1000, (" a",)))), "limit depth"),
+        Hostile("a deep table", text(definition("float64 v", table(DEEP), b"rtsysid_msgs/msg/Sample")), "table"),
+        Hostile("a definition of 8 MB", text(definition("float64 v\n" * 800_000)), "limit definition_bytes"),
+        Hostile("an array of 2^32", text(message("bool[] x\nint32 y", b"\xff" * 4 + bytes(99))), "message_values"),
+    ),
+}  # fmt: skip
