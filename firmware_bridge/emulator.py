@@ -25,7 +25,7 @@ from rtsysid.spec import Floats
 QEMU = "qemu-system-arm"
 MACHINES = {"stm32f405": "netduinoplus2", "mps2-an386": "mps2-an386"}  # port -> machine
 _LIMIT_S = 120.0  # time limit of a replay
-_START_S = 10.0
+_START_S = 60.0
 _DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL")  # the emulator ends with this process
 
 
@@ -53,23 +53,25 @@ class EmulatedDevice:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="hil-")))
-            self.port, mcu, monitor = str(folder / "host"), folder / "mcu", folder / "qmp"
-            ends = [f"pty,raw,echo=0,link={end}" for end in (self.port, mcu)]
+            self.port, board_end = str(folder / "host"), str(folder / "mcu")
+            ends = [f"pty,raw,echo=0,link={end}" for end in (self.port, board_end)]
             self._cable = stack.enter_context(_Process(["socat", *ends], folder))
-            _wait_for(self._cable, Path(self.port), mcu)
-            line = ["-chardev", f"serial,id=s0,path={mcu}", "-serial", "chardev:s0"]
-            control = ["-qmp", f"unix:{monitor},server=on,wait=off"]
-            machine = [*command(self._board, line), *control, "-kernel", str(self._image)]
-            self._qemu = stack.enter_context(_Process(machine, folder))
-            _wait_for(self._qemu, monitor)
-            self._qmp = stack.enter_context(socket.socket(socket.AF_UNIX))
-            self._qmp.settimeout(_START_S)
-            self._qmp.connect(str(monitor))
-            self._replies = stack.enter_context(self._qmp.makefile("r"))
-            self._replies.readline()  # its greeting
-            self._order("qmp_capabilities")
+            _wait_for(self._cable, Path(self.port), Path(board_end))
+            self._boot(stack, folder, ["-chardev", f"serial,id=s0,path={board_end}", "-serial", "chardev:s0"])
             self._stack = stack.pop_all()
         return self
+
+    def _boot(self, stack: ExitStack, folder: Path, line: list[str]) -> None:
+        self._control, theirs = socket.socketpair()  # connected before the emulator starts: nothing to wait for
+        stack.enter_context(self._control).settimeout(_START_S)
+        with theirs:
+            control = ["-chardev", f"socket,id=qmp,fd={theirs.fileno()}", "-mon", "chardev=qmp,mode=control"]
+            machine = [*command(self._board, line), *control, "-kernel", str(self._image)]
+            self._qemu = stack.enter_context(_Process(machine, folder, theirs.fileno()))
+        self._replies = stack.enter_context(self._control.makefile("r"))
+        if not self._replies.readline():  # its greeting
+            raise _did_not_start(self._qemu)
+        self._order("qmp_capabilities")
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
@@ -96,7 +98,7 @@ class EmulatedDevice:
         self._cable.send_signal(signal.SIGKILL)
 
     def _order(self, name: str) -> None:
-        self._qmp.sendall(json.dumps({"execute": name}).encode())
+        self._control.sendall(json.dumps({"execute": name}).encode())
         for line in self._replies:
             reply: dict[str, Any] = json.loads(line)
             if "return" in reply:
@@ -151,14 +153,13 @@ def _run_emulator(arguments: list[str], folder: str) -> None:
 class _Process(subprocess.Popen[bytes]):
     """A process in its own session, which ends with the block."""
 
-    def __init__(self, arguments: list[str], folder: Path) -> None:
+    def __init__(self, arguments: list[str], folder: Path, *sockets: int) -> None:
         if shutil.which(arguments[0]) is None:
             raise LinkError("emulator", f"{arguments[0]} is not installed", "run make hil, which installs it")
         quiet, self.name, self.log = subprocess.DEVNULL, arguments[0], folder / f"{arguments[0]}.log"
         with self.log.open("wb") as log:
-            super().__init__(
-                [*_DIES_WITH_US, *arguments], stdin=quiet, stdout=quiet, stderr=log, start_new_session=True
-            )
+            line = [*_DIES_WITH_US, *arguments]
+            super().__init__(line, stdin=quiet, stdout=quiet, stderr=log, pass_fds=sockets, start_new_session=True)
 
     def __exit__(self, *_: object) -> None:
         self.terminate()
@@ -173,8 +174,10 @@ def _wait_for(process: _Process, *paths: Path) -> None:
     end = time.monotonic() + _START_S
     while not all(path.exists() for path in paths):
         if process.poll() is not None or time.monotonic() > end:
-            output = process.log.read_text()[-200:] or "no output"
-            raise LinkError(
-                "emulator", f"{process.name} did not start: {output}", "check whether another one is running"
-            )
+            raise _did_not_start(process)
         time.sleep(0.01)
+
+
+def _did_not_start(process: _Process) -> LinkError:
+    output = process.log.read_text()[-200:] or "no output"
+    return LinkError("emulator", f"{process.name} did not start: {output}", "check whether another one is running")
