@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import torch
 
-from export.bundle import write_graphs
+from export.to_onnx import all_graphs
 from rtsysid.model.backends.numpy_backend import NumpyBackend
 from rtsysid.model.backends.onnx_backend import OnnxBackend
 from rtsysid.spec import Channel, ModelSpec, unit_scaling
@@ -36,7 +36,9 @@ class Reference:
         self.network = Network(self.spec).eval()
         self.folder = Path(tempfile.mkdtemp(prefix="bench-"))
         atexit.register(shutil.rmtree, self.folder, ignore_errors=True)
-        write_graphs(self.network, self.folder)
+        weights = state_arrays(self.network.state_dict())
+        for name, graph in all_graphs(self.spec, weights).items():
+            (self.folder / name).write_bytes(graph.SerializeToString())
         self.onnx = OnnxBackend(self.spec, {path.name: path.read_bytes() for path in self.folder.glob("*.onnx")})
-        self.numpy = NumpyBackend(self.spec, state_arrays(self.network.state_dict()))
+        self.numpy = NumpyBackend(self.spec, weights)
         self.window = np.random.default_rng(0).standard_normal((16, 10)).astype(np.float32)

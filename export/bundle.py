@@ -17,16 +17,8 @@ import rtsysid
 from export.calibration import calibration_of
 from export.golden import golden_trace
 from export.targets import Target, default_targets, write_c
-from export.to_onnx import (
-    STEP_INPUTS,
-    STEP_OUTPUTS,
-    check_dynamic,
-    check_private,
-    forecast_graph,
-    initialiser_graph,
-    step_graph,
-)
-from rtsysid.errors import ParityError, TraceError
+from export.to_onnx import all_graphs
+from rtsysid.errors import TraceError
 from rtsysid.evaluation.calibrate import calibration_files
 from rtsysid.model import trust
 from rtsysid.model.bundle import Bundle, write_manifest
@@ -39,14 +31,6 @@ from rtsysid.storage import replacing
 from rtsysid.storage.products import BUNDLE
 from rtsysid.train.network import Network
 from rtsysid.train.run import Run, state_arrays
-
-BATCH = {0: "batch"}
-DYNAMIC: dict[str, dict[int, str]] = {
-    **dict.fromkeys((*STEP_INPUTS, *STEP_OUTPUTS), BATCH),
-    "u_future": {0: "batch", 1: "horizon"},
-    "y_future": {0: "batch", 1: "horizon"},
-}
-OTHER_SHAPES = ((1, 1), (3, 7), (2, 120))  # batch and horizon that no graph was traced with
 
 
 def export(
@@ -67,7 +51,8 @@ def export(
         golden, measured = golden_trace(network, _excerpt(run))
         weights = state_arrays(network.state_dict())
         if "onnx" in targets:
-            write_graphs(network, folder)
+            for name, graph in all_graphs(run.spec, weights).items():
+                (folder / name).write_bytes(graph.SerializeToString())
         sizes = write_c(network.spec, weights, golden, folder, targets)
         arrays = {"weights.npz": weights, "golden.npz": golden, "baseline.npz": run.arrays("baseline.npz")}
         for name, each in arrays.items():
@@ -104,41 +89,6 @@ def load_network(run: Run) -> Network:
     return network.eval()
 
 
-def write_graphs(network: Network, folder: Path) -> None:
-    """Write step.onnx, forecast.onnx and, where the first state is learned, initialiser.onnx; check and run each.
-
-    Raises ParityError where a graph is not dynamic, holds a path of this machine, or returns other shapes.
-    """
-    spec = network.spec
-    step = step_graph(network)
-    graphs = {"step.onnx": step, "forecast.onnx": forecast_graph(step, spec)}
-    if spec.state_init == "network":
-        graphs["initialiser.onnx"] = initialiser_graph(network)
-    for name, graph in graphs.items():
-        check_dynamic(graph, DYNAMIC)
-        check_private(graph)
-        (folder / name).write_bytes(graph.SerializeToString())
-        check_other_shapes(graph, network)
-
-
-def check_other_shapes(graph: onnx.ModelProto, network: Network) -> None:
-    """Run a graph with batches and horizons other than those of the export.
-
-    Raises ParityError where an output has another shape than its inputs imply.
-    """
-    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
-    sizes: dict[str, int] = {}
-    for batch, horizon in OTHER_SHAPES:
-        sizes |= {"batch": batch, "horizon": horizon}
-        feeds = {
-            value.name: np.zeros([sizes.get(d, d) for d in value.shape], np.float32) for value in session.get_inputs()
-        }
-        for value, array in zip(session.get_outputs(), session.run(None, feeds), strict=True):
-            wanted = tuple(sizes.get(d, d) for d in value.shape)
-            if array.shape != wanted:
-                raise ParityError(f"graph {graph.graph.name}", f"{value.name} is {array.shape}, not {wanted}", "report")
-
-
 def _excerpt(run: Run) -> Floats:
     """Read the measured samples of the golden trace; they fill a window."""
     values: Floats = run.arrays("excerpt.npz")["values"]
@@ -167,7 +117,7 @@ def _manifest_content(run: Run, network: Network, measured: dict[str, float]) ->
             "rtsysid": rtsysid.__version__,
             "onnx": onnx.__version__,
             "onnxruntime": onnxruntime.__version__,
-            "exporter torch": str(torch.__version__),
+            "torch of the golden trace": str(torch.__version__),
         },
     }
 

@@ -1,82 +1,103 @@
-"""The step graph and the forecast graph of a trained network.
+"""The step graph, the forecast graph and the initialiser graph of a network, from its specification and weights.
 
-The step graph comes from torch's exporter. One tick has no time axis: torch 2.13 freezes time axes silently from the
-second export in a process on. The forecast graph is an ONNX Scan built here around the nodes of the step graph, so that
-both compute the same by construction, for any horizon and batch.
+The forecast graph is a Scan around the nodes of the step graph, so that both compute the same by construction, for any
+horizon and batch. Ref: ONNX operators, opset 18: https://onnx.ai/onnx/operators/
 """
 
 from __future__ import annotations
 
-import contextlib
-import gc
-import io
-import logging
-import warnings
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import onnx
-import onnxscript.optimizer
-import torch
 from onnx import TensorProto, helper
-from torch import Tensor, nn
 
-from rtsysid.errors import ParityError
+from export.onnx_network import OnnxNetwork
+from export.onnx_recorder import Recorded, Recorder
+from rtsysid.model.backends.cells import Weights
 from rtsysid.spec import ModelSpec
-from rtsysid.train.network import Network
 
-OPSET = 18
+OPSET, IR_VERSION = 18, 10  # what onnxruntime 1.20 reads
 STEP_INPUTS = ("window", "state")
 PREDICTED = ("y_next", "state_next")
-STEP_OUTPUTS = (*PREDICTED, "code", "reconstruction_error")
 
 
-class StepGraph(nn.Module):
-    """Compute one tick, with the state as input and output: window [B, L, C], state [B, S]."""
+def all_graphs(spec: ModelSpec, weights: Weights) -> dict[str, onnx.ModelProto]:
+    """Build every graph of a model by file name: step, forecast and, where the first state is learned, initialiser.
 
-    def __init__(self, network: Network) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, window: Tensor, state: Tensor) -> tuple[Tensor, ...]:
-        """Return y_next [B, ny], state_next [B, S], code [B, Z] and reconstruction error [B]."""
-        network = self.network
-        features = network.features(window)
-        code = network.encode(features)
-        hidden, state = network.cell.tick(code, state)
-        error = (network.decode(code) - features).square().mean(-1)
-        return network.predict(window[:, -1], features, hidden), state, code, error
+    Raises onnx.checker.ValidationError where a graph is not valid.
+    """
+    step = step_graph(spec, weights)
+    graphs = {"step.onnx": step, "forecast.onnx": forecast_graph(step, spec)}
+    if spec.state_init == "network":
+        graphs["initialiser.onnx"] = initialiser_graph(spec, weights)
+    return graphs
 
 
-class InitialiserGraph(nn.Module):
-    """Compute the first state from the first full window: [B, L, C] -> [B, S]."""
+def step_graph(spec: ModelSpec, weights: Weights) -> onnx.ModelProto:
+    """Build `window, state -> y_next, state_next, code, reconstruction_error` for any batch.
 
-    def __init__(self, network: Network) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, window: Tensor) -> Tensor:
-        """Return the state [B, S]."""
-        return self.network.initial_state(window)
-
-
-def step_graph(network: Network) -> onnx.ModelProto:
-    """Export `window, state -> y_next, state_next, code, reconstruction_error` with a dynamic batch."""
-    spec = network.spec
-    # Traced with a batch of 2: the exporter takes a dimension of size 1 for a constant.
-    example = (torch.zeros(2, spec.taps, spec.width), torch.zeros(2, spec.state_size))
-    model = _exported_graph(StepGraph(network), example, STEP_INPUTS, STEP_OUTPUTS)
-    return _cleaned_graph(model, spec, "rtsysid step")
-
-
-def initialiser_graph(network: Network) -> onnx.ModelProto:
-    """Export `window -> state` with a dynamic batch."""
-    spec = network.spec
-    model = _exported_graph(
-        InitialiserGraph(network), (torch.zeros(2, spec.taps, spec.width),), ("window",), ("state",)
+    window [B, L, C], state [B, S], y_next [B, ny], code [B, Z], reconstruction error [B]. Raises
+    onnx.checker.ValidationError where the graph is not valid.
+    """
+    recorder = Recorder()
+    network = OnnxNetwork(spec, weights, recorder)
+    window, state = (_input(recorder, spec, name) for name in STEP_INPUTS)
+    features = network.features(window)
+    code = network.encode(features)
+    after, difference = network.tick(code, state), network.decode(code) - features
+    return _model(
+        recorder,
+        spec,
+        "rtsysid step",
+        (window, state),
+        {
+            "y_next": network.predict(window[:, -1], features, after),
+            "state_next": after,
+            "code": code,
+            "reconstruction_error": (difference * difference).mean(-1),
+        },
     )
-    return _cleaned_graph(model, spec, "rtsysid initialiser")
+
+
+def initialiser_graph(spec: ModelSpec, weights: Weights) -> onnx.ModelProto:
+    """Build `window -> state` for any batch: the first state [B, S] from the first full window [B, L, C].
+
+    Raises onnx.checker.ValidationError where the graph is not valid.
+    """
+    recorder = Recorder()
+    window = _input(recorder, spec, "window")
+    state = OnnxNetwork(spec, weights, recorder).initial_state(window)
+    return _model(recorder, spec, "rtsysid initialiser", (window,), {"state": state})
+
+
+def _input(recorder: Recorder, spec: ModelSpec, name: str) -> Recorded:
+    return Recorded(recorder, name, (None, *_graph_shapes(spec)[name]))
+
+
+def _model(
+    recorder: Recorder, spec: ModelSpec, title: str, inputs: Sequence[Recorded], outputs: Mapping[str, Recorded]
+) -> onnx.ModelProto:
+    for name, value in outputs.items():
+        recorder.output(value, name)
+    nodes = _needed_nodes(recorder.nodes, outputs)
+    graph = helper.make_graph(
+        nodes,
+        title,
+        [_value(value.name, value) for value in inputs],
+        [_value(name, value) for name, value in outputs.items()],
+        initializer=_used(recorder.constants, nodes),
+    )
+    return _checked(graph, spec)
+
+
+def _checked(graph: onnx.GraphProto, spec: ModelSpec) -> onnx.ModelProto:
+    """Make a model of a graph, with the marks of its specification, and check it."""
+    opset = helper.make_opsetid("", OPSET)
+    model = helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION, producer_name="rtsysid")
+    helper.set_model_props(model, {"fingerprint": spec.fingerprint, "schema_hash": spec.schema_hash})
+    onnx.checker.check_model(model, full_check=True)
+    return model
 
 
 def forecast_graph(step: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelProto:
@@ -102,12 +123,9 @@ def forecast_graph(step: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelProto:
         [_tensor_info(name, ["batch", *shapes[name]]) for name in STEP_INPUTS]
         + [_tensor_info("u_future", ["batch", "horizon", spec.n_inputs])],
         [_tensor_info("y_future", ["batch", "horizon", spec.n_outputs])],
-        initializer=_weights_of(step.graph),  # an inner graph sees the names of the outer one
+        initializer=_used(step.graph.initializer, body.node),  # an inner graph sees the names of the outer one
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=step.ir_version)
-    _set_metadata(model, spec)
-    onnx.checker.check_model(model, full_check=True)
-    return model
+    return _checked(graph, spec)
 
 
 def _scan_body(step: onnx.ModelProto, spec: ModelSpec) -> onnx.GraphProto:
@@ -150,7 +168,7 @@ def _inner_nodes(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
     """Copy the nodes that compute prediction and state, with inner names; weights keep their names."""
     outer = {tensor.name for tensor in graph.initializer} | {""}
     copies = []
-    for node in _needed_nodes(graph):
+    for node in _needed_nodes(graph.node, PREDICTED):
         copy = onnx.NodeProto()
         copy.CopyFrom(node)
         copy.input[:] = [name if name in outer else f"tick/{name}" for name in node.input]
@@ -159,93 +177,23 @@ def _inner_nodes(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
     return copies
 
 
-def _weights_of(graph: onnx.GraphProto) -> list[onnx.TensorProto]:
-    used = {name for node in _needed_nodes(graph) for name in node.input}
-    return [tensor for tensor in graph.initializer if tensor.name in used]
+def _used(constants: Iterable[onnx.TensorProto], nodes: Iterable[onnx.NodeProto]) -> list[onnx.TensorProto]:
+    names = {name for node in nodes for name in node.input}
+    return [constant for constant in constants if constant.name in names]
 
 
-def _needed_nodes(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
-    """List the nodes that prediction and state depend on, in order: a forecast does not need the decoder."""
-    wanted, kept = set(PREDICTED), []
-    for node in reversed(graph.node):
+def _needed_nodes(nodes: Sequence[onnx.NodeProto], outputs: Iterable[str]) -> list[onnx.NodeProto]:
+    """List the nodes that the outputs depend on, in order: a forecast does not need the decoder."""
+    wanted, kept = set(outputs), []
+    for node in reversed(nodes):
         if wanted & set(node.output):
             wanted |= set(node.input)
             kept.append(node)
     return kept[::-1]
 
 
-def _exported_graph(
-    module: nn.Module, example: tuple[Tensor, ...], inputs: tuple[str, ...], outputs: tuple[str, ...]
-) -> onnx.ModelProto:
-    batch = torch.export.Dim("batch")
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad(), _no_collection():
-        warnings.simplefilter("ignore")  # the exporter's own deprecations, nothing of ours
-        program = torch.onnx.export(
-            module.eval(),
-            example,
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=list(inputs),
-            output_names=list(outputs),
-            dynamic_shapes=tuple({0: batch} for _ in example),
-            verbose=False,
-        )
-    assert program is not None
-    return onnxscript.optimizer.optimize(program.model_proto)
-
-
-@contextlib.contextmanager
-def _no_collection() -> Iterator[None]:
-    """Pause the garbage collector. It takes a quarter of an export, which makes many objects and keeps most of them."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
-def _cleaned_graph(model: onnx.ModelProto, spec: ModelSpec, title: str) -> onnx.ModelProto:
-    """Keep nodes and weights alone: remove stack traces with source paths and the exporter's notes."""
-    graph = model.graph
-    graph.name, model.producer_name, model.producer_version, model.doc_string = title, "rtsysid", "", ""
-    del model.metadata_props[:], graph.metadata_props[:], graph.value_info[:], model.functions[:]
-    for item in [*graph.node, *graph.initializer, *graph.input, *graph.output]:
-        item.doc_string = ""
-        del item.metadata_props[:]
-    _set_metadata(model, spec)
-    onnx.checker.check_model(model, full_check=True)
-    return model
-
-
-def _set_metadata(model: onnx.ModelProto, spec: ModelSpec) -> None:
-    model.producer_name = "rtsysid"
-    helper.set_model_props(model, {"fingerprint": spec.fingerprint, "schema_hash": spec.schema_hash})
-
-
-def check_dynamic(model: onnx.ModelProto, axes: dict[str, dict[int, str]]) -> None:
-    """Check that every declared axis is still dynamic: the exporter freezes axes silently.
-
-    Raises ParityError where an axis is a number.
-    """
-    for value in [*model.graph.input, *model.graph.output]:
-        for axis, name in axes.get(value.name, {}).items():
-            found = value.type.tensor_type.shape.dim[axis]
-            if found.dim_param != name:
-                size = found.dim_value or found.dim_param
-                raise ParityError(
-                    f"graph {model.graph.name}", f"axis {axis} of {value.name} is {size}, not {name}", "export again"
-                )
-
-
-def check_private(model: onnx.ModelProto) -> None:
-    """Check that the graph holds no path of this machine. Raises ParityError where it does."""
-    blob = model.SerializeToString()
-    for path in {str(Path.home()), str(Path.cwd()), str(Path(__file__).parent), "/site-packages/"} - {"/"}:
-        if path.encode() in blob:
-            raise ParityError(f"graph {model.graph.name}", f"it holds the path {path}", "report this as a bug")
+def _value(name: str, value: Recorded) -> onnx.ValueInfoProto:
+    return _tensor_info(name, ["batch" if size is None else size for size in value.shape])
 
 
 def _graph_shapes(spec: ModelSpec) -> dict[str, list[int]]:

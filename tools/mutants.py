@@ -38,7 +38,7 @@ CORE = {
     "rtsysid/model/bundle.py": ("tests/model/test_bundle.py",),
     "firmware_bridge/wire.py": ("tests/firmware_bridge/test_wire.py",),
 }
-LIGHT, HEAVY = ("numpy", "pytest", "hypothesis", "msgspec", "click"), ("torch", "onnx", "onnxruntime", "onnxscript")
+LIGHT, HEAVY = ("numpy", "pytest", "hypothesis", "msgspec", "click"), ("torch", "onnx", "onnxruntime")
 TRAINS = "rtsysid/model/bundle.py"  # its tests train and export
 
 

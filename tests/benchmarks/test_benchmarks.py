@@ -37,12 +37,6 @@ SPLITS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _without_onnx(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Benchmarks run on the generated C: an export to ONNX would take longer than their training here."""
-    monkeypatch.setattr("export.bundle.default_targets", lambda: ("c",))
-
-
 @pytest.fixture(scope="module")
 def counted_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Files of every simulation benchmark in which inputs are the row's number and outputs its negative."""

@@ -49,12 +49,9 @@ def test_the_whole_path_by_its_verbs(logs: Path, tmp_path: Path, recording: Path
 
 
 @pytest.mark.slow
-def test_compare_prints_the_four_variants_side_by_side(
-    logs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_compare_prints_the_four_variants_side_by_side(logs: Path, tmp_path: Path) -> None:
     """One configuration becomes the talk's table: every variant trained, exported, and measured on the same rows, with
     its size, cost and memory in numbers."""
-    monkeypatch.setattr("export.bundle.default_targets", lambda: ("c",))  # ONNX would be most of the time
     model = TINY[: TINY.index("[train]")]
     (tmp_path / "short.toml").write_text(model + '[train]\npreset = "greedy"\neffort = 0.05\nbatch = 64\n')
     done = command("compare", tmp_path / "short.toml", "--data", logs, "-o", tmp_path / "out", "--horizon", 20)

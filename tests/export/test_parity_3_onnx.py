@@ -1,17 +1,13 @@
-"""Link 3 of the parity chain: torch, onnxruntime and NumPy agree with the state carried for 1,000 steps.
+"""Link 3 of the parity chain: torch, onnxruntime and NumPy agree with the state carried from step to step.
 
-Exporting a graph costs seconds of processor time and NumPy costs none. So NumPy is compared for every combination of
-variant, coordinates and option, for 300 steps. Onnxruntime, and NumPy with it, is compared for 1,000 steps on a
-covering set, `EXPORTED`: every variant, every kind of coordinates, every cell and every option appears at least once.
-A graph is exported once and serves all tests.
+Every combination of variant, coordinates and option is compared for 300 steps, and `LONG`, one case of every kind, for
+1,000 steps.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
 from itertools import product
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,7 +25,7 @@ from support.robots import (
     turns,
 )
 
-from export.bundle import write_graphs
+from export.to_onnx import all_graphs
 from rtsysid.model.backends.numpy_backend import NumpyBackend
 from rtsysid.model.backends.onnx_backend import OnnxBackend
 from rtsysid.model.golden import TOLERANCE, relative_error, tolerances
@@ -77,7 +73,7 @@ EVERY = [
     *(Case(make_spec, variant, choice) for variant, choice in product(VARIANTS, PLAIN)),
     *(Case(make, variant, choice) for make, variant, choice in product(MADE, VARIANTS, PHYSICS)),
 ]
-EXPORTED = [
+LONG = [
     Case(make_spec, "lstm", {"feedback": False, "state_init": "zero", "linear_path": True, "output": "absolute"}),
     Case(
         make_spec,
@@ -91,36 +87,15 @@ EXPORTED = [
 ]
 
 
-class Backends:
-    """A network and its backends on exported graphs and on NumPy; each case is exported once."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.exported = lru_cache(maxsize=None)(self._export)
-
-    def of(self, case: Case) -> list[Backend]:
-        return self.exported(EXPORTED.index(case))
-
-    def _export(self, number: int) -> list[Backend]:
-        network, folder = network_of(EXPORTED[number]), self._folder / str(number)
-        folder.mkdir()
-        write_graphs(network, folder)
-        graphs = {path.name: path.read_bytes() for path in folder.iterdir()}
-        return [OnnxBackend(network.spec, graphs), numpy_backend(network)]
-
-
-@pytest.fixture(scope="module")
-def backends(tmp_path_factory: pytest.TempPathFactory) -> Backends:
-    return Backends(tmp_path_factory.mktemp("graphs"))
-
-
 def network_of(case: Case) -> Network:
     torch.manual_seed(4)
     return Network(case.make(case.variant, **case.choice)).eval()
 
 
-def numpy_backend(network: Network) -> NumpyBackend:
-    return NumpyBackend(network.spec, state_arrays(network.state_dict()))
+def backends(network: Network) -> list[Backend]:
+    weights = state_arrays(network.state_dict())
+    graphs = {name: graph.SerializeToString() for name, graph in all_graphs(network.spec, weights).items()}
+    return [OnnxBackend(network.spec, graphs), NumpyBackend(network.spec, weights)]
 
 
 def rows_for(spec: ModelSpec, ticks: int) -> np.ndarray:
@@ -148,18 +123,19 @@ def follow(network: Network, backend: Backend, rows: np.ndarray, expected: np.nd
 
 @pytest.mark.parametrize("case", EVERY, ids=str)
 @torch.no_grad()
-def test_numpy_follows_torch(case: Case) -> None:
-    """Every variant with every option and every kind of coordinates: NumPy equals torch's sequence within the table."""
+def test_backends_follow_torch(case: Case) -> None:
+    """Every variant with every option and every kind of coordinates: both equal torch's sequence within the table."""
     network = network_of(case)
     rows = rows_for(network.spec, FEWER_TICKS)
     seen = row_windows(torch.from_numpy(rows[None]), network.spec.taps)
     expected, _ = network.sequence(seen, network.initial_state(seen[:, 0]))
-    follow(network, numpy_backend(network), rows, expected[0].numpy())
+    for backend in backends(network):
+        follow(network, backend, rows, expected[0].numpy())
 
 
-@pytest.mark.parametrize("case", EXPORTED, ids=str)
+@pytest.mark.parametrize("case", LONG, ids=str)
 @torch.no_grad()
-def test_a_thousand_steps(case: Case, backends: Backends) -> None:
+def test_a_thousand_steps(case: Case) -> None:
     """The step and initialiser graphs, and NumPy, follow torch's own step for 1,000 ticks within the table."""
     network = network_of(case)
     rows = rows_for(network.spec, TICKS)
@@ -168,22 +144,16 @@ def test_a_thousand_steps(case: Case, backends: Backends) -> None:
     for tick in range(TICKS):
         y, state = network.step(seen[:, tick], state)
         expected.append(y[0].numpy())
-    for backend in backends.of(case):
+    for backend in backends(network):
         follow(network, backend, rows, np.stack(expected))
 
 
-@pytest.mark.parametrize("case", EXPORTED, ids=str)
-def test_a_forecast_is_steps_with_predictions_fed_back(case: Case, backends: Backends) -> None:
+@pytest.mark.parametrize("case", EVERY, ids=str)
+def test_a_forecast_is_steps_with_predictions_fed_back(case: Case) -> None:
     """One call of the forecast graph, or of NumPy, equals stepping a copy with its own predictions, for three plans."""
-    for backend in backends.of(case):
-        compare_forecast_with_steps(backend, network_of(case).spec)
-
-
-@pytest.mark.parametrize("case", [Case(make, v, {}) for make, v in product([make_spec, *MADE], VARIANTS)], ids=str)
-def test_a_forecast_of_numpy_is_steps_with_predictions_fed_back(case: Case) -> None:
-    """The same for NumPy with every variant and every kind of coordinates."""
     network = network_of(case)
-    compare_forecast_with_steps(numpy_backend(network), network.spec)
+    for backend in backends(network):
+        compare_forecast_with_steps(backend, network.spec)
 
 
 def compare_forecast_with_steps(backend: Backend, spec: ModelSpec) -> None:
@@ -205,14 +175,25 @@ def compare_forecast_with_steps(backend: Backend, spec: ModelSpec) -> None:
         assert relative_error(forecast, np.stack(steps), spec) <= TOLERANCE["forecast"]
 
 
-def test_the_exported_set_covers_everything() -> None:
-    """Every variant, every kind of coordinates, every cell and every value of an option is exported at least once."""
-    assert {case.variant for case in EXPORTED} == set(VARIANTS)
-    assert {case.make for case in EXPORTED} == {make_spec, *MADE} - {
-        make_body_spec,
-        make_driven_spec,
-    }  # a turret has all of them
-    options = {(key, str(value)) for case in EXPORTED for key, value in case.choice.items()}
+@pytest.mark.parametrize("case", [Case(make_turret_spec, "lstm-tdl", {}), LONG[1]], ids=str)
+def test_graphs_take_any_batch(case: Case) -> None:
+    """A batch gives what its members give one by one: the graphs have no fixed size."""
+    network = network_of(case)
+    onnx = backends(network)[0]
+    rows = rows_for(network.spec, 40)
+    windows = np.stack([rows[k : k + network.spec.taps] for k in range(7)])
+    states, plans = np.zeros((7, network.spec.state_size), np.float32), rows[:7, None, :2].repeat(5, 1)
+    together = onnx.rollout(windows, states, plans)
+    one_by_one = [onnx.rollout(*(each[k : k + 1] for each in (windows, states, plans)))[0] for k in range(7)]
+    np.testing.assert_allclose(together, one_by_one, atol=1e-5)
+
+
+def test_the_long_set_covers_everything() -> None:
+    """Every variant, every kind of coordinates, every cell and every value of an option has 1,000 steps."""
+    assert {case.variant for case in LONG} == set(VARIANTS)
+    bodies = {make_body_spec, make_driven_spec}  # a turret has all of them
+    assert {case.make for case in LONG} == {make_spec, *MADE} - bodies
+    options = {(key, str(value)) for case in LONG for key, value in case.choice.items()}
     assert {(key, str(value)) for case in EVERY for key, value in case.choice.items()} <= options
 
 

@@ -86,16 +86,10 @@ def test_a_file_that_is_no_library_is_refused() -> None:
 
 
 @pytest.fixture
-def no_compiler(bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A search path without a compiler, and the graphs of the tiny bundle instead of exporting them again."""
+def no_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search path without a compiler."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("CC", "cc")
-    monkeypatch.setattr("export.bundle.write_graphs", lambda _, folder: copy_graphs(bundle_folder, folder))
-
-
-def copy_graphs(bundle_folder: Path, folder: Path) -> None:
-    for name in ("step.onnx", "forecast.onnx"):
-        shutil.copyfile(bundle_folder / name, folder / name)
 
 
 @pytest.mark.usefixtures("no_compiler")

@@ -10,8 +10,7 @@ import numpy as np
 import onnx
 import pytest
 
-from export.bundle import DYNAMIC, export
-from export.to_onnx import check_dynamic, check_private
+from export.bundle import export
 from rtsysid.errors import BundleError, ConfigError, ParityError
 from rtsysid.model.bundle import Bundle, write_manifest
 from rtsysid.model.parity import verify
@@ -86,22 +85,6 @@ def test_every_backend_passes(bundle_folder: Path) -> None:
     rows = verify(Bundle.open(bundle_folder))
     assert [row.backend for row in rows] == ["c", "onnx", "numpy"]
     assert all(row.passed for row in rows)
-
-
-def test_graphs_are_dynamic_and_private(bundle_folder: Path) -> None:
-    """Batch and horizon are names, not numbers, and no path of the exporting machine is inside."""
-    for name in ("step.onnx", "forecast.onnx"):
-        graph = onnx.load(bundle_folder / name)
-        check_dynamic(graph, DYNAMIC)
-        check_private(graph)
-
-
-def test_a_frozen_axis_is_caught(bundle_folder: Path) -> None:
-    """The check of dynamic axes fails on a graph whose batch was turned into a number."""
-    graph = onnx.load(bundle_folder / "step.onnx")
-    graph.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 2
-    with pytest.raises(ParityError, match="axis 0 of window"):
-        check_dynamic(graph, DYNAMIC)
 
 
 def test_two_exports_are_identical(run_folder: Path, bundle_folder: Path, tmp_path: Path) -> None:

@@ -175,9 +175,8 @@ def test_every_operator_of_a_graph_has_its_rule(bundle_folder: Path) -> None:
     for node in model.graph.node:
         attributes = {each.name: helper.get_attribute_value(each) for each in node.attribute}
         operands = Operands(
-            [shapes[name] for name in node.input], [constants.get(name) for name in node.input], attributes,
-            len(node.output),
-        )  # fmt: skip
+            [shapes[name] for name in node.input], [constants.get(name) for name in node.input], attributes
+        )
         assert OPERATORS[node.op_type].rule(operands) == [inferred[name] for name in node.output], node.op_type
 
 

@@ -44,7 +44,7 @@ def test_a_rigid_body_from_flights_to_a_verified_bundle(tmp_path: Path) -> None:
     config = quick()
     for epoch in begin(config, flights(config, 0, 8, tmp_path), tmp_path / "run").epochs():
         assert np.isfinite(epoch.validation)
-    bundle, rows = export(tmp_path / "run", tmp_path / "bundle", ("c",))
+    bundle, rows = export(tmp_path / "run", tmp_path / "bundle")
     assert all(row.passed for row in rows)
     errors = evaluate(bundle, flights(config, 1, 2, tmp_path), horizon=50, stride=20).errors
     for group, ours in errors["model"].items():

@@ -204,7 +204,7 @@ def _node_shapes(node: Message, known: Mapping[str, Shape], constants: dict[str,
         raise ValueError(f"{unknown[0][:60]!r} is not known")
     shapes = [known[each] for each in node["input"]]
     values = [constants.get(each) for each in node["input"]]
-    found = operator.rule(Operands(shapes, values, attributes, len(node["output"])))
+    found = operator.rule(Operands(shapes, values, attributes))
     if len(found) != len(node["output"]):
         raise ValueError(f"{name} with {len(node['output'])} outputs")
     return found

@@ -20,12 +20,11 @@ RANK = 6  # dimensions of an array, at most
 
 
 class Operands(NamedTuple):
-    """What a node works on: shapes of its inputs, constant values [..] among them, attributes and number of outputs."""
+    """What a node works on: shapes of its inputs, constant values [..] among them, and attributes."""
 
     shapes: list[Shape]
     constants: list[Any]
     attributes: Mapping[str, Any]
-    outputs: int
 
     def integers(self, number: int) -> list[int]:
         """Return a constant input as integers. Raises ValueError where it is no constant of integers."""
@@ -34,9 +33,9 @@ class Operands(NamedTuple):
             raise ValueError("an operand that is no short constant")
         return [int(each) for each in value.reshape(-1)]
 
-    def axis(self, name: str = "axis", extra: int = 0) -> int:
-        """Return an attribute as an axis of the first input, counted from 0. Raises ValueError where it is none."""
-        return counted(self.attributes.get(name, 0), len(self.shapes[0]) + extra)
+    def axis(self) -> int:
+        """Return the attribute `axis`, of the first input, counted from 0. Raises ValueError where there is none."""
+        return counted(self.attributes.get("axis", 0), len(self.shapes[0]))
 
 
 Rule: TypeAlias = Callable[[Operands], list[Shape]]
@@ -78,13 +77,6 @@ def _reshape(of: Operands) -> list[Shape]:
     return [shape]
 
 
-def _transpose(of: Operands) -> list[Shape]:
-    order = of.attributes.get("perm", [])
-    if sorted(order) != list(range(len(of.shapes[0]))):
-        raise ValueError("no permutation")
-    return [tuple(of.shapes[0][axis] for axis in order)]
-
-
 def _concat(of: Operands) -> list[Shape]:
     axis, first = of.axis(), of.shapes[0]
     if any(len(each) != len(first) for each in of.shapes):
@@ -92,13 +84,6 @@ def _concat(of: Operands) -> list[Shape]:
     if any(_without(each, axis) != _without(first, axis) for each in of.shapes):
         raise ValueError("parts of other shapes")
     return [(*first[:axis], sum(each[axis] for each in of.shapes), *first[axis + 1 :])]
-
-
-def _split(of: Operands) -> list[Shape]:
-    axis, shape = of.axis(), of.shapes[0]
-    if len(of.shapes) != 1 or of.attributes.get("num_outputs") != of.outputs or shape[axis] % of.outputs:
-        raise ValueError("parts of different sizes")
-    return [(*shape[:axis], shape[axis] // of.outputs, *shape[axis + 1 :])] * of.outputs
 
 
 def _slice(of: Operands) -> list[Shape]:
@@ -118,17 +103,6 @@ def _gather(of: Operands) -> list[Shape]:
     axis, shape = of.axis(), of.shapes[0]
     _check_indices(of.constants[1], shape[axis])
     return [(*shape[:axis], *of.shapes[1], *shape[axis + 1 :])]
-
-
-def _gather_nd(of: Operands) -> list[Shape]:
-    shape, indices = of.shapes
-    depth = indices[-1] if indices else 0
-    if not 0 < depth <= len(shape) or of.attributes.get("batch_dims", 0):
-        raise ValueError("indices of another shape")
-    for place in range(depth):
-        values = of.constants[1]
-        _check_indices(None if values is None else values[..., place], shape[place])
-    return [(*indices[:-1], *shape[depth:])]
 
 
 def _check_indices(values: Any, size: int) -> None:
@@ -168,18 +142,15 @@ class Operator(NamedTuple):
 
 _REDUCTION = frozenset({"keepdims", "noop_with_empty_axes"})
 OPERATORS: Mapping[str, Operator] = {
-    **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Pow"), Operator(_elementwise, (2,))),
+    **dict.fromkeys(("Add", "Sub", "Mul", "Div"), Operator(_elementwise, (2,))),
     **dict.fromkeys(("Tanh", "Sigmoid", "Sqrt", "Neg", "Floor", "Identity"), Operator(_elementwise, (1,))),
     **dict.fromkeys(("ReduceSum", "ReduceMean"), Operator(_reduce, (2,), _REDUCTION)),
     "Clip": Operator(lambda of: of.shapes[:1], (3,)),
     "Gemm": Operator(_gemm, (3,), frozenset({"alpha", "beta", "transA", "transB"})),
     "MatMul": Operator(_matmul, (2,)),
     "Reshape": Operator(_reshape, (2,), frozenset({"allowzero"})),
-    "Transpose": Operator(_transpose, (1,), frozenset({"perm"})),
-    "Concat": Operator(_concat, tuple(range(1, 65)), frozenset({"axis"})),
-    "Split": Operator(_split, (1,), frozenset({"axis", "num_outputs"})),
+    "Concat": Operator(_concat, tuple(range(1, 1025)), frozenset({"axis"})),
     "Slice": Operator(_slice, (3, 4, 5), frozenset()),
     "Gather": Operator(_gather, (2,), frozenset({"axis"})),
-    "GatherND": Operator(_gather_nd, (2,), frozenset({"batch_dims"})),
     "Unsqueeze": Operator(_unsqueeze, (2,)),
 }  # fmt: skip
