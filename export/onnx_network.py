@@ -7,92 +7,92 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from export.onnx_recorder import Recorded, Recorder
+from export.onnx_tracer import TracedArray, Tracer
 from rtsysid.model.backends.cells import Weights
 from rtsysid.model.coordinates import coordinates
 from rtsysid.spec import CellName, ModelSpec
 
 
 class OnnxNetwork:
-    """Add the network, or parts of it, to the nodes of a recorder; a part that is used twice is added once."""
+    """Add the network, or parts of it, to the nodes of a tracer; a part that is used twice is added once."""
 
-    def __init__(self, spec: ModelSpec, weights: Weights, recorder: Recorder) -> None:
-        self._spec, self._weights, self._recorder = spec, weights, recorder
-        self._coordinates = coordinates(spec, recorder)
+    def __init__(self, spec: ModelSpec, weights: Weights, tracer: Tracer) -> None:
+        self._spec, self._weights, self._tracer = spec, weights, tracer
+        self._coordinates = coordinates(spec, tracer)
 
-    def features(self, window: Recorded) -> Recorded:
+    def features(self, window: TracedArray) -> TracedArray:
         """Add the scaled features: [B, L, C] -> [B, F]."""
         rows, tail = self._coordinates.features(window)
         scaled = (rows - self._scaling("feature_mean")) / self._scaling("feature_std")
         flat = scaled.reshape(None, self._spec.taps * (rows.shape[-1] or 0))
-        return flat if tail is None else self._recorder.concatenate((flat, tail), -1)
+        return flat if tail is None else self._tracer.concatenate((flat, tail), -1)
 
-    def encode(self, code: Recorded) -> Recorded:
+    def encode(self, code: TracedArray) -> TracedArray:
         """Add the encoder: [B, F] -> [B, Z]."""
         for k in range(1, len(self._spec.encoder) + 1):
-            code = self._recorder.tanh(self._linear(f"encoder.{k}", code))
+            code = self._tracer.tanh(self._linear(f"encoder.{k}", code))
         return code
 
-    def decode(self, code: Recorded) -> Recorded:
+    def decode(self, code: TracedArray) -> TracedArray:
         """Add the decoder, whose last layer is linear: [B, Z] -> [B, F]."""
         for k in range(len(self._spec.encoder), 1, -1):
-            code = self._recorder.tanh(self._linear(f"decoder.{k}", code))
+            code = self._tracer.tanh(self._linear(f"decoder.{k}", code))
         return self._linear("decoder.1", code) if self._spec.encoder else code
 
-    def tick(self, code: Recorded, state: Recorded) -> Recorded:
+    def tick(self, code: TracedArray, state: TracedArray) -> TracedArray:
         """Add one tick of the cell: code [B, Z], state [B, S] -> state [B, S]."""
         return _TICKS[self._spec.cell](self, code, state)
 
-    def initial_state(self, window: Recorded) -> Recorded:
+    def initial_state(self, window: TracedArray) -> TracedArray:
         """Add the initialiser network: [B, L, C] -> [B, S]."""
-        xp = self._recorder
+        xp = self._tracer
         raw = self._linear("initialiser.2", xp.tanh(self._linear("initialiser.0", self.features(window))))
         bounded, hidden = xp.tanh(raw), self._spec.hidden
         if self._spec.cell == "gru":
             return bounded
         return xp.concatenate((bounded[:, :hidden], raw[:, hidden:]), -1)
 
-    def predict(self, newest: Recorded, features: Recorded, state: Recorded) -> Recorded:
+    def predict(self, newest: TracedArray, features: TracedArray, state: TracedArray) -> TracedArray:
         """Add the next outputs: [B, C], [B, F], [B, S] -> [B, ny]."""
         target = self._linear("head", state[:, : self._spec.hidden])
         if self._spec.linear_path:
             target = target + self._linear("linear_path", features)
         target = target * self._scaling("target_std") + self._scaling("target_mean")
-        following: Recorded = self._coordinates.next_outputs(newest, target)
+        following: TracedArray = self._coordinates.next_outputs(newest, target)
         return following
 
-    def _lstm(self, code: Recorded, state: Recorded) -> Recorded:
-        xp, width = self._recorder, self._spec.hidden
+    def _lstm(self, code: TracedArray, state: TracedArray) -> TracedArray:
+        xp, width = self._tracer, self._spec.hidden
         h, c = state[:, :width], state[:, width:]
         gates = self._gates("ih", code) + self._gates("hh", h)
         i, f, g, o = (gates[:, k * width : (k + 1) * width] for k in range(4))
         c = xp.sigmoid(f) * c + xp.sigmoid(i) * xp.tanh(g)
         return xp.concatenate((xp.sigmoid(o) * xp.tanh(c), c), -1)
 
-    def _gru(self, code: Recorded, state: Recorded) -> Recorded:
-        xp, width = self._recorder, self._spec.hidden
+    def _gru(self, code: TracedArray, state: TracedArray) -> TracedArray:
+        xp, width = self._tracer, self._spec.hidden
         of_code, of_state = self._gates("ih", code), self._gates("hh", state)
         gates = xp.sigmoid(of_code[:, : 2 * width] + of_state[:, : 2 * width])
         reset, update = gates[:, :width], gates[:, width:]
         new = xp.tanh(of_code[:, 2 * width :] + reset * of_state[:, 2 * width :])
         return new + update * (state - new)
 
-    def _gates(self, kind: str, of: Recorded) -> Recorded:
+    def _gates(self, kind: str, of: TracedArray) -> TracedArray:
         return self._layer(f"cell.weight_{kind}_l0", f"cell.bias_{kind}_l0", of)
 
-    def _linear(self, name: str, of: Recorded) -> Recorded:
+    def _linear(self, name: str, of: TracedArray) -> TracedArray:
         return self._layer(f"{name}.weight", f"{name}.bias", of)
 
-    def _layer(self, weight: str, bias: str, of: Recorded) -> Recorded:
-        xp = self._recorder
+    def _layer(self, weight: str, bias: str, of: TracedArray) -> TracedArray:
+        xp = self._tracer
         parts = [of, *(xp.constant(self._weights[name], name) for name in (weight, bias))]
         return xp.node("Gemm", parts, (None, len(self._weights[bias])), transB=1)
 
-    def _scaling(self, name: str) -> Recorded:
-        return self._recorder.constant(getattr(self._spec.scaling, name), name)
+    def _scaling(self, name: str) -> TracedArray:
+        return self._tracer.constant(getattr(self._spec.scaling, name), name)
 
 
-_TICKS: dict[CellName, Callable[[OnnxNetwork, Recorded, Recorded], Recorded]] = {
+_TICKS: dict[CellName, Callable[[OnnxNetwork, TracedArray, TracedArray], TracedArray]] = {
     "lstm": OnnxNetwork._lstm,
     "gru": OnnxNetwork._gru,
 }

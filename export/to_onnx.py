@@ -13,7 +13,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from export.onnx_network import OnnxNetwork
-from export.onnx_recorder import Recorded, Recorder
+from export.onnx_tracer import TracedArray, Tracer
 from rtsysid.model.backends.cells import Weights
 from rtsysid.spec import ModelSpec
 
@@ -40,14 +40,14 @@ def step_graph(spec: ModelSpec, weights: Weights) -> onnx.ModelProto:
     window [B, L, C], state [B, S], y_next [B, ny], code [B, Z], reconstruction error [B]. Raises
     onnx.checker.ValidationError where the graph is not valid.
     """
-    recorder = Recorder()
-    network = OnnxNetwork(spec, weights, recorder)
-    window, state = (_input(recorder, spec, name) for name in STEP_INPUTS)
+    tracer = Tracer()
+    network = OnnxNetwork(spec, weights, tracer)
+    window, state = (_input(tracer, spec, name) for name in STEP_INPUTS)
     features = network.features(window)
     code = network.encode(features)
     after, difference = network.tick(code, state), network.decode(code) - features
     return _model(
-        recorder,
+        tracer,
         spec,
         "rtsysid step",
         (window, state),
@@ -65,28 +65,28 @@ def initialiser_graph(spec: ModelSpec, weights: Weights) -> onnx.ModelProto:
 
     Raises onnx.checker.ValidationError where the graph is not valid.
     """
-    recorder = Recorder()
-    window = _input(recorder, spec, "window")
-    state = OnnxNetwork(spec, weights, recorder).initial_state(window)
-    return _model(recorder, spec, "rtsysid initialiser", (window,), {"state": state})
+    tracer = Tracer()
+    window = _input(tracer, spec, "window")
+    state = OnnxNetwork(spec, weights, tracer).initial_state(window)
+    return _model(tracer, spec, "rtsysid initialiser", (window,), {"state": state})
 
 
-def _input(recorder: Recorder, spec: ModelSpec, name: str) -> Recorded:
-    return Recorded(recorder, name, (None, *_graph_shapes(spec)[name]))
+def _input(tracer: Tracer, spec: ModelSpec, name: str) -> TracedArray:
+    return TracedArray(tracer, name, (None, *_graph_shapes(spec)[name]))
 
 
 def _model(
-    recorder: Recorder, spec: ModelSpec, title: str, inputs: Sequence[Recorded], outputs: Mapping[str, Recorded]
+    tracer: Tracer, spec: ModelSpec, title: str, inputs: Sequence[TracedArray], outputs: Mapping[str, TracedArray]
 ) -> onnx.ModelProto:
     for name, value in outputs.items():
-        recorder.output(value, name)
-    nodes = _needed_nodes(recorder.nodes, outputs)
+        tracer.output(value, name)
+    nodes = _needed_nodes(tracer.nodes, outputs)
     graph = helper.make_graph(
         nodes,
         title,
         [_value(value.name, value) for value in inputs],
         [_value(name, value) for name, value in outputs.items()],
-        initializer=_used(recorder.constants, nodes),
+        initializer=_used(tracer.constants, nodes),
     )
     return _checked(graph, spec)
 
@@ -192,7 +192,7 @@ def _needed_nodes(nodes: Sequence[onnx.NodeProto], outputs: Iterable[str]) -> li
     return kept[::-1]
 
 
-def _value(name: str, value: Recorded) -> onnx.ValueInfoProto:
+def _value(name: str, value: TracedArray) -> onnx.ValueInfoProto:
     return _tensor_info(name, ["batch" if size is None else size for size in value.shape])
 
 

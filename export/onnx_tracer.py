@@ -1,8 +1,8 @@
-"""Record what is done with arrays as the nodes of an ONNX graph.
+"""Turn what is done with arrays into the nodes of an ONNX graph.
 
-A `Recorder` stands where `rtsysid.model.coordinates` expects numpy or torch, so that a graph holds the formulas of all
-other backends. Only what these formulas use is recorded. Shapes are tuples; None is the batch, which is the first axis
-where there is one.
+A `Tracer` stands where `rtsysid.model.coordinates` expects numpy or torch, so that a graph holds the formulas of all
+other backends. Only what these formulas use can be traced. Shapes are tuples; None is the batch: the first axis, where
+there is one.
 """
 
 from __future__ import annotations
@@ -21,110 +21,110 @@ Key: TypeAlias = int | slice | list[int] | EllipsisType | None
 END = 2**31 - 1  # the end of an axis, whatever its length
 
 
-class Recorded:
+class TracedArray:
     """An array that is computed when the graph runs."""
 
     __array_ufunc__ = None  # numpy leaves the operators to this class
 
-    def __init__(self, recorder: Recorder, name: str, shape: Shape) -> None:
-        self._recorder, self.name, self.shape = recorder, name, shape
+    def __init__(self, tracer: Tracer, name: str, shape: Shape) -> None:
+        self._tracer, self.name, self.shape = tracer, name, shape
 
-    def __add__(self, other: Any) -> Recorded:
-        return self._recorder.elementwise("Add", self, other)
+    def __add__(self, other: Any) -> TracedArray:
+        return self._tracer.elementwise("Add", self, other)
 
-    def __radd__(self, other: Any) -> Recorded:
-        return self._recorder.elementwise("Add", other, self)
+    def __radd__(self, other: Any) -> TracedArray:
+        return self._tracer.elementwise("Add", other, self)
 
-    def __sub__(self, other: Any) -> Recorded:
-        return self._recorder.elementwise("Sub", self, other)
+    def __sub__(self, other: Any) -> TracedArray:
+        return self._tracer.elementwise("Sub", self, other)
 
-    def __rsub__(self, other: Any) -> Recorded:
-        return self._recorder.elementwise("Sub", other, self)
+    def __rsub__(self, other: Any) -> TracedArray:
+        return self._tracer.elementwise("Sub", other, self)
 
-    def __mul__(self, other: Any) -> Recorded:
-        return self._recorder.elementwise("Mul", self, other)
+    def __mul__(self, other: Any) -> TracedArray:
+        return self._tracer.elementwise("Mul", self, other)
 
-    def __rmul__(self, other: Any) -> Recorded:
-        return self._recorder.elementwise("Mul", other, self)
+    def __rmul__(self, other: Any) -> TracedArray:
+        return self._tracer.elementwise("Mul", other, self)
 
-    def __truediv__(self, other: Any) -> Recorded:
-        return self._recorder.elementwise("Div", self, other)
+    def __truediv__(self, other: Any) -> TracedArray:
+        return self._tracer.elementwise("Div", self, other)
 
-    def __neg__(self) -> Recorded:
-        return self._recorder.node("Neg", [self], self.shape)
+    def __neg__(self) -> TracedArray:
+        return self._tracer.node("Neg", [self], self.shape)
 
-    def __matmul__(self, other: Recorded) -> Recorded:
+    def __matmul__(self, other: TracedArray) -> TracedArray:
         leading = _broadcast(self.shape[:-2], other.shape[:-2])
-        return self._recorder.node("MatMul", [self, other], (*leading, self.shape[-2], other.shape[-1]))
+        return self._tracer.node("MatMul", [self, other], (*leading, self.shape[-2], other.shape[-1]))
 
-    def __getitem__(self, key: Key | tuple[Key, ...]) -> Recorded:
+    def __getitem__(self, key: Key | tuple[Key, ...]) -> TracedArray:
         part, axis = self, 0
         for each in _for_each_axis(key, len(self.shape)):
             part = part._part(each, axis)
             axis += not isinstance(each, int)
         return part
 
-    def _part(self, key: int | slice | list[int] | None, axis: int) -> Recorded:
+    def _part(self, key: int | slice | list[int] | None, axis: int) -> TracedArray:
         """Take one index, a slice or a list of indices along an axis; None adds an axis of length 1."""
-        recorder, before, after = self._recorder, self.shape[:axis], self.shape[axis + 1 :]
+        tracer, before, after = self._tracer, self.shape[:axis], self.shape[axis + 1 :]
         if key is None:
-            return recorder.node("Unsqueeze", [self, [axis]], (*before, 1, *self.shape[axis:]))
+            return tracer.node("Unsqueeze", [self, [axis]], (*before, 1, *self.shape[axis:]))
         if isinstance(key, slice):
             return self if key == slice(None) else self._slice(key, axis)
         found: Shape = () if isinstance(key, int) else (len(key),)
-        return recorder.node("Gather", [self, key], (*before, *found, *after), axis=axis)
+        return tracer.node("Gather", [self, key], (*before, *found, *after), axis=axis)
 
-    def _slice(self, key: slice, axis: int) -> Recorded:
+    def _slice(self, key: slice, axis: int) -> TracedArray:
         size = self.shape[axis]
         assert size is not None, "a batch is never cut"
         length = len(range(*key.indices(size)))
         start, end = key.start or 0, END if key.stop is None else key.stop
         shape = (*self.shape[:axis], length, *self.shape[axis + 1 :])
-        return self._recorder.node("Slice", [self, [start], [end], [axis]], shape)
+        return self._tracer.node("Slice", [self, [start], [end], [axis]], shape)
 
-    def sum(self, axis: int) -> Recorded:
+    def sum(self, axis: int) -> TracedArray:
         """Sum over the last axis; `axis` must be -1."""
         return self._reduced("ReduceSum", axis)
 
-    def mean(self, axis: int) -> Recorded:
+    def mean(self, axis: int) -> TracedArray:
         """Average over the last axis; `axis` must be -1."""
         return self._reduced("ReduceMean", axis)
 
-    def _reduced(self, operator: str, axis: int) -> Recorded:
+    def _reduced(self, operator: str, axis: int) -> TracedArray:
         assert axis == -1
-        return self._recorder.node(operator, [self, [len(self.shape) - 1]], self.shape[:-1], keepdims=0)
+        return self._tracer.node(operator, [self, [len(self.shape) - 1]], self.shape[:-1], keepdims=0)
 
-    def reshape(self, *shape: int | None) -> Recorded:
+    def reshape(self, *shape: int | None) -> TracedArray:
         """Return the same values in another shape."""
-        return self._recorder.node("Reshape", [self, [-1 if size is None else size for size in shape]], shape)
+        return self._tracer.node("Reshape", [self, [-1 if size is None else size for size in shape]], shape)
 
 
-class Recorder:
+class Tracer:
     """The nodes and constants of one graph, and the functions of numpy and torch that make them."""
 
     def __init__(self) -> None:
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
-        self._made: dict[Any, Recorded] = {}
+        self._made: dict[Any, TracedArray] = {}
 
-    def node(self, operator: str, inputs: Sequence[Any], shape: Shape, **attributes: Any) -> Recorded:
+    def node(self, operator: str, inputs: Sequence[Any], shape: Shape, **attributes: Any) -> TracedArray:
         """Add a node with one output of this shape; the same node with the same inputs is added once."""
         names = [self._array(each).name for each in inputs]
         key = (operator, *names, *attributes.items())
         if key not in self._made:
             output = f"v{len(self.nodes)}"
             self.nodes.append(helper.make_node(operator, names, [output], **attributes))
-            self._made[key] = Recorded(self, output, shape)
+            self._made[key] = TracedArray(self, output, shape)
         return self._made[key]
 
-    def elementwise(self, operator: str, left: Any, right: Any) -> Recorded:
+    def elementwise(self, operator: str, left: Any, right: Any) -> TracedArray:
         """Add an operation on two arrays or numbers that are broadcast."""
         left, right = (
-            each if isinstance(each, Recorded) else self.constant(np.float32(each)) for each in (left, right)
+            each if isinstance(each, TracedArray) else self.constant(np.float32(each)) for each in (left, right)
         )
         return self.node(operator, [left, right], _broadcast(left.shape, right.shape))
 
-    def constant(self, values: ArrayLike, name: str = "") -> Recorded:
+    def constant(self, values: ArrayLike, name: str = "") -> TracedArray:
         """Add an array of float32, or of int64 where the values are integers; equal ones without a name once."""
         array = np.asarray(values)
         array = np.ascontiguousarray(array, np.int64 if array.dtype.kind == "i" else np.float32).reshape(array.shape)
@@ -132,44 +132,44 @@ class Recorder:
         if key not in self._made:
             name = name or f"c{len(self.constants)}"
             self.constants.append(numpy_helper.from_array(array, name))
-            self._made[key] = Recorded(self, name, array.shape)
+            self._made[key] = TracedArray(self, name, array.shape)
         return self._made[key]
 
-    def _array(self, value: Any) -> Recorded:
-        return value if isinstance(value, Recorded) else self.constant(value)
+    def _array(self, value: Any) -> TracedArray:
+        return value if isinstance(value, TracedArray) else self.constant(value)
 
-    def tanh(self, of: Recorded) -> Recorded:
+    def tanh(self, of: TracedArray) -> TracedArray:
         """Compute the hyperbolic tangent of each value."""
         return self.node("Tanh", [of], of.shape)
 
-    def sigmoid(self, of: Recorded) -> Recorded:
+    def sigmoid(self, of: TracedArray) -> TracedArray:
         """Compute 1 / (1 + exp(-x)) of each value."""
         return self.node("Sigmoid", [of], of.shape)
 
-    def sqrt(self, of: Recorded) -> Recorded:
+    def sqrt(self, of: TracedArray) -> TracedArray:
         """Compute the square root of each value."""
         return self.node("Sqrt", [of], of.shape)
 
-    def floor(self, of: Recorded) -> Recorded:
+    def floor(self, of: TracedArray) -> TracedArray:
         """Round each value down."""
         return self.node("Floor", [of], of.shape)
 
-    def clip(self, of: Recorded, low: float, high: float) -> Recorded:
+    def clip(self, of: TracedArray, low: float, high: float) -> TracedArray:
         """Limit each value to a range."""
         return self.node("Clip", [of, low, high], of.shape)
 
-    def concatenate(self, parts: Sequence[Recorded], axis: int) -> Recorded:
+    def concatenate(self, parts: Sequence[TracedArray], axis: int) -> TracedArray:
         """Join arrays along the last axis; `axis` must be -1."""
         assert axis == -1
         last = len(parts[0].shape) - 1
         length = sum(size for part in parts if (size := part.shape[-1]) is not None)
         return self.node("Concat", list(parts), (*parts[0].shape[:-1], length), axis=last)
 
-    def stack(self, parts: Sequence[Recorded], axis: int) -> Recorded:
+    def stack(self, parts: Sequence[TracedArray], axis: int) -> TracedArray:
         """Join arrays along a new last axis; `axis` must be -1."""
         return self.concatenate([part[..., None] for part in parts], axis)
 
-    def output(self, of: Recorded, name: str) -> onnx.NodeProto:
+    def output(self, of: TracedArray, name: str) -> onnx.NodeProto:
         """Give a value the name of an output."""
         self.nodes.append(helper.make_node("Identity", [of.name], [name]))
         return self.nodes[-1]

@@ -1,4 +1,4 @@
-"""What a recorder writes computes what numpy computes."""
+"""What a tracer writes computes what numpy computes."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from export.onnx_recorder import Key, Recorded, Recorder
+from export.onnx_tracer import Key, TracedArray, Tracer
 from export.to_onnx import IR_VERSION, OPSET
 
 SHAPE = (3, 4, 5)
 
 
-def computed(result: Recorded, recorder: Recorder, x: np.ndarray) -> np.ndarray:
-    """Run the recorded graph on x [3, 4, 5] and return its result."""
-    recorder.output(result, "result")
+def computed(result: TracedArray, tracer: Tracer, x: np.ndarray) -> np.ndarray:
+    """Run the traced graph on x [3, 4, 5] and return its result."""
+    tracer.output(result, "result")
     declared = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", *SHAPE[1:]])
     out = helper.make_tensor_value_info("result", TensorProto.FLOAT, [size or "batch" for size in result.shape])
-    graph = helper.make_graph(recorder.nodes, "test", [declared], [out], initializer=recorder.constants)
+    graph = helper.make_graph(tracer.nodes, "test", [declared], [out], initializer=tracer.constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
     session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     found: np.ndarray = session.run(None, {"x": x})[0]
     return found
 
 
-def recorded() -> tuple[Recorder, Recorded, np.ndarray]:
-    recorder = Recorder()
+def traced() -> tuple[Tracer, TracedArray, np.ndarray]:
+    tracer = Tracer()
     x = np.random.default_rng(0).standard_normal(SHAPE).astype(np.float32)
-    return recorder, Recorded(recorder, "x", (None, *SHAPE[1:])), x
+    return tracer, TracedArray(tracer, "x", (None, *SHAPE[1:])), x
 
 
 def keys(size: int) -> st.SearchStrategy[Any]:
@@ -53,10 +53,10 @@ def test_parts_are_those_of_numpy(middle: Any, last: Any, form: str) -> None:
         "whole": (slice(None), middle, last), "ellipsis": (..., middle, last), "last": (..., last),
         "new": (slice(None), None, middle),
     }[form]  # fmt: skip
-    recorder, x, values = recorded()
+    tracer, x, values = traced()
     part, wanted = x[key], values[key]
     assert part.shape == (None, *wanted.shape[1:])
-    np.testing.assert_array_equal(computed(part, recorder, values), wanted)
+    np.testing.assert_array_equal(computed(part, tracer, values), wanted)
 
 
 @pytest.mark.parametrize(
@@ -72,15 +72,15 @@ def test_parts_are_those_of_numpy(middle: Any, last: Any, form: str) -> None:
 )
 def test_formulas_are_those_of_numpy(formula: Any) -> None:
     """Operators with numbers and arrays on both sides, functions, products and reductions give what numpy gives."""
-    recorder, x, values = recorded()
-    result, wanted = formula(recorder, x), formula(np, values)
+    tracer, x, values = traced()
+    result, wanted = formula(tracer, x), formula(np, values)
     assert result.shape == (None, *wanted.shape[1:])
-    np.testing.assert_allclose(computed(result, recorder, values), wanted, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(computed(result, tracer, values), wanted, rtol=1e-5, atol=1e-6)
 
 
 def test_a_part_that_is_used_twice_is_computed_once() -> None:
-    """Equal nodes and equal constants are recorded once."""
-    recorder, x, _ = recorded()
+    """Equal nodes and equal constants are traced once."""
+    tracer, x, _ = traced()
     assert (x[:, 1] * 2.0).name == (x[:, 1] * 2.0).name
-    assert len(recorder.nodes) == 2
-    assert len(recorder.constants) == 2
+    assert len(tracer.nodes) == 2
+    assert len(tracer.constants) == 2
