@@ -16,7 +16,7 @@ from export.to_c import CELL_LAYERS, layer_definitions, model_layers, size_defin
 from firmware_bridge.board import channel_header
 from firmware_bridge.build import FIRMWARE
 from firmware_bridge.schema import Schema
-from rtsysid.model.bundle import Arrays
+from rtsysid.model.npz import Arrays
 from rtsysid.spec import CELLS, INITIALISER_WIDTH, CellName, Channel, Floats, ModelSpec, unit_scaling
 
 FOLDER = Path(__file__).parent / "c" / "example"

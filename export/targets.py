@@ -12,9 +12,9 @@ from export.compile import MACHINE, compile_library, find_compiler, require_comp
 from export.to_c import Weights, c_sources, model_layers, quantised
 from rtsysid.errors import BundleError
 from rtsysid.model.backends.c_backend import CBackend, library_name, machines
-from rtsysid.model.bundle import Arrays
 from rtsysid.model.c_layout import state_bytes
 from rtsysid.model.golden import relative_error, run_golden
+from rtsysid.model.npz import Arrays
 from rtsysid.model.predictor import Predictor
 from rtsysid.spec import ModelSpec
 

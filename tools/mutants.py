@@ -33,9 +33,14 @@ LIST = ROOT / "tools" / "mutants.toml"
 WANTED = 0.9  # share of the mutants that must die
 HANG_S = 300.0  # a mutant that never ends is noticed, too
 CORE = {
-    "rtsysid/live/session.py": ("tests/live/test_session.py", "tests/live/test_deadline.py"),
+    "rtsysid/live/session.py": (
+        "tests/live/test_session.py",
+        "tests/live/test_session_rules.py",
+        "tests/live/test_deadline.py",
+        "tests/live/test_source.py::test_a_session_takes_the_calibration_of_its_bundle",
+    ),
     "rtsysid/model/delayline.py": ("tests/model/test_delayline.py", "tests/model/test_parity_1_windows.py"),
-    "rtsysid/model/bundle.py": ("tests/model/test_bundle.py",),
+    "rtsysid/model/bundle.py": ("tests/model/test_bundle.py", "tests/model/test_trust.py"),
     "firmware_bridge/wire.py": ("tests/firmware_bridge/test_wire.py",),
 }
 LIGHT, HEAVY = ("numpy", "pytest", "hypothesis", "msgspec", "click"), ("torch", "onnx", "onnxruntime")

@@ -14,7 +14,7 @@ from rtsysid.benchmarks.schunk import SchunkArm
 from rtsysid.benchmarks.score import Score
 from rtsysid.benchmarks.tasks import SIMULATIONS
 from rtsysid.errors import ConfigError
-from rtsysid.model.bundle import Arrays
+from rtsysid.model.npz import Arrays
 from rtsysid.model.predictor import Predictor
 from rtsysid.recordings.trace import Trace
 from rtsysid.spec import Channel

@@ -24,7 +24,7 @@ from rtsysid.benchmarks.forecasting import Windows, forecast, history, windows
 from rtsysid.benchmarks.score import Score
 from rtsysid.errors import ConfigError, TraceError
 from rtsysid.evaluation.metrics import forecast_windows, horizon_errors
-from rtsysid.model.bundle import Arrays
+from rtsysid.model.npz import Arrays
 from rtsysid.model.predictor import Predictor
 from rtsysid.recordings.home import recordings
 from rtsysid.recordings.trace import Episode, Trace

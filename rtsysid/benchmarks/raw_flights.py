@@ -30,7 +30,7 @@ from rtsysid.errors import ConfigError, TraceError
 from rtsysid.evaluation.forecasts import rollouts
 from rtsysid.evaluation.metrics import forecast_windows, horizon_errors
 from rtsysid.live.session import Session
-from rtsysid.model.bundle import Arrays
+from rtsysid.model.npz import Arrays
 from rtsysid.model.predictor import Predictor, Snapshot
 from rtsysid.recordings.home import recordings
 from rtsysid.recordings.trace import Episode, Integers, Trace

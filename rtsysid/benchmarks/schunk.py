@@ -15,7 +15,7 @@ import numpy as np
 from rtsysid.benchmarks.forecasting import forecast, history, windows
 from rtsysid.benchmarks.score import Score
 from rtsysid.evaluation.metrics import forecast_windows, horizon_errors
-from rtsysid.model.bundle import Arrays
+from rtsysid.model.npz import Arrays
 from rtsysid.model.predictor import Predictor
 from rtsysid.recordings.home import recordings
 from rtsysid.recordings.trace import Episode, Trace

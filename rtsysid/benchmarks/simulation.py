@@ -14,7 +14,7 @@ from rtsysid.benchmarks.forecasting import forecast
 from rtsysid.benchmarks.score import Score
 from rtsysid.errors import ConfigError, TraceError
 from rtsysid.evaluation.metrics import rmse
-from rtsysid.model.bundle import Arrays
+from rtsysid.model.npz import Arrays
 from rtsysid.model.predictor import Predictor
 from rtsysid.recordings.trace import Episode, Trace
 from rtsysid.spec import Channel, Doubles, Floats

@@ -12,7 +12,8 @@ from export.bundle import export
 from rtsysid.benchmarks import Benchmark
 from rtsysid.benchmarks.score import Score
 from rtsysid.config import Config
-from rtsysid.model.bundle import Arrays, Bundle
+from rtsysid.model.bundle import Bundle
+from rtsysid.model.npz import Arrays
 from rtsysid.model.predictor import Predictor
 from rtsysid.train.fit import begin
 from rtsysid.train.loop import Epoch

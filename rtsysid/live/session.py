@@ -229,6 +229,8 @@ class Session:
             return self._conclude(self._t, (Status.late,))
         elif ticks >= 1.5:
             flags = self._bridge(round(min(ticks, 1e9)) - 1)
+        if flags:
+            values = self._signs.aligned(values)  # after a reset it continues nothing
         impossible, extrapolating = self._range.outside(values)
         if impossible:
             return self._reject(t, flags, impossible)

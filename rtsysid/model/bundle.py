@@ -34,8 +34,6 @@ from rtsysid.spec import Channel, ModelSpec, require_channels
 from rtsysid.storage import replacing
 from rtsysid.storage.products import BUNDLE
 
-__all__ = ["Arrays", "Bundle", "write_manifest"]
-
 
 class Bundle:
     """A folder whose files were read and hashed once, when it was opened; what is loaded later are those very bytes.

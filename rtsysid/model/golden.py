@@ -15,7 +15,8 @@ import numpy as np
 
 from rtsysid.circle import differences
 from rtsysid.errors import ParityError
-from rtsysid.model.bundle import Arrays, Bundle
+from rtsysid.model.bundle import Bundle
+from rtsysid.model.npz import Arrays
 from rtsysid.model.tolerance import LARGEST, ROUNDING, TOLERANCE, tolerances
 from rtsysid.spec import Doubles, Floats, ModelSpec
 

@@ -17,8 +17,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from rtsysid.errors import SpecError
 from rtsysid.evaluation.metrics import forecast_windows
-from rtsysid.model.bundle import Arrays
 from rtsysid.model.coordinates import coordinates
+from rtsysid.model.npz import Arrays
 from rtsysid.spec import Doubles, ModelSpec
 from rtsysid.train.cold_start import ColdStart
 from rtsysid.train.network import Network

@@ -44,7 +44,7 @@ class Integrator:
         self.line.push(values)
         if self.line.full:
             newest = self.line.window[-1]
-            self.y[:] = newest[1:] + GAIN * newest[0]
+            self.y[:] = newest[self.spec.n_inputs :] + GAIN * newest[0]
         if self.broken:
             self.y[-1] = np.inf
         return self.y
