@@ -80,6 +80,14 @@ def test_the_ends_of_a_tick(ticks: float, values: tuple[float, ...], max_gap: in
     assert prediction.status == flags[0]
 
 
+def test_a_repeated_time_near_zero_is_late() -> None:
+    """Time differences count, wherever the device's clock begins."""
+    session = session_with()
+    for tick in (0.0, 0.5, 0.5):
+        last = session.feed(at(tick))
+    assert last.status == "late"
+
+
 def test_what_the_settings_are_by_default() -> None:
     """Five ticks may be held; the time budget is one tick, or what is given."""
     assert SessionSettings().max_gap == 5

@@ -103,7 +103,7 @@ def test_a_file_that_is_not_listed_is_refused(copy: Path) -> None:
     (copy / ".DS_Store").write_bytes(b"")
     Bundle.open(copy)
     (copy / "notes.txt").write_bytes(b"")
-    with pytest.raises(BundleError, match=r"'notes\.txt' is not listed in manifest\.json; remove it, or export again"):
+    with pytest.raises(BundleError, match=r"'notes\.txt' is not listed in manifest\.json; remove it, or export again$"):
         Bundle.open(copy)
 
 
