@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import onnxruntime
 import torch
@@ -23,14 +22,14 @@ from rtsysid.evaluation.calibrate import calibration_files
 from rtsysid.model import trust
 from rtsysid.model.bundle import Bundle, write_manifest
 from rtsysid.model.golden import Row
-from rtsysid.model.npz import write_npz
+from rtsysid.model.npz import Arrays, write_npz
 from rtsysid.model.parity import measure_each
 from rtsysid.model.tolerance import tolerances
-from rtsysid.spec import Floats, to_builtins
+from rtsysid.spec import to_builtins
 from rtsysid.storage import replacing
 from rtsysid.storage.products import BUNDLE
 from rtsysid.train.network import Network
-from rtsysid.train.run import Run, state_arrays
+from rtsysid.train.run import Result, Run, state_arrays
 
 
 def export(
@@ -44,21 +43,20 @@ def export(
     BundleError where a target lacks its compiler, StorageError where `out` is refused (`rtsysid.storage`); then nothing
     is written.
     """
-    run = run if isinstance(run, Run) else Run(run)
+    result = (run if isinstance(run, Run) else Run(run)).result()
     targets = default_targets() if targets is None else targets
-    network = load_network(run)
-    with replacing(out, BUNDLE, inputs=(run.folder,), overwrite=overwrite) as folder:
-        golden, measured = golden_trace(network, _excerpt(run))
-        weights = state_arrays(network.state_dict())
+    spec, network = result.spec, trained_network(result)
+    with replacing(out, BUNDLE, inputs=(result.folder,), overwrite=overwrite) as folder:
+        golden, measured = golden_trace(network, result.excerpt)
+        weights = state_arrays(result.weights)
         if "onnx" in targets:
-            for name, graph in all_graphs(run.spec, weights).items():
+            for name, graph in all_graphs(spec, weights).items():
                 (folder / name).write_bytes(graph.SerializeToString())
-        sizes = write_c(network.spec, weights, golden, folder, targets)
-        arrays = {"weights.npz": weights, "golden.npz": golden, "baseline.npz": run.arrays("baseline.npz")}
-        for name, each in arrays.items():
-            (folder / name).write_bytes(write_npz(each))
-        _calibrate(run, weights, folder)
-        write_manifest(folder, {**_manifest_content(run, network, measured), **sizes})
+        sizes = write_c(spec, weights, golden, folder, targets)
+        for name, arrays in {"weights": weights, "golden": golden, "baseline": result.baseline}.items():
+            (folder / f"{name}.npz").write_bytes(write_npz(arrays))
+        _calibrate(result, weights, folder)
+        write_manifest(folder, {**_manifest_content(result, measured), **sizes})
         rows = measure_each(Bundle.open(folder))
         for row in rows:
             row.require("the new bundle", "nothing was written; report this")
@@ -67,10 +65,17 @@ def export(
     return bundle, rows
 
 
-def _calibrate(run: Run, weights: dict[str, np.ndarray[Any, Any]], folder: Path) -> None:
+def trained_network(result: Result) -> Network:
+    """Make the trained network, on the CPU and in evaluation mode."""
+    network = Network(result.spec)
+    network.load_state_dict(result.weights)
+    return network.eval()
+
+
+def _calibrate(result: Result, weights: Arrays, folder: Path) -> None:
     """Write the calibrations; log the reason where there are none."""
     try:
-        calibrations = calibration_of(run, weights)
+        calibrations = calibration_of(result, weights)
     except TraceError as error:
         logging.getLogger(__name__).warning("the bundle has neither novelty nor intervals: %s", error)
         return
@@ -78,27 +83,8 @@ def _calibrate(run: Run, weights: dict[str, np.ndarray[Any, Any]], folder: Path)
         (folder / name).write_bytes(content)
 
 
-def load_network(run: Run) -> Network:
-    """Load the trained network of a finished run, on the CPU and in evaluation mode.
-
-    Raises ConfigError where the run is not finished or damaged.
-    """
-    weights = run.weights()  # the sizes of the specification are those of a file
-    network = Network(run.spec)
-    network.load_state_dict(weights)
-    return network.eval()
-
-
-def _excerpt(run: Run) -> Floats:
-    """Read the measured samples of the golden trace; they fill a window."""
-    values: Floats = run.arrays("excerpt.npz")["values"]
-    if len(values) < run.spec.taps:
-        raise run.refusal(f"excerpt.npz has {len(values)} rows, and a window has {run.spec.taps}")
-    return values
-
-
-def _manifest_content(run: Run, network: Network, measured: dict[str, float]) -> dict[str, Any]:
-    spec, about, history = network.spec, run.about, run.history()
+def _manifest_content(result: Result, measured: dict[str, float]) -> dict[str, Any]:
+    spec, about = result.spec, result.about
     return {
         "spec": to_builtins(spec),
         "fingerprint": spec.fingerprint,
@@ -109,8 +95,8 @@ def _manifest_content(run: Run, network: Network, measured: dict[str, float]) ->
         "training": {
             "config": about["config"],
             "sources": about["sources"],
-            "epochs": len(history),
-            "validation": _finite(history[-1]["validation"]) if history else None,
+            "epochs": result.epochs,
+            "validation": None if result.loss is None else _finite(result.loss),
         },
         "versions": {
             **about["versions"],

@@ -14,24 +14,24 @@ from rtsysid.live.calibration import Calibration
 from rtsysid.model.backends.numpy_backend import NumpyBackend
 from rtsysid.model.intervals import Intervals
 from rtsysid.model.predictor import Predictor
-from rtsysid.train.run import Run
+from rtsysid.train.run import Result
 
 OTHERS = "calibrate on other recordings: rtsysid calibrate BUNDLE TRACE..."
 
 
-def calibration_of(run: Run, weights: Mapping[str, np.ndarray[Any, Any]]) -> tuple[Calibration, Intervals]:
+def calibration_of(result: Result, weights: Mapping[str, np.ndarray[Any, Any]]) -> tuple[Calibration, Intervals]:
     """Compute both calibrations with weights [out, in] on the NumPy backend: the same bits with C and without.
 
     Logs which pieces of the validation part it leaves out. Raises TraceError where the run kept no validation part,
     where the model was trained on that part too, and where it is too short.
     """
-    if run.about["config"]["data"].get("train_on_validation", False):
+    if result.about["config"]["data"].get("train_on_validation", False):
         raise TraceError("calibration", "train_on_validation: training used that part, too", OTHERS)
-    if not (run.folder / "validation.npz").exists():
-        raise TraceError("calibration", f"run {run.folder} kept no validation part", OTHERS)
-    predictor = Predictor(run.spec, NumpyBackend(run.spec, weights))
-    episodes = _validation_episodes(run.arrays("validation.npz"))
-    seconds = sum(len(each.true) for each in episodes) / run.spec.rate_hz
+    if result.validation is None:
+        raise TraceError("calibration", f"run {result.folder} kept no validation part", OTHERS)
+    predictor = Predictor(result.spec, NumpyBackend(result.spec, weights))
+    episodes = _validation_episodes(result.validation)
+    seconds = sum(len(each.true) for each in episodes) / result.spec.rate_hz
     found = calibrate_predictor(predictor, episodes, f"the validation part ({seconds:.0f} s) of the training run")
     for note in calibration_notes(predictor, episodes):
         logging.getLogger(__name__).warning("calibration: %s", note.line)

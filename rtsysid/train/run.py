@@ -21,7 +21,7 @@ import platform
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
@@ -35,9 +35,9 @@ from rtsysid.config import Config
 from rtsysid.errors import ConfigError, RtsysidError
 from rtsysid.model.contents import RUN_ARRAYS, weight_shapes
 from rtsysid.model.manifest import Count
-from rtsysid.model.npz import read_npz, write_npz
+from rtsysid.model.npz import Arrays, read_npz, write_npz
 from rtsysid.model.untrusted import Refusal, open_regular, parse_json, read_regular
-from rtsysid.spec import ModelSpec
+from rtsysid.spec import Floats, ModelSpec
 from rtsysid.storage import require_output, rewriting
 from rtsysid.storage.claim import Claim, storage_errors
 from rtsysid.storage.products import RUN, UNFINISHED_RUN
@@ -76,6 +76,25 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     validation: float
     best: bool
     seconds: float
+
+
+class Result(NamedTuple):
+    """All that a finished training leaves behind.
+
+    ``weights``: [out, in] and [out] by name. ``excerpt`` [n, C]: samples of one validation recording, for the golden
+    trace. ``validation``: the validation recordings end to end, with the rows of each; None where none were kept.
+    ``epochs``: their number; ``loss``: the validation loss of the last one, None without any.
+    """
+
+    folder: Path
+    spec: ModelSpec
+    about: dict[str, Any]
+    weights: Tensors
+    excerpt: Floats
+    baseline: Arrays
+    validation: Arrays | None
+    epochs: int
+    loss: float | None
 
 
 class Run:
@@ -245,6 +264,25 @@ class Run:
         if not self.complete:
             raise ConfigError(f"run {self.folder}", "training is not finished", "continue it with the same command")
         return read_tensors(self.folder / "weights.safetensors", weight_shapes(self.spec), {}, self.refusal)[0]
+
+    def result(self) -> Result:
+        """Read all that a bundle is made of. Raises ConfigError where training is not finished or a file is damaged."""
+        weights, spec, history = self.weights(), self.spec, self.history()
+        excerpt = self.arrays("excerpt.npz")["values"]
+        if len(excerpt) < spec.taps:
+            raise self.refusal(f"excerpt.npz has {len(excerpt)} rows, and a window has {spec.taps}")
+        kept = (self.folder / "validation.npz").exists()
+        return Result(
+            self.folder,
+            spec,
+            self.about,
+            weights,
+            excerpt,
+            self.arrays("baseline.npz"),
+            self.arrays("validation.npz") if kept else None,
+            len(history),
+            history[-1]["validation"] if history else None,
+        )
 
 
 def read_tensors(path: Path, wanted: Shapes, optional: Shapes, refusal: Refusal) -> tuple[Tensors, dict[str, str]]:

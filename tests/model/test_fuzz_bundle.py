@@ -22,7 +22,7 @@ import pytest
 from support.hostile import mutate_bytes, mutate_npz, mutate_plain, rehashed, sealed
 from support.robots import plant
 
-from export.bundle import load_network
+from export.bundle import trained_network
 from rtsysid.errors import RtsysidError
 from rtsysid.evaluation.baselines import LinearArx
 from rtsysid.live.calibration import Calibration
@@ -151,7 +151,7 @@ def use_run(run: Run) -> None:
         run.arrays(name)
     run.history()
     run.checkpoint()
-    load_network(run)
+    trained_network(run.result())
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")

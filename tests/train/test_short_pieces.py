@@ -141,19 +141,18 @@ def test_an_export_states_why_it_is_not_calibrated(run_folder: Path, tmp_path: P
     """The reason is the true one: too short a validation part, trained on it, or none kept."""
     import shutil
 
-    from export.bundle import load_network
     from export.calibration import calibration_of
     from rtsysid.train.run import state_arrays
 
     run = Run(shutil.copytree(run_folder, tmp_path / "run"))
-    weights = state_arrays(load_network(run).state_dict())
+    weights = state_arrays(run.weights())
     short = {"true": LONG.values[:12], "rows": np.array([6, 6])}
     run.save_arrays("validation.npz", short)
     with pytest.raises(TraceError, match="the longest of 2 pieces without a gap has 6 rows, 10 are needed"):
-        calibration_of(run, weights)
+        calibration_of(run.result(), weights)
     (run.folder / "validation.npz").unlink()
     with pytest.raises(TraceError, match="kept no validation part"):
-        calibration_of(run, weights)
+        calibration_of(run.result(), weights)
 
 
 @pytest.mark.parametrize("loss", [1e9, float("inf"), float("nan")])

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from support.hostile import header, members, npy, places, put, zipped
 
-from export.bundle import export, load_network
+from export.bundle import export
 from rtsysid.errors import ConfigError
 from rtsysid.model.contents import RUN_ARRAYS, weight_shapes
 from rtsysid.train.network import Network
@@ -82,7 +82,7 @@ def test_other_weights_than_the_specification_are_refused(run: Run, change: Call
     change(tensors)
     save_file(tensors, path)
     with pytest.raises(ConfigError, match=r"weights\.safetensors"):
-        load_network(run)
+        run.result()
 
 
 def test_the_table_of_weights_is_that_of_the_network(run: Run) -> None:
