@@ -125,7 +125,7 @@ def test_what_is_novel_is_said_and_counted() -> None:
     """A novel sample has the status and the worst output, next to channels outside the trained range."""
     detector = Detector()
     session = started(session_with(detector))
-    assert session.feed(at(1)).channels == ()
+    assert session.feed(at(1, 0.2, 1.5, 0.0)).channels == (1,)
     detector.novel = True
     found = session.feed(at(2))
     assert (found.status, found.channels, found.usable) == ("novel", (2,), True)
