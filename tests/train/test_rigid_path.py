@@ -19,7 +19,9 @@ from rtsysid.train.run import Run
 
 @pytest.fixture(autouse=True)
 def _few_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Models are chosen and judged by two hundred free runs in place of thousands, which is most of the time."""
+    """Models are chosen from a few, and by two hundred free runs in place of thousands, which is most of the time."""
+    monkeypatch.setattr("rtsysid.train.fit.ARX_LAGS", (5,))
+    monkeypatch.setattr("rtsysid.train.fit.ARX_RIDGES", (1e-8, 1e-6))
     monkeypatch.setattr("rtsysid.evaluation.baselines._FORECASTS", 200)
     monkeypatch.setattr("rtsysid.train.fit.YARDSTICK_STARTS", 200)
     monkeypatch.setattr("rtsysid.train.linear_path.STARTS", 200)
@@ -30,7 +32,7 @@ def quick() -> Config:
     """The quadrotor's configuration, small and short."""
     config = read_config("quadrotor")
     model = msgspec.structs.replace(config.model, taps=8, encoder=(16, 6), hidden=12, warmup=10)
-    train = msgspec.structs.replace(config.train, effort=0.2, stride=40)
+    train = msgspec.structs.replace(config.train, effort=0.1, stride=40)
     return msgspec.structs.replace(config, model=model, train=train)
 
 
