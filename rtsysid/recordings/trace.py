@@ -136,11 +136,12 @@ class Trace:
     ) -> Iterator[Trace]:
         """Read files and folders as one trace per file; see `read`. Memory holds one recording at a time.
 
-        Raises TraceError where no path was given, and like `read`.
+        Raises TraceError where no path was given, or a file twice, and like `read`.
         """
         files = [file for path in paths for file in formats.recording_files(Path(path))]
         if not files:
             raise TraceError("recordings", "no path was given", "name at least one file or folder")
+        formats.require_distinct(files)
         wanted = None if channels is None else tuple(channels)
         for file, name in zip(files, formats.names_of(files), strict=True):
             selection = formats.select_columns(formats.open_log(file), wanted, time, rate_hz)

@@ -184,7 +184,7 @@ def test_outside_the_trained_range_is_said_and_fed() -> None:
 
 def test_margins_are_arguments() -> None:
     """Wider margins turn what was rejected into extrapolating, and that into ok."""
-    wide, _ = warm(trained_margin=1.0, reject_margin=math.inf)
+    wide, _ = warm(trained_margin=1.0, reject_margin=1e9)
     assert wide.feed(sample(10, 2.9, 0, 0)).status == "ok"
     assert wide.feed(sample(11, 1e9, 0, 0)).status == "extrapolating"
     assert wide.feed(sample(12, math.inf, 0, 0)).status == "rejected"
