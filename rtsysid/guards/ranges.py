@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import Annotated, Any, TypeAlias, get_args
 
-from msgspec import Meta, ValidationError, convert
+import msgspec
+from msgspec import Meta
 
 from rtsysid.errors import SpecError
 
@@ -49,6 +50,6 @@ def require(name: str, value: Any, range_: Any) -> None:
     """Check a number that a caller of the library gives. Raises SpecError where it is outside its range."""
     number, _ = get_args(range_)
     try:
-        convert(number(value), range_)
-    except (ValueError, OverflowError, ValidationError) as error:
+        msgspec.convert(number(value), range_)
+    except (ValueError, OverflowError, msgspec.ValidationError) as error:
         raise SpecError(name, str(value), f"give another number: {error}") from None
