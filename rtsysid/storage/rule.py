@@ -67,6 +67,10 @@ class _Output(NamedTuple):
 
     def require_place(self) -> None:
         """Find out before the work, not after it, that the folder around the output cannot take it."""
+        steps = self.path.parts
+        for before in (Path(*steps[:at]) for at, step in enumerate(steps) if step == ".."):
+            if not before.is_dir():
+                raise self._refusal(f"its path leads back from {before}, which is no folder")
         around = next((each for each in self.real.parents if os.path.lexists(each)), self.real)
         if not around.is_dir():
             raise self._refusal(f"{around} is not a folder")
