@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rtsysid.errors import TraceError
 from rtsysid.recordings import formats
 from rtsysid.recordings.formats import WRITTEN
+from rtsysid.recordings.names import names_of
 from rtsysid.recordings.trace import Episode, Trace
 from rtsysid.spec import Channel
 
@@ -114,7 +115,7 @@ def test_rows_without_a_time_column(tmp_path):
 def test_names_tell_recordings_apart(tmp_path):
     """Equal names get as many folders as they need, and their suffix where those do not help."""
     files = ["a/x/r.csv", "b/x/r.csv", "a/s.csv", "b/s.csv", "q.csv", "q.npz", "u.csv"]
-    names = formats.names_of([tmp_path / each for each in files])
+    names = names_of([tmp_path / each for each in files])
     top = tmp_path.name
     assert names == ["a/x/r", "b/x/r", "a/s", "b/s", f"{top}/q.csv", f"{top}/q.npz", "u"]
 

@@ -8,7 +8,6 @@ A format module is imported when the first file of its format is opened. A machi
 from __future__ import annotations
 
 import errno
-import os
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,7 +21,6 @@ import numpy as np
 
 from rtsysid.errors import SpecError, TraceError
 from rtsysid.guards.limits import checked_growth, checked_size, limit
-from rtsysid.guards.text import for_json
 from rtsysid.recordings.timeline import require_rate
 from rtsysid.spec import Channel, Doubles, Floats, require_channels, split_unit
 from rtsysid.storage import replacing
@@ -287,42 +285,6 @@ def recording_files(path: Path) -> list[Path]:
     if not visible:
         raise TraceError(f"folder {path}", "no recording in it", f"put files of {', '.join(SUFFIXES)} there")
     return visible
-
-
-def require_distinct(files: Sequence[Path]) -> None:
-    """Raise TraceError where a file is named twice: the same rows would train a model and judge it."""
-    seen: dict[str, Path] = {}
-    for path in files:
-        first = seen.setdefault(os.path.realpath(path), path)
-        if first is not path:
-            raise TraceError(f"recording {path}", f"it is the same file as {first}", "name each recording once")
-
-
-def names_of(files: Sequence[Path]) -> list[str]:
-    """Name distinct recordings by their files without suffix.
-
-    Equal names get the folders that tell them apart as a prefix, and keep their suffix where folders do not.
-    """
-    groups: dict[str, list[Path]] = {}
-    for path in files:
-        groups.setdefault(_stem(path), []).append(path)
-    names = {path: name for group in groups.values() for path, name in zip(group, _told_apart(group), strict=True)}
-    return [for_json(names[path]) for path in files]
-
-
-def _stem(path: Path) -> str:
-    return path.name[: -len(suffix_of(path))]
-
-
-def _told_apart(files: Sequence[Path]) -> list[str]:
-    names = [_stem(path) for path in files]
-    folders = [path.absolute().parent.parts for path in files]
-    depths = range(1, max(map(len, folders)) + 1)
-    for ends, depth in ((ends, depth) for ends in (names, [path.name for path in files]) for depth in depths):
-        if len(set(names)) == len(names):
-            break
-        names = ["/".join((*parts[-depth:], end)) for parts, end in zip(folders, ends, strict=True)]
-    return names
 
 
 def suffix_of(path: Path, suffixes: Sequence[str] = SUFFIXES) -> str:
