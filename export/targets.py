@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from export.compile import MACHINE, compile_library, find_compiler, require_compiler
 from export.to_c import Weights, c_sources, model_layers, quantised
-from rtsysid.errors import BundleError
+from rtsysid.errors import BundleError, ConfigError
 from rtsysid.model.backends.c_backend import CBackend, library_name, machines
 from rtsysid.model.c_layout import state_bytes
 from rtsysid.model.golden import relative_error, run_golden
@@ -23,12 +23,12 @@ CROSS: dict[str, str] = {"aarch64": "aarch64", "armv7": "armv7l"}  # target: mac
 
 
 def parse_targets(text: str) -> tuple[Target, ...]:
-    """Read `onnx,c,int8`. Raises BundleError for a target that does not exist."""
+    """Read `onnx,c,int8`. Raises ConfigError for a target that does not exist."""
     names = [name.strip() for name in text.split(",")]
     known: tuple[Target, ...] = get_args(Target)
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise BundleError("--target", f"unknown {', '.join(map(repr, unknown))}", f"choose among {', '.join(known)}")
+        raise ConfigError("--target", f"unknown {', '.join(map(repr, unknown))}", f"choose among {', '.join(known)}")
     return tuple(name for name in known if name in names)
 
 

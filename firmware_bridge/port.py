@@ -6,6 +6,7 @@ pyserial opens and configures the port. Reading and writing use the descriptor, 
 from __future__ import annotations
 
 import os
+import re
 import select
 import socket
 from contextlib import suppress
@@ -19,6 +20,7 @@ from rtsysid.errors import LinkError
 _USUAL_BAUD = 921_600
 _CONNECT_S = 2.0
 _CHUNK = 65_536  # more than any driver holds
+_FORMS = "give a path, hwgrep://PATTERN or socket://HOST:PORT"
 
 
 class Port:
@@ -69,10 +71,12 @@ def described(error: OSError) -> str:
 
 
 def _open(url: str, baudrate: int) -> serial.Serial:
+    if "://" in url and not url.lower().startswith("hwgrep://"):  # others of pyserial write files, or are no device
+        raise LinkError(f"port {url}", "unknown kind of address", _FORMS)
     try:
         port = serial.serial_for_url(url, baudrate=baudrate, exclusive=True, do_not_open=True)
-    except ValueError as error:
-        raise LinkError(f"port {url}", str(error), "give a path, hwgrep://PATTERN or socket://HOST:PORT") from None
+    except (ValueError, re.error) as error:
+        raise LinkError(f"port {url}", str(error), _FORMS) from None
     port.dtr = port.rts = True  # before opening: USB devices send to a terminal that is ready, and no edge resets them
     port.open()
     with suppress(ValueError, AttributeError, NotImplementedError):  # a pty and many drivers have no such mode

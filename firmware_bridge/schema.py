@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from firmware_bridge.messages import MAX_PAYLOAD, SCHEMA_PIECE
 from rtsysid.errors import LinkError, SpecError
+from rtsysid.guards import ranges
 from rtsysid.spec import Channel, Doubles, Floats, Role
 
 Kind: TypeAlias = Literal["f32", "i16", "u8"]
@@ -38,8 +39,8 @@ class WireChannel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     role: Role = "output"
     group: str = ""
     kind: Kind = "f32"
-    scale: float = 1.0
-    offset: float = 0.0
+    scale: ranges.Finite = 1.0
+    offset: ranges.Finite = 0.0
 
 
 class Schema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True):
@@ -49,7 +50,7 @@ class Schema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True)
     """
 
     channels: tuple[WireChannel, ...]
-    rate_hz: float
+    rate_hz: ranges.RateHz
 
     def __post_init__(self) -> None:
         names = [c.name for c in self.channels]

@@ -6,6 +6,7 @@ Unknown keys are refused with a suggestion. Every value is checked when it is re
 from __future__ import annotations
 
 import difflib
+import errno
 import re
 import tomllib
 from importlib import resources
@@ -155,21 +156,32 @@ def read_config(path: Path | str) -> Config:
 
     Raises ConfigError where the file cannot be read or a value is invalid, ScheduleError where a stage is invalid.
     """
+    return parse_config(config_text(path), str(path))
+
+
+def config_text(path: Path | str) -> str:
+    """Return the text of a TOML file, or of an embedded configuration. Raises ConfigError where it cannot be read."""
     name = str(path)
     if name in EMBEDDED:
-        return parse_config(embedded(name), name)
+        return embedded(name)
     try:
-        text = Path(path).read_text()
+        return _plain_text(Path(path))
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not a text file"
         remedy = f"give a TOML file or one of {', '.join(EMBEDDED)}"
         raise ConfigError(f"configuration {name}", reason, remedy) from None
-    return parse_config(text, name)
+
+
+def _plain_text(path: Path) -> str:
+    """Read a plain file: a pipe might never end, and a device does not."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "not a plain file")
+    return path.read_text("utf-8")
 
 
 def embedded(name: str) -> str:
     """Return the text of a configuration in the package: one of `EMBEDDED`, or ``benchmarks/NAME``."""
-    return resources.files("rtsysid.presets").joinpath(f"{name}.toml").read_text()
+    return resources.files("rtsysid.presets").joinpath(f"{name}.toml").read_text("utf-8")
 
 
 def parse_config(text: str, name: str = "configuration") -> Config:
@@ -184,7 +196,7 @@ def config_from_builtins(built: dict[str, Any], name: str = "configuration") -> 
     """Convert plain values to a configuration. Raises ConfigError where a key is unknown or a value is invalid."""
     try:
         return msgspec.convert(built, Config)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, UnicodeEncodeError) as error:  # the latter for half a character
         raise ConfigError(name, str(error), _suggestion(str(error))) from None
 
 

@@ -159,7 +159,7 @@ def preset(name: str) -> tuple[Stage, ...]:
 
 
 def _stages(file: str) -> tuple[Stage, ...]:
-    text = resources.files("rtsysid.presets").joinpath(f"{file}.toml").read_text()
+    text = resources.files("rtsysid.presets").joinpath(f"{file}.toml").read_text("utf-8")
     return msgspec.convert(tomllib.loads(text)["stage"], tuple[Stage, ...])
 
 

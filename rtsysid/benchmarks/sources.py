@@ -65,14 +65,14 @@ class File(msgspec.Struct, frozen=True):
 @cache
 def sources() -> dict[str, Source]:
     """Return all sets by the names of their folders."""
-    text = resources.files("rtsysid.benchmarks").joinpath("sources.toml").read_text()
+    text = resources.files("rtsysid.benchmarks").joinpath("sources.toml").read_text("utf-8")
     return msgspec.convert(tomllib.loads(text), dict[str, Source])
 
 
 @cache
 def files() -> tuple[File, ...]:
     """List the files of all sets."""
-    lines = resources.files("rtsysid.benchmarks").joinpath("checksums.txt").read_text().splitlines()
+    lines = resources.files("rtsysid.benchmarks").joinpath("checksums.txt").read_text("utf-8").splitlines()
     cells = [line.split(maxsplit=2) for line in lines]
     return tuple(File(path, digest, int(size)) for digest, size, path in cells)
 

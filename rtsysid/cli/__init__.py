@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 from contextlib import suppress
+from io import TextIOWrapper
 from typing import NoReturn
 
 import click
@@ -58,6 +59,7 @@ def main() -> None:
 
     With RTSYSID_TRACEBACK=1 the traceback is printed before.
     """
+    _accept_any_text()
     _show_log()
     try:
         code = _run()
@@ -86,6 +88,13 @@ def _run() -> int:
     except SystemExit as end:
         return int(end.code or 0)
     return 0
+
+
+def _accept_any_text() -> None:
+    """Let a terminal that has no sign for a letter show its escape."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _show_log() -> None:

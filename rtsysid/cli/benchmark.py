@@ -128,11 +128,12 @@ def _autoencoders(quick: bool, folder: Path, json_: bool) -> None:
     from rtsysid.storage import enter, replacing, require_output
 
     require_output(folder, BENCHMARK)
+    target = folder / f"{'quick' if quick else 'full'}.html"
+    require_output(target, AUTOENCODERS)
     command, results = f"rtsysid benchmark autoencoders{' --quick' if quick else ''}", []
     for result in member_results(QUICK if quick else FULL):
         results.append(result)
         console.echo(f"{result.ground}: {result.member} {result.size or ''}", err=True)
-    target = folder / f"{'quick' if quick else 'full'}.html"
     enter(folder, BENCHMARK)
     with replacing(target, AUTOENCODERS) as path:
         path.write_text(render_autoencoders_page(results, command), "utf-8")

@@ -18,7 +18,7 @@ CLOSED_PIPE = 141  # as after SIGPIPE: the reader of the output has gone, `rtsys
 UNEXPECTED = 70  # EX_SOFTWARE of sysexits.h
 OWN_PACKAGES = ("export", "firmware_bridge")  # top-level names that another package may have, too
 SHOWN_VERSIONS = ("numpy", "torch", "onnxruntime")
-STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 
 def outcome(error: BaseException) -> tuple[int, list[str]]:

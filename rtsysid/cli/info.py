@@ -10,6 +10,7 @@ import click
 from rtsysid.cli import console, link, recording
 from rtsysid.cli.calibrate import calibration_summary
 from rtsysid.cli.options import as_json
+from rtsysid.errors import TraceError
 
 
 @click.command()
@@ -21,6 +22,8 @@ def info(what: str, json_: bool) -> None:
     Example: rtsysid info flight.csv
     """
     path = Path(what)
+    if not what:
+        raise TraceError("path", "it is empty", "name a recording, a run, a bundle, an index or a port")
     if link.is_port(what):
         return console.report(link.describe_port(what), json_)
     if (path / "manifest.json").exists():

@@ -10,13 +10,14 @@ from typing import Any
 
 import click
 
+from rtsysid.cli.options import NamedPath
 from rtsysid.storage import require_output
 from rtsysid.storage.products import Product
 
 OVERWRITE = "Replace an existing file that rtsysid did not write; never an input, never a folder."
 
 
-class OutputPath(click.Path):
+class OutputPath(NamedPath):
     """The type of an option that names an output, with the product that is written there."""
 
     def __init__(self, product: Product) -> None:
@@ -51,6 +52,6 @@ def _inputs(context: click.Context) -> list[Path]:
     found = []
     for param in context.command.params:
         value = context.params.get(param.name or "")
-        if isinstance(param, click.Argument) or type(param.type) is click.Path:
+        if isinstance(param, click.Argument) or type(param.type) is NamedPath:
             found += [Path(each) for each in (value if isinstance(value, tuple) else (value,)) if each is not None]
     return [path for path in found if os.path.lexists(path)]

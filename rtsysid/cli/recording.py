@@ -30,7 +30,7 @@ def recover(file: Path, out: Path | None, overwrite: bool, json_: bool) -> None:
 
     from rtsysid.recordings.recover import recover as recover_file
 
-    out = out or file.with_name(f"{file.stem}.recovered{file.suffix}")
+    out = out or file.parent / f"{file.stem}.recovered{file.suffix}"
     rescue = recover_file(file, out, overwrite=overwrite)
     found = msgspec.to_builtins(rescue) if json_ else {"messages": rescue.messages, "seconds": rescue.seconds}
     console.report({"to": str(out), **found, "lost": rescue.lost}, json_)

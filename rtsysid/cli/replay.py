@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
+from click.core import ParameterSource
 
 from rtsysid.cli import console, recording
 from rtsysid.cli.options import PATH, Speed, as_json, backend_option, deadline_option, max_gap, time_column, within
@@ -18,6 +19,8 @@ from rtsysid.storage.products import PREDICTIONS
 
 if TYPE_CHECKING:
     from rtsysid.model.bundle import Bundle
+
+_OF_A_STREAM = ("speed", "out", "against", "deadline_ms", "max_gap", "time_")
 
 
 @click.command("replay")
@@ -40,7 +43,8 @@ def replay_command(
 ) -> None:  # fmt: skip
     """Stream a recording through the live path, one prediction per sample.
 
-    A recorded live session (.mcap) is replayed from its bytes on the wire, and compared with the live predictions.
+    A recorded live session (.mcap) is replayed from its bytes on the wire, and compared with the live predictions,
+    unless an option other than --backend asks for a stream.
 
     Example: rtsysid replay bundle flight.csv --speed 1 -o predictions.csv
     """
@@ -54,7 +58,7 @@ def replay_command(
 
     opened = Bundle.open(bundle)
     opened.require_live()
-    if trace.suffix.lower() == ".mcap" and speed is None and out is None and against is None:
+    if trace.suffix.lower() == ".mcap" and not _asks_for_a_stream():
         reproduced = recording.reproduced(opened, trace, backend)
         if reproduced is not None:
             console.report(reproduced, json_)
@@ -74,21 +78,31 @@ def replay_command(
         deadline.require_met("answers")
 
 
+def _asks_for_a_stream() -> bool:
+    """Whether an option was given that a reproduction has no use for: its settings are those of the live session."""
+    context = click.get_current_context()
+    sources = {name: context.get_parameter_source(name) for name in _OF_A_STREAM}
+    return any(source is not ParameterSource.DEFAULT for source in sources.values())
+
+
 def _consume(
     bundle: Bundle, predictions: Iterator[Any], against: Path | None, out: Path | None, overwrite: bool,
     inputs: tuple[Path, ...],
 ) -> dict[str, Any]:  # fmt: skip
-    """Write the predictions of a replay, compare them, or only let them pass."""
+    """Write the predictions of a replay, compare them, both, or only let them pass."""
     from rtsysid.live.predictions import read_predictions, write_predictions
-    from rtsysid.live.replay import compare
+    from rtsysid.live.replay import Matcher
 
-    if against is not None:
-        comparison = compare(predictions, read_predictions(against))
-        return {**msgspec.to_builtins(comparison), "equal": comparison.equal and comparison.finite > 0}
+    recorded, found = None if against is None else read_predictions(against), dict[str, Any]()
+    comparator = None if recorded is None else Matcher(recorded)
+    watched = predictions if comparator is None else map(comparator.pass_on, predictions)
     if out is not None:
         outputs = bundle.spec.outputs
-        count = write_predictions(out, outputs, predictions, inputs=inputs, overwrite=overwrite)
-        return {"written": count, "to": str(out)}
-    for _ in predictions:
+        count = write_predictions(out, outputs, watched, inputs=inputs, overwrite=overwrite)
+        found = {"written": count, "to": str(out)}
+    for _ in watched:
         pass
-    return {}
+    if comparator is not None:
+        comparison = comparator.result()
+        found |= {**msgspec.to_builtins(comparison), "equal": comparison.equal and comparison.finite > 0}
+    return found

@@ -34,11 +34,10 @@ def train(config: str, data: tuple[Path, ...], out: Path, json_: bool) -> None:
 
     Example: rtsysid train quadrotor --data flights -o run
     """
-    from rtsysid.config import read_config
+    from rtsysid.config import config_text, parse_config
 
-    read = read_config(config)
-    text = Path(config).read_text() if Path(config).is_file() else ""
-    last = _train_to_end(read, data, out, text)
+    text = config_text(config)
+    last = _train_to_end(parse_config(text, config), data, out, text)
     if "epoch" not in last:
         remedy = "export it, or name another folder to train again"
         raise ConfigError(f"run {out}", "its training is already finished, nothing was trained", remedy)
@@ -120,6 +119,7 @@ def compare_command(
         else:
             trace = _read_recordings(config, data)
             held_out = _read_recordings(config, test) if test else validation_part(trace, config)
+            held_out.segments(config.data.rate_hz, nan="split")  # refused before the training, not after it
         results += [_compared_model(title, config, seed, trace, held_out, out, horizon) for seed in range(seeds)]
     if json_:
         return console.report({"results": msgspec.to_builtins(results)}, json_)

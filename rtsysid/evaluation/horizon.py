@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 
 from rtsysid.circle import unwrapped_plan
+from rtsysid.errors import TraceError
 from rtsysid.evaluation.baselines import Hold, LinearArx
 from rtsysid.evaluation.forecasts import forecasts, rows_for_forecast
 from rtsysid.evaluation.metrics import HorizonErrors
@@ -77,7 +78,7 @@ def evaluate(
 
     The model streams each episode from its start, as in a live run. A forecast knows the outputs up to its start and
     all inputs. `each_episode` is called after each episode, for a progress bar. Raises BundleError where the channels
-    differ, TraceError where no episode is long enough.
+    differ, TraceError where no episode is long enough, or no error of the model is finite.
     """
     spec = bundle.spec
     bundle.require(trace.channels, "recording")
@@ -91,6 +92,9 @@ def evaluate(
         count += _score(predictor, arx, episode.values, horizon, stride, scores)
         each_episode()
     errors = {name: {g: e.tolist() for g, e in score.mean().items()} for name, score in scores.items()}
+    if not np.isfinite(list(errors["model"].values())).any():
+        remedy = "check units and ranges of the recording"
+        raise TraceError(f"forecasts of {horizon} ticks", f"no error of {count} forecasts is finite", remedy)
     units = {c.group or c.name: "rad" if c.unit == "quat" else c.unit for c in spec.outputs}
     return Evaluation(horizon, spec.rate_hz, count, units, errors, trace.notes)
 

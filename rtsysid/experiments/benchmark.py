@@ -11,7 +11,7 @@ import msgspec
 from export.bundle import export
 from rtsysid.benchmarks import Benchmark
 from rtsysid.benchmarks.score import Score
-from rtsysid.config import Config
+from rtsysid.config import Config, embedded, parse_config
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.npz import Arrays
 from rtsysid.model.predictor import Predictor
@@ -57,7 +57,8 @@ def run_benchmark(benchmark: Benchmark, config: Config, folder: Path) -> Iterato
 
 
 def scored(benchmark: Benchmark, bundle: Bundle) -> BenchmarkResult:
-    """Score an existing bundle. Raises TraceError where the recordings are absent."""
+    """Score an existing bundle. Raises TraceError where the recordings are absent, BundleError for another robot."""
+    bundle.require(parse_config(embedded(benchmark.config)).data.channels, f"benchmark {benchmark.name}")
     predictions, training = benchmark.predict(Predictor.load(bundle)), bundle.manifest.training
     return BenchmarkResult(
         training.config.train.seed,

@@ -6,9 +6,12 @@ contains NaN or infinity. The upper ends are far above any use; they keep a slip
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias, get_args
 
+import msgspec
 from msgspec import Meta
+
+from rtsysid.errors import SpecError
 
 RateHz: TypeAlias = Annotated[float, Meta(ge=1e-6, le=1e7)]
 Seconds: TypeAlias = Annotated[float, Meta(ge=0, le=1e8)]
@@ -41,3 +44,12 @@ Divider: TypeAlias = Annotated[int, Meta(ge=1, le=65_535)]
 Baud: TypeAlias = Annotated[int, Meta(ge=300, le=50_000_000)]
 Priority: TypeAlias = Annotated[int, Meta(ge=0, le=98)]
 Processor: TypeAlias = Annotated[int, Meta(ge=0, le=1023)]
+
+
+def require(name: str, value: Any, range_: Any) -> None:
+    """Check a number that a caller of the library gives. Raises SpecError where it is outside its range."""
+    number, _ = get_args(range_)
+    try:
+        msgspec.convert(number(value), range_)
+    except (ValueError, OverflowError, msgspec.ValidationError) as error:
+        raise SpecError(name, str(value), f"give another number: {error}") from None

@@ -61,6 +61,8 @@ def read_predictions(path: Path | str) -> Recorded:
     """Read a file of `write_predictions`. Raises TraceError where it is incomplete or has another suffix."""
     path = Path(path)
     suffix = _predictions_suffix(path)
+    if path.exists() and not path.is_file():
+        raise TraceError(f"predictions {path}", "not a plain file", "name a file that a replay wrote")
     try:
         return _read_npz(path) if suffix == ".npz" else _read_csv(path, suffix)
     except (OSError, EOFError, KeyError, IndexError, ValueError, csv.Error, zlib.error, zipfile.BadZipFile) as error:

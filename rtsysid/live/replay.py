@@ -18,6 +18,8 @@ from rtsysid.live.predictions import Recorded
 from rtsysid.live.session import Prediction, Session
 from rtsysid.spec import Doubles, Floats, Sample
 
+LONGEST_GAP_S = 3600.0  # a longer one is a wrong time, or a night
+
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """Result of comparing predictions with recorded ones.
@@ -73,9 +75,9 @@ def paced(
 ) -> Iterator[Sample]:
     """Yield each sample at its time: the start plus the time since the first sample, divided by `speed`.
 
-    The times are absolute, so that delays of the consumer and errors of `sleep` do not add up. Gaps are waited for.
-    Where time jumps back by more than `restart_s` seconds, the count starts again. Raises SpecError for a speed that is
-    not positive and finite.
+    The times are absolute, so that delays of the consumer and errors of `sleep` do not add up. Gaps of
+    up to `LONGEST_GAP_S` are waited for. Where time jumps on by more, or back by more than `restart_s` seconds, the
+    count starts again. Raises SpecError for a speed that is not positive and finite.
     """
     if not 0 < speed < math.inf:
         raise SpecError("replay speed", str(speed), "give a positive factor, or max")
@@ -92,7 +94,7 @@ def _paced(
     start, first, newest = 0.0, math.nan, math.nan
     for sample in samples:
         if math.isfinite(sample.t):
-            if not sample.t >= newest - restart_s:
+            if not newest - restart_s <= sample.t <= newest + LONGEST_GAP_S:
                 start, first, newest = clock(), sample.t, sample.t
             newest = max(newest, sample.t)
             wait = start + (sample.t - first) / speed - clock()
@@ -106,15 +108,32 @@ def compare(predictions: Iterable[Prediction], recorded: Recorded, *, tolerance:
 
     `tolerance` is absolute, in the unit of each output. Raises TraceError where the number of outputs differs.
     """
-    rows, found = _Rows(recorded.t), Comparator(tolerance)
+    matcher = Matcher(recorded, tolerance)
     for prediction in predictions:
-        row = rows.take(prediction.t)
+        matcher.pass_on(prediction)
+    return matcher.result()
+
+
+class Matcher:
+    """Compare predictions with recorded ones as they pass; see `compare`."""
+
+    def __init__(self, recorded: Recorded, tolerance: float = 0.0) -> None:
+        self._recorded, self._rows, self._found = recorded, _Rows(recorded.t), Comparator(tolerance)
+
+    def pass_on(self, prediction: Prediction) -> Prediction:
+        """Compare a prediction, and return it. Raises TraceError where the number of outputs differs."""
+        row, recorded = self._rows.take(prediction.t), self._recorded
         if row is None:
-            found.add_unmatched()
+            self._found.add_unmatched()
         else:
-            found.add(prediction.t, prediction.y, recorded.y[row], changed=prediction.status != recorded.status[row])
-    found.add_unmatched(len(recorded.t) - found.compared)
-    return found.result()
+            changed = prediction.status != recorded.status[row]
+            self._found.add(prediction.t, prediction.y, recorded.y[row], changed=changed)
+        return prediction
+
+    def result(self) -> Comparison:
+        """Return the result; call it once, at the end."""
+        self._found.add_unmatched(len(self._recorded.t) - self._found.compared)
+        return self._found.result()
 
 
 class Comparator:

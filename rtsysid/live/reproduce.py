@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from rtsysid.errors import TraceError
+from rtsysid.guards import ranges
 from rtsysid.live.loop import SessionFeeder
 from rtsysid.live.replay import Comparator, Comparison
 from rtsysid.live.session import SessionSettings
@@ -27,7 +28,7 @@ class Settings(SessionSettings, frozen=True, kw_only=True, forbid_unknown_fields
 
     bundle: str
     backend: str
-    budget_s: float
+    budget_s: ranges.Seconds
 
     def metadata(self) -> dict[str, dict[str, str]]:
         """Return the settings as a group of texts, as a recorder takes it."""

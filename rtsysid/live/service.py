@@ -12,6 +12,10 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any, Self
 
+from rtsysid.guards.text import for_terminal
+
+_LONGEST_US = 10**15  # of a watchdog, which then never comes
+
 
 class Service:
     """Report to systemd; does nothing where no service manager listens.
@@ -24,7 +28,8 @@ class Service:
         found = dict(os.environ) if environment is None else environment
         self._address = found.get("NOTIFY_SOCKET", "")
         mine = found.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
-        watchdog_us = int(found.get("WATCHDOG_USEC", "0")) if mine else 0
+        stated = found.get("WATCHDOG_USEC", "") if mine else ""
+        watchdog_us = min(int(stated), _LONGEST_US) if stated.isdecimal() else 0
         self._interval_s = watchdog_us * 1e-6 / 3  # three messages within the limit
         self._ready, self._due_s = False, 0.0
 
@@ -37,8 +42,8 @@ class Service:
         self._ready = True
 
     def status(self, line: str) -> None:
-        """Send one line for `systemctl status`."""
-        self._send(f"STATUS={line}")
+        """Send one line for `systemctl status`: a line break in a text would begin another message."""
+        self._send(f"STATUS={for_terminal(line)}")
 
     def stopping(self) -> None:
         """Report that the process is stopping."""

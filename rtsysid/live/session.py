@@ -17,6 +17,7 @@ import numpy as np
 
 from rtsysid.circle import SignKeeper
 from rtsysid.errors import SpecError
+from rtsysid.guards import ranges
 from rtsysid.live.deadline import Deadline
 from rtsysid.live.trained_range import TrainedRange
 from rtsysid.spec import Floats, ModelSpec, Sample
@@ -109,14 +110,15 @@ class SessionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     ``trained_margin``, ``reject_margin``: see `TrainedRange`. Raises SpecError where they contradict each other.
     """
 
-    budget_s: float | None = None
-    max_gap: int = 5
-    trained_margin: float = 0.0
-    reject_margin: float = 1.0
+    budget_s: ranges.Seconds | None = None
+    max_gap: ranges.MaxGap = 5
+    trained_margin: ranges.Amount = 0.0
+    reject_margin: ranges.Amount = 1.0
 
     def __post_init__(self) -> None:
-        if self.max_gap < 0:
-            raise SpecError("max_gap", str(self.max_gap), "give a number of ticks that is not negative")
+        ranges.require("budget_s", self.budget_s or 0, ranges.Seconds)
+        ranges.require("max_gap", self.max_gap, ranges.MaxGap)
+        ranges.require("reject_margin", self.reject_margin, ranges.Amount)
         if not 0 <= self.trained_margin <= self.reject_margin:
             found = f"{self.trained_margin} and {self.reject_margin}"
             raise SpecError("margins", found, "give 0 <= trained <= reject")

@@ -23,6 +23,7 @@ from rtsysid.guards.text import for_json
 from rtsysid.recordings import formats
 from rtsysid.recordings.describe import describe_channel, describe_episode
 from rtsysid.recordings.formats import EPISODE, ROWS, Block, Selection
+from rtsysid.recordings.names import names_of, require_distinct
 from rtsysid.recordings.pieces import LeftOut, Note, left_out, long_enough, too_short
 from rtsysid.recordings.timeline import check_rate, check_time, is_odd, longest_run, require_rate
 from rtsysid.spec import Channel, Doubles, Floats, Sample
@@ -136,13 +137,14 @@ class Trace:
     ) -> Iterator[Trace]:
         """Read files and folders as one trace per file; see `read`. Memory holds one recording at a time.
 
-        Raises TraceError where no path was given, and like `read`.
+        Raises TraceError where no path was given, or a file twice, and like `read`.
         """
         files = [file for path in paths for file in formats.recording_files(Path(path))]
         if not files:
             raise TraceError("recordings", "no path was given", "name at least one file or folder")
+        require_distinct(files)
         wanted = None if channels is None else tuple(channels)
-        for file, name in zip(files, formats.names_of(files), strict=True):
+        for file, name in zip(files, names_of(files), strict=True):
             selection = formats.select_columns(formats.open_log(file), wanted, time, rate_hz)
             wanted = selection.channels
             yield cls(wanted, tuple(_read_episodes(selection, name)), ((for_json(file.name), sha256(file)),))

@@ -154,7 +154,7 @@ def _squares(index: Index, query: Query, rows: Rows) -> Floats:
 def _matches(index: Index, query: Query, rows: list[int]) -> list[Match]:
     if not rows:
         return []
-    difference = index.vectors(np.array(rows)) - query.vector
+    difference = index.vectors(np.array(rows)).astype(np.float64) - query.vector
     matches = []
     for rank, (row, apart) in enumerate(zip(rows, difference, strict=True), 1):
         place = index.place(row)

@@ -136,8 +136,8 @@ def _acquire(path: Path) -> tuple[Path, int]:
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
         folder = _folder_for(path)
-        with suppress(FileNotFoundError):
-            folder.mkdir(mode=0o700, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)  # fails for good where nothing can be made, as in /proc
+        with suppress(FileNotFoundError):  # the process that held it has just removed it
             lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
             if not try_lock(lock):
                 holder = os.read(lock, 100).removeprefix(_HEADER).decode("ascii", "replace").strip()

@@ -204,6 +204,7 @@ BENCHMARK_PREDICTIONS = _file(
 RECORDING, LIVE_RECORDING = _file("recording"), _file("recording", ".mcap")
 DATASET, LIBRARY, IMAGE = _file("dataset"), _file("library"), _file("image")
 BUNDLE, INDEX = _folder("bundle", "manifest.json", _in_bundle), _folder("index", "index.json", _in_index)
+SEALED = BUNDLE, INDEX  # read as a whole: a file that they do not list damages them
 RUN, UNFINISHED_RUN = _folder("run", "run.json", _in_run), _workspace("run", "run.json", _in_run)
 SIMULATION = Product("simulation", "folder", _flights)
 COMPARISON, BENCHMARK, DEMO = _marked("comparison"), _marked("benchmark"), _marked("demo")

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from rtsysid.errors import StorageError
 from rtsysid.storage.claim import storage_errors, try_lock
-from rtsysid.storage.products import Product
+from rtsysid.storage.products import SEALED, Product
 
 
 def require_output(
@@ -21,8 +21,9 @@ def require_output(
 
     It may where nothing is, where an empty folder is to be filled, and where it replaces an output of the same kind.
     With `overwrite` it may replace any other plain file. It never replaces one of `inputs`, nor what holds one, nor the
-    current folder or the home. Raises StorageError where it may not, where the suffix is not one of the product, and
-    where the folder around it cannot be written.
+    current folder or the home, and nothing is made in a bundle or an index, which would be damaged by it. Raises
+    StorageError where it may not, where the suffix is not one of the product, and where the folder around it cannot be
+    written.
     """
     path = Path(path)
     with storage_errors(path):
@@ -31,6 +32,7 @@ def require_output(
         output = _Output(path, real, product, tuple(map(Path, inputs)), overwrite)
         output.require_suffix()
         output.require_no_input()
+        output.require_apart()
         output.require_place()
         if os.path.lexists(real):
             output.require_replaceable()
@@ -56,8 +58,19 @@ class _Output(NamedTuple):
             if _holds(self.real, each):
                 raise self._refusal(f"it holds the input {each}")
 
+    def require_apart(self) -> None:
+        """A bundle is refused once it holds a file that it does not list, and so is an index."""
+        for folder in self.real.parents:
+            for sealed in SEALED:
+                if not sealed.foreign(folder):
+                    raise self._refusal(f"it lies in the {sealed.name} {folder}, which may hold its own files alone")
+
     def require_place(self) -> None:
         """Find out before the work, not after it, that the folder around the output cannot take it."""
+        steps = self.path.parts
+        for before in (Path(*steps[:at]) for at, step in enumerate(steps) if step == ".."):
+            if not before.is_dir():
+                raise self._refusal(f"its path leads back from {before}, which is no folder")
         around = next((each for each in self.real.parents if os.path.lexists(each)), self.real)
         if not around.is_dir():
             raise self._refusal(f"{around} is not a folder")

@@ -176,7 +176,7 @@ class Run:
     def begin(self, about: dict[str, Any], config_text: str) -> None:
         """Write the configuration and `run.json`. Call it last: all other files must be there already."""
         with rewriting(self.folder / "config.toml") as path:
-            path.write_text(config_text)
+            path.write_text(config_text, "utf-8")
         with rewriting(self.folder / "run.json") as path:
             path.write_text(json.dumps(about, indent=1) + "\n")
 

@@ -40,6 +40,7 @@ OUTCOMES: list[tuple[BaseException, int, int]] = [  # what happened, exit code, 
     (MemoryError(), 1, 1),
     (PermissionError(errno.EACCES, "Permission denied", "/a/b"), 1, 1),
     (OSError(errno.ENOSPC, "No space left on device"), 5, 1),
+    (OSError(errno.EFBIG, "File too large"), 5, 1),
     (ModuleNotFoundError("No module named 'torch'", name="torch"), 1, 1),
     (click.UsageError("wrong"), 1, 1),
     (StorageError("a", "b", "c"), 5, 1),
@@ -74,18 +75,30 @@ def test_an_unexpected_error_says_where_and_with_what(monkeypatch: pytest.Monkey
 
 
 def test_an_input_that_may_not_be_read_is_one_line(tmp_path: Path, bundle_folder: Path, recording: Path) -> None:
-    """A folder, a missing file or a name beyond the limit of the file system, where a file is asked for."""
+    """A folder, a pipe, a missing file or a name beyond the limit of the file system, where a file is asked for."""
     (tmp_path / "folder.csv").mkdir()
-    for wrong in (tmp_path / "folder.csv", tmp_path / "none.csv", tmp_path / ("x" * 300 + ".csv")):
+    os.mkfifo(tmp_path / "pipe.csv")
+    for wrong in (tmp_path / name for name in ("folder.csv", "pipe.csv", "none.csv", "x" * 300 + ".csv")):
         for verb in (
             ("train", wrong, "--data", recording, "-o", tmp_path / "run"),
             ("replay", bundle_folder, wrong),
+            ("replay", bundle_folder, recording, "--against", wrong),
             ("evaluate", bundle_folder, wrong),
             ("recover", wrong, "-o", tmp_path / "out.mcap"),
         ):
             assert refused_here(*verb, code=1)
         assert refused_here("verify", wrong, code=2)
         assert refused_here("replay", wrong, recording, code=2)
+
+
+def test_a_terminal_without_a_letter_shows_its_escape(tmp_path: Path) -> None:
+    """A terminal whose encoding lacks a letter of a name shows an escape, and the command goes on."""
+    (tmp_path / "a.csv").write_text("t,\u4e2d\n0,1\n0.1,2\n", "utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "rtsysid", "info", str(tmp_path / "a.csv")], capture_output=True, text=True, check=True,
+        cwd=ROOT, env=os.environ | {"PYTHONIOENCODING": "latin-1"}, encoding="latin-1",
+    )  # fmt: skip
+    assert r"\u4e2d" in done.stdout
 
 
 def test_a_reader_that_goes_ends_quietly(recording: Path) -> None:

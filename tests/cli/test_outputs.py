@@ -11,16 +11,20 @@ from typing import NamedTuple
 
 import click
 import pytest
+from support.commands import every_command
 from support.outputs import put_index, tree
 from support.robots import TINY, plant
 from support.shell import command, refused_here
 
 from rtsysid.cli import cli
+from rtsysid.cli.options import NamedPath
 from rtsysid.cli.outputs import OutputPath
 from rtsysid.recordings.trace import Trace
 from rtsysid.storage.products import MARK, RUN_FILES, html_head
 
 INPUT_OPTIONS = {"--data", "--test", "--bundle", "--like", "--against"}  # options with a path that is only read
+TEXT_OPTIONS = {"--time", "--target", "--device", "--leave-out"}  # options with a text that is no path
+TEXTS = (click.Path, NamedPath, click.types.StringParamType)  # types of options that may name an output
 MADE = {  # command: its arguments in the world below; an option for an output is added
     "simulate": ["--flights", "1", "--seconds", "1"],
     "train": ["tiny.toml", "--data", "logs"],
@@ -99,15 +103,21 @@ def unchanged(world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
 
 
 def test_every_option_with_a_path_is_an_input_or_a_judged_output() -> None:
-    """A new option that takes a path is made by `output`, or listed here as one that is only read."""
-    plain = {
-        max(param.opts, key=len)
-        for each in cli.commands.values()
-        for param in each.params
-        if isinstance(param, click.Option) and type(param.type) is click.Path
-    }
-    assert plain == INPUT_OPTIONS
+    """A new option that takes a path or a text is made by `output`, or listed here as one that is only read."""
+    options = [each for _, made in every_command() for each in made.params if isinstance(each, click.Option)]
+    names = {kind: {max(each.opts, key=len) for each in options if type(each.type) is kind} for kind in TEXTS}
+    assert names == {click.Path: set(), NamedPath: INPUT_OPTIONS, click.types.StringParamType: TEXT_OPTIONS}
     assert {case.command for case in outputs()} == set(MADE)
+
+
+def test_no_path_is_empty() -> None:
+    """An unset variable of the shell is refused where a path belongs: it would name the current folder."""
+    for name, each in every_command():
+        for param in each.params:
+            if isinstance(param.type, click.Path):
+                assert isinstance(param.type, NamedPath), (name, param.name)
+                with pytest.raises(click.BadParameter, match="empty"):
+                    param.type.convert("", param, None)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -141,6 +151,18 @@ def test_an_input_is_never_an_output(case: Case, world: Path, tmp_path: Path, un
         case.refused(path, *case.overwrite)
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_a_bundle_or_an_index_takes_no_other_file(
+    case: Case, world: Path, tmp_path: Path, unchanged: Callable[[], None]
+) -> None:
+    """A new file in a folder whose every file is listed would damage it, whether it is an input or not."""
+    shutil.copytree(world / "bundle", tmp_path / "other")
+    unchanged()
+    for folder in ("bundle", "archive", "archive/deeper", "logs/../bundle", tmp_path / "other"):
+        line = case.refused(Path(f"{folder}/new{case.suffix}"), *case.overwrite)
+        assert "which may hold its own files alone" in line
+
+
 @pytest.mark.parametrize("case", [case for case in CASES if case.values[0].type.product.suffixes])
 def test_another_suffix_is_refused(case: Case, tmp_path: Path, unchanged: Callable[[], None]) -> None:
     """A format that the command does not write is refused before it works: report.pdf is no page."""
@@ -152,7 +174,9 @@ def test_a_file_of_an_input_folder_is_not_overwritten(unchanged: Callable[[], No
     """With --overwrite, too, a file of the bundle or of the recordings that are read stays."""
     unchanged()
     line = refused_here("replay", "bundle", "flight.csv", "-o", "bundle/golden.npz", "--overwrite", code=5)
-    assert "it belongs to the input bundle" in line
+    assert "it lies in the bundle" in line
+    log = f"logs/{plant().episodes[0].name}.csv"
+    assert "it belongs to the input logs" in refused_here("index", "logs", "-o", log, "--overwrite", code=5)
 
 
 def test_a_link_of_a_folder_of_ours_to_another_file_is_foreign(tmp_path: Path, world: Path) -> None:

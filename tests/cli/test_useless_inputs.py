@@ -135,6 +135,32 @@ def test_predictions_that_are_nan_are_not_equal(place: Place) -> None:
     assert (found["equal"], found["compared"], found["finite"]) == (False, 100, 0)
 
 
+def test_a_replay_writes_and_compares_at_once(place: Place) -> None:
+    """With -o and --against together both are done: the file is the same, and a difference is exit code 2."""
+    first, second = place.folder / "first.csv", place.folder / "second.csv"
+    log = place.recording(100)
+    command("replay", place.bundle, log, "-o", first)
+    found = json.loads(command("replay", place.bundle, log, "--against", first, "-o", second, "--json").stdout)
+    assert (found["equal"], found["written"]) == (True, 100)
+    assert second.read_bytes() == first.read_bytes()
+    other = place.recording(90)
+    done = command("replay", place.bundle, other, "--against", first, "-o", second, "--json", check=2)
+    assert (json.loads(done.stdout)["unmatched"], len(second.read_text().splitlines())) == (10, 91)
+
+
+def test_errors_without_a_finite_one_are_no_evaluation(place: Place) -> None:
+    """Values at the end of float32 make every forecast infinite: that is said, and is not a result."""
+    log = place.recording(200)
+    header, *rows = log.read_text().splitlines()
+    log.write_text("\n".join([header, *(f"{row.partition(',')[0]},1e38,1e38,1e38" for row in rows)]) + "\n")
+    assert "finite" in refused_here("evaluate", place.bundle, log, code=1)
+
+
+def test_a_bundle_of_another_robot_is_not_scored(place: Place) -> None:
+    """A benchmark has its channels: a bundle with others is refused in one line."""
+    assert "missing column" in refused_here("benchmark", "ced", "--bundle", place.bundle, code=2)
+
+
 def test_a_missed_deadline_is_exit_code_4(place: Place) -> None:
     """Where each answer must come within a microsecond, none does; within a minute, all do."""
     log = place.recording(100)

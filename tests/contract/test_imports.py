@@ -17,7 +17,8 @@ ROOT = Path(__file__).parents[2]
 WORKSTATION = {"train", "experiments"}  # wings that an edge installation never reaches
 CONTRACT = {
     "rtsysid", "rtsysid.device_clock", "rtsysid.errors", "rtsysid.ros2msg", "rtsysid.source", "rtsysid.spec",
-    "rtsysid.statuses", "rtsysid.storage", "rtsysid.storage.claim", "rtsysid.storage.products", "rtsysid.guards.text",
+    "rtsysid.statuses", "rtsysid.storage", "rtsysid.storage.claim", "rtsysid.storage.products", "rtsysid.guards",
+    "rtsysid.guards.text",
 }  # fmt: skip
 EDGE_MODULES = sorted(
     ".".join(path.relative_to(ROOT).with_suffix("").parts)

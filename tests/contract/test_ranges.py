@@ -13,8 +13,10 @@ import pytest
 from support.commands import every_command
 from support.shell import ROOT, command
 
+from firmware_bridge.schema import Schema
 from rtsysid.config import Config, config_from_builtins
 from rtsysid.errors import ConfigError
+from rtsysid.live.reproduce import Settings
 from rtsysid.spec import ModelSpec, Scaling
 
 WORDS = ("nan", "inf", "-inf", "-1", "0", "9223372036854775808", "18446744073709551616", "1e300", "-1e300", "ten")
@@ -78,7 +80,35 @@ def inside(kind: msgspec.inspect.Type) -> Iterator[msgspec.inspect.Type]:
             yield from inside(part)
 
 
-KEYS = {name: (hint, kind) for struct in (Config, ModelSpec) for name, hint, kind in numbers(struct)}
+DECODED = {  # where structures are read from outside, and which test knows the ranges of their numbers
+    "rtsysid.config": "here",
+    "rtsysid.spec": "here",
+    "rtsysid.live.reproduce": "here",
+    "firmware_bridge.schema": "here",
+    "firmware_bridge.board": "here",
+    "rtsysid.model.manifest": "tests/model/test_untrusted_bundle.py",
+    "rtsysid.live.calibration": "tests/model/test_untrusted_bundle.py",
+    "rtsysid.train.run": "tests/train/test_untrusted_run.py",
+    "rtsysid.retrieval.index": "tests/retrieval/test_untrusted_index.py",
+    "rtsysid.recordings.bag": "texts alone",
+    "rtsysid.recordings.formats.npz": "texts alone",
+    "rtsysid.schedule": "of the package itself",
+    "rtsysid.benchmarks.sources": "of the package itself",
+    "rtsysid.guards.ranges": "the ranges themselves",
+}
+READ = (Config, ModelSpec, Settings, Schema)  # configurations, bundles, recorded sessions, boards
+KEYS = {name: (hint, kind) for struct in READ for name, hint, kind in numbers(struct)}
+
+
+def test_every_place_that_reads_structures_is_known() -> None:
+    """A new module that makes structures of plain values is listed above, and its numbers are tested."""
+    found = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for package in ("rtsysid", "export", "firmware_bridge")
+        for path in (ROOT / package).rglob("*.py")
+        if re.search(r"(msgspec\.convert|msgspec\.json\.decode|msgspec\.json\.Decoder)\(", path.read_text())
+    }
+    assert found == set(DECODED)
 
 
 @pytest.mark.parametrize("key", KEYS)

@@ -229,6 +229,17 @@ def test_a_child_of_a_writer_does_not_clean_up_for_it(tmp_path: Path) -> None:
         assert done.returncode == 0
 
 
+def test_a_place_that_takes_nothing_is_an_error(tmp_path: Path) -> None:
+    """Where no folder can be made, writing ends at once; a path through a missing folder is refused, a new one made."""
+    for path in (Path("/proc/index"), tmp_path / "missing" / ".." / "index"):
+        with pytest.raises(StorageError), replacing(path, INDEX):
+            pytest.fail("entered")
+    assert not any(tmp_path.iterdir())
+    with replacing(tmp_path / ".." / tmp_path.name / "new" / "index", INDEX) as folder:
+        put_index(folder, "new")
+    assert (tmp_path / "new" / "index" / "codes.u8").exists()
+
+
 def test_a_long_name_is_written(tmp_path: Path) -> None:
     """A name of 250 bytes leaves no room for a longer one next to it, and is written all the same."""
     path = tmp_path / ("x" * 245 + ".html")

@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-METHODS = {"write_text", "write_bytes", "unlink", "rename", "rmdir", "symlink_to", "hardlink_to", "touch"}
+METHODS = {"write_text", "write_bytes", "unlink", "rename", "rmdir", "symlink_to", "hardlink_to", "touch", "tofile"}
 FUNCTIONS = {
     "os.replace", "os.rename", "os.remove", "os.unlink", "os.rmdir", "os.symlink", "os.link", "os.truncate",
+    "os.mkfifo", "np.savetxt", "shutil.copy2", "shutil.make_archive",
     "shutil.copy", "shutil.copyfile", "shutil.copytree", "shutil.move", "shutil.rmtree", "np.save", "np.savez",
     "np.savez_compressed", "save_file", "parquet.ParquetWriter",
 }  # fmt: skip
+OPENERS = {"open", "fdopen", "ZipFile", "GzipFile", "BZ2File", "LZMAFile", "TarFile", "memmap"}
 FREE = {  # what may write without `replacing`, and why
     "rtsysid.storage": "the mechanics",
     "rtsysid.live.predictions._csv_writer": "to a path from `replacing`",
@@ -29,6 +31,10 @@ FREE = {  # what may write without `replacing`, and why
     "rtsysid.evaluation.calibrate.calibration_files": "to memory",
     "rtsysid.model.npz.write_npz": "to memory",
     "rtsysid.model.backends.c_backend._library_from": "a temporary file of this process, removed at once",
+    "rtsysid.model.backends.c_backend._write_all": "to memory that the kernel gives as a file",
+    "rtsysid.model.trust._append": "a line in a list of this program, in the state folder of the user",
+    "rtsysid.model.untrusted.open_regular": "flags of a name: it only reads",
+    "rtsysid.cli.link._conclude": "to /dev/null",
     "export.compile.compile_library": "in a temporary folder",
     "export.hil": "in a temporary folder",
     "firmware_bridge.emulator": "in a temporary folder",
@@ -68,9 +74,12 @@ def calls_in(node: ast.AST, name: str) -> Iterator[str]:
 
 
 def writes(call: ast.Call) -> bool:
-    """Whether a call changes files: by its name, or `open` with a mode that writes."""
+    """Whether a call changes files: by its name, or what opens a file with a mode or a flag that writes."""
     called = ast.unparse(call.func)
-    if called == "open" or called.endswith(".open"):
-        modes = [each.value for each in call.args[:2] if isinstance(each, ast.Constant) and isinstance(each.value, str)]
-        return any(set(mode) <= set("wxabt+") and set(mode) & set("wxa+") for mode in modes)
+    if called == "os.open":
+        return "O_RDONLY" not in ast.unparse(call)
+    if called.rpartition(".")[2] in OPENERS:
+        given = [*call.args, *(each.value for each in call.keywords if each.arg == "mode")]
+        modes = [each.value for each in given if isinstance(each, ast.Constant) and isinstance(each.value, str)]
+        return any(mode and set(mode) <= set("rwxabt+") and set(mode) & set("wxa+") for mode in modes)
     return called in FUNCTIONS or called.rpartition(".")[2] in METHODS

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from rtsysid import storage
 from rtsysid.errors import SpecError, StorageError, TraceError
 from rtsysid.live.predictions import Recorded, read_predictions, write_predictions
-from rtsysid.live.replay import compare, paced, replay
+from rtsysid.live.replay import Matcher, compare, paced, replay
 from rtsysid.live.session import STATUSES, Prediction, Session, Status
 from rtsysid.spec import Channel, Floats, ModelSpec, Sample, unit_scaling
 
@@ -127,6 +127,22 @@ def test_pace_hands_on_every_sample_in_order(times: list[float], speed: float) -
         got.append(sample)
         assert fake.now - 5000.0 >= (sample.t - samples[0].t) / speed - 1e-9
     assert all(a is b for a, b in zip(got, samples, strict=True))
+
+
+def test_a_time_of_another_century_is_not_waited_for() -> None:
+    """A gap is waited for; after a time that is a year ahead, or too large for a clock, the count starts again."""
+    fake = FakeTime()
+    assert len(list(paced(recording(0, 9, 4e7, 1e300), speed=1, restart_s=1, clock=fake.clock, sleep=fake.sleep))) == 4
+    assert fake.slept == [9]
+
+
+def test_what_is_compared_may_be_written_too() -> None:
+    """A matcher hands on what it compares: the same predictions, and the result of `compare`."""
+    made = [prediction(t, 1.0, 2.0) for t in (0.0, 0.1, 0.2)]
+    recorded = Recorded(np.array([0.0, 0.1]), np.array([[1, 2], [1, 3]], np.float32), [Status.ok] * 2, ("a", "b"))
+    matcher = Matcher(recorded)
+    assert [matcher.pass_on(each) for each in made] == made
+    assert matcher.result() == compare(made, recorded)
 
 
 rows = st.lists(st.tuples(doubles, singles, singles, st.sampled_from(STATUSES)), max_size=12)

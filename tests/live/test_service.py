@@ -49,6 +49,14 @@ def test_ready_then_watchdog_in_good_time(manager: tuple[str, socket.socket]) ->
     assert heard(listening) == ["STATUS=500 Hz", "STOPPING=1"]
 
 
+def test_a_text_is_one_message(manager: tuple[str, socket.socket]) -> None:
+    """A line break in a text from a board does not begin another message, and a limit that is no number is none."""
+    address, listening = manager
+    for limit in ("", "x", "-1", "1e9", "9" * 400):
+        Service({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": limit}).status("a\nWATCHDOG=1\x1b[2J\ud800")
+    assert heard(listening) == [r"STATUS=a\nWATCHDOG=1\x1b[2J\ud800"] * 5
+
+
 def test_no_watchdog_unless_it_is_ours(manager: tuple[str, socket.socket]) -> None:
     """Without WATCHDOG_USEC, or with another process's, only READY is sent."""
     address, listening = manager

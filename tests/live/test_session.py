@@ -15,7 +15,7 @@ from support.integrator import DT, GAIN, Integrator, plant_spec
 
 from rtsysid.errors import SpecError
 from rtsysid.live.deadline import Deadline
-from rtsysid.live.session import STATUSES, Prediction, Session
+from rtsysid.live.session import STATUSES, Prediction, Session, SessionSettings
 from rtsysid.spec import Sample
 
 
@@ -184,7 +184,7 @@ def test_outside_the_trained_range_is_said_and_fed() -> None:
 
 def test_margins_are_arguments() -> None:
     """Wider margins turn what was rejected into extrapolating, and that into ok."""
-    wide, _ = warm(trained_margin=1.0, reject_margin=math.inf)
+    wide, _ = warm(trained_margin=1.0, reject_margin=1e9)
     assert wide.feed(sample(10, 2.9, 0, 0)).status == "ok"
     assert wide.feed(sample(11, 1e9, 0, 0)).status == "extrapolating"
     assert wide.feed(sample(12, math.inf, 0, 0)).status == "rejected"
@@ -245,8 +245,14 @@ def test_a_sample_for_another_model_is_an_error() -> None:
     session, _ = warm()
     with pytest.raises(SpecError, match="one value per channel"):
         session.feed(sample(10, 1, 2, 3, 4))
-    with pytest.raises(SpecError, match="max_gap"):
-        Session(Integrator(), max_gap=-1)
+
+
+@pytest.mark.parametrize("number", [-1, math.nan, math.inf, 2**64])
+@pytest.mark.parametrize("name", SessionSettings.__struct_fields__)
+def test_every_setting_has_a_range(name: str, number: float) -> None:
+    """A number that no session can use is refused by name."""
+    with pytest.raises(SpecError, match=r"margin" if "margin" in name else name):
+        Session(Integrator(), **{name: number})
 
 
 def test_reset_begins_another_recording() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from rtsysid.errors import TraceError
 from rtsysid.recordings import formats
 from rtsysid.recordings.formats import WRITTEN
+from rtsysid.recordings.names import names_of
 from rtsysid.recordings.trace import Episode, Trace
 from rtsysid.spec import Channel
 
@@ -109,6 +110,23 @@ def test_rows_without_a_time_column(tmp_path):
     assert [sample.t for sample in streamed] == [0, 0.25, 0.5]
     with pytest.raises(TraceError, match="rate_hz is None"):
         Trace.read(tmp_path / "a.csv", [U, Y], time=None)
+
+
+def test_names_tell_recordings_apart(tmp_path):
+    """Equal names get as many folders as they need, and their suffix where those do not help."""
+    files = ["a/x/r.csv", "b/x/r.csv", "a/s.csv", "b/s.csv", "q.csv", "q.npz", "u.csv"]
+    names = names_of([tmp_path / each for each in files])
+    top = tmp_path.name
+    assert names == ["a/x/r", "b/x/r", "a/s", "b/s", f"{top}/q.csv", f"{top}/q.npz", "u"]
+
+
+def test_a_recording_that_is_named_twice_is_refused(tmp_path):
+    """By its folder and by itself, or through a link: it would be in the training and in the validation part."""
+    recordings("a").write(tmp_path / "r.csv")
+    (tmp_path / "link.csv").symlink_to(tmp_path / "r.csv")
+    for again in (tmp_path, tmp_path / "link.csv", tmp_path / ".." / tmp_path.name / "r.csv"):
+        with pytest.raises(TraceError, match="same file"):
+            Trace.read_all([tmp_path / "r.csv", again])
 
 
 @pytest.mark.parametrize(("header", "scale"), [("stamp [ms]", 1e-3), ("stamp [us]", 1e-6), ("stamp [s]", 1.0)])

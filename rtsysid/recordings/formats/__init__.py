@@ -21,7 +21,6 @@ import numpy as np
 
 from rtsysid.errors import SpecError, TraceError
 from rtsysid.guards.limits import checked_growth, checked_size, limit
-from rtsysid.guards.text import for_json
 from rtsysid.recordings.timeline import require_rate
 from rtsysid.spec import Channel, Doubles, Floats, require_channels, split_unit
 from rtsysid.storage import replacing
@@ -286,16 +285,6 @@ def recording_files(path: Path) -> list[Path]:
     if not visible:
         raise TraceError(f"folder {path}", "no recording in it", f"put files of {', '.join(SUFFIXES)} there")
     return visible
-
-
-def names_of(files: Sequence[Path]) -> list[str]:
-    """Name recordings by their files without suffix. Equal names get the name of the folder as a prefix."""
-    stems = [for_json(path.name[: -len(suffix_of(path))]) for path in files]
-    counts = Counter(stems)
-    return [
-        f"{for_json(path.absolute().parent.name)}/{stem}" if counts[stem] > 1 else stem
-        for path, stem in zip(files, stems, strict=True)
-    ]
 
 
 def suffix_of(path: Path, suffixes: Sequence[str] = SUFFIXES) -> str:
