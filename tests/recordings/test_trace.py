@@ -129,6 +129,13 @@ def test_a_recording_that_is_named_twice_is_refused(tmp_path):
             Trace.read_all([tmp_path / "r.csv", again])
 
 
+def test_a_link_to_a_recording_of_its_folder_is_a_second_name(tmp_path):
+    """A folder with `latest.csv` beside the recording that it leads to has that recording once."""
+    recordings("a").write(tmp_path / "r.csv")
+    (tmp_path / "latest.csv").symlink_to("r.csv")
+    assert [each.name for each in Trace.read_all([tmp_path]).episodes] == ["r"]
+
+
 @pytest.mark.parametrize(("header", "scale"), [("stamp [ms]", 1e-3), ("stamp [us]", 1e-6), ("stamp [s]", 1.0)])
 def test_unit_of_time(tmp_path, header, scale):
     """A time column in milli- or microseconds is converted to seconds."""

@@ -276,12 +276,16 @@ def block_of(cells: Mapping[int, Doubles], exact: Sequence[int], values: Sequenc
 def recording_files(path: Path) -> list[Path]:
     """List the recordings of a folder, sorted by name, or the file itself.
 
-    Raises TraceError where the folder has no recording.
+    A link to another recording of the folder, as `latest.csv`, is a second name and is passed over. Raises TraceError
+    where the folder has no recording.
     """
     if not path.is_dir():
         return [path]
     files = sorted(each for each in path.iterdir() if each.is_file() and each.name.lower().endswith(SUFFIXES))
-    visible = [each for each in files if not each.name.startswith(".")]
+    owned = {each.resolve() for each in files if not each.is_symlink()}
+    visible = [
+        each for each in files if not each.name.startswith(".") and not (each.is_symlink() and each.resolve() in owned)
+    ]
     if not visible:
         raise TraceError(f"folder {path}", "no recording in it", f"put files of {', '.join(SUFFIXES)} there")
     return visible
