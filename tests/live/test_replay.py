@@ -266,9 +266,9 @@ def not_gzip(path: Path) -> None:
         (".csv.gz", empty, "header is ''"),
         (".csv.gz", foreign, "Not a gzipped file"),
         (".csv.gz", not_gzip, "can't decode"),
-        (".npz", cut, "not an npz file"),
-        (".npz", empty, "not an npz file"),
-        (".npz", not_npz, "it holds t;"),
+        (".npz", cut, "not a zip file"),
+        (".npz", empty, "not a zip file"),
+        (".npz", not_npz, "it has no array y"),
     ],
 )
 def test_a_damaged_file_is_one_line(tmp_path: Path, suffix: str, damage: Callable[[Path], None], message: str) -> None:
