@@ -63,8 +63,8 @@ def unwrapped_plan(history: Floats, u_future: Floats, channels: Sequence[Channel
 def continuous(rows: Floats, rotations: Sequence[Sequence[int]]) -> Floats:
     """Return rows [n, C] in time order whose quaternions do not jump from q to -q; the same rows where none does.
 
-    The first has a positive w. Rows without a whole quaternion are passed over. `rotations`: the columns x, y, z, w of
-    each quaternion.
+    The first, and one half a turn from the last, has a positive w. Rows without a whole quaternion are passed over.
+    `rotations`: the columns x, y, z, w of each quaternion.
     """
     smooth = rows
     for columns in map(np.array, rotations):
@@ -80,8 +80,11 @@ def _flipped(q: Doubles) -> NDArray[np.bool_]:
     """Tell which quaternions [n, 4] in time order must change their sign."""
     if not len(q):
         return np.zeros(0, bool)
-    jumps = np.concatenate(([_negative(q[0].tolist())], (q[1:] * q[:-1]).sum(1) < 0))
-    return np.asarray(np.logical_xor.accumulate(jumps))
+    products = (q[1:] * q[:-1]).sum(1)
+    flipped: NDArray[np.bool_] = np.logical_xor.accumulate([_negative(q[0].tolist()), *(products < 0)])
+    for row in np.flatnonzero(products == 0) + 1:  # after half a turn both signs are as near
+        flipped[row:] ^= flipped[row] != _negative(q[row].tolist())
+    return flipped
 
 
 class SignKeeper:
@@ -96,7 +99,8 @@ class SignKeeper:
         smooth = row
         for columns, last in zip(self._rotations, self._last, strict=True):
             q = row[columns].tolist()
-            if _negative(q) if last is None else sum(map(float.__mul__, q, last)) < 0:
+            product = 0.0 if last is None else sum(map(float.__mul__, q, last))
+            if product < 0 or (product == 0 and _negative(q)):
                 smooth = row.copy() if smooth is row else smooth
                 smooth[columns] *= -1
         return smooth

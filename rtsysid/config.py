@@ -17,10 +17,12 @@ import msgspec
 
 from rtsysid.errors import ConfigError
 from rtsysid.guards import ranges
+from rtsysid.guards.limits import checked_size, limit
 from rtsysid.schedule import Corruption, Loss, Stage, TeacherForcing, preset
 from rtsysid.spec import CELLS, PERIODS, CellName, Channel, RigidBody, Rotors, Variant, variant_of
 
 EMBEDDED = ("quadrotor", "nanodrone")
+_DOTS = 1000  # in one line: the parser takes a time that grows with the square of the parts of a dotted key
 
 
 class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -176,7 +178,9 @@ def _plain_text(path: Path) -> str:
     """Read a plain file: a pipe might never end, and a device does not."""
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "not a plain file")
-    return path.read_text("utf-8")
+    checked_size(f"configuration {path}: bytes", path.stat().st_size, "config_bytes", ConfigError)
+    with open(path, "rb") as stream:
+        return stream.read(limit("config_bytes")).decode()
 
 
 def embedded(name: str) -> str:
@@ -186,9 +190,13 @@ def embedded(name: str) -> str:
 
 def parse_config(text: str, name: str = "configuration") -> Config:
     """Parse the text of a configuration. Raises ConfigError where it is not TOML or a value is invalid."""
+    if any(line.count(".") > _DOTS for line in text.split("\n")):
+        raise ConfigError(name, f"a line of more than {_DOTS} dots", "write it in several lines")
     try:
         return config_from_builtins(tomllib.loads(text), name)
-    except tomllib.TOMLDecodeError as error:
+    except RecursionError:
+        raise ConfigError(name, "nested too deeply", "remove the brackets") from None
+    except ValueError as error:  # a TOMLDecodeError, or an integer of thousands of digits
         raise ConfigError(name, f"not TOML: {error}", "correct the line") from None
 
 

@@ -27,6 +27,7 @@ LIMITS: Mapping[str, int] = MappingProxyType(
         "message_values": 1 << 20,  # values of the arrays in one message
         "depth": 32,  # levels of nested definitions, and of JSON
         "json_bytes": 8 << 20,  # a manifest, or any other JSON file of a bundle, a run or an index
+        "config_bytes": 256 << 10,  # a configuration file
         "model_bytes": 256 << 20,  # all weights of a model, and any one file of a bundle or a run
         "channels": 4_096,  # channels of a model
     }

@@ -5,18 +5,20 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import zipfile
 import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, TextIO, cast
+from typing import NamedTuple, TextIO
 
 import numpy as np
 
 from rtsysid.errors import TraceError
+from rtsysid.guards.limits import VARIABLE
 from rtsysid.live.session import STATUSES, Prediction
+from rtsysid.recordings.formats.csv import text_lines
+from rtsysid.recordings.formats.npz import read_arrays
 from rtsysid.spec import Channel, Doubles, Floats
 from rtsysid.statuses import BY_NAME, Status
 from rtsysid.storage import replacing
@@ -63,11 +65,16 @@ def read_predictions(path: Path | str) -> Recorded:
     suffix = _predictions_suffix(path)
     if path.exists() and not path.is_file():
         raise TraceError(f"predictions {path}", "not a plain file", "name a file that a replay wrote")
+    remedy = "name a whole file that a replay wrote"
     try:
-        return _read_npz(path) if suffix == ".npz" else _read_csv(path, suffix)
-    except (OSError, EOFError, KeyError, IndexError, ValueError, csv.Error, zlib.error, zipfile.BadZipFile) as error:
+        return _read_npz(path) if suffix == ".npz" else _read_csv(path)
+    except TraceError as error:
+        raise TraceError(
+            f"predictions {path}", error.found, error.remedy if VARIABLE in error.remedy else remedy
+        ) from error
+    except (OSError, EOFError, LookupError, ValueError, csv.Error, zlib.error) as error:
         found = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or "it ends too early"
-        raise TraceError(f"predictions {path}", found, "name a whole file that a replay wrote") from error
+        raise TraceError(f"predictions {path}", found, remedy) from error
 
 
 def _predictions_suffix(path: Path) -> str:
@@ -111,20 +118,18 @@ def _write_csv(stream: TextIO, outputs: Sequence[Channel], predictions: Iterable
     return count
 
 
-def _read_csv(path: Path, suffix: str) -> Recorded:
-    opened = gzip.open if suffix == ".csv.gz" else open
-    with opened(path, "rt", encoding="utf-8", newline="") as stream:
-        rows = csv.reader(cast(TextIO, stream), strict=True)
-        header = next(rows, [])
-        if len(header) < 3 or header[0] != "t" or header[-1] != "status":
-            raise ValueError(f"header is {','.join(header)[:80]!r} instead of t, outputs, status")
-        t, y, status = array("d"), array("f"), []
-        for row in rows:
-            if len(row) != len(header) or row[-1] not in STATUSES:
-                raise ValueError(f"line {rows.line_num} is not whole")
-            t.append(float(row[0]))
-            y.extend(map(float, row[1:-1]))
-            status.append(BY_NAME[row[-1]])
+def _read_csv(path: Path) -> Recorded:
+    rows = csv.reader(text_lines(path), strict=True)
+    header = next(rows, [])
+    if len(header) < 3 or header[0] != "t" or header[-1] != "status":
+        raise ValueError(f"header is {','.join(header)[:80]!r} instead of t, outputs, status")
+    t, y, status = array("d"), array("f"), []
+    for row in rows:
+        if len(row) != len(header) or row[-1] not in STATUSES:
+            raise ValueError(f"line {rows.line_num} is not whole")
+        t.append(float(row[0]))
+        y.extend(map(float, row[1:-1]))
+        status.append(BY_NAME[row[-1]])
     return _recorded(t, y, status, header[1:-1])
 
 
@@ -149,19 +154,13 @@ def _write_npz(path: Path, outputs: Sequence[Channel], predictions: Iterable[Pre
 
 
 def _read_npz(path: Path) -> Recorded:
-    with open(path, "rb") as stream:
-        if not zipfile.is_zipfile(stream):
-            raise ValueError("it is not an npz file")
-        stream.seek(0)
-        with np.load(stream, allow_pickle=False) as arrays:
-            if not {"t", "y", "columns", "status", "statuses"} <= set(arrays.files):
-                raise ValueError(f"it holds {', '.join(arrays.files) or 'nothing'}")
-            names = [BY_NAME[name] for name in arrays["statuses"].tolist()]
-            status = [names[code] for code in arrays["status"].tolist()]
-            recorded = Recorded(arrays["t"], arrays["y"], status, tuple(arrays["columns"].tolist()))
-    if recorded.y.shape != (len(recorded.t), len(recorded.columns)) or len(status) != len(recorded.t):
+    t, y, columns, codes, names = read_arrays(path, ("t", "y", "columns", "status", "statuses")).values()
+    if [each.dtype.kind for each in (t, y, columns, codes, names)] != list("ffUuU"):
+        raise ValueError("its arrays are of other types")
+    if t.ndim != 1 or codes.shape != t.shape or columns.ndim != 1 or y.shape != (len(t), len(columns)):
         raise ValueError("columns of unequal length")
-    return recorded
+    table = [BY_NAME[name] for name in names.reshape(-1).tolist()]
+    return Recorded(t, y, [table[code] for code in codes.tolist()], tuple(columns.tolist()))
 
 
 def _recorded(t: array[float], y: array[float], status: list[Status], columns: Sequence[str]) -> Recorded:

@@ -39,7 +39,8 @@ class TrainedRange:
         self._row = SeenRow(spec) if sees_otherwise(spec) else None
         channels = enumerate(spec.channels)
         self._angles = [(i, each.period, bool(self._free[i])) for i, each in channels if each.angle]
-        self._position = _columns(spec, "position")
+        self._position, attitude = _columns(spec, "position"), _columns(spec, "attitude")
+        self._quaternions = [list(each) for each in spec.rotations if list(each) != attitude]
         kind = np.float32 if self._row is None else np.float64
         bounds = _bounds(spec, trained_margin, reject_margin)
         # Every bound is finite, so that NaN and infinity are never within.
@@ -55,12 +56,14 @@ class TrainedRange:
         seen = self._as_seen(values)
         np.less_equal(self._trained[0], seen, self._within[0])
         np.less_equal(seen, self._trained[1], self._within[1])
-        return self._within.tobytes() == self._all_within  # half the time of .all()
+        # half the time of .all()
+        return self._within.tobytes() == self._all_within and not (self._quaternions and self._no_rotations(values))
 
     def outside(self, values: Floats) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Return the impossible columns of `values` [C] (not finite or too far outside) and those outside the range."""
         seen = self._as_seen(values)
-        return _outside(seen, self._widest), _outside(seen, self._trained)
+        impossible, none = _outside(seen, self._widest), self._no_rotations(values)
+        return tuple(sorted({*impossible, *none})), tuple(sorted({*_outside(seen, self._trained), *none}))
 
     def beyond(self, rows: Floats) -> NDArray[np.bool_]:
         """Return which values of recorded rows [n, C] are outside the trained range; never of a free channel."""
@@ -76,6 +79,11 @@ class TrainedRange:
     def forget(self) -> None:
         """Accept any value of a channel whose level is not seen next."""
         self._origin = None
+
+    def _no_rotations(self, values: Floats) -> list[int]:
+        """Return the columns of quaternions of `values` [C] whose length is far from 1, or not finite."""
+        quaternions = ((each, math.hypot(*values[each].tolist())) for each in self._quaternions)
+        return [column for each, length in quaternions if not _LENGTHS[0] <= length <= _LENGTHS[1] for column in each]
 
     def _as_seen(self, values: Floats) -> Seen:
         changed = self._changed(values) if self._moves else values

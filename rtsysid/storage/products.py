@@ -18,6 +18,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from rtsysid.errors import RtsysidError
+from rtsysid.guards.limits import limit
+from rtsysid.guards.zips import check_zip_directory
 from rtsysid.statuses import BY_NAME
 from rtsysid.storage.claim import PREFIX, is_claim
 
@@ -27,10 +30,9 @@ RUN_FILES = (
     "yardstick.npz", "excerpt.npz", "validation.npz", "weights.safetensors",
 )  # fmt: skip
 _READ = 1 << 20  # bytes of a file from which it is judged
-_LARGEST_MARK = 1 << 26  # bytes
 _UNKNOWN = (  # raised by what reads a file that is not ours
     OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, zlib.error,
-    zipfile.BadZipFile,
+    zipfile.BadZipFile, RtsysidError,
 )  # fmt: skip
 _TERMINAL = re.compile(r"/dev/pts/\d+|/dev/ttys\d+")
 
@@ -112,7 +114,7 @@ def _workspace(name: str, mark: str, require: Callable[[Any], object]) -> Produc
 
 def _read_mark(path: Path) -> Any:
     about = path.lstat()
-    if not stat.S_ISREG(about.st_mode) or about.st_size > _LARGEST_MARK:
+    if not stat.S_ISREG(about.st_mode) or about.st_size > limit("json_bytes"):
         raise ValueError(path)
     return json.loads(path.read_bytes())
 
@@ -181,6 +183,7 @@ def _is_predictions(path: Path) -> bool:
 
 
 def _is_generated(path: Path, name: str) -> bool:
+    check_zip_directory(path)
     with zipfile.ZipFile(path) as archive, archive.open("generator.npy") as member:
         return member.read(1000).endswith(f"rtsysid {name}".encode("utf-32-le"))
 

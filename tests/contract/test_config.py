@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from rtsysid.config import Data, Model, NoiseLevels, Symmetry, Training, parse_config
+from rtsysid.config import Data, Model, NoiseLevels, Symmetry, Training, parse_config, read_config
+from rtsysid.errors import ConfigError
 from rtsysid.schedule import Corruption, Loss, Stage, TeacherForcing
 from rtsysid.spec import RigidBody, Rotors
 
@@ -53,3 +54,31 @@ def test_the_example_is_a_configuration() -> None:
     """The file that the document begins with is read without complaint."""
     example = DOCUMENT.partition("```toml\n")[2].partition("```")[0]
     assert parse_config(example).model.friction == (("qm", 1e-3),)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("a = " + "[" * 100_000, "nested too deeply"),
+        ("a = " + "9" * 5_000, "not TOML"),
+        (".".join(["a"] * 2_000) + " = 1", "more than 1000 dots"),
+        ("#" * (257 << 10), "limit config_bytes"),
+    ],
+    ids=range(4),
+)
+def test_a_hostile_configuration_is_one_line(tmp_path: Path, text: str, says: str) -> None:
+    """Nesting without end, an endless number, a key of many parts, and a file beyond the limit."""
+    (tmp_path / "c.toml").write_text(text)
+    with pytest.raises(ConfigError, match=says):
+        read_config(tmp_path / "c.toml")
+
+
+def test_the_limit_that_a_refusal_names_reads_the_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The size that the remedy states is that of the whole file."""
+    (tmp_path / "c.toml").write_text('[data]\nrate_hz = 1\ninputs = []\noutputs = ["y"]\n' + "#" * (300 << 10))
+    with pytest.raises(ConfigError) as refused:
+        read_config(tmp_path / "c.toml")
+    monkeypatch.setenv("RTSYSID_LIMITS", refused.value.remedy.rpartition("LIMITS=")[2])
+    assert read_config(tmp_path / "c.toml").data.rate_hz == 1

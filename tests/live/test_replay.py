@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import math
 import os
 import tracemalloc
@@ -254,6 +255,15 @@ def not_gzip(path: Path) -> None:
     path.write_bytes(gzip.compress(b"t,x,status\n0,\xff,ok\n"))
 
 
+def bombed(compressed: bool = False, columns: str = "U1", rows: int = 2) -> bytes:
+    """An archive like that of predictions: with 8 MB of zeros, with other columns, or with more rows than times."""
+    out, zeros = io.BytesIO(), 1_000_000 if compressed else rows
+    arrays = {"t": np.zeros(2), "y": np.zeros((zeros, 1)), "columns": np.zeros(1, columns)}
+    codes = {"status": np.zeros(2, np.uint8), "statuses": np.array(STATUSES)}
+    (np.savez_compressed if compressed else np.savez)(out, **arrays, **codes)
+    return out.getvalue()
+
+
 @pytest.mark.parametrize(
     ("suffix", "damage", "message"),
     [
@@ -266,9 +276,9 @@ def not_gzip(path: Path) -> None:
         (".csv.gz", empty, "header is ''"),
         (".csv.gz", foreign, "Not a gzipped file"),
         (".csv.gz", not_gzip, "can't decode"),
-        (".npz", cut, "not an npz file"),
-        (".npz", empty, "not an npz file"),
-        (".npz", not_npz, "it holds t;"),
+        (".npz", cut, "not a zip file"),
+        (".npz", empty, "not a zip file"),
+        (".npz", not_npz, "it has no array y"),
     ],
 )
 def test_a_damaged_file_is_one_line(tmp_path: Path, suffix: str, damage: Callable[[Path], None], message: str) -> None:
@@ -280,6 +290,27 @@ def test_a_damaged_file_is_one_line(tmp_path: Path, suffix: str, damage: Callabl
         read_predictions(path)
     assert "\n" not in str(caught.value)
     assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("p.csv", b"t,x,status\n" + b"0" * 2**21, "limit line_bytes"),
+        ("p.csv.gz", gzip.compress(b"t,x,status\n") + gzip.compress(b"0,0,ok\n" * 2**15) * 4, "text_growth="),
+        ("p.npz", bombed(compressed=True), "RTSYSID_LIMITS=growth="),
+        ("p.npz", bombed(columns="i8"), "of other types"),
+        ("p.npz", bombed(rows=3), "unequal length"),
+    ],
+    ids=range(5),
+)
+def test_hostile_predictions_are_refused_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: bytes, says: str
+) -> None:
+    """A line without end, text and arrays that expand, and arrays of other types and sizes."""
+    monkeypatch.setenv("RTSYSID_LIMITS", "free_bytes=100000 line_bytes=1000000")
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(TraceError, match=says):
+        read_predictions(tmp_path / name)
 
 
 def test_another_suffix_is_refused_before_anything_is_asked(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from support.robots import (
     turns,
 )
 
-from rtsysid.circle import differences
+from rtsysid.circle import SignKeeper, continuous, differences
 from rtsysid.live.calibration import Calibration, innovation_spread, novelty_scores
 from rtsysid.live.exceedance import ExceedanceModel
 from rtsysid.live.novelty import Novelty
@@ -156,6 +156,33 @@ def test_a_quaternion_in_plain_coordinates_has_no_sign_either(group: str) -> Non
     robot, other = Robot(spec, rows), rows.copy()
     other[np.random.default_rng(0).random(ROWS) < 0.5, 1:] *= -1
     same(robot.hear(rows), robot.hear(other))
+
+
+def test_a_quaternion_in_plain_coordinates_is_rejected_by_its_length() -> None:
+    """One without a body: zeros, a length of 3, NaN and infinity are no rotation, whatever the trained ranges are."""
+    group = [Channel(name, "quat", group="q") for name in "abcd"]
+    spec = ModelSpec(channels=(Channel("u", "V", "input"), *group), rate_hz=100.0, taps=2, encoder=())
+    judged = TrainedRange(msgspec.structs.replace(spec, scaling=unit_scaling(spec, 10.0)), 0.0, 1.0)
+    for q in ((0, 0, 0, 0), (1.8, 1.8, 1.8, 0), (0, 0, 0, np.nan), (0, 0, 0, np.inf)):
+        row = np.array([0, *q], np.float32)
+        assert set(judged.outside(row)[0]) >= {1, 2, 3, 4}
+        assert not judged.holds(row)
+    assert judged.holds(np.array([0, 0.6, 0, 0, -0.8], np.float32))
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=1, max_size=12))
+def test_half_a_turn_in_one_tick_has_no_sign_either(steps: list[tuple[int, bool]]) -> None:
+    """Where q and -q are as near to the last one, the row itself decides, in a recording and in a stream alike."""
+    eighth = 0.5**0.5
+    turned = np.array([[0, 0, 0, 1], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [eighth, eighth, 0, 0], [0, 0, 0, 0]])
+    rows = np.array([turned[k] for k, _ in steps], np.float32)
+    other = rows * np.where([[negative] for _, negative in steps], -1, 1).astype(np.float32)
+    smooth, keeper, stream = continuous(rows, [(0, 1, 2, 3)]), SignKeeper([(0, 1, 2, 3)]), []
+    for row in other:
+        stream.append(keeper.aligned(row))
+        keeper.follow(stream[-1])
+    assert np.array_equal(smooth, continuous(other, [(0, 1, 2, 3)]))
+    assert np.array_equal(smooth, np.array(stream))
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import lz4.frame
 import numpy as np
 import zstandard
+from support.mutated_recordings import varint
 
 from rtsysid.recordings.bag import MAGIC
 
@@ -77,6 +78,15 @@ def zip_field(local: int, central: int, value: int) -> Callable[[Path], None]:
 def many_arrays(path: Path) -> None:
     """Write an archive of more arrays than a table may have columns."""
     npz(**{f"a{k}": T for k in range(COLUMNS + 1)})(path)
+
+
+def directory(entries: int, long: bool = False) -> Callable[[Path], None]:
+    """Return what writes an archive of entries without a name and without content."""
+    listed = (b"PK\1\2" + bytes(42)) * entries
+    record = struct.pack("<4sQ28xQQ", b"PK\6\6", 44, len(listed), 0) + struct.pack("<4s4xQI", b"PK\6\7", len(listed), 1)
+    size = 0xFFFFFFFF if long else len(listed)
+    end = struct.pack("<4s8xI4xH", b"PK\5\6", size, 0)
+    return text(listed + (record if long else b"") + end)
 
 
 def bomb(path: Path) -> None:
@@ -168,6 +178,66 @@ def parquet(**columns: Any) -> Callable[[Path], None]:
     return write
 
 
+def thrift(*fields: tuple[int, int, bytes]) -> bytes:
+    """Return a structure of fields, each with its number, its type and its bytes, in the compact protocol."""
+    steps = zip((0, *(each[0] for each in fields)), fields, strict=False)
+    return b"".join(bytes([number - before << 4 | kind]) + value for before, (number, kind, value) in steps) + b"\0"
+
+
+def number(value: int) -> bytes:
+    """Return a signed number that is not negative."""
+    return varint(2 * value)
+
+
+def of_structures(*items: bytes) -> bytes:
+    """Return a list of structures."""
+    return b"\xfc" + varint(len(items)) + b"".join(items)
+
+
+def double(name: bytes) -> bytes:
+    """Return a column of doubles, never null, for a schema."""
+    return thrift((1, 5, number(5)), (3, 5, number(0)), (4, 8, b"\1" + name))
+
+
+SCHEMA = of_structures(thrift((4, 8, b"\1s"), (5, 5, number(2))), double(b"t"), double(b"a"))
+
+
+def footer(schema: bytes, groups: bytes, pages: bytes = b"") -> bytes:
+    """Return a Parquet file of 100 rows."""
+    about = thrift((1, 5, number(2)), (2, 9, schema), (3, 6, number(100)), (4, 9, groups))
+    return b"PAR1" + pages + about + struct.pack("<I", len(about)) + b"PAR1"
+
+
+def group(*chunks: bytes) -> bytes:
+    """Return a row group of 100 rows."""
+    return thrift((1, 9, of_structures(*chunks)), (2, 6, number(1)), (3, 6, number(100)))
+
+
+def chunk_of(name: bytes, size: int, start: int = 4) -> bytes:
+    """Return where the pages of a column are: `size` bytes from `start`, packed with zstd."""
+    kind = (1, 5, number(5)), (2, 9, b"\x15\0"), (3, 9, b"\x18\1" + name), (4, 5, number(6)), (5, 6, number(100))
+    place = (6, 6, number(1000)), (7, 6, number(size)), (9, 6, number(start))
+    return thrift((2, 6, number(4)), (3, 12, thrift(*kind, *place)))
+
+
+def expanding(claims: int, *kinds: int) -> Callable[[Path], object]:
+    """Return what writes a file with a page of each kind, 0 for data and 2 for a dictionary, of `claims` bytes."""
+
+    def write(path: Path) -> None:
+        packed = zeros_zstd()
+        heads = [thrift((1, 5, number(kind)), (2, 5, number(claims)), (3, 5, number(len(packed)))) for kind in kinds]
+        pages = b"".join(head + packed for head in heads)
+        chunks = group(chunk_of(b"t", 0), chunk_of(b"a", len(pages)))
+        path.write_bytes(footer(SCHEMA, of_structures(chunks), pages))
+
+    return write
+
+
+def groups(*chunks: bytes) -> Callable[[Path], None]:
+    """Return what writes a file of two columns whose row group has these."""
+    return text(footer(SCHEMA, of_structures(group(*chunks))))
+
+
 def wide_parquet(path: Path) -> None:
     """Write a table of more columns than the limit."""
     import pyarrow
@@ -201,7 +271,7 @@ HOSTILE: dict[str, tuple[Hostile, ...]] = {
     ),
     ".csv.gz": (
         Hostile("lines that repeat", text(members(b"t,a\n" + ROWS, 1) + members(ROWS, 100)), "RTSYSID_LIMITS=growth="),
-        Hostile("one line of 400 MB", text(members(b"0" * (1 << 23), MANY >> 23)), "limit line_bytes"),
+        Hostile("one line of 400 MB", text(members(b"0" * (1 << 23), MANY >> 23)), "RTSYSID_LIMITS=text_growth="),
         Hostile("blank lines", text(members(b"t,a\n", 1) + members(b"\n" * (1 << 22), 100)), "blank lines in a row"),
     ),
     ".npz": (
@@ -220,10 +290,19 @@ HOSTILE: dict[str, tuple[Hostile, ...]] = {
         Hostile("compressed by an unknown method", zip_field(8, 10, 99), "method 99"),
         Hostile("compressed by LZMA", npz(zipfile.ZIP_LZMA, t=T, a=T), "method 14"),
         Hostile("zeros, a thousandth of them", bomb, "RTSYSID_LIMITS=growth="),
+        Hostile("many entries", directory(1_000_000), "limit columns"),
+        Hostile("many entries, counted in 64 bits", directory(1_000_000, True), "limit columns"),
     ),
     ".parquet": (
         Hostile("rows that repeat", parquet(t=lambda: np.zeros(20_000_000), a=lambda: np.zeros(20_000_000)), "growth="),
         Hostile("one column more than the limit", wide_parquet, "limit columns"),
+        Hostile("a page that expands", expanding(MANY, 0), "row group 1"),
+        Hostile("a dictionary that expands", expanding(MANY, 2, 0), "row group 1"),
+        Hostile("a page of 2^63 bytes", expanding((1 << 63) - 1, 0), "row group 1"),
+        Hostile("many columns", text(footer(of_structures(*[b"\0"] * 900_000), of_structures())), "its footer"),
+        Hostile("one column in a group", groups(b"\0"), "1 columns in a table of 2"),
+        Hostile("columns without metadata", groups(b"\0", b"\0"), "damaged"),
+        Hostile("columns elsewhere", groups(*[chunk_of(b"a", 1 << 40)] * 2), "outside the file"),
     ),
     ".mcap": (
         Hostile("zstd beyond its claim", packed(b"zstd", zeros_zstd), "holds more"),

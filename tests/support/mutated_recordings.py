@@ -30,6 +30,7 @@ from support.memory import peak
 from rtsysid.errors import RtsysidError
 from rtsysid.recordings.bag import MAGIC, Bag
 from rtsysid.recordings.formats import FORMATS
+from rtsysid.recordings.formats.thrift import STRUCT, Compact
 from rtsysid.recordings.recover import recover
 from rtsysid.recordings.trace import Episode, Trace
 from rtsysid.spec import Channel
@@ -148,11 +149,35 @@ def _npz(raw: bytes, chance: random.Random) -> bytes:
     return out.getvalue()
 
 
+class _Numbers(Compact):
+    """Walk a structure, and note where its numbers are: values, lengths and counts."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self.places: list[tuple[int, int]] = []
+        self.skip(STRUCT)
+
+    def _varint(self) -> int:
+        begin, value = self.at, super()._varint()
+        self.places.append((begin, self.at))
+        return value
+
+
+def varint(number: int) -> bytes:
+    """Return an unsigned number as Thrift and Protocol Buffers write it."""
+    low, rest = number & 127, number >> 7
+    return bytes([low]) if not rest else bytes([low | 128]) + varint(rest)
+
+
 def _parquet(raw: bytes, chance: random.Random) -> bytes:
     """Mutate the pages or the footer; the footer keeps its length field, so that it is read."""
     (length,) = struct.unpack("<I", raw[-8:-4])
     pages, footer = raw[: -8 - length], raw[-8 - length : -8]
-    if chance.random() < 0.5:
+    kind = chance.randrange(4)
+    if kind < 2:
+        begin, end = chance.choice(_Numbers(footer).places)
+        footer = footer[:begin] + varint(chance.choice(EDGES)) + footer[end:]
+    elif kind == 2:
         footer = mutated_bytes(footer, chance)
     else:
         pages = mutated_bytes(pages, chance)

@@ -251,8 +251,27 @@ def _lines(path: Path, stream: IO[bytes]) -> Iterator[bytes]:
     """Yield the lines that are left. Raises TraceError for a line above the limit."""
     most = limit("line_bytes")
     while raw := stream.readline(most + 1):
-        checked_size(f"recording {path.name}: a line", len(raw), "line_bytes")
+        checked_size(f"recording {path.name}: a line", len(raw) + _rest(raw, stream, most), "line_bytes")
         yield raw
+
+
+def _rest(raw: bytes, stream: IO[bytes], most: int) -> int:
+    """Count the bytes of a line that are not in `raw`, its first `most` + 1 bytes or all of it."""
+    size = 0
+    while len(raw) > most and not raw.endswith(b"\n"):
+        raw = stream.readline(most + 1)
+        size += len(raw)
+    return size
+
+
+def text_lines(path: Path) -> Iterator[str]:
+    """Yield the lines of a text file, plain or gzipped, each with its end.
+
+    Raises TraceError where a line, or the text for a file of its size, exceeds the limits.
+    """
+    with _bytes(path) as stream:
+        for raw in _lines(path, stream):
+            yield raw.decode()  # a UnicodeDecodeError is a ValueError
 
 
 def _read_csv_header(path: Path, stream: IO[bytes]) -> tuple[int, str]:

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, Literal, NamedTuple
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile, ZipInfo
 
 import msgspec
@@ -22,6 +22,7 @@ from numpy.lib import format as npy
 
 from rtsysid.errors import TraceError
 from rtsysid.guards.limits import checked_growth, checked_size
+from rtsysid.guards.zips import check_zip_directory
 from rtsysid.recordings.formats import EPISODE, Block, Column, column, damaged, reading, rows_per_block
 from rtsysid.spec import Channel
 
@@ -148,9 +149,7 @@ class Reader:
             return None
         header = self._headers[name]
         checked_size(f"recording {self.path.name}: array {name}", header.size, "line_bytes")
-        with archive.open(name + ".npy") as member:
-            _read_header(member)
-            return np.frombuffer(_exactly(member, header.size), header.dtype).reshape(header.shape)
+        return _whole_array(archive, name, header)
 
     def _stream(self, archive: ZipFile, name: str, size: int) -> Generator[Any]:
         """Yield the rows of an array, `size` at a time. It is opened when the first ones are asked for."""
@@ -163,6 +162,25 @@ class Reader:
                 yield from (whole[start : start + size] for start in range(0, len(whole), size))
             else:
                 yield from _array_rows(member, header, size)
+
+
+def read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray[Any, Any]]:
+    """Read whole arrays [..] of numbers or text by name.
+
+    Raises TraceError where the file is damaged, lacks one, and where they exceed the limits for a file of its size.
+    """
+    found, held = {}, 0
+    with _archive(path) as archive:
+        for name in names:
+            if f"{name}.npy" not in archive.namelist():
+                raise TraceError(f"recording {path.name}", f"it has no array {name}", "name another file")
+            header = _peek(path, archive, archive.getinfo(f"{name}.npy"))
+            if header.dtype.kind not in "biufU":
+                raise ValueError(f"{name} holds neither numbers nor text")
+            held += header.size
+            checked_growth(f"recording {path.name}", held, path.stat().st_size)
+            found[name] = _whole_array(archive, name, header)
+    return found
 
 
 def write_blocks(path: Path, exact: Sequence[Channel], channels: Sequence[Channel], blocks: Iterable[Block]) -> None:
@@ -188,6 +206,13 @@ def write_blocks(path: Path, exact: Sequence[Channel], channels: Sequence[Channe
                     npy.write_array(member, array, allow_pickle=False)
 
 
+def _whole_array(archive: ZipFile, name: str, header: _Header) -> np.ndarray[Any, Any]:
+    order: Literal["C", "F"] = "F" if header.fortran else "C"
+    with archive.open(f"{name}.npy") as member:
+        _read_header(member)
+        return np.frombuffer(_exactly(member, header.size), header.dtype).reshape(header.shape, order=order)
+
+
 def _copy(archive: ZipFile, name: str, dtype: np.dtype[Any], shape: tuple[int, ...], source: IO[bytes]) -> None:
     source.seek(0)
     with archive.open(name + ".npy", "w", force_zip64=True) as member:
@@ -201,8 +226,10 @@ def _copy(archive: ZipFile, name: str, dtype: np.dtype[Any], shape: tuple[int, .
 def _archive(path: Path) -> Iterator[ZipFile]:
     """Open the zip file. Raises TraceError where it is damaged, encrypted, or compressed in another way."""
     try:
-        with reading(path), ZipFile(path) as archive:
-            yield archive
+        with reading(path):
+            check_zip_directory(path)
+            with ZipFile(path) as archive:
+                yield archive
     except (ValueError, KeyError, struct.error, OverflowError, RuntimeError, NotImplementedError) as error:
         raise damaged(path, error) from error
 

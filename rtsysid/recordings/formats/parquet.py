@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from rtsysid.errors import TraceError
-from rtsysid.guards.limits import checked_growth, checked_size
+from rtsysid.guards.limits import checked_size
 from rtsysid.recordings.formats import Block, Column, block_of, column, damaged, reading, rows_per_block
+from rtsysid.recordings.formats.parquet_claims import Footer
 from rtsysid.spec import Channel, Doubles
 
 
@@ -23,6 +24,8 @@ class Reader:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        with _damage(path):
+            self._footer = Footer(path)
         with _opened_parquet(path) as file:
             checked_size(f"recording {path.name}", file.metadata.num_columns, "columns")
             self.rows: int | None = checked_size(f"recording {path.name}: rows", file.metadata.num_rows, "rows")
@@ -41,19 +44,10 @@ class Reader:
                 raise TraceError(f"{self.path.name}, column {self.columns[i].name!r}", kind, "leave the column out")
         names = [self._fields[i].name for i in wanted]
         with _opened_parquet(self.path) as file:
-            self._check_pages(file, set(names))
+            self._footer.check_pages(names)
             for batch in file.iter_batches(rows_per_block(len(names)), columns=names):
                 cells = {i: _doubles(batch.column(self._fields[i].name)) for i in wanted}
                 yield block_of(cells, exact, values)
-
-    def _check_pages(self, file: Any, names: set[str]) -> None:
-        """Check that the columns do not unpack to more than the limits. Raises TraceError where they do."""
-        for number in range(file.metadata.num_row_groups):
-            group = file.metadata.row_group(number)
-            for chunk in map(group.column, range(group.num_columns)):
-                if chunk.path_in_schema in names:
-                    what = f"recording {self.path.name}: column {chunk.path_in_schema}"
-                    checked_growth(what, chunk.total_uncompressed_size, max(chunk.total_compressed_size, 0))
 
 
 def write_blocks(path: Path, exact: Sequence[Channel], channels: Sequence[Channel], blocks: Iterable[Block]) -> None:
@@ -108,12 +102,20 @@ def _doubles(array: Any) -> Doubles:
 @contextmanager
 def _opened_parquet(path: Path) -> Iterator[Any]:
     """Open the file. Raises TraceError where pyarrow reports damage."""
-    import pyarrow
     from pyarrow import parquet
 
+    # pre_buffer=False: pyarrow would otherwise hold the whole file
+    with _damage(path), parquet.ParquetFile(path, pre_buffer=False) as file:
+        yield file
+
+
+@contextmanager
+def _damage(path: Path) -> Iterator[None]:
+    """Raise TraceError where pyarrow, or a check of ours, finds damage."""
+    import pyarrow
+
     try:
-        # pre_buffer=False: pyarrow would otherwise hold the whole file
-        with reading(path), parquet.ParquetFile(path, pre_buffer=False) as file:
-            yield file
-    except (pyarrow.ArrowException, ValueError, KeyError, IndexError, OverflowError) as error:  # of a damaged schema
+        with reading(path):
+            yield
+    except (pyarrow.ArrowException, ValueError, LookupError, OverflowError) as error:  # of a damaged schema
         raise damaged(path, error) from error
