@@ -205,13 +205,27 @@ def config_from_builtins(built: dict[str, Any], name: str = "configuration") -> 
     try:
         return msgspec.convert(built, Config)
     except (msgspec.ValidationError, UnicodeEncodeError) as error:  # the latter for half a character
-        raise ConfigError(name, str(error), _suggestion(str(error))) from None
+        raise ConfigError(name, _with_value(str(error), built), _suggestion(str(error))) from None
+
+
+def _with_value(message: str, built: Any) -> str:
+    """Name key and value where msgspec names the key alone: ``data.rate_hz = 0: Expected `float` >= 1e-06``."""
+    matched = re.fullmatch(r"(.+) - at `\$\.([\w.\[\]]+)`", message)
+    if matched is None:
+        return message
+    value = built
+    try:
+        for step in re.findall(r"\w+", matched[2]):
+            value = value[int(step) if isinstance(value, list) else step]
+    except (KeyError, IndexError, TypeError, ValueError):
+        return message
+    return f"{matched[2]} = {str(value)[:40]}: {matched[1]}" if not isinstance(value, dict | list) else message
 
 
 def _suggestion(message: str) -> str:
     unknown = re.search(r"unknown field `([^`]+)`", message)
     if unknown is None:
-        return "correct the value"
+        return "add the key" if "missing required field" in message else "correct the value"
     data = (Config, Data, Model, RigidBody, Rotors)
     structs = (*data, Training, Symmetry, NoiseLevels, Stage, Loss, Corruption, TeacherForcing)
     known = sorted({field.name for struct in structs for field in msgspec.structs.fields(struct)})

@@ -82,3 +82,18 @@ def test_the_limit_that_a_refusal_names_reads_the_configuration(
         read_config(tmp_path / "c.toml")
     monkeypatch.setenv("RTSYSID_LIMITS", refused.value.remedy.rpartition("LIMITS=")[2])
     assert read_config(tmp_path / "c.toml").data.rate_hz == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[data]\nrate_hz = 0", "data.rate_hz = 0: Expected `float` >= 1e-06; correct the value"),
+        ('[data]\nrate_hz = 9\nvalidation = ["a", 3]', "data.validation[1] = 3: Expected `str`, got `int`"),
+        ("[data]\nrate_hz = 9", "missing required field `inputs` - at `$.data`; add the key"),
+        ("[data]\nrate_hs = 9", "unknown field `rate_hs` - at `$.data`; did you mean 'rate_hz'?"),
+    ],
+)
+def test_a_wrong_value_is_quoted(text: str, says: str) -> None:
+    """The error has key, value, what is expected, and a remedy."""
+    with pytest.raises(ConfigError, match=re.escape(says)):
+        parse_config(text)
