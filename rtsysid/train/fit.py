@@ -15,6 +15,7 @@ from rtsysid.circle import differences, unwrapped, unwrapped_plan
 from rtsysid.config import Config
 from rtsysid.evaluation.baselines import LinearArx
 from rtsysid.evaluation.metrics import forecast_windows
+from rtsysid.model.npz import Arrays
 from rtsysid.recordings.held_out import LONGER, shortest_piece, split_long_enough, unscaled_spec
 from rtsysid.recordings.pieces import Note
 from rtsysid.recordings.resample import resample
@@ -149,25 +150,23 @@ def _fill_folder(
     episode_weighting: float,
     config_text: str,
 ) -> None:
-    """Fit the linear models and write everything that training starts from.
-
-    `run.json` is written last: where it exists, the folder is complete.
-    """
+    """Fit the linear models and write everything that training starts from."""
     draw, spec = augmentation.sensor_noise.recordings, prepared.spec
     train, validation = draw(prepared.train), draw(prepared.validation)
     arx = _baseline(prepared, train, validation)
     yardstick = _yardstick(arx, prepared, train, augmentation.cold_start)
+    arrays: dict[str, Arrays] = {
+        "baseline.npz": arx.arrays(),
+        "yardstick.npz": {"rms": yardstick.astype(np.float32)},
+        "excerpt.npz": {"values": _excerpt(prepared)},
+        "validation.npz": _validation(validation, augmentation.sensor_noise.silent),
+    }
     if spec.linear_path:
         mirrored = _mirrored(train, augmentation)
-        spec, linear_path = fit_linear_path(
+        spec, arrays["linear_path.npz"] = fit_linear_path(
             spec, mirrored, validation, yardstick, augmentation.cold_start, episode_weighting
         )
-        run.save_arrays("linear_path.npz", linear_path)
-    run.save_arrays("baseline.npz", arx.arrays())
-    run.save_arrays("yardstick.npz", {"rms": yardstick.astype(np.float32)})
-    run.save_arrays("excerpt.npz", {"values": _excerpt(prepared)})
-    run.save_arrays("validation.npz", _validation(validation, augmentation.sensor_noise.silent))
-    run.begin({**about, "spec": to_builtins(spec)}, config_text)
+    run.begin({**about, "spec": to_builtins(spec)}, config_text, arrays)
 
 
 def _mirrored(train: NoisyRecordings, augmentation: Augmentation) -> NoisyRecordings:

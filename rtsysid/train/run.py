@@ -173,8 +173,13 @@ class Run:
         """Tell whether the folder holds everything that training starts from."""
         return (self.folder / "run.json").exists()
 
-    def begin(self, about: dict[str, Any], config_text: str) -> None:
-        """Write the configuration and `run.json`. Call it last: all other files must be there already."""
+    def begin(self, about: dict[str, Any], config_text: str, arrays: Mapping[str, Arrays]) -> None:
+        """Write everything that training starts from; `arrays` by the name of their npz file.
+
+        `run.json` is written last: where it exists, the folder is complete.
+        """
+        for name, each in arrays.items():
+            self.save_arrays(name, each)
         with rewriting(self.folder / "config.toml") as path:
             path.write_text(config_text, "utf-8")
         with rewriting(self.folder / "run.json") as path:
