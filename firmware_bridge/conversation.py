@@ -11,7 +11,7 @@ of the line then opens it again.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from enum import StrEnum
 
 import msgspec
@@ -22,7 +22,7 @@ from firmware_bridge.layout import Message
 from firmware_bridge.losses import Mark
 from firmware_bridge.peer import Board, Requirements
 from firmware_bridge.schema import Schema
-from firmware_bridge.wire import DELIMITER, Frame, FrameDecoder, FrameEncoder, WireCounters
+from firmware_bridge.wire import DELIMITER, Frame, FrameDecoder, FrameEncoder, WireCounters, ahead_of
 from rtsysid.errors import LinkError
 from rtsysid.spec import Arrival
 
@@ -61,7 +61,7 @@ class Conversation:
 
     ``session``: number of the session, 1..255. ``board``: the last board that answered. ``device``: its last heartbeat.
     ``events``: the newest 100 events as lines of text. ``losses``: how often a board that had answered was lost.
-    ``unasked``: answers that this state does not wait for.
+    ``unasked``: answers to no request; a request that was repeated may be answered as often.
     """
 
     def __init__(self, requirements: Requirements, session: int = 0) -> None:
@@ -76,6 +76,7 @@ class Conversation:
         self._ack: msg.HelloAck | None = None
         self._table = b""
         self._request: Message | None = None
+        self._owed = Counter[int]()  # answers that the board still owes in this session, by type of the request
         self._tries, self._divider, self._fast, self._stale_s = 0, 1, _FAST, _STALE_S
         self._ask_s = self._time_s = self._beat_s = self._heard_s = self._sampled_s = self._since_s = 0.0
         self._frame_us, self._frame_seq = 0, 0  # device time and number of the newest frame
@@ -148,13 +149,11 @@ class Conversation:
 
     def _number(self, frame: Frame) -> None:
         """Count the frames that are missing before this one; the wire's counters are ahead, by all that was read."""
-        ahead = (frame.seq - self._frame_seq) & 0xFFFF
-        if frame.type == msg.HelloAck.CODE:
-            ahead = 1
-        if 0 < ahead < 0x8000:
+        ahead = 1 if frame.type == msg.HelloAck.CODE else ahead_of(frame.seq, self._frame_seq)
+        if ahead > 0:
             self._frame_us, self._frame_seq = frame.t_us, frame.seq
             self._missing += ahead - 1
-        elif ahead:
+        else:
             self._missing -= self._missing > 0
 
     def _watch(self, now_s: float) -> None:
@@ -176,6 +175,7 @@ class Conversation:
         self.encoder.session, self.encoder.schema = self.session, 0
         self._decoder.session, self._decoder.schema = self.session, None
         self.device, self.state = None, LinkState.HELLO
+        self._owed.clear()
         self._ask(msg.Hello(msg.MAGIC, msg.MAJOR, msg.MINOR, self.session, msg.MAX_PAYLOAD), now_s, _HELLOS)
 
     def _ask(self, request: Message, now_s: float, tries: int = _TRIES) -> None:
@@ -188,6 +188,7 @@ class Conversation:
             return []
         self._tries -= 1
         self._ask_s = now_s + _AGAIN_S
+        self._owed[self._request.CODE] += 1
         return [self._request]
 
     def _routine(self, now_s: float) -> list[Message]:
@@ -279,8 +280,9 @@ class Conversation:
         self._ask(msg.SchemaGet(0), now_s)
 
     def _take_piece(self, piece: msg.SchemaData, now_s: float) -> None:
+        asked = self._take_answer(msg.SchemaGet.CODE)
         if self.state is not LinkState.SCHEMA or self._ack is None or piece.offset != len(self._table):
-            self.unasked += 1
+            self.unasked += not asked
             return
         self._table += piece.data
         if piece.data and len(self._table) < self._ack.schema_size:
@@ -310,6 +312,7 @@ class Conversation:
             self._start(now_s)
 
     def _on_ack(self, ack: msg.Ack, mark: Mark, now_s: float) -> None:
+        asked = self._take_answer(ack.ref_type)
         if ack.ref_type == msg.Start.CODE and self.state is LinkState.STARTING and self.board is not None:
             self.intake.losses.begin(mark, answered=True)
             self.state, self._request, self._sampled_s = LinkState.STREAMING, None, now_s
@@ -319,7 +322,13 @@ class Conversation:
             self.intake.losses.end(mark)
             self.state, self._request = LinkState.CLOSED, None
         else:
-            self.unasked += 1
+            self.unasked += not asked
+
+    def _take_answer(self, code: int) -> bool:
+        """Note an answer to a request of this type; return whether the board owed one."""
+        owed = self._owed[code] > 0
+        self._owed[code] -= owed
+        return owed
 
     def _on_error(self, error: msg.Error) -> None:
         if error.fault == msg.Fault.version and self.state is LinkState.HELLO:

@@ -49,6 +49,22 @@ class _Stream:
         return min(self.before(period_us), self.frames + max(self.missed - self.middle, 0))
 
 
+class _Tally:
+    """Samples of one boot since the board last told its count, at the start of a stream: ``base``, None before that.
+
+    ``known``: received, refused, or counted as lost in the streams since. ``heads``: of these, lost before the first
+    sample, which is an estimate. ``between``: ticks between these streams.
+    """
+
+    def __init__(self, base: int | None = None) -> None:
+        self.base, self.known, self.heads, self.between = base, 0, 0, 0
+
+    def add(self, stream: _Stream, head: int, tail: int = 0) -> None:
+        """Add a stream that is over."""
+        self.known += stream.received + stream.refused + stream.middle + head + tail
+        self.heads += head
+
+
 class Losses:
     """``paused``: ticks of `gaps` at which no stream ran. ``at_end``: samples lost after the last one of a stream.
 
@@ -61,6 +77,7 @@ class Losses:
         self._gaps = self._at_start = self._unknown = 0
         self._stream: _Stream | None = None
         self._cut: _Stream | None = None  # without a known end
+        self._tally = _Tally()
         self.table_period_us = self.period_us = 1.0
         self._early: list[int] = []  # distances of samples with adjacent numbers that are less than the period
         self._seq = -1
@@ -104,6 +121,8 @@ class Losses:
             stream.answered = True
             begun = stream.begun if stream.received else mark
             stream.begun = begun._replace(samples=mark.samples)
+            if stream.received:
+                self._settle(stream)
 
     def sample(self, t_us: int, seq: int, frames_lost: int) -> None:
         """Count an accepted sample: its time, the number of its frame, and the frames lost so far."""
@@ -127,6 +146,8 @@ class Losses:
         if stream.received == 1:
             self._first(stream, t_us, frames_lost)
             self._between(stream, missing)
+            if stream.answered:
+                self._settle(stream)
         else:
             stream.middle += missing
             self._gaps += missing
@@ -157,6 +178,7 @@ class Losses:
         if stream is None:
             return
         head, tail = self._tail(stream, mark)
+        self._tally.add(stream, head, tail)
         self._gaps += head + tail
         self._at_start += head
         self.at_end += tail
@@ -165,8 +187,10 @@ class Losses:
         """End the stream without knowing what followed its last sample."""
         stream, self._stream = self._stream, None
         if stream is not None:
-            self._gaps += stream.head(self.period_us)
-            self._at_start += stream.head(self.period_us)
+            head = stream.head(self.period_us)
+            self._tally.add(stream, head)
+            self._gaps += head
+            self._at_start += head
             if stream.received or self._cut is None:
                 self._cut = stream
 
@@ -174,7 +198,7 @@ class Losses:
         """Start another boot of the board: its clock says nothing about the stream before."""
         self.cut()
         self._unknown += self._cut is not None
-        self._cut, self._last_us = None, None
+        self._cut, self._last_us, self._tally = None, None, _Tally()
 
     # ---- the two ends
 
@@ -185,20 +209,30 @@ class Losses:
         stream.until_us, stream.early, stream.frames_lost = t_us, self._refused, frames_lost
 
     def _between(self, stream: _Stream, missing: int) -> None:
-        """Count the ticks between two streams of one boot; where the board counts, tell lost samples from pauses."""
+        """Count the ticks between two streams of one boot."""
         cut, self._cut = self._cut, None
         if self._last_us is None:  # nothing came before in this boot, or its clock jumped
             self._unknown += cut is not None
             return
-        head = stream.most = min(stream.head(self.period_us), missing)
-        self._gaps += missing - head
-        if cut is None or not stream.begun.samples:
+        stream.most = min(stream.head(self.period_us), missing)
+        self._gaps += missing - stream.most
+        self._tally.between += missing - stream.most
+
+    def _settle(self, stream: _Stream) -> None:
+        """Tell lost samples from pauses before this stream, by the board's count at its start."""
+        before, self._tally = self._tally, _Tally(stream.begun.samples)
+        if not (stream.begun.samples and before.between + before.heads):
             return
-        unseen = (stream.begun.samples - cut.begun.samples) % _COUNTS - cut.received - cut.refused
-        unseen -= cut.middle + cut.head(self.period_us)
-        if 0 <= unseen <= missing - head:
-            self.at_end += unseen
-            self.paused += missing - head - unseen
+        if before.base is None:
+            self._unknown += 1
+            return
+        surplus = before.known + before.between - (stream.begun.samples - before.base) % _COUNTS
+        if 0 <= surplus <= before.between + before.heads:
+            paused = min(surplus, before.between)
+            self.paused += paused
+            self.at_end += before.between - paused
+            self._gaps -= surplus - paused  # the lost frames at a start were no samples
+            self._at_start -= surplus - paused
 
     def _tail(self, stream: _Stream, mark: Mark) -> tuple[int, int]:
         """Return the samples lost at the start and at the end: by the board's count where it is possible."""

@@ -27,6 +27,7 @@ _F32 = np.dtype("<f4")
 _MISSING = -32768  # code of NaN in an i16
 _KINDS = {"f32": ("f", -np.inf, np.inf), "i16": ("h", -32767, 32767), "u8": ("B", 0, 255)}  # struct code, range
 _RATES = 1e-3, 1e6  # Hz: a period that its 32 bits of microseconds hold
+_SCALES = 1e-30, 1e30  # so that any code is a float32
 _LARGEST_TABLE = 1 << 16  # bytes of an uncompressed table
 _DAMAGED = "read it from the board again, or reflash it"
 
@@ -59,8 +60,9 @@ class Schema(msgspec.Struct, frozen=True, forbid_unknown_fields=True, dict=True)
         if not _RATES[0] <= self.rate_hz <= _RATES[1]:
             raise SpecError("channel table: rate_hz", str(self.rate_hz), f"give {_RATES[0]:g} to {_RATES[1]:g}")
         for c in self.channels:
-            if not (np.isfinite([c.scale, c.offset]).all() and c.scale):
-                raise SpecError(f"scale of {c.name!r}", f"{c.scale}, offset {c.offset}", "finite, and a scale not 0")
+            if not (_SCALES[0] <= abs(c.scale) <= _SCALES[1] and abs(c.offset) <= _SCALES[1]):
+                remedy = f"give {_SCALES[0]:g} to {_SCALES[1]:g}, and an offset up to that"
+                raise SpecError(f"scale of {c.name!r}", f"{c.scale}, offset {c.offset}", remedy)
             if c.kind == "f32" and (c.scale, c.offset) != (1, 0):
                 raise SpecError(f"scale of {c.name!r}", f"{c.scale}, offset {c.offset}", "f32 carries the value itself")
         if self.size > MAX_PAYLOAD:

@@ -25,6 +25,8 @@ MAX_FRAME = MAX_PAYLOAD + OVERHEAD
 _SHORTEST = _HEADER.size + _CRC.size
 _SEEDED = frozenset(code for code, message in MESSAGES.items() if message.SEEDED)
 _OPENING = frozenset({Hello.CODE, HelloAck.CODE})
+_WINDOW = 256  # a frame comes late by fewer numbers than this; WIRE_WINDOW of wire.h
+_RECENT = (1 << _WINDOW) - 1
 
 
 class Frame(NamedTuple):
@@ -39,6 +41,12 @@ class Frame(NamedTuple):
     def message(self) -> Message:
         """Unpack the payload as its message."""
         return MESSAGES[self.type].unpack(self.payload)
+
+
+def ahead_of(seq: int, newest: int) -> int:
+    """Return by how many numbers `seq` is after `newest`; 0 or negative for a frame that is late or repeated."""
+    ahead = (seq - newest) & 0xFFFF
+    return ahead - (1 << 16) if ahead > (1 << 16) - _WINDOW else ahead
 
 
 def encode_frame(frame: Frame, schema: int = 0) -> bytes:
@@ -86,7 +94,7 @@ class WireCounters(msgspec.Struct):
     foreign    of another session
     unknown    of a type that this side does not know
     malformed  payload too short for its type
-    duplicate  same number as the frame before
+    duplicate  of a number that had come already
     lost       numbers skipped; minus one for a frame that comes late
     reordered  delivered, but late
     ========== ================================================================================
@@ -133,6 +141,7 @@ class FrameDecoder:
         self._rest = b""
         self._overlong = False
         self._last: tuple[int, int] | None = None  # session and seq of the newest frame
+        self._seen = 1  # which numbers up to the newest one came, as bits; bit 0 is the newest
         self._misfit = 0  # CRC difference of the last seeded frame, 0 where it was right
         self._misfits = 0  # frames in a row with this difference
 
@@ -208,14 +217,22 @@ class FrameDecoder:
 
     def _number(self, frame: Frame) -> bool:
         """Count the frames missing before `frame`; False for a repeated one. Each session has its own numbers."""
-        last, self._last = self._last, (frame.session, frame.seq)
+        last = self._last
         if last is None or last[0] != frame.session or frame.type in _OPENING:
+            self._last, self._seen = (frame.session, frame.seq), 1
             return True
-        ahead = (frame.seq - last[1]) & 0xFFFF
-        if 0 < ahead < 0x8000:
-            self.counters.lost += ahead - 1
-        elif ahead:
-            self._last = last
-            self.counters.reordered += 1
-            self.counters.lost -= self.counters.lost > 0
-        return ahead != 0
+        ahead = ahead_of(frame.seq, last[1])
+        if ahead <= 0:
+            return self._late(1 << -ahead)
+        self.counters.lost += ahead - 1
+        self._last, self._seen = (frame.session, frame.seq), (self._seen << min(ahead, _WINDOW) | 1) & _RECENT
+        return True
+
+    def _late(self, bit: int) -> bool:
+        """Count a frame that is not the newest; False where its number had come already."""
+        if self._seen & bit:
+            return False
+        self._seen |= bit
+        self.counters.reordered += 1
+        self.counters.lost -= self.counters.lost > 0
+        return True

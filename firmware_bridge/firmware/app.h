@@ -46,8 +46,16 @@ void app_poll(void);
 bool app_streaming(void);
 
 /* Copy the latest prediction; false where there is no valid one: none came yet, or the host is gone. May be called from
- * an interrupt. The caller checks by age_us and received_us whether it is fresh enough. */
+ * an interrupt. The caller checks by app_usable() whether it may use it. */
 bool app_predicted(struct app_prediction *latest);
+
+/* Whether a controller may use a prediction at `now_us`: its status allows it, and its sample is not older than
+ * `oldest_us`. The status is the gravest one alone; its age says whether it is stale, too. */
+static inline bool app_usable(const struct app_prediction *p, uint32_t now_us, uint32_t oldest_us)
+{
+    bool allowed = p->status < 32u && (WIRE_USABLE >> p->status & 1u) != 0;
+    return allowed && p->age_us <= oldest_us && now_us - p->received_us <= oldest_us - p->age_us;
+}
 
 /* Send a line of log; at most 10 per second are sent. */
 void app_log(uint8_t level, const char *text);

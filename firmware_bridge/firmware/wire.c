@@ -111,21 +111,41 @@ static bool opens(const struct wire_frame *frame)
     return frame->type == WIRE_HELLO || frame->type == WIRE_HELLO_ACK;
 }
 
+/* Note that a number came, or that it did not yet; return what was noted before. */
+static bool mark(struct wire_decoder *d, uint16_t seq, bool came)
+{
+    uint8_t *byte = &d->seen[seq % WIRE_WINDOW / 8u], bit = (uint8_t)(1u << seq % 8u);
+    bool before = (*byte & bit) != 0;
+    *byte = (uint8_t)(came ? *byte | bit : *byte & ~bit);
+    return before;
+}
+
+/* Go on to a newer number: none of those between has come. */
+static void advance(struct wire_decoder *d, uint16_t seq, uint16_t ahead)
+{
+    if (ahead >= WIRE_WINDOW) memset(d->seen, 0, sizeof d->seen);
+    for (uint16_t n = 1; ahead < WIRE_WINDOW && n < ahead; n++) mark(d, (uint16_t)(d->last_seq + n), false);
+    mark(d, seq, true);
+    d->last_seq = seq;
+}
+
 /* Count the frames missing before this one; false for a repeated frame. Each session has its own numbers. */
 static bool number(struct wire_decoder *d, const struct wire_frame *frame)
 {
-    bool follows = d->numbered && d->last_session == frame->session && !opens(frame);
-    uint16_t ahead = (uint16_t)(frame->seq - d->last_seq);
-    if (follows && ahead >= 0x8000u) {
+    uint16_t ahead = (uint16_t)(frame->seq - d->last_seq), behind = (uint16_t)-ahead;
+    if (!d->numbered || d->last_session != frame->session || opens(frame)) {
+        d->numbered = true;
+        d->last_session = frame->session;
+        advance(d, frame->seq, WIRE_WINDOW);
+    } else if (behind >= WIRE_WINDOW) {
+        d->count.lost += ahead - 1u;
+        advance(d, frame->seq, ahead);
+    } else {
+        if (mark(d, frame->seq, true)) return false;
         d->count.reordered++;
         if (d->count.lost) d->count.lost--;
-        return true;
     }
-    if (follows && ahead) d->count.lost += ahead - 1u;
-    d->numbered = true;
-    d->last_session = frame->session;
-    d->last_seq = frame->seq;
-    return !follows || ahead;
+    return true;
 }
 
 static bool complete(const struct shape *shape, const struct wire_frame *frame)

@@ -24,6 +24,8 @@ struct wire_frame {
     size_t size; /* of the payload, at most WIRE_MAX_PAYLOAD */
 };
 
+#define WIRE_WINDOW 256u /* a frame comes late by fewer numbers than this */
+
 /* Counts of what became of each piece between two delimiters; as in firmware_bridge/wire.py. */
 struct wire_counters {
     uint32_t ok, crc, cobs, oversize, runt, schema, foreign, unknown, malformed, duplicate, lost, reordered;
@@ -39,6 +41,7 @@ struct wire_decoder {
     bool numbered; /* whether there was a frame to count from: */
     uint8_t last_session;
     uint16_t last_seq;
+    uint8_t seen[WIRE_WINDOW / 8u]; /* which of the last numbers came: bit n is the number n modulo the window */
     uint32_t misfit, misfits; /* CRC difference of the last seeded frame, and how many in a row had it */
 };
 

@@ -7,10 +7,11 @@ import os
 import stat
 import sys
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import click
 
@@ -96,18 +97,18 @@ def run(
     predictor = Predictor.load(opened, backend)
     budget_s = 1 / opened.spec.rate_hz if budget_ms is None else budget_ms * 1e-3
     settings = Settings(bundle=opened.id, backend=predictor.backend.name, budget_s=budget_s, max_gap=max_gap)
-    with ExitStack() as stack:
+    with StopSignal(seconds) as stop, _Conclusion(json_) as conclusion, ExitStack() as stack:
         recorder = None if record is None else stack.enter_context(_recording(record, opened, settings, overwrite))
-        stderr, stop = stack.enter_context(console.StderrLines()), stack.enter_context(StopSignal(seconds))
+        stderr = stack.enter_context(console.StderrLines())
         source = stack.enter_context(open_source(port, spec=opened.spec, baudrate=baud, tap=recorder))
         session, deadline_s = Session(predictor, settings), math.inf if deadline_ms is None else deadline_ms * 1e-3
         loop = LiveLoop(source, session, recorder=recorder, service=Service(), deadline_s=deadline_s)
         source.describe()  # waits for the board
+        conclusion.of(lambda: _session_summary(loop, recorder, json_), recorder)
         _make_punctual(fifo, cpus, source, stderr)
         for report in loop.run(stop):
             stderr.write(*source.events(), report.line())
         stderr.write(*source.events())
-    _conclude(_session_summary(loop, recorder, json_), json_, recorder)
     _require_samples(port, stop, loop.session.health.samples, loop.session.health.predictions)
     loop.require_met()
 
@@ -136,14 +137,14 @@ def record(
         facts = {key: str(value) for key, value in source.describe().items()}
     with (
         StopSignal(seconds) as stop,
+        _Conclusion(json_) as conclusion,
         console.StderrLines() as stderr,
         Recorder.open(out, channels=channels, metadata={"rtsysid.board": facts}, overwrite=overwrite) as recorder,
         open_source(port, divider=divider, baudrate=baud, tap=recorder) as source,
     ):
+        conclusion.of(lambda: _record_summary(source, recorder, json_), recorder)
         _record_all(source, recorder, stop, stderr)
     counts = source.health()
-    shown = counts.plain() if json_ else {"samples": counts.samples, **_losses(counts)}
-    _conclude({"to": str(out), **shown, "not_recorded": recorder.dropped}, json_, recorder)
     _require_samples(port, stop, counts.samples, counts.samples)
 
 
@@ -264,6 +265,12 @@ def _session_summary(loop: LiveLoop, recorder: Recorder | None, json_: bool) -> 
     }  # fmt: skip
 
 
+def _record_summary(source: Source, recorder: Recorder, json_: bool) -> dict[str, Any]:
+    counts = source.health()
+    shown = counts.plain() if json_ else {"samples": counts.samples, **_losses(counts)}
+    return {"to": str(recorder.path), **shown, "not_recorded": recorder.dropped}
+
+
 def _losses(counts: SourceHealth) -> dict[str, Any]:
     """Say what was lost, and where."""
     refused = {"refused": counts.refused} if counts.refused else {}
@@ -274,15 +281,39 @@ def _losses(counts: SourceHealth) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _conclude(summary: dict[str, Any], json_: bool, recorder: Recorder | None) -> None:
-    """Print the summary if anyone can still read it. Raises StorageError where the recording is not as it should be."""
+class _Conclusion:
+    """`with _Conclusion(json_) as conclusion`: print the summary at the end of a session, however it ends.
+
+    `of` says how to make it; without, nothing is printed. Leaving raises StorageError where the recording is not as it
+    should be, unless another error is on its way.
+    """
+
+    def __init__(self, json_: bool) -> None:
+        self._json = json_
+        self._summary: Callable[[], dict[str, Any]] | None = None
+        self._recorder: Recorder | None = None
+
+    def of(self, summary: Callable[[], dict[str, Any]], recorder: Recorder | None) -> None:
+        """Set what makes the summary: it is called when source and recording are closed."""
+        self._summary, self._recorder = summary, recorder
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if self._summary is not None:
+            _print_summary(self._summary(), self._json)
+        if kind is None and self._recorder is not None and self._recorder.fault is not None:
+            raise self._recorder.fault
+
+
+def _print_summary(summary: dict[str, Any], json_: bool) -> None:
+    """Print the summary if anyone can still read it."""
     try:
         console.report(summary, json_)
         sys.stdout.flush()
     except OSError:  # the terminal or the pipe was closed: the recording counts
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what the interpreter flushes at its end
-    if recorder is not None and recorder.fault is not None:
-        raise recorder.fault
 
 
 def _to_play(trace: Path, like: Path | None, rate: float | None, time_: str) -> tuple[Schema, Floats, int]:

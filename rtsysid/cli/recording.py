@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from rtsysid.storage.products import RECORDING
 
 if TYPE_CHECKING:
     from rtsysid.model.bundle import Bundle
+    from rtsysid.recordings.bag import Bag
 
 
 @click.command()
@@ -85,14 +87,29 @@ def require_answered(reproduced: dict[str, Any], path: Path) -> None:
         raise TraceError(f"recording {path.name}", found, "record a session that outlasts the warm-up of the model")
 
 
+def _taps(bag: Bag) -> Iterator[tuple[str, int, bytes]]:
+    """Yield direction, host time in ns and data of the bytes on the wire. Raises TraceError where they are none."""
+    from firmware_bridge.session_file import DIRECTIONS  # noqa: TID251
+    from rtsysid.live.reproduce import read_topic
+
+    for message, each in read_topic(bag, "/wire", {"direction": int, "data": bytes}):
+        number, data = each["direction"], each["data"]
+        if not 0 <= number < len(DIRECTIONS) or (DIRECTIONS[number] == "open" and not data):
+            found = f"/wire with direction {number} and {len(data)} bytes"
+            raise TraceError(f"recording {bag.path.name}", found, "name a file that rtsysid run wrote")
+        yield DIRECTIONS[number], message.log_ns, data
+
+
 def reproduced(bundle: Bundle, path: Path, backend: Any) -> dict[str, Any] | None:
-    """Compute a recorded live session again, from its bytes to its predictions, and compare; None for other files."""
+    """Compute a recorded live session again, from its bytes to its predictions, and compare; None for other files.
+
+    Raises TraceError where the recording cannot be read, or is not what a live session writes.
+    """
     import msgspec
 
     from firmware_bridge.conversation import Conversation  # noqa: TID251
     from firmware_bridge.peer import Requirements  # noqa: TID251 - the decoder that took the bytes live
     from firmware_bridge.playback import arrivals  # noqa: TID251
-    from firmware_bridge.session_file import DIRECTIONS  # noqa: TID251
     from rtsysid.live.loop import SessionFeeder
     from rtsysid.live.reproduce import Settings, reproduce
     from rtsysid.live.session import Session
@@ -103,9 +120,9 @@ def reproduced(bundle: Bundle, path: Path, backend: Any) -> dict[str, Any] | Non
     settings = Settings.of(bag)
     if settings is None:
         return None
-    chosen: Any = settings.backend if backend == "auto" else backend
+    chosen: Any = settings.backend if backend == "auto" and settings.backend != "c" else backend
     session = Session(Predictor.load(bundle, chosen), settings)
-    taps = ((DIRECTIONS[each["direction"]], message.log_ns, each["data"]) for message, each in bag.read("/wire"))
+    taps = _taps(bag)
     found = reproduce(bag, arrivals(Conversation(Requirements(bundle.spec)), taps), SessionFeeder(session))
     other = {"recorded_with_bundle": settings.bundle} if settings.bundle != bundle.id else {}
     counts = {name: getattr(found, name) for name in ("decoded", "dropped_live", "missing", "changed")}

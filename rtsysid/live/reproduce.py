@@ -6,17 +6,17 @@ with the same settings. Only the age of each answer is taken from the recording.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 import numpy as np
 
-from rtsysid.errors import TraceError
+from rtsysid.errors import SpecError, TraceError
 from rtsysid.guards import ranges
 from rtsysid.live.loop import SessionFeeder
 from rtsysid.live.replay import Comparator, Comparison
 from rtsysid.live.session import SessionSettings
-from rtsysid.recordings.bag import Bag
+from rtsysid.recordings.bag import Bag, BagMessage
 from rtsysid.ros2msg import Value
 from rtsysid.spec import Arrival, Floats
 
@@ -44,7 +44,7 @@ class Settings(SessionSettings, frozen=True, kw_only=True, forbid_unknown_fields
         found = bag.metadata().get(_GROUP)
         try:
             return None if found is None else msgspec.convert(found, cls, strict=False)
-        except msgspec.ValidationError as error:
+        except (msgspec.ValidationError, SpecError) as error:
             remedy = "replay it with the release that recorded it"
             raise TraceError(f"recording {bag.path.name}", str(error), remedy) from None
 
@@ -69,12 +69,22 @@ class Reproduction(msgspec.Struct, frozen=True, kw_only=True):
         return self.predictions.equal and not self.missing and not self.changed
 
 
+def read_topic(bag: Bag, topic: str, fields: Mapping[str, type]) -> Iterator[tuple[BagMessage, dict[str, Value]]]:
+    """Stream the messages of a topic. Raises TraceError where one lacks a field of a live session, or its type."""
+    for message, values in bag.read(topic):
+        for field, kind in fields.items():
+            if not isinstance(values.get(field), kind):
+                found = f"{topic} has no {field} of type {kind.__name__}"
+                raise TraceError(f"recording {bag.path.name}", found, "name a file that rtsysid run wrote")
+        yield message, values
+
+
 def reproduce(bag: Bag, arrivals: Iterable[Arrival], feeder: SessionFeeder) -> Reproduction:
     """Feed the samples that were fed live, and compare. `arrivals`: samples decoded from the recorded bytes.
 
     Raises TraceError where the recording cannot be read or has another number of outputs.
     """
-    samples, answers = _Recorded(bag, "/samples"), _Recorded(bag, "/predictions")
+    samples, answers = _Recorded(bag, "/samples"), _Recorded(bag, "/predictions", age=float, status=str)
     comparator, decoded, dropped_live, changed = Comparator(), 0, 0, 0
     for arrival in arrivals:
         decoded += 1
@@ -102,9 +112,11 @@ def reproduce(bag: Bag, arrivals: Iterable[Arrival], feeder: SessionFeeder) -> R
 class _Recorded:
     """Messages of one topic, matched with arrivals in order."""
 
-    def __init__(self, bag: Bag, topic: str) -> None:
-        self._fields = [row.field for each in bag.topics.values() if each.name == topic for row in each.table()]
-        self._messages = bag.read(topic)
+    def __init__(self, bag: Bag, topic: str, **kinds: type) -> None:
+        with bag.damage():
+            self._fields = [row.field for each in bag.topics.values() if each.name == topic for row in each.table()]
+        known = {"seq": int, "boot": int, **dict.fromkeys(self._fields, float), **kinds}
+        self._messages = read_topic(bag, topic, known)
         self._passed = 0
         self._next = next(self._messages, None)
 

@@ -59,16 +59,17 @@ class Service:
 
 
 class StopSignal:
-    """`with StopSignal() as stop`: a signal to end sets `stop.requested`; a second one has its usual effect.
+    """`with StopSignal() as stop`: a signal to end sets `stop.requested`, and so do those that follow.
 
     The signals are SIGINT (^C), SIGTERM, and SIGHUP (the terminal was closed) unless the process was started to ignore
-    it, as by nohup. `after_s`: request the stop this many seconds after entering. For the main thread only.
-    ``interrupted``: whether a signal requested it, and not the time.
+    it, as by nohup. A terminal that closes and a service manager send more than one of them. Only the third ^C has its
+    usual effect, for a stop that hangs. `after_s`: request the stop this many seconds after entering. For the main
+    thread only. ``interrupted``: whether a signal requested it, and not the time.
     """
 
     def __init__(self, after_s: float | None = None) -> None:
         self.requested = self.interrupted = False
-        self._after_s = after_s
+        self._after_s, self._insisted = after_s, 0
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
@@ -86,5 +87,9 @@ class StopSignal:
             signal.signal(*self._before.popitem())
 
     def _request(self, number: int, _frame: FrameType | None) -> None:
-        self.requested, self.interrupted = True, number != signal.SIGALRM
-        self.__exit__()
+        self.requested = True
+        self.interrupted |= number != signal.SIGALRM
+        self._insisted += number == signal.SIGINT
+        if self._insisted == 3:
+            self.__exit__()
+            signal.raise_signal(number)

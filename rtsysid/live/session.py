@@ -107,7 +107,8 @@ class SessionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
     ``budget_s``: age in seconds above which an answer is stale; None: one tick, since a prediction for the next tick is
     about the past by then. ``max_gap``: ticks in a row for which the last good sample may replace missing ones.
-    ``trained_margin``, ``reject_margin``: see `TrainedRange`. Raises SpecError where they contradict each other.
+    ``trained_margin``, ``reject_margin``: see `TrainedRange`. Raises SpecError where one is out of its range
+    (`rtsysid.guards.ranges`), or they contradict each other.
     """
 
     budget_s: ranges.Seconds | None = None

@@ -78,6 +78,7 @@ static void start(void)
 }
 
 static void drain(void) { send_samples(); }
+static void bye(void) { app_bye(WIRE_REASON_FINISHED); }
 
 /* Faults of one action with the interrupt after `instructions` of it. */
 static unsigned attempt(void (*action)(void), int stops, long instructions)
@@ -123,6 +124,7 @@ int main(void)
     app.ready = true;
     try_all("stop", session_stop, 1);
     try_all("finish", session_finish, 1);
+    try_all("bye", bye, 1);
     try_all("drain", drain, 0);
     return 0;
 }

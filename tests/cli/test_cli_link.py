@@ -91,9 +91,11 @@ def test_a_rate_of_ones_own(recording: Path, tmp_path: Path) -> None:
 def test_a_signal_ends_a_session_in_good_order(
     bundle_folder: Path, board: SimulatedDevice, tmp_path: Path, number: signal.Signals
 ) -> None:
-    """SIGTERM, ^C and a closed terminal stop the board, close the recording, print the summary, and are no failure."""
+    """SIGTERM, ^C and a closed terminal stop the board, close the recording, print the summary, and are no failure,
+    also when the signal comes twice."""
     with process("run", bundle_folder, board.port, "--record", tmp_path / "f.mcap", "--json") as running:
         until(lambda: board.status().split()[0] == "2" and len(board.status().split()) > 2, "a prediction")
+        running.send_signal(number)
         running.send_signal(number)
         report, _ = ended(running)
     assert report["samples"] == report["link"]["samples"] > 0

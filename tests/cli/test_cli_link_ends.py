@@ -52,6 +52,23 @@ def test_the_summary_says_what_was_lost_at_the_ends(bundle_folder: Path, board: 
     assert "lost at end    0, unknown for 1 of 1 streams" in out
 
 
+def test_a_board_that_becomes_another_does_not_cost_the_summary(bundle_folder: Path, tmp_path: Path) -> None:
+    """Where a board comes back with other channels the error is one line and exit code 3, after the summary."""
+    spec, rows = Bundle.open(bundle_folder).spec, plant(1, 100, seed=5).episodes[0].values
+    right, wrong = Schema.of(spec.channels, spec.rate_hz), Schema.of(spec.channels[1:], spec.rate_hz)
+    with (
+        SimulatedDevice(right, rows, repeat=True, port=tmp_path / "port") as board,
+        process("run", bundle_folder, board.port, "--record", tmp_path / "f.mcap", "--json") as running,
+    ):
+        until(lambda: len(board.status().split()) > 2, "a prediction")
+        board.unplug()
+        with SimulatedDevice(wrong, rows[:, 1:], repeat=True, port=tmp_path / "port", boot_id=9):
+            report, said = ended(running, code=3)
+    assert "differs from the model in u" in said
+    assert report["samples"] == report["link"]["samples"] > 0
+    assert len(Trace.read(tmp_path / "f.mcap")) == report["samples"]
+
+
 def test_a_closed_pipe_does_not_cost_the_recording(bundle_folder: Path, board: SimulatedDevice, tmp_path: Path) -> None:
     """With stdout and stderr closed by their reader the session goes on, and the recording is whole."""
     with process("run", bundle_folder, board.port, "--record", tmp_path / "f.mcap") as running:

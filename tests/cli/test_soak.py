@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import signal
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ import pytest
 from support.live_parts import until
 from support.robots import TINY, plant
 from support.shell import ended, process, rtsysid
+from support.shim import FAULTS, Fault, Shim
 
 from export.bundle import export
 from firmware_bridge.device import SimulatedDevice
@@ -64,36 +65,39 @@ def answered(device: SimulatedDevice) -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(SECONDS * 10 + 800)
 def test_soak(fast_bundle: Path, tmp_path: Path) -> None:
-    """Through unplugging, resets, stalls and stops in turn, 500 Hz is held and answered again after each; losses and
-    restarts are those that were made, samples that the board captured are samples fed and counted losses, exactly and
-    over all boots, every sample received was recorded, memory and files do not grow, and the recording replays to equal
-    predictions."""
+    """Through unplugging, resets, stalls, pauses, stops and every fault of a bad line in turn, 500 Hz is held and
+    answered again after each; losses and restarts are those that were made; samples that the board captured are samples
+    fed and counted losses, exactly and over all boots; every sample received was recorded; memory and files do not
+    grow, and the recording replays to equal predictions."""
     spec = Bundle.open(fast_bundle).spec
     rows = plant(1, 5000, seed=5).episodes[0].values
     made = dict.fromkeys(("unplug", "reset"), 0)
     with (
         SimulatedDevice(Schema.of(spec.channels, RATE_HZ), rows, repeat=True) as device,
-        process("run", fast_bundle, device.port, "--record", tmp_path / "f.mcap", "--json") as host,
+        Shim(device.port, tmp_path) as cable,
+        process("run", fast_bundle, cable.port, "--record", tmp_path / "f.mcap", "--json") as host,
     ):
-        faults = itertools.cycle(faults_on(device, host.pid, made))
+        faults = faults_on(device, cable, host.pid, made)
         answered(device)
         body, begun_s = Body(host.pid), time.monotonic()
-        marks = []
-        while time.monotonic() - begun_s < SECONDS:
-            next(faults)()
+        marks = list[tuple[float, int]]()
+        while time.monotonic() - begun_s < SECONDS or len(marks) < len(faults):
+            faults[len(marks) % len(faults)]()
             answered(device)
-            settled_s = time.monotonic()
-            until(lambda since=settled_s: time.monotonic() - since > min(SECONDS / 20, 5.0), "a quiet while")  # type: ignore[misc]
+            wait(min(SECONDS / 40, 5.0))
             marks.append((body.megabytes(), body.files()))
         host.terminate()
-        report, _ = ended(host)
+        report, said = ended(host)
         captured = device.captured()
     link = report["link"]
-    assert (link["losses"], link["reboots"]) == (sum(made.values()), made["reset"])
+    reasons = [line for line in said.splitlines() if "lost:" in line or "restarted" in line]
+    assert link["losses"] == len(reasons) >= sum(made.values()), reasons  # a busy machine may be silent for long, too
+    assert link["reboots"] == made["reset"]
     assert report["samples"] == link["samples"] - link["dropped"], link
     assert captured == report["samples"] + link["dropped"] + link["refused"] + link["gaps"] - link["paused"], link
     assert (link["refused"], link["clock_jumps"], link["unknown_ends"]) == (0, 0, made["reset"])
-    assert (link["dropped"], link["corrupt"], report["not_recorded"]) == (0, 0, 0)
+    assert (link["dropped"], report["not_recorded"]) == (0, 0)
+    assert min(link["corrupt"], link["wire"]["duplicate"], link["wire"]["reordered"]) > 0
     megabytes, files = zip(*marks[len(marks) // 4 :], strict=True)
     assert max(megabytes) - megabytes[0] < 16, marks
     assert max(files) <= files[0], marks
@@ -101,25 +105,47 @@ def test_soak(fast_bundle: Path, tmp_path: Path) -> None:
     assert (replayed["equal"], replayed["compared"]) == (True, report["samples"])
     seconds = report["seconds"]
     counts = f"{captured} captured, {report['samples']} fed, {link['gaps']} gaps, {link['paused']} of them paused"
-    print(f"{seconds:.0f} s, {counts}, faults {made}, {megabytes[-1]:.0f} MB")
+    print(*sorted({f"{reasons.count(each)} x {each}" for each in reasons}), sep="\n")
+    print(f"{seconds:.0f} s, {counts}, {len(marks)} faults, of them {made}, {megabytes[-1]:.0f} MB")
 
 
-def faults_on(device: SimulatedDevice, host: int, made: dict[str, int]) -> list[Callable[[], None]]:
-    """What goes wrong, in turn."""
+def faults_on(device: SimulatedDevice, cable: Shim, host: int, made: dict[str, int]) -> list[Callable[[], None]]:
+    """What goes wrong, in turn: all that board, host and cable can do, but for the death of a board, which counts no
+    more."""
 
     def unplug() -> None:
         made["unplug"] += 1
-        device.unplug()
-        device.plug()
+        cable.cut()
+        wait(0.05)
+        cable.plug()
 
     def reset() -> None:
         made["reset"] += 1
         device.reset()
 
+    def pause() -> None:
+        device.pause()
+        wait(0.3)
+        device.resume()
+
     def stop() -> None:
         os.kill(host, signal.SIGSTOP)
-        begun_s = time.monotonic()
-        until(lambda: time.monotonic() - begun_s > 0.5, "half a second")
+        wait(0.3)
         os.kill(host, signal.SIGCONT)
 
-    return [unplug, lambda: device.stall(0.05), reset, stop]
+    def mangle(fault: Fault) -> None:
+        ways = [(way, way.done + 10) for way in (cable.to_host, cable.to_board)]
+        for way, _ in ways:
+            way.start(fault)
+        until(lambda: all(way.done >= enough for way, enough in ways), fault)
+        for way, _ in ways:
+            way.on = False
+
+    board_and_host = [unplug, lambda: device.stall(0.05), reset, stop, pause]
+    return [*board_and_host, *(partial(mangle, fault) for fault in FAULTS), reset, unplug]
+
+
+def wait(seconds: float) -> None:
+    """Let time pass."""
+    begun_s = time.monotonic()
+    until(lambda: time.monotonic() - begun_s > seconds, "a while")

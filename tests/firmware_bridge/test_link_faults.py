@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -254,7 +255,10 @@ def test_a_host_that_is_stopped_works_its_backlog_off_in_one_go(device: Simulate
     """After SIGSTOP for a while, or until the board gave its host up, the whole backlog is fed in order. It gets few
     answers for many samples; then samples captured after SIGCONT are answered. Every tick is a sample or a gap."""
     command = [sys.executable, "-m", "support.live_host", device.port]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1]) as host:
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1]) as host,
+        ended_with(host),
+    ):
         answered(device, 100)
         os.kill(host.pid, signal.SIGSTOP)
         stopped_s = time.monotonic()
@@ -277,6 +281,15 @@ def test_a_host_that_is_stopped_works_its_backlog_off_in_one_go(device: Simulate
     assert health["samples"] == len(answers)
     assert health["samples"] + health["gaps"] == (times[-1] - times[0]) / 2000 + 1
     assert (health["losses"], health["dropped"]) == (0, 0)
+
+
+@contextmanager
+def ended_with(process: subprocess.Popen[str]) -> Iterator[None]:
+    """Kill the process where the test fails: leaving `Popen` would wait for it without end."""
+    try:
+        yield
+    finally:
+        process.kill()
 
 
 def answered(device: SimulatedDevice, count: int) -> None:

@@ -137,6 +137,7 @@ def test_the_runtime_sees_its_own_channels() -> None:
         ([WireChannel("a", scale=2.0)], 100.0, "f32 carries"),
         ([WireChannel("a", kind="i16", scale=0.0)], 100.0, "scale"),
         ([WireChannel("a", kind="i16", offset=float("inf"))], 100.0, "scale"),
+        *[([WireChannel("a", kind="i16", scale=scale)], 100.0, "scale") for scale in (1e300, -1e31, 1e-320)],
     ],
 )
 def test_a_table_that_contradicts_itself_is_refused(channels: list[str | WireChannel], rate: float, found: str) -> None:

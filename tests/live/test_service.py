@@ -77,15 +77,25 @@ def test_nobody_listens(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_the_first_signal_asks_and_the_second_insists(number: signal.Signals) -> None:
-    """The first signal sets the flag and gives the handlers back, so that a second one ends the process as ever."""
+def test_a_signal_asks_however_often_it_comes(number: signal.Signals) -> None:
+    """A signal sets the flag; a terminal that closes and a service manager send more of them, which change nothing."""
     before = signal.getsignal(number)
     with StopSignal() as stop:
         assert not stop.requested
-        signal.raise_signal(number)
-        assert stop.requested
-        assert signal.getsignal(number) == before
+        for each in (number, number, signal.SIGHUP, signal.SIGTERM):
+            signal.raise_signal(each)
+            assert (stop.requested, stop.interrupted) == (True, True)
     assert signal.getsignal(number) == before
+
+
+def test_the_third_interrupt_ends_a_stop_that_hangs() -> None:
+    """^C ends the process as ever when it comes a third time."""
+    with StopSignal() as stop:
+        for _ in range(2):
+            signal.raise_signal(signal.SIGINT)
+        assert stop.requested
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
 
 
 def test_a_hangup_that_is_ignored_stays_ignored() -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from firmware_bridge import messages as m
-from firmware_bridge.build import FIRMWARE
+from firmware_bridge.build import FIRMWARE, compile_c
 from rtsysid.live.session import STATUSES
 from rtsysid.statuses import ALL, BY_CODE, BY_NAME, Status
 
+C = Path(__file__).parents[1] / "c"
 HEADER = (FIRMWARE / "messages.h").read_text()
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "wire.md").read_text()
 
@@ -73,3 +75,12 @@ def test_the_gravest_status_decides_what_is_usable() -> None:
     assert [status.usable for status in ALL] == sorted(status.usable for status in ALL)
     (mask,) = re.findall(r"#define WIRE_USABLE (0x[0-9a-f]+)u", HEADER)
     assert {status for status in ALL if int(mask, 16) >> status.code & 1} == {s for s in ALL if s.usable}
+
+
+def test_a_board_uses_what_is_usable_and_fresh() -> None:
+    """`app_usable` refuses each status that is not usable, numbers that are none, an old sample, and one that waited,
+    also where the board's clock wraps: a graver status hides no age."""
+    done = subprocess.run([compile_c("usable", [C / "usable.c"])], capture_output=True, text=True, check=True)
+    rows = [line.split() for line in done.stdout.splitlines()]
+    usable = {status.code for status in ALL if status.usable}
+    assert rows == [["1" if code in usable else "0", "0", "0"] for code in range(256)]

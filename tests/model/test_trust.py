@@ -19,7 +19,9 @@ from support.shell import command
 from export.compile import MACHINE, find_compiler
 from export.firmware import model_files
 from export.targets import default_targets, without_c
+from firmware_bridge.mcap_file import McapFile
 from rtsysid.errors import BackendError, BundleError
+from rtsysid.live.reproduce import Settings
 from rtsysid.model import predictor, trust
 from rtsysid.model.backends import c_backend
 from rtsysid.model.bundle import Bundle
@@ -73,6 +75,14 @@ def test_no_command_runs_the_library_of_a_stranger(evil: Path, tmp_path: Path, r
         command("evaluate", bundle, recording, "--horizon", 10, "--stride", 99)
         command("report", bundle, "--data", recording, "--horizon", 10, "-o", tmp_path / f"{bundle.name}.html")
         assert Predictor.load(bundle).backend.name == "onnx"
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_recording_does_not_ask_for_c(evil: Path, tmp_path: Path) -> None:
+    """A live recording that names the C backend does not make a stranger's library run."""
+    about = Settings(bundle="x", backend="c", budget_s=1.0).metadata()
+    McapFile(tmp_path / "a.mcap", about, "rtsysid", 0).close()
+    command("replay", evil, tmp_path / "a.mcap", check=1)
     assert not (tmp_path / "ran").exists()
 
 

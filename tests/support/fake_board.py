@@ -86,13 +86,17 @@ class FakeBoard:
         """What it measures."""
         return np.array([tick, 0.5, -0.5], np.float32)
 
-    def poll(self, now_s: float) -> bytes:
-        """Everything that it has to send by now."""
+    def sample(self, now_s: float) -> None:
+        """Capture and send what is due."""
         while self.divider and (self.tick + self.divider) / self.schema.rate_hz <= now_s - self.started_s:
             self.tick += self.divider
             captured_us = self.clock_us(self.started_s + self.tick / self.schema.rate_hz)
             payload = self.schema.pack(self.values(self.tick))
             self.out += self.encoder.encode_payload(msg.Sample.CODE, payload, captured_us)
+
+    def poll(self, now_s: float) -> bytes:
+        """Everything that it has to send by now."""
+        self.sample(now_s)
         if self.ready and now_s >= self.beat_s and msg.Heartbeat not in self.mute:
             self.beat_s += 0.5
             zeros = dict.fromkeys(msg.Heartbeat.__struct_fields__, 0)
