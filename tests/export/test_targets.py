@@ -18,7 +18,7 @@ from export.bundle import export
 from export.compile import find_compiler
 from export.targets import parse_targets
 from rtsysid.cli import cli as command_line
-from rtsysid.errors import BackendError, BundleError
+from rtsysid.errors import BackendError, BundleError, ConfigError
 from rtsysid.model.backends.c_backend import CBackend, library_of, machines
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.predictor import Predictor, backends_of
@@ -124,7 +124,7 @@ def test_a_target_without_its_compiler_is_one_line(run_folder: Path, tmp_path: P
 
 def test_an_unknown_target_is_named() -> None:
     """The refusal lists what there is."""
-    with pytest.raises(BundleError, match=r"'cpp'.*onnx, c, int8, aarch64, armv7"):
+    with pytest.raises(ConfigError, match=r"'cpp'.*onnx, c, int8, aarch64, armv7"):
         parse_targets("onnx,cpp")
 
 

@@ -311,9 +311,9 @@ REFUSED = [  # what is written instead of what, and what is said of it
     (PLAIN, '{ kind = "contractive", layer = 3 }', "no layer for a contractive loss"),
     (FROZEN, FROZEN + ', { kind = "sparse_l1" }', "a sparse_l1 loss, but its layer does not train"),
     (PLAIN, '{ kind = "reconstruction", corruption = { channels = 4 } }', "4 channels, but the window has 3"),
-    (PLAIN, '{ kind = "reconstruction", corruption = { mask = 1.0 } }', r"< 1\.0.*corruption\.mask"),
+    (PLAIN, '{ kind = "reconstruction", corruption = { mask = 1.0 } }', r"corruption\.mask = 1\.0.*< 1\.0"),
     (PLAIN, '{ kind = "reconstruction", corruption = { noize = 1.0 } }', "did you mean 'noise'"),
-    (PLAIN, '{ kind = "sparse_kl", target = 0.0 }', r"> 0\.0.*target"),
+    (PLAIN, '{ kind = "sparse_kl", target = 0.0 }', r"target = 0\.0.*> 0\.0"),
     (FROZEN, '{ kind = "rollout", corruption = { noise = 1.0 } }', "set input_noise"),
 ]
 

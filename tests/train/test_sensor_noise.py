@@ -115,7 +115,7 @@ def test_a_linear_path_fitted_on_noisy_rows_rejects_their_noise() -> None:
     ("table", "message"),
     [
         ({"noise": {"y": -1.0}}, r">= 0\.0.*sensor_noise\.noise"),
-        ({"repeat": 1.0}, r"< 1\.0.*sensor_noise\.repeat"),
+        ({"repeat": 1.0}, r"sensor_noise\.repeat = 1\.0.*< 1\.0"),
         ({"noises": {}}, "did you mean 'noise'"),
     ],
 )
