@@ -8,6 +8,7 @@ import os
 import shutil
 import stat
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from rtsysid.model.predictor import Predictor, backends_of
 pytestmark = pytest.mark.skipif(
     not c_backend.machines() or find_compiler(c_backend.machines()[0]) is None, reason="wants a C compiler"
 )
+DIGEST = "0" * 64
 PAYLOAD = """
 #include <fcntl.h>
 #include <unistd.h>
@@ -136,6 +138,45 @@ def test_the_notes_do_not_grow_without_end(state: Path, monkeypatch: pytest.Monk
         assert trust.is_noted(digest)
         assert state.stat().st_size <= 65 * 8
     assert not trust.is_noted(digests[0])
+
+
+HOSTILE: dict[str, Callable[[Path], object]] = {
+    "a folder": Path.mkdir,
+    "a FIFO": os.mkfifo,
+    "a folder that others may write to": lambda path: (path.write_text(f"{DIGEST}\n"), path.parent.chmod(0o777)),
+    "a file of somebody else": lambda path: (path.write_text(f"{DIGEST}\n"), other_owner(path)),
+    "a folder of somebody else": lambda path: (path.write_text(f"{DIGEST}\n"), other_owner(path.parent)),
+}
+
+
+def other_owner(path: Path) -> None:
+    if os.geteuid():
+        pytest.skip("only root gives files away")
+    os.chown(path, 12345, -1)
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_notes_that_others_could_write_count_for_nothing(
+    hostile: str, state: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What others made, or could have put there, is not read, not waited for and not written to."""
+    state.parent.mkdir(parents=True)
+    HOSTILE[hostile](state)
+    assert not trust.is_noted(DIGEST)
+    trust.note(DIGEST)
+    assert len(caplog.messages) == 1
+    assert not trust.is_noted(DIGEST)
+
+
+@pytest.mark.parametrize("rest", [b"", b"b" * 20, b"\xff\0\n", b"\n" * 3, b"x" * (3 << 20), b"\r"])
+def test_rubbish_in_the_notes_loses_no_digest(rest: bytes, state: Path) -> None:
+    """What a full disk cut off, and rubbish of any size, hides neither an old digest nor the next one."""
+    state.parent.mkdir(parents=True)
+    state.write_bytes(rest + f"\n{DIGEST}\n".encode() + rest[:100])
+    state.chmod(0o600)
+    assert trust.is_noted(DIGEST)
+    trust.note("1" * 64)
+    assert state.read_text() == f"{DIGEST}\n{'1' * 64}\n"
 
 
 @pytest.mark.parametrize("broken", ["no home", "read-only", "a file in the way", "a link"])
