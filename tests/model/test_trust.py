@@ -236,6 +236,27 @@ def test_a_library_that_does_not_load_gives_way(unloadable: Path, caplog: pytest
         Predictor.load(unloadable, "c")
 
 
+@pytest.mark.parametrize("kept", [0, 3, 64, 4096, 0.5, 0.9])
+def test_a_library_that_is_cut_off_is_refused(kept: float, bundle_folder: Path) -> None:
+    """The loader would map the missing end, and the process would die where it is touched."""
+    bundle = Bundle.open(bundle_folder)
+    content = bundle.content(str(c_backend.library_of(bundle)))
+    cut = content[: int(kept * len(content)) if isinstance(kept, float) else kept]
+    with pytest.raises(BackendError, match="use another backend"):
+        c_backend.CBackend(bundle.spec, cut)
+
+
+@pytest.mark.parametrize("lacking", ["fingerprint", "state_bytes", "lanes_bytes", *c_backend.FUNCTIONS])
+def test_a_library_of_another_release_is_refused(lacking: str, bundle_folder: Path) -> None:
+    """Every symbol that the backend needs is looked up before anything is called."""
+    bundle = Bundle.open(bundle_folder)
+    content = bundle.content(str(c_backend.library_of(bundle)))
+    name = f"model_{lacking}\0".encode()
+    assert name in content
+    with pytest.raises(BundleError, match="export again"):
+        c_backend.CBackend(bundle.spec, content.replace(b"\0" + name, b"\0X" + name[1:]))
+
+
 def test_onnxruntime_that_does_not_load_gives_way(
     bundle_folder: Path, state: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

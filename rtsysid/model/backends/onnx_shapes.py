@@ -36,7 +36,7 @@ class Operands(NamedTuple):
     def axis(self) -> int:
         """Return the attribute `axis`, of the first input, counted from 0. Raises ValueError where there is none."""
         axis = self.attributes.get("axis", 0)
-        if not isinstance(axis, int):
+        if type(axis) is not int:  # an attribute may be a float or a list
             raise ValueError("an axis that is no integer")
         return counted(axis, len(self.shapes[0]))
 
