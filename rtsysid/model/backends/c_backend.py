@@ -33,7 +33,7 @@ LEVELS = {
     "x86_64": set[str](),
 }
 
-# Where an ELF file lists its segments (offset, size of an entry, count), and where one lies (offset, size), by its class.
+# Where an ELF file lists its segments (offset, entry size, count), and where one lies (offset, size), by class.
 ELF = {1: ("<28xI10xHH", "<4xI8xI"), 2: ("<32xQ14xHH", "<8xQ16xQ")}
 FUNCTIONS = ("reset", "reconstruction_error", "forecast", "forecast_plans", "rollout", "step", "innovation")
 
