@@ -116,7 +116,11 @@ def predictions_here(bundle: Bundle, rows: Floats) -> Floats:
 
     Raises BundleError where there is no compiler.
     """
-    predictor = predictor_here(bundle)
+    return _predictions(predictor_here(bundle), rows)
+
+
+def _predictions(predictor: Predictor, rows: Floats) -> Floats:
+    predictor.reset()
     return np.stack([predictor.step(row).copy() for row in rows])
 
 
@@ -136,14 +140,14 @@ def play(board: RigBoard, bundle: Bundle, episodes: Sequence[Episode], *, live: 
 
     Raises LinkError where the board does not answer or is another one, ParityError where the line lost data.
     """
-    spec, counted = bundle.spec, None
+    spec, counted, predictor = bundle.spec, None, predictor_here(bundle)
     if isinstance(board.device, EmulatedDevice):
         counted = instructions(bundle, episodes[0].values)[0]
     with Rig(board.port) as rig:
         for episode in episodes:
             greet(rig, bundle)
             answers = rig.play(episode.values, 1.0 / spec.rate_hz if live else 0.0)
-            y, here = np.stack([a.y for a in answers]), predictions_here(bundle, episode.values)
+            y, here = np.stack([a.y for a in answers]), _predictions(predictor, episode.values)
             repeats, faults = rig.repeats, rig.faults()
             compared = int(np.isfinite(here).all(1).sum())
             if set(faults) - {"repeats"}:

@@ -138,10 +138,12 @@ class _Feature(NamedTuple):
 
 
 def _features(spec: ModelSpec) -> list[_Feature]:
-    """List the features in the order of `rtsysid.model.coordinates`."""
+    """List the features of a row in the order of `rtsysid.model.coordinates`."""
     body = spec.rigid_body
     if body is None:
-        return [_as_recorded(spec.channels[i]) for i in spec.columns]
+        recorded = [_as_recorded(spec.channels[i]) for i in spec.columns]
+        fed_back = recorded[spec.n_inputs :]
+        return recorded + [_power(each, k) for k in range(2, spec.degree + 1) for each in fed_back]
     inside = {*body.attitude, *body.rate, *body.velocity, *body.position}
     units = {channel.name: channel.unit for channel in spec.channels}
     vectors = {
@@ -157,6 +159,23 @@ def _features(spec: ModelSpec) -> list[_Feature]:
     ]
 
 
+def _tail_features(spec: ModelSpec) -> list[_Feature]:
+    """List the features after all rows. Each but the vertical is of the group of its channel, in a unit of its own."""
+    channels, body = {channel.name: channel for channel in spec.channels}, spec.rigid_body
+    directions = [spec.channels[i].name for i in spec.directions for _ in ("sine", "cosine")]
+    if body is None:
+        names = [*(name for name, _ in spec.friction), *directions]
+        return [_as_recorded(channels[name])._replace(vector=f"{name} alone") for name in names]
+    speeds = () if body.rotors is None or not body.rotors.learned else body.rotors.speeds
+    rest = [_as_recorded(channels[name])._replace(vector=f"{name} alone") for name in (*directions, *speeds)]
+    return [*(_Feature(f"vertical {axis}", "", "vertical") for axis in "xyz"), *rest]
+
+
+def _power(feature: _Feature, degree: int) -> _Feature:
+    name = f"{feature.name}^{degree}"
+    return _Feature(name, f"({feature.unit})^{degree}", feature.group, name)
+
+
 def _as_recorded(channel: Channel) -> _Feature:
     """Return the feature of a channel. Inputs without a group form the group "inputs", each as its own vector."""
     alone = channel.role == "input" and not channel.group
@@ -165,12 +184,16 @@ def _as_recorded(channel: Channel) -> _Feature:
 
 
 def _window_groups(spec: ModelSpec, points: int) -> tuple[FeatureGroup, ...]:
-    """Group the flat window: `points` rows of features, then for a rigid body the direction of the vertical."""
+    """Group the flat window: `points` rows of features, then the features of the newest row alone."""
     features = _features(spec)
+    first, tail = len(features) * np.arange(points)[:, None], len(features) * points  # where each row begins; their end
+    rows = [FeatureGroup(name, (first + each).reshape(-1)) for name, each in _by_group(features)]
+    return (*rows, *(FeatureGroup(name, tail + each) for name, each in _by_group(_tail_features(spec))))
+
+
+def _by_group(features: list[_Feature]) -> list[tuple[str, Rows]]:
+    """List name and columns of each group of features that share a unit."""
     columns: dict[tuple[str, str], list[int]] = {}
     for column, feature in enumerate(features):
         columns.setdefault((feature.group, feature.vector), []).append(column)
-    first = len(features) * np.arange(points)[:, None]  # first column of each row
-    groups = [FeatureGroup(name, (first + each).reshape(-1)) for (name, _), each in columns.items()]
-    vertical = [] if spec.rigid_body is None else [FeatureGroup("vertical", len(features) * points + np.arange(3))]
-    return (*groups, *vertical)
+    return [(name, np.array(each)) for (name, _), each in columns.items()]

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rtsysid.errors import TraceError
-from rtsysid.recordings.trace import Trace
+from rtsysid.recordings.trace import Episode, Trace
 from rtsysid.retrieval.descriptors import Rows
 from rtsysid.retrieval.index import Index
 from rtsysid.spec import Floats, rotation_columns
@@ -58,12 +58,20 @@ def query_at(index: Index, trace: Trace, time_s: float) -> Query:
         if piece.t[0] <= time_s <= piece.t[-1] and index.span <= newest + 1 <= len(piece):
             row = index.row_of(trace.sources[0][1], piece.t[newest]) if trace.sources else None
             return query_of(index, piece.values[newest + 1 - index.span : newest + 1], row)
+    raise _no_moment(index, trace.episodes[0].recording, pieces, time_s)
+
+
+def _no_moment(index: Index, recording: str, pieces: Sequence[Episode], time_s: float) -> TraceError:
+    """Return the error for a time at which no moment fits: what there is, and what a moment takes."""
     half = index.span / index.spec.rate_hz / 2
-    first, last = pieces[0].t[0] + half, pieces[-1].t[-1] - half
+    fitting = [piece for piece in pieces if len(piece) >= index.span]
+    if not fitting:
+        longest = max(map(len, pieces))
+        found = f"the longest of {len(pieces)} pieces without a gap has {longest} rows, a moment has {index.span}"
+        return TraceError(f"--at in {recording}", found, "give a longer recording, or index shorter moments")
+    first, last = fitting[0].t[0] + half, fitting[-1].t[-1] - half
     outside = f"{time_s:g} s is outside {first:.6g} to {last:.6g} s, or next to a gap"
-    raise TraceError(
-        f"--at in {trace.episodes[0].recording}", outside, f"a moment of {2 * half:g} s must fit around it"
-    )
+    return TraceError(f"--at in {recording}", outside, f"a moment of {2 * half:g} s must fit around it")
 
 
 def query_of(index: Index, rows: Floats, row: int | None = None) -> Query:

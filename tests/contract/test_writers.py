@@ -32,7 +32,7 @@ FREE = {  # what may write without `replacing`, and why
     "rtsysid.model.npz.write_npz": "to memory",
     "rtsysid.model.backends.c_backend._library_from": "a temporary file of this process, removed at once",
     "rtsysid.model.backends.c_backend._write_all": "to memory that the kernel gives as a file",
-    "rtsysid.model.trust._append": "a line in a list of this program, in the state folder of the user",
+    "rtsysid.model.trust._opened": "the list of this program, in the state folder of the user",
     "rtsysid.model.untrusted.open_regular": "flags of a name: it only reads",
     "rtsysid.cli.link._print_summary": "to /dev/null",
     "export.compile.compile_library": "in a temporary folder",

@@ -17,7 +17,7 @@ from rtsysid.errors import BundleError
 from rtsysid.model.backends import onnx_graph
 from rtsysid.model.backends.onnx_graph import check_graph
 from rtsysid.model.backends.onnx_shapes import OPERATORS, Operands
-from rtsysid.model.backends.protobuf import Field, parse_message
+from rtsysid.model.backends.protobuf import VALUES, Field, parse_message
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.untrusted import Refusal
 
@@ -111,11 +111,66 @@ def other_attribute(model: onnx.ModelProto) -> None:
     model.graph.node[0].attribute.append(helper.make_attribute("auto_pad", 1))
 
 
+def integer_division(model: onnx.ModelProto) -> None:
+    """The smallest integer through -1, or anything through 0, ends the process in onnxruntime."""
+    for name, value in (("least", -(2**63)), ("minus", -1)):
+        model.graph.initializer.append(numpy_helper.from_array(np.array([value]), name))
+    model.graph.node.append(helper.make_node("Div", ["least", "minus"], ["end"]))
+
+
+def float_index(model: onnx.ModelProto) -> None:
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1.0], np.float32), "at"))
+    model.graph.node.append(helper.make_node("Unsqueeze", ["state", "at"], ["row"]))
+
+
+def constants_alone(model: onnx.ModelProto) -> None:
+    """A column and a row of constants make a square, whatever the batch."""
+    for name, shape in (("column", (8000, 1)), ("row", (1, 8000))):
+        model.graph.initializer.append(numpy_helper.from_array(np.ones(shape, np.float32), name))
+    model.graph.node.append(helper.make_node("Add", ["column", "row"], ["square"]))
+
+
+def _axis(model: onnx.ModelProto) -> onnx.AttributeProto:
+    node = helper.make_node("Concat", ["state", "state"], ["more"], axis=1)
+    model.graph.node.append(node)
+    axis = model.graph.node[-1].attribute[0]
+    axis.ClearField("i")
+    return axis
+
+
+def axis_of_integers(model: onnx.ModelProto) -> None:
+    axis = _axis(model)
+    axis.ints.append(1)
+    axis.type = onnx.AttributeProto.INTS
+
+
+def axis_of_floats(model: onnx.ModelProto) -> None:
+    axis = _axis(model)
+    axis.f, axis.type = 1.0, onnx.AttributeProto.FLOAT
+
+
+def axis_without_a_value(model: onnx.ModelProto) -> None:
+    _axis(model)
+
+
+def axis_of_another_type(model: onnx.ModelProto) -> None:
+    axis = _axis(model)
+    axis.i, axis.type = 1, onnx.AttributeProto.FLOAT
+
+
+def axis_twice(model: onnx.ModelProto) -> None:
+    _axis(model).i = 1
+    model.graph.node[-1].attribute.append(helper.make_attribute("axis", 0))
+
+
 EITHER: list[Change] = [
     external, function, custom, foreign_opset, newer_opset, more_weights, claims, sparse, fixed_batch, doubles,
     other_fingerprint, other_output, loop,
 ]  # fmt: skip
-STEP: list[Change] = [random_operator, outer_products, twice, unknown_name, other_attribute]
+STEP: list[Change] = [
+    random_operator, outer_products, twice, unknown_name, other_attribute, integer_division, float_index,
+    constants_alone, axis_of_integers, axis_of_floats, axis_without_a_value, axis_of_another_type, axis_twice,
+]  # fmt: skip
 
 
 def scan_over_less(model: onnx.ModelProto) -> None:
@@ -167,7 +222,7 @@ def test_every_operator_of_a_graph_has_its_rule(bundle_folder: Path) -> None:
     bundle = Bundle.open(bundle_folder)
     model = onnx.shape_inference.infer_shapes(onnx.load_from_string(bundle.content("step.onnx")), data_prop=True)
     inferred = {
-        value.name: tuple(dim.dim_value or onnx_graph.BATCH for dim in value.type.tensor_type.shape.dim)
+        value.name: tuple(dim.dim_value or onnx_graph.BATCHES[-1] for dim in value.type.tensor_type.shape.dim)
         for value in [*model.graph.value_info, *model.graph.input, *model.graph.output]
     }
     constants = {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
@@ -178,6 +233,18 @@ def test_every_operator_of_a_graph_has_its_rule(bundle_folder: Path) -> None:
             [shapes[name] for name in node.input], [constants.get(name) for name in node.input], attributes
         )
         assert OPERATORS[node.op_type].rule(operands) == [inferred[name] for name in node.output], node.op_type
+
+
+def test_a_dimension_has_one_size(bundle_folder: Path) -> None:
+    """A size next to a name is refused: protobuf takes the last of the two, and a reader may take the first."""
+    bundle = Bundle.open(bundle_folder)
+    content = bundle.content("step.onnx")
+    named = onnx.load_from_string(content).graph.input[0].type.tensor_type.shape.dim[0].SerializeToString()
+    both = named + onnx.TensorShapeProto.Dimension(dim_value=5).SerializeToString()
+    parsed = parse_message(both, onnx_graph._DIM)
+    graph = {"input": [{"name": "x", "type": {"tensor": {"element": 1, "shape": {"dim": [parsed]}}}}]}
+    with pytest.raises(ValueError, match="or with two"):
+        onnx_graph._named(graph["input"])
 
 
 FIELDS = {1: Field("number", "int"), 2: Field("text", "text"), 3: Field("numbers", "int", True)}
@@ -197,6 +264,16 @@ def test_what_protobuf_writes_is_read(number: int, text: str, numbers: list[int]
     fields = {1: Field("name", "text"), 3: Field("int", "int"), 8: Field("ints", "int", True)}
     read = parse_message(attribute.SerializeToString(), fields)
     assert read == {"ints": numbers, "name": text, "int": number}
+
+
+@pytest.mark.parametrize("content", [b"\x0a\x00", b"\x1a\x01\x01"], ids=["empty messages", "packed numbers"])
+def test_a_message_has_a_limited_number_of_values(content: bytes) -> None:
+    """Two bytes of a file may be one value, which takes a hundred times as much in memory."""
+    fields = {1: Field("inner", FIELDS, True), 3: Field("numbers", "int", True)}
+    fewer = VALUES // len(content)
+    assert parse_message(content * fewer, fields)
+    with pytest.raises(ValueError, match=f"more than {VALUES} values"):
+        parse_message(content * (VALUES + 1), fields)
 
 
 def test_a_message_inside_a_message_inside_a_message_ends() -> None:

@@ -8,6 +8,7 @@ import os
 import shutil
 import stat
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from rtsysid.model.predictor import Predictor, backends_of
 pytestmark = pytest.mark.skipif(
     not c_backend.machines() or find_compiler(c_backend.machines()[0]) is None, reason="wants a C compiler"
 )
+DIGEST = "0" * 64
 PAYLOAD = """
 #include <fcntl.h>
 #include <unistd.h>
@@ -138,6 +140,45 @@ def test_the_notes_do_not_grow_without_end(state: Path, monkeypatch: pytest.Monk
     assert not trust.is_noted(digests[0])
 
 
+HOSTILE: dict[str, Callable[[Path], object]] = {
+    "a folder": Path.mkdir,
+    "a FIFO": os.mkfifo,
+    "a folder that others may write to": lambda path: (path.write_text(f"{DIGEST}\n"), path.parent.chmod(0o777)),
+    "a file of somebody else": lambda path: (path.write_text(f"{DIGEST}\n"), other_owner(path)),
+    "a folder of somebody else": lambda path: (path.write_text(f"{DIGEST}\n"), other_owner(path.parent)),
+}
+
+
+def other_owner(path: Path) -> None:
+    if os.geteuid():
+        pytest.skip("only root gives files away")
+    os.chown(path, 12345, -1)
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_notes_that_others_could_write_count_for_nothing(
+    hostile: str, state: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What others made, or could have put there, is not read, not waited for and not written to."""
+    state.parent.mkdir(parents=True)
+    HOSTILE[hostile](state)
+    assert not trust.is_noted(DIGEST)
+    trust.note(DIGEST)
+    assert len(caplog.messages) == 1
+    assert not trust.is_noted(DIGEST)
+
+
+@pytest.mark.parametrize("rest", [b"", b"b" * 20, b"\xff\0\n", b"\n" * 3, b"x" * (3 << 20), b"\r"])
+def test_rubbish_in_the_notes_loses_no_digest(rest: bytes, state: Path) -> None:
+    """What a full disk cut off, and rubbish of any size, hides neither an old digest nor the next one."""
+    state.parent.mkdir(parents=True)
+    state.write_bytes(rest + f"\n{DIGEST}\n".encode() + rest[:100])
+    state.chmod(0o600)
+    assert trust.is_noted(DIGEST)
+    trust.note("1" * 64)
+    assert state.read_text() == f"{DIGEST}\n{'1' * 64}\n"
+
+
 @pytest.mark.parametrize("broken", ["no home", "read-only", "a file in the way", "a link"])
 def test_without_a_state_folder_nothing_is_trusted_and_nothing_fails(
     broken: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -193,6 +234,27 @@ def test_a_library_that_does_not_load_gives_way(unloadable: Path, caplog: pytest
     assert "not loaded: " in command("verify", unloadable).stdout
     with pytest.raises(BackendError, match="use another backend"):
         Predictor.load(unloadable, "c")
+
+
+@pytest.mark.parametrize("kept", [0, 3, 64, 4096, 0.5, 0.9])
+def test_a_library_that_is_cut_off_is_refused(kept: float, bundle_folder: Path) -> None:
+    """The loader would map the missing end, and the process would die where it is touched."""
+    bundle = Bundle.open(bundle_folder)
+    content = bundle.content(str(c_backend.library_of(bundle)))
+    cut = content[: int(kept * len(content)) if isinstance(kept, float) else kept]
+    with pytest.raises(BackendError, match="use another backend"):
+        c_backend.CBackend(bundle.spec, cut)
+
+
+@pytest.mark.parametrize("lacking", ["fingerprint", "state_bytes", "lanes_bytes", *c_backend.FUNCTIONS])
+def test_a_library_of_another_release_is_refused(lacking: str, bundle_folder: Path) -> None:
+    """Every symbol that the backend needs is looked up before anything is called."""
+    bundle = Bundle.open(bundle_folder)
+    content = bundle.content(str(c_backend.library_of(bundle)))
+    name = f"model_{lacking}\0".encode()
+    assert name in content
+    with pytest.raises(BundleError, match="export again"):
+        c_backend.CBackend(bundle.spec, content.replace(b"\0" + name, b"\0X" + name[1:]))
 
 
 def test_onnxruntime_that_does_not_load_gives_way(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.robots import make_body_spec, plant
+from support.robots import make_angle_spec, make_body_spec, make_braked_spec, make_driven_spec, make_turret_spec, plant
 
 from rtsysid.benchmarks.nanodrone import INPUTS, STATES
 from rtsysid.errors import BundleError, SpecError, StorageError, TraceError
@@ -161,8 +161,9 @@ def test_a_channel_that_never_moves_has_no_weight() -> None:
 
 
 def test_every_feature_of_a_window_is_in_one_group() -> None:
-    """The groups partition the vector, for any order of the channels."""
-    for spec in (make_body_spec(), FLYING):
+    """The groups partition the vector, for every kind of coordinates and any order of the channels."""
+    braked = make_braked_spec(degree=3, feedback=("y1", "y2"))
+    for spec in (make_body_spec(), FLYING, make_angle_spec(), make_turret_spec(), make_driven_spec(), braked):
         descriptor = WindowDescriptor(spec, 30)
         size = descriptor.vectors(np.ones((30, spec.width), np.float32), np.array([29])).shape[1]
         assert sorted(itertools.chain(*(group.columns.tolist() for group in descriptor.groups))) == list(range(size))
@@ -324,3 +325,13 @@ def test_squares_are_found_among_squares(tmp_path: Path) -> None:
     matches = search.find(index, search.query_at(index, Trace.read(square, index.spec.channels), 12.3), 3)
     assert all(f.recording.startswith("square") for f in matches)
     assert all(min(abs(f.time_s - 2.3), abs(f.time_s - 12.3)) < 0.1 for f in matches)
+
+
+def test_a_recording_shorter_than_a_moment_is_said_to_be(tmp_path: Path) -> None:
+    """No range of times is named where no piece of a recording holds a moment."""
+    build([plant(1, 200)], tmp_path / "index", seconds=1.0)
+    index = Index.open(tmp_path / "index")
+    with pytest.raises(TraceError, match="the longest of 1 pieces without a gap has 20 rows, a moment has 50"):
+        search.query_at(index, plant(1, 20), 0.2)
+    with pytest.raises(TraceError, match=r"9 s is outside 0\.5 to 1\.48 s"):
+        search.query_at(index, plant(1, 100), 9.0)

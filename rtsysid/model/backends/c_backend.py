@@ -33,6 +33,10 @@ LEVELS = {
     "x86_64": set[str](),
 }
 
+# Where an ELF file lists its segments (offset, entry size, count), and where one lies (offset, size), by class.
+ELF = {1: ("<28xI10xHH", "<4xI8xI"), 2: ("<32xQ14xHH", "<8xQ16xQ")}
+FUNCTIONS = ("reset", "reconstruction_error", "forecast", "forecast_plans", "rollout", "step", "innovation")
+
 
 class CBackend:
     """Run one robot's model in a compiled library; the arrays are views of the fields of its C struct.
@@ -164,8 +168,10 @@ def _load_library(content: bytes, spec: ModelSpec) -> Any:
         raise BackendError("C library", str(error).partition(": ")[2] or "it does not load", remedy) from None
     try:
         found = bytes((ctypes.c_char * 17).in_dll(library, "model_fingerprint")).rstrip(b"\0").decode()
-        size = _exported_uint32(library, "model_state_bytes")
-    except ValueError as error:
+        size, _ = (_exported_uint32(library, f"model_{name}_bytes") for name in ("state", "lanes"))
+        for name in FUNCTIONS:
+            getattr(library, f"model_{name}")
+    except (ValueError, AttributeError) as error:
         raise BundleError("C library", str(error), remedy) from None
     if found != spec.fingerprint or size != state_bytes(spec):
         raise BundleError("C library", f"fingerprint {found}, not {spec.fingerprint}", "export again")
@@ -188,6 +194,7 @@ def _library_from(content: bytes) -> ctypes.CDLL:
     this user's own has to do. The loader knows libraries by their names: the descriptor stays open, so that no other
     file takes its name.
     """
+    _require_whole(content)
     try:
         descriptor = os.memfd_create("model")
         try:
@@ -201,6 +208,20 @@ def _library_from(content: bytes) -> ctypes.CDLL:
             path = Path(folder) / "model.so"
             path.write_bytes(content)
             return ctypes.CDLL(str(path))
+
+
+def _require_whole(content: bytes) -> None:
+    """Raise OSError where a library is cut off: the loader would map what is not there, and end the process there."""
+    if content[:4] != b"\x7fELF" or content[4:5] not in (b"\1", b"\2"):
+        return  # the loader says what it is
+    header, segment = ELF[content[4]]
+    try:
+        start, size, count = struct.unpack_from(header, content)
+        ends = [sum(struct.unpack_from(segment, content, start + k * size)) for k in range(count)]
+    except struct.error:
+        ends = [len(content) + 1]
+    if max(ends, default=0) > len(content):
+        raise OSError("library: it is cut off")
 
 
 def _write_all(descriptor: int, content: bytes) -> None:

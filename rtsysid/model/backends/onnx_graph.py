@@ -22,9 +22,10 @@ from rtsysid.spec import ModelSpec
 
 OPSET, IR_VERSIONS = 18, range(8, 11)
 NODES = 2048
-BATCH = 16  # the batch for which sizes are counted: a square of the batch would be noticed
+BATCHES = (1, 16)  # sizes are counted for one robot, and for several: a square of the batch would be noticed
 CONSTANTS = 1 << 16  # bytes of constants that are no weights
-ROOM = 64  # how many times as many values as the model has weights and window values all arrays together may have
+ROOM = 16  # how many times the values of a window and its layers all arrays may have; our graphs stay below 5
+SMALL = 4096  # values for the coordinates of the smallest model
 
 _PAIR = {1: Field("key", "text"), 2: Field("value", "text")}
 _DIM = {1: Field("size", "int"), 2: Field("name", "text")}
@@ -60,6 +61,7 @@ _SCAN_MODEL = {**_MODEL, 7: Field("graph", {**_GRAPH, 1: Field("node", _SCAN_NOD
 
 _FLOAT, _INT64 = 1, 7  # TensorProto.DataType
 _ELEMENTS: dict[int, np.dtype[Any]] = {_FLOAT: np.dtype("<f4"), _INT64: np.dtype("<i8")}
+_KINDS = {1: "float", 2: "int", 7: "ints"}  # AttributeProto.AttributeType
 _SCAN = {"num_scan_inputs": 1, "scan_input_axes": [1], "scan_output_axes": [1]}
 Named: TypeAlias = list[tuple[str, list[Any]]]
 
@@ -171,22 +173,38 @@ def _check_body(
     inputs, outputs = interface
     if _named(graph["input"]) != inputs or _named(graph["output"]) != outputs or len(graph["node"]) > NODES:
         raise ValueError("other inputs or outputs, or more nodes")
-    known = shapes | {name: _sized(shape) for name, shape in inputs}
-    if len(known) != len(shapes) + len(inputs):
+    if shapes.keys() & {name for name, _ in inputs}:
         raise ValueError("a name twice")
-    work = 0
-    for node in graph["node"]:
+    for batch in BATCHES:
+        known = shapes | {name: _sized(shape, batch) for name, shape in inputs}
+        _check_nodes(graph["node"], known, dict(constants), batch, spec)
+        for name, wanted in outputs:
+            if known.get(name) != _sized(wanted, batch):
+                raise ValueError(f"{name} is of another shape")
+
+
+def _check_nodes(
+    nodes: Sequence[Message], known: dict[str, Shape], constants: dict[str, Any], batch: int, spec: ModelSpec
+) -> None:
+    """Check the nodes one by one and how much they compute; the shapes of their outputs join `known`."""
+    values = products = 0
+    most = ROOM * batch * _layer_values(spec)
+    for node in nodes:
         found = _node_shapes(node, known, constants)
-        work += sum(map(math.prod, found)) + _products(node, known, found)
-        if work > ROOM * BATCH * (weight_count(spec) + spec.taps * spec.width + CONSTANTS):
+        values += sum(map(math.prod, found))
+        products += _products(node, known, found)
+        if values > most or products > most + ROOM * batch * weight_count(spec):
             raise ValueError("more work than the specification implies")
         for name, shape in zip(node["output"], found, strict=True):
             if name in known or not name or len(shape) > RANK:
                 raise ValueError("a name twice, or an array of too many dimensions")
             known[name] = shape
-    for name, wanted in outputs:
-        if known.get(name) != _sized(wanted):
-            raise ValueError(f"{name} is of another shape")
+
+
+def _layer_values(spec: ModelSpec) -> int:
+    """Count the values of a window, its features and the layers of a step, and some for the smallest model."""
+    layers = spec.window_size + 2 * sum(spec.encoder) + spec.state_size + spec.n_targets
+    return spec.taps * spec.width + layers + SMALL
 
 
 def _node_shapes(node: Message, known: Mapping[str, Shape], constants: dict[str, Any]) -> list[Shape]:
@@ -195,6 +213,8 @@ def _node_shapes(node: Message, known: Mapping[str, Shape], constants: dict[str,
     if node.get("domain") or node.get("overload"):
         raise ValueError("an operator of somebody else")
     attributes = {each.get("name", ""): _attribute(each) for each in node["attribute"]}
+    if len(attributes) != len(node["attribute"]):
+        raise ValueError("an attribute twice")
     if name == "Constant":
         return [_constant(node, attributes, constants)]
     operator = OPERATORS.get(name)
@@ -204,6 +224,8 @@ def _node_shapes(node: Message, known: Mapping[str, Shape], constants: dict[str,
         raise ValueError(f"{unknown[0][:60]!r} is not known")
     shapes = [known[each] for each in node["input"]]
     values = [constants.get(each) for each in node["input"]]
+    if any(_is_integer(value) != (at in operator.integers) for at, value in enumerate(values)):
+        raise ValueError(f"{name} of integers, or without those that it needs")
     found = operator.rule(Operands(shapes, values, attributes))
     if len(found) != len(node["output"]):
         raise ValueError(f"{name} with {len(node['output'])} outputs")
@@ -211,8 +233,15 @@ def _node_shapes(node: Message, known: Mapping[str, Shape], constants: dict[str,
 
 
 def _attribute(attribute: Message) -> Any:
-    """Return the value of an attribute: integers, an integer or a float."""
-    return attribute["ints"] or attribute.get("int", attribute.get("float"))
+    """Return the value of an attribute: integers, an integer or a float, and no other than its type says."""
+    given = {kind: attribute[kind] for kind in _KINDS.values() if attribute.get(kind) not in (None, [])}
+    if list(given) != [_KINDS.get(attribute.get("type", 0))]:
+        raise ValueError("an attribute of another type")
+    return next(iter(given.values()))
+
+
+def _is_integer(value: Any) -> bool:
+    return value is not None and value.dtype == np.int64
 
 
 def _constant(node: Message, attributes: Mapping[str, Any], constants: dict[str, Any]) -> Shape:
@@ -237,9 +266,12 @@ def _named(values: Sequence[Message]) -> Named:
         tensor = value.get("type", {}).get("tensor", {})
         if tensor.get("element") != _FLOAT or "shape" not in tensor:
             raise ValueError("a value that is no array of float32")
-        named.append((value.get("name", ""), [dim.get("name") or dim.get("size") for dim in tensor["shape"]["dim"]]))
+        sizes = [list(dim.values()) for dim in tensor["shape"]["dim"]]
+        if any(len(each) != 1 for each in sizes):
+            raise ValueError("a dimension without a size, or with two")
+        named.append((value.get("name", ""), [size for (size,) in sizes]))
     return named
 
 
-def _sized(shape: Sequence[Any]) -> Shape:
-    return tuple(BATCH if each == "batch" else int(each) for each in shape)
+def _sized(shape: Sequence[Any], batch: int) -> Shape:
+    return tuple(batch if each == "batch" else int(each) for each in shape)

@@ -35,7 +35,10 @@ class Operands(NamedTuple):
 
     def axis(self) -> int:
         """Return the attribute `axis`, of the first input, counted from 0. Raises ValueError where there is none."""
-        return counted(self.attributes.get("axis", 0), len(self.shapes[0]))
+        axis = self.attributes.get("axis", 0)
+        if type(axis) is not int:  # an attribute may be a float or a list
+            raise ValueError("an axis that is no integer")
+        return counted(axis, len(self.shapes[0]))
 
 
 Rule: TypeAlias = Callable[[Operands], list[Shape]]
@@ -133,24 +136,28 @@ def _without(shape: Shape, axis: int) -> Sequence[int]:
 
 
 class Operator(NamedTuple):
-    """One operator: its rule, its numbers of inputs, and the attributes that it may have."""
+    """One operator: its rule, its numbers of inputs, the attributes that it may have, and which inputs are integers.
+
+    No operator computes with integers, so no graph divides by the integer 0, which would end the process.
+    """
 
     rule: Rule
     inputs: tuple[int, ...]
     attributes: frozenset[str] = frozenset()
+    integers: tuple[int, ...] = ()
 
 
 _REDUCTION = frozenset({"keepdims", "noop_with_empty_axes"})
 OPERATORS: Mapping[str, Operator] = {
     **dict.fromkeys(("Add", "Sub", "Mul", "Div"), Operator(_elementwise, (2,))),
     **dict.fromkeys(("Tanh", "Sigmoid", "Sqrt", "Neg", "Floor", "Identity"), Operator(_elementwise, (1,))),
-    **dict.fromkeys(("ReduceSum", "ReduceMean"), Operator(_reduce, (2,), _REDUCTION)),
+    **dict.fromkeys(("ReduceSum", "ReduceMean"), Operator(_reduce, (2,), _REDUCTION, (1,))),
     "Clip": Operator(lambda of: of.shapes[:1], (3,)),
     "Gemm": Operator(_gemm, (3,), frozenset({"alpha", "beta", "transA", "transB"})),
     "MatMul": Operator(_matmul, (2,)),
-    "Reshape": Operator(_reshape, (2,), frozenset({"allowzero"})),
+    "Reshape": Operator(_reshape, (2,), frozenset({"allowzero"}), (1,)),
     "Concat": Operator(_concat, tuple(range(1, 1025)), frozenset({"axis"})),
-    "Slice": Operator(_slice, (3, 4, 5), frozenset()),
-    "Gather": Operator(_gather, (2,), frozenset({"axis"})),
-    "Unsqueeze": Operator(_unsqueeze, (2,)),
+    "Slice": Operator(_slice, (3, 4, 5), integers=(1, 2, 3, 4)),
+    "Gather": Operator(_gather, (2,), frozenset({"axis"}), (1,)),
+    "Unsqueeze": Operator(_unsqueeze, (2,), integers=(1,)),
 }  # fmt: skip

@@ -16,6 +16,7 @@ Kind: TypeAlias = Literal["int", "float", "text", "bytes"]
 Message: TypeAlias = dict[str, Any]
 
 DEPTH = 12  # levels of messages; a forecast graph has nine
+VALUES = 1 << 16  # fields and packed numbers in a message, all inner ones included: two bytes of a file make one
 _WIRE_TYPES = {"int": 0, "float": 5}  # all others have a length: 2
 
 
@@ -27,17 +28,24 @@ class Field(NamedTuple):
     repeated: bool = False
 
 
-def parse_message(content: bytes, fields: Mapping[int, Field], depth: int = DEPTH) -> Message:
+def parse_message(content: bytes, fields: Mapping[int, Field]) -> Message:
     """Parse one message: lists for repeated fields, and only the fields that occur.
 
-    Raises ValueError where it is cut off, has a field that `fields` does not name, or one twice that is not repeated.
+    Raises ValueError where it is cut off, has a field that `fields` does not name, one twice that is not repeated, or
+    more values than `VALUES`.
     """
+    return _message(content, fields, DEPTH, iter(range(VALUES)))
+
+
+def _message(content: bytes, fields: Mapping[int, Field], depth: int, budget: Iterator[int]) -> Message:
+    """Parse a message that may have `depth` levels; each value takes one from the budget."""
     found: Message = {field.name: [] for field in fields.values() if field.repeated}
     for number, wire_type, value in _pairs(content):
         field = fields.get(number)
         if field is None or depth == 0:
             raise ValueError(f"an unexpected field {number}")
-        values = _values(field, wire_type, value, depth)
+        _spend(budget)
+        values = _values(field, wire_type, value, depth, budget)
         if field.repeated:
             found[field.name] += values
         elif field.name in found or len(values) != 1:
@@ -47,15 +55,15 @@ def parse_message(content: bytes, fields: Mapping[int, Field], depth: int = DEPT
     return found
 
 
-def _values(field: Field, wire_type: int, value: Any, depth: int) -> list[Any]:
+def _values(field: Field, wire_type: int, value: Any, depth: int, budget: Iterator[int]) -> list[Any]:
     """Return the values that one occurrence of a field holds: one, or several packed numbers."""
     kind = field.kind
     if field.repeated and kind == "int" and wire_type == 2:
-        return list(_packed(value))
+        return list(_packed(value, budget))
     if wire_type != (_WIRE_TYPES.get(kind, 2) if isinstance(kind, str) else 2):
         raise ValueError(f"{field.name} is of another type")
     if not isinstance(kind, str):
-        return [parse_message(value, kind, depth - 1)]
+        return [_message(value, kind, depth - 1, budget)]
     if kind == "text":
         return [value.decode()]  # a UnicodeDecodeError is a ValueError
     return [struct.unpack("<f", value)[0] if kind == "float" else _signed(value) if kind == "int" else value]
@@ -80,11 +88,17 @@ def _pairs(content: bytes) -> Iterator[tuple[int, int, Any]]:
         at += size
 
 
-def _packed(content: bytes) -> Iterator[int]:
+def _packed(content: bytes, budget: Iterator[int]) -> Iterator[int]:
     at = 0
     while at < len(content):
+        _spend(budget)
         value, at = _varint(content, at)
         yield _signed(value)
+
+
+def _spend(budget: Iterator[int]) -> None:
+    if next(budget, None) is None:
+        raise ValueError(f"more than {VALUES} values")
 
 
 def _varint(content: bytes, at: int) -> tuple[int, int]:
