@@ -265,6 +265,32 @@ def test_twice_and_out_of_order_are_counted() -> None:
     assert counted(decoder) == {"ok": 4, "duplicate": 1, "reordered": 1}
 
 
+@given(st.lists(st.sampled_from([1, 1, 2, 3, 0, -1, -2, -3, -17, -255, -256, -257, 255, 256, 257, 40_000]), max_size=40),
+       st.sampled_from([0, 250, 65_400]))  # fmt: skip
+def test_numbers_are_counted_as_by_a_list_of_all_that_came(steps: list[int], first: int) -> None:
+    """Jumps, late and repeated frames count as in a model that remembers every number, across the wrap of 16 bits.
+
+    A frame that is late by 256 numbers or more is a new one, far ahead.
+    """
+    decoder = FrameDecoder(SCHEMA, 3)
+    newest, came = first, {first}
+    wanted = {"ok": 1, "lost": 0, "reordered": 0, "duplicate": 0}
+    decoder.feed(wired(numbered(1, first)))
+    for step in steps:
+        ahead = step if -256 < step <= 0 else step % 65_536
+        decoder.feed(wired(numbered(1, newest + ahead)))
+        if ahead <= 0 and newest + ahead in came:
+            wanted["duplicate"] += 1
+            continue
+        wanted["ok"] += 1
+        wanted["reordered"] += ahead <= 0
+        wanted["lost"] = max(wanted["lost"] - 1, 0) if ahead <= 0 else wanted["lost"] + ahead - 1
+        newest, came = max(newest, newest + ahead), {*came, newest + ahead}
+    counters = decoder.counters
+    assert {name: getattr(counters, name) for name in wanted} == wanted
+    assert decoder._seen.bit_length() <= 256
+
+
 def test_another_channel_table_is_not_taken_for_noise() -> None:
     """Frames under another seed count as `schema`, all of them; a disturbed line does not, and the table's own pass."""
     frames = numbered(6)

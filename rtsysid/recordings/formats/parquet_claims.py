@@ -111,14 +111,14 @@ def _unpacked_size(stream: IO[bytes], chunk: Chunk) -> int:
     """Sum what the pages of one column claim to become."""
     at, claimed = chunk.start, 0
     while at < chunk.end:
-        unpacked, stored, header = _page(stream, at)
+        unpacked, stored, header = _page_of(stream, at)
         if min(unpacked, stored) < 0:
             raise ValueError("a page of a negative size")
         claimed, at = claimed + unpacked, at + header + stored
     return claimed
 
 
-def _page(stream: IO[bytes], at: int) -> tuple[int, int, int]:
+def _page_of(stream: IO[bytes], at: int) -> tuple[int, int, int]:
     """Return the bytes of a page when it is unpacked, as it is stored, and of its header."""
     size = _HEADER
     while True:
