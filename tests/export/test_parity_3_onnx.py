@@ -121,31 +121,19 @@ def follow(network: Network, backend: Backend, rows: np.ndarray, expected: np.nd
     assert predictor.reconstruction_error == pytest.approx(error, rel=1e-4, abs=1e-9)
 
 
-@pytest.mark.parametrize("case", EVERY, ids=str)
+LENGTHS = [*((case, FEWER_TICKS) for case in EVERY), *((case, TICKS) for case in LONG)]
+
+
+@pytest.mark.parametrize(("case", "ticks"), LENGTHS, ids=str)
 @torch.no_grad()
-def test_backends_follow_torch(case: Case) -> None:
+def test_backends_follow_torch(case: Case, ticks: int) -> None:
     """Every variant with every option and every kind of coordinates: both equal torch's sequence within the table."""
     network = network_of(case)
-    rows = rows_for(network.spec, FEWER_TICKS)
+    rows = rows_for(network.spec, ticks)
     seen = row_windows(torch.from_numpy(rows[None]), network.spec.taps)
     expected, _ = network.sequence(seen, network.initial_state(seen[:, 0]))
     for backend in backends(network):
         follow(network, backend, rows, expected[0].numpy())
-
-
-@pytest.mark.parametrize("case", LONG, ids=str)
-@torch.no_grad()
-def test_a_thousand_steps(case: Case) -> None:
-    """The step and initialiser graphs, and NumPy, follow torch's own step for 1,000 ticks within the table."""
-    network = network_of(case)
-    rows = rows_for(network.spec, TICKS)
-    seen = row_windows(torch.from_numpy(rows[None]), network.spec.taps)
-    state, expected = network.initial_state(seen[:, 0]), []
-    for tick in range(TICKS):
-        y, state = network.step(seen[:, tick], state)
-        expected.append(y[0].numpy())
-    for backend in backends(network):
-        follow(network, backend, rows, np.stack(expected))
 
 
 @pytest.mark.parametrize("case", EVERY, ids=str)

@@ -257,13 +257,13 @@ DISK_FULL = """
 import resource, sys
 from support.live_session import CHANNELS, OUTPUTS, arrival, fill
 from firmware_bridge.recorder import Recorder
-resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000))
 now = [0]
 recorder = Recorder.open(sys.argv[1], channels=CHANNELS, outputs=OUTPUTS, clock=lambda: now[0])
 k = 0
 while recorder.error is None:
     fill(recorder, [arrival(k)])
-    now[0], k = now[0] + 1_000_000, k + 1
+    now[0], k = now[0] + 50_000_000, k + 1
 dropped = recorder.dropped
 fill(recorder, [arrival(k)])
 recorder.close()
@@ -284,7 +284,7 @@ def test_a_full_disk_costs_the_recording_and_nothing_else(tmp_path):
     assert 0 < before < after
     found = stock(path)
     assert len(found) == 4 * (sessions + 1) - after
-    assert os.path.getsize(path) <= 100_000
+    assert os.path.getsize(path) <= 40_000
 
 
 def test_an_error_is_said_once(tmp_path, monkeypatch, caplog):

@@ -88,11 +88,11 @@ def variational(tmp_path_factory: pytest.TempPathFactory, tiny_trace: Trace) -> 
 
 @pytest.mark.parametrize("member", FAMILY)
 def test_a_member_trains_exports_verifies_and_streams(member: str, tmp_path: Path, tiny_trace: Trace) -> None:
-    """One epoch of each stage by configuration, a bundle that every backend reproduces, and a replay through it."""
+    """One epoch of each stage by configuration, a bundle that ONNX and NumPy reproduce, and a replay through it."""
     for _ in begin(config_of(member), tiny_trace, tmp_path / "run").epochs():
         pass
-    bundle, rows = export(tmp_path / "run", tmp_path / "bundle")
-    assert {row.backend for row in rows} == {"c", "onnx", "numpy"}
+    bundle, rows = export(tmp_path / "run", tmp_path / "bundle", ("onnx",))
+    assert {row.backend for row in rows} == {"onnx", "numpy"}
     assert all(row.passed for row in rows)
     unseen = plant(1, 80, seed=5).episodes[0]
     samples = (Sample(float(t), values) for t, values in zip(unseen.t, unseen.values, strict=True))

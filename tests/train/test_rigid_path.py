@@ -42,9 +42,9 @@ def flights(config: Config, seed: int, count: int, folder: Path) -> Trace:
 
 
 def test_a_rigid_body_from_flights_to_a_verified_bundle(tmp_path: Path) -> None:
-    """Trained on eight short flights, the bundle verifies and beats linear ARX and hold half a second ahead."""
+    """Trained on six short flights, the bundle verifies and beats linear ARX and hold half a second ahead."""
     config = quick()
-    for epoch in begin(config, flights(config, 0, 8, tmp_path), tmp_path / "run").epochs():
+    for epoch in begin(config, flights(config, 0, 6, tmp_path), tmp_path / "run").epochs():
         assert np.isfinite(epoch.validation)
     bundle, rows = export(tmp_path / "run", tmp_path / "bundle")
     assert all(row.passed for row in rows)
