@@ -23,7 +23,9 @@ from rtsysid.recordings.trace import Trace
 from rtsysid.spec import VARIANTS
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch and NumPy read it: two threads are slower than one at these sizes
-signal.signal(signal.SIGHUP, signal.SIG_DFL)  # `nohup make test` leaves it ignored, and tests close a terminal
+# `nohup make test &` leaves both ignored, and tests close a terminal and interrupt what they start.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A busy machine must fail no test: Hypothesis measures no time of an example, nor of making one.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
