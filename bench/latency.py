@@ -39,7 +39,7 @@ def main() -> None:
     reference = Reference()
     window, sample = reference.window, reference.window[0]
     plain, feeds = plain_session(reference)
-    state = (torch.zeros(1, 64), torch.zeros(1, 64))
+    state = torch.zeros(1, reference.spec.state_size)
     seen = torch.from_numpy(window)[None]
     onnx, numpy_ = Predictor(reference.spec, reference.onnx), Predictor(reference.spec, reference.numpy)
     for predictor in (onnx, numpy_):
@@ -69,5 +69,5 @@ def plain_session(reference: Reference) -> tuple[onnxruntime.InferenceSession, d
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     path = reference.folder / "step.onnx"
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    zero = np.zeros((1, 64), np.float32)
-    return session, {"window": reference.window[None], "h": zero, "c": zero}
+    state = np.zeros((1, reference.spec.state_size), np.float32)
+    return session, {"window": reference.window[None], "state": state}
