@@ -15,7 +15,7 @@ import pytest
 
 from firmware_bridge.build import APP, FIRMWARE, SANITIZERS, compile_c
 
-FRAMES = int(os.environ.get("RTSYSID_FUZZ_FRAMES", "250000"))
+FRAMES = int(os.environ.get("RTSYSID_FUZZ_FRAMES", "100000"))
 FRAMES_PER_INPUT = 64  # of either target
 FUZZ = FIRMWARE / "fuzz"
 TARGETS = {

@@ -19,7 +19,7 @@ from rtsysid.errors import TraceError
 from rtsysid.recordings.formats import FORMATS
 from rtsysid.recordings.trace import Trace
 
-MUTANTS = int(os.environ.get("RTSYSID_FUZZ_RECORDINGS", "100"))
+MUTANTS = int(os.environ.get("RTSYSID_FUZZ_RECORDINGS", "1000"))
 BEYOND = 300 << 20  # bytes of memory, beyond what the file honestly holds
 TESTS = Path(__file__).parents[1]
 
@@ -57,6 +57,7 @@ def test_hostile_files_are_refused_in_little_memory(
     assert found["peak"] <= BEYOND + largest, found  # type: ignore[operator]
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600 + MUTANTS)
 def test_mutants_are_read_or_refused(tmp_path: Path) -> None:
     """Of many mutants of each format, each is read or refused in one line, in time and memory, and no file appears."""
