@@ -27,7 +27,7 @@ test:
 	$(MAKE) lint
 	$(MAKE) --no-print-directory --jobs 3 --output-sync=target types hil tests
 
-# What needs neither torch nor a compiler nor the emulator, and is not marked slow: under a minute.
+# What needs neither torch nor a compiler nor the emulator, and is not marked slow: one to two minutes.
 fast: $(VENV)/.ready
 	$(PYTEST) --fast
 
