@@ -100,7 +100,6 @@ def compare_command(
     from rtsysid.experiments.benchmark import quickened
     from rtsysid.experiments.compare import rows, variants_of
     from rtsysid.guards.text import file_names
-    from rtsysid.recordings.held_out import validation_part
     from rtsysid.storage import enter
 
     known = None if data else forecasting_benchmark(configs)
@@ -117,9 +116,7 @@ def compare_command(
         if known:
             trace, held_out = known.training(config.data.channels), known.testing(config.data.channels)
         else:
-            trace = _read_recordings(config, data)
-            held_out = _read_recordings(config, test) if test else validation_part(trace, config)
-            held_out.segments(config.data.rate_hz, nan="split")  # refused before the training, not after it
+            trace, held_out = _training_and_test(config, data, test)
         results += [_compared_model(title, config, seed, trace, held_out, out, horizon) for seed in range(seeds)]
     if json_:
         return console.report({"results": msgspec.to_builtins(results)}, json_)
@@ -129,6 +126,16 @@ def compare_command(
             ["variant", "group", *columns, "sum", "parameters", "MACs", "step us", "RAM bytes"], rows(results)
         )
     )
+
+
+def _training_and_test(config: Config, data: Sequence[Path], test: Sequence[Path]) -> tuple[Trace, Trace]:
+    """Read both; without test recordings the validation part is the test."""
+    from rtsysid.recordings.held_out import validation_part
+
+    trace = _read_recordings(config, data)
+    held_out = _read_recordings(config, test) if test else validation_part(trace, config)
+    held_out.segments(config.data.rate_hz, nan="split")  # refused before the training, not after it
+    return trace, held_out
 
 
 @click.command()

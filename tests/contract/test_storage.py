@@ -197,7 +197,7 @@ def test_a_process_id_that_was_given_again_refuses_nothing(tmp_path: Path) -> No
     assert [each.name for each in tmp_path.iterdir()] == ["index"]
 
 
-@pytest.mark.parametrize("name", ["file", "folder", "link", "notes beside a lock"])
+@pytest.mark.parametrize("name", ["file", "folder", "link", "notes and a lock"])
 def test_what_only_looks_like_a_leftover_stays(tmp_path: Path, name: str) -> None:
     """A file, a folder or a link of the user with the name of our folder is left alone, and writing goes on."""
     alike = tmp_path / ".writing-index"
@@ -209,7 +209,7 @@ def test_what_only_looks_like_a_leftover_stays(tmp_path: Path, name: str) -> Non
     else:
         (alike / "new").mkdir(parents=True)
         (alike / "new" / "thesis.txt").write_text("mine")
-    if name == "notes beside a lock":
+    if name == "notes and a lock":
         (alike / "lock").write_bytes(claim._HEADER + b"1\n")
         (alike / "notes.md").write_text("mine")
     before = tree(tmp_path)

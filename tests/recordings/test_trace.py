@@ -130,7 +130,7 @@ def test_a_recording_that_is_named_twice_is_refused(tmp_path):
 
 
 def test_a_link_to_a_recording_of_its_folder_is_a_second_name(tmp_path):
-    """A folder with `latest.csv` beside the recording that it leads to has that recording once."""
+    """A folder has a recording once, also where a link `latest.csv` in it leads to that recording."""
     recordings("a").write(tmp_path / "r.csv")
     (tmp_path / "latest.csv").symlink_to("r.csv")
     assert [each.name for each in Trace.read_all([tmp_path]).episodes] == ["r"]

@@ -15,8 +15,8 @@ _DEPTH = 16  # levels of structures and lists; a Parquet footer has six
 class Compact:
     """Read from `data` at `at`. ``passed``: items of lists that were skipped.
 
-    Every method raises IndexError where the data end, ValueError
-    for an unknown type."""
+    Every method raises IndexError where the data end, ValueError for an unknown type.
+    """
 
     def __init__(self, data: bytes, at: int = 0) -> None:
         self.data, self.at, self.passed = data, at, 0
