@@ -41,7 +41,7 @@ CORE = {
     ),
     "rtsysid/model/delayline.py": ("tests/model/test_delayline.py", "tests/model/test_parity_1_windows.py"),
     "rtsysid/model/bundle.py": ("tests/model/test_bundle.py", "tests/model/test_trust.py"),
-    "firmware_bridge/wire.py": ("tests/firmware_bridge/test_wire.py",),
+    "firmware_bridge/wire.py": ("tests/firmware_bridge/test_wire.py", "tests/firmware_bridge/test_frame_numbers.py"),
 }
 LIGHT, HEAVY = ("numpy", "pytest", "hypothesis", "msgspec", "click"), ("torch", "onnx", "onnxruntime")
 TRAINS = "rtsysid/model/bundle.py"  # its tests train and export

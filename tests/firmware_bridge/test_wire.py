@@ -6,11 +6,11 @@ import json
 import zlib
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support import wire_vectors
+from support.frames import SCHEMA, counted, numbered, wired
 
 from firmware_bridge import layout, wire
 from firmware_bridge import messages as m
@@ -20,7 +20,6 @@ from rtsysid.errors import LinkError
 from rtsysid.live.session import STATUSES
 
 GOLDEN = json.loads(wire_vectors.PATH.read_text())
-SCHEMA = 0xC0FFEE01
 FATES = WireCounters.__struct_fields__[:11]  # what may become of a piece between two delimiters
 
 payloads = st.binary(max_size=m.MAX_PAYLOAD)
@@ -41,19 +40,6 @@ def values_of(message: type[Message]) -> st.SearchStrategy[Message]:
     fixed = message.LAYOUT.fields[: -1 if tail else None]
     kwargs = {f.name: st.integers(0, 2 ** WIDTHS[f.code] - 1) for f in fixed}
     return st.builds(message, **kwargs, **({tail.name: TAILS[tail.code]} if tail else {}))
-
-
-def numbered(count: int, start: int = 0) -> list[Frame]:
-    return [Frame(m.Sample.CODE, 3, (start + i) & 0xFFFF, i, bytes([i % 255 + 1]) * 30) for i in range(count)]
-
-
-def wired(frames: list[Frame]) -> bytes:
-    return b"".join(encode_frame(f, SCHEMA) for f in frames)
-
-
-def counted(decoder: FrameDecoder) -> dict[str, int]:
-    """The counters that moved."""
-    return {name: n for name, n in msgspec.to_builtins(decoder.counters).items() if n}
 
 
 def test_golden_vectors_are_what_this_definition_makes() -> None:
@@ -247,50 +233,6 @@ def test_the_longest_frame_may_come_without_its_delimiter() -> None:
     assert len(decoder.feed(data[-1:])) == 1
 
 
-@given(st.integers(0, 0xFFFF), st.sets(st.integers(1, 18)))
-def test_lost_frames_are_counted_over_the_wrap(start: int, lost: set[int]) -> None:
-    """The count of lost frames is exact wherever the 16-bit numbers begin, given the ends arrive."""
-    sent = numbered(20, start)
-    decoder = FrameDecoder(SCHEMA, 3)
-    got = decoder.feed(wired([f for i, f in enumerate(sent) if i not in lost]))
-    assert len(got) == 20 - len(lost)
-    assert decoder.counters.lost == len(lost)
-
-
-def test_twice_and_out_of_order_are_counted() -> None:
-    """A frame that comes twice is delivered once; one that comes late is delivered, and no longer lost."""
-    a, b, c, d = numbered(4)
-    decoder = FrameDecoder(SCHEMA, 3)
-    assert decoder.feed(wired([a, a, c, b, d])) == [a, c, b, d]
-    assert counted(decoder) == {"ok": 4, "duplicate": 1, "reordered": 1}
-
-
-@given(st.lists(st.sampled_from([1, 1, 2, 3, 0, -1, -2, -17, -255, -256, -257, 255, 256, 257, 40_000]), max_size=40),
-       st.sampled_from([0, 250, 65_400]))  # fmt: skip
-def test_numbers_are_counted_as_by_a_list_of_all_that_came(steps: list[int], first: int) -> None:
-    """Jumps, late and repeated frames count as in a model that remembers every number, across the wrap of 16 bits.
-
-    A frame that is late by 256 numbers or more is a new one, far ahead.
-    """
-    decoder = FrameDecoder(SCHEMA, 3)
-    newest, came = first, {first}
-    wanted = {"ok": 1, "lost": 0, "reordered": 0, "duplicate": 0}
-    decoder.feed(wired(numbered(1, first)))
-    for step in steps:
-        ahead = step if -256 < step <= 0 else step % 65_536
-        decoder.feed(wired(numbered(1, newest + ahead)))
-        if ahead <= 0 and newest + ahead in came:
-            wanted["duplicate"] += 1
-            continue
-        wanted["ok"] += 1
-        wanted["reordered"] += ahead <= 0
-        wanted["lost"] = max(wanted["lost"] - 1, 0) if ahead <= 0 else wanted["lost"] + ahead - 1
-        newest, came = max(newest, newest + ahead), {*came, newest + ahead}
-    counters = decoder.counters
-    assert {name: getattr(counters, name) for name in wanted} == wanted
-    assert decoder._seen.bit_length() <= 256
-
-
 def test_another_channel_table_is_not_taken_for_noise() -> None:
     """Frames under another seed count as `schema`, all of them; a disturbed line does not, and the table's own pass."""
     frames = numbered(6)
@@ -354,13 +296,6 @@ def test_the_second_frame_under_another_table_tells_that_the_first_was_one() -> 
     assert counted(decoder) == {"crc": 1}
     decoder.feed(encode_frame(second, SCHEMA))
     assert counted(decoder) == {"schema": 2}
-
-
-def test_a_late_frame_does_not_hide_a_repeated_one() -> None:
-    """After a late frame the newest number is still known: the same frame again is a duplicate."""
-    decoder, sent = FrameDecoder(schema=SCHEMA), numbered(3)
-    decoder.feed(wired([sent[0], sent[2], sent[1], sent[2]]))
-    assert counted(decoder) == {"ok": 3, "reordered": 1, "duplicate": 1}
 
 
 def test_before_a_session_session_and_table_are_zero() -> None:

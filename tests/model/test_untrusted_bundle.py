@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -19,11 +19,9 @@ from rtsysid.config import Config, parse_config
 from rtsysid.errors import BundleError
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.contents import BUNDLE_ARRAYS, QUANTILES, weight_shapes
-from rtsysid.model.golden import golden_of, require_parity
 from rtsysid.model.intervals import SHARES
 from rtsysid.model.manifest import FORMAT, Manifest, read_manifest
 from rtsysid.model.npz import ArrayType, AtMost, read_npz
-from rtsysid.model.predictor import Predictor
 from rtsysid.model.tolerance import LARGEST, TOLERANCE, tolerances
 from rtsysid.model.untrusted import Refusal, parse_json, read_regular
 from rtsysid.spec import to_builtins
@@ -278,69 +276,6 @@ def test_every_array_of_a_bundle_is_checked(calibrated_folder: Path, name: str) 
     for changed in (zipped({**kept, "extra.npy": npy(np.zeros(3))}), zipped(kept, 8), zipped({}), b"", b"PK\5\6"):
         with pytest.raises(BundleError, match=name):
             read_npz(changed, name, types, refusal)
-
-
-def nz(name: str, **arrays: Any) -> Callable[[Path, dict[str, Any]], None]:
-    """Change arrays of an npz file by functions of what is there."""
-
-    def change(folder: Path, content: dict[str, Any]) -> None:
-        with np.load(folder / name, allow_pickle=False) as stored:
-            kept = dict(stored)
-        np.savez(folder / name, allow_pickle=False, **{**kept, **{key: f(kept) for key, f in arrays.items()}})
-
-    return change
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        nz("golden.npz", forecast_at=lambda a: a["forecast_at"][:0], u_future=lambda a: a["u_future"][:0],
-           y_future=lambda a: a["y_future"][:0]),
-        nz("golden.npz", code_at=lambda a: a["code_at"][:0], code=lambda a: a["code"][:0],
-           reconstruction=lambda a: a["reconstruction"][:0]),
-        nz("golden.npz", y=lambda a: np.full_like(a["y"], np.nan)),
-        nz("golden.npz", y=lambda a: np.zeros_like(a["y"])),
-        nz("golden.npz", starts=lambda a: a["starts"] + 1),
-        nz("golden.npz", starts=lambda a: a["starts"][::-1].copy()),
-        nz("golden.npz", starts=lambda a: np.array([0, len(a["y"])])),
-        nz("golden.npz", forecast_at=lambda a: a["forecast_at"] - 100_000),
-        nz("golden.npz", forecast_at=lambda a: a["forecast_at"] * 0),
-        nz("golden.npz", code_at=lambda a: a["code_at"] + 2**40),
-        nz("golden.npz", reconstruction=lambda a: -a["reconstruction"] - 1),
-    ],
-    ids=range(11),
-)  # fmt: skip
-def test_a_golden_trace_that_proves_nothing_is_refused(
-    bundle_folder: Path, tmp_path: Path, change: Callable[[Path, dict[str, Any]], None]
-) -> None:
-    """Without forecasts, codes or errors, with NaN for a prediction, or with ticks that are none: one line."""
-    folder = rehashed(bundle_folder, tmp_path / "b", change)
-    with pytest.raises(BundleError, match=r"golden\.npz"):
-        golden_of(Bundle.open(folder))
-
-
-@pytest.mark.parametrize("backend", ["numpy", "onnx"])
-@pytest.mark.parametrize("answer", ["y", "y_future", "code", "reconstruction"])
-def test_every_answer_of_a_model_is_compared(bundle_folder: Path, tmp_path: Path, answer: str, backend: Any) -> None:
-    """A golden trace that differs in one prediction, forecast, code or reconstruction error fails at load."""
-
-    def shifted(arrays: dict[str, np.ndarray]) -> np.ndarray:
-        changed = arrays[answer].copy()
-        changed.flat[-1] += 1.0
-        return changed
-
-    folder = rehashed(bundle_folder, tmp_path / "b", nz("golden.npz", **{answer: shifted}))
-    with pytest.raises(BundleError, match=f"on backend {backend}"):
-        Predictor.load(folder, backend)
-
-
-def test_a_backend_that_answers_nan_fails(bundle_folder: Path) -> None:
-    """NaN in the place of a number is an infinite error, whatever the answer."""
-    bundle = Bundle.open(bundle_folder)
-    predictor = Predictor.load(bundle, "numpy", check=False)
-    predictor.backend.advance = lambda window: predictor.backend.y * np.nan  # type: ignore[attr-defined]
-    with pytest.raises(BundleError, match="step error inf"):
-        require_parity(predictor, "numpy", bundle)
 
 
 def test_a_manifest_is_one_object() -> None:
