@@ -18,7 +18,7 @@ from rtsysid.errors import BundleError, TraceError
 from rtsysid.live.exceedance import ExceedanceModel, minutes_for
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.predictor import Predictor
-from rtsysid.model.untrusted import Refusal, parse_json
+from rtsysid.model.untrusted import Refusal, parse_json, structure_of
 from rtsysid.spec import Doubles, Floats, ModelSpec
 
 FILE = "calibration.json"
@@ -49,10 +49,7 @@ class Calibration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         if FILE not in bundle.manifest.files:
             return None
         refusal = Refusal(BundleError, f"bundle {bundle.folder}", "calibrate it again")
-        try:
-            found = msgspec.convert(parse_json(bundle.content(FILE), FILE, refusal), cls)
-        except msgspec.ValidationError as error:
-            raise refusal(f"{FILE}: {error}") from None
+        found = structure_of(parse_json(bundle.content(FILE), FILE, refusal), cls, FILE, refusal)
         if len(found.spread) != bundle.spec.n_outputs or (found.reconstruction is None) == bool(bundle.spec.encoder):
             raise refusal(f"{FILE} is of another model")
         if not found.possible:

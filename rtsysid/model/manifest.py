@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 
 from rtsysid.config import Config
-from rtsysid.errors import BundleError, RtsysidError
+from rtsysid.errors import BundleError
 from rtsysid.model.tolerance import TOLERANCE, excess, tolerances
-from rtsysid.model.untrusted import Refusal, parse_json, read_regular
+from rtsysid.model.untrusted import Refusal, parse_json, read_regular, structure_of
 from rtsysid.spec import ModelSpec
 
 FORMAT = 3
@@ -103,10 +103,7 @@ def read_manifest(folder: Path) -> Manifest:
     _check_digest(plain, refusal)
     if plain.get("format") != FORMAT:
         raise refusal(f"format {str(plain.get('format'))[:20]}, this release reads {FORMAT}")
-    try:
-        manifest = msgspec.convert(plain, Manifest)
-    except (msgspec.ValidationError, RtsysidError) as error:
-        raise refusal(f"{NAME}: {error}") from None
+    manifest = structure_of(plain, Manifest, NAME, refusal)
     _check_files(manifest, refusal)
     _check_numbers(manifest, refusal)
     return manifest

@@ -7,11 +7,14 @@ import math
 import os
 import stat
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, TypeVar
+
+import msgspec
 
 from rtsysid.errors import RtsysidError
 from rtsysid.guards.limits import VARIABLE, limit
 
+Struct = TypeVar("Struct")
 MOST_TEXT = 300  # letters of what was found: it may quote the file
 # Opens neither what a link points to nor waits for the other end of a FIFO.
 _FLAGS = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
@@ -71,6 +74,18 @@ def parse_json(content: bytes, name: str, refusal: Refusal) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise refusal(f"{name} is not readable: no JSON object")
     return found
+
+
+def structure_of(plain: Any, kind: type[Struct], name: str, refusal: Refusal) -> Struct:
+    """Convert plain values to a structure of a type.
+
+    `name` is that of the file. Raises the error of `refusal` where a field is missing, unknown, of another type or out
+    of its range, and where fields contradict each other.
+    """
+    try:
+        return msgspec.convert(plain, kind)
+    except (msgspec.ValidationError, RtsysidError) as error:
+        raise refusal(f"{name}: {error}") from None
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -24,11 +24,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from rtsysid.errors import BundleError, RtsysidError, TraceError
+from rtsysid.errors import BundleError, TraceError
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.manifest import Count
 from rtsysid.model.npz import ArrayType, read_npz
-from rtsysid.model.untrusted import Refusal, open_regular, parse_json, read_regular
+from rtsysid.model.untrusted import Refusal, open_regular, parse_json, read_regular, structure_of
 from rtsysid.retrieval.descriptors import Descriptor, Rows, descriptor_of
 from rtsysid.retrieval.hashing import BITS, Codes, Hyperplanes, scanner
 from rtsysid.spec import Doubles, Floats, ModelSpec, digest
@@ -223,10 +223,7 @@ def _read_index_manifest(folder: Path) -> IndexManifest:
     plain = _plain(folder)
     if plain.pop("digest", None) != _digest(plain) or plain.get("format") != FORMAT:
         raise refusal(f"{NAME} was changed, or is of another release")
-    try:
-        manifest = msgspec.convert(plain, IndexManifest)
-    except (msgspec.ValidationError, RtsysidError) as error:
-        raise refusal(f"{NAME}: {error}") from None
+    manifest = structure_of(plain, IndexManifest, NAME, refusal)
     _check_segments(manifest, refusal)
     return manifest
 

@@ -32,11 +32,11 @@ from torch import Tensor
 
 import rtsysid
 from rtsysid.config import Config
-from rtsysid.errors import ConfigError, RtsysidError
+from rtsysid.errors import ConfigError
 from rtsysid.model.contents import RUN_ARRAYS, weight_shapes
 from rtsysid.model.manifest import Count
 from rtsysid.model.npz import Arrays, read_npz, write_npz
-from rtsysid.model.untrusted import Refusal, open_regular, parse_json, read_regular
+from rtsysid.model.untrusted import Refusal, open_regular, parse_json, read_regular, structure_of
 from rtsysid.spec import Floats, ModelSpec
 from rtsysid.storage import require_output, rewriting
 from rtsysid.storage.claim import Claim, storage_errors
@@ -160,10 +160,7 @@ class Run:
             raise ConfigError(f"run {self.folder}", "no run.json", "train one: rtsysid train CONFIG")
         refusal = self.refusal
         plain = parse_json(read_regular(self.folder / "run.json", refusal, "json_bytes"), "run.json", refusal)
-        try:
-            about = msgspec.convert(plain, About)
-        except (msgspec.ValidationError, RtsysidError) as error:
-            raise refusal(f"run.json: {error}") from None
+        about = structure_of(plain, About, "run.json", refusal)
         if not about.spec.scaling.std:
             raise refusal("run.json: the specification has no scaling")
         return plain, about
