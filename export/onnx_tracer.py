@@ -169,10 +169,9 @@ class Tracer:
         """Join arrays along a new last axis; `axis` must be -1."""
         return self.concatenate([part[..., None] for part in parts], axis)
 
-    def output(self, of: TracedArray, name: str) -> onnx.NodeProto:
+    def output(self, of: TracedArray, name: str) -> None:
         """Give a value the name of an output."""
         self.nodes.append(helper.make_node("Identity", [of.name], [name]))
-        return self.nodes[-1]
 
 
 def _for_each_axis(key: Key | tuple[Key, ...], rank: int) -> list[int | slice | list[int] | None]:

@@ -34,7 +34,7 @@ from rtsysid.train.windows import Sequences, episode_weights, fit_scaling
 ARX_LAGS = (2, 5, 10, 20)
 ARX_RIDGES = (1e-9, 1e-8, 1e-6, 1e-4)
 YARDSTICK_STARTS = 2000  # free runs that measure the linear model
-EXCERPT_ROWS = 400
+KEPT_ROWS = 400  # of one validation recording, for the golden trace
 
 
 @dataclass(frozen=True)
@@ -228,4 +228,4 @@ def _validation(validation: NoisyRecordings, silent: bool) -> dict[str, Floats |
 
 def _excerpt(prepared: Prepared) -> Floats:
     """The start of the longest validation episode: real samples for the golden trace."""
-    return max(prepared.validation, key=len)[:EXCERPT_ROWS]
+    return max(prepared.validation, key=len)[:KEPT_ROWS]
