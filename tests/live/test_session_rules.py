@@ -101,6 +101,13 @@ def test_settings_that_contradict_each_other_say_which() -> None:
         SessionSettings(trained_margin=2.5, reject_margin=1.5)
 
 
+@pytest.mark.parametrize(("name", "value"), [("budget_s", -1.0), ("max_gap", -1), ("reject_margin", math.inf)])
+def test_a_setting_out_of_its_range_is_named(name: str, value: float) -> None:
+    """The error begins with the name of the setting."""
+    with pytest.raises(SpecError, match=f"^{name}: {value}"):
+        SessionSettings(**{name: value})  # type: ignore[arg-type]
+
+
 def test_a_status_joins_the_others() -> None:
     """A prediction with one more status has both flags, the graver first, and everything else as it was; ok goes."""
     y = np.zeros(2, np.float32)
