@@ -5,12 +5,16 @@ Weights keep the names that training gave them (`encoder.1.weight`, `cell.weight
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+import numpy as np
 
 from export.onnx_tracer import TracedArray, Tracer
 from rtsysid.model.backends.cells import Weights
 from rtsysid.model.coordinates import coordinates
 from rtsysid.spec import CellName, ModelSpec
+
+NEVER = 1e30  # the end of the last band of ages
 
 
 class OnnxNetwork:
@@ -52,14 +56,38 @@ class OnnxNetwork:
             return bounded
         return xp.concatenate((bounded[:, :hidden], raw[:, hidden:]), -1)
 
-    def predict(self, newest: TracedArray, features: TracedArray, state: TracedArray) -> TracedArray:
-        """Add the next outputs: [B, C], [B, F], [B, S] -> [B, ny]."""
-        target = self._linear("head", state[:, : self._spec.hidden])
+    def predict(
+        self, newest: TracedArray, features: TracedArray, state: TracedArray, age: TracedArray | None
+    ) -> TracedArray:
+        """Add the next outputs: [B, C], [B, F], [B, S], ages [B] -> [B, ny]. `age`: where the model depends on it."""
+        target = self._times_gain(self._linear("head", state[:, : self._spec.hidden]), "head_gain", age)
         if self._spec.linear_path:
-            target = target + self._linear("linear_path", features)
+            target = target + self._times_gain(self._linear_map(features, age), "linear_gain", age)
         target = target * self._scaling("target_std") + self._scaling("target_mean")
         following: TracedArray = self._coordinates.next_outputs(newest, target)
         return following
+
+    def _linear_map(self, features: TracedArray, age: TracedArray | None) -> TracedArray:
+        """Add the linear map of each age: [B, F], [B] -> [B, T]. Both are computed, and one counts."""
+        if age is None or not self._spec.near_ticks:
+            return self._linear("linear_path", features)
+        near, far = (self._linear(name, features) for name in ("linear_near", "linear_path"))
+        shares = self._band_shares(age, (self._spec.near_ticks,))
+        return near * shares[:, :1] + far * shares[:, 1:]
+
+    def _times_gain(self, values: TracedArray, name: str, age: TracedArray | None) -> TracedArray:
+        """Multiply by the gain of each age, where the model has gains: [B, T], [B] -> [B, T]."""
+        if age is None or not self._spec.age_bands:
+            return values
+        table = self._tracer.constant(self._weights[name], name)
+        return values * (self._band_shares(age, self._spec.age_bands) @ table)
+
+    def _band_shares(self, age: TracedArray, firsts: Sequence[int]) -> TracedArray:
+        """Add a 1 for the band of each age and a 0 for every other: [B] -> [B, K]. `firsts`: of each further band."""
+        xp, column = self._tracer, age[:, None]
+        begun = xp.clip(column - np.array([-1, *(first - 1 for first in firsts)], np.float32), 0.0, 1.0)
+        ended = xp.clip(np.array([*firsts, NEVER], np.float32) - column, 0.0, 1.0)
+        return begun * ended
 
     def _lstm(self, code: TracedArray, state: TracedArray) -> TracedArray:
         xp, width = self._tracer, self._spec.hidden

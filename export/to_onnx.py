@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from export.onnx_network import OnnxNetwork
 from export.onnx_tracer import TracedArray, Tracer
@@ -19,6 +20,7 @@ from rtsysid.spec import ModelSpec
 
 OPSET, IR_VERSION = 18, 10  # what onnxruntime 1.20 reads
 STEP_INPUTS = ("window", "state")
+TICK = "one_tick"  # the constant that the age grows by
 PREDICTED = ("y_next", "state_next")
 
 
@@ -37,12 +39,13 @@ def all_graphs(spec: ModelSpec, weights: Weights) -> dict[str, onnx.ModelProto]:
 def step_graph(spec: ModelSpec, weights: Weights) -> onnx.ModelProto:
     """Build `window, state -> y_next, state_next, code, reconstruction_error` for any batch.
 
-    window [B, L, C], state [B, S], y_next [B, ny], code [B, Z], reconstruction error [B]. Raises
+    window [B, L, C], state [B, S], y_next [B, ny], code [B, Z], reconstruction error [B]. A model that depends on it
+    has a third input, age [B]: the ticks from the newest measurement to the newest row, as float32. Raises
     onnx.checker.ValidationError where the graph is not valid.
     """
     tracer = Tracer()
     network = OnnxNetwork(spec, weights, tracer)
-    window, state = (_input(tracer, spec, name) for name in STEP_INPUTS)
+    window, state, *age = (_input(tracer, spec, name) for name in _step_inputs(spec))
     features = network.features(window)
     code = network.encode(features)
     after, difference = network.tick(code, state), network.decode(code) - features
@@ -50,9 +53,9 @@ def step_graph(spec: ModelSpec, weights: Weights) -> onnx.ModelProto:
         tracer,
         spec,
         "rtsysid step",
-        (window, state),
+        (window, state, *age),
         {
-            "y_next": network.predict(window[:, -1], features, after),
+            "y_next": network.predict(window[:, -1], features, after, age[0] if age else None),
             "state_next": after,
             "code": code,
             "reconstruction_error": (difference * difference).mean(-1),
@@ -69,6 +72,10 @@ def initialiser_graph(spec: ModelSpec, weights: Weights) -> onnx.ModelProto:
     window = _input(tracer, spec, "window")
     state = OnnxNetwork(spec, weights, tracer).initial_state(window)
     return _model(tracer, spec, "rtsysid initialiser", (window,), {"state": state})
+
+
+def _step_inputs(spec: ModelSpec) -> tuple[str, ...]:
+    return (*STEP_INPUTS, "age") if spec.age_changes else STEP_INPUTS
 
 
 def _input(tracer: Tracer, spec: ModelSpec, name: str) -> TracedArray:
@@ -103,14 +110,15 @@ def _checked(graph: onnx.GraphProto, spec: ModelSpec) -> onnx.ModelProto:
 def forecast_graph(step: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelProto:
     """Build `window, state, u_future -> y_future`: a Scan over [B, N, nu] with predictions fed back.
 
-    `window` ends with s_k, `state` is the state before tick k. Tick n replaces the inputs of the newest row by
+    `window` ends with s_k, `state` is the state before tick k; a model that depends on it has the age of s_k as a third
+    input. Tick n replaces the inputs of the newest row by
     u_future[n] and predicts y_{k+n+1}. Raises onnx.checker.ValidationError where the graph is not valid.
     """
-    body = _scan_body(step, spec)
+    body, inputs = _scan_body(step, spec), _step_inputs(spec)
     scan = helper.make_node(
         "Scan",
-        ["window", "state", "u_future"],
-        ["window_last", "state_last", "y_future"],
+        [*inputs, "u_future"],
+        [*(f"{name}_last" for name in inputs), "y_future"],
         num_scan_inputs=1,
         scan_input_axes=[1],
         scan_output_axes=[1],
@@ -120,12 +128,16 @@ def forecast_graph(step: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelProto:
     graph = helper.make_graph(
         [scan],
         "rtsysid forecast",
-        [_tensor_info(name, ["batch", *shapes[name]]) for name in STEP_INPUTS]
+        [_tensor_info(name, ["batch", *shapes[name]]) for name in inputs]
         + [_tensor_info("u_future", ["batch", "horizon", spec.n_inputs])],
         [_tensor_info("y_future", ["batch", "horizon", spec.n_outputs])],
-        initializer=_used(step.graph.initializer, body.node),  # an inner graph sees the names of the outer one
+        initializer=_used([*step.graph.initializer, _one_tick()], body.node),  # an inner graph sees outer names
     )
     return _checked(graph, spec)
+
+
+def _one_tick() -> onnx.TensorProto:
+    return numpy_helper.from_array(np.ones((), np.float32), TICK)
 
 
 def _scan_body(step: onnx.ModelProto, spec: ModelSpec) -> onnx.GraphProto:
@@ -149,6 +161,8 @@ def _scan_body(step: onnx.ModelProto, spec: ModelSpec) -> onnx.GraphProto:
         _scan_node("after", "Concat", "kept", "next_row", axis=1),
         _scan_node("y_out", "Identity", "y_next"),
     ]
+    if spec.age_changes:
+        nodes.append(helper.make_node("Add", ["tick/age", TICK], ["tick/age_next"]))
     return helper.make_graph(nodes, "tick", *_scan_interface(spec))
 
 
@@ -158,8 +172,10 @@ def _scan_node(output: str, operator: str, *inputs: str, **attributes: int) -> o
 
 def _scan_interface(spec: ModelSpec) -> tuple[list[onnx.ValueInfoProto], list[onnx.ValueInfoProto]]:
     shapes = {name: ["batch", *shape] for name, shape in _graph_shapes(spec).items()}
-    inputs = [("before", shapes["window"]), ("state", shapes["state"]), ("u", ["batch", spec.n_inputs])]
-    outputs = [("after", shapes["window"]), ("state_next", shapes["state"]), ("y_out", ["batch", spec.n_outputs])]
+    u, y = ("u", ["batch", spec.n_inputs]), ("y_out", ["batch", spec.n_outputs])
+    carried = _step_inputs(spec)[1:]
+    inputs = [("before", shapes["window"]), *((name, shapes[name]) for name in carried), u]
+    outputs = [("after", shapes["window"]), *((f"{name}_next", shapes[name]) for name in carried), y]
     named = ([_tensor_info(f"tick/{name}", shape) for name, shape in side] for side in (inputs, outputs))
     return next(named), next(named)
 
@@ -197,7 +213,7 @@ def _value(name: str, value: TracedArray) -> onnx.ValueInfoProto:
 
 
 def _graph_shapes(spec: ModelSpec) -> dict[str, list[int]]:
-    return {"window": [spec.taps, spec.width], "state": [spec.state_size]}
+    return {"window": [spec.taps, spec.width], "state": [spec.state_size], "age": []}
 
 
 def _tensor_info(name: str, shape: list[Any]) -> onnx.ValueInfoProto:

@@ -91,6 +91,8 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     linear_path: bool = False
     state_init: Literal["warmup", "network", "zero"] = "warmup"
     warmup: ranges.CountOrNone = 30
+    near_ticks: ranges.CountOrNone = 0
+    age_bands: tuple[ranges.Count, ...] = ()
 
     @property
     def variant(self) -> Variant:

@@ -11,8 +11,8 @@ from rtsysid.errors import SpecError
 from rtsysid.guards.limits import checked_size
 from rtsysid.structure import RigidBody, Rotors, Structure
 
-TICKS = 1 << 24  # taps, ticks of a warm-up, units of a layer
-LAYERS, ROTORS, DEGREE = 64, 64, 16
+TICKS = 1 << 24  # taps, ticks of a warm-up, units of a layer, ages: whole numbers in float32
+LAYERS, ROTORS, DEGREE, BANDS = 64, 64, 16, 64
 LARGEST, SMALLEST = 1e30, 1e-30  # values of a scaling: the model computes in float32
 
 
@@ -26,6 +26,7 @@ def check(spec: Structure) -> None:
     _check_angles(spec)
     _check_integrators(spec)
     _check_friction(spec)
+    _check_ages(spec)
     _check_scaling(spec)
 
 
@@ -43,11 +44,14 @@ def _check_sizes(spec: Structure) -> None:
     for name, size, largest in (
         ("encoder", len(spec.encoder), LAYERS),
         ("rigid_body.rotors.speeds", len(rotors), ROTORS),
+        ("age_bands", len(spec.age_bands), BANDS),
         ("degree", spec.degree, DEGREE),
         ("warmup", spec.warmup, TICKS),
         ("taps", spec.taps, TICKS),
         ("hidden", spec.hidden, TICKS),
+        ("near_ticks", spec.near_ticks, TICKS),
         *(("encoder", width, TICKS) for width in spec.encoder),
+        *(("age_bands", age, TICKS) for age in spec.age_bands),
     ):
         if size > largest:
             raise SpecError(name, str(size)[:40], f"give {largest} or less")
@@ -156,6 +160,18 @@ def _check_friction(spec: Structure) -> None:
         raise SpecError("friction", "a speed that is not positive", "give the speed below which friction lets go")
     if spec.taps < 2 and set(names) & set(spec.relative):
         raise SpecError("friction", "travel in a window of one row", "see two taps, so that travel has a speed")
+
+
+def _check_ages(spec: Structure) -> None:
+    if spec.near_ticks and not spec.linear_path:
+        raise SpecError("near_ticks", "the model has no linear path", "set linear_path = true, or near_ticks = 0")
+    if spec.near_ticks < 0:
+        raise SpecError("near_ticks", str(spec.near_ticks), "give the ticks for which the near map predicts, or 0")
+    if list(spec.age_bands) != sorted({age for age in spec.age_bands if age > 0}):
+        remedy = "list the first age of each further band in ascending order, from 1 on"
+        raise SpecError("age_bands", str(list(spec.age_bands))[:40], remedy)
+    if spec.age_bands and any(spec.scaling.target_mean):
+        raise SpecError("age_bands", "targets whose mean is not 0", "train again: a gain of 0 must predict no change")
 
 
 def _check_rotors(spec: Structure, body: RigidBody, rotors: Rotors) -> None:

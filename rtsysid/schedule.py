@@ -20,7 +20,7 @@ from rtsysid.spec import ModelSpec
 
 FAMILY = ("undercomplete", "layer-wise", "sparse", "sparse-kl", "denoising", "contractive", "variational")
 PRESETS = ("two-stage", "greedy", *FAMILY)
-GROUPS = ("encoder", "decoder", "log_variance", "cell", "head", "initialiser", "linear_path")
+GROUPS = ("encoder", "decoder", "log_variance", "cell", "head", "initialiser", "linear_path", "linear_near")
 PREDICTIONS = ("one_step", "rollout")  # all other losses depend on the code alone
 ONE_STEP_LENGTH = 50  # predicted ticks of a sequence where no rollout sets its length
 PENALTIES = ("sparse_l1", "sparse_kl", "contractive", "divergence")
@@ -191,7 +191,9 @@ def groups_of(spec: ModelSpec) -> tuple[str, ...]:
     of_code = ["encoder", "decoder"] if spec.encoder else []
     of_code += ["log_variance"] if spec.variational else []
     extra = ["initialiser"] if spec.state_init == "network" else []
-    return (*of_code, *layers, "cell", "head", *extra, *(["linear_path"] if spec.linear_path else []))
+    extra += ["linear_path"] if spec.linear_path else []
+    extra += ["linear_near"] if spec.near_ticks else []
+    return (*of_code, *layers, "cell", "head", *extra)
 
 
 def _per_layer(stage: Stage, spec: ModelSpec) -> list[Stage]:

@@ -18,25 +18,21 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from rtsysid.channels import PERIODS, Channel, Role, rotation_columns, split_unit
 from rtsysid.consistency import check, sees_otherwise
 from rtsysid.errors import SpecError
 from rtsysid.structure import (
     CELLS,
     INITIALISER_WIDTH,
-    PERIODS,
     STANDARD_GRAVITY,
     VARIANTS,
     CellName,
     CellShape,
-    Channel,
     RigidBody,
-    Role,
     Rotors,
     Scaling,
     Structure,
     Variant,
-    rotation_columns,
-    split_unit,
     variant_of,
 )
 
@@ -70,6 +66,8 @@ __all__ = [
     "variant_of",
 ]
 
+# Fields of a specification that are left out at their default: a fingerprint that was made before them stays the same.
+_LATER_FIELDS = ("near_ticks", "age_bands")
 Floats: TypeAlias = NDArray[np.float32]
 Doubles: TypeAlias = NDArray[np.float64]
 
@@ -121,7 +119,7 @@ class ModelSpec(Structure, frozen=True, kw_only=True, forbid_unknown_fields=True
 def to_builtins(spec: ModelSpec) -> dict[str, Any]:
     """Return the specification as plain lists, dicts, numbers and strings, ready for JSON."""
     built: dict[str, Any] = msgspec.to_builtins(spec)
-    return built
+    return {name: value for name, value in built.items() if value or name not in _LATER_FIELDS}
 
 
 def from_builtins(built: Any) -> ModelSpec:

@@ -6,27 +6,22 @@ Use `rtsysid.spec.ModelSpec`, which is a `Structure` that was checked; `rtsysid.
 from __future__ import annotations
 
 import itertools
-import math
-import re
+from bisect import bisect_right
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
-from rtsysid.errors import SpecError
+from rtsysid.channels import Channel, rotation_columns
 from rtsysid.guards import ranges
 
-Role: TypeAlias = Literal["input", "output"]
 CellName: TypeAlias = Literal["lstm", "gru"]
 Variant: TypeAlias = Literal["lstm", "lstm-tdl", "lstm-tdl-aeu", "lstm-tdl-deep-aeu"]
 
 VARIANTS: tuple[Variant, ...] = ("lstm", "lstm-tdl", "lstm-tdl-aeu", "lstm-tdl-deep-aeu")
 INITIALISER_WIDTH = 64  # hidden units of the network that sets the first state
 STANDARD_GRAVITY = 9.80665  # m/s^2; Ref: 3rd CGPM, 1901
-PERIODS = {"rad": 2 * math.pi, "deg": 360.0, "°": 360.0}  # of an angle, by its unit
-QUATERNION = "quat"  # the unit of a component of a rotation
-_HEADER = re.compile(r"(?P<name>.*\S)\s*\[(?P<unit>[^\[\]]*)\]")
 
 
 class CellShape(NamedTuple):
@@ -42,45 +37,6 @@ CELLS: dict[CellName, CellShape] = {
     "lstm": CellShape(gates=4, state=2, biases=4, forget_gate=True),
     "gru": CellShape(gates=3, state=1, biases=4, forget_gate=False),
 }
-
-
-class Channel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Describe one measured or commanded quantity.
-
-    ``group`` joins components of one vector (``position`` = x, y, z): errors are reported per group as the Euclidean
-    norm, and as the angle between rotations where the unit is ``quat``. ``angle``: the value is an angle, which comes
-    back after a turn; see `rtsysid.circle`.
-    """
-
-    name: str
-    unit: str = ""
-    role: Role = "output"
-    group: str = ""
-    angle: bool = False
-
-    @property
-    def period(self) -> float:
-        """Return a whole turn in the unit of an angle; 0 for what does not come back. Raises SpecError for the unit."""
-        if not self.angle:
-            return 0.0
-        if self.unit not in PERIODS:
-            found, units = (
-                f"its unit is {self.unit!r}",
-                " or ".join(f"'{self.name} [{unit}]'" for unit in ("rad", "deg")),
-            )
-            raise SpecError(f"angle {self.name!r}", found, f"write {units}")
-        return PERIODS[self.unit]
-
-    @classmethod
-    def parse(cls, text: str, role: Role = "output", group: str = "") -> Channel:
-        """Read ``"vx [m/s]"``, the form of CSV headers and configuration files. Raises SpecError without a name."""
-        name, unit = split_unit(text)
-        if not name or name.startswith("["):
-            raise SpecError("channel name", f"{text!r} is not 'name [unit]'", "write for example 'vx [m/s]'")
-        return cls(name, unit, role, group)
-
-    def __str__(self) -> str:
-        return f"{self.name} [{self.unit}]" if self.unit else self.name
 
 
 class Rotors(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -170,6 +126,8 @@ class Structure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     linear_path: bool = False  # a linear map of the window predicts, and the network corrects it
     state_init: Literal["warmup", "network", "zero"] = "warmup"
     warmup: ranges.CountOrNone = 30  # teacher-forced steps before the state counts as initialised
+    near_ticks: ranges.CountOrNone = 0  # another linear map predicts from rows younger than this; needs linear_path
+    age_bands: tuple[ranges.Count, ...] = ()  # first age of each further band; a band has gains of its own
 
     @property
     def variant(self) -> Variant:
@@ -223,6 +181,28 @@ class Structure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         names = [channel.name for channel in self.channels]
         attitude = () if self.rigid_body is None else tuple(names.index(n) for n in self.rigid_body.attitude)
         return (*grouped, *([attitude] if attitude and set(attitude) not in map(set, grouped) else []))
+
+    @cached_property
+    def quaternions(self) -> tuple[tuple[int, ...], ...]:
+        """Outputs x, y, z, w of each quaternion that plain coordinates keep at length one."""
+        return tuple(rotation_columns(self.outputs)) if self.rigid_body is None else ()
+
+    @cached_property
+    def age_changes(self) -> tuple[int, ...]:
+        """Ages at which the prediction changes, ascending; empty where the model does not depend on the age of a row.
+
+        The age of a row is the number of ticks since the newest measurement: 0 for a measured sample.
+        """
+        return tuple(sorted({*([self.near_ticks] if self.near_ticks else []), *self.age_bands}))
+
+    @property
+    def n_bands(self) -> int:
+        """Bands of ages, each with its own gains; 0 where the model has none."""
+        return len(self.age_bands) + 1 if self.age_bands else 0
+
+    def band(self, age: int) -> int:
+        """Return the band that an age belongs to, counted from 0."""
+        return bisect_right(self.age_bands, age)
 
     @cached_property
     def mixed_outputs(self) -> tuple[tuple[int, int], ...]:
@@ -303,17 +283,9 @@ class Structure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     @property
     def parameters(self) -> int:
         """Weights and biases of one step, without the decoder; two biases that are only added count as one."""
-        cell = CELLS[self.cell].biases * self.hidden
-        return self.macs + sum(self.encoder) + cell + (1 + self.linear_path) * self.n_targets
-
-
-def rotation_columns(channels: Sequence[Channel]) -> list[tuple[int, ...]]:
-    """List the columns of each quaternion: four channels of one role and group, of unit ``quat``."""
-    found: dict[tuple[Role, str], list[int]] = {}
-    for column, channel in enumerate(channels):
-        if channel.unit == QUATERNION:
-            found.setdefault((channel.role, channel.group), []).append(column)
-    return [tuple(columns) for columns in found.values() if len(columns) == 4]
+        cell, near = CELLS[self.cell].biases * self.hidden, (self.window_size + 1 if self.near_ticks else 0)
+        per_target = 1 + self.linear_path + near + (1 + self.linear_path) * self.n_bands
+        return self.macs + sum(self.encoder) + cell + per_target * self.n_targets
 
 
 def variant_of(taps: int, encoder: Sequence[int]) -> Variant:
@@ -321,11 +293,3 @@ def variant_of(taps: int, encoder: Sequence[int]) -> Variant:
     if not encoder:
         return "lstm-tdl" if taps > 1 else "lstm"
     return "lstm-tdl-deep-aeu" if len(encoder) > 1 else "lstm-tdl-aeu"
-
-
-def split_unit(text: str) -> tuple[str, str]:
-    """Split ``name [unit]`` into name and unit; digits in brackets are an index and belong to the name (``q[0]``)."""
-    match = _HEADER.fullmatch(text.strip())
-    if match is None or match["unit"].strip().isdecimal():
-        return text.strip(), ""
-    return match["name"], match["unit"].strip()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rtsysid.circle import nearest
 from rtsysid.errors import TraceError
 from rtsysid.evaluation.metrics import forecast_windows
-from rtsysid.model.predictor import Predictor, Snapshot
+from rtsysid.model.predictor import Predictor, Snapshot, stacked
 from rtsysid.spec import Doubles, Floats, ModelSpec
 
 BATCH = 256  # forecasts per call
@@ -76,8 +76,7 @@ def rollouts(predictor: Predictor, snapshots: Iterable[Snapshot], u_future: Floa
     """
     parts, done, stream = [], 0, iter(snapshots)
     while batch := list(islice(stream, BATCH)):
-        window, state = (np.stack(part) for part in zip(*batch, strict=True))
-        parts.append(predictor.rollout(window, state, u_future[done : done + len(batch)]))
+        parts.append(predictor.rollout(*stacked(batch), u_future[done : done + len(batch)]))
         done += len(batch)
     return np.concatenate(parts)
 
@@ -90,9 +89,8 @@ class _SnapshotStream:
         predictor.reset()
 
     def take(self, ticks: NDArray[np.intp]) -> Snapshot:
-        """Return the stacked snapshots after the samples of these ticks: window [K, L, C], state [K, S]."""
-        window, state = (np.stack(part) for part in zip(*map(self._after, ticks), strict=True))
-        return Snapshot(window, state)
+        """Return the stacked snapshots after the samples of these ticks."""
+        return stacked([self._after(tick) for tick in ticks])
 
     def _after(self, tick: int) -> Snapshot:
         for sample in self._values[self._next : tick + 1]:

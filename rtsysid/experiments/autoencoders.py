@@ -154,7 +154,8 @@ class _Bench:
         """Return a new network with the shared linear map."""
         torch.manual_seed(self.base.settings.seed)
         network = Network(spec)
-        network.linear_path.load_state_dict(self.base.network.linear_path.state_dict())
+        for name in ("linear_path", "linear_near") if spec.near_ticks else ("linear_path",):
+            network.get_submodule(name).load_state_dict(self.base.network.get_submodule(name).state_dict())
         silence(network.head)
         return network
 

@@ -46,8 +46,11 @@ class Stepper(Protocol):
     def reset(self) -> None:
         """Forget every sample and the state."""
 
-    def step(self, values: Floats) -> Floats:
-        """Push the sample s_k [C] and return y_{k+1} [ny], in an array that the next step may overwrite."""
+    def step(self, values: Floats, age: int = 0) -> Floats:
+        """Push the sample s_k [C] and return y_{k+1} [ny], in an array that the next step may overwrite.
+
+        `age`: ticks since the newest measurement; 0 where s_k is measured.
+        """
 
 
 class Prediction(NamedTuple):
@@ -258,10 +261,10 @@ class Session:
         """Replace `ticks` missing ticks by the last good sample, or drop the state where they are too many in a row."""
         if self._blind + ticks > self.max_gap:
             return self._lose()
-        self._blind += ticks
         if self.novelty is not None:
             self.novelty.suspend()
         for _ in range(ticks):
+            self._blind += 1
             self._held += 1
             if Status.diverged in self._step():
                 return (Status.diverged, Status.held)
@@ -283,7 +286,7 @@ class Session:
         return flags
 
     def _step(self) -> tuple[Status, ...]:
-        self._y = self._predictor.step(self._good)
+        self._y = self._predictor.step(self._good, self._blind)  # the ticks without a measurement are its age
         if not self._predictor.ready:
             return (Status.warm_up,)
         if all(map(math.isfinite, self._y.tolist())):

@@ -24,7 +24,8 @@ def state_type(spec: ModelSpec) -> Any:
         "target": 2 * padded(spec.n_targets),
         "work": 2 * widest(spec),
     }
-    fields: list[tuple[str, Any]] = [("count", ctypes.c_uint32), ("next", ctypes.c_uint32)]
+    counts = ("count", "next", *(["age"] if spec.age_changes else []))
+    fields: list[tuple[str, Any]] = [(name, ctypes.c_uint32) for name in counts]
     fields += [(name, ctypes.c_float * size) for name, size in floats.items()]
     return type("State", (ctypes.Structure,), {"_fields_": fields})
 

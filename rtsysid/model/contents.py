@@ -29,8 +29,14 @@ def weight_shapes(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
     for name, (out, into) in _layers(spec).items():
         shapes |= {f"{name}.weight": (out, into), f"{name}.bias": (out,)}
     gates = CELLS[spec.cell].gates * spec.hidden
+    shapes |= dict.fromkeys(gain_names(spec), (spec.n_bands, spec.n_targets))
     shapes |= {"cell.weight_ih_l0": (gates, spec.code_size), "cell.weight_hh_l0": (gates, spec.hidden)}
     return shapes | {"cell.bias_ih_l0": (gates,), "cell.bias_hh_l0": (gates,)}
+
+
+def gain_names(spec: ModelSpec) -> tuple[str, ...]:
+    """List the tables [K, T] of factors by which each band of ages scales the linear map and the head."""
+    return () if not spec.n_bands else ("linear_gain", "head_gain") if spec.linear_path else ("head_gain",)
 
 
 def _layers(spec: ModelSpec) -> dict[str, tuple[int, int]]:
@@ -44,6 +50,8 @@ def _layers(spec: ModelSpec) -> dict[str, tuple[int, int]]:
     layers["head"] = (spec.n_targets, spec.hidden)
     if spec.linear_path:
         layers["linear_path"] = (spec.n_targets, spec.window_size)
+    if spec.near_ticks:
+        layers["linear_near"] = (spec.n_targets, spec.window_size)
     if spec.state_init == "network":
         first, second = (INITIALISER_WIDTH, spec.window_size), (spec.state_size, INITIALISER_WIDTH)
         layers |= {"initialiser.0": first, "initialiser.2": second}

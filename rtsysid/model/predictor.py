@@ -11,10 +11,12 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, overload
 import numpy as np
 
 from rtsysid.errors import BackendError, BundleError, SpecError
+from rtsysid.guards.ranges import CountOrNone, require
 from rtsysid.model.backends import c_backend, onnx_backend
 from rtsysid.model.backends.c_backend import CBackend
 from rtsysid.model.backends.numpy_backend import NumpyBackend
 from rtsysid.model.backends.onnx_backend import OnnxBackend
+from rtsysid.model.backends.windowed import Ages
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.golden import require_parity
 from rtsysid.model.intervals import Intervals
@@ -33,17 +35,22 @@ class Forecast(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """All that a forecast starts from: the window [L, C] and the state [S] before the last step. Opaque to callers."""
+    """All that a forecast starts from. Opaque to callers.
+
+    ``window`` [L, C]; ``state`` [S] before the last step; ``age``: ticks from the newest measurement to the last
+    sample. Of K stacked snapshots each field has one more axis: `stacked`.
+    """
 
     window: Floats
     state: Floats
+    age: Any  # int, or Ages [K]
 
 
 class Backend(Protocol):
     """One implementation of the model for one robot, with its own delay line and state.
 
-    Samples are [C], predictions [ny], the window [L, C], the state [S], plans [B, N, nu], forecasts [B, N, ny]. The
-    next step changes the arrays that it returns.
+    Samples are [C], predictions [ny], the window [L, C], the state [S], plans [B, N, nu], forecasts [B, N, ny]. An age
+    is in ticks since the newest measurement. The next step changes the arrays that it returns.
     """
 
     name: str
@@ -53,16 +60,18 @@ class Backend(Protocol):
     @property
     def count(self) -> int: ...  # samples since the last reset
     @property
+    def age(self) -> int: ...  # of the last sample
+    @property
     def window(self) -> Floats: ...  # the last samples [L, C], oldest first
     @property
     def state_before(self) -> Floats: ...  # [S]
     @property
     def reconstruction_error(self) -> float: ...
     def reset(self) -> None: ...
-    def step(self, values: Floats) -> Floats: ...
+    def step(self, values: Floats, age: int = 0) -> Floats: ...
     def innovation_energy(self, sample: Floats, weight: Floats) -> InnovationEnergy: ...
     def forecast(self, u_future: Floats) -> Floats: ...
-    def rollout(self, window: Floats, state: Floats, u_future: Floats) -> Floats: ...
+    def rollout(self, window: Floats, state: Floats, age: Ages, u_future: Floats) -> Floats: ...
 
 
 class Predictor:
@@ -119,12 +128,16 @@ class Predictor:
         """Forget every sample and the state."""
         self.backend.reset()
 
-    def step(self, values: Floats) -> Floats:
+    def step(self, values: Floats, age: int = 0) -> Floats:
         """Push one sample [C] in engineering units; predict y at the next tick [ny].
 
-        NaN until the delay line is full. The next step overwrites the array.
+        `age`: ticks since the newest measurement; 0 for a measured sample, 1, 2, .. where `values` stand in for samples
+        that are missing. NaN until the delay line is full. The next step overwrites the array. Raises SpecError for a
+        negative age.
         """
-        return self.backend.step(values)
+        if age:
+            require("age", age, CountOrNone)
+        return self.backend.step(values, age)
 
     def innovation_energy(self, sample: Floats, weight: Floats) -> InnovationEnergy:
         """Make a function that sums the squares of ``(measured - predicted) * weight``.
@@ -139,6 +152,8 @@ class Predictor:
     def forecast(self, u_future: Any, *, interval: float) -> Forecast: ...
     def forecast(self, u_future: Any, *, interval: float | None = None) -> Floats | Forecast:
         """Predict y_{k+1} .. y_{k+N} under planned inputs u_k .. u_{k+N-1}; s_k is the last sample stepped.
+
+        Ages count up from that of s_k.
 
         [N, nu] -> [N, ny], or B plans in one call: [B, N, nu] -> [B, N, ny]. The state does not change. With
         `interval`, a coverage between 0 and 1, the result is a `Forecast`. Raises SpecError for another number of
@@ -155,12 +170,13 @@ class Predictor:
         half = self.intervals.half_widths(interval, y.shape[-2])
         return Forecast(y, y - half, y + half)
 
-    def rollout(self, window: Floats, state: Floats, u_future: Floats) -> Floats:
-        """Predict N ticks from B snapshots, each under its own plan: [B, L, C], [B, S], [B, N, nu] -> [B, N, ny].
+    def rollout(self, window: Floats, state: Floats, age: Ages, u_future: Floats) -> Floats:
+        """Predict N ticks from B snapshots, each under its own plan [N, nu]: -> [B, N, ny].
 
-        `window` and `state` are the fields of `snapshot`, stacked. The predictor's own state does not change.
+        `window` [B, L, C], `state` [B, S] and `age` [B] are the fields of `stacked` snapshots, `u_future` is
+        [B, N, nu]. The predictor's own state does not change.
         """
-        return self.backend.rollout(window, state, u_future)
+        return self.backend.rollout(window, state, age, u_future)
 
     def sample_futures(self, u_future: Any, count: int = 100, seed: int = 0) -> Floats:
         """Sample `count` forecasts of a variational model under one plan: [N, nu] -> [count, N, ny].
@@ -174,8 +190,8 @@ class Predictor:
         plan = self._plans(u_future)
         if len(plan) != 1 or count < 1:
             raise SpecError("sample_futures", f"{len(plan)} plans, {count} futures", "give one plan [N, nu]")
-        window, state = (np.repeat(part[None], count, 0) for part in self.snapshot())
-        return self._sampler.rollout(window, state, np.repeat(plan, count, 0), np.random.default_rng(seed))
+        starts = stacked([self.snapshot()] * count)
+        return self._sampler.rollout(*starts, np.repeat(plan, count, 0), np.random.default_rng(seed))
 
     def _plans(self, u_future: Any) -> Floats:
         """Check plans and return them as [B, N, nu]."""
@@ -198,7 +214,12 @@ class Predictor:
 
     def snapshot(self) -> Snapshot:
         """Copy all that a forecast from the last sample starts from."""
-        return Snapshot(self.backend.window.copy(), self.backend.state_before.copy())
+        return Snapshot(self.backend.window.copy(), self.backend.state_before.copy(), self.backend.age)
+
+
+def stacked(snapshots: Sequence[Snapshot]) -> Snapshot:
+    """Stack K snapshots: window [K, L, C], state [K, S], age [K]. Raises ValueError where there is none."""
+    return Snapshot(*(np.stack(part) for part in zip(*snapshots, strict=True)))
 
 
 def backends_of(bundle: Bundle) -> tuple[str, ...]:

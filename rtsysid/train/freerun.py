@@ -12,12 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rtsysid.model.coordinates.columns import columns, powers
-from rtsysid.model.coordinates.plain import brakes
-from rtsysid.spec import ModelSpec
+from rtsysid.model.coordinates.columns import columns
+from rtsysid.model.coordinates.quaternions import TINY
 from rtsysid.train.network import Network
-
-Layer = tuple[Tensor, Tensor]  # weight, bias
+from rtsysid.train.track import Layer, Targets, Track, fed_back, feeds, target_layers
 
 
 def free_run(network: Network, windows: Tensor, state: Tensor) -> Tensor:
@@ -25,17 +23,17 @@ def free_run(network: Network, windows: Tensor, state: Tensor) -> Tensor:
 
     Other cells than the LSTM, rigid bodies, integrators, angles, outputs fed back that are not neighbours, powers of
     relative outputs, and a variational code in training take the general loop. Where nothing is fed back, all ticks are
-    computed in one call.
+    computed in one call. The newest row of the first window has age 0.
     """
     spec = network.spec
     drawn = spec.variational and network.training
     general = spec.cell != "lstm" or spec.rigid_body or spec.integrate or drawn or (spec.relative and spec.degree > 1)
     general = general or any(channel.angle for channel in spec.channels)
-    if general or not isinstance(_fed_back(spec), slice):
+    if general or not isinstance(fed_back(spec), slice):
         return network.rollout(windows, state)
-    if spec.output == "absolute" and not _feeds(spec):
+    if spec.output == "absolute" and not feeds(spec) and not spec.age_changes:
         return network.sequence(windows, state)[0]
-    plan = _Track(network)
+    plan = Track(network, windows.shape[1])
     rows = torch.cat((windows[:, 0], windows[:, 1:, -1]), 1)
     track = plan.begun(rows[..., columns(spec.columns)])
     noise = None
@@ -43,18 +41,10 @@ def free_run(network: Network, windows: Tensor, state: Tensor) -> Tensor:
         noise = network.noise * torch.randn(windows.shape[1], len(rows), spec.window_size).to(track)
     encoder = [part for layer in network.encoder.values() for part in (layer.weight, layer.bias)]
     newest = windows[:, 0, -1, spec.n_inputs :]
-    weights = (*_joined_gates(network), *_target_layers(network), *encoder)
+    targets = [part for first, _ in plan.spans for part in target_layers(network, first)]
+    weights = (*_joined_gates(network), *targets, *encoder)
     predicted: Tensor = _FreeRun.apply(plan, track, newest, noise, *state.chunk(2, -1), *weights)  # type: ignore[no-untyped-call]
     return predicted
-
-
-def _fed_back(spec: ModelSpec) -> slice | list[int]:
-    """Columns of the outputs that are fed back into the window."""
-    return columns([i - spec.n_inputs for i in spec.columns[spec.n_inputs :]])
-
-
-def _feeds(spec: ModelSpec) -> bool:
-    return len(spec.columns) > spec.n_inputs
 
 
 def _joined_gates(network: Network) -> tuple[Tensor, Tensor]:
@@ -68,112 +58,17 @@ def _joined_gates(network: Network) -> tuple[Tensor, Tensor]:
     return weight * factor[:, None], (cell.bias_ih_l0 + cell.bias_hh_l0) * factor
 
 
-def _target_layers(network: Network) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Return the matrices from h [H] and features [F] to the targets in engineering units, and their bias."""
-    std, mean = network.target_std, network.target_mean
-    if not network.spec.linear_path:
-        return network.head.weight * std[:, None], None, network.head.bias * std + mean
-    bias = (network.head.bias + network.linear_path.bias) * std + mean
-    return network.head.weight * std[:, None], network.linear_path.weight * std[:, None], bias
-
-
-class _Track:
-    """A track of scaled rows [B, (L + N) * K]: where windows and predictions lie in it, and its features."""
-
-    def __init__(self, network: Network) -> None:
-        spec = network.spec
-        self.row, self.size, self.inputs = spec.n_features, spec.taps * spec.n_features, spec.n_inputs
-        self.increment, self.feeds, self.fed = spec.output == "increment", _feeds(spec), _fed_back(spec)
-        self.mean, self.std, self.degree = network.feature_mean, network.feature_std, spec.degree
-        self.moving = None
-        if spec.relative:  # the track keeps these at their level, which the window takes away
-            self.moving = torch.tensor([spec.channels[i].name in spec.relative for i in spec.columns]).to(self.mean)
-            self.shift = self.mean / self.std * self.moving
-            self.mean = self.mean * (1 - self.moving)
-        self.brakes = _Brakes(self, spec) if spec.friction else None
-
-    def windows(self, track: Tensor) -> list[Tensor]:
-        """List the window of each tick: views [B, L * K]."""
-        return list(track[:, : -self.row].unfold(1, self.size, self.row).unbind(1))
-
-    def shown(self, track: Tensor) -> list[Tensor]:
-        """List where each tick's prediction is written into the track: views."""
-        return list(track[:, self.size + self.inputs :].unfold(1, self.row - self.inputs, self.row).unbind(1))
-
-    def begun(self, rows: Tensor) -> Tensor:
-        """Make the track of measured rows [B, R, u and y]."""
-        return ((self._raised(rows[..., : self.inputs], rows[..., self.inputs :]) - self.mean) / self.std).flatten(1)
-
-    def show(self, fed: Tensor, into: Tensor) -> None:
-        """Write predicted outputs [B, f] into the track, for the next windows."""
-        torch.sub(self._raised(fed), self.mean[self.inputs :], out=into).div_(self.std[self.inputs :])
-
-    def feedback_backward(self, gradient: Tensor, fed: Tensor) -> Tensor:
-        """Compute the gradient of the outputs from that of what `show` wrote."""
-        first, *others = (gradient / self.std[self.inputs :]).chunk(self.degree, 1)
-        power = fed
-        for k, part in enumerate(others, 2):
-            first, power = first.addcmul(part, power, value=k), power * fed
-        return first
-
-    def seen(self, window: Tensor) -> Tensor:
-        """Compute features [.., F] from a window of the track [.., L * K]."""
-        flat = window
-        if self.moving is not None:
-            rows = window.view(*window.shape[:-1], -1, self.row)
-            flat = (rows - (rows[..., -1:, :] * self.moving + self.shift)).flatten(-2)
-        return flat if self.brakes is None else torch.cat((flat, self.brakes.seen(window)), -1)
-
-    def features_backward(self, gradient: Tensor, window: Tensor) -> Tensor:
-        """Compute the gradient of the window from that of the features [B, F]; may work in place."""
-        flat = gradient[:, : self.size]
-        if self.moving is not None:
-            rows = flat.view(len(flat), -1, self.row)  # a slice where there is friction too
-            rows[:, -1] -= self.moving * rows.sum(1)
-        if self.brakes is not None:
-            self.brakes.back(gradient[:, self.size :], window, flat)
-        return flat
-
-    def _raised(self, *parts: Tensor) -> Tensor:
-        """Join inputs, where they are given, outputs, and powers of the outputs."""
-        raised = (*parts, *powers(parts[-1], self.degree))
-        return raised[0] if len(raised) == 1 else torch.cat(raised, -1)
-
-
-class _Brakes:
-    """Friction in a window of the track: tanh of the newest scaled values, minus those before where they travel."""
-
-    def __init__(self, plan: _Track, spec: ModelSpec) -> None:
-        channels, travels, speeds = zip(*brakes(spec), strict=True)
-        at = torch.tensor([spec.columns.index(channel) for channel in channels], device=plan.mean.device)
-        self.travels, slow = (plan.mean.new_tensor(part) for part in (travels, speeds))
-        self.newest = plan.size - plan.row + at
-        self.before = (self.newest - plan.row).clamp(min=0)
-        self.factor = plan.std[at] / slow * torch.where(self.travels > 0, spec.rate_hz, 1.0)
-        self.level = plan.mean[at] / slow  # 0 of what travels
-
-    def seen(self, window: Tensor) -> Tensor:
-        """Compute the friction features from a window of the track."""
-        moved = window[..., self.newest] - self.travels * window[..., self.before]
-        return torch.tanh(moved * self.factor + self.level)
-
-    def back(self, gradient: Tensor, window: Tensor, into: Tensor) -> None:
-        """Add the gradient of the window from that of the friction features, in place."""
-        grad = gradient * (1 - self.seen(window).square()) * self.factor
-        into.index_add_(1, self.newest, grad)
-        into.index_add_(1, self.before, -self.travels * grad)
-
-
 class _Saved:
     """What the backward pass needs of the forward pass, each as one tensor and as its views tick by tick.
 
     ``gates`` [N, B, 4, H]: sigmoids. ``cell`` [N + 1, B, H]: c before the first tick and after each. ``squashed``
     [N, B, H]: tanh(c). ``joined`` [N + 1, B, Z + H]: the code of each tick, and h before it. ``codes``: the output
-    of each encoder layer [N, B, ..].
+    of each encoder layer [N, B, ..]. ``lengths`` [N, B, 1]: of each quaternion before it is scaled to length one.
     """
 
-    def __init__(self, ticks: int, h: Tensor, c: Tensor, size: int, encoder: list[Layer]) -> None:
+    def __init__(self, ticks: int, h: Tensor, c: Tensor, size: int, encoder: list[Layer], quaternions: int) -> None:
         batch, hidden = h.shape
+        self.lengths = [h.new_empty(ticks, batch, 1) for _ in range(quaternions)]
         self.gates = h.new_empty(ticks, batch, 4, hidden)
         self.cell = h.new_empty(ticks + 1, batch, hidden)
         self.squashed = h.new_empty(ticks, batch, hidden)
@@ -192,16 +87,16 @@ class _Saved:
 class _FreeRun(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, plan: _Track, track: Tensor, newest: Tensor, noise: Tensor | None, h: Tensor, c: Tensor,
-        gates: Tensor, gate_bias: Tensor, answer: Tensor, linear_path: Tensor | None, bias: Tensor, *layers: Tensor,
+        ctx: Any, plan: Track, track: Tensor, newest: Tensor, noise: Tensor | None, h: Tensor, c: Tensor,
+        gates: Tensor, gate_bias: Tensor, *layers: Tensor,
     ) -> Tensor:  # fmt: skip
         ticks, size = (track.shape[1] - plan.size) // plan.row + 1, gates.shape[1] - h.shape[1]
-        encoder = list(zip(layers[::2], layers[1::2], strict=True))
-        past = _Saved(ticks, h, c, size, encoder)
+        targets, encoder = plan.layers(layers)
+        past = _Saved(ticks, h, c, size, encoder, len(plan.quaternions))
         track = torch.cat((track, track.new_zeros(len(track), plan.row)), 1)  # room for the last prediction
         shown, predicted = plan.shown(track), newest.new_empty(ticks, *newest.shape)
-        turned = [weight.t() for weight in layers[::2]]
-        into, answers, passed = gates.t(), answer.t(), None if linear_path is None else linear_path.t()
+        turned, into = [weight.t() for weight, _ in encoder], gates.t()
+        by_tick = plan.by_tick([Targets(h.t(), None if f is None else f.t(), bias) for h, f, bias in targets])
         for n, (window, y) in enumerate(zip(plan.windows(track), predicted.unbind(), strict=True)):
             seen = plan.seen(window)
             code = seen if noise is None else seen + noise[n]
@@ -211,35 +106,44 @@ class _FreeRun(torch.autograd.Function):
             if not encoder:
                 past.each_code[n].copy_(code)
             _lstm_tick(past, n, torch.addmm(gate_bias, past.each_joined[n], into))
-            torch.addmm(bias, past.each_hidden[n + 1], answers, out=y)
-            if passed is not None:
-                y.addmm_(seen, passed)
+            of_h, of_features, bias = by_tick[n]
+            torch.addmm(bias, past.each_hidden[n + 1], of_h, out=y)
+            if of_features is not None:
+                y.addmm_(seen, of_features)
             if plan.increment:
                 newest = y.add_(newest)
+            _scale_to_one(y, plan, past, n)
             if plan.feeds:
                 plan.show(y[:, plan.fed], shown[n])
         ctx.plan, ctx.past, ctx.layers = plan, past, layers
         result = predicted.transpose(0, 1)
-        ctx.save_for_backward(track, noise, gates, answer, linear_path, result)
+        ctx.save_for_backward(track, noise, gates, result)
         return result
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         plan, past, layers = ctx.plan, ctx.past, ctx.layers
-        track, noise, gates, answer, linear_path, predicted = ctx.saved_tensors
-        way = _Backward(plan, past, gradient.transpose(0, 1), track, predicted)
+        track, noise, gates, predicted = ctx.saved_tensors
+        targets, encoder = plan.layers(layers)
+        way, by_tick = _Backward(plan, past, gradient.transpose(0, 1), track, predicted), plan.by_tick(targets)
         for n in reversed(range(len(way.y))):
-            way.tick(n, gates, answer, linear_path, layers[::2])
+            way.tick(n, gates, by_tick[n], [weight for weight, _ in encoder])
         seen = plan.seen(torch.stack(way.seen))
         codes = [seen if noise is None else seen + noise, *past.codes]
         pairs = ((_weight_gradient(grad, codes[k]), grad.sum((0, 1))) for k, grad in enumerate(way.codes))
         return (
             None, None, None, None, way.h, way.c,
             _weight_gradient(way.gates.flatten(2), past.joined[:-1]), way.gates.sum((0, 1)).flatten(),
-            _weight_gradient(way.y, past.hidden[1:]),
-            None if linear_path is None else _weight_gradient(way.y, seen), way.y.sum((0, 1)),
+            *way.of_targets(seen, targets),
             *(part for pair in pairs for part in pair),
         )  # fmt: skip
+
+
+def _scale_to_one(y: Tensor, plan: Track, past: _Saved, n: int) -> None:
+    """Scale each quaternion of the predictions [B, ny] of tick n to length one, in place, and keep the lengths."""
+    for each, lengths in zip(plan.quaternions, past.lengths, strict=True):
+        torch.sqrt(y[:, each].square().sum(1, keepdim=True) + TINY, out=lengths[n])
+        y[:, each] /= lengths[n]
 
 
 def _lstm_tick(past: _Saved, n: int, gates: Tensor) -> None:
@@ -254,9 +158,10 @@ def _lstm_tick(past: _Saved, n: int, gates: Tensor) -> None:
 class _Backward:
     """The backward pass: gradients of gates, codes and targets at each tick, of h, c and the track."""
 
-    def __init__(self, plan: _Track, past: _Saved, gradient: Tensor, track: Tensor, predicted: Tensor) -> None:
+    def __init__(self, plan: Track, past: _Saved, gradient: Tensor, track: Tensor, predicted: Tensor) -> None:
         self.plan, self.past = plan, past
         self.fed = predicted[..., plan.fed].unbind(1)
+        self.predicted = predicted.unbind(1)
         self.gates = torch.empty_like(past.gates)
         self.each_gates, self.each_gate = self.gates.unbind(), [gate.unbind() for gate in self.gates.unbind(2)]
         self.codes = [torch.empty(code.shape).to(code) for code in past.codes]
@@ -268,22 +173,38 @@ class _Backward:
         self.windows, self.shown = plan.windows(grad), plan.shown(grad)
         self.h, self.c = torch.zeros_like(past.cell[0]), torch.zeros_like(past.cell[0])
 
-    def tick(
-        self, n: int, gates: Tensor, answer: Tensor, linear_path: Tensor | None, encoder: tuple[Tensor, ...]
-    ) -> None:
+    def tick(self, n: int, gates: Tensor, targets: Targets, encoder: list[Tensor]) -> None:
         """Go back by tick n."""
         y, plan = self.each_y[n], self.plan
         if plan.feeds:
             self.each_fed[n].add_(plan.feedback_backward(self.shown[n], self.fed[n]))
-        joined = self._cell(n, self.h.addmm(y, answer)) @ gates
+        self._scaled(n)
+        joined = self._cell(n, self.h.addmm(y, targets.head)) @ gates
         code, self.h = joined.tensor_split((joined.shape[1] - self.h.shape[1],), 1)
         for weight, codes, grad in zip(encoder[::-1], self.past.each_codes[::-1], self.each_codes[::-1], strict=True):
             torch.ops.aten.tanh_backward.grad_input(code, codes[n], grad_input=grad[n])
             code = grad[n] @ weight
-        code = code.clone() if linear_path is None else code.addmm(y, linear_path)
+        code = code.clone() if targets.linear is None else code.addmm(y, targets.linear)
         self.windows[n].add_(plan.features_backward(code, self.seen[n]))
         if n and plan.increment:
             self.each_y[n - 1].add_(y)
+
+    def of_targets(self, seen: Tensor, targets: list[Targets]) -> list[Tensor | None]:
+        """Compute the gradients of the matrices and the bias of each span from all features [N, B, F]."""
+        found: list[Tensor | None] = []
+        for (first, end), (_, linear, _) in zip(self.plan.spans, targets, strict=True):
+            y = self.y[first:end]
+            found.append(_weight_gradient(y, self.past.hidden[first + 1 : end + 1]))
+            found.append(None if linear is None else _weight_gradient(y, seen[first:end]))
+            found.append(y.sum((0, 1)))
+        return found
+
+    def _scaled(self, n: int) -> None:
+        """Take the gradient of quaternions of length one at tick n back to those before they were scaled, in place."""
+        y = self.each_y[n]
+        for each, lengths in zip(self.plan.quaternions, self.past.lengths, strict=True):
+            q, gradient = self.predicted[n][:, each], y[:, each]
+            y[:, each] = (gradient - q * (q * gradient).sum(1, keepdim=True)) / lengths[n]
 
     def _cell(self, n: int, h: Tensor) -> Tensor:
         """Compute the gradient of the sums of the gates [B, 4 H] from that of h after tick n; take c a tick back."""

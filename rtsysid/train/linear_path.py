@@ -73,9 +73,17 @@ def fit_linear_path(
 
 @torch.no_grad()
 def set_linear_path(network: Network, arrays: Arrays) -> None:
-    """Copy the fitted map into a new network and zero its head, so that training starts from the map."""
-    network.linear_path.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+    """Copy the fitted map into a new network and zero its head, so that training starts from the map.
+
+    Where another map predicts from young rows, it starts as the same.
+    """
+    _load_map(network, arrays)
     silence(network.head)
+
+
+def _load_map(network: Network, arrays: Arrays) -> None:
+    for layer in (network.linear_path, *([network.linear_near] if network.spec.near_ticks else [])):
+        layer.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
 
 
 def silence(layer: torch.nn.Linear) -> None:
@@ -171,7 +179,7 @@ def _validation_runs(
 
 
 def _run_map(network: Network, weights: Doubles, runs: _ValidationRuns) -> torch.Tensor:
-    network.linear_path.load_state_dict({name: torch.from_numpy(array) for name, array in _arrays(weights).items()})
+    _load_map(network, _arrays(weights))
     return network.rollout(runs.windows, network.initial_state(runs.windows[:, 0]))
 
 

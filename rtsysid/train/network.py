@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from rtsysid.model.contents import gain_names
 from rtsysid.model.coordinates import coordinates
 from rtsysid.spec import INITIALISER_WIDTH, ModelSpec
 from rtsysid.train.cells import Cell, recurrent_cell
@@ -26,6 +27,9 @@ class Network(nn.Module):
     feature_std: Tensor
     target_mean: Tensor
     target_std: Tensor
+    linear_near: nn.Linear
+    linear_gain: Tensor
+    head_gain: Tensor
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
@@ -45,6 +49,10 @@ class Network(nn.Module):
         self.head = nn.Linear(spec.hidden, spec.n_targets)
         if spec.linear_path:
             self.linear_path = nn.Linear(spec.window_size, spec.n_targets)
+        if spec.near_ticks:
+            self.linear_near = nn.Linear(spec.window_size, spec.n_targets)
+        for name in gain_names(spec):  # no stage trains these: they are set after training
+            self.register_parameter(name, nn.Parameter(torch.ones(spec.n_bands, spec.n_targets)))
         if spec.state_init == "network":
             self.initialiser = _initialiser(spec)
 
@@ -94,19 +102,32 @@ class Network(nn.Module):
             return self.cell.begin(self.initialiser(self.features(window)))
         return window.new_zeros(window.shape[0], self.spec.state_size)
 
-    def predict(self, newest: Tensor, features: Tensor, hidden: Tensor) -> Tensor:
-        """Predict the outputs of the next tick in engineering units: [..., C], [..., F], [..., H] -> [..., ny]."""
+    def linear_map(self, age: int) -> nn.Linear:
+        """Return the linear map that predicts from a row of this age."""
+        return self.linear_near if age < self.spec.near_ticks else self.linear_path
+
+    def predict(self, newest: Tensor, features: Tensor, hidden: Tensor, age: int = 0) -> Tensor:
+        """Predict the outputs of the next tick in engineering units: [..., C], [..., F], [..., H] -> [..., ny].
+
+        `age`: ticks from the newest measurement to the newest row.
+        """
+        spec, band = self.spec, self.spec.band(age)
         target: Tensor = self.head(hidden)
-        if self.spec.linear_path:
-            target = target + self.linear_path(features)
+        target = target * self.head_gain[band] if spec.age_bands else target
+        if spec.linear_path:
+            linear = self.linear_map(age)(features)
+            target = target + (linear * self.linear_gain[band] if spec.age_bands else linear)
         following: Tensor = self.coordinates.next_outputs(newest, target * self.target_std + self.target_mean)
         return following
 
-    def step(self, window: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Advance by one tick: window [B, L, C], state [B, S] -> y_next [B, ny], state [B, S]."""
+    def step(self, window: Tensor, state: Tensor, age: int = 0) -> tuple[Tensor, Tensor]:
+        """Advance by one tick: window [B, L, C], state [B, S] -> y_next [B, ny], state [B, S].
+
+        `age`: ticks from the newest measurement to the newest row of the windows.
+        """
         features = self.features(window)
         hidden, state = self.cell.tick(self._cell_input(features), state)
-        return self.predict(window[:, -1], features, hidden), state
+        return self.predict(window[:, -1], features, hidden, age), state
 
     def _cell_input(self, features: Tensor) -> Tensor:
         """Encode features; in training with feature noise, and sampled where the code is variational."""
@@ -116,16 +137,19 @@ class Network(nn.Module):
         return self.sampled(features + self.noise * torch.randn_like(features) if self.noise else features)
 
     def sequence(self, windows: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        """Predict with teacher forcing, all ticks in one call: [B, T, L, C], [B, S] -> [B, T, ny], state [B, S]."""
+        """Predict with teacher forcing, all ticks in one call: [B, T, L, C], [B, S] -> [B, T, ny], state [B, S].
+
+        The newest row of every window is a measurement, of age 0.
+        """
         features = self.features(windows)
         hidden, state = self.cell.sequence(self._cell_input(features), state)
         return self.predict(windows[:, :, -1], features, hidden), state
 
-    def rollout(self, windows: Tensor, state: Tensor) -> Tensor:
+    def rollout(self, windows: Tensor, state: Tensor, age: int = 0) -> Tensor:
         """Feed predictions back for N ticks: measured windows [B, N, L, C], state [B, S] -> [B, N, ny].
 
-        Inputs come from the newest row of each window; measured outputs are read from the first window alone. Training
-        uses `rtsysid.train.freerun`, which computes the same.
+        Inputs come from the newest row of each window; measured outputs are read from the first window alone, whose
+        newest row has this age. Training uses `rtsysid.train.freerun`, which computes the same.
         """
         window = windows[:, 0]
         predictions: list[Tensor] = []
@@ -133,7 +157,7 @@ class Network(nn.Module):
             if n:
                 row = torch.cat((windows[:, n, -1, : self.spec.n_inputs], predictions[-1]), -1)
                 window = torch.cat((window[:, 1:], row[:, None]), 1)
-            y, state = self.step(window, state)
+            y, state = self.step(window, state, age + n)
             predictions.append(y)
         return torch.stack(predictions, 1)
 

@@ -107,11 +107,19 @@ def fit_scaling(episodes: Sequence[Floats], spec: ModelSpec) -> Scaling:
             sparse = sliding_window_view(episode.astype(np.float64), taps, axis=0)[:: max(1, taps // 2)]
             features.append(coords.features(sparse.transpose(0, 2, 1))[0].reshape(-1, spec.n_features))
     feature, target = np.concatenate(features), np.concatenate(targets)
-    of_features, of_targets = (feature.mean(0), _nonzero_std(feature)), (target.mean(0), _nonzero_std(target))
+    of_features, of_targets = (feature.mean(0), _nonzero_std(feature)), _target_moments(target, spec)
     seen = SeenRow(spec, centres).columns(rows) if sees_otherwise(spec) else []
     of_rows = np.array([column.min() for column in seen]), np.array([column.max() for column in seen])
     fields = (std, rows.min(0), rows.max(0), *of_features, *of_targets, *of_rows)
     return Scaling(*(tuple(field.tolist()) for field in fields))
+
+
+def _target_moments(targets: Doubles, spec: ModelSpec) -> tuple[Doubles, Doubles]:
+    """Mean and standard deviation of each target; with bands of ages about a mean of 0, so that gains of 0 mean 0."""
+    if not spec.age_bands:
+        return targets.mean(0), _nonzero_std(targets)
+    mirrored = np.concatenate((targets, -targets))
+    return np.zeros(spec.n_targets), _nonzero_std(mirrored)
 
 
 def _mean_direction(angles: Doubles, period: float) -> float:

@@ -37,9 +37,9 @@ class Slow(Integrator):
         super().__init__()
         self.device = device
 
-    def step(self, values: Floats) -> Floats:
+    def step(self, values: Floats, age: int = 0) -> Floats:
         self.device.now += STEP_S
-        return super().step(values)
+        return super().step(values, age)
 
 
 class ListDevice:

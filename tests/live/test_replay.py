@@ -44,7 +44,7 @@ class Repeater:
 
     def reset(self) -> None: ...
 
-    def step(self, values: Floats) -> Floats:
+    def step(self, values: Floats, age: int = 0) -> Floats:
         return values
 
 

@@ -27,6 +27,7 @@ class Integrator:
         self.line = TappedDelayLine(taps, self.spec.width)
         self.warmup, self.resets, self.broken = warmup, 0, False
         self.stepped: list[list[float]] = []
+        self.ages: list[int] = []
         self.y: Floats = np.full(self.spec.n_outputs, np.nan, np.float32)
 
     @property
@@ -39,7 +40,8 @@ class Integrator:
         self.line.reset()
         self.y.fill(np.nan)
 
-    def step(self, values: Floats) -> Floats:
+    def step(self, values: Floats, age: int = 0) -> Floats:
+        self.ages.append(age)
         self.stepped.append(values.tolist())
         self.line.push(values)
         if self.line.full:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 import numpy as np
 
 from rtsysid.recordings.trace import Episode, Trace
 from rtsysid.spec import Channel, ModelSpec, RigidBody, Rotors, unit_scaling
+
+if TYPE_CHECKING:
+    from rtsysid.train.network import Network
 
 TINY = """
 [data]
@@ -37,6 +42,8 @@ train = ["cell", "head"]
 loss = [{ kind = "rollout", horizon = 6 }]
 epochs = 3
 """
+# A model that depends on the age of its rows: two linear maps, and three bands of gains. No change coincides.
+AGED = {"linear_path": True, "near_ticks": 3, "age_bands": (2, 5)}
 ENCODERS = {"lstm": (), "lstm-tdl": (), "lstm-tdl-aeu": (4,), "lstm-tdl-deep-aeu": (8, 3)}
 
 
@@ -44,6 +51,13 @@ def make_spec(variant: str = "lstm-tdl-deep-aeu", **changes: object) -> ModelSpe
     """Two inputs and three outputs with scaling that is far from 0 and 1."""
     channels = (*(Channel(f"u{i}", "V", "input") for i in range(2)), *(Channel(f"y{i}", "m") for i in range(3)))
     return _scaled(channels, variant, changes)
+
+
+def make_attitude_spec(variant: str = "lstm-tdl-deep-aeu", **changes: object) -> ModelSpec:
+    """A speed between the components of a quaternion, of which plain coordinates keep the length, and a distance."""
+    parts = [Channel(name, "quat", group="attitude") for name in ("qx", "qy", "qz", "qw")]
+    channels = (*(Channel(f"u{i}", "V", "input") for i in range(2)), *parts[:2], Channel("y0", "m/s"), *parts[2:])
+    return _scaled((*channels, Channel("y1", "m")), variant, changes)
 
 
 def make_braked_spec(variant: str = "lstm-tdl-deep-aeu", **changes: object) -> ModelSpec:
@@ -106,8 +120,17 @@ def _scaled(channels: tuple[Channel, ...], variant: str, changes: dict[str, obje
     drawn = {name: tuple(rng.uniform(0.5, 3.0, size).tolist()) for name, size in sizes.items()}
     drawn["target_std"] = tuple(rng.uniform(0.05, 0.2, spec.n_targets).tolist())
     drawn["feature_mean"] = tuple(rng.uniform(-2, 2, spec.n_features).tolist())
-    drawn["target_mean"] = tuple(rng.uniform(-0.02, 0.02, spec.n_targets).tolist())
+    drawn["target_mean"] = tuple((rng.uniform(-0.02, 0.02, spec.n_targets) * (not spec.age_bands)).tolist())
     return msgspec.structs.replace(spec, scaling=msgspec.structs.replace(unit_scaling(spec, 4.0), **drawn))
+
+
+def set_gains(network: Network) -> Network:
+    """Give a network of random weights gains from 0 to 1, where its specification has bands of ages."""
+    for k, name in enumerate(("linear_gain", "head_gain")):
+        if hasattr(network, name):
+            gain = getattr(network, name).data
+            gain.view(-1).copy_((k + gain.new_tensor(range(gain.numel()))) * 0.37 % 1)
+    return network
 
 
 def turns(spec: ModelSpec) -> np.ndarray:

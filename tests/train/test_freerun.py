@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from support.robots import make_body_spec, make_braked_spec, make_spec
+from support.robots import AGED, make_attitude_spec, make_body_spec, make_braked_spec, make_spec, set_gains
 
 from rtsysid.spec import ModelSpec
 from rtsysid.train.freerun import free_run
@@ -23,6 +23,11 @@ CHOICES = [
     {"relative": ("y1", "y2"), "degree": 2},
     {"integrate": (("y1", "y2"),), "linear_path": True},
     {"feedback": ("y2",), "friction": (("y2", 0.5),)},
+    {"linear_path": True, "near_ticks": 3},
+    {"linear_path": True, "near_ticks": 200},
+    {"linear_path": True, "age_bands": (1, 4, 400), "output": "absolute", "feedback": False},
+    {"age_bands": (5,), "feedback": ("y0", "y2")},
+    {**AGED, "degree": 3},
 ]
 
 
@@ -45,10 +50,18 @@ def test_it_is_the_rollout_under_friction(variant: str, linear_path: bool) -> No
     compare_with_the_loop(make_braked_spec(variant, linear_path=linear_path))
 
 
+@pytest.mark.parametrize(
+    "choice", [{}, {"output": "absolute"}, {**AGED, "feedback": ("y0", "qz")}, {"feedback": False}], ids=str
+)
+def test_it_is_the_rollout_of_quaternions(variant: str, choice: dict[str, object]) -> None:
+    """The same where predicted quaternions are scaled to length one."""
+    compare_with_the_loop(make_attitude_spec(variant, **choice))
+
+
 def compare_with_the_loop(spec: ModelSpec) -> None:
     torch.manual_seed(1)
-    network = Network(spec).double()
-    seen = row_windows(torch.randn(3, 16, 5, dtype=torch.float64), network.spec.taps)
+    network = set_gains(Network(spec).double())
+    seen = row_windows(torch.randn(3, 16, spec.width, dtype=torch.float64), network.spec.taps)
     state = torch.randn(3, network.spec.state_size, dtype=torch.float64).requires_grad_()
     found, wanted = free_run(network, seen, state), network.rollout(seen, state)
     torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-10)

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from rtsysid.errors import BackendError, BundleError
+from rtsysid.model.backends.windowed import Ages
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.c_layout import state_bytes, state_type
 from rtsysid.spec import Floats, ModelSpec
@@ -62,12 +63,21 @@ class CBackend:
         step = self._quick.model_step
         step.restype = None
         self._step = partial(step, ctypes.byref(self._state), ctypes.c_void_p(self._sample.ctypes.data))
+        if spec.age_changes:
+            aged = self._quick.model_step_aged
+            aged.restype, aged.argtypes = None, [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint32]
+            self._aged = partial(aged, ctypes.byref(self._state), self._sample.ctypes.data)
         self.reset()
 
     @property
     def count(self) -> int:
         """Count the samples since the last reset."""
         return int(self._state.count)
+
+    @property
+    def age(self) -> int:
+        """Return the age of the last sample in ticks; 0 where the model does not depend on it."""
+        return int(self._state.age) if self.spec.age_changes else 0
 
     @property
     def window(self) -> Floats:
@@ -88,13 +98,16 @@ class CBackend:
         """Forget every sample and the state."""
         self._library.model_reset(ctypes.byref(self._state))
 
-    def step(self, values: Floats) -> Floats:
-        """Push one sample [C] and predict y_{k+1} [ny]; NaN until the delay line is full.
+    def step(self, values: Floats, age: int = 0) -> Floats:
+        """Push one sample [C] of an age in ticks and predict y_{k+1} [ny]; NaN until the delay line is full.
 
         The next step overwrites the array.
         """
         self._sample[...] = values
-        self._step()
+        if age and self.spec.age_changes:
+            self._aged(age)
+        else:
+            self._step()
         return self.y
 
     def innovation_energy(self, sample: Floats, weight: Floats) -> Callable[[], float]:
@@ -115,13 +128,16 @@ class CBackend:
             self._library.model_forecast_plans(state, self._lanes, u, plans, ticks, out)
         return y
 
-    def rollout(self, window: Floats, state: Floats, u_future: Floats) -> Floats:
-        """Predict N ticks with predictions fed back: [B, L, C], [B, S], [B, N, nu] -> [B, N, ny]."""
+    def rollout(self, window: Floats, state: Floats, age: Ages, u_future: Floats) -> Floats:
+        """Predict N ticks with predictions fed back: [B, L, C], [B, S], ages [B], [B, N, nu] -> [B, N, ny]."""
         plans, ticks, _ = u_future.shape
-        y = np.empty((plans, ticks, self.spec.n_outputs), np.float32)
+        y, ages = np.empty((plans, ticks, self.spec.n_outputs), np.float32), np.ascontiguousarray(age, np.uint32)
         arrays = [np.ascontiguousarray(part, np.float32) for part in (window, state, u_future)]
         windows, states, u = map(_float_pointer, arrays)
-        self._library.model_rollout(self._lanes, windows, states, 0, u, plans, ticks, _float_pointer(y))
+        # A library that was made before models had ages takes one argument less, and does not see the last one.
+        self._library.model_rollout(
+            self._lanes, windows, states, 0, u, plans, ticks, _float_pointer(y), ctypes.c_void_p(ages.ctypes.data)
+        )
         return y
 
 
@@ -169,7 +185,7 @@ def _load_library(content: bytes, spec: ModelSpec) -> Any:
     try:
         found = bytes((ctypes.c_char * 17).in_dll(library, "model_fingerprint")).rstrip(b"\0").decode()
         size, _ = (_exported_uint32(library, f"model_{name}_bytes") for name in ("state", "lanes"))
-        for name in FUNCTIONS:
+        for name in (*FUNCTIONS, *(["step_aged"] if spec.age_changes else [])):
             getattr(library, f"model_{name}")
     except (ValueError, AttributeError) as error:
         raise BundleError("C library", str(error), remedy) from None
@@ -179,7 +195,7 @@ def _load_library(content: bytes, spec: ModelSpec) -> Any:
     library.model_reset.argtypes = library.model_reconstruction_error.argtypes = [pointer]
     library.model_forecast.argtypes = [pointer, pointer, pointer, count, pointer]
     library.model_forecast_plans.argtypes = [pointer, pointer, pointer, count, count, pointer]
-    library.model_rollout.argtypes = [*[pointer] * 3, ctypes.c_int, pointer, count, count, pointer]
+    library.model_rollout.argtypes = [*[pointer] * 3, ctypes.c_int, pointer, count, count, pointer, pointer]
     for name in ("model_reset", "model_forecast", "model_forecast_plans", "model_rollout"):
         getattr(library, name).restype = None
     library.model_reconstruction_error.restype = ctypes.c_float

@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from rtsysid.model.backends.cells import HALF, Weights, numpy_cell
-from rtsysid.model.backends.windowed import WindowedBackend
+from rtsysid.model.backends.windowed import Ages, WindowedBackend
+from rtsysid.model.contents import gain_names
 from rtsysid.model.coordinates import coordinates
 from rtsysid.spec import Floats, ModelSpec
 
@@ -45,7 +46,7 @@ class NumpyBackend(WindowedBackend):
         after = self._states[1 - self._turn] = net.cell.tick(code, self._states[self._turn])
         self._turn = 1 - self._turn
         self.code[:] = code[0]
-        self.y[:] = net.predict(window[None, -1], self._features, after)[0]
+        self.y[:] = net.predict(window[None, -1], self._features, after, np.array([self.age]))[0]
         return self.y
 
     def encode(self, windows: Floats) -> Floats:
@@ -53,9 +54,9 @@ class NumpyBackend(WindowedBackend):
         return self._net.encode(self._net.features(windows))
 
     def rollout(
-        self, window: Floats, state: Floats, u_future: Floats, rng: np.random.Generator | None = None
+        self, window: Floats, state: Floats, age: Ages, u_future: Floats, rng: np.random.Generator | None = None
     ) -> Floats:
-        """Predict N ticks with predictions fed back: [B, L, C], [B, S], [B, N, nu] -> [B, N, ny].
+        """Predict N ticks with predictions fed back: [B, L, C], [B, S], ages [B], [B, N, nu] -> [B, N, ny].
 
         With `rng`, sample a variational code around its mean at every tick.
         """
@@ -67,7 +68,7 @@ class NumpyBackend(WindowedBackend):
             seen = track[:, n : n + self.spec.taps]
             features = net.features(seen)
             state = net.cell.tick(net.encode(features) if rng is None else net.sampled(features, rng), state)
-            track[:, n + self.spec.taps, nu:] = net.predict(seen[:, -1], features, state)
+            track[:, n + self.spec.taps, nu:] = net.predict(seen[:, -1], features, state, age + n)
         return track[:, self.spec.taps :, nu:]
 
 
@@ -84,7 +85,9 @@ class _NumpyNetwork:
         self.decoder = [_numpy_layer(weights, f"decoder.{k}") for k in reversed(layers)]
         self.log_variance = _numpy_layer(weights, "log_variance") if spec.variational else None
         self.head = _numpy_layer(weights, "head")
-        self.linear_path = _numpy_layer(weights, "linear_path") if spec.linear_path else None
+        maps = (*(["linear_path"] if spec.linear_path else []), *(["linear_near"] if spec.near_ticks else []))
+        self.maps = {name: _numpy_layer(weights, name) for name in maps}
+        self.gains = {name: weights[name] for name in gain_names(spec)}
         learned = (0, 2) if spec.state_init == "network" else ()
         self.initialiser = [_numpy_layer(weights, f"initialiser.{k}") for k in learned]
         self.cell = numpy_cell(spec, weights)
@@ -130,14 +133,34 @@ class _NumpyNetwork:
         (first, first_bias), (second, second_bias) = self.initialiser
         return self.cell.begin(np.tanh(self.features(window) @ first + first_bias) @ second + second_bias)
 
-    def predict(self, newest: Floats, features: Floats, state: Floats) -> Floats:
-        """Predict the next outputs: [B, C], [B, F], [B, S] -> [B, ny]."""
+    def predict(self, newest: Floats, features: Floats, state: Floats, age: Ages) -> Floats:
+        """Predict the next outputs: [B, C], [B, F], [B, S], age of the newest row [B] -> [B, ny]."""
         weight, bias = self.head
-        target = state[:, : self.spec.hidden] @ weight + bias
-        if self.linear_path is not None:
-            target = target + (features @ self.linear_path[0] + self.linear_path[1])
+        target = self._times_gain(state[:, : self.spec.hidden] @ weight + bias, "head_gain", age)
+        if self.maps:
+            target = target + self._times_gain(self._linear(features, age), "linear_gain", age)
         y: Floats = self.coordinates.next_outputs(newest, target * self.target_std + self.target_mean)
         return y
+
+    def _linear(self, features: Floats, age: Ages) -> Floats:
+        """Apply the linear map of each age: [B, F], [B] -> [B, T]."""
+        near = age < self.spec.near_ticks
+        if not near.any():
+            return self._mapped("linear_path", features)
+        if near.all():
+            return self._mapped("linear_near", features)
+        return np.where(near[:, None], self._mapped("linear_near", features), self._mapped("linear_path", features))
+
+    def _mapped(self, name: str, features: Floats) -> Floats:
+        weight, bias = self.maps[name]
+        mapped: Floats = features @ weight + bias
+        return mapped
+
+    def _times_gain(self, values: Floats, name: str, age: Ages) -> Floats:
+        """Multiply by the gain of each age, where the model has gains: [B, T], [B] -> [B, T]."""
+        if not self.gains:
+            return values
+        return values * self.gains[name][np.searchsorted(self.spec.age_bands, age, "right")]
 
 
 def _numpy_layer(weights: Weights, name: str) -> tuple[Floats, Floats]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from rtsysid.errors import BackendError, BundleError
 from rtsysid.model.backends.onnx_graph import check_graph
-from rtsysid.model.backends.windowed import WindowedBackend
+from rtsysid.model.backends.windowed import Ages, WindowedBackend
 from rtsysid.model.untrusted import Refusal
 from rtsysid.spec import Floats, ModelSpec
 
@@ -38,6 +38,7 @@ class OnnxBackend(WindowedBackend):
             "code": np.zeros((1, spec.code_size), np.float32),
             "reconstruction_error": np.zeros(1, np.float32),
         }
+        self._age: Floats = np.zeros(1, np.float32)
         self._bindings = [self._bind(turn) for turn in range(2)]
         self._run = self._session._sess.run_with_iobinding  # what InferenceSession.run_with_iobinding wraps
         self._row = self._window[0]
@@ -70,16 +71,19 @@ class OnnxBackend(WindowedBackend):
         The next step overwrites the array.
         """
         self._row[...] = window
+        self._age[0] = self.age
         self._run(self._bindings[self._turn], None)
         self._turn = 1 - self._turn
         return self.y
 
-    def rollout(self, window: Floats, state: Floats, u_future: Floats) -> Floats:
-        """Predict N ticks with predictions fed back: [B, L, C], [B, S], [B, N, nu] -> [B, N, ny].
+    def rollout(self, window: Floats, state: Floats, age: Ages, u_future: Floats) -> Floats:
+        """Predict N ticks with predictions fed back: [B, L, C], [B, S], ages [B], [B, N, nu] -> [B, N, ny].
 
         Raises BundleError where the graph cannot be run.
         """
         feeds = {"window": window, "state": state, "u_future": u_future}
+        if self.spec.age_changes:
+            feeds["age"] = age.astype(np.float32)
         with _refusing("forecast.onnx"):
             y: Floats = self._forecast.run(("y_future",), feeds)[0]
         return y
@@ -89,7 +93,10 @@ class OnnxBackend(WindowedBackend):
 
         binding = self._session.io_binding()
         before, after = self._states[turn], self._states[1 - turn]
-        for name, array in (("window", self._window), ("state", before)):
+        inputs = {"window": self._window, "state": before}
+        if self.spec.age_changes:
+            inputs["age"] = self._age
+        for name, array in inputs.items():
             binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
         for name, array in (*self._outputs.items(), ("state_next", after)):
             binding.bind_ortvalue_output(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))

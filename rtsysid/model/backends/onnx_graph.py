@@ -88,9 +88,10 @@ def _interface(name: str, spec: ModelSpec) -> tuple[Named, Named]:
     window, state = ["batch", spec.taps, spec.width], ["batch", spec.state_size]
     if name == "initialiser.onnx":
         return [("window", window)], [("state", state)]
+    age: Named = [("age", ["batch"])] if spec.age_changes else []
     y, code = ["batch", spec.n_outputs], ["batch", spec.code_size]
     outputs: Named = [("y_next", y), ("state_next", state), ("code", code), ("reconstruction_error", ["batch"])]
-    return [("window", window), ("state", state)], outputs
+    return [("window", window), ("state", state), *age], outputs
 
 
 def _parsed(content: bytes, fields: Mapping[int, Field], spec: ModelSpec) -> Message:
@@ -116,26 +117,33 @@ def _check_forecast(graph: Message, spec: ModelSpec) -> None:
     """Check a graph that is one Scan over the ticks of a plan, with predictions fed back."""
     window, state = ["batch", spec.taps, spec.width], ["batch", spec.state_size]
     plan, y = ["batch", "horizon", spec.n_inputs], ["batch", "horizon", spec.n_outputs]
-    inputs: Named = [("window", window), ("state", state), ("u_future", plan)]
+    age = ["age"] if spec.age_changes else []
+    inputs: Named = [("window", window), ("state", state), *((name, ["batch"]) for name in age), ("u_future", plan)]
     if _named(graph["input"]) != inputs or _named(graph["output"]) != [("y_future", y)]:
         raise ValueError("other inputs or outputs")
     shapes, constants = _initial(graph, spec)
     inner: tuple[Named, Named] = (
-        [("tick/before", window), ("tick/state", state), ("tick/u", ["batch", spec.n_inputs])],
-        [("tick/after", window), ("tick/state_next", state), ("tick/y_out", ["batch", spec.n_outputs])],
-    )
-    body = _scan_body(graph["node"])
+        [("tick/before", window), ("tick/state", state), *((f"tick/{name}", ["batch"]) for name in age),
+         ("tick/u", ["batch", spec.n_inputs])],
+        [("tick/after", window), ("tick/state_next", state), *((f"tick/{name}_next", ["batch"]) for name in age),
+         ("tick/y_out", ["batch", spec.n_outputs])],
+    )  # fmt: skip
+    body = _scan_body(graph["node"], age)
     if body["initializer"]:
         raise ValueError("weights inside its loop")
     _check_body(body, inner, shapes, constants, spec)
 
 
-def _scan_body(nodes: Sequence[Message]) -> Message:
-    """Return the graph inside the only node, which loops over the axis of the ticks and nothing else."""
+def _scan_body(nodes: Sequence[Message], age: Sequence[str]) -> Message:
+    """Return the graph inside the only node, which loops over the axis of the ticks and nothing else.
+
+    `age`: ["age"] where the model depends on it, else nothing.
+    """
     if len(nodes) != 1 or nodes[0].get("operator") != "Scan" or nodes[0].get("domain") or nodes[0].get("overload"):
         raise ValueError("it is not one loop")
     (node,) = nodes
-    if node["input"] != ["window", "state", "u_future"] or node["output"] != ["window_last", "state_last", "y_future"]:
+    carried, last = ["window", "state", *age], [f"{name}_last" for name in ("window", "state", *age)]
+    if node["input"] != [*carried, "u_future"] or node["output"] != [*last, "y_future"]:
         raise ValueError("a loop over other values")
     attributes = {each.get("name"): each for each in node["attribute"]}
     body = attributes.pop("body", {}).get("graph")

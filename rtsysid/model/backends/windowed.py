@@ -5,21 +5,27 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rtsysid.model.delayline import TappedDelayLine
 from rtsysid.spec import Floats, ModelSpec
+
+Ages: TypeAlias = NDArray[np.int64]  # ticks since the newest measurement, one per robot
 
 
 class WindowedBackend(ABC):
     """Push samples into a delay line; call `start` on the first full window and `advance` on every full one."""
 
     y: Floats  # the last prediction [ny]
+    age: int  # of the last sample
 
     def __init__(self, spec: ModelSpec) -> None:
         self.spec = spec
         self.line = TappedDelayLine(spec.taps, spec.width)
+        self.age = 0
         self._states: list[Floats] = [np.zeros((1, spec.state_size), np.float32) for _ in range(2)]
         self._turn = 0  # which of the two states is the newest
         self._unknown = np.full(spec.n_outputs, np.nan, np.float32)
@@ -52,16 +58,17 @@ class WindowedBackend(ABC):
         """
 
     @abstractmethod
-    def rollout(self, window: Floats, state: Floats, u_future: Floats) -> Floats:
-        """Predict N ticks with predictions fed back: [B, L, C], [B, S], [B, N, nu] -> [B, N, ny]."""
+    def rollout(self, window: Floats, state: Floats, age: Ages, u_future: Floats) -> Floats:
+        """Predict N ticks with predictions fed back: [B, L, C], [B, S], ages [B], [B, N, nu] -> [B, N, ny]."""
 
     def reset(self) -> None:
         """Forget every sample and, with the next full window, the state."""
         self.line.reset()
+        self.age = 0
 
-    def step(self, values: Floats) -> Floats:
-        """Push one sample [C] and predict y_{k+1} [ny]; NaN until the delay line is full."""
-        line = self.line
+    def step(self, values: Floats, age: int = 0) -> Floats:
+        """Push one sample [C] of an age in ticks and predict y_{k+1} [ny]; NaN until the delay line is full."""
+        line, self.age = self.line, age
         line.push(values)
         if line.count <= line.taps:
             if line.count < line.taps:
@@ -76,7 +83,7 @@ class WindowedBackend(ABC):
     def forecast(self, u_future: Floats) -> Floats:
         """Predict what follows the last step under B plans: [B, N, nu] -> [B, N, ny]. The state does not change."""
         window, state = (np.repeat(part[None], len(u_future), 0) for part in (self.window, self.state_before))
-        return self.rollout(window, state, u_future)
+        return self.rollout(window, state, np.full(len(u_future), self.age), u_future)
 
 
 def weighted_squares(measured: Floats, predicted: Floats, weight: Floats) -> Callable[[], float]:

@@ -7,9 +7,9 @@ from typing import Any
 
 from rtsysid.model.coordinates.angles import Angles
 from rtsysid.model.coordinates.columns import Array, Immutable, columns
+from rtsysid.model.coordinates.quaternions import TINY, unit
 from rtsysid.spec import ModelSpec, RigidBody, Rotors
 
-TINY = 1e-12  # keeps the length of a quaternion of zeros from dividing by zero
 SINC = (1.0, -1 / 6, 1 / 120, -1 / 5040, 1 / 362880, -1 / 39916800)  # sin(x) / x in powers of x^2
 QUARTER = 2.4674011  # (pi / 2)^2
 
@@ -116,7 +116,7 @@ class Body(Immutable):
         return [target[..., end - size : end] for end, size in zip(ends, self._sizes, strict=True)]
 
     def _unit(self, q: Array) -> Array:
-        return q / self._xp.sqrt((q * q).sum(-1)[..., None] + TINY)
+        return unit(q, self._xp)
 
     def _turned(self, turn: Array, vector: Array) -> Array:
         return (turn @ vector[..., None])[..., 0] if vector.shape[-1] else vector

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from rtsysid.model.coordinates.angles import Angles
 from rtsysid.model.coordinates.columns import Array, Immutable, columns, powers
+from rtsysid.model.coordinates.quaternions import Quaternions
 from rtsysid.spec import ModelSpec
 
 
@@ -29,6 +30,8 @@ class Plain(Immutable):
     An angle is always relative to the newest row; unless the specification calls it relative, the tail holds its sine
     and cosine there.
 
+    A quaternion among the outputs has length one.
+
     An integrated output follows the mean of its velocity over the tick. Dry friction depends on the direction of motion
     more than on the speed: the tail holds tanh(speed / slow) of the newest row for each output with friction. The speed
     of a relative output is its change over the last tick; any other output with friction is a speed itself.
@@ -36,7 +39,7 @@ class Plain(Immutable):
 
     def __init__(self, spec: ModelSpec, xp: Any) -> None:
         self._xp, self._nu, self._degree = xp, spec.n_inputs, spec.degree
-        self._angles, self._seen = Angles(spec, xp), spec.columns
+        self._angles, self._quaternions, self._seen = Angles(spec, xp), Quaternions(spec, xp), spec.columns
         absolute = sum(i < spec.n_inputs or i not in spec.distances for i in spec.columns)
         self._absolute, self._relative = columns(spec.columns[:absolute]), columns(spec.columns[absolute:])
         self._moving = absolute < len(spec.columns)
@@ -89,21 +92,26 @@ class Plain(Immutable):
         y = newest[..., self._nu :]
         head_outputs = target + y[..., self._head_outputs] if self._increments else target
         if not self._integrates:
-            return self._angles.wrapped(head_outputs)
+            return self._within(head_outputs)
         moved = self._dt / 2 * (y[..., self._velocities] + head_outputs[..., self._after])
         every = self._xp.concatenate((head_outputs, y[..., self._positions] + moved), -1)[..., self._order]
-        return self._angles.wrapped(every)
+        return self._within(every)
+
+    def _within(self, y: Array) -> Array:
+        """Bring the angles among outputs [..., ny] into their turn, and the quaternions to length one."""
+        return self._angles.wrapped(self._quaternions.unit(y))
 
     def targets(self, newest: Array, following: Array) -> Array:
         """Compute the targets that lead to the `following` outputs: the inverse of `next_outputs`."""
-        head_outputs = following[..., self._head_outputs]
+        y = newest[..., self._nu :]
+        head_outputs = self._quaternions.near(following, y)[..., self._head_outputs]
         if not self._increments:
             return head_outputs
-        return self._angles.increments(head_outputs - newest[..., self._nu :][..., self._head_outputs], self._heads)
+        return self._angles.increments(head_outputs - y[..., self._head_outputs], self._heads)
 
     def error(self, predicted: Array, truth: Array) -> Array:
-        """Subtract true outputs from predicted ones [..., ny]; for an angle the short way around."""
-        return self._angles.error(predicted, truth)
+        """Subtract true outputs from predicted ones [..., ny]: angles the short way around, of q and -q the nearer."""
+        return self._angles.error(self._quaternions.near(predicted, truth), truth)
 
     def synthetic_history(self, row: Array, samples: int) -> Array:
         """Make a history [..., samples, C] that ends with the row [..., C]: the robot does not move."""

@@ -1,0 +1,157 @@
+"""The rows of a free run in one tensor: where windows and predictions lie in it, and which matrices predict each tick.
+
+Shapes as in `rtsysid.train.freerun`.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+from rtsysid.model.coordinates.columns import columns, powers
+from rtsysid.model.coordinates.plain import brakes
+from rtsysid.spec import ModelSpec
+from rtsysid.train.network import Network
+
+Layer = tuple[Tensor, Tensor]  # weight, bias
+Each = TypeVar("Each")
+
+
+class Targets(NamedTuple):
+    """Matrices from h [H] and features [F] to the targets in engineering units [T], and the bias of the targets."""
+
+    head: Tensor
+    linear: Tensor | None
+    bias: Tensor
+
+
+def target_layers(network: Network, age: int) -> Targets:
+    """Return the matrices that predict from a row of this age."""
+    std, mean = network.target_std, network.target_mean
+    weight, bias = _times_gain(network, network.head, "head_gain", age)
+    if not network.spec.linear_path:
+        return Targets(weight * std[:, None], None, bias * std + mean)
+    linear, linear_bias = _times_gain(network, network.linear_map(age), "linear_gain", age)
+    return Targets(weight * std[:, None], linear * std[:, None], (bias + linear_bias) * std + mean)
+
+
+def _times_gain(network: Network, layer: torch.nn.Linear, name: str, age: int) -> Layer:
+    """Return weight and bias of a layer, times its gain at this age where the model has gains."""
+    if not network.spec.age_bands:
+        return layer.weight, layer.bias
+    gain = getattr(network, name)[network.spec.band(age)]
+    return layer.weight * gain[:, None], layer.bias * gain
+
+
+class Track:
+    """A track of scaled rows [B, (L + N) * K]: where windows and predictions lie in it, and its features.
+
+    ``spans``: first and last-plus-one of the ticks that the same matrices predict; they differ by the age of the rows.
+    """
+
+    def __init__(self, network: Network, ticks: int) -> None:
+        spec = network.spec
+        self.spans = list(pairwise([0, *(age for age in spec.age_changes if age < ticks), ticks]))
+        self.quaternions = [columns(each) for each in spec.quaternions]
+        self.row, self.size, self.inputs = spec.n_features, spec.taps * spec.n_features, spec.n_inputs
+        self.increment, self.feeds, self.fed = spec.output == "increment", feeds(spec), fed_back(spec)
+        self.mean, self.std, self.degree = network.feature_mean, network.feature_std, spec.degree
+        self.moving = None
+        if spec.relative:  # the track keeps these at their level, which the window takes away
+            self.moving = torch.tensor([spec.channels[i].name in spec.relative for i in spec.columns]).to(self.mean)
+            self.shift = self.mean / self.std * self.moving
+            self.mean = self.mean * (1 - self.moving)
+        self.brakes = _Brakes(self, spec) if spec.friction else None
+
+    def layers(self, parts: tuple[Tensor, ...]) -> tuple[list[Targets], list[Layer]]:
+        """Sort weights [..] in a row: the matrices of each span, then the layers of the encoder."""
+        end = 3 * len(self.spans)
+        encoder = list(zip(parts[end::2], parts[end + 1 :: 2], strict=True))
+        return [Targets(*parts[k : k + 3]) for k in range(0, end, 3)], encoder
+
+    def by_tick(self, spans: list[Each]) -> list[Each]:
+        """List what belongs to each tick, from what belongs to each span."""
+        return [each for (first, end), each in zip(self.spans, spans, strict=True) for _ in range(first, end)]
+
+    def windows(self, track: Tensor) -> list[Tensor]:
+        """List the window of each tick: views [B, L * K]."""
+        return list(track[:, : -self.row].unfold(1, self.size, self.row).unbind(1))
+
+    def shown(self, track: Tensor) -> list[Tensor]:
+        """List where each tick's prediction is written into the track: views [B, K - inputs]."""
+        return list(track[:, self.size + self.inputs :].unfold(1, self.row - self.inputs, self.row).unbind(1))
+
+    def begun(self, rows: Tensor) -> Tensor:
+        """Make the track of measured rows [B, R, u and y]."""
+        return ((self._raised(rows[..., : self.inputs], rows[..., self.inputs :]) - self.mean) / self.std).flatten(1)
+
+    def show(self, fed: Tensor, into: Tensor) -> None:
+        """Write predicted outputs [B, f] into the track, for the next windows."""
+        torch.sub(self._raised(fed), self.mean[self.inputs :], out=into).div_(self.std[self.inputs :])
+
+    def feedback_backward(self, gradient: Tensor, fed: Tensor) -> Tensor:
+        """Compute the gradient of the outputs [B, f] from that of what `show` wrote."""
+        first, *others = (gradient / self.std[self.inputs :]).chunk(self.degree, 1)
+        power = fed
+        for k, part in enumerate(others, 2):
+            first, power = first.addcmul(part, power, value=k), power * fed
+        return first
+
+    def seen(self, window: Tensor) -> Tensor:
+        """Compute features [.., F] from a window of the track [.., L * K]."""
+        flat = window
+        if self.moving is not None:
+            rows = window.view(*window.shape[:-1], -1, self.row)
+            flat = (rows - (rows[..., -1:, :] * self.moving + self.shift)).flatten(-2)
+        return flat if self.brakes is None else torch.cat((flat, self.brakes.seen(window)), -1)
+
+    def features_backward(self, gradient: Tensor, window: Tensor) -> Tensor:
+        """Compute the gradient of the window from that of the features [B, F]; may work in place."""
+        flat = gradient[:, : self.size]
+        if self.moving is not None:
+            rows = flat.view(len(flat), -1, self.row)  # a slice where there is friction too
+            rows[:, -1] -= self.moving * rows.sum(1)
+        if self.brakes is not None:
+            self.brakes.back(gradient[:, self.size :], window, flat)
+        return flat
+
+    def _raised(self, *parts: Tensor) -> Tensor:
+        """Join inputs, where they are given, outputs, and powers of the outputs."""
+        raised = (*parts, *powers(parts[-1], self.degree))
+        return raised[0] if len(raised) == 1 else torch.cat(raised, -1)
+
+
+class _Brakes:
+    """Friction in a window of the track: tanh of the newest scaled values, minus those before where they travel."""
+
+    def __init__(self, plan: Track, spec: ModelSpec) -> None:
+        channels, travels, speeds = zip(*brakes(spec), strict=True)
+        at = torch.tensor([spec.columns.index(channel) for channel in channels], device=plan.mean.device)
+        self.travels, slow = (plan.mean.new_tensor(part) for part in (travels, speeds))
+        self.newest = plan.size - plan.row + at
+        self.before = (self.newest - plan.row).clamp(min=0)
+        self.factor = plan.std[at] / slow * torch.where(self.travels > 0, spec.rate_hz, 1.0)
+        self.level = plan.mean[at] / slow  # 0 of what travels
+
+    def seen(self, window: Tensor) -> Tensor:
+        """Compute the friction features from a window of the track."""
+        moved = window[..., self.newest] - self.travels * window[..., self.before]
+        return torch.tanh(moved * self.factor + self.level)
+
+    def back(self, gradient: Tensor, window: Tensor, into: Tensor) -> None:
+        """Add the gradient of the window from that of the friction features, in place."""
+        grad = gradient * (1 - self.seen(window).square()) * self.factor
+        into.index_add_(1, self.newest, grad)
+        into.index_add_(1, self.before, -self.travels * grad)
+
+
+def fed_back(spec: ModelSpec) -> slice | list[int]:
+    """Columns of the outputs that are fed back into the window."""
+    return columns([i - spec.n_inputs for i in spec.columns[spec.n_inputs :]])
+
+
+def feeds(spec: ModelSpec) -> bool:
+    return len(spec.columns) > spec.n_inputs
