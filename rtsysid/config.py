@@ -18,8 +18,8 @@ import msgspec
 from rtsysid.errors import ConfigError
 from rtsysid.guards import ranges
 from rtsysid.guards.limits import checked_size, limit
-from rtsysid.schedule import Corruption, Loss, Stage, TeacherForcing, preset
-from rtsysid.spec import CELLS, PERIODS, CellName, Channel, RigidBody, Rotors, Variant, variant_of
+from rtsysid.schedule import AUTO, Corruption, Loss, Stage, TeacherForcing, preset
+from rtsysid.spec import CELLS, PERIODS, CellName, Channel, ModelSpec, RigidBody, Rotors, Variant, variant_of
 
 EMBEDDED = ("quadrotor", "nanodrone")
 _DOTS = 1000  # in one line: the parser takes a time that grows with the square of the parts of a dotted key
@@ -74,30 +74,41 @@ def _check_angles(angles: tuple[str, ...], units: dict[str, str]) -> None:
 
 
 class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Configure the model: the fields of `rtsysid.spec.ModelSpec` that do not come from the recordings."""
+    """Configure the model: the fields of `rtsysid.spec.ModelSpec` that do not come from the recordings.
 
-    taps: ranges.Width = 16
-    encoder: tuple[ranges.Width, ...] = (64, 16)
+    None: chosen from the recordings with the preset auto, otherwise the default of the specification.
+    """
+
+    taps: ranges.Width | None = None
+    encoder: tuple[ranges.Width, ...] | None = None
     variational: bool = False
     cell: CellName = "lstm"
-    hidden: ranges.Width = 64
+    hidden: ranges.Width | None = None
     feedback: bool | tuple[str, ...] = True
     output: Literal["increment", "absolute"] = "increment"
-    relative: tuple[str, ...] = ()
+    relative: tuple[str, ...] | None = None
     degree: ranges.Degree = 1
     rigid_body: RigidBody | None = None
     integrate: tuple[tuple[str, str], ...] = ()
     friction: tuple[tuple[str, ranges.Positive], ...] = ()
-    linear_path: bool = False
+    linear_path: bool | None = None
     state_init: Literal["warmup", "network", "zero"] = "warmup"
-    warmup: ranges.CountOrNone = 30
-    near_ticks: ranges.CountOrNone = 0
-    age_bands: tuple[ranges.Count, ...] = ()
+    warmup: ranges.CountOrNone | None = None
+    near_ticks: ranges.CountOrNone | None = None
+    age_bands: tuple[ranges.Count, ...] | None = None
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """Return the fields of the specification, by name; those that nobody chose have its defaults."""
+        said = {name: value for name, value in msgspec.structs.asdict(self).items() if value is not None}
+        defaults = {each.name: each.default for each in msgspec.structs.fields(ModelSpec)}
+        return {name: said.get(name, defaults[name]) for name in self.__struct_fields__}
 
     @property
     def variant(self) -> Variant:
         """Name of the model type in the source talk (M. Mozifian, 2017)."""
-        return variant_of(self.taps, self.encoder)
+        fields = self.fields
+        return variant_of(fields["taps"], fields["encoder"])
 
 
 class Symmetry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -121,11 +132,12 @@ class NoiseLevels(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Configure the training. ``effort`` multiplies the epochs of every stage."""
 
-    preset: str = "two-stage"
+    preset: str = ""  # "": auto, unless there are [[stage]] tables
     effort: ranges.Effort = 1.0
     seed: ranges.Seed = 0
-    batch: ranges.Count = 256
-    stride: ranges.Count = 10  # samples between training sequences; each epoch draws a new offset
+    batch: ranges.Count | None = None  # None: chosen with the preset auto, otherwise 256
+    # Samples between training sequences; each epoch draws a new offset. None: chosen with auto, otherwise 10.
+    stride: ranges.Count | None = None
     threads: ranges.Few = 1  # small networks are slower on two threads
     clip: ranges.Weight = 1.0  # maximum gradient norm
     symmetry: tuple[Symmetry, ...] = ()  # training uses all combinations
@@ -134,6 +146,16 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     forget_ticks: ranges.CountOrNone = 0  # maximum ticks over which an untrained LSTM forgets; 0: about two
     # Sequences are weighted by the mean squared motion of their recording to the power of minus this.
     episode_weighting: ranges.Exponent = 0.0
+
+    @property
+    def batch_size(self) -> int:
+        """Return the sequences of a batch."""
+        return self.batch or 256
+
+    @property
+    def sequence_stride(self) -> int:
+        """Return the samples between training sequences."""
+        return self.stride or 10
 
 
 class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -150,9 +172,14 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ConfigError("train.forget_ticks", found, 'set it to 0, or model.cell = "lstm"')
 
     @property
+    def auto(self) -> bool:
+        """Tell whether everything that the file does not say is chosen from the recordings."""
+        return self.train.preset == AUTO or not (self.train.preset or self.stage)
+
+    @property
     def stages(self) -> tuple[Stage, ...]:
         """Return the stages of the file, or else of its preset. Raises ScheduleError where the preset is unknown."""
-        return self.stage or preset(self.train.preset)
+        return self.stage or preset(self.train.preset or AUTO)
 
 
 def read_config(path: Path | str) -> Config:

@@ -19,7 +19,8 @@ from rtsysid.guards import ranges
 from rtsysid.spec import ModelSpec
 
 FAMILY = ("undercomplete", "layer-wise", "sparse", "sparse-kl", "denoising", "contractive", "variational")
-PRESETS = ("two-stage", "greedy", *FAMILY)
+AUTO = "auto"  # the schedule of a model that is chosen from the recordings
+PRESETS = (AUTO, "two-stage", "greedy", *FAMILY)
 GROUPS = ("encoder", "decoder", "log_variance", "cell", "head", "initialiser", "linear_path", "linear_near")
 PREDICTIONS = ("one_step", "rollout")  # all other losses depend on the code alone
 ONE_STEP_LENGTH = 50  # predicted ticks of a sequence where no rollout sets its length
@@ -56,7 +57,8 @@ class Loss(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     divergence of a variational code from a standard normal, in nats per value of the window. Ref:
     `rtsysid.train.autoencoders`.
 
-    ``anneal``: share of the epochs of the stage over which the weight rises to its value, 0 .. 1.
+    ``anneal``: share of the epochs of the stage over which the weight rises to its value, 0 .. 1. ``octaves``: in a
+    rollout, 1, 2 to 3, 4 to 7, .. ticks ahead weigh alike; by default every tick weighs alike.
     """
 
     kind: Literal["reconstruction", "one_step", "rollout", "sparse_l1", "sparse_kl", "contractive", "divergence"]
@@ -69,6 +71,7 @@ class Loss(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     target: ranges.InnerShare = 0.05
     probes: ranges.Count = 1
     anneal: ranges.Share = 0.0
+    octaves: bool = False
 
     def __post_init__(self) -> None:
         if self.corruption != Corruption() and self.kind != "reconstruction":

@@ -120,6 +120,13 @@ def group_errors(predicted: ArrayLike, truth: ArrayLike, outputs: Sequence[Chann
     }
 
 
+def octaves(ticks: int) -> Doubles:
+    """Return weights [ticks] of sum 1 that give 1, 2 to 3, 4 to 7, .. ticks ahead the same weight."""
+    weights = np.array([1.0 / (1 << ((n + 1).bit_length() - 1)) for n in range(ticks)])
+    each: Doubles = weights / weights.sum()
+    return each
+
+
 def _group_error(guess: Doubles, true: Doubles, channels: Sequence[Channel], name: str) -> Doubles:
     """Error [K, N] of the components [K, N, m] of one group; inf where the prediction is not usable."""
     rotation = is_rotation(range(len(channels)), channels)

@@ -67,7 +67,7 @@ def _of_size(config: Config, model: Model, wanted: int) -> Model:
 
 
 def _spec(config: Config, model: Model) -> ModelSpec:
-    return ModelSpec(channels=config.data.channels, rate_hz=config.data.rate_hz, **msgspec.structs.asdict(model))
+    return ModelSpec(channels=config.data.channels, rate_hz=config.data.rate_hz, **model.fields)
 
 
 def seeded(config: Config, seed: int) -> Config:

@@ -21,7 +21,7 @@ def unscaled_spec(config: Config, channels: Sequence[Channel]) -> ModelSpec:
 
     Raises SpecError where the configuration contradicts itself.
     """
-    return ModelSpec(channels=tuple(channels), rate_hz=config.data.rate_hz, **msgspec.structs.asdict(config.model))
+    return ModelSpec(channels=tuple(channels), rate_hz=config.data.rate_hz, **config.model.fields)
 
 
 def shortest_piece(config: Config, spec: ModelSpec) -> int:

@@ -127,7 +127,7 @@ class Trainer:
         episode_weighting = objective.stage.episode_weighting_in(self.settings.episode_weighting)
         starts = self.validation.evenly_spaced(starts, VALIDATION_SEQUENCES, episode_weighting)
         total, generator = 0.0, torch.Generator().manual_seed(SEED)
-        for rows in self.validation.batches(starts, self.settings.batch, length):
+        for rows in self.validation.batches(starts, self.settings.batch_size, length):
             terms = objective.terms(rows, inputs=self.augmentation.apply(rows, generator))
             total += torch.stack(terms).sum().item() * len(rows)
         return total / len(starts)

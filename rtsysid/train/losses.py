@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from rtsysid.evaluation.metrics import octaves
 from rtsysid.schedule import PREDICTIONS, Loss, Stage
 from rtsysid.train.autoencoders import penalty, reconstruction
 from rtsysid.train.freerun import free_run
@@ -44,6 +45,9 @@ class Objective:
             error = self._rollout(rows, windows[:, : self.warmup + loss.horizon], ratio)
             unit = self.yardstick[: error.shape[1]]
         scaled = error / (unit if loss.unit == "each" else unit[-1])
+        if loss.octaves:
+            weights = torch.from_numpy(octaves(error.shape[1]) * error.shape[1]).to(error)[:, None]
+            return ((scaled.abs() if loss.norm == "absolute" else scaled.square()) * weights).mean()
         return scaled.abs().mean() if loss.norm == "absolute" else scaled.square().mean()
 
     def _one_step(self, rows: Tensor, windows: Tensor) -> Tensor:

@@ -48,7 +48,7 @@ class StageOptimiser:
         """
         self.network.train()
         self.network.noise = self.stage.input_noise
-        stage, stride = self.stage.for_epoch(number), self.settings.stride
+        stage, stride = self.stage.for_epoch(number), self.settings.sequence_stride
         length = rows_needed(stage, self.network.spec)
         starts = self.sequences.starts(length, stride, int(torch.randint(stride, ())))
         starts = self.sequences.shuffled(starts, stage.episode_weighting_in(self.settings.episode_weighting))
@@ -58,8 +58,8 @@ class StageOptimiser:
 
     def _batches(self, objective: Objective, starts: Tensor, length: int, number: int) -> float:
         ratio, losses = self.stage.teacher_forcing.ratio(number, self.stage.epochs), []
-        batches = math.ceil(len(starts) / self.settings.batch)
-        for k, rows in enumerate(self.sequences.batches(starts, self.settings.batch, length)):
+        batches = math.ceil(len(starts) / self.settings.batch_size)
+        for k, rows in enumerate(self.sequences.batches(starts, self.settings.batch_size, length)):
             self.adam.param_groups[0]["lr"] = learning_rate(self.stage, number + k / batches)
             self.adam.zero_grad(set_to_none=True)
             loss = self._loss(objective, rows, ratio)
@@ -81,7 +81,7 @@ class StageOptimiser:
             torch.manual_seed(seed)  # the same draws at every call, so that the function stays the same
             lbfgs.zero_grad(set_to_none=True)
             total = self._decayed(parameters)
-            for rows in self.sequences.batches(starts, self.settings.batch, length):
+            for rows in self.sequences.batches(starts, self.settings.batch_size, length):
                 loss = self._loss(objective, rows, ratio) * (len(rows) / len(starts))
                 loss.backward()  # type: ignore[no-untyped-call]
                 total += loss.item()
