@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, overload
 import numpy as np
 
 from rtsysid.errors import BackendError, BundleError, SpecError
-from rtsysid.guards.ranges import CountOrNone, require
+from rtsysid.guards.ranges import Age, require
 from rtsysid.model.backends import c_backend, onnx_backend
 from rtsysid.model.backends.c_backend import CBackend
 from rtsysid.model.backends.numpy_backend import NumpyBackend
@@ -136,7 +136,7 @@ class Predictor:
         negative age.
         """
         if age:
-            require("age", age, CountOrNone)
+            require("age", age, Age)
         return self.backend.step(values, age)
 
     def innovation_energy(self, sample: Floats, weight: Floats) -> InnovationEnergy:

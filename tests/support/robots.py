@@ -134,7 +134,7 @@ def set_gains(network: Network) -> Network:
 
 
 def ages_for(spec: ModelSpec, rows: int) -> list[int]:
-    """Ages of rows: in no order, up to beyond the last change, where the model depends on them; else 0. The last is 1."""
+    """Ages of rows in no order, the last of them 1; 0 where the model does not depend on them."""
     if not spec.age_changes:
         return [0] * rows
     return [*np.random.default_rng(7).integers(0, spec.age_changes[-1] + 2, rows - 1).tolist(), 1]
