@@ -56,11 +56,10 @@ class Backend(Protocol):
     name: str
     y: Floats
     code: Floats
+    age: int  # of the last sample
 
     @property
     def count(self) -> int: ...  # samples since the last reset
-    @property
-    def age(self) -> int: ...  # of the last sample
     @property
     def window(self) -> Floats: ...  # the last samples [L, C], oldest first
     @property
