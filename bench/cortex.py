@@ -45,7 +45,8 @@ def step_cost(spec: ModelSpec, build: firmware.Build, *, int8: bool = False) -> 
     """Instructions of a step with the delay line full, and the image that took them."""
     with tempfile.TemporaryDirectory() as folder:
         image = firmware.build_image("replay", random_model(spec, int8=int8), Path(folder) / "image.elf", build=build)
-        rows = np.random.default_rng(0).standard_normal((spec.taps + 3, spec.width)).astype(np.float32)
+        width = spec.width + bool(spec.age_changes)
+        rows = np.random.default_rng(0).standard_normal((spec.taps + 3, width)).astype(np.float32)
         return int(emulator.replay_image(image.path, rows, spec.n_outputs).instructions[-1]), image
 
 

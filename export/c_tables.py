@@ -34,6 +34,7 @@ def coordinate_sizes(spec: ModelSpec) -> dict[str, int | str]:
         "ANGLES": sum(channel.angle for channel in spec.channels),
         "ANGLE_OUTPUTS": sum(channel.angle for channel in spec.outputs),
         "DIRECTIONS": len(spec.directions),
+        "QUATERNIONS": len(spec.quaternions),
     }
 
 
@@ -58,6 +59,7 @@ def table_definitions(spec: ModelSpec) -> str:
                 *_angle_tables(spec, "seen", seen),
                 *_friction_tables(spec),
                 *_integrator_tables(spec),
+                *([indices("quaternions", sum(spec.quaternions, ()))] if spec.quaternions else []),
             ]
         )
     names, body, others = [c.name for c in spec.channels], spec.rigid_body, _channels_apart(spec, spec.rigid_body)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from rtsysid.errors import ParityError
+from rtsysid.model.backends.windowed import Ages
 from rtsysid.model.contents import CODES, EXTREME_ROWS, FORECAST_STEPS, FORECASTS, PLANS
 from rtsysid.model.golden import golden_errors
 from rtsysid.model.npz import Arrays
@@ -22,13 +23,17 @@ def golden_trace(network: Network, excerpt: Floats) -> tuple[Arrays, dict[str, f
     Two sequences, each from a cold start: `excerpt` [n, C] of real validation samples, and steps to and beyond the
     ends of every trained range. Outputs are NaN until the delay line is full. Forecasts start in the first sequence
     alone: from an extreme state a rollout amplifies rounding without bound. Codes and reconstruction errors are kept of
-    some ticks of both. Raises ParityError where the model is not finite, or too sensitive for float32.
+    some ticks of both. Where the model depends on the age of a row, ``ages`` [n] are on both sides of every change, as
+    are those of the forecasts. Raises ParityError where the model is not finite, or too sensitive for float32.
     """
     spec = network.spec
     sequences = [excerpt, _extreme_rows(spec, max(EXTREME_ROWS, 2 * spec.taps))]
-    single, double = _golden_outputs(network, sequences), _golden_outputs(_in_float64(network), sequences)
+    ages = _golden_ages(spec, *map(len, sequences))
+    single, double = (_golden_outputs(each, sequences, ages) for each in (network, _in_float64(network)))
     starts = np.cumsum([0] + [len(sequence) for sequence in sequences[:-1]])
     golden = {"samples": np.concatenate(sequences), "starts": starts, **double}
+    if spec.age_changes:
+        golden["ages"] = np.concatenate(ages)
     measured = golden_errors({**golden, **single}, golden, spec)
     if above := excess(tolerances(measured)):
         remedy = "train it longer, or on recordings without extreme values"
@@ -44,16 +49,16 @@ def _in_float64(network: Network) -> Network:
 
 
 @torch.no_grad()
-def _golden_outputs(network: Network, sequences: list[Floats]) -> Arrays:
+def _golden_outputs(network: Network, sequences: list[Floats], ages: list[Ages]) -> Arrays:
     """Step through the sequences in the network's own precision; forecast from a few ticks of the first."""
     network = network.cpu().eval()
     parts: list[Arrays] = []
-    for offset, sequence in zip(np.cumsum([0, *map(len, sequences)]), sequences, strict=False):
+    for offset, sequence, age in zip(np.cumsum([0, *map(len, sequences)]), sequences, ages, strict=False):
         rows = torch.from_numpy(sequence).to(network.target_mean.dtype)
-        seen, states, y = _golden_steps(network, rows)
+        seen, states, y = _golden_steps(network, rows, age)
         first = int(offset) + network.spec.taps - 1
         part = {"y": y, **_golden_codes(network, seen, first)}
-        parts.append(part if parts else {**part, **_golden_forecasts(network, sequence, seen, states)})
+        parts.append(part if parts else {**part, **_golden_forecasts(network, sequence, age, seen, states)})
     return {name: np.concatenate([part[name] for part in parts if name in part]) for name in parts[0]}
 
 
@@ -66,39 +71,61 @@ def _golden_codes(network: Network, seen: Tensor, first: int) -> Arrays:
     return {"code_at": first + ticks, "code": code.double().numpy(), "reconstruction": error.double().numpy()}
 
 
-def _golden_forecasts(network: Network, sequence: Floats, seen: Tensor, states: list[Tensor]) -> Arrays:
+def _golden_forecasts(network: Network, sequence: Floats, ages: Ages, seen: Tensor, states: list[Tensor]) -> Arrays:
     """Forecast from a few ticks of the first sequence."""
-    ticks = np.unique(np.linspace(0, len(seen) - 1, FORECASTS + 1, dtype=int)[1:])
+    ticks, first = _forecast_ticks(len(seen)), network.spec.taps - 1
     plans, forecasts = [], []
     for tick in ticks:
         plan = _golden_plans(network.spec, sequence, int(tick))
         window, state = seen[tick].expand(PLANS, -1, -1), states[tick].expand(PLANS, -1)
-        forecasts.append(_golden_forecast(network, window, state, torch.from_numpy(plan)).double().numpy())
+        forecast = _golden_forecast(network, window, state, torch.from_numpy(plan), int(ages[first + tick]))
+        forecasts.append(forecast.double().numpy())
         plans.append(plan)
-    first = network.spec.taps - 1
     return {"forecast_at": first + ticks, "u_future": np.stack(plans), "y_future": np.stack(forecasts)}
 
 
-def _golden_steps(network: Network, rows: Tensor) -> tuple[Tensor, list[Tensor], np.ndarray]:
-    """Step through rows [n, C]: the windows, the state before each, and the prediction at every row."""
+def _forecast_ticks(windows: int) -> Ages:
+    """List the windows of the first sequence that forecasts start from."""
+    return np.unique(np.linspace(0, windows - 1, FORECASTS + 1, dtype=int)[1:])
+
+
+def _golden_ages(spec: ModelSpec, *lengths: int) -> list[Ages]:
+    """Give every second row of each sequence an age at, or a tick before, a change of the model, in turn; others 0.
+
+    Forecasts start at age 0, and by turns half of their ticks before the last change.
+    """
+    ages = [np.zeros(length, np.int64) for length in lengths]
+    if not spec.age_changes:
+        return ages
+    wanted = sorted({age for change in spec.age_changes for age in (change - 1, change)})
+    for each in ages:
+        each[::2] = np.resize(wanted, len(each[::2]))
+    starts = spec.taps - 1 + _forecast_ticks(lengths[0] - spec.taps + 1)
+    ages[0][starts] = 0
+    ages[0][starts[1::2]] = max(0, spec.age_changes[-1] - FORECAST_STEPS // 2)
+    return ages
+
+
+def _golden_steps(network: Network, rows: Tensor, ages: Ages) -> tuple[Tensor, list[Tensor], np.ndarray]:
+    """Step through rows [n, C] of ages [n]: the windows, the state before each, and the prediction at every row."""
     taps = network.spec.taps
     seen = row_windows(rows[None], taps)[0]
     state, states = network.initial_state(seen[:1]), []
     y = np.full((len(rows), network.spec.n_outputs), np.nan)
     for tick, window in enumerate(seen):
         states.append(state)
-        predicted, state = network.step(window[None], state)
+        predicted, state = network.step(window[None], state, int(ages[taps - 1 + tick]))
         y[taps - 1 + tick] = predicted[0].numpy()
     return seen, states, y
 
 
-def _golden_forecast(network: Network, window: Tensor, state: Tensor, plan: Tensor) -> Tensor:
-    """Forecast under plans [B, N, nu]; the outputs of the later rows are never read."""
+def _golden_forecast(network: Network, window: Tensor, state: Tensor, plan: Tensor, age: int) -> Tensor:
+    """Forecast under plans [B, N, nu] from a row of this age; the outputs of the later rows are never read."""
     spec, steps = network.spec, plan.shape[1]
     rows = torch.zeros(len(plan), spec.taps - 1 + steps, spec.width, dtype=window.dtype)
     rows[:, : spec.taps] = window
     rows[:, spec.taps - 1 :, : spec.n_inputs] = plan
-    return network.rollout(row_windows(rows, spec.taps), state)
+    return network.rollout(row_windows(rows, spec.taps), state, age)
 
 
 def _extreme_rows(spec: ModelSpec, rows: int) -> Floats:

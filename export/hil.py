@@ -131,7 +131,9 @@ def instructions(bundle: Bundle, rows: Floats) -> tuple[int, Image]:
     """
     with tempfile.TemporaryDirectory() as folder:
         image = build_image("replay", model_files(bundle), Path(folder) / "replay.elf")
-        found = emulator.replay_image(image.path, rows[: bundle.spec.taps + COUNTED], bundle.spec.n_outputs)
+        rows = rows[: bundle.spec.taps + COUNTED]
+        measured = np.zeros((len(rows), 1 if bundle.spec.age_changes else 0), np.float32)  # their age is 0
+        found = emulator.replay_image(image.path, np.hstack((rows, measured)), bundle.spec.n_outputs)
         return int(found.instructions.max()), image
 
 

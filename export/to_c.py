@@ -17,6 +17,7 @@ import numpy as np
 from export.c_tables import array, coordinate_sizes, floats, literal, table_definitions
 from rtsysid.guards.text import for_c
 from rtsysid.model.c_layout import LANES, TILE, padded, state_bytes, widest
+from rtsysid.model.contents import gain_names
 from rtsysid.spec import CellName, Floats, ModelSpec
 
 EDITOR_BLOCK = re.compile(r"#ifdef MODEL_EDITOR.*?#endif\n\n?", re.DOTALL)  # includes for a fragment in an editor
@@ -57,6 +58,7 @@ def c_sources(spec: ModelSpec, weights: Weights, *, int8: bool = False) -> dict[
         f'#include "{stem}.h"\n',
         c_fragment("kernels.c"),
         table_definitions(spec),
+        gain_definitions(spec, weights),
         layer_definitions(layers),
         *map(c_fragment, ("coordinates.c", f"cell_{spec.cell}.c", "network.c", "robot.c", "futures.c")),
     ]
@@ -76,6 +78,8 @@ def model_layers(spec: ModelSpec, weights: Weights) -> list[Layer]:
     layers += [*CELL_LAYERS[spec.cell](weights), _linear_layer(weights, "head")]
     if spec.linear_path:
         layers.append(_linear_layer(weights, "linear_path"))
+    if spec.near_ticks:
+        layers.append(_linear_layer(weights, "linear_near"))
     if spec.state_init == "network":
         first, second = (_linear_layer(weights, f"initialiser.{k}") for k in (0, 2))
         layers += [Layer("initialiser_1", first.weight, first.bias), Layer("initialiser_2", second.weight, second.bias)]
@@ -188,9 +192,20 @@ def _network_sizes(spec: ModelSpec) -> dict[str, int | str]:
         "LAYER_MAX": widest(spec),
         "INCREMENT": int(spec.output == "increment"),
         "LINEAR_PATH": int(spec.linear_path),
+        "NEAR_TICKS": spec.near_ticks,
+        "BANDS": spec.n_bands,
+        "AGED": int(bool(spec.age_changes)),
         "INITIALISER": int(spec.state_init == "network"),
         "WARMUP": spec.warmup if spec.state_init == "warmup" else 0,
     }
+
+
+def gain_definitions(spec: ModelSpec, weights: Weights) -> str:
+    """Write the first ages of the further bands, and the gains of all; nothing where the model has none."""
+    if not spec.age_bands:
+        return ""
+    gains = [floats(name, np.asarray(weights[name]).ravel()) for name in gain_names(spec)]
+    return "\n".join([array("uint32_t", "age_bands", [f"{age}u" for age in spec.age_bands]), *gains, ""])
 
 
 def layer_definitions(layers: Sequence[Layer]) -> str:

@@ -111,6 +111,7 @@ class EmulatedDevice:
 def replay_image(image: Path, rows: Floats, outputs: int, port: str = "stm32f405") -> Replayed:
     """Feed `rows` [n, C] to the model of a replay image, from a cold start, and return predictions [n, ny] and costs.
 
+    Where the model depends on the age of a row, the rows are [n, C + 1] and end with it.
     Raises LinkError where there is no emulator, or the image does not finish.
     """
     with tempfile.TemporaryDirectory() as folder:

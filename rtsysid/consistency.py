@@ -9,10 +9,11 @@ import numpy as np
 
 from rtsysid.errors import SpecError
 from rtsysid.guards.limits import checked_size
+from rtsysid.guards.ranges import OLDEST
 from rtsysid.structure import RigidBody, Rotors, Structure
 
-TICKS = 1 << 24  # taps, ticks of a warm-up, units of a layer, ages: whole numbers in float32
-LAYERS, ROTORS, DEGREE, BANDS = 64, 64, 16, 64
+TICKS = 1 << 24  # taps, ticks of a warm-up, units of a layer
+LAYERS, ROTORS, DEGREE, BANDS = 64, 64, 16, 12
 LARGEST, SMALLEST = 1e30, 1e-30  # values of a scaling: the model computes in float32
 
 
@@ -49,9 +50,9 @@ def _check_sizes(spec: Structure) -> None:
         ("warmup", spec.warmup, TICKS),
         ("taps", spec.taps, TICKS),
         ("hidden", spec.hidden, TICKS),
-        ("near_ticks", spec.near_ticks, TICKS),
+        ("near_ticks", spec.near_ticks, OLDEST),
         *(("encoder", width, TICKS) for width in spec.encoder),
-        *(("age_bands", age, TICKS) for age in spec.age_bands),
+        *(("age_bands", age, OLDEST) for age in spec.age_bands),
     ):
         if size > largest:
             raise SpecError(name, str(size)[:40], f"give {largest} or less")

@@ -103,6 +103,24 @@ INLINE void features(const int lanes, const float *window, float *f)
 #endif
 }
 
+#if MODEL_QUATERNIONS
+
+/* Scale each quaternion among the outputs to length one. */
+INLINE void unit_quaternions(const int lanes, const int lane, float *y)
+{
+    for (int k = 0; k < MODEL_QUATERNIONS; k++) {
+        const unsigned short *at = quaternions + 4 * k;
+        float square = 0.0f;
+        for (int i = 0; i < 4; i++)
+            square += AT(y, at[i]) * AT(y, at[i]);
+        const float length = sqrtf(square + 1e-12f);
+        for (int i = 0; i < 4; i++)
+            AT(y, at[i]) /= length;
+    }
+}
+
+#endif
+
 /* Compute the next outputs from the newest row and the targets. */
 INLINE void next_outputs(const int lanes, const float *newest, const float *target, float *y)
 {
@@ -116,6 +134,9 @@ INLINE void next_outputs(const int lanes, const float *newest, const float *targ
         EACH_LANE AT(y, at) = AT(newest, MODEL_INPUTS + at) +
                               tick_length / 2.0f * (AT(newest, MODEL_INPUTS + rate) + AT(y, rate));
     }
+#endif
+#if MODEL_QUATERNIONS
+    EACH_LANE unit_quaternions(lanes, lane, y);
 #endif
 #if MODEL_ANGLE_OUTPUTS
     EACH_LANE within_turn(lanes, lane, y);

@@ -35,7 +35,9 @@ static void tick_lanes(model_lanes *m, int past)
 #else
     const float *f = m->line + m->next * (uint32_t)(MODEL_ROW * MODEL_LANES);
 #endif
-    tick(MODEL_LANES, shared, f, m->row, m->seen, m->state, m->target, m->work, m->y);
+    tick(MODEL_LANES, shared, f, m->row, m->age, m->seen, m->state, m->target, m->work, m->y);
+    for (uint32_t lane = 0; lane < MODEL_LANES; lane++)
+        m->age[lane] += m->age[lane] < UINT32_MAX;
 }
 
 static void one_block(model_lanes *m, int past, const float *u, uint32_t used, uint32_t ticks, float *y)
@@ -52,8 +54,15 @@ static void one_block(model_lanes *m, int past, const float *u, uint32_t used, u
     }
 }
 
+/* Set the age of each lane; lanes beyond `used` repeat the last one. */
+static void set_ages(model_lanes *m, const uint32_t *age, int shared, uint32_t used)
+{
+    for (uint32_t lane = 0; lane < MODEL_LANES; lane++)
+        m->age[lane] = MODEL_AGED ? age[shared ? 0 : lane < used ? lane : used - 1] : 0;
+}
+
 void model_rollout(model_lanes *m, const float *window, const float *state, int shared, const float *u, uint32_t plans,
-                   uint32_t ticks, float *y)
+                   uint32_t ticks, float *y, const uint32_t *age)
 {
     const uint32_t size = MODEL_TAPS * MODEL_CHANNELS;
     for (uint32_t first = 0; first < plans; first += MODEL_LANES) {
@@ -65,6 +74,7 @@ void model_rollout(model_lanes *m, const float *window, const float *state, int 
             if (tap + 1 < MODEL_TAPS) /* one_block appends the newest row, with the first inputs of the plan */
                 push_row(m);
         }
+        set_ages(m, MODEL_AGED ? age + own : age, shared, used);
         to_lanes(m->state, state + own * MODEL_STATE, MODEL_STATE, shared ? 0 : MODEL_STATE, used);
         one_block(m, shared ? MODEL_TAPS - 1 : 0, u + (size_t)first * ticks * MODEL_INPUTS, used, ticks,
                   y + (size_t)first * ticks * MODEL_OUTPUTS);
@@ -74,5 +84,6 @@ void model_rollout(model_lanes *m, const float *window, const float *state, int 
 void model_forecast_plans(const model_state *m, model_lanes *scratch, const float *u, uint32_t plans, uint32_t ticks,
                           float *y)
 {
-    model_rollout(scratch, model_window(m), m->state_before, 1, u, plans, ticks, y);
+    const uint32_t age = age_of(m);
+    model_rollout(scratch, model_window(m), m->state_before, 1, u, plans, ticks, y, &age);
 }

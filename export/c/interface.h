@@ -2,10 +2,13 @@
 #include "example/sizes.h"
 #endif
 
-/* One robot: delay line, state and the last prediction. The caller owns it; only model_step and model_reset write it. */
+/* One robot: delay line, state and the last prediction. The caller owns it; only model_step, model_step_aged and model_reset write it. */
 typedef struct {
     uint32_t count; /* samples since the last reset, up to the largest that fits */
     uint32_t next;  /* row of the delay line that the next sample takes */
+#if MODEL_AGED
+    uint32_t age;   /* of the newest row: ticks since the newest measurement */
+#endif
     float line[2 * MODEL_TAPS * MODEL_CHANNELS]; /* every row twice, so that a window is always contiguous */
     float seen[MODEL_CODE + MODEL_HIDDEN];       /* last input of the cell: the code, and h from before that step */
     float state[MODEL_STATE];                    /* of the recurrent cell */
@@ -18,12 +21,13 @@ typedef struct {
 /* Room for model_rollout: MODEL_LANES forecasts that are computed at the same time. */
 typedef struct {
     uint32_t next;
+    uint32_t age[MODEL_LANES]; /* of the newest row */
     float line[2 * MODEL_TAPS * MODEL_ROW_MAX * MODEL_LANES]; /* scaled rows, where none depends on the newest */
     float row[MODEL_CHANNELS * MODEL_LANES];                   /* the newest */
     float seen[(MODEL_CODE + MODEL_HIDDEN) * MODEL_LANES];
     float state[MODEL_STATE * MODEL_LANES];
     float y[MODEL_OUTPUTS * MODEL_LANES];
-    float target[2 * MODEL_TARGETS_PADDED * MODEL_LANES];
+    float target[(2 + (MODEL_NEAR_TICKS > 0)) * MODEL_TARGETS_PADDED * MODEL_LANES];
     float work[2 * MODEL_LAYER_MAX * MODEL_LANES];
 } model_lanes;
 
@@ -37,18 +41,22 @@ void model_reset(model_state *m);
    The result stays in m->y until the next step. It is NaN until MODEL_TAPS samples have come. */
 const float *model_step(model_state *m, const float *sample);
 
+/* The same for a sample that is not measured but stands in for a missing one. `age`: ticks since the newest measurement;
+   1 for the first missing sample. Without MODEL_AGED the model does not depend on it. */
+const float *model_step_aged(model_state *m, const float *sample, uint32_t age);
+
 /* Predict y_{k+1} .. y_{k+ticks} [ticks][MODEL_OUTPUTS] under the inputs u [ticks][MODEL_INPUTS], applied from tick k on,
-   the last one stepped. `m` is only read; `scratch` is a second robot to compute in. */
+   the last one stepped. Ages count up from its age. `m` is only read; `scratch` is a second robot to compute in. */
 void model_forecast(const model_state *m, model_state *scratch, const float *u, uint32_t ticks, float *y);
 
 /* The same for many plans in one call: u [plans][ticks][MODEL_INPUTS] -> y [plans][ticks][MODEL_OUTPUTS]. */
 void model_forecast_plans(const model_state *m, model_lanes *scratch, const float *u, uint32_t plans, uint32_t ticks,
                           float *y);
 
-/* The same from given windows [MODEL_TAPS][MODEL_CHANNELS] and states [MODEL_STATE]: one of each for every plan or,
-   where `shared` is not 0, one for all. */
+/* The same from given windows [MODEL_TAPS][MODEL_CHANNELS], states [MODEL_STATE] and ages of the newest rows: one of each
+   for every plan or, where `shared` is not 0, one for all. `age` is only read with MODEL_AGED. */
 void model_rollout(model_lanes *scratch, const float *window, const float *state, int shared, const float *u,
-                   uint32_t plans, uint32_t ticks, float *y);
+                   uint32_t plans, uint32_t ticks, float *y, const uint32_t *age);
 
 /* Compare a sample [MODEL_CHANNELS] with its prediction by the last step: sum over the outputs of the square of
    (measured - predicted) * weight [MODEL_OUTPUTS]. Call it before the step with that sample. */

@@ -19,10 +19,64 @@ INLINE void encode(const int lanes, const int shared, const float *f, float *wor
 #endif
 }
 
+#if MODEL_LINEAR_PATH
+
+/* Compute the linear map of each lane's age into the second part of `target`; where the ages of the lanes differ, both
+   maps, of which the other one goes into the third part. */
+INLINE void linear_output(const int lanes, const int shared, const float *f, const uint32_t *age, float *target)
+{
+    float *linear = target + MODEL_TARGETS_PADDED * lanes;
+#if MODEL_NEAR_TICKS
+    int near = 0;
+    EACH_LANE near += age[lane] < MODEL_NEAR_TICKS;
+    if (near > 0)
+        dense_from(lanes, shared, &linear_near, f, linear);
+    if (near == lanes)
+        return;
+    if (lanes > 1 && near > 0) {
+        float *far = target + 2 * MODEL_TARGETS_PADDED * lanes;
+        dense_from(lanes, shared, &linear_path, f, far);
+        for (int t = 0; t < MODEL_TARGETS; t++)
+            EACH_LANE AT(linear, t) = age[lane] < MODEL_NEAR_TICKS ? AT(linear, t) : AT(far, t);
+        return;
+    }
+#else
+    (void)age;
+#endif
+    dense_from(lanes, shared, &linear_path, f, linear);
+}
+
+#endif
+
+#if MODEL_BANDS
+
+/* Multiply the parts of each target by the gains of the band that the age of the lane belongs to. */
+INLINE void times_gains(const int lanes, const uint32_t *age, float *target)
+{
+    EACH_LANE {
+        int band = 0;
+        while (band + 1 < MODEL_BANDS && age[lane] >= age_bands[band])
+            band++;
+        for (int t = 0; t < MODEL_TARGETS; t++) {
+            AT(target, t) *= head_gain[band * MODEL_TARGETS + t];
+#if MODEL_LINEAR_PATH
+            AT(target, MODEL_TARGETS_PADDED + t) *= linear_gain[band * MODEL_TARGETS + t];
+#endif
+        }
+    }
+}
+
+#endif
+
 /* Compute the targets in engineering units from h: the head, plus the linear path where there is one. */
-INLINE void head_output(const int lanes, const float *h, float *target)
+INLINE void head_output(const int lanes, const float *h, const uint32_t *age, float *target)
 {
     dense(lanes, &head, h, target);
+#if MODEL_BANDS
+    times_gains(lanes, age, target);
+#else
+    (void)age;
+#endif
     for (int t = 0; t < MODEL_TARGETS; t++)
         EACH_LANE {
 #if MODEL_LINEAR_PATH
@@ -33,16 +87,17 @@ INLINE void head_output(const int lanes, const float *h, float *target)
 }
 
 /* One tick on the features of a window: advance the state, predict y; `seen` keeps the code and h from before. `newest`
-   is the last row; the first `shared` features are the same in all lanes. h is the first part of every state. */
-INLINE void tick(const int lanes, const int shared, const float *f, const float *newest, float *seen, float *state,
-                 float *target, float *work, float *y)
+   is the last row, of this age; the first `shared` features are the same in all lanes. h is the first part of every
+   state. */
+INLINE void tick(const int lanes, const int shared, const float *f, const float *newest, const uint32_t *age,
+                 float *seen, float *state, float *target, float *work, float *y)
 {
 #if MODEL_LINEAR_PATH
-    dense_from(lanes, shared, &linear_path, f, target + MODEL_TARGETS_PADDED * lanes);
+    linear_output(lanes, shared, f, age, target);
 #endif
     encode(lanes, shared, f, work, seen);
     cell_tick(lanes, MODEL_LAYERS ? 0 : shared, seen, work, state);
-    head_output(lanes, state, target);
+    head_output(lanes, state, age, target);
     next_outputs(lanes, newest, target, y);
 }
 

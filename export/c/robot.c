@@ -13,11 +13,21 @@ const float *model_window(const model_state *m)
     return m->line + m->next * MODEL_CHANNELS;
 }
 
-static void tick_one(model_state *m)
+static void tick_one(model_state *m, const uint32_t age)
 {
     const float *window = model_window(m);
     features(1, window, m->work);
-    tick(1, 0, m->work, window + (MODEL_TAPS - 1) * MODEL_CHANNELS, m->seen, m->state, m->target, m->work, m->y);
+    tick(1, 0, m->work, window + (MODEL_TAPS - 1) * MODEL_CHANNELS, &age, m->seen, m->state, m->target, m->work, m->y);
+}
+
+static uint32_t age_of(const model_state *m)
+{
+#if MODEL_AGED
+    return m->age;
+#else
+    (void)m;
+    return 0;
+#endif
 }
 
 /* Set the first state from the first full window: zero, or from the initialiser network. */
@@ -44,6 +54,14 @@ void model_reset(model_state *m)
 
 const float *model_step(model_state *m, const float *sample)
 {
+    return model_step_aged(m, sample, 0);
+}
+
+const float *model_step_aged(model_state *m, const float *sample, uint32_t age)
+{
+#if MODEL_AGED
+    m->age = age;
+#endif
     m->next = push(1, MODEL_CHANNELS, m->line, m->next, sample);
     m->count += m->count < UINT32_MAX;
     if (m->count < MODEL_TAPS)
@@ -51,13 +69,14 @@ const float *model_step(model_state *m, const float *sample)
     if (m->count == MODEL_TAPS)
         start(m);
     memcpy(m->state_before, m->state, sizeof m->state);
-    tick_one(m);
+    tick_one(m, age);
     return m->y;
 }
 
 void model_forecast(const model_state *m, model_state *scratch, const float *u, uint32_t ticks, float *y)
 {
     float row[MODEL_CHANNELS];
+    uint32_t age = age_of(m);
     memcpy(row, model_window(m) + (MODEL_TAPS - 1) * MODEL_CHANNELS, sizeof row);
     memcpy(scratch, m, sizeof *m);
     memcpy(scratch->state, m->state_before, sizeof m->state);
@@ -65,7 +84,8 @@ void model_forecast(const model_state *m, model_state *scratch, const float *u, 
     for (uint32_t n = 0; n < ticks; n++) {
         memcpy(row, u + n * MODEL_INPUTS, sizeof(float) * MODEL_INPUTS);
         scratch->next = push(1, MODEL_CHANNELS, scratch->line, scratch->next, row);
-        tick_one(scratch);
+        tick_one(scratch, age);
+        age += age < UINT32_MAX;
         memcpy(row + MODEL_INPUTS, scratch->y, sizeof scratch->y);
         memcpy(y + n * MODEL_OUTPUTS, scratch->y, sizeof scratch->y);
     }

@@ -32,6 +32,8 @@ Finite: TypeAlias = Annotated[float, Meta(ge=-1e30, le=1e30)]
 Positive: TypeAlias = Annotated[float, Meta(ge=1e-30, le=1e30)]
 
 Seed: TypeAlias = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+OLDEST = 1_000_000  # ticks since the newest measurement
+Age: TypeAlias = Annotated[int, Meta(ge=0, le=OLDEST)]
 Count: TypeAlias = Annotated[int, Meta(ge=1, le=1_000_000)]
 CountOrNone: TypeAlias = Annotated[int, Meta(ge=0, le=1_000_000)]
 Width: TypeAlias = Annotated[int, Meta(ge=1, le=65_535)]  # of a layer, or of the delay line in samples

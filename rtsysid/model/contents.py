@@ -70,7 +70,9 @@ def _weights(spec: ModelSpec) -> ArrayTypes:
 def _golden(spec: ModelSpec) -> ArrayTypes:
     rows = AtMost("rows", EXCERPT_ROWS + max(EXTREME_ROWS, 2 * spec.taps))
     forecasts, codes = AtMost("forecasts", FORECASTS), AtMost("codes", CODES)
+    ages = {"ages": ArrayType("<i8", (rows,))} if spec.age_changes else {}
     return {
+        **ages,
         "samples": ArrayType("<f4", (rows, spec.width)),
         "starts": ArrayType("<i8", (AtMost("starts", 2),)),
         "y": ArrayType("<f8", (rows, spec.n_outputs), finite=False),  # NaN until the delay line is full

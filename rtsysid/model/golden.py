@@ -12,9 +12,12 @@ from typing import Any, Protocol
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from rtsysid.circle import differences
 from rtsysid.errors import ParityError
+from rtsysid.guards.ranges import OLDEST
+from rtsysid.model.backends.windowed import Ages
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.npz import Arrays
 from rtsysid.model.tolerance import LARGEST, ROUNDING, TOLERANCE, tolerances
@@ -33,7 +36,7 @@ class Runner(Protocol):
     @property
     def reconstruction_error(self) -> float: ...
     def reset(self) -> None: ...
-    def step(self, values: Floats) -> Floats: ...
+    def step(self, values: Floats, age: int = 0) -> Floats: ...
     def forecast(self, u_future: Floats) -> Floats: ...
 
 
@@ -108,17 +111,32 @@ def golden_of(bundle: Bundle) -> Arrays:
     starts, rows = golden["starts"], len(golden["samples"])
     if not len(starts) or starts[0] != 0 or (np.diff(starts, append=rows) < taps).any():
         raise bundle.refusal("golden.npz: its sequences are not each a window or longer")
-    age = np.arange(rows) - starts[np.searchsorted(starts, np.arange(rows), "right") - 1]  # samples since the reset
+    count = np.arange(rows) - starts[np.searchsorted(starts, np.arange(rows), "right") - 1]  # samples since the reset
     for name in ("forecast_at", "code_at"):
         at = golden[name]
         inside = len(at) and at.min() >= 0 and at.max() < rows and (np.diff(at) > 0).all()
-        if not inside or (age[at] < taps - 1).any():
+        if not inside or (count[at] < taps - 1).any():
             raise bundle.refusal(f"golden.npz: {name} is empty, or names ticks at which the delay line is not full")
-    if (np.isfinite(golden["y"]) != (age >= taps - 1)[:, None]).any():
+    if (np.isfinite(golden["y"]) != (count >= taps - 1)[:, None]).any():
         raise bundle.refusal("golden.npz: y is not finite where the delay line is full, or is where it is not")
     if (golden["reconstruction"] < 0).any():
         raise bundle.refusal("golden.npz: a reconstruction error is negative")
+    _check_ages(bundle, _ages_of(golden), count >= taps - 1)
     return golden
+
+
+def _ages_of(golden: Arrays) -> Ages:
+    """Return the age of each row [n]; 0 where the model does not depend on it."""
+    return golden.get("ages", np.zeros(len(golden["samples"]), np.int64))
+
+
+def _check_ages(bundle: Bundle, ages: Ages, full: NDArray[np.bool_]) -> None:
+    """Check that rows with a full window are of ages on both sides of every change of the model."""
+    if ages.min() < 0 or ages.max() > OLDEST:
+        raise bundle.refusal("golden.npz: an age is negative, or beyond all reason")
+    passed = np.searchsorted(bundle.spec.age_changes, ages[full], "right")
+    if set(passed.tolist()) != set(range(len(bundle.spec.age_changes) + 1)):
+        raise bundle.refusal("golden.npz: its ages leave out a part of the model")
 
 
 def run_golden(predictor: Runner, golden: Arrays, clock: Callable[[], float] = time.perf_counter) -> dict[str, Any]:
@@ -127,15 +145,16 @@ def run_golden(predictor: Runner, golden: Arrays, clock: Callable[[], float] = t
     Returns ``y`` [n, ny], ``y_future`` [K, B, N, ny], ``code`` [M, Z], ``reconstruction`` [M], and the seconds of each
     call: ``step_s``, ``forecast_s``.
     """
-    samples, starts, looks = golden["samples"], set(golden["starts"].tolist()), set(golden["code_at"].tolist())
+    samples, ages = golden["samples"], _ages_of(golden).tolist()
+    starts, looks = set(golden["starts"].tolist()), set(golden["code_at"].tolist())
     at = {int(tick): plan for tick, plan in zip(golden["forecast_at"], golden["u_future"], strict=True)}
     steps = np.empty((len(samples), predictor.spec.n_outputs), np.float32)
     forecasts, codes, errors, seconds, forecast_seconds = [], [], [], [], []
-    for tick, values in enumerate(samples):
+    for tick, (values, age) in enumerate(zip(samples, ages, strict=True)):
         if tick in starts:
             predictor.reset()
         begun = clock()
-        y = predictor.step(values)
+        y = predictor.step(values, age)
         seconds.append(clock() - begun)
         steps[tick] = y
         if tick in looks:

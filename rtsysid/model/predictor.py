@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, overload
 import numpy as np
 
 from rtsysid.errors import BackendError, BundleError, SpecError
-from rtsysid.guards.ranges import CountOrNone, require
+from rtsysid.guards.ranges import Age, require
 from rtsysid.model.backends import c_backend, onnx_backend
 from rtsysid.model.backends.c_backend import CBackend
 from rtsysid.model.backends.numpy_backend import NumpyBackend
@@ -56,11 +56,10 @@ class Backend(Protocol):
     name: str
     y: Floats
     code: Floats
+    age: int  # of the last sample
 
     @property
     def count(self) -> int: ...  # samples since the last reset
-    @property
-    def age(self) -> int: ...  # of the last sample
     @property
     def window(self) -> Floats: ...  # the last samples [L, C], oldest first
     @property
@@ -136,7 +135,7 @@ class Predictor:
         negative age.
         """
         if age:
-            require("age", age, CountOrNone)
+            require("age", age, Age)
         return self.backend.step(values, age)
 
     def innovation_energy(self, sample: Floats, weight: Floats) -> InnovationEnergy:

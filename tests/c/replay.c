@@ -1,7 +1,7 @@
 /* Recorded samples through a generated model: floats in on stdin, floats out on stdout.
 
    replay SAMPLES PLANS TICKS
-   in:  samples [SAMPLES][MODEL_CHANNELS], then plans [PLANS][TICKS][MODEL_INPUTS]
+   in:  samples [SAMPLES][MODEL_CHANNELS], their ages [SAMPLES], then plans [PLANS][TICKS][MODEL_INPUTS]
    out: y [SAMPLES][MODEL_OUTPUTS], code, reconstruction error, the forecast of each plan by itself, those of all
         plans in one call, and the forecast of the first plan after that: nothing may have changed the state. */
 
@@ -36,11 +36,14 @@ int main(int argc, char **argv)
         return 2;
     const size_t samples = (size_t)atol(argv[1]);
     const uint32_t plans = (uint32_t)atol(argv[2]), ticks = (uint32_t)atol(argv[3]);
-    float *sample = get(samples * MODEL_CHANNELS), *u = get((size_t)plans * ticks * MODEL_INPUTS);
+    float *sample = get(samples * MODEL_CHANNELS), *ages = get(samples), *u = get((size_t)plans * ticks * MODEL_INPUTS);
     float *y = malloc((size_t)plans * ticks * MODEL_OUTPUTS * sizeof *y);
     model_reset(&robot);
-    for (size_t k = 0; k < samples; k++)
-        put(model_step(&robot, sample + k * MODEL_CHANNELS), MODEL_OUTPUTS);
+    for (size_t k = 0; k < samples; k++) {
+        const float *at = sample + k * MODEL_CHANNELS;
+        const uint32_t age = (uint32_t)ages[k];
+        put(age ? model_step_aged(&robot, at, age) : model_step(&robot, at), MODEL_OUTPUTS);
+    }
     const float error = model_reconstruction_error(&robot);
     put(robot.seen, MODEL_CODE);
     put(&error, 1);
@@ -53,6 +56,7 @@ int main(int argc, char **argv)
     model_forecast(&robot, &scratch, u, ticks, y);
     put(y, (size_t)ticks * MODEL_OUTPUTS);
     free(sample);
+    free(ages);
     free(u);
     free(y);
     return 0;

@@ -11,7 +11,7 @@ from support.robots import TINY
 from export.bundle import export
 from rtsysid.config import parse_config
 from rtsysid.errors import ConfigError, SpecError
-from rtsysid.model.predictor import Predictor
+from rtsysid.model.predictor import Predictor, stacked
 from rtsysid.recordings.trace import Trace
 from rtsysid.spec import from_builtins, to_builtins
 from rtsysid.train.fit import begin
@@ -32,9 +32,9 @@ def test_a_gru_is_trained_exported_and_verified(tmp_path: Path, tiny_trace: Trac
     predictor = Predictor.load(bundle)
     for values in tiny_trace.episodes[0].values[:20]:
         predictor.step(values)
-    window, state = (part[None] for part in predictor.snapshot())
+    starts = stacked([predictor.snapshot()])
     plan = np.ones((1, 7, 1), np.float32)
-    np.testing.assert_allclose(predictor.rollout(window, state, plan), predictor.forecast(plan), atol=1e-5)
+    np.testing.assert_allclose(predictor.rollout(*starts, plan), predictor.forecast(plan), atol=1e-5)
 
 
 def test_forget_ticks_are_for_the_lstm() -> None:

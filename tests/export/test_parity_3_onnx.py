@@ -14,14 +14,18 @@ import numpy as np
 import pytest
 import torch
 from support.robots import (
+    AGED,
+    ages_for,
     flight,
     make_angle_spec,
+    make_attitude_spec,
     make_body_spec,
     make_braked_spec,
     make_driven_spec,
     make_moving_spec,
     make_spec,
     make_turret_spec,
+    set_gains,
     turns,
 )
 
@@ -59,6 +63,7 @@ PLAIN: list[dict[str, Any]] = [
     {"feedback": ("y0", "y2"), "degree": 3, "relative": ("y0",)},
     {"integrate": (("y1", "y2"),)},
     {"feedback": False, "state_init": "zero"},
+    AGED,
 ]
 PHYSICS: list[dict[str, Any]] = [{}, {"linear_path": True, "state_init": "network"}]
 MADE: list[Make] = [
@@ -68,10 +73,13 @@ MADE: list[Make] = [
     make_driven_spec,
     make_angle_spec,
     make_turret_spec,
+    make_attitude_spec,
 ]
 EVERY = [
     *(Case(make_spec, variant, choice) for variant, choice in product(VARIANTS, PLAIN)),
     *(Case(make, variant, choice) for make, variant, choice in product(MADE, VARIANTS, PHYSICS)),
+    Case(make_driven_spec, "lstm-tdl", {**AGED, "cell": "gru"}),
+    Case(make_braked_spec, "lstm-tdl-aeu", {"age_bands": (2,)}),
 ]
 LONG = [
     Case(make_spec, "lstm", {"feedback": False, "state_init": "zero", "linear_path": True, "output": "absolute"}),
@@ -84,12 +92,14 @@ LONG = [
     Case(make_turret_spec, "lstm-tdl", {}),
     Case(make_moving_spec, "lstm-tdl-deep-aeu", {"linear_path": True}),
     Case(make_angle_spec, "lstm-tdl", {}),
+    Case(make_attitude_spec, "lstm-tdl-deep-aeu", AGED),
+    Case(make_spec, "lstm-tdl", {"age_bands": (2,)}),
 ]
 
 
 def network_of(case: Case) -> Network:
     torch.manual_seed(4)
-    return Network(case.make(case.variant, **case.choice)).eval()
+    return set_gains(Network(case.make(case.variant, **case.choice)).eval())
 
 
 def backends(network: Network) -> list[Backend]:
@@ -111,7 +121,8 @@ def follow(network: Network, backend: Backend, rows: np.ndarray, expected: np.nd
     spec = network.spec
     predictor = Predictor(spec, backend)
     predictor.reset()
-    found = np.stack([predictor.step(row).copy() for row in rows])
+    pairs = zip(rows, ages_for(spec, len(rows)), strict=True)
+    found = np.stack([predictor.step(row, age).copy() for row, age in pairs])
     assert np.isnan(found[: spec.taps - 1]).all()
     assert relative_error(found[spec.taps - 1 :], expected, spec) <= TOLERANCE["step"]
     features = network.features(torch.from_numpy(rows[None, -spec.taps :]))
@@ -127,18 +138,35 @@ LENGTHS = [*((case, FEWER_TICKS) for case in EVERY), *((case, TICKS) for case in
 @pytest.mark.parametrize(("case", "ticks"), LENGTHS, ids=str)
 @torch.no_grad()
 def test_backends_follow_torch(case: Case, ticks: int) -> None:
-    """Every variant with every option and every kind of coordinates: both equal torch's sequence within the table."""
+    """Every variant with every option and every kind of coordinates: both equal torch within the table.
+
+    Torch computes the sequence at once, or step by step where the age of the rows counts.
+    """
     network = network_of(case)
     rows = rows_for(network.spec, ticks)
     seen = row_windows(torch.from_numpy(rows[None]), network.spec.taps)
     expected, _ = network.sequence(seen, network.initial_state(seen[:, 0]))
+    if network.spec.age_changes:
+        expected = stepped(network, seen, ages_for(network.spec, len(rows)))
     for backend in backends(network):
         follow(network, backend, rows, expected[0].numpy())
 
 
+def stepped(network: Network, seen: torch.Tensor, ages: list[int]) -> torch.Tensor:
+    """Step through windows [1, T, L, C] whose rows have these ages: [1, T, ny]."""
+    state, found = network.initial_state(seen[:, 0]), []
+    for tick, age in enumerate(ages[network.spec.taps - 1 :]):
+        y, state = network.step(seen[:, tick], state, age)
+        found.append(y)
+    return torch.stack(found, 1)
+
+
 @pytest.mark.parametrize("case", EVERY, ids=str)
 def test_a_forecast_is_steps_with_predictions_fed_back(case: Case) -> None:
-    """One call of the forecast graph, or of NumPy, equals stepping a copy with its own predictions, for three plans."""
+    """One call of the forecast graph, or of NumPy, equals stepping a copy with its own predictions, for three plans.
+
+    The forecast begins at a row of age 1, and each predicted row is a tick older than the one before.
+    """
     network = network_of(case)
     for backend in backends(network):
         compare_forecast_with_steps(backend, network.spec)
@@ -149,7 +177,7 @@ def compare_forecast_with_steps(backend: Backend, spec: ModelSpec) -> None:
     plans = np.random.default_rng(0).standard_normal((3, 17, 2)).astype(np.float32)
     predictor.reset()
     for row in rows:
-        predictor.step(row)
+        predictor.step(row, 1)
     found = predictor.forecast(plans)
     assert np.allclose(found[1], predictor.forecast(plans[1]), atol=1e-5)
     for plan, forecast in zip(plans, found, strict=True):
@@ -157,23 +185,23 @@ def compare_forecast_with_steps(backend: Backend, spec: ModelSpec) -> None:
         for row in rows[:-1]:
             predictor.step(row)
         y, steps = rows[-1, 2:], []
-        for u in plan:
-            y = predictor.step(np.concatenate([u, y])).copy()
+        for n, u in enumerate(plan):
+            y = predictor.step(np.concatenate([u, y]), 1 + n).copy()
             steps.append(y)
         assert relative_error(forecast, np.stack(steps), spec) <= TOLERANCE["forecast"]
 
 
-@pytest.mark.parametrize("case", [Case(make_turret_spec, "lstm-tdl", {}), LONG[1]], ids=str)
+@pytest.mark.parametrize("case", [Case(make_turret_spec, "lstm-tdl", {}), LONG[1], LONG[-2]], ids=str)
 def test_graphs_take_any_batch(case: Case) -> None:
-    """A batch gives what its members give one by one: the graphs have no fixed size."""
+    """A batch gives what its members give one by one, whatever their ages: the graphs have no fixed size."""
     network = network_of(case)
-    onnx = backends(network)[0]
     rows = rows_for(network.spec, 40)
     windows = np.stack([rows[k : k + network.spec.taps] for k in range(7)])
     states, plans = np.zeros((7, network.spec.state_size), np.float32), rows[:7, None, :2].repeat(5, 1)
-    together = onnx.rollout(windows, states, plans)
-    one_by_one = [onnx.rollout(*(each[k : k + 1] for each in (windows, states, plans)))[0] for k in range(7)]
-    np.testing.assert_allclose(together, one_by_one, atol=1e-5)
+    starts = (windows, states, np.arange(7), plans)
+    for backend in backends(network):
+        one_by_one = [backend.rollout(*(each[k : k + 1] for each in starts))[0] for k in range(7)]
+        np.testing.assert_allclose(backend.rollout(*starts), one_by_one, atol=1e-5)
 
 
 def test_the_long_set_covers_everything() -> None:

@@ -15,14 +15,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from support.robots import (
+    AGED,
+    ages_for,
     flight,
     make_angle_spec,
+    make_attitude_spec,
     make_body_spec,
     make_braked_spec,
     make_driven_spec,
     make_moving_spec,
     make_spec,
     make_turret_spec,
+    set_gains,
     turns,
 )
 
@@ -44,19 +48,20 @@ RELATIVE: dict[str, Any] = {"relative": ("y0",), "degree": 2}
 CASES: list[tuple[str, dict[str, Any]]] = [
     (DEEP, {}),
     ("lstm", {"feedback": ("y0", "y2"), "linear_path": True}),
-    ("lstm-tdl", {"feedback": False, "state_init": "zero"}),
+    ("lstm-tdl", {"feedback": False, "state_init": "zero", "age_bands": (2, 5)}),
     ("lstm-tdl-aeu", {"state_init": "network", "output": "absolute"}),
     ("lstm-tdl", {"feedback": ("y0", "y2"), "degree": 3}),
     (DEEP, RELATIVE),
     ("lstm", BODY),
     ("lstm-tdl", {"rigid_body": True, "linear_path": True, "state_init": "network"}),
     (DEEP, {"rotors": True, "linear_path": True, "state_init": "network"}),
-    ("lstm-tdl-aeu", {"kinematics": True, "linear_path": True}),
+    ("lstm-tdl-aeu", {"kinematics": True, "linear_path": True, "near_ticks": 3}),
     ("lstm-tdl-aeu", {"integrate": (("y1", "y2"),), "linear_path": True}),
     ("lstm", {"friction": True, "linear_path": True}),
     ("lstm-tdl", {"friction": True, "linear_path": True, "state_init": "network"}),
     ("lstm-tdl", {"angles": True, "degree": 2, "friction": (("y0", 40.0),), "linear_path": True}),
     ("lstm-tdl-aeu", {"turret": True}),
+    ("lstm-tdl-aeu", {"attitude": True, **AGED}),
     ("lstm-tdl", {"cell": "gru", "state_init": "network"}),
     (DEEP, {"cell": "gru", "hidden": 37, "linear_path": True}),
 ]
@@ -67,6 +72,7 @@ MADE = {
     "rotors": make_driven_spec,
     "angles": make_angle_spec,
     "turret": make_turret_spec,
+    "attitude": make_attitude_spec,
 }
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror")
 SANITIZED = ("-g", "-O0", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-ffp-contract=off")
@@ -121,7 +127,7 @@ def make_network(variant: str, choice: dict[str, Any], seed: int = 4) -> Network
     torch.manual_seed(seed)
     rest = {key: value for key, value in choice.items() if key not in MADE}
     make = next((make for name, make in MADE.items() if name in choice), make_spec)
-    return Network(make(variant, **rest)).eval()
+    return set_gains(Network(make(variant, **rest)).eval())
 
 
 def stimuli(spec: ModelSpec) -> tuple[np.ndarray, np.ndarray]:
@@ -149,9 +155,10 @@ def build(network: Network, folder: Path, compiler: str, *flags: str, int8: bool
 
 def replay(program: Path, spec: ModelSpec, *emulator: str) -> Results:
     rows, plans = stimuli(spec)
+    ages = np.array(ages_for(spec, SAMPLES), np.float32)
     done = subprocess.run(
         [*emulator, program, str(SAMPLES), str(PLANS), str(TICKS)],
-        input=rows.tobytes() + plans.tobytes(),
+        input=rows.tobytes() + ages.tobytes() + plans.tobytes(),
         capture_output=True,
         check=False,
     )
@@ -165,6 +172,12 @@ def replay(program: Path, spec: ModelSpec, *emulator: str) -> Results:
     )
 
 
+def step_through(predictor: Predictor, rows: np.ndarray) -> np.ndarray:
+    """The predictions [n, ny] from rows [n, C] of every age."""
+    pairs = zip(rows, ages_for(predictor.spec, len(rows)), strict=True)
+    return np.stack([predictor.step(row, age).copy() for row, age in pairs])
+
+
 @pytest.mark.parametrize(("variant", "choice"), CASES, ids=str)
 def test_generated_c_computes_what_numpy_computes(variant: str, choice: dict[str, Any], tmp_path: Path) -> None:
     """Steps with the state carried 1,000 times, forecasts, code and reconstruction error, under ASan and UBSan.
@@ -175,7 +188,7 @@ def test_generated_c_computes_what_numpy_computes(variant: str, choice: dict[str
     spec, (rows, plans) = network.spec, stimuli(network.spec)
     found = replay(build(network, tmp_path / "c", COMPILERS[0], *SANITIZED), spec)
     predictor = Predictor(spec, NumpyBackend(spec, state_arrays(network.state_dict())))
-    y = np.stack([predictor.step(row).copy() for row in rows])
+    y = step_through(predictor, rows)
     assert np.isnan(found.y[: spec.taps - 1]).all()
     assert relative_error(found.y, y, spec) <= TOLERANCE["step"]
     np.testing.assert_allclose(found.code, predictor.code, atol=1e-5)
@@ -185,7 +198,8 @@ def test_generated_c_computes_what_numpy_computes(variant: str, choice: dict[str
     assert found.again.tobytes() == found.each[0].tobytes()
 
 
-STRICT_CASES = [{"cell": "gru", "output": "absolute"}, RELATIVE, BODY, {"friction": True}, {"angles": True}]
+STRICT_CASES = [{"cell": "gru", "output": "absolute"}, RELATIVE, BODY, {"friction": True}, {"angles": True},
+                {"attitude": True, **AGED}]  # fmt: skip
 STRICT_BUILDS = [*((compiler, "-O2") for compiler in COMPILERS), (COMPILERS[0], "-O3") if COMPILERS else (),
                  *((compiler, "-O3", f"-march={WIDEST}") for compiler in COMPILERS)]  # fmt: skip
 
@@ -195,7 +209,7 @@ def test_strict_c_gives_the_same_bits_however_it_is_built(number: int, tmp_path:
     """Compilers, optimisation levels and vector widths change no bit of any output of the strict build.
 
     The reference is -O0. Each model meets two of the other builds, and each build two of the models: both cells, plain
-    coordinates, a rigid body, friction and angles.
+    coordinates, a rigid body, friction, angles, and quaternions with rows of every age.
     """
     choice = {**STRICT_CASES[number], "hidden": 37, "encoder": (70, 9), "state_init": "network"}
     network = make_network(DEEP, choice)
@@ -211,7 +225,7 @@ def test_strict_c_gives_the_same_bits_however_it_is_built(number: int, tmp_path:
         )
 
 
-@pytest.mark.parametrize("choice", [RELATIVE, BODY], ids=str)
+@pytest.mark.parametrize("choice", [{**RELATIVE, **AGED}, BODY], ids=str)
 @pytest.mark.parametrize("target", EMULATED)
 def test_strict_c_gives_the_same_bits_on_arm(target: str, choice: dict[str, Any], tmp_path: Path) -> None:
     """An emulated aarch64 and ARMv7 compute, bit for bit, what this machine computes."""
@@ -227,7 +241,7 @@ def test_strict_c_gives_the_same_bits_on_arm(target: str, choice: dict[str, Any]
 
 
 @pytest.mark.parametrize(
-    ("variant", "choice"), [CASES[0], CASES[1], ("lstm-tdl-aeu", RELATIVE), CASES[7], CASES[-1]], ids=str
+    ("variant", "choice"), [CASES[0], CASES[1], ("lstm-tdl-aeu", {**RELATIVE, **AGED}), CASES[7], CASES[-1]], ids=str
 )
 def test_the_fast_library_stays_within_bounds(variant: str, choice: dict[str, Any], tmp_path: Path) -> None:
     """The library that a bundle carries, through Predictor: 1,000 steps, forecasts, and rollouts from snapshots.
@@ -242,14 +256,14 @@ def test_the_fast_library_stays_within_bounds(variant: str, choice: dict[str, An
         Predictor(spec, CBackend(spec, library.read_bytes())),
         Predictor(spec, NumpyBackend(spec, weights)),
     )
-    found = np.stack([ours.step(row).copy() for row in rows])
-    expected = np.stack([reference.step(row).copy() for row in rows])
+    found, expected = step_through(ours, rows), step_through(reference, rows)
     assert relative_error(found, expected, spec) <= TOLERANCE["step"]
     assert relative_error(ours.forecast(plans), reference.forecast(plans), spec) <= TOLERANCE["forecast"]
     assert relative_error(ours.forecast(plans[3]), reference.forecast(plans[3]), spec) <= TOLERANCE["forecast"]
     for a, b in zip(ours.snapshot(), reference.snapshot(), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
-    starts = [np.stack([part, part * np.float32(0.9)]) for part in reference.snapshot()]
+    window, state, age = reference.snapshot()
+    starts = (*(np.stack([part, part * np.float32(0.9)]) for part in (window, state)), np.array([age, age + 4]))
     own = (predictor.rollout(*starts, plans[:2]) for predictor in (ours, reference))
     assert relative_error(next(own), next(own), spec) <= TOLERANCE["forecast"]
 
@@ -287,12 +301,12 @@ def test_a_sample_that_is_no_number_gives_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize("cell", CELLS)
 def test_int8_stays_near(cell: str, tmp_path: Path) -> None:
     """int8 weights with a scale per row: a quarter of the bytes, and predictions within 0.3 % of a spread."""
-    network = make_network(DEEP, {"cell": cell, "linear_path": True, "hidden": 64, "encoder": (64, 16)})
+    network = make_network(DEEP, {**AGED, "cell": cell, "hidden": 64, "encoder": (64, 16)})
     spec, (rows, _) = network.spec, stimuli(network.spec)
     weights = state_arrays(network.state_dict())
     found = replay(build(network, tmp_path / "c", COMPILERS[0], *SANITIZED, int8=True), spec)
     predictor = Predictor(spec, NumpyBackend(spec, weights))
-    y = np.stack([predictor.step(row).copy() for row in rows])
+    y = step_through(predictor, rows)
     assert 1e-6 < relative_error(found.y, y, spec) < 0.003
     assert found.together.tobytes() == found.each.tobytes()
     small, whole = (sum(x.bytes for x in map(f, model_layers(spec, weights))) for f in (quantised, lambda x: x))

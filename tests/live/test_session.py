@@ -69,8 +69,25 @@ def test_a_short_gap_is_held(missing: int) -> None:
     prediction = session.feed(sample(10 + missing, 0.4, 0.5, 0.6))
     assert (prediction.status, prediction.usable) == ("held", False)
     np.testing.assert_allclose(predictor.stepped, [[0.2, 0.09, 0.0]] * missing + [[0.4, 0.5, 0.6]], rtol=1e-6)
+    assert predictor.ages[-missing - 1 :] == [*range(1, missing + 1), 0]
     assert session.health.held == missing
     assert session.feed(sample(11 + missing)).status == "ok"
+
+
+@given(st.lists(st.integers(1, 7), min_size=1, max_size=30), st.lists(st.booleans(), min_size=30, max_size=30))
+def test_the_age_of_a_row_is_the_ticks_since_the_newest_measurement(gaps: list[int], good: list[bool]) -> None:
+    """Whatever is missing or rejected: a good sample has age 0, and each row that stands in is a tick older."""
+    session, predictor = warm(max_gap=4)
+    predictor.ages.clear()
+    tick, age = 9, 0
+    for gap, fine in zip(gaps, good, strict=False):
+        before, tick = len(predictor.ages), tick + gap
+        session.feed(sample(tick) if fine else sample(tick, np.nan, 0.0, 0.0))
+        *held, last = predictor.ages[before:] or [age]
+        assert held == list(range(age + 1, age + 1 + len(held)))
+        assert last == (0 if fine else age + len(predictor.ages) - before)
+        age = last
+    assert max(predictor.ages, default=0) <= 4
 
 
 @pytest.mark.parametrize("max_gap", [0, 1, 5])

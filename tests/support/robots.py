@@ -133,6 +133,13 @@ def set_gains(network: Network) -> Network:
     return network
 
 
+def ages_for(spec: ModelSpec, rows: int) -> list[int]:
+    """Ages of rows in no order, the last of them 1; 0 where the model does not depend on them."""
+    if not spec.age_changes:
+        return [0] * rows
+    return [*np.random.default_rng(7).integers(0, spec.age_changes[-1] + 2, rows - 1).tolist(), 1]
+
+
 def turns(spec: ModelSpec) -> np.ndarray:
     """Factors [C] that spread the angles of random rows over some turns."""
     return np.where([channel.angle for channel in spec.channels], 4.0, 1.0)

@@ -16,3 +16,9 @@ static const unsigned short seen_relative[2] = {
     0, 0};
 static const unsigned short head_outputs[1] = {
     0};
+static const uint32_t age_bands[2] = {
+    1u, 3u};
+static const float linear_gain[3] = {
+    0.0f, 0.125f, 0.25f};
+static const float head_gain[3] = {
+    0.0f, 0.125f, 0.25f};

@@ -51,6 +51,7 @@ class CBackend:
     def __init__(self, spec: ModelSpec, library: bytes) -> None:
         self.spec = spec
         self._library = _load_library(library, spec)
+        self.age = 0  # of the last sample, in ticks
         self._state, self._scratch = state_type(spec)(), state_type(spec)()
         self._lanes = ctypes.create_string_buffer(_exported_uint32(self._library, "model_lanes_bytes"))
         self._sample: Floats = np.zeros(spec.width, np.float32)
@@ -75,11 +76,6 @@ class CBackend:
         return int(self._state.count)
 
     @property
-    def age(self) -> int:
-        """Return the age of the last sample in ticks; 0 where the model does not depend on it."""
-        return int(self._state.age) if self.spec.age_changes else 0
-
-    @property
     def window(self) -> Floats:
         """Return the last samples [L, C], oldest first; a view that the next step changes."""
         return self._line[self._state.next : self._state.next + self.spec.taps]
@@ -97,6 +93,7 @@ class CBackend:
     def reset(self) -> None:
         """Forget every sample and the state."""
         self._library.model_reset(ctypes.byref(self._state))
+        self.age = 0
 
     def step(self, values: Floats, age: int = 0) -> Floats:
         """Push one sample [C] of an age in ticks and predict y_{k+1} [ny]; NaN until the delay line is full.
@@ -104,6 +101,7 @@ class CBackend:
         The next step overwrites the array.
         """
         self._sample[...] = values
+        self.age = age
         if age and self.spec.age_changes:
             self._aged(age)
         else:
