@@ -47,13 +47,14 @@ class Judged(NamedTuple):
 
 
 class LinearChoice(NamedTuple):
-    """Hold what was chosen. ``spec``: with its coordinates and scaling. ``model``: fitted to all recordings.
+    """Hold what was chosen. ``spec``: with its coordinates and scaling. ``ridges``: of near and far map. ``model``: fitted to all recordings.
 
     ``crossed``: the same choice fitted without each fold. ``judged``: its errors on what each fold left out; ``hold``:
     the errors of the last outputs held. ``groups``: names, in the order of the errors.
     """
 
     spec: ModelSpec
+    ridges: tuple[float, float]
     model: LinearModel
     crossed: LinearModel
     judged: Judged
@@ -114,7 +115,8 @@ def choose_linear(search: Search, target_groups: Sequence[str]) -> LinearChoice:
     best = _with_gains(search, min(every, key=lambda each: search.score(search.judged(each))), target_groups)
     final = (search.equations(lags).solve(ridge) for lags, ridge in (candidates[near], candidates[far]))
     model = LinearModel(*final, *best[2:])
-    return LinearChoice(search.spec, model, best, search.judged(best), search.hold, search.groups)
+    ridges = (candidates[near][1], candidates[far][1])
+    return LinearChoice(search.spec, ridges, model, best, search.judged(best), search.hold, search.groups)
 
 
 def _with_gains(search: Search, model: LinearModel, target_groups: Sequence[str]) -> LinearModel:

@@ -1,0 +1,100 @@
+"""Judge a network on recordings that it was not trained on, next to its own linear model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rtsysid.circle import group_columns
+from rtsysid.evaluation.metrics import group_errors, octaves
+from rtsysid.spec import Doubles
+from rtsysid.train.freerun import free_run
+from rtsysid.train.network import Network
+from rtsysid.train.windows import Sequences, row_windows
+
+STARTS = 500  # forecasts
+BATCH = 256
+SURE = 1.0  # standard errors by which the network must be better
+TINY = 1e-30
+
+
+class Ground(NamedTuple):
+    """Hold the validation sequences [K, R, C] and the ticks ahead that they are judged on."""
+
+    rows: Tensor
+    horizon: int
+
+
+def ground_of(validation: Sequences, settling: int, horizon: int) -> Ground:
+    """Cut about `STARTS` sequences out of the validation recordings."""
+    length = settling + horizon
+    starts = validation.evenly_spaced(validation.starts(length, 1), STARTS)
+    return Ground(validation.rows(starts, length), horizon)
+
+
+@torch.no_grad()
+def errors_on(network: Network, ground: Ground) -> Doubles:
+    """Compute the error of each forecast by group and tick: [K, G, N]."""
+    network.eval()
+    spec = network.spec
+    first, found = spec.settling_samples, []
+    for rows in torch.split(ground.rows, BATCH):
+        windows, state = row_windows(rows, spec.taps), None
+        state = network.initial_state(windows[:, 0])
+        forced = first - spec.taps
+        if forced:
+            _, state = network.sequence(windows[:, :forced], state)
+        predicted = free_run(network, windows[:, forced : forced + ground.horizon], state)
+        truth = rows[:, first:, spec.n_inputs :]
+        each = group_errors(predicted.double().numpy(), truth.numpy(), spec.outputs)
+        found.append(np.minimum(np.stack(list(each.values()), 1), 1e12))
+    return np.concatenate(found)
+
+
+def score(errors: Doubles, linear: Doubles) -> float:
+    """Return the mean logarithm of the errors in ratio to those of the linear model; octaves weigh alike."""
+    ratio = np.maximum(errors.mean(0), TINY) / np.maximum(linear.mean(0), TINY)
+    return float(np.mean(np.log(ratio) @ octaves(errors.shape[2])))
+
+
+@torch.no_grad()
+def fit_gains(network: Network, ground: Ground, target_groups: Sequence[str]) -> tuple[Doubles, Doubles]:
+    """Lower the gain of the head, by group and band of ages, where the network is not surely better without it.
+
+    Returns the errors of the linear model and of the network with these gains, [K, G, N].
+    """
+    network.head_gain.zero_()
+    linear = errors_on(network, ground)
+    network.head_gain.fill_(1.0)
+    errors = errors_on(network, ground)
+    bands = (0, *network.spec.age_bands, ground.horizon)
+    groups = tuple(group_columns(network.spec.outputs))
+    for band, (row, group) in product(range(len(bands) - 1), enumerate(groups)):
+        ticks = slice(bands[band], bands[band + 1])
+        moved = torch.tensor([name == group for name in target_groups])
+        for gain in (0.5, 0.0):
+            if surely_better(errors[:, row, ticks], linear[:, row, ticks]):
+                break
+            kept = network.head_gain.clone()
+            network.head_gain[band:, moved] = gain
+            trial = errors_on(network, ground)
+            if score(trial, linear) > score(errors, linear):
+                network.head_gain.copy_(kept)
+                break
+            errors = trial
+    return linear, errors
+
+
+def surely_better(errors: Doubles, reference: Doubles) -> bool:
+    """Tell whether errors [K, n] are below others by `SURE` standard errors of the mean difference.
+
+    Neighbouring forecasts resemble each other: they count as blocks.
+    """
+    difference = (errors - reference).mean(1)
+    blocks = np.array([block.mean() for block in np.array_split(difference, max(2, len(difference) // 10))])
+    return bool(blocks.mean() < -SURE * blocks.std(ddof=1) / np.sqrt(len(blocks)))

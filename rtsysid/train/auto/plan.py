@@ -1,0 +1,95 @@
+"""Plan a training: choose coordinates, linear model, sizes and schedule from the recordings."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from rtsysid.circle import differences
+from rtsysid.config import Config
+from rtsysid.evaluation.linear.choice import BANDS, LAGS, LinearChoice, Search, choose_linear
+from rtsysid.evaluation.linear.folds import Folds, folds_of
+from rtsysid.evaluation.linear.maps import LinearModel, Runs, free_run
+from rtsysid.model.coordinates import coordinates
+from rtsysid.recordings.trace import Trace
+from rtsysid.spec import Doubles, ModelSpec
+from rtsysid.train.auto.frames import choose_relative, scaled, target_groups
+
+SETTLING = 50  # rows at most until the first forecast
+TAPS = 8  # at least
+HORIZON = 50
+SMALLEST = 1e-3  # unit of a target, as a share of its standard deviation
+SIZES = ((3_000, 24), (10_000, 32), (30_000, 48))  # rows below which the cell has this many units
+
+
+class Plan(NamedTuple):
+    """Hold what was chosen. ``spec``: complete, with its scaling. ``model``: the linear model of all recordings.
+
+    ``unit`` [N, ny]: mean absolute error that the linear model leaves after 1 .. N ticks on recordings left out.
+    """
+
+    spec: ModelSpec
+    choice: LinearChoice
+    unit: Doubles
+    horizon: int
+
+
+def plan_of(config: Config, trace: Trace, blank: ModelSpec, shortest: int) -> Plan:
+    """Choose what the configuration does not say. `shortest`: rows of the longest piece of the smaller part."""
+    settling = min(SETTLING, shortest // 2)
+    horizon = min(HORIZON, shortest - settling)
+    folds = folds_of(_recordings(trace), horizon)
+    start = msgspec.structs.replace(blank, taps=max(2, min(20, settling)), encoder=(), age_bands=BANDS)
+    if config.model.relative is None and blank.rigid_body is None:
+        start = choose_relative(start, folds, horizon)
+    search = Search(scaled(start, folds), folds, horizon, [lags for lags in LAGS if lags <= settling])
+    choice = choose_linear(search, target_groups(search.spec))
+    spec = _completed(config, choice, len(trace), settling)
+    scaling = msgspec.structs.replace(spec.scaling, target_std=tuple(_error_per_tick(choice, search.runs).tolist()))
+    spec = msgspec.structs.replace(spec, scaling=scaling)
+    return Plan(spec, choice, _unit(choice, search.runs), horizon)
+
+
+def _recordings(trace: Trace) -> list[list[Any]]:
+    by_name: dict[str, list[Any]] = {}
+    for episode in trace.episodes:
+        by_name.setdefault(episode.recording, []).append(episode.values)
+    return list(by_name.values())
+
+
+def _completed(config: Config, choice: LinearChoice, rows: int, settling: int) -> ModelSpec:
+    """Return the whole specification, with a unit of targets that the network's corrections have."""
+    said, hidden = config.model, next((units for below, units in SIZES if rows < below), 64)
+    taps = said.taps or min(max(choice.model.lags, TAPS), settling)
+    spec = msgspec.structs.replace(
+        choice.spec,
+        taps=max(taps, choice.model.lags),
+        encoder=(3 * hidden // 2, hidden // 2) if said.encoder is None else said.encoder,
+        hidden=said.hidden or hidden,
+        linear_path=True,
+        warmup=settling - taps if said.warmup is None else said.warmup,
+        near_ticks=choice.model.near_ticks,
+        age_bands=tuple(age for age in BANDS if age < HORIZON),
+    )
+    return spec
+
+
+def _unit(choice: LinearChoice, runs: Runs) -> Doubles:
+    spec = choice.spec
+    error = np.abs(differences(free_run(spec, choice.crossed, runs), runs.truth, spec.outputs)).mean(0)
+    unit: Doubles = np.maximum(error, 1e-9 * np.asarray(spec.scaling.std[spec.n_inputs :]))
+    return unit
+
+
+def _error_per_tick(choice: LinearChoice, runs: Runs) -> Doubles:
+    """RMS error at the end of the runs in target coordinates, divided by their number of ticks: [T]."""
+    spec = choice.spec
+    predicted, truth = free_run(spec, choice.crossed, runs)[:, -1], runs.truth[:, -1].astype(np.float64)
+    newest = np.concatenate((np.zeros((len(truth), spec.n_inputs)), truth), 1)
+    coords = coordinates(spec, np)
+    error = coords.targets(newest, predicted) - coords.targets(newest, truth)
+    per_tick = np.sqrt(np.mean(error**2, 0)) / runs.truth.shape[1]
+    least: Doubles = np.maximum(per_tick, SMALLEST * np.asarray(spec.scaling.target_std))
+    return least
