@@ -121,7 +121,7 @@ def golden_of(bundle: Bundle) -> Arrays:
         raise bundle.refusal("golden.npz: y is not finite where the delay line is full, or is where it is not")
     if (golden["reconstruction"] < 0).any():
         raise bundle.refusal("golden.npz: a reconstruction error is negative")
-    _check_ages(bundle, _ages_of(golden), count >= taps - 1)
+    _require_every_age(bundle, _ages_of(golden), count >= taps - 1)
     return golden
 
 
@@ -130,7 +130,7 @@ def _ages_of(golden: Arrays) -> Ages:
     return golden.get("ages", np.zeros(len(golden["samples"]), np.int64))
 
 
-def _check_ages(bundle: Bundle, ages: Ages, full: NDArray[np.bool_]) -> None:
+def _require_every_age(bundle: Bundle, ages: Ages, full: NDArray[np.bool_]) -> None:
     """Check that rows with a full window are of ages on both sides of every change of the model."""
     if ages.min() < 0 or ages.max() > OLDEST:
         raise bundle.refusal("golden.npz: an age is negative, or beyond all reason")

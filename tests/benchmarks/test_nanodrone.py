@@ -30,11 +30,12 @@ from rtsysid.spec import ModelSpec, RigidBody, unit_scaling
 
 
 def flights(count: int = 2, rows: int = 130, seed: int = 0) -> tuple[Episode, ...]:
-    """Draw random walks with the channels of the nano-drone."""
+    """Draw random walks with the channels of the nano-drone; quaternions have length one."""
     rng = np.random.default_rng(seed)
     made = []
     for k in range(count):
         values = np.cumsum(rng.standard_normal((rows, 17)), 0).astype(np.float32)
+        values[:, 10:14] /= np.linalg.norm(values[:, 10:14], axis=1, keepdims=True)
         made.append(Episode(f"melon{k}", np.arange(rows) / 100, values))
     return tuple(made)
 
