@@ -100,6 +100,14 @@ class LinearArx:
             raise TraceError("linear ARX", "every candidate diverges", "shorten the horizon or raise the ridges")
         return best
 
+    @classmethod
+    def of_rows(cls, lags: int, n_inputs: int, weights: Doubles) -> LinearArx:
+        """Make the model of a map from the rows themselves to increments: `weights` [lags * C + 1, ny], bias last."""
+        width = (len(weights) - 1) // lags
+        return cls(
+            lags, n_inputs, (), np.zeros(width), np.ones(width), np.ascontiguousarray(weights[:-1].T), weights[-1]
+        )
+
     def forecast(self, history: Floats, u_future: Floats) -> Doubles:
         """Run K forecasts in free run: history [K, L, C] and u_future [K, N, nu] give [K, N, ny].
 

@@ -108,7 +108,10 @@ def _baseline(spec: ModelSpec) -> ArrayTypes:
 
 
 def _linear_path(spec: ModelSpec) -> ArrayTypes:
-    return {"weight": ArrayType("<f4", (spec.n_targets, spec.window_size)), "bias": ArrayType("<f4", (spec.n_targets,))}
+    weight, bias = (spec.n_targets, spec.window_size), (spec.n_targets,)
+    far = {"weight": ArrayType("<f4", weight), "bias": ArrayType("<f4", bias)}
+    near = {f"near_{name}": ArrayType("<f4", each.shape, optional=True) for name, each in far.items()}
+    return {**far, **near, "gain": ArrayType("<f4", (max(1, spec.n_bands), spec.n_targets), optional=True)}
 
 
 def _validation(spec: ModelSpec) -> ArrayTypes:
@@ -130,6 +133,7 @@ BUNDLE_ARRAYS: Mapping[str, Callable[[ModelSpec], ArrayTypes]] = {
 }
 RUN_ARRAYS: Mapping[str, Callable[[ModelSpec], ArrayTypes]] = {
     "linear_path.npz": _linear_path,
+    "judge_path.npz": _linear_path,
     "baseline.npz": _baseline,
     "yardstick.npz": lambda spec: {"rms": ArrayType("<f4", (_any("ticks", 4 * spec.n_outputs), spec.n_outputs))},
     "excerpt.npz": lambda spec: {"values": ArrayType("<f4", (AtMost("rows", EXCERPT_ROWS), spec.width))},

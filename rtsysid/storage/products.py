@@ -27,7 +27,9 @@ from rtsysid.storage.claim import PREFIX, is_claim
 MARK = "rtsysid.json"  # in folders whose files say nothing of rtsysid
 RUN_FILES = (
     "config.toml", "run.json", "history.jsonl", "checkpoint.safetensors", "linear_path.npz", "baseline.npz",
-    "yardstick.npz", "excerpt.npz", "validation.npz", "weights.safetensors",
+    "yardstick.npz", "excerpt.npz", "validation.npz", "weights.safetensors", "expected.json", "judge_path.npz",
+    *(f"{part}-{name}" for part in ("judge", "full")
+      for name in ("history.jsonl", "checkpoint.safetensors", "weights.safetensors")),
 )  # fmt: skip
 _READ = 1 << 20  # bytes of a file from which it is judged
 _UNKNOWN = (  # raised by what reads a file that is not ours

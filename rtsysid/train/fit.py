@@ -23,6 +23,8 @@ from rtsysid.recordings.trace import Integers, Trace
 from rtsysid.schedule import ONE_STEP_LENGTH, Stage, resolve, rows_needed
 from rtsysid.spec import Doubles, Floats, ModelSpec, to_builtins
 from rtsysid.train.augmentation import Augmentation
+from rtsysid.train.auto.begin import begin_auto
+from rtsysid.train.auto.trainer import AutoTrainer
 from rtsysid.train.cold_start import ColdStart
 from rtsysid.train.linear_path import fit_linear_path, set_linear_path
 from rtsysid.train.loop import Trainer
@@ -83,13 +85,17 @@ def _partly_used(half: Trace, stages: Sequence[Stage], spec: ModelSpec) -> Itera
         yield from half.long_enough(rows_needed(stage, spec), f"stage {stage.name!r}", LONGER).notes[len(half.notes) :]
 
 
-def begin(config: Config, trace: Trace, folder: Path | str, config_text: str = "", *, restart: bool = False) -> Trainer:
+def begin(
+    config: Config, trace: Trace, folder: Path | str, config_text: str = "", *, restart: bool = False
+) -> Trainer | AutoTrainer:
     """Create the run folder, or open an unfinished one, and return its trainer. `restart` replaces the run there.
 
     Iterate over `Trainer.epochs` to train. Raises TraceError where the recordings cannot be used, SpecError and
     ScheduleError where the configuration contradicts itself, ConfigError where the folder holds another run,
     StorageError where it is refused (`rtsysid.storage`), or another process trains in it.
     """
+    if config.auto:
+        return begin_auto(config, trace, folder, config_text, restart=restart)
     run = Run(folder)
     claim = run.claim(restart)
     try:

@@ -73,17 +73,22 @@ def fit_linear_path(
 
 @torch.no_grad()
 def set_linear_path(network: Network, arrays: Arrays) -> None:
-    """Copy the fitted map into a new network and zero its head, so that training starts from the map.
+    """Copy fitted maps into a new network and zero its head, so that training starts from them.
 
-    Where another map predicts from young rows, it starts as the same.
+    Without a map of its own for young rows, `linear_near` starts as the same. `gain` [K, T], where it is given, scales
+    the maps by band of ages.
     """
     _load_map(network, arrays)
+    if "gain" in arrays:
+        network.linear_gain.copy_(torch.from_numpy(arrays["gain"]))
     silence(network.head)
 
 
 def _load_map(network: Network, arrays: Arrays) -> None:
-    for layer in (network.linear_path, *([network.linear_near] if network.spec.near_ticks else [])):
-        layer.load_state_dict({name: torch.from_numpy(array) for name, array in arrays.items()})
+    for name in ("weight", "bias"):
+        network.linear_path.get_parameter(name).copy_(torch.from_numpy(arrays[name]))
+        if network.spec.near_ticks:
+            network.linear_near.get_parameter(name).copy_(torch.from_numpy(arrays.get(f"near_{name}", arrays[name])))
 
 
 def silence(layer: torch.nn.Linear) -> None:

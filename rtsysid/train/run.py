@@ -5,11 +5,14 @@ config.toml             the configuration file as given
 run.json                specification, configuration, hashes of the recordings, versions
 history.jsonl           one line per epoch
 checkpoint.safetensors  weights, best weights, optimiser state and position; replaced as a whole
-linear_path.npz         the linear map that the linear path starts from
+linear_path.npz         the linear maps that the linear path starts from, and their gains
 baseline.npz            the linear ARX fitted to the same recordings
 yardstick.npz           error of the baseline after 1 .. N ticks, the unit of the losses
 excerpt.npz             the start of one validation recording, for the golden trace
 validation.npz          the validation recordings, for the calibration of a bundle
+expected.json           with the preset auto: the error that new recordings are expected to show
+judge-..., full-...     with the preset auto: the same files of the network that judges, trained without the
+                        validation recordings, and of the one trained with all
 weights.safetensors     the result; it exists when training is complete
 ======================= ===========================================================================
 """
@@ -63,6 +66,7 @@ class About(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sources: tuple[tuple[str, str], ...]
     versions: dict[str, str]
     spec: ModelSpec
+    given: dict[str, Any] = {}  # with the preset auto: the configuration before everything was chosen
 
 
 class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -83,7 +87,8 @@ class Result(NamedTuple):
 
     ``weights``: [out, in] and [out] by name. ``excerpt`` [n, C]: samples of one validation recording, for the golden
     trace. ``validation``: the validation recordings end to end, with the rows of each; None where none were kept.
-    ``epochs``: their number; ``loss``: the validation loss of the last one, None without any.
+    ``epochs``: their number; ``loss``: the validation loss of the last one, None without any. ``judge``: weights of the
+    same model trained without the validation recordings, where the training made them.
     """
 
     folder: Path
@@ -95,6 +100,7 @@ class Result(NamedTuple):
     validation: Arrays | None
     epochs: int
     loss: float | None
+    judge: Tensors | None = None
 
 
 class Run:
@@ -103,9 +109,18 @@ class Run:
     Each file is written under another name and then renamed. A kill at any moment loses one epoch at most.
     """
 
-    def __init__(self, folder: Path | str) -> None:
-        self.folder = Path(folder)
+    def __init__(self, folder: Path | str, part: str = "") -> None:
+        """`part`: the network of several in one folder whose history, checkpoint and weights these are."""
+        self.folder, self._part = Path(folder), part and f"{part}-"
         self._claim: Claim | None = None
+
+    def part(self, name: str) -> Run:
+        """Return the run of one network in this folder, which this run has claimed."""
+        return Run(self.folder, name)
+
+    def file(self, name: str) -> Path:
+        """Return the path of a file of this network."""
+        return self.folder / f"{self._part}{name}"
 
     def claim(self, restart: bool = False) -> Claim:
         """Reserve the folder for this process until training ends.
@@ -128,6 +143,9 @@ class Run:
     @contextmanager
     def claimed(self) -> Iterator[None]:
         """Hold the folder while the run is trained, and release it at the end."""
+        if self._part:
+            yield  # the run of the whole folder has claimed it
+            return
         claim = self._claim or self.claim()
         try:
             yield
@@ -138,7 +156,7 @@ class Run:
     @property
     def complete(self) -> bool:
         """Tell whether training has ended."""
-        return (self.folder / "weights.safetensors").exists()
+        return self.file("weights.safetensors").exists()
 
     @property
     def about(self) -> dict[str, Any]:
@@ -213,10 +231,10 @@ class Run:
         The history is written first. A kill in between leaves one line too many, which the next epoch cuts off.
         """
         history = self.history()[: epoch["index"]]
-        with rewriting(self.folder / "history.jsonl") as path:
+        with rewriting(self.file("history.jsonl")) as path:
             path.write_text("".join(json.dumps(line) + "\n" for line in [*history, epoch]))
         metadata = {"position": json.dumps(msgspec.to_builtins(position)), "epochs": str(epoch["index"] + 1)}
-        with rewriting(self.folder / "checkpoint.safetensors") as path:
+        with rewriting(self.file("checkpoint.safetensors")) as path:
             save_file(tensors, path, metadata)
 
     def checkpoint(self) -> tuple[Tensors, Position, int] | None:
@@ -224,7 +242,7 @@ class Run:
 
         Raises ConfigError where the file is damaged.
         """
-        path, refusal = self.folder / "checkpoint.safetensors", self.refusal
+        path, refusal = self.file("checkpoint.safetensors"), self.refusal
         if not path.exists():
             return None
         weights = weight_shapes(self.spec)
@@ -244,7 +262,7 @@ class Run:
 
         Raises ConfigError where the file is not what a training writes.
         """
-        path, refusal = self.folder / "history.jsonl", self.refusal
+        path, refusal = self.file("history.jsonl"), self.refusal
         if not path.exists():
             return []
         try:
@@ -256,16 +274,33 @@ class Run:
             raise refusal(f"{path.name}: an epoch is missing or occurs twice")
         return lines
 
+    def save_history(self, lines: list[dict[str, Any]]) -> None:
+        """Write the history of another network as that of the run."""
+        with rewriting(self.file("history.jsonl")) as path:
+            path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    def save_expected(self, stated: dict[str, Any]) -> None:
+        """Write the error that new recordings are expected to show; see `rtsysid.train.auto.expected`."""
+        with rewriting(self.file("expected.json")) as path:
+            path.write_text(json.dumps(stated, indent=1) + "\n")
+
+    def expected(self) -> dict[str, Any]:
+        """Read what `save_expected` wrote. Raises ConfigError where it is missing or damaged."""
+        plain: dict[str, Any] = parse_json(
+            read_regular(self.file("expected.json"), self.refusal, "json_bytes"), "expected.json", self.refusal
+        )
+        return plain
+
     def finish(self, weights: Tensors) -> None:
         """Write the result, which completes the run."""
-        with rewriting(self.folder / "weights.safetensors") as path:
+        with rewriting(self.file("weights.safetensors")) as path:
             save_file(weights, path)
 
     def weights(self) -> Tensors:
         """Read the result. Raises ConfigError where training is not finished or the file is damaged."""
         if not self.complete:
             raise ConfigError(f"run {self.folder}", "training is not finished", "continue it with the same command")
-        return read_tensors(self.folder / "weights.safetensors", weight_shapes(self.spec), {}, self.refusal)[0]
+        return read_tensors(self.file("weights.safetensors"), weight_shapes(self.spec), {}, self.refusal)[0]
 
     def result(self) -> Result:
         """Read all that a bundle is made of. Raises ConfigError where training is not finished or a file is damaged."""
@@ -284,6 +319,7 @@ class Run:
             self.arrays("validation.npz") if kept else None,
             len(history),
             history[-1]["validation"] if history else None,
+            judge.weights() if (judge := self.part("judge")).complete else None,
         )
 
 

@@ -54,6 +54,7 @@ class LinearChoice(NamedTuple):
     """
 
     spec: ModelSpec
+    folds: Folds
     ridges: tuple[float, float]
     model: LinearModel
     crossed: LinearModel
@@ -116,7 +117,7 @@ def choose_linear(search: Search, target_groups: Sequence[str]) -> LinearChoice:
     final = (search.equations(lags).solve(ridge) for lags, ridge in (candidates[near], candidates[far]))
     model = LinearModel(*final, *best[2:])
     ridges = (candidates[near][1], candidates[far][1])
-    return LinearChoice(search.spec, ridges, model, best, search.judged(best), search.hold, search.groups)
+    return LinearChoice(search.spec, search.folds, ridges, model, best, search.judged(best), search.hold, search.groups)
 
 
 def _with_gains(search: Search, model: LinearModel, target_groups: Sequence[str]) -> LinearModel:

@@ -1,34 +1,31 @@
-"""Make the network that a training starts from: the linear model, and a head that adds nothing yet."""
+"""Write a linear model as the arrays that a network starts from."""
 
 from __future__ import annotations
 
 import numpy as np
-import torch
 
 from rtsysid.evaluation.linear.maps import LinearMap, LinearModel
+from rtsysid.model.npz import Arrays
 from rtsysid.spec import Doubles, ModelSpec
-from rtsysid.train.linear_path import silence
-from rtsysid.train.network import Network
 
 
-@torch.no_grad()
-def first_network(spec: ModelSpec, model: LinearModel, fitted: ModelSpec, seed: int) -> Network:
-    """Make a network of `spec` with the maps of a model that was fitted in the scaling of `fitted`."""
-    torch.manual_seed(seed)
-    network = Network(spec)
-    silence(network.head)
+def linear_arrays(spec: ModelSpec, model: LinearModel, fitted: ModelSpec) -> Arrays:
+    """Return the maps and gains of a model, which was fitted in the scaling of `fitted`, for a network of `spec`.
+
+    ``weight`` [T, F], ``bias`` [T], the same with ``near_`` where the model has a near map, ``gain`` [K, T].
+    """
     change = np.asarray(fitted.scaling.target_std) / np.asarray(spec.scaling.target_std)
-    _load(network.linear_path, model.far, spec, change)
+    arrays = _arrays(spec, model.far, change)
     if spec.near_ticks:
-        _load(network.linear_near, model.near, spec, change)
+        arrays |= {f"near_{name}": array for name, array in _arrays(spec, model.near, change).items()}
     if spec.age_bands:
-        network.linear_gain.copy_(torch.from_numpy(np.stack([model.gain(age) for age in (0, *spec.age_bands)])))
-    return network
+        arrays["gain"] = np.stack([model.gain(age) for age in (0, *spec.age_bands)]).astype(np.float32)
+    return arrays
 
 
-def _load(layer: torch.nn.Linear, each: LinearMap, spec: ModelSpec, change: Doubles) -> None:
-    """Copy a map into a layer; rows of the window that it does not see have weight 0."""
+def _arrays(spec: ModelSpec, each: LinearMap, change: Doubles) -> Arrays:
+    """Return weight and bias; rows of the window that the map does not see have weight 0."""
     weights = each.weights * change
     blind = np.zeros(((spec.taps - each.lags) * spec.n_features, spec.n_targets))
-    layer.weight.copy_(torch.from_numpy(np.concatenate((blind, weights[:-1])).T.astype(np.float32)))
-    layer.bias.copy_(torch.from_numpy(weights[-1].astype(np.float32)))
+    weight = np.concatenate((blind, weights[:-1])).T
+    return {"weight": np.ascontiguousarray(weight, np.float32), "bias": weights[-1].astype(np.float32)}

@@ -1,0 +1,80 @@
+"""Begin a default training: read what the recordings are, and plan the model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import torch
+
+from rtsysid.config import Config
+from rtsysid.evaluation.baselines import LinearArx
+from rtsysid.evaluation.linear.maps import is_affine
+from rtsysid.model.npz import Arrays
+from rtsysid.recordings.held_out import unscaled_spec
+from rtsysid.recordings.pieces import Note
+from rtsysid.recordings.resample import resample
+from rtsysid.recordings.trace import Trace
+from rtsysid.train.auto.parts import Parts
+from rtsysid.train.auto.plan import Plan, plan_of
+from rtsysid.train.auto.trainer import AutoTrainer
+from rtsysid.train.run import Run, origin
+
+LEAST = 8  # rows of a piece that is of any use
+KEPT_ROWS = 400  # of one validation recording, for the golden trace
+
+
+def begin_auto(
+    config: Config, trace: Trace, folder: Path | str, config_text: str = "", *, restart: bool = False
+) -> AutoTrainer:
+    """Create the run folder, or open an unfinished one, and return its trainer; see `rtsysid.train.fit.begin`."""
+    torch.set_num_threads(1)  # judge and result have a process each
+    torch.use_deterministic_algorithms(True)
+    run = Run(folder)
+    claim = run.claim(restart)
+    try:
+        return _auto_trainer(config, trace, run, config_text, restart)
+    except BaseException:
+        claim.release()
+        raise
+
+
+def _auto_trainer(config: Config, trace: Trace, run: Run, config_text: str, restart: bool) -> AutoTrainer:
+    whole, training, validation, notes = _read(config, trace)
+    parts = Parts([e.values for e in training.episodes], [e.values for e in validation.episodes])
+    about = {**origin(config, trace.sources), "given": msgspec.to_builtins(config)}
+    if run.begun and not restart:
+        run.refuse_another({key: about[key] for key in ("given", "sources")})
+        return AutoTrainer(config, None, parts, run, notes, {})
+    shortest = min(max(map(len, half)) for half in parts)
+    plan = plan_of(config, whole, unscaled_spec(config, trace.channels), shortest)
+    arrays: dict[str, Arrays] = {
+        "baseline.npz": baseline(plan).arrays(),
+        "excerpt.npz": {"values": max(parts.validation, key=len)[:KEPT_ROWS]},
+        "validation.npz": {
+            "true": np.concatenate(parts.validation), "rows": np.array([len(each) for each in parts.validation])
+        },
+    }  # fmt: skip
+    return AutoTrainer(config, plan, parts, run, notes, {"about": about, "config_text": config_text, "arrays": arrays})
+
+
+def _read(config: Config, trace: Trace) -> tuple[Trace, Trace, Trace, tuple[Note, ...]]:
+    """Return all recordings, the training part and the validation part, and notes about what was left out."""
+    if config.data.resample:
+        trace = resample(trace, config.data.rate_hz, max_age=config.data.max_age)
+    rotations = unscaled_spec(config, trace.channels).rotations
+    trace = trace.segments(config.data.rate_hz, nan=config.data.nan).with_continuous(rotations)
+    trace = trace.with_feedthrough(config.data.feedthrough)
+    training, validation = trace.split(config.data.validation)
+    return trace, training, validation, trace.notes
+
+
+def baseline(plan: Plan) -> LinearArx:
+    """Return the far map of the linear model as the baseline of the tables."""
+    spec, far = plan.choice.spec, plan.choice.model.far
+    if not is_affine(spec):
+        raise NotImplementedError
+    weights = far.affine(spec).weights * np.asarray(spec.scaling.target_std)
+    return LinearArx.of_rows(far.lags, spec.n_inputs, weights)

@@ -1,0 +1,153 @@
+"""Run the default training: short runs choose how the network corrects, then judge and result, then the gains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from rtsysid.config import Config
+from rtsysid.model.npz import Arrays
+from rtsysid.recordings.pieces import Note
+from rtsysid.schedule import AUTO, resolve
+from rtsysid.spec import Doubles, to_builtins
+from rtsysid.train.auto.candidates import CANDIDATES, Candidate, model_of, stages_for
+from rtsysid.train.auto.expected import expected_errors, with_network
+from rtsysid.train.auto.frames import target_groups
+from rtsysid.train.auto.jobs import run_jobs
+from rtsysid.train.auto.judge import errors_on, fit_gains, ground_of, score
+from rtsysid.train.auto.parts import Parts, network_of, short_run, trainer_of
+from rtsysid.train.auto.plan import Plan
+from rtsysid.train.auto.start import linear_arrays
+from rtsysid.train.loop import Epoch
+from rtsysid.train.run import Run
+from rtsysid.train.windows import Sequences
+
+SHORT, FULL = 120, 900  # updates of a short run, and of the full one
+SEQUENCES = 4000  # of an epoch, at most about
+BATCH = 128
+JUDGE, RESULT = "judge", "full"
+
+
+class AutoTrainer:
+    """Train with everything chosen that the configuration does not say. Iterate over `epochs`, like `Trainer`."""
+
+    def __init__(
+        self, given: Config, plan: Plan | None, parts: Parts, run: Run, notes: tuple[Note, ...], begin: dict[str, Any]
+    ) -> None:
+        """`plan`: None where the run was begun before. `begin`: about, config_text and arrays of `Run.begin`."""
+        self.given, self.plan, self.parts, self.run, self.notes = given, plan, parts, run, notes
+        self._begin = begin
+
+    @property
+    def total(self) -> int:
+        """Count the epochs of judge and result together."""
+        config = self._config if self.plan is None else self._completed(CANDIDATES[0], FULL)
+        return 2 * sum(stage.epochs for stage in config.stages)
+
+    @property
+    def done(self) -> int:
+        """Count the epochs that the checkpoints have finished. Raises ConfigError where one is damaged."""
+        if not self.run.begun:
+            return 0
+        checkpoints = (self.run.part(name).checkpoint() for name in (JUDGE, RESULT))
+        return sum(each[2] for each in checkpoints if each is not None)
+
+    @property
+    def _config(self) -> Config:
+        return msgspec.convert(self.run.about["config"], Config)
+
+    def epochs(self) -> Iterator[Epoch]:
+        """Train to the end and yield each epoch of the judge and of the result after it is saved.
+
+        Raises the errors of `rtsysid.train.loop.Trainer.epochs`.
+        """
+        with self.run.claimed():
+            if not self.run.begun:
+                self._choose()
+            parts = {name: self.run.part(name) for name in (JUDGE, RESULT)}
+            jobs = {name: partial(self._train, name) for name, part in parts.items() if not part.complete}
+            for _, epoch in run_jobs(jobs):
+                yield epoch
+            self._finish()
+
+    def _completed(self, candidate: Candidate, steps: int) -> Config:
+        """Return the configuration with everything said, for about so many updates."""
+        plan, train = self.plan, self.given.train
+        assert plan is not None
+        batch, rows = train.batch or BATCH, sum(map(len, self.parts.every))
+        stride = train.stride or max(1, min(10, rows // SEQUENCES))
+        stages = self.given.stage or stages_for(
+            candidate, self.given.stages, steps, max(1, rows // stride // batch), plan.horizon
+        )
+        stages = resolve(stages, plan.spec)
+        fields = {name: getattr(plan.spec, name) for name in self.given.model.__struct_fields__}
+        return msgspec.structs.replace(
+            self.given,
+            model=msgspec.structs.replace(self.given.model, **fields),
+            train=msgspec.structs.replace(train, preset=AUTO, batch=batch, stride=stride),
+            stage=stages,
+        )
+
+    def _choose(self) -> None:
+        """Choose among the candidates by short runs, and write everything that the full runs start from."""
+        plan, parts = self.plan, self.parts
+        assert plan is not None
+        fitted = plan.choice.spec
+        judge = linear_arrays(plan.spec, model_of(plan.choice, parts.training), fitted)
+        config = self._completed(self._best(plan, judge), FULL)
+        arrays: dict[str, Arrays] = {
+            "linear_path.npz": linear_arrays(plan.spec, plan.choice.model, fitted),
+            "judge_path.npz": judge,
+            "yardstick.npz": {"rms": plan.unit.astype(np.float32)},
+        }
+        about = {**self._begin["about"], "config": msgspec.to_builtins(config), "spec": to_builtins(plan.spec)}
+        with self.run.filling() as new:
+            new.save_expected(expected_errors(plan.choice))
+            new.begin(about, self._begin["config_text"], {**self._begin["arrays"], **arrays})
+
+    def _best(self, plan: Plan, judge: Arrays) -> Candidate:
+        """Return the candidate whose short run is the best on the validation recordings."""
+        if self.given.stage:
+            return CANDIDATES[0]
+        jobs = {str(k): partial(self._score, each, plan, judge) for k, each in enumerate(CANDIDATES)}
+        scores = dict(run_jobs(jobs))
+        return CANDIDATES[int(min(scores, key=lambda k: scores[k]))]
+
+    def _score(self, candidate: Candidate, plan: Plan, judge: Arrays) -> Iterator[float]:
+        config, parts, spec = self._completed(candidate, SHORT), self.parts, plan.spec
+        ground = ground_of(Sequences(parts.validation), spec.settling_samples, plan.horizon)
+        network = network_of(spec, judge, config.train.seed)
+        linear = errors_on(network, ground)
+        trained = short_run(config, network, parts.training, plan.unit, config.stages[0])
+        yield score(errors_on(trained, ground), linear)
+
+    def _train(self, name: str) -> Iterator[Epoch]:
+        run, parts = self.run, self.parts
+        judge = name == JUDGE
+        config, unit = self._config, run.arrays("yardstick.npz")["rms"]
+        network = network_of(run.spec, run.arrays("judge_path.npz" if judge else "linear_path.npz"), config.train.seed)
+        pieces = parts.training if judge else parts.every
+        yield from trainer_of(config, run.part(name), network, pieces, parts, unit).epochs()
+
+    def _finish(self) -> None:
+        """Use as much of the network as the judge shows to be of use, and write the result."""
+        run, spec = self.run, self.run.spec
+        network = network_of(spec, run.arrays("judge_path.npz"), 0)
+        network.load_state_dict(run.part(JUDGE).weights())
+        horizon = len(run.arrays("yardstick.npz")["rms"])
+        ground = ground_of(Sequences(self.parts.validation), spec.settling_samples, horizon)
+        linear, errors = fit_gains(network, ground, target_groups(spec))
+        run.save_expected(with_network(run.expected(), ratio(errors, linear)))
+        run.part(JUDGE).finish(network.state_dict())
+        run.save_history(run.part(JUDGE).history())
+        run.finish({**run.part(RESULT).weights(), "head_gain": network.head_gain.detach().clone()})
+
+
+def ratio(errors: Doubles, linear: Doubles) -> Doubles:
+    """Return the mean errors [K, G, N] in ratio to those of the linear model: [G, N]."""
+    found: Doubles = errors.mean(0) / np.maximum(linear.mean(0), 1e-30)
+    return found
