@@ -93,6 +93,7 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     warmup: ranges.CountOrNone = 30
     near_ticks: ranges.CountOrNone = 0
     age_bands: tuple[ranges.Count, ...] = ()
+    encoder_taps: ranges.CountOrNone = 0
 
     @property
     def variant(self) -> Variant:
