@@ -65,7 +65,7 @@ def _golden_outputs(network: Network, sequences: list[Floats], ages: list[Ages])
 def _golden_codes(network: Network, seen: Tensor, first: int) -> Arrays:
     """Compute code and reconstruction error at some of the windows `seen`; the first window ends at row `first`."""
     ticks = np.unique(np.linspace(0, len(seen) - 1, CODES // 2, dtype=int))
-    features = network.features(seen[ticks])
+    features = network.features(seen[ticks])[:, network.spec.encoder_columns]
     code = network.encode(features)
     error = (network.decode(code) - features).square().mean(-1)
     return {"code_at": first + ticks, "code": code.double().numpy(), "reconstruction": error.double().numpy()}

@@ -31,14 +31,19 @@ class OnnxNetwork:
         flat = scaled.reshape(None, self._spec.taps * (rows.shape[-1] or 0))
         return flat if tail is None else self._tracer.concatenate((flat, tail), -1)
 
+    def encoder_input(self, features: TracedArray) -> TracedArray:
+        """Add the slice that the encoder sees, where it does not see all features: [B, F] -> [B, E]."""
+        spec = self._spec
+        return features if spec.encoder_rows == spec.taps else features[:, spec.encoder_columns]
+
     def encode(self, code: TracedArray) -> TracedArray:
-        """Add the encoder: [B, F] -> [B, Z]."""
+        """Add the encoder: [B, E] -> [B, Z]."""
         for k in range(1, len(self._spec.encoder) + 1):
             code = self._tracer.tanh(self._linear(f"encoder.{k}", code))
         return code
 
     def decode(self, code: TracedArray) -> TracedArray:
-        """Add the decoder, whose last layer is linear: [B, Z] -> [B, F]."""
+        """Add the decoder, whose last layer is linear: [B, Z] -> [B, E]."""
         for k in range(len(self._spec.encoder), 1, -1):
             code = self._tracer.tanh(self._linear(f"decoder.{k}", code))
         return self._linear("decoder.1", code) if self._spec.encoder else code

@@ -182,6 +182,7 @@ def _network_sizes(spec: ModelSpec) -> dict[str, int | str]:
         "N_SEEN": len(spec.columns),
         "N_FEEDBACK": max(len(spec.columns) - spec.n_inputs, 1),
         "WINDOW": spec.window_size,
+        "ENCODER_WINDOW": spec.encoder_window,
         "LAYERS": len(spec.encoder),
         "CODE": spec.code_size,
         "HIDDEN": spec.hidden,

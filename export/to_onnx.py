@@ -47,8 +47,9 @@ def step_graph(spec: ModelSpec, weights: Weights) -> onnx.ModelProto:
     network = OnnxNetwork(spec, weights, tracer)
     window, state, *age = (_input(tracer, spec, name) for name in _step_inputs(spec))
     features = network.features(window)
-    code = network.encode(features)
-    after, difference = network.tick(code, state), network.decode(code) - features
+    seen = network.encoder_input(features)
+    code = network.encode(seen)
+    after, difference = network.tick(code, state), network.decode(code) - seen
     return _model(
         tracer,
         spec,

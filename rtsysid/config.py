@@ -81,6 +81,7 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     taps: ranges.Width | None = None
     encoder: tuple[ranges.Width, ...] | None = None
+    encoder_taps: ranges.CountOrNone | None = None
     variational: bool = False
     cell: CellName = "lstm"
     hidden: ranges.Width | None = None

@@ -49,6 +49,7 @@ def _check_sizes(spec: Structure) -> None:
         ("degree", spec.degree, DEGREE),
         ("warmup", spec.warmup, TICKS),
         ("taps", spec.taps, TICKS),
+        ("encoder_taps", spec.encoder_taps, max(spec.taps, 0)),
         ("hidden", spec.hidden, TICKS),
         ("near_ticks", spec.near_ticks, OLDEST),
         *(("encoder", width, TICKS) for width in spec.encoder),
@@ -96,8 +97,10 @@ def _check_seen(spec: Structure) -> None:
 
 
 def _check_code(spec: Structure) -> None:
-    if spec.encoder and spec.code_size > spec.window_size:
-        found = f"a code of {spec.code_size} for a window of {spec.window_size} values"
+    if spec.encoder_taps < 0:
+        raise SpecError("encoder_taps", str(spec.encoder_taps), "give the rows that the encoder sees, or 0 for all")
+    if spec.encoder and spec.code_size > spec.encoder_window:
+        found = f"a code of {spec.code_size} for a window of {spec.encoder_window} values"
         raise SpecError("encoder", found, "end it with a smaller layer, or see more taps")
     if spec.variational and not spec.encoder:
         raise SpecError("variational", "the model has no encoder", "give it encoder layers, or drop the key")

@@ -128,6 +128,7 @@ class Structure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     warmup: ranges.CountOrNone = 30  # teacher-forced steps before the state counts as initialised
     near_ticks: ranges.CountOrNone = 0  # another linear map predicts from rows younger than this; needs linear_path
     age_bands: tuple[ranges.Count, ...] = ()  # first age of each further band; a band has gains of its own
+    encoder_taps: ranges.CountOrNone = 0  # newest rows that encoder and cell see; 0: the whole window
 
     @property
     def variant(self) -> Variant:
@@ -245,6 +246,21 @@ class Structure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         return self.taps * self.n_features + self.n_tail
 
     @property
+    def encoder_rows(self) -> int:
+        """Newest rows of the window that the encoder sees, or the cell where there is no encoder."""
+        return self.encoder_taps or self.taps
+
+    @property
+    def encoder_window(self) -> int:
+        """Features of these rows, extra features included."""
+        return self.encoder_rows * self.n_features + self.n_tail
+
+    @cached_property
+    def encoder_columns(self) -> slice:
+        """Columns that the encoder sees of the features of a window [..., F]: the last ones."""
+        return slice(-self.encoder_window, None)
+
+    @property
     def n_tail(self) -> int:
         """Extra features: friction; for a body its vertical, and the squared speeds of learned rotors; directions."""
         body, directions = self.rigid_body, 2 * len(self.directions)
@@ -268,13 +284,13 @@ class Structure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
 
     @property
     def code_size(self) -> int:
-        """Width of what enters the recurrent cell: the code, or the whole window where there is no encoder."""
-        return self.encoder[-1] if self.encoder else self.window_size
+        """Width of what enters the recurrent cell: the code, or the features themselves where there is no encoder."""
+        return self.encoder[-1] if self.encoder else self.encoder_window
 
     @property
     def macs(self) -> int:
         """Multiply-accumulates of one step, without the decoder (which serves novelty, not prediction)."""
-        widths = (self.window_size, *self.encoder)
+        widths = (self.encoder_window, *self.encoder)
         layers = sum(a * b for a, b in itertools.pairwise(widths))
         cell = CELLS[self.cell].gates * self.hidden * (self.code_size + self.hidden)
         linear_path = self.window_size if self.linear_path else 0

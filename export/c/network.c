@@ -4,7 +4,9 @@
 
 /* ---- The network: features -> encoder -> cell -> head -> next outputs, for one robot or for all lanes. */
 
-/* Encode features. `work` is room for two layers, of which `f` may be the first. */
+enum { UNSEEN = MODEL_WINDOW - MODEL_ENCODER_WINDOW }; /* first features, which the encoder does not see */
+
+/* Encode features [MODEL_ENCODER_WINDOW]. `work` is room for two layers; `f` may lie in the first. */
 INLINE void encode(const int lanes, const int shared, const float *f, float *work, float *code)
 {
 #if MODEL_LAYERS
@@ -95,8 +97,9 @@ INLINE void tick(const int lanes, const int shared, const float *f, const float 
 #if MODEL_LINEAR_PATH
     linear_output(lanes, shared, f, age, target);
 #endif
-    encode(lanes, shared, f, work, seen);
-    cell_tick(lanes, MODEL_LAYERS ? 0 : shared, seen, work, state);
+    const int same = shared > UNSEEN ? shared - UNSEEN : 0;
+    encode(lanes, same, f + UNSEEN * lanes, work, seen);
+    cell_tick(lanes, MODEL_LAYERS ? 0 : same, seen, work, state);
     head_output(lanes, state, age, target);
     next_outputs(lanes, newest, target, y);
 }

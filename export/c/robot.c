@@ -113,9 +113,10 @@ float model_reconstruction_error(model_state *m)
         above = m->work;
     }
     features(1, model_window(m), m->work);
-    for (int i = 0; i < MODEL_WINDOW; i++)
-        sum += (room[i] - m->work[i]) * (room[i] - m->work[i]);
-    return sum / (float)MODEL_WINDOW;
+    const float *f = m->work + UNSEEN;
+    for (int i = 0; i < MODEL_ENCODER_WINDOW; i++)
+        sum += (room[i] - f[i]) * (room[i] - f[i]);
+    return sum / (float)MODEL_ENCODER_WINDOW;
 #else
     (void)m;
     return 0.0f;

@@ -1,7 +1,7 @@
 """Measure a code: reconstruction error, sparsity, robustness to corruption, and sensitivity.
 
-The reference is PCA of the same size on the same scaled features: it is the best linear code. F is the number of scaled
-features of a window, Z the size of the code.
+The reference is PCA of the same size on the same scaled features: it is the best linear code. E is the number of scaled
+features that the encoder sees, Z the size of the code.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ class Coder(Protocol):
     """Define a code with its decoder."""
 
     def encode(self, x: Tensor) -> Tensor:
-        """Return the codes [n, Z] of windows [n, F]."""
+        """Return the codes [n, Z] of windows [n, E]."""
 
     def decode(self, code: Tensor) -> Tensor:
-        """Return the windows [n, F] of codes [n, Z]."""
+        """Return the windows [n, E] of codes [n, Z]."""
 
     def jacobian(self, x: Tensor) -> Tensor:
-        """Return the Frobenius norm [n] of the encoder's Jacobian at windows [n, F]."""
+        """Return the Frobenius norm [n] of the encoder's Jacobian at windows [n, E]."""
 
 
 class NetworkCode:
@@ -45,20 +45,20 @@ class NetworkCode:
         self._network = network.eval()
 
     def encode(self, x: Tensor) -> Tensor:
-        """Return the codes [n, Z] of windows [n, F]."""
+        """Return the codes [n, Z] of windows [n, E]."""
         return self._network.encode(x)
 
     def decode(self, code: Tensor) -> Tensor:
-        """Return the windows [n, F] of codes [n, Z]."""
+        """Return the windows [n, E] of codes [n, Z]."""
         return self._network.decode(code)
 
     def jacobian(self, x: Tensor) -> Tensor:
-        """Return the Frobenius norm [n] of the encoder's Jacobian at windows [n, F]."""
+        """Return the Frobenius norm [n] of the encoder's Jacobian at windows [n, E]."""
         return jacobian_norm(self._network, x).sqrt()
 
 
 class PcaCode:
-    """Encode with the first principal components of the training windows [n, F]."""
+    """Encode with the first principal components of the training windows [n, E]."""
 
     def __init__(self, x: Tensor, size: int) -> None:
         self._mean: Tensor = x.mean(0)
@@ -67,17 +67,17 @@ class PcaCode:
         self._axes: Tensor = vectors[:, -size:].float()
 
     def encode(self, x: Tensor) -> Tensor:
-        """Return the codes [n, Z] of windows [n, F]."""
+        """Return the codes [n, Z] of windows [n, E]."""
         code: Tensor = (x - self._mean) @ self._axes
         return code
 
     def decode(self, code: Tensor) -> Tensor:
-        """Return the windows [n, F] of codes [n, Z]."""
+        """Return the windows [n, E] of codes [n, Z]."""
         x: Tensor = code @ self._axes.T + self._mean
         return x
 
     def jacobian(self, x: Tensor) -> Tensor:
-        """Return the Frobenius norm [n] of the encoder's Jacobian at windows [n, F]."""
+        """Return the Frobenius norm [n] of the encoder's Jacobian at windows [n, E]."""
         return x.new_full((len(x),), self._axes.shape[1] ** 0.5)  # the axes are orthonormal
 
 
@@ -102,7 +102,7 @@ class CodeMetrics(msgspec.Struct, frozen=True):
 
 @torch.no_grad()
 def code_metrics(coder: Coder, spec: ModelSpec, known: Tensor, unseen: Tensor) -> CodeMetrics:
-    """Measure a code on windows [n, F] of known and of unseen manoeuvres."""
+    """Measure a code on windows [n, E] of known and of unseen manoeuvres."""
     code, jacobian = coder.encode(unseen), float(coder.jacobian(unseen).mean())
     torch.manual_seed(SEED)
     corrupt = {name: corrupted(unseen, corruption, spec) for name, corruption in CORRUPTIONS.items()}
@@ -119,7 +119,7 @@ def code_metrics(coder: Coder, spec: ModelSpec, known: Tensor, unseen: Tensor) -
 
 @torch.no_grad()
 def error(coder: Coder, x: Tensor, target: Tensor) -> float:
-    """Return the mean squared error per value between the reconstruction of windows `x` [n, F] and `target` [n, F]."""
+    """Return the mean squared error per value between the reconstruction of windows `x` [n, E] and `target` [n, E]."""
     return float((coder.decode(coder.encode(x)) - target).square().mean())
 
 

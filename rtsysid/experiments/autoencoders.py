@@ -189,13 +189,14 @@ class _Bench:
 
     @torch.no_grad()
     def _windows(self, rows: Sequences, drawn: bool = False) -> Tensor:
-        """Return scaled features [n, F] of windows of all recordings.
+        """Return the scaled features [n, E] that the encoder sees of windows of all recordings.
 
         With `drawn` the windows are transformed by random symmetries, as in training.
         """
         taps = self.spec.taps
         windowed = rows.rows(rows.starts(taps, WINDOW_STRIDE), taps)
-        return self.base.network.features(self.base.augmentation.symmetries.sample(windowed) if drawn else windowed)
+        shown = self.base.augmentation.symmetries.sample(windowed) if drawn else windowed
+        return self.base.network.features(shown)[:, self.spec.encoder_columns]
 
 
 @torch.no_grad()

@@ -167,7 +167,7 @@ def hold_ticks(spec: ModelSpec) -> int:
 
 def look_every(spec: ModelSpec) -> int:
     """Return the ticks between two reconstruction errors such that the decoder costs `DECODER_SHARE` of a step."""
-    widths = (spec.window_size, *spec.encoder)
+    widths = (spec.encoder_window, *spec.encoder)
     decoder = sum(a * b for a, b in itertools.pairwise(widths))
     return max(1, math.ceil(decoder / (DECODER_SHARE * spec.macs)))
 

@@ -41,7 +41,7 @@ def gain_names(spec: ModelSpec) -> tuple[str, ...]:
 
 def _layers(spec: ModelSpec) -> dict[str, tuple[int, int]]:
     """List outputs and inputs of the linear layers."""
-    widths = (spec.window_size, *spec.encoder)
+    widths = (spec.encoder_window, *spec.encoder)
     layers: dict[str, tuple[int, int]] = {}
     for k, (below, above) in enumerate(itertools.pairwise(widths), 1):
         layers |= {f"encoder.{k}": (above, below), f"decoder.{k}": (below, above)}

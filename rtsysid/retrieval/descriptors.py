@@ -61,21 +61,22 @@ class WindowDescriptor:
 
 
 class CodeDescriptor:
-    """Describe a moment by the encoder's codes of successive delay-line windows that cover it.
+    """Describe a moment by the encoder's codes of successive windows that cover it, as long as the encoder sees.
 
-    Raises BundleError where the model has no encoder, SpecError where the moment is shorter than one window.
+    Raises BundleError where the model has no encoder, SpecError where the moment is shorter than one of them.
     """
 
     def __init__(self, spec: ModelSpec, span: int, weights: Mapping[str, np.ndarray[Any, Any]]) -> None:
         if not spec.encoder:
             raise BundleError("index by code", "the model has no encoder", "index by window")
-        if span < spec.taps:
-            lengths = f"{span} rows, and the encoder needs {spec.taps}"
+        rows = max(spec.encoder_rows, min(spec.taps, 2))  # two, since friction may see travel
+        if span < rows:
+            lengths = f"{span} rows, and the encoder needs {rows}"
             raise SpecError("a moment", lengths, "make it longer with --seconds, or index by window")
         self._encode = NumpyBackend(spec, weights).encode
-        count = min(MAX_CODES, span // spec.taps)
-        self._lags = np.linspace(span - spec.taps, 0, count).round().astype(np.int64)
-        self._taps = np.arange(1 - spec.taps, 1)
+        count = min(MAX_CODES, span // rows)
+        self._lags = np.linspace(span - rows, 0, count).round().astype(np.int64)
+        self._taps = np.arange(1 - rows, 1)
         self.groups: tuple[FeatureGroup, ...] = (FeatureGroup("code", np.arange(count * spec.code_size)),)
 
     def vectors(self, values: Floats, newest: Rows) -> Floats:

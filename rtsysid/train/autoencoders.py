@@ -10,7 +10,7 @@ squared error over the values of the window.
 * variational: h is drawn from N(m(x), s(x)^2), and Omega is its divergence from N(0, 1). The bundle uses m, which lies
   in -1 .. 1 like every code. Ref: D. Kingma, M. Welling, ICLR 2014.
 
-Shapes: F features of a window, Z units of a code; `...` are any leading dimensions.
+Shapes: E features that the encoder sees, Z units of a code; `...` are any leading dimensions.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ TINY = 1e-6  # keeps the divergence finite where a unit is always or never activ
 
 
 def reconstruction(network: Network, features: Tensor, loss: Loss) -> Tensor:
-    """Compute the mean squared error between windows [..., F] and their decoded codes.
+    """Compute the mean squared error between windows [..., E] and their decoded codes.
 
     With ``layer`` k: between the input of encoder layer k and the output of decoder layer k.
     """
@@ -40,9 +40,9 @@ def reconstruction(network: Network, features: Tensor, loss: Loss) -> Tensor:
 
 
 def penalty(network: Network, features: Tensor, loss: Loss) -> Tensor:
-    """Compute Omega for the codes of windows [..., F]; with ``layer`` k, for the output of encoder layer k."""
+    """Compute Omega for the codes of windows [..., E]; with ``layer`` k, for the output of encoder layer k."""
     if loss.kind == "divergence":
-        return divergence(*network.posterior(features)) / network.spec.window_size
+        return divergence(*network.posterior(features)) / network.spec.encoder_window
     if loss.kind == "contractive":
         return contraction(network, features, loss.layer, loss.probes)
     activity = network.encode(features, loss.layer or None).abs()
@@ -50,7 +50,7 @@ def penalty(network: Network, features: Tensor, loss: Loss) -> Tensor:
 
 
 def corrupted(features: Tensor, corruption: Corruption, spec: ModelSpec) -> Tensor:
-    """Add noise to windows [..., F], and replace single values and whole channels by their mean 0: [..., F]."""
+    """Add noise to windows [..., E], and replace single values and whole channels by their mean 0: [..., E]."""
     inputs = features
     if corruption.noise:
         inputs = inputs + corruption.noise * torch.randn_like(inputs)
@@ -62,13 +62,13 @@ def corrupted(features: Tensor, corruption: Corruption, spec: ModelSpec) -> Tens
 
 
 def _channels_kept(features: Tensor, most: int, spec: ModelSpec) -> Tensor:
-    """A mask [..., F]: 0 on all taps of 0 .. `most` random channels of each window, 1 elsewhere."""
+    """A mask [..., E]: 0 on all taps of 0 .. `most` random channels of each window, 1 elsewhere."""
     leading = features.shape[:-1]
     lost = torch.randint(most + 1, (*leading, 1), device=features.device)
     rank = torch.rand(*leading, spec.n_features, device=features.device).argsort(-1)
     kept = (rank >= lost).to(features.dtype)
-    extra = features.new_ones(*leading, spec.window_size - spec.taps * spec.n_features)
-    return torch.cat([*[kept] * spec.taps, extra], -1)
+    extra = features.new_ones(*leading, spec.n_tail)
+    return torch.cat([*[kept] * spec.encoder_rows, extra], -1)
 
 
 def activation_divergence(activity: Tensor, target: float) -> Tensor:
@@ -89,7 +89,7 @@ def divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
 
 
 def contraction(network: Network, features: Tensor, layer: int = 0, probes: int = 1) -> Tensor:
-    """Compute the squared Frobenius norm of the encoder's Jacobian, averaged over windows [..., F].
+    """Compute the squared Frobenius norm of the encoder's Jacobian, averaged over windows [..., E].
 
     With `layer` k: of encoder layer k with respect to its own input. For one layer the value is exact,
     ``sum_j (1 - h_j^2)^2 |w_j|^2``. For several layers it is estimated: each of the `probes` random sign vectors v
@@ -105,14 +105,14 @@ def contraction(network: Network, features: Tensor, layer: int = 0, probes: int 
 
 
 def jacobian_norm(network: Network, features: Tensor) -> Tensor:
-    """Compute the exact squared Frobenius norm of the encoder's Jacobian for each window: [n, F] -> [n]."""
+    """Compute the exact squared Frobenius norm of the encoder's Jacobian for each window: [n, E] -> [n]."""
     outputs = activations(network, features, 1, len(network.encoder))
     units = torch.eye(network.spec.code_size, dtype=features.dtype)[:, None].expand(-1, len(features), -1)
     return pulled_back(network, outputs, units).square().sum((0, -1))
 
 
 def activations(network: Network, below: Tensor, first: int, last: int) -> list[Tensor]:
-    """Run encoder layers `first` to `last` on the input `below` [..., F] of the first; return the output of each."""
+    """Run encoder layers `first` to `last` on the input `below` [..., E] of the first; return the output of each."""
     outputs = []
     for k in range(first, last + 1):
         below = network.encode_layer(below, k)
@@ -121,7 +121,7 @@ def activations(network: Network, below: Tensor, first: int, last: int) -> list[
 
 
 def pulled_back(network: Network, outputs: list[Tensor], vectors: Tensor) -> Tensor:
-    """Compute ``J^T v`` for vectors [P, ..., Z] through the layers with these outputs: [P, ..., F].
+    """Compute ``J^T v`` for vectors [P, ..., Z] through the layers with these outputs: [P, ..., E].
 
     Written out with tanh' = 1 - h^2, because training differentiates the penalty once more.
     """

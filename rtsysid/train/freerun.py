@@ -2,7 +2,7 @@
 
 Autograd would record about forty small operations per tick and sum every weight's gradient tick by tick. Here a tick is
 a dozen operations forward and a dozen backward, and a weight's gradient is one product over all ticks at the end. The
-result is that of `Network.rollout`, tested. Shapes as there, with K features per row and F = L * K.
+result is that of `Network.rollout`, tested. Shapes as in `rtsysid.train.network`, with K features per row.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def free_run(network: Network, windows: Tensor, state: Tensor) -> Tensor:
     track = plan.begun(rows[..., columns(spec.columns)])
     noise = None
     if network.training and network.noise:
-        noise = network.noise * torch.randn(windows.shape[1], len(rows), spec.window_size).to(track)
+        noise = network.noise * torch.randn(windows.shape[1], len(rows), spec.encoder_window).to(track)
     encoder = [part for layer in network.encoder.values() for part in (layer.weight, layer.bias)]
     newest = windows[:, 0, -1, spec.n_inputs :]
     targets = [part for first, _ in plan.spans for part in target_layers(network, first)]
@@ -99,7 +99,8 @@ class _FreeRun(torch.autograd.Function):
         by_tick = plan.by_tick([Targets(h.t(), None if f is None else f.t(), bias) for h, f, bias in targets])
         for n, (window, y) in enumerate(zip(plan.windows(track), predicted.unbind(), strict=True)):
             seen = plan.seen(window)
-            code = seen if noise is None else seen + noise[n]
+            code = seen[:, plan.encoder]
+            code = code if noise is None else code + noise[n]
             for weight, (_, layer_bias), codes in zip(turned, encoder, past.each_codes, strict=True):
                 doubled = torch.addmm(layer_bias, code, weight, alpha=2, beta=2, out=codes[n])
                 code = doubled.sigmoid_().mul_(2).sub_(1)
@@ -129,7 +130,8 @@ class _FreeRun(torch.autograd.Function):
         for n in reversed(range(len(way.y))):
             way.tick(n, gates, by_tick[n], [weight for weight, _ in encoder])
         seen = plan.seen(torch.stack(way.seen))
-        codes = [seen if noise is None else seen + noise, *past.codes]
+        into_encoder = seen[..., plan.encoder]
+        codes = [into_encoder if noise is None else into_encoder + noise, *past.codes]
         pairs = ((_weight_gradient(grad, codes[k]), grad.sum((0, 1))) for k, grad in enumerate(way.codes))
         return (
             None, None, None, None, way.h, way.c,
@@ -184,8 +186,10 @@ class _Backward:
         for weight, codes, grad in zip(encoder[::-1], self.past.each_codes[::-1], self.each_codes[::-1], strict=True):
             torch.ops.aten.tanh_backward.grad_input(code, codes[n], grad_input=grad[n])
             code = grad[n] @ weight
-        code = code.clone() if targets.linear is None else code.addmm(y, targets.linear)
-        self.windows[n].add_(plan.features_backward(code, self.seen[n]))
+        features = torch.nn.functional.pad(code, (plan.unseen, 0))
+        if targets.linear is not None:
+            features.addmm_(y, targets.linear)
+        self.windows[n].add_(plan.features_backward(features, self.seen[n]))
         if n and plan.increment:
             self.each_y[n - 1].add_(y)
 

@@ -36,7 +36,7 @@ class Objective:
 
     def _term(self, loss: Loss, rows: Tensor, windows: Tensor, ratio: float) -> Tensor:
         if loss.kind not in PREDICTIONS:
-            features = self.network.features(windows[:, ::RECONSTRUCTION_STRIDE])
+            features = self.network.features(windows[:, ::RECONSTRUCTION_STRIDE])[..., self.spec.encoder_columns]
             of_code = reconstruction if loss.kind == "reconstruction" else penalty
             return of_code(self.network, features, loss)
         if loss.kind == "one_step":

@@ -1,7 +1,7 @@
 """The network: window -> features -> encoder -> recurrent cell -> head.
 
-Shapes: B batch, T time, L taps, C channels, F features of a window, Z code, H hidden, S state, N horizon. Inputs and
-outputs are in engineering units; scaling is done in this module alone.
+Shapes: B batch, T time, L taps, C channels, F features of a window, E those of them that the encoder sees, Z code,
+H hidden, S state, N horizon. Inputs and outputs are in engineering units; scaling is done in this module alone.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Network(nn.Module):
         for name in ("feature_mean", "feature_std", "target_mean", "target_std"):
             values = torch.tensor(getattr(spec.scaling, name), dtype=torch.float32)
             self.register_buffer(name, values, persistent=False)
-        widths = (spec.window_size, *spec.encoder)
+        widths = (spec.encoder_window, *spec.encoder)
         layers = range(1, len(widths))
         self.encoder = nn.ModuleDict({str(k): nn.Linear(widths[k - 1], widths[k]) for k in layers})
         self.decoder = nn.ModuleDict({str(k): nn.Linear(widths[k], widths[k - 1]) for k in layers})
@@ -63,36 +63,36 @@ class Network(nn.Module):
         return flat if tail is None else torch.cat((flat, tail), -1)
 
     def encode(self, features: Tensor, layers: int | None = None) -> Tensor:
-        """Encode features: [..., F] -> [..., Z]; with `layers`, stop after that many layers."""
+        """Encode what the encoder sees: [..., E] -> [..., Z]; with `layers`, stop after that many layers."""
         code = features
         for k in range(1, (len(self.encoder) if layers is None else layers) + 1):
             code = self.encode_layer(code, k)
         return code
 
     def encode_layer(self, below: Tensor, k: int) -> Tensor:
-        """Apply encoder layer `k`, counted from 1, to the output of the layer below: [..., F] -> [..., H]."""
+        """Apply encoder layer `k`, counted from 1, to the output of the layer below: [..., E] -> [..., H]."""
         return torch.tanh(self.encoder[str(k)](below))
 
     def posterior(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute mean and log variance of a variational code: [..., F] -> 2 x [..., Z]."""
+        """Compute mean and log variance of a variational code: [..., E] -> 2 x [..., Z]."""
         below = self.encode(features, len(self.encoder) - 1)
         return self.encode_layer(below, len(self.encoder)), self.log_variance(below)
 
     def sampled(self, features: Tensor) -> Tensor:
-        """Sample a variational code around its mean; encode where the code is not variational. [..., F] -> [..., Z]."""
+        """Sample a variational code around its mean; encode where the code is not variational. [..., E] -> [..., Z]."""
         if not self.spec.variational:
             return self.encode(features)
         mean, log_variance = self.posterior(features)
         return mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
 
     def decode(self, code: Tensor) -> Tensor:
-        """Reconstruct features from a code: [..., Z] -> [..., F]."""
+        """Reconstruct what the encoder sees from a code: [..., Z] -> [..., E]."""
         for k in range(len(self.decoder), 0, -1):
             code = self.decode_layer(code, k)
         return code
 
     def decode_layer(self, code: Tensor, k: int) -> Tensor:
-        """Apply decoder layer `k` to the output of encoder layer `k`: [..., H] -> [..., F]. Only layer 1 is linear."""
+        """Apply decoder layer `k` to the output of encoder layer `k`: [..., H] -> [..., E]. Only layer 1 is linear."""
         below: Tensor = self.decoder[str(k)](code)
         return below if k == 1 else torch.tanh(below)
 
@@ -130,11 +130,12 @@ class Network(nn.Module):
         return self.predict(window[:, -1], features, hidden, age), state
 
     def _cell_input(self, features: Tensor) -> Tensor:
-        """Encode features; in training with feature noise, and sampled where the code is variational."""
+        """Encode what the encoder sees of the features; in training with feature noise, and sampled where the code is variational."""
         # No noise on the features of the linear path: it depends on exact differences of samples.
+        seen = features[..., self.spec.encoder_columns]
         if not self.training:
-            return self.encode(features)
-        return self.sampled(features + self.noise * torch.randn_like(features) if self.noise else features)
+            return self.encode(seen)
+        return self.sampled(seen + self.noise * torch.randn_like(seen) if self.noise else seen)
 
     def sequence(self, windows: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """Predict with teacher forcing, all ticks in one call: [B, T, L, C], [B, S] -> [B, T, ny], state [B, S].

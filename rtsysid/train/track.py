@@ -57,6 +57,7 @@ class Track:
         self.spans = list(pairwise([0, *(age for age in spec.age_changes if age < ticks), ticks]))
         self.quaternions = [columns(each) for each in spec.quaternions]
         self.row, self.size, self.inputs = spec.n_features, spec.taps * spec.n_features, spec.n_inputs
+        self.encoder, self.unseen = spec.encoder_columns, spec.window_size - spec.encoder_window
         self.increment, self.feeds, self.fed = spec.output == "increment", feeds(spec), fed_back(spec)
         self.mean, self.std, self.degree = network.feature_mean, network.feature_std, spec.degree
         self.moving = None

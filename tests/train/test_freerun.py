@@ -18,7 +18,7 @@ CHOICES = [
     {"feedback": ("y1",), "output": "absolute"},
     {"degree": 3, "linear_path": True},
     {"feedback": ("y1", "y2"), "degree": 2},
-    {"relative": ("y2",), "linear_path": True},
+    {"relative": ("y2",), "linear_path": True, "encoder_taps": 1},
     {"feedback": ("y1",), "relative": ("y1",)},
     {"relative": ("y1", "y2"), "degree": 2},
     {"integrate": (("y1", "y2"),), "linear_path": True},
@@ -26,7 +26,7 @@ CHOICES = [
     {"linear_path": True, "near_ticks": 3},
     {"linear_path": True, "near_ticks": 200},
     {"linear_path": True, "age_bands": (1, 4, 400), "output": "absolute", "feedback": False},
-    {"age_bands": (5,), "feedback": ("y0", "y2")},
+    {"age_bands": (5,), "feedback": ("y0", "y2"), "encoder_taps": 1},
     {**AGED, "degree": 3},
 ]
 

@@ -9,7 +9,7 @@
          const float *y = model_step(&robot, sample);   outputs one tick later; NaN for the first 1 ticks
      }
 
-   lstm-tdl-deep-aeu, 56 multiply-accumulates a step; channels in order:
+   lstm-tdl-deep-aeu, 50 multiply-accumulates a step; channels in order:
        0  input   u [V]
        1  output  y [m]
 
@@ -21,7 +21,7 @@
 
 #include <stdint.h>
 
-#define MODEL_FINGERPRINT "bc41585b11857287"
+#define MODEL_FINGERPRINT "0664ad38bd8309d4"
 #define MODEL_SCHEMA 0xe36db253u
 #define MODEL_CHANNELS 2
 #define MODEL_INPUTS 1
@@ -31,6 +31,7 @@
 #define MODEL_N_SEEN 2
 #define MODEL_N_FEEDBACK 1
 #define MODEL_WINDOW 4
+#define MODEL_ENCODER_WINDOW 2
 #define MODEL_LAYERS 2
 #define MODEL_CODE 2
 #define MODEL_HIDDEN 2
@@ -64,8 +65,8 @@
 #define MODEL_DIRECTIONS 0
 #define MODEL_QUATERNIONS 0
 #define MODEL_INT8 0
-#define MODEL_MACS 56
-#define MODEL_WEIGHT_BYTES 7616
+#define MODEL_MACS 50
+#define MODEL_WEIGHT_BYTES 7488
 #define MODEL_STATE_BYTES 736
 #ifndef MODEL_LANES
 #define MODEL_LANES 16

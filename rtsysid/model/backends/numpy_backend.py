@@ -22,14 +22,14 @@ class NumpyBackend(WindowedBackend):
     def __init__(self, spec: ModelSpec, weights: Weights) -> None:
         super().__init__(spec)
         self._net = _NumpyNetwork(spec, weights)
-        self._features = np.zeros((1, spec.window_size), np.float32)
+        self._seen: Floats = np.zeros((1, spec.encoder_window), np.float32)
         self.code: Floats = np.zeros(spec.code_size, np.float32)
         self.y: Floats = np.full(spec.n_outputs, np.nan, np.float32)
 
     @property
     def reconstruction_error(self) -> float:
-        """Compute the mean squared difference between the last features and their decoded code, in scaled units."""
-        return float(np.mean((self._net.decode(self.code[None]) - self._features) ** 2))
+        """Compute the mean squared difference between what the encoder saw last and its decoded code, in scaled units."""
+        return float(np.mean((self._net.decode(self.code[None]) - self._seen) ** 2))
 
     def start(self, window: Floats) -> None:
         """Set the first state from the first full window [L, C]."""
@@ -41,17 +41,21 @@ class NumpyBackend(WindowedBackend):
         The next step overwrites the array.
         """
         net = self._net
-        self._features = net.features(window[None])
-        code = net.encode(self._features)
+        features = net.features(window[None])
+        self._seen = features[:, self.spec.encoder_columns]
+        code = net.encode(self._seen)
         after = self._states[1 - self._turn] = net.cell.tick(code, self._states[self._turn])
         self._turn = 1 - self._turn
         self.code[:] = code[0]
-        self.y[:] = net.predict(window[None, -1], self._features, after, np.array([self.age]))[0]
+        self.y[:] = net.predict(window[None, -1], features, after, np.array([self.age]))[0]
         return self.y
 
     def encode(self, windows: Floats) -> Floats:
-        """Encode any windows [B, L, C] -> [B, Z]. The state does not change."""
-        return self._net.encode(self._net.features(windows))
+        """Encode any windows [B, L, C] -> [B, Z], also shorter ones. The state does not change.
+
+        A window has the rows that the encoder sees, and two where friction sees travel.
+        """
+        return self._net.encode(self._net.features(windows)[:, self.spec.encoder_columns])
 
     def rollout(
         self, window: Floats, state: Floats, age: Ages, u_future: Floats, rng: np.random.Generator | None = None
@@ -67,7 +71,8 @@ class NumpyBackend(WindowedBackend):
         for n in range(u_future.shape[1]):
             seen = track[:, n : n + self.spec.taps]
             features = net.features(seen)
-            state = net.cell.tick(net.encode(features) if rng is None else net.sampled(features, rng), state)
+            code = features[:, self.spec.encoder_columns]
+            state = net.cell.tick(net.encode(code) if rng is None else net.sampled(code, rng), state)
             track[:, n + self.spec.taps, nu:] = net.predict(seen[:, -1], features, state, age + n)
         return track[:, self.spec.taps :, nu:]
 
@@ -99,16 +104,16 @@ class _NumpyNetwork:
         return flat if tail is None else np.concatenate((flat, tail), -1)
 
     def encode(self, code: Floats) -> Floats:
-        """Encode features: [B, F] -> [B, Z]."""
+        """Encode what the encoder sees: [B, E] -> [B, Z]."""
         for weight, bias in self.encoder:
             code = np.tanh(code @ weight + bias)
         return code
 
-    def sampled(self, features: Floats, rng: np.random.Generator) -> Floats:
+    def sampled(self, seen: Floats, rng: np.random.Generator) -> Floats:
         """Sample a variational code around its mean; encode where it is not variational."""
         if self.log_variance is None:
-            return self.encode(features)
-        below = features
+            return self.encode(seen)
+        below = seen
         for weight, bias in self.encoder[:-1]:
             below = np.tanh(below @ weight + bias)
         weight, bias = self.encoder[-1]
@@ -119,7 +124,7 @@ class _NumpyNetwork:
         return code
 
     def decode(self, code: Floats) -> Floats:
-        """Reconstruct features: [B, Z] -> [B, F]."""
+        """Reconstruct what the encoder sees: [B, Z] -> [B, E]."""
         for k, (weight, bias) in enumerate(self.decoder, 1):
             code = code @ weight + bias
             if k < len(self.decoder):
