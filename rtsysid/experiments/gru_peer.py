@@ -46,9 +46,8 @@ class SeenChannels(nn.Module):
 
     shown: Tensor  # [n] 1 for a channel that is seen as it is, else 0
     turn: Tensor  # [A] rad per spread of each angle
-    origin: Tensor  # [A] rad at the mean of each angle
 
-    def __init__(self, channels: Sequence[Channel], relative: Sequence[str], mean: Doubles, std: Doubles) -> None:
+    def __init__(self, channels: Sequence[Channel], relative: Sequence[str], std: Doubles) -> None:
         super().__init__()
         seen = [channel.name not in relative for channel in channels]
         self.angles = [k for k, channel in enumerate(channels) if channel.angle and seen[k]]
@@ -56,14 +55,13 @@ class SeenChannels(nn.Module):
         turn = 2 * np.pi / np.array([channels[k].period for k in self.angles], np.float64)
         self.register_buffer("shown", _to_tensor(np.array(plain)))
         self.register_buffer("turn", _to_tensor(turn * std[self.angles]))
-        self.register_buffer("origin", _to_tensor(turn * mean[self.angles]))
         self.width = len(channels) + 2 * len(self.angles)
 
     def forward(self, values: Tensor) -> Tensor:
         """Return features [..., width] of standardised values [..., n]."""
         if not self.angles:
             return values * self.shown
-        phase = values[..., self.angles] * self.turn + self.origin
+        phase = values[..., self.angles] * self.turn  # the zero of a phase does not matter
         return torch.cat([values * self.shown, phase.sin(), phase.cos()], -1)
 
 
@@ -87,8 +85,8 @@ class GruPeer(nn.Module):
         self.register_buffer("mean", _to_tensor(mean))
         self.register_buffer("std", _to_tensor(std))
         self.register_buffer("step", _to_tensor(_positive(steps.std(0))[nu:] / std[nu:]))
-        self.see_inputs = SeenChannels(spec.inputs, (), mean[:nu], std[:nu])
-        self.see_outputs = SeenChannels(spec.outputs, spec.relative, mean[nu:], std[nu:])
+        self.see_inputs = SeenChannels(spec.inputs, (), std[:nu])
+        self.see_outputs = SeenChannels(spec.outputs, spec.relative, std[nu:])
         width, hidden = self.see_inputs.width + self.see_outputs.width, _hidden(len(rows))
         self.gru = nn.GRU(width, hidden, batch_first=True)
         self.linear = nn.Linear(width, spec.n_outputs)

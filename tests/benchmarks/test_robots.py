@@ -191,7 +191,8 @@ def stated(folder: Path, low: float, high: float, group: str = "angle") -> Path:
 
 
 def test_a_promise_is_held_against_the_test(tmp_path: Path) -> None:
-    """Of an error of 1 at one tick and 2 at fifty, an interval of 0.8 to 1.6 holds the first; its width is 2."""
+    """Of an error of 1 at one tick and 2 at fifty, an interval of 0.8 to 1.6 holds the first, and one of 1.5 to 3 the
+    second; the widths are 2."""
     assert read_expectation(tmp_path) is None
     expectation = read_expectation(stated(tmp_path, 0.8, 1.6))
     assert expectation is not None
@@ -199,6 +200,9 @@ def test_a_promise_is_held_against_the_test(tmp_path: Path) -> None:
     errors[..., -1] = 2.0
     found = list(promises("arm", 0, ["angle"], expectation, errors))
     assert [(each.ticks, each.held) for each in found] == [(1, True), (50, False)]
+    higher = read_expectation(stated(tmp_path, 1.5, 3.0))
+    assert higher is not None
+    assert [each.held for each in promises("arm", 0, ["angle"], higher, errors)] == [False, True]
     lines = bars([cell(1.0, 1, near=1.0), cell(1.0, 50)], found)[-2:]
     assert [line.found for line in lines] == pytest.approx([0.5, 2.0])
     assert [line.holds for line in lines] == [False, False]
