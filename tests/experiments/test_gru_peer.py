@@ -60,7 +60,7 @@ def test_a_few_batches_beat_standing_still(monkeypatch: pytest.MonkeyPatch) -> N
     found = horizon_errors(
         fit_gru(train, [validation], SPEC, 0, few(40)).forecast(history, u_future), truth, SPEC.outputs
     )
-    assert all(found[name][0] < 0.6 * hold[name][0] for name in hold)
+    assert all(found[name][0] < 0.45 * hold[name][0] for name in hold)
     assert all(found[name][-1] < 0.5 * hold[name][-1] for name in hold)
 
 
