@@ -1,10 +1,10 @@
 """Define the benchmark of robots: folders of recordings with a configuration of [data] alone.
 
-========================= =========================================================
+========================= ===================================================================
 NAME/robot.toml           the table [data] of a configuration, and nothing else
 NAME/train/               recordings for training and validation
-NAME/test/                recordings that test, read after training
-========================= =========================================================
+NAME/test/                recordings that test; before training only their lengths are checked
+========================= ===================================================================
 
 The default model is trained on each robot. It forecasts 50 ticks under the recorded inputs from every row of the test
 recordings that has 49 rows before it: like each peer, it may look back on 50 rows. The error of a cell (robot, group,
@@ -13,6 +13,7 @@ ticks ahead) is the mean over all forecasts of `rtsysid.evaluation.metrics.group
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -70,7 +71,7 @@ class Robot:
         config = parse_config(text, where)
         if more := sorted(tomllib.loads(text).keys() - {"data"}):
             raise ConfigError(where, f"has {', '.join(more)}", "leave [data] alone: the default model is trained")
-        robot = cls(folder.resolve().name, config, folder)
+        robot = cls(_robot_name(folder), config, folder)
         for part in ("train", "test"):
             if not (folder / part).is_dir() or not list((folder / part).iterdir()):
                 raise TraceError(f"robot {robot.name}", f"no {part} recordings", f"put some into {folder / part}")
@@ -117,12 +118,16 @@ def find_robots(folders: Sequence[Path] = (), names: Sequence[str] = ()) -> list
     TraceError for a folder without robots; also the errors of `Robot.open`.
     """
     found = [robot for folder in folders or (home() / "robots",) for robot in _robot_folders(folder)]
-    listed = [folder.resolve().name for folder in found]
+    listed = [_robot_name(folder) for folder in found]
     if twice := sorted({name for name in listed if listed.count(name) > 1}):
         raise ConfigError(f"robot {twice[0]}", "there are two of this name", "rename one, or name one folder")
     if unknown := [name for name in names if name not in listed]:
         raise ConfigError("robot", repr(unknown[0]), f"choose among {', '.join(listed)}")
     return [Robot.open(folder) for folder, name in zip(found, listed, strict=True) if name in (names or listed)]
+
+
+def _robot_name(folder: Path) -> str:
+    return os.path.basename(os.path.abspath(folder))  # also of "." and "..", and a link has its own name
 
 
 def _robot_folders(folder: Path) -> list[Path]:
