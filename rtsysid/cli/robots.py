@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rtsysid.experiments.robots import Effort, RobotResult, TrainedModel
 
 NAME = "robots"
+HOLDS = {True: "yes", False: "no", None: "-"}
 
 
 def robots(quick: bool, seeds: int | None, data: Sequence[Path], names: Sequence[str], out: Path, json_: bool) -> None:
@@ -72,9 +73,6 @@ def _print_tables(results: Sequence[RobotResult], lines: Sequence[Bar]) -> None:
     console.block(f"\n{console.table(['robot', 'seed', 'rows', 'training s'], models)}")
     table = [[_bar_name(bar), _bar_found(bar), _bar_wanted(bar), HOLDS[bar.holds]] for bar in lines]
     console.block(f"\n{console.table(['bar', 'found', 'wanted', 'holds'], table)}")
-
-
-HOLDS = {True: "yes", False: "no", None: "-"}
 
 
 def _ratio_row(result: RobotResult, group: str) -> list[str]:
