@@ -8,25 +8,21 @@ thousandth of hold's error where that is larger: no sensor resolves less.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Any
 
 import msgspec
 import numpy as np
 
+from rtsysid.benchmarks.robot_files import EXPECTED, Expectation
 from rtsysid.benchmarks.robots import HORIZON, TICKS
 from rtsysid.errors import ConfigError
 from rtsysid.evaluation.bootstrap import block_numbers, error_ratio, ratio_interval
-from rtsysid.model.untrusted import Refusal, parse_json, read_regular, structure_of
 from rtsysid.spec import Floats
 
 MODEL, HOLD, LINEAR, ONE_STEP, GRU = "model", "hold", "linear ARX", "one-step ARX", "GRU"
 PEERS = (HOLD, LINEAR, GRU)  # those whose best is the yardstick of a cell
 NEAR = (1, 2)  # ticks that are compared with the one-step ARX
 RESOLUTION = 1e-3  # of hold's error
-EXPECTED = "expected.json"  # in a run folder: the errors that training states
-
-Number: TypeAlias = Annotated[float, msgspec.Meta(ge=0)]
 
 
 class Cell(msgspec.Struct, frozen=True):
@@ -44,21 +40,6 @@ class Cell(msgspec.Struct, frozen=True):
     low: float
     high: float
     near: float | None = None
-
-
-class GroupExpectation(msgspec.Struct, frozen=True):
-    """Hold the errors of one group that training states, with an interval, for some ticks ahead."""
-
-    ticks: tuple[int, ...]
-    error: tuple[Number, ...]
-    low: tuple[Number, ...]
-    high: tuple[Number, ...]
-
-
-class Expectation(msgspec.Struct, frozen=True):
-    """Hold `expected.json`: the errors on new recordings that training states, by group."""
-
-    groups: dict[str, GroupExpectation]
 
 
 class Promise(msgspec.Struct, frozen=True):
@@ -122,15 +103,6 @@ def robot_cells(
 def _near(means: Mapping[str, float], ticks: int) -> float | None:
     limit = max(means[ONE_STEP], RESOLUTION * means[HOLD])
     return float(error_ratio(means[MODEL], limit)) if ticks in NEAR else None
-
-
-def read_expectation(run: Path) -> Expectation | None:
-    """Read what training stated of a run; None where it stated nothing. Raises ConfigError where it is damaged."""
-    if not (run / EXPECTED).exists():
-        return None
-    refusal = Refusal(ConfigError, f"run {run}", "train it again, in another folder")
-    plain = parse_json(read_regular(run / EXPECTED, refusal, "json_bytes"), EXPECTED, refusal)
-    return structure_of(plain, Expectation, EXPECTED, refusal)
 
 
 def promises(robot: str, seed: int, groups: Sequence[str], stated: Expectation, errors: Floats) -> Iterator[Promise]:

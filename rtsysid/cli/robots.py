@@ -12,8 +12,9 @@ from rtsysid.cli import console
 
 if TYPE_CHECKING:
     from rtsysid.benchmarks.robot_bars import Bar, Cell
+    from rtsysid.benchmarks.robot_files import TrainedModel
     from rtsysid.benchmarks.robots import Robot
-    from rtsysid.experiments.robots import Effort, RobotResult, TrainedModel
+    from rtsysid.experiments.robots import Effort, RobotResult
 
 NAME = "robots"
 HOLDS = {True: "yes", False: "no", None: "-"}

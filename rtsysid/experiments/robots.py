@@ -29,9 +29,9 @@ from rtsysid.benchmarks.robot_bars import (
     Cell,
     Promise,
     promises,
-    read_expectation,
     robot_cells,
 )
+from rtsysid.benchmarks.robot_files import FINISHED, TrainedModel, read_expectation, read_trained_model
 from rtsysid.benchmarks.robots import HORIZON, TICKS, Peer, Robot, forecast_counts, model_errors, peer_errors
 from rtsysid.circle import group_columns, unwrapped
 from rtsysid.errors import ConfigError
@@ -42,7 +42,7 @@ from rtsysid.experiments.gru_peer import fit_gru, processor_shares
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.npz import ArrayType, read_npz, write_npz
 from rtsysid.model.predictor import Predictor
-from rtsysid.model.untrusted import Refusal, parse_json, read_regular, structure_of
+from rtsysid.model.untrusted import Refusal, read_regular
 from rtsysid.spec import Floats, ModelSpec, digest
 from rtsysid.storage import rewriting
 from rtsysid.storage.claim import storage_errors
@@ -52,7 +52,6 @@ from rtsysid.train.run import Run
 
 LAGS = (2, 5, 10, 20, 40)
 RIDGES = (1e-12, 1e-9, 1e-6, 1e-4, 1e-3)
-FINISHED = "finished.json"
 QUICK_EFFORT = 0.1  # share of the epochs in a quick run
 
 
@@ -65,18 +64,6 @@ class Effort(msgspec.Struct, frozen=True):
 
 
 FULL, QUICK = Effort(), Effort(seeds=1, gru_seconds=10.0, share=QUICK_EFFORT)
-
-
-class TrainedModel(msgspec.Struct, frozen=True):
-    """Hold what is known of one trained model. ``seconds`` of training by the clock; None where it was continued.
-
-    ``key``: digest of what it was trained on. ``rows``: rows of the recordings for training and validation.
-    """
-
-    key: str
-    seed: int
-    rows: int
-    seconds: float | None
 
 
 class RobotResult(msgspec.Struct, frozen=True):
@@ -117,7 +104,7 @@ def _trained_model(robot: Robot, seed: int, share: float, folder: Path) -> Gener
     """Train and export the default model of one seed, unless that was finished before."""
     config, trace = quickened(seeded(robot.config, seed), share), robot.training()
     key = digest([msgspec.to_builtins(config), trace.sources])
-    known = _finished_model(folder)
+    known = read_trained_model(folder)
     if known is not None and known.key == key:
         yield f"seed {seed}: its run was finished before and is used again"
         return known
@@ -129,14 +116,6 @@ def _trained_model(robot: Robot, seed: int, share: float, folder: Path) -> Gener
     with rewriting(folder / FINISHED) as path:
         path.write_bytes(msgspec.json.encode(model))
     return model
-
-
-def _finished_model(folder: Path) -> TrainedModel | None:
-    if not (folder / FINISHED).exists():
-        return None
-    refusal = Refusal(ConfigError, f"folder {folder}", "remove the file, or choose another -o")
-    plain = parse_json(read_regular(folder / FINISHED, refusal, "json_bytes"), FINISHED, refusal)
-    return structure_of(plain, TrainedModel, FINISHED, refusal)
 
 
 class RobotTests:

@@ -21,9 +21,9 @@ from rtsysid.benchmarks.robot_bars import (
     Cell,
     bars,
     promises,
-    read_expectation,
     robot_cells,
 )
+from rtsysid.benchmarks.robot_files import read_expectation
 from rtsysid.benchmarks.robots import (
     DIVERGED,
     NEEDED,
@@ -217,3 +217,5 @@ def test_a_damaged_promise_is_refused(tmp_path: Path) -> None:
     (tmp_path / "expected.json").write_text('{"groups": {"angle": {"ticks": [1]}}}')
     with pytest.raises(ConfigError, match="missing required field"):
         read_expectation(tmp_path)
+    with pytest.raises(ConfigError, match="Expected `float` >= 0"):
+        read_expectation(stated(tmp_path, -1, 2))
