@@ -43,6 +43,10 @@ class Benchmark(Protocol):
     def published(self) -> tuple[Score, ...]:
         """List the published scores."""
 
+    @property
+    def outputs(self) -> tuple[Channel, ...]:
+        """List the predicted channels: one for each column of ``pred``, or that of each series."""
+
     def training(self, channels: tuple[Channel, ...]) -> Trace:
         """Read the recordings for training and validation. Raises TraceError where they are absent."""
 

@@ -34,7 +34,7 @@ HORIZON, HISTORY, DT = 50, 50, 0.01
 SHOWN = (1, 10, 50)  # ticks ahead in the published tables, in addition to the sum over all
 MEASURES = {"position": "m", "velocity": "m/s", "rotation": "rad", "omega": "rad/s"}
 INPUTS = tuple(Channel(f"m{k}_rads", "rad/s", "input") for k in (1, 2, 3, 4))
-STATES = (  # in the order of the files
+STATES = (  # in the order of predictions: grouped, which the files are not
     *(Channel(name, "m", group="position") for name in ("x", "y", "z")),
     *(Channel(name, "m/s", group="velocity") for name in ("vx", "vy", "vz")),
     *(Channel(name, "quat", group="rotation") for name in ("qx", "qy", "qz", "qw")),
@@ -85,6 +85,11 @@ class Nanodrone:
         return tuple(f"{name} {unit}" for name, unit in MEASURES.items())
 
     @property
+    def outputs(self) -> tuple[Channel, ...]:
+        """List the channels of a forecast, one for each column of ``pred``."""
+        return STATES
+
+    @property
     def published(self) -> tuple[Score, ...]:
         """List the published errors at 1, 10 and 50 ticks and the sum; for the unofficial model only the sum."""
         if self.left_out:
@@ -114,11 +119,11 @@ class Nanodrone:
 
     @cached_property
     def flights(self) -> tuple[Episode, ...]:
-        """Read the test flights: inputs, then states in the order of the files."""
+        """Read the test flights: inputs, then states in the order of `STATES`."""
         return self.testing((*INPUTS, *STATES)).episodes
 
     def predict(self, predictor: Predictor) -> Arrays:
-        """Forecast all windows: ``pred`` [K, 50, 13] in the order of the files, ``flight`` [K], and row ``t`` [K].
+        """Forecast all windows: ``pred`` [K, 50, 13], channels as in `STATES`, ``flight`` [K], and row ``t`` [K].
 
         Names of the history-free start have the suffix ``_history_free``. Raises ConfigError for other channels.
         """
@@ -162,7 +167,7 @@ def starts_of(flights: Sequence[Episode], start: Start) -> Windows:
 
 
 def forecasts_of(predictor: Predictor, flights: Sequence[Episode], start: Start) -> Floats:
-    """Compute forecasts [K, 50, 13] from every window, channels in the order of the files."""
+    """Compute forecasts [K, 50, 13] from every window, channels in the order of `STATES`."""
     into, back = columns_of(predictor.spec)
     histories = (rows[:, into] for rows in _histories(flights, start, predictor.spec.settling_samples))
     at = starts_of(flights, start)
@@ -174,7 +179,7 @@ def forecasts_of(predictor: Predictor, flights: Sequence[Episode], start: Start)
 
 
 def columns_of(spec: ModelSpec) -> tuple[list[int], list[int]]:
-    """Map the files' columns to a model's channels, and its outputs to the files' states.
+    """Map `INPUTS` and `STATES` to a model's channels, and its outputs to `STATES`.
 
     Raises ConfigError where the model has other channels.
     """

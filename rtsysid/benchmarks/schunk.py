@@ -41,6 +41,7 @@ class SchunkArm:
     quick: float = 0.3  # share of the full effort in a quick run
     measures: tuple[str, ...] = ("angle rad", "speed rad/s")
     published: tuple[Score, ...] = ()
+    outputs: tuple[Channel, ...] = OUTPUTS
 
     def training(self, channels: tuple[Channel, ...]) -> Trace:
         """Read all runs except the test runs. Validation runs are named ``run_NNN validation``.

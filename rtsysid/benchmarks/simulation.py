@@ -66,6 +66,11 @@ class Simulation:
         """Return the name of the embedded configuration."""
         return f"benchmarks/{self.name}"
 
+    @property
+    def outputs(self) -> tuple[Channel, ...]:
+        """Return the channel of each predicted series."""
+        return (self.output,)
+
     def training(self, channels: tuple[Channel, ...]) -> Trace:
         """Read the training records. The last fifth of each is a separate episode named "... validation".
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from rtsysid.cli import console, study
-from rtsysid.cli.options import PATH, as_json, seeds_option
+from rtsysid.cli import console, robots, study
+from rtsysid.cli.options import PATH, as_json, within
 from rtsysid.cli.outputs import output
 from rtsysid.errors import ConfigError
+from rtsysid.guards import ranges
 from rtsysid.storage.products import AUTOENCODERS, BENCHMARK, BENCHMARK_PREDICTIONS, npz_mark
 
 if TYPE_CHECKING:
@@ -19,33 +20,51 @@ if TYPE_CHECKING:
     from rtsysid.config import Config
     from rtsysid.experiments.benchmark import BenchmarkResult
 
+OF_ROBOTS = ("--data", "--robot")  # options of the benchmark of robots alone
+TAKEN: dict[str, tuple[str, ...]] = {  # of names that take few; the others take all options but `OF_ROBOTS`
+    robots.NAME: ("--seeds", *OF_ROBOTS),
+    **dict.fromkeys(("autoencoders", *study.NAMES), ()),
+}
+
 
 @click.command("benchmark")
 @click.argument("name")
 @click.option("--quick", is_flag=True, help="Train a share of the epochs: takes minutes, detects regressions.")
-@seeds_option
+@click.option(
+    "--seeds",
+    type=within(ranges.Few),
+    help="Models to train, seeds 0, 1, ..  [default: 1; robots: 3, with --quick 1]",
+)
 @output("--predictions", product=BENCHMARK_PREDICTIONS, help="Write the predictions of seed 0 to this .npz file.")
 @output("-o", "--out", product=BENCHMARK, help="Folder for runs and bundles.  [default: out/benchmarks/NAME]")
 @click.option("--leave-out", metavar="KIND", help="Nano-drone: do not train on these manoeuvres, test on them.")
 @click.option("--validate", is_flag=True, help="Simulations: test on the last fifth of the training records.")
 @click.option("--bundle", type=PATH, help="Score this bundle instead of training one.")
+@click.option("--data", type=PATH, multiple=True, help="robots: folder of robots in place of RTSYSID_DATA/robots.")
+@click.option("--robot", multiple=True, metavar="NAME", help="robots: only this one; repeatable.")
 @as_json
 def benchmark_command(
-    name: str, quick: bool, seeds: int, predictions: Path | None, overwrite: bool, out: Path | None,
-    leave_out: str | None, validate: bool, bundle: Path | None, json_: bool,
+    name: str, quick: bool, seeds: int | None, predictions: Path | None, overwrite: bool, out: Path | None,
+    leave_out: str | None, validate: bool, bundle: Path | None, data: tuple[Path, ...], robot: tuple[str, ...],
+    json_: bool,
 ) -> None:  # fmt: skip
     """Train and score on real recordings, and compare with published results.
 
-    NAME may also be a study: autoencoders, novelty or intervals (`docs/autoencoders.md`, `docs/novelty.md`).
+    NAME may also be `robots`, which compares the default model with its peers (`docs/accuracy.md`), or a study:
+    autoencoders, novelty or intervals (`docs/autoencoders.md`, `docs/novelty.md`).
 
     Example: rtsysid benchmark cascaded-tanks --quick
     """
-    if name == "autoencoders" or name in study.NAMES:
-        if seeds > 1 or predictions or leave_out or validate or bundle:
-            options = "--seeds, --predictions, --leave-out, --validate or --bundle"
-            raise ConfigError(f"benchmark {name}", options, "it takes --quick, -o and --json")
-        if name == "autoencoders":
-            return _autoencoders(quick, out or Path("out/benchmarks") / name, json_)
+    given = {
+        "--seeds": (seeds or 1) > 1, "--predictions": predictions, "--leave-out": leave_out, "--validate": validate,
+        "--bundle": bundle, "--data": data, "--robot": robot,
+    }  # fmt: skip
+    _refuse_options(name, [option for option, value in given.items() if value])
+    if name == robots.NAME:
+        return robots.robots(quick, seeds, data, robot, out or Path("out/benchmarks") / name, json_)
+    if name == "autoencoders":
+        return _autoencoders(quick, out or Path("out/benchmarks") / name, json_)
+    if name in study.NAMES:
         return study.study(name, quick, out, json_)
     from rtsysid.benchmarks import benchmark
     from rtsysid.storage import enter
@@ -58,10 +77,20 @@ def benchmark_command(
         workspace = out or Path("out/benchmarks") / name
         enter(workspace, BENCHMARK)
         folder = workspace / ("quick" if quick else "full") / tested_on
-        results = _train_seeds(chosen, _benchmark_config(chosen, quick, validate), seeds, folder)
+        results = _train_seeds(chosen, _benchmark_config(chosen, quick, validate), seeds or 1, folder)
     if predictions is not None:
-        _write_predictions(predictions, results[0], overwrite)
+        _write_predictions(predictions, chosen, results[0], overwrite)
     return _show(chosen, quick, results, json_)
+
+
+def _refuse_options(name: str, given: list[str]) -> None:
+    """Raise ConfigError for options that a benchmark does not take."""
+    taken = TAKEN.get(name)
+    if taken is None and (wrong := [option for option in given if option in OF_ROBOTS]):
+        raise ConfigError(f"benchmark {name}", ", ".join(wrong), f"leave it out, or run benchmark {robots.NAME}")
+    if taken is not None and (wrong := [option for option in given if option not in taken]):
+        takes = ", ".join((*taken, "--quick", "-o"))
+        raise ConfigError(f"benchmark {name}", ", ".join(wrong), f"it takes {takes} and --json")
 
 
 def _benchmark_config(chosen: Benchmark, quick: bool, validate: bool) -> Config:
@@ -159,13 +188,14 @@ def _train_one(chosen: Benchmark, config: Config, folder: Path) -> BenchmarkResu
     raise AssertionError("run_benchmark yields its result last")
 
 
-def _write_predictions(path: Path, result: BenchmarkResult, overwrite: bool) -> None:
+def _write_predictions(path: Path, chosen: Benchmark, result: BenchmarkResult, overwrite: bool) -> None:
     import numpy as np
 
     from rtsysid.storage import replacing
 
     with replacing(path, BENCHMARK_PREDICTIONS, overwrite=overwrite) as scratch:
-        arrays = {**result.predictions, **npz_mark(BENCHMARK_PREDICTIONS)}
+        channels = np.array([channel.name for channel in chosen.outputs])
+        arrays = {**result.predictions, "channels": channels, **npz_mark(BENCHMARK_PREDICTIONS)}
         np.savez_compressed(scratch, allow_pickle=False, **arrays)
 
 

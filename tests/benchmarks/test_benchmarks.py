@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from support.benchmark_parts import BY_NAME, config_of, copying, need, recordings_of
+from support.shell import command
 
 from rtsysid.benchmarks import ALL, NAMES, Benchmark, benchmark
 from rtsysid.benchmarks.forecasting import forecast, windows
@@ -21,7 +22,7 @@ from rtsysid.benchmarks.simulation import Record, Split
 from rtsysid.benchmarks.tasks import SIMULATIONS
 from rtsysid.cli import cli
 from rtsysid.errors import ConfigError, SpecError, TraceError
-from rtsysid.experiments.benchmark import baselines, quickened, run_benchmark
+from rtsysid.experiments.benchmark import BenchmarkResult, baselines, quickened, run_benchmark
 from rtsysid.model.bundle import Bundle
 from rtsysid.recordings.trace import Episode
 from rtsysid.schedule import resolve
@@ -109,6 +110,21 @@ def test_a_model_is_trained_on_the_rows_that_predict_it(counted: Path) -> None:
         trace = each.training(config_of(each.name).data.channels).with_feedthrough(lead)
         assert lead == each.feedthrough
         assert np.array_equal(trace.episodes[0].values, each.rows(first)[: len(trace.episodes[0])])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_predictions_name_their_columns(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The array `channels` of a predictions file names each column of `pred`; they are outputs of the configuration."""
+    chosen = benchmark(name)
+    names = [channel.name for channel in chosen.outputs]
+    assert sorted(names) == sorted(c.name for c in config_of(name).data.channels if c.role == "output")
+    result = BenchmarkResult(0, "", 0, 0, 0.0, [], {"pred": np.zeros((1, 50, len(names)))})
+    monkeypatch.setattr("rtsysid.cli.benchmark._score_bundle", lambda *_: result)
+    monkeypatch.setattr("rtsysid.cli.benchmark._show", lambda *_: None)
+    command("benchmark", name, "--bundle", tmp_path, "--predictions", tmp_path / "p.npz")
+    with np.load(tmp_path / "p.npz", allow_pickle=False) as stored:
+        assert stored["channels"].tolist() == names
+        assert stored["pred"].shape[-1] == len(names)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -237,7 +253,8 @@ def test_the_verb_prints_and_writes_and_repeats_itself(tmp_path: Path, monkeypat
     assert scored.stdout == done.stdout
     *_, again = run_benchmark(hasty, quickened(config_of("ced"), 0.02), tmp_path / "b")  # type: ignore[arg-type]
     with np.load(tmp_path / "a.npz", allow_pickle=False) as stored:
-        assert set(stored) == {"low", "high", "generator"}
+        assert set(stored) == {"low", "high", "channels", "generator"}
+        assert stored["channels"].tolist() == ["z"]
         assert set(again.predictions) == {"low", "high"}  # type: ignore[union-attr]
         assert all(np.array_equal(stored[name], each) for name, each in again.predictions.items())  # type: ignore[union-attr]
 

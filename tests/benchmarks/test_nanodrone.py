@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 import numpy as np
 import pytest
@@ -25,7 +27,7 @@ from rtsysid.evaluation.metrics import horizon_errors
 from rtsysid.model.backends.numpy_backend import NumpyBackend
 from rtsysid.model.coordinates import coordinates
 from rtsysid.model.predictor import Predictor
-from rtsysid.recordings.trace import Episode
+from rtsysid.recordings.trace import Episode, Trace
 from rtsysid.spec import ModelSpec, RigidBody, unit_scaling
 
 
@@ -41,15 +43,15 @@ def flights(count: int = 2, rows: int = 130, seed: int = 0) -> tuple[Episode, ..
 
 
 def standing(order: list[int]) -> Predictor:
-    """Return the hold model, with the states in another order than in the files."""
+    """Return the hold model, with the states in another order than in `STATES`."""
     channels = (*INPUTS, *(STATES[k] for k in order))
     spec = ModelSpec(channels=channels, rate_hz=100.0, encoder=(), taps=3, hidden=1, linear_path=True)
     spec = msgspec.structs.replace(spec, scaling=unit_scaling(spec))
     return Predictor(spec, NumpyBackend(spec, weights_of(spec, {})))
 
 
-def test_nanodrone_predictions_have_the_files_order() -> None:
-    """Predictions have the channel order of the files, for any channel order of the model."""
+def test_nanodrone_predictions_have_one_order() -> None:
+    """Predictions have the channel order of `STATES`, for any channel order of the model."""
     flown = flights()
     for start in STARTS:
         predicted = forecasts_of(standing([3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 0, 1, 2]), flown, start)
@@ -58,6 +60,17 @@ def test_nanodrone_predictions_have_the_files_order() -> None:
         np.testing.assert_allclose(predicted, np.repeat(now[:, None], 50, 1), rtol=1e-5, atol=1e-5)
     with pytest.raises(ConfigError, match="channels of benchmark nanodrone"):
         forecasts_of(copying(False)[1], flown, "50 samples")
+
+
+def test_the_names_of_columns_are_those_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A column of a forecast holds the channel that is named for it, wherever the file has that channel."""
+    order = sorted([*INPUTS, *STATES], key=lambda channel: channel.name)
+    values = np.tile(np.arange(17.0, dtype=np.float32), (120, 1))
+    Trace(tuple(order), (Episode("melon", np.arange(120) / 100, values),)).write(tmp_path / "nanodrone/test/melon.csv")
+    monkeypatch.setenv("RTSYSID_DATA", str(tmp_path))
+    drone = Nanodrone()
+    found = dict(zip((channel.name for channel in drone.outputs), drone.hold()["pred"][0, 0], strict=True))
+    assert found == {channel.name: k for k, channel in enumerate(order) if channel in STATES}
 
 
 def test_a_perfect_forecast_scores_zero_in_the_safe_layout_alone() -> None:

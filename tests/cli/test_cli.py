@@ -48,6 +48,17 @@ def test_the_whole_path_by_its_verbs(logs: Path, tmp_path: Path, recording: Path
     assert json.loads(rtsysid("info", tmp_path / "bundle", "--json").stdout)["id"] == verified["id"]
 
 
+def test_an_evaluation_keeps_its_shape(bundle_folder: Path, recording: Path) -> None:
+    """Programs read what `evaluate --json` prints: errors by predictor and group, one number for each tick ahead."""
+    printed = json.loads(command("evaluate", bundle_folder, recording, "--horizon", 10, "--json").stdout)
+    assert set(printed) == {"horizon", "rate_hz", "forecasts", "units", "errors", "notes"}
+    assert set(printed["errors"]) == {"model", "linear ARX", "hold"}
+    for curves in printed["errors"].values():
+        assert {group: len(curve) for group, curve in curves.items()} == {"motion": 10, "v": 10}
+    assert printed["units"] == {"motion": "m", "v": "m/s"}
+    assert all(isinstance(error, float) for error in printed["errors"]["model"]["motion"])
+
+
 @pytest.mark.slow
 def test_compare_prints_the_four_variants_side_by_side(logs: Path, tmp_path: Path) -> None:
     """One configuration becomes the talk's table: every variant trained, exported, and measured on the same rows, with

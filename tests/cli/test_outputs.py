@@ -23,7 +23,7 @@ from rtsysid.recordings.trace import Trace
 from rtsysid.storage.products import MARK, RUN_FILES, html_head
 
 INPUT_OPTIONS = {"--data", "--test", "--bundle", "--like", "--against"}  # options with a path that is only read
-TEXT_OPTIONS = {"--time", "--target", "--device", "--leave-out"}  # options with a text that is no path
+TEXT_OPTIONS = {"--time", "--target", "--device", "--leave-out", "--robot"}  # options with a text that is no path
 TEXTS = (click.Path, NamedPath, click.types.StringParamType)  # types of options that may name an output
 MADE = {  # command: its arguments in the world below; an option for an output is added
     "simulate": ["--flights", "1", "--seconds", "1"],

@@ -14,6 +14,7 @@ from support.commands import every_command
 from support.shell import ROOT, command
 
 from firmware_bridge.schema import Schema
+from rtsysid.benchmarks.robot_files import Expectation, TrainedModel
 from rtsysid.config import Config, config_from_builtins
 from rtsysid.errors import ConfigError
 from rtsysid.live.reproduce import Settings
@@ -96,8 +97,10 @@ DECODED = {  # where structures are read from outside, and which test knows the 
     "rtsysid.schedule": "of the package itself",
     "rtsysid.benchmarks.sources": "of the package itself",
     "rtsysid.guards.ranges": "the ranges themselves",
+    "rtsysid.benchmarks.robot_files": "here",
 }
-READ = (Config, ModelSpec, Settings, Schema)  # configurations, bundles, recorded sessions, boards
+# configurations, bundles, recorded sessions, boards, benchmarks of robots
+READ = (Config, ModelSpec, Settings, Schema, Expectation, TrainedModel)
 KEYS = {name: (hint, kind) for struct in READ for name, hint, kind in numbers(struct)}
 
 
