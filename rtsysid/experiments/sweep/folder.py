@@ -1,0 +1,90 @@
+"""Keep the folder of a sweep: what it searches, and where its trials are.
+
+=============== =========================================================================
+rtsysid.json    the mark of the folder
+sweep.json      configuration, space, recordings and address of the storage, no password
+journal.jsonl   the trials, where the storage is this folder
+locks           one byte for each running trial, locked by its process
+trials/N        the run of trial N while it is trained
+sweep.html      the page of `rtsysid sweep show`
+=============== =========================================================================
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+import optuna
+from sqlalchemy.engine import URL
+
+from rtsysid.errors import ConfigError
+from rtsysid.experiments.sweep.storage import opened, parse_url, public
+from rtsysid.experiments.sweep.study import Plan, open_study
+from rtsysid.model.untrusted import Refusal, parse_json, read_regular, structure_of
+from rtsysid.storage import enter, rewriting
+from rtsysid.storage.products import MARK, SWEEP
+
+FILE = "sweep.json"
+
+
+def begin_sweep(folder: Path, plan: Plan) -> None:
+    """Make the folder of a sweep, or go on in it; several processes may do so at once.
+
+    Raises StorageError where the folder is not a sweep, ConfigError where it is another one.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with _one_at_a_time(folder):
+        if not (folder / FILE).exists():
+            enter(folder, SWEEP)
+            with rewriting(folder / FILE) as path:
+                path.write_bytes(msgspec.json.format(msgspec.json.encode(plan), indent=1))
+    stored = read_plan(folder)
+    wanted = msgspec.json.decode(msgspec.json.encode(plan), type=Plan)
+    names = {"config": "configuration", "space": "space", "sources": "recordings", "storage": "storage"}
+    other = [text for field, text in names.items() if getattr(stored, field) != getattr(wanted, field)]
+    if other:
+        remedy = "name another folder, or give what it was begun with"
+        raise ConfigError(f"sweep {folder}", f"it was begun with another {' and '.join(other)}", remedy)
+
+
+def read_plan(folder: Path) -> Plan:
+    """Read what a sweep searches. Raises ConfigError where the folder is not a sweep."""
+    refusal = Refusal(ConfigError, f"sweep {folder}", "begin one: rtsysid sweep run CONFIG --data PATH -o SWEEP")
+    if not (folder / MARK).exists() or not (folder / FILE).exists():
+        raise refusal("it is not a sweep")
+    plain = parse_json(read_regular(folder / FILE, refusal, "json_bytes"), FILE, refusal)
+    return structure_of(plain, Plan, FILE, refusal)
+
+
+@contextmanager
+def studied(folder: Path, plan: Plan, address: str | None = None) -> Iterator[optuna.Study]:
+    """Open the study of a sweep; `address` replaces the stored one, which has no password.
+
+    Raises StorageError where the storage does not answer, also later, ConfigError where `address` is another storage.
+    """
+    url = _url(folder, plan, address)
+    with opened(folder, url) as storage:
+        yield open_study(plan, storage)
+
+
+def _url(folder: Path, plan: Plan, address: str | None) -> URL | None:
+    url = parse_url(address or plan.storage) if address or plan.storage else None
+    if url is not None and public(url) != plan.storage:
+        raise ConfigError(f"sweep {folder}", "its trials are in another storage", "leave --storage out, or correct it")
+    return url
+
+
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Lock the folder itself while it is filled."""
+    file = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(file)
