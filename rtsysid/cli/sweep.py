@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
+import msgspec
 
 from rtsysid.cli import console, faults
 from rtsysid.cli.options import PATH, FiniteRange, as_json, within
@@ -22,6 +23,7 @@ from rtsysid.storage.products import CONFIGURATION, SWEEP
 if TYPE_CHECKING:
     import optuna
 
+    from rtsysid.config import Config
     from rtsysid.experiments.sweep.study import Plan
     from rtsysid.recordings.trace import Trace
 
@@ -107,7 +109,7 @@ def run_command(
     else:
         _run_workers(task, jobs)
     with studied(out, plan, storage) as study:
-        _report(out, study, json_)
+        _print_result(out, study, json_)
 
 
 def _plan(config: str, data: Sequence[Path], storage: str | None, space_path: Path | None) -> tuple[Plan, Trace]:
@@ -174,8 +176,8 @@ def _work(task: _Task) -> None:
 def show_command(sweep_path: Path, storage: str | None, json_: bool) -> None:
     """Print one line per finished trial, best first, and write the page SWEEP/sweep.html.
 
-    A line has the trial's number, its error (1 is as good as hold), multiply-accumulates of a step, bytes of its weights
-    as float32, and what was chosen.
+    A line has the trial's number, its error (1 is as good as hold), multiply-accumulates of a step, bytes of its
+    weights as float32, and what was chosen.
 
     Example: rtsysid sweep show sweep
     """
@@ -187,7 +189,7 @@ def show_command(sweep_path: Path, storage: str | None, json_: bool) -> None:
 
     plan = read_plan(sweep_path)
     with studied(sweep_path, plan, storage) as study:
-        rows = [_row(trial, plan) for trial in finished(study)]
+        rows = [_trial_row(trial, plan) for trial in finished(study)]
         text = render_sweep_page(sweep_path.resolve().name, study, plan)
         summary = _summary(study)
     with replacing(sweep_path / "sweep.html", SWEEP_PAGE) as path:
@@ -229,11 +231,24 @@ def export_trial_command(
     config = configured(plan.config, chosen(known[trial], plan.space), plan.space)
     with replacing(out, CONFIGURATION, inputs=(sweep_path,), overwrite=overwrite) as path:
         path.write_text(toml_text(config), "utf-8")
-    row = _row(known[trial], plan)
-    console.report({"configuration": str(out), **row}, json_)
+    row = _trial_row(known[trial], plan)
+    console.report({"configuration": str(out), **row, **_cost_on_a_board(config)}, json_)
 
 
-def _row(trial: optuna.trial.FrozenTrial, plan: Plan) -> dict[str, Any]:
+def _cost_on_a_board(config: Config) -> dict[str, int]:
+    """Count the instructions of a step on the emulated Cortex-M4F, and the flash; nothing without its tools."""
+    from export.step_cost import can_count, step_cost
+    from rtsysid.experiments.sweep.space import fitting_spec
+    from rtsysid.spec import unit_scaling
+
+    if not can_count():
+        return {}
+    spec = fitting_spec(config)
+    instructions, image = step_cost(msgspec.structs.replace(spec, scaling=unit_scaling(spec)), "strict")
+    return {"instructions": instructions, "flash_bytes": image.flash}
+
+
+def _trial_row(trial: optuna.trial.FrozenTrial, plan: Plan) -> dict[str, Any]:
     from rtsysid.experiments.sweep.study import BYTES, MACS, chosen
 
     cost = {name: trial.user_attrs[name] for name in (MACS, BYTES)}
@@ -249,7 +264,7 @@ def _summary(study: optuna.Study) -> dict[str, Any]:
     return {**counts(study), **found, "error_of_the_configuration": own, "seconds": round(seconds_used(study), 1)}
 
 
-def _report(out: Path, study: optuna.Study, json_: bool) -> None:
+def _print_result(out: Path, study: optuna.Study, json_: bool) -> None:
     summary = _summary(study)
     if not summary["finished"]:
         console.echo("no trial is finished; continue with a larger --budget", err=True)

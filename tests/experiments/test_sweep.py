@@ -36,7 +36,7 @@ def test_a_sweep_finds_shows_and_exports(tmp_path: Path) -> None:
     assert errors == sorted(errors)
     assert "0" in [line.split()[0] for line in lines]  # the configuration itself is never stopped early
     page = (tmp_path / "sweep" / "sweep.html").read_text()
-    assert all(f"<th scope=\"row\">{line.split()[0]}</th>" in page for line in lines)
+    assert all(f'<th scope="row">{line.split()[0]}</th>' in page for line in lines)
     assert "http:" not in page.replace("http://www.w3.org", "")
     assert "<script" not in page
     number = lines[0].split()[0]
@@ -180,7 +180,7 @@ def test_time_is_counted_once_however_many_workers_ran() -> None:
 
 
 def test_the_error_is_a_ratio_that_no_unit_changes() -> None:
-    """Groups and octaves weigh alike; what hold predicts exactly is left out, and nothing counts below the resolution."""
+    """Groups and octaves weigh alike; what hold predicts exactly is left out; nothing counts below the resolution."""
     hold = {"a": np.full(3, 4.0), "b": np.zeros(3)}
     assert geometric_mean({"a": np.array([1.0, 2.0, 6.0]), "b": np.ones(3)}, hold) == pytest.approx(0.5)
     assert geometric_mean({"a": np.zeros(3), "b": np.ones(3)}, hold) == pytest.approx(RESOLUTION)
@@ -188,7 +188,7 @@ def test_the_error_is_a_ratio_that_no_unit_changes() -> None:
 
 
 def test_a_sweep_without_anything_to_measure_is_refused(tmp_path: Path) -> None:
-    """Recordings in which no output moves give no ranking, and too short ones no forecast: one line before any trial."""
+    """Validation in which no output moves gives no ranking, a short one no forecast: one line before any trial."""
     *moving, last = plant(3, 200).episodes
     still = Episode(last.name, last.t, last.values * np.float32([1, 0, 0]))
     with pytest.raises(TraceError, match="no output moves"):

@@ -65,7 +65,9 @@ def test_a_server_that_does_not_answer_is_one_line(tmp_path: Path) -> None:
     assert not (tmp_path / "sweep").exists()
 
 
-@pytest.mark.parametrize("address", ["", "secret", "redis://secret@h/0", "postgresql+psycopg2://u:secret@h/d", "://secret"])
+@pytest.mark.parametrize(
+    "address", ["", "secret", "redis://secret@h/0", "postgresql+psycopg2://u:secret@h/d", "://secret"]
+)
 def test_an_address_of_anything_else_is_refused(address: str) -> None:
     """Only PostgreSQL by psycopg is opened: other storages of Optuna may unpickle what they hold."""
     with pytest.raises(ConfigError, match="not the address of a PostgreSQL server") as caught:

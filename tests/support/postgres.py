@@ -26,19 +26,24 @@ def postgres_server() -> Iterator[str]:
     try:
         if user is not None:
             shutil.chown(folder, user)
-        here = {"user": user, "cwd": folder, "check": True, "capture_output": True}
-        data = folder / "data"
-        initialise = [initdb, "--pgdata", data, "--auth", "trust", "--username", "sweep", "--no-sync"]
-        subprocess.run(initialise, **here)  # type: ignore[call-overload]
+        data, control = folder / "data", initdb.with_name("pg_ctl")
+        _run(user, folder, initdb, "--pgdata", data, "--auth", "trust", "--username", "sweep", "--no-sync")
         options = f"-c listen_addresses= -c unix_socket_directories={folder} -c fsync=off"
-        start = [initdb.with_name("pg_ctl"), "--pgdata", data, "--wait", "--log", folder / "log", "-o", options]
-        subprocess.run([*start, "start"], **here, stdin=subprocess.DEVNULL)  # type: ignore[call-overload]
+        _run(user, folder, control, "--pgdata", data, "--wait", "--log", folder / "log", "-o", options, "start")
         try:
             yield f"postgresql://sweep:secret@/postgres?host={folder}"
         finally:
-            subprocess.run([start[0], "--pgdata", data, "--mode", "immediate", "stop"], **here)  # type: ignore[call-overload]
+            _run(user, folder, control, "--pgdata", data, "--mode", "immediate", "stop")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run(user: str | None, folder: Path, *command: object) -> None:
+    silent = subprocess.DEVNULL  # the server keeps what it inherits, and a pipe would never close
+    done = subprocess.run(
+        list(map(str, command)), user=user, cwd=folder, stdin=silent, stdout=silent, stderr=silent, check=False
+    )
+    assert done.returncode == 0, (command, [path.read_text() for path in folder.glob("log")])
 
 
 def _program(name: str) -> Path:

@@ -43,7 +43,7 @@ def completed(config: Config, trace: Trace) -> Config:
     return config
 
 
-class Progress(NamedTuple):
+class TrialProgress(NamedTuple):
     """State how far the training of a trial is: percent, and the error where it was measured."""
 
     percent: int
@@ -92,7 +92,7 @@ class Measure:
         rows = self._rows[:, self.settling - network.spec.settling_samples :]
         generator = torch.Generator().manual_seed(SEED)
         inputs = trainer.augmentation.apply(rows, generator).to(network.target_mean.device)
-        parts = [_forecast(network, batch, self.horizon).cpu() for batch in inputs.split(BATCH)]
+        parts = [_forecast(network, batch, self.horizon).cpu() for batch in torch.split(inputs, BATCH)]
         return torch.cat(parts).double().numpy()
 
 
@@ -123,7 +123,7 @@ def _octaves(errors: Doubles) -> list[float]:
     return [float(np.mean(errors[each - 1 : 2 * each - 1])) for each in first]
 
 
-def train(config: Config, trace: Trace, folder: Path, measure: Measure) -> Generator[Progress, None, None]:
+def train_trial(config: Config, trace: Trace, folder: Path, measure: Measure) -> Generator[TrialProgress, None, None]:
     """Train in `folder`; yield each epoch, with the error where training passes one of `RUNGS` and at its end.
 
     Progress counts the epochs of stages that learn to predict: before them all models forecast alike. Raises the errors
@@ -137,5 +137,5 @@ def train(config: Config, trace: Trace, folder: Path, measure: Measure) -> Gener
         percent = 100 * done // max(1, sum(lengths.values()))
         passed = [rung for rung in rungs if rung <= percent]
         rungs = rungs[len(passed) :]
-        yield Progress(percent, measure.error(trainer) if passed and percent < 100 else None)
-    yield Progress(100, measure.error(trainer))
+        yield TrialProgress(percent, measure.error(trainer) if passed and percent < 100 else None)
+    yield TrialProgress(100, measure.error(trainer))

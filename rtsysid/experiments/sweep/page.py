@@ -12,7 +12,17 @@ from rtsysid import __version__
 from rtsysid.evaluation.report.html import bar, details, figures, html_table, page
 from rtsysid.evaluation.report.plot import Axis, Line, Plot
 from rtsysid.evaluation.report.tree import Child, Node, el
-from rtsysid.experiments.sweep.study import BYTES, MACS, Plan, chosen, counts, finished, front, importances, seconds_used
+from rtsysid.experiments.sweep.study import (
+    BYTES,
+    MACS,
+    Plan,
+    chosen,
+    counts,
+    finished,
+    front,
+    importances,
+    seconds_used,
+)
 from rtsysid.storage.products import SWEEP_PAGE
 
 WIDTH, TOP, BOTTOM, SIDE = 1100, 40, 260, 60  # of the parallel coordinates, in pixels
@@ -33,25 +43,31 @@ def render_sweep_page(name: str, study: optuna.Study, plan: Plan) -> str:
     """Return the HTML page of a sweep; without a finished trial it says so."""
     trials = finished(study)
     best = front(trials)
-    head = el("header", el("h1", name), el("p", _counted(study), class_="quiet"))
-    body = [head, *(_sections(study, plan, trials, best) if trials else [el("section", el("p", "No trial is finished."))])]
+    head = el("header", el("h1", name), el("p", _trials_text(study), class_="quiet"))
+    none = [el("section", el("p", "No trial is finished."))]
+    body = [head, *(_page_sections(study, plan, trials, best) if trials else none)]
     foot = "Errors are of the validation recordings; test recordings were not read."
     return page(SWEEP_PAGE, f"{name}: rtsysid sweep", [*body, el("footer", f"rtsysid {__version__}. {foot}")])
 
 
-def _counted(study: optuna.Study) -> str:
+def _trials_text(study: optuna.Study) -> str:
     numbers = counts(study)
     texts = (f"{number} {state.replace('_', ' ')}" for state, number in numbers.items())
     return f"Trials: {', '.join(texts)}, in {seconds_used(study):.0f} s."
 
 
-def _sections(study: optuna.Study, plan: Plan, trials: list[FrozenTrial], best: list[FrozenTrial]) -> list[Node]:
+def _page_sections(study: optuna.Study, plan: Plan, trials: list[FrozenTrial], best: list[FrozenTrial]) -> list[Node]:
     shares = importances(study, plan.space)
     return [
-        el("section", el("h2", "Error and cost"), figures([_front_plot(trials, best)], LEGEND), _table(best, plan)),
+        el(
+            "section",
+            el("h2", "Error and cost"),
+            figures([_front_plot(trials, best)], LEGEND),
+            _trial_table(best, plan),
+        ),
         el("section", el("h2", "What matters"), *_importance(shares)),
         el("section", el("h2", "Parallel coordinates"), _parallel(trials, best, plan)),
-        el("section", details("All finished trials, best first", _table(trials, plan))),
+        el("section", details("All finished trials, best first", _trial_table(trials, plan))),
     ]
 
 
@@ -91,7 +107,7 @@ def _importance(shares: dict[str, float]) -> list[Node]:
     return [html_table([], rows), el("p", how, class_="quiet")]
 
 
-def _table(trials: Sequence[FrozenTrial], plan: Plan) -> Node:
+def _trial_table(trials: Sequence[FrozenTrial], plan: Plan) -> Node:
     header = ["trial", ERROR, "MACs", "weight bytes", *plan.space]
     return html_table(header, [_cells(trial, plan) for trial in trials])
 
@@ -144,11 +160,14 @@ def _polyline(scales: list[_Scale], across: Axis, trial: int, style: str) -> Nod
 
 
 def _axis(scale: _Scale, x: float) -> Node:
-    title = el("text", scale.title.removeprefix("stage.*."), x=f"{x:.1f}", y=TOP - 18, text_anchor="middle", class_="title")
-    labels = (
-        el("text", text, x=f"{x + 5:.1f}", y=f"{_height(at) + 3.5:.1f}", text_anchor="start") for at, text in scale.labels
-    )
-    return el("g", title, el("line", x1=f"{x:.1f}", y1=TOP, x2=f"{x:.1f}", y2=BOTTOM, class_="axis"), *labels)
+    here, name = f"{x:.1f}", scale.title.removeprefix("stage.*.")
+    title = el("text", name, x=here, y=TOP - 18, text_anchor="middle", class_="title")
+    line = el("line", x1=here, y1=TOP, x2=here, y2=BOTTOM, class_="axis")
+    return el("g", title, line, *(_label(x + 5, at, text) for at, text in scale.labels))
+
+
+def _label(x: float, at: float, text: str) -> Node:
+    return el("text", text, x=f"{x:.1f}", y=f"{_height(at) + 3.5:.1f}", text_anchor="start")
 
 
 def _height(at: float) -> float:

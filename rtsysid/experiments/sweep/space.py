@@ -10,9 +10,10 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from rtsysid.config import Config, config_from_builtins, config_text
 from rtsysid.errors import ConfigError, RtsysidError
@@ -20,8 +21,7 @@ from rtsysid.recordings.held_out import unscaled_spec
 from rtsysid.schedule import resolve
 from rtsysid.spec import ModelSpec
 
-Number = int | float
-LARGEST = 1e15  # of a range: beyond it float64 has no halves
+Number = Annotated[int, Meta(ge=-(10**15), le=10**15)] | Annotated[float, Meta(ge=-1e15, le=1e15)]
 PRESET = "train.preset"  # applied first, since it makes the stages that other paths lead to
 
 
@@ -78,7 +78,8 @@ def _parameters(table: Mapping[str, Any], before: str = "") -> Iterator[tuple[st
     for key, value in table.items():
         path = before + key
         if not isinstance(value, dict):
-            raise ConfigError(f"space: {path}", str(value)[:40], f'write "{path}" = {{ values = [..] }}, or low and high')
+            remedy = f'write "{path}" = {{ values = [..] }}, or low and high'
+            raise ConfigError(f"space: {path}", str(value)[:40], remedy)
         if value.keys() & {"values", "low", "high"}:
             yield path, value
         else:
@@ -87,7 +88,7 @@ def _parameters(table: Mapping[str, Any], before: str = "") -> Iterator[tuple[st
 
 def _parameter(path: str, table: Mapping[str, Any]) -> Parameter:
     name = f"space: {path}"
-    if path.split(".")[0] == "data":
+    if path.partition(".")[0] == "data":
         raise ConfigError(name, "a key of [data]", "all trials read the same rows: set it in the configuration")
     try:
         made = msgspec.convert(table, Parameter)
@@ -105,25 +106,25 @@ def _check_values(name: str, table: Mapping[str, Any], made: Parameter) -> None:
         raise ConfigError(name, f"values and {', '.join(sorted(table.keys() - {'values'}))}", "give values or a range")
     if not made.values:
         raise ConfigError(name, "values = []: nothing to choose from", "give one or more values")
-    if made.times and not all(map(_is_number, made.values)):
+    if made.times and not all(map(_is_countable, made.values)):
         raise ConfigError(name, "times, but a value is no number", "give numbers")
 
 
 def _check_range(name: str, made: Parameter) -> None:
     low, high, step = made.low, made.high, made.step
-    if low is None or high is None or not (_is_number(low) and _is_number(high)):
-        raise ConfigError(name, f"low = {low}, high = {high}", f"give both, as numbers up to {LARGEST:g}")
+    if low is None or high is None:
+        raise ConfigError(name, f"low = {low}, high = {high}", "give both")
     if low > high:
         raise ConfigError(name, f"an empty range: low = {low} is above high = {high}", "exchange them")
     if made.log and (low <= 0 or step is not None):
         found = "log and step" if step is not None else f"log with low = {low}"
         raise ConfigError(name, found, "leave one out" if step is not None else "give a low above 0")
-    if step is not None and not (_is_number(step) and step > 0):
+    if step is not None and step <= 0:
         raise ConfigError(name, f"step = {step}", "give a step above 0")
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
+def _is_countable(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def configured(config: Config, values: Mapping[str, Any], space: Mapping[str, Parameter]) -> Config:
@@ -131,7 +132,8 @@ def configured(config: Config, values: Mapping[str, Any], space: Mapping[str, Pa
     built = msgspec.to_builtins(config)
     if PRESET in values:
         if config.stage:
-            raise ConfigError(f"space: {PRESET}", "the configuration has its own [[stage]] tables", "remove one of them")
+            found = "the configuration has its own [[stage]] tables"
+            raise ConfigError(f"space: {PRESET}", found, "remove one of them")
         built["train"]["preset"] = values[PRESET]
     built["stage"] = msgspec.to_builtins(config_from_builtins(built, f"space: {PRESET}").stages)
     for path, value in values.items():
@@ -146,7 +148,7 @@ def _set(built: Any, path: str, value: Any, times: bool) -> None:
         if not isinstance(table, dict):
             raise ConfigError(f"space: {path}", f"{'.'.join(before)} is no table", "name a key of a configuration")
         old = table.get(last)
-        if times and not _is_number(old):
+        if times and not _is_countable(old):
             raise ConfigError(f"space: {path}", f"times, but the configuration says {old}", "leave times out")
         product = old * value if times else value
         table[last] = round(product) if times and isinstance(old, int) else product
@@ -166,25 +168,28 @@ def _next_tables(table: Any, step: str) -> list[Any]:
     if isinstance(table, dict):
         return [table[step]] if step in table else []
     if isinstance(table, list | tuple):
-        named = [each for at, each in enumerate(table) if step in (str(at), isinstance(each, dict) and each.get("name"))]
-        return list(table) if step == "*" else named
+        names = [{"*", str(at), isinstance(each, dict) and each.get("name")} for at, each in enumerate(table)]
+        return [each for each, known in zip(table, names, strict=True) if step in known]
     return []
 
 
 def own_values(config: Config, space: Space) -> dict[str, Any]:
-    """Return what the configuration itself says, by path, where that is one value and lies in the space."""
+    """Return what the configuration itself says, by path, where that is one value and lies in the space.
+
+    Raises ConfigError where a path leads nowhere.
+    """
     built = msgspec.to_builtins(msgspec.structs.replace(config, stage=config.stages))
     own = {}
     for path, parameter in space.items():
         *before, last = path.split(".")
         tables = _reached(built, before, path)
-        said = [1] if parameter.times else [_plain(each.get(last)) for each in tables if isinstance(each, dict)]
+        said = [1] if parameter.times else [_as_choice(each.get(last)) for each in tables if isinstance(each, dict)]
         if said and all(each == said[0] for each in said) and said[0] in parameter:
             own[path] = said[0]
     return own
 
 
-def _plain(value: Any) -> Any:
+def _as_choice(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 

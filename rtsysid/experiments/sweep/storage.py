@@ -34,7 +34,7 @@ _SETUP = 0x72747379  # number of the lock under which workers create the tables,
 
 
 def parse_url(text: str) -> URL:
-    """Parse the address of a PostgreSQL server. Raises ConfigError, which never shows the address: it has a password."""
+    """Parse the address of a PostgreSQL server. Raises ConfigError without the address, which has a password."""
     try:
         url = make_url(text)
         driver = DRIVERS[url.drivername]

@@ -20,7 +20,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from rtsysid.errors import RtsysidError, StorageError
-from rtsysid.experiments.sweep.objective import Measure, train
+from rtsysid.experiments.sweep.objective import Measure, train_trial
 from rtsysid.experiments.sweep.space import check_space, configured, fitting_spec
 from rtsysid.experiments.sweep.study import (
     BEGAN,
@@ -29,7 +29,6 @@ from rtsysid.experiments.sweep.study import (
     REASON,
     SECONDS,
     Plan,
-    chosen,
     finished,
     seconds_used,
     suggested,
@@ -49,7 +48,7 @@ class Limits(NamedTuple):
     trials: float = float("inf")
 
 
-class Outcome(NamedTuple):
+class TrialResult(NamedTuple):
     """Report one trial: its state in words, its error where it was measured, and the reason where it failed."""
 
     number: int
@@ -75,7 +74,7 @@ class Worker:
         self._measure = Measure(plan.config, trace, settling)
         self._deadline = float("inf")
 
-    def outcomes(self, study: optuna.Study, limits: Limits) -> Iterator[Outcome]:
+    def outcomes(self, study: optuna.Study, limits: Limits) -> Iterator[TrialResult]:
         """Run trials until a limit of the whole sweep is reached, and yield each outcome.
 
         Raises the error of a trial where trial after trial fails, StorageError where nothing can be written.
@@ -110,14 +109,14 @@ class Worker:
         folder = self._folder / "trials" / str(trial.number)
         error, noted = float("inf"), time.time()
         try:
-            with closing(train(config, self._trace, folder, self._measure)) as progress:
+            with closing(train_trial(config, self._trace, folder, self._measure)) as progress:
                 for percent, measured in progress:
                     self._require_wanted()
                     if time.time() - noted > NOTE_S:
                         noted = _note_time(trial)
                     if measured is not None:
                         error = measured
-                        _report(trial, percent, error)
+                        _report_error(trial, percent, error)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         return error
@@ -141,8 +140,7 @@ class _Objective:
         trial.set_user_attr(BEGAN, time.time())
         self.number = trial.number
         try:
-            if _is_surplus(self._study, trial.number, self._limits):
-                raise _Ended("")
+            _require_place(self._study, trial.number, self._limits)
             return self._worker.run(trial)
         except (RtsysidError, _Ended) as error:
             trial.set_user_attr(REASON, str(error))
@@ -151,12 +149,12 @@ class _Objective:
         finally:
             _note_time(trial)
 
-    def outcome(self, study: optuna.Study) -> Outcome | None:
+    def outcome(self, study: optuna.Study) -> TrialResult | None:
         """Report the trial; None where it was not wanted."""
         trial = next(each for each in study.get_trials(deepcopy=False) if each.number == self.number)
         state = {TrialState.COMPLETE: "finished", TrialState.PRUNED: "stopped early"}.get(trial.state, "failed")
         reason = trial.user_attrs.get(REASON, "")
-        return None if state == "failed" and not reason else Outcome(trial.number, state, trial.value, reason)
+        return None if state == "failed" and not reason else TrialResult(trial.number, state, trial.value, reason)
 
 
 def _is_orphan() -> bool:
@@ -173,7 +171,7 @@ def _wait_for_others(study: optuna.Study) -> None:
         optuna.storages.fail_stale_trials(study)
 
 
-def _report(trial: Trial, percent: int, error: float) -> None:
+def _report_error(trial: Trial, percent: int, error: float) -> None:
     """Let Optuna decide whether the trial goes on. Trial 0, the configuration itself, always does."""
     if not error < float("inf"):
         raise RtsysidError(f"trial {trial.number}", "its forecasts are not finite", "none is needed: it is left out")
@@ -198,7 +196,8 @@ def _counts(trial: FrozenTrial) -> bool:
     return trial.state in (TrialState.COMPLETE, TrialState.RUNNING)
 
 
-def _is_surplus(study: optuna.Study, number: int, limits: Limits) -> bool:
-    """Tell whether enough trials began before this one: two workers may begin the last one at once."""
+def _require_place(study: optuna.Study, number: int, limits: Limits) -> None:
+    """End a trial before which enough others began: two workers may begin the last one at once."""
     before = [each for each in study.get_trials(deepcopy=False) if each.number < number and _counts(each)]
-    return len(before) >= limits.trials
+    if len(before) >= limits.trials:
+        raise _Ended("")
