@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from rtsysid.config import Config
     from rtsysid.experiments.sweep.study import Plan
+    from rtsysid.experiments.sweep.worker import Limits
     from rtsysid.recordings.trace import Trace
 
 UNITS = {"s": 1, "m": 60, "h": 3600}
@@ -51,8 +52,8 @@ class _Task(NamedTuple):
     data: tuple[Path, ...]
     folder: Path
     address: str | None
-    seconds: float
-    trials: float
+    limits: Limits
+    pruning: bool
 
 
 storage_option = click.option(
@@ -78,12 +79,13 @@ def sweep() -> None:
 )  # fmt: skip
 @click.option("--trials", type=within(ranges.Count), help="Finished trials of the whole sweep after which it ends.")
 @click.option("--jobs", type=within(ranges.Few), default=1, show_default=True, help="Worker processes to start.")
+@click.option("--no-pruning", is_flag=True, help="Train every trial to its end, also one that is far behind.")
 @storage_option
 @click.option("--space", "space_path", type=PATH, help="TOML file of what to vary.  [default: from CONFIG]")
 @as_json
 def run_command(
     config: str, data: tuple[Path, ...], out: Path, budget: float | None, trials: int | None, jobs: int,
-    storage: str | None, space_path: Path | None, json_: bool,
+    no_pruning: bool, storage: str | None, space_path: Path | None, json_: bool,
 ) -> None:  # fmt: skip
     """Search the space around CONFIG for models with a small validation error and a small cost.
 
@@ -94,7 +96,7 @@ def run_command(
     """
     from rtsysid.experiments.sweep.folder import begin_sweep, studied
     from rtsysid.experiments.sweep.storage import require_server
-    from rtsysid.experiments.sweep.worker import Worker
+    from rtsysid.experiments.sweep.worker import Limits, Worker
 
     if storage:
         require_server(storage)
@@ -103,7 +105,7 @@ def run_command(
     begin_sweep(out, plan)
     unlimited = float("inf")
     default = unlimited if trials else DEFAULT_BUDGET_S
-    task = _Task(plan, data, out, storage, budget or default, trials or unlimited)
+    task = _Task(plan, data, out, storage, Limits(budget or default, trials or unlimited), not no_pruning)
     if jobs == 1:
         _run_trials(task, worker)
     else:
@@ -130,10 +132,9 @@ def _plan(config: str, data: Sequence[Path], storage: str | None, space_path: Pa
 
 def _run_trials(task: _Task, worker: Any) -> None:
     from rtsysid.experiments.sweep.folder import studied
-    from rtsysid.experiments.sweep.worker import Limits
 
-    with studied(task.folder, task.plan, task.address) as study:
-        for done in worker.outcomes(study, Limits(task.seconds, task.trials)):
+    with studied(task.folder, task.plan, task.address, pruning=task.pruning) as study:
+        for done in worker.outcomes(study, task.limits):
             error = "" if done.error is None else f", error {done.error:.4g}"
             reason = f": {done.reason}" if done.reason else ""
             console.echo(f"trial {done.number} {done.state}{error}{reason}", err=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
-from support.live_parts import PATIENCE_S
 from support.robots import plant
 from support.shell import command
 
@@ -13,6 +12,7 @@ from rtsysid.experiments.sweep.folder import read_plan, studied
 from rtsysid.experiments.sweep.study import counts
 from rtsysid.recordings.trace import Trace
 
+HANGS_S = 600  # a wait that ends only where something hangs
 SMALL = """
 [data]
 rate_hz = 50
@@ -66,7 +66,7 @@ def trial_counts(folder: Path) -> dict[str, int]:
 
 def wait_for_the_middle(folder: Path) -> None:
     """Wait until a trial has finished and another one runs."""
-    ends = time.monotonic() + PATIENCE_S
+    ends = time.monotonic() + HANGS_S
     while True:
         now = trial_counts(folder)
         if now["finished"] and now["running"]:

@@ -62,14 +62,16 @@ def read_plan(folder: Path) -> Plan:
 
 
 @contextmanager
-def studied(folder: Path, plan: Plan, address: str | None = None) -> Iterator[optuna.Study]:
+def studied(folder: Path, plan: Plan, address: str | None = None, *, pruning: bool = True) -> Iterator[optuna.Study]:
     """Open the study of a sweep; `address` replaces the stored one, which has no password.
+
+    Without `pruning` no trial is stopped early.
 
     Raises StorageError where the storage does not answer, also later, ConfigError where `address` is another storage.
     """
     url = _url(folder, plan, address)
     with opened(folder, url) as storage:
-        yield open_study(plan, storage)
+        yield open_study(plan, storage, pruning)
 
 
 def _url(folder: Path, plan: Plan, address: str | None) -> URL | None:

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import optuna
 from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
-from optuna.pruners import BasePruner, SuccessiveHalvingPruner
+from optuna.pruners import BasePruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, TPESampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -43,10 +43,14 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return f"rtsysid {digest(msgspec.to_builtins([self.config, self.space, self.sources]))[:16]}"
 
 
-def open_study(plan: Plan, storage: BaseStorage) -> optuna.Study:
+def open_study(plan: Plan, storage: BaseStorage, pruning: bool = True) -> optuna.Study:
     """Create the study, or join it. Its first trial is the configuration itself."""
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
-    made: dict[str, Any] = {"storage": storage, "sampler": _sampler(), "pruner": AtMostItsCost()}
+    made: dict[str, Any] = {
+        "storage": storage,
+        "sampler": _sampler(),
+        "pruner": AtMostItsCost() if pruning else NopPruner(),
+    }
     try:
         study = optuna.create_study(study_name=plan.study, direction="minimize", **made)
     except DuplicatedStudyError:
