@@ -100,39 +100,54 @@ def run_command(
 
     if storage:
         require_server(storage)
-    plan, trace = _plan(config, data, storage, space_path)
-    worker = Worker(plan, trace, out)
-    begin_sweep(out, plan)
+    plan, trace = _plan(config, data, out, storage, space_path)
+    Worker(plan, trace, out)  # what is wrong with space or recordings is found out before anything is written
+    plan = begin_sweep(out, plan, storage)
     unlimited = float("inf")
     default = unlimited if trials else DEFAULT_BUDGET_S
     task = _Task(plan, data, out, storage, Limits(budget or default, trials or unlimited), not no_pruning)
     if jobs == 1:
-        _run_trials(task, worker)
+        _run_trials(task, trace)
     else:
         _run_workers(task, jobs)
     with studied(out, plan, storage) as study:
         _print_result(out, study, json_)
 
 
-def _plan(config: str, data: Sequence[Path], storage: str | None, space_path: Path | None) -> tuple[Plan, Trace]:
+def _plan(
+    config: str, data: Sequence[Path], out: Path, storage: str | None, space_path: Path | None
+) -> tuple[Plan, Trace]:
+    """Return the plan of the folder, or a new one, and the recordings."""
     from rtsysid.config import read_config
+    from rtsysid.experiments.sweep.folder import known_plan
     from rtsysid.experiments.sweep.objective import completed
     from rtsysid.experiments.sweep.space import default_space, read_space
     from rtsysid.experiments.sweep.storage import parse_url, public
-    from rtsysid.experiments.sweep.study import Plan
-    from rtsysid.recordings.trace import Trace, clock
+    from rtsysid.experiments.sweep.study import Plan, asked_for
 
     address = public(parse_url(storage)) if storage else ""
     parsed = read_config(config)
     space = None if space_path is None else read_space(space_path)
-    trace = Trace.read_all(data, parsed.data.channels, **clock(parsed.data.time, parsed.data.rate_hz))
+    trace = _recordings(parsed, data)
+    asked = asked_for(parsed, space, trace.sources)
+    if (known := known_plan(out, asked, address)) is not None:
+        return known, trace
     whole = completed(parsed, trace)
-    return Plan(whole, space or default_space(whole), tuple(trace.sources), address), trace
+    return Plan(whole, space or default_space(whole), asked, address), trace
 
 
-def _run_trials(task: _Task, worker: Any) -> None:
+def _recordings(config: Config, data: Sequence[Path]) -> Trace:
+    from rtsysid.recordings.trace import Trace, clock
+
+    settings = config.data
+    return Trace.read_all(data, settings.channels, **clock(settings.time, settings.rate_hz))
+
+
+def _run_trials(task: _Task, trace: Trace) -> None:
     from rtsysid.experiments.sweep.folder import studied
+    from rtsysid.experiments.sweep.worker import Worker
 
+    worker = Worker(task.plan, trace, task.folder)
     with studied(task.folder, task.plan, task.address, pruning=task.pruning) as study:
         for done in worker.outcomes(study, task.limits):
             error = "" if done.error is None else f", error {done.error:.4g}"
@@ -157,16 +172,12 @@ def _run_workers(task: _Task, jobs: int) -> None:
 
 def _work(task: _Task) -> None:
     """Run trials in a process of its own; an error is printed as the command line prints it."""
-    from rtsysid.experiments.sweep.worker import Worker
-    from rtsysid.recordings.trace import Trace, clock
-
-    settings = task.plan.config.data
     try:
-        trace = Trace.read_all(task.data, settings.channels, **clock(settings.time, settings.rate_hz))
-        _run_trials(task, Worker(task.plan, trace, task.folder))
+        _run_trials(task, _recordings(task.plan.config, task.data))
     except BaseException as error:
         code, lines = faults.outcome(error)
-        console.echo(*(f"rtsysid: {line}" for line in lines), err=True)
+        if code != faults.INTERRUPTED:  # the process that started this one says it
+            console.echo(*(f"rtsysid: {line}" for line in lines), err=True)
         sys.exit(code)
 
 

@@ -97,6 +97,7 @@ DECODED = {  # where structures are read from outside, and which test knows the 
     "rtsysid.benchmarks.sources": "of the package itself",
     "rtsysid.guards.ranges": "the ranges themselves",
     "rtsysid.experiments.sweep.space": "tests/experiments/test_sweep_space.py",
+    "rtsysid.experiments.sweep.study": "tests/experiments/test_sweep_space.py",
     "rtsysid.experiments.sweep.folder": "tests/experiments/test_sweep_space.py",
 }
 READ = (Config, ModelSpec, Settings, Schema)  # configurations, bundles, recorded sessions, boards

@@ -24,7 +24,7 @@ from sqlalchemy.engine import URL
 
 from rtsysid.errors import ConfigError
 from rtsysid.experiments.sweep.storage import opened, parse_url, public
-from rtsysid.experiments.sweep.study import Plan, open_study
+from rtsysid.experiments.sweep.study import Plan, joined_plan, open_study
 from rtsysid.model.untrusted import Refusal, parse_json, read_regular, structure_of
 from rtsysid.storage import enter, rewriting
 from rtsysid.storage.products import MARK, SWEEP
@@ -32,24 +32,37 @@ from rtsysid.storage.products import MARK, SWEEP
 FILE = "sweep.json"
 
 
-def begin_sweep(folder: Path, plan: Plan) -> None:
-    """Make the folder of a sweep, or go on in it; several processes may do so at once.
+def begin_sweep(folder: Path, plan: Plan, address: str | None = None) -> Plan:
+    """Make the folder of a sweep, where it does not exist, and return its plan; several processes may do so at once.
 
-    Raises StorageError where the folder is not a sweep, ConfigError where it is another one.
+    On a server the plan is that of the machine which was first. Raises StorageError where the folder is not a sweep,
+    ConfigError where it is another one.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _one_at_a_time(folder):
+        enter(folder, SWEEP)
+        with studied(folder, plan, address) as study:
+            plan = joined_plan(plan, study)
         if not (folder / FILE).exists():
-            enter(folder, SWEEP)
             with rewriting(folder / FILE) as path:
                 path.write_bytes(msgspec.json.format(msgspec.json.encode(plan), indent=1))
-    stored = read_plan(folder)
-    wanted = msgspec.json.decode(msgspec.json.encode(plan), type=Plan)
-    names = {"config": "configuration", "space": "space", "sources": "recordings", "storage": "storage"}
-    other = [text for field, text in names.items() if getattr(stored, field) != getattr(wanted, field)]
+    return known_plan(folder, plan.asked, plan.storage) or plan
+
+
+def known_plan(folder: Path, asked: dict[str, str], storage: str) -> Plan | None:
+    """Return the plan of a sweep that was begun; None where there is none.
+
+    Raises ConfigError where it was begun with something else.
+    """
+    if not (folder / FILE).exists():
+        return None
+    plan = read_plan(folder)
+    other = [name for name, digest in asked.items() if plan.asked.get(name) != digest]
+    other += ["storage"] if plan.storage != storage else []
     if other:
         remedy = "name another folder, or give what it was begun with"
         raise ConfigError(f"sweep {folder}", f"it was begun with another {' and '.join(other)}", remedy)
+    return plan
 
 
 def read_plan(folder: Path) -> Plan:

@@ -124,12 +124,13 @@ def _octaves(errors: Doubles) -> list[float]:
 
 
 def train_trial(config: Config, trace: Trace, folder: Path, measure: Measure) -> Generator[TrialProgress, None, None]:
-    """Train in `folder`; yield each epoch, with the error where training passes one of `RUNGS` and at its end.
+    """Train in `folder`; yield the start and each epoch, with the error where training passes one of `RUNGS` and at its end.
 
     Progress counts the epochs of stages that learn to predict: before them all models forecast alike. Raises the errors
     of `rtsysid.train.fit.begin` and of `Trainer.epochs`.
     """
     trainer = begin(config, trace, folder)
+    yield TrialProgress(0, None)  # the linear fits may have taken long
     lengths = {s.name: s.epochs for s in trainer.stages if any(loss.kind in PREDICTIONS for loss in s.loss)}
     done, rungs = 0, list(RUNGS)
     for epoch in trainer.epochs():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -24,23 +24,40 @@ from rtsysid.experiments.sweep.objective import RUNGS
 from rtsysid.experiments.sweep.space import Space, own_values
 from rtsysid.spec import digest
 
-MACS, BYTES, SETTLING = "macs", "weight_bytes", "settling"
+MACS, BYTES = "macs", "weight_bytes"
+PLAN = "plan"
 BEGAN, SECONDS, REASON = "began", "seconds", "reason"
 RANDOM_TRIALS = 8  # before the sampler models the error
 
 
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """State what a sweep searches: its configuration, space, recordings (name, SHA-256) and public storage address."""
+    """State what a sweep searches.
+
+    ``config``, ``space``: in full, with what was chosen from the recordings. ``asked``: SHA-256 of what the user gave:
+    configuration, space, recordings. ``storage``: public address of the server, empty for the journal.
+    """
 
     config: Config
     space: Space
-    sources: tuple[tuple[str, str], ...]
+    asked: dict[str, str]
     storage: str = ""
 
     @property
     def study(self) -> str:
-        """Name the study: sweeps of one configuration, space and set of recordings share it, on any machine."""
-        return f"rtsysid {digest(msgspec.to_builtins([self.config, self.space, self.sources]))[:16]}"
+        """Name the study: whoever asks for the same shares it, on any machine."""
+        return f"rtsysid {digest(self.asked)[:16]}"
+
+
+def asked_for(config: Config, space: Space | None, sources: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Digest what the user gave: a configuration, a space or none, and recordings by name and SHA-256."""
+    given = {"configuration": config, "space": space, "recordings": sources}
+    return {name: digest(msgspec.to_builtins(each)) for name, each in given.items()}
+
+
+def joined_plan(plan: Plan, study: optuna.Study) -> Plan:
+    """Return the plan with configuration and space of the study, which another machine may have made."""
+    text = study.user_attrs.get(PLAN)
+    return plan if text is None else msgspec.structs.replace(msgspec.json.decode(text, type=Plan), storage=plan.storage)
 
 
 def open_study(plan: Plan, storage: BaseStorage, pruning: bool = True) -> optuna.Study:
@@ -55,6 +72,7 @@ def open_study(plan: Plan, storage: BaseStorage, pruning: bool = True) -> optuna
         study = optuna.create_study(study_name=plan.study, direction="minimize", **made)
     except DuplicatedStudyError:
         return optuna.load_study(study_name=plan.study, **made)
+    study.set_user_attr(PLAN, msgspec.json.encode(plan).decode())
     own = own_values(plan.config, plan.space)
     study.enqueue_trial({path: _encoded(value, plan.space, path) for path, value in own.items()})
     return study
