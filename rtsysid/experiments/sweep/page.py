@@ -132,7 +132,7 @@ def _parallel(trials: list[FrozenTrial], best: list[FrozenTrial], plan: Plan) ->
     lines = [_polyline(scales, across, k, "s2 front" if trials[k].number in numbers else "s1") for k in order]
     axes = [_axis(scale, across.at(k)) for k, scale in enumerate(scales)]
     said = f"Chosen values and error of {len(trials)} finished trials"
-    svg = el("svg", el("title", said), *axes, *lines, viewBox=f"0 0 {WIDTH} {BOTTOM + 20}", role="img", aria_label=said)
+    svg = el("svg", el("title", said), *lines, *axes, viewBox=f"0 0 {WIDTH} {BOTTOM + 20}", role="img", aria_label=said)
     return el("figure", svg, class_="parallel")
 
 
@@ -160,14 +160,14 @@ def _polyline(scales: list[_Scale], across: Axis, trial: int, style: str) -> Nod
 
 
 def _axis(scale: _Scale, x: float) -> Node:
-    here, name = f"{x:.1f}", scale.title.removeprefix("stage.*.")
+    here, name = f"{x:.1f}", scale.title.rpartition(".")[2]
     title = el("text", name, x=here, y=TOP - 18, text_anchor="middle", class_="title")
     line = el("line", x1=here, y1=TOP, x2=here, y2=BOTTOM, class_="axis")
     return el("g", title, line, *(_label(x + 5, at, text) for at, text in scale.labels))
 
 
 def _label(x: float, at: float, text: str) -> Node:
-    return el("text", text, x=f"{x:.1f}", y=f"{_height(at) + 3.5:.1f}", text_anchor="start")
+    return el("text", text, x=f"{x:.1f}", y=f"{_height(at) - 4:.1f}", text_anchor="start")
 
 
 def _height(at: float) -> float:
