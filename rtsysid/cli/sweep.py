@@ -98,7 +98,7 @@ def run_command(
     from rtsysid.experiments.sweep.storage import require_server
     from rtsysid.experiments.sweep.worker import Limits, Worker
 
-    if storage:
+    if storage is not None:
         require_server(storage)
     plan, trace = _plan(config, data, out, storage, space_path)
     Worker(plan, trace, out)  # what is wrong with space or recordings is found out before anything is written
@@ -125,7 +125,7 @@ def _plan(
     from rtsysid.experiments.sweep.storage import parse_url, public
     from rtsysid.experiments.sweep.study import Plan, asked_for
 
-    address = public(parse_url(storage)) if storage else ""
+    address = "" if storage is None else public(parse_url(storage))
     parsed = read_config(config)
     space = None if space_path is None else read_space(space_path)
     trace = _recordings(parsed, data)

@@ -21,6 +21,7 @@ from rtsysid.experiments.sweep.objective import RESOLUTION, Measure, geometric_m
 from rtsysid.experiments.sweep.space import configured
 from rtsysid.experiments.sweep.storage import LockedJournal
 from rtsysid.experiments.sweep.study import AtMostItsCost, chosen, finished, front, seconds_used
+from rtsysid.experiments.sweep.worker import Limits, TrialEnded, require_place
 from rtsysid.recordings.trace import Episode, Trace
 
 State = optuna.trial.TrialState
@@ -78,6 +79,7 @@ def test_another_sweep_does_not_go_on_in_the_folder(tmp_path: Path) -> None:
     assert "another storage" in refused_here(
         "sweep", "show", tmp_path / "sweep", "--storage", "postgresql://u@nowhere/d", code=1
     )
+    assert "not the address" in refused_here(*run, "--storage", "", code=1)
     assert "not a sweep" in refused_here("sweep", "show", tmp_path / "logs", code=1)
 
 
@@ -177,6 +179,18 @@ def test_time_is_counted_once_however_many_workers_ran() -> None:
         if seconds is not None:
             trial.set_user_attr("seconds", seconds)
     assert seconds_used(study) == pytest.approx(16.0)
+
+
+def test_two_workers_that_begin_the_last_trial_at_once_train_it_once() -> None:
+    """Of trials that run at the same time only as many go on as are wanted; one that failed makes room for another."""
+    study = optuna.create_study()
+    first, second, third = (study.ask() for _ in range(3))
+    for trial in (first, second):
+        require_place(study, trial.number, Limits(trials=2))
+    with pytest.raises(TrialEnded):
+        require_place(study, third.number, Limits(trials=2))
+    study.tell(first, state=State.FAIL)
+    require_place(study, third.number, Limits(trials=2))
 
 
 def test_the_error_is_a_ratio_that_no_unit_changes() -> None:

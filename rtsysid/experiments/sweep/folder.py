@@ -88,7 +88,8 @@ def studied(folder: Path, plan: Plan, address: str | None = None, *, pruning: bo
 
 
 def _url(folder: Path, plan: Plan, address: str | None) -> URL | None:
-    url = parse_url(address or plan.storage) if address or plan.storage else None
+    text = (plan.storage or None) if address is None else address
+    url = None if text is None else parse_url(text)
     if url is not None and public(url) != plan.storage:
         raise ConfigError(f"sweep {folder}", "its trials are in another storage", "leave --storage out, or correct it")
     return url

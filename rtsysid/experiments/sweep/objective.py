@@ -124,7 +124,7 @@ def _octaves(errors: Doubles) -> list[float]:
 
 
 def train_trial(config: Config, trace: Trace, folder: Path, measure: Measure) -> Generator[TrialProgress, None, None]:
-    """Train in `folder`; yield the start and each epoch, with the error where training passes one of `RUNGS` and at its end.
+    """Train in `folder`; yield the start and each epoch, with the error where training passes a rung and at its end.
 
     Progress counts the epochs of stages that learn to predict: before them all models forecast alike. Raises the errors
     of `rtsysid.train.fit.begin` and of `Trainer.epochs`.

@@ -57,7 +57,7 @@ class TrialResult(NamedTuple):
     reason: str = ""
 
 
-class _Ended(Exception):
+class TrialEnded(Exception):
     """The trial that runs is given up: it is not wanted any more."""
 
 
@@ -86,7 +86,7 @@ class Worker:
                 continue
             self._deadline = time.time() + left
             one = _Objective(self, study, limits)
-            study.optimize(one, n_trials=1, catch=(RtsysidError, _Ended))
+            study.optimize(one, n_trials=1, catch=(RtsysidError, TrialEnded))
             outcome = one.outcome(study)
             if outcome is not None:
                 yield outcome
@@ -123,9 +123,9 @@ class Worker:
 
     def _require_wanted(self) -> None:
         if time.time() > self._deadline:
-            raise _Ended("the budget is spent")
+            raise TrialEnded("the budget is spent")
         if _is_orphan():
-            raise _Ended("the sweep was stopped")
+            raise TrialEnded("the sweep was stopped")
 
 
 class _Objective:
@@ -140,9 +140,9 @@ class _Objective:
         trial.set_user_attr(BEGAN, time.time())
         self.number = trial.number
         try:
-            _require_place(self._study, trial.number, self._limits)
+            require_place(self._study, trial.number, self._limits)
             return self._worker.run(trial)
-        except (RtsysidError, _Ended) as error:
+        except (RtsysidError, TrialEnded) as error:
             trial.set_user_attr(REASON, str(error))
             self.error = error if isinstance(error, RtsysidError) else None
             raise
@@ -196,8 +196,8 @@ def _counts(trial: FrozenTrial) -> bool:
     return trial.state in (TrialState.COMPLETE, TrialState.RUNNING)
 
 
-def _require_place(study: optuna.Study, number: int, limits: Limits) -> None:
-    """End a trial before which enough others began: two workers may begin the last one at once."""
+def require_place(study: optuna.Study, number: int, limits: Limits) -> None:
+    """Raise TrialEnded for a trial before which enough others began: two workers may begin the last one at once."""
     before = [each for each in study.get_trials(deepcopy=False) if each.number < number and _counts(each)]
     if len(before) >= limits.trials:
-        raise _Ended("")
+        raise TrialEnded("")
