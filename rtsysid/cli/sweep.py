@@ -16,7 +16,7 @@ import msgspec
 from rtsysid.cli import console, faults
 from rtsysid.cli.options import PATH, FiniteRange, as_json, within
 from rtsysid.cli.outputs import output
-from rtsysid.errors import ConfigError
+from rtsysid.errors import ConfigError, RtsysidError
 from rtsysid.guards import ranges
 from rtsysid.storage.products import CONFIGURATION, SWEEP
 
@@ -166,8 +166,15 @@ def _run_workers(task: _Task, jobs: int) -> None:
     for each in workers:
         each.join()
     codes = [each.exitcode or 0 for each in workers]
-    if any(codes):
-        raise click.exceptions.Exit(max(code if code > 0 else faults.UNEXPECTED for code in codes if code))
+    if max(codes) > 0:
+        raise click.exceptions.Exit(max(codes))
+    killed = sum(code < 0 for code in codes)
+    if killed == jobs:
+        raise RtsysidError(
+            "sweep", "every worker was killed", "give the same command again: only their trials are lost"
+        )
+    if killed:
+        console.echo(f"{killed} of {jobs} workers were killed; the others went on", err=True)
 
 
 def _work(task: _Task) -> None:

@@ -79,6 +79,8 @@ def test_another_sweep_does_not_go_on_in_the_folder(tmp_path: Path) -> None:
     assert "another storage" in refused_here(
         "sweep", "show", tmp_path / "sweep", "--storage", "postgresql://u@nowhere/d", code=1
     )
+    for budget in ("60", "0s", "-1h", "nanm", "s", "1e300h"):
+        assert "--budget" in refused_here(*run, "--budget", budget, code=1)
     assert "not the address" in refused_here(*run, "--storage", "", code=1)
     assert "not a sweep" in refused_here("sweep", "show", tmp_path / "logs", code=1)
 
