@@ -41,7 +41,7 @@ hard: $(VENV)/.ready $(VENV)/.compilers $(EDGE)/.ready
 	$(BIN)/python tests/support/busy.py 8 $(PYTEST)
 	OPENBLAS_CORETYPE=Nehalem ATEN_CPU_CAPABILITY=default DNNL_MAX_CPU_ISA=SSE41 $(PYTEST)
 
-install: $(VENV)/.ready $(EDGE)/.ready $(VENV)/.compilers $(VENV)/.emulator
+install: $(VENV)/.ready $(EDGE)/.ready $(VENV)/.compilers $(VENV)/.emulator $(VENV)/.server
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
@@ -115,3 +115,10 @@ $(VENV)/.emulator: | $(VENV)/.compilers
 	  (apt-get update && apt-get install -y --no-install-recommends \
 	    gcc-arm-none-eabi libnewlib-arm-none-eabi qemu-system-arm socat)
 	touch $@
+
+# The PostgreSQL server that tests start for sweeps on many machines; Debian installs it off the path. Without it these
+# tests are skipped. After the emulator, since one apt-get at a time may run.
+$(VENV)/.server: | $(VENV)/.emulator
+	(command -v initdb || ls /usr/lib/postgresql/*/bin/initdb || \
+	  (apt-get update && apt-get install -y --no-install-recommends postgresql)) && touch $@ || \
+	  echo "no PostgreSQL server: the tests of sweeps on many machines will be skipped"

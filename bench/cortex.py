@@ -7,21 +7,12 @@ weights of one step. Its figure is in cycles. Ours are instructions: they bound 
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 import msgspec
-import numpy as np
-import torch
 
 from bench.reference import reference_spec
-from export import firmware
-from export.to_c import c_sources
-from firmware_bridge import emulator
+from export.step_cost import can_count, step_cost
 from rtsysid.cli.console import table
 from rtsysid.spec import Channel, ModelSpec, unit_scaling
-from rtsysid.train.network import Network
-from rtsysid.train.run import state_arrays
 
 PUBLISHED = ("vendor tool, published", "23,946", "328,382 cycles", "13.71", "116.0", "7.3")
 GOAL = {"strict": 4.0, "fast": 3.0}
@@ -34,24 +25,8 @@ def paper_spec() -> ModelSpec:
     return msgspec.structs.replace(blank, scaling=unit_scaling(blank, 4.0))
 
 
-def random_model(spec: ModelSpec, *, int8: bool = False) -> dict[str, str]:
-    """Its C with random weights: what they are does not change the cost."""
-    torch.manual_seed(0)
-    sources = c_sources(spec, state_arrays(Network(spec).state_dict()), int8=int8)
-    return {name.replace("-int8", ""): text.replace("model-int8.h", "model.h") for name, text in sources.items()}
-
-
-def step_cost(spec: ModelSpec, build: firmware.Build, *, int8: bool = False) -> tuple[int, firmware.Image]:
-    """Instructions of a step with the delay line full, and the image that took them."""
-    with tempfile.TemporaryDirectory() as folder:
-        image = firmware.build_image("replay", random_model(spec, int8=int8), Path(folder) / "image.elf", build=build)
-        width = spec.width + bool(spec.age_changes)
-        rows = np.random.default_rng(0).standard_normal((spec.taps + 3, width)).astype(np.float32)
-        return int(emulator.replay_image(image.path, rows, spec.n_outputs).instructions[-1]), image
-
-
 def main() -> None:
-    if not (firmware.available() and emulator.emulator_available()):
+    if not can_count():
         print("left out: wants the packages that `make hil` installs")
         return
     rows = [list(PUBLISHED)]

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 from typing import get_args
 
-from bench.cortex import random_model
 from bench.reference import reference_spec
 from export import firmware
+from export.step_cost import random_model
 from firmware_bridge.board import channel_header
 from firmware_bridge.emulator import MACHINES
 from firmware_bridge.schema import Schema

@@ -27,6 +27,7 @@ from rtsysid.cli import (
     replay,
     report,
     simulate,
+    sweep,
     train,
 )
 
@@ -49,7 +50,7 @@ for command in (
     simulate.simulate, info.info, train.train, train.export_command, train.compare_command, train.demo,
     evaluate.verify_command, evaluate.evaluate_command, report.report_command, calibrate.calibrate,
     replay.replay_command, link.run, link.record, link.sim_device, recording.recover, hil.hil,
-    benchmark.benchmark_command, benchmark.data, find.index, find.find_command,
+    benchmark.benchmark_command, benchmark.data, find.index, find.find_command, sweep.sweep,
 ):  # fmt: skip
     cli.add_command(command)
 

@@ -17,6 +17,7 @@ INTERRUPTED = 130  # as after SIGINT
 CLOSED_PIPE = 141  # as after SIGPIPE: the reader of the output has gone, `rtsysid info log | head -1`
 UNEXPECTED = 70  # EX_SOFTWARE of sysexits.h
 OWN_PACKAGES = ("export", "firmware_bridge")  # top-level names that another package may have, too
+EXTRAS = {"optuna": "sweep", "sqlalchemy": "sweep", "psycopg": "sweep"}  # the extra that brings it, if not [train]
 SHOWN_VERSIONS = ("numpy", "torch", "onnxruntime")
 STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
@@ -68,7 +69,7 @@ def missing_module(name: str) -> str:
     if other is not None:
         where = other.origin or next(iter(other.submodule_search_locations or ()), "an unknown place")
         return f"package {package}: found another package of this name at {where}; run elsewhere, or rename it"
-    return f"{name} is not installed; pip install 'rtsysid[train]'"
+    return f"{name} is not installed; pip install 'rtsysid[{EXTRAS.get(package, 'train')}]'"
 
 
 def _unexpected(error: BaseException) -> list[str]:

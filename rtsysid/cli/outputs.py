@@ -53,5 +53,6 @@ def _inputs(context: click.Context) -> list[Path]:
     for param in context.command.params:
         value = context.params.get(param.name or "")
         if isinstance(param, click.Argument) or type(param.type) is NamedPath:
-            found += [Path(each) for each in (value if isinstance(value, tuple) else (value,)) if each is not None]
+            given = value if isinstance(value, tuple) else (value,)
+            found += [Path(each) for each in given if isinstance(each, str | os.PathLike)]
     return [path for path in found if os.path.lexists(path)]

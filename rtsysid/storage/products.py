@@ -202,15 +202,18 @@ def _stale_port(path: Path) -> str:
 
 
 REPORT, MOMENTS, AUTOENCODERS = _page("report"), _page("moments"), _page("autoencoders")
+SWEEP_PAGE = _page("sweep page")
 PREDICTIONS = _file("predictions", ".csv", ".csv.gz", ".npz", ours=_is_predictions)
 BENCHMARK_PREDICTIONS = _file(
     "benchmark predictions", ".npz", ours=lambda path: _is_generated(path, "benchmark predictions")
 )
 RECORDING, LIVE_RECORDING = _file("recording"), _file("recording", ".mcap")
 DATASET, LIBRARY, IMAGE = _file("dataset"), _file("library"), _file("image")
+CONFIGURATION = _file("configuration", ".toml")
 BUNDLE, INDEX = _folder("bundle", "manifest.json", _in_bundle), _folder("index", "index.json", _in_index)
 SEALED = BUNDLE, INDEX  # read as a whole: a file that they do not list damages them
 RUN, UNFINISHED_RUN = _folder("run", "run.json", _in_run), _workspace("run", "run.json", _in_run)
 SIMULATION = Product("simulation", "folder", _flights)
 COMPARISON, BENCHMARK, DEMO = _marked("comparison"), _marked("benchmark"), _marked("demo")
+SWEEP = _marked("sweep")
 PORT = Product("port", "link", _stale_port)

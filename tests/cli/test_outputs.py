@@ -16,14 +16,13 @@ from support.outputs import put_index, tree
 from support.robots import TINY, plant
 from support.shell import command, refused_here
 
-from rtsysid.cli import cli
 from rtsysid.cli.options import NamedPath
 from rtsysid.cli.outputs import OutputPath
 from rtsysid.recordings.trace import Trace
 from rtsysid.storage.products import MARK, RUN_FILES, html_head
 
-INPUT_OPTIONS = {"--data", "--test", "--bundle", "--like", "--against"}  # options with a path that is only read
-TEXT_OPTIONS = {"--time", "--target", "--device", "--leave-out", "--robot"}  # options with a text that is no path
+INPUT_OPTIONS = {"--data", "--test", "--bundle", "--like", "--against", "--space"}  # paths that are only read
+TEXT_OPTIONS = {"--time", "--target", "--device", "--leave-out", "--robot", "--storage"}  # texts that are no paths
 TEXTS = (click.Path, NamedPath, click.types.StringParamType)  # types of options that may name an output
 MADE = {  # command: its arguments in the world below; an option for an output is added
     "simulate": ["--flights", "1", "--seconds", "1"],
@@ -41,6 +40,8 @@ MADE = {  # command: its arguments in the world below; an option for an output i
     "benchmark": ["ced", "--bundle", "bundle"],
     "index": ["logs", "flight.csv", "--bundle", "bundle"],
     "find": ["archive", "flight.csv", "--at", "1"],
+    "sweep run": ["tiny.toml", "--data", "logs"],
+    "sweep export": ["run", "0"],
 }
 
 
@@ -58,11 +59,11 @@ class Case(NamedTuple):
 
     def refused(self, output: Path, *more: str) -> str:
         """The one line of the refusal, with exit code 5; with --overwrite, too, where the command has it."""
-        return refused_here(self.command, *MADE[self.command], self.option, output, *more, code=5)
+        return refused_here(*self.command.split(), *MADE[self.command], self.option, output, *more, code=5)
 
 
 def outputs() -> Iterator[Case]:
-    for name, each in cli.commands.items():
+    for name, each in every_command():
         for param in each.params:
             if isinstance(param.type, OutputPath):
                 has = ["--overwrite"] if any("--overwrite" in p.opts for p in each.params) else []

@@ -76,6 +76,9 @@ USELESS: dict[str, Callable[[Place], Arguments]] = {
     "index": lambda p: (p.recording(), "-o", p.out),
     "find": lambda p: (p.moment(), p.recording(RATE), "--at", 0.5),
     "benchmark": lambda p: ("no-such-benchmark",),
+    "sweep run": lambda p: ("quadrotor", "--data", p.empty, "-o", p.out),
+    "sweep show": lambda p: (p.empty,),
+    "sweep export": lambda p: (p.empty, 0, "-o", p.folder / "better.toml"),
     "data list": lambda p: ("no-such-set",),
     "data get": lambda p: ("no-such-set",),
 }

@@ -64,7 +64,7 @@ def test_the_runtime_stands_without_the_workstation_packages() -> None:
 
 
 VERBS_OF_THE_WORKSTATION = {
-    Path("cli", name) for name in ("benchmark.py", "hil.py", "info.py", "report.py", "study.py", "train.py")
+    Path("cli", name) for name in ("benchmark.py", "hil.py", "info.py", "report.py", "study.py", "sweep.py", "train.py")
 }
 
 

@@ -98,6 +98,9 @@ DECODED = {  # where structures are read from outside, and which test knows the 
     "rtsysid.benchmarks.sources": "of the package itself",
     "rtsysid.guards.ranges": "the ranges themselves",
     "rtsysid.benchmarks.robot_files": "here",
+    "rtsysid.experiments.sweep.space": "tests/experiments/test_sweep_space.py",
+    "rtsysid.experiments.sweep.study": "tests/experiments/test_sweep_space.py",
+    "rtsysid.experiments.sweep.folder": "tests/experiments/test_sweep_space.py",
 }
 # configurations, bundles, recorded sessions, boards, benchmarks of robots
 READ = (Config, ModelSpec, Settings, Schema, Expectation, TrainedModel)

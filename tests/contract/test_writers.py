@@ -41,6 +41,8 @@ FREE = {  # what may write without `replacing`, and why
     "firmware_bridge.device.SimulatedDevice": "in a temporary folder, and its own link",
     "firmware_bridge.device._free_name": "a link that the rule knows as ours",
     "firmware_bridge.build.compile_c": "in the cache, under the hash of the content",
+    "rtsysid.experiments.sweep.storage": "the journal and the locks of a sweep, in its own folder",
+    "rtsysid.experiments.sweep.worker.Worker.run": "a run that this process began, in the folder of its sweep",
     "firmware_bridge.generate": "sources of the project itself",
     "export.c_example.main": "sources of the project itself",
 }

@@ -19,12 +19,16 @@ _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 @dataclass(frozen=True)
 class Line:
-    """Hold one series; values that are not finite are not drawn. ``style``: a CSS class of the page."""
+    """Hold one series; values that are not finite are not drawn.
+
+    ``style``: a CSS class of the page. ``points``: draw points that are not joined.
+    """
 
     name: str
     style: str
     x: Sequence[float]
     y: Sequence[float]
+    points: bool = False
 
 
 @dataclass(frozen=True)
@@ -135,6 +139,10 @@ def _area(area: Area, x: Axis, y: Axis) -> Node:
 
 
 def _path(line: Line, x: Axis, y: Axis) -> Node:
+    if line.points:
+        ends = zip(x.pixels(line.x), y.pixels(line.y), strict=True)
+        d = "".join(f"M{_px(px)} {_px(py)}h0" for px, py in ends if not math.isnan(px + py))
+        return el("path", d=d, class_=f"line points {line.style}")
     return el("path", d=_joined(x.pixels(line.x), y.pixels(line.y)), class_=f"line {line.style}")
 
 

@@ -18,7 +18,8 @@ from rtsysid.spec import Doubles, ModelSpec
 from rtsysid.train.auto.frames import choose_relative, scaled, target_groups
 
 SETTLING = 50  # rows at most until the first forecast
-TAPS = 8  # at least
+TAPS = 8  # of a window, at least
+ENCODER_TAPS = 8  # newest rows that the encoder sees
 HORIZON = 50
 SMALLEST = 1e-3  # unit of a target, as a share of its standard deviation
 SIZES = ((3_000, 24), (10_000, 32), (30_000, 48))  # rows below which the cell has this many units
@@ -67,6 +68,7 @@ def _completed(config: Config, choice: LinearChoice, rows: int, settling: int) -
         choice.spec,
         taps=max(taps, choice.model.lags),
         encoder=(3 * hidden // 2, hidden // 2) if said.encoder is None else said.encoder,
+        encoder_taps=min(ENCODER_TAPS, taps) if said.encoder_taps is None else said.encoder_taps,
         hidden=said.hidden or hidden,
         linear_path=True,
         warmup=settling - taps if said.warmup is None else said.warmup,

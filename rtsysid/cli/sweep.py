@@ -1,0 +1,290 @@
+"""Provide the commands of a sweep: run, show, export. They need the [sweep] extra."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+import msgspec
+
+from rtsysid.cli import console, faults
+from rtsysid.cli.options import PATH, FiniteRange, as_json, within
+from rtsysid.cli.outputs import output
+from rtsysid.errors import ConfigError, RtsysidError
+from rtsysid.guards import ranges
+from rtsysid.storage.products import CONFIGURATION, SWEEP
+
+if TYPE_CHECKING:
+    import optuna
+
+    from rtsysid.config import Config
+    from rtsysid.experiments.sweep.study import Plan
+    from rtsysid.experiments.sweep.worker import Limits
+    from rtsysid.recordings.trace import Trace
+
+UNITS = {"s": 1, "m": 60, "h": 3600}
+DEFAULT_BUDGET_S = 3600.0
+
+
+class Duration(FiniteRange):
+    """A time in seconds, minutes or hours: ``60s``, ``20m``, ``8h``."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the seconds. Raises click.BadParameter for anything else."""
+        if isinstance(value, str) and value[-1:] not in UNITS:
+            self.fail(f"{value!r} is not a time such as 60s, 20m or 8h.", param, ctx)
+        if not isinstance(value, str):
+            return super().convert(value, param, ctx)
+        number = super().convert(value[:-1], param, ctx)
+        return super().convert(number * UNITS[value[-1]], param, ctx)
+
+
+class _Task(NamedTuple):
+    """What a worker process is told. The address of the storage has the password, so it is never an argument."""
+
+    plan: Plan
+    data: tuple[Path, ...]
+    folder: Path
+    address: str | None
+    limits: Limits
+    pruning: bool
+
+
+storage_option = click.option(
+    "--storage", metavar="URL", help="PostgreSQL server that several machines share.  [default: a file in the folder]"
+)
+
+
+@click.group()
+def sweep() -> None:
+    """Search for a better or a smaller model, and export what was found.
+
+    Example: rtsysid sweep run arm.toml --data logs --budget 8h -o sweep
+    """
+
+
+@sweep.command("run")
+@click.argument("config")
+@click.option("--data", type=PATH, multiple=True, required=True, help="Recording or folder of recordings; repeatable.")
+@output("-o", "--out", product=SWEEP, required=True, help="Sweep folder. A sweep in it is continued.")
+@click.option(
+    "--budget", type=within(ranges.SomeSeconds, Duration), metavar="TIME",
+    help="Time of the whole sweep over all calls: 60s, 20m, 8h.  [default: 1h, or none with --trials]",
+)  # fmt: skip
+@click.option("--trials", type=within(ranges.Count), help="Finished trials of the whole sweep after which it ends.")
+@click.option("--jobs", type=within(ranges.Few), default=1, show_default=True, help="Worker processes to start.")
+@click.option("--no-pruning", is_flag=True, help="Train every trial to its end, also one that is far behind.")
+@storage_option
+@click.option("--space", "space_path", type=PATH, help="TOML file of what to vary.  [default: from CONFIG]")
+@as_json
+def run_command(
+    config: str, data: tuple[Path, ...], out: Path, budget: float | None, trials: int | None, jobs: int,
+    no_pruning: bool, storage: str | None, space_path: Path | None, json_: bool,
+) -> None:  # fmt: skip
+    """Search the space around CONFIG for models with a small validation error and a small cost.
+
+    A killed sweep continues with the same command. The error is measured on the validation recordings of CONFIG; test
+    recordings have no place here.
+
+    Example: rtsysid sweep run arm.toml --data logs --budget 8h --jobs 2 -o sweep
+    """
+    from rtsysid.experiments.sweep.folder import begin_sweep, studied
+    from rtsysid.experiments.sweep.storage import require_server
+    from rtsysid.experiments.sweep.worker import Limits, Worker
+
+    if storage is not None:
+        require_server(storage)
+    plan, trace = _plan(config, data, out, storage, space_path)
+    Worker(plan, trace, out)  # what is wrong with space or recordings is found out before anything is written
+    plan = begin_sweep(out, plan, storage)
+    unlimited = float("inf")
+    default = unlimited if trials else DEFAULT_BUDGET_S
+    task = _Task(plan, data, out, storage, Limits(budget or default, trials or unlimited), not no_pruning)
+    if jobs == 1:
+        _run_trials(task, trace)
+    else:
+        _run_workers(task, jobs)
+    with studied(out, plan, storage) as study:
+        _print_result(out, study, json_)
+
+
+def _plan(
+    config: str, data: Sequence[Path], out: Path, storage: str | None, space_path: Path | None
+) -> tuple[Plan, Trace]:
+    """Return the plan of the folder, or a new one, and the recordings."""
+    from rtsysid.config import read_config
+    from rtsysid.experiments.sweep.folder import known_plan
+    from rtsysid.experiments.sweep.objective import completed
+    from rtsysid.experiments.sweep.space import default_space, read_space
+    from rtsysid.experiments.sweep.storage import parse_url, public
+    from rtsysid.experiments.sweep.study import Plan, asked_for
+
+    address = "" if storage is None else public(parse_url(storage))
+    parsed = read_config(config)
+    space = None if space_path is None else read_space(space_path)
+    trace = _recordings(parsed, data)
+    asked = asked_for(parsed, space, trace.sources)
+    if (known := known_plan(out, asked, address)) is not None:
+        return known, trace
+    whole = completed(parsed, trace)
+    return Plan(whole, space or default_space(whole), asked, address), trace
+
+
+def _recordings(config: Config, data: Sequence[Path]) -> Trace:
+    from rtsysid.recordings.trace import Trace, clock
+
+    settings = config.data
+    return Trace.read_all(data, settings.channels, **clock(settings.time, settings.rate_hz))
+
+
+def _run_trials(task: _Task, trace: Trace) -> None:
+    from rtsysid.experiments.sweep.folder import studied
+    from rtsysid.experiments.sweep.worker import Worker
+
+    worker = Worker(task.plan, trace, task.folder)
+    with studied(task.folder, task.plan, task.address, pruning=task.pruning) as study:
+        for done in worker.outcomes(study, task.limits):
+            error = "" if done.error is None else f", error {done.error:.4g}"
+            reason = f": {done.reason}" if done.reason else ""
+            console.echo(f"trial {done.number} {done.state}{error}{reason}", err=True)
+
+
+def _run_workers(task: _Task, jobs: int) -> None:
+    """Start worker processes and wait for them; they end with this one."""
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=_work, args=(task,), daemon=True) for _ in range(jobs)]
+    for each in workers:
+        each.start()
+    for each in workers:
+        each.join()
+    codes = [each.exitcode or 0 for each in workers]
+    if max(codes) > 0:
+        raise click.exceptions.Exit(max(codes))
+    killed = sum(code < 0 for code in codes)
+    if killed == jobs:
+        raise RtsysidError(
+            "sweep", "every worker was killed", "give the same command again: only their trials are lost"
+        )
+    if killed:
+        console.echo(f"{killed} of {jobs} workers were killed; the others went on", err=True)
+
+
+def _work(task: _Task) -> None:
+    """Run trials in a process of its own; an error is printed as the command line prints it."""
+    try:
+        _run_trials(task, _recordings(task.plan.config, task.data))
+    except BaseException as error:
+        code, lines = faults.outcome(error)
+        if code != faults.INTERRUPTED:  # the process that started this one says it
+            console.echo(*(f"rtsysid: {line}" for line in lines), err=True)
+        sys.exit(code)
+
+
+@sweep.command("show")
+@click.argument("sweep_path", metavar="SWEEP", type=PATH)
+@storage_option
+@as_json
+def show_command(sweep_path: Path, storage: str | None, json_: bool) -> None:
+    """Print one line per finished trial, best first, and write the page SWEEP/sweep.html.
+
+    A line has the trial's number, its error (1 is as good as hold), multiply-accumulates of a step, bytes of its
+    weights as float32, and what was chosen.
+
+    Example: rtsysid sweep show sweep
+    """
+    from rtsysid.experiments.sweep.folder import read_plan, studied
+    from rtsysid.experiments.sweep.page import render_sweep_page
+    from rtsysid.experiments.sweep.study import finished
+    from rtsysid.storage import replacing
+    from rtsysid.storage.products import SWEEP_PAGE
+
+    plan = read_plan(sweep_path)
+    with studied(sweep_path, plan, storage) as study:
+        rows = [_trial_row(trial, plan) for trial in finished(study)]
+        text = render_sweep_page(sweep_path.resolve().name, study, plan)
+        summary = _summary(study)
+    with replacing(sweep_path / "sweep.html", SWEEP_PAGE) as path:
+        path.write_text(text, "utf-8")
+    if json_:
+        return console.report({"trials": rows, **summary}, True)
+    for row in rows:
+        chosen = (f"{path}={json.dumps(value, separators=(',', ':'))}" for path, value in row["chosen"].items())
+        console.echo(" ".join([f"{row['trial']} {row['error']:.6g} {row['macs']} {row['weight_bytes']}", *chosen]))
+    console.echo(console.text(summary), f"page: {sweep_path / 'sweep.html'}", err=True)
+    return None
+
+
+@sweep.command("export")
+@click.argument("sweep_path", metavar="SWEEP", type=PATH)
+@click.argument("trial", type=click.IntRange(0, 1_000_000))
+@output("-o", "--out", product=CONFIGURATION, required=True, help="TOML file to write.")
+@storage_option
+@as_json
+def export_trial_command(
+    sweep_path: Path, trial: int, out: Path, overwrite: bool, storage: str | None, json_: bool
+) -> None:
+    """Write the configuration of a finished trial, ready for `rtsysid train`.
+
+    Example: rtsysid sweep export sweep 17 -o better.toml
+    """
+    from rtsysid.experiments.sweep.folder import read_plan, studied
+    from rtsysid.experiments.sweep.space import configured
+    from rtsysid.experiments.sweep.study import chosen, finished
+    from rtsysid.experiments.sweep.toml import toml_text
+    from rtsysid.storage import replacing
+
+    plan = read_plan(sweep_path)
+    with studied(sweep_path, plan, storage) as study:
+        known = {each.number: each for each in finished(study)}
+    if trial not in known:
+        listed = ", ".join(map(str, sorted(known)[:20])) or "none yet"
+        raise ConfigError(f"sweep {sweep_path}", f"trial {trial} is not finished", f"finished are {listed}")
+    config = configured(plan.config, chosen(known[trial], plan.space), plan.space)
+    with replacing(out, CONFIGURATION, inputs=(sweep_path,), overwrite=overwrite) as path:
+        path.write_text(toml_text(config), "utf-8")
+    row = _trial_row(known[trial], plan)
+    console.report({"configuration": str(out), **row, **_cost_on_a_board(config)}, json_)
+
+
+def _cost_on_a_board(config: Config) -> dict[str, int]:
+    """Count the instructions of a step on the emulated Cortex-M4F, and the flash; nothing without its tools."""
+    from export.step_cost import can_count, step_cost
+    from rtsysid.experiments.sweep.space import fitting_spec
+    from rtsysid.spec import unit_scaling
+
+    if not can_count():
+        return {}
+    spec = fitting_spec(config)
+    instructions, image = step_cost(msgspec.structs.replace(spec, scaling=unit_scaling(spec)), "strict")
+    return {"instructions": instructions, "flash_bytes": image.flash}
+
+
+def _trial_row(trial: optuna.trial.FrozenTrial, plan: Plan) -> dict[str, Any]:
+    from rtsysid.experiments.sweep.study import BYTES, MACS, chosen
+
+    cost = {name: trial.user_attrs[name] for name in (MACS, BYTES)}
+    return {"trial": trial.number, "error": trial.value, **cost, "chosen": chosen(trial, plan.space)}
+
+
+def _summary(study: optuna.Study) -> dict[str, Any]:
+    from rtsysid.experiments.sweep.study import counts, finished, seconds_used
+
+    best = next(iter(finished(study)), None)
+    found = {} if best is None else {"best_trial": best.number, "error": best.value}
+    own = next((trial.value for trial in finished(study) if trial.number == 0), None)
+    return {**counts(study), **found, "error_of_the_configuration": own, "seconds": round(seconds_used(study), 1)}
+
+
+def _print_result(out: Path, study: optuna.Study, json_: bool) -> None:
+    summary = _summary(study)
+    if not summary["finished"]:
+        console.echo("no trial is finished; continue with a larger --budget", err=True)
+    console.report({"sweep": str(out), **summary}, json_)

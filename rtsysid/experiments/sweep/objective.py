@@ -1,0 +1,142 @@
+"""Train one configuration and measure its forecasts: the only place where a sweep touches training.
+
+The measure of a sweep is a pure number. Every model forecasts from the same rows of the validation recordings. For each
+group of outputs and each octave of ticks ahead (1, 2-3, 4-7, ..) its mean error is divided by that of `Hold`; the
+result is the geometric mean of these ratios. With a geometric mean another baseline would change every value by the
+same factor, and no rank. A ratio below `RESOLUTION` counts as that: no sensor resolves less.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rtsysid.circle import nearest
+from rtsysid.config import Config
+from rtsysid.errors import TraceError
+from rtsysid.evaluation.baselines import Hold
+from rtsysid.evaluation.metrics import HorizonErrors
+from rtsysid.recordings.trace import Trace
+from rtsysid.schedule import PREDICTIONS
+from rtsysid.spec import Doubles
+from rtsysid.train.fit import begin, prepare_recordings
+from rtsysid.train.freerun import free_run
+from rtsysid.train.loop import Trainer
+from rtsysid.train.network import Network
+from rtsysid.train.sensor_noise import SEED
+from rtsysid.train.windows import Sequences, row_windows
+
+RUNGS = (11, 33)  # percent of the training at which a trial may be stopped: a ninth and a third
+RESOLUTION = 1e-3  # of the error of hold
+WINDOWS = 512  # forecasts that measure a model
+BATCH = 256
+
+
+def completed(config: Config, trace: Trace) -> Config:
+    """Return the configuration with everything said that a training would choose itself from the recordings."""
+    del trace  # today nothing is chosen from the recordings
+    return config
+
+
+class TrialProgress(NamedTuple):
+    """State how far the training of a trial is: percent, and the error where it was measured."""
+
+    percent: int
+    error: float | None
+
+
+class Measure:
+    """Measure models on the validation recordings of a configuration, all from the same rows.
+
+    `settling`: rows that the slowest model of the space needs before its first forecast. Raises TraceError where no
+    validation recording is long enough, or no output moves.
+    """
+
+    def __init__(self, config: Config, trace: Trace, settling: int) -> None:
+        prepared = prepare_recordings(config, trace)
+        self.spec, self.horizon, self.settling = prepared.spec, prepared.horizon, settling
+        sequences, length = Sequences(prepared.validation), settling + prepared.horizon
+        if max(sequences.lengths) < length:
+            found = f"the longest validation recording has {max(sequences.lengths)} rows, and {length} are needed"
+            raise TraceError("sweep", found, "give a space with fewer taps, or record longer")
+        starts = sequences.evenly_spaced(sequences.starts(length, 1), WINDOWS)
+        self._rows = sequences.rows(starts, length)
+        self._hold = self._errors(self._held())
+        if not any((error > 0).any() for error in self._hold.values()):
+            raise TraceError("sweep", "no output moves in the validation recordings", "give others to data.validation")
+
+    def error(self, trainer: Trainer) -> float:
+        """Measure the network of a trainer: 1 is as good as hold; inf where a forecast is not finite."""
+        return geometric_mean(self._errors(self._forecasts(trainer)), self._hold)
+
+    def _errors(self, predicted: Doubles) -> dict[str, Doubles]:
+        """Average the error [N] of each group over forecasts [K, N, ny]."""
+        truth = self._rows[:, self.settling :, self.spec.n_inputs :].numpy()
+        errors = HorizonErrors(self.spec.outputs)
+        errors.add(nearest(predicted, truth, self.spec.outputs), truth)
+        return errors.mean()
+
+    def _held(self) -> Doubles:
+        rows = self._rows.numpy()
+        future = rows[:, self.settling - 1 : -1, : self.spec.n_inputs]
+        return Hold(self.spec.n_inputs).forecast(rows[:, : self.settling], future)
+
+    @torch.no_grad()
+    def _forecasts(self, trainer: Trainer) -> Doubles:
+        network = trainer.network.eval()
+        rows = self._rows[:, self.settling - network.spec.settling_samples :]
+        generator = torch.Generator().manual_seed(SEED)
+        inputs = trainer.augmentation.apply(rows, generator).to(network.target_mean.device)
+        parts = [_forecast(network, batch, self.horizon).cpu() for batch in torch.split(inputs, BATCH)]
+        return torch.cat(parts).double().numpy()
+
+
+def _forecast(network: Network, rows: Tensor, horizon: int) -> Tensor:
+    """Settle on measured rows, then run free: [B, settling + N, C] -> [B, N, ny]."""
+    windows = row_windows(rows, network.spec.taps)
+    settling = network.spec.settling_samples - network.spec.taps
+    state = network.initial_state(windows[:, 0])
+    if settling:
+        _, state = network.sequence(windows[:, :settling], state)
+    return free_run(network, windows[:, settling : settling + horizon], state)
+
+
+def geometric_mean(errors: dict[str, Doubles], baseline: dict[str, Doubles]) -> float:
+    """Average the ratios of errors [N] by group over groups and octaves; where the baseline has no error, none is."""
+    ratios = [
+        max(ours / theirs, RESOLUTION)
+        for group in baseline
+        for ours, theirs in zip(_octaves(errors[group]), _octaves(baseline[group]), strict=True)
+        if theirs > 0
+    ]
+    return float(np.exp(np.mean(np.log(ratios))))
+
+
+def _octaves(errors: Doubles) -> list[float]:
+    """Average errors [N] over 1, 2-3, 4-7, .. ticks ahead."""
+    first = [2**k for k in range(len(errors).bit_length())]
+    return [float(np.mean(errors[each - 1 : 2 * each - 1])) for each in first]
+
+
+def train_trial(config: Config, trace: Trace, folder: Path, measure: Measure) -> Generator[TrialProgress, None, None]:
+    """Train in `folder`; yield the start and each epoch, with the error where training passes a rung and at its end.
+
+    Progress counts the epochs of stages that learn to predict: before them all models forecast alike. Raises the errors
+    of `rtsysid.train.fit.begin` and of `Trainer.epochs`.
+    """
+    trainer = begin(config, trace, folder)
+    yield TrialProgress(0, None)  # the linear fits may have taken long
+    lengths = {s.name: s.epochs for s in trainer.stages if any(loss.kind in PREDICTIONS for loss in s.loss)}
+    done, rungs = 0, list(RUNGS)
+    for epoch in trainer.epochs():
+        done += epoch.stage in lengths
+        percent = 100 * done // max(1, sum(lengths.values()))
+        passed = [rung for rung in rungs if rung <= percent]
+        rungs = rungs[len(passed) :]
+        yield TrialProgress(percent, measure.error(trainer) if passed and percent < 100 else None)
+    yield TrialProgress(100, measure.error(trainer))

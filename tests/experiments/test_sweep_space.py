@@ -1,0 +1,159 @@
+"""The space of a sweep: what may be varied, what is refused, and how a configuration is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.robots import TINY
+
+from rtsysid.config import EMBEDDED, Config, config_from_builtins, parse_config, read_config
+from rtsysid.errors import ConfigError
+from rtsysid.experiments.sweep.space import (
+    Parameter,
+    check_space,
+    configured,
+    default_space,
+    own_values,
+    read_space,
+)
+from rtsysid.experiments.sweep.toml import toml_text
+
+WRONG = {
+    "": "no parameter",
+    '"model.taps" = { values = [] }': "nothing to choose from",
+    '"model.taps" = { low = 9, high = 3 }': "an empty range",
+    '"model.taps" = { low = 3 }': "give both",
+    '"model.taps" = { low = nan, high = 3.0 }': "Expected",
+    '"model.taps" = { low = 1, high = 1e300 }': "Expected",
+    '"model.taps" = { low = "a", high = "b" }': "Expected",
+    '"model.taps" = { low = 1, high = 9, step = 0 }': "step",
+    '"model.taps" = { low = 0, high = 9, log = true }': "log",
+    '"model.taps" = { low = 1, high = 9, log = true, step = 2 }': "log and step",
+    '"model.taps" = { values = [1, 2], low = 1 }': "values or a range",
+    '"model.taps" = { low = 1, high = 2, often = true }': "often",
+    '"model.taps" = { values = ["a"], times = true }': "no number",
+    '"model.taps" = 5': "write",
+    '"data.rate_hz" = { values = [50, 100] }': "all trials read the same rows",
+    "model = [": "not TOML",
+}
+IMPOSSIBLE = {
+    '"model.tapes" = { values = [5] }': "did you mean 'taps'",
+    '"modell.taps" = { values = [5] }': "no table",
+    '"stage.second.epochs" = { values = [5] }': "no table",
+    '"model.taps.low" = { values = [5] }': "no table|is no table",
+    '"model.taps" = { values = [5, 0] }': "model.taps = 0",
+    '"model.encoder" = { values = [[8, 3], []] }': "has no encoder",
+    '"model.cell" = { values = ["lstm", "transformer"] }': "transformer",
+    '"train.preset" = { values = ["two-stage"] }': "its own",
+    '"model.cell" = { values = [2], times = true }': "times",
+}
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Any:
+    def write(text: str) -> Path:
+        path = tmp_path / "space.toml"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("text", WRONG)
+def test_a_space_that_is_none_is_refused(text: str, written: Any) -> None:
+    """An empty range, an unknown key or a wrong type is one line that says what was found."""
+    with pytest.raises(ConfigError, match=WRONG[text]):
+        read_space(written(text))
+
+
+@pytest.mark.parametrize("text", IMPOSSIBLE)
+def test_a_value_that_makes_no_configuration_is_refused(text: str, written: Any) -> None:
+    """Each value and each end of a range is tried before the sweep begins, and the path is named."""
+    with pytest.raises(ConfigError, match=IMPOSSIBLE[text]) as caught:
+        check_space(parse_config(TINY), read_space(written(text)))
+    assert caught.value.what.startswith("space: ")
+
+
+def test_paths_lead_to_tables_stages_and_losses(written: Any) -> None:
+    """A path names a key, a stage by name, index or star, and a loss of each; `times` multiplies."""
+    text = """
+model.hidden = { low = 4, high = 9 }
+"stage.*.learning_rate" = { low = 0.1, high = 2.0, times = true }
+"stage.joint.epochs" = { values = [0.5], times = true }
+"stage.1.epochs" = { values = [7] }
+"stage.*.loss.*.norm" = { values = ["absolute"] }
+"train.symmetry" = { values = [[{ negate = ["y"] }]] }
+"""
+    config, space = parse_config(TINY), read_space(written(text))
+    values = {path: parameter.ends[0] for path, parameter in space.items()}
+    made = configured(config, values, space)
+    assert made.model.hidden == 4
+    assert [stage.epochs for stage in made.stage] == [2, 7]
+    assert [stage.learning_rate for stage in made.stage] == [pytest.approx(1e-4)] * 2
+    assert {loss.norm for stage in made.stage for loss in stage.loss} == {"absolute"}
+    assert made.train.symmetry[0].negate == ("y",)
+
+
+def test_a_preset_is_chosen_before_its_stages_are_changed() -> None:
+    """With `train.preset` in the space, other paths lead to the stages of the chosen preset."""
+    config = parse_config(TINY[: TINY.index("[[stage]]")])
+    space = {"stage.*.epochs": Parameter(values=(3,)), "train.preset": Parameter(values=("greedy", "two-stage"))}
+    made = configured(config, {"stage.*.epochs": 3, "train.preset": "greedy"}, space)
+    assert [stage.name for stage in made.stage] != [stage.name for stage in config.stages]
+    assert {stage.epochs for stage in made.stage} == {3}
+
+
+@pytest.mark.parametrize("name", [*EMBEDDED, "tiny"])
+def test_the_default_space_holds_the_configuration(name: str) -> None:
+    """Every value of a derived space makes a valid configuration, and the configuration lies in its own space."""
+    config = parse_config(TINY) if name == "tiny" else read_config(name)
+    space = default_space(config)
+    check_space(config, space)
+    own = own_values(config, space)
+    assert own.keys() == space.keys()
+    whole = msgspec.structs.replace(config, stage=config.stages)
+    assert configured(config, own, space) == whole
+
+
+def test_every_key_of_a_configuration_can_be_in_a_space() -> None:
+    """Every path that leads to a value of [model], [train] or a stage sets it, without code for the key."""
+    config = parse_config(TINY)
+    built = msgspec.to_builtins(config)
+    tables = {"model": built["model"], "train": built["train"], "stage.*": built["stage"][0]}
+    paths = {f"{table}.{key}": value for table, keys in tables.items() for key, value in keys.items()}
+    del paths["train.preset"], paths["stage.*.train"]
+    assert len(paths) > 30
+    for path, value in paths.items():
+        configured(config, {path: value}, {path: Parameter(values=(value,))})
+
+
+def test_every_number_of_a_space_has_two_ends() -> None:
+    """A range from a file is finite: NaN, infinity and a slip of the keyboard are refused."""
+    for number in (float("nan"), float("inf"), 2**64, 10**400, -1e300):
+        with pytest.raises(msgspec.ValidationError):
+            msgspec.convert({"low": number}, Parameter)
+
+
+texts = st.text(st.characters(codec="utf-8"), min_size=1, max_size=5)
+
+
+@given(texts, texts, st.floats(1e-6, 1e7), st.booleans())
+def test_a_written_configuration_reads_back_to_the_same(name: str, group: str, rate: float, flag: bool) -> None:
+    """Any text, number and table that a configuration can hold survives the way through a TOML file."""
+    built = msgspec.to_builtins(parse_config(TINY))
+    built["data"] |= {"rate_hz": rate, "groups": {group: [name]}, "validation": [name], "resample": flag}
+    built["train"]["sensor_noise"] = {"noise": {name: rate}, "repeat": 0.0}
+    config: Config = config_from_builtins(built)
+    assert parse_config(toml_text(config)) == config
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_embedded_configurations_read_back_to_the_same(name: str) -> None:
+    """Rigid bodies, presets and stages are written in full."""
+    config = read_config(name)
+    assert parse_config(toml_text(config)) == msgspec.structs.replace(config, stage=config.stages)
