@@ -130,7 +130,7 @@ def test_codes_are_of_what_the_encoder_sees() -> None:
 @pytest.mark.parametrize("encoder_taps", [1, 2, 3])
 @torch.no_grad()
 def test_codes_describe_moments_shorter_than_the_window(encoder_taps: int) -> None:
-    """A search by codes takes windows of what the encoder sees, friction too; their codes are those of whole windows."""
+    """A search by codes takes windows of what the encoder sees; their codes are those of whole windows."""
     network = Network(make_braked_spec(encoder_taps=encoder_taps)).eval()
     spec, values = network.spec, np.random.default_rng(0).standard_normal((30, 5)).astype(np.float32)
     span = max(encoder_taps, 2)
