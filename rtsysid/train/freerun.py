@@ -15,21 +15,20 @@ from torch import Tensor
 from rtsysid.model.coordinates.columns import columns
 from rtsysid.model.coordinates.quaternions import TINY
 from rtsysid.train.network import Network
-from rtsysid.train.track import Layer, Targets, Track, fed_back, feeds, target_layers
+from rtsysid.train.track import Layer, Targets, Track, feeds, target_layers
 
 
 def free_run(network: Network, windows: Tensor, state: Tensor) -> Tensor:
     """Feed predictions back for N ticks: measured windows [B, N, L, C], state [B, S] -> [B, N, ny].
 
-    Other cells than the LSTM, rigid bodies, integrators, angles, outputs fed back that are not neighbours, powers of
-    relative outputs, and a variational code in training take the general loop. Where nothing is fed back, all ticks are
-    computed in one call. The newest row of the first window has age 0.
+    Other cells than the LSTM, rigid bodies, integrators, angles, powers of relative outputs, and a variational code in
+    training take the general loop. Where nothing is fed back, all ticks are computed in one call. The newest row of the
+    first window has age 0.
     """
     spec = network.spec
     drawn = spec.variational and network.training
     general = spec.cell != "lstm" or spec.rigid_body or spec.integrate or drawn or (spec.relative and spec.degree > 1)
-    general = general or any(channel.angle for channel in spec.channels)
-    if general or not isinstance(fed_back(spec), slice):
+    if general or any(channel.angle for channel in spec.channels):
         return network.rollout(windows, state)
     if spec.output == "absolute" and not feeds(spec) and not spec.age_changes:
         return network.sequence(windows, state)[0]
@@ -129,14 +128,18 @@ class _FreeRun(torch.autograd.Function):
         way, by_tick = _Backward(plan, past, gradient.transpose(0, 1), track, predicted), plan.by_tick(targets)
         for n in reversed(range(len(way.y))):
             way.tick(n, gates, by_tick[n], [weight for weight, _ in encoder])
+        wanted, wanted_layers = plan.layers(ctx.needs_input_grad[-len(layers) :])
         seen = plan.seen(torch.stack(way.seen))
         into_encoder = seen[..., plan.encoder]
         codes = [into_encoder if noise is None else into_encoder + noise, *past.codes]
-        pairs = ((_weight_gradient(grad, codes[k]), grad.sum((0, 1))) for k, grad in enumerate(way.codes))
+        pairs = (
+            (_weight_gradient(grad, codes[k]), grad.sum((0, 1))) if wanted_layers[k][0] else (None, None)
+            for k, grad in enumerate(way.codes)
+        )
         return (
             None, None, None, None, way.h, way.c,
             _weight_gradient(way.gates.flatten(2), past.joined[:-1]), way.gates.sum((0, 1)).flatten(),
-            *way.of_targets(seen, targets),
+            *way.of_targets(seen, wanted),
             *(part for pair in pairs for part in pair),
         )  # fmt: skip
 
@@ -169,7 +172,7 @@ class _Backward:
         self.codes = [torch.empty(code.shape).to(code) for code in past.codes]
         self.each_codes = [codes.unbind() for codes in self.codes]
         self.y = gradient.clone(memory_format=torch.contiguous_format)
-        self.each_y, self.each_fed = self.y.unbind(), self.y[..., plan.fed].unbind()
+        self.each_y = self.y.unbind()
         grad = torch.zeros_like(track)
         self.seen = plan.windows(track)
         self.windows, self.shown = plan.windows(grad), plan.shown(grad)
@@ -179,7 +182,7 @@ class _Backward:
         """Go back by tick n."""
         y, plan = self.each_y[n], self.plan
         if plan.feeds:
-            self.each_fed[n].add_(plan.feedback_backward(self.shown[n], self.fed[n]))
+            y[:, plan.fed] += plan.feedback_backward(self.shown[n], self.fed[n])
         self._scaled(n)
         joined = self._cell(n, self.h.addmm(y, targets.head)) @ gates
         code, self.h = joined.tensor_split((joined.shape[1] - self.h.shape[1],), 1)
@@ -193,13 +196,13 @@ class _Backward:
         if n and plan.increment:
             self.each_y[n - 1].add_(y)
 
-    def of_targets(self, seen: Tensor, targets: list[Targets]) -> list[Tensor | None]:
+    def of_targets(self, seen: Tensor, wanted: list[Targets]) -> list[Tensor | None]:
         """Compute the gradients of the matrices and the bias of each span from all features [N, B, F]."""
         found: list[Tensor | None] = []
-        for (first, end), (_, linear, _) in zip(self.plan.spans, targets, strict=True):
+        for (first, end), (_, linear, _) in zip(self.plan.spans, wanted, strict=True):
             y = self.y[first:end]
             found.append(_weight_gradient(y, self.past.hidden[first + 1 : end + 1]))
-            found.append(None if linear is None else _weight_gradient(y, seen[first:end]))
+            found.append(None if not linear else _weight_gradient(y, seen[first:end]))
             found.append(y.sum((0, 1)))
         return found
 

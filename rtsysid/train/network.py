@@ -130,7 +130,7 @@ class Network(nn.Module):
         return self.predict(window[:, -1], features, hidden, age), state
 
     def _cell_input(self, features: Tensor) -> Tensor:
-        """Encode what the encoder sees of the features; in training with feature noise, and sampled where the code is variational."""
+        """Encode what the encoder sees; in training with feature noise, and sampled where the code is variational."""
         # No noise on the features of the linear path: it depends on exact differences of samples.
         seen = features[..., self.spec.encoder_columns]
         if not self.training:

@@ -58,7 +58,8 @@ class Track:
         self.quaternions = [columns(each) for each in spec.quaternions]
         self.row, self.size, self.inputs = spec.n_features, spec.taps * spec.n_features, spec.n_inputs
         self.encoder, self.unseen = spec.encoder_columns, spec.window_size - spec.encoder_window
-        self.increment, self.feeds, self.fed = spec.output == "increment", feeds(spec), fed_back(spec)
+        self.increment, self.feeds = spec.output == "increment", feeds(spec)
+        self.fed = columns([i - spec.n_inputs for i in spec.columns[spec.n_inputs :]])  # of the outputs
         self.mean, self.std, self.degree = network.feature_mean, network.feature_std, spec.degree
         self.moving = None
         if spec.relative:  # the track keeps these at their level, which the window takes away
@@ -147,11 +148,6 @@ class _Brakes:
         grad = gradient * (1 - self.seen(window).square()) * self.factor
         into.index_add_(1, self.newest, grad)
         into.index_add_(1, self.before, -self.travels * grad)
-
-
-def fed_back(spec: ModelSpec) -> slice | list[int]:
-    """Columns of the outputs that are fed back into the window."""
-    return columns([i - spec.n_inputs for i in spec.columns[spec.n_inputs :]])
 
 
 def feeds(spec: ModelSpec) -> bool:

@@ -42,8 +42,8 @@ train = ["cell", "head"]
 loss = [{ kind = "rollout", horizon = 6 }]
 epochs = 3
 """
-# A model that depends on the age of its rows: two linear maps, and three bands of gains. No change coincides. Its encoder
-# sees the newest row alone.
+# A model that depends on the age of its rows: two linear maps, and three bands of gains. No change coincides. The
+# encoder sees the newest row alone.
 AGED = {"linear_path": True, "near_ticks": 3, "age_bands": (2, 5), "encoder_taps": 1}
 ENCODERS = {"lstm": (), "lstm-tdl": (), "lstm-tdl-aeu": (4,), "lstm-tdl-deep-aeu": (8, 3)}
 

@@ -71,6 +71,29 @@ def compare_with_the_loop(spec: ModelSpec) -> None:
             torch.testing.assert_close(ours, theirs, rtol=1e-8, atol=1e-10)
 
 
+def test_weights_that_do_not_train_change_no_other_gradient() -> None:
+    """Without gradients of linear maps and the first encoder layer, all others are the same, to the last bit."""
+    torch.manual_seed(1)
+    network = Network(make_spec(**AGED))
+    seen = row_windows(torch.randn(3, 16, 5), network.spec.taps)
+    every = trained(network, seen)
+    for frozen in (network.linear_path, network.linear_near, network.encoder["1"]):
+        frozen.requires_grad_(False)
+    some = trained(network, seen)
+    assert every.keys() - some.keys() == {
+        f"{name}.{part}" for name in ("linear_path", "linear_near", "encoder.1") for part in ("weight", "bias")
+    }
+    for name, gradient in some.items():
+        assert torch.equal(gradient, every[name])
+
+
+def trained(network: Network, seen: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The gradient of a free run for each weight that has one."""
+    network.zero_grad()
+    free_run(network, seen, network.initial_state(seen[:, 0])).square().mean().backward()
+    return {name: weight.grad for name, weight in network.named_parameters() if weight.grad is not None}
+
+
 def test_noise_disturbs_what_the_network_sees() -> None:
     """In training with feature noise a run differs from the quiet one, and its gradient is that of what was drawn."""
     torch.manual_seed(1)

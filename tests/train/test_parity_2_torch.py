@@ -24,7 +24,7 @@ from rtsysid.train.windows import row_windows
 CHOICES = [
     {},
     {"cell": "gru"},
-    {"cell": "gru", "state_init": "network", "linear_path": True},
+    {"cell": "gru", "state_init": "network", "linear_path": True, "encoder_taps": 1},
     {"feedback": False, "output": "absolute"},
     {"feedback": ("y0", "y2"), "linear_path": True},
     {"state_init": "network", "output": "absolute"},

@@ -28,7 +28,7 @@ class NumpyBackend(WindowedBackend):
 
     @property
     def reconstruction_error(self) -> float:
-        """Compute the mean squared difference between what the encoder saw last and its decoded code, in scaled units."""
+        """Compute the mean squared difference between what the encoder saw last and its decoded code, scaled."""
         return float(np.mean((self._net.decode(self.code[None]) - self._seen) ** 2))
 
     def start(self, window: Floats) -> None:
