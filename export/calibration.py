@@ -14,7 +14,7 @@ from rtsysid.live.calibration import Calibration
 from rtsysid.model.backends.numpy_backend import NumpyBackend
 from rtsysid.model.intervals import Intervals
 from rtsysid.model.predictor import Predictor
-from rtsysid.train.run import Result
+from rtsysid.train.run import Result, state_arrays
 
 OTHERS = "calibrate on other recordings: rtsysid calibrate BUNDLE TRACE..."
 
@@ -22,9 +22,12 @@ OTHERS = "calibrate on other recordings: rtsysid calibrate BUNDLE TRACE..."
 def calibration_of(result: Result, weights: Mapping[str, np.ndarray[Any, Any]]) -> tuple[Calibration, Intervals]:
     """Compute both calibrations with weights [out, in] on the NumPy backend: the same bits with C and without.
 
+    Where the training made a judge, its weights take their place: it was not trained on the validation part.
+
     Logs which pieces of the validation part it leaves out. Raises TraceError where the run kept no validation part,
     where the model was trained on that part too, and where it is too short.
     """
+    weights = weights if result.judge is None else state_arrays(result.judge)
     if result.about["config"]["data"].get("train_on_validation", False):
         raise TraceError("calibration", "train_on_validation: training used that part, too", OTHERS)
     if result.validation is None:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence, Set
 from pathlib import Path
 
-import msgspec
-
 from rtsysid.config import Config
 from rtsysid.recordings.resample import resample
 from rtsysid.recordings.trace import Trace, clock

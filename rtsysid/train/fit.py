@@ -13,6 +13,7 @@ import torch
 
 from rtsysid.circle import differences, unwrapped, unwrapped_plan
 from rtsysid.config import Config
+from rtsysid.errors import ConfigError
 from rtsysid.evaluation.baselines import LinearArx
 from rtsysid.evaluation.metrics import forecast_windows
 from rtsysid.model.npz import Arrays
@@ -86,16 +87,27 @@ def _partly_used(half: Trace, stages: Sequence[Stage], spec: ModelSpec) -> Itera
 
 
 def begin(
-    config: Config, trace: Trace, folder: Path | str, config_text: str = "", *, restart: bool = False
+    config: Config,
+    trace: Trace,
+    folder: Path | str,
+    config_text: str = "",
+    *,
+    restart: bool = False,
+    linear: bool = False,
+    minutes: float | None = None,
 ) -> Trainer | AutoTrainer:
     """Create the run folder, or open an unfinished one, and return its trainer. `restart` replaces the run there.
 
+    With the preset auto, `linear` ends the training with the linear model, and `minutes` says how long it takes about.
     Iterate over `Trainer.epochs` to train. Raises TraceError where the recordings cannot be used, SpecError and
     ScheduleError where the configuration contradicts itself, ConfigError where the folder holds another run,
     StorageError where it is refused (`rtsysid.storage`), or another process trains in it.
     """
     if config.auto:
-        return begin_auto(config, trace, folder, config_text, restart=restart)
+        return begin_auto(config, trace, folder, config_text, restart=restart, linear=linear, minutes=minutes)
+    if linear or minutes:
+        asked = "--linear" if linear else "--minutes"
+        raise ConfigError(asked, "the configuration has a schedule of its own", 'set preset = "auto", or leave it out')
     run = Run(folder)
     claim = run.claim(restart)
     try:

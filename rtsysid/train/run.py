@@ -80,6 +80,7 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     validation: float
     best: bool
     seconds: float
+    ahead: tuple[float, ...] = ()
 
 
 class Result(NamedTuple):

@@ -47,8 +47,9 @@ class Judged(NamedTuple):
 
 
 class LinearChoice(NamedTuple):
-    """Hold what was chosen. ``spec``: with its coordinates and scaling. ``ridges``: of near and far map. ``model``: fitted to all recordings.
+    """Hold what was chosen. ``spec``: with its coordinates and scaling. ``model``: fitted to all recordings.
 
+    ``folds``: the recordings, and how they were left out. ``ridges``: of near and far map.
     ``crossed``: the same choice fitted without each fold. ``judged``: its errors on what each fold left out; ``hold``:
     the errors of the last outputs held. ``groups``: names, in the order of the errors.
     """

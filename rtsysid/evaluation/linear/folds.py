@@ -6,6 +6,7 @@ out, with a gap on both sides.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -48,4 +49,4 @@ def _blocks(piece: Floats, gap: int) -> list[Floats]:
     """Cut a piece [n, C] into blocks of at least four gaps each, with a gap between them."""
     count = max(1, min(BLOCKS, len(piece) // (5 * gap)))
     edges = np.linspace(0, len(piece), count + 1).astype(int)
-    return [piece[a + (gap if k else 0) : b] for k, (a, b) in enumerate(zip(edges[:-1], edges[1:], strict=True))]
+    return [piece[a + (gap if k else 0) : b] for k, (a, b) in enumerate(itertools.pairwise(edges))]

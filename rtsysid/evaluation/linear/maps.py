@@ -5,6 +5,7 @@ Shapes: K forecasts, N ticks, L rows of a window, C channels, F features of a wi
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
@@ -116,7 +117,7 @@ def runs_of(pieces: Sequence[Floats], spec: ModelSpec, past: int, horizon: int, 
 def joined(parts: Sequence[Runs]) -> Runs:
     """Join the starts of several folds, and keep which are whose."""
     ends = np.cumsum([0, *(len(part.truth) for part in parts)])
-    folds = tuple(slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True))
+    folds = tuple(slice(a, b) for a, b in itertools.pairwise(ends))
     return Runs(*(np.concatenate(each) for each in zip(*(part[:3] for part in parts), strict=True)), folds)
 
 

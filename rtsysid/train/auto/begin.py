@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 import torch
 
+from rtsysid.circle import unwrapped
 from rtsysid.config import Config
 from rtsysid.evaluation.baselines import LinearArx
 from rtsysid.evaluation.linear.maps import is_affine
@@ -27,7 +28,14 @@ KEPT_ROWS = 400  # of one validation recording, for the golden trace
 
 
 def begin_auto(
-    config: Config, trace: Trace, folder: Path | str, config_text: str = "", *, restart: bool = False
+    config: Config,
+    trace: Trace,
+    folder: Path | str,
+    config_text: str = "",
+    *,
+    restart: bool = False,
+    linear: bool = False,
+    minutes: float | None = None,
 ) -> AutoTrainer:
     """Create the run folder, or open an unfinished one, and return its trainer; see `rtsysid.train.fit.begin`."""
     torch.set_num_threads(1)  # judge and result have a process each
@@ -35,29 +43,32 @@ def begin_auto(
     run = Run(folder)
     claim = run.claim(restart)
     try:
-        return _auto_trainer(config, trace, run, config_text, restart)
+        return _auto_trainer(config, trace, run, config_text, restart, {"linear": linear, "minutes": minutes})
     except BaseException:
         claim.release()
         raise
 
 
-def _auto_trainer(config: Config, trace: Trace, run: Run, config_text: str, restart: bool) -> AutoTrainer:
+def _auto_trainer(
+    config: Config, trace: Trace, run: Run, config_text: str, restart: bool, asked: dict[str, Any]
+) -> AutoTrainer:
     whole, training, validation, notes = _read(config, trace)
     parts = Parts([e.values for e in training.episodes], [e.values for e in validation.episodes])
     about = {**origin(config, trace.sources), "given": msgspec.to_builtins(config)}
     if run.begun and not restart:
         run.refuse_another({key: about[key] for key in ("given", "sources")})
-        return AutoTrainer(config, None, parts, run, notes, {})
+        return AutoTrainer(config, None, parts, run, notes, {}, **asked)
     shortest = min(max(map(len, half)) for half in parts)
-    plan = plan_of(config, whole, unscaled_spec(config, trace.channels), shortest)
+    plan = plan_of(config, whole, unscaled_spec(config, trace.channels), shortest, linear=asked["linear"])
     arrays: dict[str, Arrays] = {
-        "baseline.npz": baseline(plan).arrays(),
+        "baseline.npz": baseline(plan, parts).arrays(),
         "excerpt.npz": {"values": max(parts.validation, key=len)[:KEPT_ROWS]},
         "validation.npz": {
             "true": np.concatenate(parts.validation), "rows": np.array([len(each) for each in parts.validation])
         },
     }  # fmt: skip
-    return AutoTrainer(config, plan, parts, run, notes, {"about": about, "config_text": config_text, "arrays": arrays})
+    begin = {"about": about, "config_text": config_text, "arrays": arrays}
+    return AutoTrainer(config, plan, parts, run, notes, begin, **asked)
 
 
 def _read(config: Config, trace: Trace) -> tuple[Trace, Trace, Trace, tuple[Note, ...]]:
@@ -71,10 +82,12 @@ def _read(config: Config, trace: Trace) -> tuple[Trace, Trace, Trace, tuple[Note
     return trace, training, validation, trace.notes
 
 
-def baseline(plan: Plan) -> LinearArx:
-    """Return the far map of the linear model as the baseline of the tables."""
+def baseline(plan: Plan, parts: Parts) -> LinearArx:
+    """Return the linear ARX of the tables: the far map, or in coordinates of a body or of angles one of plain rows."""
     spec, far = plan.choice.spec, plan.choice.model.far
-    if not is_affine(spec):
-        raise NotImplementedError
+    if not is_affine(spec) or spec.integrate or spec.output != "increment":
+        halves = ([unwrapped(piece, spec.channels) for piece in half] for half in parts)
+        angles = [column for column, channel in enumerate(spec.channels) if channel.angle]
+        return LinearArx.select(*halves, spec.n_inputs, horizon=plan.horizon, relative=angles)
     weights = far.affine(spec).weights * np.asarray(spec.scaling.target_std)
     return LinearArx.of_rows(far.lags, spec.n_inputs, weights)

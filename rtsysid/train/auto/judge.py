@@ -30,10 +30,10 @@ class Ground(NamedTuple):
     horizon: int
 
 
-def ground_of(validation: Sequences, settling: int, horizon: int) -> Ground:
-    """Cut about `STARTS` sequences out of the validation recordings."""
+def ground_of(validation: Sequences, settling: int, horizon: int, count: int = STARTS) -> Ground:
+    """Cut about `count` sequences out of the validation recordings."""
     length = settling + horizon
-    starts = validation.evenly_spaced(validation.starts(length, 1), STARTS)
+    starts = validation.evenly_spaced(validation.starts(length, 1), count)
     return Ground(validation.rows(starts, length), horizon)
 
 

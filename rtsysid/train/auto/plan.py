@@ -10,8 +10,8 @@ import numpy as np
 from rtsysid.circle import differences
 from rtsysid.config import Config
 from rtsysid.evaluation.linear.choice import BANDS, LAGS, LinearChoice, Search, choose_linear
-from rtsysid.evaluation.linear.folds import Folds, folds_of
-from rtsysid.evaluation.linear.maps import LinearModel, Runs, free_run
+from rtsysid.evaluation.linear.folds import folds_of
+from rtsysid.evaluation.linear.maps import Runs, free_run
 from rtsysid.model.coordinates import coordinates
 from rtsysid.recordings.trace import Trace
 from rtsysid.spec import Doubles, ModelSpec
@@ -37,8 +37,11 @@ class Plan(NamedTuple):
     horizon: int
 
 
-def plan_of(config: Config, trace: Trace, blank: ModelSpec, shortest: int) -> Plan:
-    """Choose what the configuration does not say. `shortest`: rows of the longest piece of the smaller part."""
+def plan_of(config: Config, trace: Trace, blank: ModelSpec, shortest: int, *, linear: bool = False) -> Plan:
+    """Choose what the configuration does not say. `shortest`: rows of the longest piece of the smaller part.
+
+    With `linear` the network is as small as it can be: it adds nothing.
+    """
     settling = min(SETTLING, shortest // 2)
     horizon = min(HORIZON, shortest - settling)
     folds = folds_of(_recordings(trace), horizon)
@@ -48,6 +51,8 @@ def plan_of(config: Config, trace: Trace, blank: ModelSpec, shortest: int) -> Pl
     search = Search(scaled(start, folds), folds, horizon, [lags for lags in LAGS if lags <= settling])
     choice = choose_linear(search, target_groups(search.spec))
     spec = _completed(config, choice, len(trace), settling)
+    if linear:
+        spec = msgspec.structs.replace(spec, encoder=(1,), hidden=1, encoder_taps=1)
     scaling = msgspec.structs.replace(spec.scaling, target_std=tuple(_error_per_tick(choice, search.runs).tolist()))
     spec = msgspec.structs.replace(spec, scaling=scaling)
     return Plan(spec, choice, _unit(choice, search.runs), horizon)
@@ -73,7 +78,7 @@ def _completed(config: Config, choice: LinearChoice, rows: int, settling: int) -
         linear_path=True,
         warmup=settling - taps if said.warmup is None else said.warmup,
         near_ticks=choice.model.near_ticks,
-        age_bands=tuple(age for age in BANDS if age < HORIZON),
+        age_bands=BANDS,
     )
     return spec
 

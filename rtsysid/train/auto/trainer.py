@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,7 +18,7 @@ from rtsysid.recordings.pieces import Note
 from rtsysid.schedule import AUTO, resolve
 from rtsysid.spec import Doubles, to_builtins
 from rtsysid.train.auto.candidates import CANDIDATES, Candidate, model_of, stages_for
-from rtsysid.train.auto.expected import expected_errors, with_network
+from rtsysid.train.auto.expected import TICKS, expected_errors, with_network
 from rtsysid.train.auto.frames import target_groups
 from rtsysid.train.auto.jobs import run_jobs
 from rtsysid.train.auto.judge import errors_on, fit_gains, ground_of, score
@@ -27,8 +30,11 @@ from rtsysid.train.run import Run
 from rtsysid.train.windows import Sequences
 
 SHORT, FULL = 120, 900  # updates of a short run, and of the full one
+PASSES = 60  # of the full run over the recordings, at most
 SEQUENCES = 4000  # of an epoch, at most about
 BATCH = 128
+WATCHED = 150  # forecasts that show the progress of the judge
+USED = 0.8  # share of the minutes for the full runs
 JUDGE, RESULT = "judge", "full"
 
 
@@ -36,16 +42,30 @@ class AutoTrainer:
     """Train with everything chosen that the configuration does not say. Iterate over `epochs`, like `Trainer`."""
 
     def __init__(
-        self, given: Config, plan: Plan | None, parts: Parts, run: Run, notes: tuple[Note, ...], begin: dict[str, Any]
+        self,
+        given: Config,
+        plan: Plan | None,
+        parts: Parts,
+        run: Run,
+        notes: tuple[Note, ...],
+        begin: dict[str, Any],
+        *,
+        linear: bool = False,
+        minutes: float | None = None,
     ) -> None:
-        """`plan`: None where the run was begun before. `begin`: about, config_text and arrays of `Run.begin`."""
+        """`plan`: None where the run was begun before. `begin`: about, config_text and arrays of `Run.begin`.
+
+        `linear`: end with the linear model. `minutes`: how long the training takes about, in place of `effort`.
+        """
         self.given, self.plan, self.parts, self.run, self.notes = given, plan, parts, run, notes
-        self._begin = begin
+        self._begin, self._linear, self._minutes, self._steps = begin, linear, minutes, FULL
 
     @property
     def total(self) -> int:
         """Count the epochs of judge and result together."""
-        config = self._config if self.plan is None else self._completed(CANDIDATES[0], FULL)
+        if self._linear:
+            return 0
+        config = self._config if self.plan is None else self._completed(CANDIDATES[0], self._steps)
         return 2 * sum(stage.epochs for stage in config.stages)
 
     @property
@@ -68,6 +88,8 @@ class AutoTrainer:
         with self.run.claimed():
             if not self.run.begun:
                 self._choose()
+            if self._linear:
+                return self._finish_linear()
             parts = {name: self.run.part(name) for name in (JUDGE, RESULT)}
             jobs = {name: partial(self._train, name) for name, part in parts.items() if not part.complete}
             for _, epoch in run_jobs(jobs):
@@ -80,8 +102,9 @@ class AutoTrainer:
         assert plan is not None
         batch, rows = train.batch or BATCH, sum(map(len, self.parts.every))
         stride = train.stride or max(1, min(10, rows // SEQUENCES))
+        per_epoch = max(1, rows // stride // batch)
         stages = self.given.stage or stages_for(
-            candidate, self.given.stages, steps, max(1, rows // stride // batch), plan.horizon
+            candidate, self.given.stages, min(steps, PASSES * per_epoch), per_epoch, plan.horizon
         )
         stages = resolve(stages, plan.spec)
         fields = {name: getattr(plan.spec, name) for name in self.given.model.__struct_fields__}
@@ -98,7 +121,7 @@ class AutoTrainer:
         assert plan is not None
         fitted = plan.choice.spec
         judge = linear_arrays(plan.spec, model_of(plan.choice, parts.training), fitted)
-        config = self._completed(self._best(plan, judge), FULL)
+        config = self._completed(self._best(plan, judge), self._steps)
         arrays: dict[str, Arrays] = {
             "linear_path.npz": linear_arrays(plan.spec, plan.choice.model, fitted),
             "judge_path.npz": judge,
@@ -111,10 +134,14 @@ class AutoTrainer:
 
     def _best(self, plan: Plan, judge: Arrays) -> Candidate:
         """Return the candidate whose short run is the best on the validation recordings."""
-        if self.given.stage:
+        if self.given.stage or self._linear:
             return CANDIDATES[0]
         jobs = {str(k): partial(self._score, each, plan, judge) for k, each in enumerate(CANDIDATES)}
+        begun = time.monotonic()
         scores = dict(run_jobs(jobs))
+        if self._minutes:
+            each = (time.monotonic() - begun) / (SHORT * math.ceil(len(jobs) / 2))
+            self._steps = max(SHORT, int(USED * 60 * self._minutes / each))
         return CANDIDATES[int(min(scores, key=lambda k: scores[k]))]
 
     def _score(self, candidate: Candidate, plan: Plan, judge: Arrays) -> Iterator[float]:
@@ -131,7 +158,23 @@ class AutoTrainer:
         config, unit = self._config, run.arrays("yardstick.npz")["rms"]
         network = network_of(run.spec, run.arrays("judge_path.npz" if judge else "linear_path.npz"), config.train.seed)
         pieces = parts.training if judge else parts.every
-        yield from trainer_of(config, run.part(name), network, pieces, parts, unit).epochs()
+        trainer = trainer_of(config, run.part(name), network, pieces, parts, unit)
+        if not judge:
+            yield from trainer.epochs()
+            return
+        ground = ground_of(Sequences(parts.validation), run.spec.settling_samples, len(unit), WATCHED)
+        linear = errors_on(network_of(run.spec, run.arrays("judge_path.npz"), 0), ground)
+        for epoch in trainer.epochs():
+            found = ratio(errors_on(network, ground), linear).mean(0)
+            yield replace(epoch, ahead=tuple(float(found[n - 1]) for n in TICKS if n <= len(found)))
+
+    def _finish_linear(self) -> None:
+        """Write the linear model as the result: the head adds nothing."""
+        run = self.run
+        for name, to in (("judge_path.npz", run.part(JUDGE)), ("linear_path.npz", run)):
+            network = network_of(run.spec, run.arrays(name), 0)
+            network.head_gain.data.zero_()
+            to.finish(network.state_dict())
 
     def _finish(self) -> None:
         """Use as much of the network as the judge shows to be of use, and write the result."""
