@@ -120,10 +120,10 @@ def _plan(
     """Return the plan of the folder, or a new one, and the recordings."""
     from rtsysid.config import read_config
     from rtsysid.experiments.sweep.folder import known_plan
-    from rtsysid.experiments.sweep.objective import completed
     from rtsysid.experiments.sweep.space import default_space, read_space
     from rtsysid.experiments.sweep.storage import parse_url, public
     from rtsysid.experiments.sweep.study import Plan, asked_for
+    from rtsysid.train.auto.begin import completed
 
     address = "" if storage is None else public(parse_url(storage))
     parsed = read_config(config)

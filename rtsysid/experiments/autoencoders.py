@@ -22,7 +22,7 @@ from rtsysid.experiments.autoencoder_metrics import CodeMetrics, Coder, NetworkC
 from rtsysid.recordings.trace import Trace
 from rtsysid.schedule import FAMILY, Stage, preset, resolve
 from rtsysid.spec import ModelSpec
-from rtsysid.train.fit import begin
+from rtsysid.train.fit import begin_stages
 from rtsysid.train.linear_path import silence
 from rtsysid.train.loop import Trainer
 from rtsysid.train.network import Network
@@ -108,7 +108,7 @@ class _Bench:
 
     def __init__(self, ground: Ground, scope: Scope, scratch: Path) -> None:
         self.ground, self.scope, self.scratch, self.runs = ground, scope, scratch, 0
-        self.base = begin(ground.config, ground.trace, scratch / "base")
+        self.base = begin_stages(ground.config, ground.trace, scratch / "base")
         self.spec = self.base.network.spec
         self.unseen = Sequences(episode.values for episode in ground.unseen.episodes)
         self.known = self._windows(self.base.validation)

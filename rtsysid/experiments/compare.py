@@ -46,14 +46,14 @@ def variants_of(config: Config) -> list[tuple[str, Config]]:
 
 
 def _as_variant(config: Config, variant: Variant) -> Model:
-    model = config.model
+    model, fields = config.model, config.model.fields
     encoder: tuple[int, ...] = {
         "lstm": (),
         "lstm-tdl": (),
-        "lstm-tdl-aeu": model.encoder[-1:],
-        "lstm-tdl-deep-aeu": model.encoder,
+        "lstm-tdl-aeu": fields["encoder"][-1:],
+        "lstm-tdl-deep-aeu": fields["encoder"],
     }[variant]
-    taps = 1 if variant == "lstm" else model.taps
+    taps = 1 if variant == "lstm" else fields["taps"]
     return msgspec.structs.replace(model, encoder=encoder, taps=taps)
 
 

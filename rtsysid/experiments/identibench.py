@@ -76,8 +76,9 @@ def _identibench_config(context: Any, attrs: Mapping[str, Any]) -> Config:
 
 
 def _require_initial_samples(config: Config, initial: int) -> None:
-    if initial < config.model.taps:
-        counts = f"{config.model.taps}, but the benchmark has {initial} initial samples"
+    taps = config.model.fields["taps"]
+    if initial < taps:
+        counts = f"{taps}, but the benchmark has {initial} initial samples"
         raise ConfigError("model.taps", counts, "configure fewer taps, or another benchmark")
 
 

@@ -108,6 +108,13 @@ def begin(
     if linear or minutes:
         asked = "--linear" if linear else "--minutes"
         raise ConfigError(asked, "the configuration has a schedule of its own", 'set preset = "auto", or leave it out')
+    return begin_stages(config, trace, folder, config_text, restart=restart)
+
+
+def begin_stages(
+    config: Config, trace: Trace, folder: Path | str, config_text: str = "", *, restart: bool = False
+) -> Trainer:
+    """Do as `begin` with the schedule of the configuration. Raises the same errors."""
     run = Run(folder)
     claim = run.claim(restart)
     try:

@@ -71,8 +71,8 @@ class Search:
         self.spec, self.folds = spec, folds
         longest = max(map(len, folds.pieces))
         self.lags = [each for each in lags if each + horizon < longest] or [min(lags)]
-        start = partial(runs_of, spec=spec, past=max(self.lags), horizon=horizon, count=STARTS // folds.count)
-        self.runs = joined([start(folds.held_out(k)) for k in range(folds.count)])
+        start = partial(runs_of, spec=spec, past=max(self.lags), horizon=horizon, count=STARTS // folds.number)
+        self.runs = joined([start(folds.held_out(k)) for k in range(folds.number)])
         self.groups = tuple(group_columns(spec.outputs))
         self.hold = self._judged(self.runs.hold)
         self._equations: dict[int, Equations] = {}
@@ -115,8 +115,8 @@ def choose_linear(search: Search, target_groups: Sequence[str]) -> LinearChoice:
     ticks = NEAR_TICKS if near != far else (0,)
     every = [LinearModel(crossed[near], crossed[far], n, (), np.ones((1, len(target_groups)))) for n in ticks]
     best = _with_gains(search, min(every, key=lambda each: search.score(search.judged(each))), target_groups)
-    final = (search.equations(lags).solve(ridge) for lags, ridge in (candidates[near], candidates[far]))
-    model = LinearModel(*final, *best[2:])
+    final = [search.equations(lags).solve(ridge) for lags, ridge in (candidates[near], candidates[far])]
+    model = best._replace(near=final[0], far=final[1])
     ridges = (candidates[near][1], candidates[far][1])
     return LinearChoice(search.spec, search.folds, ridges, model, best, search.judged(best), search.hold, search.groups)
 

@@ -25,7 +25,7 @@ class Folds(NamedTuple):
     numbers: list[int]
 
     @property
-    def count(self) -> int:
+    def number(self) -> int:
         """Return the number of folds."""
         return max(self.numbers) + 1
 

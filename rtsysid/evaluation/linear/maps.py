@@ -111,14 +111,16 @@ def runs_of(pieces: Sequence[Floats], spec: ModelSpec, past: int, horizon: int, 
         starts = starts[starts + horizon < len(piece)]
         windows = piece[starts[:, None] + np.arange(1 - past, 1)]
         parts.append((windows, *forecast_windows(piece, spec.n_inputs, starts, horizon)))
-    return Runs(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+    windows, u_future, truth = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return Runs(windows, u_future, truth)
 
 
 def joined(parts: Sequence[Runs]) -> Runs:
     """Join the starts of several folds, and keep which are whose."""
     ends = np.cumsum([0, *(len(part.truth) for part in parts)])
     folds = tuple(slice(a, b) for a, b in itertools.pairwise(ends))
-    return Runs(*(np.concatenate(each) for each in zip(*(part[:3] for part in parts), strict=True)), folds)
+    windows, u_future, truth = (np.concatenate(each) for each in zip(*(part[:3] for part in parts), strict=True))
+    return Runs(windows, u_future, truth, folds)
 
 
 def free_run(spec: ModelSpec, model: LinearModel, runs: Runs) -> Doubles:

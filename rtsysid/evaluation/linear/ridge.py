@@ -34,7 +34,7 @@ class Equations(NamedTuple):
         gram, moment = self.without(fold)
         count = gram[-1, -1]
         gram[np.diag_indices(len(gram) - 1)] += (ridge + ROUNDING) * count
-        return LinearMap(self.lags, np.linalg.solve(gram, moment))
+        return LinearMap(self.lags, np.asarray(np.linalg.solve(gram, moment), np.float64))
 
     def solve_folds(self, ridge: float) -> LinearMap:
         """Solve for one map without each fold."""
@@ -46,7 +46,7 @@ def equations(spec: ModelSpec, folds: Folds, lags: int) -> Equations:
     """Set up the equations of all folds, in the coordinates of `spec`, for windows of `lags` rows."""
     own = spec_of(spec, lags)
     size, stride = own.window_size + 1, 1 + sum(map(len, folds.pieces)) // WINDOWS
-    gram, moment = np.zeros((folds.count, size, size)), np.zeros((folds.count, size, spec.n_targets))
+    gram, moment = np.zeros((folds.number, size, size)), np.zeros((folds.number, size, spec.n_targets))
     for piece, number in zip(folds.pieces, folds.numbers, strict=True):
         for windows, following in _blocks(piece, lags, stride):
             features = scaled_features(own, windows)

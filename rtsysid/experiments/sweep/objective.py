@@ -24,7 +24,7 @@ from rtsysid.evaluation.metrics import HorizonErrors
 from rtsysid.recordings.trace import Trace
 from rtsysid.schedule import PREDICTIONS
 from rtsysid.spec import Doubles
-from rtsysid.train.fit import begin, prepare_recordings
+from rtsysid.train.fit import begin_stages, prepare_recordings
 from rtsysid.train.freerun import free_run
 from rtsysid.train.loop import Trainer
 from rtsysid.train.network import Network
@@ -35,12 +35,6 @@ RUNGS = (11, 33)  # percent of the training at which a trial may be stopped: a n
 RESOLUTION = 1e-3  # of the error of hold
 WINDOWS = 512  # forecasts that measure a model
 BATCH = 256
-
-
-def completed(config: Config, trace: Trace) -> Config:
-    """Return the configuration with everything said that a training would choose itself from the recordings."""
-    del trace  # today nothing is chosen from the recordings
-    return config
 
 
 class TrialProgress(NamedTuple):
@@ -129,7 +123,7 @@ def train_trial(config: Config, trace: Trace, folder: Path, measure: Measure) ->
     Progress counts the epochs of stages that learn to predict: before them all models forecast alike. Raises the errors
     of `rtsysid.train.fit.begin` and of `Trainer.epochs`.
     """
-    trainer = begin(config, trace, folder)
+    trainer = begin_stages(config, trace, folder)
     yield TrialProgress(0, None)  # the linear fits may have taken long
     lengths = {s.name: s.epochs for s in trainer.stages if any(loss.kind in PREDICTIONS for loss in s.loss)}
     done, rungs = 0, list(RUNGS)

@@ -221,13 +221,13 @@ def check_space(config: Config, space: Space) -> list[ModelSpec]:
 
 def default_space(config: Config) -> Space:
     """Derive a space from a configuration: around what it says, so that the configuration itself lies in it."""
-    model, stages = config.model, config.stages
-    half = tuple(max(1, width // 2) for width in model.encoder)
-    twice = tuple(2 * width for width in model.encoder)
+    stages, fields = config.stages, config.model.fields
+    taps, encoder, hidden = fields["taps"], fields["encoder"], fields["hidden"]
+    half, twice = tuple(max(1, width // 2) for width in encoder), tuple(2 * width for width in encoder)
     wanted: dict[str, Parameter] = {
-        "model.taps": _choice(max(2, model.taps // 2), model.taps, 2 * model.taps),
-        "model.encoder": _choice(*map(list, (half, model.encoder, twice, model.encoder[-1:], ()))),
-        "model.hidden": Parameter(low=max(4, model.hidden // 4), high=2 * model.hidden, log=True),
+        "model.taps": _choice(max(2, taps // 2), taps, 2 * taps),
+        "model.encoder": _choice(*map(list, (half, encoder, twice, encoder[-1:], ()))),
+        "model.hidden": Parameter(low=max(4, hidden // 4), high=2 * hidden, log=True),
         "model.linear_path": _choice(False, True),
         "model.output": _choice("increment", "absolute"),
         "train.effort": Parameter(low=config.train.effort / 2, high=2.0 * config.train.effort, log=True),

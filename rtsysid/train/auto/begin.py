@@ -18,9 +18,10 @@ from rtsysid.recordings.held_out import unscaled_spec
 from rtsysid.recordings.pieces import Note
 from rtsysid.recordings.resample import resample
 from rtsysid.recordings.trace import Trace
+from rtsysid.train.auto.candidates import CANDIDATES
 from rtsysid.train.auto.parts import Parts
 from rtsysid.train.auto.plan import Plan, plan_of
-from rtsysid.train.auto.trainer import AutoTrainer
+from rtsysid.train.auto.trainer import FULL, AutoTrainer, completed_config
 from rtsysid.train.run import Run, origin
 
 LEAST = 8  # rows of a piece that is of any use
@@ -86,8 +87,18 @@ def baseline(plan: Plan, parts: Parts) -> LinearArx:
     """Return the linear ARX of the tables: the far map, or in coordinates of a body or of angles one of plain rows."""
     spec, far = plan.choice.spec, plan.choice.model.far
     if not is_affine(spec) or spec.integrate or spec.output != "increment":
-        halves = ([unwrapped(piece, spec.channels) for piece in half] for half in parts)
+        train, held_out = ([unwrapped(piece, spec.channels) for piece in half] for half in parts)
         angles = [column for column, channel in enumerate(spec.channels) if channel.angle]
-        return LinearArx.select(*halves, spec.n_inputs, horizon=plan.horizon, relative=angles)
+        return LinearArx.select(train, held_out, spec.n_inputs, horizon=plan.horizon, relative=angles)
     weights = far.affine(spec).weights * np.asarray(spec.scaling.target_std)
     return LinearArx.of_rows(far.lags, spec.n_inputs, weights)
+
+
+def completed(config: Config, trace: Trace) -> Config:
+    """Return the configuration with everything said that a default training chooses before its short runs."""
+    if not config.auto:
+        return config
+    whole, training, validation, _ = _read(config, trace)
+    parts = Parts([e.values for e in training.episodes], [e.values for e in validation.episodes])
+    plan = plan_of(config, whole, unscaled_spec(config, trace.channels), min(max(map(len, half)) for half in parts))
+    return completed_config(config, plan, parts, CANDIDATES[0], FULL)

@@ -97,23 +97,8 @@ class AutoTrainer:
             self._finish()
 
     def _completed(self, candidate: Candidate, steps: int) -> Config:
-        """Return the configuration with everything said, for about so many updates."""
-        plan, train = self.plan, self.given.train
-        assert plan is not None
-        batch, rows = train.batch or BATCH, sum(map(len, self.parts.every))
-        stride = train.stride or max(1, min(10, rows // SEQUENCES))
-        per_epoch = max(1, rows // stride // batch)
-        stages = self.given.stage or stages_for(
-            candidate, self.given.stages, min(steps, PASSES * per_epoch), per_epoch, plan.horizon
-        )
-        stages = resolve(stages, plan.spec)
-        fields = {name: getattr(plan.spec, name) for name in self.given.model.__struct_fields__}
-        return msgspec.structs.replace(
-            self.given,
-            model=msgspec.structs.replace(self.given.model, **fields),
-            train=msgspec.structs.replace(train, preset=AUTO, batch=batch, stride=stride),
-            stage=stages,
-        )
+        assert self.plan is not None
+        return completed_config(self.given, self.plan, self.parts, candidate, steps)
 
     def _choose(self) -> None:
         """Choose among the candidates by short runs, and write everything that the full runs start from."""
@@ -194,3 +179,19 @@ def ratio(errors: Doubles, linear: Doubles) -> Doubles:
     """Return the mean errors [K, G, N] in ratio to those of the linear model: [G, N]."""
     found: Doubles = errors.mean(0) / np.maximum(linear.mean(0), 1e-30)
     return found
+
+
+def completed_config(given: Config, plan: Plan, parts: Parts, candidate: Candidate, steps: int) -> Config:
+    """Return the configuration with everything said, for about so many updates."""
+    train, spec, rows = given.train, plan.spec, sum(map(len, parts.every))
+    batch, stride = train.batch or BATCH, train.stride or max(1, min(10, rows // SEQUENCES))
+    per_epoch = max(1, rows // stride // batch)
+    updates = min(steps, PASSES * per_epoch)
+    stages = given.stage or stages_for(candidate, given.stages, updates, per_epoch, plan.horizon)
+    fields = {name: getattr(spec, name) for name in given.model.__struct_fields__}
+    return msgspec.structs.replace(
+        given,
+        model=msgspec.structs.replace(given.model, **fields),
+        train=msgspec.structs.replace(train, preset=AUTO, batch=batch, stride=stride),
+        stage=resolve(stages, spec),
+    )
