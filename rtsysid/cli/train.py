@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,25 +21,30 @@ if TYPE_CHECKING:
     from rtsysid.config import Config
     from rtsysid.experiments.compare import ComparedModel
     from rtsysid.recordings.trace import Trace
+    from rtsysid.train.auto.trainer import AutoTrainer
+    from rtsysid.train.loop import Trainer
 
 
 @click.command()
 @click.argument("config")
 @click.option("--data", type=PATH, multiple=True, required=True, help="Recording or folder of recordings; repeatable.")
 @output("-o", "--out", product=UNFINISHED_RUN, required=True, help="Run folder. An unfinished run in it is continued.")
+@click.option("--minutes", type=within(ranges.Minutes), help="How long a default training takes, about.")
+@click.option("--linear", is_flag=True, help="End a default training with the linear model, within seconds.")
 @as_json
-def train(config: str, data: tuple[Path, ...], out: Path, json_: bool) -> None:
+def train(config: str, data: tuple[Path, ...], out: Path, minutes: float | None, linear: bool, json_: bool) -> None:
     """Train the model of CONFIG (a TOML file, or an embedded one: quadrotor, nanodrone).
 
-    `docs/configuration.md` lists all keys of such a file.
+    A file of [data] alone is enough: everything else is chosen from the recordings. `docs/configuration.md` lists all
+    keys of such a file.
 
-    Example: rtsysid train quadrotor --data flights -o run
+    Example: rtsysid train arm.toml --data logs -o run --minutes 5
     """
     from rtsysid.config import config_text, parse_config
 
     text = config_text(config)
-    last = _train_to_end(parse_config(text, config), data, out, text)
-    if "epoch" not in last:
+    last = _train_to_end(parse_config(text, config), data, out, text, linear=linear, minutes=minutes)
+    if "epoch" not in last and not linear:
         remedy = "export it, or name another folder to train again"
         raise ConfigError(f"run {out}", "its training is already finished, nothing was trained", remedy)
     if not json_:
@@ -213,15 +219,31 @@ def _read_recordings(config: Config, paths: Sequence[Path]) -> Trace:
 
 
 def _train_to_end(
-    config: Config, data: Sequence[Path], out: Path, text: str, *, restart: bool = False
+    config: Config,
+    data: Sequence[Path],
+    out: Path,
+    text: str,
+    *,
+    restart: bool = False,
+    linear: bool = False,
+    minutes: float | None = None,
 ) -> dict[str, Any]:
-    """Train to the end with a progress bar; return the last epoch, if any, and notes on the recordings."""
+    """Train to the end and show the progress; return the last epoch, if any, and notes on the recordings."""
     from rtsysid.recordings.pieces import texts
+    from rtsysid.train.auto.trainer import AutoTrainer
     from rtsysid.train.fit import begin
+
+    recordings = _read_recordings(config, data)
+    trainer = begin(config, recordings, out, text, restart=restart, linear=linear, minutes=minutes)
+    console.notes(trainer.notes)
+    last = _show_default(trainer) if isinstance(trainer, AutoTrainer) else _show_epochs(trainer)
+    return {**last, "notes": texts(trainer.notes)}
+
+
+def _show_epochs(trainer: Trainer) -> dict[str, Any]:
+    """Show the epochs of a schedule by a progress bar; return the last one."""
     from rtsysid.train.loop import poor_loss
 
-    trainer = begin(config, _read_recordings(config, data), out, text, restart=restart)
-    console.notes(trainer.notes)
     last: dict[str, Any] = {}
     with console.progress(trainer.total, "training") as bar:
         bar.update(trainer.done)
@@ -230,4 +252,20 @@ def _train_to_end(
             bar.update(1, f"{epoch.stage} {epoch.epoch}/{epoch.epochs}, loss {epoch.validation:.3f}")
     if last and (warning := poor_loss(last["validation"])):
         console.echo(warning, err=True)
-    return {**last, "notes": texts(trainer.notes)}
+    return last
+
+
+def _show_default(trainer: AutoTrainer) -> dict[str, Any]:
+    """Print what a default training finds, line by line; return the last epoch of the network that judges."""
+    console.echo(*trainer.findings(), err=True)
+    last: dict[str, Any] = {}
+    begun, epochs, done = time.monotonic(), trainer.total, trainer.done
+    for count, epoch in enumerate(trainer.epochs(), 1):
+        if epoch.ahead:
+            last = vars(epoch)
+            spent = time.monotonic() - begun
+            left = spent / count * max(0, epochs - done - count)
+            ratios = "  ".join(f"{each:5.3f}" for each in epoch.ahead)
+            console.echo(f"{spent:4.0f} s, about {left:4.0f} s left   {ratios}", err=True)
+    console.echo(*trainer.conclusions(), err=True)
+    return last

@@ -30,6 +30,7 @@ Amount: TypeAlias = Annotated[float, Meta(ge=0, le=1e9)]
 Exponent: TypeAlias = Annotated[float, Meta(ge=0, le=100)]
 Finite: TypeAlias = Annotated[float, Meta(ge=-1e30, le=1e30)]
 Positive: TypeAlias = Annotated[float, Meta(ge=1e-30, le=1e30)]
+Minutes: TypeAlias = Annotated[float, Meta(ge=0.1, le=100_000)]
 
 Seed: TypeAlias = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 OLDEST = 1_000_000  # ticks since the newest measurement

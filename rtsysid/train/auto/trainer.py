@@ -17,6 +17,7 @@ from rtsysid.model.npz import Arrays
 from rtsysid.recordings.pieces import Note
 from rtsysid.schedule import AUTO, resolve
 from rtsysid.spec import Doubles, to_builtins
+from rtsysid.train.auto import words
 from rtsysid.train.auto.candidates import CANDIDATES, Candidate, model_of, stages_for
 from rtsysid.train.auto.expected import TICKS, expected_errors, with_network
 from rtsysid.train.auto.frames import target_groups
@@ -95,6 +96,22 @@ class AutoTrainer:
             for _, epoch in run_jobs(jobs):
                 yield epoch
             self._finish()
+
+    def findings(self) -> list[str]:
+        """Describe what was chosen before the short runs; nothing where the run was begun before."""
+        return [] if self.plan is None else [*words.of_plan(self.plan), *self._heading()]
+
+    def _heading(self) -> list[str]:
+        shown = "  ".join(f"{n:>5}" for n in TICKS)
+        return [] if self._linear else [f"network in ratio to the linear model, by ticks ahead:   {shown}"]
+
+    def conclusions(self) -> list[str]:
+        """Describe what the finished run holds, and what to expect of it."""
+        run, stated = self.run, words.of_expected(self.run.expected())
+        if self._linear:
+            return list(stated)
+        gains = run.weights()["head_gain"].numpy()
+        return [*words.of_result(run.spec, gains, target_groups(run.spec)), *stated]
 
     def _completed(self, candidate: Candidate, steps: int) -> Config:
         assert self.plan is not None

@@ -1,0 +1,54 @@
+"""Say in lines what a default training chose, and what to expect of its model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from rtsysid.spec import Doubles, ModelSpec
+from rtsysid.train.auto.expected import TICKS
+from rtsysid.train.auto.plan import Plan
+
+
+def of_plan(plan: Plan) -> Iterator[str]:
+    """Describe the coordinates and the linear model, with its error on recordings left out in ratio to hold's."""
+    choice, spec = plan.choice, plan.spec
+    if spec.relative:
+        yield f"relative to the newest row: {', '.join(spec.relative)}"
+    model = choice.model
+    near = f", and of {model.near.lags} while the newest row is younger than {model.near_ticks} ticks"
+    yield f"linear model of {model.far.lags} rows{near if model.near_ticks else ''}"
+    ticks = _shown(choice.judged.mean.shape[1])
+    yield f"its error on recordings left out, in ratio to hold's, after {', '.join(map(str, ticks))} ticks:"
+    for name, ours, hold in zip(choice.groups, choice.judged.mean, choice.hold.mean, strict=True):
+        yield f"  {name:<20}{_ratios(ours, hold, ticks)}"
+
+
+def of_result(spec: ModelSpec, head_gain: Doubles, target_groups: Sequence[str]) -> Iterator[str]:
+    """Describe where the network is not used; `head_gain` [K, T]."""
+    for name in dict.fromkeys(target_groups):
+        gains = head_gain[:, [each == name for each in target_groups]].max(1)
+        if not gains.any():
+            yield f"the network adds nothing for {name}; the linear model stays"
+        elif (gains < 1).any():
+            first = (0, *spec.age_bands)[int(np.argmax(gains < 1))]
+            yield f"the network is used in part for {name}, from {first} ticks after a measurement on"
+
+
+def of_expected(stated: Mapping[str, Any]) -> Iterator[str]:
+    """Describe the errors to expect on new recordings."""
+    yield "expected error on new recordings (and where 90 % should lie), by ticks ahead:"
+    for name, group in stated["groups"].items():
+        cells = zip(group["ticks"], group["error"], group["low"], group["high"], strict=True)
+        shown = (f"{tick}: {error:.3g} ({low:.3g} to {high:.3g})" for tick, error, low, high in cells)
+        yield f"  {name:<20}{'  '.join(shown)}"
+
+
+def _shown(horizon: int) -> list[int]:
+    return [tick for tick in TICKS if tick <= horizon]
+
+
+def _ratios(ours: Doubles, hold: Doubles, ticks: Sequence[int]) -> str:
+    return "  ".join(f"{ours[n - 1] / max(hold[n - 1], 1e-30):6.3f}" for n in ticks)
