@@ -238,8 +238,8 @@ def export_trial_command(
     from rtsysid.experiments.sweep.folder import read_plan, studied
     from rtsysid.experiments.sweep.space import configured
     from rtsysid.experiments.sweep.study import chosen, finished
-    from rtsysid.experiments.sweep.toml import toml_text
     from rtsysid.storage import replacing
+    from rtsysid.train.config_text import toml_text
 
     plan = read_plan(sweep_path)
     with studied(sweep_path, plan, storage) as study:

@@ -28,6 +28,7 @@ MARK = "rtsysid.json"  # in folders whose files say nothing of rtsysid
 RUN_FILES = (
     "config.toml", "run.json", "history.jsonl", "checkpoint.safetensors", "linear_path.npz", "baseline.npz",
     "yardstick.npz", "excerpt.npz", "validation.npz", "weights.safetensors", "expected.json", "judge_path.npz",
+    "completed.toml",
     *(f"{part}-{name}" for part in ("judge", "full")
       for name in ("history.jsonl", "checkpoint.safetensors", "weights.safetensors")),
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 ======================= ===========================================================================
 config.toml             the configuration file as given
+completed.toml          with the preset auto: the configuration with everything said that was chosen
 run.json                specification, configuration, hashes of the recordings, versions
 history.jsonl           one line per epoch
 checkpoint.safetensors  weights, best weights, optimiser state and position; replaced as a whole
@@ -279,6 +280,11 @@ class Run:
         """Write the history of another network as that of the run."""
         with rewriting(self.file("history.jsonl")) as path:
             path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    def save_completed(self, text: str) -> None:
+        """Write the configuration in which everything is said."""
+        with rewriting(self.folder / "completed.toml") as path:
+            path.write_text(text, "utf-8")
 
     def save_expected(self, stated: dict[str, Any]) -> None:
         """Write the error that new recordings are expected to show; see `rtsysid.train.auto.expected`."""

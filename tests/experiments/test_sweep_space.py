@@ -21,7 +21,7 @@ from rtsysid.experiments.sweep.space import (
     own_values,
     read_space,
 )
-from rtsysid.experiments.sweep.toml import toml_text
+from rtsysid.train.config_text import toml_text
 
 WRONG = {
     "": "no parameter",

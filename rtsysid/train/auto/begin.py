@@ -21,6 +21,7 @@ from rtsysid.recordings.trace import Trace
 from rtsysid.train.auto.candidates import CANDIDATES
 from rtsysid.train.auto.parts import Parts
 from rtsysid.train.auto.plan import Plan, plan_of
+from rtsysid.train.auto.quantities import described
 from rtsysid.train.auto.trainer import FULL, AutoTrainer, completed_config
 from rtsysid.train.run import Run, origin
 
@@ -53,9 +54,10 @@ def begin_auto(
 def _auto_trainer(
     config: Config, trace: Trace, run: Run, config_text: str, restart: bool, asked: dict[str, Any]
 ) -> AutoTrainer:
+    about = {**origin(config, trace.sources), "given": msgspec.to_builtins(config)}
+    config, trace = described(config, trace)
     whole, training, validation, notes = _read(config, trace)
     parts = Parts([e.values for e in training.episodes], [e.values for e in validation.episodes])
-    about = {**origin(config, trace.sources), "given": msgspec.to_builtins(config)}
     if run.begun and not restart:
         run.refuse_another({key: about[key] for key in ("given", "sources")})
         return AutoTrainer(config, None, parts, run, notes, {}, **asked)
@@ -98,6 +100,7 @@ def completed(config: Config, trace: Trace) -> Config:
     """Return the configuration with everything said that a default training chooses before its short runs."""
     if not config.auto:
         return config
+    config, trace = described(config, trace)
     whole, training, validation, _ = _read(config, trace)
     parts = Parts([e.values for e in training.episodes], [e.values for e in validation.episodes])
     plan = plan_of(config, whole, unscaled_spec(config, trace.channels), min(max(map(len, half)) for half in parts))

@@ -26,6 +26,7 @@ from rtsysid.train.auto.judge import errors_on, fit_gains, ground_of, score
 from rtsysid.train.auto.parts import Parts, network_of, short_run, trainer_of
 from rtsysid.train.auto.plan import Plan
 from rtsysid.train.auto.start import linear_arrays
+from rtsysid.train.config_text import toml_text
 from rtsysid.train.loop import Epoch
 from rtsysid.train.run import Run
 from rtsysid.train.windows import Sequences
@@ -107,9 +108,10 @@ class AutoTrainer:
 
     def conclusions(self) -> list[str]:
         """Describe what the finished run holds, and what to expect of it."""
-        run, stated = self.run, words.of_expected(self.run.expected())
+        run, stated = self.run, list(words.of_expected(self.run.expected()))
+        stated = [*stated, f"everything that was chosen: {run.folder / 'completed.toml'}"]
         if self._linear:
-            return list(stated)
+            return stated
         gains = run.weights()["head_gain"].numpy()
         return [*words.of_result(run.spec, gains, target_groups(run.spec)), *stated]
 
@@ -132,6 +134,7 @@ class AutoTrainer:
         about = {**self._begin["about"], "config": msgspec.to_builtins(config), "spec": to_builtins(plan.spec)}
         with self.run.filling() as new:
             new.save_expected(expected_errors(plan.choice))
+            new.save_completed(toml_text(config))
             new.begin(about, self._begin["config_text"], {**self._begin["arrays"], **arrays})
 
     def _best(self, plan: Plan, judge: Arrays) -> Candidate:
