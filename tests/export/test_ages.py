@@ -35,9 +35,9 @@ from rtsysid.train.fit import begin
 from rtsysid.train.network import Network
 from rtsysid.train.run import state_arrays
 
-YOUNG = TINY.replace("linear_path = true", "linear_path = true\nnear_ticks = 3\nage_bands = [2, 40]").replace(
-    'train = ["cell", "head"]', 'train = ["cell", "head", "linear_near"]'
-)
+YOUNG = TINY.replace(
+    "linear_path = true", "linear_path = true\nnear_ticks = 3\nage_bands = [2, 40]\nencoder_taps = 2"
+).replace('train = ["cell", "head"]', 'train = ["cell", "head", "linear_near"]')
 FRESH = ("d1f38c1033eb6a2f", "06a09e5fb64dd49d")  # fingerprints of two models, made before models had ages
 
 
