@@ -1,4 +1,4 @@
-"""Find what the channels of recordings are, where nobody says it: quaternions, and angles that come back after a turn."""
+"""Find what channels are where nobody says it: quaternions, and angles that come back after a turn."""
 
 from __future__ import annotations
 
