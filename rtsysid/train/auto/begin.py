@@ -22,7 +22,7 @@ from rtsysid.train.auto.candidates import CANDIDATES
 from rtsysid.train.auto.parts import Parts
 from rtsysid.train.auto.plan import Plan, plan_of
 from rtsysid.train.auto.quantities import described
-from rtsysid.train.auto.trainer import AutoTrainer, Updates, completed_config
+from rtsysid.train.auto.trainer import NORMAL, AutoTrainer, Updates, completed_config
 from rtsysid.train.run import Run, origin
 
 LEAST = 8  # rows of a piece that is of any use
@@ -38,7 +38,7 @@ def begin_auto(
     restart: bool = False,
     linear: bool = False,
     minutes: float | None = None,
-    updates: Updates = Updates(),
+    updates: Updates = NORMAL,
 ) -> AutoTrainer:
     """Create the run folder, or open an unfinished one, and return its trainer; see `rtsysid.train.fit.begin`.
 

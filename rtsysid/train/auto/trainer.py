@@ -46,6 +46,9 @@ class Updates(NamedTuple):
     full: int = 900
 
 
+NORMAL = Updates()
+
+
 class AutoTrainer:
     """Train with everything chosen that the configuration does not say. Iterate over `epochs`, like `Trainer`."""
 
@@ -60,7 +63,7 @@ class AutoTrainer:
         *,
         linear: bool = False,
         minutes: float | None = None,
-        updates: Updates = Updates(),
+        updates: Updates = NORMAL,
     ) -> None:
         """`plan`: None where the run was begun before. `begin`: about, config_text and arrays of `Run.begin`.
 
