@@ -16,7 +16,7 @@ import numpy as np
 
 from rtsysid.circle import group_columns
 from rtsysid.evaluation.linear.folds import Folds
-from rtsysid.evaluation.linear.maps import LinearModel, free_run, joined, one_map, runs_of
+from rtsysid.evaluation.linear.maps import LinearModel, joined, linear_run, one_map, runs_of
 from rtsysid.evaluation.linear.ridge import Equations, equations
 from rtsysid.evaluation.metrics import group_errors, octaves
 from rtsysid.spec import Doubles, ModelSpec
@@ -85,7 +85,7 @@ class Search:
 
     def judged(self, model: LinearModel) -> Judged:
         """Judge a candidate that has one map for each fold."""
-        return self._judged(free_run(self.spec, model, self.runs))
+        return self._judged(linear_run(self.spec, model, self.runs))
 
     def _judged(self, forecasts: Doubles) -> Judged:
         found = group_errors(forecasts, self.runs.truth, self.spec.outputs).values()

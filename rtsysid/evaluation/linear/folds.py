@@ -30,7 +30,7 @@ class Folds(NamedTuple):
         return max(self.numbers) + 1
 
     def held_out(self, number: int) -> list[Floats]:
-        """Return the pieces that a fold leaves out."""
+        """Return the pieces [n, C] that a fold leaves out."""
         return [piece for piece, own in zip(self.pieces, self.numbers, strict=True) if own == number]
 
 
@@ -40,12 +40,12 @@ def folds_of(recordings: Sequence[Sequence[Floats]], gap: int) -> Folds:
         count = min(MOST, len(recordings))
         pieces = [(piece, k % count) for k, recording in enumerate(recordings) for piece in recording]
         return Folds([piece for piece, _ in pieces], [number for _, number in pieces])
-    blocks = [block for recording in recordings for piece in recording for block in _blocks(piece, gap)]
+    blocks = [block for recording in recordings for piece in recording for block in _cut(piece, gap)]
     count = min(MOST, len(blocks))
     return Folds(blocks, [k % count for k in range(len(blocks))])
 
 
-def _blocks(piece: Floats, gap: int) -> list[Floats]:
+def _cut(piece: Floats, gap: int) -> list[Floats]:
     """Cut a piece [n, C] into blocks of at least four gaps each, with a gap between them."""
     count = max(1, min(BLOCKS, len(piece) // (5 * gap)))
     edges = np.linspace(0, len(piece), count + 1).astype(int)

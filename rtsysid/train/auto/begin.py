@@ -20,8 +20,8 @@ from rtsysid.recordings.resample import resample
 from rtsysid.recordings.trace import Trace
 from rtsysid.train.auto.candidates import CANDIDATES
 from rtsysid.train.auto.parts import Parts
-from rtsysid.train.auto.plan import Plan, plan_of
-from rtsysid.train.auto.quantities import described
+from rtsysid.train.auto.plan import ModelPlan, plan_of
+from rtsysid.train.auto.quantities import with_quantities
 from rtsysid.train.auto.trainer import FULL, AutoTrainer, completed_config
 from rtsysid.train.run import Run, origin
 
@@ -55,7 +55,7 @@ def _auto_trainer(
     config: Config, trace: Trace, run: Run, config_text: str, restart: bool, asked: dict[str, Any]
 ) -> AutoTrainer:
     about = {**origin(config, trace.sources), "given": msgspec.to_builtins(config)}
-    config, trace = described(config, trace)
+    config, trace = with_quantities(config, trace)
     whole, training, validation, notes = _read(config, trace)
     parts = Parts([e.values for e in training.episodes], [e.values for e in validation.episodes])
     if run.begun and not restart:
@@ -85,7 +85,7 @@ def _read(config: Config, trace: Trace) -> tuple[Trace, Trace, Trace, tuple[Note
     return trace, training, validation, trace.notes
 
 
-def baseline(plan: Plan, parts: Parts) -> LinearArx:
+def baseline(plan: ModelPlan, parts: Parts) -> LinearArx:
     """Return the linear ARX of the tables: the far map, or in coordinates of a body or of angles one of plain rows."""
     spec, far = plan.choice.spec, plan.choice.model.far
     if not is_affine(spec) or spec.integrate or spec.output != "increment":
@@ -100,7 +100,7 @@ def completed(config: Config, trace: Trace) -> Config:
     """Return the configuration with everything said that a default training chooses before its short runs."""
     if not config.auto:
         return config
-    config, trace = described(config, trace)
+    config, trace = with_quantities(config, trace)
     whole, training, validation, _ = _read(config, trace)
     parts = Parts([e.values for e in training.episodes], [e.values for e in validation.episodes])
     plan = plan_of(config, whole, unscaled_spec(config, trace.channels), min(max(map(len, half)) for half in parts))

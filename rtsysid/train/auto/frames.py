@@ -28,11 +28,11 @@ def choose_relative(spec: ModelSpec, folds: Folds, horizon: int) -> ModelSpec:
 
     An output that drifts without bound leaves the range of the recordings: models of its level fail on those left out.
     """
-    best, error = spec, _error(spec, folds, horizon)
+    best, error = spec, _quick_score(spec, folds, horizon)
     for columns in group_columns(spec.outputs).values():
         names = [spec.outputs[i].name for i in columns]
         trial = msgspec.structs.replace(best, relative=(*best.relative, *names))
-        found = _error(trial, folds, horizon)
+        found = _quick_score(trial, folds, horizon)
         if found < error - SAVED:
             best, error = trial, found
     return best
@@ -49,7 +49,7 @@ def target_groups(spec: ModelSpec) -> tuple[str, ...]:
     return tuple(named[name] for part in (apart, *parts) for name in part)
 
 
-def _error(spec: ModelSpec, folds: Folds, horizon: int) -> float:
+def _quick_score(spec: ModelSpec, folds: Folds, horizon: int) -> float:
     """Return the score of a quick linear model in the coordinates of a specification."""
     search = Search(scaled(spec, folds), folds, horizon, (QUICK_LAGS,))
     fits = (search.equations(search.lags[0]).solve_folds(ridge) for ridge in RIDGES)

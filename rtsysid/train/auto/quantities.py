@@ -1,4 +1,4 @@
-"""Find what the channels of recordings are, where nobody says it: quaternions, and angles that come back after a turn."""
+"""Find what channels are where nobody says it: quaternions, and angles that come back after a turn."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ATTITUDE = "attitude"  # the group of a quaternion that has none
 UNITS = ("rad", "deg")  # tried for an angle without a unit
 
 
-def described(config: Config, trace: Trace) -> tuple[Config, Trace]:
+def with_quantities(config: Config, trace: Trace) -> tuple[Config, Trace]:
     """Return configuration and recordings whose channels say what they are.
 
     Four outputs of one group, or neighbours without a group, whose squares sum to 1 in every row are a quaternion. A

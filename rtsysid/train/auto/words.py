@@ -9,10 +9,10 @@ import numpy as np
 
 from rtsysid.spec import Doubles, ModelSpec
 from rtsysid.train.auto.expected import TICKS
-from rtsysid.train.auto.plan import Plan
+from rtsysid.train.auto.plan import ModelPlan
 
 
-def of_plan(plan: Plan) -> Iterator[str]:
+def of_plan(plan: ModelPlan) -> Iterator[str]:
     """Describe the coordinates and the linear model, with its error on recordings left out in ratio to hold's."""
     choice, spec = plan.choice, plan.spec
     if spec.relative:
