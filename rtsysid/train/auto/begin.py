@@ -23,7 +23,8 @@ from rtsysid.train.auto.parts import Parts
 from rtsysid.train.auto.plan import ModelPlan, plan_of
 from rtsysid.train.auto.quantities import with_quantities
 from rtsysid.train.auto.trainer import FULL, AutoTrainer, completed_config
-from rtsysid.train.run import Run, origin
+from rtsysid.train.origin import origin
+from rtsysid.train.run import Run
 
 LEAST = 8  # rows of a piece that is of any use
 KEPT_ROWS = 400  # of one validation recording, for the golden trace
