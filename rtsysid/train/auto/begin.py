@@ -22,7 +22,7 @@ from rtsysid.train.auto.candidates import CANDIDATES
 from rtsysid.train.auto.parts import Parts
 from rtsysid.train.auto.plan import ModelPlan, plan_of
 from rtsysid.train.auto.quantities import with_quantities
-from rtsysid.train.auto.trainer import FULL, AutoTrainer, completed_config
+from rtsysid.train.auto.trainer import NORMAL, AutoTrainer, Updates, completed_config
 from rtsysid.train.origin import origin
 from rtsysid.train.run import Run
 
@@ -39,14 +39,19 @@ def begin_auto(
     restart: bool = False,
     linear: bool = False,
     minutes: float | None = None,
+    updates: Updates = NORMAL,
 ) -> AutoTrainer:
-    """Create the run folder, or open an unfinished one, and return its trainer; see `rtsysid.train.fit.begin`."""
+    """Create the run folder, or open an unfinished one, and return its trainer; see `rtsysid.train.fit.begin`.
+
+    Raises the errors of `rtsysid.train.fit.begin`.
+    """
     torch.set_num_threads(1)  # judge and result have a process each
     torch.use_deterministic_algorithms(True)
     run = Run(folder)
+    asked: dict[str, Any] = {"linear": linear, "minutes": minutes, "updates": updates}
     claim = run.claim(restart)
     try:
-        return _auto_trainer(config, trace, run, config_text, restart, {"linear": linear, "minutes": minutes})
+        return _auto_trainer(config, trace, run, config_text, restart, asked)
     except BaseException:
         claim.release()
         raise
@@ -105,4 +110,4 @@ def completed(config: Config, trace: Trace) -> Config:
     whole, training, validation, _ = _read(config, trace)
     parts = Parts([e.values for e in training.episodes], [e.values for e in validation.episodes])
     plan = plan_of(config, whole, unscaled_spec(config, trace.channels), min(max(map(len, half)) for half in parts))
-    return completed_config(config, plan, parts, CANDIDATES[0], FULL)
+    return completed_config(config, plan, parts, CANDIDATES[0], Updates().full)

@@ -9,6 +9,7 @@ import numpy as np
 
 from rtsysid.circle import differences
 from rtsysid.config import Config
+from rtsysid.errors import ConfigError
 from rtsysid.evaluation.linear.choice import BANDS, LAGS, LinearChoice, Search, choose_linear
 from rtsysid.evaluation.linear.folds import folds_of
 from rtsysid.evaluation.linear.maps import Runs, linear_run
@@ -40,15 +41,20 @@ class ModelPlan(NamedTuple):
 def plan_of(config: Config, trace: Trace, blank: ModelSpec, shortest: int, *, linear: bool = False) -> ModelPlan:
     """Choose what the configuration does not say. `shortest`: rows of the longest piece of the smaller part.
 
-    With `linear` the network is as small as it can be: it adds nothing.
+    With `linear` the network is as small as it can be: it adds nothing. Raises ConfigError where the configuration
+    refuses a linear path.
     """
+    if config.model.linear_path is False:
+        raise ConfigError("model.linear_path", "false, but the preset auto starts from it", 'set preset = "two-stage"')
     settling = min(SETTLING, shortest // 2)
     horizon = min(HORIZON, shortest - settling)
     folds = folds_of(_pieces_by_recording(trace), horizon)
     start = msgspec.structs.replace(blank, taps=max(2, min(20, settling)), encoder=(), age_bands=BANDS)
     if config.model.relative is None and blank.rigid_body is None:
         start = choose_relative(start, folds, horizon)
-    search = Search(scaled(start, folds), folds, horizon, [lags for lags in LAGS if lags <= settling])
+    longest = config.model.taps or settling
+    lags = [each for each in LAGS if each <= longest] or [longest]
+    search = Search(scaled(start, folds), folds, horizon, lags)
     choice = choose_linear(search, target_groups(search.spec))
     spec = _completed(config, choice, len(trace), settling)
     if linear:
@@ -71,7 +77,7 @@ def _completed(config: Config, choice: LinearChoice, rows: int, settling: int) -
     taps = said.taps or min(max(choice.model.lags, TAPS), settling)
     spec = msgspec.structs.replace(
         choice.spec,
-        taps=max(taps, choice.model.lags),
+        taps=taps,
         encoder=(3 * hidden // 2, hidden // 2) if said.encoder is None else said.encoder,
         encoder_taps=min(ENCODER_TAPS, taps) if said.encoder_taps is None else said.encoder_taps,
         hidden=said.hidden or hidden,

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -31,13 +31,22 @@ from rtsysid.train.loop import Epoch
 from rtsysid.train.run import Run
 from rtsysid.train.windows import Sequences
 
-SHORT, FULL = 120, 900  # updates of a short run, and of the full one
 PASSES = 60  # of the full run over the recordings, at most
 SEQUENCES = 4000  # of an epoch, at most about
 BATCH = 128
 WATCHED = 150  # forecasts that show the progress of the judge
 USED = 0.8  # share of the minutes for the full runs
 JUDGE, RESULT = "judge", "full"
+
+
+class Updates(NamedTuple):
+    """Count the updates of the weights in a short run, and in a full one."""
+
+    short: int = 120
+    full: int = 900
+
+
+NORMAL = Updates()
 
 
 class AutoTrainer:
@@ -54,20 +63,21 @@ class AutoTrainer:
         *,
         linear: bool = False,
         minutes: float | None = None,
+        updates: Updates = NORMAL,
     ) -> None:
         """`plan`: None where the run was begun before. `begin`: about, config_text and arrays of `Run.begin`.
 
         `linear`: end with the linear model. `minutes`: how long the training takes about, in place of `effort`.
         """
         self.given, self.plan, self.parts, self.run, self.notes = given, plan, parts, run, notes
-        self._begin, self._linear, self._minutes, self._steps = begin, linear, minutes, FULL
+        self._begin, self._linear, self._minutes, self._updates = begin, linear, minutes, updates
 
     @property
     def total(self) -> int:
         """Count the epochs of judge and result together."""
         if self._linear:
             return 0
-        config = self._config if self.plan is None else self._completed(CANDIDATES[0], self._steps)
+        config = self._config if self.plan is None else self._completed(CANDIDATES[0], self._updates.full)
         return 2 * sum(stage.epochs for stage in config.stages)
 
     @property
@@ -125,7 +135,7 @@ class AutoTrainer:
         assert plan is not None
         fitted = plan.choice.spec
         judge = linear_arrays(plan.spec, refitted(plan.choice, parts.training), fitted)
-        config = self._completed(self._best(plan, judge), self._steps)
+        config = self._completed(self._best(plan, judge), self._updates.full)
         arrays: dict[str, Arrays] = {
             "linear_path.npz": linear_arrays(plan.spec, plan.choice.model, fitted),
             "judge_path.npz": judge,
@@ -145,12 +155,13 @@ class AutoTrainer:
         begun = time.monotonic()
         scores = dict(run_jobs(jobs))
         if self._minutes:
-            each = (time.monotonic() - begun) / (SHORT * math.ceil(len(jobs) / 2))
-            self._steps = max(SHORT, int(USED * 60 * self._minutes / each))
+            short = self._updates.short
+            each = (time.monotonic() - begun) / (short * math.ceil(len(jobs) / 2))
+            self._updates = Updates(short, max(short, int(USED * 60 * self._minutes / each)))
         return CANDIDATES[int(min(scores, key=lambda k: scores[k]))]
 
     def _score(self, candidate: Candidate, plan: ModelPlan, judge: Arrays) -> Iterator[float]:
-        config, parts, spec = self._completed(candidate, SHORT), self.parts, plan.spec
+        config, parts, spec = self._completed(candidate, self._updates.short), self.parts, plan.spec
         ground = ground_of(Sequences(parts.validation), spec.settling_samples, plan.horizon)
         network = network_of(spec, judge, config.train.seed)
         linear = errors_on(network, ground)
