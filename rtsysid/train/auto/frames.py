@@ -11,14 +11,14 @@ from rtsysid.circle import group_columns
 from rtsysid.evaluation.linear.choice import Search
 from rtsysid.evaluation.linear.folds import Folds
 from rtsysid.evaluation.linear.maps import one_map
-from rtsysid.spec import Doubles, ModelSpec
+from rtsysid.spec import ModelSpec
 from rtsysid.train.windows import fit_scaling
 
 QUICK_LAGS = 10  # of the linear models that compare coordinates
 RIDGES = (1e-8, 1e-5)
 SAVED = 0.03  # share of the error that relative outputs must save
 LOST = 0.08  # share that those may cost which are the integral of others
-INTEGRAL = 0.2  # mean squared difference of a change and its integral, as a share of the mean square
+INTEGRAL = 0.3  # median difference of a change and the rate that an output shows, as a share of the median rate
 
 
 def scaled(spec: ModelSpec, folds: Folds) -> ModelSpec:
@@ -44,17 +44,19 @@ def choose_relative(spec: ModelSpec, folds: Folds, horizon: int) -> ModelSpec:
 
 
 def _is_integral(spec: ModelSpec, folds: Folds, columns: Sequence[int]) -> bool:
-    """Tell whether a group of outputs changes at the rates that another group of as many outputs shows."""
-    groups = group_columns(spec.outputs).values()
-    others = (other for other in groups if other != columns and len(other) == len(columns))
+    """Tell whether a group of outputs changes at the rates that another group of as many outputs shows.
+
+    Medians pass over a log's jumps, and norms over components that hardly move.
+    """
     rows = [piece[:, spec.n_inputs :].astype(np.float64) for piece in folds.pieces]
-    return any(all(_follows(spec, rows, p, v) for p, v in zip(columns, other, strict=True)) for other in others)
-
-
-def _follows(spec: ModelSpec, rows: Sequence[Doubles], position: int, rate: int) -> bool:
-    moved = np.concatenate([np.diff(each[:, position]) for each in rows]) * spec.rate_hz
-    shown = np.concatenate([(each[1:, rate] + each[:-1, rate]) / 2 for each in rows])
-    return bool(np.mean((moved - shown) ** 2) < INTEGRAL * np.mean(shown**2))
+    moved = np.concatenate([np.diff(each[:, list(columns)], axis=0) for each in rows]) * spec.rate_hz
+    for other in group_columns(spec.outputs).values():
+        if other != columns and len(other) == len(columns):
+            shown = np.concatenate([(each[1:, other] + each[:-1, other]) / 2 for each in rows])
+            off, size = (np.median(np.linalg.norm(each, axis=1)) for each in (moved - shown, shown))
+            if off < INTEGRAL * size:
+                return True
+    return False
 
 
 def target_groups(spec: ModelSpec) -> tuple[str, ...]:
