@@ -75,18 +75,19 @@ def _completed(config: Config, choice: LinearChoice, rows: int, settling: int) -
     """Return the whole specification, with a unit of targets that the network's corrections have."""
     said, hidden = config.model, next((units for below, units in SIZES if rows < below), 64)
     taps = said.taps or min(max(choice.model.lags, TAPS), settling)
-    spec = msgspec.structs.replace(
+    seen = (0 if taps <= ENCODER_TAPS else ENCODER_TAPS) if said.encoder_taps is None else said.encoder_taps
+    code = min(hidden // 2, (seen or taps) * choice.spec.n_features)  # not wider than what the encoder sees
+    return msgspec.structs.replace(
         choice.spec,
         taps=taps,
-        encoder=(3 * hidden // 2, hidden // 2) if said.encoder is None else said.encoder,
-        encoder_taps=min(ENCODER_TAPS, taps) if said.encoder_taps is None else said.encoder_taps,
+        encoder=(3 * hidden // 2, code) if said.encoder is None else said.encoder,
+        encoder_taps=seen,
         hidden=said.hidden or hidden,
         linear_path=True,
         warmup=settling - taps if said.warmup is None else said.warmup,
         near_ticks=choice.model.near_ticks,
         age_bands=BANDS,
     )
-    return spec
 
 
 def _loss_unit(choice: LinearChoice, runs: Runs) -> Doubles:
