@@ -31,8 +31,10 @@ import numpy as np
 from safetensors.torch import save_file
 from torch import Tensor
 
+from rtsysid.circle import group_columns
 from rtsysid.config import Config
 from rtsysid.errors import ConfigError
+from rtsysid.evaluation.expectation import EXPECTED, Expectation, read_expectation
 from rtsysid.model.contents import RUN_ARRAYS, weight_shapes
 from rtsysid.model.manifest import Count
 from rtsysid.model.npz import Arrays, read_npz, write_npz
@@ -62,7 +64,7 @@ class About(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sources: tuple[tuple[str, str], ...]
     versions: dict[str, str]
     spec: ModelSpec
-    given: dict[str, Any] = {}  # with the preset auto: the configuration before everything was chosen
+    given: Config | None = None  # with the preset auto: the configuration before everything was chosen
 
 
 class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -281,17 +283,21 @@ class Run:
         with rewriting(self.folder / "completed.toml") as path:
             path.write_text(text, "utf-8")
 
-    def save_expected(self, stated: dict[str, Any]) -> None:
-        """Write the error that new recordings are expected to show; see `rtsysid.train.auto.expected`."""
-        with rewriting(self.file("expected.json")) as path:
-            path.write_text(json.dumps(stated, indent=1) + "\n")
+    def save_expected(self, stated: Expectation) -> None:
+        """Write the error that new recordings are expected to show."""
+        with rewriting(self.folder / EXPECTED) as path:
+            path.write_text(json.dumps(msgspec.to_builtins(stated), indent=1) + "\n")
 
-    def expected(self) -> dict[str, Any]:
-        """Read what `save_expected` wrote. Raises ConfigError where it is missing or damaged."""
-        plain: dict[str, Any] = parse_json(
-            read_regular(self.file("expected.json"), self.refusal, "json_bytes"), "expected.json", self.refusal
-        )
-        return plain
+    def expected(self) -> Expectation:
+        """Read what `save_expected` wrote. Raises ConfigError where it is missing, damaged or of another model."""
+        stated = read_expectation(self.folder)
+        if stated is None:
+            raise self.refusal(f"{EXPECTED} is missing")
+        horizon, names = len(self.arrays("yardstick.npz")["rms"]), list(group_columns(self.spec.outputs))
+        for groups in (stated.groups, stated.linear):
+            if list(groups) != names or any(n > horizon for group in groups.values() for n in group.ticks):
+                raise self.refusal(f"{EXPECTED} has other groups or ticks than the model")
+        return stated
 
     def finish(self, weights: Tensors) -> None:
         """Write the result, which completes the run."""

@@ -105,14 +105,17 @@ class Search:
         return float(np.mean(np.log(ratio) @ weights))
 
 
-def choose_linear(search: Search, target_groups: Sequence[str]) -> LinearChoice:
-    """Choose maps, ages and gains. `target_groups` [T]: the group of outputs that each target moves."""
+def choose_linear(search: Search, target_groups: Sequence[str], near_ticks: int | None = None) -> LinearChoice:
+    """Choose maps, ages and gains. `target_groups` [T]: the group of outputs that each target moves.
+
+    `near_ticks`: the age at which the far map takes over, where it is known.
+    """
     candidates = list(product(search.lags, RIDGES))
     crossed = [search.equations(lags).solve_folds(ridge) for lags, ridge in candidates]
     judged = [search.judged(one_map(each)) for each in crossed]
     far = int(np.argmin([search.relative(each) for each in judged]))
     near = int(np.argmin([search.relative(each, NEAR) for each in judged]))
-    ticks = NEAR_TICKS if near != far else (0,)
+    ticks = (near_ticks,) if near_ticks is not None else NEAR_TICKS if near != far else (0,)
     every = [LinearModel(crossed[near], crossed[far], n, (), np.ones((1, len(target_groups)))) for n in ticks]
     best = _with_gains(search, min(every, key=lambda each: search.score(search.judged(each))), target_groups)
     final = [search.equations(lags).solve(ridge) for lags, ridge in (candidates[near], candidates[far])]

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from rtsysid.circle import differences
-from rtsysid.config import Config
+from rtsysid.config import Config, Model
 from rtsysid.errors import ConfigError
 from rtsysid.evaluation.linear.choice import BANDS, LAGS, LinearChoice, Search, choose_linear
 from rtsysid.evaluation.linear.folds import folds_of
@@ -42,10 +42,9 @@ def plan_of(config: Config, trace: Trace, blank: ModelSpec, shortest: int, *, li
     """Choose what the configuration does not say. `shortest`: rows of the longest piece of the smaller part.
 
     With `linear` the network is as small as it can be: it adds nothing. Raises ConfigError where the configuration
-    refuses a linear path.
+    refuses a linear path, or gains by age.
     """
-    if config.model.linear_path is False:
-        raise ConfigError("model.linear_path", "false, but the preset auto starts from it", 'set preset = "two-stage"')
+    _check_said(config.model)
     settling = min(SETTLING, shortest // 2)
     horizon = min(HORIZON, shortest - settling)
     folds = folds_of(_pieces_by_recording(trace), horizon)
@@ -55,13 +54,20 @@ def plan_of(config: Config, trace: Trace, blank: ModelSpec, shortest: int, *, li
     longest = config.model.taps or settling
     lags = [each for each in LAGS if each <= longest] or [longest]
     search = Search(scaled(start, folds), folds, horizon, lags)
-    choice = choose_linear(search, target_groups(search.spec))
+    choice = choose_linear(search, target_groups(search.spec), config.model.near_ticks)
     spec = _completed(config, choice, len(trace), settling)
     if linear:
         spec = msgspec.structs.replace(spec, encoder=(1,), hidden=1, encoder_taps=1)
     scaling = msgspec.structs.replace(spec.scaling, target_std=tuple(_target_unit(choice, search.runs).tolist()))
     spec = msgspec.structs.replace(spec, scaling=scaling)
     return ModelPlan(spec, choice, _loss_unit(choice, search.runs), horizon)
+
+
+def _check_said(model: Model) -> None:
+    for key, refused in (("linear_path", False), ("age_bands", ())):
+        if getattr(model, key) == refused:
+            found = f"{str(refused).lower()}, but the preset auto is built on it"
+            raise ConfigError(f"model.{key}", found, 'leave the key out, or set train.preset = "two-stage"')
 
 
 def _pieces_by_recording(trace: Trace) -> list[list[Any]]:
@@ -86,7 +92,7 @@ def _completed(config: Config, choice: LinearChoice, rows: int, settling: int) -
         linear_path=True,
         warmup=settling - taps if said.warmup is None else said.warmup,
         near_ticks=choice.model.near_ticks,
-        age_bands=BANDS,
+        age_bands=said.age_bands or BANDS,
     )
 
 

@@ -69,6 +69,8 @@ class AutoTrainer:
 
         `linear`: end with the linear model. `minutes`: how long the training takes about, in place of `effort`.
         """
+        if minutes:
+            given = msgspec.structs.replace(given, train=msgspec.structs.replace(given.train, effort=1.0))
         self.given, self.plan, self.parts, self.run, self.notes = given, plan, parts, run, notes
         self._begin, self._linear, self._minutes, self._updates = begin, linear, minutes, updates
 
@@ -223,6 +225,6 @@ def completed_config(given: Config, plan: ModelPlan, parts: Parts, candidate: Ca
     return msgspec.structs.replace(
         given,
         model=msgspec.structs.replace(given.model, **fields),
-        train=msgspec.structs.replace(train, preset=AUTO, batch=batch, stride=stride),
-        stage=resolve(stages, spec),
+        train=msgspec.structs.replace(train, preset=AUTO, batch=batch, stride=stride, effort=1.0),
+        stage=resolve(stages, spec, train.effort),
     )
