@@ -26,18 +26,22 @@ def scaled(spec: ModelSpec, folds: Folds) -> ModelSpec:
     return msgspec.structs.replace(spec, scaling=fit_scaling(folds.pieces, spec))
 
 
-def choose_relative(spec: ModelSpec, folds: Folds, horizon: int) -> ModelSpec:
+def choose_relative(spec: ModelSpec, folds: Folds, horizon: int, longest: int) -> ModelSpec:
     """Show groups of outputs relative to the newest row, one after another, where the linear model gains by it.
 
     An output that drifts without bound leaves the range of the recordings: models of its level fail on those left out.
     The integral of other outputs, as a position of a speed, has no level of its own: it stays absolute only where
-    that is clearly better.
+    that is clearly better. `longest`: lags at most. Outputs that are not fed back are not shown at all.
     """
-    best, error = spec, _quick_score(spec, folds, horizon)
+    lags = min(QUICK_LAGS, longest)
+    best, error = spec, _quick_score(spec, folds, horizon, lags)
+    shown = {spec.channels[i].name for i in spec.columns}
     for columns in group_columns(spec.outputs).values():
-        names = [spec.outputs[i].name for i in columns]
+        names = [name for name in (spec.outputs[i].name for i in columns) if name in shown]
+        if not names:
+            continue
         trial = msgspec.structs.replace(best, relative=(*best.relative, *names))
-        found = _quick_score(trial, folds, horizon)
+        found = _quick_score(trial, folds, horizon, lags)
         if found < error - (-LOST if _is_integral(spec, folds, columns) else SAVED):
             best, error = trial, found
     return best
@@ -65,13 +69,16 @@ def target_groups(spec: ModelSpec) -> tuple[str, ...]:
     if body is None:
         positions = {position for position, _ in spec.integrate}
         return tuple(named[c.name] for c in spec.outputs if c.name not in positions)
+    moved = (body.attitude, body.rate, body.velocity, body.position)
+    apart = [c.name for c in spec.outputs if not any(c.name in part for part in moved)]
     parts: Sequence[Sequence[str]] = (body.velocity, body.position, body.attitude[:3], body.rate)
-    apart = [c.name for c in spec.outputs if not any(c.name in part for part in (*parts, body.attitude))]
+    if body.kinematics:  # position and attitude follow from velocity and rate
+        parts = (body.velocity, body.rate)
     return tuple(named[name] for part in (apart, *parts) for name in part)
 
 
-def _quick_score(spec: ModelSpec, folds: Folds, horizon: int) -> float:
+def _quick_score(spec: ModelSpec, folds: Folds, horizon: int, lags: int) -> float:
     """Return the score of a quick linear model in the coordinates of a specification."""
-    search = Search(scaled(spec, folds), folds, horizon, (QUICK_LAGS,))
+    search = Search(scaled(spec, folds), folds, horizon, (lags,))
     fits = (search.equations(search.lags[0]).solve_folds(ridge) for ridge in RIDGES)
     return min(search.score(search.judged(one_map(each))) for each in fits)
