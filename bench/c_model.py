@@ -146,7 +146,7 @@ def batched(spec: ModelSpec, network: Network, ours: Predictor, window: Floats) 
 def nanodrone() -> tuple[ModelSpec, Network, Floats]:
     """The preset's model, a rigid body, with random weights, and a window of it."""
     config = read_config("nanodrone")
-    blank = ModelSpec(channels=config.data.channels, rate_hz=100.0, **msgspec.structs.asdict(config.model))
+    blank = ModelSpec(channels=config.data.channels, rate_hz=100.0, **config.model.fields)
     scaling = msgspec.structs.replace(unit_scaling(blank, 4.0), target_std=(1e-3,) * blank.n_targets)
     spec = msgspec.structs.replace(blank, scaling=scaling)
     return spec, Network(spec).eval(), np.random.default_rng(0).standard_normal((spec.taps, spec.width)).astype("f4")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
-from support.robots import TINY, plant
+from support.robots import DATA_ALONE, TINY, plant
 from support.shared import made_once, own_state
 
 from rtsysid.config import Config, parse_config
@@ -34,7 +34,7 @@ settings.load_profile("any machine")
 HEAVY = ("torch", "onnx", "export", "rtsysid.train", "rtsysid.experiments")  # what training and export load
 COMPILED = ("firmware_bridge.build", "firmware_bridge.device", "firmware_bridge.emulator", "support.app_board",
             "support.c_process", "support.live_host")  # what compiles the firmware  # fmt: skip
-TRAINED = {"run_folder", "bundle_folder", "calibrated_folder"}  # fixtures that train
+TRAINED = {"run_folder", "auto_run_folder", "bundle_folder", "calibrated_folder"}  # fixtures that train
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -119,6 +119,21 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory, tiny_config: Config, ti
             pass
 
     return made_once(tmp_path_factory, "run", train)
+
+
+@pytest.fixture(scope="session")
+def auto_run_folder(tmp_path_factory: pytest.TempPathFactory, tiny_trace: Trace) -> Path:
+    """A finished run of a configuration of [data] alone, with a few updates; not to be changed."""
+
+    def train(folder: Path) -> None:
+        from rtsysid.train.auto.begin import begin_auto
+        from rtsysid.train.auto.trainer import Updates
+
+        trace = Trace(tiny_trace.channels, plant(4, 150).episodes)
+        for _ in begin_auto(parse_config(DATA_ALONE), trace, folder, DATA_ALONE, updates=Updates(1, 2)).epochs():
+            pass
+
+    return made_once(tmp_path_factory, "auto_run", train)
 
 
 @pytest.fixture(scope="session")

@@ -13,10 +13,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from rtsysid.benchmarks.robot_files import EXPECTED, Expectation
 from rtsysid.benchmarks.robots import HORIZON, TICKS
 from rtsysid.errors import ConfigError
 from rtsysid.evaluation.bootstrap import block_numbers, error_ratio, ratio_interval
+from rtsysid.evaluation.expectation import EXPECTED, Expectation
 from rtsysid.spec import Floats
 
 MODEL, HOLD, LINEAR, ONE_STEP, GRU = "model", "hold", "linear ARX", "one-step ARX", "GRU"

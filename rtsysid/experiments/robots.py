@@ -31,11 +31,12 @@ from rtsysid.benchmarks.robot_bars import (
     promises,
     robot_cells,
 )
-from rtsysid.benchmarks.robot_files import FINISHED, TrainedModel, read_expectation, read_trained_model
+from rtsysid.benchmarks.robot_files import FINISHED, TrainedModel, read_trained_model
 from rtsysid.benchmarks.robots import HORIZON, TICKS, Peer, Robot, forecast_counts, model_errors, peer_errors
 from rtsysid.circle import group_columns, unwrapped
 from rtsysid.errors import ConfigError
 from rtsysid.evaluation.baselines import Hold, LinearArx
+from rtsysid.evaluation.expectation import read_expectation
 from rtsysid.experiments.benchmark import quickened
 from rtsysid.experiments.compare import seeded
 from rtsysid.experiments.gru_peer import fit_gru, processor_shares

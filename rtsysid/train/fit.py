@@ -30,7 +30,8 @@ from rtsysid.train.cold_start import ColdStart
 from rtsysid.train.linear_path import fit_linear_path, set_linear_path
 from rtsysid.train.loop import Trainer
 from rtsysid.train.network import Network
-from rtsysid.train.run import Run, origin
+from rtsysid.train.origin import origin
+from rtsysid.train.run import Run
 from rtsysid.train.sensor_noise import NoisyRecordings
 from rtsysid.train.windows import Sequences, episode_weights, fit_scaling
 

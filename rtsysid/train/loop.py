@@ -20,9 +20,10 @@ from rtsysid.schedule import Stage, rows_needed
 from rtsysid.train.augmentation import Augmentation
 from rtsysid.train.losses import Objective
 from rtsysid.train.network import Network
-from rtsysid.train.run import Position, Run, Tensors
+from rtsysid.train.run import Position, Run
 from rtsysid.train.sensor_noise import SEED
 from rtsysid.train.stage_optimiser import StageOptimiser, with_prefix
+from rtsysid.train.tensors import Tensors
 from rtsysid.train.windows import Sequences
 
 VALIDATION_SEQUENCES = 1024

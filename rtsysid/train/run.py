@@ -21,33 +21,30 @@ weights.safetensors     the result; it exists when training is complete
 from __future__ import annotations
 
 import json
-import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
-import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-import rtsysid
+from rtsysid.circle import group_columns
 from rtsysid.config import Config
 from rtsysid.errors import ConfigError
+from rtsysid.evaluation.expectation import EXPECTED, Expectation, read_expectation
 from rtsysid.model.contents import RUN_ARRAYS, weight_shapes
 from rtsysid.model.manifest import Count
 from rtsysid.model.npz import Arrays, read_npz, write_npz
-from rtsysid.model.untrusted import Refusal, open_regular, parse_json, read_regular, structure_of
+from rtsysid.model.untrusted import Refusal, parse_json, read_regular, structure_of
 from rtsysid.spec import Floats, ModelSpec
 from rtsysid.storage import require_output, rewriting
 from rtsysid.storage.claim import Claim, storage_errors
 from rtsysid.storage.products import RUN, UNFINISHED_RUN
+from rtsysid.train.tensors import Shapes, Tensors, read_tensors
 
-Tensors = dict[str, Tensor]
-Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 MOMENTS = ("exp_avg", "exp_avg_sq")  # what Adam keeps of a parameter, next to the number of its steps
 
 
@@ -67,7 +64,7 @@ class About(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sources: tuple[tuple[str, str], ...]
     versions: dict[str, str]
     spec: ModelSpec
-    given: dict[str, Any] = {}  # with the preset auto: the configuration before everything was chosen
+    given: Config | None = None  # with the preset auto: the configuration before everything was chosen
 
 
 class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -286,17 +283,21 @@ class Run:
         with rewriting(self.folder / "completed.toml") as path:
             path.write_text(text, "utf-8")
 
-    def save_expected(self, stated: dict[str, Any]) -> None:
-        """Write the error that new recordings are expected to show; see `rtsysid.train.auto.expected`."""
-        with rewriting(self.file("expected.json")) as path:
-            path.write_text(json.dumps(stated, indent=1) + "\n")
+    def save_expected(self, stated: Expectation) -> None:
+        """Write the error that new recordings are expected to show."""
+        with rewriting(self.folder / EXPECTED) as path:
+            path.write_text(json.dumps(msgspec.to_builtins(stated), indent=1) + "\n")
 
-    def expected(self) -> dict[str, Any]:
-        """Read what `save_expected` wrote. Raises ConfigError where it is missing or damaged."""
-        plain: dict[str, Any] = parse_json(
-            read_regular(self.file("expected.json"), self.refusal, "json_bytes"), "expected.json", self.refusal
-        )
-        return plain
+    def expected(self) -> Expectation:
+        """Read what `save_expected` wrote. Raises ConfigError where it is missing, damaged or of another model."""
+        stated = read_expectation(self.folder)
+        if stated is None:
+            raise self.refusal(f"{EXPECTED} is missing")
+        horizon, names = len(self.arrays("yardstick.npz")["rms"]), list(group_columns(self.spec.outputs))
+        for groups in (stated.groups, stated.linear):
+            if list(groups) != names or any(n > horizon for group in groups.values() for n in group.ticks):
+                raise self.refusal(f"{EXPECTED} has other groups or ticks than the model")
+        return stated
 
     def finish(self, weights: Tensors) -> None:
         """Write the result, which completes the run."""
@@ -328,51 +329,6 @@ class Run:
             history[-1]["validation"] if history else None,
             judge.weights() if (judge := self.part("judge")).complete else None,
         )
-
-
-def read_tensors(path: Path, wanted: Shapes, optional: Shapes, refusal: Refusal) -> tuple[Tensors, dict[str, str]]:
-    """Read tensors of float32 and metadata of a safetensors file; shapes are checked before anything is allocated.
-
-    Raises the error of `refusal` where it cannot be read, where a name of `wanted` is missing, where it has a name that
-    is in neither table, and for another shape and a value that is not finite.
-    """
-    open_regular(path, refusal).close()
-    try:
-        with safe_open(path, "pt") as stored:
-            names = set(stored.keys())
-            if not wanted.keys() <= names or not names <= wanted.keys() | optional.keys():
-                raise refusal(f"{path.name} has other tensors than the specification")
-            for name in names:
-                part, shape = stored.get_slice(name), wanted.get(name, optional.get(name))
-                if part.get_dtype() != "F32" or tuple(part.get_shape()) != shape:
-                    raise refusal(f"{path.name}: {name} is of another shape or type")
-            tensors = {name: stored.get_tensor(name) for name in sorted(names)}
-            metadata = stored.metadata() or {}
-    except (OSError, SafetensorError) as error:
-        raise refusal(f"{path.name} is damaged ({error})") from None
-    for name, tensor in tensors.items():
-        if not torch.isfinite(tensor).all():
-            raise refusal(f"{path.name}: {name} has a value that is not finite")
-    return tensors, metadata
-
-
-def origin(config: Config, sources: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """Describe what a run comes from, as plain values: configuration with its stages, recordings and versions.
-
-    `sources`: name and SHA-256 of each recording.
-    """
-    built = msgspec.to_builtins(msgspec.structs.replace(config, stage=config.stages))
-    return {"config": built, "sources": [list(source) for source in sources], "versions": versions()}
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of the software; other versions may change the last bits of a result."""
-    return {
-        "rtsysid": rtsysid.__version__,
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),
-        "numpy": np.__version__,
-    }
 
 
 def state_arrays(weights: Mapping[str, Tensor]) -> dict[str, np.ndarray[Any, Any]]:

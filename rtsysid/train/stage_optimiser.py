@@ -13,7 +13,7 @@ from rtsysid.schedule import Stage, rows_needed
 from rtsysid.train.augmentation import Augmentation
 from rtsysid.train.losses import Objective
 from rtsysid.train.network import Network
-from rtsysid.train.run import Tensors
+from rtsysid.train.tensors import Tensors
 from rtsysid.train.windows import Sequences
 
 DIVERGED = 1e3  # loss that L-BFGS is given where the loss is not finite, in units of the first loss of the epoch

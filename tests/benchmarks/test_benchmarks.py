@@ -94,11 +94,11 @@ def test_training_never_sees_a_test_row(counted: Path) -> None:
 def test_every_configuration_fits_its_protocol(name: str) -> None:
     """A benchmark's configuration is complete, its schedule is valid, and its history fits the protocol."""
     config = config_of(name)
-    blank = ModelSpec(channels=config.data.channels, rate_hz=1.0, **msgspec.structs.asdict(config.model))
+    blank = ModelSpec(channels=config.data.channels, rate_hz=1.0, **config.model.fields)
     assert resolve(config.stages, blank)
     shown = benchmark(name).initial if name in BY_NAME else 51
     if name != "nanodrone-live":  # which lives through whole flights
-        assert config.model.taps + config.model.warmup <= shown
+        assert blank.settling_samples <= shown
     assert config.data.validation
 
 

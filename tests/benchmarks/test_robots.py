@@ -23,7 +23,6 @@ from rtsysid.benchmarks.robot_bars import (
     promises,
     robot_cells,
 )
-from rtsysid.benchmarks.robot_files import read_expectation
 from rtsysid.benchmarks.robots import (
     DIVERGED,
     NEEDED,
@@ -36,6 +35,7 @@ from rtsysid.benchmarks.robots import (
 )
 from rtsysid.errors import ConfigError, SpecError, TraceError
 from rtsysid.evaluation.baselines import Hold
+from rtsysid.evaluation.expectation import read_expectation
 from rtsysid.model.backends.numpy_backend import NumpyBackend
 from rtsysid.model.predictor import Predictor
 from rtsysid.spec import Doubles, Floats, ModelSpec, unit_scaling

@@ -239,12 +239,12 @@ def test_a_foreign_file_is_replaced_where_this_is_asked_for(copies: Path) -> Non
     assert "flight_01.csv in it was changed" in line
 
 
-def test_the_rule_knows_every_file_of_a_run(run_folder: Path) -> None:
+def test_the_rule_knows_every_file_of_a_run(run_folder: Path, auto_run_folder: Path) -> None:
     """The names by which a run is known are those that training writes, so that it may replace its own."""
-    assert {path.name for path in run_folder.iterdir()} == set(RUN_FILES)
+    assert {path.name for folder in (run_folder, auto_run_folder) for path in folder.iterdir()} == set(RUN_FILES)
 
 
-def test_training_goes_on_only_in_a_run(copies: Path) -> None:
+def test_training_goes_on_only_in_a_run(copies: Path, run_folder: Path) -> None:
     """Another run and a file of the user in it stay; an empty folder becomes a run."""
     (copies / "run" / "notes.md").write_text("mine")
     before = tree(copies / "run")
@@ -252,7 +252,7 @@ def test_training_goes_on_only_in_a_run(copies: Path) -> None:
     assert tree(copies / "run") == before
     (copies / "empty").mkdir()
     command("train", "tiny.toml", "--data", "logs", "-o", "empty")
-    assert {path.name for path in (copies / "empty").iterdir()} == set(RUN_FILES)
+    assert {path.name for path in (copies / "empty").iterdir()} == {path.name for path in run_folder.iterdir()}
 
 
 def test_a_second_training_is_refused_with_the_process_of_the_first(tmp_path: Path, copies: Path) -> None:

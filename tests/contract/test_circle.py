@@ -52,6 +52,7 @@ RAW = {
     "evaluation/residuals.py: residual": "one_step() returns what is nearest to the measurement",
     "model/backends/windowed.py: innovation_energy": "the fast path of Novelty, which angles never take",
     "model/coordinates/angles.py: error": "this is the short way around",
+    "train/auto/plan.py: _target_unit": "coordinates subtract: targets take the short way",
     "train/linear_path.py: _error_per_tick": "coordinates subtract: targets take the short way",
 }
 

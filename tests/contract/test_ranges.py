@@ -14,9 +14,10 @@ from support.commands import every_command
 from support.shell import ROOT, command
 
 from firmware_bridge.schema import Schema
-from rtsysid.benchmarks.robot_files import Expectation, TrainedModel
+from rtsysid.benchmarks.robot_files import TrainedModel
 from rtsysid.config import Config, config_from_builtins
 from rtsysid.errors import ConfigError
+from rtsysid.evaluation.expectation import Expectation
 from rtsysid.live.reproduce import Settings
 from rtsysid.spec import ModelSpec, Scaling
 
@@ -98,6 +99,8 @@ DECODED = {  # where structures are read from outside, and which test knows the 
     "rtsysid.benchmarks.sources": "of the package itself",
     "rtsysid.guards.ranges": "the ranges themselves",
     "rtsysid.benchmarks.robot_files": "here",
+    "rtsysid.evaluation.expectation": "here",
+    "rtsysid.train.auto.trainer": "of run.json, which tests/train/test_untrusted_run.py covers",
     "rtsysid.experiments.sweep.space": "tests/experiments/test_sweep_space.py",
     "rtsysid.experiments.sweep.study": "tests/experiments/test_sweep_space.py",
     "rtsysid.experiments.sweep.folder": "tests/experiments/test_sweep_space.py",

@@ -42,6 +42,7 @@ train = ["cell", "head"]
 loss = [{ kind = "rollout", horizon = 6 }]
 epochs = 3
 """
+DATA_ALONE = TINY.partition("[model]")[0]  # everything else is chosen from the recordings
 # A model that depends on the age of its rows: two linear maps, and three bands of gains. No change coincides. The
 # encoder sees the newest row alone.
 AGED = {"linear_path": True, "near_ticks": 3, "age_bands": (2, 5), "encoder_taps": 1}

@@ -102,7 +102,7 @@ def test_rows_that_the_window_does_not_have_are_one_line(change: dict[str, Any],
 def test_the_field_is_read_and_left_out_at_its_default() -> None:
     """A configuration names it; a specification keeps it, and one without it is written as it was before."""
     config = parse_config(TINY.replace("taps = 5", "taps = 5\nencoder_taps = 2"))
-    assert (config.model.encoder_taps, parse_config(TINY).model.encoder_taps) == (2, 0)
+    assert (config.model.fields["encoder_taps"], parse_config(TINY).model.fields["encoder_taps"]) == (2, 0)
     with pytest.raises(ConfigError, match="encoder_taps = -1"):
         parse_config(TINY.replace("taps = 5", "taps = 5\nencoder_taps = -1"))
     spec = make_spec(encoder_taps=2)

@@ -27,9 +27,15 @@ def run(run_folder: Path, tmp_path: Path) -> Run:
     return Run(shutil.copytree(run_folder, tmp_path / "run"))
 
 
+@pytest.fixture
+def auto_run(auto_run_folder: Path, tmp_path: Path) -> Run:
+    return Run(shutil.copytree(auto_run_folder, tmp_path / "auto-run"))
+
+
 @pytest.mark.parametrize("name", RUN_ARRAYS)
-def test_every_array_of_a_run_is_checked(run: Run, name: str) -> None:
+def test_every_array_of_a_run_is_checked(auto_run: Run, name: str) -> None:
     """Missing, of another type or shape, claiming more, not finite: each array of each file is refused."""
+    run = auto_run
     kept, path = members((run.folder / name).read_bytes()), run.folder / name
     honest = run.arrays(name)
     for key, wanted in RUN_ARRAYS[name](run.spec).items():
@@ -43,13 +49,16 @@ def test_every_array_of_a_run_is_checked(run: Run, name: str) -> None:
             path.write_bytes(zipped({**kept, f"{key}.npy": member}))
             with pytest.raises(ConfigError, match=name):
                 run.arrays(name)
+        if wanted.optional:
+            continue
         path.write_bytes(zipped({other: content for other, content in kept.items() if other != f"{key}.npy"}))
         with pytest.raises(ConfigError, match=f"lacks the array {key}"):
             run.arrays(name)
 
 
-def test_every_field_of_a_run_is_checked(run: Run) -> None:
+def test_every_field_of_a_run_is_checked(auto_run: Run) -> None:
     """Every place of run.json refuses a value of another kind, and a key that nobody knows."""
+    run = auto_run
     path = run.folder / "run.json"
     honest = json.loads(path.read_text())
     for place in places(honest):
@@ -89,6 +98,24 @@ def test_the_table_of_weights_is_that_of_the_network(run: Run) -> None:
     """Names and shapes of the table are those of torch, whose networks it describes."""
     found = {name: tuple(tensor.shape) for name, tensor in Network(run.spec).state_dict().items()}
     assert found == weight_shapes(run.spec)
+
+
+def test_what_a_run_states_is_checked(auto_run: Run) -> None:
+    """Every place of expected.json refuses a value of another kind; groups and ticks are those of the model."""
+    path = auto_run.folder / "expected.json"
+    honest = json.loads(path.read_text())
+    assert auto_run.expected().groups.keys() == honest["groups"].keys()
+    wrong: list[Any] = [[], {"groups": {}}, {"groups": honest["groups"], "linear": {}}]
+    for place in places(honest):
+        wrong.append(json.loads(json.dumps(honest)))
+        put(wrong[-1], place, [10**6] if place[-1] == "ticks" else {"unheard": ["of"]})
+    for each in wrong:
+        path.write_text(json.dumps(each))
+        with pytest.raises(ConfigError, match=r"expected\.json"):
+            auto_run.expected()
+    path.unlink()
+    with pytest.raises(ConfigError, match=r"expected\.json is missing"):
+        auto_run.expected()
 
 
 @pytest.mark.parametrize("metadata", [{}, {"position": "{}"}, {"position": '{"stage": -1}', "epochs": "1"},

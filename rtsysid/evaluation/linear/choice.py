@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from rtsysid.circle import group_columns
 from rtsysid.evaluation.linear.folds import Folds
-from rtsysid.evaluation.linear.maps import LinearModel, bounded_errors, free_run, joined, one_map, runs_of
+from rtsysid.evaluation.linear.maps import LinearModel, bounded_errors, joined, linear_run, one_map, runs_of
 from rtsysid.evaluation.linear.ridge import Equations, equations
 from rtsysid.evaluation.metrics import octaves
 from rtsysid.spec import Doubles, ModelSpec
@@ -86,7 +86,7 @@ class Search:
 
     def judged(self, model: LinearModel) -> Judged:
         """Judge a candidate that has one map for each fold."""
-        return self._judged(free_run(self.spec, model, self.runs))
+        return self._judged(linear_run(self.spec, model, self.runs))
 
     def _judged(self, forecasts: Doubles) -> Judged:
         errors = bounded_errors(self.spec, forecasts, self.runs.truth)

@@ -31,7 +31,7 @@ class Folds(NamedTuple):
         return max(self.numbers) + 1
 
     def held_out(self, number: int) -> list[Floats]:
-        """Return the pieces that a fold leaves out."""
+        """Return the pieces [n, C] that a fold leaves out."""
         return [piece for piece, own in zip(self.pieces, self.numbers, strict=True) if own == number]
 
 
@@ -42,7 +42,7 @@ def folds_of(recordings: Sequence[Sequence[Floats]], gap: int, needed: int) -> F
     such folds.
     """
     long = sum(_longest(pieces) >= needed for pieces in recordings)
-    parts = recordings if long >= 3 else [[b] for pieces in recordings for p in pieces for b in _blocks(p, gap, needed)]
+    parts = recordings if long >= 3 else [[b] for pieces in recordings for p in pieces for b in _cut(p, gap, needed)]
     parts = sorted(parts, key=lambda part: _longest(part) < needed)  # keeps the order of those that are long enough
     count = min(MOST, sum(_longest(part) >= needed for part in parts))
     if count < 2:
@@ -57,7 +57,7 @@ def _longest(pieces: Sequence[Floats]) -> int:
     return max(map(len, pieces), default=0)
 
 
-def _blocks(piece: Floats, gap: int, needed: int) -> list[Floats]:
+def _cut(piece: Floats, gap: int, needed: int) -> list[Floats]:
     """Cut a piece [n, C] into blocks of at least four gaps and `needed` rows each, with a gap between them."""
     count = max(1, min(BLOCKS, len(piece) // max(5 * gap, needed + gap)))
     edges = np.linspace(0, len(piece), count + 1).astype(int)

@@ -46,7 +46,7 @@ class LinearMap(NamedTuple):
         return LinearMap(self.lags, features @ self.weights)
 
     def of_rows(self, window: Doubles, folds: Sequence[slice]) -> Doubles:
-        """Compute scaled targets with the map that `affine` returned."""
+        """Compute scaled targets [K, T] from windows [K, L, C] with the map that `affine` returned."""
         flat = window[:, -self.lags :].reshape(len(window), -1)
         return self._applied(np.concatenate((flat, np.ones((len(flat), 1))), -1), folds)
 
@@ -125,7 +125,7 @@ def joined(parts: Sequence[Runs]) -> Runs:
     return Runs(windows, u_future, truth, folds)
 
 
-def free_run(spec: ModelSpec, model: LinearModel, runs: Runs) -> Doubles:
+def linear_run(spec: ModelSpec, model: LinearModel, runs: Runs) -> Doubles:
     """Forecast from each start with predictions fed back: [K, N, ny]."""
     nu, lags, ticks = spec.n_inputs, model.lags, runs.truth.shape[1]
     near, far = (_targets_of(spec, each, runs.folds) for each in (model.near, model.far))

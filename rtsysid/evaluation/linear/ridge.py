@@ -25,7 +25,7 @@ class Equations(NamedTuple):
     moment: Doubles
 
     def without(self, fold: int | None) -> tuple[Doubles, Doubles]:
-        """Sum the equations of all folds but one; of all for None."""
+        """Sum the equations of all folds but one, of all for None: gram [F + 1, F + 1], moment [F + 1, T]."""
         kept = [k for k in range(len(self.gram)) if k != fold]
         return self.gram[kept].sum(0), self.moment[kept].sum(0)
 

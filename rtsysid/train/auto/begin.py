@@ -21,10 +21,11 @@ from rtsysid.recordings.trace import Trace
 from rtsysid.spec import Floats
 from rtsysid.train.auto.candidates import CANDIDATES
 from rtsysid.train.auto.parts import Parts
-from rtsysid.train.auto.plan import SETTLING, Plan, blank_spec, horizon_of, plan_of, settling_of
-from rtsysid.train.auto.quantities import described
+from rtsysid.train.auto.plan import SETTLING, ModelPlan, blank_spec, horizon_of, plan_of, settling_of
+from rtsysid.train.auto.quantities import with_quantities
 from rtsysid.train.auto.trainer import NORMAL, AutoTrainer, Updates, completed_config
-from rtsysid.train.run import Run, origin
+from rtsysid.train.origin import origin
+from rtsysid.train.run import Run
 
 KEPT_ROWS = 400  # of one validation recording, for the golden trace
 
@@ -60,7 +61,7 @@ def _auto_trainer(
     config: Config, trace: Trace, run: Run, config_text: str, restart: bool, asked: dict[str, Any]
 ) -> AutoTrainer:
     about = {**origin(config, trace.sources), "given": msgspec.to_builtins(config)}
-    config, trace = described(config, trace)
+    config, trace = with_quantities(config, trace)
     read = _read(config, trace)
     parts = Parts(*_pieces(read.halves))
     if run.begun and not restart:
@@ -120,7 +121,7 @@ def _pieces(halves: tuple[Trace, Trace]) -> list[list[Floats]]:
     return [[episode.values for episode in half.episodes] for half in halves]
 
 
-def baseline(plan: Plan, parts: Parts) -> LinearArx:
+def baseline(plan: ModelPlan, parts: Parts) -> LinearArx:
     """Return the linear ARX of the tables: the far map, or in coordinates of a body or of angles one of plain rows."""
     spec, far = plan.choice.spec, plan.choice.model.far
     if not is_affine(spec) or spec.integrate or spec.output != "increment":
@@ -135,7 +136,7 @@ def completed(config: Config, trace: Trace) -> Config:
     """Return the configuration with everything said that a default training chooses before its short runs."""
     if not config.auto:
         return config
-    config, trace = described(config, trace)
+    config, trace = with_quantities(config, trace)
     read = _read(config, trace)
     parts = Parts(*_pieces(read.halves))
     plan = plan_of(config, read.whole, blank_spec(config, trace.channels), parts)

@@ -26,7 +26,7 @@ class Candidate(NamedTuple):
 CANDIDATES = (Candidate("firm", 1.0, 0.05), Candidate("loose", 0.01, 0.03), Candidate("very firm", 8.0, 0.1))
 
 
-def model_of(choice: LinearChoice, episodes: Sequence[Floats]) -> LinearModel:
+def refitted(choice: LinearChoice, episodes: Sequence[Floats]) -> LinearModel:
     """Fit the chosen linear model to these episodes [n, C] alone."""
     folds = Folds(list(episodes), [0] * len(episodes))
     lags = choice.model.near.lags, choice.model.far.lags

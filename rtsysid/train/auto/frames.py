@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
+import numpy as np
 
 from rtsysid.circle import group_columns
 from rtsysid.evaluation.linear.choice import Search
@@ -16,6 +17,8 @@ from rtsysid.train.windows import fit_scaling
 QUICK_LAGS = 10  # of the linear models that compare coordinates
 RIDGES = (1e-8, 1e-5)
 SAVED = 0.03  # share of the error that relative outputs must save
+LOST = 0.08  # share that those may cost which are the integral of others
+INTEGRAL = 0.3  # median difference of a change and the rate that an output shows, as a share of the median rate
 
 
 def scaled(spec: ModelSpec, folds: Folds) -> ModelSpec:
@@ -27,20 +30,37 @@ def choose_relative(spec: ModelSpec, folds: Folds, horizon: int, longest: int) -
     """Show groups of outputs relative to the newest row, one after another, where the linear model gains by it.
 
     An output that drifts without bound leaves the range of the recordings: models of its level fail on those left out.
-    `longest`: lags at most. Outputs that are not fed back are not shown at all.
+    The integral of other outputs, as a position of a speed, has no level of its own: it stays absolute only where
+    that is clearly better. `longest`: lags at most. Outputs that are not fed back are not shown at all.
     """
     lags = min(QUICK_LAGS, longest)
-    best, error = spec, _error(spec, folds, horizon, lags)
+    best, error = spec, _quick_score(spec, folds, horizon, lags)
     shown = {spec.channels[i].name for i in spec.columns}
     for columns in group_columns(spec.outputs).values():
         names = [name for name in (spec.outputs[i].name for i in columns) if name in shown]
         if not names:
             continue
         trial = msgspec.structs.replace(best, relative=(*best.relative, *names))
-        found = _error(trial, folds, horizon, lags)
-        if found < error - SAVED:
+        found = _quick_score(trial, folds, horizon, lags)
+        if found < error - (-LOST if _is_integral(spec, folds, columns) else SAVED):
             best, error = trial, found
     return best
+
+
+def _is_integral(spec: ModelSpec, folds: Folds, columns: Sequence[int]) -> bool:
+    """Tell whether a group of outputs changes at the rates that another group of as many outputs shows.
+
+    Medians pass over a log's jumps, and norms over components that hardly move.
+    """
+    rows = [piece[:, spec.n_inputs :].astype(np.float64) for piece in folds.pieces]
+    moved = np.concatenate([np.diff(each[:, list(columns)], axis=0) for each in rows]) * spec.rate_hz
+    for other in group_columns(spec.outputs).values():
+        if other != columns and len(other) == len(columns):
+            shown = np.concatenate([(each[1:, other] + each[:-1, other]) / 2 for each in rows])
+            off, size = (np.median(np.linalg.norm(each, axis=1)) for each in (moved - shown, shown))
+            if off < INTEGRAL * size:
+                return True
+    return False
 
 
 def target_groups(spec: ModelSpec) -> tuple[str, ...]:
@@ -57,7 +77,7 @@ def target_groups(spec: ModelSpec) -> tuple[str, ...]:
     return tuple(named[name] for part in (apart, *parts) for name in part)
 
 
-def _error(spec: ModelSpec, folds: Folds, horizon: int, lags: int) -> float:
+def _quick_score(spec: ModelSpec, folds: Folds, horizon: int, lags: int) -> float:
     """Return the score of a quick linear model in the coordinates of a specification."""
     search = Search(scaled(spec, folds), folds, horizon, (lags,))
     fits = (search.equations(search.lags[0]).solve_folds(ridge) for ridge in RIDGES)

@@ -25,22 +25,22 @@ SURE = 1.0  # standard errors by which the network must be better
 TINY = 1e-30
 
 
-class Ground(NamedTuple):
+class JudgedRows(NamedTuple):
     """Hold the validation sequences [K, R, C] and the ticks ahead that they are judged on."""
 
     rows: Tensor
     horizon: int
 
 
-def ground_of(validation: Sequences, settling: int, horizon: int, count: int = STARTS) -> Ground:
+def ground_of(validation: Sequences, settling: int, horizon: int, count: int = STARTS) -> JudgedRows:
     """Cut about `count` sequences out of the validation recordings."""
     length = settling + horizon
     starts = validation.evenly_spaced(validation.starts(length, 1), count)
-    return Ground(validation.rows(starts, length), horizon)
+    return JudgedRows(validation.rows(starts, length), horizon)
 
 
 @torch.no_grad()
-def errors_on(network: Network, ground: Ground) -> Doubles:
+def errors_on(network: Network, ground: JudgedRows) -> Doubles:
     """Compute the error of each forecast by group and tick: [K, G, N]."""
     network.eval()
     spec = network.spec
@@ -57,14 +57,14 @@ def errors_on(network: Network, ground: Ground) -> Doubles:
     return np.concatenate(found)
 
 
-def score(errors: Doubles, linear: Doubles) -> float:
-    """Return the mean logarithm of the errors in ratio to those of the linear model; octaves weigh alike."""
+def log_ratio(errors: Doubles, linear: Doubles) -> float:
+    """Return the mean logarithm of errors [K, G, N] in ratio to the linear model's; octaves of ticks weigh alike."""
     ratio = np.maximum(errors.mean(0), TINY) / np.maximum(linear.mean(0), TINY)
     return float(np.mean(np.log(ratio) @ octaves(errors.shape[2])))
 
 
 @torch.no_grad()
-def fit_gains(network: Network, ground: Ground, target_groups: Sequence[str]) -> tuple[Doubles, Doubles]:
+def fit_gains(network: Network, ground: JudgedRows, target_groups: Sequence[str]) -> tuple[Doubles, Doubles]:
     """Lower the gain of the head, by group and band of ages, where the network is not surely better without it.
 
     Bands of ages that no forecast reaches get the gain of the band before. Where there are too few forecasts to be sure
@@ -86,7 +86,7 @@ def fit_gains(network: Network, ground: Ground, target_groups: Sequence[str]) ->
             kept = network.head_gain.clone()
             network.head_gain[band:, moved] = gain
             trial = errors_on(network, ground)
-            if score(trial, linear) > score(errors, linear):
+            if log_ratio(trial, linear) > log_ratio(errors, linear):
                 network.head_gain.copy_(kept)
                 break
             errors = trial

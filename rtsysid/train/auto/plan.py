@@ -1,4 +1,4 @@
-"""Plan a training: choose coordinates, linear model, sizes and schedule from the recordings."""
+"""ModelPlan a training: choose coordinates, linear model, sizes and schedule from the recordings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rtsysid.config import Config, Model
 from rtsysid.errors import ConfigError, TraceError
 from rtsysid.evaluation.linear.choice import BANDS, LAGS, NEAR_TICKS, LinearChoice, Search, choose_linear
 from rtsysid.evaluation.linear.folds import folds_of
-from rtsysid.evaluation.linear.maps import Runs, free_run
+from rtsysid.evaluation.linear.maps import Runs, linear_run
 from rtsysid.model.coordinates import coordinates
 from rtsysid.recordings.held_out import unscaled_spec
 from rtsysid.recordings.trace import Trace
@@ -31,7 +31,7 @@ SMALLEST = 1e-3  # unit of a target, as a share of its standard deviation
 SIZES = ((3_000, 24), (10_000, 32), (30_000, 48))  # rows below which the cell has this many units
 
 
-class Plan(NamedTuple):
+class ModelPlan(NamedTuple):
     """Hold what was chosen. ``spec``: complete, with its scaling. ``model``: the linear model of all recordings.
 
     ``unit`` [N, ny]: mean absolute error that the linear model leaves after 1 .. N ticks on recordings left out.
@@ -79,7 +79,7 @@ def blank_spec(config: Config, channels: Sequence[Channel]) -> ModelSpec:
     return unscaled_spec(msgspec.structs.replace(config, model=model), channels)
 
 
-def plan_of(config: Config, trace: Trace, blank: ModelSpec, halves: Halves, *, linear: bool = False) -> Plan:
+def plan_of(config: Config, trace: Trace, blank: ModelSpec, halves: Halves, *, linear: bool = False) -> ModelPlan:
     """Choose what the configuration does not say.
 
     With `linear` the network is as small as it can be: it adds nothing. Raises TraceError where the recordings are too
@@ -88,7 +88,7 @@ def plan_of(config: Config, trace: Trace, blank: ModelSpec, halves: Halves, *, l
     said, settling = config.model, settling_of(config.model, halves)
     horizon = horizon_of(settling, halves)
     bands = BANDS if said.age_bands is None else said.age_bands
-    folds = folds_of(_recordings(trace), horizon, settling + horizon)
+    folds = folds_of(_pieces_by_recording(trace), horizon, settling + horizon)
     longest = said.taps or settling - (said.warmup or 0)
     start = msgspec.structs.replace(blank, taps=max(2, min(20, longest)), encoder=(), age_bands=bands)
     if said.relative is None and blank.rigid_body is None:
@@ -99,12 +99,19 @@ def plan_of(config: Config, trace: Trace, blank: ModelSpec, halves: Halves, *, l
     spec = _completed(config, choice, len(trace), settling)
     if linear:
         spec = msgspec.structs.replace(spec, encoder=(1,), hidden=1, encoder_taps=1)
-    scaling = msgspec.structs.replace(spec.scaling, target_std=tuple(_error_per_tick(choice, search.runs).tolist()))
+    scaling = msgspec.structs.replace(spec.scaling, target_std=tuple(_target_unit(choice, search.runs).tolist()))
     spec = msgspec.structs.replace(spec, scaling=scaling)
-    return Plan(spec, choice, _unit(choice, search.runs), horizon)
+    return ModelPlan(spec, choice, _loss_unit(choice, search.runs), horizon)
 
 
-def _recordings(trace: Trace) -> list[list[Any]]:
+def _check_said(model: Model) -> None:
+    for key, refused in (("linear_path", False), ("age_bands", ())):
+        if getattr(model, key) == refused:
+            found = f"{str(refused).lower()}, but the preset auto is built on it"
+            raise ConfigError(f"model.{key}", found, 'leave the key out, or set train.preset = "two-stage"')
+
+
+def _pieces_by_recording(trace: Trace) -> list[list[Any]]:
     by_name: dict[str, list[Any]] = {}
     for episode in trace.episodes:
         by_name.setdefault(episode.recording, []).append(episode.values)
@@ -129,17 +136,17 @@ def _completed(config: Config, choice: LinearChoice, rows: int, settling: int) -
     return msgspec.structs.replace(spec, encoder=encoder)
 
 
-def _unit(choice: LinearChoice, runs: Runs) -> Doubles:
+def _loss_unit(choice: LinearChoice, runs: Runs) -> Doubles:
     spec = choice.spec
-    error = np.abs(differences(free_run(spec, choice.crossed, runs), runs.truth, spec.outputs)).mean(0)
+    error = np.abs(differences(linear_run(spec, choice.crossed, runs), runs.truth, spec.outputs)).mean(0)
     unit: Doubles = np.maximum(error, 1e-9 * np.asarray(spec.scaling.std[spec.n_inputs :]))
     return unit
 
 
-def _error_per_tick(choice: LinearChoice, runs: Runs) -> Doubles:
+def _target_unit(choice: LinearChoice, runs: Runs) -> Doubles:
     """RMS error at the end of the runs in target coordinates, divided by their number of ticks: [T]."""
     spec = choice.spec
-    predicted, truth = free_run(spec, choice.crossed, runs)[:, -1], runs.truth[:, -1].astype(np.float64)
+    predicted, truth = linear_run(spec, choice.crossed, runs)[:, -1], runs.truth[:, -1].astype(np.float64)
     newest = np.concatenate((np.zeros((len(truth), spec.n_inputs)), truth), 1)
     coords = coordinates(spec, np)
     error = coords.targets(newest, predicted) - coords.targets(newest, truth)

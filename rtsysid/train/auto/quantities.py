@@ -20,7 +20,7 @@ ATTITUDE = "attitude"  # the group of a quaternion that has none
 UNITS = ("rad", "deg")  # tried for an angle without a unit
 
 
-def described(config: Config, trace: Trace) -> tuple[Config, Trace]:
+def with_quantities(config: Config, trace: Trace) -> tuple[Config, Trace]:
     """Return configuration and recordings whose channels say what they are.
 
     Four outputs of one group, or neighbours without a group, whose squares sum to 1 in every row are a quaternion. A

@@ -15,15 +15,15 @@ def linear_arrays(spec: ModelSpec, model: LinearModel, fitted: ModelSpec) -> Arr
     ``weight`` [T, F], ``bias`` [T], the same with ``near_`` where the model has a near map, ``gain`` [K, T].
     """
     change = np.asarray(fitted.scaling.target_std) / np.asarray(spec.scaling.target_std)
-    arrays = _arrays(spec, model.far, change)
+    arrays = _map_arrays(spec, model.far, change)
     if spec.near_ticks:
-        arrays |= {f"near_{name}": array for name, array in _arrays(spec, model.near, change).items()}
+        arrays |= {f"near_{name}": array for name, array in _map_arrays(spec, model.near, change).items()}
     if spec.age_bands:
         arrays["gain"] = np.stack([model.gain(age) for age in (0, *spec.age_bands)]).astype(np.float32)
     return arrays
 
 
-def _arrays(spec: ModelSpec, each: LinearMap, change: Doubles) -> Arrays:
+def _map_arrays(spec: ModelSpec, each: LinearMap, change: Doubles) -> Arrays:
     """Return weight and bias; rows of the window that the map does not see have weight 0."""
     weights = each.weights * change
     blind = np.zeros(((spec.taps - each.lags) * spec.n_features, spec.n_targets))

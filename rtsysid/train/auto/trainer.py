@@ -18,13 +18,13 @@ from rtsysid.recordings.pieces import Note
 from rtsysid.schedule import AUTO, resolve
 from rtsysid.spec import Doubles, to_builtins
 from rtsysid.train.auto import words
-from rtsysid.train.auto.candidates import CANDIDATES, Candidate, model_of, stages_for
+from rtsysid.train.auto.candidates import CANDIDATES, Candidate, refitted, stages_for
 from rtsysid.train.auto.expected import TICKS, expected_errors, with_network
 from rtsysid.train.auto.frames import target_groups
 from rtsysid.train.auto.jobs import run_jobs
-from rtsysid.train.auto.judge import errors_on, fit_gains, ground_of, score
+from rtsysid.train.auto.judge import errors_on, fit_gains, ground_of, log_ratio
 from rtsysid.train.auto.parts import Parts, network_of, short_run, trainer_of
-from rtsysid.train.auto.plan import Plan
+from rtsysid.train.auto.plan import ModelPlan
 from rtsysid.train.auto.start import linear_arrays
 from rtsysid.train.config_text import toml_text
 from rtsysid.train.loop import Epoch
@@ -55,7 +55,7 @@ class AutoTrainer:
     def __init__(
         self,
         given: Config,
-        plan: Plan | None,
+        plan: ModelPlan | None,
         parts: Parts,
         run: Run,
         notes: tuple[Note, ...],
@@ -69,6 +69,8 @@ class AutoTrainer:
 
         `linear`: end with the linear model. `minutes`: how long the training takes about, in place of `effort`.
         """
+        if minutes:
+            given = msgspec.structs.replace(given, train=msgspec.structs.replace(given.train, effort=1.0))
         self.given, self.plan, self.parts, self.run, self.notes = given, plan, parts, run, notes
         self._begin, self._linear, self._minutes, self._updates = begin, linear, minutes, updates
 
@@ -134,7 +136,7 @@ class AutoTrainer:
         plan, parts = self.plan, self.parts
         assert plan is not None
         fitted = plan.choice.spec
-        judge = linear_arrays(plan.spec, model_of(plan.choice, parts.training), fitted)
+        judge = linear_arrays(plan.spec, refitted(plan.choice, parts.training), fitted)
         config = self._completed(self._best(plan, judge), self._updates.full)
         arrays: dict[str, Arrays] = {
             "linear_path.npz": linear_arrays(plan.spec, plan.choice.model, fitted),
@@ -147,7 +149,7 @@ class AutoTrainer:
             new.save_completed(toml_text(config))
             new.begin(about, self._begin["config_text"], {**self._begin["arrays"], **arrays})
 
-    def _best(self, plan: Plan, judge: Arrays) -> Candidate:
+    def _best(self, plan: ModelPlan, judge: Arrays) -> Candidate:
         """Return the candidate whose short run is the best on the validation recordings."""
         if self.given.stage or self._linear:
             return CANDIDATES[0]
@@ -160,13 +162,13 @@ class AutoTrainer:
             self._updates = Updates(short, max(short, int(USED * 60 * self._minutes / each)))
         return CANDIDATES[int(min(scores, key=lambda k: scores[k]))]
 
-    def _score(self, candidate: Candidate, plan: Plan, judge: Arrays) -> Iterator[float]:
+    def _score(self, candidate: Candidate, plan: ModelPlan, judge: Arrays) -> Iterator[float]:
         config, parts, spec = self._completed(candidate, self._updates.short), self.parts, plan.spec
         ground = ground_of(Sequences(parts.validation), spec.settling_samples, plan.horizon)
         network = network_of(spec, judge, config.train.seed)
         linear = errors_on(network, ground)
         trained = short_run(config, network, parts.training, plan.unit, config.stages[0])
-        yield score(errors_on(trained, ground), linear)
+        yield log_ratio(errors_on(trained, ground), linear)
 
     def _train(self, name: str) -> Iterator[Epoch]:
         run, parts = self.run, self.parts
@@ -212,7 +214,7 @@ def ratio(errors: Doubles, linear: Doubles) -> Doubles:
     return found
 
 
-def completed_config(given: Config, plan: Plan, parts: Parts, candidate: Candidate, steps: int) -> Config:
+def completed_config(given: Config, plan: ModelPlan, parts: Parts, candidate: Candidate, steps: int) -> Config:
     """Return the configuration with everything said, for about so many updates."""
     train, spec, rows = given.train, plan.spec, sum(map(len, parts.every))
     batch, stride = train.batch or BATCH, train.stride or max(1, min(10, rows // SEQUENCES))
@@ -223,6 +225,6 @@ def completed_config(given: Config, plan: Plan, parts: Parts, candidate: Candida
     return msgspec.structs.replace(
         given,
         model=msgspec.structs.replace(given.model, **fields),
-        train=msgspec.structs.replace(train, preset=AUTO, batch=batch, stride=stride),
-        stage=resolve(stages, spec),
+        train=msgspec.structs.replace(train, preset=AUTO, batch=batch, stride=stride, effort=1.0),
+        stage=resolve(stages, spec, train.effort),
     )

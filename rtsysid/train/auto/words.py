@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from rtsysid.evaluation.expectation import Expectation
 from rtsysid.spec import Doubles, ModelSpec
 from rtsysid.train.auto.expected import TICKS
-from rtsysid.train.auto.plan import Plan
+from rtsysid.train.auto.plan import ModelPlan
 
 
-def of_plan(plan: Plan) -> Iterator[str]:
+def of_plan(plan: ModelPlan) -> Iterator[str]:
     """Describe the coordinates and the linear model, with its error on recordings left out in ratio to hold's."""
     choice, spec = plan.choice, plan.spec
     if spec.relative:
@@ -37,11 +37,11 @@ def of_result(spec: ModelSpec, head_gain: Doubles, target_groups: Sequence[str])
             yield f"the network is used in part for {name}, from {first} ticks after a measurement on"
 
 
-def of_expected(stated: Mapping[str, Any]) -> Iterator[str]:
+def of_expected(stated: Expectation) -> Iterator[str]:
     """Describe the errors to expect on new recordings."""
-    yield "expected error on new recordings (and where 90 % should lie), by ticks ahead:"
-    for name, group in stated["groups"].items():
-        cells = zip(group["ticks"], group["error"], group["low"], group["high"], strict=True)
+    yield "expected error on new recordings (and where 80 % should lie), by ticks ahead:"
+    for name, group in stated.groups.items():
+        cells = zip(group.ticks, group.error, group.low, group.high, strict=True)
         shown = (f"{tick}: {error:.3g} ({low:.3g} to {high:.3g})" for tick, error, low, high in cells)
         yield f"  {name:<20}{'  '.join(shown)}"
 
