@@ -37,7 +37,8 @@ def folds(pieces: list[Floats]) -> Folds:
 
 def plain_spec(**changes: Any) -> ModelSpec:
     """The specification of these recordings, with a scaling of 1."""
-    fields = {"channels": CHANNELS, "rate_hz": 50.0, "taps": 4, "hidden": 4, "linear_path": True, "age_bands": (2,)}
+    fields = {"channels": CHANNELS, "rate_hz": 50.0, "taps": 4, "warmup": 2, "encoder": (), "hidden": 4}
+    fields |= {"linear_path": True, "age_bands": (2,)}
     spec = ModelSpec(**{**fields, **changes})
     return msgspec.structs.replace(spec, scaling=unit_scaling(spec, 4.0))
 

@@ -1,4 +1,4 @@
-"""ModelPlan a training: choose coordinates, linear model, sizes and schedule from the recordings."""
+"""Plan a training: choose coordinates, linear model, sizes and schedule from the recordings."""
 
 from __future__ import annotations
 
@@ -102,13 +102,6 @@ def plan_of(config: Config, trace: Trace, blank: ModelSpec, halves: Halves, *, l
     scaling = msgspec.structs.replace(spec.scaling, target_std=tuple(_target_unit(choice, search.runs).tolist()))
     spec = msgspec.structs.replace(spec, scaling=scaling)
     return ModelPlan(spec, choice, _loss_unit(choice, search.runs), horizon)
-
-
-def _check_said(model: Model) -> None:
-    for key, refused in (("linear_path", False), ("age_bands", ())):
-        if getattr(model, key) == refused:
-            found = f"{str(refused).lower()}, but the preset auto is built on it"
-            raise ConfigError(f"model.{key}", found, 'leave the key out, or set train.preset = "two-stage"')
 
 
 def _pieces_by_recording(trace: Trace) -> list[list[Any]]:

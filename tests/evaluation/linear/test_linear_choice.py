@@ -9,7 +9,7 @@ from support.linear_robots import folds, plain_spec, recordings
 
 from rtsysid.evaluation.linear.choice import GAINS, LinearChoice, Search, choose_linear
 from rtsysid.evaluation.linear.folds import Folds
-from rtsysid.evaluation.linear.maps import free_run, is_affine, runs_of
+from rtsysid.evaluation.linear.maps import is_affine, linear_run, runs_of
 from rtsysid.evaluation.linear.ridge import equations
 
 HORIZON = 20
@@ -60,7 +60,7 @@ def test_the_law_of_a_linear_robot_is_found(choice: LinearChoice) -> None:
     assert choice.groups == TARGETS
     assert ratio[:2].max() < 1e-3
     fresh = runs_of(recordings(2, 150, seed=9), choice.spec, choice.model.lags, HORIZON, 100)
-    error = np.abs(free_run(choice.spec, choice.model, fresh) - fresh.truth).mean((0, 1))
+    error = np.abs(linear_run(choice.spec, choice.model, fresh) - fresh.truth).mean((0, 1))
     assert (error[:2] < 1e-3 * np.abs(fresh.hold - fresh.truth).mean((0, 1))[:2]).all()
 
 

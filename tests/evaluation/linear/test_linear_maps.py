@@ -14,8 +14,8 @@ from rtsysid.evaluation.linear.maps import (
     LinearModel,
     Runs,
     bounded_errors,
-    free_run,
     is_affine,
+    linear_run,
     one_map,
     runs_of,
     spec_of,
@@ -52,12 +52,12 @@ def test_angles_and_friction_have_no_affine_form(spec: ModelSpec) -> None:
 
 
 @pytest.mark.parametrize("name", AFFINE)
-def test_a_free_run_is_that_of_the_arx_of_the_tables(name: str) -> None:
+def test_a_linear_run_is_that_of_the_arx_of_the_tables(name: str) -> None:
     """In plain coordinates the map forecasts what `LinearArx` of the same weights does."""
     spec = AFFINE[name]
     each, runs = random_map(spec, 3), starts(spec)
     arx = LinearArx.of_rows(3, spec.n_inputs, each.affine(spec).weights * np.asarray(spec.scaling.target_std))
-    assert np.allclose(free_run(spec, one_map(each), runs), arx.forecast(runs.windows, runs.u_future), atol=1e-9)
+    assert np.allclose(linear_run(spec, one_map(each), runs), arx.forecast(runs.windows, runs.u_future), atol=1e-9)
 
 
 def rising(spec: ModelSpec, step: float, lags: int) -> LinearMap:
@@ -70,7 +70,7 @@ def rising(spec: ModelSpec, step: float, lags: int) -> LinearMap:
 
 def rises(spec: ModelSpec, model: LinearModel, runs: Runs) -> np.ndarray:
     """Mean change of the outputs at each tick, in steps of the target."""
-    track = np.concatenate((runs.hold[:, :1], free_run(spec, model, runs)), 1)
+    track = np.concatenate((runs.hold[:, :1], linear_run(spec, model, runs)), 1)
     found: np.ndarray = (np.diff(track, axis=1) / spec.scaling.target_std).mean((0, 2))
     return found
 
@@ -96,8 +96,8 @@ def test_one_map_for_each_fold_runs_on_the_starts_of_that_fold() -> None:
     spec, runs = plain_spec(), starts(plain_spec())
     first, second = random_map(spec, 2, 1), random_map(spec, 2, 2)
     both = LinearMap(2, np.stack((first.weights, second.weights)))
-    joined = free_run(spec, one_map(both), runs._replace(folds=(slice(0, 2), slice(2, 6))))
-    alone = [free_run(spec, one_map(each), runs) for each in (first, second)]
+    joined = linear_run(spec, one_map(both), runs._replace(folds=(slice(0, 2), slice(2, 6))))
+    alone = [linear_run(spec, one_map(each), runs) for each in (first, second)]
     assert np.allclose(joined, np.concatenate((alone[0][:2], alone[1][2:])), atol=1e-12)
 
 
@@ -108,7 +108,7 @@ def test_a_forecast_that_diverges_is_bounded_in_any_unit(scale: float) -> None:
     scaling = msgspec.structs.replace(spec.scaling, low=largest, high=largest)
     spec = msgspec.structs.replace(spec, scaling=scaling)
     runs = starts(spec, ticks=60)
-    wild = free_run(spec, one_map(random_map(spec, 2, size=1e8)), runs)
+    wild = linear_run(spec, one_map(random_map(spec, 2, size=1e8)), runs)
     errors = bounded_errors(spec, wild, runs.truth)
     assert np.isfinite(wild).all()
     assert np.isclose(errors.max() / scale, 1e9, rtol=0.01)
