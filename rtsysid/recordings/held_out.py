@@ -74,7 +74,11 @@ def _not_trained_on(trace: Trace, trained: Set[str], config: Config) -> tuple[Tr
     if known == len(given) and set(given) == trained:
         validation = validation_part(trace, config)
         text = f"the validation part ({_duration_text(validation)}) of the recordings of the training run"
-        note = "; training used it too, so the errors are too small" if config.data.train_on_validation else ""
+        note = (
+            "; training used it too, so the errors are too small"
+            if config.data.train_on_validation or config.auto
+            else ""
+        )
         return validation, text + note
     text = f"{len(given)} recordings ({_duration_text(trace)})"
     if known:

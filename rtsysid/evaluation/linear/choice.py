@@ -13,12 +13,13 @@ from itertools import product
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rtsysid.circle import group_columns
 from rtsysid.evaluation.linear.folds import Folds
-from rtsysid.evaluation.linear.maps import LinearModel, joined, linear_run, one_map, runs_of
+from rtsysid.evaluation.linear.maps import LinearModel, bounded_errors, joined, linear_run, one_map, runs_of
 from rtsysid.evaluation.linear.ridge import Equations, equations
-from rtsysid.evaluation.metrics import group_errors, octaves
+from rtsysid.evaluation.metrics import octaves
 from rtsysid.spec import Doubles, ModelSpec
 
 LAGS = (2, 5, 10, 20, 40)
@@ -30,7 +31,7 @@ GAINS = (0.75, 0.5, 0.25, 0.0)  # tried in this order, until one does not help
 STARTS = 600  # forecasts of a candidate, over all folds
 BETTER = 0.003  # share of the error that a gain must save
 WORTH = 0.6  # of hold's error, from which on gains are tried
-WORST, TINY = 1e12, 1e-30  # bounds of an error
+TINY = 1e-30  # least error
 
 
 class Judged(NamedTuple):
@@ -69,8 +70,8 @@ class Search:
 
     def __init__(self, spec: ModelSpec, folds: Folds, horizon: int, lags: Sequence[int] = LAGS) -> None:
         self.spec, self.folds = spec, folds
-        longest = max(map(len, folds.pieces))
-        self.lags = [each for each in lags if each + horizon < longest] or [min(lags)]
+        room = min(max(map(len, folds.held_out(k))) for k in range(folds.number)) - horizon
+        self.lags = [each for each in lags if each < room] or [min(*lags, room - 1)]
         start = partial(runs_of, spec=spec, past=max(self.lags), horizon=horizon, count=STARTS // folds.number)
         self.runs = joined([start(folds.held_out(k)) for k in range(folds.number)])
         self.groups = tuple(group_columns(spec.outputs))
@@ -88,9 +89,8 @@ class Search:
         return self._judged(linear_run(self.spec, model, self.runs))
 
     def _judged(self, forecasts: Doubles) -> Judged:
-        found = group_errors(forecasts, self.runs.truth, self.spec.outputs).values()
-        errors = np.minimum(np.stack(list(found)), WORST)
-        by_fold = [errors[:, part].mean(1) for part in self.runs.folds]
+        errors = bounded_errors(self.spec, forecasts, self.runs.truth)
+        by_fold = [errors[part].mean(0) for part in self.runs.folds]
         return Judged(np.array(by_fold), np.array([float(part.stop - part.start) for part in self.runs.folds]))
 
     def relative(self, judged: Judged, ticks: int | None = None) -> float:
@@ -105,42 +105,50 @@ class Search:
         return float(np.mean(np.log(ratio) @ weights))
 
 
-def choose_linear(search: Search, target_groups: Sequence[str], near_ticks: int | None = None) -> LinearChoice:
+def choose_linear(
+    search: Search, target_groups: Sequence[str], near_ticks: Sequence[int] = NEAR_TICKS, bands: Sequence[int] = BANDS
+) -> LinearChoice:
     """Choose maps, ages and gains. `target_groups` [T]: the group of outputs that each target moves.
 
-    `near_ticks`: the age at which the far map takes over, where it is known.
+    `near_ticks`: ages to try from which on the far map predicts; `bands`: first age of each further band of gains.
     """
     candidates = list(product(search.lags, RIDGES))
     crossed = [search.equations(lags).solve_folds(ridge) for lags, ridge in candidates]
     judged = [search.judged(one_map(each)) for each in crossed]
     far = int(np.argmin([search.relative(each) for each in judged]))
     near = int(np.argmin([search.relative(each, NEAR) for each in judged]))
-    ticks = (near_ticks,) if near_ticks is not None else NEAR_TICKS if near != far else (0,)
+    ticks = near_ticks if near != far else near_ticks[:1]
     every = [LinearModel(crossed[near], crossed[far], n, (), np.ones((1, len(target_groups)))) for n in ticks]
-    best = _with_gains(search, min(every, key=lambda each: search.score(search.judged(each))), target_groups)
+    best = min(every, key=lambda each: search.score(search.judged(each)))
+    best = _with_gains(search, best, target_groups, bands)
     final = [search.equations(lags).solve(ridge) for lags, ridge in (candidates[near], candidates[far])]
     model = best._replace(near=final[0], far=final[1])
     ridges = (candidates[near][1], candidates[far][1])
     return LinearChoice(search.spec, search.folds, ridges, model, best, search.judged(best), search.hold, search.groups)
 
 
-def _with_gains(search: Search, model: LinearModel, target_groups: Sequence[str]) -> LinearModel:
+def _with_gains(search: Search, model: LinearModel, target_groups: Sequence[str], bands: Sequence[int]) -> LinearModel:
     """Lower the gain of a group from an age on, band after band, where that lowers the error."""
-    horizon = search.hold.mean.shape[1]
-    bands = tuple(age for age in BANDS if age < horizon)
+    bands = tuple(age for age in bands if age < search.hold.mean.shape[1])
+    model = model._replace(age_bands=bands, gains=np.ones((len(bands) + 1, len(target_groups))))
     judged = search.judged(model)
-    best, gains = search.score(judged), np.ones((len(bands) + 1, len(target_groups)))
-    for band, (row, group) in product(range(len(bands) + 1), enumerate(search.groups)):
-        later = slice((0, *bands)[band], None)
-        if (judged.mean[row, later] < WORTH * search.hold.mean[row, later]).all():
-            continue  # hold is so much worse that no gain can help
-        moved = [name == group for name in target_groups]
-        for gain in GAINS:
-            trial = gains.copy()
-            trial[band:, moved] = gain
-            scaled = search.judged(model._replace(age_bands=bands, gains=trial))
-            score = search.score(scaled)
-            if score >= best - BETTER:
-                break
-            best, gains, judged = score, trial, scaled
-    return model if (gains == 1).all() else model._replace(age_bands=bands, gains=gains)
+    for (band, first), (row, group) in product(enumerate((0, *bands)), enumerate(search.groups)):
+        if (judged.mean[row, first:] >= WORTH * search.hold.mean[row, first:]).any():  # else no gain can help
+            moved = np.array([name == group for name in target_groups])
+            model, judged = _lowered(search, model, judged, (slice(band, None), moved))
+    return model
+
+
+def _lowered(
+    search: Search, model: LinearModel, judged: Judged, chosen: tuple[slice, NDArray[np.bool_]]
+) -> tuple[LinearModel, Judged]:
+    """Lower the gains of these bands and targets until that does not help; return the model and its errors."""
+    for gain in GAINS:
+        gains = model.gains.copy()
+        gains[chosen] = gain
+        trial = model._replace(gains=gains)
+        found = search.judged(trial)
+        if search.score(found) >= search.score(judged) - BETTER:
+            break
+        model, judged = trial, found
+    return model, judged

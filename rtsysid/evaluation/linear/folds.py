@@ -1,7 +1,7 @@
 """Folds of recordings for cross-validation: what a fold leaves out is judged by models of all others.
 
 Rows of one recording resemble each other, so whole recordings are left out. Of one or two recordings blocks are left
-out, with a gap on both sides.
+out, with a gap between them.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rtsysid.errors import TraceError
 from rtsysid.spec import Floats
 
 MOST = 5  # folds
@@ -34,19 +35,30 @@ class Folds(NamedTuple):
         return [piece for piece, own in zip(self.pieces, self.numbers, strict=True) if own == number]
 
 
-def folds_of(recordings: Sequence[Sequence[Floats]], gap: int) -> Folds:
-    """Assign pieces [n, C] to folds. `recordings`: the unbroken pieces of each; `gap`: rows between two blocks."""
-    if len(recordings) >= 3:
-        count = min(MOST, len(recordings))
-        pieces = [(piece, k % count) for k, recording in enumerate(recordings) for piece in recording]
-        return Folds([piece for piece, _ in pieces], [number for _, number in pieces])
-    blocks = [block for recording in recordings for piece in recording for block in _cut(piece, gap)]
-    count = min(MOST, len(blocks))
-    return Folds(blocks, [k % count for k in range(len(blocks))])
+def folds_of(recordings: Sequence[Sequence[Floats]], gap: int, needed: int) -> Folds:
+    """Assign pieces [n, C] to folds, of which each has a piece of `needed` rows or more.
+
+    `recordings`: the unbroken pieces of each; `gap`: rows between two blocks. Raises TraceError where there are not two
+    such folds.
+    """
+    long = sum(_longest(pieces) >= needed for pieces in recordings)
+    parts = recordings if long >= 3 else [[b] for pieces in recordings for p in pieces for b in _cut(p, gap, needed)]
+    parts = sorted(parts, key=lambda part: _longest(part) < needed)  # keeps the order of those that are long enough
+    count = min(MOST, sum(_longest(part) >= needed for part in parts))
+    if count < 2:
+        raise TraceError(
+            "linear model", f"{count} parts of {needed} rows without a gap", "record longer: two are needed"
+        )
+    numbered = [(piece, k % count) for k, part in enumerate(parts) for piece in part]
+    return Folds([piece for piece, _ in numbered], [number for _, number in numbered])
 
 
-def _cut(piece: Floats, gap: int) -> list[Floats]:
-    """Cut a piece [n, C] into blocks of at least four gaps each, with a gap between them."""
-    count = max(1, min(BLOCKS, len(piece) // (5 * gap)))
+def _longest(pieces: Sequence[Floats]) -> int:
+    return max(map(len, pieces), default=0)
+
+
+def _cut(piece: Floats, gap: int, needed: int) -> list[Floats]:
+    """Cut a piece [n, C] into blocks of at least four gaps and `needed` rows each, with a gap between them."""
+    count = max(1, min(BLOCKS, len(piece) // max(5 * gap, needed + gap)))
     edges = np.linspace(0, len(piece), count + 1).astype(int)
     return [piece[a + (gap if k else 0) : b] for k, (a, b) in enumerate(itertools.pairwise(edges))]

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
+from numpy.typing import ArrayLike
 
-from rtsysid.evaluation.metrics import forecast_windows
+from rtsysid.circle import group_columns
+from rtsysid.evaluation.metrics import forecast_windows, group_errors
 from rtsysid.model.coordinates import coordinates
 from rtsysid.spec import Doubles, Floats, ModelSpec
 
-WILD = 1e9  # engineering units at which a forecast that diverges is held
+WILD = 1e9  # times the largest value of an output, at which a forecast that diverges is held
+WORST = 1e12  # times the largest value of an output: the error of a forecast that is not finite
 
 
 class LinearMap(NamedTuple):
@@ -127,7 +130,7 @@ def linear_run(spec: ModelSpec, model: LinearModel, runs: Runs) -> Doubles:
     """Forecast from each start with predictions fed back: [K, N, ny]."""
     nu, lags, ticks = spec.n_inputs, model.lags, runs.truth.shape[1]
     near, far = (_targets_of(spec, each, runs.folds) for each in (model.near, model.far))
-    coords, scaling = _coordinates(spec), spec.scaling
+    coords, scaling, bound = coordinates_of(spec), spec.scaling, WILD * largest_outputs(spec)
     track = np.empty((len(runs.windows), lags + ticks, spec.width))
     track[:, :lags] = runs.windows[:, -lags:]
     track[:, lags - 1 : -1, :nu] = runs.u_future
@@ -136,8 +139,22 @@ def linear_run(spec: ModelSpec, model: LinearModel, runs: Runs) -> Doubles:
             window = track[:, n : n + lags]
             scaled = (near if n < model.near_ticks else far)(window) * model.gain(n)
             target = scaled * scaling.target_std + scaling.target_mean
-            track[:, n + lags, nu:] = np.clip(coords.next_outputs(window[:, -1], target), -WILD, WILD)
+            track[:, n + lags, nu:] = np.clip(coords.next_outputs(window[:, -1], target), -bound, bound)
     return track[:, lags:, nu:]
+
+
+def largest_outputs(spec: ModelSpec) -> Doubles:
+    """Return the largest absolute value of each output in the recordings of the scaling, [ny]."""
+    largest: Doubles = np.maximum(np.abs(spec.scaling.low), np.abs(spec.scaling.high))[spec.n_inputs :]
+    return largest
+
+
+def bounded_errors(spec: ModelSpec, predicted: Doubles, truth: ArrayLike) -> Doubles:
+    """Compute the error of each forecast [K, N, ny] by group and tick, [K, G, N]; one that diverges is bounded."""
+    errors = np.stack(list(group_errors(predicted, truth, spec.outputs).values()), 1)
+    worst = np.array([WORST * largest_outputs(spec)[each].max() for each in group_columns(spec.outputs).values()])
+    bounded: Doubles = np.minimum(errors, worst[:, None])
+    return bounded
 
 
 def _targets_of(spec: ModelSpec, each: LinearMap, folds: Sequence[slice]) -> Callable[[Doubles], Doubles]:
@@ -150,18 +167,19 @@ def _targets_of(spec: ModelSpec, each: LinearMap, folds: Sequence[slice]) -> Cal
 
 def scaled_features(spec: ModelSpec, windows: Doubles) -> Doubles:
     """Compute the scaled features of windows [m, L, C], with a final 1: [m, F + 1]."""
-    rows, tail = _coordinates(spec).features(windows)
+    rows, tail = coordinates_of(spec).features(windows)
     flat = ((rows - spec.scaling.feature_mean) / spec.scaling.feature_std).reshape(len(windows), -1)
     parts = (flat, *(() if tail is None else (tail,)), np.ones((len(windows), 1)))
     return np.concatenate(parts, -1)
 
 
-@cache
+@lru_cache(64)
 def spec_of(spec: ModelSpec, lags: int) -> ModelSpec:
     """Return the specification with another number of taps; what the coordinates do not need is left out."""
     return msgspec.structs.replace(spec, taps=lags, encoder=(), near_ticks=0, age_bands=())
 
 
-@cache
-def _coordinates(spec: ModelSpec) -> Any:
+@lru_cache(64)
+def coordinates_of(spec: ModelSpec) -> Any:
+    """Return the coordinates of a specification in NumPy."""
     return coordinates(spec, np)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from rtsysid.evaluation.linear.folds import Folds
-from rtsysid.evaluation.linear.maps import LinearMap, _coordinates, scaled_features, spec_of
+from rtsysid.evaluation.linear.maps import LinearMap, coordinates_of, scaled_features, spec_of
 from rtsysid.spec import Doubles, Floats, ModelSpec
 
 BLOCK = 2048  # windows at a time
@@ -50,7 +50,7 @@ def equations(spec: ModelSpec, folds: Folds, lags: int) -> Equations:
     for piece, number in zip(folds.pieces, folds.numbers, strict=True):
         for windows, following in _blocks(piece, lags, stride):
             features = scaled_features(own, windows)
-            target = _coordinates(own).targets(windows[:, -1], following[:, spec.n_inputs :])
+            target = coordinates_of(own).targets(windows[:, -1], following[:, spec.n_inputs :])
             gram[number] += features.T @ features
             moment[number] += features.T @ ((target - spec.scaling.target_mean) / spec.scaling.target_std)
     return Equations(lags, gram, moment)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -14,19 +14,19 @@ from rtsysid.config import Config
 from rtsysid.evaluation.baselines import LinearArx
 from rtsysid.evaluation.linear.maps import is_affine
 from rtsysid.model.npz import Arrays
-from rtsysid.recordings.held_out import unscaled_spec
-from rtsysid.recordings.pieces import Note
+from rtsysid.recordings.held_out import LONGER
+from rtsysid.recordings.pieces import Note, long_enough
 from rtsysid.recordings.resample import resample
 from rtsysid.recordings.trace import Trace
+from rtsysid.spec import Floats
 from rtsysid.train.auto.candidates import CANDIDATES
 from rtsysid.train.auto.parts import Parts
-from rtsysid.train.auto.plan import ModelPlan, plan_of
+from rtsysid.train.auto.plan import SETTLING, ModelPlan, blank_spec, horizon_of, plan_of, settling_of
 from rtsysid.train.auto.quantities import with_quantities
 from rtsysid.train.auto.trainer import NORMAL, AutoTrainer, Updates, completed_config
 from rtsysid.train.origin import origin
 from rtsysid.train.run import Run
 
-LEAST = 8  # rows of a piece that is of any use
 KEPT_ROWS = 400  # of one validation recording, for the golden trace
 
 
@@ -62,13 +62,13 @@ def _auto_trainer(
 ) -> AutoTrainer:
     about = {**origin(config, trace.sources), "given": msgspec.to_builtins(config)}
     config, trace = with_quantities(config, trace)
-    whole, training, validation, notes = _read(config, trace)
-    parts = Parts([e.values for e in training.episodes], [e.values for e in validation.episodes])
+    read = _read(config, trace)
+    parts = Parts(*_pieces(read.halves))
     if run.begun and not restart:
         run.refuse_another({key: about[key] for key in ("given", "sources")})
-        return AutoTrainer(config, None, parts, run, notes, {}, **asked)
-    shortest = min(max(map(len, half)) for half in parts)
-    plan = plan_of(config, whole, unscaled_spec(config, trace.channels), shortest, linear=asked["linear"])
+        return AutoTrainer(config, None, parts, run, read.notes, {}, **asked)
+    blank = blank_spec(config, trace.channels)
+    plan = plan_of(config, read.whole, blank, parts, linear=asked["linear"])
     arrays: dict[str, Arrays] = {
         "baseline.npz": baseline(plan, parts).arrays(),
         "excerpt.npz": {"values": max(parts.validation, key=len)[:KEPT_ROWS]},
@@ -77,18 +77,48 @@ def _auto_trainer(
         },
     }  # fmt: skip
     begin = {"about": about, "config_text": config_text, "arrays": arrays}
-    return AutoTrainer(config, plan, parts, run, notes, begin, **asked)
+    return AutoTrainer(config, plan, parts, run, read.notes, begin, **asked)
 
 
-def _read(config: Config, trace: Trace) -> tuple[Trace, Trace, Trace, tuple[Note, ...]]:
-    """Return all recordings, the training part and the validation part, and notes about what was left out."""
+class _Recordings(NamedTuple):
+    """Hold the recordings after cutting and checking; `halves`: the training part and the validation part."""
+
+    whole: Trace
+    halves: tuple[Trace, Trace]
+    notes: tuple[Note, ...]
+
+
+def _read(config: Config, trace: Trace) -> _Recordings:
+    """Cut, check and split the recordings. Pieces without a forecast are left out, and noted.
+
+    Raises TraceError where the recordings cannot be used.
+    """
     if config.data.resample:
         trace = resample(trace, config.data.rate_hz, max_age=config.data.max_age)
-    rotations = unscaled_spec(config, trace.channels).rotations
+    rotations = blank_spec(config, trace.channels).rotations
     trace = trace.segments(config.data.rate_hz, nan=config.data.nan).with_continuous(rotations)
     trace = trace.with_feedthrough(config.data.feedthrough)
-    training, validation = trace.split(config.data.validation)
-    return trace, training, validation, trace.notes
+    halves = _split(trace, config)
+    settling = settling_of(config.model, _pieces(halves))
+    needed = settling + 1
+    training, validation = (half.long_enough(needed, "training", LONGER) for half in halves)
+    whole = trace.long_enough(needed, "training", LONGER)
+    rollout = settling + horizon_of(settling, _pieces(halves))
+    notes = [note for half in (training, validation) for note in half.notes]
+    notes += long_enough(whole.episodes, rollout, "the network, but not the linear model")[1]
+    return _Recordings(whole, (training, validation), tuple(dict.fromkeys(notes)))
+
+
+def _split(trace: Trace, config: Config) -> tuple[Trace, Trace]:
+    """Split into training and validation part. Without patterns, short pieces take no part in the choice."""
+    if not config.data.validation:
+        longest = max(map(len, trace.episodes), default=0)
+        trace = trace.long_enough(min(SETTLING, longest // 2) + 1, "training", LONGER)
+    return trace.split(config.data.validation)
+
+
+def _pieces(halves: tuple[Trace, Trace]) -> list[list[Floats]]:
+    return [[episode.values for episode in half.episodes] for half in halves]
 
 
 def baseline(plan: ModelPlan, parts: Parts) -> LinearArx:
@@ -107,7 +137,7 @@ def completed(config: Config, trace: Trace) -> Config:
     if not config.auto:
         return config
     config, trace = with_quantities(config, trace)
-    whole, training, validation, _ = _read(config, trace)
-    parts = Parts([e.values for e in training.episodes], [e.values for e in validation.episodes])
-    plan = plan_of(config, whole, unscaled_spec(config, trace.channels), min(max(map(len, half)) for half in parts))
-    return completed_config(config, plan, parts, CANDIDATES[0], Updates().full)
+    read = _read(config, trace)
+    parts = Parts(*_pieces(read.halves))
+    plan = plan_of(config, read.whole, blank_spec(config, trace.channels), parts)
+    return completed_config(config, plan, parts, CANDIDATES[0], NORMAL.full)

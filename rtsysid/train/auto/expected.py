@@ -11,13 +11,13 @@ from rtsysid.evaluation.linear.choice import LinearChoice
 from rtsysid.spec import Doubles
 
 TICKS = (1, 2, 5, 10, 20, 50)
-QUANTILE = 1.64  # of a normal distribution: 90 % lie inside
+QUANTILE = 1.28  # of a normal distribution: 80 % lie inside
 LARGEST = 1e30  # error that is stated
-FLOOR = 0.06  # relative spread that no number of recordings rules out
+FLOOR = 0.04  # relative spread that no number of recordings rules out
 
 
 def expected_errors(choice: LinearChoice) -> Expectation:
-    """Return the expected error of the linear model by group and tick, and the interval that should hold 90 %."""
+    """Return the expected error of the linear model by group and tick, and the interval that should hold 80 %."""
     judged = choice.judged
     logs = np.log(np.maximum(judged.errors, 1e-30))  # [f, G, N]
     reach = np.exp(QUANTILE * np.sqrt(logs.var(0, ddof=1) * (1 + 1 / len(logs)) + FLOOR**2))

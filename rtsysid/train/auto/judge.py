@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import product
+from itertools import pairwise, product
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from rtsysid.circle import group_columns
-from rtsysid.evaluation.metrics import group_errors, octaves
+from rtsysid.evaluation.linear.maps import bounded_errors
+from rtsysid.evaluation.metrics import octaves
 from rtsysid.spec import Doubles
 from rtsysid.train.freerun import free_run
 from rtsysid.train.network import Network
@@ -19,6 +20,7 @@ from rtsysid.train.windows import Sequences, row_windows
 
 STARTS = 500  # forecasts
 BATCH = 256
+BLOCK = 10  # neighbouring forecasts that count as one
 SURE = 1.0  # standard errors by which the network must be better
 TINY = 1e-30
 
@@ -51,8 +53,7 @@ def errors_on(network: Network, ground: JudgedRows) -> Doubles:
             _, state = network.sequence(windows[:, :forced], state)
         predicted = free_run(network, windows[:, forced : forced + ground.horizon], state)
         truth = rows[:, first:, spec.n_inputs :]
-        each = group_errors(predicted.double().numpy(), truth.numpy(), spec.outputs)
-        found.append(np.minimum(np.stack(list(each.values()), 1), 1e12))
+        found.append(bounded_errors(spec, predicted.double().numpy(), truth.numpy()))
     return np.concatenate(found)
 
 
@@ -66,16 +67,18 @@ def log_ratio(errors: Doubles, linear: Doubles) -> float:
 def fit_gains(network: Network, ground: JudgedRows, target_groups: Sequence[str]) -> tuple[Doubles, Doubles]:
     """Lower the gain of the head, by group and band of ages, where the network is not surely better without it.
 
-    Returns the errors of the linear model and of the network with these gains, [K, G, N].
+    Bands of ages that no forecast reaches get the gain of the band before. Where there are too few forecasts to be sure
+    of anything, all gains are 0. Returns the errors of the linear model and of the network with these gains, [K, G, N].
     """
     network.head_gain.zero_()
     linear = errors_on(network, ground)
+    if len(linear) < 2 * BLOCK:
+        return linear, linear
     network.head_gain.fill_(1.0)
     errors = errors_on(network, ground)
-    bands = (0, *network.spec.age_bands, ground.horizon)
-    groups = tuple(group_columns(network.spec.outputs))
-    for band, (row, group) in product(range(len(bands) - 1), enumerate(groups)):
-        ticks = slice(bands[band], bands[band + 1])
+    edges = (0, *(age for age in network.spec.age_bands if age < ground.horizon), ground.horizon)
+    bands = [(band, slice(*ticks)) for band, ticks in enumerate(pairwise(edges))]
+    for (band, ticks), (row, group) in product(bands, enumerate(group_columns(network.spec.outputs))):
         moved = torch.tensor([name == group for name in target_groups])
         for gain in (0.5, 0.0):
             if surely_better(errors[:, row, ticks], linear[:, row, ticks]):
@@ -93,8 +96,9 @@ def fit_gains(network: Network, ground: JudgedRows, target_groups: Sequence[str]
 def surely_better(errors: Doubles, reference: Doubles) -> bool:
     """Tell whether errors [K, n] are below others by `SURE` standard errors of the mean difference.
 
-    Neighbouring forecasts resemble each other: they count as blocks.
+    Neighbouring forecasts resemble each other: ten of them count as one. Of fewer than two such blocks nothing is sure.
     """
     difference = (errors - reference).mean(1)
-    blocks = np.array([block.mean() for block in np.array_split(difference, max(2, len(difference) // 10))])
-    return bool(blocks.mean() < -SURE * blocks.std(ddof=1) / np.sqrt(len(blocks)))
+    count = len(difference) // BLOCK
+    blocks = np.array([block.mean() for block in np.array_split(difference, max(1, count))])
+    return bool(count > 1 and blocks.mean() < -SURE * blocks.std(ddof=1) / np.sqrt(len(blocks)))

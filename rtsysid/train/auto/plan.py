@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
 
 from rtsysid.circle import differences
 from rtsysid.config import Config, Model
-from rtsysid.errors import ConfigError
-from rtsysid.evaluation.linear.choice import BANDS, LAGS, LinearChoice, Search, choose_linear
+from rtsysid.errors import ConfigError, TraceError
+from rtsysid.evaluation.linear.choice import BANDS, LAGS, NEAR_TICKS, LinearChoice, Search, choose_linear
 from rtsysid.evaluation.linear.folds import folds_of
 from rtsysid.evaluation.linear.maps import Runs, linear_run
 from rtsysid.model.coordinates import coordinates
+from rtsysid.recordings.held_out import unscaled_spec
 from rtsysid.recordings.trace import Trace
-from rtsysid.spec import Doubles, ModelSpec
+from rtsysid.spec import Channel, Doubles, ModelSpec
 from rtsysid.train.auto.frames import choose_relative, scaled, target_groups
 
+Halves: TypeAlias = Sequence[Sequence[Any]]  # pieces [n, C] for training, and those for validation
+LEAST = 8  # rows of the longest piece of a half
 SETTLING = 50  # rows at most until the first forecast
 TAPS = 8  # of a window, at least
 ENCODER_TAPS = 8  # newest rows that the encoder sees
 HORIZON = 50
+CHOSEN = ("taps", "encoder", "encoder_taps", "hidden", "linear_path", "warmup", "near_ticks", "age_bands")
 SMALLEST = 1e-3  # unit of a target, as a share of its standard deviation
 SIZES = ((3_000, 24), (10_000, 32), (30_000, 48))  # rows below which the cell has this many units
 
@@ -38,23 +43,59 @@ class ModelPlan(NamedTuple):
     horizon: int
 
 
-def plan_of(config: Config, trace: Trace, blank: ModelSpec, shortest: int, *, linear: bool = False) -> ModelPlan:
-    """Choose what the configuration does not say. `shortest`: rows of the longest piece of the smaller part.
+def settling_of(model: Model, halves: Halves) -> int:
+    """Return the rows until the first forecast.
 
-    With `linear` the network is as small as it can be: it adds nothing. Raises ConfigError where the configuration
-    refuses a linear path, or gains by age.
+    What the configuration says of taps and warm-up holds. Raises TraceError where a half has no piece that is longer.
     """
-    _check_said(config.model)
+    shortest = min(max(map(len, half)) for half in halves)
     settling = min(SETTLING, shortest // 2)
-    horizon = min(HORIZON, shortest - settling)
-    folds = folds_of(_pieces_by_recording(trace), horizon)
-    start = msgspec.structs.replace(blank, taps=max(2, min(20, settling)), encoder=(), age_bands=BANDS)
-    if config.model.relative is None and blank.rigid_body is None:
-        start = choose_relative(start, folds, horizon)
-    longest = config.model.taps or settling
-    lags = [each for each in LAGS if each <= longest] or [longest]
-    search = Search(scaled(start, folds), folds, horizon, lags)
-    choice = choose_linear(search, target_groups(search.spec), config.model.near_ticks)
+    if model.taps is not None and model.warmup is not None:
+        settling = model.taps + model.warmup
+    elif model.taps is not None or model.warmup is not None:
+        settling = max(settling, (model.taps or 2) + (model.warmup or 0))
+    if shortest < max(LEAST, settling + 2):
+        found = f"the longest piece without a gap of a half has {shortest} rows, {max(LEAST, settling + 2)} are needed"
+        raise TraceError("training and validation", found, "record longer, or leave out model.taps and model.warmup")
+    return settling
+
+
+def horizon_of(settling: int, halves: Halves) -> int:
+    """Return the ticks of a forecast that fit into a piece [n, C] of both halves after `settling` rows."""
+    return min(HORIZON, min(max(map(len, half)) for half in halves) - settling)
+
+
+def blank_spec(config: Config, channels: Sequence[Channel]) -> ModelSpec:
+    """Return the specification before anything is chosen: what the plan chooses has its default there.
+
+    Raises ConfigError where no linear model with gains is left to start from, and for a variational code, SpecError
+    where the configuration contradicts itself.
+    """
+    for name, refused in (("linear_path", False), ("age_bands", ()), ("variational", True)):
+        if getattr(config.model, name) == refused:
+            found = f"{msgspec.json.encode(refused).decode()}, which the preset auto cannot train"
+            raise ConfigError(f"model.{name}", found, "leave it out, or choose another preset")
+    model = msgspec.structs.replace(config.model, **dict.fromkeys(CHOSEN))
+    return unscaled_spec(msgspec.structs.replace(config, model=model), channels)
+
+
+def plan_of(config: Config, trace: Trace, blank: ModelSpec, halves: Halves, *, linear: bool = False) -> ModelPlan:
+    """Choose what the configuration does not say.
+
+    With `linear` the network is as small as it can be: it adds nothing. Raises TraceError where the recordings are too
+    short or a channel is constant, ConfigError where the configuration contradicts the training.
+    """
+    said, settling = config.model, settling_of(config.model, halves)
+    horizon = horizon_of(settling, halves)
+    bands = BANDS if said.age_bands is None else said.age_bands
+    folds = folds_of(_pieces_by_recording(trace), horizon, settling + horizon)
+    longest = said.taps or settling - (said.warmup or 0)
+    start = msgspec.structs.replace(blank, taps=max(2, min(20, longest)), encoder=(), age_bands=bands)
+    if said.relative is None and blank.rigid_body is None:
+        start = choose_relative(start, folds, horizon, longest)
+    search = Search(scaled(start, folds), folds, horizon, [lags for lags in LAGS if lags <= longest] or [longest])
+    near_ticks = NEAR_TICKS if said.near_ticks is None else (said.near_ticks,)
+    choice = choose_linear(search, target_groups(search.spec), near_ticks, bands)
     spec = _completed(config, choice, len(trace), settling)
     if linear:
         spec = msgspec.structs.replace(spec, encoder=(1,), hidden=1, encoder_taps=1)
@@ -80,20 +121,19 @@ def _pieces_by_recording(trace: Trace) -> list[list[Any]]:
 def _completed(config: Config, choice: LinearChoice, rows: int, settling: int) -> ModelSpec:
     """Return the whole specification, with a unit of targets that the network's corrections have."""
     said, hidden = config.model, next((units for below, units in SIZES if rows < below), 64)
-    taps = said.taps or min(max(choice.model.lags, TAPS), settling)
-    seen = (0 if taps <= ENCODER_TAPS else ENCODER_TAPS) if said.encoder_taps is None else said.encoder_taps
-    code = min(hidden // 2, (seen or taps) * choice.spec.n_features)  # not wider than what the encoder sees
-    return msgspec.structs.replace(
+    chosen = max(choice.model.lags, TAPS, said.encoder_taps or 0)
+    taps = said.taps or min(chosen, settling - (said.warmup or 0))
+    spec = msgspec.structs.replace(
         choice.spec,
         taps=taps,
-        encoder=(3 * hidden // 2, code) if said.encoder is None else said.encoder,
-        encoder_taps=seen,
+        encoder_taps=min(ENCODER_TAPS, taps) if said.encoder_taps is None else said.encoder_taps,
         hidden=said.hidden or hidden,
         linear_path=True,
         warmup=settling - taps if said.warmup is None else said.warmup,
         near_ticks=choice.model.near_ticks,
-        age_bands=said.age_bands or BANDS,
     )
+    encoder = (3 * hidden // 2, min(hidden // 2, spec.encoder_window)) if said.encoder is None else said.encoder
+    return msgspec.structs.replace(spec, encoder=encoder)
 
 
 def _loss_unit(choice: LinearChoice, runs: Runs) -> Doubles:

@@ -39,7 +39,7 @@ def of_result(spec: ModelSpec, head_gain: Doubles, target_groups: Sequence[str])
 
 def of_expected(stated: Expectation) -> Iterator[str]:
     """Describe the errors to expect on new recordings."""
-    yield "expected error on new recordings (and where 90 % should lie), by ticks ahead:"
+    yield "expected error on new recordings (and where 80 % should lie), by ticks ahead:"
     for name, group in stated.groups.items():
         cells = zip(group.ticks, group.error, group.low, group.high, strict=True)
         shown = (f"{tick}: {error:.3g} ({low:.3g} to {high:.3g})" for tick, error, low, high in cells)
