@@ -104,13 +104,6 @@ def plan_of(config: Config, trace: Trace, blank: ModelSpec, halves: Halves, *, l
     return ModelPlan(spec, choice, _loss_unit(choice, search.runs), horizon)
 
 
-def _check_said(model: Model) -> None:
-    for key, refused in (("linear_path", False), ("age_bands", ())):
-        if getattr(model, key) == refused:
-            found = f"{str(refused).lower()}, but the preset auto is built on it"
-            raise ConfigError(f"model.{key}", found, 'leave the key out, or set train.preset = "two-stage"')
-
-
 def _pieces_by_recording(trace: Trace) -> list[list[Any]]:
     by_name: dict[str, list[Any]] = {}
     for episode in trace.episodes:
