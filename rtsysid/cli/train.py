@@ -267,7 +267,7 @@ def _show_default(trainer: AutoTrainer) -> dict[str, Any]:
     try:
         for epoch, line in _timed(trainer):
             last = vars(epoch)
-            console.echo(line, err=True)
+            console.echo(*([line] if line else []), err=True)
     except KeyboardInterrupt:
         if trainer.keep_best():
             console.echo("stopped: the run holds the best so far", *trainer.conclusions(), err=True)
@@ -277,7 +277,7 @@ def _show_default(trainer: AutoTrainer) -> dict[str, Any]:
 
 
 def _timed(trainer: AutoTrainer) -> Iterator[tuple[Epoch, str]]:
-    """Yield epochs of the network that judges, with a line: time spent, time left, error by ticks ahead.
+    """Yield each epoch, with a line where one is due: time left, and error of the judge by ticks ahead.
 
     Between two lines lie `BETWEEN` seconds or more.
     """
@@ -286,10 +286,11 @@ def _timed(trainer: AutoTrainer) -> Iterator[tuple[Epoch, str]]:
     for count, epoch in enumerate(trainer.epochs()):
         now = time.monotonic()
         first = first if count else now  # the short runs come before the first epoch
-        if epoch.ahead and now - shown > BETWEEN:
-            shown = now
-            ratios = "  ".join(f"{each:5.3f}" for each in epoch.ahead)
-            yield epoch, f"{_time_left((now - first) / max(count, 1) * max(0, left - count - 1)):>21}   {ratios}"
+        seconds = (now - first) / max(count, 1) * max(0, left - count - 1)
+        line = f"{_time_left(seconds):>21}   {'  '.join(f'{each:5.3f}' for each in epoch.ahead)}"
+        due = now - shown > BETWEEN and bool(epoch.ahead)
+        shown = now if due else shown
+        yield epoch, line if due else ""
 
 
 def _time_left(seconds: float) -> str:
