@@ -41,10 +41,12 @@ def folds_of(recordings: Sequence[Sequence[Floats]], gap: int, needed: int) -> F
     `recordings`: the unbroken pieces of each; `gap`: rows between two blocks. Raises TraceError where there are not two
     such folds.
     """
-    long = sum(_longest(pieces) >= needed for pieces in recordings)
+    long = sum(_longest_piece(pieces) >= needed for pieces in recordings)
     parts = recordings if long >= 3 else [[b] for pieces in recordings for p in pieces for b in _cut(p, gap, needed)]
-    parts = sorted(parts, key=lambda part: _longest(part) < needed)  # keeps the order of those that are long enough
-    count = min(MOST, sum(_longest(part) >= needed for part in parts))
+    parts = sorted(
+        parts, key=lambda part: _longest_piece(part) < needed
+    )  # keeps the order of those that are long enough
+    count = min(MOST, sum(_longest_piece(part) >= needed for part in parts))
     if count < 2:
         raise TraceError(
             "linear model", f"{count} parts of {needed} rows without a gap", "record longer: two are needed"
@@ -53,7 +55,7 @@ def folds_of(recordings: Sequence[Sequence[Floats]], gap: int, needed: int) -> F
     return Folds([piece for piece, _ in numbered], [number for _, number in numbered])
 
 
-def _longest(pieces: Sequence[Floats]) -> int:
+def _longest_piece(pieces: Sequence[Floats]) -> int:
     return max(map(len, pieces), default=0)
 
 

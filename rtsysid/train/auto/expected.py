@@ -13,7 +13,7 @@ from rtsysid.spec import Doubles
 TICKS = (1, 2, 5, 10, 20, 50)
 QUANTILE = 1.28  # of a normal distribution: 80 % lie inside
 LARGEST = 1e30  # error that is stated
-FLOOR = 0.04  # relative spread that no number of recordings rules out
+FLOOR = 0.03  # relative spread that no number of recordings rules out
 
 
 def expected_errors(choice: LinearChoice) -> Expectation:
