@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import select
+import signal
+import threading
 from collections.abc import Iterator
 
 import pytest
 
 from rtsysid.errors import ScheduleError
 from rtsysid.train.auto.jobs import run_jobs
+
+HANGS_S = 60  # a wait that ends only where something hangs
 
 
 def counting(first: int, count: int) -> Iterator[int]:
@@ -24,6 +29,13 @@ def failing() -> Iterator[int]:
 def dying() -> Iterator[int]:
     yield 1
     os._exit(3)
+
+
+def silent(writer: int) -> Iterator[int]:
+    """Say once through a pipe that it runs, and then nothing; the pipe ends with the process."""
+    os.write(writer, b"x")
+    threading.Event().wait()
+    yield 1
 
 
 def endless() -> Iterator[int]:
@@ -62,3 +74,23 @@ def test_no_process_outlives_a_reader_that_stops() -> None:
     next(reports)
     reports.close()  # type: ignore[attr-defined]
     assert not multiprocessing.active_children()
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) == 1, reason="one core: jobs run in this process")
+def test_jobs_end_when_their_parent_is_killed() -> None:
+    """After SIGKILL of the process that started them no job goes on, which would hold the folder of the run."""
+    reader, writer = os.pipe()
+
+    def start() -> None:
+        os.close(reader)
+        list(run_jobs({name: lambda: silent(writer) for name in "ab"}))
+
+    parent = multiprocessing.get_context("fork").Process(target=start)
+    parent.start()
+    os.close(writer)
+    assert os.read(reader, 1) + os.read(reader, 1) == b"xx"
+    os.kill(parent.pid or 0, signal.SIGKILL)
+    parent.join()
+    assert select.select([reader], [], [], HANGS_S)[0]
+    assert os.read(reader, 1) == b""
+    os.close(reader)

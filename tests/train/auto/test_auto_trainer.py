@@ -165,3 +165,14 @@ def test_the_completed_configuration_chooses_the_same_again(finished: Run, trace
     said = read_config(finished.folder / "completed.toml")
     assert completed(said, trace).model == said.model
     assert said.model.taps == finished.spec.taps
+
+
+def test_a_run_without_an_epoch_is_kept_as_its_linear_model(finished: Run, trace: Trace, tmp_path: Path) -> None:
+    """Before the run begins there is nothing to keep; before the first epoch it is the linear model, with a judge."""
+    assert not begin_auto(CONFIG, trace, tmp_path / "new", updates=FEW).keep_best()
+    trainer = begin_auto(CONFIG, trace, begun(finished, tmp_path / "run"), updates=FEW)
+    assert trainer.keep_best()
+    result = trainer.run.result()
+    assert not result.weights["head_gain"].any()
+    assert result.judge is not None
+    assert (result.epochs, result.loss) == (0, None)
