@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from rtsysid.experiments.compare import ComparedModel
     from rtsysid.recordings.trace import Trace
     from rtsysid.train.auto.trainer import AutoTrainer
-    from rtsysid.train.loop import Trainer
+    from rtsysid.train.loop import Epoch, Trainer
+
+BETWEEN = 3.0  # seconds between two lines of progress
 
 
 @click.command()
@@ -256,16 +258,40 @@ def _show_epochs(trainer: Trainer) -> dict[str, Any]:
 
 
 def _show_default(trainer: AutoTrainer) -> dict[str, Any]:
-    """Print what a default training finds, line by line; return the last epoch of the network that judges."""
+    """Print what a default training finds, line by line; return the last epoch of the network that judges.
+
+    An interrupt keeps the best network so far.
+    """
     console.echo(*trainer.findings(), err=True)
     last: dict[str, Any] = {}
-    begun, epochs, done = time.monotonic(), trainer.total, trainer.done
-    for count, epoch in enumerate(trainer.epochs(), 1):
-        if epoch.ahead:
+    try:
+        for epoch, line in _timed(trainer):
             last = vars(epoch)
-            spent = time.monotonic() - begun
-            left = spent / count * max(0, epochs - done - count)
-            ratios = "  ".join(f"{each:5.3f}" for each in epoch.ahead)
-            console.echo(f"{spent:4.0f} s, about {left:4.0f} s left   {ratios}", err=True)
+            console.echo(*([line] if line else []), err=True)
+    except KeyboardInterrupt:
+        if trainer.keep_best():
+            console.echo("stopped: the run holds the best so far", *trainer.conclusions(), err=True)
+        raise
     console.echo(*trainer.conclusions(), err=True)
     return last
+
+
+def _timed(trainer: AutoTrainer) -> Iterator[tuple[Epoch, str]]:
+    """Yield each epoch, with a line where one is due: time left, and error of the judge by ticks ahead.
+
+    Between two lines lie `BETWEEN` seconds or more.
+    """
+    first = shown = time.monotonic()
+    left = trainer.total - trainer.done
+    for count, epoch in enumerate(trainer.epochs()):
+        now = time.monotonic()
+        first = first if count else now  # the short runs come before the first epoch
+        seconds = (now - first) / max(count, 1) * max(0, left - count - 1)
+        line = f"{_time_left(seconds):>21}   {'  '.join(f'{each:5.3f}' for each in epoch.ahead)}"
+        due = now - shown > BETWEEN and bool(epoch.ahead)
+        shown = now if due else shown
+        yield epoch, line if due else ""
+
+
+def _time_left(seconds: float) -> str:
+    return f"about {seconds:.0f} s left" if seconds else ""

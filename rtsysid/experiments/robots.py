@@ -52,7 +52,7 @@ from rtsysid.train.loop import Epoch
 from rtsysid.train.run import Run
 
 LAGS = (2, 5, 10, 20, 40)
-RIDGES = (1e-12, 1e-9, 1e-6, 1e-4, 1e-3)
+RIDGES = (1e-12, 1e-8, 1e-5, 1e-3)
 QUICK_EFFORT = 0.1  # share of the epochs in a quick run
 
 

@@ -111,7 +111,6 @@ def runs_of(pieces: Sequence[Floats], spec: ModelSpec, past: int, horizon: int, 
     stride, parts = max(1, sum(spans) // count), []
     for piece, span in zip(pieces, spans, strict=True):
         starts = past - 1 + np.arange(0, span, stride)
-        starts = starts[starts + horizon < len(piece)]
         windows = piece[starts[:, None] + np.arange(1 - past, 1)]
         parts.append((windows, *forecast_windows(piece, spec.n_inputs, starts, horizon)))
     windows, u_future, truth = (np.concatenate(part) for part in zip(*parts, strict=True))

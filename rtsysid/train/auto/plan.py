@@ -1,4 +1,4 @@
-"""ModelPlan a training: choose coordinates, linear model, sizes and schedule from the recordings."""
+"""Plan a training: choose coordinates, linear model, sizes and schedule from the recordings."""
 
 from __future__ import annotations
 

@@ -29,6 +29,7 @@ from rtsysid.train.auto.start import linear_arrays
 from rtsysid.train.config_text import toml_text
 from rtsysid.train.loop import Epoch
 from rtsysid.train.run import Run
+from rtsysid.train.stage_optimiser import with_prefix
 from rtsysid.train.windows import Sequences
 
 PASSES = 60  # of the full run over the recordings, at most
@@ -116,7 +117,7 @@ class AutoTrainer:
 
     def _heading(self) -> list[str]:
         shown = "  ".join(f"{n:>5}" for n in TICKS)
-        return [] if self._linear else [f"network in ratio to the linear model, by ticks ahead:   {shown}"]
+        return [] if self._linear else ["error in ratio to the linear model's", f"{'after ticks':>21}   {shown}"]
 
     def conclusions(self) -> list[str]:
         """Describe what the finished run holds, and what to expect of it."""
@@ -185,6 +186,24 @@ class AutoTrainer:
         for epoch in trainer.epochs():
             found = ratio(errors_on(network, ground), linear).mean(0)
             yield replace(epoch, ahead=tuple(float(found[n - 1]) for n in TICKS if n <= len(found)))
+
+    def keep_best(self) -> bool:
+        """Finish the run with the best of the epochs so far; without any, with the linear model.
+
+        Returns False where there is nothing to keep yet. Raises ConfigError where a checkpoint is damaged.
+        """
+        if not self.run.begun or self.run.complete:
+            return False
+        with self.run.claimed():
+            for part in (self.run.part(name) for name in (JUDGE, RESULT)):
+                checkpoint = None if part.complete else part.checkpoint()
+                if checkpoint is not None:
+                    part.finish(with_prefix(checkpoint[0], "best/"))
+            if self.run.part(JUDGE).complete and self.run.part(RESULT).complete:
+                self._finish()
+            else:
+                self._finish_linear()
+        return True
 
     def _finish_linear(self) -> None:
         """Write the linear model as the result: the head adds nothing."""
