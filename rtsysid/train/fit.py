@@ -179,13 +179,13 @@ def _fill_folder(
     """Fit the linear models and write everything that training starts from."""
     draw, spec = augmentation.sensor_noise.recordings, prepared.spec
     train, validation = draw(prepared.train), draw(prepared.validation)
-    arx = _fitted_baseline(prepared, train, validation)
+    arx = _baseline(prepared, train, validation)
     yardstick = _yardstick(arx, prepared, train, augmentation.cold_start)
     arrays: dict[str, Arrays] = {
         "baseline.npz": arx.arrays(),
         "yardstick.npz": {"rms": yardstick.astype(np.float32)},
         "excerpt.npz": {"values": _excerpt(prepared)},
-        "validation.npz": _validation_arrays(validation, augmentation.sensor_noise.silent),
+        "validation.npz": _validation(validation, augmentation.sensor_noise.silent),
     }
     if spec.linear_path:
         mirrored = _mirrored(train, augmentation)
@@ -203,7 +203,7 @@ def _mirrored(train: NoisyRecordings, augmentation: Augmentation) -> NoisyRecord
     return augmentation.sensor_noise.recordings(clean)
 
 
-def _fitted_baseline(prepared: Prepared, train: NoisyRecordings, validation: NoisyRecordings) -> LinearArx:
+def _baseline(prepared: Prepared, train: NoisyRecordings, validation: NoisyRecordings) -> LinearArx:
     """Fit the linear baseline; select its lags and ridge on the validation recordings, both with sensor noise."""
     spec = prepared.spec
     longest = max(map(len, train.clean)) - prepared.horizon  # the yardstick needs a free run in the training part
@@ -245,7 +245,7 @@ def _yardstick(arx: LinearArx, prepared: Prepared, train: NoisyRecordings, cold_
     return unit
 
 
-def _validation_arrays(validation: NoisyRecordings, silent: bool) -> dict[str, Floats | Integers]:
+def _validation(validation: NoisyRecordings, silent: bool) -> dict[str, Floats | Integers]:
     """The validation recordings end to end, for the calibration of a bundle; with the noisy ones where they differ."""
     noisy = {} if silent else {"shown": np.concatenate(validation.noisy)}
     clean = validation.clean

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from support.hostile import header, npy, places, put, rehashed, sealed, with_fingerprint, zipped
 from support.hostile import members as members_of
-from support.robots import make_driven_spec
+from support.robots import AGED, make_driven_spec
 
-from rtsysid.config import Config, parse_config
+from rtsysid.config import Config, Model, Training, parse_config
 from rtsysid.errors import BundleError
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.contents import BUNDLE_ARRAYS, QUANTILES, weight_shapes
@@ -34,7 +34,15 @@ outputs = ["y [m]", "v [m/s]"]
 validation = ["*_run4"]
 groups = { motion = ["y"] }
 [model]
+taps = 4
+encoder = [3]
+encoder_taps = 2
+hidden = 4
 relative = ["y"]
+linear_path = true
+warmup = 3
+near_ticks = 2
+age_bands = [2, 5]
 integrate = [["y", "v"]]
 friction = [["v", 0.5]]
 [model.rigid_body]
@@ -52,6 +60,8 @@ drag = 1.0
 mass = 1.0
 inertia = [1.0, 1.0, 1.0]
 [train]
+batch = 8
+stride = 2
 symmetry = [{ exchange = [["y", "v"]], negate = ["u"] }]
 sensor_noise = { noise = { y = 0.1 }, repeat = 0.1 }
 [[stage]]
@@ -72,12 +82,14 @@ NOT_A = {
 NULLABLE = {
     ("stage", "episode_weighting"), ("training", "validation"), ("spec", "rigid_body"), ("model", "rigid_body"),
     ("rigid_body", "rotors"), ("int8", "step"), ("int8", "forecast"),
+    *(("model", field.name) for field in msgspec.structs.fields(Model) if field.default is None),
+    *(("train", field.name) for field in msgspec.structs.fields(Training) if field.default is None),
 }  # fmt: skip
 
 
 def full_manifest() -> dict[str, Any]:
     """A manifest in which every field of every structure is set."""
-    spec = make_driven_spec(friction=(), relative=())
+    spec = make_driven_spec(friction=(), relative=(), **AGED)
     rounding = dict.fromkeys(TOLERANCE, 1e-7)
     error = {"step": 0.1, "forecast": 0.2}
     made = {
