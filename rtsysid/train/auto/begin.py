@@ -101,7 +101,9 @@ def _read(config: Config, trace: Trace) -> _Recordings:
     halves = _split(trace, config)
     settling = settling_of(config.model, _pieces(halves))
     needed = settling + 1
-    training, validation = (half.long_enough(needed, "training", LONGER) for half in halves)
+    training, validation = (
+        half.long_enough(needed, use, LONGER) for half, use in zip(halves, ("training", "validation"), strict=True)
+    )
     whole = trace.long_enough(needed, "training", LONGER)
     rollout = settling + horizon_of(settling, _pieces(halves))
     notes = [note for half in (training, validation) for note in half.notes]

@@ -170,6 +170,17 @@ def test_short_recordings_are_left_out_with_a_note(tmp_path: Path) -> None:
     ]
 
 
+def test_short_recordings_of_a_pattern_are_left_out_with_a_note(tmp_path: Path) -> None:
+    """Where the file says which recordings validate, those without a forecast are left out of both parts."""
+    trainer = trainer_of(tmp_path, cut(ROWS, ROWS, 20, 30), 'validation = ["run1", "run3"]', linear=True)
+    assert list(trainer.epochs()) == []
+    assert [note.line for note in trainer.notes] == [
+        f"{part}: 1 piece, {rows} rows left out: shorter than 51 rows without a gap"
+        for part, rows in (("training", 20), ("validation", 30))
+    ]
+    assert list(map(len, trainer.parts.every)) == [ROWS, ROWS]
+
+
 def test_the_network_trains_on_two_recordings(tmp_path: Path) -> None:
     """The whole training ends; of one validation recording with a dozen forecasts nothing is called better."""
     trainer = trainer_of(tmp_path, cut(ROWS, ROWS))
