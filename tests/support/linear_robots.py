@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from rtsysid.evaluation.linear.folds import Folds
-from rtsysid.evaluation.linear.maps import LinearMap, LinearModel, spec_of
+from rtsysid.evaluation.linear.maps import LinearMap, LinearModel, Runs, spec_of
 from rtsysid.spec import Channel, Floats, ModelSpec, unit_scaling
 
 LAW = np.array([[0.98, 0.1], [-0.1, 0.95]])  # of position and speed
@@ -54,3 +54,10 @@ def aged_model(spec: ModelSpec, near: int = 2, far: int = 3) -> LinearModel:
     """A model whose maps differ, with a gain of its own for each band of ages and target."""
     gains = np.linspace(0.2, 1.0, spec.n_bands * spec.n_targets).reshape(spec.n_bands, -1)
     return LinearModel(random_map(spec, near, 1), random_map(spec, far, 2), spec.near_ticks, spec.age_bands, gains)
+
+
+def rows_of_forecasts(spec: ModelSpec, pieces: list[Floats], ticks: int) -> tuple[Floats, Runs]:
+    """Rows [K, taps + ticks, C] of forecasts from every tenth row of pieces, and the same as starts of a linear run."""
+    length, nu = spec.taps + ticks, spec.n_inputs
+    rows = np.stack([piece[k : k + length] for piece in pieces for k in range(0, len(piece) - length, 10)])
+    return rows, Runs(rows[:, : spec.taps], rows[:, spec.taps - 1 : -1, :nu], rows[:, spec.taps :, nu:])

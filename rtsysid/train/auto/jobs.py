@@ -4,40 +4,35 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from typing import Any
 
 import torch
 
 from rtsysid.errors import RtsysidError, ScheduleError
 
+AT_A_TIME = 2
 Work = Callable[[], Iterator[Any]]  # yields what a job reports
 
 
 def run_jobs(jobs: Mapping[str, Work]) -> Iterator[tuple[str, Any]]:
-    """Run the jobs and yield what each reports, with its name; at most as many at a time as there are cores.
+    """Run the jobs, `AT_A_TIME` of them at a time, and yield what each reports, with its name.
 
-    Raises the first error of a job, after all processes have ended.
+    With one core, and where jobs share a GPU, they run one after another in this process. Raises the first error of a
+    job after all processes have ended, and ScheduleError where a process was killed.
     """
-    if (
-        torch.cuda.is_available()
-        or (os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count()) == 1
-    ):
+    if torch.cuda.is_available() or _cores() == 1:
         for name, work in jobs.items():
             yield from ((name, item) for item in work())
         return
-    context, waiting = multiprocessing.get_context("fork"), list(jobs.items())
-    running: dict[Connection, tuple[str, Any]] = {}
+    waiting, running = list(jobs.items()), dict[Connection, tuple[str, BaseProcess]]()
     try:
         while waiting or running:
-            while waiting and len(running) < 2:
-                name, work = waiting.pop(0)
-                ours, theirs = context.Pipe(duplex=False)
-                process = context.Process(target=_report, args=(work, theirs), daemon=True)
-                process.start()
-                theirs.close()
-                running[ours] = (name, process)
+            while waiting and len(running) < AT_A_TIME:
+                running.update([_started(*waiting.pop(0))])
             for connection in wait(list(running)):
                 yield from _taken(connection, running)
     finally:
@@ -46,7 +41,22 @@ def run_jobs(jobs: Mapping[str, Work]) -> Iterator[tuple[str, Any]]:
             process.join()
 
 
-def _taken(connection: Any, running: dict[Connection, tuple[str, Any]]) -> Iterator[tuple[str, Any]]:
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _started(name: str, work: Work) -> tuple[Connection, tuple[str, BaseProcess]]:
+    """Start a job in a process of its own; return where it reports to."""
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_report, args=(work, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    return ours, (name, process)
+
+
+def _taken(connection: Any, running: dict[Connection, tuple[str, BaseProcess]]) -> Iterator[tuple[str, Any]]:
+    """Yield what a job reports next; forget the job where that is its end. Raises its error."""
     name, process = running[connection]
     try:
         kind, item = connection.recv()
@@ -56,13 +66,16 @@ def _taken(connection: Any, running: dict[Connection, tuple[str, Any]]) -> Itera
         yield name, item
         return
     del running[connection]
+    connection.close()
     process.join()
     if kind == "error":
         raise item
 
 
 def _report(work: Work, to: Connection) -> None:
+    """Run a job and send what it yields, then its end or its error."""
     torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         for item in work():
             to.send(("item", item))
@@ -71,3 +84,11 @@ def _report(work: Work, to: Connection) -> None:
         to.send(("error", error))
     except KeyboardInterrupt:
         os._exit(130)  # the parent has the same signal and says so
+
+
+def _end_with_parent() -> None:
+    """End this process when its parent was killed: it would hold the folder of the run, and write to it."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)

@@ -13,6 +13,7 @@ import msgspec
 import numpy as np
 
 from rtsysid.config import Config
+from rtsysid.errors import ScheduleError
 from rtsysid.model.npz import Arrays
 from rtsysid.recordings.pieces import Note
 from rtsysid.schedule import AUTO, resolve
@@ -234,7 +235,13 @@ def ratio(errors: Doubles, linear: Doubles) -> Doubles:
 
 
 def completed_config(given: Config, plan: ModelPlan, parts: Parts, candidate: Candidate, steps: int) -> Config:
-    """Return the configuration with everything said, for about so many updates."""
+    """Return the configuration with everything said, for about so many updates.
+
+    Raises ScheduleError where a stage of the file forecasts for longer than the recordings allow.
+    """
+    if (longest := max((stage.horizon for stage in given.stage), default=0)) > plan.horizon:
+        found = f"a rollout of {longest} ticks, and errors of the linear model for {plan.horizon}"
+        raise ScheduleError("stages with the preset auto", found, f"set horizon to {plan.horizon} or less")
     train, spec, rows = given.train, plan.spec, sum(map(len, parts.every))
     batch, stride = train.batch or BATCH, train.stride or max(1, min(10, rows // SEQUENCES))
     per_epoch = max(1, rows // stride // batch)
