@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -50,7 +51,9 @@ def _started(name: str, work: Work) -> tuple[Connection, tuple[str, BaseProcess]
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe(duplex=False)
     process = context.Process(target=_report, args=(work, theirs), daemon=True)
-    process.start()
+    with warnings.catch_warnings():  # Python 3.12 and later warn of threads; none of this process holds a lock here
+        warnings.simplefilter("ignore", DeprecationWarning)
+        process.start()
     theirs.close()
     return ours, (name, process)
 

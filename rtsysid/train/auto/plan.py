@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from rtsysid.circle import differences
-from rtsysid.config import Config, Model
+from rtsysid.config import Config, Model, NoiseLevels
 from rtsysid.errors import ConfigError, TraceError
 from rtsysid.evaluation.linear.choice import BANDS, LAGS, NEAR_TICKS, LinearChoice, Search, choose_linear
 from rtsysid.evaluation.linear.folds import folds_of
@@ -75,6 +75,9 @@ def blank_spec(config: Config, channels: Sequence[Channel]) -> ModelSpec:
         if getattr(config.model, name) == refused:
             found = f"{msgspec.json.encode(refused).decode()}, which the preset auto cannot train"
             raise ConfigError(f"model.{name}", found, "leave it out, or choose another preset")
+    for name, default in (("sensor_noise", NoiseLevels()), ("history", True)):
+        if getattr(config.train, name) != default:
+            raise ConfigError(f"train.{name}", "said, but the preset auto fits to rows as recorded", "choose a preset")
     model = msgspec.structs.replace(config.model, **dict.fromkeys(CHOSEN))
     return unscaled_spec(msgspec.structs.replace(config, model=model), channels)
 
@@ -113,20 +116,21 @@ def _pieces_by_recording(trace: Trace) -> list[list[Any]]:
 
 def _completed(config: Config, choice: LinearChoice, rows: int, settling: int) -> ModelSpec:
     """Return the whole specification, with a unit of targets that the network's corrections have."""
-    said, hidden = config.model, next((units for below, units in SIZES if rows < below), 64)
+    said = config.model
+    hidden = said.hidden or next((units for below, units in SIZES if rows < below), 64)
     chosen = max(choice.model.lags, TAPS, said.encoder_taps or 0)
     taps = said.taps or min(chosen, settling - (said.warmup or 0))
     spec = msgspec.structs.replace(
         choice.spec,
         taps=taps,
-        encoder_taps=min(ENCODER_TAPS, taps) if said.encoder_taps is None else said.encoder_taps,
-        hidden=said.hidden or hidden,
+        encoder_taps=(ENCODER_TAPS if taps > ENCODER_TAPS else 0) if said.encoder_taps is None else said.encoder_taps,
+        hidden=hidden,
         linear_path=True,
         warmup=settling - taps if said.warmup is None else said.warmup,
         near_ticks=choice.model.near_ticks,
     )
-    encoder = (3 * hidden // 2, min(hidden // 2, spec.encoder_window)) if said.encoder is None else said.encoder
-    return msgspec.structs.replace(spec, encoder=encoder)
+    sizes = max(1, 3 * hidden // 2), max(1, min(hidden // 2, spec.encoder_window))
+    return msgspec.structs.replace(spec, encoder=sizes if said.encoder is None else said.encoder)
 
 
 def _loss_unit(choice: LinearChoice, runs: Runs) -> Doubles:

@@ -125,6 +125,8 @@ REFUSED: dict[str, tuple[list[Floats], str, str]] = {
     "a warm-up that nothing has": (cut(ROWS, ROWS), "[model]\nwarmup = 400", "404 are needed"),
     "no linear path": (cut(ROWS, ROWS), "[model]\nlinear_path = false", "model.linear_path: false"),
     "no gains": (cut(ROWS, ROWS), "[model]\nage_bands = []", r"model.age_bands: \[\]"),
+    "noise of sensors": (cut(ROWS, ROWS), "[train.sensor_noise]\nrepeat = 0.1", "train.sensor_noise: said"),
+    "cold starts": (cut(ROWS, ROWS), "[train]\nhistory = false", "train.history: said"),
     "a variational code": (cut(ROWS, ROWS), "[model]\nvariational = true", "model.variational: true"),
     "an unknown relative output": (cut(ROWS, ROWS), '[model]\nrelative = ["w"]', "relative: w"),
     "a rollout without a unit": (
