@@ -35,6 +35,7 @@ HANG_S = 300.0  # a mutant that never ends is noticed, too
 CORE = {
     "rtsysid/live/session.py": (
         "tests/live/test_session.py",
+        "tests/live/test_session_faults.py",
         "tests/live/test_session_rules.py",
         "tests/live/test_deadline.py",
         "tests/live/test_source.py::test_a_session_takes_the_calibration_of_its_bundle",

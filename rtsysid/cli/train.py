@@ -46,7 +46,7 @@ def train(config: str, data: tuple[Path, ...], out: Path, minutes: float | None,
 
     text = config_text(config)
     last = _train_to_end(parse_config(text, config), data, out, text, linear=linear, minutes=minutes)
-    if "epoch" not in last and not linear:
+    if last.pop("finished_before"):
         remedy = "export it, or name another folder to train again"
         raise ConfigError(f"run {out}", "its training is already finished, nothing was trained", remedy)
     if not json_:
@@ -230,7 +230,10 @@ def _train_to_end(
     linear: bool = False,
     minutes: float | None = None,
 ) -> dict[str, Any]:
-    """Train to the end and show the progress; return the last epoch, if any, and notes on the recordings."""
+    """Train to the end and show the progress; return the last epoch, if any, and notes on the recordings.
+
+    ``finished_before`` tells whether there was nothing to train.
+    """
     from rtsysid.recordings.pieces import texts
     from rtsysid.train.auto.trainer import AutoTrainer
     from rtsysid.train.fit import begin
@@ -238,8 +241,9 @@ def _train_to_end(
     recordings = _read_recordings(config, data)
     trainer = begin(config, recordings, out, text, restart=restart, linear=linear, minutes=minutes)
     console.notes(trainer.notes)
+    finished_before = trainer.run.complete and not restart
     last = _show_default(trainer) if isinstance(trainer, AutoTrainer) else _show_epochs(trainer)
-    return {**last, "notes": texts(trainer.notes)}
+    return {**last, "notes": texts(trainer.notes), "finished_before": finished_before}
 
 
 def _show_epochs(trainer: Trainer) -> dict[str, Any]:

@@ -15,6 +15,8 @@ from rtsysid.circle import differences, group_columns, is_rotation, rotation_ang
 from rtsysid.errors import TraceError
 from rtsysid.spec import Channel, Doubles, Floats
 
+LEAST = 1e-30  # error, so that a ratio of two is finite
+
 
 def rmse(predicted: ArrayLike, truth: ArrayLike) -> Doubles:
     """Compute the root mean square error along the first axis: [n] -> [], [n, ny] -> [ny], in the unit of the values.
@@ -118,6 +120,12 @@ def group_errors(predicted: ArrayLike, truth: ArrayLike, outputs: Sequence[Chann
         name: _group_error(guess[..., columns], true[..., columns], [outputs[c] for c in columns], name)
         for name, columns in group_columns(outputs).items()
     }
+
+
+def log_ratio(errors: Doubles, reference: Doubles) -> float:
+    """Return the mean logarithm of errors [G, N] by group and tick in ratio to a reference; octaves weigh alike."""
+    ratio = np.maximum(errors, LEAST) / np.maximum(reference, LEAST)
+    return float(np.mean(np.log(ratio) @ octaves(errors.shape[1])))
 
 
 def octaves(ticks: int) -> Doubles:

@@ -12,8 +12,6 @@ import msgspec
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from support.robots import (
     AGED,
     ages_for,
@@ -30,7 +28,6 @@ from support.robots import (
     turns,
 )
 
-from export.c_tables import literal
 from export.compile import STRICT, compile_library
 from export.to_c import c_sources, model_layers, quantised
 from rtsysid.model.backends.c_backend import CBackend, machines
@@ -335,15 +332,6 @@ def test_nothing_is_asked_of_libc_but_memory_and_roots(tmp_path: Path) -> None:
     listed = subprocess.run(["nm", "-u", "model.o"], cwd=tmp_path, capture_output=True, text=True, check=True)
     allowed = {"memcpy", "memset", "sqrtf", "__stack_chk_fail", "_GLOBAL_OFFSET_TABLE_"}
     assert {line.split()[-1] for line in listed.stdout.splitlines()} <= allowed
-
-
-@given(st.floats(width=32, allow_nan=False, allow_infinity=False))
-def test_a_literal_reads_back_as_the_same_bits(value: float) -> None:
-    """Nine significant digits carry every float32 exactly, and the text is a C literal of type float."""
-    text = literal(value)
-    assert text.endswith("f")
-    assert "." in text or "e" in text
-    assert np.float32(text[:-1]).tobytes() == np.float32(value).tobytes()
 
 
 def test_a_channel_name_cannot_leave_its_comment(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from rtsysid.circle import group_columns
 from rtsysid.evaluation.linear.folds import Folds
 from rtsysid.evaluation.linear.maps import LinearModel, bounded_errors, joined, linear_run, one_map, runs_of
 from rtsysid.evaluation.linear.ridge import Equations, equations
-from rtsysid.evaluation.metrics import octaves
+from rtsysid.evaluation.metrics import LEAST, log_ratio
 from rtsysid.spec import Doubles, ModelSpec
 
 LAGS = (2, 5, 10, 20, 40)
@@ -31,7 +31,6 @@ GAINS = (0.75, 0.5, 0.25, 0.0)  # tried in this order, until one does not help
 STARTS = 600  # forecasts of a candidate, over all folds
 BETTER = 0.003  # share of the error that a gain must save
 WORTH = 0.6  # of hold's error, from which on gains are tried
-TINY = 1e-30  # least error
 
 
 class Judged(NamedTuple):
@@ -96,13 +95,11 @@ class Search:
     def relative(self, judged: Judged, ticks: int | None = None) -> float:
         """Return the error over the first `ticks` in ratio to hold's, averaged over the groups."""
         ours, hold = (each.mean[:, :ticks].mean(1) for each in (judged, self.hold))
-        return float(np.mean(ours / np.maximum(hold, TINY)))
+        return float(np.mean(ours / np.maximum(hold, LEAST)))
 
     def score(self, judged: Judged) -> float:
         """Return the mean logarithm of the error in ratio to hold's, in which octaves of ticks weigh alike."""
-        weights = octaves(self.hold.mean.shape[1])
-        ratio = np.maximum(judged.mean, TINY) / np.maximum(self.hold.mean, TINY)
-        return float(np.mean(np.log(ratio) @ weights))
+        return log_ratio(judged.mean, self.hold.mean)
 
 
 def choose_linear(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rtsysid.circle import group_columns
 from rtsysid.evaluation.linear.maps import bounded_errors
-from rtsysid.evaluation.metrics import octaves
+from rtsysid.evaluation.metrics import log_ratio
 from rtsysid.spec import Doubles
 from rtsysid.train.freerun import free_run
 from rtsysid.train.network import Network
@@ -22,7 +22,6 @@ STARTS = 500  # forecasts
 BATCH = 256
 BLOCK = 10  # neighbouring forecasts that count as one
 SURE = 1.0  # standard errors by which the network must be better
-TINY = 1e-30
 
 
 class JudgedRows(NamedTuple):
@@ -46,7 +45,7 @@ def errors_on(network: Network, ground: JudgedRows) -> Doubles:
     spec = network.spec
     first, found = spec.settling_samples, []
     for rows in torch.split(ground.rows, BATCH):
-        windows, state = row_windows(rows, spec.taps), None
+        windows = row_windows(rows, spec.taps)
         state = network.initial_state(windows[:, 0])
         forced = first - spec.taps
         if forced:
@@ -55,12 +54,6 @@ def errors_on(network: Network, ground: JudgedRows) -> Doubles:
         truth = rows[:, first:, spec.n_inputs :]
         found.append(bounded_errors(spec, predicted.double().numpy(), truth.numpy()))
     return np.concatenate(found)
-
-
-def log_ratio(errors: Doubles, linear: Doubles) -> float:
-    """Return the mean logarithm of errors [K, G, N] in ratio to the linear model's; octaves of ticks weigh alike."""
-    ratio = np.maximum(errors.mean(0), TINY) / np.maximum(linear.mean(0), TINY)
-    return float(np.mean(np.log(ratio) @ octaves(errors.shape[2])))
 
 
 @torch.no_grad()
@@ -86,7 +79,7 @@ def fit_gains(network: Network, ground: JudgedRows, target_groups: Sequence[str]
             kept = network.head_gain.clone()
             network.head_gain[band:, moved] = gain
             trial = errors_on(network, ground)
-            if log_ratio(trial, linear) > log_ratio(errors, linear):
+            if log_ratio(trial.mean(0), linear.mean(0)) > log_ratio(errors.mean(0), linear.mean(0)):
                 network.head_gain.copy_(kept)
                 break
             errors = trial

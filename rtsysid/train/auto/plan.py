@@ -13,11 +13,11 @@ from rtsysid.config import Config, Model, NoiseLevels
 from rtsysid.errors import ConfigError, TraceError
 from rtsysid.evaluation.linear.choice import BANDS, LAGS, NEAR_TICKS, LinearChoice, Search, choose_linear
 from rtsysid.evaluation.linear.folds import folds_of
-from rtsysid.evaluation.linear.maps import Runs, linear_run
+from rtsysid.evaluation.linear.maps import linear_run
 from rtsysid.model.coordinates import coordinates
 from rtsysid.recordings.held_out import unscaled_spec
 from rtsysid.recordings.trace import Trace
-from rtsysid.spec import Channel, Doubles, ModelSpec
+from rtsysid.spec import Channel, Doubles, Floats, ModelSpec
 from rtsysid.train.auto.frames import choose_relative, scaled, target_groups
 
 Halves: TypeAlias = Sequence[Sequence[Any]]  # pieces [n, C] for training, and those for validation
@@ -102,9 +102,10 @@ def plan_of(config: Config, trace: Trace, blank: ModelSpec, halves: Halves, *, l
     spec = _completed(config, choice, len(trace), settling)
     if linear:
         spec = msgspec.structs.replace(spec, encoder=(1,), hidden=1, encoder_taps=1)
-    scaling = msgspec.structs.replace(spec.scaling, target_std=tuple(_target_unit(choice, search.runs).tolist()))
-    spec = msgspec.structs.replace(spec, scaling=scaling)
-    return ModelPlan(spec, choice, _loss_unit(choice, search.runs), horizon)
+    predicted, truth = linear_run(choice.spec, choice.crossed, search.runs), search.runs.truth
+    unit = _target_unit(choice.spec, predicted, truth)
+    spec = msgspec.structs.replace(spec, scaling=msgspec.structs.replace(spec.scaling, target_std=tuple(unit.tolist())))
+    return ModelPlan(spec, choice, _loss_unit(choice.spec, predicted, truth), horizon)
 
 
 def _pieces_by_recording(trace: Trace) -> list[list[Any]]:
@@ -133,20 +134,19 @@ def _completed(config: Config, choice: LinearChoice, rows: int, settling: int) -
     return msgspec.structs.replace(spec, encoder=sizes if said.encoder is None else said.encoder)
 
 
-def _loss_unit(choice: LinearChoice, runs: Runs) -> Doubles:
-    spec = choice.spec
-    error = np.abs(differences(linear_run(spec, choice.crossed, runs), runs.truth, spec.outputs)).mean(0)
+def _loss_unit(spec: ModelSpec, predicted: Doubles, truth: Floats) -> Doubles:
+    """Mean absolute error of forecasts [K, N, ny] by tick and output: [N, ny]."""
+    error = np.abs(differences(predicted, truth, spec.outputs)).mean(0)
     unit: Doubles = np.maximum(error, 1e-9 * np.asarray(spec.scaling.std[spec.n_inputs :]))
     return unit
 
 
-def _target_unit(choice: LinearChoice, runs: Runs) -> Doubles:
-    """RMS error at the end of the runs in target coordinates, divided by their number of ticks: [T]."""
-    spec = choice.spec
-    predicted, truth = linear_run(spec, choice.crossed, runs)[:, -1], runs.truth[:, -1].astype(np.float64)
-    newest = np.concatenate((np.zeros((len(truth), spec.n_inputs)), truth), 1)
+def _target_unit(spec: ModelSpec, predicted: Doubles, truth: Floats) -> Doubles:
+    """RMS error at the end of forecasts [K, N, ny] in target coordinates, divided by their number of ticks: [T]."""
+    reached = truth[:, -1].astype(np.float64)
+    newest = np.concatenate((np.zeros((len(reached), spec.n_inputs)), reached), 1)
     coords = coordinates(spec, np)
-    error = coords.targets(newest, predicted) - coords.targets(newest, truth)
-    per_tick = np.sqrt(np.mean(error**2, 0)) / runs.truth.shape[1]
+    error = coords.targets(newest, predicted[:, -1]) - coords.targets(newest, reached)
+    per_tick = np.sqrt(np.mean(error**2, 0)) / truth.shape[1]
     least: Doubles = np.maximum(per_tick, SMALLEST * np.asarray(spec.scaling.target_std))
     return least

@@ -14,6 +14,7 @@ import numpy as np
 
 from rtsysid.config import Config
 from rtsysid.errors import ScheduleError
+from rtsysid.evaluation.metrics import LEAST, log_ratio
 from rtsysid.model.npz import Arrays
 from rtsysid.recordings.pieces import Note
 from rtsysid.schedule import AUTO, resolve
@@ -23,7 +24,7 @@ from rtsysid.train.auto.candidates import CANDIDATES, Candidate, refitted, stage
 from rtsysid.train.auto.expected import TICKS, expected_errors, with_network
 from rtsysid.train.auto.frames import target_groups
 from rtsysid.train.auto.jobs import run_jobs
-from rtsysid.train.auto.judge import errors_on, fit_gains, ground_of, log_ratio
+from rtsysid.train.auto.judge import errors_on, fit_gains, ground_of
 from rtsysid.train.auto.parts import Parts, network_of, short_run, trainer_of
 from rtsysid.train.auto.plan import ModelPlan
 from rtsysid.train.auto.start import linear_arrays
@@ -67,7 +68,7 @@ class AutoTrainer:
         minutes: float | None = None,
         updates: Updates = NORMAL,
     ) -> None:
-        """`plan`: None where the run was begun before. `begin`: about, config_text and arrays of `Run.begin`.
+        """`plan`: None where the run in the folder is continued. `begin`: about, config_text and arrays of `Run.begin`.
 
         `linear`: end with the linear model. `minutes`: how long the training takes about, in place of `effort`.
         """
@@ -87,7 +88,7 @@ class AutoTrainer:
     @property
     def done(self) -> int:
         """Count the epochs that the checkpoints have finished. Raises ConfigError where one is damaged."""
-        if not self.run.begun:
+        if self.plan is not None:
             return 0
         checkpoints = (self.run.part(name).checkpoint() for name in (JUDGE, RESULT))
         return sum(each[2] for each in checkpoints if each is not None)
@@ -99,11 +100,13 @@ class AutoTrainer:
     def epochs(self) -> Iterator[Epoch]:
         """Train to the end and yield each epoch of the judge and of the result after it is saved.
 
-        Raises the errors of `rtsysid.train.loop.Trainer.epochs`.
+        A run that is finished stays as it is. Raises the errors of `rtsysid.train.loop.Trainer.epochs`.
         """
         with self.run.claimed():
-            if not self.run.begun:
-                self._choose()
+            if self.plan is not None:
+                self._choose(self.plan)
+            elif self.run.complete:
+                return
             if self._linear:
                 return self._finish_linear()
             parts = {name: self.run.part(name) for name in (JUDGE, RESULT)}
@@ -113,7 +116,7 @@ class AutoTrainer:
             self._finish()
 
     def findings(self) -> list[str]:
-        """Describe what was chosen before the short runs; nothing where the run was begun before."""
+        """Describe what was chosen before the short runs; nothing where a run is continued."""
         return [] if self.plan is None else [*words.of_plan(self.plan), *self._heading()]
 
     def _heading(self) -> list[str]:
@@ -133,10 +136,9 @@ class AutoTrainer:
         assert self.plan is not None
         return completed_config(self.given, self.plan, self.parts, candidate, steps)
 
-    def _choose(self) -> None:
+    def _choose(self, plan: ModelPlan) -> None:
         """Choose among the candidates by short runs, and write everything that the full runs start from."""
-        plan, parts = self.plan, self.parts
-        assert plan is not None
+        parts = self.parts
         fitted = plan.choice.spec
         judge = linear_arrays(plan.spec, refitted(plan.choice, parts.training), fitted)
         config = self._completed(self._best(plan, judge), self._updates.full)
@@ -170,7 +172,7 @@ class AutoTrainer:
         network = network_of(spec, judge, config.train.seed)
         linear = errors_on(network, ground)
         trained = short_run(config, network, parts.training, plan.unit, config.stages[0])
-        yield log_ratio(errors_on(trained, ground), linear)
+        yield log_ratio(errors_on(trained, ground).mean(0), linear.mean(0))
 
     def _train(self, name: str) -> Iterator[Epoch]:
         run, parts = self.run, self.parts
@@ -230,7 +232,7 @@ class AutoTrainer:
 
 def ratio(errors: Doubles, linear: Doubles) -> Doubles:
     """Return the mean errors [K, G, N] in ratio to those of the linear model: [G, N]."""
-    found: Doubles = errors.mean(0) / np.maximum(linear.mean(0), 1e-30)
+    found: Doubles = errors.mean(0) / np.maximum(linear.mean(0), LEAST)
     return found
 
 

@@ -72,7 +72,7 @@ def test_a_random_walk_is_not_predicted_worse_than_by_hold(choice: LinearChoice)
 
 
 def test_gains_hold_a_group_whose_map_is_worse_than_hold() -> None:
-    """A map of many lags that fits the noise of a random walk gets a gain of 0, and the law beside it keeps its own."""
+    """The gains of a random walk, whose map fits noise, fall to 0; those of an output with a law stay."""
     search = Search(plain_spec(), folds(recordings(3, 70)), HORIZON, (30,))
     found = choose_linear(search, TARGETS)
     assert (found.model.gains[:, 2] <= min(gain for gain in GAINS if gain)).all()

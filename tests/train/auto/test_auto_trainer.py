@@ -176,3 +176,22 @@ def test_a_run_without_an_epoch_is_kept_as_its_linear_model(finished: Run, trace
     assert not result.weights["head_gain"].any()
     assert result.judge is not None
     assert (result.epochs, result.loss) == (0, None)
+
+
+@pytest.mark.parametrize("linear", [False, True])
+def test_a_finished_run_stays_as_it_is(linear: bool, finished: Run, trace: Trace, tmp_path: Path) -> None:
+    """Training again in the folder of a finished run, with the linear model alone or not, changes none of its files."""
+    folder = tmp_path / "run"
+    shutil.copytree(finished.folder, folder)
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert list(begin_auto(CONFIG, trace, folder, DATA_ALONE, linear=linear, updates=FEW).epochs()) == []
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_restart_trains_again(finished: Run, trace: Trace, tmp_path: Path) -> None:
+    """With `restart` a finished run is replaced: here by one that ends with the linear model."""
+    folder = tmp_path / "run"
+    shutil.copytree(finished.folder, folder)
+    trainer = begin_auto(CONFIG, trace, folder, DATA_ALONE, restart=True, linear=True, updates=FEW)
+    assert list(trainer.epochs()) == []
+    assert Run(folder).spec.hidden == 1
