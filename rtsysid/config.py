@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from rtsysid.alignment.source import ChannelSource
 from rtsysid.errors import ConfigError
 from rtsysid.guards import ranges
 from rtsysid.guards.limits import checked_size, limit
@@ -41,6 +42,8 @@ class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     nan: Literal["error", "split"] = "error"
     resample: bool = False
     max_age: ranges.Seconds = 0.1  # maximum age in s of a value that is held when resampling
+    sources: dict[str, ChannelSource] = {}  # by channel or group: where its values come from; rows are aligned
+    lateness: ranges.Seconds | None = None  # s after its time that a tick waits for messages; None: one tick
     # Rows become [u_{k+1}, y_k], for band-limited records, in which an output depends on the input of its own tick.
     # Such a model cannot run on a robot, which does not have u_{k+1} yet.
     feedthrough: bool = False
@@ -257,7 +260,7 @@ def _suggestion(message: str) -> str:
     if unknown is None:
         return "add the key" if "missing required field" in message else "correct the value"
     data = (Config, Data, Model, RigidBody, Rotors)
-    structs = (*data, Training, Symmetry, NoiseLevels, Stage, Loss, Corruption, TeacherForcing)
+    structs = (*data, ChannelSource, Training, Symmetry, NoiseLevels, Stage, Loss, Corruption, TeacherForcing)
     known = sorted({field.name for struct in structs for field in msgspec.structs.fields(struct)})
     close = difflib.get_close_matches(unknown[1], known, 1)
     return f"did you mean {close[0]!r}?" if close else "remove the key"

@@ -30,9 +30,9 @@ from rtsysid.errors import ConfigError, SpecError, TraceError
 from rtsysid.evaluation.forecasts import forecasts
 from rtsysid.evaluation.metrics import forecast_windows, group_errors
 from rtsysid.model.predictor import Predictor
-from rtsysid.recordings.formats import recording_files
 from rtsysid.recordings.held_out import split_long_enough
 from rtsysid.recordings.home import home
+from rtsysid.recordings.names import recording_files
 from rtsysid.recordings.resample import resample
 from rtsysid.recordings.trace import Trace, clock
 from rtsysid.spec import Channel, Doubles, Floats, ModelSpec

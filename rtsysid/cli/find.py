@@ -42,7 +42,7 @@ def index(
 
     Example: rtsysid index logs -o archive --bundle bundle
     """
-    from rtsysid.recordings.formats import recording_files
+    from rtsysid.recordings.names import recording_files
     from rtsysid.recordings.pieces import texts
     from rtsysid.recordings.trace import Trace, clock
     from rtsysid.retrieval.build import building

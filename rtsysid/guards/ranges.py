@@ -17,6 +17,7 @@ RateHz: TypeAlias = Annotated[float, Meta(ge=1e-6, le=1e7)]
 Seconds: TypeAlias = Annotated[float, Meta(ge=0, le=1e8)]
 SomeSeconds: TypeAlias = Annotated[float, Meta(ge=1e-6, le=1e8)]
 Milliseconds: TypeAlias = Annotated[float, Meta(ge=1e-3, le=1e8)]
+Offset: TypeAlias = Annotated[float, Meta(ge=-1e15, le=1e15)]  # between clocks, s; or of values, in their unit
 Moment: TypeAlias = Annotated[float, Meta(ge=-1e15, le=1e15)]  # a time in a recording, s
 Speed: TypeAlias = Annotated[float, Meta(ge=1e-6, le=1e6)]  # times the recorded pace
 PerHour: TypeAlias = Annotated[float, Meta(ge=1e-6, le=1e7)]

@@ -75,7 +75,7 @@ class TableRow(msgspec.Struct):
     unit: str = ""
 
 
-class Topic(NamedTuple):
+class BagTopic(NamedTuple):
     """Describe a topic. ``type`` is None where its messages are not ROS 2 (cdr, ros2msg), or of an unknown type.
 
     ``problem``: why the type is unknown, where there is a reason.
@@ -111,7 +111,7 @@ class Bag:
             if not index.channels:
                 index = _index(stream, len(MAGIC))
         self.indexed = footer.summary_start > 0
-        self.topics: dict[int, Topic] = index.topics(path)
+        self.topics: dict[int, BagTopic] = index.topics(path)
 
     def messages(self, channels: Collection[int]) -> Iterator[BagMessage]:
         """Stream the messages of these channel numbers. Raises TraceError where the file is damaged."""
@@ -264,7 +264,7 @@ class _Index(NamedTuple):
     channels: dict[int, Channel]
     counts: dict[int, int]
 
-    def topics(self, path: Path) -> dict[int, Topic]:
+    def topics(self, path: Path) -> dict[int, BagTopic]:
         """Describe all topics by channel number. Raises TraceError where their types have too many values."""
         types: dict[int, MessageType | str] = {}  # by schema: the type, or why there is none
         known = 0
@@ -276,14 +276,14 @@ class _Index(NamedTuple):
             channel.id: self._topic(channel, types.get(channel.schema_id, "")) for channel in self.channels.values()
         }
 
-    def _topic(self, channel: Channel, kind: MessageType | str) -> Topic:
+    def _topic(self, channel: Channel, kind: MessageType | str) -> BagTopic:
         schema = self.schemas.get(channel.schema_id)
         kind = kind if channel.message_encoding == "cdr" else ""
         name = schema.name if schema is not None else channel.message_encoding
         count = self.counts.get(channel.id, 0) if self.counts else None
         if isinstance(kind, str):
-            return Topic(channel.topic, name, None, channel.metadata, count, kind)
-        return Topic(channel.topic, name, kind, channel.metadata, count)
+            return BagTopic(channel.topic, name, None, channel.metadata, count, kind)
+        return BagTopic(channel.topic, name, kind, channel.metadata, count)
 
 
 def _message_type(schema: Schema) -> MessageType | str:

@@ -1,4 +1,4 @@
-"""Name recordings by their files: distinct recordings get distinct names, and none is taken twice."""
+"""Find recordings and name them by their files: distinct recordings get distinct names, and none is taken twice."""
 
 from __future__ import annotations
 
@@ -8,7 +8,36 @@ from pathlib import Path
 
 from rtsysid.errors import TraceError
 from rtsysid.guards.text import for_json
-from rtsysid.recordings.formats import suffix_of
+from rtsysid.recordings.formats import SUFFIXES, is_log_folder, suffix_of
+from rtsysid.spec import digest
+from rtsysid.storage import sha256
+
+
+def recording_files(path: Path) -> list[Path]:
+    """List the recordings of a folder, sorted by name, or the file itself.
+
+    A link to another recording of the folder, as `latest.csv`, is a second name and is passed over. Raises TraceError
+    where the folder has no recording.
+    """
+    if not path.is_dir() or is_log_folder(path):
+        return [path]
+    files = sorted(each for each in path.iterdir() if each.name.lower().endswith(SUFFIXES) and each.is_file())
+    files = sorted([*files, *(each for each in path.iterdir() if is_log_folder(each))])
+    owned = {each.resolve() for each in files if not each.is_symlink()}
+    visible = [
+        each for each in files if not each.name.startswith(".") and not (each.is_symlink() and each.resolve() in owned)
+    ]
+    if not visible:
+        raise TraceError(f"folder {path}", "no recording in it", f"put files of {', '.join(SUFFIXES)} there")
+    return visible
+
+
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file, or of the names and contents of all files in a folder."""
+    if not path.is_dir():
+        return sha256(path)
+    files = sorted(each for each in path.rglob("*") if each.is_file())
+    return digest([[str(each.relative_to(path)), sha256(each)] for each in files])
 
 
 def require_distinct(files: Sequence[Path]) -> None:
@@ -33,7 +62,7 @@ def names_of(files: Sequence[Path]) -> list[str]:
 
 
 def _stem(path: Path) -> str:
-    return path.name[: -len(suffix_of(path))]
+    return path.name if path.is_dir() else path.name[: -len(suffix_of(path))]
 
 
 def _told_apart(files: Sequence[Path]) -> list[str]:

@@ -23,11 +23,10 @@ from rtsysid.guards.text import for_json
 from rtsysid.recordings import formats
 from rtsysid.recordings.describe import describe_channel, describe_episode
 from rtsysid.recordings.formats import EPISODE, ROWS, Block, Selection
-from rtsysid.recordings.names import names_of, require_distinct
+from rtsysid.recordings.names import digest_of, names_of, recording_files, require_distinct
 from rtsysid.recordings.pieces import LeftOut, Note, left_out, long_enough, too_short
 from rtsysid.recordings.timeline import check_rate, check_time, is_odd, longest_run, require_rate
 from rtsysid.spec import Channel, Doubles, Floats, Sample
-from rtsysid.storage import sha256
 
 Integers: TypeAlias = NDArray[np.int64]
 _PIECE = re.compile(r"(#\d+)?(:\d+)?$")  # end of an episode's name: its number in the file, and its piece of that
@@ -139,7 +138,7 @@ class Trace:
 
         Raises TraceError where no path was given, or a file twice, and like `read`.
         """
-        files = [file for path in paths for file in formats.recording_files(Path(path))]
+        files = [file for path in paths for file in recording_files(Path(path))]
         if not files:
             raise TraceError("recordings", "no path was given", "name at least one file or folder")
         require_distinct(files)
@@ -147,7 +146,7 @@ class Trace:
         for file, name in zip(files, names_of(files), strict=True):
             selection = formats.select_columns(formats.open_log(file), wanted, time, rate_hz)
             wanted = selection.channels
-            yield cls(wanted, tuple(_read_episodes(selection, name)), ((for_json(file.name), sha256(file)),))
+            yield cls(wanted, tuple(_read_episodes(selection, name)), ((for_json(file.name), digest_of(file)),))
 
     @staticmethod
     def stream(

@@ -28,11 +28,15 @@ from rtsysid.storage.products import RECORDING
 
 
 class Format(NamedTuple):
-    """Name the module of a format, the extra of rtsysid that installs its packages, and whether it can be written."""
+    """Name the module of a format, the extra of rtsysid that installs its packages, and what it can do.
+
+    ``writable``: it can be written. ``topics``: its reader is a `TopicLog`, not a table.
+    """
 
     module: str
     extra: str = ""
     writable: bool = True
+    topics: bool = False
 
 
 FORMATS: dict[str, Format] = {
@@ -42,6 +46,8 @@ FORMATS: dict[str, Format] = {
     ".npz": Format("npz"),
     ".mcap": Format("mcap", writable=False),  # only the recorder of a live session writes it
 }
+# A folder that holds this file is one recording, or one dataset of episodes.
+FOLDERS: dict[str, Format] = {}
 SUFFIXES = tuple(FORMATS)
 WRITTEN = tuple(suffix for suffix, each in FORMATS.items() if each.writable)
 ROWS = 65_536  # rows per block: a few megabytes, whatever the length of the recording
@@ -96,14 +102,31 @@ def open_log(path: Path) -> LogFile:
 
     Raises TraceError where the file is missing, empty or damaged, the suffix is unknown, or a package is missing.
     """
-    suffix = suffix_of(path)
-    if not path.is_file():
+    known = format_of(path)
+    if not path.exists():
         raise TraceError(f"recording {path}", "no such file", "check the path")
-    if path.stat().st_size == 0:
+    if path.is_file() and path.stat().st_size == 0:
         raise TraceError(f"recording {path.name}", "the file is empty", "record it again or leave it out")
-    with _naming_the_extra(path, suffix):
-        log: LogFile = _format_module(suffix).Reader(path)
-    return log
+    with _naming_the_extra(path, known):
+        log: Any = _module_of(known).Reader(path)
+    if known.topics:
+        log = _module_of(Format("sparse")).TopicTable(log)
+    opened: LogFile = log
+    return opened
+
+
+def format_of(path: Path) -> Format:
+    """Return the format of a file by its suffix, or of a folder by what it holds.
+
+    Raises TraceError where it is not known.
+    """
+    marked = (each for marker, each in FOLDERS.items() if (path / marker).is_file())
+    return next(marked, None) or FORMATS[suffix_of(path)]
+
+
+def is_log_folder(path: Path) -> bool:
+    """Tell whether a folder is one log, not a folder of recordings."""
+    return path.is_dir() and any((path / marker).is_file() for marker in FOLDERS)
 
 
 def write_log(
@@ -127,18 +150,18 @@ def write_log(
     if len(set(names)) != len(names):
         twice = sorted({name for name in names if names.count(name) > 1})
         raise TraceError(f"cannot write {path.name}", f"two columns named {', '.join(twice)}", "rename the channel")
-    with replacing(path, RECORDING, overwrite=overwrite) as scratch, _naming_the_extra(path, suffix):
-        _format_module(suffix).write_blocks(scratch, exact, channels, blocks)
+    with replacing(path, RECORDING, overwrite=overwrite) as scratch, _naming_the_extra(path, FORMATS[suffix]):
+        _module_of(FORMATS[suffix]).write_blocks(scratch, exact, channels, blocks)
 
 
-def _format_module(suffix: str) -> Any:
-    return import_module(f"{__name__}.{FORMATS[suffix].module}")
+def _module_of(known: Format) -> Any:
+    return import_module(f"{__name__}.{known.module}")
 
 
 @contextmanager
-def _naming_the_extra(path: Path, suffix: str) -> Iterator[None]:
+def _naming_the_extra(path: Path, known: Format) -> Iterator[None]:
     """Raise TraceError, with the install command, where a package of the format is missing."""
-    extra = FORMATS[suffix].extra
+    extra = known.extra
     try:
         yield
     except ImportError as error:
@@ -148,7 +171,7 @@ def _naming_the_extra(path: Path, suffix: str) -> Iterator[None]:
         plain = " or ".join(each for each in WRITTEN if not FORMATS[each].extra)
         remedy = f"pip install 'rtsysid[{extra}]', or use {plain}"
         raise TraceError(
-            f"recording {path.name}", f"{suffix} needs {package}, which is not installed", remedy
+            f"recording {path.name}", f"{path.suffix or 'it'} needs {package}, which is not installed", remedy
         ) from None
 
 
@@ -271,24 +294,6 @@ def block_of(cells: Mapping[int, Doubles], exact: Sequence[int], values: Sequenc
         for k, i in enumerate(values):
             narrow[:, k] = cells[i]
     return Block(wide, narrow)
-
-
-def recording_files(path: Path) -> list[Path]:
-    """List the recordings of a folder, sorted by name, or the file itself.
-
-    A link to another recording of the folder, as `latest.csv`, is a second name and is passed over. Raises TraceError
-    where the folder has no recording.
-    """
-    if not path.is_dir():
-        return [path]
-    files = sorted(each for each in path.iterdir() if each.is_file() and each.name.lower().endswith(SUFFIXES))
-    owned = {each.resolve() for each in files if not each.is_symlink()}
-    visible = [
-        each for each in files if not each.name.startswith(".") and not (each.is_symlink() and each.resolve() in owned)
-    ]
-    if not visible:
-        raise TraceError(f"folder {path}", "no recording in it", f"put files of {', '.join(SUFFIXES)} there")
-    return visible
 
 
 def suffix_of(path: Path, suffixes: Sequence[str] = SUFFIXES) -> str:

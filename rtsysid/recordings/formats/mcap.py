@@ -19,7 +19,7 @@ import numpy as np
 
 from rtsysid.errors import TraceError
 from rtsysid.guards.limits import checked_size
-from rtsysid.recordings.bag import Bag, BagMessage, Topic
+from rtsysid.recordings.bag import Bag, BagMessage, BagTopic
 from rtsysid.recordings.formats import EPISODE, Block, Column, block_of, rows_per_block
 from rtsysid.ros2msg import HEADER, MessageType
 from rtsysid.spec import Doubles
@@ -114,11 +114,11 @@ class Reader:
         return kind
 
 
-def _described(topic: Topic) -> str:
+def _described(topic: BagTopic) -> str:
     return f"{topic.name} ({topic.type_name}{': ' if topic.problem else ''}{topic.problem})"
 
 
-def _channels(number: int, topic: Topic) -> dict[Column, _Source]:
+def _channels(number: int, topic: BagTopic) -> dict[Column, _Source]:
     """List the columns of a recording of rtsysid. Raises ValueError where its channel table is damaged."""
     columns = {Column(each.name, each.unit, True): _Source(number, each.field) for each in topic.table()}
     known = topic.type.numbers if topic.type else ()
@@ -128,7 +128,7 @@ def _channels(number: int, topic: Topic) -> dict[Column, _Source]:
     return {Column(EPISODE, "", True): _Source(number, "boot"), **columns}
 
 
-def _numbers(number: int, topic: Topic) -> dict[Column, _Source]:
+def _numbers(number: int, topic: BagTopic) -> dict[Column, _Source]:
     """List the columns of any other topic: its numbers, and each pair sec, nanosec as one time stamp."""
     names = topic.type.numbers if topic.type else ()
     columns = {}

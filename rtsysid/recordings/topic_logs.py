@@ -1,0 +1,68 @@
+"""Open any recording as a log of topics: a table is a log with one topic, whose name is empty."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from rtsysid.errors import TraceError
+from rtsysid.recordings import formats
+from rtsysid.recordings.formats import LogFile
+from rtsysid.recordings.formats.sparse import TopicTable
+from rtsysid.recordings.topics import Series, Topic, TopicField, TopicLog
+
+TABLE = ""  # name of the only topic of a table
+
+
+def open_topics(path: Path, time: str | None = "t", rate_hz: float | None = None) -> TopicLog:
+    """Open a recording as a log of topics. `time` and `rate_hz` are for tables alone; see `formats.select_columns`.
+
+    Raises the errors of `formats.open_log`.
+    """
+    log = formats.open_log(path)
+    return log.log if isinstance(log, TopicTable) else TableLog(log, time, rate_hz)
+
+
+class TableLog:
+    """Show a table as a log of one topic, named ""; another column of times is a stamp of it."""
+
+    missing = ""
+
+    def __init__(self, table: LogFile, time: str | None, rate_hz: float | None) -> None:
+        self.path, self.table, self._time, self._rate_hz = table.path, table, time, rate_hz
+
+    @property
+    def topics(self) -> tuple[Topic, ...]:
+        """Describe the columns of numbers as the fields of one topic."""
+        own = (self._time, formats.EPISODE)
+        columns = [each for each in self.table.columns if each.name and each.name not in own]
+        fields = tuple(TopicField(each.name, each.unit) for each in columns if each.numeric)
+        return (Topic(TABLE, "table", fields, tuple(each.name for each in columns), self.table.rows),)
+
+    def read(self, topic: str, fields: Sequence[str], stamp: str = "") -> Series:
+        """Read columns in row order. Raises TraceError where one does not exist."""
+        require_known("topic", topic, [TABLE], self.path)
+        (known,) = self.topics
+        for name in fields:
+            require_known("column", name, [each.name for each in known.fields], self.path)
+        time = stamp or self._time
+        # Values come as float64: `exact` columns keep every bit of a large offset.
+        selection = formats.select_columns(self.table, None, time, None if stamp else self._rate_hz)
+        names = [each.name for each in self.table.columns]
+        exact = (*selection.exact[: int(time is not None)], *(names.index(name) for name in fields))
+        blocks = [block.exact for block in self.table.blocks(exact, ())]
+        rows = np.concatenate(blocks) if blocks else np.empty((0, len(exact)))
+        t = formats.times(selection, rows, 0)
+        return Series(t, np.maximum.accumulate(t), rows[:, int(time is not None) :])
+
+
+def require_known(kind: str, name: str, known: Sequence[str], path: Path) -> None:
+    """Check a name of a log. Raises TraceError, with near names, where it is not known."""
+    if name in known:
+        return
+    near = difflib.get_close_matches(name, known, 3, 0.5) or list(known[:5])
+    listed = ", ".join(repr(each) for each in near) or "none"
+    raise TraceError(f"recording {path.name}", f"no {kind} {name!r}", f"there is {listed}")

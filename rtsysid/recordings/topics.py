@@ -1,0 +1,69 @@
+"""Define logs of several topics: messages of one kind, each with its own times and rate.
+
+A bag, a ULog or a DataFlash log is read topic by topic. It becomes even rows by alignment (`rtsysid.recordings.align`);
+one wide table of all topics is never made before that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from rtsysid.spec import Doubles
+
+
+class TopicField(NamedTuple):
+    """Describe one number of a message: ``angular_velocity.x``, ``position[left]``, ``xyz[0]``."""
+
+    name: str
+    unit: str = ""
+
+
+class Topic(NamedTuple):
+    """Describe a topic: its number fields, and the time stamps inside its messages.
+
+    ``stamps``: names of times that `TopicLog.read` accepts besides "", the time of receipt or logging.
+    ``messages``: their number, None where the file does not state it. ``note``: what a reader should know, such as
+    why there is no field.
+    """
+
+    name: str
+    type_name: str
+    fields: tuple[TopicField, ...]
+    stamps: tuple[str, ...] = ()
+    messages: int | None = None
+    note: str = ""
+
+
+class Series(NamedTuple):
+    """Hold n messages of a topic in order of arrival.
+
+    ``t`` [n] s: the stamp that was asked for. ``arrival`` [n] s: time of receipt or logging, never decreasing.
+    ``values`` [n, F] float64 of the fields that were asked for; NaN where a message lacks one.
+    """
+
+    t: Doubles
+    arrival: Doubles
+    values: Doubles
+
+
+class TopicLog(Protocol):
+    """Define an open log of topics.
+
+    ``path``: file or folder. ``missing``: what the log lost, in words ("dropouts of 0.31 s", "damaged after 12.4 s");
+    "" where it is complete. A log that is damaged or cut off is read up to the damage.
+    """
+
+    path: Path
+    missing: str
+
+    @property
+    def topics(self) -> tuple[Topic, ...]:
+        """List the topics of the log in order of names."""
+
+    def read(self, topic: str, fields: Sequence[str], stamp: str = "") -> Series:
+        """Read fields of all messages of a topic, in order of arrival.
+
+        Raises TraceError, with near names, where the topic, a field or the stamp does not exist.
+        """
