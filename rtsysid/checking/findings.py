@@ -18,7 +18,7 @@ Fault: TypeAlias = Literal[
     "unit norm", "sign flip", "quaternion order", "inverse quaternion", "exchanged axes", "mirrored axis", "other axes",
     "degrees", "gravity",
     # of the experiment
-    "input delay", "held inputs", "input never moves", "output never moves", "little excitation", "unmoved direction",
+    "input delay", "held inputs", "input never moves", "little excitation", "unmoved direction",
     "correlated inputs", "closed loop", "little data", "unseen range",
 ]  # fmt: skip
 FAULTS: tuple[str, ...] = get_args(Fault)

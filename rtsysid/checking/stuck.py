@@ -16,7 +16,7 @@ SHORTEST = 10  # rows of a frozen stretch
 SURE = 4.0  # times the longest run that chance makes
 JUMP = 3.0  # typical steps at the end of a frozen stretch
 RESTLESS, RARELY_RESTS = 0.98, 0.85  # share of the rows in which a noisy channel changes
-FAST = 0.2  # of the median step: a channel that slows down to rest moves less
+FAST, FAST_ONCE = 0.2, 0.5  # of the median step: a channel that slows down to rest moves less
 LEVELS = 20  # distinct values from which on a channel may be saturated, not switched
 AT_END = 0.002  # share of the rows at the end of the range
 BAND = 0.02  # share of the range next to its end, whose rows say how many there are at one level
@@ -110,7 +110,8 @@ def _at_speed(x: Doubles, runs: Spans) -> bool:
         return False
     steps = np.abs(np.diff(x, append=x[-1:]))
     moving = steps[steps > 0]
-    fast = max(FAST * float(np.median(moving)), 1.5 * quantile(moving, 0.05))  # above one level of a coarse sensor
+    share = FAST if len(runs.starts) > 1 else FAST_ONCE
+    fast = max(share * float(np.median(moving)), 1.5 * quantile(moving, 0.05))  # above one level of a coarse sensor
     arrived, last = steps[runs.starts - 2] > fast, runs.stops >= len(x) - 1
     left = last | (steps[np.minimum(runs.stops, len(x) - 1)] > fast)
     jumps = ~last & (steps[runs.stops - 1] > JUMP * float(np.sqrt(np.mean(moving**2))))
@@ -122,18 +123,13 @@ def _is_switched(x: Doubles) -> bool:
     return len(np.unique(x[:: max(1, len(x) // 20_000)])) <= LEVELS
 
 
-def _is_fast(steps: Doubles, usual: float) -> bool:
-    """Tell whether the last of these steps [n] are as large as usual."""
-    return len(steps) >= 5 and float(np.sqrt(np.mean(steps[-5:] ** 2))) > 0.5 * usual
-
-
 class Stillness:
     """Judge runs of equal values of a channel by how often it, and the other channels, change."""
 
     def __init__(self, table: RawTable) -> None:
         self.table = table
-        changed = table.values[1:] != table.values[:-1]
-        self.rates = changed.mean(0) if len(changed) else np.zeros(len(table.channels))
+        changed = [x[1:] != x[:-1] for x in table.values.T]
+        self.rates = [float(each.mean()) if len(each) else 0.0 for each in changed]
         self.steps = [quantile(np.abs(np.diff(x[np.isfinite(x)])), 0.75) for x in table.values.T]
 
     def frozen(self, column: int, x: Doubles, usual: Sequence[float]) -> Iterator[Finding]:
@@ -143,36 +139,25 @@ class Stillness:
         """
         runs = equal_spans(x)
         runs = runs.where((runs.lengths >= SHORTEST) & ~np.isin(x[runs.starts], usual))
-        spans = zip(runs.starts.tolist(), runs.stops.tolist(), strict=True)
-        found = [(a, b) for a, b in spans if self._is_frozen(column, x, a, b)]
-        if not found:
+        if not len(runs.starts):
             return
+        sure, likely = _too_long(x, runs)
+        found = [
+            (start, stop)
+            for start, stop, known, may in zip(runs.starts.tolist(), runs.stops.tolist(), sure, likely, strict=True)
+            if known or (may and self._others_move(column, start, stop))
+        ]
+        if found:
+            yield self._finding(column, x, found)
+
+    def _finding(self, column: int, x: Doubles, found: Sequence[tuple[int, int]]) -> Finding:
         start, stop = max(found, key=lambda each: each[1] - each[0])
         t, again = self.table.t, f", and {len(found) - 1} times more" if len(found) > 1 else ""
         seconds = f" ({t[stop - 1] - t[start]:.4g} s)" if self.table.timed else ""
-        text = f"it is {x[start]:.6g} for {stop - start} rows{seconds}{again}, while it changes in {self.rates[column]:.0%} of all rows"
-        remedy = "cut the recording there, or leave the channel out"
-        yield Finding("frozen", (self.table.channels[column].name,), text, remedy, self.table.recording, float(t[start]))
-
-    def _is_frozen(self, column: int, x: Doubles, start: int, stop: int) -> bool:
-        """Tell whether a run is longer than chance makes them, and does not begin or end as rest does.
-
-        Chance is measured by how often the channel changes before and after. A channel that rests slows down before,
-        and begins to move slowly; one that was frozen jumps to where it is by then.
-        """
-        reach = max(stop - start, 50)
-        parts = x[max(0, start - reach) : start + 1], x[stop - 1 : stop + reach]
-        rates = [float((part[1:] != part[:-1]).mean()) for part in parts if len(part) > SHORTEST]
-        rates = [min(rate, 0.999) for rate in rates] or [0.0]
-        steps = np.abs(np.diff(x))
-        usual = float(np.sqrt(np.mean(steps[steps > 0] ** 2)))
-        jumps = stop < len(x) and steps[stop - 1] > JUMP * usual
-        density = max(rates) if jumps else min(rates)
-        if not density or stop - start < SURE * math.log(len(x)) / -math.log1p(-density):
-            return False
-        if min(rates) > RESTLESS and (stop < len(x) or _is_fast(steps[:start], usual)):
-            return True
-        return (jumps or min(rates) > RARELY_RESTS) and self._others_move(column, start, stop)
+        level = f"it is {x[start]:.6g} for {stop - start} rows{seconds}{again}"
+        text = f"{level}, while it changes in {self.rates[column]:.0%} of all rows"
+        name, remedy = self.table.channels[column].name, "cut the recording there, or leave the channel out"
+        return Finding("frozen", (name,), text, remedy, self.table.recording, float(t[start]))
 
     def _others_move(self, column: int, start: int, stop: int) -> bool:
         """Tell whether half of the channels that usually change do so during a run, or whether none does at all."""
@@ -183,3 +168,37 @@ class Stillness:
                 steps = np.abs(np.diff(part[:, other]))
                 moves.append(bool((steps > 0).mean() > 0.5 * rate and quantile(steps, 0.75) > 0.2 * self.steps[other]))
         return not moves or float(np.mean(moves)) >= 0.5
+
+
+def _too_long(x: Doubles, runs: Spans) -> tuple[Flags, Flags]:
+    """Mark the runs [k] of x [n] that are longer than chance makes them, and do not begin or end as rest does.
+
+    The first marks are sure; the second hold if other channels move. Chance is measured by how often the channel
+    changes before and after. A channel that rests slows down before, and begins to move slowly; one that was frozen
+    jumps to where it is by then.
+    """
+    steps = np.abs(np.diff(x, append=x[-1:]))
+    usual = float(np.sqrt(np.mean(steps[steps > 0] ** 2)))
+    last = runs.stops >= len(x)
+    jumps = ~last & (steps[runs.stops - 1] > JUMP * usual)
+    least, most = _rates_around(steps > 0, runs)
+    density = np.where(jumps, most, least)
+    with np.errstate(divide="ignore"):
+        long = runs.lengths > SURE * math.log(len(x)) / -np.log1p(-np.minimum(density, 0.999))
+    moved = ~last | [_is_fast(steps[:start], usual) for start in runs.starts]
+    return long & (least > RESTLESS) & moved, long & (jumps | (least > RARELY_RESTS))
+
+
+def _rates_around(changed: Flags, runs: Spans) -> tuple[Doubles, Doubles]:
+    """Return the smaller and the larger share of changes [k] before and after runs; `changed` [n]: the row after."""
+    total = np.concatenate(([0], np.cumsum(changed)))
+    reach = np.maximum(runs.lengths, 50)
+    parts = (np.maximum(runs.starts - reach, 0), runs.starts), (runs.stops - 1, np.minimum(runs.stops + reach, len(changed)))
+    known = [np.where(stop - start > SHORTEST, (total[stop] - total[start]) / np.maximum(stop - start, 1), np.nan) for start, stop in parts]
+    with np.errstate(invalid="ignore"):
+        return np.nan_to_num(np.fmin(*known)), np.nan_to_num(np.fmax(*known))
+
+
+def _is_fast(steps: Doubles, usual: float) -> bool:
+    """Tell whether the last of these steps [n] are as large as usual."""
+    return len(steps) >= 5 and float(np.sqrt(np.mean(steps[-5:] ** 2))) > 0.5 * usual

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +13,7 @@ import numpy as np
 
 from rtsysid.alignment.plan import alignment_plan
 from rtsysid.config import Data
+from rtsysid.guards.limits import checked_growth
 from rtsysid.recordings import formats
 from rtsysid.recordings.formats.sparse import TopicTable
 from rtsysid.recordings.topics import TopicLog
@@ -58,9 +61,7 @@ def _episodes(log: formats.LogFile, name: str, data: Data | None, time: str) -> 
     wanted = None if data is None else data.channels
     own = clock(time, 1.0) if data is None else clock(data.time, data.rate_hz)
     selection = formats.select_columns(log, wanted, own["time"], own["rate_hz"])
-    blocks = [block.exact for block in log.blocks((*selection.exact, *selection.values), ())]
-    rows = np.concatenate(blocks) if blocks else np.empty((0, len(selection.exact) + len(selection.values)))
-    del blocks
+    rows = _gathered(log, (*selection.exact, *selection.values))
     before = len(selection.exact)
     t, number = formats.times(selection, rows, 0), rows[:, before - 1] if selection.episodes else np.zeros(len(rows))
     cuts = (0, *(np.flatnonzero(np.diff(np.nan_to_num(number))) + 1), len(rows))
@@ -70,35 +71,47 @@ def _episodes(log: formats.LogFile, name: str, data: Data | None, time: str) -> 
         yield RawTable(title, "", t[start:stop], part, selection.channels, bool(own["time"]), "".join(log.path.suffixes))
 
 
+def _gathered(log: formats.LogFile, columns: Sequence[int]) -> Doubles:
+    """Read all rows of columns in float64, [n, K]. Memory holds them about once."""
+    blocks, count, name = deque[Doubles](), 0, f"recording {log.path.name}"
+    for block in log.blocks(columns, ()):
+        blocks.append(block.exact)
+        count += len(block.exact)
+        checked_growth(name, 4 * count * len(columns), log.path.stat().st_size)  # as training reads it, in float32
+    rows, start = np.empty((count, len(columns))), 0
+    while blocks:
+        part = blocks.popleft()
+        rows[start : start + len(part)] = part
+        start += len(part)
+    return rows
+
+
 def _topics(log: TopicLog, name: str, data: Data | None) -> Iterator[RawTable]:
     """Read each topic with the fields that a configuration names, or all of them."""
-    for topic, stamp, fields, channels in _wanted(log, data):
-        series = log.read(topic, fields, stamp)
-        yield RawTable(name, topic, series.t, series.values, channels, True, log.path.suffix)
-
-
-def _wanted(log: TopicLog, data: Data | None) -> Iterator[tuple[str, str, Sequence[str], tuple[Channel, ...]]]:
-    """Yield topic, stamp, fields and channels. A field keeps its unit in the log, and has its channel's name and role.
-
-    Without sources a channel is named as its field, `topic.field`.
-    """
-    named = {} if data is None else {channel.name: channel for channel in data.channels}
     if data is not None and data.sources:
-        yield from _from_sources(log, data)
+        yield from _sources(log, name, data)
         return
+    named = {} if data is None else {channel.name: channel for channel in data.channels}
     for topic in log.topics:
         own = {f.name: Channel(f"{topic.name}.{f.name}", f.unit) for f in topic.fields}
         kept = {field: named.get(c.name, c) for field, c in own.items() if not named or c.name in named}
         if kept:
-            yield topic.name, "", tuple(kept), tuple(kept.values())
+            series = log.read(topic.name, tuple(kept))
+            yield RawTable(name, topic.name, series.t, series.values, tuple(kept.values()), True, log.path.suffix)
 
 
-def _from_sources(log: TopicLog, data: Data) -> Iterator[tuple[str, str, Sequence[str], tuple[Channel, ...]]]:
+def _sources(log: TopicLog, name: str, data: Data) -> Iterator[RawTable]:
+    """Read the topics of sources, each with the channels that come from it, converted."""
     plan = alignment_plan(data.sources, data.channels, data.rate_hz, data.lateness, data.max_age)
     here = {topic.name for topic in log.topics}
-    for track in plan.tracks:
-        if track.feed.topic in here:
-            pairs = zip(track.fields, track.channels, strict=False)
-            channels = [Channel(channel.name, track.source.unit, channel.role) for _, channel in pairs]
-            fields = track.fields[: len(channels)]
-            yield track.feed.topic, track.feed.stamp, fields, tuple(channels)
+    for feed, fields in plan.feeds.items():
+        if feed.topic not in here or (feed.file and not fnmatchcase(log.path.name, feed.file)):
+            continue
+        series = log.read(feed.topic, fields, feed.stamp)
+        tracks = [track for track in plan.tracks if track.feed == feed]
+        values = [
+            track.conversion().apply(series.t, series.values[:, [fields.index(each) for each in track.fields]])
+            for track in tracks
+        ]
+        channels = tuple(channel for track in tracks for channel in track.channels)
+        yield RawTable(name, feed.topic, series.t, np.concatenate(values, 1), channels, True, log.path.suffix)

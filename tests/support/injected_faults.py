@@ -202,3 +202,93 @@ OF_TABLES: dict[str, tuple[Injector, str]] = {
     "float32 offset": (large_offset, "float32 resolution"),
     "wrapped angle": (wrapped_angle, "wrapped angle"),
 }
+
+
+# Faults of conventions and of the experiment: they change a whole recording.
+
+
+def _columns(table: RawTable, *units: str) -> list[int]:
+    return [i for i, channel in enumerate(table.channels) if channel.unit in units and channel.role == "output"]
+
+
+def _quaternion(table: RawTable) -> list[int]:
+    columns = _columns(table, "quat")
+    if len(columns) != 4:
+        raise ValueError("no quaternion")
+    return columns
+
+
+def _replaced(table: RawTable, columns: Sequence[int], values: Doubles, named: Sequence[int] | None = None) -> Faulty:
+    changed = table.values.copy()
+    changed[:, list(columns)] = values
+    return Faulty(table._replace(values=changed), tuple(table.channels[i].name for i in named or columns))
+
+
+def quaternion_order(table: RawTable, rng: np.random.Generator) -> Faulty:
+    columns = _quaternion(table)
+    return _replaced(table, columns, table.values[:, [columns[3], *columns[:3]]])
+
+
+def inverse_quaternion(table: RawTable, rng: np.random.Generator) -> Faulty:
+    columns = _quaternion(table)
+    return _replaced(table, columns, table.values[:, columns] * [-1, -1, -1, 1])
+
+
+def sign_flip(table: RawTable, rng: np.random.Generator) -> Faulty:
+    columns, row = _quaternion(table), _row(table, rng)
+    q = table.values[:, columns].copy()
+    q[row:] *= -1
+    found = _replaced(table, columns, q)
+    return replace(found, time_s=float(table.t[row - 1]))
+
+
+def degrees(table: RawTable, rng: np.random.Generator) -> Faulty:
+    columns = _columns(table, "rad/s")
+    if not columns or not _columns(table, "rad", "quat"):
+        raise ValueError("no angle with its speed")
+    return _replaced(table, columns, np.degrees(table.values[:, columns]))
+
+
+def _triple(table: RawTable, rng: np.random.Generator) -> list[int]:
+    """Choose a group of a quantity whose speed, or whose integral, is logged, too."""
+    pairs = [("m", "m/s"), ("rad", "rad/s"), ("quat", "rad/s")]
+    units = [unit for pair in pairs if all(_columns(table, each) for each in pair) for unit in pair if unit != "quat"]
+    if not units:
+        raise ValueError("no vector with its speed")
+    return _columns(table, str(rng.choice(units)))
+
+
+def exchanged_axes(table: RawTable, rng: np.random.Generator) -> Faulty:
+    i, j = rng.choice(_triple(table, rng), 2, replace=False)
+    return _replaced(table, [i, j], table.values[:, [j, i]])
+
+
+def mirrored_axis(table: RawTable, rng: np.random.Generator) -> Faulty:
+    i = int(rng.choice(_triple(table, rng)))
+    return _replaced(table, [i], -table.values[:, [i]])
+
+
+def held_inputs(table: RawTable, rng: np.random.Generator) -> Faulty:
+    columns = [i for i, channel in enumerate(table.channels) if channel.role == "input"]
+    rows = np.arange(len(table.t)) // 10 * 10
+    return _replaced(table, columns, table.values[rows][:, columns])
+
+
+def delayed(table: RawTable, ticks: int, columns: Sequence[int] | None = None) -> RawTable:
+    """Let inputs act so many ticks after they were logged."""
+    inputs = [i for i, channel in enumerate(table.channels) if channel.role == "input"]
+    stop = len(table.t) - ticks
+    values = table.values[:stop].copy()
+    for column in inputs if columns is None else columns:
+        values[:, column] = table.values[ticks : ticks + stop, column]
+    return table._replace(t=table.t[:stop], values=values)
+
+
+OF_CONVENTIONS: dict[str, tuple[Injector, tuple[str, ...]]] = {
+    "degrees for radians": (degrees, ("degrees",)),
+    "quaternion order": (quaternion_order, ("quaternion order",)),
+    "inverse quaternion": (inverse_quaternion, ("inverse quaternion",)),
+    "sign flip": (sign_flip, ("sign flip",)),
+    "two axes exchanged": (exchanged_axes, ("exchanged axes",)),
+    "one axis mirrored": (mirrored_axis, ("mirrored axis",)),
+}
