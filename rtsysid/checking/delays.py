@@ -116,39 +116,35 @@ class _Scan:
         return None
 
     def estimates(self) -> list[Estimate]:
-        """Estimate the place of each input."""
+        """Estimate the place of each input; one that does not tell its own has that of all together."""
         nu = self._blocks[0].moving.shape[2]
         losses = self._losses([_all_inputs(block) for block in self._blocks])
-        common = int(_log_loss(losses.sum(1)).argmin())
+        place = int(_log_loss(losses.sum(1)).argmin())
+        common = self._judged(losses, place)
         if nu == 1:
-            return [self._judged(losses, common)]
-        at, found = [common] * nu, []
-        for own in range(nu):
-            parts = [
-                _one_input(block, own, at, windows_of(inputs, len(fixed)))
-                for block, (fixed, inputs) in zip(self._blocks, self._rows, strict=True)
-            ]
-            found.append(self._judged(self._losses(parts), common))
-        return found
+            return [common]
+        every = [self._judged(self._losses_of(own, [place] * nu), place) for own in range(nu)]
+        return [each if each.found else common for each in every]
+
+    def _losses_of(self, own: int, at: Sequence[int]) -> Doubles:
+        """Return errors [D, B, ny] with one input at each place, and the others at `at`."""
+        pairs = zip(self._blocks, self._rows, strict=True)
+        return self._losses([_one_input(b, own, at, windows_of(inputs, len(fixed))) for b, (fixed, inputs) in pairs])
 
     def _judged(self, losses: Doubles, common: int) -> Estimate:
         """Choose a place by the errors [D, B, ny] at each place.
 
-        What a place gains is measured from the usual error: most places are wrong ones. The delay is that of all inputs
-        together where that gains nearly as much.
+        What a place gains is measured from the usual error: most places are wrong ones. The place is that of all inputs
+        together, `common`, where that gains nearly as much.
         """
         gains = _gains(losses.sum(1))
-        best = int(gains.argmax())
-        place = common if gains[common] > NEARLY * gains[best] else best
-        rng, blocks = np.random.default_rng(0), losses.shape[1]
-        weights = rng.multinomial(blocks, np.full(blocks, 1 / blocks), DRAWS)
-        drawn = self.places[_log_loss(np.einsum("wb,dby->wdy", weights, losses)).argmin(1)]
-        low, high = np.quantile(drawn, ((1 - SURE) / 2, (1 + SURE) / 2), method="nearest")
-        rows = sum(len(fixed) for fixed, _ in self._rows)
+        best, rows = int(gains.argmax()), sum(len(fixed) for fixed, _ in self._rows)
+        low, high = _interval(losses)
         found = bool(gains[best] * rows > CLEAR * losses.shape[2] and high - low < len(self.places) / 3)
-        at = int(self.places[place if found else common])
+        place = common if gains[common] > NEARLY * gains[best] or not found else best
+        low, high, at = (int(self.places[each]) for each in (min(low, place), max(high, place), place))
         without = gains[np.searchsorted(self.places, -1) :][:3].max() / max(gains[best], 1e-30)
-        return Estimate(at, min(int(low), at), max(int(high), at), found, float(np.clip(without, 0, 1)))
+        return Estimate(at, low, high, found, float(np.clip(without, 0, 1)))
 
     def _losses(self, grams: Sequence[Doubles]) -> Doubles:
         """Return squared errors [D, B, ny] of models fitted to all blocks, from products [D, P + ny, P + ny] of each."""
@@ -213,6 +209,15 @@ def _joined_products(fixed: Doubles, mixed: Doubles, own: Doubles) -> Doubles:
 def _log_loss(errors: Doubles) -> Doubles:
     """Return the loss of errors [..., ny], each output in its own unit: [...]."""
     return np.asarray(np.log(np.maximum(errors, 1e-300)).sum(-1))
+
+
+def _interval(losses: Doubles) -> tuple[int, int]:
+    """Return the places between which the least loss lies, of blocks drawn anew, from errors [D, B, ny]."""
+    rng, blocks = np.random.default_rng(0), losses.shape[1]
+    weights = rng.multinomial(blocks, np.full(blocks, 1 / blocks), DRAWS)
+    drawn = _log_loss(np.einsum("wb,dby->wdy", weights, losses)).argmin(1)
+    low, high = np.quantile(drawn, ((1 - SURE) / 2, (1 + SURE) / 2), method="nearest")
+    return int(low), int(high)
 
 
 def _gains(errors: Doubles) -> Doubles:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from rtsysid.cli import calibrate, console
+from rtsysid.cli import calibrate, check, console
 from rtsysid.cli.options import PATH, as_json, horizon_option, seeds_option, within
 from rtsysid.cli.outputs import output
 from rtsysid.errors import ConfigError
@@ -33,8 +33,11 @@ BETWEEN = 3.0  # seconds between two lines of progress
 @output("-o", "--out", product=UNFINISHED_RUN, required=True, help="Run folder. An unfinished run in it is continued.")
 @click.option("--minutes", type=within(ranges.Minutes), help="How long a default training takes, about.")
 @click.option("--linear", is_flag=True, help="End a default training with the linear model, within seconds.")
+@click.option("--force", is_flag=True, help="Train in spite of grave findings of a check.")
 @as_json
-def train(config: str, data: tuple[Path, ...], out: Path, minutes: float | None, linear: bool, json_: bool) -> None:
+def train(
+    config: str, data: tuple[Path, ...], out: Path, minutes: float | None, linear: bool, force: bool, json_: bool
+) -> None:
     """Train the model of CONFIG (a TOML file, or an embedded one: quadrotor, nanodrone).
 
     A file of [data] alone is enough: everything else is chosen from the recordings. `docs/configuration.md` lists all
@@ -45,7 +48,9 @@ def train(config: str, data: tuple[Path, ...], out: Path, minutes: float | None,
     from rtsysid.config import config_text, parse_config
 
     text = config_text(config)
-    last = _train_to_end(parse_config(text, config), data, out, text, linear=linear, minutes=minutes)
+    parsed = parse_config(text, config)
+    likely = [] if (out / "run.json").exists() else check.before_training(data, parsed, force)
+    last = _train_to_end(parsed, data, out, text, linear=linear, minutes=minutes, likely=likely)
     if last.pop("finished_before"):
         remedy = "export it, or name another folder to train again"
         raise ConfigError(f"run {out}", "its training is already finished, nothing was trained", remedy)
@@ -229,10 +234,11 @@ def _train_to_end(
     restart: bool = False,
     linear: bool = False,
     minutes: float | None = None,
+    likely: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Train to the end and show the progress; return the last epoch, if any, and notes on the recordings.
 
-    ``finished_before`` tells whether there was nothing to train.
+    ``finished_before`` tells whether there was nothing to train. `likely`: what may explain a poor result.
     """
     from rtsysid.recordings.pieces import texts
     from rtsysid.train.auto.trainer import AutoTrainer
@@ -242,21 +248,23 @@ def _train_to_end(
     trainer = begin(config, recordings, out, text, restart=restart, linear=linear, minutes=minutes)
     console.notes(trainer.notes)
     finished_before = trainer.run.complete and not restart
-    last = _show_default(trainer) if isinstance(trainer, AutoTrainer) else _show_epochs(trainer)
+    last = _show_default(trainer) if isinstance(trainer, AutoTrainer) else _show_epochs(trainer, likely)
     return {**last, "notes": texts(trainer.notes), "finished_before": finished_before}
 
 
-def _show_epochs(trainer: Trainer) -> dict[str, Any]:
+def _show_epochs(trainer: Trainer, likely: Sequence[str]) -> dict[str, Any]:
     """Show the epochs of a schedule by a progress bar; return the last one."""
-    from rtsysid.train.loop import poor_loss
+    from rtsysid.train.loop import linear_loss, poor_loss
 
     last: dict[str, Any] = {}
+    reached: list[float] = []  # in the last stage
     with console.progress(trainer.total, "training") as bar:
         bar.update(trainer.done)
         for epoch in trainer.epochs():
+            reached = [*(reached if last.get("stage") == epoch.stage else []), epoch.validation]
             last = vars(epoch)
             bar.update(1, f"{epoch.stage} {epoch.epoch}/{epoch.epochs}, loss {epoch.validation:.3f}")
-    if last and (warning := poor_loss(last["validation"])):
+    if last and (warning := poor_loss(min(reached), linear_loss(trainer.stages[-1]), likely)):
         console.echo(warning, err=True)
     return last
 
