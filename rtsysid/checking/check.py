@@ -140,7 +140,9 @@ def delay_findings(late: Sequence[Delay], config: Config) -> Iterator[Finding]:
 
 def only_vectors(table: RawTable) -> RawTable:
     """Keep the columns of attitudes and rates of a table."""
-    columns = [c for vector in vectors_of(table.channels) if vector.kind in ("attitude", "rate") for c in vector.columns]
+    columns = [
+        c for vector in vectors_of(table.channels) if vector.kind in ("attitude", "rate") for c in vector.columns
+    ]
     channels = tuple(table.channels[c] for c in columns)
     return table._replace(values=table.values[:, columns], channels=channels)
 
@@ -153,7 +155,9 @@ def _conventions(tables: Sequence[RawTable]) -> Iterator[str]:
         own = [each for each in rates if each[0] is table] or rates
         if vector.kind != "attitude" or len(vector.columns) != 4:
             continue
-        fits = [(fit_attitude(*_series(table, vector), *_series(*each)), each) for each in own[:SIMILAR]]
+        fits = [
+            (fit_attitude(*_values_and_times(table, vector), *_values_and_times(*each)), each) for each in own[:SIMILAR]
+        ]
         good = [(fit, each) for fit, each in fits if fit is not None and fit.is_good]
         if good:
             fit, (other, rate) = min(good, key=lambda each: each[0].residual)
@@ -161,5 +165,5 @@ def _conventions(tables: Sequence[RawTable]) -> Iterator[str]:
             yield f"{table.recording}: {names[0]} with {names[1]}: {attitude_text(fit)}"
 
 
-def _series(table: RawTable, vector: Vector) -> tuple[Any, Any]:
+def _values_and_times(table: RawTable, vector: Vector) -> tuple[Any, Any]:
     return table.values[:, list(vector.columns)], table.t

@@ -40,10 +40,10 @@ RIDGE = 1e-9
 class Delay(msgspec.Struct, frozen=True):
     """State the delay of an input: ``ticks`` between its row and the first row of outputs that may depend on it.
 
-    0: u_k acts on y_{k+1}. Below 0 its effect comes before it: it was logged late, or the outputs were filtered in a way
-    that looks ahead. ``low`` and ``high``: interval of 95 %. ``found``: the recordings tell; otherwise the interval is
-    as wide as what was tried. ``seconds``: the same as ticks. ``undelayed``: share of what the input explains there that
-    it explains without a delay.
+    0: u_k acts on y_{k+1}. Below 0 its effect comes before it: it was logged late, or the outputs were filtered in a
+    way that looks ahead. ``low`` and ``high``: interval of 95 %. ``found``: the recordings tell; otherwise the interval
+    is as wide as what was tried. ``seconds``: the same as ticks. ``undelayed``: share of what the input explains there
+    that it explains without a delay.
     """
 
     input: str
@@ -83,7 +83,7 @@ class Estimate(NamedTuple):
     undelayed: float
 
 
-class Block(NamedTuple):
+class Sums(NamedTuple):
     """Hold sums over the rows of a block: products of what is always known, the next outputs, and inputs of any row.
 
     ``fixed`` [K, K]: of 1, the outputs of the last rows, and the next outputs. ``moving`` [L, K, nu]: of those with the
@@ -147,7 +147,7 @@ class _Scan:
         return Estimate(at, low, high, found, float(np.clip(without, 0, 1)))
 
     def _losses(self, grams: Sequence[Doubles]) -> Doubles:
-        """Return squared errors [D, B, ny] of models fitted to all blocks, from products [D, P + ny, P + ny] of each."""
+        """Return squared errors [D, B, ny] of models of all blocks, from the products [D, P + ny, P + ny] of each."""
         ny = self._ny
         whole = np.sum(grams, 0)
         x = whole[:, :-ny, :-ny].copy()
@@ -167,26 +167,24 @@ def windows_of(inputs: Doubles, rows: int) -> Doubles:
     return sliding_window_view(inputs, rows, axis=0)[::-1]
 
 
-def _block(fixed: Doubles, windows: Doubles) -> Block:
+def _block(fixed: Doubles, windows: Doubles) -> Sums:
     """Sum up products of rows [n, K] with inputs at every place [L, nu, n]."""
     moving = np.matmul(windows, fixed).transpose(0, 2, 1)
     same = [np.matmul(windows[row:], windows[: len(windows) - row].transpose(0, 2, 1)) for row in range(ROWS)]
     padded = np.concatenate((same[1], np.zeros_like(same[1][:1])))
-    return Block(fixed.T @ fixed, moving, np.stack((same[0], padded.transpose(0, 2, 1))))
+    return Sums(fixed.T @ fixed, moving, np.stack((same[0], padded.transpose(0, 2, 1))))
 
 
-def _all_inputs(block: Block) -> Doubles:
+def _all_inputs(block: Sums) -> Doubles:
     """Return the products of a model with all inputs at the same place, for each place: [D, P + ny, P + ny]."""
     places = len(block.moving) - 1
     here, there, across = block.inputs[0][:-1], block.inputs[0][1:], block.inputs[1][:-1]
-    own = np.concatenate(
-        (np.concatenate((here, across), 2), np.concatenate((across.transpose(0, 2, 1), there), 2)), 1
-    )
+    own = np.concatenate((np.concatenate((here, across), 2), np.concatenate((across.transpose(0, 2, 1), there), 2)), 1)
     mixed = np.concatenate((block.moving[:-1], block.moving[1:]), 2)
     return _joined_products(np.broadcast_to(block.fixed, (places, *block.fixed.shape)), mixed, own)
 
 
-def _one_input(block: Block, own: int, at: Sequence[int], windows: Doubles) -> Doubles:
+def _one_input(block: Sums, own: int, at: Sequence[int], windows: Doubles) -> Doubles:
     """Return the same with one input at each place, and the others at `at`. `windows`: inputs [L, nu, n]."""
     others = [(i, place + row) for i, place in enumerate(at) if i != own for row in range(ROWS)]
     held = np.stack([windows[place, i] for i, place in others], 1)
@@ -235,7 +233,9 @@ def _blocks_of(
     """
     before, size = highest + PAST, max(20, min(kept, MOST) // BLOCKS)
     stride = max(size, kept // BLOCKS)
-    units = _Units.of([piece[:: max(1, kept // MOST)] for piece in pieces], [piece[: MOST // 10] for piece in pieces], nu)
+    units = _Units.of(
+        [piece[:: max(1, kept // MOST)] for piece in pieces], [piece[: MOST // 10] for piece in pieces], nu
+    )
     for piece in pieces:
         for start in range(before, len(piece) - lowest - 1, stride):
             stop = min(start + size, len(piece) - lowest - 1)
@@ -244,7 +244,7 @@ def _blocks_of(
 
 
 class _Units(NamedTuple):
-    """Hold mean [C] and spread [C] of channels, and the usual change [ny] of outputs in spreads; 1 for what is still."""
+    """Hold mean [C] and spread [C] of channels, and the usual change [ny] of outputs in spreads; 1 for a still one."""
 
     mean: Doubles
     spread: Doubles

@@ -59,9 +59,21 @@ def _inputs_table(checked: Checked) -> Iterable[Node]:
     for each in checked.inputs:
         band = f"{each.band_hz[0]:.3g} to {each.band_hz[1]:.3g}" if each.spread else "-"
         found = late.get(each.input)
-        known = [f"{found.ticks} ticks", f"{found.low} to {found.high}"] if found and found.found else ["-", "not known"]
+        known = (
+            [f"{found.ticks} ticks", f"{found.low} to {found.high}"] if found and found.found else ["-", "not known"]
+        )
         held = f"{each.held_rows:g} rows"
-        rows.append([each.input, f"{each.spread:.4g}", f"{each.changing:.0%} of rows", held, band, f"{each.from_outputs:.0%}", *known])
+        rows.append(
+            [
+                each.input,
+                f"{each.spread:.4g}",
+                f"{each.changing:.0%} of rows",
+                held,
+                band,
+                f"{each.from_outputs:.0%}",
+                *known,
+            ]
+        )
     yield html_table(header, rows)
 
 

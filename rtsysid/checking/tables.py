@@ -68,7 +68,9 @@ def _episodes(log: formats.LogFile, name: str, data: Data | None, time: str) -> 
     for k, (start, stop) in enumerate(pairwise(cuts), 1):
         title = name if k == 1 else f"{name}#{k}"
         part = rows[start:stop, before:]
-        yield RawTable(title, "", t[start:stop], part, selection.channels, bool(own["time"]), "".join(log.path.suffixes))
+        yield RawTable(
+            title, "", t[start:stop], part, selection.channels, bool(own["time"]), "".join(log.path.suffixes)
+        )
 
 
 def _gathered(log: formats.LogFile, columns: Sequence[int]) -> Doubles:

@@ -27,7 +27,8 @@ _WORDS: tuple[tuple[str, Kind], ...] = (
 )
 _AXIS = re.compile(
     r"(?P<stem>.*?)[._]?(?:\[(?P<index>[0-3])\]|(?P<letter>[xyzw])|(?P<digit>[0-3]))"
-    r"(?P<frame>_(?:body|world|b|w|raw|mocap|est|filtered))?$", re.IGNORECASE
+    r"(?P<frame>_(?:body|world|b|w|raw|mocap|est|filtered))?$",
+    re.IGNORECASE,
 )
 _PQR = {"p": 0, "q": 1, "r": 2}
 

@@ -81,7 +81,11 @@ def lines_of(checked: Checked) -> list[str]:
     lines = [f"{checked.recordings} recordings, {checked.rows} rows: {counts}"]
     for each in checked.findings[:SHOWN]:
         where = f": {each.where}" if each.where else ""
-        lines += [f"{'GRAVE  ' if each.grave else '       '}{each.fault}{where}", f"         {each.evidence}", f"         -> {each.remedy}"]
+        lines += [
+            f"{'GRAVE  ' if each.grave else '       '}{each.fault}{where}",
+            f"         {each.evidence}",
+            f"         -> {each.remedy}",
+        ]
     if every > SHOWN:
         lines.append(f"       and {every - SHOWN} more: --html PAGE shows all")
     for late in checked.delays:

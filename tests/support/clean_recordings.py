@@ -1,4 +1,4 @@
-"""Clean recordings of robots and of the classic benchmarks, each with its configuration; skipped by name where absent."""
+"""Clean recordings of robots and of the classic benchmarks, each with its configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Inject known faults into recordings, each drawn from a seed, with the time or the channel at which it must be found."""
+"""Inject known faults into recordings, each drawn from a seed, with its time or its channel."""
 
 from __future__ import annotations
 
