@@ -130,7 +130,7 @@ def _spikes(table: RawTable, channel: Channel, t: Doubles, x: Doubles, steps: Do
         return
     worst = int(rows[size[rows].argmax()])
     found = (
-        f"{len(rows)} single rows are apart, the largest {size[worst]:.4g} from its neighbours at {t[worst + 1]:.6g} s; "
+        f"{len(rows)} single rows are apart, by up to {size[worst]:.4g} at {t[worst + 1]:.6g} s; "
         f"{1 - 2 * SPIKES:.0%} of the rows stay within {usual:.3g}"
     )
     remedy = "look at these rows in the raw log; cut them out, or filter before logging"
