@@ -68,7 +68,7 @@ def replay_command(
     predictor, deadline = Predictor.load(opened, backend), Deadline(deadline_s)
     session = Session(predictor, max_gap=max_gap, deadline=deadline)
     stream = Trace.stream(trace, opened.spec.channels, **clock(time_, opened.spec.rate_hz))
-    samples = at_rate(stream, opened.spec.rate_hz, trace.name)
+    samples = at_rate(stream, opened.spec.rate_hz, trace.name, time_)
     answers = require_answers(replay(session, samples, speed=speed), session, trace.name)
     found = _consume(opened, answers, against, out, overwrite, (bundle, trace))
     console.report({**console.flat(session.summary()), **found}, json_)

@@ -9,6 +9,7 @@ from pathlib import Path
 from rtsysid.errors import TraceError
 from rtsysid.guards.text import for_json
 from rtsysid.recordings.formats import SUFFIXES, is_log_folder, suffix_of
+from rtsysid.recordings.formats.csv import is_table
 from rtsysid.spec import digest
 from rtsysid.storage import sha256
 
@@ -16,8 +17,8 @@ from rtsysid.storage import sha256
 def recording_files(path: Path) -> list[Path]:
     """List the recordings of a folder, sorted by name, or the file itself.
 
-    A link to another recording of the folder, as `latest.csv`, is a second name and is passed over. Raises TraceError
-    where the folder has no recording.
+    A link to another recording of the folder, as `latest.csv`, is a second name and is passed over, and so is a text
+    file (.txt) that holds no table. Raises TraceError where the folder has no recording.
     """
     if not path.is_dir() or is_log_folder(path):
         return [path]
@@ -27,6 +28,7 @@ def recording_files(path: Path) -> list[Path]:
     visible = [
         each for each in files if not each.name.startswith(".") and not (each.is_symlink() and each.resolve() in owned)
     ]
+    visible = [each for each in visible if not each.name.lower().endswith((".txt", ".txt.gz")) or is_table(each)]
     if not visible:
         raise TraceError(f"folder {path}", "no recording in it", f"put files of {', '.join(SUFFIXES)} there")
     return visible

@@ -52,7 +52,21 @@ class Resampled(msgspec.Struct, frozen=True, tag="resampled", tag_field="note"):
         return f"resampled to {self.rate_hz:g} Hz: {self.samples} rows became {self.rows}; {counts}"
 
 
-Note: TypeAlias = LeftOut | Resampled
+class RolledOver(msgspec.Struct, frozen=True, tag="rolled over", tag_field="note"):
+    """Count how often the time of a recording began again after ``period_s`` and was continued."""
+
+    recording: str
+    times: int
+    period_s: float
+
+    @property
+    def line(self) -> str:
+        """Describe it in one line."""
+        often = "once" if self.times == 1 else f"{self.times} times"
+        return f"{self.recording}: the clock rolled over {often}, after {self.period_s:.10g} s; its time is continued"
+
+
+Note: TypeAlias = LeftOut | Resampled | RolledOver
 
 
 def long_enough(

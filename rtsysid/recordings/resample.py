@@ -18,7 +18,7 @@ from rtsysid.circle import nearest, unwrapped
 from rtsysid.errors import TraceError
 from rtsysid.guards.limits import checked_growth
 from rtsysid.recordings.pieces import Resampled
-from rtsysid.recordings.timeline import SLACK, check_time, require_rate
+from rtsysid.recordings.timeline import SLACK, check_time, check_time_unit, require_rate
 from rtsysid.recordings.trace import Episode, Trace
 from rtsysid.spec import Channel, Doubles, Floats, rotation_columns
 
@@ -51,11 +51,14 @@ def resample(trace: Trace, rate_hz: float, *, max_age: float) -> Trace:
     output is the mean of its samples in (t_k-1, t_k], without one its last sample. A last sample that is more than
     `max_age` seconds old is NaN, of inputs and outputs. A gap of more than 1000 grid points beyond `max_age` splits the
     episode; the pieces share one grid. `notes` count what was averaged, held and missing. Raises TraceError where times
-    decrease or are not finite, where `rate_hz` or `max_age` is out of range, and where the grid exceeds the limits.
+    decrease, are not finite or have another unit, where `rate_hz` or `max_age` is out of range, and where the grid
+    exceeds the limits.
     """
     require_rate(rate_hz)
     if not max_age >= 0:
         raise TraceError("resampling", f"max_age = {max_age}", "give an age of at least 0 s")
+    for episode in trace.episodes:
+        check_time_unit(episode.name, episode.t, rate_hz, trace.time)
     smooth = trace.with_continuous(rotation_columns(trace.channels))
     results = [_resample_episode(episode, rate_hz, max_age, trace.channels) for episode in smooth.episodes]
     episodes = tuple(piece for result in results for piece in result.pieces)

@@ -274,6 +274,21 @@ HOSTILE: dict[str, tuple[Hostile, ...]] = {
         Hostile("one line of 400 MB", text(members(b"0" * (1 << 23), MANY >> 23)), "RTSYSID_LIMITS=text_growth="),
         Hostile("blank lines", text(members(b"t,a\n", 1) + members(b"\n" * (1 << 22), 100)), "blank lines in a row"),
     ),
+    ".tsv": (
+        Hostile("one line of 64 MB", text(b"t\ta\n0\t" + b"1" * (64 << 20)), "limit line_bytes"),
+        Hostile("a million columns", text(WIDE.replace(b",", b"\t") + b"\n" + b"0\t" * 999_999 + b"0\n"), "limit columns"),
+        Hostile("a million cells under two columns", text(b"t\ta\n" + b"\t" * 1_000_000 + b"\n"), "limit columns"),
+        Hostile("comment lines", text(b"# a\n" * 300_000), "no time column"),
+    ),
+    ".tsv.gz": (Hostile("one line of 400 MB", text(members(b"0" * (1 << 23), MANY >> 23)), "RTSYSID_LIMITS=text_growth="),),
+    ".txt": (
+        Hostile("a million columns", text(WIDE.replace(b",", b"  ") + b"\n" + b"0 " * 999_999 + b"0\n"), "limit columns"),
+        Hostile("a line of 64 MB among blanks", text(b"t a\n0 1\n" * 600 + b"0 " * (32 << 20)), "limit line_bytes"),
+        Hostile("brackets that never close", text(b"t (a " * 100_000 + b"\n0 1\n"), "limit columns"),
+    ),
+    ".txt.gz": (
+        Hostile("a line of 400 MB", text(members(b"t a\n" + b"0 1\n" * 600, 1) + members(b" " * (1 << 23), 50)), "growth="),
+    ),
     ".npz": (
         Hostile("5e9 values", npz(t=T, a=npy("'<f4'", "(5, 1000000000)")), "claims the shape"),
         Hostile("5e9 columns of no row", npz(a=npy("'<f4'", "(0, 5000000000)")), "limit columns"),
