@@ -14,6 +14,12 @@ from rtsysid.spec import Channel, require_channels, split_unit
 _PARENTHESES = re.compile(r"(?P<name>.*\S)\s*\((?P<unit>[^()\[\]]+)\)")
 
 
+class NotANumber(TraceError):
+    """Report cells of text in columns of numbers. ``columns``: the first such cell by the index of its column."""
+
+    columns: dict[int, str]
+
+
 class Column(NamedTuple):
     """Describe a column of a file.
 
@@ -82,9 +88,15 @@ def _renamed(channel: Channel, headers: dict[str, Column]) -> Channel:
     return channel if known is None else Channel(known.name, channel.unit)
 
 
-def require_rows(where: str, columns: Sequence[Column], rows: int | None) -> None:
-    """Check that columns have so many rows. Raises TraceError that names one with another number."""
+def require_rows(where: str, columns: Sequence[Column], rows: int | None, whose: str) -> None:
+    """Check that columns have so many rows, as `whose` has. Raises TraceError that names one with another number."""
     for each in columns:
         if None not in (each.rows, rows) and each.rows != rows:
-            found = f"it has {each.rows} rows, the recording has {rows}"
+            found = f"it has {each.rows} rows, {whose} has {rows}"
             raise TraceError(f"{where}: column {each.name!r}", found, "save arrays of one length, or leave it out")
+
+
+def common_rows(columns: Sequence[Column], own: Sequence[int]) -> int | None:
+    """Return the rows of the columns with indices `own`; without any, what most columns have, or the larger number."""
+    counts = Counter(columns[i].rows for i in own or range(len(columns)))
+    return max((rows for rows in counts if rows is not None), key=lambda rows: (counts[rows], rows), default=None)

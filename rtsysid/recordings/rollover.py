@@ -1,4 +1,4 @@
-"""Continue the times of a counter that rolled over, such as microseconds in 32 bits, which begin again after 71.6 min."""
+"""Continue the times of a counter that rolled over, as microseconds in 32 bits do after 71.6 minutes."""
 
 from __future__ import annotations
 

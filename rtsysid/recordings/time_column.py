@@ -32,16 +32,19 @@ _EPOCH_S, _SLOWEST_S = (0.9e9, 4e9), 60.0  # Unix seconds from 1998 to 2096; the
 
 
 class TimeColumn(NamedTuple):
-    """Name a time column; ``seconds`` per unit of it. The name is empty where it is not known."""
+    """Name a time column; ``seconds`` per unit of it, ``place``: its index. The name is empty where it is not known."""
 
     name: str = ""
     seconds: float = 1.0
-    index: int = 0
+    place: int = 0
 
     @property
     def unit(self) -> str:
         """Return the unit as it is stated in a header."""
         return next((each for each in UNITS if SECONDS[each] == self.seconds), "s")
+
+
+NO_TIME = TimeColumn()  # rows of an even rate, or times of unknown origin
 
 
 def find_time(where: str, columns: Sequence[Column], time: str) -> TimeColumn:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtsysid.errors import TraceError
-from rtsysid.recordings.time_column import UNITS, TimeColumn
+from rtsysid.recordings.time_column import NO_TIME, UNITS, TimeColumn
 from rtsysid.recordings.unit_words import SECONDS
 from rtsysid.spec import Doubles
 
@@ -37,7 +37,7 @@ def check_time(name: str, t: Doubles) -> None:
         raise TraceError(f"{name}: time", jump, "sort the rows, or split the file where the clock was set")
 
 
-def check_rate(name: str, t: Doubles, rate_hz: float, time: TimeColumn = TimeColumn()) -> None:
+def check_rate(name: str, t: Doubles, rate_hz: float, time: TimeColumn = NO_TIME) -> None:
     """Check that times [n] in s are evenly spaced at `rate_hz`, except for gaps.
 
     Raises TraceError for times in another unit, rows that come in bursts, duplicate times, two rates, and a rate other
@@ -63,7 +63,7 @@ def check_rate(name: str, t: Doubles, rate_hz: float, time: TimeColumn = TimeCol
         raise _other_rate(name, 1 / even.mean(), rate_hz)
 
 
-def check_time_unit(name: str, t: Doubles, rate_hz: float, time: TimeColumn = TimeColumn()) -> None:
+def check_time_unit(name: str, t: Doubles, rate_hz: float, time: TimeColumn = NO_TIME) -> None:
     """Check that times [n] in s are not 1e3, 1e6 or 1e9 times too slow for `rate_hz`, as in a unit that is not stated.
 
     Raises TraceError that names the unit.
@@ -83,7 +83,7 @@ def _unit_of(seconds: float) -> str:
     return next((unit for unit in UNITS if 0.99 < seconds / SECONDS[unit] < 1.01), "")
 
 
-def check_typical_rate(name: str, t: Doubles, rate_hz: float, time: TimeColumn = TimeColumn()) -> None:
+def check_typical_rate(name: str, t: Doubles, rate_hz: float, time: TimeColumn = NO_TIME) -> None:
     """Check that most of the times [n] in s are spaced at `rate_hz`; gaps and times that repeat are allowed.
 
     Raises TraceError for times in another unit, and for another rate. `time` is the column that the times come from.

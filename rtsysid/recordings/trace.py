@@ -25,8 +25,9 @@ from rtsysid.recordings.describe import describe_channel, describe_episode
 from rtsysid.recordings.formats import EPISODE, ROWS, Block, Selection
 from rtsysid.recordings.names import digest_of, names_of, recording_files, require_distinct
 from rtsysid.recordings.pieces import LeftOut, Note, RolledOver, left_out, long_enough, too_short
-from rtsysid.recordings.rollover import Unroller, unrolled_times
-from rtsysid.recordings.time_column import TimeColumn
+from rtsysid.recordings.rollover import unrolled_times
+from rtsysid.recordings.streaming import runs_between, stream_samples
+from rtsysid.recordings.time_column import NO_TIME, TimeColumn
 from rtsysid.recordings.timeline import check_rate, check_time, is_odd, longest_run, require_rate
 from rtsysid.spec import Channel, Doubles, Floats, Sample
 
@@ -96,7 +97,7 @@ class Trace:
     episodes: tuple[Episode, ...]
     sources: tuple[tuple[str, str], ...] = ()
     notes: tuple[Note, ...] = ()
-    time: TimeColumn = TimeColumn()
+    time: TimeColumn = NO_TIME
 
     @classmethod
     def read(
@@ -166,7 +167,7 @@ class Trace:
         Raises TraceError where the file cannot be read or lacks a channel.
         """
         selection = formats.select_columns(formats.open_log(Path(path)), tuple(channels), time, rate_hz)
-        return _stream_samples(selection)
+        return stream_samples(selection)
 
     def write(self, path: Path | str, *, overwrite: bool = False) -> None:
         """Write to one file, in the format of its suffix; see `write_log`. Names of episodes are not kept.
@@ -310,16 +311,10 @@ def _split_at_gaps(
 ) -> tuple[list[Episode], int]:
     """Return the runs of `finite` rows [n] without a gap, and the number of runs that are too short."""
     odd = is_odd(np.diff(episode.t), 1 / rate_hz)
-    starts, stops = _runs_between(odd | ~finite[1:] | ~finite[:-1])
+    starts, stops = runs_between(odd | ~finite[1:] | ~finite[:-1])
     starts, stops = starts[finite[starts]], stops[finite[starts]]
     whole = stops - starts >= min_length
     return episode.pieces(starts[whole], stops[whole]), int((~whole).sum())
-
-
-def _runs_between(breaks: NDArray[np.bool_]) -> tuple[Integers, Integers]:
-    """Return the first rows [m] and end rows [m] of the runs between breaks; `breaks` [n - 1] lie between n rows."""
-    inner = np.flatnonzero(breaks) + 1
-    return np.concatenate(([0], inner)), np.concatenate((inner, [len(breaks) + 1]))
 
 
 def _matching(patterns: Sequence[str], names: Sequence[str]) -> set[str]:
@@ -339,24 +334,12 @@ def _read_episodes(selection: Selection, name: str) -> tuple[list[Episode], list
     number = np.nan_to_num(exact[:, -1]) if selection.episodes else np.zeros(len(t))
     episodes: list[Episode] = []
     notes: list[Note] = []
-    for k, (i, j) in enumerate(zip(*_runs_between(np.diff(number) != 0), strict=True), 1):
+    for k, (i, j) in enumerate(zip(*runs_between(np.diff(number) != 0), strict=True), 1):
         own = name if k == 1 else f"{name}#{k}"
         unrolled, clock_ = unrolled_times(t[i:j], selection.time.seconds)
         episodes.append(Episode(own, unrolled, values[i:j]))
         notes += [RolledOver(own, clock_.count, clock_.period_s)] if clock_.count else []
     return episodes, notes
-
-
-def _stream_samples(selection: Selection) -> Iterator[Sample]:
-    row, newest, unroller = 0, 0.0, Unroller(selection.time.seconds)
-    for block in formats.blocks_of(selection):
-        t = formats.times(selection, block.exact, row)
-        row += len(t)
-        number = np.nan_to_num(block.exact[:, -1]) if selection.episodes else np.zeros(len(t))
-        for i, j in zip(*_runs_between(np.diff(number) != 0), strict=True):
-            if number[i] != newest:  # an episode has a clock of its own
-                newest, unroller = number[i], Unroller(selection.time.seconds)
-            yield from map(Sample, unroller.unrolled(t[i:j]).tolist(), block.values[i:j])
 
 
 def _episode_blocks(episodes: Sequence[Episode], numbered: bool) -> Iterator[Block]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import zlib
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
@@ -23,9 +22,11 @@ from rtsysid.errors import TraceError
 from rtsysid.guards.limits import checked_growth, checked_size, limit
 from rtsysid.recordings.columns import Column as Column
 from rtsysid.recordings.columns import column as column
-from rtsysid.recordings.columns import indices_of, require_rows
-from rtsysid.recordings.time_column import TimeColumn, find_time
+from rtsysid.recordings.columns import common_rows, indices_of, require_rows
+from rtsysid.recordings.formats.converters import CONVERTERS
+from rtsysid.recordings.time_column import NO_TIME, TimeColumn, find_time
 from rtsysid.recordings.timeline import require_rate
+from rtsysid.recordings.topics import TopicLog
 from rtsysid.spec import Channel, Doubles, Floats
 from rtsysid.storage import replacing
 from rtsysid.storage.products import RECORDING
@@ -93,20 +94,26 @@ class LogFile(Protocol):
 
 
 def open_log(path: Path) -> LogFile:
-    """Open a recording by its suffix.
+    """Open a recording by its suffix; a log of topics is shown as one table.
 
     Raises TraceError where the file is missing, empty or damaged, the suffix is unknown, or a package is missing.
     """
+    log: Any = open_reader(path)
+    if format_of(path).topics:
+        log = _module_of(Format("sparse")).TopicTable(log)
+    opened: LogFile = log
+    return opened
+
+
+def open_reader(path: Path) -> LogFile | TopicLog:
+    """Open a recording as its format holds it: a table, or a log of topics. Raises the errors of `open_log`."""
     known = format_of(path)
     if not path.exists():
         raise TraceError(f"recording {path}", "no such file", "check the path")
     if path.is_file() and path.stat().st_size == 0:
         raise TraceError(f"recording {path.name}", "the file is empty", "record it again or leave it out")
     with _naming_the_extra(path, known):
-        log: Any = _module_of(known).Reader(path)
-    if known.topics:
-        log = _module_of(Format("sparse")).TopicTable(log)
-    opened: LogFile = log
+        opened: LogFile | TopicLog = _module_of(known).Reader(path)
     return opened
 
 
@@ -199,9 +206,9 @@ def select_columns(
     """
     where, columns = log.path.name, log.columns
     checked_size(f"recording {where}", len(columns), "columns")
-    timed = TimeColumn() if time is None else find_time(where, columns, time)
-    own = (timed.index,) if time is not None else ()
-    rows = _common_rows(columns, own)
+    timed = NO_TIME if time is None else find_time(where, columns, time)
+    own = (timed.place,) if time is not None else ()
+    rows = common_rows(columns, own)
     if wanted is None:
         chosen = [each for i, each in enumerate(columns) if i not in own and each.rows in (None, rows)]
         wanted = [Channel(each.name, each.unit) for each in chosen if each.numeric and each.name not in ("", EPISODE)]
@@ -209,17 +216,11 @@ def select_columns(
         raise _no_numbers(where, columns, own)
     _require_clock(where, time, rate_hz)
     values = indices_of(wanted, columns, where)
-    require_rows(where, [columns[i] for i in values], rows if own else None)
+    require_rows(where, [columns[i] for i in values], rows if own else None, timed.name)
     episodes = EPISODE not in [channel.name for channel in wanted]
     numbers = [i for i, each in enumerate(columns) if each.name == EPISODE][:1] if episodes else []
     exact = (*own, *numbers)
     return Selection(log, exact, tuple(values), tuple(wanted), timed, None if own else rate_hz, bool(numbers))
-
-
-def _common_rows(columns: Sequence[Column], own: Sequence[int]) -> int | None:
-    """Return the rows of the time column; without one, the rows that most columns have, or the larger number."""
-    counts = Counter(columns[i].rows for i in own or range(len(columns)))
-    return max((rows for rows in counts if rows is not None), key=lambda rows: (counts[rows], rows), default=None)
 
 
 def _no_numbers(where: str, columns: Sequence[Column], own: Sequence[int]) -> TraceError:
@@ -295,8 +296,9 @@ def suffix_of(path: Path, suffixes: Sequence[str] = SUFFIXES) -> str:
     for suffix in suffixes:
         if path.name.lower().endswith(suffix):
             return suffix
-    known = ", ".join(suffixes)
-    raise TraceError(f"recording {path.name}", f"suffix {path.suffix!r} is not known", f"use one of {known}")
+    remedy = CONVERTERS.get(path.suffix.lower(), "")
+    known = f"{remedy}{'; ' * bool(remedy)}use one of {', '.join(suffixes)}"
+    raise TraceError(f"recording {path.name}", f"suffix {path.suffix!r} is not known", known)
 
 
 @contextmanager

@@ -23,8 +23,8 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from rtsysid.errors import TraceError
-from rtsysid.guards.limits import checked_size
-from rtsysid.recordings.columns import split_header
+from rtsysid.guards.limits import checked_size, limit
+from rtsysid.recordings.columns import NotANumber, split_header
 from rtsysid.recordings.formats import Block, Column, block_of, damaged, reading, rows_per_block
 from rtsysid.recordings.formats.csv_cells import (
     EMPTY,
@@ -38,18 +38,12 @@ from rtsysid.recordings.formats.csv_cells import (
     parse_stamp,
 )
 from rtsysid.recordings.formats.csv_dialect import BLANKS, MARKS, CsvDialect, sniff
-from rtsysid.recordings.formats.csv_text import BLANK, OneBlank, first_decimal, leading_lines, lines_of, open_bytes
+from rtsysid.recordings.formats.csv_text import BLANK, OneBlank, first_decimal, leading_lines, lines_of, open_bytes, skip_rows
 from rtsysid.spec import Channel, Doubles
 
 _SAMPLE = 100  # rows from which the kind of a column is detected
 _WIDE = 4096  # columns; pyarrow takes 10 kB for each, and its blocks of a megabyte hold few rows of more columns
 INDEX = "index"  # name of a first column of numbers without a name, as pandas writes its index
-
-
-class NotANumber(TraceError):
-    """Report cells of text in columns of numbers. ``columns``: the first such cell by the index of its column."""
-
-    columns: dict[int, str]
 
 
 class _Line(NamedTuple):
@@ -81,7 +75,7 @@ class Reader:
                     self.dialect = dialect._replace(decimal=first_decimal(body))
             with self._body() as body:
                 sample = list(islice(self._split(body), min(_SAMPLE, rows_per_block(len(dialect.names)))))
-        self.kinds, self.columns = _columns(self.dialect, [line.cells for line in sample])
+        self.kinds, self.columns = _sampled_columns(self.dialect, [line.cells for line in sample])
         self._warn_of_open_end()
 
     def blocks(self, exact: Sequence[int], values: Sequence[int]) -> Iterator[Block]:
@@ -105,22 +99,23 @@ class Reader:
             for _ in range(self.dialect.skipped):
                 stream.readline()
             if self.dialect.delimiter == BLANKS:
-                yield io.BufferedReader(OneBlank(lines_of(self.path, stream)))
+                yield io.BufferedReader(OneBlank(stream))
             else:
                 yield stream
 
-    def _split(self, body: IO[bytes]) -> Iterator[_Line]:
-        """Split each line into cells, except blank lines and comments."""
+    def _split(self, body: IO[bytes], passed: int = 0) -> Iterator[_Line]:
+        """Split each line into cells, except blank lines and comments; `passed` lines of the body were read before."""
         text = (raw.decode("utf-8", "replace") for raw in lines_of(self.path, body))
         reader = csv.reader(text, delimiter=self.dialect.delimiter, skipinitialspace=True)
-        width, filled = len(self.dialect.names), 0
+        width, filled, most = len(self.dialect.names), 0, limit("columns")
         try:
             for cells in reader:
                 if cells and not (len(cells) == 1 and cells[0].isspace()):
                     filled = reader.line_num
                     if len(cells) == width or not cells[0].startswith(MARKS):
-                        checked_size(f"recording {self.path.name}", len(cells), "columns")
-                        yield _Line(self.dialect.skipped + filled, cells)
+                        if len(cells) > most:
+                            checked_size(f"recording {self.path.name}", len(cells), "columns")
+                        yield _Line(self.dialect.skipped + passed + filled, cells)
                 elif reader.line_num - filled > BLANK:
                     raise damaged(self.path, ValueError(f"{BLANK} blank lines in a row"))
         except csv.Error as error:  # a quote that is never closed
@@ -222,7 +217,7 @@ def _plain(log: Reader, exact: Sequence[int], values: Sequence[int], skip: int =
     """Stream with the standard library, from row `skip`. Rows before a ragged one are streamed, too."""
     wanted = dict.fromkeys((*exact, *values))
     with log._body() as body:
-        lines = islice(log._split(body), skip, None)
+        lines = log._split(body, skip_rows(body, skip))
         for chunk, error in _chunks(log, lines, rows_per_block(len(log.columns))):
             if chunk:
                 cells = {i: _parse(log, chunk, i) for i in wanted}
@@ -281,7 +276,7 @@ def _parses(parse: Callable[[str], float], cell: str) -> bool:
     return True
 
 
-def _columns(dialect: CsvDialect, rows: Sequence[Sequence[str]]) -> tuple[list[Kind], tuple[Column, ...]]:
+def _sampled_columns(dialect: CsvDialect, rows: Sequence[Sequence[str]]) -> tuple[list[Kind], tuple[Column, ...]]:
     """Describe the columns from their header cells and from the first rows."""
     beyond = rows[0][len(dialect.names) :] if rows else []
     # If the rows end with a comma and the header does not, there is one more column, without a name.

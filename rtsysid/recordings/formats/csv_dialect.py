@@ -10,10 +10,9 @@ import csv
 import re
 from collections import Counter
 from collections.abc import Sequence
-from functools import cached_property
 from typing import NamedTuple
 
-from rtsysid.recordings.formats.csv_cells import decimal_of, is_number, is_value
+from rtsysid.recordings.formats.csv_cells import EMPTY, decimal_of, is_number, is_value
 from rtsysid.recordings.unit_words import is_unit
 
 BLANKS = " "  # the delimiter of tables whose cells are separated by runs of blanks
@@ -21,8 +20,11 @@ DELIMITERS = (",", ";", "\t", "|", BLANKS)  # in this order where several fit eq
 MARKS = ("#", "%", "//")  # beginnings of a comment line
 _DECLARED = re.compile(r'"?sep=(.)"?', re.IGNORECASE)
 _KEPT = re.compile(r"%\S")  # a name may begin with %, as in %time, where no blank follows
-_WORDS = re.compile(r'"[^"]*"|\S+(?:\s+[\[(][^\])]{0,40}[\])])?')  # a unit in brackets belongs to the name before it
+_WORDS = re.compile(r'"[^"]*"|[^\s\[(]\S*(?:\s+[\[(][^\])]{0,40}[\])])?|\S+')  # a unit in brackets belongs to the name
+_SEEN = 256  # cells of a line that are looked at
+_QUOTED = 20  # lines of one quoted cell at most
 _LAST = 5  # lines at the end of the sample that show what the table looks like
+_TABLE = 0.9  # of the lines under a header are numbers: the text is a table for certain
 _JUDGED = 50  # lines of numbers that are counted
 
 
@@ -43,7 +45,8 @@ class CsvDialect(NamedTuple):
 
     ``delimiter``: one character, a blank for runs of blanks. ``decimal``: sign in numbers, "" where no number has one.
     ``header``: number of the line with the names. ``skipped``: lines before the first row. ``units``: cells of the row
-    of units, none where there is no such row. ``certain``: there are numbers under a header of two names or more.
+    of units, none where there is no such row. ``certain``: nearly all lines have two numbers or more under
+    the header.
     """
 
     delimiter: str
@@ -58,12 +61,31 @@ class CsvDialect(NamedTuple):
 def sniff(lines: Sequence[TextLine]) -> CsvDialect | None:
     """Find the dialect of a table from its first lines; None where there is no line with a name."""
     declared = _DECLARED.fullmatch(lines[0].text.strip(" \r\n")) if lines else None
-    rest = lines[1:] if declared else lines
+    rest = _joined(lines[1:] if declared else lines)
     if not rest:
         return None
     tried = [_Attempt(rest, each) for each in (declared[1] if declared else DELIMITERS)]
     best = max(tried, key=lambda attempt: attempt.quality)
     return best.dialect() if best.quality > (False, 0) or declared else _Attempt(rest, _most_frequent(rest)).dialect()
+
+
+def _joined(lines: Sequence[TextLine]) -> list[TextLine]:
+    """Join lines that are one row, since a quoted cell holds their ends."""
+    found: list[TextLine] = []
+    end = 0
+    for k, line in enumerate(lines):
+        if k >= end:
+            parts, end = [line.text], k + 1
+            if _is_open(parts):
+                more = [each.text for each in lines[k + 1 : k + _QUOTED]]
+                closed = next((n for n in range(1, len(more) + 1) if not _is_open([line.text, *more[:n]])), 0)
+                parts, end = [line.text, *more[:closed]], k + 1 + closed
+            found.append(TextLine(line.number, "\n".join(parts)))
+    return found
+
+
+def _is_open(texts: Sequence[str]) -> bool:
+    return sum(text.count('"') for text in texts) % 2 == 1
 
 
 def split_line(text: str, delimiter: str) -> list[str]:
@@ -97,7 +119,13 @@ class _Attempt:
         rows = [_Row(line.number, split_line(_bare(line), delimiter), line.comment) for line in lines]
         self._comments = [row for row in rows if row.comment]
         self._rows = [row for row in rows if not row.comment]
-        last = self._rows[-min(_LAST, max(1, len(self._rows) // 2)) :]
+        several = min(_LAST, len(self._rows) // 2)
+        self._look(self._rows[-max(several, 1) :])
+        if several > 1 and not self.quality[0]:  # the lines before a short table are among the last ones
+            self._look(self._rows[-1:])
+
+    def _look(self, last: Sequence[_Row]) -> None:
+        """Take the width and the places of numbers from the last lines, and find the first line of numbers."""
         widths = Counter(len(row.cells) for row in reversed(last))
         self._width = max(widths, key=lambda width: widths[width], default=0)  # of the last line where several tie
         self._numeric = self._numeric_places([row for row in last if len(row.cells) == self._width])
@@ -105,25 +133,27 @@ class _Attempt:
 
     def _numeric_places(self, rows: Sequence[_Row]) -> list[int]:
         """List the cells that are a number, or empty, in half of the rows or more, and a number in one."""
-        found = [[is_value(row.cells[k], self._decimals) for row in rows] for k in range(self._width)]
-        empty = [[not row.cells[k].strip() for row in rows] for k in range(self._width)]
-        return [k for k in range(self._width) if any(found[k]) and 2 * sum(found[k]) + 2 * sum(empty[k]) >= len(rows)]
+        width = min(self._width, _SEEN)
+        found = [[is_value(row.cells[k], self._decimals) for row in rows] for k in range(width)]
+        empty = [[row.cells[k].strip() in EMPTY for row in rows] for k in range(width)]
+        return [k for k in range(width) if any(found[k]) and 2 * sum(found[k]) + 2 * sum(empty[k]) >= len(rows)]
 
     def _fits(self, row: _Row) -> bool:
         """Tell whether a line is a row of numbers like the last ones; cells may be empty."""
-        if row.used > self._width:
+        if row.used > self._width or not self._numeric or len(row.cells) <= self._numeric[-1]:
             return False
-        cells = [row.cells[k].strip() for k in self._numeric if k < len(row.cells)]
+        cells = [row.cells[k].strip() for k in self._numeric]
         values = [is_value(cell, self._decimals) for cell in cells]
-        return any(values) and all(value or not cell for value, cell in zip(values, cells, strict=True))
+        return any(values) and all(value or cell in EMPTY for value, cell in zip(values, cells, strict=True))
 
     def _names(self, row: _Row) -> bool:
         """Tell whether a line can be the header: no number where the rows have one."""
         fits = self._first is not None and row.used <= self._width and self._rows[self._first].used <= len(row.cells)
         cells = [row.cells[k] for k in self._numeric if k < len(row.cells)]
-        return fits and any(map(str.strip, cells)) and not any(is_value(cell, self._decimals) for cell in cells)
+        named = any(cell.strip() not in EMPTY for cell in cells)
+        return fits and named and not any(is_value(cell, self._decimals) for cell in cells)
 
-    @cached_property
+    @property
     def _header(self) -> _Row | None:
         """Find the header: the last line without numbers before the rows, else one with some, else a comment."""
         if self._first is None:
@@ -153,8 +183,10 @@ class _Attempt:
         rows = [row for row in self._rows if row.number > body]
         skipped = rows[0].number - 1 if rows else body  # comments between header and rows are skipped, too
         decimal = "." if self._delimiter == "," else decimal_of([cell for row in rows for cell in row.cells])
-        certain, names = self.quality[0] and self._width > 1, tuple(header.cells)
-        return CsvDialect(self._delimiter, decimal, header.number, skipped, names, _unit_cells(units), certain)
+        fitting = sum(map(self._fits, rows))
+        certain = self.quality[0] and len(self._numeric) > 1 and fitting > _TABLE * len(rows)
+        names, cells = tuple(header.cells), _unit_cells(units)
+        return CsvDialect(self._delimiter, decimal, header.number, skipped, names, cells, certain)
 
     def _header_and_units(self) -> tuple[_Row, _Row | None]:
         """Return the line of names, and the row of units where there is one."""

@@ -6,7 +6,6 @@ import gzip
 import io
 import re
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,7 +15,7 @@ from rtsysid.recordings.formats.csv_dialect import DELIMITERS, TextLine
 
 BLANK = 100_000  # blank lines in a row: more of them are padding or damage
 _PART = 1 << 20  # bytes that are unpacked at a time
-_AT_ONCE = 1000  # lines in which runs of blanks are replaced at a time
+_TO_BLANK = bytes.maketrans(b"\t\r", b"  ")
 _LINES, _FEWEST, _BYTES = 256, 4, 1 << 20  # lines that show the dialect: at most, at least, and bytes of them
 _FRACTION = re.compile(rb"\d([.,])\d")
 
@@ -50,10 +49,11 @@ class _Unpacked(io.RawIOBase):
 
 
 class OneBlank(io.RawIOBase):
-    """Show lines with one blank in place of each run of blanks and tabs, and none at their ends."""
+    """Show a text with one blank in place of each run of blanks and tabs, and none at the ends of a line."""
 
-    def __init__(self, lines: Iterator[bytes]) -> None:
-        self._lines, self._text = lines, memoryview(b"")
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream, self._held, self._text = stream, b"\n", memoryview(b"")
+        self._first, self._ended = True, False
 
     def readable(self) -> bool:
         """Tell that it can be read."""
@@ -61,19 +61,32 @@ class OneBlank(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """Fill a buffer; return the number of bytes, 0 at the end."""
-        if not self._text:
-            lines = [b" ".join(line.split()) for line in islice(self._lines, _AT_ONCE)]
-            self._text = memoryview(b"\n".join([*lines, b""]) if lines else b"")
+        while not self._text and not self._ended:
+            self._text = memoryview(self._next())
         count = min(len(buffer), len(self._text))
         buffer[:count], self._text = self._text[:count], self._text[count:]
         return count
+
+    def _next(self) -> bytes:
+        """Return the next part. Its last character is held back: the blank or the line may go on after it."""
+        part = self._stream.read(_PART)
+        self._ended = not part
+        text = (self._held + part).translate(_TO_BLANK)
+        while b"  " in text:  # a pattern takes ten times as long
+            text = text.replace(b"  ", b" ")
+        text = text.replace(b" \n", b"\n").replace(b"\n ", b"\n")
+        if self._first and len(text) > 1:
+            text, self._first = text[1:], False  # without the line end that was put before the first line
+        self._held = text[-1:]
+        return text if self._ended else text[:-1]
 
 
 def lines_of(path: Path, stream: IO[bytes]) -> Iterator[bytes]:
     """Yield the lines that are left. Raises TraceError for a line above the limit."""
     most = limit("line_bytes")
     while raw := stream.readline(most + 1):
-        checked_size(f"recording {path.name}: a line", len(raw) + _rest(raw, stream, most), "line_bytes")
+        if len(raw) > most:
+            checked_size(f"recording {path.name}: a line", len(raw) + _rest(raw, stream, most), "line_bytes")
         yield raw
 
 
@@ -84,6 +97,15 @@ def _rest(raw: bytes, stream: IO[bytes], most: int) -> int:
         raw = stream.readline(most + 1)
         size += len(raw)
     return size
+
+
+def skip_rows(stream: IO[bytes], rows: int) -> int:
+    """Read past rows that a parser has accepted; return their number of lines. A quoted cell may hold line ends."""
+    lines, quotes = 0, 0
+    while rows > 0 and (raw := stream.readline()):
+        lines, quotes = lines + 1, quotes + raw.count(b'"')
+        rows -= quotes % 2 == 0 and not raw.isspace()
+    return lines
 
 
 def text_lines(path: Path) -> Iterator[str]:

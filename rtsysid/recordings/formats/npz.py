@@ -102,7 +102,7 @@ class Reader:
         wanted = dict.fromkeys((*exact, *values))
         stored = {self._arrays[i].name for i in wanted if i < len(self._arrays)}
         total = max((self._headers[name].shape[0] for name in stored), default=0)
-        require_rows(self.path.name, [self.columns[i] for i in wanted], total)
+        require_rows(self.path.name, [self.columns[i] for i in wanted], total, "another one")
         for i in wanted:
             if not self.columns[i].numeric:
                 raise TraceError(f"{self.path.name}, column {self.columns[i].name!r}", "no numbers", "leave it out")
