@@ -75,7 +75,7 @@ deadline_option = click.option(
 as_json = click.option("--json", "json_", is_flag=True, help="Print one JSON object instead of text.")
 time_column = click.option(
     "--time", "time_", default="t", show_default=True, metavar="COLUMN",
-    help="Name of the time column; \"\" where there is none and rows are even.",
+    help="Time column, with its unit where the file states none: 'stamp [us]'; \"\" where there is none.",
 )  # fmt: skip
 horizon_option = click.option(
     "--horizon", type=within(ranges.Count), default=50, show_default=True, help="Ticks to forecast."

@@ -87,11 +87,11 @@ def _time_text(time: dict[str, Any] | None) -> str | None:
 
 def _show_table(found: dict[str, Any]) -> None:
     """Print the facts about a table, then its columns."""
-    named = {"time": _time_text(found["time"])}
-    hidden = ("time", "channels", "left_out", "notes", "missing", "sources", "episodes")
-    facts = {key: value for key, value in found.items() if key not in hidden}
-    zero = [key for key in ("duplicates", "backward") if not facts.get(key)]
-    console.report({**{key: value for key, value in facts.items() if key not in zero}, **named}, False)
+    first = {key: found[key] for key in ("rows", "duration_s", "rate_hz")}
+    counts = {key: found.get(key) for key in ("duplicates", "backward") if found.get(key)}
+    times = {"jitter %": found["jitter_percent"], "gaps": found["gaps"], **counts, "time": _time_text(found["time"])}
+    own = {key: value for key, value in found.items() if isinstance(value, dict) and key != "time"}
+    console.report({**first, **times, **own}, False)
     console.echo(*_remarks(found))
     keys = ["name", "unit", "min", "max", "mean", "std", "nan"]
     console.block(console.table(keys, [[console.text(row[key]) for key in keys] for row in found["channels"]]))

@@ -92,8 +92,8 @@ def require_rows(where: str, columns: Sequence[Column], rows: int | None, whose:
     """Check that columns have so many rows, as `whose` has. Raises TraceError that names one with another number."""
     for each in columns:
         if None not in (each.rows, rows) and each.rows != rows:
-            found = f"it has {each.rows} rows, {whose} has {rows}"
-            raise TraceError(f"{where}: column {each.name!r}", found, "save arrays of one length, or leave it out")
+            found = f"{each.name} has {each.rows} rows, {whose} has {rows}"
+            raise TraceError(f"recording {where}", found, "save arrays of one length, or leave one out")
 
 
 def common_rows(columns: Sequence[Column], own: Sequence[int]) -> int | None:

@@ -121,7 +121,9 @@ def test_rows_that_were_read_are_passed_over(tmp_path_factory, cells, blank, ski
     """The plain parser continues after any number of rows, also where a quoted cell holds line ends."""
     lines = [f"{k},{cell},{k / 2}\n" for k, cell in enumerate(cells)]
     log = Reader(write(tmp_path_factory.mktemp("skip"), "t,note,a\n" + ("\n" * blank).join(lines)))
-    whole, rest = (np.concatenate([each.exact for each in _plain(log, (0, 2), (), k)] or [np.empty((0, 2))]) for k in (0, skip))
+    whole, rest = (
+        np.concatenate([each.exact for each in _plain(log, (0, 2), (), k)] or [np.empty((0, 2))]) for k in (0, skip)
+    )
     np.testing.assert_array_equal(rest, whole[skip:])
 
 

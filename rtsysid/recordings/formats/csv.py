@@ -38,7 +38,15 @@ from rtsysid.recordings.formats.csv_cells import (
     parse_stamp,
 )
 from rtsysid.recordings.formats.csv_dialect import BLANKS, MARKS, CsvDialect, sniff
-from rtsysid.recordings.formats.csv_text import BLANK, OneBlank, first_decimal, leading_lines, lines_of, open_bytes, skip_rows
+from rtsysid.recordings.formats.csv_text import (
+    BLANK,
+    OneBlank,
+    first_decimal,
+    leading_lines,
+    lines_of,
+    open_bytes,
+    skip_rows,
+)
 from rtsysid.spec import Channel, Doubles
 
 _SAMPLE = 100  # rows from which the kind of a column is detected
