@@ -36,7 +36,7 @@ def computed(expression: str | float) -> float:
 
 def _value(node: ast.expr) -> float:
     """Compute a node. Raises ValueError where it is no arithmetic."""
-    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and not isinstance(node.value, bool):
         return float(node.value)
     if isinstance(node, ast.Name) and node.id in _NAMES:
         return _NAMES[node.id]

@@ -63,8 +63,8 @@ class Conversion:
             raw = self._unwrapped(raw)
         if self._quaternion:
             raw = self._rates(t, self._attitude(raw)) if self._source.derive == "rate" else self._attitude(raw)
-            return raw * self._factor
-        values = raw * self._factor - self._offset
+            return np.asarray(raw * self._factor)
+        values: Doubles = raw * self._factor - self._offset
         if self._map is not None:
             x, y, z = values.T
             values = np.stack([x * a + y * b + z * c for a, b, c in self._map], -1)
@@ -77,7 +77,7 @@ class Conversion:
         steps = np.diff(np.concatenate((last, known)), axis=0)
         laps = self._laps + np.cumsum(-np.round(steps / period), axis=0)
         self._last, self._laps = known[-1:], laps[-1]
-        return raw + period * laps
+        return np.asarray(raw + period * laps)
 
     def _attitude(self, raw: Doubles) -> Doubles:
         """Bring quaternions to the order x, y, z, w, from body to world, in the frames of the project."""
@@ -103,4 +103,4 @@ class Conversion:
         size = np.sqrt(x * x + y * y + z * z)
         with np.errstate(invalid="ignore", divide="ignore"):
             per_size = np.where(size > 1e-12, 2 * np.arctan2(size, w) / size, 2.0)
-            return turn[:, :3] * (per_size / (t - times))[:, None]
+            return np.asarray(turn[:, :3] * (per_size / (t - times))[:, None])

@@ -50,7 +50,8 @@ class _Messages(NamedTuple):
     cell: Numbers
 
     def upto(self, last: int) -> _Messages:
-        return _Messages(*(each[self.cell <= last] for each in self))
+        kept = self.cell <= last
+        return _Messages(self.t[kept], self.values[kept], self.cell[kept])
 
 
 def align_recording(
