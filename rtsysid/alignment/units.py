@@ -27,7 +27,7 @@ _DERIVED = {  # unit: the same in base units, factor
     "kPa": ("kg/m/s^2", 1e3), "bar": ("kg/m/s^2", 1e5), "mbar": ("kg/m/s^2", 1e2), "knot": ("m/s", 1852 / 3600),
 }  # fmt: skip
 _ELECTRIC = {"erpm": 1.0, "100erpm": 100.0}  # electrical revolutions per minute: as many pole pairs to one of the shaft
-_PART = re.compile(r"([/* ]*)([A-Za-zµ°%]+|1)(?:\^?(-?\d))?")
+_PART = re.compile(r"( *[/*]? *)([A-Za-zµ°%]+|1)(?:\^?(-?\d))?")
 _LONGEST = 60  # characters
 
 
