@@ -40,7 +40,7 @@ def factor(unit: str, to: str, poles: int = 2) -> float:
         return 1.0
     if unit.lower() in _ELECTRIC:
         return _ELECTRIC[unit.lower()] * 2 / poles * factor("rpm", to)
-    (own, scale), (wanted, wanted_scale) = _parsed(unit), _parsed(to)
+    (own, scale), (wanted, wanted_scale) = _base_units(unit), _base_units(to)
     if own != wanted:
         raise ConfigError(
             f"unit {unit!r}", f"it cannot become {to!r}", "correct the unit, or give a scale in place of it"
@@ -48,7 +48,7 @@ def factor(unit: str, to: str, poles: int = 2) -> float:
     return scale / wanted_scale
 
 
-def _parsed(unit: str) -> tuple[Dimension, float]:
+def _base_units(unit: str) -> tuple[Dimension, float]:
     """Return the dimension of a unit, and its factor to base units."""
     powers: dict[str, int] = {}
     scale, end = 1.0, 0
@@ -72,7 +72,7 @@ def _known(name: str, unit: str) -> tuple[Dimension, float]:
         return ((base, 1),), scale
     if name in _DERIVED:
         text, scale = _DERIVED[name]
-        dimension, own = _parsed(text)
+        dimension, own = _base_units(text)
         return dimension, own * scale
     raise _unknown(unit)
 

@@ -24,7 +24,7 @@ from rtsysid.guards.limits import checked_growth
 from rtsysid.guards.text import for_json
 from rtsysid.recordings.names import digest_of
 from rtsysid.recordings.pieces import Aligned, SourceCounts
-from rtsysid.recordings.runs import RunFiles, runs_of
+from rtsysid.recordings.runs import RunFiles, run_files
 from rtsysid.recordings.topic_logs import TABLE, TableLog, open_topics
 from rtsysid.recordings.topics import Topic, TopicLog
 from rtsysid.recordings.trace import Episode, Trace, clock
@@ -48,8 +48,8 @@ def each_recording(
 ) -> Iterator[Trace]:
     """Read files and folders as one trace for each recording; see `read_recordings`."""
     wanted = data.channels if channels is None else tuple(channels)
-    for run in runs_of(paths, data):
-        yield _resolve_and_align([_recorded(run, data, wanted)], data, wanted)[1][0]
+    for run in run_files(paths, data):
+        yield _resolve_and_align([_raw_recording(run, data, wanted)], data, wanted)[1][0]
 
 
 def stream_recording(path: Path | str, data: Data, channels: Sequence[Channel]) -> Iterator[Sample]:
@@ -57,7 +57,7 @@ def stream_recording(path: Path | str, data: Data, channels: Sequence[Channel]) 
 
     Raises the errors of `read_recordings`.
     """
-    (run,) = runs_of([path], data)
+    (run,) = run_files([path], data)
     if not _is_aligned(_OpenLogs(run, data), data):
         yield from Trace.stream(path, channels, **clock(data.time, data.rate_hz))
         return
@@ -73,7 +73,9 @@ def read_resolved(
     Raises the errors of `read_recordings`.
     """
     wanted = data.channels if channels is None else tuple(channels)
-    data, traces = _resolve_and_align([_recorded(run, data, wanted) for run in runs_of(paths, data)], data, wanted)
+    data, traces = _resolve_and_align(
+        [_raw_recording(run, data, wanted) for run in run_files(paths, data)], data, wanted
+    )
     episodes = tuple(episode for trace in traces for episode in trace.episodes)
     sources = tuple(source for trace in traces for source in trace.sources)
     notes = tuple(note for trace in traces for note in trace.notes)
@@ -96,7 +98,7 @@ class _Part(NamedTuple):
     read: Callable[[Feed, Sequence[str]], FeedMessages]
 
 
-class _Recorded(NamedTuple):
+class _Unaligned(NamedTuple):
     """Hold a recording that is not aligned yet. ``lost``: what its logs have lost."""
 
     name: str
@@ -106,7 +108,7 @@ class _Recorded(NamedTuple):
     lost: Callable[[], list[str]]
 
 
-def _recorded(run: RunFiles, data: Data, channels: Sequence[Channel]) -> Trace | _Recorded:
+def _raw_recording(run: RunFiles, data: Data, channels: Sequence[Channel]) -> Trace | _Unaligned:
     """Open a recording; return the rows of a table that is not aligned."""
     logs = _OpenLogs(run, data)
     if not data.sources and logs.is_table:
@@ -116,7 +118,7 @@ def _recorded(run: RunFiles, data: Data, channels: Sequence[Channel]) -> Trace |
         return _of_table(trace) if data.resample else trace
     sources = dict(data.sources) or {each.name: _field_of(each, logs.of("")) for each in channels}
     digests = tuple((for_json(path.name), digest_of(path)) for path in run.files.values())
-    return _Recorded(run.name, [_Part(run.name, logs.messages)], sources, digests, lambda: logs.missing)
+    return _Unaligned(run.name, [_Part(run.name, logs.messages)], sources, digests, lambda: logs.missing)
 
 
 def _renamed(trace: Trace, name: str) -> Trace:
@@ -125,7 +127,7 @@ def _renamed(trace: Trace, name: str) -> Trace:
     return replace(trace, episodes=episodes)
 
 
-def _of_table(trace: Trace) -> _Recorded:
+def _of_table(trace: Trace) -> _Unaligned:
     names = [channel.name for channel in trace.channels]
 
     def reader(episode: Episode) -> Callable[[Feed, Sequence[str]], FeedMessages]:
@@ -137,17 +139,17 @@ def _of_table(trace: Trace) -> _Recorded:
 
     parts = [_Part(episode.name, reader(episode)) for episode in trace.episodes]
     sources = {each.name: ChannelSource(field=each.name) for each in trace.channels}
-    return _Recorded(trace.episodes[0].recording, parts, sources, trace.sources, list)
+    return _Unaligned(trace.episodes[0].recording, parts, sources, trace.sources, list)
 
 
 def _resolve_and_align(
-    recorded: Sequence[Trace | _Recorded], data: Data, channels: Sequence[Channel]
+    recorded: Sequence[Trace | _Unaligned], data: Data, channels: Sequence[Channel]
 ) -> tuple[Data, list[Trace]]:
-    data = _with_ages(data, channels, [each for each in recorded if isinstance(each, _Recorded)])
+    data = _with_ages(data, channels, [each for each in recorded if isinstance(each, _Unaligned)])
     return data, [each if isinstance(each, Trace) else _aligned(each, data, channels) for each in recorded]
 
 
-def _with_ages(data: Data, channels: Sequence[Channel], recorded: Sequence[_Recorded]) -> Data:
+def _with_ages(data: Data, channels: Sequence[Channel], recorded: Sequence[_Unaligned]) -> Data:
     """Say how long the value of each source is held, where that is not said."""
     if not recorded:
         return data
@@ -236,7 +238,7 @@ def _some(topics: Sequence[Topic]) -> str:
     return f"{shown} and {len(topics) - 8} more" if len(topics) > 8 else shown or "none"
 
 
-def _aligned(recorded: _Recorded, data: Data, channels: Sequence[Channel]) -> Trace:
+def _aligned(recorded: _Unaligned, data: Data, channels: Sequence[Channel]) -> Trace:
     plan = alignment_plan(data.sources, channels, data.rate_hz, data.lateness, data.max_age)
     episodes, notes = list[Episode](), list[Aligned]()
     for part in recorded.parts:

@@ -24,7 +24,7 @@ class RunFiles(NamedTuple):
         return self.files[pattern]
 
 
-def runs_of(paths: Sequence[Path | str], data: Data) -> list[RunFiles]:
+def run_files(paths: Sequence[Path | str], data: Data) -> list[RunFiles]:
     """List the runs among files and folders, in the order of their names.
 
     With file patterns, files whose names differ in what the patterns leave open alone belong together. Raises
