@@ -227,12 +227,12 @@ class Session:
         return self._irregular(t, values)
 
     def _irregular(self, t: float, values: Floats) -> Prediction:
-        if self._samples > 1:
-            self.stamps.add(t, self._samples)
         if not math.isfinite(t):
             return self._reject(self._t + 1 / self.spec.rate_hz, (), ())  # counted as the next tick
         flags: tuple[Status, ...] = ()
         ticks = (t - self._t) * self.spec.rate_hz  # NaN before the first sample
+        if ticks < 0.5 or ticks >= 1.5:
+            self.stamps.add(t, self._samples)
         if ticks < -self.max_gap - 0.5:
             flags = self._lose()
         elif ticks < 0.5:

@@ -49,7 +49,7 @@ class ArrayFile(Protocol):
     arrays: Sequence[StoredArray]
 
     def load(self, paths: Sequence[str]) -> Mapping[str, np.ndarray[Any, Any]]:
-        """Read arrays [..] by their path, of the shapes that `arrays` states. Raises TraceError where one is damaged."""
+        """Read arrays [..] by path, of the shapes that `arrays` states. Raises TraceError where one is damaged."""
 
 
 class _SharedTimes(NamedTuple):
