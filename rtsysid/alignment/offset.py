@@ -98,4 +98,4 @@ def _part_lag(a: Doubles, b: Doubles, lag: float, part: np.ndarray, rate_hz: flo
     if len(window) < len(part):
         return None
     power, lags = _correlation(window, b[part])
-    return _peak(power, lags) + max(start, 0) - part[0]
+    return float(_peak(power, lags) + max(start, 0) - part[0])

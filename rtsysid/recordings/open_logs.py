@@ -50,7 +50,10 @@ class OpenLogs:
         return FeedMessages(found.t + offset, found.arrival + offset, found.values)
 
     def estimate_offsets(self, sources: Mapping[str, ChannelSource], channels: Sequence[Channel]) -> None:
-        """Estimate the offset of each file whose clock is to be estimated, against the first file; remark on it."""
+        """Estimate the offset of each file whose clock is to be estimated, against the first file; remark on it.
+
+        Raises TraceError where a file has no tick at which all its sources have spoken.
+        """
         plan = alignment_plan(sources, channels, self._data.rate_hz, self._data.lateness, FOR_EVER)
         first, *others = dict.fromkeys(track.feed.file for track in plan.tracks)
         for pattern in others:

@@ -46,7 +46,7 @@ def read_recordings(paths: Sequence[Path | str], data: Data, channels: Sequence[
 def each_recording(
     paths: Sequence[Path | str], data: Data, channels: Sequence[Channel] | None = None
 ) -> Iterator[Trace]:
-    """Read files and folders as one trace for each recording; see `read_recordings`."""
+    """Read files and folders as one trace for each recording; see `read_recordings`. Raises its errors."""
     wanted = data.channels if channels is None else tuple(channels)
     for run in run_files(paths, data):
         yield _resolve_and_align([_raw_recording(run, data, wanted)], data, wanted)[1][0]
@@ -117,7 +117,7 @@ def _raw_recording(run: RunFiles, data: Data, channels: Sequence[Channel]) -> Tr
         (trace,) = Trace.read_each([path], channels, **clock(data.time, data.rate_hz))
         trace = _renamed(trace, run.name)
         return _of_table(trace) if data.resample else trace
-    sources = dict(data.sources) or {each.name: _field_of(each, logs.of("")) for each in channels}
+    sources = dict(data.sources) or {each.name: _source_for(each, logs.of("")) for each in channels}
     if "estimate" in data.clock_offsets.values():
         logs.estimate_offsets(sources, channels)
     digests = tuple((for_json(path.name), digest_of(path)) for path in run.files.values())
@@ -156,7 +156,9 @@ def _with_ages(data: Data, channels: Sequence[Channel], recorded: Sequence[_Unal
     """Say the unit of each source, and how long its value is held, where that is not said."""
     if not recorded:
         return data
-    sources = {name: _with_unit(source, recorded[0]) for name, source in (data.sources or recorded[0].sources).items()}
+    sources = {
+        name: _with_stated_unit(source, recorded[0]) for name, source in (data.sources or recorded[0].sources).items()
+    }
     for track in alignment_plan(sources, channels, data.rate_hz, data.lateness).tracks:
         if track.source.max_age is None:
             feed = track.feed, track.fields
@@ -166,7 +168,7 @@ def _with_ages(data: Data, channels: Sequence[Channel], recorded: Sequence[_Unal
     return msgspec.structs.replace(data, sources=sources)
 
 
-def _with_unit(source: ChannelSource, recorded: _Unaligned) -> ChannelSource:
+def _with_stated_unit(source: ChannelSource, recorded: _Unaligned) -> ChannelSource:
     """Take the unit that the log states, where the fields of a source have one in common."""
     stated = {recorded.units(source.file, source.topic).get(field, "") for field in source.fields or (source.field,)}
     if source.unit or source.derive or len(stated) != 1:
@@ -200,7 +202,7 @@ def _is_aligned(logs: OpenLogs, data: Data) -> bool:
     return bool(data.sources) or data.resample or not logs.is_table
 
 
-def _field_of(channel: Channel, log: TopicLog) -> ChannelSource:
+def _source_for(channel: Channel, log: TopicLog) -> ChannelSource:
     """Find the field that a channel names, ``topic.field``; in a table the column."""
     topics = log.topics
     if [each.name for each in topics] == [TABLE]:
