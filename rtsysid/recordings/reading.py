@@ -29,7 +29,7 @@ from rtsysid.recordings.runs import RunFiles, run_files
 from rtsysid.recordings.topic_logs import TABLE
 from rtsysid.recordings.topics import Topic, TopicLog
 from rtsysid.recordings.trace import Episode, Trace, clock
-from rtsysid.spec import Channel, Sample
+from rtsysid.spec import Channel, Sample, rotation_columns
 
 PERIODS = 2.5  # mean periods that a value of a regular topic is held
 ON_CHANGE = 10.0  # median periods: an input with longer gaps is sent when it changes
@@ -117,11 +117,24 @@ def _raw_recording(run: RunFiles, data: Data, channels: Sequence[Channel]) -> Tr
         (trace,) = Trace.read_each([path], channels, **clock(data.time, data.rate_hz))
         trace = _renamed(trace, run.name)
         return _of_table(trace) if data.resample else trace
-    sources = dict(data.sources) or {each.name: _source_for(each, logs.of("")) for each in channels}
+    sources = dict(data.sources) or _joined({each.name: _source_for(each, logs.of("")) for each in channels}, channels)
     if "estimate" in data.clock_offsets.values():
         logs.estimate_offsets(sources, channels)
     digests = tuple((for_json(path.name), digest_of(path)) for path in run.files.values())
     return _Unaligned(run.name, [_Part(run.name, logs.messages)], sources, digests, lambda: logs.missing, logs.units)
+
+
+def _joined(sources: dict[str, ChannelSource], channels: Sequence[Channel]) -> dict[str, ChannelSource]:
+    """Join the components of each quaternion: they are averaged as one rotation."""
+    for columns in rotation_columns(channels):
+        own = [sources[channels[column].name] for column in columns]
+        if channels[columns[0]].group and len({each.topic for each in own}) == 1:
+            sources[channels[columns[0]].group] = ChannelSource(
+                topic=own[0].topic, fields=tuple(each.field for each in own)
+            )
+            for column in columns:
+                del sources[channels[column].name]
+    return sources
 
 
 def _renamed(trace: Trace, name: str) -> Trace:
@@ -141,7 +154,7 @@ def _of_table(trace: Trace) -> _Unaligned:
         return read
 
     parts = [_Part(episode.name, reader(episode)) for episode in trace.episodes]
-    sources = {each.name: ChannelSource(field=each.name) for each in trace.channels}
+    sources = _joined({each.name: ChannelSource(field=each.name) for each in trace.channels}, trace.channels)
     return _Unaligned(trace.episodes[0].recording, parts, sources, trace.sources, list, lambda file, topic: {})
 
 
