@@ -12,8 +12,7 @@ from rtsysid.errors import TraceError
 from rtsysid.recordings import formats
 from rtsysid.recordings.describe import GAP, Ranges, jitter_percent
 from rtsysid.recordings.survey_table import survey_table
-from rtsysid.recordings.topic_logs import require_known
-from rtsysid.recordings.topics import Series, Topic, TopicField, TopicLog
+from rtsysid.recordings.topics import Series, Topic, TopicField, TopicLog, require_known
 from rtsysid.spec import Doubles
 
 _VALUES = 1 << 25  # numbers of a topic in memory at a time; a larger topic is read field by field
@@ -59,7 +58,7 @@ def _survey_topic(log: TopicLog, topic: Topic, time: str) -> dict[str, Any]:
         note = "; ".join(filter(None, (note, str(error))))
     messages = max(len(t), topic.messages or 0)
     about = {"name": topic.name, "type": topic.type_name, "messages": messages}
-    return {**about, **_times(t), "stamps": list(topic.stamps), "note": note, "fields": ranges}
+    return {**about, **_interval_facts(t), "stamps": list(topic.stamps), "note": note, "fields": ranges}
 
 
 def _parts(log: TopicLog, topic: Topic, stamp: str) -> Iterator[tuple[Sequence[TopicField], Series]]:
@@ -79,7 +78,7 @@ def _ranges(fields: Sequence[TopicField], values: Doubles) -> list[dict[str, Any
     return [{"name": each.name, "unit": each.unit, **found.describe(k)} for k, each in enumerate(fields)]
 
 
-def _times(t: Doubles) -> dict[str, Any]:
+def _interval_facts(t: Doubles) -> dict[str, Any]:
     """Describe the times [n] in s of a topic."""
     finite = t[np.isfinite(t)]
     steps = np.diff(finite)
