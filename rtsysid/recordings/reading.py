@@ -176,11 +176,15 @@ def _with_ages(data: Data, channels: Sequence[Channel], recorded: Sequence[_Unal
     sources = {
         name: _with_stated_unit(source, recorded[0]) for name, source in (data.sources or recorded[0].sources).items()
     }
-    for track in alignment_plan(sources, channels, data.rate_hz, data.lateness).tracks:
+    tracks = alignment_plan(sources, channels, data.rate_hz, data.lateness).tracks
+    pauses: list[float] = []  # the longest of each output
+    for track in sorted(tracks, key=lambda each: not each.mean):  # outputs first
         if track.source.max_age is None:
             feed = track.feed, track.fields
             timings = [_timing(part.read(*feed)) for each in recorded for part in each.parts]
-            age = _held(timings, track.mean, data) if data.max_age is None else data.max_age
+            quiet = FOR_EVER if track.mean else min(pauses, default=0.0)
+            pauses += [max(each.longest for each in timings)] if track.mean else []
+            age = _held(timings, quiet, data) if data.max_age is None else data.max_age
             sources[track.name] = msgspec.structs.replace(track.source, max_age=age)
     return msgspec.structs.replace(data, sources=sources)
 
@@ -208,9 +212,12 @@ def _timing(messages: FeedMessages) -> _Timing:
     return _Timing(float(steps.mean()), float(np.median(steps)), float(steps.max())) if len(steps) else _Timing(0, 0, 0)
 
 
-def _held(timings: Sequence[_Timing], is_output: bool, data: Data) -> float:
-    """Return for how long a value is held in s: without end for an input that is sent on change."""
-    if not is_output and any(each.longest > ON_CHANGE * each.median for each in timings):
+def _held(timings: Sequence[_Timing], quiet: float, data: Data) -> float:
+    """Return for how long a value is held in s: without end for an input that is sent on change.
+
+    `quiet`: the longest pause of the outputs; in such a pause the log was silent, not the source.
+    """
+    if any(each.longest > max(ON_CHANGE * each.median, 1.5 * quiet) for each in timings):
         return FOR_EVER
     return float(f"{PERIODS * max(1 / data.rate_hz, float(np.median([each.mean for each in timings]))):.4g}")
 
