@@ -26,7 +26,7 @@ from rtsysid.recordings.formats import mcap as mcap_format
 from rtsysid.recordings.home import data_folder
 from rtsysid.recordings.resample import resample
 from rtsysid.recordings.trace import Trace
-from rtsysid.ros2msg import RULE, TIME, MessageType
+from rtsysid.rosmsg import RULE, TIME, MessageType
 from rtsysid.spec import Channel
 
 IMU = (

@@ -44,10 +44,12 @@ FORMATS: dict[str, Format] = {
     ".csv.gz": Format("csv"),
     ".parquet": Format("parquet", extra="train"),
     ".npz": Format("npz"),
-    ".mcap": Format("mcap", writable=False),  # only the recorder of a live session writes it
+    ".mcap": Format("mcap", writable=False, topics=True),  # only the recorder of a live session writes it
+    ".bag": Format("ros1bag", extra="logs", writable=False, topics=True),
+    ".db3": Format("ros2db", extra="logs", writable=False, topics=True),
 }
 # A folder that holds this file is one recording, or one dataset of episodes.
-FOLDERS: dict[str, Format] = {}
+FOLDERS: dict[str, Format] = {"metadata.yaml": Format("ros2folder", extra="logs", writable=False, topics=True)}
 SUFFIXES = tuple(FORMATS)
 WRITTEN = tuple(suffix for suffix, each in FORMATS.items() if each.writable)
 ROWS = 65_536  # rows per block: a few megabytes, whatever the length of the recording
@@ -109,7 +111,7 @@ def open_log(path: Path) -> LogFile:
         raise TraceError(f"recording {path.name}", "the file is empty", "record it again or leave it out")
     with _naming_the_extra(path, known):
         log: Any = _module_of(known).Reader(path)
-    if known.topics:
+    if hasattr(log, "topics"):  # one suffix may have both kinds of reader
         log = _module_of(Format("sparse")).TopicTable(log)
     opened: LogFile = log
     return opened

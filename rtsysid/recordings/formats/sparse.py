@@ -14,7 +14,7 @@ import numpy as np
 from rtsysid.errors import TraceError
 from rtsysid.guards.limits import checked_size
 from rtsysid.recordings.formats import Block, Column, rows_per_block
-from rtsysid.recordings.topics import TopicLog
+from rtsysid.recordings.topics import Topic, TopicLog
 from rtsysid.spec import Doubles
 
 
@@ -36,7 +36,7 @@ class TopicTable:
             }
             checked_size(f"recording {self.path.name}", len(places), "columns")
         if not any(column.numeric for column in places):
-            listed = ", ".join(f"{each.name} ({each.type_name})" for each in log.topics) or "no topics"
+            listed = ", ".join(map(_described, log.topics)) or "no topics"
             raise TraceError(f"recording {self.path.name}: no column of numbers", listed, "record messages of numbers")
         self.columns: tuple[Column, ...] = (Column("t", "s", False), *places)
         self._places = tuple(places.values())
@@ -45,6 +45,8 @@ class TopicTable:
         """Stream the columns with these indices in order of time. Raises TraceError where the log is damaged."""
         wanted = [i for i in dict.fromkeys((*exact, *values)) if i > 0]
         cells = self._cells(wanted)
+        if self.log.missing and not len(cells[0]):
+            raise TraceError(f"recording {self.path.name}: no row", self.log.missing, "record it again")
         size, end = rows_per_block(len(wanted)), len(cells[0])
         for start in range(0, end, size):
             rows = slice(start, start + size)
@@ -74,3 +76,7 @@ class TopicTable:
             if self._places[i - 1][2]:
                 columns[i] = self.log.read(topic, [], self._places[i - 1][1]).t
         return series.arrival, columns
+
+
+def _described(topic: Topic) -> str:
+    return f"{topic.name} ({topic.type_name}{': ' if topic.note else ''}{topic.note})"
