@@ -51,27 +51,23 @@ def show_bag(path: Path, json_: bool) -> bool:
 
     Raises TraceError where no topic has a number.
     """
-    from rtsysid.recordings.formats.mcap import Reader
+    from rtsysid.recordings.formats.mcap import Reader, SampleTable
 
     log = Reader(path)
-    if log.own:
+    if isinstance(log, SampleTable):
         return False
-    topics = log.columns_by_topic()
+    topics = {each.name: [field.name for field in each.fields] for each in log.topics}
     if json_:
-        console.report(
-            {"topics": {each.name: each.messages for each in log.bag.topics.values()}, "columns": topics}, json_
-        )
+        console.report({"topics": {each.name: each.messages for each in log.topics}, "columns": topics}, json_)
         return True
     rows = [
-        [each.name, each.type_name, console.text(each.messages), _field_list(topics.get(each.name, []))]
-        for each in log.bag.topics.values()
+        [each.name, each.type_name, console.text(each.messages), _field_list(topics[each.name])] for each in log.topics
     ]
     console.block(console.table(["topic", "type", "messages", "fields"], rows))
     if not any(topics.values()):
         raise TraceError(f"recording {path.name}", "no topic has a number", "name a bag with messages of numbers")
     topic, fields = next((topic, fields) for topic, fields in topics.items() if fields)
-    example = f"{topic}.{fields[min(1, len(fields) - 1)]}"
-    console.echo(f'a channel is topic.field, as in inputs = ["{example}"]; --json lists all of them')
+    console.echo(f'a channel is topic.field, as in inputs = ["{topic}.{fields[0]}"]; --json lists all of them')
     return True
 
 

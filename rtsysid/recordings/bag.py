@@ -29,7 +29,7 @@ from rtsysid.recordings.mcap_records import (
     stream_of,
     walk,
 )
-from rtsysid.recordings.ros.container import BagTopic, Damage, MessageBatch, cut_off, opened
+from rtsysid.recordings.ros.container import INDEX_DAMAGED, BagTopic, Damage, MessageBatch, cut_off, opened_file
 from rtsysid.recordings.ros.definitions import Definition, parsed_types
 from rtsysid.rosmsg import MessageType, Value
 
@@ -48,7 +48,7 @@ class Bag:
 
     def __init__(self, path: Path) -> None:
         self.path, self.missing, index = path, "", _Index()
-        with self.damage(), opened(self.path) as stream:
+        with self.damage(), opened_file(self.path) as stream:
             _require_magic(path, stream)
             footer = _footer(path, stream)
             _check_summary(stream, footer)
@@ -75,20 +75,20 @@ class Bag:
         """Open an MCAP file up to its damage. Raises TraceError where it is not MCAP."""
         bag, index = object.__new__(cls), _Index()
         bag.path, bag.indexed, bag.missing, bag._chunks = path, False, "", index.chunks
-        with opened(path) as stream:
+        with opened_file(path) as stream:
             _require_magic(path, stream)
             try:
                 index.scan(stream, len(MAGIC), tally=True)
             except Damage as damage:
                 bag.missing = cut_off(os.fstat(stream.fileno()).st_size, damage.at or 0, index.seconds)
             else:
-                bag.missing = "its index is damaged, and every message is there"
+                bag.missing = INDEX_DAMAGED
         bag.topics = index.topics(path)
         return bag
 
     def messages(self, channels: Collection[int]) -> Iterator[BagMessage]:
         """Stream the messages of these channel numbers. Raises TraceError where the file is damaged."""
-        with self.damage(), opened(self.path) as stream:
+        with self.damage(), opened_file(self.path) as stream:
             for _, batch in self._batches(stream, channels):
                 for opcode, start, end in walk(batch):
                     if opcode == Opcode.MESSAGE and MESSAGE.unpack_from(batch, start)[0] in channels:
@@ -96,7 +96,7 @@ class Bag:
 
     def stream(self, channels: Collection[int]) -> Iterator[MessageBatch]:
         """Stream the messages of these channel numbers, the log time in ns. Raises Damage where the file is damaged."""
-        with opened(self.path) as stream:
+        with opened_file(self.path) as stream:
             for at, batch in self._batches(stream, channels):
                 part = MessageBatch.empty()
                 try:
@@ -126,7 +126,7 @@ class Bag:
 
     def metadata(self) -> dict[str, dict[str, str]]:
         """Return the metadata records: a group of texts per name. Raises TraceError where the file is damaged."""
-        with self.damage(), opened(self.path) as stream:
+        with self.damage(), opened_file(self.path) as stream:
             stream.seek(len(MAGIC))
             groups = [Metadata.read(stream_of(record.data)) for record in records(stream, (Opcode.METADATA,))]
         return {each.name: each.metadata for each in groups}
@@ -144,7 +144,7 @@ class Bag:
 
 def _append_messages(batch: bytes, channels: Collection[int], part: MessageBatch) -> None:
     """Append the messages of channels in a batch of records. Raises an error of `_DAMAGE` where it is damaged."""
-    numbers, times, payloads = (each.append for each in part)
+    numbers, times, payloads = part.channels.append, part.log_ns.append, part.payloads.append
     wanted, message, unpack, size = set(channels), int(Opcode.MESSAGE), MESSAGE.unpack_from, MESSAGE.size
     for opcode, start, end in walk(batch):
         if opcode == message:
@@ -174,18 +174,16 @@ class _Index:
 
     def scan(self, stream: IO[bytes], start: int, tally: bool = False) -> None:
         """Read the records from byte `start` on; `tally` counts the messages, too. Raises Damage."""
-        at = stream.seek(start)
-        try:
-            for at, batch in record_batches(stream):
+        stream.seek(start)
+        for at, batch in record_batches(stream):
+            try:
                 for opcode, begin, end in walk(batch):
-                    if opcode == Opcode.MESSAGE:
-                        self._count(*MESSAGE.unpack_from(batch, begin)[::2]) if tally else None
-                    else:
+                    if opcode != Opcode.MESSAGE:
                         self._take(opcode, batch[begin:end])
-        except Damage:
-            raise
-        except _DAMAGE as error:
-            raise Damage(error, at) from error
+                    elif tally:
+                        self._count(*MESSAGE.unpack_from(batch, begin)[::2])
+            except _DAMAGE as error:
+                raise Damage(error, at) from error
 
     def _take(self, opcode: int, data: bytes) -> None:
         if opcode == Opcode.SCHEMA:

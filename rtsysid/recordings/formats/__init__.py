@@ -8,9 +8,10 @@ A format module is imported when the first file of its format is opened. A machi
 from __future__ import annotations
 
 import errno
+import re
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
@@ -20,7 +21,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from rtsysid.errors import SpecError, TraceError
-from rtsysid.guards.limits import checked_growth, checked_size, limit
+from rtsysid.guards.limits import checked_growth, checked_size, held_bytes, limit
 from rtsysid.recordings.timeline import require_rate
 from rtsysid.spec import Channel, Doubles, Floats, require_channels, split_unit
 from rtsysid.storage import replacing
@@ -231,16 +232,23 @@ def _require_time(where: str, names: Sequence[str], time: str | None, rate_hz: f
 
 
 def _indices_of(where: str, wanted: Sequence[Channel], stored: Sequence[Channel]) -> Sequence[int]:
+    names = [channel.name for channel in stored]
+    wanted = [_stored_as(channel, set(names)) for channel in wanted]
     try:
         indices = require_channels(wanted, stored, where)
     except SpecError as error:
         raise TraceError(error.what, error.found, error.remedy) from None
-    names = [channel.name for channel in stored]
     counts = Counter(names)
     twice = sorted({channel.name for channel in wanted if counts[channel.name] > 1})
     if twice:
         raise TraceError(f"recording {where}", f"two columns named {', '.join(twice)}", "rename one of them")
     return indices
+
+
+def _stored_as(channel: Channel, names: Collection[str]) -> Channel:
+    """Return a channel by the name of its column: earlier releases wrote ``covariance.0`` for ``covariance[0]``."""
+    indexed = re.sub(r"\.(\d+)(?=\.|$)", r"[\1]", channel.name)
+    return channel if channel.name in names or indexed not in names else Channel(indexed, channel.unit)
 
 
 def blocks_of(selection: Selection) -> Iterator[Block]:
@@ -259,7 +267,7 @@ def gather(selection: Selection) -> Block:
     One allocation holds them; it grows where the file does not state its number of rows, or states a wrong one. Raises
     TraceError where the log has no row, and where it has more rows than the limits allow for a file of its size.
     """
-    name, file_bytes = f"recording {selection.log.path.name}", selection.log.path.stat().st_size
+    name, file_bytes = f"recording {selection.log.path.name}", held_bytes(selection.log.path)
     row_bytes = 8 * len(selection.exact) + 4 * len(selection.values)
     most = (limit("free_bytes") + limit("growth") * file_bytes) // row_bytes  # a claim allocates no more than this
     size, end = min(selection.log.rows or rows_per_block(len(selection.values)), most), 0

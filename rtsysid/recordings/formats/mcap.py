@@ -24,21 +24,21 @@ SAMPLES = "rtsysid_msgs/msg/Sample"  # a bag with this message type is a recordi
 _BYTES = 1 << 24  # bytes of messages in memory at a time
 
 
-def Reader(path: Path) -> SampleTable | RosLog:  # noqa: N802 - the name that all format modules share
+def Reader(path: Path) -> SampleTable | RosLog:
     """Open an MCAP file: a recording of rtsysid as a table, any other file as a log of topics.
 
     Raises TraceError where the file is damaged; of another program's file, where nothing can be read.
     """
     bag = Bag.readable(path)
-    if bag.missing and _is_own(bag):
+    if bag.missing and _is_live_session(bag):
         bag = Bag(path)  # it is refused, with the command that saves it
     if not bag.indexed and not bag.missing:
         message = "%s was not closed, so its last second may be missing; rtsysid recover %s writes a complete file"
         logging.getLogger(__name__).warning(message, path.name, path)
-    return SampleTable(bag) if _is_own(bag) else RosLog(path, [bag])
+    return SampleTable(bag) if _is_live_session(bag) else RosLog(path, [bag])
 
 
-def _is_own(bag: Bag) -> bool:
+def _is_live_session(bag: Bag) -> bool:
     return any(each.type_name == SAMPLES and each.type for each in bag.topics.values())
 
 
@@ -54,7 +54,7 @@ class SampleTable:
         self._fields: dict[Column, dict[int, str]] = {}  # the field of a column by channel
         with bag.damage():
             for number, topic in own.items():
-                for column, field in _columns(topic).items():
+                for column, field in _sample_columns(topic).items():
                     self._fields.setdefault(column, {})[number] = field
         self.columns: tuple[Column, ...] = (Column("t", "s", False), *self._fields)
         # A damaged count may exceed the length of the file; do not allocate for it.
@@ -95,7 +95,7 @@ class SampleTable:
         return {0: (times // np.uint64(1000)) * 1e-6, **cells}
 
 
-def _columns(topic: BagTopic) -> dict[Column, str]:
+def _sample_columns(topic: BagTopic) -> dict[Column, str]:
     """Map the columns of a channel to its fields. Raises ValueError where its channel table is damaged."""
     columns = {Column(each.name, each.unit, True): each.field for each in topic.table()}
     known = topic.type.numbers if topic.type else ()

@@ -13,7 +13,7 @@ from zstandard import ZstdError
 from rtsysid.errors import TraceError
 from rtsysid.guards.limits import checked_growth, checked_size
 from rtsysid.recordings.bag import Bag
-from rtsysid.recordings.ros.container import MessageFile, opened
+from rtsysid.recordings.ros.container import MessageFile, opened_file
 from rtsysid.recordings.ros.database import Database
 from rtsysid.recordings.ros.log import RosLog
 from rtsysid.recordings.unpack import zstd_decompressor
@@ -43,7 +43,8 @@ class Reader(RosLog):
         if path.suffix in _COMPRESSED:
             path = _unpacked_file(path, Path(self._scratch.name) / path.stem)
         if path.suffix not in _STORED:
-            raise TraceError(f"file {path.name}", "it is neither MCAP nor a database", "convert it with: ros2 bag convert")
+            remedy = "convert it with: ros2 bag convert"
+            raise TraceError(f"file {path.name}", "it is neither MCAP nor a database", remedy)
         return Bag.readable(path) if path.suffix == ".mcap" else Database(path, distro)
 
 
@@ -53,7 +54,7 @@ def _metadata(path: Path) -> tuple[Mapping[str, Any], list[str]]:
 
     file = path / "metadata.yaml"
     checked_size(f"recording {path.name}: metadata.yaml", file.stat().st_size, "config_bytes")
-    with opened(file) as stream:
+    with opened_file(file) as stream:
         text = stream.read().decode(errors="replace")
     try:
         about = YAML(typ="safe").load(text)["rosbag2_bagfile_information"]
@@ -79,9 +80,13 @@ def _stated(about: Mapping[str, Any]) -> str:
 
 
 def _unpacked_file(path: Path, target: Path) -> Path:
-    """Unpack a file up to its damage. Raises TraceError where it unpacks to more than the limits allow."""
+    """Unpack a file up to its damage; its reader finds it cut off. Raises TraceError where it exceeds the limits."""
     size = 0
-    with opened(path) as source, target.open("wb") as out, suppress(ZstdError):  # its reader tells that it is cut off
+    with (
+        opened_file(path) as source,
+        target.open("wb") as out,
+        suppress(ZstdError),
+    ):  # its reader tells that it is cut off
         held = path.stat().st_size
         for part in zstd_decompressor().read_to_iter(source, write_size=_PART):
             size = checked_growth(f"file {path.name}", size + len(part), held, "text_growth")

@@ -27,8 +27,7 @@ def message_batches(file: MessageFile, channels: Collection[int], most: int = _M
     batch, size = MessageBatch.empty(), 0
     try:
         for part in _unpacked_parts(file, channels):
-            for all_of, own in zip(batch, part, strict=True):
-                all_of.extend(own)
+            batch.extend(part)
             size += sum(map(len, part.payloads))
             if len(batch.payloads) >= most or size > _BYTES:
                 yield batch
@@ -67,35 +66,41 @@ def _unpacked_message(payload: bytes) -> bytes:
     return message
 
 
-def decoded(decoders: Mapping[int, Decoder], batch: MessageBatch) -> tuple[Doubles, str]:
-    """Decode a batch up to the first message that does not fit its type; say why it does not, or "".
+def decoded(decoders: Mapping[int, Decoder | None], batch: MessageBatch) -> tuple[Doubles, Damage | None]:
+    """Decode a batch up to the first message that does not fit its type, and say why it does not.
 
-    Returns columns [n, F] of the first n messages.
+    Returns columns [n, F] of the first n messages; none where the decoders are None.
     """
     try:
-        return _decoded(decoders, batch), ""
+        return _decoded(decoders, batch), None
     except ValueError as error:
-        reason = str(error)
+        reason = error
     good, bad, columns = 0, len(batch.payloads), np.empty((0, 0))
     while bad - good > 1:
         middle = (good + bad) // 2
         try:
-            columns, good = _decoded(decoders, MessageBatch(*(part[:middle] for part in batch))), middle
+            columns, good = _decoded(decoders, batch.first(middle)), middle
         except ValueError as error:
-            reason, bad = str(error), middle
-    return columns, reason
+            reason, bad = error, middle
+    return columns, Damage(reason)
 
 
-def _decoded(decoders: Mapping[int, Decoder], batch: MessageBatch) -> Doubles:
+def _decoded(decoders: Mapping[int, Decoder | None], batch: MessageBatch) -> Doubles:
     if len(set(batch.channels)) == 1:
-        return decoders[batch.channels[0]].decode(batch.payloads)
+        return _columns_of(decoders[batch.channels[0]], batch.payloads)
     channels = np.array(batch.channels)
     parts = {number: np.flatnonzero(channels == number) for number in set(batch.channels)}
-    columns = {number: decoders[number].decode([batch.payloads[k] for k in rows]) for number, rows in parts.items()}
+    columns = {
+        number: _columns_of(decoders[number], [batch.payloads[k] for k in rows]) for number, rows in parts.items()
+    }
     whole = np.empty((len(channels), next(iter(columns.values())).shape[1]))
     for number, rows in parts.items():
         whole[rows] = columns[number]
     return whole
+
+
+def _columns_of(decoder: Decoder | None, payloads: list[bytes]) -> Doubles:
+    return np.empty((len(payloads), 0)) if decoder is None else decoder.decode(payloads)
 
 
 class GrowingRows:
@@ -134,6 +139,7 @@ class GrowingRows:
             self._log_ns = self._log_ns[order]
             for k in range(self._columns.shape[1]):
                 self._columns[:, k] = self._columns[order, k]
-        arrival = (self._log_ns // np.uint64(1000)) * 1e-6  # rounded as on the serial link: whole microseconds
-        stamped = self._columns.shape[1] > fields
-        return Series(self._columns[:, fields].copy() if stamped else arrival, arrival, self._columns[:, :fields])
+        # rounded as on the serial link: whole microseconds
+        arrival: Doubles = (self._log_ns // np.uint64(1000)).astype(np.float64) * 1e-6
+        t: Doubles = self._columns[:, fields].copy() if self._columns.shape[1] > fields else arrival
+        return Series(t, arrival, self._columns[:, :fields])

@@ -52,14 +52,14 @@ class Batch:
         self.advance(0)
 
     def part(self, rows: Integers) -> Batch:
-        """Return some of the messages, which advance on their own."""
+        """Return some of the messages, by their numbers [m], which advance on their own."""
         part = object.__new__(Batch)
         part.data, part.wire = self.data, self.wire
         part.at, part.origin, part.end = self.at[rows], self.origin[rows], self.end[rows]
         return part
 
     def numbers(self, code: str, at: Integers, rows: Integers | slice = slice(None)) -> NDArray[np.generic]:
-        """Return the numbers at these offsets of these messages. Raises ValueError where one lies beyond the end."""
+        """Return numbers [m] at offsets [m] of the messages `rows`. Raises ValueError where one is beyond the end."""
         size = struct.calcsize(code)
         if not len(at):
             return np.empty(0, code)
@@ -70,21 +70,21 @@ class Batch:
         return every[at]
 
     def advance(self, size: Integers | int) -> None:
-        """Pass over bytes. Raises ValueError where a message has fewer."""
+        """Pass over bytes, as many in each message or [n]. Raises ValueError where a message has fewer."""
         self.at = self.at + size
         if (self.at > self.end).any():
             raise ValueError(_ENDS_EARLY)
 
     def residues(self) -> Integers:
-        """Return where the offsets lie between multiples of eight; zero where nothing is aligned."""
+        """Return the offsets [n] modulo eight, zero where nothing is aligned."""
         return (self.at - self.origin) & 7 if self.wire.aligned else np.zeros_like(self.at)
 
     def aligned(self, size: int) -> Integers:
-        """Return the offsets of the next number of this size."""
+        """Return the offsets [n] of the next number of this size."""
         return self.at + (self.origin - self.at) % size if self.wire.aligned else self.at
 
     def counts(self, fixed: int | None) -> Integers:
-        """Read the lengths of an array or a text, unless they are fixed, and advance."""
+        """Read the lengths [n] of an array or a text, unless they are fixed, and advance."""
         if fixed is not None:
             return np.full(len(self.at), fixed, np.int64)
         at = self.aligned(4)

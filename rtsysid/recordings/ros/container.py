@@ -13,6 +13,8 @@ import msgspec
 from rtsysid.errors import TraceError
 from rtsysid.rosmsg import MessageType
 
+INDEX_DAMAGED = "its index is damaged, and every message is there"
+
 
 class Damage(ValueError):
     """Report that a file cannot be read from byte `at` on, where that is known. The message is one line of reason."""
@@ -79,9 +81,19 @@ class MessageBatch(NamedTuple):
         """Return a batch to fill."""
         return cls([], [], [])
 
+    def extend(self, other: MessageBatch) -> None:
+        """Append the messages of another batch."""
+        self.channels.extend(other.channels)
+        self.log_ns.extend(other.log_ns)
+        self.payloads.extend(other.payloads)
+
+    def first(self, count: int) -> MessageBatch:
+        """Return the first messages."""
+        return MessageBatch(self.channels[:count], self.log_ns[:count], self.payloads[:count])
+
 
 class MessageFile(Protocol):
-    """Define a file of messages. ``topics``: its channels by number. ``missing``: what was cut off, as in `TopicLog`."""
+    """Define a file of messages. ``missing``: what was cut off, as in `TopicLog`."""
 
     path: Path
     missing: str
@@ -99,7 +111,7 @@ class MessageFile(Protocol):
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[IO[bytes]]:
+def opened_file(path: Path) -> Iterator[IO[bytes]]:
     """Open a file. Raises TraceError where it cannot be read."""
     try:
         with open(path, "rb") as stream:
@@ -110,6 +122,6 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
 
 
 def cut_off(size: int, at: int, seconds: float | None) -> str:
-    """Say what is missing of a file of `size` bytes or more that ends at byte `at`, `seconds` after its first message."""
+    """Say what is missing of a file that ends at byte `at` of `size` or more, `seconds` after its first message."""
     after = "" if seconds is None else f" after {seconds:.1f} s"
     return f"cut off{after}: at least {size - at} of {size} bytes cannot be read"

@@ -1,6 +1,7 @@
 """Read a database of ROS 2 (`.db3`) as channels and messages, also one that was cut off.
 
-The database is opened read-only. Only plain tables are read, so that no view, trigger or computed column of a file runs.
+The database is opened_file read-only. Only plain tables are read: no view and no computed column of a
+file runs.
 
 Ref: https://github.com/ros2/rosbag2/tree/rolling/rosbag2_storage_sqlite3
 """
@@ -16,7 +17,7 @@ from urllib.parse import quote
 
 from rtsysid.errors import TraceError
 from rtsysid.guards.limits import checked_growth, checked_size, limit
-from rtsysid.recordings.ros.container import BagTopic, Damage, MessageBatch, cut_off, opened
+from rtsysid.recordings.ros.container import BagTopic, Damage, MessageBatch, cut_off, opened_file
 from rtsysid.recordings.ros.definitions import Definition, parsed_types, shipped_type
 from rtsysid.rosmsg import MessageType
 
@@ -41,15 +42,16 @@ class Database:
             try:
                 _require_table(connection, "topics", _TOPICS)
                 _require_table(connection, "messages", _MESSAGES)
-                found = connection.execute("SELECT id, name, type, serialization_format FROM topics").fetchall()
+                rows = connection.execute("SELECT id, name, type, serialization_format FROM topics").fetchall()
                 definitions = _definitions(connection)
             except (sqlite3.Error, ValueError) as error:
-                raise TraceError(f"recording {path.name}", f"no database of ROS 2 ({error})", "record it again") from error
-            counts = _counts(connection)
-        checked_size(f"recording {path.name}: its topics", len(found), "columns")
+                found = f"it is no database of ROS 2 ({error})"
+                raise TraceError(f"recording {path.name}", found, "record it again") from error
+            counts = _message_counts(connection)
+        checked_size(f"recording {path.name}: its topics", len(rows), "columns")
         types = parsed_types(path, definitions.values())
         self.topics: dict[int, BagTopic] = {}
-        for number, name, type_name, encoding in found:
+        for number, name, type_name, encoding in rows:
             kind: MessageType | str = f"messages in {encoding!s:.40}, which are not decoded"
             if encoding == "cdr":
                 own = definitions.get(type_name)
@@ -63,7 +65,7 @@ class Database:
         wanted = ", ".join(map(str, sorted(channels)))
         query = f"SELECT topic_id, timestamp, data FROM messages NOT INDEXED WHERE topic_id IN ({wanted})"
         with self._connected() as connection:
-            for rows in _rows(connection.execute(query)):
+            for rows in _stored_rows(connection.execute(query)):
                 part = MessageBatch(*map(list, zip(*rows, strict=True)))
                 read += sum(map(len, part.payloads)) + _ROW * len(rows)
                 checked_growth(f"recording {self.path.name}", read, size, "text_growth")
@@ -72,7 +74,7 @@ class Database:
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
         """Connect to the database without changing a file next to it, with limits on sizes and on work."""
-        with opened(self.path):  # names what cannot be read
+        with opened_file(self.path):  # names what cannot be read
             log = self.path.with_name(f"{self.path.name}-wal")
         live = log.is_file() and log.stat().st_size > 0  # a recorder that was killed left its last messages there
         uri = f"file:{quote(str(self.path.absolute()))}?mode=ro{'' if live else '&immutable=1'}"
@@ -86,15 +88,13 @@ class Database:
             yield connection
 
 
-def _rows(cursor: sqlite3.Cursor) -> Iterator[list[tuple[int, int, bytes]]]:
+def _stored_rows(cursor: sqlite3.Cursor) -> Iterator[list[tuple[int, int, bytes]]]:
     """Stream rows, a few at a time. Raises Damage after the last one that can be read."""
     rows: list[tuple[int, int, bytes]] = []
     size = 0
     try:
         for row in cursor:
-            if not (isinstance(row[2], bytes) and isinstance(row[1], int) and row[1] >= 0):
-                raise Damage("a row of its messages has other types")
-            rows.append(row)
+            rows.append(_checked_row(row))
             size += len(row[2])
             if size > _PART or len(rows) == _ROWS:
                 yield rows
@@ -107,9 +107,15 @@ def _rows(cursor: sqlite3.Cursor) -> Iterator[list[tuple[int, int, bytes]]]:
         yield rows
 
 
+def _checked_row(row: tuple[int, int, bytes]) -> tuple[int, int, bytes]:
+    if not (isinstance(row[2], bytes) and isinstance(row[1], int) and row[1] >= 0):
+        raise Damage("a row of its messages has other types")
+    return row
+
+
 def _missing(path: Path) -> str:
     """Compare the size of a database with what its header says."""
-    with opened(path) as stream:
+    with opened_file(path) as stream:
         header = stream.read(_HEADER)
         size = os.fstat(stream.fileno()).st_size
     page = int.from_bytes(header[16:18], "big")
@@ -139,7 +145,7 @@ def _definitions(connection: sqlite3.Connection) -> dict[str, Definition]:
     return {str(row[0]): Definition(*map(str, row)) for row in rows if row[2]}
 
 
-def _counts(connection: sqlite3.Connection) -> dict[int, int] | None:
+def _message_counts(connection: sqlite3.Connection) -> dict[int, int] | None:
     try:
         return dict(connection.execute("SELECT topic_id, count(*) FROM messages NOT INDEXED GROUP BY topic_id"))
     except sqlite3.Error:  # reading reports the damage

@@ -87,10 +87,12 @@ def _elements(
     kind: MessageType, field: Many, seen: _Seen, labels: dict[str, str], left_out: list[str]
 ) -> list[TopicField]:
     name = field.names[0]
-    inner = [each.name.removeprefix(f"{name}[]") for each in _plain_fields(kind, field.element[0].names) if not each.unit]
+    inner = [
+        each.name.removeprefix(f"{name}[]") for each in _plain_fields(kind, field.element[0].names) if not each.unit
+    ]
     counts = seen.counts.get(name, np.empty(0, np.int64))
     most = int(counts.max(initial=0))
-    source = next((each for each, found in seen.labels.items() if _fits(found, counts)), None)
+    source = next((each for each, found in seen.labels.items() if _fit_names(found, counts)), None)
     if source is not None and most * len(inner) <= _NAMED:
         labels[name] = source
         elements = list(dict.fromkeys(label for texts in seen.labels[source].lists for label in texts))
@@ -102,7 +104,7 @@ def _elements(
     return [TopicField(f"{name}[{element}]{suffix}") for element in elements for suffix in inner]
 
 
-def _fits(found: Labels, counts: Integers) -> bool:
+def _fit_names(found: Labels, counts: Integers) -> bool:
     """Tell whether each array that is not empty has as many elements as there are names, all of them different."""
     if any(len(set(texts)) < len(texts) or "" in texts for texts in found.lists):
         return False
@@ -184,9 +186,9 @@ class Decoder:
             if layout is not None:
                 _take_numbers(step, *layout, batch, columns)
             elif step.names:
-                labels[step.field.names[0]] = labels_of(_array(step.field), batch)
+                labels[step.field.names[0]] = labels_of(_as_many(step.field), batch)
             elif step.elements:
-                items.append((step, skip_array(_array(step.field), batch)))
+                items.append((step, skip_array(_as_many(step.field), batch)))
             else:
                 skip([step.field], batch)
         for step, found in items:
@@ -198,7 +200,7 @@ class Decoder:
     def _take_elements(
         self, step: _Step, items: Items, labels: Mapping[str, Labels], batch: Batch, columns: Doubles
     ) -> None:
-        field = _array(step.field)
+        field = _as_many(step.field)
         run = field.element[0]
         assert isinstance(run, Numbers)
         offsets = layout_of(run)[0][0]
@@ -211,7 +213,7 @@ class Decoder:
 
 
 def seconds_of(sec: Doubles, nanosec: Doubles) -> Doubles:
-    """Convert times to s, rounded as on the serial link: whole microseconds."""
+    """Convert times [n] to s, rounded as on the serial link: whole microseconds."""
     return (sec * 1e6 + np.floor(nanosec / 1000)) * 1e-6
 
 
@@ -231,7 +233,7 @@ def _index_of(label: str, names: Labels | None, rows: int) -> Integers:
     return np.array(own, np.int64)[names.which]
 
 
-def _array(field: MessageField) -> Many:
+def _as_many(field: MessageField) -> Many:
     assert isinstance(field, Many)
     return field
 

@@ -41,9 +41,9 @@ def _message_type(definition: Definition) -> MessageType | str:
     name, text, encoding = definition
     if encoding not in _WIRES:
         return ""
+    if len(text) > limit("definition_bytes"):
+        return f"a definition of {len(text)} bytes, above the limit definition_bytes"
     try:
-        if len(text) > limit("definition_bytes"):
-            raise ValueError(f"a definition of {len(text)} bytes, above the limit definition_bytes")
         return MessageType(name, _text_of_idl(name, text) if encoding == "ros2idl" else text, _WIRES[encoding])
     except ValueError as error:
         return str(error)
@@ -60,11 +60,11 @@ def shipped_type(name: str, distro: str = "") -> MessageType | str:
     store = get_typestore(known.get(f"ros2_{distro}", known[f"ros2_{_DISTRO}"]))
     if name not in store.fielddefs:
         return "its definition is neither in the file nor part of ROS"
-    return _parsed(store, name)
+    return _shipped(store, name)
 
 
 @cache
-def _parsed(store: Any, name: str) -> MessageType:
+def _shipped(store: Any, name: str) -> MessageType:
     return MessageType(name, store.generate_msgdef(name, ros_version=2)[0])
 
 

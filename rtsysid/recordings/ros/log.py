@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from rtsysid.guards.limits import checked_size
+from rtsysid.guards.limits import checked_size, held_bytes
 from rtsysid.recordings.ros.batches import GrowingRows, decoded, message_batches
 from rtsysid.recordings.ros.container import BagTopic, Damage, MessageFile
 from rtsysid.recordings.ros.decoder import Decoder, Offer, offer_of, varies
@@ -43,12 +43,12 @@ class RosLog:
 
     def __init__(self, path: Path, files: Sequence[MessageFile], missing: str = "") -> None:
         self.path, self.files = path, files
-        self._losses = [missing, *(_named(each, each.missing, files) for each in files)]
+        self._losses = {"": missing} | {each.path.name: _of_file(each, each.missing, files) for each in files}
 
     @property
     def missing(self) -> str:
         """Say what was lost, "" where nothing is known to be."""
-        return "; ".join(filter(None, dict.fromkeys(self._losses)))
+        return "; ".join(filter(None, self._losses.values()))
 
     @property
     def topics(self) -> tuple[Topic, ...]:
@@ -65,26 +65,36 @@ class RosLog:
         names = [_known_field(name, known, self.path) for name in fields]
         if stamp:
             require_known("time stamp", stamp, known.topic.stamps, self.path)
-        rows = GrowingRows(self.path, sum(each.path.stat().st_size for each in self.files), len(names) + bool(stamp))
+        rows = GrowingRows(self.path, held_bytes(self.path), len(names) + bool(stamp))
         wanted = [*names, stamp] if stamp else names
         for file in self.files:
             here = {each.number: each.about.type for each in known.channels if each.file is file}
             decoders = {k: Decoder(kind, wanted, known.offer.labels) for k, kind in here.items() if kind is not None}
-            if decoders:
-                self._read_file(topic, file, decoders, rows)
+            if decoders or not wanted:
+                self._read_file(topic, file, decoders if wanted else dict.fromkeys(here), rows)
         return rows.series(len(names))
 
-    def _read_file(self, topic: str, file: MessageFile, decoders: Mapping[int, Decoder], rows: GrowingRows) -> None:
+    def _read_file(
+        self, topic: str, file: MessageFile, decoders: Mapping[int, Decoder | None], rows: GrowingRows
+    ) -> None:
+        """Append the messages of the channels in one file; without decoders their times alone."""
         begin = len(rows)
         try:
             for batch in message_batches(file, decoders):
-                columns, reason = decoded(decoders, batch)
+                columns, damage = decoded(decoders, batch)
                 rows.add(batch.log_ns[: len(columns)], columns)
-                if reason:
-                    raise Damage(reason)
+                if damage:
+                    return self._lose(file, topic, f"{topic} is damaged", damage, rows.seconds(begin))
         except Damage as damage:
-            loss = _loss(topic, file, damage, rows.seconds(begin))
-            self._losses.append(_named(file, loss, self.files))
+            if not file.missing:  # it was known when the file was opened
+                self._lose(file, "", "damaged", damage, rows.seconds(begin))
+
+    def _lose(self, file: MessageFile, topic: str, what: str, damage: Damage, seconds: float | None) -> None:
+        size = file.path.stat().st_size
+        left = "what follows is" if damage.at is None else f"{size - damage.at} of {size} bytes are"
+        after = "" if seconds is None else f" after {seconds:.1f} s"
+        loss = f"{what}{after} ({damage}): {left} not read"
+        self._losses.setdefault(f"{file.path.name} {topic}", _of_file(file, loss, self.files))
 
     @cached_property
     def _known(self) -> dict[str, _Known]:
@@ -151,16 +161,7 @@ def _known_field(name: str, known: _Known, path: Path) -> str:
     return name
 
 
-def _loss(topic: str, file: MessageFile, damage: Damage, seconds: float | None) -> str:
-    if file.missing:  # it was known when the file was opened
-        return file.missing
-    after = "" if seconds is None else f" after {seconds:.1f} s"
-    if damage.at is None:
-        return f"{topic} is damaged{after} ({damage}), and what follows is not read"
-    return f"damaged{after} ({damage}): {file.path.stat().st_size - damage.at} bytes are not read"
-
-
-def _named(file: MessageFile, loss: str, files: Sequence[MessageFile]) -> str:
+def _of_file(file: MessageFile, loss: str, files: Sequence[MessageFile]) -> str:
     return f"{file.path.name}: {loss}" if loss and len(files) > 1 else loss
 
 

@@ -13,7 +13,7 @@ from typing import IO, NamedTuple, TypeAlias
 
 from rtsysid.errors import TraceError
 from rtsysid.guards.limits import checked_growth, checked_size
-from rtsysid.recordings.ros.container import BagTopic, Damage, MessageBatch, cut_off, opened
+from rtsysid.recordings.ros.container import INDEX_DAMAGED, BagTopic, Damage, MessageBatch, cut_off, opened_file
 from rtsysid.recordings.ros.definitions import Definition, parsed_types
 from rtsysid.recordings.unpack import unpack_chunk
 
@@ -56,7 +56,7 @@ class Ros1Bag:
         self.path, self.missing = path, ""
         self._chunks: dict[int, dict[int, int]] = {}  # by position: the messages of each connection
         index = _ConnectionIndex({}, {})
-        with opened(path) as stream:
+        with opened_file(path) as stream:
             head = _checked_head(path, stream)
             try:
                 self._chunks = index.read(stream, head)
@@ -69,7 +69,7 @@ class Ros1Bag:
         """Stream the messages of these connections. Raises Damage where the file is damaged."""
         passed = {at for at, held in self._chunks.items() if not held.keys() & set(channels)}
         wanted = set(channels)
-        with opened(self.path) as stream:
+        with opened_file(self.path) as stream:
             for at, contents in _walk(stream, passed):
                 part = MessageBatch.empty()
                 try:
@@ -125,11 +125,11 @@ class _ConnectionIndex(NamedTuple):
             at, seconds = damage.at or 0, None if first is None else (last - first) / 1e9
             if not 0 < index <= at:
                 return cut_off(max(size, index), at, seconds)
-        return "its index is damaged, and every message is there" if index else "it was not closed: its end may be missing"
+        return INDEX_DAMAGED if index else "it was not closed: its end may be missing"
 
     def _define(self, number: int, topic: bytes, data: bytes) -> None:
-        fields = _fields(data)
-        texts = [topic or fields.get(b"topic", b""), *(_field(fields, name) for name in (b"type", b"message_definition"))]
+        fields = _header_fields(data)
+        texts = topic or fields.get(b"topic", b""), _field(fields, b"type"), _field(fields, b"message_definition")
         name, type_name, definition = (each.decode(errors="replace") for each in texts)
         self.connections[number] = name, Definition(type_name, definition, "ros1msg")
 
@@ -172,8 +172,8 @@ def _file_records(stream: IO[bytes], start: int) -> Iterator[_Record]:
     """
     at, size = start, os.fstat(stream.fileno()).st_size
     while at < size:
-        header = _sized(stream, at, size)
-        fields, start = _fields(header), at + 4 + len(header)
+        header = _header_at(stream, at, size)
+        fields, start = _header_fields(header), at + 4 + len(header)
         length = int.from_bytes(stream.read(4), "little")
         end = start + 4 + length
         if end > size:
@@ -183,7 +183,7 @@ def _file_records(stream: IO[bytes], start: int) -> Iterator[_Record]:
         at = end
 
 
-def _sized(stream: IO[bytes], at: int, size: int) -> bytes:
+def _header_at(stream: IO[bytes], at: int, size: int) -> bytes:
     """Read the header of the record at byte `at`. Raises Damage where the file ends inside it."""
     stream.seek(at)
     length = int.from_bytes(stream.read(4), "little")
@@ -192,7 +192,7 @@ def _sized(stream: IO[bytes], at: int, size: int) -> bytes:
     return stream.read(checked_size("ROS 1 record", length, "definition_bytes"))
 
 
-def _fields(header: bytes) -> dict[bytes, bytes]:
+def _header_fields(header: bytes) -> dict[bytes, bytes]:
     """Parse a header. Raises ValueError where it is none."""
     fields, at = {}, 0
     while at < len(header):
@@ -269,7 +269,7 @@ def _in_chunk(chunk: bytes) -> Iterator[_Content]:
         layout = layouts.get(header)
         values = layout.form.unpack_from(chunk, begin) if layout else ()
         if layout is None or any(values[k] != value for k, value in layout.fixed):
-            fields = _fields(chunk[begin : start - 4])
+            fields = _header_fields(chunk[begin : start - 4])
             kind, number, time_ns = _number(fields, b"op", 1), _number(fields, b"conn"), _time(fields)
             if kind == _MESSAGE:
                 layouts[header] = _layout(fields)
