@@ -93,7 +93,7 @@ class MessageType:
     def unpack(self, payload: bytes) -> tuple[Value, ...]:
         """Decode a message into one value for each of `names`. Raises ValueError where the bytes do not fit."""
         header = self.wire.header
-        if payload[:2] != header[:2]:
+        if not payload.startswith(header[:2]):
             raise ValueError(f"encoding {payload[:2].hex()} is not little-endian XCDR1")
         values: list[Value] = []
         try:

@@ -175,10 +175,13 @@ def test_latin_1_header(tmp_path):
         ("q[0] [rad]", "q[0]", "rad"),
         (" a ", "a", ""),
         ("a[m]", "a", "m"),
+        ("/joints.position[left]", "/joints.position[left]", ""),
+        ("/joints.position[left] [rad]", "/joints.position[left]", "rad"),
+        ("/imu.rate [rad/s]", "/imu.rate", "rad/s"),
     ],
 )
 def test_index_in_a_header_is_no_unit(text, name, unit):
-    """Digits in brackets belong to the name. Other text in brackets is the unit."""
+    """Digits in brackets belong to the name, and so does an element of a ROS topic. Other text is the unit."""
     assert formats.column(text, True)[:2] == (name, unit)
 
 
@@ -248,9 +251,9 @@ def test_csv_that_ends_inside_a_line_is_not_silent(tmp_path, caplog):
 
 @pytest.mark.parametrize("suffix", formats.FORMATS)
 def test_every_format_module_has_the_same_two_names(suffix):
-    """A module of `FORMATS` defines `Reader` with the members of `LogFile`, and `write_blocks` if it can be written."""
+    """A module of `FORMATS` defines `Reader`, and `write_blocks` where it can be written."""
     module = importlib.import_module(f"rtsysid.recordings.formats.{formats.FORMATS[suffix].module}")
-    assert callable(module.Reader.blocks)
+    assert callable(module.Reader)
     assert hasattr(module, "write_blocks") == formats.FORMATS[suffix].writable
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import zstandard
 from support.mutated_recordings import varint
 
-from rtsysid.recordings.bag import MAGIC
+from rtsysid.recordings.mcap_records import MAGIC
 
 COLUMNS = 2_000  # the limit on columns under which these are read: wide tables take long to write
 MANY = 400 << 20  # bytes: more than a reader may take beyond what the file honestly holds

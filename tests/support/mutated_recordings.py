@@ -28,9 +28,10 @@ from mcap.opcode import Opcode
 from support.memory import peak
 
 from rtsysid.errors import RtsysidError
-from rtsysid.recordings.bag import MAGIC, Bag
+from rtsysid.recordings.bag import Bag
 from rtsysid.recordings.formats import FORMATS
 from rtsysid.recordings.formats.thrift import STRUCT, Compact
+from rtsysid.recordings.mcap_records import MAGIC
 from rtsysid.recordings.recover import recover
 from rtsysid.recordings.trace import Episode, Trace
 from rtsysid.spec import Channel
