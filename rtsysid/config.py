@@ -40,8 +40,8 @@ class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # Also train on the validation recordings: for few recordings, when all choices are made.
     train_on_validation: bool = False
     nan: Literal["error", "split"] = "error"
-    resample: bool = False
-    max_age: ranges.Seconds = 0.1  # maximum age in s of a value that is held when resampling
+    resample: bool = False  # align the rows of a table, too; those of topics always are
+    max_age: ranges.Seconds | None = None  # maximum age in s of a value that is held; None: 2.5 mean periods
     sources: dict[str, ChannelSource] = {}  # by channel or group: where its values come from; rows are aligned
     lateness: ranges.Seconds | None = None  # s after its time that a tick waits for messages; None: one tick
     # Rows become [u_{k+1}, y_k], for band-limited records, in which an output depends on the input of its own tick.

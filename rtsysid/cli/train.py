@@ -140,8 +140,8 @@ def _training_and_test(config: Config, data: Sequence[Path], test: Sequence[Path
     """Read both; without test recordings the validation part is the test."""
     from rtsysid.recordings.held_out import validation_part
 
-    trace = _read_recordings(config, data)
-    held_out = _read_recordings(config, test) if test else validation_part(trace, config)
+    config, trace = _read_recordings(config, data)
+    held_out = _read_recordings(config, test)[1] if test else validation_part(trace, config)
     held_out.segments(config.data.rate_hz, nan="split")  # refused before the training, not after it
     return trace, held_out
 
@@ -172,7 +172,7 @@ def demo(data: str, out: Path, horizon: int, json_: bool) -> None:
     config = read_config("nanodrone" if data == "nanodrone" else "quadrotor")
     console.heading(f"1  recordings ({data})", json_)
     training, unseen_folder = demo_recordings(data, out / "recordings")
-    unseen = _read_recordings(config, [unseen_folder])
+    unseen = _read_recordings(config, [unseen_folder])[1]
     console.heading(f"2  training {config.model.variant}, schedule {config.train.preset}", json_)
     _train_to_end(config, [training], out / "run", "", restart=True)
     console.heading("3  export and verification", json_)
@@ -213,11 +213,12 @@ def _compared_model(
     raise AssertionError("run_one yields the model last")
 
 
-def _read_recordings(config: Config, paths: Sequence[Path]) -> Trace:
-    from rtsysid.recordings.trace import Trace, clock
+def _read_recordings(config: Config, paths: Sequence[Path]) -> tuple[Config, Trace]:
+    """Read the recordings; return the configuration with what alignment chose."""
+    from rtsysid.recordings.reading import read_resolved
 
-    data = config.data
-    return Trace.read_all(paths, data.channels, **clock(data.time, data.rate_hz))
+    data, trace = read_resolved(paths, config.data)
+    return msgspec.structs.replace(config, data=data), trace
 
 
 def _train_to_end(
@@ -238,7 +239,7 @@ def _train_to_end(
     from rtsysid.train.auto.trainer import AutoTrainer
     from rtsysid.train.fit import begin
 
-    recordings = _read_recordings(config, data)
+    config, recordings = _read_recordings(config, data)
     trainer = begin(config, recordings, out, text, restart=restart, linear=linear, minutes=minutes)
     console.notes(trainer.notes)
     finished_before = trainer.run.complete and not restart

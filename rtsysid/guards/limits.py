@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from types import MappingProxyType
 
 from rtsysid.errors import RtsysidError, TraceError
@@ -73,9 +72,3 @@ def checked_growth(
         needed = -(-(claimed - limit("free_bytes")) // max(held, 1))
         raise error(what, found, f"if you trust the file, set {VARIABLE}={name}={needed}")
     return claimed
-
-
-def held_bytes(path: Path) -> int:
-    """Return the bytes of a file, or of all files in a folder, for `checked_growth`."""
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(each.stat().st_size for each in files if each.is_file())

@@ -9,6 +9,7 @@ from pathlib import Path
 from rtsysid.errors import TraceError
 from rtsysid.guards.text import for_json
 from rtsysid.recordings.formats import SUFFIXES, is_log_folder, suffix_of
+from rtsysid.recordings.formats.advice import advice_for
 from rtsysid.spec import digest
 from rtsysid.storage import sha256
 
@@ -17,7 +18,7 @@ def recording_files(path: Path) -> list[Path]:
     """List the recordings of a folder, sorted by name, or the file itself.
 
     A link to another recording of the folder, as `latest.csv`, is a second name and is passed over. Raises TraceError
-    where the folder has no recording.
+    where the folder has no recording; it names the converter of a file in it.
     """
     if not path.is_dir() or is_log_folder(path):
         return [path]
@@ -28,6 +29,9 @@ def recording_files(path: Path) -> list[Path]:
         each for each in files if not each.name.startswith(".") and not (each.is_symlink() and each.resolve() in owned)
     ]
     if not visible:
+        for each in sorted(path.iterdir()):
+            if advice_for(each):
+                suffix_of(each)
         raise TraceError(f"folder {path}", "no recording in it", f"put files of {', '.join(SUFFIXES)} there")
     return visible
 

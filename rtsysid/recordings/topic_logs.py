@@ -2,36 +2,39 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from rtsysid.errors import TraceError
 from rtsysid.recordings import formats
+from rtsysid.recordings.array_topics import ArrayLog
 from rtsysid.recordings.formats import LogFile
 from rtsysid.recordings.formats.sparse import TopicTable
-from rtsysid.recordings.topics import Series, Topic, TopicField, TopicLog
+from rtsysid.recordings.topics import Series, Topic, TopicField, TopicLog, require_known
 
 TABLE = ""  # name of the only topic of a table
 
 
 def open_topics(path: Path, time: str | None = "t", rate_hz: float | None = None) -> TopicLog:
-    """Open a recording as a log of topics. `time` and `rate_hz` are for tables alone; see `formats.select_columns`.
+    """Open a recording as a log of topics. `time` and `rate_hz` are for tables, see `formats.select_columns`; arrays
+    without times are rows at `rate_hz`, too.
 
     Raises the errors of `formats.open_log`.
     """
     log = formats.open_log(path)
-    return log.log if isinstance(log, TopicTable) else TableLog(log, time, rate_hz)
+    if not isinstance(log, TopicTable):
+        return TableLog(log, time, rate_hz)
+    if isinstance(log.log, ArrayLog):
+        log.log.rate_hz = rate_hz
+    return log.log
 
 
 class TableLog:
     """Show a table as a log of one topic, named ""; another column of times is a stamp of it."""
 
-    missing = ""
-
     def __init__(self, table: LogFile, time: str | None, rate_hz: float | None) -> None:
+        self.missing: str = getattr(table, "missing", "")  # most tables are read as a whole or not at all
         self.path, self.table, self._time, self._rate_hz = table.path, table, time, rate_hz
 
     @property
@@ -57,12 +60,3 @@ class TableLog:
         rows = np.concatenate(blocks) if blocks else np.empty((0, len(exact)))
         t = formats.times(selection, rows, 0)
         return Series(t, np.maximum.accumulate(t), rows[:, int(time is not None) :])
-
-
-def require_known(kind: str, name: str, known: Sequence[str], path: Path) -> None:
-    """Check a name of a log. Raises TraceError, with near names, where it is not known."""
-    if name in known:
-        return
-    near = difflib.get_close_matches(name, known, 3, 0.5) or list(known[:5])
-    listed = ", ".join(repr(each) for each in near) or "none"
-    raise TraceError(f"recording {path.name}", f"no {kind} {name!r}", f"there is {listed}")

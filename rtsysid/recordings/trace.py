@@ -1,7 +1,7 @@
 """Represent recordings as time and named channels, in episodes that are never joined.
 
 Values are float32 in engineering units; time is float64 in seconds. Reading checks names and units. `Trace.segments`
-is the strict check before training. `rtsysid.recordings.resample` puts an uneven recording on an even time grid.
+is the strict check before training. `rtsysid.recordings.reading` puts an uneven recording on an even time grid.
 """
 
 from __future__ import annotations
@@ -86,13 +86,14 @@ class Episode:
 class Trace:
     """Hold episodes with the same channels. `sources` are the name and SHA-256 of each file that was read.
 
-    `notes` say what was left out or changed on the way from the files to these episodes.
+    `notes` say what was left out or changed on the way from the files to these episodes. `aligned`: the rows are even.
     """
 
     channels: tuple[Channel, ...]
     episodes: tuple[Episode, ...]
     sources: tuple[tuple[str, str], ...] = ()
     notes: tuple[Note, ...] = ()
+    aligned: bool = False
 
     @classmethod
     def read(

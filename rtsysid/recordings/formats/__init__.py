@@ -7,21 +7,21 @@ A format module is imported when the first file of its format is opened. A machi
 
 from __future__ import annotations
 
-import errno
 import re
-import zlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
-from zipfile import BadZipFile
 
 import numpy as np
 
 from rtsysid.errors import SpecError, TraceError
-from rtsysid.guards.limits import checked_growth, checked_size, held_bytes, limit
+from rtsysid.guards.limits import checked_growth, checked_size, limit
+from rtsysid.recordings.formats.advice import advice_for
+from rtsysid.recordings.formats.damage import damaged as damaged
+from rtsysid.recordings.formats.damage import reading as reading
 from rtsysid.recordings.timeline import require_rate
 from rtsysid.spec import Channel, Doubles, Floats, require_channels, split_unit
 from rtsysid.storage import replacing
@@ -47,10 +47,21 @@ FORMATS: dict[str, Format] = {
     ".npz": Format("npz"),
     ".mcap": Format("mcap", writable=False, topics=True),  # only the recorder of a live session writes it
     ".bag": Format("ros1bag", extra="logs", writable=False, topics=True),
+    ".bag.active": Format("ros1bag", extra="logs", writable=False, topics=True),  # rosbag was killed while it wrote it
     ".db3": Format("ros2db", extra="logs", writable=False, topics=True),
+    ".ulg": Format("ulog", extra="logs", writable=False, topics=True),
+    ".bin": Format("ardupilot", writable=False, topics=True),
+    ".h5": Format("hdf5", extra="logs", writable=False, topics=True),
+    ".hdf5": Format("hdf5", extra="logs", writable=False, topics=True),
+    ".mat": Format("mat", extra="logs", writable=False, topics=True),
+    ".bbl": Format("betaflight", writable=False, topics=True),
+    ".bfl": Format("betaflight", writable=False, topics=True),
 }
 # A folder that holds this file is one recording, or one dataset of episodes.
-FOLDERS: dict[str, Format] = {"metadata.yaml": Format("ros2folder", extra="logs", writable=False, topics=True)}
+FOLDERS: dict[str, Format] = {
+    "meta/info.json": Format("lerobot", extra="logs", writable=False),
+    "metadata.yaml": Format("ros2folder", extra="logs", writable=False, topics=True),
+}
 SUFFIXES = tuple(FORMATS)
 WRITTEN = tuple(suffix for suffix, each in FORMATS.items() if each.writable)
 ROWS = 65_536  # rows per block: a few megabytes, whatever the length of the recording
@@ -267,7 +278,7 @@ def gather(selection: Selection) -> Block:
     One allocation holds them; it grows where the file does not state its number of rows, or states a wrong one. Raises
     TraceError where the log has no row, and where it has more rows than the limits allow for a file of its size.
     """
-    name, file_bytes = f"recording {selection.log.path.name}", held_bytes(selection.log.path)
+    name, file_bytes = f"recording {selection.log.path.name}", stored_bytes(selection.log.path)
     row_bytes = 8 * len(selection.exact) + 4 * len(selection.values)
     most = (limit("free_bytes") + limit("growth") * file_bytes) // row_bytes  # a claim allocates no more than this
     size, end = min(selection.log.rows or rows_per_block(len(selection.values)), most), 0
@@ -284,6 +295,12 @@ def gather(selection: Selection) -> Block:
     wide.resize((end, wide.shape[1]), refcheck=False)
     narrow.resize((end, narrow.shape[1]), refcheck=False)
     return Block(wide, narrow)
+
+
+def stored_bytes(path: Path) -> int:
+    """Return the size of a file, or of all files in a folder."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(each.stat().st_size for each in files if each.is_file())
 
 
 def times(selection: Selection, exact: Doubles, row: int) -> Doubles:
@@ -307,11 +324,13 @@ def block_of(cells: Mapping[int, Doubles], exact: Sequence[int], values: Sequenc
 
 
 def suffix_of(path: Path, suffixes: Sequence[str] = SUFFIXES) -> str:
-    """Return the suffix of a file name. Raises TraceError where it is not one of `suffixes`."""
+    """Return the suffix of a file name. Raises TraceError, with a converter, where it is not one of `suffixes`."""
     for suffix in suffixes:
         if path.name.lower().endswith(suffix):
             return suffix
     known = ", ".join(suffixes)
+    if advice := advice_for(path):
+        raise TraceError(f"recording {path.name}", f"it is {advice[0]}, which is not supported", advice[1])
     raise TraceError(f"recording {path.name}", f"suffix {path.suffix!r} is not known", f"use one of {known}")
 
 
@@ -325,23 +344,3 @@ def _seconds_per_unit(where: str, time: Channel) -> float:
 def column(text: str, numeric: bool) -> Column:
     """Parse a header cell, ``name [unit]``."""
     return Column(*split_unit(text), numeric)
-
-
-@contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Convert read errors of libraries to TraceError: damaged, or not readable."""
-    try:
-        yield
-    except (EOFError, zlib.error, BadZipFile) as error:
-        raise damaged(path, error) from error
-    except OSError as error:
-        # gzip and pyarrow raise a bare OSError about the content; zipfile seeks to where a damaged file says
-        if error.strerror is None or error.errno == errno.EINVAL:
-            raise damaged(path, error) from error
-        raise TraceError(f"cannot read {path.name}", error.strerror, "check the file and its permissions") from error
-
-
-def damaged(path: Path, error: Exception) -> TraceError:
-    """Return the error for a file that ends early or has changed bytes."""
-    reason = " ".join(str(error).split())[:120].rstrip(".")
-    return TraceError(f"recording {path.name}", f"truncated or damaged ({reason})", "copy or record it again")

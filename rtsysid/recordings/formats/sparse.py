@@ -1,7 +1,7 @@
 """Show a log of topics as one table: a row for each message, NaN in the columns of other topics.
 
-A column is named `topic.field`. `t` is the time of receipt or logging; a stamp inside the messages of a topic is a
-column of seconds, `topic.stamp`. The rows are in order of `t`.
+A column is named `topic.field`, or `field` where the topic has no name. `t` is the time of receipt or logging; a stamp
+inside the messages of a topic is a column of seconds, `topic.stamp`. The rows are in order of `t`.
 """
 
 from __future__ import annotations
@@ -30,10 +30,9 @@ class TopicTable:
         self.rows: int | None = None
         places: dict[Column, tuple[str, str, bool]] = {}
         for topic in log.topics:
-            places |= {Column(f"{topic.name}.{s}", "s", False): (topic.name, s, True) for s in topic.stamps}
-            places |= {
-                Column(f"{topic.name}.{f.name}", f.unit, True): (topic.name, f.name, False) for f in topic.fields
-            }
+            prefix = f"{topic.name}." if topic.name else ""
+            places |= {Column(f"{prefix}{s}", "s", False): (topic.name, s, True) for s in topic.stamps}
+            places |= {Column(f"{prefix}{f.name}", f.unit, True): (topic.name, f.name, False) for f in topic.fields}
             checked_size(f"recording {self.path.name}", len(places), "columns")
         if not any(column.numeric for column in places):
             listed = ", ".join(map(_described, log.topics)) or "no topics"

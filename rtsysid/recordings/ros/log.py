@@ -8,12 +8,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
-from rtsysid.guards.limits import checked_size, held_bytes
+from rtsysid.guards.limits import checked_size
+from rtsysid.recordings.formats import stored_bytes
 from rtsysid.recordings.ros.batches import GrowingRows, decoded, message_batches
 from rtsysid.recordings.ros.container import BagTopic, Damage, MessageFile
 from rtsysid.recordings.ros.decoder import Decoder, Offer, offer_of, varies
-from rtsysid.recordings.topic_logs import require_known
-from rtsysid.recordings.topics import Series, Topic
+from rtsysid.recordings.topics import Series, Topic, topic_of
 
 _LOOKED = 100  # messages of a topic whose arrays are looked at
 _DOTTED = re.compile(r"\.(\d+)(?=\.|$)")
@@ -60,12 +60,10 @@ class RosLog:
 
         Raises TraceError where the topic, a field or the stamp does not exist, or the messages exceed the limits.
         """
-        require_known("topic", topic, list(self._known), self.path)
+        names = _indexed(fields, self._known.get(topic))
+        topic_of(self, topic, names, stamp)
         known = self._known[topic]
-        names = [_known_field(name, known, self.path) for name in fields]
-        if stamp:
-            require_known("time stamp", stamp, known.topic.stamps, self.path)
-        rows = GrowingRows(self.path, held_bytes(self.path), len(names) + bool(stamp))
+        rows = GrowingRows(self.path, stored_bytes(self.path), len(names) + bool(stamp))
         wanted = [*names, stamp] if stamp else names
         for file in self.files:
             here = {each.number: each.about.type for each in known.channels if each.file is file}
@@ -151,14 +149,11 @@ def _left_out(offer: Offer) -> str:
     return f"not read: {shown}" if shown else ""
 
 
-def _known_field(name: str, known: _Known, path: Path) -> str:
-    """Return the name of a field, also by its name of earlier releases, ``covariance.0``. Raises TraceError."""
-    names = [each.name for each in known.topic.fields]
-    indexed = _DOTTED.sub(r"[\1]", name)
-    if name not in names and indexed in names:
-        return indexed
-    require_known(f"field of {known.topic.name}", name, names, path)
-    return name
+def _indexed(fields: Sequence[str], known: _Known | None) -> list[str]:
+    """Return names of fields; those of earlier releases, ``covariance.0``, as they are now, ``covariance[0]``."""
+    names = {each.name for each in known.topic.fields} if known else set()
+    indexed = {name: _DOTTED.sub(r"[\1]", name) for name in fields if name not in names}
+    return [indexed[name] if indexed.get(name) in names else name for name in fields]
 
 
 def _of_file(file: MessageFile, loss: str, files: Sequence[MessageFile]) -> str:
