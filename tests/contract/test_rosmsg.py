@@ -112,7 +112,7 @@ def test_foreign_definitions_are_understood_or_one_error(text):
 
 
 def test_numbers_lie_flat_under_dotted_names():
-    """Nested messages have dotted names, elements of short arrays an index; constants, defaults and bounds are known."""
+    """Nested messages have dotted names, elements of short arrays an index; constants and bounds are known."""
     text = (
         "# a comment\nuint8 KIND=3\nstring<=8 name 'x = 1'  # bounded\nstd_msgs/Header head\nfloat64[3] cov\n"
         "int8 z -5\nbuiltin_interfaces/Time[] times\nfloat32[<=4] few\n"

@@ -16,6 +16,7 @@ from mcap.reader import make_reader
 from mcap.writer import CompressionType, Writer
 from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+from rtsysid.recordings.resample import resample
 from support.live_session import CHANNELS, arrival, recording
 
 from firmware_bridge.mcap_file import McapFile
@@ -24,7 +25,6 @@ from rtsysid.errors import TraceError
 from rtsysid.recordings import formats, mcap_records
 from rtsysid.recordings.formats import mcap as mcap_format
 from rtsysid.recordings.home import data_folder
-from rtsysid.recordings.resample import resample
 from rtsysid.recordings.trace import Trace
 from rtsysid.rosmsg import RULE, TIME, MessageType
 from rtsysid.spec import Channel

@@ -87,11 +87,11 @@ def decoded(decoders: Mapping[int, Decoder | None], batch: MessageBatch) -> tupl
 
 def _decoded(decoders: Mapping[int, Decoder | None], batch: MessageBatch) -> Doubles:
     if len(set(batch.channels)) == 1:
-        return _columns_of(decoders[batch.channels[0]], batch.payloads)
+        return _decode_part(decoders[batch.channels[0]], batch.payloads)
     channels = np.array(batch.channels)
     parts = {number: np.flatnonzero(channels == number) for number in set(batch.channels)}
     columns = {
-        number: _columns_of(decoders[number], [batch.payloads[k] for k in rows]) for number, rows in parts.items()
+        number: _decode_part(decoders[number], [batch.payloads[k] for k in rows]) for number, rows in parts.items()
     }
     whole = np.empty((len(channels), next(iter(columns.values())).shape[1]))
     for number, rows in parts.items():
@@ -99,7 +99,7 @@ def _decoded(decoders: Mapping[int, Decoder | None], batch: MessageBatch) -> Dou
     return whole
 
 
-def _columns_of(decoder: Decoder | None, payloads: list[bytes]) -> Doubles:
+def _decode_part(decoder: Decoder | None, payloads: list[bytes]) -> Doubles:
     return np.empty((len(payloads), 0)) if decoder is None else decoder.decode(payloads)
 
 

@@ -44,11 +44,7 @@ class RosLog:
     def __init__(self, path: Path, files: Sequence[MessageFile], missing: str = "") -> None:
         self.path, self.files = path, files
         self._losses = {"": missing} | {each.path.name: _of_file(each, each.missing, files) for each in files}
-
-    @property
-    def missing(self) -> str:
-        """Say what was lost, "" where nothing is known to be."""
-        return "; ".join(filter(None, self._losses.values()))
+        self.missing = "; ".join(filter(None, self._losses.values()))
 
     @property
     def topics(self) -> tuple[Topic, ...]:
@@ -93,6 +89,7 @@ class RosLog:
         after = "" if seconds is None else f" after {seconds:.1f} s"
         loss = f"{what}{after} ({damage}): {left} not read"
         self._losses.setdefault(f"{file.path.name} {topic}", _of_file(file, loss, self.files))
+        self.missing = "; ".join(filter(None, self._losses.values()))
 
     @cached_property
     def _known(self) -> dict[str, _Known]:
