@@ -43,6 +43,8 @@ class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     resample: bool = False  # align the rows of a table, too; those of topics always are
     max_age: ranges.Seconds | None = None  # maximum age in s of a value that is held; None: 2.5 mean periods
     sources: dict[str, ChannelSource] = {}  # by channel or group: where its values come from; rows are aligned
+    # By file pattern of the sources: s to add to the times of these files, or "estimate" for each run.
+    clock_offsets: dict[str, ranges.Offset | Literal["estimate"]] = {}
     lateness: ranges.Seconds | None = None  # s after its time that a tick waits for messages; None: one tick
     # Rows become [u_{k+1}, y_k], for band-limited records, in which an output depends on the input of its own tick.
     # Such a model cannot run on a robot, which does not have u_{k+1} yet.

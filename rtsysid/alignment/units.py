@@ -29,6 +29,7 @@ _DERIVED = {  # unit: the same in base units, factor
 _ELECTRIC = {"erpm": 1.0, "100erpm": 100.0}  # electrical revolutions per minute: as many pole pairs to one of the shaft
 _PART = re.compile(r"( *[/*]? *)([A-Za-zµ°%]+|1)(?:\^?(-?\d))?")
 _LONGEST = 60  # characters
+_COUNTED = re.compile(r"([\d.]+)(?:/([\d.]+))? +(.+)")  # 0.01 V, 1/2048 g
 
 
 def factor(unit: str, to: str, poles: int = 2) -> float:
@@ -40,7 +41,12 @@ def factor(unit: str, to: str, poles: int = 2) -> float:
         return 1.0
     if unit.lower() in _ELECTRIC:
         return _ELECTRIC[unit.lower()] * 2 / poles * factor("rpm", to)
+    if counted := _COUNTED.fullmatch(unit.strip()):
+        number, by, rest = counted.groups()
+        return float(number) / float(by or 1) * factor(rest, to, poles)
     (own, scale), (wanted, wanted_scale) = _base_units(unit), _base_units(to)
+    if own != wanted and unit == "g":  # of an accelerometer
+        own, scale = _base_units("gn")
     if own != wanted:
         raise ConfigError(
             f"unit {unit!r}", f"it cannot become {to!r}", "correct the unit, or give a scale in place of it"

@@ -56,13 +56,13 @@ class SourceCounts(msgspec.Struct, frozen=True):
 
 
 class Aligned(msgspec.Struct, frozen=True, tag="aligned", tag_field="note"):
-    """Say what alignment did. ``cut``: ticks before every source had spoken. ``lost``: what the logs have lost."""
+    """Say what alignment did. ``cut``: ticks before every source had spoken. ``remarks``: what else to know."""
 
     rate_hz: float
     rows: int
     cut: int
     sources: tuple[SourceCounts, ...]
-    lost: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
     @property
     def line(self) -> str:
@@ -72,7 +72,7 @@ class Aligned(msgspec.Struct, frozen=True, tag="aligned", tag_field="note"):
             names.setdefault(source.text, []).append(source.name)
         parts = [f"{_listed(each)}: {text}" for text, each in names.items() if text]
         cut = [f"{self.cut} ticks cut before all sources had spoken"] if self.cut else []
-        return "; ".join((f"aligned to {self.rate_hz:g} Hz: {self.rows} rows", *parts, *cut, *self.lost))
+        return "; ".join((f"aligned to {self.rate_hz:g} Hz: {self.rows} rows", *parts, *cut, *self.remarks))
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -23,16 +23,16 @@ from rtsysid.errors import TraceError
 from rtsysid.guards.limits import checked_growth
 from rtsysid.guards.text import for_json
 from rtsysid.recordings.names import digest_of
+from rtsysid.recordings.open_logs import FOR_EVER, OpenLogs
 from rtsysid.recordings.pieces import Aligned, SourceCounts
 from rtsysid.recordings.runs import RunFiles, run_files
-from rtsysid.recordings.topic_logs import TABLE, TableLog, open_topics
+from rtsysid.recordings.topic_logs import TABLE
 from rtsysid.recordings.topics import Topic, TopicLog
 from rtsysid.recordings.trace import Episode, Trace, clock
 from rtsysid.spec import Channel, Sample
 
 PERIODS = 2.5  # mean periods that a value of a regular topic is held
 ON_CHANGE = 10.0  # median periods: an input with longer gaps is sent when it changes
-FOR_EVER = 1e8  # s
 
 
 def read_recordings(paths: Sequence[Path | str], data: Data, channels: Sequence[Channel] | None = None) -> Trace:
@@ -46,7 +46,7 @@ def read_recordings(paths: Sequence[Path | str], data: Data, channels: Sequence[
 def each_recording(
     paths: Sequence[Path | str], data: Data, channels: Sequence[Channel] | None = None
 ) -> Iterator[Trace]:
-    """Read files and folders as one trace for each recording; see `read_recordings`."""
+    """Read files and folders as one trace for each recording; see `read_recordings`. Raises its errors."""
     wanted = data.channels if channels is None else tuple(channels)
     for run in run_files(paths, data):
         yield _resolve_and_align([_raw_recording(run, data, wanted)], data, wanted)[1][0]
@@ -58,7 +58,7 @@ def stream_recording(path: Path | str, data: Data, channels: Sequence[Channel]) 
     Raises the errors of `read_recordings`.
     """
     (run,) = run_files([path], data)
-    if not _is_aligned(_OpenLogs(run, data), data):
+    if not _is_aligned(OpenLogs(run, data), data):
         yield from Trace.stream(path, channels, **clock(data.time, data.rate_hz))
         return
     for episode in read_recordings([path], data, channels).episodes:
@@ -99,26 +99,29 @@ class _Part(NamedTuple):
 
 
 class _Unaligned(NamedTuple):
-    """Hold a recording that is not aligned yet. ``lost``: what its logs have lost."""
+    """Hold a recording that is not aligned yet. ``lost``: what its logs have lost; ``units``: of a topic's fields."""
 
     name: str
     parts: list[_Part]
     sources: dict[str, ChannelSource]
     digests: tuple[tuple[str, str], ...]
     lost: Callable[[], list[str]]
+    units: Callable[[str, str], dict[str, str]]
 
 
 def _raw_recording(run: RunFiles, data: Data, channels: Sequence[Channel]) -> Trace | _Unaligned:
     """Open a recording; return the rows of a table that is not aligned."""
-    logs = _OpenLogs(run, data)
+    logs = OpenLogs(run, data)
     if not data.sources and logs.is_table:
         (path,) = run.files.values()
         (trace,) = Trace.read_each([path], channels, **clock(data.time, data.rate_hz))
         trace = _renamed(trace, run.name)
         return _of_table(trace) if data.resample else trace
-    sources = dict(data.sources) or {each.name: _field_of(each, logs.of("")) for each in channels}
+    sources = dict(data.sources) or {each.name: _source_for(each, logs.of("")) for each in channels}
+    if "estimate" in data.clock_offsets.values():
+        logs.estimate_offsets(sources, channels)
     digests = tuple((for_json(path.name), digest_of(path)) for path in run.files.values())
-    return _Unaligned(run.name, [_Part(run.name, logs.messages)], sources, digests, lambda: logs.missing)
+    return _Unaligned(run.name, [_Part(run.name, logs.messages)], sources, digests, lambda: logs.missing, logs.units)
 
 
 def _renamed(trace: Trace, name: str) -> Trace:
@@ -139,7 +142,7 @@ def _of_table(trace: Trace) -> _Unaligned:
 
     parts = [_Part(episode.name, reader(episode)) for episode in trace.episodes]
     sources = {each.name: ChannelSource(field=each.name) for each in trace.channels}
-    return _Unaligned(trace.episodes[0].recording, parts, sources, trace.sources, list)
+    return _Unaligned(trace.episodes[0].recording, parts, sources, trace.sources, list, lambda file, topic: {})
 
 
 def _resolve_and_align(
@@ -150,10 +153,12 @@ def _resolve_and_align(
 
 
 def _with_ages(data: Data, channels: Sequence[Channel], recorded: Sequence[_Unaligned]) -> Data:
-    """Say how long the value of each source is held, where that is not said."""
+    """Say the unit of each source, and how long its value is held, where that is not said."""
     if not recorded:
         return data
-    sources = dict(data.sources) or recorded[0].sources
+    sources = {
+        name: _with_stated_unit(source, recorded[0]) for name, source in (data.sources or recorded[0].sources).items()
+    }
     for track in alignment_plan(sources, channels, data.rate_hz, data.lateness).tracks:
         if track.source.max_age is None:
             feed = track.feed, track.fields
@@ -161,6 +166,14 @@ def _with_ages(data: Data, channels: Sequence[Channel], recorded: Sequence[_Unal
             age = _held(timings, track.mean, data) if data.max_age is None else data.max_age
             sources[track.name] = msgspec.structs.replace(track.source, max_age=age)
     return msgspec.structs.replace(data, sources=sources)
+
+
+def _with_stated_unit(source: ChannelSource, recorded: _Unaligned) -> ChannelSource:
+    """Take the unit that the log states, where the fields of a source have one in common."""
+    stated = {recorded.units(source.file, source.topic).get(field, "") for field in source.fields or (source.field,)}
+    if source.unit or source.derive or len(stated) != 1:
+        return source
+    return msgspec.structs.replace(source, unit=stated.pop())
 
 
 class _Timing(NamedTuple):
@@ -185,41 +198,11 @@ def _held(timings: Sequence[_Timing], is_output: bool, data: Data) -> float:
     return float(f"{PERIODS * max(1 / data.rate_hz, float(np.median([each.mean for each in timings]))):.4g}")
 
 
-def _is_aligned(logs: _OpenLogs, data: Data) -> bool:
+def _is_aligned(logs: OpenLogs, data: Data) -> bool:
     return bool(data.sources) or data.resample or not logs.is_table
 
 
-class _OpenLogs:
-    """Open the files of a run, each once, and read their messages."""
-
-    def __init__(self, run: RunFiles, data: Data) -> None:
-        self.run, self._data = run, data
-        self._open: dict[Path, TopicLog] = {}
-
-    def of(self, pattern: str) -> TopicLog:
-        """Return the log that a source's file pattern names."""
-        path = self.run.file(pattern)
-        if path not in self._open:
-            time = self._data.time or None
-            self._open[path] = open_topics(path, time, None if time else self._data.rate_hz)
-        return self._open[path]
-
-    @property
-    def is_table(self) -> bool:
-        """Tell whether the run is one table."""
-        return list(self.run.files) == [""] and isinstance(self.of(""), TableLog)
-
-    def messages(self, feed: Feed, fields: Sequence[str]) -> FeedMessages:
-        """Read the messages of a feed; see `FeedMessages`."""
-        return FeedMessages(*self.of(feed.file).read(feed.topic, fields, feed.stamp))
-
-    @property
-    def missing(self) -> list[str]:
-        """Describe what the logs have lost."""
-        return [f"{path.name}: {log.missing}" for path, log in self._open.items() if log.missing]
-
-
-def _field_of(channel: Channel, log: TopicLog) -> ChannelSource:
+def _source_for(channel: Channel, log: TopicLog) -> ChannelSource:
     """Find the field that a channel names, ``topic.field``; in a table the column."""
     topics = log.topics
     if [each.name for each in topics] == [TABLE]:
