@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 from rtsysid.guards.limits import VARIABLE, limit
 
@@ -23,7 +24,8 @@ _CODES = {
 Value: TypeAlias = Any  # a number, str, bytes (of uint8[]), a list of numbers, or a list of tuples of values
 
 
-class Wire(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Wire:
     """Describe how values become bytes: header of a message, alignment, end of a text, struct codes of the numbers."""
 
     header: bytes

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
+import weakref
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import Any
 
 from zstandard import ZstdError
@@ -27,7 +30,6 @@ class Reader(RosLog):
 
     def __init__(self, path: Path) -> None:
         about, losses = _metadata(path)
-        self._scratch = TemporaryDirectory(prefix="rtsysid-")  # of compressed files; removed with the log
         files: list[MessageFile] = []
         for name in about.get("relative_file_paths") or _stored_names(path):
             try:
@@ -39,9 +41,16 @@ class Reader(RosLog):
         losses += [_stated(about)] if any(each.missing for each in files) else []
         super().__init__(path, files, "; ".join(filter(None, losses)))
 
+    @cached_property
+    def _scratch(self) -> Path:
+        """Make a folder for the content of compressed files, which goes when the log does."""
+        folder = mkdtemp(prefix="rtsysid-")
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        return Path(folder)
+
     def _file(self, path: Path, distro: str) -> MessageFile:
         if path.suffix in _COMPRESSED:
-            path = _unpacked_file(path, Path(self._scratch.name) / path.stem)
+            path = _unpacked_file(path, self._scratch / path.stem)
         if path.suffix not in _STORED:
             remedy = "convert it with: ros2 bag convert"
             raise TraceError(f"file {path.name}", "it is neither MCAP nor a database", remedy)

@@ -9,10 +9,13 @@ Ref: https://github.com/ros2/rosbag2/tree/rolling/rosbag2_storage_sqlite3
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
+import weakref
 from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from tempfile import mkdtemp
 from urllib.parse import quote
 
 from rtsysid.errors import TraceError
@@ -38,11 +41,13 @@ class Database:
 
     def __init__(self, path: Path, distro: str = "") -> None:
         self.path, self.missing = path, _missing(path)
+        self._stored, scratch = _without_torn_page(path)
+        if scratch:
+            weakref.finalize(self, shutil.rmtree, scratch, ignore_errors=True)
         with self._connected() as connection:
             try:
-                _require_table(connection, "topics", _TOPICS)
+                rows = _topic_rows(connection)
                 _require_table(connection, "messages", _MESSAGES)
-                rows = connection.execute("SELECT id, name, type, serialization_format FROM topics").fetchall()
                 definitions = _definitions(connection)
             except (sqlite3.Error, ValueError) as error:
                 found = f"it is no database of ROS 2 ({error})"
@@ -62,10 +67,8 @@ class Database:
     def stream(self, channels: Collection[int]) -> Iterator[MessageBatch]:
         """Stream the messages of these channel numbers. Raises Damage where the file is damaged."""
         size, read = self.path.stat().st_size, 0
-        wanted = ", ".join(map(str, sorted(channels)))
-        query = f"SELECT topic_id, timestamp, data FROM messages NOT INDEXED WHERE topic_id IN ({wanted})"
         with self._connected() as connection:
-            for rows in _stored_rows(connection.execute(query)):
+            for rows in _stored_rows(connection, channels):
                 part = MessageBatch(*map(list, zip(*rows, strict=True)))
                 read += sum(map(len, part.payloads)) + _ROW * len(rows)
                 checked_growth(f"recording {self.path.name}", read, size, "text_growth")
@@ -74,10 +77,8 @@ class Database:
     @contextmanager
     def _connected(self) -> Iterator[sqlite3.Connection]:
         """Connect to the database without changing a file next to it, with limits on sizes and on work."""
-        with opened_file(self.path):  # names what cannot be read
-            log = self.path.with_name(f"{self.path.name}-wal")
-        live = log.is_file() and log.stat().st_size > 0  # a recorder that was killed left its last messages there
-        uri = f"file:{quote(str(self.path.absolute()))}?mode=ro{'' if live else '&immutable=1'}"
+        immutable = "&immutable=1" if self._stored == self.path else ""
+        uri = f"file:{quote(str(self._stored.absolute()))}?mode=ro{immutable}"
         with closing(sqlite3.connect(uri, uri=True)) as connection:
             connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, limit("chunk_bytes"))
             connection.execute("PRAGMA trusted_schema = OFF")
@@ -88,12 +89,13 @@ class Database:
             yield connection
 
 
-def _stored_rows(cursor: sqlite3.Cursor) -> Iterator[list[tuple[int, int, bytes]]]:
-    """Stream rows, a few at a time. Raises Damage after the last one that can be read."""
+def _stored_rows(connection: sqlite3.Connection, channels: Collection[int]) -> Iterator[list[tuple[int, int, bytes]]]:
+    """Stream the rows of topics, a few at a time. Raises Damage after the last one that can be read."""
     rows: list[tuple[int, int, bytes]] = []
-    size = 0
+    wanted, size = ", ".join(map(str, sorted(channels))), 0
     try:
-        for row in cursor:
+        query = f"SELECT topic_id, timestamp, data FROM messages NOT INDEXED WHERE topic_id IN ({wanted})"
+        for row in connection.execute(query):
             rows.append(_checked_row(row))
             size += len(row[2])
             if size > _PART or len(rows) == _ROWS:
@@ -113,15 +115,39 @@ def _checked_row(row: tuple[int, int, bytes]) -> tuple[int, int, bytes]:
     return row
 
 
+def _page_size(header: bytes) -> int:
+    size = int.from_bytes(header[16:18], "big")
+    return 65_536 if size == 1 else size
+
+
 def _missing(path: Path) -> str:
     """Compare the size of a database with what its header says."""
     with opened_file(path) as stream:
         header = stream.read(_HEADER)
         size = os.fstat(stream.fileno()).st_size
-    page = int.from_bytes(header[16:18], "big")
     pages = int.from_bytes(header[28:32], "big") if header[24:28] == header[92:96] else 0
-    whole = pages * (65_536 if page == 1 else page)
+    whole = pages * _page_size(header)
     return cut_off(whole, size, None) if whole > size else ""
+
+
+def _without_torn_page(path: Path) -> tuple[Path, str]:
+    """Return a database that can be read as it is, and the folder of the copy where one is needed.
+
+    A copy lacks a last page that is cut: SQLite would take its missing bytes for zeros. It has the messages that a
+    killed recorder left in the write-ahead log; SQLite writes a file next to a database that has one.
+    """
+    log = path.with_name(f"{path.name}-wal")
+    with opened_file(path) as stream:
+        torn = path.stat().st_size % max(_page_size(stream.read(_HEADER)), 1)
+        if not torn and not (log.is_file() and log.stat().st_size):
+            return path, ""
+        folder = mkdtemp(prefix="rtsysid-")
+        copy = Path(folder) / path.name
+        shutil.copyfile(path, copy)
+    os.truncate(copy, path.stat().st_size - torn)
+    if log.is_file():
+        shutil.copyfile(log, copy.with_name(log.name))
+    return copy, folder
 
 
 def _require_table(connection: sqlite3.Connection, table: str, columns: set[str]) -> None:
@@ -132,6 +158,15 @@ def _require_table(connection: sqlite3.Connection, table: str, columns: set[str]
     stored = {row[1] for row in connection.execute(f"PRAGMA table_xinfo({table})") if not row[6]}
     if not columns <= stored:
         raise ValueError(f"its table {table} has no column {min(columns - stored)}")
+
+
+def _topic_rows(connection: sqlite3.Connection) -> list[tuple[int, str, str, str]]:
+    """Read number, name, type and encoding of the topics. Raises ValueError where they are none."""
+    _require_table(connection, "topics", _TOPICS)
+    rows = connection.execute("SELECT id, name, type, serialization_format FROM topics").fetchall()
+    if not all(isinstance(row[0], int) for row in rows):
+        raise ValueError("a topic has no number")
+    return rows
 
 
 def _definitions(connection: sqlite3.Connection) -> dict[str, Definition]:
