@@ -29,7 +29,7 @@ from rtsysid.recordings.mcap_records import (
     stream_of,
     walk,
 )
-from rtsysid.recordings.ros.container import INDEX_DAMAGED, BagTopic, Damage, MessageBatch, cut_off, opened_file
+from rtsysid.recordings.ros.container import INDEX_DAMAGED, BagTopic, Damage, MessageBatch, opened_file, what_is_lost
 from rtsysid.recordings.ros.definitions import Definition, parsed_types
 from rtsysid.rosmsg import MessageType, Value
 
@@ -80,7 +80,7 @@ class Bag:
             try:
                 index.scan(stream, len(MAGIC), tally=True)
             except Damage as damage:
-                bag.missing = cut_off(os.fstat(stream.fileno()).st_size, damage.at or 0, index.seconds)
+                bag.missing = what_is_lost(damage, os.fstat(stream.fileno()).st_size, index.seconds)
             else:
                 bag.missing = INDEX_DAMAGED
         bag.topics = index.topics(path)

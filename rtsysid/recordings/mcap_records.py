@@ -21,7 +21,7 @@ from mcap.records import Chunk
 from mcap.writer import MCAP0_MAGIC
 
 from rtsysid.guards.limits import checked_growth, checked_size
-from rtsysid.recordings.ros.container import Damage
+from rtsysid.recordings.ros.container import Damage, Torn
 from rtsysid.recordings.unpack import unpack_chunk
 
 MAGIC = MCAP0_MAGIC  # at the beginning and at the end of a file
@@ -30,14 +30,6 @@ CONTENT = (Opcode.CHUNK, Opcode.SCHEMA, Opcode.CHANNEL, Opcode.MESSAGE, Opcode.S
 MESSAGE = struct.Struct("<HIQQ")  # channel, sequence, log_time, publish_time
 _DEFINITIONS = (Opcode.SCHEMA, Opcode.CHANNEL, Opcode.STATISTICS, Opcode.METADATA, Opcode.CHUNK_INDEX)
 _LIMITS = {Opcode.CHUNK: "chunk_bytes", Opcode.MESSAGE: "chunk_bytes"} | dict.fromkeys(_DEFINITIONS, "definition_bytes")
-
-
-class Torn(Damage):
-    """Report a file that ends inside the record at byte `at`, or ends there without a footer."""
-
-    def __init__(self, at: int) -> None:
-        super().__init__(f"it ends inside the record at byte {at}", at)
-        self.at: int = at
 
 
 class McapRecord(NamedTuple):

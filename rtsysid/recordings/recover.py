@@ -23,13 +23,13 @@ from rtsysid.recordings.mcap_records import (
     MAGIC,
     BagMessage,
     McapRecord,
-    Torn,
     content,
     message_of,
     records,
     stream_of,
     walk,
 )
+from rtsysid.recordings.ros.container import Torn
 from rtsysid.storage import replacing, require_output
 from rtsysid.storage.products import RECORDING
 

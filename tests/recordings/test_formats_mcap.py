@@ -14,8 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mcap.reader import make_reader
 from mcap.writer import CompressionType, Writer
-from rosbags.rosbag2 import Reader
-from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rtsysid.recordings.resample import resample
 from support.live_session import CHANNELS, arrival, recording
 
@@ -24,7 +22,6 @@ from rtsysid.cli import cli
 from rtsysid.errors import TraceError
 from rtsysid.recordings import formats, mcap_records
 from rtsysid.recordings.formats import mcap as mcap_format
-from rtsysid.recordings.home import data_folder
 from rtsysid.recordings.trace import Trace
 from rtsysid.rosmsg import RULE, TIME, MessageType
 from rtsysid.spec import Channel
@@ -157,26 +154,6 @@ def test_every_way_to_write_a_bag_is_read(tmp_path, options):
         np.testing.assert_array_equal(episode.t, expected.t)
 
 
-def test_a_real_bag_is_read_as_rosbags_reads_it():
-    """A real ROS 2 flight gives the values and times of the rosbags package."""
-    folder = data_folder()
-    paths = list((folder or Path("/nowhere")).glob("logs/mav_jay*_mcap/*.mcap"))
-    if not paths:
-        pytest.skip("wants the recording logs/mav_jay_2017-04-10-10-12-44_mcap")
-    topic, store = "/jay/mavros/imu/data", get_typestore(Stores.EMPTY)
-    expected = []
-    with Reader(paths[0]) as theirs:
-        [connection] = [each for each in theirs.connections if each.topic == topic]
-        store.register(get_types_from_msg(connection.msgdef.data, connection.msgtype))
-        for _, ns, raw in theirs.messages([connection]):
-            imu = store.deserialize_cdr(raw, connection.msgtype)
-            expected.append((ns // 1000 * 1e-6, imu.angular_velocity.z, imu.linear_acceleration_covariance[8]))
-    trace = read(paths[0], f"{topic}.angular_velocity.z", f"{topic}.linear_acceleration_covariance.8")
-    table = np.array(expected)
-    np.testing.assert_array_equal(trace.episodes[0].t, table[:, 0])
-    np.testing.assert_array_equal(trace.episodes[0].values, table[:, 1:].astype(np.float32))
-
-
 def test_info_lists_the_topics_of_a_bag(tmp_path):
     """`rtsysid info` on a bag of another program lists topics and fields, with an example channel name."""
     foreign(tmp_path / "bag.mcap")
@@ -199,6 +176,29 @@ def test_info_of_a_live_recording(tmp_path):
     assert [each["name"] for each in info["channels"]] == ["u", "Vx", "q[0]"]
     assert info["topics"] == {"/wire": 30, "/samples": 30, "/predictions": 30, "/health": 1}
     assert info["bundle"] == {"id": "0123abcd"}
+
+
+def test_several_channels_of_samples_are_one_recording(tmp_path):
+    """A recording whose samples are on several channels, as `mcap merge` writes it, has the samples of all."""
+    recording(tmp_path / "a.mcap", 30, boots=(7, 8))
+    with open(tmp_path / "a.mcap", "rb") as source, open(tmp_path / "b.mcap", "wb") as target:
+        writer = Writer(target)
+        writer.start()
+        numbers: dict[int, int] = {}
+        for k, (schema, channel, message) in enumerate(make_reader(source).iter_messages("/samples")):
+            if k // 30 not in numbers:
+                kind = writer.register_schema(schema.name, schema.encoding, schema.data)
+                numbers[k // 30] = writer.register_channel(
+                    channel.topic, "cdr", kind, {**channel.metadata, "k": str(k)}
+                )
+            writer.add_message(numbers[k // 30], message.log_time, message.data, message.publish_time)
+        writer.finish()
+    assert len(numbers) == 2
+    one, two = Trace.read(tmp_path / "a.mcap"), Trace.read(tmp_path / "b.mcap")
+    assert [len(each) for each in two.episodes] == [30, 30]
+    for mine, theirs in zip(one.episodes, two.episodes, strict=True):
+        np.testing.assert_array_equal(mine.values, theirs.values)
+        np.testing.assert_array_equal(mine.t, theirs.t)
 
 
 def refused(path: Path) -> str:

@@ -115,6 +115,8 @@ class GrowingRows:
 
     def add(self, log_ns: list[int], columns: Doubles) -> None:
         """Append n messages: times of logging in ns, columns [n, F]. Raises TraceError above the limits."""
+        if not len(columns):
+            return
         start, self._end = self._end, self._end + len(columns)
         checked_growth(self._name, 8 * self._end * (columns.shape[1] + 1), self._held)
         if self._end > len(self._log_ns):

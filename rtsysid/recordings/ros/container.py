@@ -24,6 +24,14 @@ class Damage(ValueError):
         self.at = at
 
 
+class Torn(Damage):
+    """Report a file that ends inside the record at byte `at`, or ends there without a footer."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__(f"it ends inside the record at byte {at}", at)
+        self.at: int = at
+
+
 class TableRow(msgspec.Struct):
     """Map a field of the messages to a channel."""
 
@@ -121,7 +129,8 @@ def opened_file(path: Path) -> Iterator[IO[bytes]]:
         raise TraceError(f"cannot read {path.name}", reason, "check the file and its permissions") from error
 
 
-def cut_off(size: int, at: int, seconds: float | None) -> str:
-    """Say what is missing of a file that ends at byte `at` of `size` or more, `seconds` after its first message."""
+def what_is_lost(damage: Damage, size: int, seconds: float | None) -> str:
+    """Say what is missing of a file of `size` bytes or more, whose damage is `seconds` after its first message."""
     after = "" if seconds is None else f" after {seconds:.1f} s"
-    return f"cut off{after}: at least {size - at} of {size} bytes cannot be read"
+    how = f"cut off{after}" if isinstance(damage, Torn) else f"damaged{after} ({damage})"
+    return f"{how}: at least {size - (damage.at or 0)} of {size} bytes cannot be read"

@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 from rtsysid.errors import TraceError
 from rtsysid.guards.limits import checked_growth, checked_size, limit
-from rtsysid.recordings.ros.container import BagTopic, Damage, MessageBatch, cut_off, opened_file
+from rtsysid.recordings.ros.container import BagTopic, Damage, MessageBatch, Torn, opened_file, what_is_lost
 from rtsysid.recordings.ros.definitions import Definition, parsed_types, shipped_type
 from rtsysid.rosmsg import MessageType
 
@@ -127,7 +127,7 @@ def _missing(path: Path) -> str:
         size = os.fstat(stream.fileno()).st_size
     pages = int.from_bytes(header[28:32], "big") if header[24:28] == header[92:96] else 0
     whole = pages * _page_size(header)
-    return cut_off(whole, size, None) if whole > size else ""
+    return what_is_lost(Torn(size), whole, None) if whole > size else ""
 
 
 def _without_torn_page(path: Path) -> tuple[Path, str]:

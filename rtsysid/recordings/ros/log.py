@@ -11,7 +11,7 @@ from typing import NamedTuple
 from rtsysid.guards.limits import checked_size
 from rtsysid.recordings.formats import stored_bytes
 from rtsysid.recordings.ros.batches import GrowingRows, decoded, message_batches
-from rtsysid.recordings.ros.container import BagTopic, Damage, MessageFile
+from rtsysid.recordings.ros.container import BagTopic, Damage, MessageFile, what_is_lost
 from rtsysid.recordings.ros.decoder import Decoder, Offer, offer_of, varies
 from rtsysid.recordings.topics import Series, Topic, topic_of
 
@@ -78,16 +78,17 @@ class RosLog:
                 columns, damage = decoded(decoders, batch)
                 rows.add(batch.log_ns[: len(columns)], columns)
                 if damage:
-                    return self._lose(file, topic, f"{topic} is damaged", damage, rows.seconds(begin))
+                    return self._lose(file, topic, damage, rows.seconds(begin))
         except Damage as damage:
             if not file.missing:  # it was known when the file was opened
-                self._lose(file, "", "damaged", damage, rows.seconds(begin))
+                self._lose(file, topic, damage, rows.seconds(begin))
 
-    def _lose(self, file: MessageFile, topic: str, what: str, damage: Damage, seconds: float | None) -> None:
-        size = file.path.stat().st_size
-        left = "what follows is" if damage.at is None else f"{size - damage.at} of {size} bytes are"
-        after = "" if seconds is None else f" after {seconds:.1f} s"
-        loss = f"{what}{after} ({damage}): {left} not read"
+    def _lose(self, file: MessageFile, topic: str, damage: Damage, seconds: float | None) -> None:
+        """Note damage: of the file, told once, or of a message, which ends its topic alone."""
+        loss, topic = what_is_lost(damage, file.path.stat().st_size, seconds), "" if damage.at is not None else topic
+        if topic:
+            after = "" if seconds is None else f" after {seconds:.1f} s"
+            loss = f"{topic} is damaged{after} ({damage}): what follows is not read"
         self._losses.setdefault(f"{file.path.name} {topic}", _of_file(file, loss, self.files))
         self.missing = "; ".join(filter(None, self._losses.values()))
 

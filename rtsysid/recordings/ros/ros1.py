@@ -13,7 +13,15 @@ from typing import IO, NamedTuple, TypeAlias
 
 from rtsysid.errors import TraceError
 from rtsysid.guards.limits import checked_growth, checked_size
-from rtsysid.recordings.ros.container import INDEX_DAMAGED, BagTopic, Damage, MessageBatch, cut_off, opened_file
+from rtsysid.recordings.ros.container import (
+    INDEX_DAMAGED,
+    BagTopic,
+    Damage,
+    MessageBatch,
+    Torn,
+    opened_file,
+    what_is_lost,
+)
 from rtsysid.recordings.ros.definitions import Definition, parsed_types
 from rtsysid.recordings.unpack import unpack_chunk
 
@@ -113,19 +121,26 @@ class _ConnectionIndex(NamedTuple):
 
     def scan(self, stream: IO[bytes], head: _Record) -> str:
         """Read the whole file up to its damage, and say what is missing."""
-        first, last, size, index = None, 0, os.fstat(stream.fileno()).st_size, _index_at(head)
+        times: list[int] = []  # in ns, the first and the last
+        size, index = os.fstat(stream.fileno()).st_size, _index_at(head)
         try:
-            for kind, number, time_ns, content in _contents(stream):
-                if kind == _CONNECTION:
-                    self._define(number, b"", content)
-                elif kind == _MESSAGE:
-                    self.counts[number] = self.counts.get(number, 0) + 1
-                    first, last = time_ns if first is None else min(first, time_ns), max(last, time_ns)
+            for at, contents in _walk(stream):
+                try:
+                    self._tally(contents, times)
+                except _DAMAGE as error:
+                    raise Damage(error, at) from error
         except Damage as damage:
-            at, seconds = damage.at or 0, None if first is None else (last - first) / 1e9
-            if not 0 < index <= at:
-                return cut_off(max(size, index), at, seconds)
+            if not 0 < index <= (damage.at or 0):
+                return what_is_lost(damage, max(size, index), (times[1] - times[0]) / 1e9 if times else None)
         return INDEX_DAMAGED if index else "it was not closed: its end may be missing"
+
+    def _tally(self, contents: Iterable[_Content], times: list[int]) -> None:
+        for kind, number, time_ns, content in contents:
+            if kind == _CONNECTION:
+                self._define(number, b"", content)
+            elif kind == _MESSAGE:
+                self.counts[number] = self.counts.get(number, 0) + 1
+                times[:] = min((time_ns, *times)), max((time_ns, *times))
 
     def _define(self, number: int, topic: bytes, data: bytes) -> None:
         fields = _header_fields(data)
@@ -177,7 +192,7 @@ def _file_records(stream: IO[bytes], start: int) -> Iterator[_Record]:
         length = int.from_bytes(stream.read(4), "little")
         end = start + 4 + length
         if end > size:
-            raise Damage(f"it ends inside the record at byte {at}", at)
+            raise Torn(at)
         checked_size("ROS 1 record", length, "chunk_bytes")
         yield _Record(at, fields, start + 4, length)
         at = end
@@ -188,7 +203,7 @@ def _header_at(stream: IO[bytes], at: int, size: int) -> bytes:
     stream.seek(at)
     length = int.from_bytes(stream.read(4), "little")
     if at + 8 + length > size:
-        raise Damage(f"it ends inside the record at byte {at}", at)
+        raise Torn(at)
     return stream.read(checked_size("ROS 1 record", length, "definition_bytes"))
 
 
@@ -217,15 +232,6 @@ def _number(fields: dict[bytes, bytes], name: bytes, size: int = 4) -> int:
     return int.from_bytes(_field(fields, name, size), "little")
 
 
-def _contents(stream: IO[bytes]) -> Iterator[_Content]:
-    """Stream all messages and connections. Raises Damage where the file is damaged."""
-    for at, contents in _walk(stream):
-        try:
-            yield from contents
-        except _DAMAGE as error:
-            raise Damage(error, at) from error
-
-
 def _walk(stream: IO[bytes], passed: Collection[int] = ()) -> Iterator[tuple[int, Iterable[_Content]]]:
     """Stream the parts that hold messages and connections, each with its position, but for the chunks at `passed`.
 
@@ -243,15 +249,16 @@ def _walk(stream: IO[bytes], passed: Collection[int] = ()) -> Iterator[tuple[int
                 yield at, _in_chunk(chunk)
             elif kind in (_MESSAGE, _CONNECTION):
                 number, data = _number(record.fields, b"conn"), stream.read(record.length)
-                yield at, [(kind, number, _time(record.fields), data)]
+                yield at, [(kind, number, _time_in(record.fields, kind), data)]
     except Damage:
         raise
     except _DAMAGE as error:
         raise Damage(error, at) from error
 
 
-def _time(fields: dict[bytes, bytes]) -> int:
-    sec, nanosec = _PAIR.unpack(fields.get(b"time", bytes(8)))
+def _time_in(fields: dict[bytes, bytes], kind: int) -> int:
+    """Return the time of a message in ns, 0 for a connection. Raises ValueError where it is missing."""
+    sec, nanosec = _PAIR.unpack(_field(fields, b"time", 8) if kind == _MESSAGE else bytes(8))
     return int(sec) * 1_000_000_000 + int(nanosec)
 
 
@@ -270,7 +277,8 @@ def _in_chunk(chunk: bytes) -> Iterator[_Content]:
         values = layout.form.unpack_from(chunk, begin) if layout else ()
         if layout is None or any(values[k] != value for k, value in layout.fixed):
             fields = _header_fields(chunk[begin : start - 4])
-            kind, number, time_ns = _number(fields, b"op", 1), _number(fields, b"conn"), _time(fields)
+            kind, number = _number(fields, b"op", 1), _number(fields, b"conn")
+            time_ns = _time_in(fields, kind)
             if kind == _MESSAGE:
                 layouts[header] = _layout(fields)
         else:
