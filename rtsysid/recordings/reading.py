@@ -26,6 +26,7 @@ from rtsysid.recordings.names import digest_of
 from rtsysid.recordings.open_logs import FOR_EVER, OpenLogs
 from rtsysid.recordings.pieces import Aligned, SourceCounts
 from rtsysid.recordings.runs import RunFiles, run_files
+from rtsysid.recordings.timeline import check_time_unit
 from rtsysid.recordings.topic_logs import TABLE
 from rtsysid.recordings.topics import Topic, TopicLog
 from rtsysid.recordings.trace import Episode, Trace, clock
@@ -87,7 +88,7 @@ def align_trace(trace: Trace, data: Data) -> Trace:
 
     Raises ConfigError where a setting is out of its range, TraceError where the rows exceed the limits.
     """
-    (aligned,) = _resolve_and_align([_of_table(trace)], data, trace.channels)[1]
+    (aligned,) = _resolve_and_align([_of_table(trace, data.rate_hz)], data, trace.channels)[1]
     return replace(aligned, notes=(*trace.notes, *aligned.notes))
 
 
@@ -115,16 +116,20 @@ def _raw_recording(run: RunFiles, data: Data, channels: Sequence[Channel]) -> Tr
     if not data.sources and logs.is_table:
         (path,) = run.files.values()
         (trace,) = Trace.read_each([path], channels, **clock(data.time, data.rate_hz))
-        trace = _renamed(trace, run.name)
-        return _of_table(trace) if data.resample else trace
-    sources = dict(data.sources) or _joined({each.name: _source_for(each, logs.of("")) for each in channels}, channels)
+        trace = _named_after(trace, run.name)
+        return _of_table(trace, data.rate_hz) if data.resample else trace
+    sources = dict(data.sources) or _with_joined_quaternions(
+        {each.name: _source_for(each, logs.of("")) for each in channels}, channels
+    )
     if "estimate" in data.clock_offsets.values():
         logs.estimate_offsets(sources, channels)
     digests = tuple((for_json(path.name), digest_of(path)) for path in run.files.values())
     return _Unaligned(run.name, [_Part(run.name, logs.messages)], sources, digests, lambda: logs.missing, logs.units)
 
 
-def _joined(sources: dict[str, ChannelSource], channels: Sequence[Channel]) -> dict[str, ChannelSource]:
+def _with_joined_quaternions(
+    sources: dict[str, ChannelSource], channels: Sequence[Channel]
+) -> dict[str, ChannelSource]:
     """Join the components of each quaternion: they are averaged as one rotation."""
     for columns in rotation_columns(channels):
         own = [sources[channels[column].name] for column in columns]
@@ -137,13 +142,15 @@ def _joined(sources: dict[str, ChannelSource], channels: Sequence[Channel]) -> d
     return sources
 
 
-def _renamed(trace: Trace, name: str) -> Trace:
+def _named_after(trace: Trace, name: str) -> Trace:
     """Name the episodes of one file after its run, which is distinct among all."""
     episodes = tuple(replace(e, name=name + e.name[len(e.recording) :]) for e in trace.episodes)
     return replace(trace, episodes=episodes)
 
 
-def _of_table(trace: Trace) -> _Unaligned:
+def _of_table(trace: Trace, rate_hz: float) -> _Unaligned:
+    for each in trace.episodes:
+        check_time_unit(each.name, each.t, rate_hz, trace.time)
     names = [channel.name for channel in trace.channels]
 
     def reader(episode: Episode) -> Callable[[Feed, Sequence[str]], FeedMessages]:
@@ -154,7 +161,9 @@ def _of_table(trace: Trace) -> _Unaligned:
         return read
 
     parts = [_Part(episode.name, reader(episode)) for episode in trace.episodes]
-    sources = _joined({each.name: ChannelSource(field=each.name) for each in trace.channels}, trace.channels)
+    sources = _with_joined_quaternions(
+        {each.name: ChannelSource(field=each.name) for each in trace.channels}, trace.channels
+    )
     return _Unaligned(trace.episodes[0].recording, parts, sources, trace.sources, list, lambda file, topic: {})
 
 
