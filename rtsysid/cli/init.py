@@ -16,6 +16,7 @@ from rtsysid.storage.products import CONFIGURATION, RECORDING
 
 if TYPE_CHECKING:
     from rtsysid.recordings.draft.choose import Draft
+    from rtsysid.recordings.trace import Trace
 
 
 @click.command()
@@ -62,6 +63,23 @@ def _asked(draft: Draft) -> Draft:
     return draft.with_roles(roles)
 
 
+def _write_mcap(trace: Trace, out: Path, overwrite: bool) -> None:
+    """Write rows as the samples of a live session, whose device starts with each episode. Times are whole us."""
+    from firmware_bridge.mcap_file import McapFile  # noqa: TID251
+    from firmware_bridge.session_file import SessionFile  # noqa: TID251
+    from rtsysid.spec import Arrival, Sample
+
+    begin = min(0.0, float(trace.episodes[0].t[0]))  # device time does not go below 0
+    file = McapFile(out, {"rtsysid.recording": {"format": "1", "converted": "rows"}}, "rtsysid", 0, overwrite=overwrite)
+    session = SessionFile(file, trace.channels, ())
+    for boot, episode in enumerate(trace.episodes):
+        for seq, (t, values) in enumerate(zip((episode.t - begin).tolist(), episode.values, strict=True)):
+            us = round(t * 1e6)
+            session.sample(Arrival(Sample(us * 1e-6, values), us, us * 1e-6, us * 1e-6, seq & 0xFFFF, boot))
+        file.flush(us * 1000)
+    file.close()
+
+
 @click.command("convert")
 @click.argument("log", type=PATH)
 @click.argument("config", metavar="[CONFIG]", required=False)
@@ -91,5 +109,8 @@ def convert_command(log: Path, config: str | None, out: Path, overwrite: bool, j
         data = read_config(config).data
     _, trace = read_resolved([log], data)
     console.notes(trace.notes)
-    trace.write(out, overwrite=overwrite)
+    if out.suffix.lower() == ".mcap":
+        _write_mcap(trace, out, overwrite)
+    else:
+        trace.write(out, overwrite=overwrite)
     console.report({"to": str(out), "rows": len(trace), "episodes": len(trace.episodes)}, json_)

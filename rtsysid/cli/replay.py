@@ -67,8 +67,9 @@ def replay_command(
     deadline_s = 1.0 / opened.spec.rate_hz if deadline_ms is None else deadline_ms * 1e-3
     predictor, deadline = Predictor.load(opened, backend), Deadline(deadline_s)
     session = Session(predictor, max_gap=max_gap, deadline=deadline)
-    stream = stream_recording(trace, opened.data(time_), opened.spec.channels)
-    samples = at_rate(stream, opened.spec.rate_hz, trace.name)
+    data = opened.data(time_)
+    stream = stream_recording(trace, data, opened.spec.channels)
+    samples = at_rate(stream, opened.spec.rate_hz, trace.name, data.time)
     answers = require_answers(replay(session, samples, speed=speed), session, trace.name)
     found = _consume(opened, answers, against, out, overwrite, (bundle, trace))
     console.report({**console.flat(session.summary()), **found}, json_)

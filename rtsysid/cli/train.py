@@ -33,8 +33,19 @@ BETWEEN = 3.0  # seconds between two lines of progress
 @output("-o", "--out", product=UNFINISHED_RUN, required=True, help="Run folder. An unfinished run in it is continued.")
 @click.option("--minutes", type=within(ranges.Minutes), help="How long a default training takes, about.")
 @click.option("--linear", is_flag=True, help="End a default training with the linear model, within seconds.")
+@click.option("--effort", type=within(ranges.Effort), help="Factor on the epochs of every stage: train.effort.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Another value for a key of CONFIG, as train.stride=20; repeatable.",
+)
 @as_json
-def train(config: str, data: tuple[Path, ...], out: Path, minutes: float | None, linear: bool, json_: bool) -> None:
+def train(
+    config: str, data: tuple[Path, ...], out: Path, minutes: float | None, linear: bool, effort: float | None,
+    settings: tuple[str, ...], json_: bool,
+) -> None:  # fmt: skip
     """Train the model of CONFIG (a TOML file, or an embedded one: quadrotor, nanodrone).
 
     A file of [data] alone is enough: everything else is chosen from the recordings. `docs/configuration.md` lists all
@@ -42,10 +53,11 @@ def train(config: str, data: tuple[Path, ...], out: Path, minutes: float | None,
 
     Example: rtsysid train arm.toml --data logs -o run --minutes 5
     """
-    from rtsysid.config import config_text, parse_config
+    from rtsysid.config import config_text, with_settings
 
-    text = config_text(config)
-    last = _train_to_end(parse_config(text, config), data, out, text, linear=linear, minutes=minutes)
+    said = settings if effort is None else (*settings, f"train.effort={effort!r}")
+    text = "".join([config_text(config), *(f"# changed by the command line: {each}\n" for each in said)])
+    last = _train_to_end(with_settings(text, said, config), data, out, text, linear=linear, minutes=minutes)
     if last.pop("finished_before"):
         remedy = "export it, or name another folder to train again"
         raise ConfigError(f"run {out}", "its training is already finished, nothing was trained", remedy)

@@ -79,7 +79,21 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names) if len(names) <= 3 else f"{names[0]}, {names[1]} and {len(names) - 2} more"
 
 
-Note: TypeAlias = LeftOut | Aligned
+class RolledOver(msgspec.Struct, frozen=True, tag="rolled over", tag_field="note"):
+    """Count how often the time of a recording began again after ``period_s`` and was continued."""
+
+    recording: str
+    times: int
+    period_s: float
+
+    @property
+    def line(self) -> str:
+        """Describe it in one line."""
+        often = "once" if self.times == 1 else f"{self.times} times"
+        return f"{self.recording}: the clock rolled over {often}, after {self.period_s:.10g} s; its time is continued"
+
+
+Note: TypeAlias = LeftOut | Aligned | RolledOver
 
 
 def long_enough(

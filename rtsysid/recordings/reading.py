@@ -26,10 +26,11 @@ from rtsysid.recordings.names import digest_of
 from rtsysid.recordings.open_logs import FOR_EVER, OpenLogs
 from rtsysid.recordings.pieces import Aligned, SourceCounts
 from rtsysid.recordings.runs import RunFiles, run_files
+from rtsysid.recordings.timeline import check_time_unit
 from rtsysid.recordings.topic_logs import TABLE
 from rtsysid.recordings.topics import Topic, TopicLog
 from rtsysid.recordings.trace import Episode, Trace, clock
-from rtsysid.spec import Channel, Sample
+from rtsysid.spec import Channel, Sample, rotation_columns
 
 PERIODS = 2.5  # mean periods that a value of a regular topic is held
 ON_CHANGE = 10.0  # median periods: an input with longer gaps is sent when it changes
@@ -87,7 +88,7 @@ def align_trace(trace: Trace, data: Data) -> Trace:
 
     Raises ConfigError where a setting is out of its range, TraceError where the rows exceed the limits.
     """
-    (aligned,) = _resolve_and_align([_of_table(trace)], data, trace.channels)[1]
+    (aligned,) = _resolve_and_align([_of_table(trace, data.rate_hz)], data, trace.channels)[1]
     return replace(aligned, notes=(*trace.notes, *aligned.notes))
 
 
@@ -115,22 +116,41 @@ def _raw_recording(run: RunFiles, data: Data, channels: Sequence[Channel]) -> Tr
     if not data.sources and logs.is_table:
         (path,) = run.files.values()
         (trace,) = Trace.read_each([path], channels, **clock(data.time, data.rate_hz))
-        trace = _renamed(trace, run.name)
-        return _of_table(trace) if data.resample else trace
-    sources = dict(data.sources) or {each.name: _source_for(each, logs.of("")) for each in channels}
+        trace = _named_after(trace, run.name)
+        return _of_table(trace, data.rate_hz) if data.resample else trace
+    sources = dict(data.sources) or _with_joined_quaternions(
+        {each.name: _source_for(each, logs.of("")) for each in channels}, channels
+    )
     if "estimate" in data.clock_offsets.values():
         logs.estimate_offsets(sources, channels)
     digests = tuple((for_json(path.name), digest_of(path)) for path in run.files.values())
     return _Unaligned(run.name, [_Part(run.name, logs.messages)], sources, digests, lambda: logs.missing, logs.units)
 
 
-def _renamed(trace: Trace, name: str) -> Trace:
+def _with_joined_quaternions(
+    sources: dict[str, ChannelSource], channels: Sequence[Channel]
+) -> dict[str, ChannelSource]:
+    """Join the components of each quaternion: they are averaged as one rotation."""
+    for columns in rotation_columns(channels):
+        own = [sources[channels[column].name] for column in columns]
+        if channels[columns[0]].group and len({each.topic for each in own}) == 1:
+            sources[channels[columns[0]].group] = ChannelSource(
+                topic=own[0].topic, fields=tuple(each.field for each in own)
+            )
+            for column in columns:
+                del sources[channels[column].name]
+    return sources
+
+
+def _named_after(trace: Trace, name: str) -> Trace:
     """Name the episodes of one file after its run, which is distinct among all."""
     episodes = tuple(replace(e, name=name + e.name[len(e.recording) :]) for e in trace.episodes)
     return replace(trace, episodes=episodes)
 
 
-def _of_table(trace: Trace) -> _Unaligned:
+def _of_table(trace: Trace, rate_hz: float) -> _Unaligned:
+    for each in trace.episodes:
+        check_time_unit(each.name, each.t, rate_hz, trace.time)
     names = [channel.name for channel in trace.channels]
 
     def reader(episode: Episode) -> Callable[[Feed, Sequence[str]], FeedMessages]:
@@ -141,7 +161,9 @@ def _of_table(trace: Trace) -> _Unaligned:
         return read
 
     parts = [_Part(episode.name, reader(episode)) for episode in trace.episodes]
-    sources = {each.name: ChannelSource(field=each.name) for each in trace.channels}
+    sources = _with_joined_quaternions(
+        {each.name: ChannelSource(field=each.name) for each in trace.channels}, trace.channels
+    )
     return _Unaligned(trace.episodes[0].recording, parts, sources, trace.sources, list, lambda file, topic: {})
 
 
@@ -159,11 +181,15 @@ def _with_ages(data: Data, channels: Sequence[Channel], recorded: Sequence[_Unal
     sources = {
         name: _with_stated_unit(source, recorded[0]) for name, source in (data.sources or recorded[0].sources).items()
     }
-    for track in alignment_plan(sources, channels, data.rate_hz, data.lateness).tracks:
+    tracks = alignment_plan(sources, channels, data.rate_hz, data.lateness).tracks
+    pauses: list[float] = []  # the longest of each output
+    for track in sorted(tracks, key=lambda each: not each.mean):  # outputs first
         if track.source.max_age is None:
             feed = track.feed, track.fields
             timings = [_timing(part.read(*feed)) for each in recorded for part in each.parts]
-            age = _held(timings, track.mean, data) if data.max_age is None else data.max_age
+            quiet = FOR_EVER if track.mean else min(pauses, default=0.0)
+            pauses += [max(each.longest for each in timings)] if track.mean else []
+            age = _held(timings, quiet, data) if data.max_age is None else data.max_age
             sources[track.name] = msgspec.structs.replace(track.source, max_age=age)
     return msgspec.structs.replace(data, sources=sources)
 
@@ -191,9 +217,12 @@ def _timing(messages: FeedMessages) -> _Timing:
     return _Timing(float(steps.mean()), float(np.median(steps)), float(steps.max())) if len(steps) else _Timing(0, 0, 0)
 
 
-def _held(timings: Sequence[_Timing], is_output: bool, data: Data) -> float:
-    """Return for how long a value is held in s: without end for an input that is sent on change."""
-    if not is_output and any(each.longest > ON_CHANGE * each.median for each in timings):
+def _held(timings: Sequence[_Timing], quiet: float, data: Data) -> float:
+    """Return for how long a value is held in s: without end for an input that is sent on change.
+
+    `quiet`: the longest pause of the outputs; in such a pause the log was silent, not the source.
+    """
+    if any(each.longest > max(ON_CHANGE * each.median, 1.5 * quiet) for each in timings):
         return FOR_EVER
     return float(f"{PERIODS * max(1 / data.rate_hz, float(np.median([each.mean for each in timings]))):.4g}")
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from support.messages import CHANNELS, drawn_messages, drawn_plan
+from support.messages import CHANNELS, drawn_messages, drawn_plan, pushed
 
 from rtsysid.alignment.aligner import Aligner
 from rtsysid.alignment.plan import alignment_plan
@@ -10,18 +10,6 @@ from rtsysid.alignment.recorded import FeedMessages, align_recording
 from rtsysid.alignment.source import ChannelSource
 from rtsysid.errors import SpecError
 from rtsysid.spec import Channel
-
-
-def pushed(plan, messages) -> tuple[list, Aligner]:
-    """Push the messages of all feeds in order of arrival, and take each row when it is due."""
-    aligner, rows = Aligner(plan), []
-    numbered = enumerate(messages.items())
-    order = sorted((each.arrival[k], n, k, feed) for n, (feed, each) in numbered for k in range(len(each.t)))
-    for _, _, k, feed in order:
-        aligner.push(feed, float(messages[feed].t[k]), messages[feed].values[k].tolist())
-        while (row := aligner.tick()) is not None:
-            rows.append(row)
-    return [*rows, *aligner.finish()], aligner
 
 
 @pytest.mark.parametrize("seed", range(60))

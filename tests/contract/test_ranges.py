@@ -97,6 +97,8 @@ DECODED = {  # where structures are read from outside, and which test knows the 
     "rtsysid.recordings.formats.npz": "texts alone",
     "rtsysid.schedule": "of the package itself",
     "rtsysid.benchmarks.sources": "of the package itself",
+    "rtsysid.recordings.draft.known": "of the package itself",
+    "rtsysid.recordings.formats.lerobot": "tests/recordings/test_lerobot.py",
     "rtsysid.guards.ranges": "the ranges themselves",
     "rtsysid.benchmarks.robot_files": "here",
     "rtsysid.evaluation.expectation": "here",

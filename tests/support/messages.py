@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from rtsysid.alignment.aligner import Aligner
 from rtsysid.alignment.plan import AlignmentPlan, alignment_plan
 from rtsysid.alignment.recorded import FeedMessages
 from rtsysid.alignment.source import ChannelSource
@@ -51,3 +52,15 @@ def _feed(rng: np.random.Generator, width: int, start: float) -> FeedMessages:
     values = np.cumsum(rng.normal(size=(count, width)), 0) * 30
     values[rng.random(values.shape) < 0.05] = np.nan
     return FeedMessages(t, arrival, values)
+
+
+def pushed(plan, messages) -> tuple[list, Aligner]:
+    """Push the messages of all feeds in order of arrival, and take each row when it is due."""
+    aligner, rows = Aligner(plan), []
+    numbered = enumerate(messages.items())
+    order = sorted((each.arrival[k], n, k, feed) for n, (feed, each) in numbered for k in range(len(each.t)))
+    for _, _, k, feed in order:
+        aligner.push(feed, float(messages[feed].t[k]), messages[feed].values[k].tolist())
+        while (row := aligner.tick()) is not None:
+            rows.append(row)
+    return [*rows, *aligner.finish()], aligner

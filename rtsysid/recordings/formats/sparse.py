@@ -6,6 +6,7 @@ inside the messages of a topic is a column of seconds, `topic.stamp`. The rows a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -14,8 +15,10 @@ import numpy as np
 from rtsysid.errors import TraceError
 from rtsysid.guards.limits import checked_size
 from rtsysid.recordings.formats import Block, Column, rows_per_block
-from rtsysid.recordings.topics import Topic, TopicLog
+from rtsysid.recordings.topics import Topic, TopicField, TopicLog
 from rtsysid.spec import Doubles
+
+_INDEX = re.compile(r"\[(\d+)\]")
 
 
 class TopicTable:
@@ -32,7 +35,7 @@ class TopicTable:
         for topic in log.topics:
             prefix = f"{topic.name}." if topic.name else ""
             places |= {Column(f"{prefix}{s}", "s", False): (topic.name, s, True) for s in topic.stamps}
-            places |= {Column(f"{prefix}{f.name}", f.unit, True): (topic.name, f.name, False) for f in topic.fields}
+            places |= {_field_column(prefix, each): (topic.name, each.name, False) for each in topic.fields}
             checked_size(f"recording {self.path.name}", len(places), "columns")
         if not any(column.numeric for column in places):
             listed = ", ".join(map(_described, log.topics)) or "no topics"
@@ -75,6 +78,12 @@ class TopicTable:
             if self._places[i - 1][2]:
                 columns[i] = self.log.read(topic, [], self._places[i - 1][1]).t
         return series.arrival, columns
+
+
+def _field_column(prefix: str, field: TopicField) -> Column:
+    """Describe the column of a field. Earlier releases wrote ``covariance.0`` for ``covariance[0]``."""
+    name = f"{prefix}{field.name}"
+    return Column(name, field.unit, True, _INDEX.sub(r".\1", name) if "[" in name else "")
 
 
 def _described(topic: Topic) -> str:
