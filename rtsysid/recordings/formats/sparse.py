@@ -53,7 +53,7 @@ class TopicTable:
         for start in range(0, end, size):
             rows = slice(start, start + size)
             wide = np.column_stack([cells[i][rows] for i in exact]) if exact else np.empty((min(size, end - start), 0))
-            with np.errstate(over="ignore"):  # the check of the values reports infinite ones
+            with np.errstate(over="ignore", invalid="ignore"):  # the check of the values reports what is not finite
                 narrow = np.column_stack([cells[i][rows] for i in values]).astype(np.float32)
             yield Block(wide, narrow)
 

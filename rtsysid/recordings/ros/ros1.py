@@ -177,7 +177,7 @@ def _checked_head(path: Path, stream: IO[bytes]) -> _Record:
 
 def _index_at(head: _Record) -> int:
     """Return the position of the index, 0 where the bag was not closed."""
-    return int.from_bytes(_field(head.fields, b"index_pos", 8), "little")
+    return int.from_bytes(head.fields.get(b"index_pos", b"")[:8], "little")
 
 
 def _file_records(stream: IO[bytes], start: int) -> Iterator[_Record]:
