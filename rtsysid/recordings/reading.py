@@ -118,7 +118,7 @@ def _raw_recording(run: RunFiles, data: Data, channels: Sequence[Channel]) -> Tr
         (trace,) = Trace.read_each([path], channels, **clock(data.time, data.rate_hz))
         trace = _named_after(trace, run.name)
         return _of_table(trace, data.rate_hz) if data.resample else trace
-    sources = dict(data.sources) or _with_joined_quaternions(
+    sources = dict(data.sources) or _with_rotations(
         {each.name: _source_for(each, logs.of("")) for each in channels}, channels
     )
     if "estimate" in data.clock_offsets.values():
@@ -127,9 +127,7 @@ def _raw_recording(run: RunFiles, data: Data, channels: Sequence[Channel]) -> Tr
     return _Unaligned(run.name, [_Part(run.name, logs.messages)], sources, digests, lambda: logs.missing, logs.units)
 
 
-def _with_joined_quaternions(
-    sources: dict[str, ChannelSource], channels: Sequence[Channel]
-) -> dict[str, ChannelSource]:
+def _with_rotations(sources: dict[str, ChannelSource], channels: Sequence[Channel]) -> dict[str, ChannelSource]:
     """Join the components of each quaternion: they are averaged as one rotation."""
     for columns in rotation_columns(channels):
         own = [sources[channels[column].name] for column in columns]
@@ -161,9 +159,7 @@ def _of_table(trace: Trace, rate_hz: float) -> _Unaligned:
         return read
 
     parts = [_Part(episode.name, reader(episode)) for episode in trace.episodes]
-    sources = _with_joined_quaternions(
-        {each.name: ChannelSource(field=each.name) for each in trace.channels}, trace.channels
-    )
+    sources = _with_rotations({each.name: ChannelSource(field=each.name) for each in trace.channels}, trace.channels)
     return _Unaligned(trace.episodes[0].recording, parts, sources, trace.sources, list, lambda file, topic: {})
 
 
