@@ -235,13 +235,13 @@ def _source_for(channel: Channel, log: TopicLog) -> ChannelSource:
     owners = [each for each in topics if channel.name.startswith(f"{each.name}.")]
     if not owners:
         raise TraceError(
-            f"recording {log.path.name}", f"no topic of channel {channel.name!r}", f"there is {_some(topics)}"
+            f"recording {log.path.name}", f"no topic of channel {channel.name!r}", f"there is {_some_topics(topics)}"
         )
     topic = max(owners, key=lambda each: len(each.name))
     return ChannelSource(topic=topic.name, field=channel.name[len(topic.name) + 1 :])
 
 
-def _some(topics: Sequence[Topic]) -> str:
+def _some_topics(topics: Sequence[Topic]) -> str:
     shown = ", ".join(each.name for each in topics[:8])
     return f"{shown} and {len(topics) - 8} more" if len(topics) > 8 else shown or "none"
 
