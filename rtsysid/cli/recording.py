@@ -115,7 +115,7 @@ def _show_topics(found: dict[str, Any], json_: bool) -> None:
             each["name"],
             each["type"],
             *(console.text(each[key]) for key in keys),
-            _listed(each["stamps"]),
+            _names_or_dash(each["stamps"]),
             each["note"] or "-",
         ]
         for each in topics
@@ -135,7 +135,7 @@ def _show_topics(found: dict[str, Any], json_: bool) -> None:
         console.echo(f'a channel is topic.field, as in inputs = ["{fields[0][0]}"]')
 
 
-def _listed(names: Sequence[str]) -> str:
+def _names_or_dash(names: Sequence[str]) -> str:
     return ", ".join(names) or "-"
 
 

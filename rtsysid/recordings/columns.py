@@ -71,7 +71,7 @@ def indices_of(wanted: Sequence[Channel], columns: Sequence[Column], where: str)
     """
     headers = {each.header: each for each in columns if each.header}
     names = {each.name for each in columns}
-    meant = [_renamed(channel, headers) if channel.name not in names else channel for channel in wanted]
+    meant = [_by_header(channel, headers) if channel.name not in names else channel for channel in wanted]
     try:
         indices = require_channels(meant, [Channel(each.name, each.unit) for each in columns], where)
     except SpecError as error:
@@ -83,7 +83,7 @@ def indices_of(wanted: Sequence[Channel], columns: Sequence[Column], where: str)
     return indices
 
 
-def _renamed(channel: Channel, headers: dict[str, Column]) -> Channel:
+def _by_header(channel: Channel, headers: dict[str, Column]) -> Channel:
     known = headers.get(channel.name)
     return channel if known is None else Channel(known.name, channel.unit)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from rtsysid.errors import TraceError
@@ -81,3 +82,15 @@ def _told_apart(files: Sequence[Path]) -> list[str]:
             break
         names = ["/".join((*parts[-depth:], end)) for parts, end in zip(folders, ends, strict=True)]
     return names
+
+
+def matching_names(patterns: Sequence[str], names: Sequence[str]) -> set[str]:
+    """Return the names that match a pattern (``run4*``). Raises TraceError for a pattern that matches none."""
+    chosen: set[str] = set()
+    for pattern in patterns:
+        matched = {name for name in names if fnmatchcase(name, pattern)}
+        if not matched:
+            unmatched = f"no recording is named {pattern!r}"
+            raise TraceError("validation split", unmatched, f"choose among {', '.join(names)}")
+        chosen |= matched
+    return chosen

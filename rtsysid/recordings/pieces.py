@@ -75,10 +75,6 @@ class Aligned(msgspec.Struct, frozen=True, tag="aligned", tag_field="note"):
         return "; ".join((f"aligned to {self.rate_hz:g} Hz: {self.rows} rows", *parts, *cut, *self.remarks))
 
 
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names) if len(names) <= 3 else f"{names[0]}, {names[1]} and {len(names) - 2} more"
-
-
 class RolledOver(msgspec.Struct, frozen=True, tag="rolled over", tag_field="note"):
     """Count how often the time of a recording began again after ``period_s`` and was continued."""
 
@@ -91,6 +87,10 @@ class RolledOver(msgspec.Struct, frozen=True, tag="rolled over", tag_field="note
         """Describe it in one line."""
         often = "once" if self.times == 1 else f"{self.times} times"
         return f"{self.recording}: the clock rolled over {often}, after {self.period_s:.10g} s; its time is continued"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= 3 else f"{names[0]}, {names[1]} and {len(names) - 2} more"
 
 
 Note: TypeAlias = LeftOut | Aligned | RolledOver

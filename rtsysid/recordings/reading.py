@@ -24,7 +24,7 @@ from rtsysid.guards.limits import checked_growth
 from rtsysid.guards.text import for_json
 from rtsysid.recordings.names import digest_of
 from rtsysid.recordings.open_logs import FOR_EVER, OpenLogs
-from rtsysid.recordings.pieces import Aligned, SourceCounts
+from rtsysid.recordings.pieces import Aligned, RolledOver, SourceCounts
 from rtsysid.recordings.runs import RunFiles, run_files
 from rtsysid.recordings.timeline import check_time_unit
 from rtsysid.recordings.topic_logs import TABLE
@@ -88,8 +88,8 @@ def align_trace(trace: Trace, data: Data) -> Trace:
 
     Raises ConfigError where a setting is out of its range, TraceError where the rows exceed the limits.
     """
-    (aligned,) = _resolve_and_align([_of_table(trace, data.rate_hz)], data, trace.channels)[1]
-    return replace(aligned, notes=(*trace.notes, *aligned.notes))
+    (aligned,) = _resolve_and_align([_of_table(trace, data)], data, trace.channels)[1]
+    return replace(aligned, notes=(*(note for note in trace.notes if not isinstance(note, RolledOver)), *aligned.notes))
 
 
 class _Part(NamedTuple):
@@ -117,19 +117,16 @@ def _raw_recording(run: RunFiles, data: Data, channels: Sequence[Channel]) -> Tr
         (path,) = run.files.values()
         (trace,) = Trace.read_each([path], channels, **clock(data.time, data.rate_hz))
         trace = _named_after(trace, run.name)
-        return _of_table(trace, data.rate_hz) if data.resample else trace
-    sources = dict(data.sources) or _with_joined_quaternions(
-        {each.name: _source_for(each, logs.of("")) for each in channels}, channels
-    )
+        return _of_table(trace, data) if data.resample else trace
+    named = {each.name: _source_for(each, logs.of("")) for each in channels} if not data.sources else {}
+    sources = dict(data.sources) or _with_rotations(named, channels)
     if "estimate" in data.clock_offsets.values():
         logs.estimate_offsets(sources, channels)
     digests = tuple((for_json(path.name), digest_of(path)) for path in run.files.values())
     return _Unaligned(run.name, [_Part(run.name, logs.messages)], sources, digests, lambda: logs.missing, logs.units)
 
 
-def _with_joined_quaternions(
-    sources: dict[str, ChannelSource], channels: Sequence[Channel]
-) -> dict[str, ChannelSource]:
+def _with_rotations(sources: dict[str, ChannelSource], channels: Sequence[Channel]) -> dict[str, ChannelSource]:
     """Join the components of each quaternion: they are averaged as one rotation."""
     for columns in rotation_columns(channels):
         own = [sources[channels[column].name] for column in columns]
@@ -148,9 +145,10 @@ def _named_after(trace: Trace, name: str) -> Trace:
     return replace(trace, episodes=episodes)
 
 
-def _of_table(trace: Trace, rate_hz: float) -> _Unaligned:
+def _of_table(trace: Trace, data: Data) -> _Unaligned:
     for each in trace.episodes:
-        check_time_unit(each.name, each.t, rate_hz, trace.time)
+        check_time_unit(each.name, each.t, data.rate_hz, trace.time)
+    said = [note.line for note in trace.notes if isinstance(note, RolledOver)]
     names = [channel.name for channel in trace.channels]
 
     def reader(episode: Episode) -> Callable[[Feed, Sequence[str]], FeedMessages]:
@@ -161,10 +159,8 @@ def _of_table(trace: Trace, rate_hz: float) -> _Unaligned:
         return read
 
     parts = [_Part(episode.name, reader(episode)) for episode in trace.episodes]
-    sources = _with_joined_quaternions(
-        {each.name: ChannelSource(field=each.name) for each in trace.channels}, trace.channels
-    )
-    return _Unaligned(trace.episodes[0].recording, parts, sources, trace.sources, list, lambda file, topic: {})
+    sources = _with_rotations({each.name: ChannelSource(field=each.name) for each in trace.channels}, trace.channels)
+    return _Unaligned(trace.episodes[0].recording, parts, sources, trace.sources, lambda: said, lambda file, topic: {})
 
 
 def _resolve_and_align(
@@ -239,13 +235,13 @@ def _source_for(channel: Channel, log: TopicLog) -> ChannelSource:
     owners = [each for each in topics if channel.name.startswith(f"{each.name}.")]
     if not owners:
         raise TraceError(
-            f"recording {log.path.name}", f"no topic of channel {channel.name!r}", f"there is {_some(topics)}"
+            f"recording {log.path.name}", f"no topic of channel {channel.name!r}", f"there is {_some_topics(topics)}"
         )
     topic = max(owners, key=lambda each: len(each.name))
     return ChannelSource(topic=topic.name, field=channel.name[len(topic.name) + 1 :])
 
 
-def _some(topics: Sequence[Topic]) -> str:
+def _some_topics(topics: Sequence[Topic]) -> str:
     shown = ", ".join(each.name for each in topics[:8])
     return f"{shown} and {len(topics) - 8} more" if len(topics) > 8 else shown or "none"
 

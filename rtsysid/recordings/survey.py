@@ -58,7 +58,7 @@ def _survey_topic(log: TopicLog, topic: Topic, time: str) -> dict[str, Any]:
         note = "; ".join(filter(None, (note, str(error))))
     messages = max(len(t), topic.messages or 0)
     about = {"name": topic.name, "type": topic.type_name, "messages": messages}
-    return {**about, **_message_times(t), "stamps": list(topic.stamps), "note": note, "fields": ranges}
+    return {**about, **_interval_facts(t), "stamps": list(topic.stamps), "note": note, "fields": ranges}
 
 
 def _parts(log: TopicLog, topic: Topic, stamp: str) -> Iterator[tuple[Sequence[TopicField], Series]]:
@@ -78,7 +78,7 @@ def _ranges(fields: Sequence[TopicField], values: Doubles) -> list[dict[str, Any
     return [{"name": each.name, "unit": each.unit, **found.describe(k)} for k, each in enumerate(fields)]
 
 
-def _message_times(t: Doubles) -> dict[str, Any]:
+def _interval_facts(t: Doubles) -> dict[str, Any]:
     """Describe the times [n] in s of a topic."""
     finite = t[np.isfinite(t)]
     steps = np.diff(finite)

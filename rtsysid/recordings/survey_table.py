@@ -39,6 +39,21 @@ def survey_table(log: LogFile, time: str | None = None) -> dict[str, Any]:
     return table.described()
 
 
+def guessed_time(log: LogFile) -> str | None:
+    """Return the likely time column of a table as a setting: with its unit, ``stamp [us]``, where nothing states one.
+
+    None where no column has the name of a time. Raises TraceError where the column cannot be read.
+    """
+    place = likely_time(log.columns)
+    if place is None:
+        return None
+    column = log.columns[place]
+    if column.unit in SECONDS or implied_unit(column.name):
+        return column.name
+    unit = guessed_unit(np.concatenate([block.exact[:, 0] for block in log.blocks((place,), ())] or [np.empty(0)]))
+    return column.name if unit == "s" else f"{column.name} [{unit}]"
+
+
 class _TableReading:
     """Read a table once, or again without the columns that turned out to hold text."""
 
@@ -64,7 +79,7 @@ class _TableReading:
         self._fields = [i for i, each in enumerate(self._columns) if i not in own and self._usable(i, each)]
         numbers = [i for i, each in enumerate(self._columns) if each.name == EPISODE][:1]
         wanted = (*own, *numbers, *self._fields)
-        self._ranges, self._missing = Ranges(len(self._fields)), ""
+        self._ranges, self._missing = Ranges(len(self._fields)), getattr(self._log, "missing", "")
         exact: list[Doubles] = []
         try:
             for block in self._log.blocks(wanted, ()) if wanted else ():

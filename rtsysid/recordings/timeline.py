@@ -71,7 +71,7 @@ def check_time_unit(name: str, t: Doubles, rate_hz: float, time: TimeColumn = NO
     steps = np.diff(t)
     forward = steps[steps > 0]
     slower = float(np.log10(np.median(forward) * rate_hz)) / 3 if len(forward) else 0.0
-    unit = _unit_of(time.seconds * 1000.0 ** -round(slower))
+    unit = _known_unit(time.seconds * 1000.0 ** -round(slower))
     if round(slower) < 1 or abs(slower - round(slower)) > _NEAR_UNIT or not unit:
         return
     stated = f"{time.name or 't'} [{unit}]"
@@ -79,7 +79,7 @@ def check_time_unit(name: str, t: Doubles, rate_hz: float, time: TimeColumn = NO
     raise TraceError(f"{name}: time", f"the times look like {UNITS[unit]}", remedy)
 
 
-def _unit_of(seconds: float) -> str:
+def _known_unit(seconds: float) -> str:
     return next((unit for unit in UNITS if 0.99 < seconds / SECONDS[unit] < 1.01), "")
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypedDict
@@ -23,7 +22,7 @@ from rtsysid.guards.text import for_json
 from rtsysid.recordings import formats
 from rtsysid.recordings.describe import describe_channel, describe_episode
 from rtsysid.recordings.formats import EPISODE, ROWS, Block, Selection
-from rtsysid.recordings.names import digest_of, names_of, recording_files, require_distinct
+from rtsysid.recordings.names import digest_of, matching_names, names_of, recording_files, require_distinct
 from rtsysid.recordings.pieces import LeftOut, Note, RolledOver, left_out, long_enough, too_short
 from rtsysid.recordings.rollover import unrolled_times
 from rtsysid.recordings.streaming import runs_between, stream_samples
@@ -250,7 +249,7 @@ class Trace:
         if not validation and len(names) == 1:
             return self._split_rows(len(self) - len(self) // 5)
         last_fifth = names[-max(1, round(len(names) / 5)) :]
-        chosen = _matching(validation, names) if validation else set(last_fifth)
+        chosen = matching_names(validation, names) if validation else set(last_fifth)
         training = tuple(e for e in self.episodes if e.recording not in chosen)
         held_out = tuple(e for e in self.episodes if e.recording in chosen)
         if not training or not held_out:
@@ -315,17 +314,6 @@ def _split_at_gaps(
     starts, stops = starts[finite[starts]], stops[finite[starts]]
     whole = stops - starts >= min_length
     return episode.pieces(starts[whole], stops[whole]), int((~whole).sum())
-
-
-def _matching(patterns: Sequence[str], names: Sequence[str]) -> set[str]:
-    chosen: set[str] = set()
-    for pattern in patterns:
-        matched = {name for name in names if fnmatchcase(name, pattern)}
-        if not matched:
-            unmatched = f"no recording is named {pattern!r}"
-            raise TraceError("validation split", unmatched, f"choose among {', '.join(names)}")
-        chosen |= matched
-    return chosen
 
 
 def _read_episodes(selection: Selection, name: str) -> tuple[list[Episode], list[Note]]:

@@ -264,9 +264,3 @@ def test_numbers_without_a_header_name_their_line(tmp_path, text, line):
     """A file without names is refused with the number of its first line, whatever its delimiter."""
     with pytest.raises(TraceError, match=f"line {line} holds numbers, not a header"):
         formats.open_log(write(tmp_path, text))
-
-
-def test_an_unknown_format_names_its_converter(tmp_path):
-    """A spreadsheet and other logs that are not read say how to convert them."""
-    with pytest.raises(TraceError, match="save the sheet as CSV; use one of"):
-        formats.open_log(tmp_path / "log.xlsx")

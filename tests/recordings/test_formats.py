@@ -18,6 +18,7 @@ from rtsysid.errors import StorageError, TraceError
 from rtsysid.recordings import formats
 from rtsysid.recordings.formats import Block
 from rtsysid.recordings.formats.csv import Reader, _fast, _plain
+from rtsysid.recordings.trace import Trace
 from rtsysid.spec import Channel
 
 TIME = (Channel("t", "s"),)
@@ -262,9 +263,30 @@ def test_every_format_module_has_the_same_two_names(suffix):
 def test_unknown_suffix_names_the_known_ones(tmp_path):
     """The error for an unknown suffix lists the known suffixes, for reading and for writing."""
     with pytest.raises(TraceError, match=r"\.csv, \.csv\.gz, \.parquet, \.npz"):
-        formats.open_log(tmp_path / "log.xls")
+        formats.open_log(tmp_path / "log.abc")
     with pytest.raises(TraceError, match=r"\.parquet"):
         formats.write_log(tmp_path / "log.xls", TIME, AB, [])
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("x.tlog", "MAVLink, which is not supported; .*mavlogdump"),
+        ("X.LOG", "use the .bin log"),
+        ("x.bag.active", "rosbag reindex"),
+        ("x.wpilog", "AdvantageScope"),
+        ("x.rrd", "write Parquet"),
+        ("x.xlsx", "save it as CSV"),
+        ("x.pkl", "can run any program"),
+    ],
+)
+def test_another_format_names_its_converter(tmp_path, name, says):
+    """A recording of a known other format is answered with the program that converts it, in a folder too."""
+    (tmp_path / name).write_bytes(b"1")
+    with pytest.raises(TraceError, match=says):
+        formats.open_log(tmp_path / name)
+    with pytest.raises(TraceError, match=says):
+        Trace.read(tmp_path)
 
 
 def test_missing_file(tmp_path):

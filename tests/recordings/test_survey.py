@@ -12,9 +12,11 @@ from hypothesis.extra.numpy import arrays
 from support.fake_topics import Content, FakeLog
 
 from rtsysid.errors import TraceError
+from rtsysid.recordings import formats
 from rtsysid.recordings import survey as surveys
 from rtsysid.recordings.describe import Ranges, jitter_percent
 from rtsysid.recordings.survey import survey, survey_topics
+from rtsysid.recordings.survey_table import guessed_time
 
 
 def put(folder: Path, text: str, name: str = "log.csv") -> Path:
@@ -87,6 +89,17 @@ def test_the_time_may_be_named(tmp_path, time, unit):
     assert len(found["channels"]) == (3 if unit is None else 2)
     with pytest.raises(TraceError, match="no time column 'tme'"):
         survey(put(tmp_path, "t,y\n0,1\n"), "tme")
+
+
+def test_a_guess_is_a_setting(tmp_path):
+    """What a draft writes as the time column has its unit, where nothing in the file says it."""
+    for header, row, setting in (
+        ("timestamp,y", "{2},1", "timestamp [us]"),
+        ("Time (us),y", "{2},1", "Time"),
+        ("t,y", "{1},1", "t"),
+        ("x,y", "{1},1", None),
+    ):
+        assert guessed_time(formats.open_log(put(tmp_path, lines(50, header, row)))) == setting
 
 
 def test_rows_that_are_only_numbered_have_no_rate(tmp_path):

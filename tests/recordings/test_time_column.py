@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from rtsysid.recordings.resample import resample
 
+from rtsysid.config import Data
 from rtsysid.errors import TraceError
 from rtsysid.recordings.columns import Column
+from rtsysid.recordings.reading import align_trace, read_recordings
 from rtsysid.recordings.time_column import TimeColumn, find_time, guessed_unit, implied_unit, likely_time, stated_time
 from rtsysid.recordings.timeline import check_rate, check_typical_rate
 from rtsysid.recordings.trace import Trace
@@ -65,7 +66,8 @@ def test_times_in_another_unit_are_named(tmp_path, scale, unit, word):
     """A rate of 1e-3, 1e-6 or 1e-9 times the wanted one gives the unit, and following the advice works."""
     path = csv(tmp_path, scale=int(scale))
     trace = Trace.read(path, time="timestamp")
-    for act in (lambda: trace.segments(100), lambda: resample(trace, 100, max_age=0.1)):
+    data = Data(rate_hz=100, inputs=(), outputs=("y",), time="timestamp", resample=True)
+    for act in (lambda: trace.segments(100), lambda: align_trace(trace, data), lambda: read_recordings([path], data)):
         with pytest.raises(TraceError) as caught:
             act()
         assert f'the times look like {word}; set time = "timestamp [{unit}]"' in str(caught.value)

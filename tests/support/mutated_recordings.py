@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 from mcap.opcode import Opcode
 from support.memory import peak
+from support.mutated_logs import LOG_MUTATORS, LOG_SEEDS
 from support.mutated_ros import ROS_MUTATORS, ROS_SEEDS
 from support.mutations import EDGES, mutated_bytes
 
@@ -183,7 +184,7 @@ def _mutated_record(opcode: int, body: bytes, chosen: bool, chance: random.Rando
 
 
 MUTATORS: dict[str, Callable[[bytes, random.Random], bytes]] = {
-    ".csv": _csv, ".csv.gz": _gzip, ".npz": _npz, ".parquet": _parquet, ".mcap": _mcap,
+    ".csv": _csv, ".csv.gz": _gzip, ".npz": _npz, ".parquet": _parquet, ".mcap": _mcap, **LOG_MUTATORS,
     ".tsv": partial(_csv, delimiter="\t"), ".tsv.gz": partial(_gzip, delimiter="\t"),
     ".txt": partial(_csv, delimiter="  "), ".txt.gz": partial(_gzip, delimiter="  "), **ROS_MUTATORS,
 }  # fmt: skip
@@ -227,7 +228,7 @@ def dialect(path: Path, table: str) -> None:
     path.write_bytes(gzip.compress(text.encode(), 1) if path.name.endswith(".gz") else text.encode())
 
 
-WRITERS = {".mcap": bag, **ROS_SEEDS}
+WRITERS = {".mcap": bag, **LOG_SEEDS, **ROS_SEEDS}
 
 
 def seeds(folder: Path) -> dict[str, bytes]:

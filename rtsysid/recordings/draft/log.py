@@ -8,6 +8,7 @@ from pathlib import Path
 from rtsysid.errors import TraceError
 from rtsysid.recordings.draft.choose import Draft, draft_of
 from rtsysid.recordings.names import recording_files
+from rtsysid.recordings.survey_table import guessed_time
 from rtsysid.recordings.topic_logs import TableLog, open_topics
 
 
@@ -23,10 +24,7 @@ def draft_for(paths: Sequence[Path], time: str | None) -> Draft:
 
 
 def _time_of(log: TableLog, time: str | None) -> str:
-    names = [column.name for column in log.table.columns]
-    if time is not None:
-        return time
-    guesses = [name for name in ("t", "time", "timestamp", "Time", "__time", "%time") if name in names]
-    if not guesses:
+    guess = guessed_time(log.table) if time is None else time
+    if guess is None:
         raise TraceError(f"log {log.path.name}", "no column is named like a time", "name it: --time COLUMN")
-    return guesses[0]
+    return guess

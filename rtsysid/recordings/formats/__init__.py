@@ -313,6 +313,6 @@ def suffix_of(path: Path, suffixes: Sequence[str] = SUFFIXES) -> str:
         if path.name.lower().endswith(suffix):
             return suffix
     known = ", ".join(suffixes)
-    if advice := advice_for(path):
+    if (advice := advice_for(path)) and suffixes is SUFFIXES:
         raise TraceError(f"recording {path.name}", f"it is {advice[0]}, which is not supported", advice[1])
     raise TraceError(f"recording {path.name}", f"suffix {path.suffix!r} is not known", f"use one of {known}")

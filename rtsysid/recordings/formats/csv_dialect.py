@@ -61,7 +61,7 @@ class CsvDialect(NamedTuple):
 def sniff(lines: Sequence[TextLine]) -> CsvDialect | None:
     """Find the dialect of a table from its first lines; None where there is no line with a name."""
     declared = _DECLARED.fullmatch(lines[0].text.strip(" \r\n")) if lines else None
-    rest = _rejoined(lines[1:] if declared else lines)
+    rest = _whole_rows(lines[1:] if declared else lines)
     if not rest:
         return None
     tried = [_Attempt(rest, each) for each in (declared[1] if declared else DELIMITERS)]
@@ -69,7 +69,7 @@ def sniff(lines: Sequence[TextLine]) -> CsvDialect | None:
     return best.dialect() if best.quality > (False, 0) or declared else _Attempt(rest, _most_frequent(rest)).dialect()
 
 
-def _rejoined(lines: Sequence[TextLine]) -> list[TextLine]:
+def _whole_rows(lines: Sequence[TextLine]) -> list[TextLine]:
     """Join lines that are one row, since a quoted cell holds their ends."""
     found: list[TextLine] = []
     end = 0

@@ -38,7 +38,7 @@ class TopicTable:
             places |= {_field_column(prefix, each): (topic.name, each.name, False) for each in topic.fields}
             checked_size(f"recording {self.path.name}", len(places), "columns")
         if not any(column.numeric for column in places):
-            listed = ", ".join(map(_described, log.topics)) or "no topics"
+            listed = "; ".join(filter(None, (", ".join(map(_described, log.topics)) or "no topics", log.missing)))
             raise TraceError(f"recording {self.path.name}: no column of numbers", listed, "record messages of numbers")
         self.columns: tuple[Column, ...] = (Column("t", "s", False), *places)
         self._places = tuple(places.values())
