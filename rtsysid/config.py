@@ -253,11 +253,11 @@ def with_settings(text: str, settings: Sequence[str], name: str = "configuration
             table = table.setdefault(each, {})
             if not isinstance(table, dict):
                 raise ConfigError(f"setting {setting!r}", f"{each} is not a table", "change the file")
-        table[last] = _toml_value(value.strip())
+        table[last] = _setting_value(value.strip())
     return config_from_builtins(built, name)
 
 
-def _toml_value(text: str) -> Any:
+def _setting_value(text: str) -> Any:
     """Read a value as in TOML; a word without quotes is text."""
     try:
         return tomllib.loads(f"value = {text}")["value"]

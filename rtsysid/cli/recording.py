@@ -13,7 +13,6 @@ from rtsysid.cli import console
 from rtsysid.cli.options import PATH, as_json
 from rtsysid.cli.outputs import output
 from rtsysid.errors import TraceError
-from rtsysid.recordings.formats import format_of
 from rtsysid.storage.products import RECORDING
 
 if TYPE_CHECKING:
@@ -47,14 +46,11 @@ def show(path: Path, time: str | None, patterns: Sequence[str], json_: bool) -> 
     """Print what is in a recording: a table, or the topics of a log that match a pattern."""
     from rtsysid.recordings.survey import survey
 
-    bag = path.suffix.lower() == ".mcap" and path.is_file() and not format_of(path).topics
-    if bag and show_bag(path, json_):
-        return
     found = survey(path, time)
     if "topics" in found:
         chosen = [each for each in found["topics"] if any(fnmatchcase(each["name"], p) for p in patterns or ("*",))]
         return _show_topics({**found, "topics": chosen}, json_)
-    found |= recording_facts(path) if bag else {}
+    found |= recording_facts(path) if path.suffix.lower() == ".mcap" else {}
     if json_:
         return console.report(found, True)
     _show_table(found)
@@ -149,40 +145,6 @@ def recording_facts(path: Path) -> dict[str, Any]:
 
     bag = Bag(path)
     return {"topics": {each.name: each.messages for each in bag.topics.values()}, **bag.metadata()}
-
-
-def show_bag(path: Path, json_: bool) -> bool:
-    """Print topics and fields of a foreign ROS 2 bag, and how to name them; return False for a recording of ours.
-
-    Raises TraceError where no topic has a number.
-    """
-    from rtsysid.recordings.formats.mcap import Reader
-
-    log = Reader(path)
-    if log.own:
-        return False
-    topics = log.columns_by_topic()
-    if json_:
-        console.report(
-            {"topics": {each.name: each.messages for each in log.bag.topics.values()}, "columns": topics}, json_
-        )
-        return True
-    rows = [
-        [each.name, each.type_name, console.text(each.messages), _field_list(topics.get(each.name, []))]
-        for each in log.bag.topics.values()
-    ]
-    console.block(console.table(["topic", "type", "messages", "fields"], rows))
-    if not any(topics.values()):
-        raise TraceError(f"recording {path.name}", "no topic has a number", "name a bag with messages of numbers")
-    topic, fields = next((topic, fields) for topic, fields in topics.items() if fields)
-    example = f"{topic}.{fields[min(1, len(fields) - 1)]}"
-    console.echo(f'a channel is topic.field, as in inputs = ["{example}"]; --json lists all of them')
-    return True
-
-
-def _field_list(fields: list[str]) -> str:
-    shown = ", ".join(fields[:4])
-    return f"{shown} and {len(fields) - 4} more" if len(fields) > 4 else shown or "-"
 
 
 def require_answered(reproduced: dict[str, Any], path: Path) -> None:

@@ -49,7 +49,7 @@ class ArrayFile(Protocol):
     arrays: Sequence[StoredArray]
 
     def load(self, paths: Sequence[str]) -> Mapping[str, np.ndarray[Any, Any]]:
-        """Read arrays [..] by path, of the shapes that `arrays` states. Raises TraceError where one is damaged."""
+        """Read arrays [..] by their path, in the shapes of `arrays`. Raises TraceError where one is damaged."""
 
 
 class _SharedTimes(NamedTuple):
@@ -94,7 +94,7 @@ class ArrayLog:
     def _named(self) -> Iterator[tuple[str, _SharedTimes]]:
         """Yield groups of arrays of equal length by the name of their topic."""
         found: dict[tuple[str, int], _SharedTimes] = {}
-        times = {each.path for each in self._times}
+        times, columns = {each.path for each in self._times}, 0
         for each in self._arrays.values():
             if each.path in times or not 0 < len(each.shape) <= 2:
                 continue
@@ -103,14 +103,16 @@ class ArrayLog:
             length = each.shape[axis]
             own = self._times_of(group, length)
             if own or length >= _SHORTEST:
+                columns += each.shape[1 - axis] if len(each.shape) == 2 else 1
+                checked_size(f"recording {self.path.name}", columns, "columns")
                 rows = found.setdefault((group, length), _SharedTimes(own, length, {}))
                 rows.fields.update(_array_fields(each, axis))
-                checked_size(f"recording {self.path.name}", sum(len(rows.fields) for rows in found.values()), "columns")
         groups = [group for group, _ in found]
         for (group, _), rows in found.items():
             # The length would not do as a name: it differs from file to file.
             first = next(iter(rows.fields.values()))[0]
-            yield group if groups.count(group) == 1 else (*rows.times, first)[0], rows
+            own = [path for path in rows.times if _group(path) == group]
+            yield group if groups.count(group) == 1 else (*own, first)[0], rows
 
     def _times_of(self, group: str, length: int) -> list[str]:
         """Return the times of arrays of this length in a group, the likeliest first."""

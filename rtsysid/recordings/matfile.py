@@ -1,7 +1,7 @@
-"""List the arrays of a MAT file of version 5 before a library reads them: their paths, shapes and claims.
+"""Read MAT files of versions 5 to 7: the paths, shapes and numbers of their arrays.
 
 A variable is a matrix; one of structures or cells holds further matrices. A file may compress a variable, and claim
-any number of structures, so the sizes and counts are checked here.
+any number of structures, so sizes and counts are checked. (The reader of SciPy ends the process on a damaged file.)
 
 Ref: https://www.mathworks.com/help/pdf_doc/matlab/matfile_format.pdf
 """
@@ -12,30 +12,36 @@ import math
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from rtsysid.guards.limits import checked_growth, checked_size, limit
 
 HEADER = 128  # bytes
 _MATRIX, _COMPRESSED = 14, 15
-_CELL, _STRUCTURE, _NUMBERS = 1, 2, range(6, 16)
-_SIZES = {1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 4, 9: 8, 12: 8, 13: 8}  # bytes of a number, by its stored type
+_CELL, _STRUCTURE, _NUMBERS = 1, 2, range(6, 16)  # classes of matrices
 _COMPLEX = 0x800  # flag of a matrix
+_STORED = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
 
 
 class MatArray(NamedTuple):
-    """Locate an array of numbers: its variable, then the place in each array of structures or cells, and the field.
+    """Locate an array of numbers: the place of its variable in the file, and of its numbers in that variable."""
 
-    ``shape``: without axes of length 1.
-    """
+    variable: int
+    start: int
+    stop: int
+    dtype: np.dtype[Any]
+    dimensions: tuple[int, ...]
 
-    variable: str
-    steps: tuple[tuple[int, str], ...]
-    shape: tuple[int, ...]
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Return the dimensions without those of length 1."""
+        return tuple(n for n in self.dimensions if n != 1)
 
 
-class MatIndex:
-    """List the arrays of a file of `raw` bytes by their path. ``missing``: what is damaged, in words.
+class MatFile:
+    """Hold the arrays of a file of `raw` bytes by their path. ``missing``: what is damaged, in words.
 
     Raises ValueError where it is no MAT file of version 5, TraceError where it claims more than the limits.
     """
@@ -43,42 +49,54 @@ class MatIndex:
     def __init__(self, raw: bytes) -> None:
         if raw[126:128] not in (b"IM", b"MI"):
             raise ValueError("it is no MAT file of version 5, 6, 7 or 7.3")
-        self._order = "<" if raw[126:128] == b"IM" else ">"
-        self._held, self._claimed, self._listed = len(raw), 0, 0
+        self._raw, self._order = raw, "<" if raw[126:128] == b"IM" else ">"
+        self._claimed = self._listed = 0
         self.arrays: dict[str, MatArray] = {}
         self.missing = ""
-        variables = self._variables(raw)
         try:
-            for content in variables:
-                for path, each in self._variable(content):
-                    self.arrays.setdefault(path, each)
+            for at in self._variables():
+                content = self._content(at)
+                self._claimed += len(content)
+                self._list(at, content)
         except (ValueError, zlib.error) as error:
-            self.missing = f"damaged after {len(self.arrays)} arrays ({error})"
+            found = f"{len(self.arrays)} array{'s' * (len(self.arrays) != 1)}"
+            self.missing = f"damaged or cut off after {found} ({error})"
 
-    def _variables(self, raw: bytes) -> Iterator[bytes]:
+    def load(self, paths: list[str]) -> dict[str, np.ndarray[Any, Any]]:
+        """Return arrays [..] by their path, of their shapes."""
+        contents = {at: self._content(at) for at in {self.arrays[path].variable for path in paths}}
+        found = {}
+        for path in paths:
+            each = self.arrays[path]
+            numbers = np.frombuffer(contents[each.variable][each.start : each.stop], each.dtype)
+            found[path] = numbers.reshape(each.dimensions, order="F").reshape(each.shape, order="F")
+        return found
+
+    def _variables(self) -> Iterator[int]:
         at = HEADER
-        while at < len(raw):
-            kind, begin, end, after = self._element(raw, at, len(raw))
-            if kind == _COMPRESSED:
-                yield self._inflated(raw[begin:end])
-                after = end
-            elif kind == _MATRIX:
-                yield raw[at:after]
-            at = after
+        while at < len(self._raw):
+            kind, _, end, after = self._element(self._raw, at, len(self._raw))
+            if kind in (_MATRIX, _COMPRESSED):
+                yield at
+            at = end if kind == _COMPRESSED else after
 
-    def _inflated(self, packed: bytes) -> bytes:
-        most = limit("free_bytes") + limit("growth") * self._held
-        unpacked = zlib.decompressobj().decompress(packed, max(most - self._claimed, 0) + 1)
-        self._claimed += len(unpacked)
-        checked_growth("MAT file: its variables", self._claimed, self._held)
+    def _content(self, at: int) -> bytes:
+        """Return the element of a variable, unpacked."""
+        kind, begin, end, after = self._element(self._raw, at, len(self._raw))
+        if kind != _COMPRESSED:
+            return self._raw[at:after]
+        most = limit("free_bytes") + limit("growth") * len(self._raw)
+        unpacked = zlib.decompressobj().decompress(self._raw[begin:end], most + 1)
+        checked_growth("MAT file: its variables", self._claimed + len(unpacked), len(self._raw))
         return unpacked
 
-    def _variable(self, content: bytes) -> Iterator[tuple[str, MatArray]]:
+    def _list(self, at: int, content: bytes) -> None:
         kind, begin, end, _ = self._element(content, 0, len(content))
         if kind != _MATRIX:
             raise ValueError("a variable that is no matrix")
         name = self._head(content, begin, end)[2]
-        yield from self._arrays(content, begin, end, f"/{name}", MatArray(name, (), ()))
+        for path, found in self._arrays(content, begin, end, f"/{name}", at, 0):
+            self.arrays.setdefault(path, found)
 
     def _element(self, content: bytes, at: int, stop: int) -> tuple[int, int, int, int]:
         """Return the type of the element at `at`, where its content begins and ends, and where the next one begins."""
@@ -110,32 +128,39 @@ class MatIndex:
         return struct.unpack_from(f"{self._order}{(stop - at) // 4}i", content, at)
 
     def _arrays(
-        self, content: bytes, begin: int, end: int, path: str, found: MatArray
+        self, content: bytes, begin: int, end: int, path: str, variable: int, depth: int
     ) -> Iterator[tuple[str, MatArray]]:
         """Yield the arrays of numbers in a matrix, by their path."""
         if begin == end:
             return  # empty
         flags, dimensions, _, at = self._head(content, begin, end)
-        count = math.prod(dimensions)
-        if flags & 255 in _NUMBERS:
-            kind, start, stop, _ = self._element(content, at, end)
-            if stop - start != count * _SIZES.get(kind, 0):
-                raise ValueError("an array of another size than it claims")
-            if count and not flags & _COMPLEX:
-                yield path, found._replace(shape=tuple(n for n in dimensions if n != 1))
-        elif flags & 255 in (_CELL, _STRUCTURE):
-            fields, at = self._fields(content, at, end) if flags & 255 == _STRUCTURE else ([""], at)
+        kind, count = flags & 255, math.prod(dimensions)
+        if kind in _NUMBERS:
+            found = self._numbers(content, at, end, dimensions)
+            if found and not flags & _COMPLEX:
+                yield path, found._replace(variable=variable)
+        elif kind in (_CELL, _STRUCTURE):
+            fields, at = self._fields(content, at, end) if kind == _STRUCTURE else ([""], at)
             self._listed += count * len(fields)
             checked_size("MAT file: arrays", self._listed, "columns")
-            checked_size("MAT file: structures in structures", len(found.steps), "depth")
+            checked_size("MAT file: structures in structures", depth, "depth")
             for k in range(count if fields else 0):
-                place = f"{path}[{k}]" if count > 1 or flags & 255 == _CELL else path
+                place = f"{path}[{k}]" if count > 1 or kind == _CELL else path
                 for field in fields:
-                    kind, start, stop, at = self._element(content, at, end)
-                    if kind != _MATRIX:
+                    inner, start, stop, at = self._element(content, at, end)
+                    if inner != _MATRIX:
                         raise ValueError("a field that is no matrix")
-                    inner = found._replace(steps=(*found.steps, (k, field)))
-                    yield from self._arrays(content, start, stop, f"{place}/{field}" if field else place, inner)
+                    yield from self._arrays(
+                        content, start, stop, f"{place}/{field}" if field else place, variable, depth + 1
+                    )
+
+    def _numbers(self, content: bytes, at: int, end: int, dimensions: tuple[int, ...]) -> MatArray | None:
+        """Return where the numbers of a matrix are, None where there are none."""
+        kind, start, stop, _ = self._element(content, at, end)
+        dtype = np.dtype(self._order + _STORED.get(kind, "u1"))
+        if kind not in _STORED or stop - start != math.prod(dimensions) * dtype.itemsize:
+            raise ValueError("an array of another size than it claims")
+        return MatArray(0, start, stop, dtype, dimensions) if stop > start else None
 
     def _fields(self, content: bytes, at: int, end: int) -> tuple[list[str], int]:
         """Return the names of the fields of a structure, and where their content begins."""

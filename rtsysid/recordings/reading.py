@@ -116,16 +116,17 @@ def _raw_recording(run: RunFiles, data: Data, channels: Sequence[Channel]) -> Tr
     if not data.sources and logs.is_table:
         (path,) = run.files.values()
         (trace,) = Trace.read_each([path], channels, **clock(data.time, data.rate_hz))
-        trace = _renamed(trace, run.name)
+        trace = _named_after(trace, run.name)
         return _of_table(trace, data) if data.resample else trace
-    sources = dict(data.sources) or _joined({each.name: _source_for(each, logs.of("")) for each in channels}, channels)
+    named = {each.name: _source_for(each, logs.of("")) for each in channels} if not data.sources else {}
+    sources = dict(data.sources) or _with_rotations(named, channels)
     if "estimate" in data.clock_offsets.values():
         logs.estimate_offsets(sources, channels)
     digests = tuple((for_json(path.name), digest_of(path)) for path in run.files.values())
     return _Unaligned(run.name, [_Part(run.name, logs.messages)], sources, digests, lambda: logs.missing, logs.units)
 
 
-def _joined(sources: dict[str, ChannelSource], channels: Sequence[Channel]) -> dict[str, ChannelSource]:
+def _with_rotations(sources: dict[str, ChannelSource], channels: Sequence[Channel]) -> dict[str, ChannelSource]:
     """Join the components of each quaternion: they are averaged as one rotation."""
     for columns in rotation_columns(channels):
         own = [sources[channels[column].name] for column in columns]
@@ -138,7 +139,7 @@ def _joined(sources: dict[str, ChannelSource], channels: Sequence[Channel]) -> d
     return sources
 
 
-def _renamed(trace: Trace, name: str) -> Trace:
+def _named_after(trace: Trace, name: str) -> Trace:
     """Name the episodes of one file after its run, which is distinct among all."""
     episodes = tuple(replace(e, name=name + e.name[len(e.recording) :]) for e in trace.episodes)
     return replace(trace, episodes=episodes)
@@ -158,7 +159,7 @@ def _of_table(trace: Trace, data: Data) -> _Unaligned:
         return read
 
     parts = [_Part(episode.name, reader(episode)) for episode in trace.episodes]
-    sources = _joined({each.name: ChannelSource(field=each.name) for each in trace.channels}, trace.channels)
+    sources = _with_rotations({each.name: ChannelSource(field=each.name) for each in trace.channels}, trace.channels)
     return _Unaligned(trace.episodes[0].recording, parts, sources, trace.sources, lambda: said, lambda file, topic: {})
 
 
@@ -234,13 +235,13 @@ def _source_for(channel: Channel, log: TopicLog) -> ChannelSource:
     owners = [each for each in topics if channel.name.startswith(f"{each.name}.")]
     if not owners:
         raise TraceError(
-            f"recording {log.path.name}", f"no topic of channel {channel.name!r}", f"there is {_some(topics)}"
+            f"recording {log.path.name}", f"no topic of channel {channel.name!r}", f"there is {_some_topics(topics)}"
         )
     topic = max(owners, key=lambda each: len(each.name))
     return ChannelSource(topic=topic.name, field=channel.name[len(topic.name) + 1 :])
 
 
-def _some(topics: Sequence[Topic]) -> str:
+def _some_topics(topics: Sequence[Topic]) -> str:
     shown = ", ".join(each.name for each in topics[:8])
     return f"{shown} and {len(topics) - 8} more" if len(topics) > 8 else shown or "none"
 

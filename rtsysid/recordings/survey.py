@@ -12,7 +12,7 @@ from rtsysid.errors import TraceError
 from rtsysid.recordings import formats
 from rtsysid.recordings.describe import GAP, Ranges, jitter_percent
 from rtsysid.recordings.survey_table import survey_table
-from rtsysid.recordings.topics import Series, Topic, TopicField, TopicLog, require_known
+from rtsysid.recordings.topics import Series, Topic, TopicField, TopicLog, is_topic_log, require_known
 from rtsysid.spec import Doubles
 
 _VALUES = 1 << 25  # numbers of a topic in memory at a time; a larger topic is read field by field
@@ -26,8 +26,8 @@ def survey(path: Path, time: str | None = None) -> dict[str, Any]:
     can be read, and where `time` is not there.
     """
     opened = formats.open_reader(path)
-    if formats.format_of(path).topics:
-        return survey_topics(opened, time or "")  # type: ignore[arg-type]
+    if is_topic_log(opened):
+        return survey_topics(opened, time or "")
     return survey_table(opened, time)  # type: ignore[arg-type]
 
 

@@ -88,8 +88,7 @@ class Episode:
 class Trace:
     """Hold episodes with the same channels. `sources` are the name and SHA-256 of each file that was read.
 
-    `notes` say what was left out or changed on the way from the files to these episodes. `aligned`: the rows are even.
-    `time`: the column that the times come from.
+    `notes` say what was left out or changed on the way here; `aligned`: the rows are even; `time`: the time column.
     """
 
     channels: tuple[Channel, ...]

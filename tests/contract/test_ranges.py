@@ -93,7 +93,7 @@ DECODED = {  # where structures are read from outside, and which test knows the 
     "rtsysid.live.calibration": "tests/model/test_untrusted_bundle.py",
     "rtsysid.train.run": "tests/train/test_untrusted_run.py",
     "rtsysid.retrieval.index": "tests/retrieval/test_untrusted_index.py",
-    "rtsysid.recordings.bag": "texts alone",
+    "rtsysid.recordings.ros.container": "texts alone",
     "rtsysid.recordings.formats.npz": "texts alone",
     "rtsysid.schedule": "of the package itself",
     "rtsysid.benchmarks.sources": "of the package itself",

@@ -18,7 +18,7 @@ import numpy as np
 import zstandard
 from support.mutated_recordings import varint
 
-from rtsysid.recordings.bag import MAGIC
+from rtsysid.recordings.mcap_records import MAGIC
 
 COLUMNS = 2_000  # the limit on columns under which these are read: wide tables take long to write
 MANY = 400 << 20  # bytes: more than a reader may take beyond what the file honestly holds
@@ -284,7 +284,7 @@ HOSTILE: dict[str, tuple[Hostile, ...]] = {
     ".tsv.gz": (Hostile("one line of 400 MB", text(members(b"0" * (1 << 23), MANY >> 23)), "LIMITS=text_growth="),),
     ".txt": (
         Hostile("a million columns", text(WIDE.replace(b",", b"  ") + b"\n" + b"0 " * 999_999 + b"0\n"), "columns"),
-        Hostile("a line of 64 MB after blanks", text(b"t a\n" + b"0 1\n" * 600 + b"0 " * (32 << 20)), "limit line_bytes"),
+        Hostile("64 MB of blanks", text(b"t a\n" + b"0 1\n" * 600 + b"0 " * (32 << 20)), "limit line_bytes"),
         Hostile("brackets that never close", text(b"t (a " * 100_000 + b"\n0 1\n"), "limit columns"),
     ),
     ".txt.gz": (

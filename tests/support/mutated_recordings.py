@@ -27,63 +27,26 @@ from typing import Any
 import numpy as np
 from mcap.opcode import Opcode
 from support.memory import peak
+from support.mutated_logs import LOG_MUTATORS, LOG_SEEDS
+from support.mutated_ros import ROS_MUTATORS, ROS_SEEDS
+from support.mutations import EDGES, mutated_bytes
 
 from rtsysid.errors import RtsysidError
-from rtsysid.recordings.bag import MAGIC, Bag
+from rtsysid.recordings.bag import Bag
 from rtsysid.recordings.formats import FORMATS
 from rtsysid.recordings.formats.thrift import STRUCT, Compact
+from rtsysid.recordings.mcap_records import MAGIC
 from rtsysid.recordings.recover import recover
 from rtsysid.recordings.trace import Episode, Trace
 from rtsysid.spec import Channel
 
 CPU_S = 5.0  # a mutant that takes longer hangs
-EDGES = (0, 1, 2, 7, 127, 128, 255, 256, 65535, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**63, 2**64 - 1)
 CELLS = (
     "", "nan", "-inf", "1e999", "1_0", "\u0663", "0x10", '"', '""', "'", ",", ",,,,", "\n", "\r\n", "\0", "a" * 300,
     "9" * 400, "true", "\ufeff", "t", "episode", "[m]", "=1+1", "#", ";", "\t", "-", "1.5", "\x1b[31m", '"a\nb"',
     "1,5", "12.345,6", "10:00:05.5", "2025-03-04T10:00:00Z", "2025-02-30 10:00:00", "# t", "sep=;", "%", "(s)", "|",
 )  # fmt: skip
 CLAIMS = (*map(str, EDGES), "-1", "True", "'<f4'", "'|b1'", "'>i8'", "()", "1, 1")
-WORDS = (
-    b"shape",
-    b"'<f8'",
-    b"'|O'",
-    b"(1,)",
-    b"(-1,)",
-    b"(99999999999,)",
-    b"()",
-    b"True",
-    b"'<U9'",
-    b"(" * 90,
-    b"'V0'",
-)
-
-
-def mutated_bytes(raw: bytes, chance: random.Random) -> bytes:
-    """Change, insert, remove, repeat or swap a few places of `raw`."""
-    out = bytearray(raw)
-    for _ in range(chance.choice((1, 1, 1, 2, 4, 16))):
-        at = chance.randrange(len(out) + 1)
-        kind = chance.randrange(7)
-        if kind == 0 and at < len(out):
-            out[at] ^= 1 << chance.randrange(8)
-        elif kind == 1:
-            size = chance.choice((1, 2, 4, 8))
-            out[at : at + size] = (chance.choice(EDGES) % 2 ** (8 * size)).to_bytes(
-                size, chance.choice(("little", "big"))
-            )
-        elif kind == 2:
-            out[at:at] = chance.randbytes(chance.choice((1, 3, 40)))
-        elif kind == 3:
-            del out[at : at + chance.choice((1, 4, 100))]
-        elif kind == 4:
-            out[at:at] = out[at : at + chance.choice((4, 50, 500))]
-        elif kind == 5:
-            del out[at:]
-        else:
-            word = chance.choice(WORDS)
-            out[at : at + len(word)] = word
-    return bytes(out)
 
 
 def mutated_text(raw: bytes, chance: random.Random, delimiter: str = ",") -> bytes:
@@ -221,9 +184,9 @@ def _mutated_record(opcode: int, body: bytes, chosen: bool, chance: random.Rando
 
 
 MUTATORS: dict[str, Callable[[bytes, random.Random], bytes]] = {
-    ".csv": _csv, ".csv.gz": _gzip, ".npz": _npz, ".parquet": _parquet, ".mcap": _mcap,
+    ".csv": _csv, ".csv.gz": _gzip, ".npz": _npz, ".parquet": _parquet, ".mcap": _mcap, **LOG_MUTATORS,
     ".tsv": partial(_csv, delimiter="\t"), ".tsv.gz": partial(_gzip, delimiter="\t"),
-    ".txt": partial(_csv, delimiter="  "), ".txt.gz": partial(_gzip, delimiter="  "),
+    ".txt": partial(_csv, delimiter="  "), ".txt.gz": partial(_gzip, delimiter="  "), **ROS_MUTATORS,
 }  # fmt: skip
 
 
@@ -265,6 +228,9 @@ def dialect(path: Path, table: str) -> None:
     path.write_bytes(gzip.compress(text.encode(), 1) if path.name.endswith(".gz") else text.encode())
 
 
+WRITERS = {".mcap": bag, **LOG_SEEDS, **ROS_SEEDS}
+
+
 def seeds(folder: Path) -> dict[str, bytes]:
     """Write a small valid recording of each format, and return its bytes by suffix."""
     values = np.random.default_rng(0).normal(size=(30, 3)).astype(np.float32)
@@ -279,7 +245,7 @@ def seeds(folder: Path) -> dict[str, bytes]:
         elif each.module == "csv":
             dialect(path, (folder / "seed.csv").read_text())
         else:
-            bag(path)
+            WRITERS[suffix](path)
     return {suffix: (folder / f"seed{suffix}").read_bytes() for suffix in FORMATS}
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from support.memory import peak
 
 from rtsysid.errors import RtsysidError
-from rtsysid.recordings.formats import csv, mcap, npz, parquet
+from rtsysid.recordings.formats import csv, mcap, npz, parquet, ros1bag, ros2db
 from rtsysid.recordings.trace import Trace
 
 
@@ -28,7 +28,7 @@ def refusal(path: Path) -> str:
 
 def main(names: list[str]) -> dict[str, object]:
     """Read the files; see the module."""
-    assert csv, (mcap, npz, parquet)  # their libraries count before the first file
+    assert csv, (mcap, npz, parquet, ros1bag, ros2db)  # their libraries count before the first file
     begun = peak()
     if names[0] == "--allocate":
         assert len(b"\1" * int(names[1]))  # touched, not only reserved

@@ -11,7 +11,7 @@ from rtsysid.recordings.blackbox import predictors
 from rtsysid.recordings.blackbox.encodings import Bytes, Steps, Whole
 from rtsysid.recordings.blackbox.frames import find_frames
 from rtsysid.recordings.blackbox.header import FrameLayout, Header
-from rtsysid.recordings.blackbox.predictors import fixed_part, follow
+from rtsysid.recordings.blackbox.predictors import fixed_part, follow, wrapped
 from rtsysid.spec import Doubles
 
 _JUMP = 10_000_000  # us between frames; a longer one is damage, unless the frames after it agree
@@ -33,6 +33,8 @@ class Flight:
         for layout in header.layouts.values():
             for each in layout.predictors:
                 fixed_part(header, each)
+            if predictors.MOTOR in layout.predictors and _MOTOR not in header.layouts["I"].names:
+                raise ValueError(f"its header predicts from the field {_MOTOR}, which it does not list")
         frames = find_frames(data, header.end, stop, self._steps)
         self._sides = {kind: at for kind, at in frames.at.items() if kind not in "IP"}
         self.lost, self.breaks = frames.lost, len(frames.breaks)
@@ -81,7 +83,7 @@ class Flight:
         wanted = [layout.names.index(name) for name in names]
         values = self._steps[kind].read(self._data, at + 1, wanted)
         values += np.array([fixed_part(self.header, layout.predictors[field]) for field in wanted], np.int64)
-        fields = _wrapped(values, layout, wanted).astype(np.float64)
+        fields = wrapped(values, _signed_of(layout, wanted)).astype(np.float64)
         last = self.t[np.maximum(np.searchsorted(self._at, at) - 1, 0)]
         for column, field in enumerate(wanted):
             if layout.predictors[field] == predictors.HOME:
@@ -116,17 +118,19 @@ class Flight:
     def _values(self, start: int, stop: int, wanted: Sequence[int]) -> Whole:
         at, intra = self._at[start:stop], self._intra[start:stop]
         values = np.empty((len(at), len(wanted)), np.int64)
+        signed = _signed_of(self.header.layouts["I"], wanted)
         for kind, rows in (("I", intra), ("P", ~intra)):
             layout = self.header.layouts[kind]
             own = [layout.predictors[field] for field in wanted]
             values[rows] = self._steps[kind].read(self._data, at[rows] + 1, wanted)
             values[rows] += np.array([fixed_part(self.header, each) for each in own], np.int64)
             if kind == "P":
-                follow(values, np.flatnonzero(intra), own, self.header.steps)
+                follow(values, np.flatnonzero(intra), own, self.header.steps, signed)
             if predictors.MOTOR in own:
                 motor = values[rows, wanted.index(layout.names.index(_MOTOR))]
                 values[rows] += np.where(np.array(own) == predictors.MOTOR, motor[:, np.newaxis], 0)
-        return _wrapped(values, self.header.layouts["I"], wanted)
+            values[rows] = wrapped(values[rows], signed)
+        return values
 
 
 def _reachable(at: Whole, intra: NDArray[np.bool_], breaks: Whole) -> NDArray[np.bool_]:
@@ -145,8 +149,8 @@ def _credible(ticks: Whole, intra: NDArray[np.bool_]) -> NDArray[np.bool_]:
     first = ticks[intra]
     fits, single = _close(np.diff(first)), len(first) == 1
     kept = np.append(fits, single) | np.append(single, fits)
-    ahead = _unwrapped(first)
-    kept &= ahead >= np.maximum.accumulate(np.where(kept, ahead, np.iinfo(np.int64).min))
+    ahead = _unwrapped(first[kept])
+    kept[kept] = ahead >= np.maximum.accumulate(ahead)
     wrong = np.cumsum(np.append(False, ~_close(np.diff(ticks)))[: len(ticks)] & ~intra)
     return np.asarray(kept[chain] & (wrong == wrong[intra][chain]))
 
@@ -163,7 +167,5 @@ def _unwrapped(ticks: Whole) -> Whole:
     return np.asarray(ticks[:1] + np.cumsum(steps) if len(ticks) else ticks)
 
 
-def _wrapped(values: Whole, layout: FrameLayout, wanted: Sequence[int]) -> Whole:
-    """Reduce values to 32 bits, as the firmware holds them."""
-    half = np.array([1 << 31 if layout.signed[field] else 0 for field in wanted], np.int64)
-    return np.asarray((values + half) % (1 << 32) - half)
+def _signed_of(layout: FrameLayout, wanted: Sequence[int]) -> Whole:
+    return np.array([int(layout.signed[field] != 0) for field in wanted], np.int64)

@@ -7,6 +7,7 @@ A frame is whole where the letter of another frame comes after it, or the log en
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -17,7 +18,7 @@ from rtsysid.recordings.blackbox.encodings import FRAME_BYTES, Bytes, Steps, Who
 _LETTERS = np.zeros(256, bool)
 _LETTERS[list(b"IPSGHE")] = True
 _EVENT = ord("E")
-_WINDOW = 1 << 20  # bytes whose frames are computed at once
+_WINDOW = 1 << 19  # bytes whose frames are computed at once
 LOG_END = b"E\xffEnd of log\0"
 _NUMBERS = {0: 1, 14: 2, 15: 1, 30: 2, 40: 1}  # events of so many variable numbers, by their type
 _ADJUSTMENT = 13  # an event of a byte and, by its top bit, a variable number or a float
@@ -33,7 +34,7 @@ class Frames(NamedTuple):
 
 def find_frames(data: Bytes, start: int, stop: int, kinds: Mapping[str, Steps]) -> Frames:
     """Find the frames from `start` to before `stop`. The data must go on for the longest frame."""
-    starts: list[int] = []
+    starts = array("q")
     breaks: list[int] = []
     at, lost = start, 0
     while at < stop:
@@ -51,7 +52,7 @@ def find_frames(data: Bytes, start: int, stop: int, kinds: Mapping[str, Steps]) 
                 breaks.append(at)
             lost += after - at
             at = after
-    every = np.array(starts, np.int64)
+    every = np.frombuffer(starts, np.int64) if starts else np.empty(0, np.int64)
     letters = data[every]
     return Frames({kind: every[letters == ord(kind)] for kind in kinds}, np.array(breaks, np.int64), lost)
 

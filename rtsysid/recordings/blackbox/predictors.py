@@ -28,8 +28,14 @@ def fixed_part(header: Header, predictor: int) -> int:
     return 1500 if predictor == CENTRE else 0
 
 
-def follow(values: Whole, first: Whole, predictors: Sequence[int], steps: Sequence[int]) -> None:
-    """Add to the values [n, k] of P frames what the frames before them predict, in place.
+def wrapped(values: Whole, signed: Whole) -> Whole:
+    """Reduce values [n, k] to 32 bits, as the firmware holds them; `signed` [k] is 1 for those that can be negative."""
+    half = signed << 31
+    return np.asarray((values + half) % (1 << 32) - half)
+
+
+def follow(values: Whole, first: Whole, predictors: Sequence[int], steps: Sequence[int], signed: Whole) -> None:
+    """Add to the values [n, k] of P frames what the frames before them predict, in place; `signed`: see `wrapped`.
 
     A chain is an I frame, whose row is in `first` [c], and the P frames up to the next one; row 0 is an I frame. All
     chains advance at once, by a frame at a time.
@@ -49,4 +55,4 @@ def follow(values: Whole, first: Whole, predictors: Sequence[int], steps: Sequen
         now[:, columns[AVERAGE]] += (total + (total < 0)) >> 1  # a half is rounded to zero
         counter = last[:, columns[STEP]]
         now[:, columns[STEP]] += counter + ahead[counter % len(ahead)]
-        values[rows] = now
+        values[rows] = wrapped(now, signed)

@@ -25,7 +25,7 @@ from rtsysid.recordings.formats.damage import damaged as damaged
 from rtsysid.recordings.formats.damage import reading as reading
 from rtsysid.recordings.time_column import NO_TIME, TimeColumn, find_time
 from rtsysid.recordings.timeline import require_rate
-from rtsysid.recordings.topics import TopicLog
+from rtsysid.recordings.topics import TopicLog, is_topic_log
 from rtsysid.spec import Channel, Doubles, Floats
 from rtsysid.storage import replacing
 from rtsysid.storage.products import RECORDING
@@ -48,11 +48,10 @@ FORMATS: dict[str, Format] = {
     ".csv.gz": Format("csv"),
     ".parquet": Format("parquet", extra="train"),
     ".npz": Format("npz"),
-    ".mcap": Format("mcap", writable=False),  # only the recorder of a live session writes it
-    ".tsv": Format("csv", writable=False),
-    ".tsv.gz": Format("csv", writable=False),
-    ".txt": Format("csv", writable=False),
-    ".txt.gz": Format("csv", writable=False),
+    ".mcap": Format("mcap", writable=False, topics=True),  # only the recorder of a live session writes it
+    ".bag": Format("ros1bag", extra="logs", writable=False, topics=True),
+    ".bag.active": Format("ros1bag", extra="logs", writable=False, topics=True),  # rosbag was killed while it wrote it
+    ".db3": Format("ros2db", extra="logs", writable=False, topics=True),
     ".ulg": Format("ulog", extra="logs", writable=False, topics=True),
     ".bin": Format("ardupilot", writable=False, topics=True),
     ".h5": Format("hdf5", extra="logs", writable=False, topics=True),
@@ -60,9 +59,16 @@ FORMATS: dict[str, Format] = {
     ".mat": Format("mat", extra="logs", writable=False, topics=True),
     ".bbl": Format("betaflight", writable=False, topics=True),
     ".bfl": Format("betaflight", writable=False, topics=True),
+    ".tsv": Format("csv", writable=False),
+    ".tsv.gz": Format("csv", writable=False),
+    ".txt": Format("csv", writable=False),
+    ".txt.gz": Format("csv", writable=False),
 }
 # A folder that holds this file is one recording, or one dataset of episodes.
-FOLDERS: dict[str, Format] = {"meta/info.json": Format("lerobot", extra="logs", writable=False)}
+FOLDERS: dict[str, Format] = {
+    "meta/info.json": Format("lerobot", extra="logs", writable=False),
+    "metadata.yaml": Format("ros2folder", extra="logs", writable=False, topics=True),
+}
 SUFFIXES = tuple(FORMATS)
 WRITTEN = tuple(suffix for suffix, each in FORMATS.items() if each.writable)
 ROWS = 65_536  # rows per block: a few megabytes, whatever the length of the recording
@@ -105,9 +111,7 @@ def open_log(path: Path) -> LogFile:
     Raises TraceError where the file is missing, empty or damaged, the suffix is unknown, or a package is missing.
     """
     log: Any = open_reader(path)
-    if format_of(path).topics:
-        log = _module_of(Format("sparse")).TopicTable(log)
-    opened: LogFile = log
+    opened: LogFile = _module_of(Format("sparse")).TopicTable(log) if is_topic_log(log) else log
     return opened
 
 
@@ -309,6 +313,6 @@ def suffix_of(path: Path, suffixes: Sequence[str] = SUFFIXES) -> str:
         if path.name.lower().endswith(suffix):
             return suffix
     known = ", ".join(suffixes)
-    if advice := advice_for(path):
+    if (advice := advice_for(path)) and suffixes is SUFFIXES:
         raise TraceError(f"recording {path.name}", f"it is {advice[0]}, which is not supported", advice[1])
     raise TraceError(f"recording {path.name}", f"suffix {path.suffix!r} is not known", f"use one of {known}")

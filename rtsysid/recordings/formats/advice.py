@@ -6,7 +6,6 @@ from pathlib import Path
 
 # By the end of the file's name: what it is, and what to do with it.
 _ADVICE = {
-    ".bag.active": ("a ROS bag that was not closed", "run `rosbag reindex` and rename it .bag"),
     ".tlog": ("MAVLink", "use the .bin log, or run `mavlogdump.py --format csv --types ATTITUDE` of pymavlink"),
     ".log": ("a log as text", "of ArduPilot: use the .bin log; a table: rename it .txt"),
     ".px4log": ("a log of PX4 before 2016", "run `sdlog2_dump.py` of PX4, which writes CSV"),
@@ -36,6 +35,7 @@ _ADVICE = {
     ".tar": ("an archive", "unpack it"),
     ".gz": ("compressed", "unpack it; only .csv.gz, .tsv.gz and .txt.gz are read as they are"),
     ".zst": ("compressed", "unpack it"),
+    ".zstd": ("compressed", "unpack it, or name the folder that holds it and its metadata.yaml"),
     ".7z": ("an archive", "unpack it"),
 }  # fmt: skip
 

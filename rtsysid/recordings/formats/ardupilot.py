@@ -200,10 +200,11 @@ def _items(value: str, letter: str) -> list[str]:
 
 def _field_of(messages: np.ndarray[Any, Any], known: MessageFormat, field: str) -> Doubles:
     """Return a field of n messages [n]."""
-    if field in known.letters:
-        return np.asarray(messages[field] / DIVISORS.get(known.letters[field], 1.0), np.float64)
-    name, _, item = field.rpartition("[")
-    return np.asarray(messages[name][:, int(item[:-1])], np.float64)
+    if field not in known.letters:
+        name, _, item = field.rpartition("[")
+        return np.asarray(messages[name][:, int(item[:-1])], np.float64)
+    with np.errstate(invalid="ignore"):  # a signalling NaN becomes a quiet one
+        return np.asarray(messages[field], np.float64) / DIVISORS.get(known.letters[field], 1.0)
 
 
 def _unpadded(raw: bytes) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -98,12 +99,12 @@ class Reader:
 
 def _logs(raw: bytearray, size: int) -> list[tuple[int, int]]:
     """List where each log of a file begins and ends. Flash memory behind the last frame is full of ones."""
-    starts, at = [], raw.find(MARKER, 0, size)
+    ends, at = [size], raw.rfind(MARKER, 0, size)
     while at >= 0:
-        starts.append(at)
-        at = raw.find(MARKER, at + 1, size)
-    stops = [*starts[1:], size]
-    return [(start, start + len(raw[start:stop].rstrip(b"\xff"))) for start, stop in zip(starts, stops, strict=True)]
+        ends.append(at)
+        at = raw.rfind(MARKER, 0, at)
+    ends.reverse()
+    return [(start, start + len(raw[start:stop].rstrip(b"\xff"))) for start, stop in pairwise(ends)]
 
 
 def _moves(times: Sequence[Doubles]) -> list[float]:
@@ -142,11 +143,15 @@ def _lost(flight: Flight, ended: bool) -> str:
     """Say what a log lost, "" where it is complete."""
     said = []
     if flight.lost:
-        said.append(f"{flight.lost} bytes damaged in {flight.breaks} places")
+        said.append(f"{_some(flight.lost, 'damaged byte')} in {_some(flight.breaks, 'place')}")
     if flight.left_out:
         said.append(f"{flight.left_out} of {flight.left_out + len(flight.t)} frames left out next to damage")
     if len(gaps := flight.gaps):
-        said.append(f"{len(gaps)} gaps, {gaps.sum():.3g} s in all")
+        said.append(f"{_some(len(gaps), 'gap')}, {gaps.sum():.3g} s in all")
     if not ended:
         said.append(f"no end mark after {flight.t[-1] - flight.t[0]:.3g} s: it may be cut off")
     return ", ".join(said)
+
+
+def _some(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -37,7 +37,7 @@ class Hdf5Arrays:
         self.path, self._transposed = path, transposed
         self._listed = 0
         with self._opened() as file:
-            self.arrays: Sequence[StoredArray] = list(self._walk(file, "", 0, set()))
+            self.arrays: Sequence[StoredArray] = list(self._walk(file["/"], "", 0, set()))
 
     def load(self, paths: Sequence[str]) -> Mapping[str, np.ndarray[Any, Any]]:
         """Read arrays [..] by their path. Raises TraceError where one is damaged, and where they exceed the limits."""
@@ -55,18 +55,17 @@ class Hdf5Arrays:
         import h5py
 
         checked_size(f"recording {self.path.name}: groups in groups", depth, "depth")
+        seen.add(h5py.h5o.get_info(group.id).addr)
         for name in group:
             self._listed += 1
             checked_size(f"recording {self.path.name}: arrays and groups", self._listed, "columns")
             if not name.isprintable() or name.startswith("#") or not _is_hard(group, name):
                 continue
             item = group[name]
-            address = h5py.h5o.get_info(item.id).addr
             if isinstance(item, h5py.Dataset) and _holds_numbers(item):
                 shape = tuple(n for n in item.shape if n != 1)
-                yield StoredArray(f"{prefix}/{name}", shape[::-1] if self._transposed else shape, _unit_of(item))
-            elif isinstance(item, h5py.Group) and address not in seen:
-                seen.add(address)
+                yield StoredArray(f"{prefix}/{name}", shape[::-1] if self._transposed else shape, _stated_unit(item))
+            elif isinstance(item, h5py.Group) and h5py.h5o.get_info(item.id).addr not in seen:
                 yield from self._walk(item, f"{prefix}/{name}", depth + 1, seen)
 
     @contextmanager
@@ -91,15 +90,24 @@ def _is_hard(group: Any, name: str) -> bool:
 
 def _holds_numbers(dataset: Any) -> bool:
     shape, kind = dataset.shape, dataset.dtype.kind
-    text = dataset.attrs.get("MATLAB_class") in _TEXT_CLASSES or "MATLAB_empty" in dataset.attrs
+    text = _attribute(dataset, "MATLAB_class") in _TEXT_CLASSES or "MATLAB_empty" in dataset.attrs
     elsewhere = dataset.external is not None or dataset.is_virtual
     return kind in "biuf" and shape is not None and 0 not in shape and not text and not elsewhere
 
 
-def _unit_of(dataset: Any) -> str:
-    for name in ("unit", "units"):
-        value = dataset.attrs.get(name)
-        value = value.decode(errors="replace") if isinstance(value, bytes) else value
-        if isinstance(value, str):
-            return value[:40]
-    return ""
+def _stated_unit(dataset: Any) -> str:
+    return (_attribute(dataset, "unit") or _attribute(dataset, "units")).decode(errors="replace")[:40]
+
+
+def _attribute(dataset: Any, name: str) -> bytes:
+    """Return a text that is kept with an array, b"" where there is none, or none of a fixed length.
+
+    The HDF5 library (2.0.0) does not come back from the text of a variable length in some damaged files.
+    """
+    import h5py
+
+    if name not in dataset.attrs:
+        return b""
+    kind = h5py.h5a.open(dataset.id, name.encode()).get_type()
+    fixed = isinstance(kind, h5py.h5t.TypeStringID) and not kind.is_variable_str()
+    return bytes(dataset.attrs[name]) if fixed and dataset.attrs.get_id(name).shape == () else b""

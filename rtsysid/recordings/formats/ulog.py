@@ -55,8 +55,9 @@ class Reader:
         data = np.frombuffer(self._index.messages(number), self._layouts[number])
         logged = data["timestamp"] * 1e-6
         values = np.empty((len(data), len(fields)))
-        for column, field in enumerate(fields):
-            values[:, column] = data[field]
+        with np.errstate(invalid="ignore"):  # a signalling NaN becomes a quiet one
+            for column, field in enumerate(fields):
+                values[:, column] = data[field]
         return Series(data[stamp] * 1e-6 if stamp else logged, np.maximum.accumulate(logged), values)
 
     @cached_property
