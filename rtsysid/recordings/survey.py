@@ -33,7 +33,7 @@ def survey(path: Path, time: str | None = None) -> dict[str, Any]:
 
 def survey_topics(log: TopicLog, time: str = "") -> dict[str, Any]:
     """Describe a log of topics as plain values, one topic in memory at a time; see `survey`."""
-    stamps = [f"{topic.name}.{stamp}" for topic in log.topics for stamp in topic.stamps]
+    stamps = [_stamp_name(topic, stamp) for topic in log.topics for stamp in topic.stamps]
     require_known("time stamp", time, ["", "t", *stamps], log.path)
     topics = [_survey_topic(log, topic, time) for topic in log.topics]
     begins = [each["begin_s"] for each in topics if each["begin_s"] is not None]
@@ -47,7 +47,7 @@ def survey_topics(log: TopicLog, time: str = "") -> dict[str, Any]:
 
 
 def _survey_topic(log: TopicLog, topic: Topic, time: str) -> dict[str, Any]:
-    stamp = next((each for each in topic.stamps if f"{topic.name}.{each}" == time), "")
+    stamp = next((each for each in topic.stamps if _stamp_name(topic, each) == time), "")
     ranges: list[dict[str, Any]] = []
     t, note = np.empty(0), topic.note
     try:
@@ -59,6 +59,10 @@ def _survey_topic(log: TopicLog, topic: Topic, time: str) -> dict[str, Any]:
     messages = max(len(t), topic.messages or 0)
     about = {"name": topic.name, "type": topic.type_name, "messages": messages}
     return {**about, **_interval_facts(t), "stamps": list(topic.stamps), "note": note, "fields": ranges}
+
+
+def _stamp_name(topic: Topic, stamp: str) -> str:
+    return f"{topic.name}.{stamp}" if topic.name else stamp
 
 
 def _parts(log: TopicLog, topic: Topic, stamp: str) -> Iterator[tuple[Sequence[TopicField], Series]]:
