@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,16 @@ from rtsysid.errors import TraceError
 from rtsysid.recordings import formats
 from rtsysid.recordings.describe import GAP, Ranges, jitter_percent
 from rtsysid.recordings.survey_table import survey_table
-from rtsysid.recordings.topics import Series, Topic, TopicField, TopicLog, is_topic_log, require_known
+from rtsysid.recordings.topics import (
+    Series,
+    Topic,
+    TopicField,
+    TopicLog,
+    TopicRequest,
+    is_topic_log,
+    read_each,
+    require_known,
+)
 from rtsysid.spec import Doubles
 
 _VALUES = 1 << 25  # numbers of a topic in memory at a time; a larger topic is read field by field
@@ -35,7 +45,7 @@ def survey_topics(log: TopicLog, time: str = "") -> dict[str, Any]:
     """Describe a log of topics as plain values, one topic in memory at a time; see `survey`."""
     stamps = [_stamp_name(topic, stamp) for topic in log.topics for stamp in topic.stamps]
     require_known("time stamp", time, ["", "t", *stamps], log.path)
-    topics = [_survey_topic(log, topic, time) for topic in log.topics]
+    topics = [each for group in _topic_groups(log.topics) for each in _survey_topics(log, group, time)]
     begins = [each["begin_s"] for each in topics if each["begin_s"] is not None]
     ends = [each["end_s"] for each in topics if each["end_s"] is not None]
     return {
@@ -46,19 +56,49 @@ def survey_topics(log: TopicLog, time: str = "") -> dict[str, Any]:
     }
 
 
-def _survey_topic(log: TopicLog, topic: Topic, time: str) -> dict[str, Any]:
-    stamp = next((each for each in topic.stamps if _stamp_name(topic, each) == time), "")
-    ranges: list[dict[str, Any]] = []
-    t, note = np.empty(0), topic.note
+def _topic_groups(topics: Sequence[Topic]) -> Iterator[list[Topic]]:
+    """Group topics that fit in memory together: a log is then read once for all of them."""
+    group: list[Topic] = []
+    numbers = 0
+    for topic in topics:
+        own = (topic.messages or _VALUES) * (len(topic.fields) + 2)
+        if group and numbers + own > _VALUES:
+            yield group
+            group, numbers = [], 0
+        group, numbers = [*group, topic], numbers + own
+    if group:
+        yield group
+
+
+def _survey_topics(log: TopicLog, topics: Sequence[Topic], time: str) -> list[dict[str, Any]]:
+    stamps = [next((each for each in topic.stamps if _stamp_name(topic, each) == time), "") for topic in topics]
+    if len(topics) > 1:
+        requests = [
+            TopicRequest(topic.name, [field.name for field in topic.fields], stamp)
+            for topic, stamp in zip(topics, stamps, strict=True)
+        ]
+        with suppress(TraceError):  # below it is told of the topic that has it
+            found = read_each(log, requests)
+            return [_describe(topic, [(topic.fields, each)]) for topic, each in zip(topics, found, strict=True)]
+    return [_survey_topic(log, topic, stamp) for topic, stamp in zip(topics, stamps, strict=True)]
+
+
+def _survey_topic(log: TopicLog, topic: Topic, stamp: str) -> dict[str, Any]:
     try:
-        for fields, series in _parts(log, topic, stamp):
-            t = series.t
-            ranges += _ranges(fields, series.values)
+        return _describe(topic, _parts(log, topic, stamp))
     except TraceError as error:
-        note = "; ".join(filter(None, (note, str(error))))
+        note = "; ".join(filter(None, (topic.note, str(error))))
+        return _describe(topic._replace(note=note), ())
+
+
+def _describe(topic: Topic, parts: Iterable[tuple[Sequence[TopicField], Series]]) -> dict[str, Any]:
+    t, ranges = np.empty(0), list[dict[str, Any]]()
+    for fields, series in parts:
+        t = series.t
+        ranges += _ranges(fields, series.values)
     messages = max(len(t), topic.messages or 0)
     about = {"name": topic.name, "type": topic.type_name, "messages": messages}
-    return {**about, **_interval_facts(t), "stamps": list(topic.stamps), "note": note, "fields": ranges}
+    return {**about, **_interval_facts(t), "stamps": list(topic.stamps), "note": topic.note, "fields": ranges}
 
 
 def _stamp_name(topic: Topic, stamp: str) -> str:

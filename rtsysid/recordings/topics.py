@@ -7,7 +7,7 @@ one wide table of all topics is never made before that.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeGuard
 
@@ -50,6 +50,14 @@ class Series(NamedTuple):
     values: Doubles
 
 
+class TopicRequest(NamedTuple):
+    """Ask for fields of a topic; see `TopicLog.read`."""
+
+    topic: str
+    fields: Sequence[str]
+    stamp: str = ""
+
+
 class TopicLog(Protocol):
     """Define an open log of topics.
 
@@ -69,6 +77,12 @@ class TopicLog(Protocol):
 
         Raises TraceError, with near names, where the topic, a field or the stamp does not exist.
         """
+
+
+def read_each(log: TopicLog, requests: Sequence[TopicRequest]) -> list[Series]:
+    """Read several topics; in one pass where the log can do that (`RosLog.read_each`). Raises the errors of `read`."""
+    together: Callable[[Sequence[TopicRequest]], list[Series]] | None = getattr(log, "read_each", None)
+    return together(requests) if together else [log.read(*each) for each in requests]
 
 
 def is_topic_log(log: object) -> TypeGuard[TopicLog]:

@@ -72,9 +72,9 @@ class MessageType:
         Raises ValueError where a line is not a field, a type is unknown, or the definition exceeds the limits of
         `rtsysid.guards.limits`: too many fields, with those of nested messages, or too many levels.
         """
-        definitions = _Definitions(_sections(_short(name), definition), wire)
+        definitions = _Definitions(_sections(_short_name(name), definition), wire)
         self.wire = wire
-        self.fields: Sequence[MessageField] = _fields(definitions, (_short(name),), "", [])
+        self.fields: Sequence[MessageField] = _fields(definitions, (_short_name(name),), "", [])
         self.names: tuple[str, ...] = tuple(each for field in self.fields for each in field.names)
         self.instants: Mapping[str, Instant] = definitions.instants
         self.unmeasured = frozenset(definitions.unmeasured)
@@ -126,11 +126,11 @@ class _Definitions:
     def resolve(self, path: Sequence[str], base: str) -> str | None:
         """Return the full name of a type that the message `path[-1]` uses; None where it is not known."""
         package = path[-1].rpartition("/")[0]
-        names = (_short(base), f"{package}/{base}", "std_msgs/Header" if base == "Header" else "")
+        names = (_short_name(base), f"{package}/{base}", "std_msgs/Header" if base == "Header" else "")
         return next((name for name in names if name in self.sections and name not in path), None)
 
 
-def _short(name: str) -> str:
+def _short_name(name: str) -> str:
     return name.replace("/msg/", "/")
 
 
@@ -140,7 +140,7 @@ def _sections(name: str, definition: str) -> dict[str, list[str]]:
     for raw in definition.splitlines():
         line = raw.partition("#")[0].strip()
         if line.startswith("MSG:"):
-            name = _short(line.removeprefix("MSG:").strip())
+            name = _short_name(line.removeprefix("MSG:").strip())
             sections.setdefault(name, [])
         elif line and not line.startswith(("=", "@")):
             sections[name].append(line)
@@ -192,7 +192,7 @@ def _add_one(
         return _number_run(definitions, fields).add(name, definitions.wire.codes[base])
     if base == "string":
         return fields.append(Text(name, definitions.wire))
-    instant = _INSTANTS.get(_short(base))
+    instant = _INSTANTS.get(_short_name(base))
     if instant is not None and (definitions.wire is ROS1 or "/" in base):
         return _add_instant(definitions, instant, name, fields)
     known = definitions.resolve(path, base)

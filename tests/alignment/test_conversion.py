@@ -116,6 +116,18 @@ def test_rates_from_attitude():
     np.testing.assert_allclose(found[1:], np.tile(rate, (19, 1)), atol=1e-9)
 
 
+def test_heading_from_attitude():
+    """A body that only turns about the vertical has the angle of its turn as heading, whatever the sign of q."""
+    yaw = np.linspace(-3, 3, 13)
+    q = (
+        np.column_stack((0 * yaw, 0 * yaw, np.sin(yaw / 2), np.cos(yaw / 2)))
+        * np.where(np.arange(13) % 2, 1, -1)[:, None]
+    )
+    source = ChannelSource(fields=("x", "y", "z", "w"), derive="yaw")
+    found = Conversion("yaw", source, [Channel("yaw", "deg")]).apply(np.arange(13.0), q)
+    np.testing.assert_allclose(found[:, 0], np.degrees(yaw), atol=1e-9)
+
+
 @given(st.lists(st.integers(-900, 900), min_size=2, max_size=30), st.integers(1, 29))
 def test_a_counter_is_unwrapped_at_once_or_in_parts(steps, cut):
     """A counter that starts again goes on counting, and a recording in two parts gives the same numbers."""

@@ -273,7 +273,6 @@ def test_unknown_suffix_names_the_known_ones(tmp_path):
     [
         ("x.tlog", "MAVLink, which is not supported; .*mavlogdump"),
         ("X.LOG", "use the .bin log"),
-        ("x.bag.active", "rosbag reindex"),
         ("x.wpilog", "AdvantageScope"),
         ("x.rrd", "write Parquet"),
         ("x.xlsx", "save it as CSV"),

@@ -29,8 +29,11 @@ from support.ros_files import (
 )
 
 from rtsysid.errors import TraceError
+from rtsysid.recordings import mcap_records
+from rtsysid.recordings.bag import Bag
+from rtsysid.recordings.ros import ros1 as ros1_bags
 from rtsysid.recordings.topic_logs import open_topics
-from rtsysid.recordings.topics import TopicLog
+from rtsysid.recordings.topics import TopicLog, TopicRequest, read_each
 from rtsysid.recordings.trace import Trace
 from rtsysid.rosmsg import CDR, ROS1
 from rtsysid.spec import Channel
@@ -354,3 +357,34 @@ def test_definitions_in_idl_are_understood(tmp_path):
         connection.execute("UPDATE message_definitions SET encoding = 'ros2idl'")
     connection.close()
     np.testing.assert_array_equal(open_topics(tmp_path / "a.db3").read("/p", ["a", "b[0]"]).values, [[1.5, 2.5]])
+
+
+def test_several_topics_are_read_in_one_pass(tmp_path, monkeypatch):
+    """Asked together, topics give what each gives alone, and the file is read once."""
+    mcap(tmp_path / "a.mcap", wired(messages()))
+    log = open_topics(tmp_path / "a.mcap")
+    requests = [TopicRequest(name, fields) for name, fields in FIELDS.items()]
+    requests.append(TopicRequest("/twist", ["twist.linear.x"], "header.stamp"))
+    alone = [log.read(*each) for each in requests]
+    passes, stream = [], Bag.stream
+    monkeypatch.setattr(Bag, "stream", lambda bag, channels: passes.append(channels) or stream(bag, channels))
+    for mine, theirs in zip(read_each(log, requests), alone, strict=True):
+        for one, other in zip(mine, theirs, strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert len(passes) == 1
+
+
+@pytest.mark.parametrize(("name", "module"), [("a.mcap", mcap_records), ("a.bag", ros1_bags)])
+def test_a_chunk_without_the_topic_is_passed_over(tmp_path, monkeypatch, name, module):
+    """With an index, chunks that hold no message of the topic are not unpacked, in MCAP and in ROS 1."""
+    sent = sorted(messages(200), key=lambda each: (each.topic, each.ns))  # topic after topic
+    mcap(tmp_path / "a.mcap", wired(sent))
+    ros1(tmp_path / "a.bag", wired(sent, ROS1), "lz4")
+    log = open_topics(tmp_path / name)
+    assert log.topics
+    unpacked, unpack = [], module.unpack_chunk
+    monkeypatch.setattr(module, "unpack_chunk", lambda *each: unpacked.append(each) or unpack(*each))
+    assert len(log.read("/commands", ["data[0]"]).t) == 100
+    few = len(unpacked)
+    log.read_each([TopicRequest(each, []) for each in TOPICS])
+    assert 0 < few < (len(unpacked) - few) / 2

@@ -32,11 +32,12 @@ class DraftSource(NamedTuple):
     rate_hz: float
     known: KnownPart | None = None
     unit: str = ""
+    derive: str = ""
 
     @property
     def grouped(self) -> bool:
         """Whether the channels are converted together."""
-        return self.known is not None and bool(self.known.frames or self.known.order != "xyzw" or self.is_rotation)
+        return self.known is not None and (self.known.together or self.derive != "" or self.is_rotation)
 
     @property
     def is_rotation(self) -> bool:
@@ -100,7 +101,8 @@ def _known_sources(log: TopicLog, table: bool) -> list[DraftSource]:
         pairs = part.found_in(topic)
         series = log.read(topic.name, [field for field, _ in pairs])
         moving = _moving(series)
-        if "*" in part.fields[0]:
+        derive = "yaw" if part.is_rotation and not moving[:2].any() else ""
+        if not part.together and not part.is_rotation:
             pairs = tuple(pair for pair, moves in zip(pairs, moving, strict=True) if moves)
         elif not moving.any():
             continue
@@ -108,9 +110,9 @@ def _known_sources(log: TopicLog, table: bool) -> list[DraftSource]:
             fields, channels = zip(*pairs, strict=True)
             if table:  # without a map a channel has the name of its column
                 channels = tuple(_with_unit(topic, field) for field in fields)
-            taken[part.part] = DraftSource(
-                part.part, part.role, channels, topic.name, fields, _rate_in(series), part, part.unit
-            )
+            rate = _rate_in(series)
+            found = DraftSource(part.part, part.role, channels, topic.name, fields, rate, part, part.unit, derive)
+            taken[part.part] = found._replace(key="yaw", channels=("yaw [rad]",)) if derive else found
     return list(taken.values())
 
 

@@ -33,6 +33,16 @@ class KnownPart(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     angles: tuple[str, ...] = ()
     unsure: str = ""
 
+    @property
+    def is_rotation(self) -> bool:
+        """Whether the channels are a quaternion x, y, z, w."""
+        return len(self.channels) == 4 and all(name.endswith("[quat]") for name in self.channels)
+
+    @property
+    def together(self) -> bool:
+        """Whether the fields are converted together."""
+        return bool(self.frames) or self.order != "xyzw"
+
     def fits(self, topic: Topic) -> bool:
         """Tell whether the names of a topic and of its type are those of the entry."""
         names = (self.topic, topic.name), (self.type, topic.type_name)

@@ -35,6 +35,7 @@ def _data_lines(draft: Draft, guessed: bool) -> Iterator[str]:
     yield f"inputs = {_toml_list(draft.of_role('input'))}  # actuators and commands: known in advance{mark}\n"
     yield f"outputs = {_toml_list(draft.of_role('output'))}  # sensors: to be predicted{mark}\n"
     angles = [name for source in draft.sources if source.known for name in source.known.angles]
+    angles += [source.key for source in draft.sources if source.derive == "yaw"]
     if angles:
         yield f"angles = {_toml_list(angles)}  # come back after a turn\n"
     yield 'nan = "split"  # recordings are cut where a value is missing\n'
@@ -70,7 +71,12 @@ def _more(source: DraftSource) -> str:
     known = source.known
     if known is None:
         return ""
-    said = {"unit": source.unit, "order": known.order if known.order != "xyzw" else "", "frames": known.frames}
+    said = {
+        "derive": source.derive,
+        "unit": source.unit,
+        "order": known.order if known.order != "xyzw" else "",
+        "frames": known.frames,
+    }
     texts = [f", {name} = {_toml_string(value)}" for name, value in said.items() if value]
     return "".join(texts) + (f", poles = {known.poles}" if "erpm" in source.unit else "")
 
@@ -78,7 +84,7 @@ def _more(source: DraftSource) -> str:
 def _body_lines(draft: Draft) -> Iterator[str]:
     """Offer the coordinates of a rigid body where attitude and rate are known."""
     body = {source.key: _channel_names(source) for source in draft.sources if source.role == "output"}
-    rotation = next((source.key for source in draft.sources if source.is_rotation), None)
+    rotation = next((each.key for each in draft.sources if each.is_rotation and each.role == "output"), None)
     if rotation is None or len(body.get("rate", ())) != 3:
         return
     yield "\n# One rigid body: its model does not depend on heading and place. Commented out: plain coordinates.\n"

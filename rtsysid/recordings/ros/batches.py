@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -66,41 +66,25 @@ def _unpacked_message(payload: bytes) -> bytes:
     return message
 
 
-def decoded(decoders: Mapping[int, Decoder | None], batch: MessageBatch) -> tuple[Doubles, Damage | None]:
-    """Decode a batch up to the first message that does not fit its type, and say why it does not.
+def decoded(decoder: Decoder | None, batch: MessageBatch) -> tuple[Doubles, Damage | None]:
+    """Decode a batch of one channel up to the first message that does not fit its type, and say why it does not.
 
-    Returns columns [n, F] of the first n messages; none where the decoders are None.
+    Returns columns [n, F] of the first n messages; without a decoder F is 0.
     """
+    if decoder is None:
+        return np.empty((len(batch.payloads), 0)), None
     try:
-        return _decoded(decoders, batch), None
+        return decoder.decode(batch.payloads), None
     except ValueError as error:
         reason = error
     good, bad, columns = 0, len(batch.payloads), np.empty((0, 0))
     while bad - good > 1:
         middle = (good + bad) // 2
         try:
-            columns, good = _decoded(decoders, batch.first(middle)), middle
+            columns, good = decoder.decode(batch.payloads[:middle]), middle
         except ValueError as error:
             reason, bad = error, middle
     return columns, Damage(reason)
-
-
-def _decoded(decoders: Mapping[int, Decoder | None], batch: MessageBatch) -> Doubles:
-    if len(set(batch.channels)) == 1:
-        return _decode_part(decoders[batch.channels[0]], batch.payloads)
-    channels = np.array(batch.channels)
-    parts = {number: np.flatnonzero(channels == number) for number in set(batch.channels)}
-    columns = {
-        number: _decode_part(decoders[number], [batch.payloads[k] for k in rows]) for number, rows in parts.items()
-    }
-    whole = np.empty((len(channels), next(iter(columns.values())).shape[1]))
-    for number, rows in parts.items():
-        whole[rows] = columns[number]
-    return whole
-
-
-def _decode_part(decoder: Decoder | None, payloads: list[bytes]) -> Doubles:
-    return np.empty((len(payloads), 0)) if decoder is None else decoder.decode(payloads)
 
 
 class GrowingRows:
@@ -128,9 +112,10 @@ class GrowingRows:
         self._log_ns.resize(rows, refcheck=False)
         self._columns.resize((rows, self._columns.shape[1]), refcheck=False)
 
-    def seconds(self, begin: int) -> float | None:
-        """Return the time in s between the first and the last of the messages from `begin` on; None without one."""
-        times = self._log_ns[begin : self._end]
+    @property
+    def seconds(self) -> float | None:
+        """Return the time in s between the first and the last message, None without one."""
+        times = self._log_ns[: self._end]
         return float(times.max() - times.min()) / 1e9 if len(times) else None
 
     def series(self, fields: int) -> Series:

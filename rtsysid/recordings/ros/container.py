@@ -95,9 +95,17 @@ class MessageBatch(NamedTuple):
         self.log_ns.extend(other.log_ns)
         self.payloads.extend(other.payloads)
 
-    def first(self, count: int) -> MessageBatch:
-        """Return the first messages."""
-        return MessageBatch(self.channels[:count], self.log_ns[:count], self.payloads[:count])
+    def by_channel(self) -> dict[int, MessageBatch]:
+        """Return the messages of each channel."""
+        if len(set(self.channels)) == 1:
+            return {self.channels[0]: self}
+        parts = {number: MessageBatch.empty() for number in set(self.channels)}
+        for number, log_ns, payload in zip(*self, strict=True):
+            part = parts[number]
+            part.channels.append(number)
+            part.log_ns.append(log_ns)
+            part.payloads.append(payload)
+        return parts
 
 
 class MessageFile(Protocol):

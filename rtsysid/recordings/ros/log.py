@@ -11,9 +11,9 @@ from typing import NamedTuple
 from rtsysid.guards.limits import checked_size
 from rtsysid.recordings.formats import stored_bytes
 from rtsysid.recordings.ros.batches import GrowingRows, decoded, message_batches
-from rtsysid.recordings.ros.container import BagTopic, Damage, MessageFile, what_is_lost
+from rtsysid.recordings.ros.container import BagTopic, Damage, MessageBatch, MessageFile, what_is_lost
 from rtsysid.recordings.ros.decoder import Decoder, Offer, offer_of, varies
-from rtsysid.recordings.topics import Series, Topic, topic_of
+from rtsysid.recordings.topics import Series, Topic, TopicRequest, topic_of
 
 _LOOKED = 100  # messages of a topic whose arrays are looked at
 _DOTTED = re.compile(r"\.(\d+)(?=\.|$)")
@@ -33,6 +33,15 @@ class _Known(NamedTuple):
     topic: Topic
     channels: Sequence[_Channel]
     offer: Offer
+
+
+class _Target(NamedTuple):
+    """Collect a topic: its rows, and the decoders of its channels by file."""
+
+    topic: str
+    fields: int
+    rows: GrowingRows
+    decoders: Mapping[int, Mapping[int, Decoder | None]]
 
 
 class RosLog:
@@ -56,32 +65,47 @@ class RosLog:
 
         Raises TraceError where the topic, a field or the stamp does not exist, or the messages exceed the limits.
         """
+        [series] = self.read_each([TopicRequest(topic, fields, stamp)])
+        return series
+
+    def read_each(self, requests: Sequence[TopicRequest]) -> list[Series]:
+        """Read several topics in one pass over the files; see `read`."""
+        targets = [self._target(*each) for each in requests]
+        for file in self.files:
+            self._read_file(file, targets)
+        return [each.rows.series(each.fields) for each in targets]
+
+    def _target(self, topic: str, fields: Sequence[str], stamp: str) -> _Target:
         names = _indexed(fields, self._known.get(topic))
         topic_of(self, topic, names, stamp)
-        known = self._known[topic]
-        rows = GrowingRows(self.path, stored_bytes(self.path), len(names) + bool(stamp))
-        wanted = [*names, stamp] if stamp else names
-        for file in self.files:
-            here = {each.number: each.about.type for each in known.channels if each.file is file}
-            decoders = {k: Decoder(kind, wanted, known.offer.labels) for k, kind in here.items() if kind is not None}
-            if decoders or not wanted:
-                self._read_file(topic, file, decoders if wanted else dict.fromkeys(here), rows)
-        return rows.series(len(names))
+        known, wanted = self._known[topic], [*names, stamp] if stamp else names
+        decoders: dict[int, dict[int, Decoder | None]] = {id(file): {} for file in self.files}
+        for file, number, about in known.channels:
+            if about.type is not None or not wanted:  # the times of messages need no type
+                decoder = Decoder(about.type, wanted, known.offer.labels) if about.type and wanted else None
+                decoders[id(file)][number] = decoder
+        return _Target(topic, len(names), GrowingRows(self.path, stored_bytes(self.path), len(wanted)), decoders)
 
-    def _read_file(
-        self, topic: str, file: MessageFile, decoders: Mapping[int, Decoder | None], rows: GrowingRows
-    ) -> None:
-        """Append the messages of the channels in one file; without decoders their times alone."""
-        begin = len(rows)
+    def _read_file(self, file: MessageFile, targets: Sequence[_Target]) -> None:
+        routes: dict[int, list[_Target]] = {}
+        for target in targets:
+            for number in target.decoders[id(file)]:
+                routes.setdefault(number, []).append(target)
         try:
-            for batch in message_batches(file, decoders):
-                columns, damage = decoded(decoders, batch)
-                rows.add(batch.log_ns[: len(columns)], columns)
-                if damage:
-                    return self._lose(file, topic, damage, rows.seconds(begin))
+            for batch in message_batches(file, list(routes)) if routes else ():
+                for number, part in batch.by_channel().items():
+                    routes[number] = [each for each in routes[number] if self._take(file, number, part, each)]
         except Damage as damage:
             if not file.missing:  # it was known when the file was opened
-                self._lose(file, topic, damage, rows.seconds(begin))
+                self._lose(file, targets[0].topic, damage, max(each.rows.seconds or 0.0 for each in targets))
+
+    def _take(self, file: MessageFile, number: int, part: MessageBatch, target: _Target) -> bool:
+        """Append messages; return False where one of them is damaged, which ends its topic."""
+        columns, damage = decoded(target.decoders[id(file)][number], part)
+        target.rows.add(part.log_ns[: len(columns)], columns)
+        if damage:
+            self._lose(file, target.topic, damage, target.rows.seconds)
+        return damage is None
 
     def _lose(self, file: MessageFile, topic: str, damage: Damage, seconds: float | None) -> None:
         """Note damage: of the file, told once, or of a message, which ends its topic alone."""
