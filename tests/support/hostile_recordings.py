@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 import lz4.frame
 import numpy as np
 import zstandard
+from support.hostile_logs import COLUMNS, LOGS
 from support.mutated_recordings import varint
 
 from rtsysid.recordings.bag import MAGIC
 
-COLUMNS = 2_000  # the limit on columns under which these are read: wide tables take long to write
 MANY = 400 << 20  # bytes: more than a reader may take beyond what the file honestly holds
 
 
@@ -316,4 +316,5 @@ HOSTILE: dict[str, tuple[Hostile, ...]] = {
         Hostile("a definition of 8 MB", text(definition("float64 v\n" * 800_000)), "limit definition_bytes"),
         Hostile("an array of 2^32", text(message("bool[] x\nint32 y", b"\xff" * 4 + bytes(99))), "message_values"),
     ),
+    **{suffix: tuple(Hostile(*each) for each in logs) for suffix, logs in LOGS.items()},
 }  # fmt: skip

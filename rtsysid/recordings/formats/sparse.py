@@ -36,7 +36,8 @@ class TopicTable:
             checked_size(f"recording {self.path.name}", len(places), "columns")
         if not any(column.numeric for column in places):
             listed = ", ".join(f"{each.name} ({each.type_name})" for each in log.topics) or "no topics"
-            raise TraceError(f"recording {self.path.name}: no column of numbers", listed, "record messages of numbers")
+            found = ", ".join(filter(None, (listed, log.missing)))
+            raise TraceError(f"recording {self.path.name}: no column of numbers", found, "record messages of numbers")
         self.columns: tuple[Column, ...] = (Column("t", "s", False), *places)
         self._places = tuple(places.values())
 
