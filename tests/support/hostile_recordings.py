@@ -178,6 +178,16 @@ def parquet(**columns: Any) -> Callable[[Path], None]:
     return write
 
 
+def list_pages(path: Path) -> None:
+    """Write lists of zeros, of which each value is in the pages, which are packed."""
+    import pyarrow
+    from pyarrow import parquet as files
+
+    lists = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(np.zeros(10_000_000)), 2)
+    table = pyarrow.table({"t": np.zeros(5_000_000), "a": lists})
+    files.write_table(table, path, compression="zstd", use_dictionary=False, row_group_size=5_000_000)
+
+
 def thrift(*fields: tuple[int, int, bytes]) -> bytes:
     """Return a structure of fields, each with its number, its type and its bytes, in the compact protocol."""
     steps = zip((0, *(each[0] for each in fields)), fields, strict=False)
@@ -295,6 +305,7 @@ HOSTILE: dict[str, tuple[Hostile, ...]] = {
     ),
     ".parquet": (
         Hostile("rows that repeat", parquet(t=lambda: np.zeros(20_000_000), a=lambda: np.zeros(20_000_000)), "growth="),
+        Hostile("pages of lists that expand", list_pages, "row group 1"),
         Hostile("one column more than the limit", wide_parquet, "limit columns"),
         Hostile("a page that expands", expanding(MANY, 0), "row group 1"),
         Hostile("a dictionary that expands", expanding(MANY, 2, 0), "row group 1"),
