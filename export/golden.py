@@ -16,6 +16,8 @@ from rtsysid.spec import Floats, ModelSpec
 from rtsysid.train.network import Network
 from rtsysid.train.windows import row_windows
 
+MOVED = 0.3  # share by which the last plan of a forecast is moved
+
 
 def golden_trace(network: Network, excerpt: Floats) -> tuple[Arrays, dict[str, float]]:
     """Make the arrays of golden.npz, and measure the float32 rounding of this model by the names of the table.
@@ -137,8 +139,15 @@ def _extreme_rows(spec: ModelSpec, rows: int) -> Floats:
 
 
 def _golden_plans(spec: ModelSpec, sequence: Floats, tick: int) -> Floats:
-    """Take input plans [PLANS, N, nu] from the sequence itself."""
-    rng = np.random.default_rng(tick)
+    """Take input plans [PLANS, N, nu]: what follows in the sequence, moved toward other parts of it by some shares.
+
+    Inputs that have nothing to do with the state drive an unstable robot so far away that rounding decides.
+    """
+    rng, start = np.random.default_rng(tick), tick + spec.taps - 1
     first = rng.integers(0, max(1, len(sequence) - FORECAST_STEPS), PLANS)
-    rows = np.minimum(first[:, None] + np.arange(FORECAST_STEPS), len(sequence) - 1)
-    return np.ascontiguousarray(sequence[rows, : spec.n_inputs])
+    rows = np.minimum(
+        np.stack((first, np.full(PLANS, start)))[..., None] + np.arange(FORECAST_STEPS), len(sequence) - 1
+    )
+    other, own = sequence[rows][..., : spec.n_inputs]
+    shares = np.linspace(0, MOVED, PLANS, dtype=np.float32)[:, None, None]
+    return np.ascontiguousarray(own + shares * (other - own), np.float32)

@@ -22,6 +22,7 @@ from rtsysid.cli import (
     find,
     hil,
     info,
+    init,
     link,
     recording,
     replay,
@@ -47,9 +48,9 @@ def cli() -> None:
 
 
 for command in (
-    simulate.simulate, info.info, train.train, train.export_command, train.compare_command, train.demo,
-    evaluate.verify_command, evaluate.evaluate_command, report.report_command, calibrate.calibrate,
-    replay.replay_command, link.run, link.record, link.sim_device, recording.recover, hil.hil,
+    simulate.simulate, info.info, init.init, init.convert_command, train.train, train.export_command,
+    train.compare_command, train.demo, evaluate.verify_command, evaluate.evaluate_command, report.report_command,
+    calibrate.calibrate, replay.replay_command, link.run, link.record, link.sim_device, recording.recover, hil.hil,
     benchmark.benchmark_command, benchmark.data, find.index, find.find_command, sweep.sweep,
 ):  # fmt: skip
     cli.add_command(command)

@@ -9,8 +9,11 @@ import numpy as np
 
 from rtsysid.recordings import formats
 from rtsysid.recordings.array_topics import ArrayLog
+from rtsysid.recordings.columns import common_rows, place_of
 from rtsysid.recordings.formats import LogFile
 from rtsysid.recordings.formats.sparse import TopicTable
+from rtsysid.recordings.rollover import unrolled_times
+from rtsysid.recordings.time_column import split_time
 from rtsysid.recordings.topics import Series, Topic, TopicField, TopicLog, require_known
 
 TABLE = ""  # name of the only topic of a table
@@ -40,10 +43,15 @@ class TableLog:
     @property
     def topics(self) -> tuple[Topic, ...]:
         """Describe the columns of numbers as the fields of one topic."""
-        own = (self._time, formats.EPISODE)
-        columns = [each for each in self.table.columns if each.name and each.name not in own]
+        every, time = self.table.columns, self._time or ""
+        own = [place for place in (place_of(every, time), place_of(every, split_time(time)[0])) if place is not None][
+            :1
+        ]
+        rows = common_rows(every, own)
+        others = [each for i, each in enumerate(every) if i not in own and each.rows in (None, rows)]
+        columns = [each for each in others if each.name not in ("", formats.EPISODE)]
         fields = tuple(TopicField(each.name, each.unit) for each in columns if each.numeric)
-        return (Topic(TABLE, "table", fields, tuple(each.name for each in columns), self.table.rows),)
+        return (Topic(TABLE, "table", fields, tuple(each.name for each in columns), rows or self.table.rows),)
 
     def read(self, topic: str, fields: Sequence[str], stamp: str = "") -> Series:
         """Read columns in row order. Raises TraceError where one does not exist."""
@@ -58,5 +66,5 @@ class TableLog:
         exact = (*selection.exact[: int(time is not None)], *(names.index(name) for name in fields))
         blocks = [block.exact for block in self.table.blocks(exact, ())]
         rows = np.concatenate(blocks) if blocks else np.empty((0, len(exact)))
-        t = formats.times(selection, rows, 0)
+        t, _ = unrolled_times(formats.times(selection, rows, 0), selection.time.seconds)
         return Series(t, np.maximum.accumulate(t), rows[:, int(time is not None) :])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeGuard
 
 from rtsysid.errors import TraceError
 from rtsysid.spec import Doubles
@@ -69,6 +69,11 @@ class TopicLog(Protocol):
 
         Raises TraceError, with near names, where the topic, a field or the stamp does not exist.
         """
+
+
+def is_topic_log(log: object) -> TypeGuard[TopicLog]:
+    """Tell a log of topics from a table; one suffix may have both kinds of reader."""
+    return not hasattr(log, "blocks")
 
 
 def require_known(kind: str, name: str, known: Sequence[str], path: Path) -> None:

@@ -19,7 +19,7 @@ import zstandard
 from support.hostile_logs import COLUMNS, LOGS
 from support.mutated_recordings import varint
 
-from rtsysid.recordings.bag import MAGIC
+from rtsysid.recordings.mcap_records import MAGIC
 
 MANY = 400 << 20  # bytes: more than a reader may take beyond what the file honestly holds
 
@@ -270,6 +270,7 @@ def text(content: bytes | Iterator[bytes]) -> Callable[[Path], None]:
 DEEP = '[{"field":"a","name":"b","x":' + "[" * 200_000 + "]" * 200_000 + "}]"
 WIDE = ",".join(f"c{k}" for k in range(1_000_000)).encode()
 ROWS = b"0,0\n" * (1 << 20)
+BLANKS = b" " * (1 << 23)
 
 HOSTILE: dict[str, tuple[Hostile, ...]] = {
     ".csv": (
@@ -283,6 +284,21 @@ HOSTILE: dict[str, tuple[Hostile, ...]] = {
         Hostile("lines that repeat", text(members(b"t,a\n" + ROWS, 1) + members(ROWS, 100)), "RTSYSID_LIMITS=growth="),
         Hostile("one line of 400 MB", text(members(b"0" * (1 << 23), MANY >> 23)), "RTSYSID_LIMITS=text_growth="),
         Hostile("blank lines", text(members(b"t,a\n", 1) + members(b"\n" * (1 << 22), 100)), "blank lines in a row"),
+    ),
+    ".tsv": (
+        Hostile("one line of 64 MB", text(b"t\ta\n0\t" + b"1" * (64 << 20)), "limit line_bytes"),
+        Hostile("a million columns", text(WIDE.replace(b",", b"\t") + b"\n" + b"0\t" * 999_999 + b"0\n"), "columns"),
+        Hostile("a million cells under two columns", text(b"t\ta\n" + b"\t" * 1_000_000 + b"\n"), "limit columns"),
+        Hostile("comment lines", text(b"# a\n" * 300_000), "no time column"),
+    ),
+    ".tsv.gz": (Hostile("one line of 400 MB", text(members(b"0" * (1 << 23), MANY >> 23)), "LIMITS=text_growth="),),
+    ".txt": (
+        Hostile("a million columns", text(WIDE.replace(b",", b"  ") + b"\n" + b"0 " * 999_999 + b"0\n"), "columns"),
+        Hostile("64 MB of blanks", text(b"t a\n" + b"0 1\n" * 600 + b"0 " * (32 << 20)), "limit line_bytes"),
+        Hostile("brackets that never close", text(b"t (a " * 100_000 + b"\n0 1\n"), "limit columns"),
+    ),
+    ".txt.gz": (
+        Hostile("400 MB of blanks", text(members(b"t a\n" + b"0 1\n" * 600, 1) + members(BLANKS, 50)), "growth"),
     ),
     ".npz": (
         Hostile("5e9 values", npz(t=T, a=npy("'<f4'", "(5, 1000000000)")), "claims the shape"),

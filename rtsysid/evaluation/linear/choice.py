@@ -17,13 +17,24 @@ from numpy.typing import NDArray
 
 from rtsysid.circle import group_columns
 from rtsysid.evaluation.linear.folds import Folds
-from rtsysid.evaluation.linear.maps import LinearModel, bounded_errors, joined, linear_run, one_map, runs_of
+from rtsysid.evaluation.linear.maps import (
+    LinearMap,
+    LinearModel,
+    bounded_errors,
+    coordinates_of,
+    joined,
+    linear_run,
+    one_map,
+    runs_of,
+    scaled_features,
+    spec_of,
+)
 from rtsysid.evaluation.linear.ridge import Equations, equations
 from rtsysid.evaluation.metrics import LEAST, log_ratio
-from rtsysid.spec import Doubles, ModelSpec
+from rtsysid.spec import Doubles, Floats, ModelSpec
 
 LAGS = (2, 5, 10, 20, 40)
-RIDGES = (1e-12, 1e-8, 1e-5, 1e-3)
+RIDGES = (1e-12, 1e-10, 1e-8, 1e-5, 1e-3)
 NEAR_TICKS = (0, 2, 3, 5, 8, 12)
 NEAR = 2  # ticks that the near map is chosen by
 BANDS = (1, 2, 5, 10, 20)
@@ -31,6 +42,10 @@ GAINS = (0.75, 0.5, 0.25, 0.0)  # tried in this order, until one does not help
 STARTS = 600  # forecasts of a candidate, over all folds
 BETTER = 0.003  # share of the error that a gain must save
 WORTH = 0.6  # of hold's error, from which on gains are tried
+JUMPS = 100  # windows that jump, to try what float32 resolves
+ROUNDED_STARTS = 60  # forecasts that try it
+ROUNDED_AHEAD = 5e-3  # the same for a forecast
+ROUNDED = 4e-3  # of an output's standard deviation: the most by which float32 may change one step of a map
 
 
 class Judged(NamedTuple):
@@ -73,6 +88,8 @@ class Search:
         self.lags = [each for each in lags if each < room] or [min(*lags, room - 1)]
         start = partial(runs_of, spec=spec, past=max(self.lags), horizon=horizon, count=STARTS // folds.number)
         self.runs = joined([start(folds.held_out(k)) for k in range(folds.number)])
+        few = partial(runs_of, spec=spec, past=max(self.lags), horizon=horizon, count=ROUNDED_STARTS // folds.number)
+        self._few = joined([few(folds.held_out(k)) for k in range(folds.number)])
         self.groups = tuple(group_columns(spec.outputs))
         self.hold = self._judged(self.runs.hold)
         self._equations: dict[int, Equations] = {}
@@ -82,6 +99,38 @@ class Search:
         if lags not in self._equations:
             self._equations[lags] = equations(self.spec, self.folds, lags)
         return self._equations[lags]
+
+    def rounding(self, model: LinearMap) -> float:
+        """Return how far float32 moves one step of a map, at most, in standard deviations of an output.
+
+        Smooth recordings have neighbouring rows that hardly differ. A map with large weights of both signs then
+        computes a small change from large terms, which float32 cannot resolve. The worst windows are those that jump.
+        """
+        spec, windows = self.spec, np.concatenate((self.runs.windows, self._jumps())).astype(np.float64)
+        features = scaled_features(spec_of(spec, model.lags), windows[:, -model.lags :])
+        scale, offset = np.asarray(spec.scaling.target_std), np.asarray(spec.scaling.target_mean)
+        exact, rounded = features @ model.weights, features.astype(np.float32) @ model.weights.astype(np.float32)
+        after, moved = (coordinates_of(spec).next_outputs(windows[:, -1], y * scale + offset) for y in (exact, rounded))
+        off = np.abs(after - moved) / np.maximum(np.asarray(spec.scaling.std[spec.n_inputs :]), LEAST)
+        return float(off.max())
+
+    def rounding_ahead(self, model: LinearModel, ticks: int) -> float:
+        """Return how far float32 moves a forecast of so many ticks, at most, in standard deviations of an output.
+
+        A map that sharpens neighbouring rows feeds its own rounding back, and lets it grow.
+        """
+        exact, rounded = (linear_run(self.spec, model, self._few, single=each)[:, :ticks] for each in (False, True))
+        with np.errstate(all="ignore"):  # a forecast that diverges
+            off = np.abs(exact - rounded) / np.maximum(np.asarray(self.spec.scaling.std[self.spec.n_inputs :]), LEAST)
+        return float(np.nan_to_num(off, nan=np.inf).max())
+
+    def _jumps(self) -> Floats:
+        """Make windows [JUMPS, L, C] that jump between two random levels of the trained ranges."""
+        rng, (_, rows, width) = np.random.default_rng(0), self.runs.windows.shape
+        low, high = np.asarray(self.spec.scaling.low), np.asarray(self.spec.scaling.high)
+        levels = low + (high - low) * rng.uniform(-0.5, 1.5, (2, JUMPS, 1, width))
+        late = np.arange(rows)[None, :, None] >= rows - rng.integers(1, 10, (JUMPS, 1, 1))
+        return np.asarray(np.where(late, levels[0], levels[1]), np.float32)
 
     def judged(self, model: LinearModel) -> Judged:
         """Judge a candidate that has one map for each fold."""
@@ -109,19 +158,35 @@ def choose_linear(
 
     `near_ticks`: ages to try from which on the far map predicts; `bands`: first age of each further band of gains.
     """
-    candidates = list(product(search.lags, RIDGES))
+    candidates = _resolved(search, list(product(search.lags, RIDGES)))
     crossed = [search.equations(lags).solve_folds(ridge) for lags, ridge in candidates]
     judged = [search.judged(one_map(each)) for each in crossed]
-    far = int(np.argmin([search.relative(each) for each in judged]))
-    near = int(np.argmin([search.relative(each, NEAR) for each in judged]))
+    ends = max(near_ticks), search.hold.mean.shape[1]
+    near_growth, far_growth = ([search.rounding_ahead(one_map(each), n) for each in crossed] for n in ends)
+    far = _least([search.relative(each) for each in judged], far_growth)
+    near = _least([search.relative(each, NEAR) for each in judged], near_growth)
     ticks = near_ticks if near != far else near_ticks[:1]
     every = [LinearModel(crossed[near], crossed[far], n, (), np.ones((1, len(target_groups)))) for n in ticks]
-    best = min(every, key=lambda each: search.score(search.judged(each)))
+    growth = [search.rounding_ahead(each, ends[1]) for each in every]
+    best = every[_least([search.score(search.judged(each)) for each in every], growth)]
     best = _with_gains(search, best, target_groups, bands)
     final = [search.equations(lags).solve(ridge) for lags, ridge in (candidates[near], candidates[far])]
     model = best._replace(near=final[0], far=final[1])
     ridges = (candidates[near][1], candidates[far][1])
     return LinearChoice(search.spec, search.folds, ridges, model, best, search.judged(best), search.hold, search.groups)
+
+
+def _least(errors: Sequence[float], growth: Sequence[float]) -> int:
+    """Return the candidate with the least error among those whose rounding stays small, or grows least."""
+    kept = [number for number, each in enumerate(growth) if each <= max(ROUNDED_AHEAD, min(growth))]
+    return min(kept, key=lambda number: errors[number])
+
+
+def _resolved(search: Search, candidates: list[tuple[int, float]]) -> list[tuple[int, float]]:
+    """Leave out lags and ridges whose maps float32 cannot compute; where all are such, keep the least affected one."""
+    moved = [search.rounding(search.equations(lags).solve(ridge)) for lags, ridge in candidates]
+    kept = [each for each, off in zip(candidates, moved, strict=True) if off <= ROUNDED]
+    return kept or [candidates[int(np.argmin(moved))]]
 
 
 def _with_gains(search: Search, model: LinearModel, target_groups: Sequence[str], bands: Sequence[int]) -> LinearModel:

@@ -125,8 +125,8 @@ def joined(parts: Sequence[Runs]) -> Runs:
     return Runs(windows, u_future, truth, folds)
 
 
-def linear_run(spec: ModelSpec, model: LinearModel, runs: Runs) -> Doubles:
-    """Forecast from each start with predictions fed back: [K, N, ny]."""
+def linear_run(spec: ModelSpec, model: LinearModel, runs: Runs, *, single: bool = False) -> Doubles:
+    """Forecast from each start with predictions fed back: [K, N, ny]. `single`: they are rounded to float32."""
     nu, lags, ticks = spec.n_inputs, model.lags, runs.truth.shape[1]
     near, far = (_targets_of(spec, each, runs.folds) for each in (model.near, model.far))
     coords, scaling, bound = coordinates_of(spec), spec.scaling, WILD * largest_outputs(spec)
@@ -138,7 +138,8 @@ def linear_run(spec: ModelSpec, model: LinearModel, runs: Runs) -> Doubles:
             window = track[:, n : n + lags]
             scaled = (near if n < model.near_ticks else far)(window) * model.gain(n)
             target = scaled * scaling.target_std + scaling.target_mean
-            track[:, n + lags, nu:] = np.clip(coords.next_outputs(window[:, -1], target), -bound, bound)
+            following = np.clip(coords.next_outputs(window[:, -1], target), -bound, bound)
+            track[:, n + lags, nu:] = following.astype(np.float32) if single else following
     return track[:, lags:, nu:]
 
 

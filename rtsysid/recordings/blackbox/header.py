@@ -40,6 +40,9 @@ class Header:
                 raise ValueError(f"its header has a line of more than {_LINE} bytes")
             self._add(raw[self.end + 2 : line_end].decode("latin-1"))
             self.end = line_end + 1
+        rest = raw[self.end : min(self.end + _LINE, stop)]
+        if rest.startswith(b"H ") and rest.isascii():
+            raise ValueError("its header is cut off")
         if self.values.get("Data version", "2") != "2":
             raise ValueError("its data version is 1, of 2014; blackbox_decode of blackbox-tools makes CSV of it")
         self.layouts = {kind: self._layout(kind) for kind in KINDS if (kind, "predictor") in self._lists}

@@ -6,9 +6,8 @@ from pathlib import Path
 
 # By the end of the file's name: what it is, and what to do with it.
 _ADVICE = {
-    ".bag.active": ("a ROS bag that was not closed", "run `rosbag reindex` and rename it .bag"),
     ".tlog": ("MAVLink", "use the .bin log, or run `mavlogdump.py --format csv --types ATTITUDE` of pymavlink"),
-    ".log": ("a log as text", "of ArduPilot: use the .bin log; a table: rename it .csv"),
+    ".log": ("a log as text", "of ArduPilot: use the .bin log; a table: rename it .txt"),
     ".px4log": ("a log of PX4 before 2016", "run `sdlog2_dump.py` of PX4, which writes CSV"),
     ".wpilog": ("a log of WPILib", "export CSV with its DataLogTool or with AdvantageScope"),
     ".hoot": ("a log of CTRE Phoenix 6", "run `owlet -f mcap`"),
@@ -34,8 +33,9 @@ _ADVICE = {
     ".ods": ("a spreadsheet", "save it as CSV"),
     ".zip": ("an archive", "unpack it"),
     ".tar": ("an archive", "unpack it"),
-    ".gz": ("compressed", "unpack it; only .csv.gz is read as it is"),
+    ".gz": ("compressed", "unpack it; only .csv.gz, .tsv.gz and .txt.gz are read as they are"),
     ".zst": ("compressed", "unpack it"),
+    ".zstd": ("compressed", "unpack it, or name the folder that holds it and its metadata.yaml"),
     ".7z": ("an archive", "unpack it"),
 }  # fmt: skip
 

@@ -64,7 +64,7 @@ class Hdf5Arrays:
             item = group[name]
             if isinstance(item, h5py.Dataset) and _holds_numbers(item):
                 shape = tuple(n for n in item.shape if n != 1)
-                yield StoredArray(f"{prefix}/{name}", shape[::-1] if self._transposed else shape, _unit_of(item))
+                yield StoredArray(f"{prefix}/{name}", shape[::-1] if self._transposed else shape, _stated_unit(item))
             elif isinstance(item, h5py.Group) and h5py.h5o.get_info(item.id).addr not in seen:
                 yield from self._walk(item, f"{prefix}/{name}", depth + 1, seen)
 
@@ -95,7 +95,7 @@ def _holds_numbers(dataset: Any) -> bool:
     return kind in "biuf" and shape is not None and 0 not in shape and not text and not elsewhere
 
 
-def _unit_of(dataset: Any) -> str:
+def _stated_unit(dataset: Any) -> str:
     return (_fixed_text(dataset, "unit") or _fixed_text(dataset, "units")).decode(errors="replace")[:40]
 
 
