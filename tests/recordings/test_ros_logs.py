@@ -269,7 +269,7 @@ def test_a_message_of_another_type_ends_its_topic(tmp_path):
     mcap(tmp_path / "a.mcap", given)
     log = open_topics(tmp_path / "a.mcap")
     assert [len(log.read(each.name, [each.fields[0].name]).t) for each in log.topics] == [30, 60, 20]
-    assert log.missing == "/twist is damaged after 0.4 s (a message ends early): what follows is not read"
+    assert log.missing == "/twist damaged after 0.4 s (a message ends early): what follows cannot be read"
 
 
 def test_a_split_that_lost_a_file_is_read(tmp_path):

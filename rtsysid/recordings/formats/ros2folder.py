@@ -91,11 +91,7 @@ def _stated(about: Mapping[str, Any]) -> str:
 def _unpacked_file(path: Path, target: Path) -> Path:
     """Unpack a file up to its damage; its reader finds it cut off. Raises TraceError where it exceeds the limits."""
     size = 0
-    with (
-        opened_file(path) as source,
-        target.open("wb") as out,
-        suppress(ZstdError),
-    ):  # its reader tells that it is cut off
+    with opened_file(path) as source, target.open("wb") as out, suppress(ZstdError):
         held = path.stat().st_size
         for part in zstd_decompressor().read_to_iter(source, write_size=_PART):
             size = checked_growth(f"file {path.name}", size + len(part), held, "text_growth")

@@ -141,4 +141,5 @@ def what_is_lost(damage: Damage, size: int, seconds: float | None) -> str:
     """Say what is missing of a file of `size` bytes or more, whose damage is `seconds` after its first message."""
     after = "" if seconds is None else f" after {seconds:.1f} s"
     how = f"cut off{after}" if isinstance(damage, Torn) else f"damaged{after} ({damage})"
-    return f"{how}: at least {size - (damage.at or 0)} of {size} bytes cannot be read"
+    left = "what follows" if damage.at is None else f"at least {size - damage.at} of {size} bytes"
+    return f"{how}: {left} cannot be read"

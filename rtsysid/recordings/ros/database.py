@@ -1,7 +1,6 @@
 """Read a database of ROS 2 (`.db3`) as channels and messages, also one that was cut off.
 
-The database is opened_file read-only. Only plain tables are read: no view and no computed column of a
-file runs.
+The database is opened read-only. Only plain tables are read: no view and no computed column of a file runs.
 
 Ref: https://github.com/ros2/rosbag2/tree/rolling/rosbag2_storage_sqlite3
 """

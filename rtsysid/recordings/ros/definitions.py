@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from rtsysid.guards.limits import checked_size, limit
 from rtsysid.rosmsg import CDR, ROS1, RULE, MessageType
@@ -49,6 +49,7 @@ def _message_type(definition: Definition) -> MessageType | str:
         return str(error)
 
 
+@cache
 def shipped_type(name: str, distro: str = "") -> MessageType | str:
     """Return a type that a release of ROS 2 ships, for files that hold no definition; the reason where it does not.
 
@@ -60,11 +61,6 @@ def shipped_type(name: str, distro: str = "") -> MessageType | str:
     store = get_typestore(known.get(f"ros2_{distro}", known[f"ros2_{_DISTRO}"]))
     if name not in store.fielddefs:
         return "its definition is neither in the file nor part of ROS"
-    return _shipped(store, name)
-
-
-@cache
-def _shipped(store: Any, name: str) -> MessageType:
     return MessageType(name, store.generate_msgdef(name, ros_version=2)[0])
 
 

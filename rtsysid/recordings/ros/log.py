@@ -97,7 +97,7 @@ class RosLog:
                     routes[number] = [each for each in routes[number] if self._take(file, number, part, each)]
         except Damage as damage:
             if not file.missing:  # it was known when the file was opened
-                self._lose(file, targets[0].topic, damage, max(each.rows.seconds or 0.0 for each in targets))
+                self._lose(file, "", damage, max(each.rows.seconds or 0.0 for each in targets))
 
     def _take(self, file: MessageFile, number: int, part: MessageBatch, target: _Target) -> bool:
         """Append messages; return False where one of them is damaged, which ends its topic."""
@@ -108,11 +108,8 @@ class RosLog:
         return damage is None
 
     def _lose(self, file: MessageFile, topic: str, damage: Damage, seconds: float | None) -> None:
-        """Note damage: of the file, told once, or of a message, which ends its topic alone."""
-        loss, topic = what_is_lost(damage, file.path.stat().st_size, seconds), "" if damage.at is not None else topic
-        if topic:
-            after = "" if seconds is None else f" after {seconds:.1f} s"
-            loss = f"{topic} is damaged{after} ({damage}): what follows is not read"
+        """Note the damage of a file, or of a message of a topic."""
+        loss = f"{topic} {what_is_lost(damage, file.path.stat().st_size, seconds)}".lstrip()
         self._losses.setdefault(f"{file.path.name} {topic}", _of_file(file, loss, self.files))
         self.missing = "; ".join(filter(None, self._losses.values()))
 
