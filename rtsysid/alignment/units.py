@@ -63,7 +63,7 @@ def _base_units(unit: str) -> tuple[Dimension, float]:
             break
         end = part.end()
         power = int(part[3] or 1) * (-1 if "/" in part[1] else 1)
-        dimension, own = _known(part[2].replace("µ", "u"), unit)
+        dimension, own = _known_units(part[2].replace("µ", "u"), unit)
         scale *= own**power
         for base, count in dimension:
             powers[base] = powers.get(base, 0) + count * power
@@ -72,7 +72,7 @@ def _base_units(unit: str) -> tuple[Dimension, float]:
     return tuple(sorted((base, count) for base, count in powers.items() if count and base)), scale
 
 
-def _known(name: str, unit: str) -> tuple[Dimension, float]:
+def _known_units(name: str, unit: str) -> tuple[Dimension, float]:
     if name in _BASE:
         base, scale = _BASE[name]
         return ((base, 1),), scale

@@ -31,13 +31,14 @@ def quaternion_findings(table: RawTable) -> Iterator[Finding]:
         lengths = np.linalg.norm(q, axis=1)
         off = np.abs(lengths - 1)
         if len(q) and quantile(off, 0.9) > LENGTH:
-            found = f"its length is {lengths.min():.4g} to {lengths.max():.4g}, 90 % of the rows within {quantile(off, 0.9):.3g} of 1"
+            ends = f"{lengths.min():.4g} to {lengths.max():.4g}"
+            found = f"its length is {ends}, 90 % of the rows within {quantile(off, 0.9):.3g} of 1"
             remedy = "check the scale of its components: data.sources scale"
             yield Finding("unit norm", names, found, remedy, table.recording, float(t[off.argmax()]))
         flips = np.flatnonzero((q[1:] * q[:-1]).sum(1) < 0)
         if len(flips):
             found = f"its sign jumps {len(flips)} times: q and -q are one rotation"
-            remedy = 'nothing to do where its unit is "quat" or it is the attitude of a rigid body: signs are made continuous'
+            remedy = 'nothing to do where its unit is "quat": signs are made continuous'
             yield Finding("sign flip", names, found, remedy, table.recording, float(t[flips[0]]))
 
 
@@ -46,11 +47,11 @@ def attitude_findings(trace: Trace, vectors: Sequence[Vector]) -> Iterator[Findi
     attitudes = [each for each in vectors if each.kind == "attitude" and len(each.columns) == 4]
     for attitude in attitudes:
         for rate in (each for each in vectors if each.kind == "rate"):
-            for episode in _longest(trace):
+            for episode in _longest_piece_of(trace):
                 yield from _of_episode(trace, episode, attitude, rate)
 
 
-def _longest(trace: Trace) -> list[Episode]:
+def _longest_piece_of(trace: Trace) -> list[Episode]:
     """Return the longest episode of each recording."""
     longest: dict[str, Episode] = {}
     for episode in trace.episodes:
@@ -74,7 +75,9 @@ def _of_episode(trace: Trace, episode: Episode, attitude: Vector, rate: Vector) 
     names = [[trace.channels[column].name for column in each.columns] for each in (attitude, rate)]
     for fault, channels, text, remedy in _differences(fit.best, given, names[0], names[1]):
         evidence = f"{text}: it leaves {fit.residual:.1%} of the rates unexplained, what is stated {fit.given:.0%}"
-        yield Finding(fault, channels, evidence, remedy, episode.recording, None, grave=attitude.stated or attitude.unit == "quat")
+        yield Finding(
+            fault, channels, evidence, remedy, episode.recording, None, grave=attitude.stated or attitude.unit == "quat"
+        )
 
 
 def _differences(
@@ -83,9 +86,19 @@ def _differences(
     """Yield fault, channels, text and remedy for each part in which a convention differs from the stated one."""
     if best.scale != given.scale:
         unit, other = ("deg/s", "rad/s") if best.scale > given.scale else ("rad/s", "deg/s")
-        yield "degrees", tuple(rates), f"the rates are in {unit}, not in {other}", f'state it: "{rates[0]} [{unit}]"; or data.sources unit = "{unit}"'
+        yield (
+            "degrees",
+            tuple(rates),
+            f"the rates are in {unit}, not in {other}",
+            f'state it: "{rates[0]} [{unit}]"; or data.sources unit = "{unit}"',
+        )
     if best.order != given.order:
-        yield "quaternion order", tuple(q), f"the components are in the order {', '.join(best.order)}", _order_remedy(best, q)
+        yield (
+            "quaternion order",
+            tuple(q),
+            f"the components are in the order {', '.join(best.order)}",
+            _order_remedy(best, q),
+        )
     axes = np.array(best.axes) @ np.array(given.axes).T
     if best.inverse != given.inverse:
         yield from _inverse(axes, q, rates)
@@ -99,7 +112,9 @@ def _order_remedy(best: Convention, q: Sequence[str]) -> str:
     return f'list them as model.rigid_body.attitude = [{listed}], or set data.sources order = "{best.order}"'
 
 
-def _inverse(axes: Doubles, q: Sequence[str], rates: Sequence[str]) -> Iterator[tuple[Fault, tuple[str, ...], str, str]]:
+def _inverse(
+    axes: Doubles, q: Sequence[str], rates: Sequence[str]
+) -> Iterator[tuple[Fault, tuple[str, ...], str, str]]:
     """Describe a quaternion that turns the other way: as a whole, or by a component."""
     remedy = "invert the quaternion: data.sources inverse = true"
     if (axes == np.eye(3)).all():
@@ -110,7 +125,7 @@ def _inverse(axes: Doubles, q: Sequence[str], rates: Sequence[str]) -> Iterator[
     elif (named := _of_axes(-axes, q, "components", None))[0] != "other axes":
         yield named
     else:
-        text = f"the quaternion turns from world to body, in the axes {Convention(axes=_rows(axes)).axes_text}"
+        text = f"the quaternion turns from world to body, in the axes {Convention(axes=_attitude_rows(axes)).axes_text}"
         yield "inverse quaternion", tuple(q), text, remedy
 
 
@@ -126,13 +141,18 @@ def _of_axes(
         return "mirrored axis", (names[k],), text, f"change the sign of {names[k]}: data.sources scale = -1"
     if len(moved) == 2 and not negative:
         i, j = moved
-        return "exchanged axes", (names[i], names[j]), f"{_XYZ[i]} and {_XYZ[j]} of the {what} are exchanged", f"exchange {names[i]} and {names[j]} where they are listed"
-    text = f"the axes of the {what} are {Convention(axes=_rows(axes)).axes_text} of the body"
-    remedy = "turn them into the frame of the attitude: data.sources frames (\"frd\", \"ned-frd\")"
+        return (
+            "exchanged axes",
+            (names[i], names[j]),
+            f"{_XYZ[i]} and {_XYZ[j]} of the {what} are exchanged",
+            f"exchange {names[i]} and {names[j]} where they are listed",
+        )
+    text = f"the axes of the {what} are {Convention(axes=_attitude_rows(axes)).axes_text} of the body"
+    remedy = 'turn them into the frame of the attitude: data.sources frames ("frd", "ned-frd")'
     return "other axes", tuple(names[:3]), text, remedy
 
 
-def _rows(axes: Doubles) -> tuple[tuple[int, ...], ...]:
+def _attitude_rows(axes: Doubles) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(int(part) for part in row) for row in axes)
 
 

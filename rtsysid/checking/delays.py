@@ -40,10 +40,10 @@ RIDGE = 1e-9
 class Delay(msgspec.Struct, frozen=True):
     """State the delay of an input: ``ticks`` between its row and the first row of outputs that may depend on it.
 
-    0: u_k acts on y_{k+1}. Below 0 its effect comes before it: it was logged late, or the outputs were filtered in a way
-    that looks ahead. ``low`` and ``high``: interval of 95 %. ``found``: the recordings tell; otherwise the interval is
-    as wide as what was tried. ``seconds``: the same as ticks. ``undelayed``: share of what the input explains there that
-    it explains without a delay.
+    0: u_k acts on y_{k+1}. Below 0 its effect comes before it: it was logged late, or the outputs were filtered with
+    rows of the future. ``low`` and ``high``: interval of 95 %. ``found``: the recordings tell; otherwise the interval
+    is as wide as what was tried. ``seconds``: the same as ticks. ``undelayed``: share of what the input explains there
+    that it explains without a delay.
     """
 
     input: str
@@ -83,7 +83,7 @@ class Estimate(NamedTuple):
     undelayed: float
 
 
-class Block(NamedTuple):
+class DelayBlock(NamedTuple):
     """Hold sums over the rows of a block: products of what is always known, the next outputs, and inputs of any row.
 
     ``fixed`` [K, K]: of 1, the outputs of the last rows, and the next outputs. ``moving`` [L, K, nu]: of those with the
@@ -116,42 +116,39 @@ class _Scan:
         return None
 
     def estimates(self) -> list[Estimate]:
-        """Estimate the place of each input."""
+        """Estimate the place of each input; one that does not tell its own has that of all together."""
         nu = self._blocks[0].moving.shape[2]
         losses = self._losses([_all_inputs(block) for block in self._blocks])
-        common = int(_log_loss(losses.sum(1)).argmin())
+        place = int(_log_loss(losses.sum(1)).argmin())
+        common = self._judged(losses, place)
         if nu == 1:
-            return [self._judged(losses, common)]
-        at, found = [common] * nu, []
-        for own in range(nu):
-            parts = [
-                _one_input(block, own, at, windows_of(inputs, len(fixed)))
-                for block, (fixed, inputs) in zip(self._blocks, self._rows, strict=True)
-            ]
-            found.append(self._judged(self._losses(parts), common))
-        return found
+            return [common]
+        every = [self._judged(self._losses_of(own, [place] * nu), place) for own in range(nu)]
+        return [each if each.found else common for each in every]
+
+    def _losses_of(self, own: int, at: Sequence[int]) -> Doubles:
+        """Return errors [D, B, ny] with one input at each place, and the others at `at`."""
+        pairs = zip(self._blocks, self._rows, strict=True)
+        return self._losses([_one_input(b, own, at, windows_of(inputs, len(fixed))) for b, (fixed, inputs) in pairs])
 
     def _judged(self, losses: Doubles, common: int) -> Estimate:
         """Choose a place by the errors [D, B, ny] at each place.
 
-        What a place gains is measured from the usual error: most places are wrong ones. The delay is that of all inputs
-        together where that gains nearly as much.
+        What a place gains is measured from the usual error: most places are wrong ones. The place is that of all inputs
+        together, `common`, where that gains nearly as much, or lies within the interval.
         """
         gains = _gains(losses.sum(1))
-        best = int(gains.argmax())
-        place = common if gains[common] > NEARLY * gains[best] else best
-        rng, blocks = np.random.default_rng(0), losses.shape[1]
-        weights = rng.multinomial(blocks, np.full(blocks, 1 / blocks), DRAWS)
-        drawn = self.places[_log_loss(np.einsum("wb,dby->wdy", weights, losses)).argmin(1)]
-        low, high = np.quantile(drawn, ((1 - SURE) / 2, (1 + SURE) / 2), method="nearest")
-        rows = sum(len(fixed) for fixed, _ in self._rows)
+        best, rows = int(gains.argmax()), sum(len(fixed) for fixed, _ in self._rows)
+        low, high = _interval(losses)
         found = bool(gains[best] * rows > CLEAR * losses.shape[2] and high - low < len(self.places) / 3)
-        at = int(self.places[place if found else common])
+        alike = gains[common] > NEARLY * gains[best] or low <= common <= high
+        place = common if alike or not found else best
+        low, high, at = (int(self.places[each]) for each in (min(low, place), max(high, place), place))
         without = gains[np.searchsorted(self.places, -1) :][:3].max() / max(gains[best], 1e-30)
-        return Estimate(at, min(int(low), at), max(int(high), at), found, float(np.clip(without, 0, 1)))
+        return Estimate(at, low, high, found, float(np.clip(without, 0, 1)))
 
     def _losses(self, grams: Sequence[Doubles]) -> Doubles:
-        """Return squared errors [D, B, ny] of models fitted to all blocks, from products [D, P + ny, P + ny] of each."""
+        """Return squared errors [D, B, ny] of models fitted to all blocks, from their products [D, P + ny, P + ny]."""
         ny = self._ny
         whole = np.sum(grams, 0)
         x = whole[:, :-ny, :-ny].copy()
@@ -171,26 +168,24 @@ def windows_of(inputs: Doubles, rows: int) -> Doubles:
     return sliding_window_view(inputs, rows, axis=0)[::-1]
 
 
-def _block(fixed: Doubles, windows: Doubles) -> Block:
+def _block(fixed: Doubles, windows: Doubles) -> DelayBlock:
     """Sum up products of rows [n, K] with inputs at every place [L, nu, n]."""
     moving = np.matmul(windows, fixed).transpose(0, 2, 1)
     same = [np.matmul(windows[row:], windows[: len(windows) - row].transpose(0, 2, 1)) for row in range(ROWS)]
     padded = np.concatenate((same[1], np.zeros_like(same[1][:1])))
-    return Block(fixed.T @ fixed, moving, np.stack((same[0], padded.transpose(0, 2, 1))))
+    return DelayBlock(fixed.T @ fixed, moving, np.stack((same[0], padded.transpose(0, 2, 1))))
 
 
-def _all_inputs(block: Block) -> Doubles:
+def _all_inputs(block: DelayBlock) -> Doubles:
     """Return the products of a model with all inputs at the same place, for each place: [D, P + ny, P + ny]."""
     places = len(block.moving) - 1
     here, there, across = block.inputs[0][:-1], block.inputs[0][1:], block.inputs[1][:-1]
-    own = np.concatenate(
-        (np.concatenate((here, across), 2), np.concatenate((across.transpose(0, 2, 1), there), 2)), 1
-    )
+    own = np.concatenate((np.concatenate((here, across), 2), np.concatenate((across.transpose(0, 2, 1), there), 2)), 1)
     mixed = np.concatenate((block.moving[:-1], block.moving[1:]), 2)
     return _joined_products(np.broadcast_to(block.fixed, (places, *block.fixed.shape)), mixed, own)
 
 
-def _one_input(block: Block, own: int, at: Sequence[int], windows: Doubles) -> Doubles:
+def _one_input(block: DelayBlock, own: int, at: Sequence[int], windows: Doubles) -> Doubles:
     """Return the same with one input at each place, and the others at `at`. `windows`: inputs [L, nu, n]."""
     others = [(i, place + row) for i, place in enumerate(at) if i != own for row in range(ROWS)]
     held = np.stack([windows[place, i] for i, place in others], 1)
@@ -215,6 +210,15 @@ def _log_loss(errors: Doubles) -> Doubles:
     return np.asarray(np.log(np.maximum(errors, 1e-300)).sum(-1))
 
 
+def _interval(losses: Doubles) -> tuple[int, int]:
+    """Return the places between which the least loss lies, of blocks drawn anew, from errors [D, B, ny]."""
+    rng, blocks = np.random.default_rng(0), losses.shape[1]
+    weights = rng.multinomial(blocks, np.full(blocks, 1 / blocks), DRAWS)
+    drawn = _log_loss(np.einsum("wb,dby->wdy", weights, losses)).argmin(1)
+    low, high = np.quantile(drawn, ((1 - SURE) / 2, (1 + SURE) / 2), method="nearest")
+    return int(low), int(high)
+
+
 def _gains(errors: Doubles) -> Doubles:
     """Return by how much the loss of errors [D, ny] is lower at a place than usual, [D]."""
     loss = _log_loss(errors)
@@ -230,7 +234,9 @@ def _blocks_of(
     """
     before, size = highest + PAST, max(20, min(kept, MOST) // BLOCKS)
     stride = max(size, kept // BLOCKS)
-    units = _Units.of([piece[:: max(1, kept // MOST)] for piece in pieces], [piece[: MOST // 10] for piece in pieces], nu)
+    units = _Units.of(
+        [piece[:: max(1, kept // MOST)] for piece in pieces], [piece[: MOST // 10] for piece in pieces], nu
+    )
     for piece in pieces:
         for start in range(before, len(piece) - lowest - 1, stride):
             stop = min(start + size, len(piece) - lowest - 1)
@@ -239,7 +245,7 @@ def _blocks_of(
 
 
 class _Units(NamedTuple):
-    """Hold mean [C] and spread [C] of channels, and the usual change [ny] of outputs in spreads; 1 for what is still."""
+    """Hold mean [C] and spread [C] of channels, and the usual change [ny] of outputs in spreads; 1 without motion."""
 
     mean: Doubles
     spread: Doubles

@@ -48,7 +48,11 @@ def relations_of(channels: Sequence[Channel]) -> list[Relation]:
         for (other_role, _, other_unit), other in families.items():
             speeds = other_role == "output" and other_unit in SPEEDS.get(unit, ())
             targets = other_role == "input" and other_unit == unit and len(columns) > 1
-            if role == "output" and len(columns) == len(other) and (speeds or (targets and _named_alike(channels, columns, other))):
+            if (
+                role == "output"
+                and len(columns) == len(other)
+                and (speeds or (targets and _named_alike(channels, columns, other)))
+            ):
                 found.append(Relation(tuple(columns), _in_order(channels, columns, other), speeds))
     return found
 
@@ -104,7 +108,9 @@ def _of_recording(
         named = tuple(part[place] for part in (own, others) for place in places)
         text, remedy = _words(fault, "the change of " if relation.speeds else "", own, others, i, j)
         left = best.residual(factors)[i, i]
-        yield Finding(fault, named, f"{text} ({left:.0%} unexplained otherwise)", remedy, name, None, stated or fault == "degrees")
+        yield Finding(
+            fault, named, f"{text} ({left:.0%} unexplained otherwise)", remedy, name, None, stated or fault == "degrees"
+        )
 
 
 def _words(fault: Fault, what: str, own: Sequence[str], others: Sequence[str], i: int, j: int) -> tuple[str, str]:
@@ -127,7 +133,8 @@ def _faults(best: _Sums, factors: Doubles) -> Iterator[tuple[Fault, int, int]]:
         pairs = [j for j in range(len(e)) if j != i and _is_exchanged(e, i, j)]
         if pairs:
             j = min(pairs, key=lambda j: e[i, j] + e[j, i])
-            yield from [("exchanged axes", i, j)] if i < j else []
+            if i < j:
+                yield "exchanged axes", i, j
         elif turned[i] < min(e[i, i] / TIMES, GOOD):
             yield "mirrored axis", i, i
         elif min(less[i], more[i]) < min(e[i, i] / TIMES, GOOD):
@@ -136,12 +143,16 @@ def _faults(best: _Sums, factors: Doubles) -> Iterator[tuple[Fault, int, int]]:
 
 def _is_exchanged(e: Doubles, i: int, j: int) -> bool:
     """Tell whether two channels follow each other's counterpart; `e` [k, k]: what is left of each by each."""
-    return bool(e[i, j] + e[j, i] < (e[i, i] + e[j, j]) / TIMES and min(e[i, j], e[j, i]) < CLEAR and max(e[i, j], e[j, i]) < GOOD)
+    return bool(
+        e[i, j] + e[j, i] < (e[i, i] + e[j, j]) / TIMES
+        and min(e[i, j], e[j, i]) < CLEAR
+        and max(e[i, j], e[j, i]) < GOOD
+    )
 
 
 def _expected(unit: str, other: str) -> float:
     """Return the factor between a channel and the integral of the other one that their units say."""
-    own, of_other = unit.split("/")[0], other.split("/")[0]
+    own, of_other = unit.split("/", maxsplit=1)[0], other.split("/", maxsplit=1)[0]
     return {("deg", "rad"): DEGREES, ("rad", "deg"): 1 / DEGREES}.get((own, of_other), 1.0)
 
 

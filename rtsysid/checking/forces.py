@@ -7,8 +7,8 @@ accelerometer that is turned into the world shows up on average.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,7 +28,7 @@ UPRIGHT = 0.7  # of gravity, that an accelerometer shows along the vertical
 class Motion(NamedTuple):
     """Hold inner products [10, 10] of what the force in the frame of the body may be made of, in (m/s^2)^2.
 
-    The first nine are the logged acceleration i along the axis j of the world, number 3 i + j; the last is the vertical.
+    The first nine are the logged acceleration i along the axis j of the world, number 3 i + j; then the vertical.
     What the features tell is taken off.
     """
 
@@ -54,16 +54,18 @@ def force_findings(trace: Trace, vectors: Sequence[Vector], gravity: float) -> I
         axes, g = min(left, key=lambda each: (left[each], each != (SAME, gravity)))
         if left[SAME, gravity] < TIMES * left[axes, g]:
             continue
-        by = f"it leaves {np.sqrt(left[axes, g]):.3g} m/s^2 of the force unexplained, what is stated {np.sqrt(left[SAME, gravity]):.3g}"
+        stated_left = f"what is stated {np.sqrt(left[SAME, gravity]):.3g}"
+        by = f"it leaves {np.sqrt(left[axes, g]):.3g} m/s^2 of the force unexplained, {stated_left}"
         if axes == SAME:
             found, fault = "gravity points along +z: z is down", "gravity"
         else:
             found, fault = f"its axes are {Convention(axes=axes).axes_text} of the attitude's world", "other axes"
-        remedy = 'bring both into one world with z up: data.sources frames ("ned-frd" of the attitude, "ned" of the velocity)'
+        frames = 'data.sources frames ("ned-frd" of the attitude, "ned" of the velocity)'
+        remedy = f"bring both into one world with z up: {frames}"
         yield Finding(fault, names, f"{found}: {by}", remedy, episode.recording, None, grave=True)  # type: ignore[arg-type]
 
 
-def motion_of(trace: Trace, episode: Episode, stated: dict[str, Vector]) -> Motion | None:
+def motion_of(trace: Trace, episode: Episode, stated: Mapping[Any, Vector]) -> Motion | None:
     """Difference the velocity of an episode; None where it is too short."""
     values, t = episode.values.astype(np.float64), episode.t
     step = float(np.median(np.diff(t))) if len(t) > 1 else 1.0
@@ -106,8 +108,12 @@ def _shown_gravity(trace: Trace, episode: Episode, attitude: Vector, sensor: Vec
             yield Finding("gravity", names, found, "correct its unit: data.sources unit", episode.recording)
         return
     if up[2] < UPRIGHT * size:
-        found = f"turned into the world by the attitude, it shows {up[0]:.3g}, {up[1]:.3g}, {up[2]:.3g} on average, not up"
-        remedy = "attitude and accelerometer have other frames: data.sources frames, or order and inverse of the quaternion"
+        found = (
+            f"turned into the world by the attitude, it shows {up[0]:.3g}, {up[1]:.3g}, {up[2]:.3g} on average, not up"
+        )
+        remedy = (
+            "attitude and accelerometer have other frames: data.sources frames, or order and inverse of the quaternion"
+        )
         yield Finding("gravity", names, found, remedy, episode.recording)
 
 

@@ -10,7 +10,7 @@ that fit alike, the one is chosen that changes least.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np

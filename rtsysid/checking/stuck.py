@@ -30,13 +30,15 @@ def stuck_findings(table: RawTable) -> Iterator[Finding]:
     for column, channel in enumerate(table.channels):
         x = np.ascontiguousarray(table.values[:, column])
         finite = np.isfinite(x)
-        yield from _missing(table, channel, finite)
+        yield from _missing_values(table, channel, finite)
         if finite.sum() < 2:
             continue
         t, x = (table.t, x) if finite.all() else (table.t[finite], x[finite])
         if (x == x[0]).all():
             found = f"it is {x[0]:.6g} in all {len(x)} rows"
-            yield Finding("constant", (channel.name,), found, "leave the channel out where it never moves", table.recording)
+            yield Finding(
+                "constant", (channel.name,), found, "leave the channel out where it never moves", table.recording
+            )
             continue
         ends = [end for end in (float(x.max()), float(x.min())) if _is_limit(x, end)]
         yield from (_saturated(table, channel, t, x, end) for end in ends)
@@ -44,7 +46,7 @@ def stuck_findings(table: RawTable) -> Iterator[Finding]:
             yield from still.frozen(column, x, (*ends, 0.0))  # 0 is where a robot rests
 
 
-def _missing(table: RawTable, channel: Channel, finite: np.ndarray) -> Iterator[Finding]:
+def _missing_values(table: RawTable, channel: Channel, finite: np.ndarray) -> Iterator[Finding]:
     """Find where a channel has no value: here and there, or for so long that its topic was silent."""
     if finite.all():
         return
@@ -65,7 +67,9 @@ def _missing(table: RawTable, channel: Channel, finite: np.ndarray) -> Iterator[
         gaps = true_spans(~finite)
         found = f"{int((~finite).sum())} rows have no value, at most {int(gaps.lengths.max())} in a row"
         first = float(table.t[gaps.starts[0]])
-        yield Finding("missing values", name, found, 'set data.nan = "split", or data.resample = true', table.recording, first)
+        yield Finding(
+            "missing values", name, found, 'set data.nan = "split", or data.resample = true', table.recording, first
+        )
 
 
 def _saturated(table: RawTable, channel: Channel, t: Doubles, x: Doubles, end: float) -> Finding:
@@ -193,8 +197,14 @@ def _rates_around(changed: Flags, runs: Spans) -> tuple[Doubles, Doubles]:
     """Return the smaller and the larger share of changes [k] before and after runs; `changed` [n]: the row after."""
     total = np.concatenate(([0], np.cumsum(changed)))
     reach = np.maximum(runs.lengths, 50)
-    parts = (np.maximum(runs.starts - reach, 0), runs.starts), (runs.stops - 1, np.minimum(runs.stops + reach, len(changed)))
-    known = [np.where(stop - start > SHORTEST, (total[stop] - total[start]) / np.maximum(stop - start, 1), np.nan) for start, stop in parts]
+    parts = (
+        (np.maximum(runs.starts - reach, 0), runs.starts),
+        (runs.stops - 1, np.minimum(runs.stops + reach, len(changed))),
+    )
+    known = [
+        np.where(stop - start > SHORTEST, (total[stop] - total[start]) / np.maximum(stop - start, 1), np.nan)
+        for start, stop in parts
+    ]
     with np.errstate(invalid="ignore"):
         return np.nan_to_num(np.fmin(*known)), np.nan_to_num(np.fmax(*known))
 

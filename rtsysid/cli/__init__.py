@@ -16,6 +16,7 @@ from rtsysid import __version__
 from rtsysid.cli import (
     benchmark,
     calibrate,
+    check,
     console,
     evaluate,
     faults,
@@ -48,9 +49,10 @@ def cli() -> None:
 
 
 for command in (
-    simulate.simulate, info.info, init.init, init.convert_command, train.train, train.export_command,
-    train.compare_command, train.demo, evaluate.verify_command, evaluate.evaluate_command, report.report_command,
-    calibrate.calibrate, replay.replay_command, link.run, link.record, link.sim_device, recording.recover, hil.hil,
+    simulate.simulate, info.info, init.init, init.convert_command, check.check_command, train.train,
+    train.export_command, train.compare_command, train.demo, evaluate.verify_command, evaluate.evaluate_command,
+    report.report_command, calibrate.calibrate, replay.replay_command, link.run, link.record, link.sim_device,
+    recording.recover, hil.hil,
     benchmark.benchmark_command, benchmark.data, find.index, find.find_command, sweep.sweep,
 ):  # fmt: skip
     cli.add_command(command)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from rtsysid.cli import calibrate, console
+from rtsysid.cli import calibrate, check, console
 from rtsysid.cli.options import PATH, as_json, horizon_option, seeds_option, within
 from rtsysid.cli.outputs import output
 from rtsysid.errors import ConfigError
@@ -41,10 +41,11 @@ BETWEEN = 3.0  # seconds between two lines of progress
     metavar="KEY=VALUE",
     help="Another value for a key of CONFIG, as train.stride=20; repeatable.",
 )
+@click.option("--force", is_flag=True, help="Train in spite of grave findings of a check.")
 @as_json
 def train(
     config: str, data: tuple[Path, ...], out: Path, minutes: float | None, linear: bool, effort: float | None,
-    settings: tuple[str, ...], json_: bool,
+    settings: tuple[str, ...], force: bool, json_: bool,
 ) -> None:  # fmt: skip
     """Train the model of CONFIG (a TOML file, or an embedded one: quadrotor, nanodrone).
 
@@ -57,7 +58,8 @@ def train(
 
     said = settings if effort is None else (*settings, f"train.effort={effort!r}")
     text = "".join([config_text(config), *(f"# changed by the command line: {each}\n" for each in said)])
-    last = _train_to_end(with_settings(text, said, config), data, out, text, linear=linear, minutes=minutes)
+    parsed = with_settings(text, said, config)
+    last = _train_to_end(parsed, data, out, text, linear=linear, minutes=minutes, force=force)
     if last.pop("finished_before"):
         remedy = "export it, or name another folder to train again"
         raise ConfigError(f"run {out}", "its training is already finished, nothing was trained", remedy)
@@ -242,34 +244,39 @@ def _train_to_end(
     restart: bool = False,
     linear: bool = False,
     minutes: float | None = None,
+    force: bool | None = None,
 ) -> dict[str, Any]:
     """Train to the end and show the progress; return the last epoch, if any, and notes on the recordings.
 
-    ``finished_before`` tells whether there was nothing to train.
+    ``finished_before``: there was nothing to train. `force`: train in spite of grave findings; None: no check.
     """
     from rtsysid.recordings.pieces import texts
     from rtsysid.train.auto.trainer import AutoTrainer
     from rtsysid.train.fit import begin
 
     config, recordings = _read_recordings(config, data)
+    unchecked = force is None or (out / "run.json").exists()
+    likely = [] if unchecked else check.before_training(data, config, recordings, bool(force))
     trainer = begin(config, recordings, out, text, restart=restart, linear=linear, minutes=minutes)
     console.notes(trainer.notes)
     finished_before = trainer.run.complete and not restart
-    last = _show_default(trainer) if isinstance(trainer, AutoTrainer) else _show_epochs(trainer)
+    last = _show_default(trainer) if isinstance(trainer, AutoTrainer) else _show_epochs(trainer, likely)
     return {**last, "notes": texts(trainer.notes), "finished_before": finished_before}
 
 
-def _show_epochs(trainer: Trainer) -> dict[str, Any]:
+def _show_epochs(trainer: Trainer, likely: Sequence[str]) -> dict[str, Any]:
     """Show the epochs of a schedule by a progress bar; return the last one."""
-    from rtsysid.train.loop import poor_loss
+    from rtsysid.train.loop import linear_loss, poor_loss
 
     last: dict[str, Any] = {}
+    reached: list[float] = []  # in the last stage
     with console.progress(trainer.total, "training") as bar:
         bar.update(trainer.done)
         for epoch in trainer.epochs():
+            reached = [*(reached if last.get("stage") == epoch.stage else []), epoch.validation]
             last = vars(epoch)
             bar.update(1, f"{epoch.stage} {epoch.epoch}/{epoch.epochs}, loss {epoch.validation:.3f}")
-    if last and (warning := poor_loss(last["validation"])):
+    if last and (warning := poor_loss(min(reached), linear_loss(trainer.stages[-1]), likely)):
         console.echo(warning, err=True)
     return last
 

@@ -21,6 +21,7 @@ from rtsysid.recordings.trace import Episode
 from rtsysid.spec import Doubles
 
 LAGS = 25
+FARTHEST = 300  # lags of an input at which its correlation with the residual is tested
 Z99 = 2.5758  # a normal variable lies within this many standard deviations with 99 %
 _VARIANCE_LAGS = 100  # lags of the autocorrelations that enter the bounds
 _MIN_VARIANCE = 0.01  # lower limit of an estimated sum of correlations, which may be zero or negative
@@ -122,12 +123,22 @@ def cross_correlation(residuals: Sequence[Doubles], inputs: Sequence[Doubles], l
     count = _count(residuals, lags)
     e, u = _centred(residuals), _centred(inputs)
     axis = np.arange(-lags, lags + 1)
-    scale = np.sqrt(np.multiply.outer(_lagged(e, e, 0).diagonal(), _lagged(u, u, 0).diagonal()))
-    r = np.stack([_ratio(_lagged(e, u, int(lag)), scale) for lag in axis])
+    sums = _cross_sums(e, u, lags)
+    scale = np.sqrt(np.multiply.outer(*(sum((x * x).sum(0) for x in each) for each in (e, u))))
+    r = _ratio(sums, scale)
     far = min(_VARIANCE_LAGS, count - 1)
     r_e, r_u = _autocorrelation(e, far), _autocorrelation(u, far)
     variance = 2.0 * np.einsum("ki,kj->ij", r_e, r_u) - np.multiply.outer(r_e[0], r_u[0])
     return CrossCorrelation(axis.astype(np.float64), r, Z99 * np.sqrt(np.maximum(variance, _MIN_VARIANCE) / count))
+
+
+def lags_for(residuals: Sequence[Doubles], horizon: int) -> int:
+    """Return how far to test residuals [n, ny] of each episode: beyond the horizon, as far as a quarter of them goes.
+
+    A dead time longer than the window shows only there.
+    """
+    longest = max(map(len, residuals), default=0)
+    return max(min(LAGS, longest - 1), min(max(FARTHEST, 2 * horizon), longest // 4))
 
 
 def _count(series: Sequence[Doubles], lags: int) -> int:
@@ -143,14 +154,17 @@ def _centred(series: Sequence[Doubles]) -> list[Doubles]:
     return [each - mean for each in series]
 
 
-def _lagged(a: Sequence[Doubles], b: Sequence[Doubles], lag: int) -> Doubles:
-    """Sum over k of a_k b_{k - lag}: [columns of a, columns of b]."""
-    later, earlier = max(lag, 0), max(-lag, 0)
-    total = np.zeros((a[0].shape[1], b[0].shape[1]))
+def _cross_sums(a: Sequence[Doubles], b: Sequence[Doubles], lags: int) -> Doubles:
+    """Sum over k of a_k b_{k - lag} at lags -`lags` .. `lags`: [2 L + 1, columns of a, columns of b]; by FFT."""
+    total = np.zeros((2 * lags + 1, a[0].shape[1], b[0].shape[1]))
     for x, y in zip(a, b, strict=True):
-        rows = len(x) - abs(lag)
-        if rows > 0:
-            total += x[later : later + rows].T @ y[earlier : earlier + rows]
+        reach = min(lags, len(x) - 1)
+        size = 1 << (len(x) + reach).bit_length()
+        fx, fy = np.fft.rfft(x, size, axis=0), np.fft.rfft(y, size, axis=0).conj()
+        for column in range(y.shape[1]):
+            both = np.fft.irfft(fx * fy[:, column, None], size, axis=0)
+            rows = np.concatenate((both[size - reach :], both[: reach + 1]))
+            total[lags - reach : lags + reach + 1, :, column] += rows
     return total
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from rtsysid.config import Training
 from rtsysid.recordings.pieces import Note
-from rtsysid.schedule import Stage, rows_needed
+from rtsysid.schedule import PREDICTIONS, Stage, rows_needed
 from rtsysid.train.augmentation import Augmentation
 from rtsysid.train.losses import Objective
 from rtsysid.train.network import Network
@@ -153,12 +153,25 @@ class Trainer:
         return tensors
 
 
-def poor_loss(validation: float) -> str:
-    """Describe in one line a validation loss that no usable model has; empty for any other."""
-    if validation < POOR_LOSS:
+def linear_loss(stage: Stage) -> float:
+    """Return the loss that the linear model has in a stage; infinite where other terms than predictions count."""
+    if any(loss.kind not in PREDICTIONS for loss in stage.loss):
+        return float("inf")
+    return sum(loss.weight for loss in stage.loss)
+
+
+def poor_loss(validation: float, linear: float = 1.0, likely: Sequence[str] = ()) -> str:
+    """Describe in one line a validation loss that is worse than the linear model's; empty for any other.
+
+    `linear`: the loss of the linear model; `likely`: what a check of the recordings has found.
+    """
+    if validation <= min(linear, POOR_LOSS):
         return ""
-    advice = "check the rate, the times and the units of the recordings (rtsysid info)"
-    return f"validation loss {validation:.3g}: a linear model has about 1, so this one is of no use; {advice}"
+    usual = ("a wrong convention or time (rtsysid check)", "too few epochs (train.effort)", "too little data")
+    reasons = "; ".join([*likely[:3], *usual][:4])
+    verdict = "WORSE THAN THE LINEAR MODEL" if validation < POOR_LOSS else "of no use"
+    own = f", which has {linear:.3g}" if linear < POOR_LOSS else ""
+    return f"validation loss {validation:.3g}: {verdict}{own}; likely reasons: {reasons}"
 
 
 def _seed(seed: int, stage: int, epoch: int) -> int:

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from rtsysid.evaluation.report.advice import RULES, VALUE_TEXTS, findings_for, rule_for
+from rtsysid.evaluation.report.advice import RULES, VALUE_TEXTS, advice_for, rule_for
 
 GRADES = ["good", "fair", "poor"]
 
@@ -42,7 +42,7 @@ def test_every_rule_says_what_it_means_and_what_to_do(metric: str) -> None:
 
 def test_names_of_one_rule_are_joined_and_the_poorest_come_first() -> None:
     """Three outputs under two rules make two findings, each with its worst value."""
-    found = findings_for("bias", {"x": 0.05, "y": 0.7, "z": 0.01})
+    found = advice_for("bias", {"x": 0.05, "y": 0.7, "z": 0.01})
     assert [(f.label, f.value, f.rule.grade) for f in found] == [
         ("y", 0.7, "poor"),
         ("x, z", 0.05, "good"),
@@ -52,9 +52,9 @@ def test_names_of_one_rule_are_joined_and_the_poorest_come_first() -> None:
 def test_every_metric_has_a_text_for_its_value() -> None:
     """Every metric shows its worst value in words; one rule for many names says all; chance is no correlation."""
     assert set(VALUE_TEXTS) == set(RULES)
-    (found,) = findings_for("whiteness", {"x": 0.5, "y": 0.4, "z": 0.6})
+    (found,) = advice_for("whiteness", {"x": 0.5, "y": 0.4, "z": 0.6})
     assert (found.label, found.value_text) == ("all 3", "correlation up to 0.60")
-    (found,) = findings_for("feedback", {"x": 0.0})
+    (found,) = advice_for("feedback", {"x": 0.0})
     assert (found.label, found.value_text) == ("x", "no correlation beyond chance")
 
 

@@ -1,12 +1,14 @@
-"""Inject known faults into recordings, each drawn from a seed, with the time or the channel at which it must be found."""
+"""Inject known faults into recordings, each drawn from a seed, with the time or channel to be found."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
+from rtsysid.checking.findings import Finding
 from rtsysid.checking.tables import RawTable
 from rtsysid.recordings.trace import Episode, Trace
 from rtsysid.spec import Channel, Doubles
@@ -183,27 +185,6 @@ def large_offset(table: RawTable, rng: np.random.Generator) -> Faulty:
     return Faulty(_with(table, column, x + offset), (table.channels[column].name,))
 
 
-OF_TABLES: dict[str, tuple[Injector, str]] = {
-    "lost rows": (lost_rows, "dropout"),
-    "one topic silent": (topic_silent, "topic silent"),
-    "duplicated rows": (duplicated_rows, "duplicated rows"),
-    "time backward": (time_backward, "time backward"),
-    "swapped rows": (swapped_rows, "time backward"),
-    "clock step": (clock_step, "clock step"),
-    "burst of stamps": (burst_of_stamps, "burst of stamps"),
-    "only bursts": (only_bursts, "burst of stamps"),
-    "wrong time unit": (wrong_time_unit, "wrong time unit"),
-    "counter roll-over": (roll_over, "roll-over"),
-    "frozen channel": (frozen, "frozen"),
-    "saturated channel": (saturated, "saturated"),
-    "coarse quantisation": (quantised, "quantised"),
-    "spikes": (spikes, "spikes"),
-    "constant output": (constant_output, "constant"),
-    "float32 offset": (large_offset, "float32 resolution"),
-    "wrapped angle": (wrapped_angle, "wrapped angle"),
-}
-
-
 # Faults of conventions and of the experiment: they change a whole recording.
 
 
@@ -284,11 +265,59 @@ def delayed(table: RawTable, ticks: int, columns: Sequence[int] | None = None) -
     return table._replace(t=table.t[:stop], values=values)
 
 
-OF_CONVENTIONS: dict[str, tuple[Injector, tuple[str, ...]]] = {
-    "degrees for radians": (degrees, ("degrees",)),
-    "quaternion order": (quaternion_order, ("quaternion order",)),
-    "inverse quaternion": (inverse_quaternion, ("inverse quaternion",)),
-    "sign flip": (sign_flip, ("sign flip",)),
-    "two axes exchanged": (exchanged_axes, ("exchanged axes",)),
-    "one axis mirrored": (mirrored_axis, ("mirrored axis",)),
+def inputs_delayed(table: RawTable, rng: np.random.Generator) -> Faulty:
+    names = tuple(channel.name for channel in table.channels if channel.role == "input")
+    return Faulty(delayed(table, int(rng.integers(8, 15))), names)
+
+
+class Known(NamedTuple):
+    """Say how a fault is injected, and by which word a check must find it."""
+
+    inject: Injector
+    word: str
+    convention: bool = False
+
+
+FAULTS: dict[str, Known] = {
+    "lost rows": Known(lost_rows, "dropout"),
+    "one topic silent": Known(topic_silent, "topic silent"),
+    "duplicated rows": Known(duplicated_rows, "duplicated rows"),
+    "time backward": Known(time_backward, "time backward"),
+    "rows exchanged": Known(swapped_rows, "time backward"),
+    "clock step": Known(clock_step, "clock step"),
+    "burst of stamps": Known(burst_of_stamps, "burst of stamps"),
+    "only bursts": Known(only_bursts, "burst of stamps"),
+    "wrong time unit": Known(wrong_time_unit, "wrong time unit"),
+    "counter roll-over": Known(roll_over, "roll-over"),
+    "frozen channel": Known(frozen, "frozen"),
+    "saturated channel": Known(saturated, "saturated"),
+    "coarse quantisation": Known(quantised, "quantised"),
+    "spikes": Known(spikes, "spikes"),
+    "constant output": Known(constant_output, "constant"),
+    "offset beyond float32": Known(large_offset, "float32 resolution"),
+    "wrapped angle": Known(wrapped_angle, "wrapped angle"),
+    "degrees for radians": Known(degrees, "degrees", True),
+    "quaternion order": Known(quaternion_order, "quaternion order", True),
+    "inverse quaternion": Known(inverse_quaternion, "inverse quaternion", True),
+    "sign flip": Known(sign_flip, "sign flip", True),
+    "two axes exchanged": Known(exchanged_axes, "exchanged axes", True),
+    "one axis mirrored": Known(mirrored_axis, "mirrored axis", True),
+    "inputs delayed": Known(inputs_delayed, "input delay", True),
+    "inputs held at a tenth of the rate": Known(held_inputs, "held inputs", True),
+    "an input that never moves": Known(still_input, "input never moves", True),
 }
+
+
+def inject(name: str, table: RawTable, seed: int) -> Faulty:
+    """Inject a fault by its name. Raises ValueError where the recording has nothing to inject it into."""
+    return FAULTS[name].inject(table, np.random.default_rng([seed, 7]))
+
+
+def is_found(faulty: Faulty, known: Known, found: Sequence[Finding], tick: float) -> bool:
+    """Whether a finding names the fault in its word, with its channel and its time as far as it has them."""
+    return any(
+        each.fault == known.word
+        and (not faulty.channels or set(faulty.channels) & set(each.channels))
+        and (faulty.time_s is None or (each.time_s is not None and abs(each.time_s - faulty.time_s) < 3 * tick))
+        for each in found
+    )

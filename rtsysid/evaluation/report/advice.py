@@ -22,14 +22,18 @@ class Rule(NamedTuple):
     next: str
 
 
-class Finding(NamedTuple):
-    """Report the rule that applies to `names`; `value` is their worst value, `all` says that no other names exist."""
+class Advice(NamedTuple):
+    """Report the rule that applies to `names`; `value` is their worst value, `all` says that no other names exist.
+
+    ``detail``: where the worst value was found, in words.
+    """
 
     metric: str
     names: tuple[str, ...]
     value: float
     rule: Rule
     all: bool
+    detail: str = ""
 
     @property
     def label(self) -> str:
@@ -39,9 +43,10 @@ class Finding(NamedTuple):
     @property
     def value_text(self) -> str:
         """Write the value as text with its unit."""
+        detail = f", {self.detail}" if self.detail else ""
         if self.value == 0 and "correlation" in VALUE_TEXTS[self.metric]:
-            return "no correlation beyond chance"
-        return VALUE_TEXTS[self.metric].format(up="up to " if len(self.names) > 1 else "", value=self.value)
+            return f"no correlation beyond chance{detail}"
+        return VALUE_TEXTS[self.metric].format(up="up to " if len(self.names) > 1 else "", value=self.value) + detail
 
 
 RULES: Mapping[str, tuple[Rule, ...]] = {
@@ -79,7 +84,7 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
         Rule(0.8, "fair", "At the end of the horizon a large part of the motion is not explained.",
              "Use a shorter horizon, or train with a longer rollout loss and more recordings."),
         Rule(inf, "poor", "At the end of the horizon the forecast is hardly better than the mean of the channel.",
-             "Do not use it over this horizon. Look for an input that moves this channel and is not recorded."),
+             "Do not use it over this horizon. Look for an input that is not recorded, or acts later than the window."),
     ),
     # Mean residual over its standard deviation.
     "bias": (
@@ -114,7 +119,7 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
         Rule(0.1, "fair", "Inputs from before the window explain a small part of the error.",
              "Try more taps if the delay of the actuators is long."),
         Rule(inf, "poor", "Inputs from before the window explain the error: there are too few taps.",
-             "Raise taps beyond the lag of the peak, or sample slower."),
+             "Raise taps beyond the lag of the peak, shift the input by its delay (shift_s), or sample slower."),
     ),
     # The same for inputs that came after the error (lag 0 and below).
     "feedback": (
@@ -182,13 +187,20 @@ def rule_for(metric: str, value: float) -> Rule:
     return next((rule for rule in RULES[metric] if value <= rule.upto), RULES[metric][-1])
 
 
-def findings_for(metric: str, values: Mapping[str, float]) -> list[Finding]:
-    """Group the names by the rule that applies to their value, the poorest grade first."""
+def advice_for(metric: str, values: Mapping[str, float], details: Mapping[str, str] | None = None) -> list[Advice]:
+    """Group the names by the rule that applies to their value, the poorest grade first.
+
+    `details`: by name, where its value was found.
+    """
     by_rule: dict[Rule, list[str]] = {}
     for name, value in values.items():
         by_rule.setdefault(rule_for(metric, value), []).append(name)
     order = sorted(by_rule, key=RULES[metric].index, reverse=True)
-    return [
-        Finding(metric, tuple(by_rule[rule]), max(values[name] for name in by_rule[rule]), rule, len(by_rule) == 1)
-        for rule in order
-    ]
+    return [_advice(metric, by_rule[rule], values, rule, len(by_rule) == 1, details or {}) for rule in order]
+
+
+def _advice(
+    metric: str, names: list[str], values: Mapping[str, float], rule: Rule, every: bool, details: Mapping[str, str]
+) -> Advice:
+    worst = max(names, key=lambda name: values[name])
+    return Advice(metric, tuple(names), values[worst], rule, every, details.get(worst, ""))

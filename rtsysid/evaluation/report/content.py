@@ -7,13 +7,14 @@ from itertools import pairwise
 from typing import Any
 
 from rtsysid import __version__
-from rtsysid.evaluation.report.advice import Finding, findings_for
+from rtsysid.evaluation.report.advice import Advice, advice_for
 from rtsysid.evaluation.report.html import advice_list, bar, details, figures, grade, html_table, page
 from rtsysid.evaluation.report.intervals import coverage_section, shade
 from rtsysid.evaluation.report.judge import SHADED, Judgement, WorstForecast
-from rtsysid.evaluation.report.metric_values import History, metric_values, title
+from rtsysid.evaluation.report.metric_values import History, metric_details, metric_values, title
 from rtsysid.evaluation.report.plot import Line, Plot
 from rtsysid.evaluation.report.tree import Child, Node, el
+from rtsysid.evaluation.residuals import LAGS
 from rtsysid.model.bundle import Bundle
 from rtsysid.storage.products import REPORT
 
@@ -49,21 +50,23 @@ def report_page(name: str, bundle: Bundle, judgement: Judgement, history: Histor
     return page(REPORT, f"{name}: rtsysid report", [head, *sections, foot])
 
 
-def all_findings(judgement: Judgement, history: History = ()) -> list[Finding]:
+def all_findings(judgement: Judgement, history: History = ()) -> list[Advice]:
     """Look up the advice for every metric of a judgement."""
-    return [f for metric, values in metric_values(judgement, history).items() for f in findings_for(metric, values)]
+    details = metric_details(judgement)
+    measured = metric_values(judgement, history).items()
+    return [f for metric, values in measured for f in advice_for(metric, values, details.get(metric))]
 
 
 def findings_as_builtins(judgement: Judgement, history: History = ()) -> list[dict[str, Any]]:
     """Convert `all_findings` to plain values for JSON."""
     return [
         {"metric": f.metric, "names": list(f.names), "value": f.value, "grade": f.rule.grade,
-         "meaning": f.rule.meaning, "next": f.rule.next}
+         "detail": f.detail, "meaning": f.rule.meaning, "next": f.rule.next}
         for f in all_findings(judgement, history)
     ]  # fmt: skip
 
 
-def _section(heading: str, anchor: str, findings: list[Finding], intro: Child, *content: Child) -> Node:
+def _section(heading: str, anchor: str, findings: list[Advice], intro: Child, *content: Child) -> Node:
     """A section: introduction, plots, advice that applies, and at the end the folded tables."""
     own = [f for f in findings if SECTIONS[f.metric] == anchor]
     plots = [c for c in content if not (isinstance(c, Node) and c.tag == "details")]
@@ -71,7 +74,7 @@ def _section(heading: str, anchor: str, findings: list[Finding], intro: Child, *
     return el("section", el("h2", heading), intro, *plots, advice_list(own) if own else None, *folded, id=anchor)
 
 
-def _summary_section(j: Judgement, findings: list[Finding]) -> Iterable[Node]:
+def _summary_section(j: Judgement, findings: list[Advice]) -> Iterable[Node]:
     e = j.evaluation
     cells = (len(e.errors) - 1) * len(e.units) * len(e.table_ticks)
     free = sorted(fit.free_fit_percent for fit in j.fits)
@@ -87,9 +90,10 @@ def _summary_section(j: Judgement, findings: list[Finding]) -> Iterable[Node]:
     yield el("ol", *map(_task, tasks))
 
 
-def _task(f: Finding) -> Node:
+def _task(f: Advice) -> Node:
     link = el("a", f"{f.metric}: {f.label}", href=f"#{SECTIONS[f.metric]}")
-    return el("li", grade(f.rule.grade), el("div", link, f". {f.rule.meaning} ", el("b", f.rule.next)))
+    detail = f" ({f.detail})" if f.detail else ""
+    return el("li", grade(f.rule.grade), el("div", link, f"{detail}. {f.rule.meaning} ", el("b", f.rule.next)))
 
 
 def _model_section(bundle: Bundle, history: History) -> Iterable[Node]:
@@ -218,7 +222,8 @@ def _inputs_section(j: Judgement) -> Iterable[Node]:
         "p",
         "Correlation of the one-step error with the inputs. Right of the line are earlier inputs, which the model "
         "should have used. Left of it are inputs that came after the error: correlation there shows feedback. Shaded: "
-        "the widest 99 % bound. Slow errors and slow inputs widen it.",
+        f"the widest 99 % bound. Slow errors and slow inputs widen it. Tested: lags of {x.lags[0]:.0f} to "
+        f"{x.lags[-1]:.0f} ticks ({x.lags[-1] / j.spec.rate_hz:.3g} s).",
     )
     plots = [
         Plot(
@@ -233,13 +238,14 @@ def _inputs_section(j: Judgement) -> Iterable[Node]:
     ]
     yield figures(plots, [*((channels[i].name, styles[i]) for i in strongest), BOUNDS], small=True)
     earlier, later = x.outside(earlier=True), x.outside(earlier=False)
+    near = abs(x.lags) <= LAGS
     rows = [
         [f.name, c.name, f"±{x.bounds[o, i]:.3f}", f"{earlier[o, i]:.0%}", f"{later[o, i]:.0%}",
-         *(f"{r:.3f}" for r in x.r[:, o, i])]
+         *(f"{r:.3f}" for r in x.r[near, o, i])]
         for o, f in enumerate(j.fits)
         for i, c in enumerate(channels)
     ]  # fmt: skip
-    header = ["output", "input", "bounds", "earlier outside", "later outside", *(f"{lag:.0f}" for lag in x.lags)]
+    header = ["output", "input", "bounds", "earlier outside", "later outside", *(f"{lag:.0f}" for lag in x.lags[near])]
     caption = f"Correlation by lag in ticks. The plots show the {len(strongest)} strongest of {len(channels)} inputs."
     yield details("Numbers", html_table(header, rows, caption))
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from importlib import resources
 from string import Template
 
-from rtsysid.evaluation.report.advice import Finding, Grade
+from rtsysid.evaluation.report.advice import Advice, Grade
 from rtsysid.evaluation.report.plot import Plot, draw
 from rtsysid.evaluation.report.tree import Child, Node, el, html
 from rtsysid.storage.products import Product, html_head
@@ -39,8 +39,8 @@ def figures(plots: Sequence[Plot], legend: Iterable[tuple[str, str]], small: boo
     return el("figure", el("ul", *keys, class_="legend"), grid)
 
 
-def advice_list(findings: Iterable[Finding]) -> Node:
-    """List findings: grade, value, meaning and next step of each."""
+def advice_list(findings: Iterable[Advice]) -> Node:
+    """List advice: grade, value, meaning and next step of each."""
     return el("ul", *map(_finding, findings), class_="advice")
 
 
@@ -55,7 +55,7 @@ def bar(percent: float) -> Node:
     return el("span", filled, class_="bar", aria_hidden="true")
 
 
-def _finding(f: Finding) -> Node:
+def _finding(f: Advice) -> Node:
     measured = el("span", f"{f.metric}, {f.label}: {f.value_text}. ", class_="quiet")
     return el("li", grade(f.rule.grade), el("div", measured, f"{f.rule.meaning} ", el("b", f.rule.next)))
 

@@ -13,7 +13,15 @@ from rtsysid.circle import nearest, unwrapped
 from rtsysid.evaluation.forecasts import forecasts, rows_for_forecast
 from rtsysid.evaluation.horizon import Evaluation, stretches
 from rtsysid.evaluation.metrics import fit_percent, group_errors, nrmse
-from rtsysid.evaluation.residuals import CrossCorrelation, OneStep, Whiteness, cross_correlation, one_step, whiteness
+from rtsysid.evaluation.residuals import (
+    CrossCorrelation,
+    OneStep,
+    Whiteness,
+    cross_correlation,
+    lags_for,
+    one_step,
+    whiteness,
+)
 from rtsysid.live.trained_range import TrainedRange
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.golden import Row
@@ -143,7 +151,7 @@ def judge(bundle: Bundle, trace: Trace, recordings: str, evaluation: Evaluation,
         output_fits(spec, steps, ahead),
         sum(map(len, residuals)),
         whiteness(residuals),
-        cross_correlation(residuals, inputs),
+        cross_correlation(residuals, inputs, lags_for(residuals, evaluation.horizon)),
         worst_forecasts(spec, ahead, intervals=predictor.intervals),
         [row for row in verify(bundle) if isinstance(row, Row)],
         [] if predictor.intervals is None else interval_coverage(spec, ahead, predictor.intervals),

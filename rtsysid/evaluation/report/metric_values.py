@@ -7,6 +7,7 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rtsysid.evaluation.horizon import Evaluation
 from rtsysid.evaluation.report.judge import Judgement, WorstForecast
@@ -33,6 +34,26 @@ def metric_values(judgement: Judgement, history: History = ()) -> dict[str, dict
         "training": _still_falling(history),
     }
     return {metric: values for metric, values in every.items() if values}
+
+
+def metric_details(judgement: Judgement) -> dict[str, dict[str, str]]:
+    """Say where the value of a metric was found, by metric and name: the input and the lag, or how far was tested."""
+    j, lags = judgement, judgement.cross.lags
+    found = {}
+    for metric, chosen in _input_lags(j).items() if j.spec.n_inputs else ():
+        r, own = j.cross.r[chosen], lags[chosen]
+        tested = f"at lags of {own.min():.0f} to {own.max():.0f} ticks" if len(own) else ""
+        found[metric] = {fit.name: _peak(j, r[:, i], own, tested, i) for i, fit in enumerate(j.fits) if len(own)}
+    return found
+
+
+def _peak(j: Judgement, r: Doubles, lags: Doubles, tested: str, output: int) -> str:
+    """Name the input and the lag of the largest correlation r [lags, nu] that is not chance, or what was tested."""
+    if not significant(r, j.cross.bounds[output]):
+        return tested
+    lag, column = np.unravel_index(int(np.abs(r).argmax()), r.shape)
+    seconds = lags[lag] / j.spec.rate_hz
+    return f"with {j.spec.inputs[int(column)].name} {lags[lag]:.0f} ticks ({seconds:.3g} s) before"
 
 
 def title(forecast: WorstForecast) -> str:
@@ -63,13 +84,18 @@ def significant(r: Doubles, bounds: Doubles) -> float:
     return float(np.abs(r[beyond]).max(initial=0.0))
 
 
-def _input_measures(j: Judgement) -> dict[str, dict[str, float]]:
+def _input_lags(j: Judgement) -> dict[str, NDArray[np.bool_]]:
+    """Mark the lags that each metric of the inputs is about."""
     lags, taps = j.cross.lags, j.spec.taps
-    rows = {
+    return {
         "missed input, in the window": (lags >= 1) & (lags <= taps),
         "missed input, before the window": lags > taps,
         "feedback": lags < 1,
     }
+
+
+def _input_measures(j: Judgement) -> dict[str, dict[str, float]]:
+    rows = _input_lags(j)
     if not j.spec.n_inputs:
         return {}
     return {metric: _by_output(j, j.cross.r[chosen], j.cross.bounds) for metric, chosen in rows.items() if chosen.any()}
