@@ -36,7 +36,7 @@ def estimate_offset(first: Doubles, second: Doubles, rate_hz: float, apart_s: fl
     """
     a, b = _innovations(first), _innovations(second)
     power, lags = _correlation(a, b)
-    lag = _peak(power, lags)
+    lag = _peak_lag(power, lags)
     clear = power.max() > CLEAR * np.median(power)
     parts = [_part_lag(a, b, lag, part, rate_hz) for part in np.array_split(np.arange(len(b)), BLOCKS)]
     known = np.array([each for each in parts if each is not None])
@@ -80,7 +80,7 @@ def _correlation(a: Doubles, b: Doubles) -> tuple[Doubles, Doubles]:
     return np.asarray(power[order][inside]), np.asarray(lags[order][inside])
 
 
-def _peak(power: Doubles, lags: Doubles) -> float:
+def _peak_lag(power: Doubles, lags: Doubles) -> float:
     """Return the lag of the largest value, with the vertex of the parabola through it and its neighbours."""
     k = int(power.argmax())
     if not 0 < k < len(power) - 1:
@@ -98,4 +98,4 @@ def _part_lag(a: Doubles, b: Doubles, lag: float, part: np.ndarray, rate_hz: flo
     if len(window) < len(part):
         return None
     power, lags = _correlation(window, b[part])
-    return float(_peak(power, lags) + max(start, 0) - part[0])
+    return float(_peak_lag(power, lags) + max(start, 0) - part[0])

@@ -11,7 +11,7 @@ from support.injected_faults import trace_of
 
 from rtsysid.benchmarks.tasks import SIMULATIONS
 from rtsysid.checking.check import table_findings, trace_findings
-from rtsysid.checking.findings import Finding, summarised
+from rtsysid.checking.findings import Finding, joined_findings
 from rtsysid.checking.tables import RawTable
 from rtsysid.config import Config, embedded, parse_config, read_config
 from rtsysid.errors import TraceError
@@ -55,4 +55,4 @@ def _classic(name: str) -> tuple[Config, Trace]:
 def found_in(tables: Sequence[RawTable], config: Config) -> list[Finding]:
     """Everything that a check finds in recordings."""
     raw = [each for table in tables for each in table_findings(table, config)]
-    return summarised([*raw, *trace_findings(trace_of(tables), config)[0]])
+    return joined_findings([*raw, *trace_findings(trace_of(tables), config)[0]])
