@@ -68,7 +68,7 @@ def _list_recordings(paths: Sequence[Path], time: str | None, json_: bool) -> No
                 [key.replace("_", " ") for key in keys], [[*map(console.text, each.values())] for each in found]
             )
         )
-    if any(each["rows"] is None for each in found):
+    if any(each["rows"] is None and each["missing"] for each in found):
         sys.exit(1)
 
 

@@ -123,7 +123,7 @@ def _show_topics(found: dict[str, Any], json_: bool) -> None:
     console.block(console.table(head, rows))
     fields = [
         [
-            f"{topic['name']}.{field['name']}",
+            f"{topic['name']}.{field['name']}".lstrip("."),  # arrays outside all groups are a topic without a name
             field["unit"],
             *(console.text(field[key]) for key in ("min", "max", "nan")),
         ]

@@ -35,10 +35,10 @@ def jitter_percent(steps: Doubles) -> float | None:
 
     Gaps and steps back do not count. None where time never goes on.
     """
-    forward = steps[steps > 0]
+    forward = steps[(steps > 0) & np.isfinite(steps)]
     typical = float(np.median(forward)) if len(forward) else 0.0
     regular = forward[forward <= GAP * typical]
-    return round(float(regular.std() / typical * 100), 4) if len(regular) else None
+    return round(float((regular / typical).std() * 100), 4) if len(regular) else None
 
 
 def describe_channel(channel: Channel, columns: Sequence[Floats]) -> dict[str, Any]:

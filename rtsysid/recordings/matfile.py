@@ -61,6 +61,8 @@ class MatFile:
         except (ValueError, zlib.error) as error:
             found = f"{len(self.arrays)} array{'s' * (len(self.arrays) != 1)}"
             self.missing = f"damaged or cut off after {found} ({error})"
+            if not self.arrays:
+                raise ValueError(self.missing) from error
 
     def load(self, paths: list[str]) -> dict[str, np.ndarray[Any, Any]]:
         """Return arrays [..] by their path, of their shapes."""

@@ -43,7 +43,7 @@ def survey(path: Path, time: str | None = None) -> dict[str, Any]:
 
 def survey_topics(log: TopicLog, time: str = "") -> dict[str, Any]:
     """Describe a log of topics as plain values, one topic in memory at a time; see `survey`."""
-    stamps = [f"{topic.name}.{stamp}" for topic in log.topics for stamp in topic.stamps]
+    stamps = [_stamp_name(topic, stamp) for topic in log.topics for stamp in topic.stamps]
     require_known("time stamp", time, ["", "t", *stamps], log.path)
     topics = [each for group in _topic_groups(log.topics) for each in _survey_topics(log, group, time)]
     begins = [each["begin_s"] for each in topics if each["begin_s"] is not None]
@@ -71,7 +71,7 @@ def _topic_groups(topics: Sequence[Topic]) -> Iterator[list[Topic]]:
 
 
 def _survey_topics(log: TopicLog, topics: Sequence[Topic], time: str) -> list[dict[str, Any]]:
-    stamps = [next((each for each in topic.stamps if f"{topic.name}.{each}" == time), "") for topic in topics]
+    stamps = [next((each for each in topic.stamps if _stamp_name(topic, each) == time), "") for topic in topics]
     if len(topics) > 1:
         requests = [
             TopicRequest(topic.name, [field.name for field in topic.fields], stamp)
@@ -99,6 +99,10 @@ def _describe(topic: Topic, parts: Iterable[tuple[Sequence[TopicField], Series]]
     messages = max(len(t), topic.messages or 0)
     about = {"name": topic.name, "type": topic.type_name, "messages": messages}
     return {**about, **_interval_facts(t), "stamps": list(topic.stamps), "note": topic.note, "fields": ranges}
+
+
+def _stamp_name(topic: Topic, stamp: str) -> str:
+    return f"{topic.name}.{stamp}" if topic.name else stamp
 
 
 def _parts(log: TopicLog, topic: Topic, stamp: str) -> Iterator[tuple[Sequence[TopicField], Series]]:

@@ -121,7 +121,7 @@ class _TableReading:
         twice = [name for name, count in Counter(each["name"] for each in columns).items() if count > 1]
         self._notes += [f"two columns are named {name!r}: rename one of them to use it" for name in twice]
         return {
-            "rows": self._ranges.rows,
+            "rows": self._ranges.rows if len(self._exact) else None,  # of text alone nothing was read
             **self._episode_facts(time),
             "time": None if time is None else {"column": time.name, "unit": time.unit, "guessed": self._guesses},
             "channels": columns,

@@ -24,6 +24,7 @@ _ENDING = re.compile(r".*[_.]((?:u|m|n)s(?:ec)?|sec|seconds)")
 _LIKELY = (
     "t", "time", "timestamp", "__time", "%time", "time_s", "timeus", "time_us", "time_ms", "time_ns", "timems",
     "stamp", "timestamps", "times", "datetime", "header.stamp", "seconds", "elapsed",
+    "zeit", "temps", "tiempo", "tempo",
 )  # fmt: skip
 _WORD = re.compile(r"(?:^|[^a-z])(?:time|timestamp|stamp|t)(?:$|[^a-z])")
 _INDEX = ("index", "unnamed: 0", "__index_level_0__", "frame", "frame_index", "sample", "loopiteration")
@@ -102,14 +103,18 @@ def _no_time_column(where: str, columns: Sequence[Column], time: str) -> TraceEr
 
 
 def likely_time(columns: Sequence[Column]) -> int | None:
-    """Return the index of the column that is most likely the time, judged by its name; None where no name fits."""
+    """Return the index of the column that is most likely the time; None where there is none.
+
+    Its name says it, or it holds time stamps, or it is the first column and has a unit of time.
+    """
     able = [(i, each.name.lower()) for i, each in enumerate(columns) if each.numeric or each.unit in SECONDS]
     ranked = [(_LIKELY.index(name), i) for i, name in able if name in _LIKELY]
     if ranked:
         return min(ranked)[1]
     stamps = (i for i, name in able if not columns[i].numeric and name)
     words = (i for i, name in able if _WORD.search(name))
-    return next(stamps, next(words, None))
+    first = (i for i, _ in able if i == 0 and columns[i].unit in SECONDS)
+    return next(stamps, next(words, next(first, None)))
 
 
 def likely_index(columns: Sequence[Column]) -> int | None:

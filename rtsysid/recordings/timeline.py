@@ -70,7 +70,7 @@ def check_time_unit(name: str, t: Doubles, rate_hz: float, time: TimeColumn = NO
     """
     steps = np.diff(t)
     forward = steps[steps > 0]
-    slower = float(np.log10(np.median(forward) * rate_hz)) / 3 if len(forward) else 0.0
+    slower = float(np.log10(np.median(forward)) + np.log10(rate_hz)) / 3 if len(forward) else 0.0
     unit = _known_unit(time.seconds * 1000.0 ** -round(slower))
     if round(slower) < 1 or abs(slower - round(slower)) > _NEAR_UNIT or not unit:
         return

@@ -61,7 +61,8 @@ class UlogIndex:
         self.subscriptions: dict[int, Subscription] = {}
         self._sizes: dict[int, int] = {}  # by subscription: of its messages
         self._places: dict[int, array[int]] = {}
-        self._about: list[bytes] = []  # formats, settings, subscriptions
+        self._about: list[bytes] = []  # formats and subscriptions
+        self._settings: list[bytes] = []
         self._dropouts: list[int] = []
         self._damaged, self._damaged_from, self._cut = 0, 0.0, ""
         self._newest = -1  # place of the newest message of data
@@ -85,9 +86,13 @@ class UlogIndex:
         return len(self._places[number])
 
     def definitions(self) -> bytes:
-        """Return a file of the definitions, and of the first message of each topic."""
+        """Return a file of the definitions of topics, and of the first message of each."""
         first = [self._raw[at[0] : at[0] + 3 + self._sizes[number]] for number, at in self._places.items() if at]
         return b"".join((self._raw[:_FILE_HEADER], *self._about, *first))
+
+    def settings(self) -> bytes:
+        """Return a file of the parameters at the start, and of what the log says about itself."""
+        return self._raw[:_FILE_HEADER] + b"".join(self._settings)
 
     def messages(self, number: int) -> bytes:
         """Return the fields of all messages of a subscription, one message after the other."""
@@ -154,7 +159,7 @@ class UlogIndex:
         if kind == "O" and len(body) == 2:
             self._dropouts.append(int.from_bytes(body, "little"))
         elif kind in "IP" and not self.subscriptions:
-            self._about.append(_whole_message(kind, body))
+            self._settings.append(_whole_message(kind, body))
         return True
 
     def _subscribe(self, body: bytes) -> bool:

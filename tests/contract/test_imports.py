@@ -97,6 +97,7 @@ WINGS = {  # wing: the wings that it may import; every wing may import the contr
     "live": {"recordings", "model"},
     "evaluation": {"recordings", "model", "live"},
     "retrieval": {"recordings", "model", "evaluation"},
+    "checking": {"recordings", "model", "evaluation"},
     "benchmarks": {"recordings", "model", "live", "evaluation"},
     "train": {"recordings", "model", "evaluation"},
     "export": {"recordings", "model", "live", "evaluation", "train", "firmware_bridge"},

@@ -90,6 +90,14 @@ def test_a_file_that_is_longer_than_the_log_is_complete(tmp_path, fill) -> None:
     assert (len(log.read("ATT", []).t), log.missing) == (ROWS, "")
 
 
+def test_the_first_description_of_a_type_counts(tmp_path) -> None:
+    """A log that goes on describes its types again; another description of a type would spoil the messages before."""
+    again = dataflash_format(9, 13, "ATT", "Ihf", "TimeMS,Other,Roll")
+    log = opened(tmp_path, plain_dataflash() + again)
+    assert [field.name for field in log.topics[0].fields] == ["Rate", "Roll"]
+    np.testing.assert_array_equal(log.read("ATT", ["Rate"]).values[:, 0], GYRO[:, 0])
+
+
 @pytest.mark.parametrize("content", [b"", b"\xa3\x95\x80", b"text" * 100, b"\xa3\x95\x01" * 50])
 def test_a_file_without_messages_is_one_line(tmp_path, content) -> None:
     """A file that describes no message is refused."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rtsysid.recordings import formats
@@ -35,6 +35,7 @@ def test_a_clock_in_seconds_goes_on(period):
     assert clock.count == 1
 
 
+@example(cuts=[50, 51], seconds=1.0)  # the jump is before row 51
 @given(cuts=st.lists(st.integers(0, 500), max_size=6), seconds=st.sampled_from([1.0, 1e-3, 1e-6]))
 def test_blocks_give_the_bits_of_the_whole(cuts, seconds):
     """Wherever a recording is cut into blocks, the times are those of one block, bit for bit."""

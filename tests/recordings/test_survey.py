@@ -170,6 +170,22 @@ def test_what_is_no_channel_is_named(tmp_path):
     assert "two columns are named 'y'" in found["notes"][0]
 
 
+@pytest.mark.parametrize(
+    ("text", "rows", "columns"),
+    [
+        ("name,mode\nx,hover\n", None, []),
+        ("t,a\n0,\n1,\n", 2, ["a"]),
+        ("y\n1\n2\n", 2, ["y"]),
+        ("t,x\n1e308,1e308\n2e308,-1e308\n", 2, ["x"]),
+        ("t\n0\n1\n", 2, []),
+    ],
+)
+def test_odd_tables_are_described(tmp_path, text, rows, columns):
+    """Text alone, empty columns, no time, numbers at the end of float64, and nothing but a time."""
+    found = survey(put(tmp_path, text))
+    assert (found["rows"], [each["name"] for each in found["channels"]]) == (rows, columns)
+
+
 def test_episodes_and_roll_overs_are_told(tmp_path):
     """A new number begins an episode; a counter that rolls over is continued and noted."""
     counts = [(2**32 - 50_000 + 10_000 * k) % 2**32 for k in range(40)]

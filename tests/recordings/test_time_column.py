@@ -110,6 +110,7 @@ def test_a_stream_with_times_in_another_unit_is_named():
         (["seq", "header.stamp", "x"], "header.stamp"),
         (["imu_time_boot", "x"], "imu_time_boot"),
         (["setpoint", "status", "items"], None),
+        (["Drehzahl", "Zeit"], "Zeit"),
     ],
 )
 def test_the_likely_time_is_found_by_its_name(names, likely):
@@ -122,6 +123,8 @@ def test_stamps_are_a_likely_time():
     """A column of time stamps is a time whatever its name; a column of text is none, even one named time."""
     columns = [Column("time", "", False), Column("a", "", True), Column("when", "s", False)]
     assert likely_time(columns) == 2
+    assert likely_time([Column("x", "ms", True), Column("delay", "s", True)]) == 0
+    assert likely_time([Column("y", "m", True), Column("delay", "s", True)]) is None
 
 
 @pytest.mark.parametrize(

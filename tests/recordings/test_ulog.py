@@ -131,6 +131,15 @@ def test_damage_in_the_middle_costs_little(tmp_path_factory, at, size, seed, ins
     assert len(by_time) <= ROWS
 
 
+def test_a_wrong_length_costs_one_message(tmp_path) -> None:
+    """A message that seems to end inside the next one does not take that with it."""
+    frames = [imu_message(k) for k in range(ROWS)]
+    frames[10] = bytes([frames[10][0] + 9]) + frames[10][1:]
+    log = opened(tmp_path, plain_ulog(0) + b"".join(frames))
+    assert log.read("imu", ["n"]).values[:, 0].tolist() == [k for k in range(ROWS) if k != 10]
+    assert log.missing == f"{len(frames[0])} damaged bytes left out, the first after 0.09 s"
+
+
 def test_dropouts_are_counted(tmp_path) -> None:
     """What the logger could not keep up with is summed."""
     dropouts = b"".join(ulog_message("O", struct.pack("<H", ms)) for ms in (20, 100))
@@ -160,7 +169,8 @@ def test_appended_data_are_read(tmp_path) -> None:
 )
 def test_formats_that_cannot_be_are_no_topics(tmp_path, format_text, says) -> None:
     """A format that holds itself, is too large or lacks a part makes no topic, or is refused."""
-    (tmp_path / "log.ulg").write_bytes(ULOG_START + ulog_message("F", format_text) + subscription(0, "a"))
+    data = ulog_message("D", struct.pack("<HQff", 0, 5_000_000, 1, 2))
+    (tmp_path / "log.ulg").write_bytes(ULOG_START + ulog_message("F", format_text) + subscription(0, "a") + data)
     with pytest.raises(TraceError, match=says):
         formats.open_log(tmp_path / "log.ulg")
 

@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 import lz4.frame
 import numpy as np
 import zstandard
+from support.hostile_logs import COLUMNS, LOGS
 from support.mutated_recordings import varint
 
 from rtsysid.recordings.mcap_records import MAGIC
 
-COLUMNS = 2_000  # the limit on columns under which these are read: wide tables take long to write
 MANY = 400 << 20  # bytes: more than a reader may take beyond what the file honestly holds
 
 
@@ -178,6 +178,16 @@ def parquet(**columns: Any) -> Callable[[Path], None]:
     return write
 
 
+def list_pages(path: Path) -> None:
+    """Write lists of zeros, of which each value is in the pages, which are packed."""
+    import pyarrow
+    from pyarrow import parquet as files
+
+    lists = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(np.zeros(10_000_000)), 2)
+    table = pyarrow.table({"t": np.zeros(5_000_000), "a": lists})
+    files.write_table(table, path, compression="zstd", use_dictionary=False, row_group_size=5_000_000)
+
+
 def thrift(*fields: tuple[int, int, bytes]) -> bytes:
     """Return a structure of fields, each with its number, its type and its bytes, in the compact protocol."""
     steps = zip((0, *(each[0] for each in fields)), fields, strict=False)
@@ -311,6 +321,7 @@ HOSTILE: dict[str, tuple[Hostile, ...]] = {
     ),
     ".parquet": (
         Hostile("rows that repeat", parquet(t=lambda: np.zeros(20_000_000), a=lambda: np.zeros(20_000_000)), "growth="),
+        Hostile("pages of lists that expand", list_pages, "row group 1"),
         Hostile("one column more than the limit", wide_parquet, "limit columns"),
         Hostile("a page that expands", expanding(MANY, 0), "row group 1"),
         Hostile("a dictionary that expands", expanding(MANY, 2, 0), "row group 1"),
@@ -332,4 +343,5 @@ HOSTILE: dict[str, tuple[Hostile, ...]] = {
         Hostile("a definition of 8 MB", text(definition("float64 v\n" * 800_000)), "limit definition_bytes"),
         Hostile("an array of 2^32", text(message("bool[] x\nint32 y", b"\xff" * 4 + bytes(99))), "message_values"),
     ),
+    **{suffix: tuple(Hostile(*each) for each in logs) for suffix, logs in LOGS.items()},
 }  # fmt: skip

@@ -39,7 +39,7 @@ class Flight:
         self._sides = {kind: at for kind, at in frames.at.items() if kind not in "IP"}
         self.lost, self.breaks = frames.lost, len(frames.breaks)
         at = np.sort(np.concatenate((frames.at["I"], frames.at["P"])))
-        self._use(at[_reachable(at, data[at] == ord("I"), frames.breaks)])
+        self._use(at[_reachable(at, data[at] == ord("I"), frames.breaks, sum(header.logged))])
         ticks = self.main(["time"])[:, 0].astype(np.int64)
         kept = _credible(ticks, self._intra)
         self._use(self._at[kept])
@@ -133,12 +133,13 @@ class Flight:
         return values
 
 
-def _reachable(at: Whole, intra: NDArray[np.bool_], breaks: Whole) -> NDArray[np.bool_]:
-    """Mark the main frames that follow an I frame without damage in between."""
+def _reachable(at: Whole, intra: NDArray[np.bool_], breaks: Whole, most: int) -> NDArray[np.bool_]:
+    """Mark the main frames that follow an I frame without damage in between; so can at most `most` of them."""
     chain = np.cumsum(intra) - 1
     parts = np.searchsorted(breaks, at)
     begun = np.append(parts[intra], -1)  # the last one is for frames before the first I frame
-    return np.asarray(parts == begun[chain])
+    first = np.append(np.flatnonzero(intra), 0)
+    return np.asarray((parts == begun[chain]) & (np.arange(len(at)) - first[chain] < most))
 
 
 def _credible(ticks: Whole, intra: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -12,6 +12,7 @@ MARKER = b"H Product:Blackbox flight data recorder"  # the first line of each lo
 KINDS = "IPSGH"  # frames of fields: intra, predicted (inter), slow, GPS, home of GPS
 _FIELDS = re.compile(r"Field ([IPSGH]) (name|signed|predictor|encoding)")
 _LINE = 1 << 16  # bytes of a line: the names of fields take about a thousand
+_LONGEST = 1 << 12  # iterations between I frames; Betaflight has 256 or fewer
 _VERSION = re.compile(r"Betaflight (\d+)\.")
 
 
@@ -36,9 +37,12 @@ class Header:
         self.end = start
         while raw[self.end : self.end + 2] == b"H " and (line_end := raw.find(b"\n", self.end, stop)) >= 0:
             if line_end - self.end > _LINE:
-                break
+                raise ValueError(f"its header has a line of more than {_LINE} bytes")
             self._add(raw[self.end + 2 : line_end].decode("latin-1"))
             self.end = line_end + 1
+        rest = raw[self.end : min(self.end + _LINE, stop)]
+        if rest.startswith(b"H ") and rest.isascii():
+            raise ValueError("its header is cut off")
         if self.values.get("Data version", "2") != "2":
             raise ValueError("its data version is 1, of 2014; blackbox_decode of blackbox-tools makes CSV of it")
         self.layouts = {kind: self._layout(kind) for kind in KINDS if (kind, "predictor") in self._lists}
@@ -53,18 +57,23 @@ class Header:
     @cached_property
     def steps(self) -> tuple[int, ...]:
         """Return the loop iterations from each iteration, modulo the I interval, to the next one that is logged."""
-        period = self.integer("I interval", 32)
-        numerator, _, denominator = self.values.get("P interval", "1/1").rpartition("/")
-        of, logged = max(_whole(denominator), 1), max(_whole(numerator or "1"), 1)
-        if not 0 < period <= _LINE:
-            raise ValueError(f"its I interval is {period}")
-        steps, ahead = [0] * period, 0
-        for k in reversed(range(period)):
+        logged = self.logged
+        steps, ahead = [0] * len(logged), 0
+        for k in reversed(range(len(logged))):
             ahead += 1
             steps[k] = ahead
-            if (k + logged - 1) % of < logged:
-                ahead = 0
+            ahead = 0 if logged[k] else ahead
         return tuple(steps)
+
+    @cached_property
+    def logged(self) -> tuple[bool, ...]:
+        """Tell which loop iterations are logged, of those from an I frame to the next one."""
+        period = self.integer("I interval", 32)
+        numerator, _, denominator = self.values.get("P interval", "1/1").rpartition("/")
+        every, of = max(_whole(numerator or "1"), 1), max(_whole(denominator), 1)
+        if not 0 < period <= _LONGEST:
+            raise ValueError(f"its I interval is {period}")
+        return tuple((k + every - 1) % of < every for k in range(period))
 
     @property
     def betaflight(self) -> int:

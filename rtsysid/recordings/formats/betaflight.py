@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 
-from rtsysid.errors import TraceError
 from rtsysid.guards.limits import checked_growth
 from rtsysid.recordings.blackbox.encodings import FRAME_BYTES
 from rtsysid.recordings.blackbox.flight import Flight
@@ -49,7 +48,7 @@ class Reader:
         lost = [self._add(raw, start, stop) for start, stop in _logs(raw, size)]
         if not self._flights:
             found = lost[0] if lost else "no log in it"
-            raise TraceError(f"recording {path.name}", f"truncated or damaged ({found})", "copy or record it again")
+            raise damaged(path, ValueError(found))
         named = [f"log {k}: {each}" if len(lost) > 1 else each for k, each in enumerate(lost, 1) if each]
         self.missing = "; ".join(named)
         self._shifts = _moves([flight.t for flight in self._flights])
@@ -78,7 +77,7 @@ class Reader:
         try:
             flight = Flight(np.frombuffer(raw, np.uint8), Header(raw, start, stop), stop if end < 0 else end)
         except ValueError as error:
-            return str(damaged(self.path, error).found)
+            return str(error)
         if not len(flight.t):
             return "no frame in it"
         self._flights.append(flight)

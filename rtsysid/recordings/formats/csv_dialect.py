@@ -66,7 +66,7 @@ def sniff(lines: Sequence[TextLine]) -> CsvDialect | None:
         return None
     tried = [_Attempt(rest, each) for each in (declared[1] if declared else DELIMITERS)]
     best = max(tried, key=lambda attempt: attempt.quality)
-    return best.dialect() if best.quality > (False, 0) or declared else _Attempt(rest, _most_frequent(rest)).dialect()
+    return best.dialect() if best.quality[1] or declared else _Attempt(rest, _most_frequent(rest)).dialect()
 
 
 def _whole_rows(lines: Sequence[TextLine]) -> list[TextLine]:
@@ -121,8 +121,11 @@ class _Attempt:
         self._rows = [row for row in rows if not row.comment]
         several = min(_LAST, len(self._rows) // 2)
         self._look(self._rows[-max(several, 1) :])
-        if several > 1 and not self.quality[0]:  # the lines before a short table are among the last ones
+        if several > 1:  # the lines before a short table may be among the last ones: then the very last one decides
+            before = self.quality
             self._look(self._rows[-1:])
+            if self.quality <= before:
+                self._look(self._rows[-several:])
 
     def _look(self, last: Sequence[_Row]) -> None:
         """Take the width and the places of numbers from the last lines, and find the first line of numbers."""
@@ -140,7 +143,7 @@ class _Attempt:
 
     def _fits(self, row: _Row) -> bool:
         """Tell whether a line is a row of numbers like the last ones; cells may be empty."""
-        if row.used > self._width or not self._numeric or len(row.cells) <= self._numeric[-1]:
+        if not row.used <= self._width <= len(row.cells):
             return False
         cells = [row.cells[k].strip() for k in self._numeric]
         values = [is_value(cell, self._decimals) for cell in cells]
@@ -169,12 +172,14 @@ class _Attempt:
         return fits and not all(is_number(cell) for cell in row.cells)
 
     @property
-    def quality(self) -> tuple[bool, int]:
-        """Return whether there is a header, and the number of numbers in the first rows."""
+    def quality(self) -> tuple[bool, int, int, bool]:
+        """Return whether there is a header, the numbers in the first rows and in one row, and if it is no comment."""
         if self._first is None or (self._width == 1 and self._delimiter != ","):
-            return False, 0  # without its delimiter, 1,2 would be one number with a decimal comma
-        rows = self._rows[self._first :][:_JUDGED]
-        return self._header is not None, len(self._numeric) * sum(map(self._fits, rows))
+            return False, 0, 0, False  # without its delimiter, 1,2 would be one number with a decimal comma
+        rows, header = self._rows[self._first :][:_JUDGED], self._header
+        plain = header is not None and not header.comment
+        wide = len(self._numeric)
+        return header is not None, wide * sum(map(self._fits, rows)), wide, plain
 
     def dialect(self) -> CsvDialect:
         """Describe the table."""

@@ -127,7 +127,7 @@ def leading_lines(path: Path) -> list[TextLine]:
     size = rows = last = 0
     with open_bytes(path) as stream:
         for number, raw in enumerate(lines_of(path, stream), 1):
-            text = _text_lines_of(path, number, raw, not found)
+            text = _as_text(path, number, raw, not found)
             if text.strip():
                 found.append(TextLine(number, text))
                 size, rows, last = size + len(raw), rows + (not found[-1].comment), number
@@ -137,7 +137,7 @@ def leading_lines(path: Path) -> list[TextLine]:
     return found
 
 
-def _text_lines_of(path: Path, number: int, raw: bytes, strict: bool) -> str:
+def _as_text(path: Path, number: int, raw: bytes, strict: bool) -> str:
     if strict and (b"\0" in raw or b"\r" in raw.rstrip(b"\r\n")):
         reason = f"line {number} is not UTF-8 text that ends with LF or CRLF"
         raise TraceError(f"recording {path.name}", reason, "save it as CSV in UTF-8")
@@ -165,5 +165,5 @@ def first_decimal(stream: IO[bytes]) -> str:
         match = _FRACTION.search(before + part)
         if match:
             return match[1].decode()
-        before = part[-2:]
+        before = (before + part)[-2:]
     return "."

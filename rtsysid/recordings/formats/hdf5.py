@@ -90,16 +90,16 @@ def _is_hard(group: Any, name: str) -> bool:
 
 def _holds_numbers(dataset: Any) -> bool:
     shape, kind = dataset.shape, dataset.dtype.kind
-    text = _attribute(dataset, "MATLAB_class") in _TEXT_CLASSES or "MATLAB_empty" in dataset.attrs
+    text = _fixed_text(dataset, "MATLAB_class") in _TEXT_CLASSES or "MATLAB_empty" in dataset.attrs
     elsewhere = dataset.external is not None or dataset.is_virtual
     return kind in "biuf" and shape is not None and 0 not in shape and not text and not elsewhere
 
 
 def _stated_unit(dataset: Any) -> str:
-    return (_attribute(dataset, "unit") or _attribute(dataset, "units")).decode(errors="replace")[:40]
+    return (_fixed_text(dataset, "unit") or _fixed_text(dataset, "units")).decode(errors="replace")[:40]
 
 
-def _attribute(dataset: Any, name: str) -> bytes:
+def _fixed_text(dataset: Any, name: str) -> bytes:
     """Return a text that is kept with an array, b"" where there is none, or none of a fixed length.
 
     The HDF5 library (2.0.0) does not come back from the text of a variable length in some damaged files.

@@ -63,29 +63,32 @@ class Reader:
     @cached_property
     def parameters(self) -> Mapping[str, float]:
         """Return the parameters at the start of the log, by name."""
-        return {name: float(value) for name, value in self._definitions.initial_parameters.items()}
+        return {name: float(value) for name, value in self._settings.initial_parameters.items()}
 
     @cached_property
     def info(self) -> Mapping[str, str]:
         """Return what the log says about itself: hardware, software and the like, as text."""
-        return {name: str(value) for name, value in self._definitions.msg_info_dict.items()}
+        return {name: str(value) for name, value in self._settings.msg_info_dict.items()}
 
     @cached_property
     def _layouts(self) -> dict[int, np.dtype[Any]]:
         """Return the layout of the messages of each subscription, as pyulog lays out the first one."""
         return {
             each.msg_id: np.dtype([(field.field_name, each.data[field.field_name].dtype) for field in each.field_data])
-            for each in self._definitions.data_list
+            for each in self._decoded(self._index.definitions()).data_list
         }
 
     @cached_property
-    def _definitions(self) -> Any:
+    def _settings(self) -> Any:
+        return self._decoded(self._index.settings())
+
+    def _decoded(self, content: bytes) -> Any:
         # pyulog decodes message by message, and says nothing of damage. Here it sees one sound message of each topic.
         from pyulog import ULog
 
         try:
             with redirect_stdout(StringIO()):  # it prints what it doubts
-                return ULog(BytesIO(self._index.definitions()))
+                return ULog(BytesIO(content))
         except Exception as error:  # of a library that was not written for damaged files
             raise damaged(self.path, error) from error
 

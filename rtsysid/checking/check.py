@@ -1,0 +1,165 @@
+"""Check recordings: first as they are, file by file, then as a model would see them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from rtsysid.checking.amounts import amount_findings
+from rtsysid.checking.attitude import attitude_findings, attitude_text, quaternion_findings
+from rtsysid.checking.clocks import clock_findings
+from rtsysid.checking.delays import Delay, delays
+from rtsysid.checking.derivatives import relation_findings
+from rtsysid.checking.findings import Finding, summarised
+from rtsysid.checking.forces import force_findings, gravity_findings
+from rtsysid.checking.inputs import Excitation, input_findings
+from rtsysid.checking.levels import level_findings
+from rtsysid.checking.rotations import fit_attitude
+from rtsysid.checking.stuck import stuck_findings
+from rtsysid.checking.tables import RawTable, raw_tables
+from rtsysid.checking.vectors import Vector, vectors_of
+from rtsysid.config import Config
+from rtsysid.errors import TraceError
+from rtsysid.recordings.names import names_of, recording_files, require_distinct
+from rtsysid.recordings.trace import Trace
+
+DELAYED = 3  # ticks: an input that acts later has a delay worth a word
+UNDELAYED = 0.7  # of what an input explains, explained without a delay, is as good
+SIMILAR = 20  # recordings and topics whose conventions are described
+
+
+class Checked(msgspec.Struct, frozen=True):
+    """Hold what a check found. ``findings``: grave ones first. ``recordings`` and ``rows`` were looked at.
+
+    ``delays`` and ``inputs``: of each input, empty where there is no configuration, or the rows could not be used.
+    ``conventions``: of attitudes and rates, in words. ``notes``: what could not be checked, and why.
+    """
+
+    findings: list[Finding]
+    recordings: int
+    rows: int
+    delays: list[Delay]
+    inputs: list[Excitation]
+    conventions: list[str]
+    notes: list[str]
+
+    @property
+    def grave(self) -> list[Finding]:
+        """List the grave findings."""
+        return [each for each in self.findings if each.grave]
+
+    def to_builtins(self) -> dict[str, Any]:
+        """Convert to plain values for JSON."""
+        plain: dict[str, Any] = msgspec.to_builtins(self)
+        return {**plain, "grave": len(self.grave)}
+
+
+def check_recordings(
+    paths: Sequence[Path], config: Config | None = None, trace: Trace | None = None, time: str = "t"
+) -> Checked:
+    """Check files and folders as they are; with a configuration, also the `trace` that a training would use of them.
+
+    Without a configuration every column of numbers is checked; `time` names the time column then, "" none. Raises
+    TraceError where a file cannot be read, or lacks a channel.
+    """
+    files = [file for path in paths for file in recording_files(path)]
+    require_distinct(files)
+    found: list[Finding] = []
+    counts, conventions, suffix = dict[str, int](), list[str](), ""
+    for file, name in zip(files, names_of(files), strict=True):
+        several: list[RawTable] = []
+        for table in raw_tables(file, name, None if config is None else config.data, time):
+            found += table_findings(table, config)
+            counts[table.recording] = counts.get(table.recording, 0) + len(table.t)
+            several += [only_vectors(table)] if config is None else []
+            suffix = table.suffix
+            del table  # before the next one is read
+        conventions += list(_conventions(several))[: SIMILAR - len(conventions)]
+    if config is None or trace is None:
+        return Checked(summarised(found), len(counts), sum(counts.values()), [], [], conventions, [])
+    later, late, inputs, notes = trace_findings(trace, config, suffix)
+    everywhere = {name for each in later if each.fault in ("constant", "input never moves") for name in each.channels}
+    found = [each for each in found if each.fault != "constant" or not set(each.channels) <= everywhere]
+    return Checked(summarised([*found, *later]), len(counts), sum(counts.values()), late, inputs, conventions, notes)
+
+
+def table_findings(table: RawTable, config: Config | None = None) -> list[Finding]:
+    """Check one table as it was recorded."""
+    rate = None if config is None else config.data.rate_hz
+    even = config is None or not (config.data.resample or config.data.sources)
+    every: Iterable[Iterator[Finding]] = (
+        clock_findings(table, rate, even), stuck_findings(table), level_findings(table), quaternion_findings(table),
+    )  # fmt: skip
+    return [each for findings in every for each in findings]
+
+
+def trace_findings(
+    trace: Trace, config: Config, suffix: str = ""
+) -> tuple[list[Finding], list[Delay], list[Excitation], list[str]]:
+    """Check recordings as a model sees them: conventions, inputs, delays and amounts. `suffix`: of the log.
+
+    Returns findings, the delay of each input, how each input moves, and notes on what could not be checked.
+    """
+    body, data = config.model.rigid_body, config.data
+    vectors = vectors_of(trace.channels, body)
+    relations = list(relation_findings(trace, body is not None))
+    found = [*attitude_findings(trace, vectors), *relations, *gravity_findings(trace, vectors)]
+    if body is not None and not found:
+        found += list(force_findings(trace, vectors, body.gravity))
+    try:
+        cut = trace.segments(data.rate_hz, nan="split", allow_none=True)
+    except TraceError as error:
+        note = f"inputs, delays and amounts were not checked: {error}"
+        return found, [], [], [note]
+    found += list(amount_findings(trace, cut, config))
+    if not cut.episodes:
+        return found, [], [], []
+    of_inputs, inputs, _ = input_findings(cut, data.rate_hz, suffix)
+    late = delays(trace, config)
+    return [*found, *of_inputs, *delay_findings(late, config)], late, inputs, []
+
+
+def delay_findings(late: Sequence[Delay], config: Config) -> Iterator[Finding]:
+    """Find the inputs that act some ticks later than the first that may, and not without a delay as well."""
+    for each in late:
+        if not each.found or each.low < 2 or each.ticks < DELAYED or each.undelayed > UNDELAYED:
+            continue
+        found = (
+            f"it acts {each.ticks} ticks ({each.seconds:.3g} s) after its row (95 %: {each.low} to {each.high} ticks); "
+            f"without a delay it explains {each.undelayed:.0%} of that"
+        )
+        taps = config.model.taps
+        enough = f"let the window reach it: model.taps = {each.high + 4} or more"
+        shift = f"shift it: data.sources.{each.input} shift_s = {each.seconds:.3g}"
+        remedy = f"{enough}, or {shift}" if taps is not None and taps < each.high + 2 else shift
+        yield Finding("input delay", (each.input,), found, remedy)
+
+
+def only_vectors(table: RawTable) -> RawTable:
+    """Keep the columns of attitudes and rates of a table."""
+    columns = [c for vector in vectors_of(table.channels) if vector.kind in ("attitude", "rate") for c in vector.columns]
+    channels = tuple(table.channels[c] for c in columns)
+    return table._replace(values=table.values[:, columns], channels=channels)
+
+
+def _conventions(tables: Sequence[RawTable]) -> Iterator[str]:
+    """Describe the convention of each attitude in a recording, by the rates of its own topic, or of all."""
+    every = [(table, vector) for table in tables for vector in vectors_of(table.channels)]
+    rates = [each for each in every if each[1].kind == "rate"]
+    for table, vector in every:
+        own = [each for each in rates if each[0] is table] or rates
+        if vector.kind != "attitude" or len(vector.columns) != 4:
+            continue
+        fits = [(fit_attitude(*_series(table, vector), *_series(*each)), each) for each in own[:SIMILAR]]
+        good = [(fit, each) for fit, each in fits if fit is not None and fit.is_good]
+        if good:
+            fit, (other, rate) = min(good, key=lambda each: each[0].residual)
+            names = [f"{t.channels[v.columns[0]].name} .." for t, v in ((table, vector), (other, rate))]
+            yield f"{table.recording}: {names[0]} with {names[1]}: {attitude_text(fit)}"
+
+
+def _series(table: RawTable, vector: Vector) -> tuple[Any, Any]:
+    return table.values[:, list(vector.columns)], table.t

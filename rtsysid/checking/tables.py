@@ -1,0 +1,117 @@
+"""Read recordings as they are, in float64 and before any alignment: one table of each topic."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from rtsysid.alignment.plan import alignment_plan
+from rtsysid.config import Data
+from rtsysid.guards.limits import checked_growth
+from rtsysid.recordings import formats
+from rtsysid.recordings.formats.sparse import TopicTable
+from rtsysid.recordings.topics import TopicLog
+from rtsysid.recordings.trace import clock
+from rtsysid.spec import Channel, Doubles
+
+
+class RawTable(NamedTuple):
+    """Hold the rows of one topic: times [n] in s as recorded, and values [n, C] in float64.
+
+    ``recording``: name of the recording, with the number of the episode where it has several. ``topic``: "" of a table.
+    ``timed``: whether the times come from the recording; otherwise rows are evenly spaced by assumption. ``suffix``:
+    of the file.
+    """
+
+    recording: str
+    topic: str
+    t: Doubles
+    values: Doubles
+    channels: tuple[Channel, ...]
+    timed: bool
+    suffix: str
+
+    @property
+    def name(self) -> str:
+        """Name the recording, with its topic."""
+        return f"{self.recording} {self.topic}".strip()
+
+
+def raw_tables(path: Path, name: str, data: Data | None, time: str = "t") -> Iterator[RawTable]:
+    """Read the channels of a configuration from a file; without one, every column of numbers.
+
+    `name`: of the recording. `time`: its time column where there is no configuration, "" where there is none. Raises
+    TraceError where the file cannot be read or lacks a channel.
+    """
+    log = formats.open_log(path)
+    if isinstance(log, TopicTable):
+        yield from _topics(log.log, name, data)
+    else:
+        yield from _episodes(log, name, data, time)
+
+
+def _episodes(log: formats.LogFile, name: str, data: Data | None, time: str) -> Iterator[RawTable]:
+    """Read a table, cut into its episodes."""
+    wanted = None if data is None else data.channels
+    own = clock(time, 1.0) if data is None else clock(data.time, data.rate_hz)
+    selection = formats.select_columns(log, wanted, own["time"], own["rate_hz"])
+    rows = _gathered(log, (*selection.exact, *selection.values))
+    before = len(selection.exact)
+    t, number = formats.times(selection, rows, 0), rows[:, before - 1] if selection.episodes else np.zeros(len(rows))
+    cuts = (0, *(np.flatnonzero(np.diff(np.nan_to_num(number))) + 1), len(rows))
+    for k, (start, stop) in enumerate(pairwise(cuts), 1):
+        title = name if k == 1 else f"{name}#{k}"
+        part = rows[start:stop, before:]
+        yield RawTable(title, "", t[start:stop], part, selection.channels, bool(own["time"]), "".join(log.path.suffixes))
+
+
+def _gathered(log: formats.LogFile, columns: Sequence[int]) -> Doubles:
+    """Read all rows of columns in float64, [n, K]. Memory holds them about once."""
+    blocks, count, name = deque[Doubles](), 0, f"recording {log.path.name}"
+    for block in log.blocks(columns, ()):
+        blocks.append(block.exact)
+        count += len(block.exact)
+        checked_growth(name, 4 * count * len(columns), log.path.stat().st_size)  # as training reads it, in float32
+    rows, start = np.empty((count, len(columns))), 0
+    while blocks:
+        part = blocks.popleft()
+        rows[start : start + len(part)] = part
+        start += len(part)
+    return rows
+
+
+def _topics(log: TopicLog, name: str, data: Data | None) -> Iterator[RawTable]:
+    """Read each topic with the fields that a configuration names, or all of them."""
+    if data is not None and data.sources:
+        yield from _sources(log, name, data)
+        return
+    named = {} if data is None else {channel.name: channel for channel in data.channels}
+    for topic in log.topics:
+        own = {f.name: Channel(f"{topic.name}.{f.name}", f.unit) for f in topic.fields}
+        kept = {field: named.get(c.name, c) for field, c in own.items() if not named or c.name in named}
+        if kept:
+            series = log.read(topic.name, tuple(kept))
+            yield RawTable(name, topic.name, series.t, series.values, tuple(kept.values()), True, log.path.suffix)
+
+
+def _sources(log: TopicLog, name: str, data: Data) -> Iterator[RawTable]:
+    """Read the topics of sources, each with the channels that come from it, converted."""
+    plan = alignment_plan(data.sources, data.channels, data.rate_hz, data.lateness, data.max_age)
+    here = {topic.name for topic in log.topics}
+    for feed, fields in plan.feeds.items():
+        if feed.topic not in here or (feed.file and not fnmatchcase(log.path.name, feed.file)):
+            continue
+        series = log.read(feed.topic, fields, feed.stamp)
+        tracks = [track for track in plan.tracks if track.feed == feed]
+        values = [
+            track.conversion().apply(series.t, series.values[:, [fields.index(each) for each in track.fields]])
+            for track in tracks
+        ]
+        channels = tuple(channel for track in tracks for channel in track.channels)
+        yield RawTable(name, feed.topic, series.t, np.concatenate(values, 1), channels, True, log.path.suffix)
