@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mcap.writer import CompressionType
+from support.mutations import mutated_bytes
 from support.ros_files import (
     COMMAND,
     START,
@@ -388,3 +390,18 @@ def test_a_chunk_without_the_topic_is_passed_over(tmp_path, monkeypatch, name, m
     few = len(unpacked)
     log.read_each([TopicRequest(each, []) for each in TOPICS])
     assert 0 < few < (len(unpacked) - few) / 2
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_any_metadata_file_is_read_or_refused(tmp_path_factory, seed):
+    """Whatever `metadata.yaml` says, the folder is a log, or refused in one line."""
+    folder = split_folder(tmp_path_factory.mktemp("any") / "log", wired(messages(4)), ".mcap")
+    chance, about = random.Random(seed), folder / "metadata.yaml"
+    text = mutated_bytes(about.read_bytes(), chance)
+    about.write_bytes(text.replace(b"- log", chance.choice([b"- log", b"- {a: *b", b"&a [*a, ", b"- ../", b"!!int "])))
+    try:
+        log = open_topics(folder)
+    except TraceError:
+        return
+    assert {each.name for each in log.topics} <= set(TOPICS)
