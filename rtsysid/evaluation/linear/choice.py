@@ -161,7 +161,7 @@ def choose_linear(
     candidates = _resolved(search, list(product(search.lags, RIDGES)))
     crossed = [search.equations(lags).solve_folds(ridge) for lags, ridge in candidates]
     judged = [search.judged(one_map(each)) for each in crossed]
-    ends = max(near_ticks), search.hold.mean.shape[1]
+    ends = max(1, *near_ticks), search.hold.mean.shape[1]
     near_growth, far_growth = ([search.rounding_ahead(one_map(each), n) for each in crossed] for n in ends)
     far = _least([search.relative(each) for each in judged], far_growth)
     near = _least([search.relative(each, NEAR) for each in judged], near_growth)
