@@ -39,7 +39,7 @@ class Database:
     """
 
     def __init__(self, path: Path, distro: str = "") -> None:
-        self.path, self.missing = path, _missing(path)
+        self.path, self.missing = path, _cut_off(path)
         self._stored, scratch = _without_torn_page(path)
         if scratch:
             weakref.finalize(self, shutil.rmtree, scratch, ignore_errors=True)
@@ -119,7 +119,7 @@ def _page_size(header: bytes) -> int:
     return 65_536 if size == 1 else size
 
 
-def _missing(path: Path) -> str:
+def _cut_off(path: Path) -> str:
     """Compare the size of a database with what its header says."""
     with opened_file(path) as stream:
         header = stream.read(_HEADER)
