@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 from firmware_bridge.mcap_file import McapFile
 from rtsysid.guards.text import message_fields
-from rtsysid.ros2msg import TIME, MessageType, Value
+from rtsysid.rosmsg import TIME, MessageType, Value
 from rtsysid.spec import Arrival, Channel, Floats
 
 DIRECTIONS = ("rx", "tx", "open")  # the code of each is its index

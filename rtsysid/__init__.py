@@ -19,6 +19,7 @@ _HOMES = {
     "model.bundle": ("Bundle",),
     "model.delayline": ("TappedDelayLine",),
     "model.predictor": ("Forecast", "Predictor"),
+    "alignment.aligner": ("Aligner",),
     "live.deadline": ("Deadline",),
     "live.novelty": ("Novelty",),
     "live.replay": ("replay",),
@@ -42,6 +43,7 @@ _HOMES = {
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 if TYPE_CHECKING:
+    from rtsysid.alignment.aligner import Aligner
     from rtsysid.errors import (
         BundleError,
         ConfigError,
@@ -66,6 +68,7 @@ if TYPE_CHECKING:
     from rtsysid.spec import Channel, ModelSpec, Sample
 
 __all__ = [
+    "Aligner",
     "Bundle",
     "BundleError",
     "Channel",

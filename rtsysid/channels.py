@@ -67,8 +67,13 @@ def rotation_columns(channels: Sequence[Channel]) -> list[tuple[int, ...]]:
 
 
 def split_unit(text: str) -> tuple[str, str]:
-    """Split ``name [unit]`` into name and unit; digits in brackets are an index and belong to the name (``q[0]``)."""
-    match = _HEADER.fullmatch(text.strip())
-    if match is None or match["unit"].strip().isdecimal():
-        return text.strip(), ""
+    """Split ``name [unit]`` into name and unit.
+
+    Digits in brackets are an index and belong to the name (``q[0]``). So does any text that follows the name of a ROS
+    topic, which begins with a slash, without a space: ``/joint_states.position[left]``.
+    """
+    text = text.strip()
+    match = _HEADER.fullmatch(text)
+    if match is None or match["unit"].strip().isdecimal() or (text.startswith("/") and text[match.end("name")] == "["):
+        return text, ""
     return match["name"], match["unit"].strip()

@@ -9,6 +9,7 @@ import difflib
 import errno
 import re
 import tomllib
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -40,9 +41,11 @@ class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     # Also train on the validation recordings: for few recordings, when all choices are made.
     train_on_validation: bool = False
     nan: Literal["error", "split"] = "error"
-    resample: bool = False
-    max_age: ranges.Seconds = 0.1  # maximum age in s of a value that is held when resampling
+    resample: bool = False  # align the rows of a table, too; those of topics always are
+    max_age: ranges.Seconds | None = None  # maximum age in s of a value that is held; None: 2.5 mean periods
     sources: dict[str, ChannelSource] = {}  # by channel or group: where its values come from; rows are aligned
+    # By file pattern of the sources: s to add to the times of these files, or "estimate" for each run.
+    clock_offsets: dict[str, ranges.Offset | Literal["estimate"]] = {}
     lateness: ranges.Seconds | None = None  # s after its time that a tick waits for messages; None: one tick
     # Rows become [u_{k+1}, y_k], for band-limited records, in which an output depends on the input of its own tick.
     # Such a model cannot run on a robot, which does not have u_{k+1} yet.
@@ -231,6 +234,35 @@ def parse_config(text: str, name: str = "configuration") -> Config:
         raise ConfigError(name, "nested too deeply", "remove the brackets") from None
     except ValueError as error:  # a TOMLDecodeError, or an integer of thousands of digits
         raise ConfigError(name, f"not TOML: {error}", "correct the line") from None
+
+
+def with_settings(text: str, settings: Sequence[str], name: str = "configuration") -> Config:
+    """Parse the text of a configuration with other values, as ``train.stride=20``: a key, and a value as in TOML.
+
+    Raises the errors of `parse_config`, and ConfigError where a setting has no key or no value.
+    """
+    parse_config(text, name)  # its errors are those of the file
+    built = tomllib.loads(text)
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        *tables, last = key.strip().split(".")
+        if not equals or not all((*tables, last)) or not tables:
+            raise ConfigError(f"setting {setting!r}", "not KEY=VALUE", "write a key with its table, as train.stride=20")
+        table = built
+        for each in tables:
+            table = table.setdefault(each, {})
+            if not isinstance(table, dict):
+                raise ConfigError(f"setting {setting!r}", f"{each} is not a table", "change the file")
+        table[last] = _setting_value(value.strip())
+    return config_from_builtins(built, name)
+
+
+def _setting_value(text: str) -> Any:
+    """Read a value as in TOML; a word without quotes is text."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except (ValueError, RecursionError):
+        return text
 
 
 def config_from_builtins(built: dict[str, Any], name: str = "configuration") -> Config:

@@ -10,7 +10,7 @@ from ``k`` to ``k + 1``. A step takes ``s_k`` and predicts ``y_{k+1}``.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, NamedTuple, TypeAlias
 
@@ -109,6 +109,20 @@ class ModelSpec(Structure, frozen=True, kw_only=True, forbid_unknown_fields=True
     def fingerprint(self) -> str:
         """First 16 hex digits of the SHA-256 of the canonical JSON; stable over releases, platforms and key order."""
         return digest(to_builtins(self))[:16]
+
+    def sample(self, values: Mapping[str, float], t: float | None = None) -> Sample:
+        """Make a sample from values by channel name. ``t`` in s; None: it is among the values, as ``t``.
+
+        Raises SpecError, with the names, where a channel is missing, a name is unknown, or there is no time.
+        """
+        names = [channel.name for channel in self.channels]
+        given = dict(values)
+        t = given.pop("t", None) if t is None and "t" not in names else t
+        missing, unknown = [n for n in names if n not in given], [n for n in given if n not in names]
+        if t is None or missing or unknown:
+            found = f"missing {', '.join(missing[:5]) or 'none'}; unknown {', '.join(map(str, unknown[:5])) or 'none'}"
+            raise SpecError("sample", found if t is not None else "no time", f"give t and {', '.join(names)}")
+        return Sample(float(t), np.array([given[name] for name in names], np.float32))
 
     @cached_property
     def schema_hash(self) -> str:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rtsysid.alignment.plan import AlignmentPlan, Feed, Track
+from rtsysid.alignment.plan import AlignmentPlan, Feed, SourceColumns
 from rtsysid.errors import SpecError
 from rtsysid.spec import Doubles, Sample
 
@@ -72,7 +72,7 @@ class Counts:
 class _State:
     """Hold what one source has said: values by tick that are not used yet, and the newest that is."""
 
-    def __init__(self, track: Track) -> None:
+    def __init__(self, track: SourceColumns) -> None:
         self.track, self.conversion = track, track.conversion()
         self.counts = Counts()
         self.pending: dict[int, list[tuple[float, Values]]] = {}
@@ -212,11 +212,11 @@ class Aligner:
         self._ready.append(Sample(t, row))
 
 
-def mean_of(arrived: Sequence[Values], track: Track) -> Values:
+def mean_of(arrived: Sequence[Values], track: SourceColumns) -> Values:
     """Return the mean of the values [k] of one tick, each the short way around to the last."""
     last = arrived[-1]
     if track.rotation:
-        arrived = [each if _dot(each, last) >= 0 else tuple(-v for v in each) for each in arrived]
+        arrived = [each if _dot_product(each, last) >= 0 else tuple(-v for v in each) for each in arrived]
     means = []
     for column, period in enumerate(track.periods):
         total = 0.0
@@ -225,16 +225,16 @@ def mean_of(arrived: Sequence[Values], track: Track) -> Values:
             total += off - period * round(off / period) if period else off
         means.append(last[column] + total / len(arrived))
     if track.rotation:
-        size = math.sqrt(_dot(tuple(means), tuple(means)))
+        size = math.sqrt(_dot_product(tuple(means), tuple(means)))
         means = [each / size for each in means]
     return tuple(means)
 
 
-def _dot(a: Values, b: Values) -> float:
+def _dot_product(a: Values, b: Values) -> float:
     return a[0] * b[0] + a[1] * b[1] + a[2] * b[2] + a[3] * b[3]
 
 
-def means_of(values: Doubles, cell: np.ndarray, counts: np.ndarray, last: Doubles, track: Track) -> Doubles:
+def means_of(values: Doubles, cell: np.ndarray, counts: np.ndarray, last: Doubles, track: SourceColumns) -> Doubles:
     """Return the means [m, k] of values [n, k] by their tick [n], each the short way around to the last [m, k].
 
     `counts` [m]: values of each tick, above 0. The sums run in the order of the values, as those of `mean_of`.

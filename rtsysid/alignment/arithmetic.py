@@ -26,7 +26,7 @@ def computed(expression: str | float) -> float:
         return float(expression)
     remedy = "write numbers, + - * / ** and pi"
     try:
-        value = _value(ast.parse(expression[: _LONGEST + 1].strip(), mode="eval").body)
+        value = _node_value(ast.parse(expression[: _LONGEST + 1].strip(), mode="eval").body)
     except (SyntaxError, ValueError, OverflowError, ZeroDivisionError, RecursionError, MemoryError):
         raise ConfigError(f"scale {expression[:40]!r}", "it is not arithmetic", remedy) from None
     if len(expression) > _LONGEST or not math.isfinite(value):
@@ -34,14 +34,14 @@ def computed(expression: str | float) -> float:
     return value
 
 
-def _value(node: ast.expr) -> float:
+def _node_value(node: ast.expr) -> float:
     """Compute a node. Raises ValueError where it is no arithmetic."""
-    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float) and not isinstance(node.value, bool):
         return float(node.value)
     if isinstance(node, ast.Name) and node.id in _NAMES:
         return _NAMES[node.id]
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub | ast.UAdd):
-        return -_value(node.operand) if isinstance(node.op, ast.USub) else _value(node.operand)
+        return -_node_value(node.operand) if isinstance(node.op, ast.USub) else _node_value(node.operand)
     if isinstance(node, ast.BinOp) and type(node.op) in _OPERATIONS:
-        return _OPERATIONS[type(node.op)](_value(node.left), _value(node.right))
+        return _OPERATIONS[type(node.op)](_node_value(node.left), _node_value(node.right))
     raise ValueError("not arithmetic")

@@ -18,7 +18,7 @@ from rtsysid.errors import ConfigError
 from rtsysid.spec import Channel, Doubles
 
 XYZW = {"xyzw": [0, 1, 2, 3], "wxyz": [1, 2, 3, 0]}
-RATE_UNIT = "rad/s"
+DERIVED = {"rate": (3, "rad/s"), "yaw": (1, "rad")}  # from a quaternion: the number of channels, and their unit
 
 
 class Conversion:
@@ -31,9 +31,9 @@ class Conversion:
         self._source, self._units = source, [channel.unit for channel in channels]
         self.fields = source.fields or (source.field,)
         self.rotation = len(channels) == 4 and all(unit == "quat" for unit in self._units)
-        self._quaternion = self.rotation or source.derive == "rate"
+        self._quaternion = self.rotation or bool(source.derive)
         self._check(name, len(channels))
-        unit = RATE_UNIT if source.derive == "rate" else source.unit
+        unit = DERIVED[source.derive][1] if source.derive else source.unit
         self._factor = np.array([computed(source.scale) * factor(unit, each, source.poles) for each in self._units])
         self._offset = np.array([source.offset * factor(unit, each, source.poles) for each in self._units])
         turned = source.frames and not self._quaternion
@@ -43,7 +43,8 @@ class Conversion:
 
     def _check(self, name: str, channels: int) -> None:
         fields = 4 if self._quaternion else channels
-        if len(self.fields) != fields or (self._source.derive == "rate" and channels != 3):
+        derived = DERIVED.get(self._source.derive, (channels, ""))[0]
+        if len(self.fields) != fields or channels != derived:
             found = f"{len(self.fields)} fields for {channels} channels"
             raise ConfigError(f"source of {name!r}", found, 'give "field" for a channel, "fields" for those of a group')
         if self._source.frames and not self._quaternion and channels != 3:
@@ -62,9 +63,8 @@ class Conversion:
         if self._source.period:
             raw = self._unwrapped(raw)
         if self._quaternion:
-            raw = self._rates(t, self._attitude(raw)) if self._source.derive == "rate" else self._attitude(raw)
-            return raw * self._factor
-        values = raw * self._factor - self._offset
+            return np.asarray(self._derived(t, self._attitude(raw)) * self._factor)
+        values: Doubles = raw * self._factor - self._offset
         if self._map is not None:
             x, y, z = values.T
             values = np.stack([x * a + y * b + z * c for a, b, c in self._map], -1)
@@ -77,7 +77,7 @@ class Conversion:
         steps = np.diff(np.concatenate((last, known)), axis=0)
         laps = self._laps + np.cumsum(-np.round(steps / period), axis=0)
         self._last, self._laps = known[-1:], laps[-1]
-        return raw + period * laps
+        return np.asarray(raw + period * laps)
 
     def _attitude(self, raw: Doubles) -> Doubles:
         """Bring quaternions to the order x, y, z, w, from body to world, in the frames of the project."""
@@ -92,6 +92,14 @@ class Conversion:
         after, before = self._turns
         return product(product(after, q), conjugate(before))
 
+    def _derived(self, t: Doubles, q: Doubles) -> Doubles:
+        if self._source.derive == "rate":
+            return self._rates(t, q)
+        if self._source.derive == "yaw":
+            x, y, z, w = q.T
+            return np.asarray(np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z))[:, None])
+        return q
+
     def _rates(self, t: Doubles, q: Doubles) -> Doubles:
         """Compute body rates [n, 3] rad/s from attitudes [n, 4]; the first message has none."""
         first = np.full((1, 4), np.nan) if self._last is None else self._last
@@ -103,4 +111,4 @@ class Conversion:
         size = np.sqrt(x * x + y * y + z * z)
         with np.errstate(invalid="ignore", divide="ignore"):
             per_size = np.where(size > 1e-12, 2 * np.arctan2(size, w) / size, 2.0)
-            return turn[:, :3] * (per_size / (t - times))[:, None]
+            return np.asarray(turn[:, :3] * (per_size / (t - times))[:, None])

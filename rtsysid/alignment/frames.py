@@ -64,4 +64,4 @@ def product(p: Doubles, q: Doubles) -> Doubles:
 
 def conjugate(q: Doubles) -> Doubles:
     """Invert unit quaternions [..., 4]."""
-    return q * np.array([-1.0, -1.0, -1.0, 1.0])
+    return np.asarray(q * np.array([-1.0, -1.0, -1.0, 1.0]))

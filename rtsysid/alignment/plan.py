@@ -25,7 +25,7 @@ class Feed(NamedTuple):
         return self.topic + (f"@{self.stamp}" if self.stamp else "") + (f" in {self.file}" if self.file else "")
 
 
-class Track(NamedTuple):
+class SourceColumns(NamedTuple):
     """Say how a source becomes columns. ``feed``: the messages that carry it. ``max_age`` s that a value is held.
 
     ``columns``: of the rows. ``mean``: outputs are averaged over a tick; an input is its newest value. ``periods``: of
@@ -66,7 +66,7 @@ class AlignmentPlan(NamedTuple):
     rate_hz: float
     lateness: float
     channels: tuple[Channel, ...]
-    tracks: tuple[Track, ...]
+    tracks: tuple[SourceColumns, ...]
 
     @property
     def feeds(self) -> dict[Feed, tuple[str, ...]]:
@@ -86,7 +86,7 @@ def alignment_plan(
     `max_age`: s, of sources that do not say it. Raises ConfigError where a source names no channel, a channel has two
     sources or none, or a source contradicts itself.
     """
-    tracks: list[Track] = []
+    tracks: list[SourceColumns] = []
     owners: dict[int, str] = {}
     for name, source in sources.items():
         columns = _columns_of(name, channels)
@@ -113,10 +113,10 @@ def _columns_of(name: str, channels: Sequence[Channel]) -> tuple[int, ...]:
 
 def _track_of(
     name: str, source: ChannelSource, channels: Sequence[Channel], columns: tuple[int, ...], max_age: float | None
-) -> Track:
+) -> SourceColumns:
     own = tuple(channels[column] for column in columns)
     held = source.max_age if source.max_age is not None else MAX_AGE if max_age is None else max_age
     feed = Feed(source.topic, source.stamp, source.file, source.shift_s)
-    track = Track(name, feed, source.fields or (source.field,), source, own, columns, held)
+    track = SourceColumns(name, feed, source.fields or (source.field,), source, own, columns, held)
     track.conversion()  # what contradicts itself is said before a recording is read
     return track

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtsysid.alignment.aligner import SLACK, Counts, Grid, means_of
-from rtsysid.alignment.plan import AlignmentPlan, Feed, Track
+from rtsysid.alignment.plan import AlignmentPlan, Feed, SourceColumns
 from rtsysid.errors import TraceError
 from rtsysid.spec import Doubles, Floats
 
@@ -50,7 +50,8 @@ class _Messages(NamedTuple):
     cell: Numbers
 
     def upto(self, last: int) -> _Messages:
-        return _Messages(*(each[self.cell <= last] for each in self))
+        kept = self.cell <= last
+        return _Messages(self.t[kept], self.values[kept], self.cell[kept])
 
 
 def align_recording(
@@ -80,7 +81,7 @@ class _Merged:
     def __init__(self, plan: AlignmentPlan, recorded: Mapping[Feed, FeedMessages]) -> None:
         self.plan = plan
         feeds = {feed: each._replace(t=each.t + feed.shift_s) for feed, each in recorded.items()}
-        feeds = {feed: _finite(each) for feed, each in feeds.items()}
+        feeds = {feed: _with_stamps(each) for feed, each in feeds.items()}
         arrival = np.concatenate([each.arrival for each in feeds.values()])
         order = np.argsort(arrival, kind="stable")
         self.t = np.concatenate([each.t for each in feeds.values()])[order]
@@ -116,12 +117,12 @@ class _Merged:
         return place[first:last], self._values[number][first:last]
 
 
-def _finite(messages: FeedMessages) -> FeedMessages:
+def _with_stamps(messages: FeedMessages) -> FeedMessages:
     finite = np.isfinite(messages.t)
     return messages if finite.all() else FeedMessages(*(each[finite] for each in messages))
 
 
-def _converted(track: Track, messages: FeedMessages, fields: tuple[str, ...]) -> Doubles:
+def _converted(track: SourceColumns, messages: FeedMessages, fields: tuple[str, ...]) -> Doubles:
     raw = messages.values[:, [fields.index(name) for name in track.fields]]
     return track.conversion().apply(messages.t, raw)
 
@@ -173,7 +174,7 @@ class _Column(NamedTuple):
     @classmethod
     def of(
         cls,
-        track: Track,
+        track: SourceColumns,
         t: Doubles,
         values: Doubles,
         cell: Numbers,

@@ -20,7 +20,8 @@ class ChannelSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
     then ``offset`` is subtracted. ``poles``: number of a motor's poles, for a unit of eRPM. ``order`` and ``inverse``:
     of a quaternion in the log. ``frames``: the log's convention ("ned-frd"), converted to z up, forward left up.
     ``period``: range after which an angle or a counter starts again; it is unwrapped. ``derive``: "rate" makes
-    rotation rates from the quaternion in ``fields``. ``max_age``: seconds that a value is held, None: 2.5 mean periods.
+    rotation rates of the body from the quaternion in ``fields``, "yaw" its heading. ``max_age``: seconds that a value
+    is held, None: 2.5 mean periods.
     """
 
     topic: str = ""
@@ -37,5 +38,5 @@ class ChannelSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
     inverse: bool = False
     frames: str = ""
     period: ranges.Amount = 0.0
-    derive: Literal["", "rate"] = ""
+    derive: Literal["", "rate", "yaw"] = ""
     max_age: ranges.Seconds | None = None

@@ -27,8 +27,9 @@ _DERIVED = {  # unit: the same in base units, factor
     "kPa": ("kg/m/s^2", 1e3), "bar": ("kg/m/s^2", 1e5), "mbar": ("kg/m/s^2", 1e2), "knot": ("m/s", 1852 / 3600),
 }  # fmt: skip
 _ELECTRIC = {"erpm": 1.0, "100erpm": 100.0}  # electrical revolutions per minute: as many pole pairs to one of the shaft
-_PART = re.compile(r"([/* ]*)([A-Za-zµ°%]+|1)(?:\^?(-?\d))?")
+_PART = re.compile(r"( *[/*]? *)([A-Za-zµ°%]+|1)(?:\^?(-?\d))?")
 _LONGEST = 60  # characters
+_COUNTED = re.compile(r"([\d.]+)(?:/([\d.]+))? +(.+)")  # 0.01 V, 1/2048 g
 
 
 def factor(unit: str, to: str, poles: int = 2) -> float:
@@ -40,7 +41,12 @@ def factor(unit: str, to: str, poles: int = 2) -> float:
         return 1.0
     if unit.lower() in _ELECTRIC:
         return _ELECTRIC[unit.lower()] * 2 / poles * factor("rpm", to)
-    (own, scale), (wanted, wanted_scale) = _parsed(unit), _parsed(to)
+    if counted := _COUNTED.fullmatch(unit.strip()):
+        number, by, rest = counted.groups()
+        return float(number) / float(by or 1) * factor(rest, to, poles)
+    (own, scale), (wanted, wanted_scale) = _base_units(unit), _base_units(to)
+    if own != wanted and unit == "g":  # of an accelerometer
+        own, scale = _base_units("gn")
     if own != wanted:
         raise ConfigError(
             f"unit {unit!r}", f"it cannot become {to!r}", "correct the unit, or give a scale in place of it"
@@ -48,7 +54,7 @@ def factor(unit: str, to: str, poles: int = 2) -> float:
     return scale / wanted_scale
 
 
-def _parsed(unit: str) -> tuple[Dimension, float]:
+def _base_units(unit: str) -> tuple[Dimension, float]:
     """Return the dimension of a unit, and its factor to base units."""
     powers: dict[str, int] = {}
     scale, end = 1.0, 0
@@ -57,7 +63,7 @@ def _parsed(unit: str) -> tuple[Dimension, float]:
             break
         end = part.end()
         power = int(part[3] or 1) * (-1 if "/" in part[1] else 1)
-        dimension, own = _known(part[2].replace("µ", "u"), unit)
+        dimension, own = _known_units(part[2].replace("µ", "u"), unit)
         scale *= own**power
         for base, count in dimension:
             powers[base] = powers.get(base, 0) + count * power
@@ -66,13 +72,13 @@ def _parsed(unit: str) -> tuple[Dimension, float]:
     return tuple(sorted((base, count) for base, count in powers.items() if count and base)), scale
 
 
-def _known(name: str, unit: str) -> tuple[Dimension, float]:
+def _known_units(name: str, unit: str) -> tuple[Dimension, float]:
     if name in _BASE:
         base, scale = _BASE[name]
         return ((base, 1),), scale
     if name in _DERIVED:
         text, scale = _DERIVED[name]
-        dimension, own = _parsed(text)
+        dimension, own = _base_units(text)
         return dimension, own * scale
     raise _unknown(unit)
 

@@ -33,8 +33,8 @@ from rtsysid.model.predictor import Predictor
 from rtsysid.recordings.held_out import split_long_enough
 from rtsysid.recordings.home import home
 from rtsysid.recordings.names import recording_files
-from rtsysid.recordings.resample import resample
-from rtsysid.recordings.trace import Trace, clock
+from rtsysid.recordings.reading import read_recordings
+from rtsysid.recordings.trace import Trace
 from rtsysid.spec import Channel, Doubles, Floats, ModelSpec
 
 PAST, HORIZON = 50, 50
@@ -102,12 +102,10 @@ class Robot:
         return [e.values for e in parts[0].episodes], [e.values for e in parts[1].episodes]
 
     def _read(self, part: str, channels: Sequence[Channel]) -> Trace:
-        data = self.config.data
-        return Trace.read_all([self.folder / part], channels, **clock(data.time, data.rate_hz))
+        return read_recordings([self.folder / part], self.config.data, channels)
 
     def _cut(self, trace: Trace, rotations: Sequence[Sequence[int]]) -> Trace:
         data = self.config.data
-        trace = resample(trace, data.rate_hz, max_age=data.max_age) if data.resample else trace
         return trace.segments(data.rate_hz, nan="split").with_continuous(rotations).with_feedthrough(data.feedthrough)
 
 

@@ -1,4 +1,4 @@
-"""Check how much the recordings tell: rows, pieces, outputs that move, and what validation alone shows."""
+"""Check how much the recordings tell: rows, pieces, moving outputs, and what only validation shows."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ BEYOND, OFTEN = 0.02, 0.01  # of the range of training, and share of the validat
 def amount_findings(whole: Trace, cut: Trace, config: Config) -> Iterator[Finding]:
     """Check the recordings before and after they are cut at gaps. `whole`: those as aligned; `cut`: their pieces."""
     yield from _constant_outputs(whole)
-    yield from _short_pieces(cut, config)
-    yield from _data_amount(cut, config)
+    yield from _cut_pieces(cut, config)
+    yield from _row_counts(cut, config)
     yield from _unseen(cut, config)
 
 
@@ -38,7 +38,7 @@ def _constant_outputs(trace: Trace) -> Iterator[Finding]:
             )
 
 
-def _short_pieces(cut: Trace, config: Config) -> Iterator[Finding]:
+def _cut_pieces(cut: Trace, config: Config) -> Iterator[Finding]:
     needed = _needed(config, cut)
     short = [len(episode) for episode in cut.episodes if len(episode) < needed]
     if short and len(short) < len(cut.episodes):
@@ -57,12 +57,12 @@ def _needed(config: Config, cut: Trace) -> int:
         return SHORTEST  # training says what is wrong with the configuration
 
 
-def _data_amount(cut: Trace, config: Config) -> Iterator[Finding]:
+def _row_counts(cut: Trace, config: Config) -> Iterator[Finding]:
     width, usable = len(cut.channels), sum(len(e) for e in cut.episodes if len(e) >= SHORTEST)
     least = 2 * width + 2  # a linear model of two rows
     if usable < least:
-        rows = f"{usable} rows in pieces of {SHORTEST} rows or more"
-        found = f"{rows}; a linear model of two rows has {least - 1} parameters for each output"
+        linear = f"a linear model of two rows has {least - 1} parameters for each output"
+        found = f"{usable} rows in pieces of {SHORTEST} rows or more; {linear}"
         yield Finding("too short", (), found, "record longer", grave=True)
         return
     lags = config.model.taps or LAGS
@@ -85,8 +85,10 @@ def _unseen(cut: Trace, config: Config) -> Iterator[Finding]:
         margin = BEYOND * float(np.ptp(seen))
         share = float(((shown < seen.min() - margin) | (shown > seen.max() + margin)).mean())
         if share > OFTEN and channel.name not in free:
-            ranges = f"{shown.min():.4g} to {shown.max():.4g}, training {seen.min():.4g} to {seen.max():.4g}"
-            shares[channel.name] = f"{channel.name} {share:.0%} ({ranges})"
+            shares[channel.name] = (
+                f"{channel.name} {share:.0%} ({shown.min():.4g} to {shown.max():.4g}, "
+                f"training {seen.min():.4g} to {seen.max():.4g})"
+            )
     if shares:
         found = f"validation rows beyond the range of training: {'; '.join(list(shares.values())[:4])}"
         yield Finding(

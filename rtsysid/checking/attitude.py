@@ -31,14 +31,14 @@ def quaternion_findings(table: RawTable) -> Iterator[Finding]:
         lengths = np.linalg.norm(q, axis=1)
         off = np.abs(lengths - 1)
         if len(q) and quantile(off, 0.9) > LENGTH:
-            most = f"90 % of the rows within {quantile(off, 0.9):.3g} of 1"
-            found = f"its length is {lengths.min():.4g} to {lengths.max():.4g}, {most}"
+            ends = f"{lengths.min():.4g} to {lengths.max():.4g}"
+            found = f"its length is {ends}, 90 % of the rows within {quantile(off, 0.9):.3g} of 1"
             remedy = "check the scale of its components: data.sources scale"
             yield Finding("unit norm", names, found, remedy, table.recording, float(t[off.argmax()]))
         flips = np.flatnonzero((q[1:] * q[:-1]).sum(1) < 0)
         if len(flips):
             found = f"its sign jumps {len(flips)} times: q and -q are one rotation"
-            remedy = 'give it the unit "quat" (or model.rigid_body.attitude): signs are then made continuous'
+            remedy = 'nothing to do where its unit is "quat": signs are made continuous'
             yield Finding("sign flip", names, found, remedy, table.recording, float(t[flips[0]]))
 
 
@@ -47,11 +47,11 @@ def attitude_findings(trace: Trace, vectors: Sequence[Vector]) -> Iterator[Findi
     attitudes = [each for each in vectors if each.kind == "attitude" and len(each.columns) == 4]
     for attitude in attitudes:
         for rate in (each for each in vectors if each.kind == "rate"):
-            for episode in _one_of_each(trace):
+            for episode in _longest_piece_of(trace):
                 yield from _of_episode(trace, episode, attitude, rate)
 
 
-def _one_of_each(trace: Trace) -> list[Episode]:
+def _longest_piece_of(trace: Trace) -> list[Episode]:
     """Return the longest episode of each recording."""
     longest: dict[str, Episode] = {}
     for episode in trace.episodes:
@@ -125,7 +125,7 @@ def _inverse(
     elif (named := _of_axes(-axes, q, "components", None))[0] != "other axes":
         yield named
     else:
-        text = f"the quaternion turns from world to body, in the axes {Convention(axes=_as_rows(axes)).axes_text}"
+        text = f"the quaternion turns from world to body, in the axes {Convention(axes=_attitude_rows(axes)).axes_text}"
         yield "inverse quaternion", tuple(q), text, remedy
 
 
@@ -147,12 +147,12 @@ def _of_axes(
             f"{_XYZ[i]} and {_XYZ[j]} of the {what} are exchanged",
             f"exchange {names[i]} and {names[j]} where they are listed",
         )
-    text = f"the axes of the {what} are {Convention(axes=_as_rows(axes)).axes_text} of the body"
+    text = f"the axes of the {what} are {Convention(axes=_attitude_rows(axes)).axes_text} of the body"
     remedy = 'turn them into the frame of the attitude: data.sources frames ("frd", "ned-frd")'
     return "other axes", tuple(names[:3]), text, remedy
 
 
-def _as_rows(axes: Doubles) -> tuple[tuple[int, ...], ...]:
+def _attitude_rows(axes: Doubles) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(int(part) for part in row) for row in axes)
 
 

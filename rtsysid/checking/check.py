@@ -13,7 +13,7 @@ from rtsysid.checking.attitude import attitude_findings, attitude_text, quaterni
 from rtsysid.checking.clocks import clock_findings
 from rtsysid.checking.delays import Delay, delays
 from rtsysid.checking.derivatives import relation_findings
-from rtsysid.checking.findings import Finding, summarised
+from rtsysid.checking.findings import Finding, joined_findings
 from rtsysid.checking.forces import force_findings, gravity_findings
 from rtsysid.checking.inputs import Excitation, input_findings
 from rtsysid.checking.levels import level_findings
@@ -79,11 +79,13 @@ def check_recordings(
             del table  # before the next one is read
         conventions += list(_conventions(several))[: SIMILAR - len(conventions)]
     if config is None or trace is None:
-        return Checked(summarised(found), len(counts), sum(counts.values()), [], [], conventions, [])
+        return Checked(joined_findings(found), len(counts), sum(counts.values()), [], [], conventions, [])
     later, late, inputs, notes = trace_findings(trace, config, suffix)
     everywhere = {name for each in later if each.fault in ("constant", "input never moves") for name in each.channels}
     found = [each for each in found if each.fault != "constant" or not set(each.channels) <= everywhere]
-    return Checked(summarised([*found, *later]), len(counts), sum(counts.values()), late, inputs, conventions, notes)
+    return Checked(
+        joined_findings([*found, *later]), len(counts), sum(counts.values()), late, inputs, conventions, notes
+    )
 
 
 def table_findings(table: RawTable, config: Config | None = None) -> list[Finding]:
@@ -155,9 +157,7 @@ def _conventions(tables: Sequence[RawTable]) -> Iterator[str]:
         own = [each for each in rates if each[0] is table] or rates
         if vector.kind != "attitude" or len(vector.columns) != 4:
             continue
-        fits = [
-            (fit_attitude(*_values_and_times(table, vector), *_values_and_times(*each)), each) for each in own[:SIMILAR]
-        ]
+        fits = [(fit_attitude(*_vector_series(table, vector), *_vector_series(*each)), each) for each in own[:SIMILAR]]
         good = [(fit, each) for fit, each in fits if fit is not None and fit.is_good]
         if good:
             fit, (other, rate) = min(good, key=lambda each: each[0].residual)
@@ -165,5 +165,5 @@ def _conventions(tables: Sequence[RawTable]) -> Iterator[str]:
             yield f"{table.recording}: {names[0]} with {names[1]}: {attitude_text(fit)}"
 
 
-def _values_and_times(table: RawTable, vector: Vector) -> tuple[Any, Any]:
+def _vector_series(table: RawTable, vector: Vector) -> tuple[Any, Any]:
     return table.values[:, list(vector.columns)], table.t

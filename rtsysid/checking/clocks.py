@@ -28,7 +28,7 @@ NEAR = 200  # rows next to a gap that say how fast values change
 TURN_OF_US = 2.0**32  # a counter of microseconds in 32 bits starts again
 
 
-class Steps(NamedTuple):
+class ClockTicks(NamedTuple):
     """Hold the steps [n - 1] between times [n] in s, and the usual one."""
 
     t: Doubles
@@ -56,7 +56,7 @@ def clock_findings(table: RawTable, rate_hz: float | None, even: bool) -> Iterat
     if not len(forward):
         yield _fault(table, "duplicated rows", t[0], f"all {len(t)} rows have one time", "name another time column")
         return
-    ticks = Steps(t, steps, _usual_step(forward, rate_hz))
+    ticks = ClockTicks(t, steps, _usual_step(forward, rate_hz))
     unit = _unit_of(ticks, rate_hz)
     if unit:
         yield _wrong_unit(table, ticks, unit, rate_hz)
@@ -97,7 +97,7 @@ def _mean_step(forward: Doubles) -> float:
     return float(usual.mean())
 
 
-def _unit_of(ticks: Steps, rate_hz: float | None) -> str:
+def _unit_of(ticks: ClockTicks, rate_hz: float | None) -> str:
     """Return the unit that the times seem to have, where it is not the second."""
     if rate_hz is not None:
         ratio = rate_hz * ticks.tick
@@ -111,14 +111,14 @@ def _unit_of(ticks: Steps, rate_hz: float | None) -> str:
     return next(unit for most, unit in ((500, "ms"), (1e6, "us"), (np.inf, "ns")) if ticks.tick <= most)
 
 
-def _wrong_unit(table: RawTable, ticks: Steps, unit: str, rate_hz: float | None) -> Finding:
+def _wrong_unit(table: RawTable, ticks: ClockTicks, unit: str, rate_hz: float | None) -> Finding:
     wanted = "" if rate_hz is None else f", the model has {rate_hz:g} Hz"
     found = f"rows are {ticks.tick:.6g} s apart{wanted}: the times look like {unit}"
     remedy = f'state the unit of the time column: data.time = "NAME [{unit}]", or write it into the header'
     return _fault(table, "wrong time unit", ticks.t[0], found, remedy)
 
 
-def _in_bursts(ticks: Steps) -> Flags:
+def _in_bursts(ticks: ClockTicks) -> Flags:
     """Mark the steps [n - 1] that belong to bursts: two or more short ones, next to a pause that makes up for them."""
     marked = np.zeros(len(ticks.steps), bool)
     runs = true_spans(ticks.steps < SHORT * ticks.tick)
@@ -136,7 +136,7 @@ def _in_bursts(ticks: Steps) -> Flags:
     return marked
 
 
-def _burst_finding(table: RawTable, ticks: Steps, bursts: Flags) -> Iterator[Finding]:
+def _burst_finding(table: RawTable, ticks: ClockTicks, bursts: Flags) -> Iterator[Finding]:
     if not bursts.any():
         return
     short = true_spans(bursts & (ticks.steps < SHORT * ticks.tick))
@@ -147,7 +147,7 @@ def _burst_finding(table: RawTable, ticks: Steps, bursts: Flags) -> Iterator[Fin
     yield _fault(table, "burst of stamps", ticks.t[row], found, remedy)
 
 
-def _duplicates(table: RawTable, values: Doubles, ticks: Steps, bursts: Flags) -> Iterator[Finding]:
+def _duplicates(table: RawTable, values: Doubles, ticks: ClockTicks, bursts: Flags) -> Iterator[Finding]:
     same = np.flatnonzero((ticks.steps == 0) & ~bursts)
     if not len(same):
         return
@@ -157,7 +157,7 @@ def _duplicates(table: RawTable, values: Doubles, ticks: Steps, bursts: Flags) -
     yield _fault(table, "duplicated rows", ticks.t[same[0]], found, "remove them, or set data.resample = true")
 
 
-def _gaps(table: RawTable, values: Doubles, ticks: Steps, rows: Numbers) -> Iterator[Finding]:
+def _gaps(table: RawTable, values: Doubles, ticks: ClockTicks, rows: Numbers) -> Iterator[Finding]:
     """Tell gaps in the rows from steps of the clock, over which the values go on as if one tick had passed."""
     longest = rows[np.argsort(-ticks.steps[rows], kind="stable")[:LOOKED_AT]]
     stepped = {int(row) for row in longest if _goes_on(values, int(row), ticks.steps[row] / ticks.tick)}
@@ -234,7 +234,7 @@ def _change_of(x: Doubles, parts: Sequence[Doubles], ahead: int, elsewhere: bool
     return min(float(np.median(far)), *around) if len(far) >= 5 else 0.0
 
 
-def _rates(table: RawTable, ticks: Steps, odd: Flags, rate_hz: float | None, bursts: bool) -> Iterator[Finding]:
+def _rates(table: RawTable, ticks: ClockTicks, odd: Flags, rate_hz: float | None, bursts: bool) -> Iterator[Finding]:
     usual = ticks.steps[~odd]
     measured = 1 / float(usual.mean()) if len(usual) else ticks.rate
     if rate_hz is not None and abs(measured / rate_hz - 1) > SAME_RATE + 0.5 / max(len(usual), 1):

@@ -40,8 +40,8 @@ RIDGE = 1e-9
 class Delay(msgspec.Struct, frozen=True):
     """State the delay of an input: ``ticks`` between its row and the first row of outputs that may depend on it.
 
-    0: u_k acts on y_{k+1}. Below 0 its effect comes before it: it was logged late, or the outputs were filtered in a
-    way that looks ahead. ``low`` and ``high``: interval of 95 %. ``found``: the recordings tell; otherwise the interval
+    0: u_k acts on y_{k+1}. Below 0 its effect comes before it: it was logged late, or the outputs were filtered with
+    rows of the future. ``low`` and ``high``: interval of 95 %. ``found``: the recordings tell; otherwise the interval
     is as wide as what was tried. ``seconds``: the same as ticks. ``undelayed``: share of what the input explains there
     that it explains without a delay.
     """
@@ -83,7 +83,7 @@ class Estimate(NamedTuple):
     undelayed: float
 
 
-class Sums(NamedTuple):
+class DelayBlock(NamedTuple):
     """Hold sums over the rows of a block: products of what is always known, the next outputs, and inputs of any row.
 
     ``fixed`` [K, K]: of 1, the outputs of the last rows, and the next outputs. ``moving`` [L, K, nu]: of those with the
@@ -135,19 +135,20 @@ class _Scan:
         """Choose a place by the errors [D, B, ny] at each place.
 
         What a place gains is measured from the usual error: most places are wrong ones. The place is that of all inputs
-        together, `common`, where that gains nearly as much.
+        together, `common`, where that gains nearly as much, or lies within the interval.
         """
         gains = _gains(losses.sum(1))
         best, rows = int(gains.argmax()), sum(len(fixed) for fixed, _ in self._rows)
         low, high = _interval(losses)
         found = bool(gains[best] * rows > CLEAR * losses.shape[2] and high - low < len(self.places) / 3)
-        place = common if gains[common] > NEARLY * gains[best] or not found else best
+        alike = gains[common] > NEARLY * gains[best] or low <= common <= high
+        place = common if alike or not found else best
         low, high, at = (int(self.places[each]) for each in (min(low, place), max(high, place), place))
         without = gains[np.searchsorted(self.places, -1) :][:3].max() / max(gains[best], 1e-30)
         return Estimate(at, low, high, found, float(np.clip(without, 0, 1)))
 
     def _losses(self, grams: Sequence[Doubles]) -> Doubles:
-        """Return squared errors [D, B, ny] of models of all blocks, from the products [D, P + ny, P + ny] of each."""
+        """Return squared errors [D, B, ny] of models fitted to all blocks, from their products [D, P + ny, P + ny]."""
         ny = self._ny
         whole = np.sum(grams, 0)
         x = whole[:, :-ny, :-ny].copy()
@@ -167,15 +168,15 @@ def windows_of(inputs: Doubles, rows: int) -> Doubles:
     return sliding_window_view(inputs, rows, axis=0)[::-1]
 
 
-def _block(fixed: Doubles, windows: Doubles) -> Sums:
+def _block(fixed: Doubles, windows: Doubles) -> DelayBlock:
     """Sum up products of rows [n, K] with inputs at every place [L, nu, n]."""
     moving = np.matmul(windows, fixed).transpose(0, 2, 1)
     same = [np.matmul(windows[row:], windows[: len(windows) - row].transpose(0, 2, 1)) for row in range(ROWS)]
     padded = np.concatenate((same[1], np.zeros_like(same[1][:1])))
-    return Sums(fixed.T @ fixed, moving, np.stack((same[0], padded.transpose(0, 2, 1))))
+    return DelayBlock(fixed.T @ fixed, moving, np.stack((same[0], padded.transpose(0, 2, 1))))
 
 
-def _all_inputs(block: Sums) -> Doubles:
+def _all_inputs(block: DelayBlock) -> Doubles:
     """Return the products of a model with all inputs at the same place, for each place: [D, P + ny, P + ny]."""
     places = len(block.moving) - 1
     here, there, across = block.inputs[0][:-1], block.inputs[0][1:], block.inputs[1][:-1]
@@ -184,7 +185,7 @@ def _all_inputs(block: Sums) -> Doubles:
     return _joined_products(np.broadcast_to(block.fixed, (places, *block.fixed.shape)), mixed, own)
 
 
-def _one_input(block: Sums, own: int, at: Sequence[int], windows: Doubles) -> Doubles:
+def _one_input(block: DelayBlock, own: int, at: Sequence[int], windows: Doubles) -> Doubles:
     """Return the same with one input at each place, and the others at `at`. `windows`: inputs [L, nu, n]."""
     others = [(i, place + row) for i, place in enumerate(at) if i != own for row in range(ROWS)]
     held = np.stack([windows[place, i] for i, place in others], 1)
@@ -244,7 +245,7 @@ def _blocks_of(
 
 
 class _Units(NamedTuple):
-    """Hold mean [C] and spread [C] of channels, and the usual change [ny] of outputs in spreads; 1 for a still one."""
+    """Hold mean [C] and spread [C] of channels, and the usual change [ny] of outputs in spreads; 1 without motion."""
 
     mean: Doubles
     spread: Doubles

@@ -152,7 +152,7 @@ def _is_exchanged(e: Doubles, i: int, j: int) -> bool:
 
 def _expected(unit: str, other: str) -> float:
     """Return the factor between a channel and the integral of the other one that their units say."""
-    own, of_other = (each.partition("/")[0] for each in (unit, other))
+    own, of_other = unit.split("/", maxsplit=1)[0], other.split("/", maxsplit=1)[0]
     return {("deg", "rad"): DEGREES, ("rad", "deg"): 1 / DEGREES}.get((own, of_other), 1.0)
 
 

@@ -45,7 +45,7 @@ class Finding(msgspec.Struct, frozen=True):
     def where(self) -> str:
         """Say in words which channels, of which recording, at what time."""
         time = "" if self.time_s is None else f"{self.time_s:.6g} s"
-        return ", ".join(filter(None, (_listed(self.channels, 6), self.recording, time)))
+        return ", ".join(filter(None, (_some_names(self.channels, 6), self.recording, time)))
 
     @property
     def line(self) -> str:
@@ -54,7 +54,7 @@ class Finding(msgspec.Struct, frozen=True):
         return f"{self.fault}{where}: {self.evidence}; {self.remedy}"
 
 
-def summarised(findings: Iterable[Finding]) -> list[Finding]:
+def joined_findings(findings: Iterable[Finding]) -> list[Finding]:
     """Join what is one fault: of channels at the same time, and of a channel in several recordings. Grave ones first.
 
     What is joined keeps the time and the evidence of the first.
@@ -85,9 +85,9 @@ def _of_several(group: Sequence[Finding]) -> Finding:
     names = list(dict.fromkeys(each.recording for each in group[1:] if each.recording != group[0].recording))
     if not names:
         return group[0]
-    return msgspec.structs.replace(group[0], evidence=f"{group[0].evidence}; also in {_listed(names, _LISTED)}")
+    return msgspec.structs.replace(group[0], evidence=f"{group[0].evidence}; also in {_some_names(names, _LISTED)}")
 
 
-def _listed(names: Sequence[str], most: int) -> str:
+def _some_names(names: Sequence[str], most: int) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more

@@ -8,13 +8,13 @@ accelerometer that is turned into the world shows up on average.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from rtsysid.checking.findings import Fault, Finding
+from rtsysid.checking.findings import Finding
 from rtsysid.checking.rotations import AXES, SAME, Convention
-from rtsysid.checking.vectors import Kind, Vector
+from rtsysid.checking.vectors import Vector
 from rtsysid.recordings.trace import Episode, Trace
 from rtsysid.spec import STANDARD_GRAVITY, Doubles
 
@@ -28,7 +28,7 @@ UPRIGHT = 0.7  # of gravity, that an accelerometer shows along the vertical
 class Motion(NamedTuple):
     """Hold inner products [10, 10] of what the force in the frame of the body may be made of, in (m/s^2)^2.
 
-    The first nine are the logged acceleration i along the axis j of the world, number 3 i + j; the last: the vertical.
+    The first nine are the logged acceleration i along the axis j of the world, number 3 i + j; then the vertical.
     What the features tell is taken off.
     """
 
@@ -54,18 +54,18 @@ def force_findings(trace: Trace, vectors: Sequence[Vector], gravity: float) -> I
         axes, g = min(left, key=lambda each: (left[each], each != (SAME, gravity)))
         if left[SAME, gravity] < TIMES * left[axes, g]:
             continue
-        amounts = [float(np.sqrt(max(each, 0.0))) for each in (left[axes, g], left[SAME, gravity])]
-        by = f"it leaves {amounts[0]:.3g} m/s^2 of the force unexplained, what is stated {amounts[1]:.3g}"
-        fault: Fault = "gravity" if axes == SAME else "other axes"
-        down, turned = "gravity points along +z: z is down", f"its axes are {Convention(axes=axes).axes_text}"
-        found = down if axes == SAME else f"{turned} of the attitude's world"
-        remedy = (
-            'bring both into one world, z up: data.sources frames ("ned-frd" of the attitude, "ned" of the velocity)'
-        )
-        yield Finding(fault, names, f"{found}: {by}", remedy, episode.recording, None, grave=True)
+        stated_left = f"what is stated {np.sqrt(left[SAME, gravity]):.3g}"
+        by = f"it leaves {np.sqrt(left[axes, g]):.3g} m/s^2 of the force unexplained, {stated_left}"
+        if axes == SAME:
+            found, fault = "gravity points along +z: z is down", "gravity"
+        else:
+            found, fault = f"its axes are {Convention(axes=axes).axes_text} of the attitude's world", "other axes"
+        frames = 'data.sources frames ("ned-frd" of the attitude, "ned" of the velocity)'
+        remedy = f"bring both into one world with z up: {frames}"
+        yield Finding(fault, names, f"{found}: {by}", remedy, episode.recording, None, grave=True)  # type: ignore[arg-type]
 
 
-def motion_of(trace: Trace, episode: Episode, stated: Mapping[Kind, Vector]) -> Motion | None:
+def motion_of(trace: Trace, episode: Episode, stated: Mapping[Any, Vector]) -> Motion | None:
     """Difference the velocity of an episode; None where it is too short."""
     values, t = episode.values.astype(np.float64), episode.t
     step = float(np.median(np.diff(t))) if len(t) > 1 else 1.0
@@ -73,8 +73,7 @@ def motion_of(trace: Trace, episode: Episode, stated: Mapping[Kind, Vector]) -> 
     first = np.arange(0, len(t) - span, max(1, (len(t) - span) // ROWS))
     if len(first) < SHORT or not np.isfinite(values).all():
         return None
-    kinds: tuple[Kind, ...] = ("velocity", "attitude", "rate")
-    v, q, rate = (values[:, list(stated[kind].columns)] for kind in kinds)
+    v, q, rate = (values[:, list(stated[kind].columns)] for kind in ("velocity", "attitude", "rate"))
     middle = first + span // 2
     inputs = values[:, [i for i, channel in enumerate(trace.channels) if channel.role == "input"]]
     acceleration = (v[first + span] - v[first]) / (t[first + span] - t[first])[:, None]

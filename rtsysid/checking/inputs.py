@@ -73,8 +73,8 @@ def input_findings(
     every = [_excitation(trace, i, pieces, columns, rate_hz) for i in columns]
     moving = [i for i, each in zip(columns, every, strict=True) if each.spread > 0]
     directions = _directions([trace.channels[i].name for i in moving], moving, pieces)
-    held = _held(every, pieces, trace.channels, rate_hz, suffix.lower())
-    return [*_still(every), *held, *_poor(every), *_together(directions), *_closed(every)], every, directions
+    held = _held_rows_of(every, pieces, trace.channels, rate_hz, suffix.lower())
+    return [*_still(every), *held, *_poor(every), *_same_inputs(directions), *_closed(every)], every, directions
 
 
 def some_rows(trace: Trace, most: int) -> list[Episode]:
@@ -166,7 +166,7 @@ def _directions(names: Sequence[str], columns: Sequence[int], pieces: Sequence[D
     for column in columns:
         windows = np.concatenate([sliding_window_view(piece[:, column], PAST // 2 + 1) for piece in long])
         news.append(_left(np.column_stack((windows[:, :-1], np.ones(len(windows)))), windows[:, -1]))
-    correlation: Doubles = np.asarray(np.corrcoef(news))
+    correlation: Doubles = np.atleast_2d(np.corrcoef(news))
     power, vectors = np.linalg.eigh(correlation)
     return Directions(tuple(names), correlation, float(power[-1] / max(power[0], 1e-15)), vectors[:, 0])
 
@@ -178,7 +178,7 @@ def _still(every: Sequence[Excitation]) -> Iterator[Finding]:
             yield Finding("input never moves", (each.input,), found, "leave it out of data.inputs, or record it moving")
 
 
-def _held(
+def _held_rows_of(
     every: Sequence[Excitation], pieces: Sequence[Doubles], channels: Sequence[Channel], rate_hz: float, suffix: str
 ) -> Iterator[Finding]:
     """Find inputs that change less often than the outputs do."""
@@ -191,8 +191,8 @@ def _held(
                 f"it changes each {each.held_rows:g} rows: {own:.4g} Hz set-points cannot explain what happens at "
                 f"{rate_hz:g} Hz between them"
             )
-            logger = LOGGERS.get(suffix, "raise the rate of its topic")
-            remedy = f"log it at the model's rate ({logger}), or set data.rate_hz = {own:.4g}"
+            setting = LOGGERS.get(suffix, "raise the rate of its topic")
+            remedy = f"log it at the model's rate ({setting}), or set data.rate_hz = {own:.4g}"
             yield Finding("held inputs", (each.input,), found, remedy)
 
 
@@ -207,7 +207,7 @@ def _poor(every: Sequence[Excitation]) -> Iterator[Finding]:
             yield Finding("little excitation", (each.input,), found, remedy)
 
 
-def _together(directions: Directions) -> Iterator[Finding]:
+def _same_inputs(directions: Directions) -> Iterator[Finding]:
     """Find inputs that move together, and the direction in which none moves."""
     names, r = directions.names, directions.correlation
     pairs = [(i, j) for i in range(len(names)) for j in range(i) if abs(r[i, j]) > SAME]
@@ -218,8 +218,8 @@ def _together(directions: Directions) -> Iterator[Finding]:
         parts = [
             f"{weight:+.2f} {name}" for name, weight in zip(names, directions.least, strict=True) if abs(weight) > 0.1
         ]
-        moved = f"condition {directions.condition:.2g} of the information matrix"
-        found = f"the direction {' '.join(parts)} is hardly moved ({moved})"
+        condition = f"condition {directions.condition:.2g} of the information matrix"
+        found = f"the direction {' '.join(parts)} is hardly moved ({condition})"
         yield Finding("unmoved direction", names, found, "add motion in this direction, as single inputs moved alone")
 
 

@@ -125,19 +125,20 @@ def _spikes(table: RawTable, channel: Channel, t: Doubles, x: Doubles, steps: Do
     size = np.where(returns, np.minimum(np.abs(steps[:-1]), np.abs(steps[1:])), 0.0)
     usual = max(quantile(size, 1 - 2 * SPIKES), 0.5 * quantile(np.abs(steps), 1 - 2 * SPIKES))
     width = float(np.subtract(*np.quantile(x, (0.95, 0.05))))
-    rows = _outliers(size, max(SPIKE * usual, 0.1 * width), int(SPIKES * len(x)))
+    rows = _far_apart(size, max(SPIKE * usual, 0.1 * width), int(SPIKES * len(x)))
     if not len(rows):
         return
     worst = int(rows[size[rows].argmax()])
     found = (
-        f"{len(rows)} single rows are apart, by up to {size[worst]:.4g} at {t[worst + 1]:.6g} s; "
+        f"{len(rows)} single rows stand out, "
+        f"the largest {size[worst]:.4g} from both neighbours at {t[worst + 1]:.6g} s; "
         f"{1 - 2 * SPIKES:.0%} of the rows stay within {usual:.3g}"
     )
     remedy = "look at these rows in the raw log; cut them out, or filter before logging"
     yield Finding("spikes", (channel.name,), found, remedy, table.recording, float(t[rows[0] + 1]))
 
 
-def _outliers(size: Doubles, least: float, most: int) -> Numbers:
+def _far_apart(size: Doubles, least: float, most: int) -> Numbers:
     """Return the rows of the largest of size [n], at most so many, that are far larger than all others."""
     order = np.argsort(-size, kind="stable")[: most + 1]
     sizes = np.maximum(size[order], 1e-300)

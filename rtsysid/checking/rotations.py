@@ -115,7 +115,7 @@ def fit_attitude(
     where the body does not turn.
     """
     given, best = given or Convention(), None
-    q, q_t, rates, rates_t = *_ordered(q, q_t), *_ordered(rates, rates_t)
+    q, q_t, rates, rates_t = *_known(q, q_t), *_known(rates, rates_t)
     if len(q) < 10 or len(rates) < 10:
         return None
     for count in _spans(q_t):
@@ -125,7 +125,7 @@ def fit_attitude(
     return best
 
 
-def _ordered(values: Doubles, t: Doubles) -> tuple[Doubles, Doubles]:
+def _known(values: Doubles, t: Doubles) -> tuple[Doubles, Doubles]:
     known = np.isfinite(values).all(1) & np.isfinite(t)
     known &= np.concatenate(([True], np.diff(np.maximum.accumulate(np.where(known, t, -np.inf))) > 0))
     return values[known], t[known]

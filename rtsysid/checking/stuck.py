@@ -30,7 +30,7 @@ def stuck_findings(table: RawTable) -> Iterator[Finding]:
     for column, channel in enumerate(table.channels):
         x = np.ascontiguousarray(table.values[:, column])
         finite = np.isfinite(x)
-        yield from _missing(table, channel, finite)
+        yield from _missing_values(table, channel, finite)
         if finite.sum() < 2:
             continue
         t, x = (table.t, x) if finite.all() else (table.t[finite], x[finite])
@@ -46,7 +46,7 @@ def stuck_findings(table: RawTable) -> Iterator[Finding]:
             yield from still.frozen(column, x, (*ends, 0.0))  # 0 is where a robot rests
 
 
-def _missing(table: RawTable, channel: Channel, finite: np.ndarray) -> Iterator[Finding]:
+def _missing_values(table: RawTable, channel: Channel, finite: np.ndarray) -> Iterator[Finding]:
     """Find where a channel has no value: here and there, or for so long that its topic was silent."""
     if finite.all():
         return

@@ -16,6 +16,7 @@ from rtsysid.config import Data
 from rtsysid.guards.limits import checked_growth
 from rtsysid.recordings import formats
 from rtsysid.recordings.formats.sparse import TopicTable
+from rtsysid.recordings.rollover import unrolled_times
 from rtsysid.recordings.topics import TopicLog
 from rtsysid.recordings.trace import clock
 from rtsysid.spec import Channel, Doubles
@@ -53,17 +54,18 @@ def raw_tables(path: Path, name: str, data: Data | None, time: str = "t") -> Ite
     if isinstance(log, TopicTable):
         yield from _topics(log.log, name, data)
     else:
-        yield from _episodes(log, name, data, time)
+        yield from _episode_tables(log, name, data, time)
 
 
-def _episodes(log: formats.LogFile, name: str, data: Data | None, time: str) -> Iterator[RawTable]:
+def _episode_tables(log: formats.LogFile, name: str, data: Data | None, time: str) -> Iterator[RawTable]:
     """Read a table, cut into its episodes."""
     wanted = None if data is None else data.channels
     own = clock(time, 1.0) if data is None else clock(data.time, data.rate_hz)
     selection = formats.select_columns(log, wanted, own["time"], own["rate_hz"])
     rows = _gathered(log, (*selection.exact, *selection.values))
     before = len(selection.exact)
-    t, number = formats.times(selection, rows, 0), rows[:, before - 1] if selection.episodes else np.zeros(len(rows))
+    t, _ = unrolled_times(formats.times(selection, rows, 0), selection.time.seconds)
+    number = rows[:, before - 1] if selection.episodes else np.zeros(len(rows))
     cuts = (0, *(np.flatnonzero(np.diff(np.nan_to_num(number))) + 1), len(rows))
     for k, (start, stop) in enumerate(pairwise(cuts), 1):
         title = name if k == 1 else f"{name}#{k}"

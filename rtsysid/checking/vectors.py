@@ -84,7 +84,7 @@ def _place_of(channel: Channel) -> tuple[str, int] | None:
     return stem, 10 + int(found["index"] or found["digit"])
 
 
-def _bare(stem: str) -> str:
+def _bare_name(stem: str) -> str:
     return re.sub(r"_(body|world|b|w|raw|mocap|est|filtered)$", "", stem.lower())
 
 
@@ -93,7 +93,7 @@ def _of_family(channels: Sequence[Channel], stem: str, axes: dict[int, int]) -> 
     columns = tuple(axes[axis] for axis in sorted(axes))
     units = {channels[column].unit for column in columns}
     unit = next(iter(units)) if len(units) == 1 else "?"
-    kind = UNITS.get(unit) if unit else next((k for word, k in _WORDS if re.search(word, _bare(stem))), None)
+    kind = UNITS.get(unit) if unit else next((k for word, k in _WORDS if re.search(word, _bare_name(stem))), None)
     lettered = max(axes) < 10
     if kind == "attitude" and len(columns) in (3, 4):
         return Vector(kind, columns, unit, "xyzw" if lettered or len(columns) == 3 else "")

@@ -23,6 +23,7 @@ from rtsysid.cli import (
     find,
     hil,
     info,
+    init,
     link,
     recording,
     replay,
@@ -40,7 +41,6 @@ def cli() -> None:
 
     \b
     rtsysid demo                                   the whole path in three minutes
-    rtsysid check LOGS CONFIG.toml                 what is wrong with recordings, before anything is trained
     rtsysid train CONFIG.toml --data LOGS -o RUN   a model from recordings
     rtsysid export RUN -o BUNDLE                   one verified folder for the robot
     rtsysid replay BUNDLE TRACE                    the live path on a recording
@@ -49,9 +49,10 @@ def cli() -> None:
 
 
 for command in (
-    simulate.simulate, info.info, check.check_command, train.train, train.export_command, train.compare_command,
-    train.demo, evaluate.verify_command, evaluate.evaluate_command, report.report_command, calibrate.calibrate,
-    replay.replay_command, link.run, link.record, link.sim_device, recording.recover, hil.hil,
+    simulate.simulate, info.info, init.init, init.convert_command, check.check_command, train.train,
+    train.export_command, train.compare_command, train.demo, evaluate.verify_command, evaluate.evaluate_command,
+    report.report_command, calibrate.calibrate, replay.replay_command, link.run, link.record, link.sim_device,
+    recording.recover, hil.hil,
     benchmark.benchmark_command, benchmark.data, find.index, find.find_command, sweep.sweep,
 ):  # fmt: skip
     cli.add_command(command)

@@ -28,7 +28,7 @@ IN_SHORT = 3  # warnings before a training
 @output("--html", product=CHECK_PAGE, help="HTML page to write.")
 @time_column
 @as_json
-def check_command(paths: tuple[Path, ...], html: Path | None, overwrite: bool, time_: str, json_: bool) -> None:
+def check_command(paths: tuple[Path, ...], html: Path | None, overwrite: bool, time_: str | None, json_: bool) -> None:
     """Check recordings before anything is trained: faults of the log, conventions, inputs, delays, amounts.
 
     CONFIG is the TOML file of a training. Without it, only the recordings are checked. Ends with exit code 1 where a
@@ -38,11 +38,12 @@ def check_command(paths: tuple[Path, ...], html: Path | None, overwrite: bool, t
     """
     from rtsysid.checking.check import check_recordings
     from rtsysid.checking.page import check_page
+    from rtsysid.recordings.reading import read_recordings
     from rtsysid.storage import replacing
 
     logs, config = _parted(paths)
-    trace = None if config is None else _as_trained(logs, config)
-    checked = check_recordings(logs, config, trace, time_)
+    trace = None if config is None else read_recordings(logs, config.data)
+    checked = check_recordings(logs, config, trace, "t" if time_ is None else time_)
     if html is not None:
         with replacing(html, CHECK_PAGE, inputs=paths, overwrite=overwrite) as path:
             path.write_text(check_page(", ".join(each.name for each in logs), checked), encoding="utf-8")
@@ -54,14 +55,14 @@ def check_command(paths: tuple[Path, ...], html: Path | None, overwrite: bool, t
         raise click.exceptions.Exit(1)
 
 
-def before_training(paths: Sequence[Path], config: Config, force: bool) -> list[str]:
+def before_training(paths: Sequence[Path], config: Config, trace: Trace, force: bool) -> list[str]:
     """Check the recordings of a training, print its warnings in short, and return them.
 
     Raises TraceError where a finding is grave and `force` is not given.
     """
     from rtsysid.checking.check import check_recordings
 
-    checked = check_recordings(paths, config, _as_trained(paths, config))
+    checked = check_recordings(paths, config, trace)
     if checked.grave and not force:
         first, count = checked.grave[0], len(checked.grave)
         more = f"{count} grave findings in all" if count > 1 else "a grave finding"
@@ -81,11 +82,8 @@ def lines_of(checked: Checked) -> list[str]:
     lines = [f"{checked.recordings} recordings, {checked.rows} rows: {counts}"]
     for each in checked.findings[:SHOWN]:
         where = f": {each.where}" if each.where else ""
-        lines += [
-            f"{'GRAVE  ' if each.grave else '       '}{each.fault}{where}",
-            f"         {each.evidence}",
-            f"         -> {each.remedy}",
-        ]
+        lines.append(f"{'GRAVE  ' if each.grave else '       '}{each.fault}{where}")
+        lines += [f"         {each.evidence}", f"         -> {each.remedy}"]
     if every > SHOWN:
         lines.append(f"       and {every - SHOWN} more: --html PAGE shows all")
     for late in checked.delays:
@@ -104,13 +102,3 @@ def _parted(paths: Sequence[Path]) -> tuple[list[Path], Config | None]:
         found = f"{len(logs)} recordings and {len(configs)} configurations"
         raise ConfigError("rtsysid check", found, "name recordings, and one .toml file or none")
     return logs, read_config(configs[0]) if configs else None
-
-
-def _as_trained(paths: Sequence[Path], config: Config) -> Trace:
-    """Read the recordings as a training reads them."""
-    from rtsysid.recordings.resample import resample
-    from rtsysid.recordings.trace import Trace, clock
-
-    data = config.data
-    trace = Trace.read_all(paths, data.channels, **clock(data.time, data.rate_hz))
-    return resample(trace, data.rate_hz, max_age=data.max_age) if data.resample else trace

@@ -52,17 +52,18 @@ def verify_command(bundle: Path, backend: BackendName, json_: bool) -> None:
 @time_column
 @as_json
 def evaluate_command(
-    bundle: Path, traces: tuple[Path, ...], horizon: int, stride: int, time_: str, json_: bool
+    bundle: Path, traces: tuple[Path, ...], horizon: int, stride: int, time_: str | None, json_: bool
 ) -> None:
     """Print the error per horizon, next to hold and linear ARX.
 
     Example: rtsysid evaluate bundle unseen/*.csv --horizon 50
     """
     from rtsysid.model.bundle import Bundle
-    from rtsysid.recordings.trace import Trace, clock
+    from rtsysid.recordings.reading import read_recordings
 
     opened = Bundle.open(bundle)
-    trace = Trace.read_all(traces, opened.spec.channels, **clock(time_, opened.spec.rate_hz))
+    trace = read_recordings(traces, opened.data(time_), opened.spec.channels)
+    console.notes(trace.notes)
     result = console.evaluating(opened, trace, horizon, stride)
     if json_:
         return console.report(msgspec.to_builtins(result), json_)

@@ -19,7 +19,9 @@ from rtsysid.storage.products import INDEX, MOMENTS
 if TYPE_CHECKING:
     from rtsysid.model.bundle import Bundle
     from rtsysid.recordings.pieces import LeftOut
+    from rtsysid.recordings.trace import Trace
     from rtsysid.retrieval.build import Progress
+    from rtsysid.retrieval.index import Index
     from rtsysid.retrieval.search import Match
 
 
@@ -35,8 +37,8 @@ if TYPE_CHECKING:
 @time_column
 @as_json
 def index(
-    traces: tuple[Path, ...], out: Path, overwrite: bool, bundle: Path | None, by: str, seconds: float, time_: str,
-    json_: bool,
+    traces: tuple[Path, ...], out: Path, overwrite: bool, bundle: Path | None, by: str, seconds: float,
+    time_: str | None, json_: bool,
 ) -> None:  # fmt: skip
     """Build a search index of recordings: every moment gets a binary code.
 
@@ -44,13 +46,16 @@ def index(
     """
     from rtsysid.recordings.names import recording_files
     from rtsysid.recordings.pieces import texts
+    from rtsysid.recordings.reading import each_recording
     from rtsysid.recordings.trace import Trace, clock
     from rtsysid.retrieval.build import building
     from rtsysid.retrieval.index import summary
 
     opened = _open_optional_bundle(bundle)
-    channels, rate_hz = (None, None) if opened is None else (opened.spec.channels, opened.spec.rate_hz)
-    recordings = Trace.read_each(traces, channels, **clock(time_, rate_hz))
+    if opened is None:
+        recordings = Trace.read_each(traces, None, **clock("t" if time_ is None else time_, None))
+    else:
+        recordings = each_recording(traces, opened.data(time_), opened.spec.channels)
     files = sum(len(recording_files(path)) for path in traces)
     notes = _under_bars(building(recordings, out, bundle=opened, by=by, seconds=seconds, overwrite=overwrite), files)
     console.notes(notes)
@@ -72,7 +77,7 @@ def index(
 @as_json
 def find_command(
     archive: Path, trace: Path, at: float, top: int, bundle: Path | None, exact: bool, plot: Path | None,
-    overwrite: bool, time_: str, json_: bool,
+    overwrite: bool, time_: str | None, json_: bool,
 ) -> None:  # fmt: skip
     """Find the moments of an index that are most similar to a moment of a recording.
 
@@ -81,14 +86,13 @@ def find_command(
     import time
 
     from rtsysid.errors import TraceError
-    from rtsysid.recordings.trace import Trace, clock
     from rtsysid.retrieval import search
     from rtsysid.retrieval.index import Index
     from rtsysid.retrieval.page import render_moments_page
     from rtsysid.storage import replacing
 
     opened = Index.open(archive, _open_optional_bundle(bundle))
-    recording = Trace.read(trace, opened.spec.channels, **clock(time_, opened.spec.rate_hz))
+    recording = _read_like(opened, trace, time_)
     query = search.query_at(opened, recording, at)
     begun = time.perf_counter()
     matches = (search.find_exactly if exact else search.find)(opened, query, top)
@@ -110,6 +114,17 @@ def find_command(
         return console.report(fields, True)
     console.block(_match_table(matches))
     console.echo(f"{len(opened):,} moments in {1e3 * taken:.0f} ms; distance 1 is that of two random moments")
+
+
+def _read_like(index: Index, trace: Path, time_: str | None) -> Trace:
+    """Read a recording as those of the index were read."""
+    from rtsysid.recordings.reading import read_recordings
+    from rtsysid.recordings.trace import Trace, clock
+
+    data, channels = index.manifest.reading, index.spec.channels
+    if data is None:
+        return Trace.read(trace, channels, **clock("t" if time_ is None else time_, index.spec.rate_hz))
+    return read_recordings([trace], data if time_ is None else msgspec.structs.replace(data, time=time_), channels)
 
 
 def _match_table(matches: list[Match]) -> str:

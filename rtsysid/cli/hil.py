@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 @click.option("--live", is_flag=True, help="Play at the recorded rate instead of as fast as possible.")
 @time_column
 @as_json
-def hil(bundle: Path, traces: tuple[Path, ...], device: str, rows: int, live: bool, time_: str, json_: bool) -> None:
+def hil(
+    bundle: Path, traces: tuple[Path, ...], device: str, rows: int, live: bool, time_: str | None, json_: bool
+) -> None:
     """Play recordings to the model on a board; exit code 2 where one bit of a prediction differs.
 
     The firmware is built from the bundle and run as a process (sim) or on an emulated STM32F405 (qemu). A real board
@@ -40,11 +42,12 @@ def hil(bundle: Path, traces: tuple[Path, ...], device: str, rows: int, live: bo
     """
     from export.hil import open_board, play
     from rtsysid.model.bundle import Bundle
-    from rtsysid.recordings.trace import Trace, clock
+    from rtsysid.recordings.reading import read_recordings
 
     opened = Bundle.open(bundle)
     opened.require_live()
-    recorded = Trace.read_all(traces, opened.spec.channels, **clock(time_, opened.spec.rate_hz))
+    recorded = read_recordings(traces, opened.data(time_), opened.spec.channels)
+    console.notes(recorded.notes)
     pieces, left_out = _to_compare(recorded, opened.spec, rows)
     with open_board(opened, device) as board:
         reports = []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +16,26 @@ from rtsysid.errors import TraceError
 
 
 @click.command()
-@click.argument("what", metavar="PATH|PORT")
+@click.argument("what", metavar="PATH|PORT...", nargs=-1, required=True)
+@click.option(
+    "--time", "time_", metavar="COLUMN",
+    help="Time column of a table, with its unit where the file states none, as in 'timestamp [us]'; \"\" where "
+    "there is none. A log of topics takes a time stamp, TOPIC.STAMP.  [default: guessed]",
+)  # fmt: skip
+@click.option("--topic", "patterns", metavar="PATTERN", multiple=True, help="Show only these topics of a log.")
 @as_json
-def info(what: str, json_: bool) -> None:
-    """Describe a recording, a run, a bundle, an index, or the board at a port.
+def info(what: tuple[str, ...], time_: str | None, patterns: tuple[str, ...], json_: bool) -> None:
+    """Describe recordings, a run, a bundle, an index, or the board at a port.
 
     Example: rtsysid info flight.csv
     """
-    path = Path(what)
-    if not what:
+    if not all(what):
         raise TraceError("path", "it is empty", "name a recording, a run, a bundle, an index or a port")
-    if link.is_port(what):
-        return console.report(link.describe_port(what), json_)
+    path = Path(what[0])
+    if len(what) > 1 or (path.is_dir() and not _is_one_thing(path)):
+        return _list_recordings(list(map(Path, what)), time_, json_)
+    if link.is_port(what[0]):
+        return console.report(link.describe_port(what[0]), json_)
     if (path / "manifest.json").exists():
         return console.report(_bundle_info(path), json_)
     if (path / "index.json").exists():
@@ -33,22 +43,41 @@ def info(what: str, json_: bool) -> None:
 
         return console.report(summary(path), json_)
     if (path / "run.json").exists():
-        from rtsysid.train.run import Run
+        return console.report(_run_info(path), json_)
+    recording.show(path, time_, patterns, json_)
 
-        run = Run(path)
-        fields = {"complete": run.complete, "epochs": len(run.history()), "fingerprint": run.spec.fingerprint}
-        return console.report({"run": str(path), **fields, "sources": len(run.about["sources"])}, json_)
-    from rtsysid.recordings.trace import Trace
 
-    bag = path.suffix.lower() == ".mcap"
-    if bag and recording.show_bag(path, json_):
-        return None
-    described = {**Trace.read(path).describe(), **(recording.recording_facts(path) if bag else {})}
+def _is_one_thing(path: Path) -> bool:
+    """Tell whether a folder is one thing: a bundle, an index, a run, or a log."""
+    from rtsysid.recordings.formats import is_log_folder
+
+    return any((path / name).exists() for name in ("manifest.json", "index.json", "run.json")) or is_log_folder(path)
+
+
+def _list_recordings(paths: Sequence[Path], time: str | None, json_: bool) -> None:
+    """Print a line for each recording; exit with 1 where one cannot be read."""
+    from rtsysid.recordings.names import recording_files
+
+    found = [recording.summarised(file, time) for path in paths for file in recording_files(path)]
     if json_:
-        return console.report(described, json_)
-    console.report({k: v for k, v in described.items() if not isinstance(v, list)}, json_)
-    keys = [key for key in described["channels"][0] if key != "role"]
-    console.block(console.table(keys, [[console.text(row[key]) for key in keys] for row in described["channels"]]))
+        console.report({"recordings": found}, True)
+    else:
+        keys = list(found[0])
+        console.block(
+            console.table(
+                [key.replace("_", " ") for key in keys], [[*map(console.text, each.values())] for each in found]
+            )
+        )
+    if any(each["rows"] is None and each["missing"] for each in found):
+        sys.exit(1)
+
+
+def _run_info(path: Path) -> dict[str, Any]:
+    from rtsysid.train.run import Run
+
+    run = Run(path)
+    fields = {"complete": run.complete, "epochs": len(run.history()), "fingerprint": run.spec.fingerprint}
+    return {"run": str(path), **fields, "sources": len(run.about["sources"])}
 
 
 def _bundle_info(path: Path) -> dict[str, Any]:

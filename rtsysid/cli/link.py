@@ -161,7 +161,7 @@ def record(
 @seconds_
 @as_json
 def sim_device(
-    trace: Path, like: Path | None, rate: float | None, loop: bool, port: Path | None, time_: str,
+    trace: Path, like: Path | None, rate: float | None, loop: bool, port: Path | None, time_: str | None,
     seconds: float | None, json_: bool,
 ) -> None:  # fmt: skip
     """Simulate a board: the real firmware as a process, with a recording for its sensors. Needs a C compiler.
@@ -316,19 +316,24 @@ def _print_summary(summary: dict[str, Any], json_: bool) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what the interpreter flushes at its end
 
 
-def _to_play(trace: Path, like: Path | None, rate: float | None, time_: str) -> tuple[Schema, Floats, int]:
+def _to_play(trace: Path, like: Path | None, rate: float | None, time_: str | None) -> tuple[Schema, Floats, int]:
     """Return the channel table of a simulated board, the rows [n, C] to play, and the number of rows left out.
 
     A board cannot skip: it plays the longest part of a recording without a gap and without NaN.
     """
     from firmware_bridge.schema import Schema
     from rtsysid.model.bundle import Bundle
+    from rtsysid.recordings.reading import read_recordings
     from rtsysid.recordings.timeline import typical_rate
     from rtsysid.recordings.trace import Trace, clock
 
-    spec = None if like is None else Bundle.open(like).spec
-    channels, even = (None, rate) if spec is None else (spec.channels, spec.rate_hz)
-    found = Trace.read(trace, channels, **clock(time_, even))
+    bundle = None if like is None else Bundle.open(like)
+    spec = None if bundle is None else bundle.spec
+    if bundle is None:
+        found = Trace.read(trace, None, **clock("t" if time_ is None else time_, rate))
+    else:
+        found = read_recordings([trace], bundle.data(time_), bundle.spec.channels)
+    console.notes(found.notes)
     own = typical_rate(max(found.episodes, key=len).t)
     if own is None:
         raise TraceError(f"recording {trace}", "it has no rate of its own", "give one of two rows or more")

@@ -74,8 +74,9 @@ deadline_option = click.option(
 )  # fmt: skip
 as_json = click.option("--json", "json_", is_flag=True, help="Print one JSON object instead of text.")
 time_column = click.option(
-    "--time", "time_", default="t", show_default=True, metavar="COLUMN",
-    help="Name of the time column; \"\" where there is none and rows are even.",
+    "--time", "time_", metavar="COLUMN",
+    help="Time column, with its unit where the file states none: 'stamp [us]'; \"\" where there is none and rows are "
+    "even.  [default: as in training, or t]",
 )  # fmt: skip
 horizon_option = click.option(
     "--horizon", type=within(ranges.Count), default=50, show_default=True, help="Ticks to forecast."

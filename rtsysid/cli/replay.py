@@ -39,7 +39,7 @@ _OF_A_STREAM = ("speed", "out", "against", "deadline_ms", "max_gap", "time_")
 @as_json
 def replay_command(
     bundle: Path, trace: Path, speed: float | None, out: Path | None, overwrite: bool, against: Path | None,
-    deadline_ms: float | None, backend: Any, max_gap: int, time_: str, json_: bool,
+    deadline_ms: float | None, backend: Any, max_gap: int, time_: str | None, json_: bool,
 ) -> None:  # fmt: skip
     """Stream a recording through the live path, one prediction per sample.
 
@@ -54,7 +54,7 @@ def replay_command(
     from rtsysid.live.session import Session
     from rtsysid.model.bundle import Bundle
     from rtsysid.model.predictor import Predictor
-    from rtsysid.recordings.trace import Trace, clock
+    from rtsysid.recordings.reading import stream_recording
 
     opened = Bundle.open(bundle)
     opened.require_live()
@@ -67,8 +67,9 @@ def replay_command(
     deadline_s = 1.0 / opened.spec.rate_hz if deadline_ms is None else deadline_ms * 1e-3
     predictor, deadline = Predictor.load(opened, backend), Deadline(deadline_s)
     session = Session(predictor, max_gap=max_gap, deadline=deadline)
-    stream = Trace.stream(trace, opened.spec.channels, **clock(time_, opened.spec.rate_hz))
-    samples = at_rate(stream, opened.spec.rate_hz, trace.name)
+    data = opened.data(time_)
+    stream = stream_recording(trace, data, opened.spec.channels)
+    samples = at_rate(stream, opened.spec.rate_hz, trace.name, data.time)
     answers = require_answers(replay(session, samples, speed=speed), session, trace.name)
     found = _consume(opened, answers, against, out, overwrite, (bundle, trace))
     console.report({**console.flat(session.summary()), **found}, json_)

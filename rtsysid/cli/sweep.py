@@ -128,7 +128,7 @@ def _plan(
     address = "" if storage is None else public(parse_url(storage))
     parsed = read_config(config)
     space = None if space_path is None else read_space(space_path)
-    trace = _recordings(parsed, data)
+    parsed, trace = _recordings(parsed, data)
     asked = asked_for(parsed, space, trace.sources)
     if (known := known_plan(out, asked, address)) is not None:
         return known, trace
@@ -136,11 +136,12 @@ def _plan(
     return Plan(whole, space or default_space(whole), asked, address), trace
 
 
-def _recordings(config: Config, data: Sequence[Path]) -> Trace:
-    from rtsysid.recordings.trace import Trace, clock
+def _recordings(config: Config, data: Sequence[Path]) -> tuple[Config, Trace]:
+    """Read the recordings; return the configuration with what alignment chose."""
+    from rtsysid.recordings.reading import read_resolved
 
-    settings = config.data
-    return Trace.read_all(data, settings.channels, **clock(settings.time, settings.rate_hz))
+    settings, trace = read_resolved(data, config.data)
+    return msgspec.structs.replace(config, data=settings), trace
 
 
 def _run_trials(task: _Task, trace: Trace) -> None:
@@ -180,7 +181,7 @@ def _run_workers(task: _Task, jobs: int) -> None:
 def _work(task: _Task) -> None:
     """Run trials in a process of its own; an error is printed as the command line prints it."""
     try:
-        _run_trials(task, _recordings(task.plan.config, task.data))
+        _run_trials(task, _recordings(task.plan.config, task.data)[1])
     except BaseException as error:
         code, lines = faults.outcome(error)
         if code != faults.INTERRUPTED:  # the process that started this one says it

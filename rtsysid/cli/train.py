@@ -33,11 +33,20 @@ BETWEEN = 3.0  # seconds between two lines of progress
 @output("-o", "--out", product=UNFINISHED_RUN, required=True, help="Run folder. An unfinished run in it is continued.")
 @click.option("--minutes", type=within(ranges.Minutes), help="How long a default training takes, about.")
 @click.option("--linear", is_flag=True, help="End a default training with the linear model, within seconds.")
+@click.option("--effort", type=within(ranges.Effort), help="Factor on the epochs of every stage: train.effort.")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Another value for a key of CONFIG, as train.stride=20; repeatable.",
+)
 @click.option("--force", is_flag=True, help="Train in spite of grave findings of a check.")
 @as_json
 def train(
-    config: str, data: tuple[Path, ...], out: Path, minutes: float | None, linear: bool, force: bool, json_: bool
-) -> None:
+    config: str, data: tuple[Path, ...], out: Path, minutes: float | None, linear: bool, effort: float | None,
+    settings: tuple[str, ...], force: bool, json_: bool,
+) -> None:  # fmt: skip
     """Train the model of CONFIG (a TOML file, or an embedded one: quadrotor, nanodrone).
 
     A file of [data] alone is enough: everything else is chosen from the recordings. `docs/configuration.md` lists all
@@ -45,12 +54,12 @@ def train(
 
     Example: rtsysid train arm.toml --data logs -o run --minutes 5
     """
-    from rtsysid.config import config_text, parse_config
+    from rtsysid.config import config_text, with_settings
 
-    text = config_text(config)
-    parsed = parse_config(text, config)
-    likely = [] if (out / "run.json").exists() else check.before_training(data, parsed, force)
-    last = _train_to_end(parsed, data, out, text, linear=linear, minutes=minutes, likely=likely)
+    said = settings if effort is None else (*settings, f"train.effort={effort!r}")
+    text = "".join([config_text(config), *(f"# changed by the command line: {each}\n" for each in said)])
+    parsed = with_settings(text, said, config)
+    last = _train_to_end(parsed, data, out, text, linear=linear, minutes=minutes, force=force)
     if last.pop("finished_before"):
         remedy = "export it, or name another folder to train again"
         raise ConfigError(f"run {out}", "its training is already finished, nothing was trained", remedy)
@@ -145,8 +154,8 @@ def _training_and_test(config: Config, data: Sequence[Path], test: Sequence[Path
     """Read both; without test recordings the validation part is the test."""
     from rtsysid.recordings.held_out import validation_part
 
-    trace = _read_recordings(config, data)
-    held_out = _read_recordings(config, test) if test else validation_part(trace, config)
+    config, trace = _read_recordings(config, data)
+    held_out = _read_recordings(config, test)[1] if test else validation_part(trace, config)
     held_out.segments(config.data.rate_hz, nan="split")  # refused before the training, not after it
     return trace, held_out
 
@@ -177,7 +186,7 @@ def demo(data: str, out: Path, horizon: int, json_: bool) -> None:
     config = read_config("nanodrone" if data == "nanodrone" else "quadrotor")
     console.heading(f"1  recordings ({data})", json_)
     training, unseen_folder = demo_recordings(data, out / "recordings")
-    unseen = _read_recordings(config, [unseen_folder])
+    unseen = _read_recordings(config, [unseen_folder])[1]
     console.heading(f"2  training {config.model.variant}, schedule {config.train.preset}", json_)
     _train_to_end(config, [training], out / "run", "", restart=True)
     console.heading("3  export and verification", json_)
@@ -218,11 +227,12 @@ def _compared_model(
     raise AssertionError("run_one yields the model last")
 
 
-def _read_recordings(config: Config, paths: Sequence[Path]) -> Trace:
-    from rtsysid.recordings.trace import Trace, clock
+def _read_recordings(config: Config, paths: Sequence[Path]) -> tuple[Config, Trace]:
+    """Read the recordings; return the configuration with what alignment chose."""
+    from rtsysid.recordings.reading import read_resolved
 
-    data = config.data
-    return Trace.read_all(paths, data.channels, **clock(data.time, data.rate_hz))
+    data, trace = read_resolved(paths, config.data)
+    return msgspec.structs.replace(config, data=data), trace
 
 
 def _train_to_end(
@@ -234,17 +244,19 @@ def _train_to_end(
     restart: bool = False,
     linear: bool = False,
     minutes: float | None = None,
-    likely: Sequence[str] = (),
+    force: bool | None = None,
 ) -> dict[str, Any]:
     """Train to the end and show the progress; return the last epoch, if any, and notes on the recordings.
 
-    ``finished_before`` tells whether there was nothing to train. `likely`: what may explain a poor result.
+    ``finished_before``: there was nothing to train. `force`: train in spite of grave findings; None: no check.
     """
     from rtsysid.recordings.pieces import texts
     from rtsysid.train.auto.trainer import AutoTrainer
     from rtsysid.train.fit import begin
 
-    recordings = _read_recordings(config, data)
+    config, recordings = _read_recordings(config, data)
+    unchecked = force is None or (out / "run.json").exists()
+    likely = [] if unchecked else check.before_training(data, config, recordings, bool(force))
     trainer = begin(config, recordings, out, text, restart=restart, linear=linear, minutes=minutes)
     console.notes(trainer.notes)
     finished_before = trainer.run.complete and not restart

@@ -17,7 +17,7 @@ import numpy as np
 from rtsysid.errors import TraceError
 from rtsysid.guards.limits import VARIABLE
 from rtsysid.live.session import STATUSES, Prediction
-from rtsysid.recordings.formats.csv import text_lines
+from rtsysid.recordings.formats.csv_text import text_lines
 from rtsysid.recordings.formats.npz import read_arrays
 from rtsysid.spec import Channel, Doubles, Floats
 from rtsysid.statuses import BY_NAME, Status

@@ -9,20 +9,21 @@ import numpy as np
 
 from rtsysid.errors import TraceError
 from rtsysid.live.session import Prediction, Session
+from rtsysid.recordings.time_column import stated_time
 from rtsysid.recordings.timeline import check_typical_rate
 from rtsysid.spec import Sample
 
 RATE_SAMPLES = 1000  # samples at the start of a recording that show its rate
 
 
-def at_rate(samples: Iterable[Sample], rate_hz: float, name: str) -> Iterator[Sample]:
+def at_rate(samples: Iterable[Sample], rate_hz: float, name: str, time: str = "") -> Iterator[Sample]:
     """Return the samples of the recording `name` after a look at the first ones. Gaps and repeated times are allowed.
 
-    Raises TraceError where they have another rate than `rate_hz`.
+    `time` is the setting of the time column. Raises TraceError where they have another rate than `rate_hz`.
     """
     rest = iter(samples)
     first = list(itertools.islice(rest, RATE_SAMPLES))
-    check_typical_rate(name, np.array([sample.t for sample in first]), rate_hz)
+    check_typical_rate(name, np.array([sample.t for sample in first]), rate_hz, stated_time(time))
     return itertools.chain(first, rest)
 
 

@@ -16,8 +16,9 @@ from rtsysid.guards import ranges
 from rtsysid.live.loop import SessionFeeder
 from rtsysid.live.replay import Comparator, Comparison
 from rtsysid.live.session import SessionSettings
-from rtsysid.recordings.bag import Bag, BagMessage
-from rtsysid.ros2msg import Value
+from rtsysid.recordings.bag import Bag
+from rtsysid.recordings.mcap_records import BagMessage
+from rtsysid.rosmsg import Value
 from rtsysid.spec import Arrival, Floats
 
 _GROUP = "rtsysid.session"  # of the metadata

@@ -19,6 +19,7 @@ from rtsysid.circle import SignKeeper
 from rtsysid.errors import SpecError
 from rtsysid.guards import ranges
 from rtsysid.live.deadline import Deadline
+from rtsysid.live.stamps import StampWatch
 from rtsysid.live.trained_range import TrainedRange
 from rtsysid.spec import Floats, ModelSpec, Sample
 from rtsysid.statuses import Status
@@ -144,7 +145,7 @@ class Session:
     default the one that the predictor's bundle is calibrated for, where it is; None switches it off. The predictor is
     reset at the start. Raises SpecError for settings that contradict each other, BundleError for a damaged calibration.
 
-    ``novelty``: the detector in use, or None.
+    ``novelty``: the detector in use, or None. ``stamps``: says once where the times are not what the model wants.
     """
 
     def __init__(
@@ -161,7 +162,9 @@ class Session:
         self.spec, self.max_gap, self.deadline = predictor.spec, self.settings.max_gap, deadline
         self.novelty = _calibrated(predictor) if isinstance(novelty, str) else novelty
         self._predictor, self._clock = predictor, clock
-        self._update_novelty = _nothing_is_novel if self.novelty is None else self.novelty.update
+        # bool() is False: without a detector nothing is novel
+        self._update_novelty = bool if self.novelty is None else self.novelty.update
+        self.stamps = StampWatch(self.spec.rate_hz)
         self._range = TrainedRange(self.spec, self.settings.trained_margin, self.settings.reject_margin)
         self._signs = SignKeeper(self.spec.rotations)
         self._shape = (self.spec.width,)
@@ -228,6 +231,8 @@ class Session:
             return self._reject(self._t + 1 / self.spec.rate_hz, (), ())  # counted as the next tick
         flags: tuple[Status, ...] = ()
         ticks = (t - self._t) * self.spec.rate_hz  # NaN before the first sample
+        if ticks < 0.5 or ticks >= 1.5:
+            self.stamps.add(t, self._samples)
         if ticks < -self.max_gap - 0.5:
             flags = self._lose()
         elif ticks < 0.5:
@@ -339,7 +344,3 @@ def _calibrated(predictor: Stepper) -> Novelty | None:
     from rtsysid.live.novelty import Novelty
 
     return Novelty.of(bundle, watched)
-
-
-def _nothing_is_novel() -> bool:
-    return False

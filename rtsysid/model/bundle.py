@@ -24,6 +24,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from rtsysid.alignment.plan import AlignmentPlan, alignment_plan
+from rtsysid.config import Data
 from rtsysid.errors import BundleError, SpecError
 from rtsysid.model import trust
 from rtsysid.model.contents import BUNDLE_ARRAYS
@@ -113,7 +117,24 @@ class Bundle:
     @property
     def feedthrough(self) -> bool:
         """Tell whether rows are [u_{k+1}, y_k], as `data.feedthrough` of the training configuration says."""
-        return self.manifest.training.config.data.feedthrough
+        return self.data().feedthrough
+
+    def data(self, time: str | None = None) -> Data:
+        """Return the settings that recordings are read with: those of the training, with another time column."""
+        data = self.manifest.training.config.data
+        return data if time is None else msgspec.structs.replace(data, time=time)
+
+    @property
+    def alignment(self) -> AlignmentPlan:
+        """Return how messages become samples, as in training, for `rtsysid.Aligner`.
+
+        Raises BundleError where the model was trained on even rows.
+        """
+        data = self.data()
+        if not data.sources:
+            found = "it was trained on even rows, and has no map from topics to channels"
+            raise BundleError(f"bundle {self.folder}", found, "make the samples with spec.sample({..})")
+        return alignment_plan(data.sources, self.spec.channels, data.rate_hz, data.lateness, data.max_age)
 
     def require_live(self) -> None:
         """Check that the model can run on a robot. Raises BundleError where it needs the inputs of the next tick."""

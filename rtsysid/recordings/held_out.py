@@ -6,8 +6,8 @@ from collections.abc import Sequence, Set
 from pathlib import Path
 
 from rtsysid.config import Config
-from rtsysid.recordings.resample import resample
-from rtsysid.recordings.trace import Trace, clock
+from rtsysid.recordings.reading import read_recordings
+from rtsysid.recordings.trace import Trace
 from rtsysid.schedule import resolve, rows_needed
 from rtsysid.spec import Channel, ModelSpec
 
@@ -62,9 +62,7 @@ def read_held_out(
     be used, and where their rate is not the rate of the model.
     """
     data = config.data
-    trace = Trace.read_all(paths, channels, **clock(data.time, data.rate_hz))
-    if data.resample:
-        trace = resample(trace, data.rate_hz, max_age=data.max_age)
+    trace = read_recordings(paths, data, channels)
     return _not_trained_on(trace.segments(data.rate_hz, nan="split"), trained, config)
 
 

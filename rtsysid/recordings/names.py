@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from rtsysid.errors import TraceError
 from rtsysid.guards.text import for_json
 from rtsysid.recordings.formats import SUFFIXES, is_log_folder, suffix_of
+from rtsysid.recordings.formats.advice import advice_for
+from rtsysid.recordings.formats.csv import is_table
 from rtsysid.spec import digest
 from rtsysid.storage import sha256
 
@@ -16,8 +19,9 @@ from rtsysid.storage import sha256
 def recording_files(path: Path) -> list[Path]:
     """List the recordings of a folder, sorted by name, or the file itself.
 
-    A link to another recording of the folder, as `latest.csv`, is a second name and is passed over. Raises TraceError
-    where the folder has no recording.
+    A link to another recording of the folder, as `latest.csv`, is a second name and is passed over, and so is a text
+    file (.txt) that holds no table. Raises TraceError where the folder has no recording; it names the converter of a
+    file in it.
     """
     if not path.is_dir() or is_log_folder(path):
         return [path]
@@ -27,7 +31,11 @@ def recording_files(path: Path) -> list[Path]:
     visible = [
         each for each in files if not each.name.startswith(".") and not (each.is_symlink() and each.resolve() in owned)
     ]
+    visible = [each for each in visible if not each.name.lower().endswith((".txt", ".txt.gz")) or is_table(each)]
     if not visible:
+        for each in sorted(path.iterdir()):
+            if advice_for(each):
+                suffix_of(each)
         raise TraceError(f"folder {path}", "no recording in it", f"put files of {', '.join(SUFFIXES)} there")
     return visible
 
@@ -74,3 +82,15 @@ def _told_apart(files: Sequence[Path]) -> list[str]:
             break
         names = ["/".join((*parts[-depth:], end)) for parts, end in zip(folders, ends, strict=True)]
     return names
+
+
+def matching_names(patterns: Sequence[str], names: Sequence[str]) -> set[str]:
+    """Return the names that match a pattern (``run4*``). Raises TraceError for a pattern that matches none."""
+    chosen: set[str] = set()
+    for pattern in patterns:
+        matched = {name for name in names if fnmatchcase(name, pattern)}
+        if not matched:
+            unmatched = f"no recording is named {pattern!r}"
+            raise TraceError("validation split", unmatched, f"choose among {', '.join(names)}")
+        chosen |= matched
+    return chosen

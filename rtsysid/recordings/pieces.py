@@ -31,28 +31,69 @@ class LeftOut(msgspec.Struct, frozen=True, tag="left out", tag_field="note"):
         return f"{self.use}: {pieces}{self.rows} row{'s' * (self.rows > 1)} left out: {self.reason}"
 
 
-class Resampled(msgspec.Struct, frozen=True, tag="resampled", tag_field="note"):
-    """Count what resampling did. ``samples``: rows before, ``rows``: rows after.
+class SourceCounts(msgspec.Struct, frozen=True):
+    """Count what alignment did with the messages of one source.
 
-    ``averaged``: samples of outputs that became part of a mean. ``held``: values that repeat an older sample.
-    ``missing``: values that have no sample, or one that is older than `max_age`.
+    ``late``: messages that came after their tick was answered. ``averaged``: messages of outputs that became part of a
+    mean. ``held``: values that repeat an older message. ``missing``: values that have none, or one that is too old.
     """
 
+    name: str
+    feed: str
     rate_hz: float
-    samples: int
-    rows: int
+    messages: int
+    late: int
     averaged: int
     held: int
     missing: int
 
     @property
+    def text(self) -> str:
+        """Describe what is remarkable; empty where nothing is."""
+        names = ("late", "averaged", "held", "missing")
+        counts = [f"{count} {name}" for name in names if (count := getattr(self, name))]
+        return f"{self.rate_hz:.4g} Hz, {', '.join(counts)}" if counts else ""
+
+
+class Aligned(msgspec.Struct, frozen=True, tag="aligned", tag_field="note"):
+    """Say what alignment did. ``cut``: ticks before every source had spoken. ``remarks``: what else to know."""
+
+    rate_hz: float
+    rows: int
+    cut: int
+    sources: tuple[SourceCounts, ...]
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def line(self) -> str:
+        """Describe it in one line; sources to which the same happened share a part of it."""
+        names: dict[str, list[str]] = {}
+        for source in self.sources:
+            names.setdefault(source.text, []).append(source.name)
+        parts = [f"{_listed(each)}: {text}" for text, each in names.items() if text]
+        cut = [f"{self.cut} ticks cut before all sources had spoken"] if self.cut else []
+        return "; ".join((f"aligned to {self.rate_hz:g} Hz: {self.rows} rows", *parts, *cut, *self.remarks))
+
+
+class RolledOver(msgspec.Struct, frozen=True, tag="rolled over", tag_field="note"):
+    """Count how often the time of a recording began again after ``period_s`` and was continued."""
+
+    recording: str
+    times: int
+    period_s: float
+
+    @property
     def line(self) -> str:
         """Describe it in one line."""
-        counts = f"{self.averaged} samples averaged, {self.held} values held, {self.missing} missing"
-        return f"resampled to {self.rate_hz:g} Hz: {self.samples} rows became {self.rows}; {counts}"
+        often = "once" if self.times == 1 else f"{self.times} times"
+        return f"{self.recording}: the clock rolled over {often}, after {self.period_s:.10g} s; its time is continued"
 
 
-Note: TypeAlias = LeftOut | Resampled
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names) if len(names) <= 3 else f"{names[0]}, {names[1]} and {len(names) - 2} more"
+
+
+Note: TypeAlias = LeftOut | Aligned | RolledOver
 
 
 def long_enough(

@@ -19,7 +19,17 @@ from mcap.records import Attachment, Channel, Footer, Header, Metadata, Schema
 from mcap.writer import Writer
 
 from rtsysid.errors import TraceError
-from rtsysid.recordings.bag import MAGIC, BagMessage, McapRecord, Torn, content, message_of, records, stream_of, walk
+from rtsysid.recordings.mcap_records import (
+    MAGIC,
+    BagMessage,
+    McapRecord,
+    content,
+    message_of,
+    records,
+    stream_of,
+    walk,
+)
+from rtsysid.recordings.ros.container import Torn
 from rtsysid.storage import replacing, require_output
 from rtsysid.storage.products import RECORDING
 

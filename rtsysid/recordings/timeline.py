@@ -6,14 +6,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtsysid.errors import TraceError
+from rtsysid.recordings.time_column import NO_TIME, UNITS, TimeColumn
+from rtsysid.recordings.unit_words import SECONDS
 from rtsysid.spec import Doubles
 
 SLACK = 1e-6  # intervals: a sample that is late by at most this, from rounding, belongs to its grid point
 _RATE_TOLERANCE = 0.01  # clocks drift by parts per million; a difference of 1 % is another rate
 _ODD_SHARE, _ODD_COUNT, _ODD_RUN = 0.1, 5, 10  # more odd intervals than this mean a second rate, not gaps
 _MEAN_OVER, _MEAN_SPREAD = 50, 0.05  # at one rate, means over 50 intervals agree within 5 %
-
-
+_OTHER_MODEL = 30.0  # a rate that differs by a larger factor is a fault of the times, not a rate to train at
+_NEAR_UNIT = 1 / 6  # powers of a thousand: a rate within a factor of about 3 of the wanted one, in another unit
 _BURST_STEP, _BURST_SHARE, _BURST_ROWS = 0.25, 0.6, 100  # ticks within a burst, share of such steps, rows of a burst
 
 
@@ -35,14 +37,16 @@ def check_time(name: str, t: Doubles) -> None:
         raise TraceError(f"{name}: time", jump, "sort the rows, or split the file where the clock was set")
 
 
-def check_rate(name: str, t: Doubles, rate_hz: float) -> None:
+def check_rate(name: str, t: Doubles, rate_hz: float, time: TimeColumn = NO_TIME) -> None:
     """Check that times [n] in s are evenly spaced at `rate_hz`, except for gaps.
 
-    Raises TraceError for rows that come in bursts, duplicate times, two rates, and a rate other than `rate_hz`.
+    Raises TraceError for times in another unit, rows that come in bursts, duplicate times, two rates, and a rate other
+    than `rate_hz`. `time` is the column that the times come from.
     """
     steps = np.diff(t)
     if not len(steps):
         return
+    check_time_unit(name, t, rate_hz, time)
     _refuse_bursts(name, steps, rate_hz)
     same = np.flatnonzero(steps == 0)
     if len(same):
@@ -59,11 +63,32 @@ def check_rate(name: str, t: Doubles, rate_hz: float) -> None:
         raise _other_rate(name, 1 / even.mean(), rate_hz)
 
 
-def check_typical_rate(name: str, t: Doubles, rate_hz: float) -> None:
+def check_time_unit(name: str, t: Doubles, rate_hz: float, time: TimeColumn = NO_TIME) -> None:
+    """Check that times [n] in s are not 1e3, 1e6 or 1e9 times too slow for `rate_hz`, as in a unit that is not stated.
+
+    Raises TraceError that names the unit.
+    """
+    steps = np.diff(t)
+    forward = steps[steps > 0]
+    slower = float(np.log10(np.median(forward)) + np.log10(rate_hz)) / 3 if len(forward) else 0.0
+    unit = _known_unit(time.seconds * 1000.0 ** -round(slower))
+    if round(slower) < 1 or abs(slower - round(slower)) > _NEAR_UNIT or not unit:
+        return
+    stated = f"{time.name or 't'} [{unit}]"
+    remedy = f'set time = "{stated}", or on the command line --time "{stated}"'
+    raise TraceError(f"{name}: time", f"the times look like {UNITS[unit]}", remedy)
+
+
+def _known_unit(seconds: float) -> str:
+    return next((unit for unit in UNITS if 0.99 < seconds / SECONDS[unit] < 1.01), "")
+
+
+def check_typical_rate(name: str, t: Doubles, rate_hz: float, time: TimeColumn = NO_TIME) -> None:
     """Check that most of the times [n] in s are spaced at `rate_hz`; gaps and times that repeat are allowed.
 
-    Raises TraceError for another rate.
+    Raises TraceError for times in another unit, and for another rate. `time` is the column that the times come from.
     """
+    check_time_unit(name, t, rate_hz, time)
     even = _typical_intervals(t)
     if not len(even) or abs(even.mean() * rate_hz - 1) <= _RATE_TOLERANCE + 0.5 / len(even):
         return
@@ -88,7 +113,9 @@ def _typical_intervals(t: Doubles) -> Doubles:
 
 def _other_rate(name: str, measured: float, rate_hz: float) -> TraceError:
     found = f"the recording is at {measured:.6g} Hz, the model at {rate_hz:g} Hz"
-    return TraceError(f"{name}: rate", found, f"{_another(rate_hz)}, or a model trained with rate_hz = {measured:.6g}")
+    plausible = 1 / _OTHER_MODEL < measured / rate_hz < _OTHER_MODEL
+    trained = f", or a model trained with rate_hz = {measured:.6g}" if plausible else ""
+    return TraceError(f"{name}: rate", found, f"{_another(rate_hz)}{trained}")
 
 
 def _two_rates(name: str, steps: Doubles, rate_hz: float) -> TraceError:

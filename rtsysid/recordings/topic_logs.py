@@ -2,45 +2,56 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from rtsysid.errors import TraceError
 from rtsysid.recordings import formats
+from rtsysid.recordings.array_topics import ArrayLog
+from rtsysid.recordings.columns import common_rows, place_of
 from rtsysid.recordings.formats import LogFile
 from rtsysid.recordings.formats.sparse import TopicTable
-from rtsysid.recordings.topics import Series, Topic, TopicField, TopicLog
+from rtsysid.recordings.rollover import unrolled_times
+from rtsysid.recordings.time_column import split_time
+from rtsysid.recordings.topics import Series, Topic, TopicField, TopicLog, require_known
 
 TABLE = ""  # name of the only topic of a table
 
 
 def open_topics(path: Path, time: str | None = "t", rate_hz: float | None = None) -> TopicLog:
-    """Open a recording as a log of topics. `time` and `rate_hz` are for tables alone; see `formats.select_columns`.
+    """Open a recording as a log of topics. `time` and `rate_hz` are for tables, see `formats.select_columns`; arrays
+    without times are rows at `rate_hz`, too.
 
     Raises the errors of `formats.open_log`.
     """
     log = formats.open_log(path)
-    return log.log if isinstance(log, TopicTable) else TableLog(log, time, rate_hz)
+    if not isinstance(log, TopicTable):
+        return TableLog(log, time, rate_hz)
+    if isinstance(log.log, ArrayLog):
+        log.log.rate_hz = rate_hz
+    return log.log
 
 
 class TableLog:
     """Show a table as a log of one topic, named ""; another column of times is a stamp of it."""
 
-    missing = ""
-
     def __init__(self, table: LogFile, time: str | None, rate_hz: float | None) -> None:
+        self.missing: str = getattr(table, "missing", "")  # most tables are read as a whole or not at all
         self.path, self.table, self._time, self._rate_hz = table.path, table, time, rate_hz
 
     @property
     def topics(self) -> tuple[Topic, ...]:
         """Describe the columns of numbers as the fields of one topic."""
-        own = (self._time, formats.EPISODE)
-        columns = [each for each in self.table.columns if each.name and each.name not in own]
+        every, time = self.table.columns, self._time or ""
+        own = [place for place in (place_of(every, time), place_of(every, split_time(time)[0])) if place is not None][
+            :1
+        ]
+        rows = common_rows(every, own)
+        others = [each for i, each in enumerate(every) if i not in own and each.rows in (None, rows)]
+        columns = [each for each in others if each.name not in ("", formats.EPISODE)]
         fields = tuple(TopicField(each.name, each.unit) for each in columns if each.numeric)
-        return (Topic(TABLE, "table", fields, tuple(each.name for each in columns), self.table.rows),)
+        return (Topic(TABLE, "table", fields, tuple(each.name for each in columns), rows or self.table.rows),)
 
     def read(self, topic: str, fields: Sequence[str], stamp: str = "") -> Series:
         """Read columns in row order. Raises TraceError where one does not exist."""
@@ -55,14 +66,5 @@ class TableLog:
         exact = (*selection.exact[: int(time is not None)], *(names.index(name) for name in fields))
         blocks = [block.exact for block in self.table.blocks(exact, ())]
         rows = np.concatenate(blocks) if blocks else np.empty((0, len(exact)))
-        t = formats.times(selection, rows, 0)
+        t, _ = unrolled_times(formats.times(selection, rows, 0), selection.time.seconds)
         return Series(t, np.maximum.accumulate(t), rows[:, int(time is not None) :])
-
-
-def require_known(kind: str, name: str, known: Sequence[str], path: Path) -> None:
-    """Check a name of a log. Raises TraceError, with near names, where it is not known."""
-    if name in known:
-        return
-    near = difflib.get_close_matches(name, known, 3, 0.5) or list(known[:5])
-    listed = ", ".join(repr(each) for each in near) or "none"
-    raise TraceError(f"recording {path.name}", f"no {kind} {name!r}", f"there is {listed}")

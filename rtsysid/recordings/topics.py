@@ -6,10 +6,12 @@ one wide table of all topics is never made before that.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeGuard
 
+from rtsysid.errors import TraceError
 from rtsysid.spec import Doubles
 
 
@@ -48,6 +50,14 @@ class Series(NamedTuple):
     values: Doubles
 
 
+class TopicRequest(NamedTuple):
+    """Ask for fields of a topic; see `TopicLog.read`."""
+
+    topic: str
+    fields: Sequence[str]
+    stamp: str = ""
+
+
 class TopicLog(Protocol):
     """Define an open log of topics.
 
@@ -67,3 +77,35 @@ class TopicLog(Protocol):
 
         Raises TraceError, with near names, where the topic, a field or the stamp does not exist.
         """
+
+
+def read_each(log: TopicLog, requests: Sequence[TopicRequest]) -> list[Series]:
+    """Read several topics; in one pass where the log can do that (`RosLog.read_each`). Raises the errors of `read`."""
+    together: Callable[[Sequence[TopicRequest]], list[Series]] | None = getattr(log, "read_each", None)
+    return together(requests) if together else [log.read(*each) for each in requests]
+
+
+def is_topic_log(log: object) -> TypeGuard[TopicLog]:
+    """Tell a log of topics from a table; one suffix may have both kinds of reader."""
+    return not hasattr(log, "blocks")
+
+
+def require_known(kind: str, name: str, known: Sequence[str], path: Path) -> None:
+    """Check a name of a log. Raises TraceError, with near names, where it is not known."""
+    if name in known:
+        return
+    near = difflib.get_close_matches(name, known, 3, 0.5) or list(known[:5])
+    listed = ", ".join(repr(each) for each in near) or "none"
+    raise TraceError(f"recording {path.name}", f"no {kind} {name!r}", f"there is {listed}")
+
+
+def topic_of(log: TopicLog, topic: str, fields: Sequence[str], stamp: str = "") -> Topic:
+    """Return a topic by its name. Raises TraceError, with near names, where it, a field or the stamp does not exist."""
+    known = {each.name: each for each in log.topics}
+    require_known("topic", topic, list(known), log.path)
+    names = dict.fromkeys(each.name for each in known[topic].fields)
+    for field in fields:
+        if field not in names:
+            require_known(f"field of {topic}", field, list(names), log.path)
+    require_known(f"time stamp of {topic}", stamp, ["", *known[topic].stamps], log.path)
+    return known[topic]

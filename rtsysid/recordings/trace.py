@@ -1,7 +1,7 @@
 """Represent recordings as time and named channels, in episodes that are never joined.
 
 Values are float32 in engineering units; time is float64 in seconds. Reading checks names and units. `Trace.segments`
-is the strict check before training. `rtsysid.recordings.resample` puts an uneven recording on an even time grid.
+is the strict check before training. `rtsysid.recordings.reading` puts an uneven recording on an even time grid.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypedDict
@@ -23,8 +22,11 @@ from rtsysid.guards.text import for_json
 from rtsysid.recordings import formats
 from rtsysid.recordings.describe import describe_channel, describe_episode
 from rtsysid.recordings.formats import EPISODE, ROWS, Block, Selection
-from rtsysid.recordings.names import digest_of, names_of, recording_files, require_distinct
-from rtsysid.recordings.pieces import LeftOut, Note, left_out, long_enough, too_short
+from rtsysid.recordings.names import digest_of, matching_names, names_of, recording_files, require_distinct
+from rtsysid.recordings.pieces import LeftOut, Note, RolledOver, left_out, long_enough, too_short
+from rtsysid.recordings.rollover import unrolled_times
+from rtsysid.recordings.streaming import runs_between, stream_samples
+from rtsysid.recordings.time_column import NO_TIME, TimeColumn
 from rtsysid.recordings.timeline import check_rate, check_time, is_odd, longest_run, require_rate
 from rtsysid.spec import Channel, Doubles, Floats, Sample
 
@@ -86,13 +88,15 @@ class Episode:
 class Trace:
     """Hold episodes with the same channels. `sources` are the name and SHA-256 of each file that was read.
 
-    `notes` say what was left out or changed on the way from the files to these episodes.
+    `notes` say what was left out or changed on the way here; `aligned`: the rows are even; `time`: the time column.
     """
 
     channels: tuple[Channel, ...]
     episodes: tuple[Episode, ...]
     sources: tuple[tuple[str, str], ...] = ()
     notes: tuple[Note, ...] = ()
+    aligned: bool = False
+    time: TimeColumn = NO_TIME
 
     @classmethod
     def read(
@@ -106,8 +110,9 @@ class Trace:
         """Read a file, or every recording of a folder in the order of names.
 
         `channels` selects channels, their order and their roles. By default every column of numbers of the first file
-        is an output. `time` names the time column; its unit may be s, ms, us or ns. With None, rows are spaced at
-        `rate_hz`. Raises TraceError where a file cannot be read or lacks a channel.
+        is an output. `time` names the time column; its unit may be s, ms, us or ns, in the file or stated, as in
+        ``timestamp [us]``. A counter that rolls over is continued. With None, rows are spaced at `rate_hz`. Raises
+        TraceError where a file cannot be read or lacks a channel.
         """
         return cls.read_all([path], channels, time=time, rate_hz=rate_hz)
 
@@ -123,7 +128,9 @@ class Trace:
         """Read several files and folders as one trace; see `read`. Episodes are named after their files."""
         traces = list(cls.read_each(paths, channels, time=time, rate_hz=rate_hz))
         episodes = tuple(episode for trace in traces for episode in trace.episodes)
-        return cls(traces[0].channels, episodes, tuple(source for trace in traces for source in trace.sources))
+        sources = tuple(source for trace in traces for source in trace.sources)
+        notes = tuple(note for trace in traces for note in trace.notes)
+        return cls(traces[0].channels, episodes, sources, notes, time=traces[0].time)
 
     @classmethod
     def read_each(
@@ -146,7 +153,9 @@ class Trace:
         for file, name in zip(files, names_of(files), strict=True):
             selection = formats.select_columns(formats.open_log(file), wanted, time, rate_hz)
             wanted = selection.channels
-            yield cls(wanted, tuple(_read_episodes(selection, name)), ((for_json(file.name), digest_of(file)),))
+            episodes, notes = _read_episodes(selection, name)
+            source = (for_json(file.name), digest_of(file))
+            yield cls(wanted, tuple(episodes), (source,), tuple(notes), time=selection.time)
 
     @staticmethod
     def stream(
@@ -157,7 +166,7 @@ class Trace:
         Raises TraceError where the file cannot be read or lacks a channel.
         """
         selection = formats.select_columns(formats.open_log(Path(path)), tuple(channels), time, rate_hz)
-        return _stream_samples(selection)
+        return stream_samples(selection)
 
     def write(self, path: Path | str, *, overwrite: bool = False) -> None:
         """Write to one file, in the format of its suffix; see `write_log`. Names of episodes are not kept.
@@ -194,7 +203,7 @@ class Trace:
         short = infinite = 0
         for episode in self.episodes:
             check_time(episode.name, episode.t)
-            check_rate(episode.name, episode.t, rate_hz)
+            check_rate(episode.name, episode.t, rate_hz, self.time)
             if nan == "error":
                 _check_finite(episode, self.channels)
             finite: NDArray[np.bool_] = np.asarray(np.isfinite(episode.values).all(axis=1))
@@ -240,7 +249,7 @@ class Trace:
         if not validation and len(names) == 1:
             return self._split_rows(len(self) - len(self) // 5)
         last_fifth = names[-max(1, round(len(names) / 5)) :]
-        chosen = _matching(validation, names) if validation else set(last_fifth)
+        chosen = matching_names(validation, names) if validation else set(last_fifth)
         training = tuple(e for e in self.episodes if e.recording not in chosen)
         held_out = tuple(e for e in self.episodes if e.recording in chosen)
         if not training or not held_out:
@@ -301,43 +310,24 @@ def _split_at_gaps(
 ) -> tuple[list[Episode], int]:
     """Return the runs of `finite` rows [n] without a gap, and the number of runs that are too short."""
     odd = is_odd(np.diff(episode.t), 1 / rate_hz)
-    starts, stops = _runs_between(odd | ~finite[1:] | ~finite[:-1])
+    starts, stops = runs_between(odd | ~finite[1:] | ~finite[:-1])
     starts, stops = starts[finite[starts]], stops[finite[starts]]
     whole = stops - starts >= min_length
     return episode.pieces(starts[whole], stops[whole]), int((~whole).sum())
 
 
-def _runs_between(breaks: NDArray[np.bool_]) -> tuple[Integers, Integers]:
-    """Return the first rows [m] and end rows [m] of the runs between breaks; `breaks` [n - 1] lie between n rows."""
-    inner = np.flatnonzero(breaks) + 1
-    return np.concatenate(([0], inner)), np.concatenate((inner, [len(breaks) + 1]))
-
-
-def _matching(patterns: Sequence[str], names: Sequence[str]) -> set[str]:
-    chosen: set[str] = set()
-    for pattern in patterns:
-        matched = {name for name in names if fnmatchcase(name, pattern)}
-        if not matched:
-            unmatched = f"no recording is named {pattern!r}"
-            raise TraceError("validation split", unmatched, f"choose among {', '.join(names)}")
-        chosen |= matched
-    return chosen
-
-
-def _read_episodes(selection: Selection, name: str) -> list[Episode]:
+def _read_episodes(selection: Selection, name: str) -> tuple[list[Episode], list[Note]]:
     exact, values = formats.gather(selection)
     t = formats.times(selection, exact, 0)
     number = np.nan_to_num(exact[:, -1]) if selection.episodes else np.zeros(len(t))
-    ranges = zip(*_runs_between(np.diff(number) != 0), strict=True)
-    return [Episode(name if k == 1 else f"{name}#{k}", t[i:j], values[i:j]) for k, (i, j) in enumerate(ranges, 1)]
-
-
-def _stream_samples(selection: Selection) -> Iterator[Sample]:
-    row = 0
-    for block in formats.blocks_of(selection):
-        t = formats.times(selection, block.exact, row)
-        row += len(t)
-        yield from map(Sample, t.tolist(), block.values)
+    episodes: list[Episode] = []
+    notes: list[Note] = []
+    for k, (i, j) in enumerate(zip(*runs_between(np.diff(number) != 0), strict=True), 1):
+        own = name if k == 1 else f"{name}#{k}"
+        unrolled, clock_ = unrolled_times(t[i:j], selection.time.seconds)
+        episodes.append(Episode(own, unrolled, values[i:j]))
+        notes += [RolledOver(own, clock_.count, clock_.period_s)] if clock_.count else []
+    return episodes, notes
 
 
 def _episode_blocks(episodes: Sequence[Episode], numbered: bool) -> Iterator[Block]:

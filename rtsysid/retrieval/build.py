@@ -69,9 +69,8 @@ def building(
         if descriptor is None:
             raise contents.nothing_left
         yield from _encode(folder, contents, descriptor)
-        write_index_manifest(
-            folder, {"bundle": None if bundle is None else bundle.id, "by": by, **contents.described()}
-        )
+        made_with = {} if bundle is None else {"bundle": bundle.id, "reading": msgspec.to_builtins(bundle.data())}
+        write_index_manifest(folder, {"bundle": None, "by": by, **made_with, **contents.described()})
 
 
 class _Contents:

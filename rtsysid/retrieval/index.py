@@ -24,6 +24,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from rtsysid.config import Data
 from rtsysid.errors import BundleError, TraceError
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.manifest import Count
@@ -63,11 +64,15 @@ class Sizes(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename=lamb
 
 
 class IndexManifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Everything that `index.json` holds but its digest. ``bundle``: the id of the bundle that it was made with."""
+    """Everything that `index.json` holds but its digest.
+
+    ``bundle``: the id of the bundle that it was made with; ``reading``: the settings of that bundle for recordings.
+    """
 
     format: Literal[1]
     kind: Literal["rtsysid index"]
     bundle: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{12}$")] | None
+    reading: Data | None = None
     by: Literal["window", "code"]
     spec: ModelSpec
     fingerprint: str

@@ -19,7 +19,7 @@ from rtsysid.evaluation.metrics import forecast_windows
 from rtsysid.model.npz import Arrays
 from rtsysid.recordings.held_out import LONGER, shortest_piece, split_long_enough, unscaled_spec
 from rtsysid.recordings.pieces import Note
-from rtsysid.recordings.resample import resample
+from rtsysid.recordings.reading import align_trace
 from rtsysid.recordings.trace import Integers, Trace
 from rtsysid.schedule import ONE_STEP_LENGTH, Stage, resolve, rows_needed
 from rtsysid.spec import Doubles, Floats, ModelSpec, to_builtins
@@ -66,8 +66,8 @@ def prepare_recordings(config: Config, trace: Trace) -> Prepared:
     Raises TraceError where the recordings cannot be used, SpecError and ScheduleError where the configuration
     contradicts itself.
     """
-    if config.data.resample:
-        trace = resample(trace, config.data.rate_hz, max_age=config.data.max_age)
+    if config.data.resample and not trace.aligned:
+        trace = align_trace(trace, config.data)
     blank = unscaled_spec(config, trace.channels)
     trace = trace.segments(config.data.rate_hz, nan=config.data.nan).with_continuous(blank.rotations)
     trace = trace.with_feedthrough(config.data.feedthrough)

@@ -22,7 +22,15 @@ from rtsysid.recordings.trace import Trace
 from rtsysid.storage.products import MARK, RUN_FILES, html_head
 
 INPUT_OPTIONS = {"--data", "--test", "--bundle", "--like", "--against", "--space"}  # paths that are only read
-TEXT_OPTIONS = {"--time", "--target", "--device", "--leave-out", "--robot", "--storage"}  # texts that are no paths
+TEXT_OPTIONS = {
+    "--time",
+    "--topic",
+    "--target",
+    "--device",
+    "--leave-out",
+    "--robot",
+    "--storage",
+}  # texts that are no paths
 TEXTS = (click.Path, NamedPath, click.types.StringParamType)  # types of options that may name an output
 MADE = {  # command: its arguments in the world below; an option for an output is added
     "simulate": ["--flights", "1", "--seconds", "1"],

@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from rtsysid.config import Data, Model, NoiseLevels, Symmetry, Training, parse_config, read_config
+from rtsysid.alignment.source import ChannelSource
+from rtsysid.config import Data, Model, NoiseLevels, Symmetry, Training, parse_config, read_config, with_settings
 from rtsysid.errors import ConfigError
 from rtsysid.schedule import Corruption, Loss, Stage, TeacherForcing
 from rtsysid.spec import RigidBody, Rotors
@@ -18,6 +19,7 @@ from rtsysid.spec import RigidBody, Rotors
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
 SECTIONS: dict[str, Any] = {
     "[data]": Data,
+    "[data.sources]": ChannelSource,
     "[model]": Model,
     "[model.rigid_body]": RigidBody,
     "[model.rigid_body.rotors]": Rotors,
@@ -97,3 +99,20 @@ def test_a_wrong_value_is_quoted(text: str, says: str) -> None:
     """The error has key, value, what is expected, and a remedy."""
     with pytest.raises(ConfigError, match=re.escape(says)):
         parse_config(text)
+
+
+def test_settings_replace_values_of_the_file() -> None:
+    """KEY=VALUE sets a key as if the file said so, a word without quotes included."""
+    text = '[data]\nrate_hz = 100\ninputs = ["u"]\noutputs = ["y"]\n[train]\nstride = 10\n'
+    config = with_settings(text, ("train.stride=20", "model.hidden = 16", "train.preset=two-stage", "data.nan='split'"))
+    assert (config.train.stride, config.model.hidden, config.train.preset) == (20, 16, "two-stage")
+    assert config.data.nan == "split"
+
+
+@pytest.mark.parametrize(
+    "setting", ["train.stride", "=3", "stride=3", "train.strid=3", "train.stride=0", "data.rate_hz.x=1"]
+)
+def test_settings_that_are_none(setting: str) -> None:
+    """A setting without key or value, an unknown key, and a value out of range are one line."""
+    with pytest.raises(ConfigError):
+        with_settings('[data]\nrate_hz = 100\ninputs = ["u"]\noutputs = ["y"]\n', (setting,))

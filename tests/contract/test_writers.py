@@ -22,6 +22,8 @@ FREE = {  # what may write without `replacing`, and why
     "rtsysid.recordings.formats.csv._text_writer": "to a path from `replacing`",
     "rtsysid.recordings.formats.npz": "to a path from `replacing`",
     "rtsysid.recordings.formats.parquet.write_blocks": "to a path from `replacing`",
+    "rtsysid.recordings.formats.ros2folder._unpacked_file": "in a temporary folder",
+    "rtsysid.recordings.ros.database._without_torn_page": "in a temporary folder",
     "rtsysid.retrieval.build._encode": "in an index that is being written",
     "rtsysid.retrieval.index.write_index_manifest": "in an index that is being written",
     "export.targets._write_sources": "in a bundle that is being written",

@@ -33,7 +33,7 @@ from rtsysid.model.bundle import Bundle
 from rtsysid.model.predictor import Predictor
 from rtsysid.recordings.bag import Bag
 from rtsysid.recordings.trace import Trace
-from rtsysid.ros2msg import TIME, MessageType, Value
+from rtsysid.rosmsg import TIME, MessageType, Value
 from rtsysid.spec import Arrival, Floats
 
 BUDGET_S = 0.03

@@ -33,6 +33,26 @@ inputs = ["u [V]"]
 outputs = ["y [m]", "v [m/s]"]
 validation = ["*_run4"]
 groups = { motion = ["y"] }
+max_age = 0.5
+lateness = 0.02
+clock_offsets = { "*_mocap.csv" = 0.5 }
+[data.sources.u]
+topic = "/cmd"
+field = "u"
+fields = ["a", "b"]
+file = "*_mocap.csv"
+stamp = "header.stamp"
+shift_s = 0.1
+unit = "mV"
+scale = 2.0
+offset = 1.5
+poles = 4
+order = "wxyz"
+inverse = true
+frames = "ned-frd"
+period = 6.5
+derive = "rate"
+max_age = 0.3
 [model]
 taps = 4
 encoder = [3]
@@ -81,7 +101,8 @@ NOT_A = {
 }
 NULLABLE = {
     ("stage", "episode_weighting"), ("training", "validation"), ("spec", "rigid_body"), ("model", "rigid_body"),
-    ("rigid_body", "rotors"), ("int8", "step"), ("int8", "forecast"),
+    ("rigid_body", "rotors"), ("int8", "step"), ("int8", "forecast"), ("data", "max_age"), ("data", "lateness"),
+    ("u", "max_age"),
     *(("model", field.name) for field in msgspec.structs.fields(Model) if field.default is None),
     *(("train", field.name) for field in msgspec.structs.fields(Training) if field.default is None),
 }  # fmt: skip
@@ -145,13 +166,15 @@ def test_every_field_of_a_manifest_is_checked(tmp_path: Path) -> None:
 
 def same_type(path: tuple[Any, ...], wrong: Any) -> bool:
     """Whether a place takes a value of this type after all: lists of names, and the outputs that are fed back."""
+    if path[-1] == "scale":  # a number, or arithmetic
+        return isinstance(wrong, str)
     return (path[-1] == "feedback" and isinstance(wrong, bool | list)) or path[-2:-1] == ("feedback",)
 
 
 @pytest.mark.parametrize("path", [path for path in places(full_manifest()) if isinstance(path[-1], str)], ids=str)
 def test_every_key_is_wanted_or_refused(path: tuple[Any, ...], tmp_path: Path) -> None:
     """Next to every key an unknown one is refused; free tables of names are the exceptions."""
-    if path[:-1] and path[-2] in ("groups", "noise", "versions", "files"):
+    if path[:-1] and path[-2] in ("groups", "noise", "versions", "files", "clock_offsets"):
         return
     changed = full_manifest()
     put(changed, (*path[:-1], "unheard of"), 1)

@@ -18,6 +18,7 @@ from rtsysid.errors import StorageError, TraceError
 from rtsysid.recordings import formats
 from rtsysid.recordings.formats import Block
 from rtsysid.recordings.formats.csv import Reader, _fast, _plain
+from rtsysid.recordings.trace import Trace
 from rtsysid.spec import Channel
 
 TIME = (Channel("t", "s"),)
@@ -175,10 +176,13 @@ def test_latin_1_header(tmp_path):
         ("q[0] [rad]", "q[0]", "rad"),
         (" a ", "a", ""),
         ("a[m]", "a", "m"),
+        ("/joints.position[left]", "/joints.position[left]", ""),
+        ("/joints.position[left] [rad]", "/joints.position[left]", "rad"),
+        ("/imu.rate [rad/s]", "/imu.rate", "rad/s"),
     ],
 )
 def test_index_in_a_header_is_no_unit(text, name, unit):
-    """Digits in brackets belong to the name. Other text in brackets is the unit."""
+    """Digits in brackets belong to the name, and so does an element of a ROS topic. Other text is the unit."""
     assert formats.column(text, True)[:2] == (name, unit)
 
 
@@ -248,18 +252,40 @@ def test_csv_that_ends_inside_a_line_is_not_silent(tmp_path, caplog):
 
 @pytest.mark.parametrize("suffix", formats.FORMATS)
 def test_every_format_module_has_the_same_two_names(suffix):
-    """A module of `FORMATS` defines `Reader` with the members of `LogFile`, and `write_blocks` if it can be written."""
-    module = importlib.import_module(f"rtsysid.recordings.formats.{formats.FORMATS[suffix].module}")
-    assert callable(module.Reader.blocks)
-    assert hasattr(module, "write_blocks") == formats.FORMATS[suffix].writable
+    """A module of `FORMATS` defines `Reader`, and `write_blocks` where it can be written."""
+    name = formats.FORMATS[suffix].module
+    module = importlib.import_module(f"rtsysid.recordings.formats.{name}")
+    assert callable(module.Reader)
+    written = any(each.writable for each in formats.FORMATS.values() if each.module == name)
+    assert hasattr(module, "write_blocks") == written
 
 
 def test_unknown_suffix_names_the_known_ones(tmp_path):
     """The error for an unknown suffix lists the known suffixes, for reading and for writing."""
     with pytest.raises(TraceError, match=r"\.csv, \.csv\.gz, \.parquet, \.npz"):
-        formats.open_log(tmp_path / "log.xls")
+        formats.open_log(tmp_path / "log.abc")
     with pytest.raises(TraceError, match=r"\.parquet"):
         formats.write_log(tmp_path / "log.xls", TIME, AB, [])
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("x.tlog", "MAVLink, which is not supported; .*mavlogdump"),
+        ("X.LOG", "use the .bin log"),
+        ("x.wpilog", "AdvantageScope"),
+        ("x.rrd", "write Parquet"),
+        ("x.xlsx", "save it as CSV"),
+        ("x.pkl", "can run any program"),
+    ],
+)
+def test_another_format_names_its_converter(tmp_path, name, says):
+    """A recording of a known other format is answered with the program that converts it, in a folder too."""
+    (tmp_path / name).write_bytes(b"1")
+    with pytest.raises(TraceError, match=says):
+        formats.open_log(tmp_path / name)
+    with pytest.raises(TraceError, match=says):
+        Trace.read(tmp_path)
 
 
 def test_missing_file(tmp_path):

@@ -14,19 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mcap.reader import make_reader
 from mcap.writer import CompressionType, Writer
-from rosbags.rosbag2 import Reader
-from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from support.live_session import CHANNELS, arrival, recording
 
 from firmware_bridge.mcap_file import McapFile
 from rtsysid.cli import cli
+from rtsysid.config import Data
 from rtsysid.errors import TraceError
-from rtsysid.recordings import bag, formats
+from rtsysid.recordings import formats, mcap_records
 from rtsysid.recordings.formats import mcap as mcap_format
-from rtsysid.recordings.home import data_folder
-from rtsysid.recordings.resample import resample
+from rtsysid.recordings.reading import read_recordings
 from rtsysid.recordings.trace import Trace
-from rtsysid.ros2msg import RULE, TIME, MessageType
+from rtsysid.rosmsg import RULE, TIME, MessageType
 from rtsysid.spec import Channel
 
 IMU = (
@@ -101,8 +99,8 @@ def test_only_a_chunk_is_in_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(formats, "ROWS", 50)
     stream = formats.open_log(tmp_path / "flight.mcap").blocks((0,), (2,))
     sizes = []
-    unpacked = bag.content
-    monkeypatch.setattr(bag, "content", lambda record: (sizes.append(len(part := unpacked(record))), part)[1])
+    unpacked = mcap_records.content
+    monkeypatch.setattr(mcap_records, "content", lambda record: (sizes.append(len(part := unpacked(record))), part)[1])
     next(stream)
     assert len(sizes) == 1
     assert sum(len(block.values) for block in stream) == 1950
@@ -120,18 +118,18 @@ def test_topics_of_others_become_sparse_columns(tmp_path):
     assert (np.isnan(gyro) ^ np.isnan(thrust)).all()
     np.testing.assert_array_equal(gyro[~np.isnan(gyro)], (np.arange(100) / 3).astype(np.float32))
     np.testing.assert_allclose(episode.t, np.sort(episode.t), atol=0)
-    channels = [Channel("/imu.gyro"), Channel("/thrust.data", "", "input")]
-    even = resample(Trace.read(tmp_path / "bag.mcap", channels), 100, max_age=0.06)
-    assert len(even) == 100
-    assert not np.isnan(even.episodes[0].values[1:]).any()
-    assert even.episodes[0].values[-1].tolist() == [33.0, 95.0]
+    data = Data(100, ("/thrust.data",), ("/imu.gyro",), max_age=0.06)
+    [even] = read_recordings([tmp_path / "bag.mcap"], data).episodes
+    assert len(even) == 100 - 1  # /thrust has spoken 1 ms after the first of /imu
+    assert not np.isnan(even.values).any()
+    assert even.values[-1].tolist() == [95.0, 33.0]
 
 
 def test_every_number_of_a_bag_is_a_column(tmp_path):
     """Without a selection all numbers are read, time stamps as seconds. Topics that are not ROS 2 are ignored."""
     foreign(tmp_path / "bag.mcap")
     log = formats.open_log(tmp_path / "bag.mcap")
-    names = ["t", "/imu.header.stamp", "/imu.gyro", "/imu.acc.0", "/imu.acc.1", "/thrust.data"]
+    names = ["t", "/imu.header.stamp", "/imu.gyro", "/imu.acc[0]", "/imu.acc[1]", "/thrust.data"]
     assert [each.name for each in log.columns] == names
     assert [c.name for c in Trace.read(tmp_path / "bag.mcap").channels] == names[2:]
 
@@ -157,39 +155,16 @@ def test_every_way_to_write_a_bag_is_read(tmp_path, options):
         np.testing.assert_array_equal(episode.t, expected.t)
 
 
-def test_a_real_bag_is_read_as_rosbags_reads_it():
-    """A real ROS 2 flight gives the values and times of the rosbags package."""
-    folder = data_folder()
-    paths = list((folder or Path("/nowhere")).glob("logs/mav_jay*_mcap/*.mcap"))
-    if not paths:
-        pytest.skip("wants the recording logs/mav_jay_2017-04-10-10-12-44_mcap")
-    topic, store = "/jay/mavros/imu/data", get_typestore(Stores.EMPTY)
-    expected = []
-    with Reader(paths[0]) as theirs:
-        [connection] = [each for each in theirs.connections if each.topic == topic]
-        store.register(get_types_from_msg(connection.msgdef.data, connection.msgtype))
-        for _, ns, raw in theirs.messages([connection]):
-            imu = store.deserialize_cdr(raw, connection.msgtype)
-            expected.append((ns // 1000 * 1e-6, imu.angular_velocity.z, imu.linear_acceleration_covariance[8]))
-    trace = read(paths[0], f"{topic}.angular_velocity.z", f"{topic}.linear_acceleration_covariance.8")
-    table = np.array(expected)
-    np.testing.assert_array_equal(trace.episodes[0].t, table[:, 0])
-    np.testing.assert_array_equal(trace.episodes[0].values, table[:, 1:].astype(np.float32))
-
-
 def test_info_lists_the_topics_of_a_bag(tmp_path):
-    """`rtsysid info` on a bag of another program lists topics and fields, with an example channel name."""
+    """`rtsysid info` on a bag of another program describes its topics, also those that it does not decode."""
     foreign(tmp_path / "bag.mcap")
-    done = CliRunner().invoke(cli, ["info", str(tmp_path / "bag.mcap")], catch_exceptions=False)
-    header, _, imu, thrust, image, advice = done.stdout.splitlines()
-    assert header.split() == ["topic", "type", "messages", "fields"]
-    assert imu.split()[:3] == ["/imu", "test/msg/Imu", "100"]
-    assert thrust.split() == ["/thrust", "std_msgs/msg/Float32", "20", "data"]
-    assert image.split() == ["/image", "json", "20", "-"]
-    name = advice.split('"')[1]
-    assert len(read(tmp_path / "bag.mcap", name)) == 100
     info = json.loads(CliRunner().invoke(cli, ["info", str(tmp_path / "bag.mcap"), "--json"]).stdout)
-    assert info["columns"]["/imu"] == ["header.stamp", "gyro", "acc.0", "acc.1"]
+    topics = {each["name"]: each for each in info["topics"]}
+    assert {name: each["messages"] for name, each in topics.items()} == {"/image": 20, "/imu": 100, "/thrust": 20}
+    assert [each["name"] for each in topics["/imu"]["fields"]] == ["gyro", "acc[0]", "acc[1]"]
+    assert topics["/imu"]["stamps"] == ["header.stamp"]
+    assert topics["/image"]["note"] == "messages in json, which are not decoded"
+    assert CliRunner().invoke(cli, ["info", str(tmp_path / "bag.mcap")]).exit_code == 0
 
 
 def test_info_of_a_live_recording(tmp_path):
@@ -199,6 +174,31 @@ def test_info_of_a_live_recording(tmp_path):
     assert [each["name"] for each in info["channels"]] == ["u", "Vx", "q[0]"]
     assert info["topics"] == {"/wire": 30, "/samples": 30, "/predictions": 30, "/health": 1}
     assert info["bundle"] == {"id": "0123abcd"}
+
+
+def test_several_channels_of_samples_are_one_recording(tmp_path):
+    """A recording whose samples are on several channels, as `mcap merge` writes it, has the samples of all."""
+    recording(tmp_path / "a.mcap", 30, boots=(7, 8))
+    with open(tmp_path / "a.mcap", "rb") as source, open(tmp_path / "b.mcap", "wb") as target:
+        writer = Writer(target)
+        writer.start()
+        numbers: dict[int, int] = {}
+        for k, (schema, channel, message) in enumerate(
+            make_reader(source).iter_messages("/samples", log_time_order=False)
+        ):
+            if k // 30 not in numbers:
+                kind = writer.register_schema(schema.name, schema.encoding, schema.data)
+                numbers[k // 30] = writer.register_channel(
+                    channel.topic, "cdr", kind, {**channel.metadata, "k": str(k)}
+                )
+            writer.add_message(numbers[k // 30], message.log_time, message.data, message.publish_time)
+        writer.finish()
+    assert len(numbers) == 2
+    one, two = Trace.read(tmp_path / "a.mcap"), Trace.read(tmp_path / "b.mcap")
+    assert [len(each) for each in two.episodes] == [30, 30]
+    for mine, theirs in zip(one.episodes, two.episodes, strict=True):
+        np.testing.assert_array_equal(mine.values, theirs.values)
+        np.testing.assert_array_equal(mine.t, theirs.t)
 
 
 def refused(path: Path) -> str:
@@ -261,7 +261,7 @@ def test_a_bag_without_numbers_lists_what_it_holds(tmp_path):
         channel = writer.register_channel("/pose", "json", writer.register_schema("Pose", "jsonschema", b"{}"))
         writer.add_message(channel, 1, json.dumps({"x": 1}).encode(), 1)
         writer.finish()
-    assert "/pose (Pose)" in refused(tmp_path / "a.mcap")
+    assert "/pose (Pose: messages in json" in refused(tmp_path / "a.mcap")
 
 
 @settings(max_examples=60, deadline=None)

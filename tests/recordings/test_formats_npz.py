@@ -7,6 +7,7 @@ import pytest
 
 from rtsysid.errors import TraceError
 from rtsysid.recordings import formats
+from rtsysid.recordings.trace import Trace
 from rtsysid.spec import Channel
 
 
@@ -40,3 +41,26 @@ def test_only_the_arrays_asked_for_are_opened(tmp_path):
     assert np.concatenate([each.values for each in log.blocks((0,), (1,))]).shape == (9000, 1)
     with pytest.raises(TraceError, match="damaged"):
         list(log.blocks((0,), (2,)))
+
+
+@pytest.mark.parametrize("order", [("t", "y", "table"), ("table", "t", "y")])
+def test_the_length_of_the_time_decides(tmp_path, order):
+    """A longer array does not hide the recording, and an array of another length is named by whoever asks for it."""
+    arrays = {"t": np.arange(6) / 10, "y": np.arange(6.0), "table": np.zeros(50), "short": np.arange(5.0)}
+    np.savez(tmp_path / "log.npz", **{name: arrays[name] for name in (*order, "short")})
+    trace = Trace.read(tmp_path / "log.npz")
+    assert [each.name for each in trace.channels] == ["y"]
+    assert len(trace) == 6
+    with pytest.raises(TraceError, match="short has 5 rows, t has 6"):
+        Trace.read(tmp_path / "log.npz", [Channel("short")])
+    with pytest.raises(TraceError, match="no column of numbers except the time"):
+        Trace.read(tmp_path / "log.npz", time="short")
+    assert len(Trace.read(tmp_path / "log.npz", [Channel("table")], time=None, rate_hz=10)) == 50
+
+
+def test_without_a_time_most_arrays_decide(tmp_path):
+    """Where rows are evenly spaced, the recording is what most arrays share; two lengths asked for are refused."""
+    np.savez(tmp_path / "log.npz", u=np.arange(4.0), y=np.arange(4.0), table=np.zeros(50))
+    assert [each.name for each in Trace.read(tmp_path / "log.npz", time=None, rate_hz=10).channels] == ["u", "y"]
+    with pytest.raises(TraceError, match="u has 4 rows, another one has 50"):
+        Trace.read(tmp_path / "log.npz", [Channel("table"), Channel("u")], time=None, rate_hz=10)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from support.hostile_recordings import COLUMNS, HOSTILE
+from support.hostile_ros import ROS_HOSTILE
 from support.mutated_recordings import MUTATORS, seeds, use
 
 from rtsysid.errors import TraceError
@@ -22,6 +23,7 @@ from rtsysid.recordings.trace import Trace
 MUTANTS = int(os.environ.get("RTSYSID_FUZZ_RECORDINGS", "1000"))
 BEYOND = 300 << 20  # bytes of memory, beyond what the file honestly holds
 TESTS = Path(__file__).parents[1]
+EVERY_HOSTILE = {**HOSTILE, **ROS_HOSTILE}
 
 
 def child(folder: Path, *arguments: object) -> dict[str, object]:
@@ -36,7 +38,7 @@ def child(folder: Path, *arguments: object) -> dict[str, object]:
 
 def test_every_format_has_hostile_files_and_a_mutator() -> None:
     """A new format without hostile files and without a mutator fails here."""
-    assert set(HOSTILE) == set(MUTATORS) == set(FORMATS)
+    assert set(EVERY_HOSTILE) == set(MUTATORS) == set(FORMATS)
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
@@ -44,7 +46,7 @@ def test_hostile_files_are_refused_in_little_memory(
     suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each is refused in one line that says why; the peak of the memory stays within the limit for all of them."""
-    names = {f"{k}{suffix}": each for k, each in enumerate(HOSTILE[suffix])}
+    names = {f"{k}{suffix}": each for k, each in enumerate(EVERY_HOSTILE[suffix])}
     for name, each in names.items():
         each.write(tmp_path / name)
     monkeypatch.setenv("RTSYSID_LIMITS", f"columns={COLUMNS}")

@@ -11,21 +11,20 @@ from support.injected_faults import trace_of
 
 from rtsysid.benchmarks.tasks import SIMULATIONS
 from rtsysid.checking.check import table_findings, trace_findings
-from rtsysid.checking.findings import Finding, summarised
+from rtsysid.checking.findings import Finding, joined_findings
 from rtsysid.checking.tables import RawTable
 from rtsysid.config import Config, embedded, parse_config, read_config
 from rtsysid.errors import TraceError
 from rtsysid.recordings.home import recordings
-from rtsysid.recordings.simulate import fly
 from rtsysid.recordings.trace import Episode, Trace
 
 ROBOTS = ("crazypad", "fixed_wing", "humanoid_arm", "kuka", "motor_rig", "schunk_arm", "so101")
 CLASSICS = ("silverbox", "wh2009", "emps", "cascaded-tanks", "ced")
-EVERY = ("simulated", "nanodrone", *ROBOTS, *CLASSICS)
+EVERY = ("nanodrone", *ROBOTS, *CLASSICS)
 
 
 def clean(name: str) -> tuple[Config, Trace]:
-    """The training recordings of a benchmark, or simulated flights, and their configuration; skipped where absent."""
+    """The training recordings of a benchmark and its configuration."""
     try:
         return _read(name)
     except TraceError as error:
@@ -36,8 +35,6 @@ def clean(name: str) -> tuple[Config, Trace]:
 def _read(name: str) -> tuple[Config, Trace]:
     if name in CLASSICS:
         return _classic(name)
-    if name == "simulated":
-        return read_config("quadrotor"), fly(3, 20.0)
     if name == "nanodrone":
         folder, config = recordings("nanodrone"), parse_config(embedded("nanodrone"))
     else:
@@ -58,4 +55,4 @@ def _classic(name: str) -> tuple[Config, Trace]:
 def found_in(tables: Sequence[RawTable], config: Config) -> list[Finding]:
     """Everything that a check finds in recordings."""
     raw = [each for table in tables for each in table_findings(table, config)]
-    return summarised([*raw, *trace_findings(trace_of(tables), config)[0]])
+    return joined_findings([*raw, *trace_findings(trace_of(tables), config)[0]])

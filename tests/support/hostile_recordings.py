@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 import lz4.frame
 import numpy as np
 import zstandard
+from support.hostile_logs import COLUMNS, LOGS
 from support.mutated_recordings import varint
 
-from rtsysid.recordings.bag import MAGIC
+from rtsysid.recordings.mcap_records import MAGIC
 
-COLUMNS = 2_000  # the limit on columns under which these are read: wide tables take long to write
 MANY = 400 << 20  # bytes: more than a reader may take beyond what the file honestly holds
 
 
@@ -178,6 +178,16 @@ def parquet(**columns: Any) -> Callable[[Path], None]:
     return write
 
 
+def list_pages(path: Path) -> None:
+    """Write lists of zeros, of which each value is in the pages, which are packed."""
+    import pyarrow
+    from pyarrow import parquet as files
+
+    lists = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(np.zeros(10_000_000)), 2)
+    table = pyarrow.table({"t": np.zeros(5_000_000), "a": lists})
+    files.write_table(table, path, compression="zstd", use_dictionary=False, row_group_size=5_000_000)
+
+
 def thrift(*fields: tuple[int, int, bytes]) -> bytes:
     """Return a structure of fields, each with its number, its type and its bytes, in the compact protocol."""
     steps = zip((0, *(each[0] for each in fields)), fields, strict=False)
@@ -260,6 +270,7 @@ def text(content: bytes | Iterator[bytes]) -> Callable[[Path], None]:
 DEEP = '[{"field":"a","name":"b","x":' + "[" * 200_000 + "]" * 200_000 + "}]"
 WIDE = ",".join(f"c{k}" for k in range(1_000_000)).encode()
 ROWS = b"0,0\n" * (1 << 20)
+BLANKS = b" " * (1 << 23)
 
 HOSTILE: dict[str, tuple[Hostile, ...]] = {
     ".csv": (
@@ -273,6 +284,21 @@ HOSTILE: dict[str, tuple[Hostile, ...]] = {
         Hostile("lines that repeat", text(members(b"t,a\n" + ROWS, 1) + members(ROWS, 100)), "RTSYSID_LIMITS=growth="),
         Hostile("one line of 400 MB", text(members(b"0" * (1 << 23), MANY >> 23)), "RTSYSID_LIMITS=text_growth="),
         Hostile("blank lines", text(members(b"t,a\n", 1) + members(b"\n" * (1 << 22), 100)), "blank lines in a row"),
+    ),
+    ".tsv": (
+        Hostile("one line of 64 MB", text(b"t\ta\n0\t" + b"1" * (64 << 20)), "limit line_bytes"),
+        Hostile("a million columns", text(WIDE.replace(b",", b"\t") + b"\n" + b"0\t" * 999_999 + b"0\n"), "columns"),
+        Hostile("a million cells under two columns", text(b"t\ta\n" + b"\t" * 1_000_000 + b"\n"), "limit columns"),
+        Hostile("comment lines", text(b"# a\n" * 300_000), "no time column"),
+    ),
+    ".tsv.gz": (Hostile("one line of 400 MB", text(members(b"0" * (1 << 23), MANY >> 23)), "LIMITS=text_growth="),),
+    ".txt": (
+        Hostile("a million columns", text(WIDE.replace(b",", b"  ") + b"\n" + b"0 " * 999_999 + b"0\n"), "columns"),
+        Hostile("64 MB of blanks", text(b"t a\n" + b"0 1\n" * 600 + b"0 " * (32 << 20)), "limit line_bytes"),
+        Hostile("brackets that never close", text(b"t (a " * 100_000 + b"\n0 1\n"), "limit columns"),
+    ),
+    ".txt.gz": (
+        Hostile("400 MB of blanks", text(members(b"t a\n" + b"0 1\n" * 600, 1) + members(BLANKS, 50)), "growth"),
     ),
     ".npz": (
         Hostile("5e9 values", npz(t=T, a=npy("'<f4'", "(5, 1000000000)")), "claims the shape"),
@@ -295,6 +321,7 @@ HOSTILE: dict[str, tuple[Hostile, ...]] = {
     ),
     ".parquet": (
         Hostile("rows that repeat", parquet(t=lambda: np.zeros(20_000_000), a=lambda: np.zeros(20_000_000)), "growth="),
+        Hostile("pages of lists that expand", list_pages, "row group 1"),
         Hostile("one column more than the limit", wide_parquet, "limit columns"),
         Hostile("a page that expands", expanding(MANY, 0), "row group 1"),
         Hostile("a dictionary that expands", expanding(MANY, 2, 0), "row group 1"),
@@ -316,4 +343,5 @@ HOSTILE: dict[str, tuple[Hostile, ...]] = {
         Hostile("a definition of 8 MB", text(definition("float64 v\n" * 800_000)), "limit definition_bytes"),
         Hostile("an array of 2^32", text(message("bool[] x\nint32 y", b"\xff" * 4 + bytes(99))), "message_values"),
     ),
+    **{suffix: tuple(Hostile(*each) for each in logs) for suffix, logs in LOGS.items()},
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Inject known faults into recordings, each drawn from a seed, with its time or its channel."""
+"""Inject known faults into recordings, each drawn from a seed, with the time or channel to be found."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -26,76 +27,40 @@ from typing import Any
 import numpy as np
 from mcap.opcode import Opcode
 from support.memory import peak
+from support.mutated_logs import LOG_MUTATORS, LOG_SEEDS
+from support.mutated_ros import ROS_MUTATORS, ROS_SEEDS
+from support.mutations import EDGES, mutated_bytes
 
 from rtsysid.errors import RtsysidError
-from rtsysid.recordings.bag import MAGIC, Bag
+from rtsysid.recordings.bag import Bag
 from rtsysid.recordings.formats import FORMATS
 from rtsysid.recordings.formats.thrift import STRUCT, Compact
+from rtsysid.recordings.mcap_records import MAGIC
 from rtsysid.recordings.recover import recover
 from rtsysid.recordings.trace import Episode, Trace
 from rtsysid.spec import Channel
 
 CPU_S = 5.0  # a mutant that takes longer hangs
-EDGES = (0, 1, 2, 7, 127, 128, 255, 256, 65535, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**63, 2**64 - 1)
 CELLS = (
     "", "nan", "-inf", "1e999", "1_0", "\u0663", "0x10", '"', '""', "'", ",", ",,,,", "\n", "\r\n", "\0", "a" * 300,
     "9" * 400, "true", "\ufeff", "t", "episode", "[m]", "=1+1", "#", ";", "\t", "-", "1.5", "\x1b[31m", '"a\nb"',
+    "1,5", "12.345,6", "10:00:05.5", "2025-03-04T10:00:00Z", "2025-02-30 10:00:00", "# t", "sep=;", "%", "(s)", "|",
 )  # fmt: skip
 CLAIMS = (*map(str, EDGES), "-1", "True", "'<f4'", "'|b1'", "'>i8'", "()", "1, 1")
-WORDS = (
-    b"shape",
-    b"'<f8'",
-    b"'|O'",
-    b"(1,)",
-    b"(-1,)",
-    b"(99999999999,)",
-    b"()",
-    b"True",
-    b"'<U9'",
-    b"(" * 90,
-    b"'V0'",
-)
 
 
-def mutated_bytes(raw: bytes, chance: random.Random) -> bytes:
-    """Change, insert, remove, repeat or swap a few places of `raw`."""
-    out = bytearray(raw)
-    for _ in range(chance.choice((1, 1, 1, 2, 4, 16))):
-        at = chance.randrange(len(out) + 1)
-        kind = chance.randrange(7)
-        if kind == 0 and at < len(out):
-            out[at] ^= 1 << chance.randrange(8)
-        elif kind == 1:
-            size = chance.choice((1, 2, 4, 8))
-            out[at : at + size] = (chance.choice(EDGES) % 2 ** (8 * size)).to_bytes(
-                size, chance.choice(("little", "big"))
-            )
-        elif kind == 2:
-            out[at:at] = chance.randbytes(chance.choice((1, 3, 40)))
-        elif kind == 3:
-            del out[at : at + chance.choice((1, 4, 100))]
-        elif kind == 4:
-            out[at:at] = out[at : at + chance.choice((4, 50, 500))]
-        elif kind == 5:
-            del out[at:]
-        else:
-            word = chance.choice(WORDS)
-            out[at : at + len(word)] = word
-    return bytes(out)
-
-
-def mutated_text(raw: bytes, chance: random.Random) -> bytes:
+def mutated_text(raw: bytes, chance: random.Random, delimiter: str = ",") -> bytes:
     """Replace, repeat or remove cells and lines of a table."""
     lines = raw.decode().split("\n")
     for _ in range(chance.choice((1, 2, 5))):
         at = chance.randrange(len(lines))
-        cells = lines[at].split(",")
+        cells = lines[at].split(delimiter)
         kind = chance.randrange(6)
         if kind < 3:
             cells[chance.randrange(len(cells))] = chance.choice(CELLS)
-            lines[at] = ",".join(cells)
+            lines[at] = delimiter.join(cells)
         elif kind == 3:
-            lines[at] = ",".join(cells * chance.choice((0, 2, 50)))
+            lines[at] = delimiter.join(cells * chance.choice((0, 2, 50)))
         elif kind == 4:
             lines[at:at] = [lines[0], "", " "][: chance.randrange(4)]
         else:
@@ -104,14 +69,14 @@ def mutated_text(raw: bytes, chance: random.Random) -> bytes:
     return "\n".join(lines).encode("utf-8", "surrogatepass")
 
 
-def _csv(raw: bytes, chance: random.Random) -> bytes:
-    return mutated_text(raw, chance) if chance.random() < 0.7 else mutated_bytes(raw, chance)
+def _csv(raw: bytes, chance: random.Random, delimiter: str = ",") -> bytes:
+    return mutated_text(raw, chance, delimiter) if chance.random() < 0.7 else mutated_bytes(raw, chance)
 
 
-def _gzip(raw: bytes, chance: random.Random) -> bytes:
+def _gzip(raw: bytes, chance: random.Random, delimiter: str = ",") -> bytes:
     if chance.random() < 0.3:
         return mutated_bytes(raw, chance)
-    return gzip.compress(_csv(gzip.decompress(raw), chance), 1)
+    return gzip.compress(_csv(gzip.decompress(raw), chance, delimiter), 1)
 
 
 def _claim(header: bytes, chance: random.Random) -> bytes:
@@ -219,7 +184,9 @@ def _mutated_record(opcode: int, body: bytes, chosen: bool, chance: random.Rando
 
 
 MUTATORS: dict[str, Callable[[bytes, random.Random], bytes]] = {
-    ".csv": _csv, ".csv.gz": _gzip, ".npz": _npz, ".parquet": _parquet, ".mcap": _mcap
+    ".csv": _csv, ".csv.gz": _gzip, ".npz": _npz, ".parquet": _parquet, ".mcap": _mcap, **LOG_MUTATORS,
+    ".tsv": partial(_csv, delimiter="\t"), ".tsv.gz": partial(_gzip, delimiter="\t"),
+    ".txt": partial(_csv, delimiter="  "), ".txt.gz": partial(_gzip, delimiter="  "), **ROS_MUTATORS,
 }  # fmt: skip
 
 
@@ -249,6 +216,21 @@ def bag(path: Path) -> None:
         writer.finish()
 
 
+def dialect(path: Path, table: str) -> None:
+    """Write a table in another dialect: tabs with decimal commas under a row of units, or blanks under a comment."""
+    lines = [line.split(",") for line in table.splitlines()]
+    if ".tsv" in path.name:
+        lines[0] = [cell.partition(" ")[0] for cell in lines[0]]
+        rows = [[cell.replace(".", ",") for cell in line] for line in lines[1:]]
+        text = "".join("\t".join(line) + "\n" for line in [lines[0], ["s", "", "V", "m", "-"], *rows])
+    else:
+        text = "# a logger\n\n" + "".join("  ".join(cell or "nan" for cell in line) + "\n" for line in lines)
+    path.write_bytes(gzip.compress(text.encode(), 1) if path.name.endswith(".gz") else text.encode())
+
+
+WRITERS = {".mcap": bag, **LOG_SEEDS, **ROS_SEEDS}
+
+
 def seeds(folder: Path) -> dict[str, bytes]:
     """Write a small valid recording of each format, and return its bytes by suffix."""
     values = np.random.default_rng(0).normal(size=(30, 3)).astype(np.float32)
@@ -258,7 +240,12 @@ def seeds(folder: Path) -> dict[str, bytes]:
     )
     for suffix, each in FORMATS.items():
         path = folder / f"seed{suffix}"
-        trace.write(path) if each.writable else bag(path)
+        if each.writable:
+            trace.write(path)
+        elif each.module == "csv":
+            dialect(path, (folder / "seed.csv").read_text())
+        else:
+            WRITERS[suffix](path)
     return {suffix: (folder / f"seed{suffix}").read_bytes() for suffix in FORMATS}
 
 

@@ -10,10 +10,12 @@ import json
 import sys
 from pathlib import Path
 
+import h5py
+import pyulog
 from support.memory import peak
 
 from rtsysid.errors import RtsysidError
-from rtsysid.recordings.formats import csv, mcap, npz, parquet
+from rtsysid.recordings.formats import ardupilot, betaflight, csv, hdf5, mat, mcap, npz, parquet, ros1bag, ros2db, ulog
 from rtsysid.recordings.trace import Trace
 
 
@@ -28,7 +30,8 @@ def refusal(path: Path) -> str:
 
 def main(names: list[str]) -> dict[str, object]:
     """Read the files; see the module."""
-    assert csv, (mcap, npz, parquet)  # their libraries count before the first file
+    own = (ardupilot, betaflight, csv, hdf5, mat, mcap, npz, parquet, ros1bag, ros2db, ulog, h5py, pyulog)
+    assert own  # their libraries count before the first file
     begun = peak()
     if names[0] == "--allocate":
         assert len(b"\1" * int(names[1]))  # touched, not only reserved

@@ -45,7 +45,7 @@ WORTH = 0.6  # of hold's error, from which on gains are tried
 JUMPS = 100  # windows that jump, to try what float32 resolves
 ROUNDED_STARTS = 60  # forecasts that try it
 ROUNDED_AHEAD = 5e-3  # the same for a forecast
-ROUNDED = 2e-3  # of an output's standard deviation: the most by which float32 may change one step of a map
+ROUNDED = 4e-3  # of an output's standard deviation: the most by which float32 may change one step of a map
 
 
 class Judged(NamedTuple):
@@ -130,7 +130,7 @@ class Search:
         low, high = np.asarray(self.spec.scaling.low), np.asarray(self.spec.scaling.high)
         levels = low + (high - low) * rng.uniform(-0.5, 1.5, (2, JUMPS, 1, width))
         late = np.arange(rows)[None, :, None] >= rows - rng.integers(1, 10, (JUMPS, 1, 1))
-        return np.where(late, levels[0], levels[1]).astype(np.float32)
+        return np.asarray(np.where(late, levels[0], levels[1]), np.float32)
 
     def judged(self, model: LinearModel) -> Judged:
         """Judge a candidate that has one map for each fold."""
@@ -161,7 +161,7 @@ def choose_linear(
     candidates = _resolved(search, list(product(search.lags, RIDGES)))
     crossed = [search.equations(lags).solve_folds(ridge) for lags, ridge in candidates]
     judged = [search.judged(one_map(each)) for each in crossed]
-    ends = max(near_ticks), search.hold.mean.shape[1]
+    ends = max(1, *near_ticks), search.hold.mean.shape[1]
     near_growth, far_growth = ([search.rounding_ahead(one_map(each), n) for each in crossed] for n in ends)
     far = _least([search.relative(each) for each in judged], far_growth)
     near = _least([search.relative(each, NEAR) for each in judged], near_growth)

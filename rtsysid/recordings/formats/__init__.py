@@ -7,22 +7,26 @@ A format module is imported when the first file of its format is opened. A machi
 
 from __future__ import annotations
 
-import errno
-import zlib
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
-from zipfile import BadZipFile
 
 import numpy as np
 
-from rtsysid.errors import SpecError, TraceError
+from rtsysid.errors import TraceError
 from rtsysid.guards.limits import checked_growth, checked_size, limit
+from rtsysid.recordings.columns import Column as Column
+from rtsysid.recordings.columns import column as column
+from rtsysid.recordings.columns import common_rows, indices_of, require_rows
+from rtsysid.recordings.formats.advice import advice_for
+from rtsysid.recordings.formats.damage import damaged as damaged
+from rtsysid.recordings.formats.damage import reading as reading
+from rtsysid.recordings.time_column import NO_TIME, TimeColumn, find_time
 from rtsysid.recordings.timeline import require_rate
-from rtsysid.spec import Channel, Doubles, Floats, require_channels, split_unit
+from rtsysid.recordings.topics import TopicLog, is_topic_log
+from rtsysid.spec import Channel, Doubles, Floats
 from rtsysid.storage import replacing
 from rtsysid.storage.products import RECORDING
 
@@ -44,28 +48,32 @@ FORMATS: dict[str, Format] = {
     ".csv.gz": Format("csv"),
     ".parquet": Format("parquet", extra="train"),
     ".npz": Format("npz"),
-    ".mcap": Format("mcap", writable=False),  # only the recorder of a live session writes it
+    ".mcap": Format("mcap", writable=False, topics=True),  # only the recorder of a live session writes it
+    ".bag": Format("ros1bag", extra="logs", writable=False, topics=True),
+    ".bag.active": Format("ros1bag", extra="logs", writable=False, topics=True),  # rosbag was killed while it wrote it
+    ".db3": Format("ros2db", extra="logs", writable=False, topics=True),
+    ".ulg": Format("ulog", extra="logs", writable=False, topics=True),
+    ".bin": Format("ardupilot", writable=False, topics=True),
+    ".h5": Format("hdf5", extra="logs", writable=False, topics=True),
+    ".hdf5": Format("hdf5", extra="logs", writable=False, topics=True),
+    ".mat": Format("mat", extra="logs", writable=False, topics=True),
+    ".bbl": Format("betaflight", writable=False, topics=True),
+    ".bfl": Format("betaflight", writable=False, topics=True),
+    ".tsv": Format("csv", writable=False),
+    ".tsv.gz": Format("csv", writable=False),
+    ".txt": Format("csv", writable=False),
+    ".txt.gz": Format("csv", writable=False),
 }
 # A folder that holds this file is one recording, or one dataset of episodes.
-FOLDERS: dict[str, Format] = {}
+FOLDERS: dict[str, Format] = {
+    "meta/info.json": Format("lerobot", extra="logs", writable=False),
+    "metadata.yaml": Format("ros2folder", extra="logs", writable=False, topics=True),
+}
 SUFFIXES = tuple(FORMATS)
 WRITTEN = tuple(suffix for suffix, each in FORMATS.items() if each.writable)
 ROWS = 65_536  # rows per block: a few megabytes, whatever the length of the recording
 _VALUES = 1 << 20  # values per block: a few megabytes, whatever its width
-_LISTED = 40  # names in an error
 EPISODE = "episode"  # name of the column that numbers the episodes; a new value starts a new episode
-_SECONDS = {"": 1.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
-
-
-class Column(NamedTuple):
-    """Describe a column of a file.
-
-    `numeric` is true where the column can be a channel. The name is empty where a header line ends with a comma.
-    """
-
-    name: str
-    unit: str
-    numeric: bool
 
 
 class Block(NamedTuple):
@@ -98,20 +106,24 @@ class LogFile(Protocol):
 
 
 def open_log(path: Path) -> LogFile:
-    """Open a recording by its suffix.
+    """Open a recording by its suffix; a log of topics is shown as one table.
 
     Raises TraceError where the file is missing, empty or damaged, the suffix is unknown, or a package is missing.
     """
+    log: Any = open_reader(path)
+    opened: LogFile = _module_of(Format("sparse")).TopicTable(log) if is_topic_log(log) else log
+    return opened
+
+
+def open_reader(path: Path) -> LogFile | TopicLog:
+    """Open a recording as its format holds it: a table, or a log of topics. Raises the errors of `open_log`."""
     known = format_of(path)
     if not path.exists():
         raise TraceError(f"recording {path}", "no such file", "check the path")
     if path.is_file() and path.stat().st_size == 0:
         raise TraceError(f"recording {path.name}", "the file is empty", "record it again or leave it out")
     with _naming_the_extra(path, known):
-        log: Any = _module_of(known).Reader(path)
-    if known.topics:
-        log = _module_of(Format("sparse")).TopicTable(log)
-    opened: LogFile = log
+        opened: LogFile | TopicLog = _module_of(known).Reader(path)
     return opened
 
 
@@ -182,9 +194,15 @@ class Selection(NamedTuple):
     exact: tuple[int, ...]  # the time, unless `rate_hz` is given, then the episode numbers, if any
     values: tuple[int, ...]
     channels: tuple[Channel, ...]
-    seconds: float  # per unit of the time column
+    time: TimeColumn
     rate_hz: float | None  # without a time column, rows are spaced at this rate
     episodes: bool
+
+    @property
+    def rows(self) -> int | None:
+        """Return the number of rows, or None where the file does not state it."""
+        stated = (self.log.columns[i].rows for i in (*self.exact, *self.values))
+        return next((rows for rows in stated if rows is not None), self.log.rows)
 
 
 def select_columns(
@@ -192,53 +210,40 @@ def select_columns(
 ) -> Selection:
     """Find the columns of `wanted` and the time column in a log.
 
-    None for `wanted` selects every column of numbers, as outputs. Raises TraceError where a column is missing, has
-    another unit or occurs twice, and where neither a time column nor a rate is given.
+    `time` may state a unit: ``timestamp [us]``. None for `wanted` selects every column of numbers, as outputs. Raises
+    TraceError where a column is missing, has another unit, another number of rows or occurs twice, and where neither
+    a time column nor a rate is given.
     """
-    where = log.path.name
-    checked_size(f"recording {where}", len(log.columns), "columns")
-    stored = [Channel(each.name, each.unit) for each in log.columns]
-    names = [channel.name for channel in stored]
+    where, columns = log.path.name, log.columns
+    checked_size(f"recording {where}", len(columns), "columns")
+    timed = NO_TIME if time is None else find_time(where, columns, time)
+    own = (timed.place,) if time is not None else ()
+    rows = common_rows(columns, own)
     if wanted is None:
-        wanted = [
-            channel
-            for channel, each in zip(stored, log.columns, strict=True)
-            if each.numeric and channel.name not in ("", time, EPISODE)
-        ]
+        chosen = [each for i, each in enumerate(columns) if i not in own and each.rows in (None, rows)]
+        wanted = [Channel(each.name, each.unit) for each in chosen if each.numeric and each.name not in ("", EPISODE)]
     if not wanted:
-        raise TraceError(f"recording {where}", "no column of numbers except the time", "record at least one channel")
-    _require_time(where, names, time, rate_hz)
-    values = _indices_of(where, wanted, stored)
-    episodes = EPISODE in names and EPISODE not in [channel.name for channel in wanted]
-    exact = [names.index(name) for name in (time, EPISODE if episodes else None) if name is not None]
-    seconds = 1.0 if time is None else _seconds_per_unit(where, stored[names.index(time)])
-    return Selection(log, tuple(exact), tuple(values), tuple(wanted), seconds, None if time else rate_hz, episodes)
+        raise _no_numbers(where, columns, own)
+    _require_clock(where, time, rate_hz)
+    values = indices_of(wanted, columns, where)
+    require_rows(where, [columns[i] for i in values], rows if own else None, timed.name)
+    episodes = EPISODE not in [channel.name for channel in wanted]
+    numbers = [i for i, each in enumerate(columns) if each.name == EPISODE][:1] if episodes else []
+    exact = (*own, *numbers)
+    return Selection(log, exact, tuple(values), tuple(wanted), timed, None if own else rate_hz, bool(numbers))
 
 
-def _require_time(where: str, names: Sequence[str], time: str | None, rate_hz: float | None) -> None:
-    if time is not None and time not in names:
-        shown = [name for name in names if name]
-        listed = ", ".join(shown[:_LISTED]) or "none"
-        listed += f" and {len(shown) - _LISTED} more" if len(shown) > _LISTED else ""
-        remedy = 'name the time column, or none ("") where rows are evenly spaced'
-        raise TraceError(f"{where}: no time column {time!r}", f"columns are {listed}", remedy)
+def _no_numbers(where: str, columns: Sequence[Column], own: Sequence[int]) -> TraceError:
+    reasons = [f"{each.name} {each.note}" for i, each in enumerate(columns) if each.name and each.note and i not in own]
+    found = f"no column of numbers except the time{': ' * bool(reasons)}{', '.join(reasons[:5])}"
+    return TraceError(f"recording {where}", found, "record at least one channel")
+
+
+def _require_clock(where: str, time: str | None, rate_hz: float | None) -> None:
     if time is None and rate_hz is not None:
         require_rate(rate_hz)
     elif time is None:
         raise TraceError(f"{where}: no time column", f"and rate_hz is {rate_hz}", "give one of the two")
-
-
-def _indices_of(where: str, wanted: Sequence[Channel], stored: Sequence[Channel]) -> Sequence[int]:
-    try:
-        indices = require_channels(wanted, stored, where)
-    except SpecError as error:
-        raise TraceError(error.what, error.found, error.remedy) from None
-    names = [channel.name for channel in stored]
-    counts = Counter(names)
-    twice = sorted({channel.name for channel in wanted if counts[channel.name] > 1})
-    if twice:
-        raise TraceError(f"recording {where}", f"two columns named {', '.join(twice)}", "rename one of them")
-    return indices
 
 
 def blocks_of(selection: Selection) -> Iterator[Block]:
@@ -257,10 +262,10 @@ def gather(selection: Selection) -> Block:
     One allocation holds them; it grows where the file does not state its number of rows, or states a wrong one. Raises
     TraceError where the log has no row, and where it has more rows than the limits allow for a file of its size.
     """
-    name, file_bytes = f"recording {selection.log.path.name}", selection.log.path.stat().st_size
+    name, file_bytes = f"recording {selection.log.path.name}", stored_bytes(selection.log.path)
     row_bytes = 8 * len(selection.exact) + 4 * len(selection.values)
     most = (limit("free_bytes") + limit("growth") * file_bytes) // row_bytes  # a claim allocates no more than this
-    size, end = min(selection.log.rows or rows_per_block(len(selection.values)), most), 0
+    size, end = min(selection.rows or rows_per_block(len(selection.values)), most), 0
     wide, narrow = np.empty((size, len(selection.exact))), np.empty((size, len(selection.values)), np.float32)
     for block in blocks_of(selection):
         start, end = end, end + len(block.values)
@@ -276,12 +281,18 @@ def gather(selection: Selection) -> Block:
     return Block(wide, narrow)
 
 
+def stored_bytes(path: Path) -> int:
+    """Return the size of a file, or of all files in a folder."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(each.stat().st_size for each in files if each.is_file())
+
+
 def times(selection: Selection, exact: Doubles, row: int) -> Doubles:
     """Return the times [n] in s of a block [n, K] whose first row is number `row` of the log."""
     if selection.rate_hz is not None:
         return np.arange(row, row + len(exact)) / selection.rate_hz
     t = np.ascontiguousarray(exact[:, 0])
-    return t if selection.seconds == 1.0 else t * selection.seconds
+    return t if selection.time.seconds == 1.0 else t * selection.time.seconds
 
 
 def block_of(cells: Mapping[int, Doubles], exact: Sequence[int], values: Sequence[int]) -> Block:
@@ -297,41 +308,11 @@ def block_of(cells: Mapping[int, Doubles], exact: Sequence[int], values: Sequenc
 
 
 def suffix_of(path: Path, suffixes: Sequence[str] = SUFFIXES) -> str:
-    """Return the suffix of a file name. Raises TraceError where it is not one of `suffixes`."""
+    """Return the suffix of a file name. Raises TraceError, with a converter, where it is not one of `suffixes`."""
     for suffix in suffixes:
         if path.name.lower().endswith(suffix):
             return suffix
     known = ", ".join(suffixes)
+    if (advice := advice_for(path)) and suffixes is SUFFIXES:
+        raise TraceError(f"recording {path.name}", f"it is {advice[0]}, which is not supported", advice[1])
     raise TraceError(f"recording {path.name}", f"suffix {path.suffix!r} is not known", f"use one of {known}")
-
-
-def _seconds_per_unit(where: str, time: Channel) -> float:
-    if time.unit not in _SECONDS:
-        units = ", ".join(filter(None, _SECONDS))
-        raise TraceError(f"{where}: time column {time.name!r}", f"its unit is {time.unit!r}", f"use one of {units}")
-    return _SECONDS[time.unit]
-
-
-def column(text: str, numeric: bool) -> Column:
-    """Parse a header cell, ``name [unit]``."""
-    return Column(*split_unit(text), numeric)
-
-
-@contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Convert read errors of libraries to TraceError: damaged, or not readable."""
-    try:
-        yield
-    except (EOFError, zlib.error, BadZipFile) as error:
-        raise damaged(path, error) from error
-    except OSError as error:
-        # gzip and pyarrow raise a bare OSError about the content; zipfile seeks to where a damaged file says
-        if error.strerror is None or error.errno == errno.EINVAL:
-            raise damaged(path, error) from error
-        raise TraceError(f"cannot read {path.name}", error.strerror, "check the file and its permissions") from error
-
-
-def damaged(path: Path, error: Exception) -> TraceError:
-    """Return the error for a file that ends early or has changed bytes."""
-    reason = " ".join(str(error).split())[:120].rstrip(".")
-    return TraceError(f"recording {path.name}", f"truncated or damaged ({reason})", "copy or record it again")

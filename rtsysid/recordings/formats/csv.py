@@ -1,6 +1,6 @@
-"""Read and write CSV and gzipped CSV.
+"""Read and write CSV and gzipped CSV, and read its dialects; `rtsysid.recordings.formats.csv_dialect` tells them apart.
 
-Header cells are ``name [unit]``. Each sample is one row. An empty cell is NaN.
+Header cells are ``name [unit]`` or ``name (unit)``. Each sample is one row. An empty cell is NaN.
 
 Two parsers give the same numbers: the fast one of pyarrow, where pyarrow is installed, and the plain one of the
 standard library. Where the fast parser rejects a block, the plain parser continues at that block. It accepts untidy
@@ -13,9 +13,9 @@ import csv
 import gzip
 import io
 import logging
-import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -23,17 +23,35 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from rtsysid.errors import TraceError
-from rtsysid.guards.limits import checked_growth, checked_size, limit
-from rtsysid.recordings.formats import Block, Column, block_of, column, damaged, reading, rows_per_block
+from rtsysid.guards.limits import checked_size, limit
+from rtsysid.recordings.columns import NotANumber, split_header
+from rtsysid.recordings.formats import Block, Column, block_of, damaged, reading, rows_per_block
+from rtsysid.recordings.formats.csv_cells import (
+    EMPTY,
+    FALSE,
+    TRUE,
+    Kind,
+    is_number,
+    kind_of,
+    not_a_number,
+    parse_number,
+    parse_stamp,
+)
+from rtsysid.recordings.formats.csv_dialect import BLANKS, MARKS, CsvDialect, sniff
+from rtsysid.recordings.formats.csv_text import (
+    BLANK,
+    OneBlank,
+    first_decimal,
+    leading_lines,
+    lines_of,
+    open_bytes,
+    skip_rows,
+)
 from rtsysid.spec import Channel, Doubles
 
-_EMPTY = ("", "nan", "NaN", "NAN", "-nan", "-NaN", "NA", "N/A", "n/a", "null", "NULL", "None")
-_TRUE, _FALSE = ("true", "True", "TRUE"), ("false", "False", "FALSE")
-_WORDS = dict.fromkeys(_EMPTY, float("nan")) | dict.fromkeys(_TRUE, 1.0) | dict.fromkeys(_FALSE, 0.0)
 _SAMPLE = 100  # rows from which the kind of a column is detected
-_BLANK = 100_000  # blank lines in a row: more of them are padding or damage
-_PART = 1 << 20  # bytes that are unpacked at a time
 _WIDE = 4096  # columns; pyarrow takes 10 kB for each, and its blocks of a megabyte hold few rows of more columns
+INDEX = "index"  # name of a first column of numbers without a name, as pandas writes its index
 
 
 class _Line(NamedTuple):
@@ -42,7 +60,7 @@ class _Line(NamedTuple):
 
 
 class Reader:
-    """Open a CSV file with a header line. The delimiter (comma, semicolon, tab) and encoding are detected from it.
+    """Open a CSV file with a header line. Its dialect is detected from the first lines.
 
     Raises TraceError where the file has no header or is damaged.
     """
@@ -52,24 +70,20 @@ class Reader:
     def __init__(self, path: Path) -> None:
         self.path = path
         with reading(path):
-            with _bytes(path) as stream:
-                self._skipped, header = _read_csv_header(path, stream)
-            self._delimiter = _delimiter(header)
-            names = next(csv.reader([header], delimiter=self._delimiter, skipinitialspace=True))
-            checked_size(f"recording {path.name}", len(names), "columns")
-            names[0] = names[0].removeprefix("#")  # as numpy.savetxt marks its header
-            if all(_is_csv_number(name) for name in names if name.strip()):
-                raise TraceError(f"recording {path.name}", "line 1 holds numbers, not a header", "add column names")
+            dialect = sniff(leading_lines(path))
+            if dialect is None:
+                raise TraceError(f"recording {path.name}", "no header and no rows", "record it again or leave it out")
+            self.dialect = dialect
+            checked_size(f"recording {path.name}", len(dialect.names), "columns")
+            if all(is_number(name) for name in dialect.names if name.strip()):
+                found = f"line {dialect.header} holds numbers, not a header"
+                raise TraceError(f"recording {path.name}", found, "add column names")
+            if not dialect.decimal:
+                with self._body() as body:
+                    self.dialect = dialect._replace(decimal=first_decimal(body))
             with self._body() as body:
-                sample = list(islice(self._split(body), min(_SAMPLE, rows_per_block(len(names)))))
-        beyond = sample[0].cells[len(names) :] if sample else []
-        # If the rows end with a comma and the header does not, there is one more column, without a name.
-        padded = names if any(cell.strip() for cell in beyond) else [*names, *beyond]
-        kinds = [_kind([line.cells[i] for line in sample if i < len(line.cells)]) for i in range(len(padded))]
-        self.columns: tuple[Column, ...] = tuple(
-            column(name, kind != "text") for name, kind in zip(padded, kinds, strict=True)
-        )
-        self._bools = {i for i, kind in enumerate(kinds) if kind == "bool"}
+                sample = list(islice(self._split(body), min(_SAMPLE, rows_per_block(len(dialect.names)))))
+        self.kinds, self.columns = _sampled_columns(self.dialect, [line.cells for line in sample])
         self._warn_of_open_end()
 
     def blocks(self, exact: Sequence[int], values: Sequence[int]) -> Iterator[Block]:
@@ -88,25 +102,30 @@ class Reader:
 
     @contextmanager
     def _body(self) -> Iterator[IO[bytes]]:
-        """Open the file after the header."""
-        with _bytes(self.path) as stream:
-            for _ in range(self._skipped):
+        """Open the file at the first row."""
+        with open_bytes(self.path) as stream:
+            for _ in range(self.dialect.skipped):
                 stream.readline()
-            yield stream
+            if self.dialect.delimiter == BLANKS:
+                yield io.BufferedReader(OneBlank(stream))
+            else:
+                yield stream
 
-    def _split(self, body: IO[bytes]) -> Iterator[_Line]:
-        """Split each line that is not blank into cells."""
-        text = (raw.decode("utf-8", "replace") for raw in _lines(self.path, body))
-        reader = csv.reader(text, delimiter=self._delimiter, skipinitialspace=True)
-        filled = 0
+    def _split(self, body: IO[bytes], passed: int = 0) -> Iterator[_Line]:
+        """Split each line into cells, except blank lines and comments; `passed` lines of the body were read before."""
+        text = (raw.decode("utf-8", "replace") for raw in lines_of(self.path, body))
+        reader = csv.reader(text, delimiter=self.dialect.delimiter, skipinitialspace=True)
+        width, filled, most = len(self.dialect.names), 0, limit("columns")
         try:
             for cells in reader:
                 if cells and not (len(cells) == 1 and cells[0].isspace()):
-                    checked_size(f"recording {self.path.name}", len(cells), "columns")
-                    yield _Line(self._skipped + reader.line_num, cells)
                     filled = reader.line_num
-                elif reader.line_num - filled > _BLANK:
-                    raise damaged(self.path, ValueError(f"{_BLANK} blank lines in a row"))
+                    if len(cells) == width or not cells[0].startswith(MARKS):
+                        if len(cells) > most:
+                            checked_size(f"recording {self.path.name}", len(cells), "columns")
+                        yield _Line(self.dialect.skipped + passed + filled, cells)
+                elif reader.line_num - filled > BLANK:
+                    raise damaged(self.path, ValueError(f"{BLANK} blank lines in a row"))
         except csv.Error as error:  # a quote that is never closed
             raise damaged(self.path, error) from error
 
@@ -124,6 +143,12 @@ class Reader:
             )
         return line if count <= width else line._replace(cells=line.cells[:width])
 
+    def parser(self, index: int) -> Callable[[str], float]:
+        """Return what parses the cells of a column; it raises ValueError."""
+        if self.kinds[index] == "stamp":
+            return parse_stamp
+        return parse_number if self.dialect.decimal == "." else partial(parse_number, decimal=self.dialect.decimal)
+
     def _warn_of_open_end(self) -> None:
         """Log a warning where the last line has no end: plain CSV does not state its length, so it may be cut off."""
         if self.path.name.lower().endswith(".gz"):
@@ -133,6 +158,16 @@ class Reader:
             if stream.read(1) not in b"\r\n":
                 message = "%s: the last line has no line end; if the recording was cut off, remove that line"
                 logging.getLogger(__name__).warning(message, self.path.name)
+
+
+def is_table(path: Path) -> bool:
+    """Tell whether a text file holds numbers under a header of two names or more."""
+    try:
+        with reading(path):
+            dialect = sniff(leading_lines(path))
+    except TraceError:
+        return False
+    return dialect is not None and dialect.certain
 
 
 def write_blocks(path: Path, exact: Sequence[Channel], channels: Sequence[Channel], blocks: Iterable[Block]) -> None:
@@ -159,139 +194,119 @@ def _fast(log: Reader, exact: Sequence[int], values: Sequence[int]) -> Iterator[
     names = [f"column {i}" for i in range(len(log.columns))]
     wanted = dict.fromkeys((*exact, *values))
     # Parse as float64 also where float32 is kept: both parsers then round a decimal text in the same two steps.
-    types = {names[i]: pyarrow.bool_() if i in log._bools else pyarrow.float64() for i in wanted}
+    kinds = {"bool": pyarrow.bool_(), "stamp": pyarrow.string()}
+    types = {names[i]: kinds.get(log.kinds[i], pyarrow.float64()) for i in wanted}
     convert = arrow.ConvertOptions(
         column_types=types,
         include_columns=list(types),
-        null_values=list(_EMPTY),
-        true_values=list(_TRUE),
-        false_values=list(_FALSE),
+        null_values=list(EMPTY),
+        true_values=list(TRUE),
+        false_values=list(FALSE),
+        decimal_point=log.dialect.decimal,
     )
     read = arrow.ReadOptions(column_names=names, encoding="utf8")
     with log._body() as body:
-        stream = arrow.open_csv(body, read, arrow.ParseOptions(delimiter=log._delimiter), convert)
+        stream = arrow.open_csv(body, read, arrow.ParseOptions(delimiter=log.dialect.delimiter), convert)
         for batch in stream:
-            cells = {i: batch.column(k).cast(pyarrow.float64()).to_numpy(False) for k, i in enumerate(wanted)}
+            cells = {i: _from_arrow(batch.column(k), log.kinds[i]) for k, i in enumerate(wanted)}
             yield block_of(cells, exact, values)
 
 
+def _from_arrow(values: Any, kind: Kind) -> Doubles:
+    import pyarrow
+
+    if kind == "stamp":
+        return np.array([parse_stamp(cell or "") for cell in values.to_pylist()], np.float64)
+    doubles: Doubles = values.cast(pyarrow.float64()).to_numpy(False)
+    return doubles
+
+
 def _plain(log: Reader, exact: Sequence[int], values: Sequence[int], skip: int = 0) -> Iterator[Block]:
-    """Stream with the standard library, from row `skip`."""
+    """Stream with the standard library, from row `skip`. Rows before a ragged one are streamed, too."""
     wanted = dict.fromkeys((*exact, *values))
     with log._body() as body:
-        lines = map(log.check, islice(log._split(body), skip, None))
-        while chunk := list(islice(lines, rows_per_block(len(log.columns)))):
-            yield block_of({i: _parse(log, chunk, i) for i in wanted}, exact, values)
+        lines = log._split(body, skip_rows(body, skip))
+        for chunk, error in _chunks(log, lines, rows_per_block(len(log.columns))):
+            if chunk:
+                cells = {i: _parse(log, chunk, i) for i in wanted}
+                _refuse_text(log, chunk, cells)
+                yield block_of({i: each for i, each in cells.items() if each is not None}, exact, values)
+            if error is not None:
+                raise error
 
 
-def _parse(log: Reader, lines: Sequence[_Line], index: int) -> Doubles:
+def _chunks(log: Reader, lines: Iterator[_Line], size: int) -> Iterator[tuple[list[_Line], TraceError | None]]:
+    """Yield lines that are checked, `size` at a time, and at the end the error that ends them."""
+    chunk: list[_Line] = []
+    error = None
     try:
-        return np.array([_parse_number(line.cells[index]) for line in lines])
+        for line in lines:
+            chunk.append(log.check(line))
+            if len(chunk) == size:
+                yield chunk, None
+                chunk = []
+    except TraceError as found:
+        error = found
+    yield chunk, error
+
+
+def _parse(log: Reader, lines: Sequence[_Line], index: int) -> Doubles | None:
+    """Parse a column; None where a cell is no number."""
+    parse = log.parser(index)
+    try:
+        return np.array([parse(line.cells[index]) for line in lines])
     except ValueError:
-        wrong = next(line for line in lines if not _is_csv_number(line.cells[index]))
-        raise TraceError(
-            f"{log.path.name}, line {wrong.number}, column {log.columns[index].name!r}",
-            f"{wrong.cells[index][:40]!r} is not a number",
-            "correct the line, or leave the column out",
-        ) from None
+        return None
 
 
-def _parse_number(cell: str) -> float:
-    text = cell.strip()
-    if text in _WORDS:
-        return _WORDS[text]
-    if "_" in text or not text.isascii():  # Python's float accepts 1_000 and digits of other scripts
-        raise ValueError(text)
-    return float(text)
+def _refuse_text(log: Reader, lines: Sequence[_Line], cells: dict[int, Doubles | None]) -> None:
+    """Raise NotANumber for the columns that could not be parsed: it names the first cell of the first of them."""
+    found = {}
+    for index in (i for i, each in cells.items() if each is None):
+        line = next(each for each in lines if not _parses(log.parser(index), each.cells[index]))
+        reason = not_a_number(line.cells[index], log.dialect.decimal)
+        if log.kinds[index] == "stamp":
+            reason = f"{line.cells[index][:40]!r} is not a time stamp"
+        found[index] = line.number, reason
+    if found:
+        index, (number, reason) = next(iter(found.items()))
+        where = f"{log.path.name}, line {number}, column {log.columns[index].name!r}"
+        refusal = NotANumber(where, reason, "correct the line, or leave the column out")
+        refusal.columns = {i: f"{reason}, line {number}" for i, (number, reason) in found.items()}
+        raise refusal
 
 
-def _is_csv_number(cell: str) -> bool:
+def _parses(parse: Callable[[str], float], cell: str) -> bool:
     try:
-        _parse_number(cell)
+        parse(cell)
     except ValueError:
         return False
     return True
 
 
-def _kind(cells: Sequence[str]) -> str:
-    filled = [cell.strip() for cell in cells if cell.strip() not in _EMPTY]
-    if filled and all(cell in (*_TRUE, *_FALSE) for cell in filled):
-        return "bool"
-    return "number" if all(_is_csv_number(cell) for cell in filled) else "text"
+def _sampled_columns(dialect: CsvDialect, rows: Sequence[Sequence[str]]) -> tuple[list[Kind], tuple[Column, ...]]:
+    """Describe the columns from their header cells and from the first rows."""
+    beyond = rows[0][len(dialect.names) :] if rows else []
+    # If the rows end with a comma and the header does not, there is one more column, without a name.
+    padded = [*dialect.names, *([] if any(cell.strip() for cell in beyond) else beyond)]
+    cells = [[row[i] for row in rows if i < len(row)] for i in range(len(padded))]
+    kinds = [kind_of(each, dialect.decimal) for each in cells]
+    indexed = not padded[0].strip() and kinds[0] == "number" and any(cells[0]) and INDEX not in padded
+    padded[0] = INDEX if indexed else padded[0]
+    units = (*dialect.units, *[""] * len(padded))
+    found = []
+    for i, (name, unit) in enumerate(split_header(padded)):
+        stamp = "s" if kinds[i] == "stamp" else ""
+        numeric = kinds[i] in ("number", "bool") and not (indexed and i == 0)
+        note = _text_note(cells[i], dialect.decimal) if kinds[i] == "text" else ""
+        header = padded[i].strip()
+        found.append(Column(name, stamp or unit or units[i], numeric, header * (header != name), note=note))
+    return kinds, tuple(found)
 
 
-def _bytes(path: Path) -> IO[bytes]:
-    if path.name.lower().endswith(".gz"):
-        return io.BufferedReader(_Unpacked(path), _PART)
-    return path.open("rb")
-
-
-class _Unpacked(io.RawIOBase):
-    """Unpack a gzip file. Raises TraceError where the text exceeds the limit for a file of its size."""
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._held, self._text = path, path.stat().st_size, 0
-        self._stream = gzip.GzipFile(path, "rb")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        count = self._stream.readinto(buffer)
-        self._text += count
-        checked_growth(f"recording {self._path.name}", self._text, self._held, "text_growth")
-        return count
-
-    def close(self) -> None:
-        self._stream.close()
-        super().close()
-
-
-def _lines(path: Path, stream: IO[bytes]) -> Iterator[bytes]:
-    """Yield the lines that are left. Raises TraceError for a line above the limit."""
-    most = limit("line_bytes")
-    while raw := stream.readline(most + 1):
-        checked_size(f"recording {path.name}: a line", len(raw) + _rest(raw, stream, most), "line_bytes")
-        yield raw
-
-
-def _rest(raw: bytes, stream: IO[bytes], most: int) -> int:
-    """Count the bytes of a line that are not in `raw`, its first `most` + 1 bytes or all of it."""
-    size = 0
-    while len(raw) > most and not raw.endswith(b"\n"):
-        raw = stream.readline(most + 1)
-        size += len(raw)
-    return size
-
-
-def text_lines(path: Path) -> Iterator[str]:
-    """Yield the lines of a text file, plain or gzipped, each with its end.
-
-    Raises TraceError where a line, or the text for a file of its size, exceeds the limits.
-    """
-    with _bytes(path) as stream:
-        for raw in _lines(path, stream):
-            yield raw.decode()  # a UnicodeDecodeError is a ValueError
-
-
-def _read_csv_header(path: Path, stream: IO[bytes]) -> tuple[int, str]:
-    """Read up to the header line; return the number of lines read, and the header's text."""
-    for lines, raw in enumerate(islice(_lines(path, stream), _BLANK), 1):
-        if b"\0" in raw or b"\r" in raw.rstrip(b"\r\n"):
-            reason = f"line {lines} is not UTF-8 text that ends with LF or CRLF"
-            raise TraceError(f"recording {path.name}", reason, "save it as CSV in UTF-8")
-        try:
-            text = raw.decode("utf-8-sig").strip()
-        except UnicodeDecodeError:
-            text = raw.decode("latin-1").strip()  # spreadsheets often save the degree sign in Latin-1
-        if text:
-            return lines, text
-    raise TraceError(f"recording {path.name}", "no header and no rows", "record it again or leave it out")
-
-
-def _delimiter(header: str) -> str:
-    bare = re.sub(r'"[^"]*"', "", header)
-    return max(",;\t", key=bare.count)
+def _text_note(cells: Sequence[str], decimal: str) -> str:
+    wrong = next(cell for cell in cells if not is_number(cell, decimal))
+    return f"holds text: {not_a_number(wrong, decimal)}"
 
 
 @contextmanager

@@ -23,9 +23,11 @@ from numpy.lib import format as npy
 from rtsysid.errors import TraceError
 from rtsysid.guards.limits import checked_growth, checked_size
 from rtsysid.guards.zips import check_zip_directory
+from rtsysid.recordings.columns import require_rows
 from rtsysid.recordings.formats import EPISODE, Block, Column, column, damaged, reading, rows_per_block
 from rtsysid.spec import Channel
 
+_OWN = ("episode_starts", "channels")  # arrays that say what the others are
 _OPEN = 256  # arrays that are open at a time
 _HEADER = 10_000  # bytes of an array's header: those of NumPy's own are below 200
 
@@ -58,7 +60,13 @@ class _Name(msgspec.Struct):
 
 
 class Reader:
-    """Open a zip file of arrays, compressed or not. Raises TraceError where it is damaged."""
+    """Open a zip file of arrays, compressed or not. Raises TraceError where it is damaged.
+
+    Arrays of any length are columns: the time column says which of them are one recording; see `Column.rows`.
+    ``left_out``: arrays that are no columns, in words.
+    """
+
+    rows = None
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -71,36 +79,40 @@ class Reader:
         if self._starts is not None and self._starts.ndim != 1:
             found = f"episode_starts of shape {self._starts.shape}"
             raise TraceError(f"recording {path.name}", found, "write one row number for each episode")
-        long = [header.shape[0] for name, header in self._headers.items() if self._is_data(name)]
-        self.rows: int | None = max(long, default=0)
         self._arrays: list[_Array] = []
         columns: list[Column] = []
         for name, header in self._headers.items():
-            if self._is_data(name) and header.shape[0] == self.rows:
+            if self._is_data(name):
                 checked_size(f"recording {path.name}", len(columns) + header.width, "columns")
                 self._arrays += [_Array(name, i) for i in range(header.width)]
-                columns += self._columns(name, header, header.width, named)
+                own = self._columns(name, header, header.width, named)
+                columns += [each._replace(rows=header.shape[0], note=_dtype_note(header)) for each in own]
         if self._starts is not None and self._starts.size > 1:
             columns.append(Column(EPISODE, "", True))
         self.columns: tuple[Column, ...] = tuple(columns)
+        others = [name for name in self._headers if name not in _OWN and not self._is_data(name)]
+        self.left_out = tuple(f"{name}: an array of shape {self._headers[name].shape}" for name in others)
 
     def blocks(self, exact: Sequence[int], values: Sequence[int]) -> Iterator[Block]:
         """Stream the columns with these indices. Only their arrays are opened.
 
-        Raises TraceError for a column that holds no numbers, and where the file is damaged.
+        Raises TraceError for a column that holds no numbers, for columns of different lengths, and where the file is
+        damaged.
         """
         wanted = dict.fromkeys((*exact, *values))
         stored = {self._arrays[i].name for i in wanted if i < len(self._arrays)}
+        total = max((self._headers[name].shape[0] for name in stored), default=0)
+        require_rows(self.path.name, [self.columns[i] for i in wanted], total, "another one")
         for i in wanted:
             if not self.columns[i].numeric:
                 raise TraceError(f"{self.path.name}, column {self.columns[i].name!r}", "no numbers", "leave it out")
         size = rows_per_block(sum(self._headers[name].width for name in stored))
         if len(stored) > _OPEN:
-            size = max(1, self.rows or 0)  # one array after the other, each as a whole
+            size = max(1, total)  # one array after the other, each as a whole
         with _archive(self.path) as archive:
             opened = {name: self._stream(archive, name, size) for name in stored}
-            for start in range(0, self.rows or 0, size):
-                rows = min(size, (self.rows or 0) - start)
+            for start in range(0, total, size):
+                rows = min(size, total - start)
                 block = Block(np.empty((rows, len(exact))), np.empty((rows, len(values)), np.float32))
                 columns = (*zip(exact, block.exact.T, strict=True), *zip(values, block.values.T, strict=True))
                 self._fill(columns, start, opened)
@@ -119,12 +131,12 @@ class Reader:
             with np.errstate(over="ignore"):
                 for place, out in columns:
                     out[:] = chunk[:, place]
-            if start + len(chunk) == self.rows:
+            if start + len(chunk) == self._headers[name].shape[0]:
                 opened[name].close()
 
     def _is_data(self, name: str) -> bool:
         shape = self._headers[name].shape
-        return name not in ("episode_starts", "channels") and len(shape) in (1, 2)
+        return name not in _OWN and len(shape) in (1, 2)
 
     def _columns(self, name: str, header: _Header, width: int, named: Any) -> list[Column]:
         numeric = header.dtype.kind in "biuf"
@@ -204,6 +216,10 @@ def write_blocks(path: Path, exact: Sequence[Channel], channels: Sequence[Channe
             ):
                 with archive.open(name + ".npy", "w") as member:
                     npy.write_array(member, array, allow_pickle=False)
+
+
+def _dtype_note(header: _Header) -> str:
+    return "" if header.dtype.kind in "biuf" else f"holds {header.dtype}"
 
 
 def _whole_array(archive: ZipFile, name: str, header: _Header) -> np.ndarray[Any, Any]:

@@ -20,6 +20,7 @@ _PART_BYTES, _ITEM_BYTES = 1024, 64  # what pyarrow takes for a column or a row 
 _HEADER = 1 << 10  # bytes read for the header of a page; most have less than 50
 _Wanted = Mapping[int, tuple[int, Callable[[Compact], Any]]]
 _SIZES: _Wanted = {2: (I32, Compact.integer), 3: (I32, Compact.integer)}
+_ELEMENT: _Wanted = {4: (BINARY, Compact.text), 5: (I32, Compact.integer)}
 _PLACE: _Wanted = {7: (I64, Compact.integer), 9: (I64, Compact.integer), 11: (I64, Compact.integer)}
 
 
@@ -66,10 +67,20 @@ class Footer:
     def _read_schema(self, footer: Compact) -> None:
         elements = self._length(footer)
         checked_size(f"recording {self._path.name}", max(0, elements - 1), "columns")  # the first is the table itself
+        waiting: list[int] = []  # children that each open group still has
+        top = ""  # the column of the table that a nested one belongs to
         for _ in range(elements):
-            element = _take(footer, {4: (BINARY, Compact.text)})
-            if 5 not in element:  # a number of children makes a group, which is no column
-                self._columns.append(element.get(4, ""))
+            element = _take(footer, _ELEMENT)
+            waiting[-1:] = [waiting[-1] - 1] if waiting else []
+            top = element.get(4, "") if len(waiting) == 1 else top
+            if 5 not in element:
+                self._columns.append(top)
+            else:  # a number of children makes a group, which is no column
+                waiting.append(element[5])
+            while waiting and waiting[-1] == 0:
+                waiting.pop()
+        if waiting:
+            raise ValueError("a table of another number of columns than it claims")
 
     def _read_groups(self, footer: Compact) -> None:
         for _ in range(self._length(footer)):

@@ -16,7 +16,7 @@ from rtsysid.evaluation.linear.maps import is_affine
 from rtsysid.model.npz import Arrays
 from rtsysid.recordings.held_out import LONGER
 from rtsysid.recordings.pieces import Note, long_enough
-from rtsysid.recordings.resample import resample
+from rtsysid.recordings.reading import align_trace
 from rtsysid.recordings.trace import Trace
 from rtsysid.spec import Floats
 from rtsysid.train.auto.candidates import CANDIDATES
@@ -93,8 +93,8 @@ def _read(config: Config, trace: Trace) -> _Recordings:
 
     Raises TraceError where the recordings cannot be used.
     """
-    if config.data.resample:
-        trace = resample(trace, config.data.rate_hz, max_age=config.data.max_age)
+    if config.data.resample and not trace.aligned:
+        trace = align_trace(trace, config.data)
     rotations = blank_spec(config, trace.channels).rotations
     trace = trace.segments(config.data.rate_hz, nan=config.data.nan).with_continuous(rotations)
     trace = trace.with_feedthrough(config.data.feedthrough)

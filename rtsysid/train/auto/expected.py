@@ -13,13 +13,14 @@ from rtsysid.spec import Doubles
 TICKS = (1, 2, 5, 10, 20, 50)
 QUANTILE = 1.28  # of a normal distribution: 80 % lie inside
 LARGEST = 1e30  # error that is stated
+SMALL = 0.05  # of the mean error: a fold without motion, where hold is exact, says no more than that it is small
 FLOOR = 0.03  # relative spread that no number of recordings rules out
 
 
 def expected_errors(choice: LinearChoice) -> Expectation:
     """Return the expected error of the linear model by group and tick, and the interval that should hold 80 %."""
     judged = choice.judged
-    logs = np.log(np.maximum(judged.errors, 1e-30))  # [f, G, N]
+    logs = np.log(np.maximum(judged.errors, np.maximum(SMALL * judged.mean, 1e-30)))  # [f, G, N]
     reach = np.exp(QUANTILE * np.sqrt(logs.var(0, ddof=1) * (1 + 1 / len(logs)) + FLOOR**2))
     ticks = tuple(n for n in TICKS if n <= reach.shape[1])
     at = [n - 1 for n in ticks]

@@ -16,6 +16,7 @@ from rtsysid.evaluation.linear.folds import folds_of
 from rtsysid.evaluation.linear.maps import linear_run
 from rtsysid.model.coordinates import coordinates
 from rtsysid.recordings.held_out import unscaled_spec
+from rtsysid.recordings.kinds import kinds_of
 from rtsysid.recordings.trace import Trace
 from rtsysid.spec import Channel, Doubles, Floats, ModelSpec
 from rtsysid.train.auto.frames import choose_relative, scaled, target_groups
@@ -91,7 +92,7 @@ def plan_of(config: Config, trace: Trace, blank: ModelSpec, halves: Halves, *, l
     said, settling = config.model, settling_of(config.model, halves)
     horizon = horizon_of(settling, halves)
     bands = BANDS if said.age_bands is None else said.age_bands
-    folds = folds_of(_pieces_by_recording(trace), horizon, settling + horizon)
+    folds = folds_of(_pieces_to_leave_out(trace), horizon, settling + horizon)
     longest = said.taps or settling - (said.warmup or 0)
     start = msgspec.structs.replace(blank, taps=max(2, min(20, longest)), encoder=(), age_bands=bands)
     if said.relative is None and blank.rigid_body is None:
@@ -108,11 +109,13 @@ def plan_of(config: Config, trace: Trace, blank: ModelSpec, halves: Halves, *, l
     return ModelPlan(spec, choice, _loss_unit(choice.spec, predicted, truth), horizon)
 
 
-def _pieces_by_recording(trace: Trace) -> list[list[Any]]:
-    by_name: dict[str, list[Any]] = {}
+def _pieces_to_leave_out(trace: Trace) -> list[list[Any]]:
+    """Return the pieces that a fold leaves out together: those of a kind of manoeuvre, or of a recording."""
+    kinds = kinds_of(list(dict.fromkeys(episode.recording for episode in trace.episodes)))
+    by_kind: dict[str, list[Any]] = {}
     for episode in trace.episodes:
-        by_name.setdefault(episode.recording, []).append(episode.values)
-    return list(by_name.values())
+        by_kind.setdefault(kinds[episode.recording], []).append(episode.values)
+    return list(by_kind.values())
 
 
 def _completed(config: Config, choice: LinearChoice, rows: int, settling: int) -> ModelSpec:

@@ -1,9 +1,8 @@
-"""ROS 2 messages: our bytes are those of another implementation, and nonsense is an error of one kind."""
+"""ROS messages: our bytes are those of another implementation, and nonsense is an error of one kind."""
 
 from __future__ import annotations
 
 import math
-import struct
 from contextlib import suppress
 from typing import Any
 
@@ -12,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-from rtsysid.ros2msg import RULE, TIME, MessageType
+from rtsysid.rosmsg import CDR, ROS1, RULE, TIME, MessageType
 
 RANGES = {"int8": 7, "uint8": 8, "int16": 15, "uint16": 16, "int32": 31, "uint32": 32, "int64": 63, "uint64": 64}
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=5)
@@ -63,20 +62,24 @@ def plain(found: Any) -> Any:
     return [plain(each) for each in found] if isinstance(found, list) else found
 
 
+@pytest.mark.parametrize("wire", [CDR, ROS1], ids=["ros2", "ros1"])
 @settings(max_examples=150, deadline=None)
 @given(data=st.data(), kinds=FIELDS)
-def test_another_implementation_reads_and_writes_the_same_bytes(data, kinds):
+def test_another_implementation_reads_and_writes_the_same_bytes(wire, data, kinds):
     """For any definition and values rosbags reads our bytes as the same values, and writes what we read back."""
-    kind = MessageType("test/msg/Outer", definition(kinds))
+    kind = MessageType("test/msg/Outer", definition(kinds), wire)
     fields = [data.draw(values_of(each)) for each in kinds]
     values = [each for k, value in zip(kinds, fields, strict=True) for each in flat(k, value)]
     payload = kind.pack(*values)
     assert kind.unpack(payload) == tuple(values)
     store = get_typestore(Stores.EMPTY)
     store.register(get_types_from_msg(definition(kinds), "test/msg/Outer"))
-    theirs = store.deserialize_cdr(payload, "test/msg/Outer")
+    read, write = (
+        (store.deserialize_cdr, store.serialize_cdr) if wire is CDR else (store.deserialize_ros1, store.serialize_ros1)
+    )
+    theirs = read(payload, "test/msg/Outer")
     assert [plain(getattr(theirs, f"f{i}")) for i in range(len(kinds))] == fields
-    assert kind.unpack(bytes(store.serialize_cdr(theirs, "test/msg/Outer"))) == tuple(values)
+    assert kind.unpack(bytes(write(theirs, "test/msg/Outer"))) == tuple(values)
 
 
 @settings(max_examples=200, deadline=None)
@@ -109,7 +112,7 @@ def test_foreign_definitions_are_understood_or_one_error(text):
 
 
 def test_numbers_lie_flat_under_dotted_names():
-    """Nested messages, short arrays, constants, defaults, bounds and comments are what the ROS 2 text says they are."""
+    """Nested messages have dotted names, elements of short arrays an index; constants and bounds are known."""
     text = (
         "# a comment\nuint8 KIND=3\nstring<=8 name 'x = 1'  # bounded\nstd_msgs/Header head\nfloat64[3] cov\n"
         "int8 z -5\nbuiltin_interfaces/Time[] times\nfloat32[<=4] few\n"
@@ -117,8 +120,9 @@ def test_numbers_lie_flat_under_dotted_names():
     )
     kind = MessageType("test/msg/A", text)
     stamp = ("head.stamp.sec", "head.stamp.nanosec")
-    assert kind.names == ("name", *stamp, "head.frame_id", "cov.0", "cov.1", "cov.2", "z", "times", "few")
-    assert kind.numbers == (*stamp, "cov.0", "cov.1", "cov.2", "z")
+    assert kind.names == ("name", *stamp, "head.frame_id", "cov[0]", "cov[1]", "cov[2]", "z", "times", "few")
+    assert kind.numbers == (*stamp, "cov[0]", "cov[1]", "cov[2]", "z")
+    assert {name: instant.kind for name, instant in kind.instants.items()} == {"head.stamp": "time", "times[]": "time"}
     values = ("drone", 1, 2, "map", 0.5, 1.5, 2.5, -5, [(1, 2), (3, 4)], [1.0])
     assert kind.unpack(kind.pack(*values)) == values
 
@@ -130,12 +134,21 @@ def test_a_message_without_fields_is_one_byte():
     assert MessageType("std_msgs/msg/Empty", "").pack(0) == b"\0\1\0\0\0"
 
 
-def test_head_tells_where_numbers_lie():
-    """Code and place of the numbers before the first value of varying length are where `pack` puts them."""
-    kind = MessageType("test/A", "uint8 a\nfloat64 b\nuint16 c\nfloat32 d\nstring e\nuint8 f\n")
-    payload = kind.pack(1, 2.5, 3, 4.5, "text", 6)
-    assert list(kind.head) == ["a", "b", "c", "d"]
-    assert [struct.unpack_from(f"<{code}", payload, place)[0] for code, place in kind.head.values()] == [1, 2.5, 3, 4.5]
+def test_the_text_of_ros_1_is_understood():
+    """`Header`, `time`, `duration` and `byte` are types of their own in ROS 1, and an empty message has no byte."""
+    text = (
+        f"Header header\ntime t\nduration d\nbyte b\nE e\n{RULE}MSG: std_msgs/Header\nuint32 seq\ntime stamp\n"
+        f"string frame_id\n{RULE}MSG: test/E\n"
+    )
+    kind = MessageType("test/A", text, ROS1)
+    head = ("header.seq", "header.stamp.sec", "header.stamp.nanosec", "header.frame_id")
+    assert kind.names == (*head, "t.sec", "t.nanosec", "d.sec", "d.nanosec", "b")
+    assert {name: each.kind for name, each in kind.instants.items()} == {
+        "header.stamp": "time", "t": "time", "d": "duration"
+    }  # fmt: skip
+    assert kind.unmeasured == {"header.seq"}
+    values = (1, 2, 3, "map", 4, 5, -6, -7, -8)
+    assert kind.unpack(kind.pack(*values)) == values
 
 
 def test_nan_and_infinity_pass():

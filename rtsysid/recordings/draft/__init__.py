@@ -1,0 +1,1 @@
+"""Draft a configuration from logs: which channels, from which topics, at which rate."""

@@ -1,0 +1,169 @@
+"""Read text files line by line, plain or gzipped, within the limits for lines and for unpacked text."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from rtsysid.errors import TraceError
+from rtsysid.guards.limits import checked_growth, checked_size, limit
+from rtsysid.recordings.formats.csv_dialect import DELIMITERS, TextLine
+
+BLANK = 100_000  # blank lines in a row: more of them are padding or damage
+_PART = 1 << 20  # bytes that are unpacked at a time
+_TO_BLANK = bytes.maketrans(b"\t\r", b"  ")
+_LINES, _FEWEST, _BYTES = 256, 4, 1 << 20  # lines that show the dialect: at most, at least, and bytes of them
+_FRACTION = re.compile(rb"\d([.,])\d")
+
+
+def open_bytes(path: Path) -> IO[bytes]:
+    """Open a file, unpacked where its name ends with .gz; reading raises TraceError beyond the limits."""
+    if path.name.lower().endswith(".gz"):
+        return io.BufferedReader(_Unpacked(path), _PART)
+    return path.open("rb")
+
+
+class _Unpacked(io.RawIOBase):
+    """Unpack a gzip file. Raises TraceError where the text exceeds the limit for a file of its size."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._held, self._text = path, path.stat().st_size, 0
+        self._stream = gzip.GzipFile(path, "rb")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        count = self._stream.readinto(buffer)
+        self._text += count
+        checked_growth(f"recording {self._path.name}", self._text, self._held, "text_growth")
+        return count
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+
+class OneBlank(io.RawIOBase):
+    """Show a text with one blank in place of each run of blanks and tabs, and none at the ends of a line."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream, self._held, self._text = stream, b"\n", memoryview(b"")
+        self._first, self._ended = True, False
+
+    def readable(self) -> bool:
+        """Tell that it can be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer; return the number of bytes, 0 at the end."""
+        while not self._text and not self._ended:
+            self._text = memoryview(self._next())
+        count = min(len(buffer), len(self._text))
+        buffer[:count], self._text = self._text[:count], self._text[count:]
+        return count
+
+    def _next(self) -> bytes:
+        """Return the next part. Its last character is held back: the blank or the line may go on after it."""
+        part = self._stream.read(_PART)
+        self._ended = not part
+        text = (self._held + part).translate(_TO_BLANK)
+        while b"  " in text:  # a pattern takes ten times as long
+            text = text.replace(b"  ", b" ")
+        text = text.replace(b" \n", b"\n").replace(b"\n ", b"\n")
+        if self._first and len(text) > 1:
+            text, self._first = text[1:], False  # without the line end that was put before the first line
+        self._held = text[-1:]
+        return text if self._ended else text[:-1]
+
+
+def lines_of(path: Path, stream: IO[bytes]) -> Iterator[bytes]:
+    """Yield the lines that are left. Raises TraceError for a line above the limit."""
+    most = limit("line_bytes")
+    while raw := stream.readline(most + 1):
+        if len(raw) > most:
+            checked_size(f"recording {path.name}: a line", len(raw) + _rest(raw, stream, most), "line_bytes")
+        yield raw
+
+
+def _rest(raw: bytes, stream: IO[bytes], most: int) -> int:
+    """Count the bytes of a line that are not in `raw`, its first `most` + 1 bytes or all of it."""
+    size = 0
+    while len(raw) > most and not raw.endswith(b"\n"):
+        raw = stream.readline(most + 1)
+        size += len(raw)
+    return size
+
+
+def skip_rows(stream: IO[bytes], rows: int) -> int:
+    """Read past rows that a parser has accepted; return their number of lines. A quoted cell may hold line ends."""
+    lines, quotes = 0, 0
+    while rows > 0 and (raw := stream.readline()):
+        lines, quotes = lines + 1, quotes + raw.count(b'"')
+        rows -= quotes % 2 == 0 and not raw.isspace()
+    return lines
+
+
+def text_lines(path: Path) -> Iterator[str]:
+    """Yield the lines of a text file, plain or gzipped, each with its end.
+
+    Raises TraceError where a line, or the text for a file of its size, exceeds the limits.
+    """
+    with open_bytes(path) as stream:
+        for raw in lines_of(path, stream):
+            yield raw.decode()  # a UnicodeDecodeError is a ValueError
+
+
+def leading_lines(path: Path) -> list[TextLine]:
+    """Read the first lines that are not blank, as many as show the dialect of a table.
+
+    Raises TraceError where the file is no text, and where a line or its cells exceed the limits.
+    """
+    found: list[TextLine] = []
+    size = rows = last = 0
+    with open_bytes(path) as stream:
+        for number, raw in enumerate(lines_of(path, stream), 1):
+            text = _as_text(path, number, raw, not found)
+            if text.strip():
+                found.append(TextLine(number, text))
+                size, rows, last = size + len(raw), rows + (not found[-1].comment), number
+                _check_cells(path, text)
+            if number - last > BLANK or rows >= _LINES or (rows >= _FEWEST and size > _BYTES) or len(found) > BLANK:
+                break
+    return found
+
+
+def _as_text(path: Path, number: int, raw: bytes, strict: bool) -> str:
+    if strict and (b"\0" in raw or b"\r" in raw.rstrip(b"\r\n")):
+        reason = f"line {number} is not UTF-8 text that ends with LF or CRLF"
+        raise TraceError(f"recording {path.name}", reason, "save it as CSV in UTF-8")
+    try:
+        return raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+    except UnicodeDecodeError:
+        return raw.decode("latin-1").rstrip("\r\n")  # spreadsheets often save the degree sign in Latin-1
+
+
+def _check_cells(path: Path, text: str) -> None:
+    """Check that a line can be split by any delimiter. Raises TraceError for more cells than columns may be."""
+    most = limit("columns")
+    for delimiter in DELIMITERS:
+        count = text.count(delimiter)
+        if count > most and delimiter.isspace():
+            count = len(re.sub(r"\s+", " ", text).strip()) - len(re.sub(r"\s+", "", text))
+        if count > most:
+            checked_size(f"recording {path.name}", count + 1, "columns")
+
+
+def first_decimal(stream: IO[bytes]) -> str:
+    """Return the sign between the first two digits that have a point or a comma between them; a point without any."""
+    before = b""
+    while part := stream.read(_PART):
+        match = _FRACTION.search(before + part)
+        if match:
+            return match[1].decode()
+        before = (before + part)[-2:]
+    return "."

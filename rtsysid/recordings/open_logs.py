@@ -1,0 +1,96 @@
+"""Open the files of a run, read their messages, and bring their clocks together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import accumulate, pairwise
+from pathlib import Path
+
+import numpy as np
+
+from rtsysid.alignment.offset import ClockOffset, estimate_offset
+from rtsysid.alignment.plan import AlignmentPlan, Feed, alignment_plan
+from rtsysid.alignment.recorded import AlignedRows, FeedMessages, align_recording
+from rtsysid.alignment.source import ChannelSource
+from rtsysid.config import Data
+from rtsysid.errors import TraceError
+from rtsysid.recordings.runs import RunFiles
+from rtsysid.recordings.topic_logs import TableLog, open_topics
+from rtsysid.recordings.topics import TopicLog
+from rtsysid.spec import Channel
+
+FOR_EVER = 1e8  # s that a value is held until its next message
+
+
+class OpenLogs:
+    """Open the files of a run, each once, and read their messages."""
+
+    def __init__(self, run: RunFiles, data: Data) -> None:
+        self.run, self._data = run, data
+        self._open: dict[Path, TopicLog] = {}
+        self.remarks: list[str] = []
+        self._offsets = {name: each for name, each in data.clock_offsets.items() if isinstance(each, float | int)}
+
+    def of(self, pattern: str) -> TopicLog:
+        """Return the log that a source's file pattern names."""
+        path = self.run.file(pattern)
+        if path not in self._open:
+            time = self._data.time or None
+            self._open[path] = open_topics(path, time, None if time else self._data.rate_hz)
+        return self._open[path]
+
+    @property
+    def is_table(self) -> bool:
+        """Tell whether the run is one table."""
+        return list(self.run.files) == [""] and isinstance(self.of(""), TableLog)
+
+    def messages(self, feed: Feed, fields: Sequence[str]) -> FeedMessages:
+        """Read the messages of a feed; see `FeedMessages`."""
+        found, offset = self.of(feed.file).read(feed.topic, fields, feed.stamp), self._offsets.get(feed.file, 0.0)
+        return FeedMessages(found.t + offset, found.arrival + offset, found.values)
+
+    def estimate_offsets(self, sources: Mapping[str, ChannelSource], channels: Sequence[Channel]) -> None:
+        """Estimate the offset of each file whose clock is to be estimated, against the first file; remark on it.
+
+        Raises TraceError where a file has no tick at which all its sources have spoken.
+        """
+        plan = alignment_plan(sources, channels, self._data.rate_hz, self._data.lateness, FOR_EVER)
+        first, *others = dict.fromkeys(track.feed.file for track in plan.tracks)
+        for pattern in others:
+            if self._data.clock_offsets.get(pattern) == "estimate":
+                found = _offset_between(_rows_of(plan, self, first), _rows_of(plan, self, pattern), plan.rate_hz)
+                self._offsets[pattern] = found.seconds
+                words = f"clock of {self.run.file(pattern).name}: {found.seconds:+.4g} s, "
+                doubt = "" if found.clear else ", but the correlation has no clear peak"
+                self.remarks.append(f"{words}90 % between {found.low:+.4g} and {found.high:+.4g} s{doubt}")
+
+    def units(self, pattern: str, topic: str) -> dict[str, str]:
+        """Return the units that the log states of a topic's fields."""
+        return {
+            field.name: field.unit for each in self.of(pattern).topics if each.name == topic for field in each.fields
+        }
+
+    @property
+    def missing(self) -> list[str]:
+        """Describe what the logs have lost."""
+        lost = [f"{path.name}: {log.missing}" for path, log in self._open.items() if log.missing]
+        return [*lost, *self.remarks]
+
+
+def _rows_of(plan: AlignmentPlan, logs: OpenLogs, pattern: str) -> AlignedRows:
+    """Align the sources of one file alone; return its longest piece."""
+    tracks = [track for track in plan.tracks if track.feed.file == pattern]
+    channels = tuple(channel for track in tracks for channel in track.channels)
+    ends = list(accumulate((len(track.channels) for track in tracks), initial=0))
+    moved = [track._replace(columns=tuple(range(a, b))) for track, (a, b) in zip(tracks, pairwise(ends), strict=True)]
+    own = plan._replace(channels=channels, tracks=tuple(moved))
+    pieces = align_recording(own, {feed: logs.messages(feed, fields) for feed, fields in own.feeds.items()}).pieces
+    if not pieces:
+        raise TraceError(f"run {logs.run.name}", f"no tick at which all sources of {pattern!r} had spoken",
+                         "give clock_offsets in seconds")  # fmt: skip
+    return max(pieces, key=lambda piece: len(piece.t))
+
+
+def _offset_between(first: AlignedRows, second: AlignedRows, rate_hz: float) -> ClockOffset:
+    apart = float(second.t[0] - first.t[0])
+    return estimate_offset(first.values.astype(np.float64), second.values.astype(np.float64), rate_hz, apart)
