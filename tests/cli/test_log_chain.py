@@ -9,9 +9,6 @@ LOGS = {
     "PX4": "auterion_esc_status_log.ulg",
     "Betaflight": "betaflight/btfl_005.bbl",
     "ROS 1": "ros1/zaki_may9_before1.bag",
-    "ROS 2": "mav_jay_2017-04-10-10-12-44_mcap",
-    "ArduPilot": "ardupilot/pxf_copter_31-3-2015_83.BIN",
-    "LeRobot": "lerobot/so101_record_test",
 }
 
 
