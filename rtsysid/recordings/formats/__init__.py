@@ -118,7 +118,7 @@ def open_log(path: Path) -> LogFile:
 def open_reader(path: Path) -> LogFile | TopicLog:
     """Open a recording as its format holds it: a table, or a log of topics. Raises the errors of `open_log`."""
     known = format_of(path)
-    if not path.exists():
+    if not path.is_file() and not is_log_folder(path):  # not a pipe either, which might never end
         raise TraceError(f"recording {path}", "no such file", "check the path")
     if path.is_file() and path.stat().st_size == 0:
         raise TraceError(f"recording {path.name}", "the file is empty", "record it again or leave it out")
