@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 @output("-o", "--out", product=CONFIGURATION, required=True, help="Configuration to write, a .toml file.")
 @click.option("--yes", is_flag=True, help="Ask nothing; what is guessed is marked in the file.")
 @click.option("--time", "time_", metavar="COLUMN", help="Time column of a table.  [default: guessed]")
-def init(logs: tuple[Path, ...], out: Path, overwrite: bool, yes: bool, time_: str | None) -> None:
+@as_json
+def init(logs: tuple[Path, ...], out: Path, overwrite: bool, yes: bool, time_: str | None, json_: bool) -> None:
     """Write a configuration for logs: rate, sources, inputs and outputs. It trains as it is.
 
     Without a terminal nothing is asked, as with --yes.
@@ -43,8 +44,9 @@ def init(logs: tuple[Path, ...], out: Path, overwrite: bool, yes: bool, time_: s
     parse_config(text, str(out))
     with rewriting(out) as path:
         path.write_text(text, "utf-8")
-    console.report({"configuration": str(out), "rate hz": draft.rate_hz, "inputs": ", ".join(draft.of_role("input")),
-                    "outputs": ", ".join(draft.of_role("output"))}, False)  # fmt: skip
+    lists = {"inputs": draft.of_role("input"), "outputs": draft.of_role("output"), "unsure": list(draft.unsure)}
+    shown = lists if json_ else {name: ", ".join(names) for name, names in lists.items() if name != "unsure"}
+    console.report({"configuration": str(out), "rate_hz": draft.rate_hz, **shown}, json_)
     for each in draft.unsure:
         console.echo(f"unsure: {each}", err=True)
 
@@ -82,10 +84,10 @@ def _write_mcap(trace: Trace, out: Path, overwrite: bool) -> None:
 
 @click.command("convert")
 @click.argument("log", type=PATH)
-@click.argument("config", metavar="[CONFIG]", required=False)
+@click.argument("config", metavar="[CONFIG]", required=False, type=PATH)
 @output("-o", "--out", product=RECORDING, required=True, help="Recording to write: .parquet, .mcap, .csv or .npz.")
 @as_json
-def convert_command(log: Path, config: str | None, out: Path, overwrite: bool, json_: bool) -> None:
+def convert_command(log: Path, config: Path | None, out: Path, overwrite: bool, json_: bool) -> None:
     """Write the aligned recording of a log, as a configuration or a bundle reads it.
 
     Without CONFIG the channels are those that `rtsysid init` would choose.
@@ -101,7 +103,7 @@ def convert_command(log: Path, config: str | None, out: Path, overwrite: bool, j
         from rtsysid.config import parse_config
 
         data = parse_config(draft_text(draft_for([log], None), [str(log)], True)).data
-    elif (Path(config) / "manifest.json").exists():
+    elif (config / "manifest.json").exists():
         from rtsysid.model.bundle import Bundle
 
         data = Bundle.open(config).data()

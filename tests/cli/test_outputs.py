@@ -30,10 +30,14 @@ TEXT_OPTIONS = {
     "--leave-out",
     "--robot",
     "--storage",
+    "--set",
 }  # texts that are no paths
 TEXTS = (click.Path, NamedPath, click.types.StringParamType)  # types of options that may name an output
 MADE = {  # command: its arguments in the world below; an option for an output is added
     "simulate": ["--flights", "1", "--seconds", "1"],
+    "init": ["flight.csv"],
+    "convert": ["flight.csv", "tiny.toml"],
+    "check": ["flight.csv", "tiny.toml"],
     "train": ["tiny.toml", "--data", "logs"],
     "export": ["run", "--target", "c"],
     "compare": ["tiny.toml", "--data", "logs", "--test", "logs"],
