@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from rtsysid.channels import QUATERNION
 from rtsysid.checking.arrays import quantile
 from rtsysid.checking.findings import Fault, Finding
 from rtsysid.checking.rotations import DEGREES, SAME, AttitudeFit, Convention, fit_attitude
@@ -30,7 +31,7 @@ def quaternion_findings(table: RawTable) -> Iterator[Finding]:
         t, q = table.t[whole], q[whole]
         lengths = np.linalg.norm(q, axis=1)
         off = np.abs(lengths - 1)
-        if len(q) and quantile(off, 0.9) > LENGTH:
+        if len(q) and quantile(off, 0.9) > LENGTH and vector.unit in ("", QUATERNION):
             ends = f"{lengths.min():.4g} to {lengths.max():.4g}"
             found = f"its length is {ends}, 90 % of the rows within {quantile(off, 0.9):.3g} of 1"
             remedy = "check the scale of its components: data.sources scale"
@@ -76,7 +77,13 @@ def _of_episode(trace: Trace, episode: Episode, attitude: Vector, rate: Vector) 
     for fault, channels, text, remedy in _differences(fit.best, given, names[0], names[1]):
         evidence = f"{text}: it leaves {fit.residual:.1%} of the rates unexplained, what is stated {fit.given:.0%}"
         yield Finding(
-            fault, channels, evidence, remedy, episode.recording, None, grave=attitude.stated or attitude.unit == "quat"
+            fault,
+            channels,
+            evidence,
+            remedy,
+            episode.recording,
+            None,
+            grave=attitude.stated or attitude.unit == QUATERNION,
         )
 
 

@@ -13,7 +13,7 @@ from rtsysid.checking.attitude import attitude_findings, attitude_text, quaterni
 from rtsysid.checking.clocks import clock_findings
 from rtsysid.checking.delays import Delay, delays
 from rtsysid.checking.derivatives import relation_findings
-from rtsysid.checking.findings import Finding, joined_findings
+from rtsysid.checking.findings import Finding, joined_findings, source_key
 from rtsysid.checking.forces import force_findings, gravity_findings
 from rtsysid.checking.inputs import Excitation, input_findings
 from rtsysid.checking.levels import level_findings
@@ -58,12 +58,12 @@ class Checked(msgspec.Struct, frozen=True):
 
 
 def check_recordings(
-    paths: Sequence[Path], config: Config | None = None, trace: Trace | None = None, time: str = "t"
+    paths: Sequence[Path], config: Config | None = None, trace: Trace | None = None, time: str | None = None
 ) -> Checked:
     """Check files and folders as they are; with a configuration, also the `trace` that a training would use of them.
 
-    Without a configuration every column of numbers is checked; `time` names the time column then, "" none. Raises
-    TraceError where a file cannot be read, or lacks a channel.
+    Without a configuration every column of numbers is checked; `time` names the time column then, "" none; it is
+    guessed for None. Raises TraceError where a file cannot be read, or lacks a channel.
     """
     files = [file for path in paths for file in recording_files(path)]
     require_distinct(files)
@@ -90,12 +90,22 @@ def check_recordings(
 
 def table_findings(table: RawTable, config: Config | None = None) -> list[Finding]:
     """Check one table as it was recorded."""
-    rate = None if config is None else config.data.rate_hz
-    even = config is None or not (config.data.resample or config.data.sources)
+    rate, lateness = (None, None) if config is None else (config.data.rate_hz, _lateness_of(config, table))
     every: Iterable[Iterator[Finding]] = (
-        clock_findings(table, rate, even), stuck_findings(table), level_findings(table), quaternion_findings(table),
+        clock_findings(table, rate, lateness), stuck_findings(table), level_findings(table), quaternion_findings(table),
     )  # fmt: skip
-    return [each for findings in every for each in findings]
+    found = [each for findings in every for each in findings]
+    if config is None:  # a column that nobody chose cannot spoil a model
+        found = [msgspec.structs.replace(f, grave=f.grave and f.fault != "float32 resolution") for f in found]
+    return found
+
+
+def _lateness_of(config: Config, table: RawTable) -> float | None:
+    """Return how late messages may be in s where rows are aligned, None where they are trained as they are."""
+    data = config.data
+    if not (data.resample or data.sources or table.topic):
+        return None
+    return 1 / data.rate_hz if data.lateness is None else data.lateness
 
 
 def trace_findings(
@@ -135,7 +145,7 @@ def delay_findings(late: Sequence[Delay], config: Config) -> Iterator[Finding]:
         )
         taps = config.model.taps
         enough = f"let the window reach it: model.taps = {each.high + 4} or more"
-        shift = f"shift it: data.sources.{each.input} shift_s = {each.seconds:.3g}"
+        shift = f"shift it: {source_key(each.input)} shift_s = {each.seconds:.3g}"
         remedy = f"{enough}, or {shift}" if taps is not None and taps < each.high + 2 else shift
         yield Finding("input delay", (each.input,), found, remedy)
 

@@ -41,36 +41,38 @@ class ClockTicks(NamedTuple):
         return 1 / self.tick
 
 
-def clock_findings(table: RawTable, rate_hz: float | None, even: bool) -> Iterator[Finding]:
-    """Check the times of a table. `rate_hz`: of the model, where it is known. `even`: rows are trained as they are.
+def clock_findings(table: RawTable, rate_hz: float | None, lateness: float | None = None) -> Iterator[Finding]:
+    """Check the times of a table. `rate_hz`: of the model, where it is known.
 
-    Where they are aligned to the rate of the model, another rate, and some unevenness, are no fault.
+    `lateness`: s that messages may be late where they are aligned; None where rows are trained as they are. Where they
+    are aligned, another rate, some unevenness, and messages out of order within `lateness`, are no fault.
     """
     known = np.isfinite(table.t)
     t, values = (table.t, table.values) if known.all() else (table.t[known], table.values[known])
     if not table.timed or len(t) < 3:
         return
-    steps = np.diff(t)
-    yield from _backward(table, t, steps)
+    steps, even = np.diff(t), lateness is None
+    yield from _backward(table, t, steps, lateness or 0.0)
     forward = steps[steps > 0]
     if not len(forward):
         yield _fault(table, "duplicated rows", t[0], f"all {len(t)} rows have one time", "name another time column")
         return
     ticks = ClockTicks(t, steps, _usual_step(forward, rate_hz))
-    unit = _unit_of(ticks, rate_hz)
+    unit = "" if table.topic else _unit_of(ticks, rate_hz)  # the reader of a log of topics knows its unit
     if unit:
         yield _wrong_unit(table, ticks, unit, rate_hz)
     bursts = _in_bursts(ticks)
     yield from _burst_finding(table, ticks, bursts)
-    yield from _duplicates(table, values, ticks, bursts)
+    yield from _duplicates(table, values, ticks, bursts) if even else ()
     odd = ticks.steps > (LONG + SLACK) * ticks.tick
-    yield from _gaps(table, values, ticks, np.flatnonzero(odd & ~bursts))
+    yield from _gaps(table, values, ticks, np.flatnonzero(odd & ~bursts), even)
     if even and not unit:
         yield from _rates(table, ticks, odd | (ticks.steps < (0.5 - SLACK) * ticks.tick), rate_hz, bool(bursts.any()))
 
 
-def _backward(table: RawTable, t: Doubles, steps: Doubles) -> Iterator[Finding]:
-    back = np.flatnonzero(steps < 0)
+def _backward(table: RawTable, t: Doubles, steps: Doubles, lateness: float) -> Iterator[Finding]:
+    late = np.maximum.accumulate(t)[:-1] - t[1:]
+    back = np.flatnonzero((steps < 0) & (late > lateness))
     if not len(back):
         return
     row = int(back[0])
@@ -157,7 +159,7 @@ def _duplicates(table: RawTable, values: Doubles, ticks: ClockTicks, bursts: Fla
     yield _fault(table, "duplicated rows", ticks.t[same[0]], found, "remove them, or set data.resample = true")
 
 
-def _gaps(table: RawTable, values: Doubles, ticks: ClockTicks, rows: Numbers) -> Iterator[Finding]:
+def _gaps(table: RawTable, values: Doubles, ticks: ClockTicks, rows: Numbers, even: bool) -> Iterator[Finding]:
     """Tell gaps in the rows from steps of the clock, over which the values go on as if one tick had passed."""
     longest = rows[np.argsort(-ticks.steps[rows], kind="stable")[:LOOKED_AT]]
     stepped = {int(row) for row in longest if _goes_on(values, int(row), ticks.steps[row] / ticks.tick)}
@@ -174,7 +176,9 @@ def _gaps(table: RawTable, values: Doubles, ticks: ClockTicks, rows: Numbers) ->
             f"{missing.sum():.0f} rows are missing in {len(lost)} gaps ({missing.sum() / (len(ticks.t)):.2%}), "
             f"the longest {ticks.steps[worst]:.4g} s"
         )
-        remedy = "nothing crosses a gap; record again where many are short, or set data.resample = true"
+        remedy = "a value is held for data.sources max_age, and nothing beyond"
+        if even:
+            remedy = "nothing crosses a gap; record again where many are short, or set data.resample = true"
         yield _fault(table, "dropout", ticks.t[worst], found, remedy)
 
 

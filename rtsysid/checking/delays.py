@@ -27,8 +27,11 @@ ROWS = 2  # successive rows of an input
 HIGHEST = (300, 200, 150, 100, 60, 40, 25, 15, 10, 5)  # ticks that may be tried, as far as pieces are long enough
 LOWEST = 40  # ticks that an input may be logged too late
 MOST = 40_000  # rows
-BLOCKS = 20
+BLOCKS, FEW = 20, 10  # parts of the recordings; of many channels few
+WIDE = 100  # inputs times outputs
 SHARE = 0.7  # of the rows that must be left
+ROOM = 60e6  # bytes of products at a time
+MANY = 32  # inputs, of which the delay of each is not looked for
 WORK = 3e9  # multiplications of one pass over the lags
 DRAWS = 200
 SURE = 0.95  # coverage of the interval
@@ -118,31 +121,39 @@ class _Scan:
     def estimates(self) -> list[Estimate]:
         """Estimate the place of each input; one that does not tell its own has that of all together."""
         nu = self._blocks[0].moving.shape[2]
-        losses = self._losses([_all_inputs(block) for block in self._blocks])
+        parts = self._parts(1 + ROWS * nu + 3 * self._ny)
+        losses = np.concatenate([self._losses([_all_inputs(b, part) for b in self._blocks]) for part in parts])
         place = int(_log_loss(losses.sum(1)).argmin())
         common = self._judged(losses, place)
-        if nu == 1:
-            return [common]
+        if nu == 1 or nu > MANY:
+            return [common] * nu
         every = [self._judged(self._losses_of(own, [place] * nu), place) for own in range(nu)]
         return [each if each.found else common for each in every]
 
     def _losses_of(self, own: int, at: Sequence[int]) -> Doubles:
         """Return errors [D, B, ny] with one input at each place, and the others at `at`."""
-        pairs = zip(self._blocks, self._rows, strict=True)
-        return self._losses([_one_input(b, own, at, windows_of(inputs, len(fixed))) for b, (fixed, inputs) in pairs])
+        windows = [windows_of(inputs, len(fixed)) for fixed, inputs in self._rows]
+        pairs = list(zip(self._blocks, windows, strict=True))
+        parts = self._parts(1 + ROWS * len(at) + 3 * self._ny)
+        return np.concatenate([self._losses([_one_input(*each, own, at, part) for each in pairs]) for part in parts])
+
+    def _parts(self, width: int) -> list[slice]:
+        """Cut the places into parts, of which the products [D, `width`, `width`] of all blocks fit in memory."""
+        size = max(1, int(ROOM / (len(self._blocks) * 2 * 8 * width**2)))
+        return [slice(start, min(start + size, len(self.places))) for start in range(0, len(self.places), size)]
 
     def _judged(self, losses: Doubles, common: int) -> Estimate:
         """Choose a place by the errors [D, B, ny] at each place.
 
         What a place gains is measured from the usual error: most places are wrong ones. The place is that of all inputs
-        together, `common`, where that gains nearly as much, or lies within the interval.
+        together, `common`, where that gains nearly as much.
         """
         gains = _gains(losses.sum(1))
         best, rows = int(gains.argmax()), sum(len(fixed) for fixed, _ in self._rows)
         low, high = _interval(losses)
         found = bool(gains[best] * rows > CLEAR * losses.shape[2] and high - low < len(self.places) / 3)
-        alike = gains[common] > NEARLY * gains[best] or low <= common <= high
-        place = common if alike or not found else best
+        # not where it lies within the interval: delayed recordings would then differ by more than they were delayed
+        place = common if gains[common] > NEARLY * gains[best] or not found else best
         low, high, at = (int(self.places[each]) for each in (min(low, place), max(high, place), place))
         without = gains[np.searchsorted(self.places, -1) :][:3].max() / max(gains[best], 1e-30)
         return Estimate(at, low, high, found, float(np.clip(without, 0, 1)))
@@ -176,24 +187,25 @@ def _block(fixed: Doubles, windows: Doubles) -> DelayBlock:
     return DelayBlock(fixed.T @ fixed, moving, np.stack((same[0], padded.transpose(0, 2, 1))))
 
 
-def _all_inputs(block: DelayBlock) -> Doubles:
-    """Return the products of a model with all inputs at the same place, for each place: [D, P + ny, P + ny]."""
-    places = len(block.moving) - 1
-    here, there, across = block.inputs[0][:-1], block.inputs[0][1:], block.inputs[1][:-1]
+def _all_inputs(block: DelayBlock, part: slice) -> Doubles:
+    """Return the products of a model with all inputs at the same place, for a part of them: [D, P + ny, P + ny]."""
+    places, on = part.stop - part.start, slice(part.start + 1, part.stop + 1)
+    here, there, across = block.inputs[0][part], block.inputs[0][on], block.inputs[1][part]
     own = np.concatenate((np.concatenate((here, across), 2), np.concatenate((across.transpose(0, 2, 1), there), 2)), 1)
-    mixed = np.concatenate((block.moving[:-1], block.moving[1:]), 2)
+    mixed = np.concatenate((block.moving[part], block.moving[on]), 2)
     return _joined_products(np.broadcast_to(block.fixed, (places, *block.fixed.shape)), mixed, own)
 
 
-def _one_input(block: DelayBlock, own: int, at: Sequence[int], windows: Doubles) -> Doubles:
+def _one_input(block: DelayBlock, windows: Doubles, own: int, at: Sequence[int], part: slice) -> Doubles:
     """Return the same with one input at each place, and the others at `at`. `windows`: inputs [L, nu, n]."""
+    rows = slice(part.start, part.stop + 1)
     others = [(i, place + row) for i, place in enumerate(at) if i != own for row in range(ROWS)]
     held = np.stack([windows[place, i] for i, place in others], 1)
-    between = np.matmul(windows[:, own], held)
+    between = np.matmul(windows[rows, own], held)
     mixed = np.stack([block.moving[place, :, i] for i, place in others], 1)
     fixed = np.block([[held.T @ held, mixed.T], [mixed, block.fixed]])
-    moving = np.concatenate((between, block.moving[:, :, own]), 1)
-    inputs = block.inputs[:, :, own, own]
+    moving = np.concatenate((between, block.moving[rows, :, own]), 1)
+    inputs = block.inputs[:, rows, own, own]
     pair = np.stack((inputs[0, :-1], inputs[1, :-1], inputs[1, :-1], inputs[0, 1:]), 1).reshape(-1, 2, 2)
     both = np.stack((moving[:-1], moving[1:]), 2)
     return _joined_products(np.broadcast_to(fixed, (len(both), *fixed.shape)), both, pair)
@@ -228,12 +240,13 @@ def _gains(errors: Doubles) -> Doubles:
 def _blocks_of(
     pieces: Sequence[Floats], nu: int, lowest: int, highest: int, kept: int
 ) -> Iterator[tuple[Doubles, Doubles]]:
-    """Cut pieces [n, C] into about `BLOCKS` blocks of `MOST` rows in all, evenly spread.
+    """Cut pieces [n, C] into 10 or 20 blocks of `MOST` rows in all, evenly spread.
 
     Yields what is always known and the next outputs [n, K], and the inputs [n + lowest + highest, nu].
     """
-    before, size = highest + PAST, max(20, min(kept, MOST) // BLOCKS)
-    stride = max(size, kept // BLOCKS)
+    blocks = BLOCKS if nu * (pieces[0].shape[1] - nu) < WIDE else FEW
+    before, size = highest + PAST, max(20, min(kept, MOST) // blocks)
+    stride = max(size, kept // blocks)
     units = _Units.of(
         [piece[:: max(1, kept // MOST)] for piece in pieces], [piece[: MOST // 10] for piece in pieces], nu
     )

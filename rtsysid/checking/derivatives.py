@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from rtsysid.channels import QUATERNION
 from rtsysid.checking.findings import Fault, Finding
 from rtsysid.checking.rotations import DEGREES
 from rtsysid.recordings.trace import Episode, Trace
@@ -42,6 +43,8 @@ def relations_of(channels: Sequence[Channel]) -> list[Relation]:
     """Find positions with their speeds, and outputs with targets among the inputs, of as many channels each."""
     families: dict[tuple[str, str, str], list[int]] = {}
     for column, channel in enumerate(channels):
+        if channel.unit == QUATERNION:
+            continue  # q and -q are one rotation: a sign says nothing
         families.setdefault((channel.role, channel.group, channel.unit), []).append(column)
     found = []
     for (role, _, unit), columns in families.items():

@@ -44,7 +44,7 @@ class Finding(msgspec.Struct, frozen=True):
     @property
     def where(self) -> str:
         """Say in words which channels, of which recording, at what time."""
-        time = "" if self.time_s is None else f"{self.time_s:.6g} s"
+        time = "" if self.time_s is None else f"{time_text(self.time_s)} s"
         return ", ".join(filter(None, (_some_names(self.channels, 6), self.recording, time)))
 
     @property
@@ -52,6 +52,17 @@ class Finding(msgspec.Struct, frozen=True):
         """Describe it in one line."""
         where = f" ({self.where})" if self.where else ""
         return f"{self.fault}{where}: {self.evidence}; {self.remedy}"
+
+
+def time_text(t: float) -> str:
+    """Write a time in s: six digits, or milliseconds of a time since 1970."""
+    return f"{t:.6g}" if abs(t) < 1e5 else f"{t:.3f}"
+
+
+def source_key(channel: str) -> str:
+    """Name the table of a channel's source in a configuration."""
+    bare = channel.replace("_", "").replace("-", "").isalnum() and channel.isascii()
+    return f"data.sources.{channel}" if bare else f'data.sources."{channel}"'
 
 
 def joined_findings(findings: Iterable[Finding]) -> list[Finding]:

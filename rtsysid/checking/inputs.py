@@ -30,7 +30,7 @@ LINES = 6.0  # frequencies that carry the changes of an input, below which it is
 CHANGES = 20
 DIRECTION = 1e-3  # of the power of the direction that is moved most
 SAME = 0.95  # correlation of two inputs
-CLOSED = 0.1  # share of an input's news that past outputs tell
+CLOSED = 0.05  # share of an input's news that past outputs tell
 OFTEN = 0.6  # share of the times at which a held input changes, when it may
 
 
@@ -130,21 +130,24 @@ def _held_rows(x: Sequence[Doubles]) -> float:
 
 
 def _told_by_outputs(column: int, pieces: Sequence[Doubles], inputs: Sequence[int]) -> float:
-    """Return the share of an input's news, beyond the past of all inputs, that the outputs up to its row tell."""
+    """Return the share of an input's news, beyond the past of all inputs, that the outputs before its row tell."""
     rows = [_past_of(piece, column, inputs) for piece in pieces if len(piece) > PAST + 20]
     if sum(len(x) for x, _, _ in rows) < 10 * (PAST + 60):
         return 0.0
     own, news, outputs = (np.concatenate(each) for each in zip(*rows, strict=True))
-    left = [float(np.mean(_left(features, news) ** 2)) for features in (own, np.concatenate((own, outputs), 1))]
-    return 1 - left[1] / left[0] if left[0] > 1e-12 * float(np.var(news)) else 0.0
+    left = [  # each parameter explains a row by chance
+        float((_left(features, news) ** 2).sum()) / (len(news) - features.shape[1])
+        for features in (own, np.concatenate((own, outputs), 1))
+    ]
+    return max(0.0, 1 - left[1] / left[0]) if left[0] > 1e-12 * float(np.var(news)) else 0.0
 
 
 def _past_of(piece: Doubles, column: int, inputs: Sequence[int]) -> tuple[Doubles, Doubles, Doubles]:
-    """Return the past of an input [m, p], its value [m], and the outputs up to its row [m, q]."""
+    """Return the past of an input [m, p], its value [m], and the outputs before its row [m, q]."""
     past = sliding_window_view(piece[:, column], PAST)[:-1]
     others = [piece[PAST - lag - 1 : len(piece) - lag - 1, i] for i in inputs if i != column for lag in range(3)]
     outputs = np.delete(piece, list(inputs), axis=1)
-    shown = [outputs[PAST - lag : len(piece) - lag] for lag in range(3)]
+    shown = [outputs[PAST - lag - 1 : len(piece) - lag - 1] for lag in range(3)]  # its own row may show its effect
     return np.column_stack((past, *others, np.ones(len(past)))), piece[PAST:, column], np.concatenate(shown, 1)
 
 

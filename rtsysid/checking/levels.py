@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rtsysid.checking.arrays import Numbers, finite_rows, quantile
-from rtsysid.checking.findings import Finding
+from rtsysid.checking.findings import Finding, source_key, time_text
 from rtsysid.checking.tables import RawTable
 from rtsysid.spec import PERIODS, Channel, Doubles
 
@@ -81,7 +81,7 @@ def _restarting(table: RawTable, channel: Channel, t: Doubles, restarts: Restart
         yield Finding("wrapped angle", (channel.name,), found, remedy, table.recording, first)
         return
     found = f"it jumps by {restarts.period:.9g} {times} and goes on, as a counter that starts again"
-    remedy = f"set data.sources.{channel.name} period = {restarts.period:.0f}, or unwrap it before"
+    remedy = f"set {source_key(channel.name)} period = {restarts.period:.0f}, or unwrap it before"
     yield Finding("roll-over", (channel.name,), found, remedy, table.recording, first)
 
 
@@ -99,7 +99,7 @@ def _too_fine(table: RawTable, channel: Channel, x: Doubles, steps: Doubles) -> 
         f"at {np.abs(x).max():.9g} float32 has steps of {spacing:.3g}; the channel has a spread of {spread:.3g} "
         f"and changes by {change:.3g} in a row"
     )
-    remedy = f"subtract an origin: data.sources.{channel.name} offset = {np.round(np.median(x)):.9g}, or do so before"
+    remedy = f"subtract an origin: {source_key(channel.name)} offset = {np.round(np.median(x)):.9g}, or do so before"
     yield Finding("float32 resolution", (channel.name,), found, remedy, table.recording, None, grave=True)
 
 
@@ -131,7 +131,7 @@ def _spikes(table: RawTable, channel: Channel, t: Doubles, x: Doubles, steps: Do
     worst = int(rows[size[rows].argmax()])
     found = (
         f"{len(rows)} single rows stand out, "
-        f"the largest {size[worst]:.4g} from both neighbours at {t[worst + 1]:.6g} s; "
+        f"the largest {size[worst]:.4g} from both neighbours at {time_text(t[worst + 1])} s; "
         f"{1 - 2 * SPIKES:.0%} of the rows stay within {usual:.3g}"
     )
     remedy = "look at these rows in the raw log; cut them out, or filter before logging"

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from rtsysid import __version__
 from rtsysid.checking.check import Checked
-from rtsysid.checking.findings import Finding
+from rtsysid.checking.findings import Finding, time_text
 from rtsysid.evaluation.report.html import SIGNS, html_table, page
 from rtsysid.evaluation.report.tree import Node, el
 from rtsysid.storage.products import CHECK_PAGE
@@ -47,7 +47,7 @@ def _findings(checked: Checked) -> Iterable[Node]:
 def _finding_row(each: Finding) -> list[Node | str]:
     grade, sign = ("poor", SIGNS["poor"]) if each.grave else ("fair", SIGNS["fair"])
     fault = el("span", f"{sign} {each.fault}", class_=f"grade {grade}")
-    time = "" if each.time_s is None else f"{each.time_s:.6g}"
+    time = "" if each.time_s is None else time_text(each.time_s)
     return [fault, ", ".join(each.channels), each.recording, time, each.evidence, el("b", each.remedy)]
 
 

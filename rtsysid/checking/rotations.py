@@ -118,6 +118,7 @@ def fit_attitude(
     q, q_t, rates, rates_t = *_known(q, q_t), *_known(rates, rates_t)
     if len(q) < 10 or len(rates) < 10:
         return None
+    q = q / np.maximum(np.linalg.norm(q, axis=1, keepdims=True), 1e-30)  # a log may scale it to whole numbers
     for count in _spans(q_t):
         fitted = _fit_of_span(q, q_t, rates, rates_t, count, given)
         if fitted is not None and (best is None or fitted.residual < best.residual):

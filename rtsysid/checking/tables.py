@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from itertools import pairwise
 from pathlib import Path
@@ -13,11 +14,15 @@ import numpy as np
 
 from rtsysid.alignment.plan import alignment_plan
 from rtsysid.config import Data
+from rtsysid.errors import TraceError
 from rtsysid.guards.limits import checked_growth
 from rtsysid.recordings import formats
 from rtsysid.recordings.formats.sparse import TopicTable
 from rtsysid.recordings.rollover import unrolled_times
-from rtsysid.recordings.topics import TopicLog
+from rtsysid.recordings.survey import topic_groups
+from rtsysid.recordings.survey_table import guessed_time
+from rtsysid.recordings.topic_logs import open_topics
+from rtsysid.recordings.topics import Series, Topic, TopicLog, TopicRequest, read_each
 from rtsysid.recordings.trace import clock
 from rtsysid.spec import Channel, Doubles
 
@@ -44,17 +49,19 @@ class RawTable(NamedTuple):
         return f"{self.recording} {self.topic}".strip()
 
 
-def raw_tables(path: Path, name: str, data: Data | None, time: str = "t") -> Iterator[RawTable]:
+def raw_tables(path: Path, name: str, data: Data | None, time: str | None = None) -> Iterator[RawTable]:
     """Read the channels of a configuration from a file; without one, every column of numbers.
 
-    `name`: of the recording. `time`: its time column where there is no configuration, "" where there is none. Raises
-    TraceError where the file cannot be read or lacks a channel.
+    `name`: of the recording. `time`: its time column where there is no configuration, "" where there is none; it is
+    guessed for None. Raises TraceError where the file cannot be read or lacks a channel.
     """
-    log = formats.open_log(path)
-    if isinstance(log, TopicTable):
-        yield from _topics(log.log, name, data)
+    opened = formats.open_log(path)
+    if data is not None and data.sources:
+        yield from _sources(open_topics(path, data.time or None, None if data.time else data.rate_hz), name, data)
+    elif isinstance(opened, TopicTable):
+        yield from _topics(opened.log, name, data)
     else:
-        yield from _episode_tables(log, name, data, time)
+        yield from _episode_tables(opened, name, data, guessed_time(opened) or "" if time is None else time)
 
 
 def _episode_tables(log: formats.LogFile, name: str, data: Data | None, time: str) -> Iterator[RawTable]:
@@ -92,16 +99,33 @@ def _gathered(log: formats.LogFile, columns: Sequence[int]) -> Doubles:
 
 def _topics(log: TopicLog, name: str, data: Data | None) -> Iterator[RawTable]:
     """Read each topic with the fields that a configuration names, or all of them."""
-    if data is not None and data.sources:
-        yield from _sources(log, name, data)
-        return
     named = {} if data is None else {channel.name: channel for channel in data.channels}
-    for topic in log.topics:
-        own = {f.name: Channel(f"{topic.name}.{f.name}", f.unit) for f in topic.fields}
-        kept = {field: named.get(c.name, c) for field, c in own.items() if not named or c.name in named}
-        if kept:
-            series = log.read(topic.name, tuple(kept))
-            yield RawTable(name, topic.name, series.t, series.values, tuple(kept.values()), True, log.path.suffix)
+    for group in topic_groups(log.topics):
+        kept = {topic.name: _channels_of(topic, named) for topic in group}
+        requests = [TopicRequest(topic, tuple(fields)) for topic, fields in kept.items() if fields]
+        for request, series in _read_what_can_be(log, requests, data is None):
+            channels = tuple(kept[request.topic].values())
+            yield RawTable(name, request.topic, series.t, series.values, channels, True, log.path.suffix)
+
+
+def _read_what_can_be(
+    log: TopicLog, requests: Sequence[TopicRequest], forgiving: bool
+) -> Iterator[tuple[TopicRequest, Series]]:
+    """Read topics; where nobody named them, those that can be read."""
+    try:
+        yield from zip(requests, read_each(log, requests), strict=True)
+    except TraceError:
+        if not forgiving:
+            raise
+        for request in requests:
+            with suppress(TraceError):
+                yield request, log.read(*request)
+
+
+def _channels_of(topic: Topic, named: Mapping[str, Channel]) -> dict[str, Channel]:
+    """Return the channels of a topic by field: those that are named `topic.field`, or all."""
+    own = {field.name: Channel(f"{topic.name}.{field.name}", field.unit) for field in topic.fields}
+    return {field: named.get(c.name, c) for field, c in own.items() if not named or c.name in named}
 
 
 def _sources(log: TopicLog, name: str, data: Data) -> Iterator[RawTable]:

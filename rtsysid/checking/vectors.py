@@ -93,7 +93,8 @@ def _of_family(channels: Sequence[Channel], stem: str, axes: dict[int, int]) -> 
     columns = tuple(axes[axis] for axis in sorted(axes))
     units = {channels[column].unit for column in columns}
     unit = next(iter(units)) if len(units) == 1 else "?"
-    kind = UNITS.get(unit) if unit else next((k for word, k in _WORDS if re.search(word, _bare_name(stem))), None)
+    by_name = next((k for word, k in _WORDS if re.search(word, _bare_name(stem))), None)
+    kind = UNITS.get(unit, None if unit == "?" else by_name)
     lettered = max(axes) < 10
     if kind == "attitude" and len(columns) in (3, 4):
         return Vector(kind, columns, unit, "xyzw" if lettered or len(columns) == 3 else "")

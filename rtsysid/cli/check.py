@@ -43,7 +43,7 @@ def check_command(paths: tuple[Path, ...], html: Path | None, overwrite: bool, t
 
     logs, config = _parted(paths)
     trace = None if config is None else read_recordings(logs, config.data)
-    checked = check_recordings(logs, config, trace, "t" if time_ is None else time_)
+    checked = check_recordings(logs, config, trace, time_)
     if html is not None:
         with replacing(html, CHECK_PAGE, inputs=paths, overwrite=overwrite) as path:
             path.write_text(check_page(", ".join(each.name for each in logs), checked), encoding="utf-8")

@@ -45,7 +45,7 @@ def survey_topics(log: TopicLog, time: str = "") -> dict[str, Any]:
     """Describe a log of topics as plain values, one topic in memory at a time; see `survey`."""
     stamps = [_stamp_name(topic, stamp) for topic in log.topics for stamp in topic.stamps]
     require_known("time stamp", time, ["", "t", *stamps], log.path)
-    topics = [each for group in _topic_groups(log.topics) for each in _survey_topics(log, group, time)]
+    topics = [each for group in topic_groups(log.topics) for each in _survey_topics(log, group, time)]
     begins = [each["begin_s"] for each in topics if each["begin_s"] is not None]
     ends = [each["end_s"] for each in topics if each["end_s"] is not None]
     return {
@@ -56,7 +56,7 @@ def survey_topics(log: TopicLog, time: str = "") -> dict[str, Any]:
     }
 
 
-def _topic_groups(topics: Sequence[Topic]) -> Iterator[list[Topic]]:
+def topic_groups(topics: Sequence[Topic]) -> Iterator[list[Topic]]:
     """Group topics that fit in memory together: a log is then read once for all of them."""
     group: list[Topic] = []
     numbers = 0

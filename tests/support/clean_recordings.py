@@ -16,11 +16,12 @@ from rtsysid.checking.tables import RawTable
 from rtsysid.config import Config, embedded, parse_config, read_config
 from rtsysid.errors import TraceError
 from rtsysid.recordings.home import recordings
+from rtsysid.recordings.simulate import fly
 from rtsysid.recordings.trace import Episode, Trace
 
 ROBOTS = ("crazypad", "fixed_wing", "humanoid_arm", "kuka", "motor_rig", "schunk_arm", "so101")
 CLASSICS = ("silverbox", "wh2009", "emps", "cascaded-tanks", "ced")
-EVERY = ("nanodrone", *ROBOTS, *CLASSICS)
+EVERY = ("simulated", "nanodrone", *ROBOTS, *CLASSICS)
 
 
 def clean(name: str) -> tuple[Config, Trace]:
@@ -35,6 +36,8 @@ def clean(name: str) -> tuple[Config, Trace]:
 def _read(name: str) -> tuple[Config, Trace]:
     if name in CLASSICS:
         return _classic(name)
+    if name == "simulated":
+        return read_config("quadrotor"), fly(3, 20.0)
     if name == "nanodrone":
         folder, config = recordings("nanodrone"), parse_config(embedded("nanodrone"))
     else:

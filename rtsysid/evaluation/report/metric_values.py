@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rtsysid.evaluation.horizon import Evaluation
 from rtsysid.evaluation.report.judge import Judgement, WorstForecast
-from rtsysid.evaluation.residuals import Z99
+from rtsysid.evaluation.residuals import LAGS, Z99
 from rtsysid.spec import Doubles
 
 History = Sequence[Mapping[str, Any]]  # lines of history.jsonl; empty where there is no run
@@ -52,8 +52,8 @@ def _peak(j: Judgement, r: Doubles, lags: Doubles, tested: str, output: int) -> 
     if not significant(r, j.cross.bounds[output]):
         return tested
     lag, column = np.unravel_index(int(np.abs(r).argmax()), r.shape)
-    seconds = lags[lag] / j.spec.rate_hz
-    return f"with {j.spec.inputs[int(column)].name} {lags[lag]:.0f} ticks ({seconds:.3g} s) before"
+    ticks, way = abs(lags[lag]), "before" if lags[lag] > 0 else "after"
+    return f"with {j.spec.inputs[int(column)].name} {ticks:.0f} ticks ({ticks / j.spec.rate_hz:.3g} s) {way}"
 
 
 def title(forecast: WorstForecast) -> str:
@@ -90,7 +90,7 @@ def _input_lags(j: Judgement) -> dict[str, NDArray[np.bool_]]:
     return {
         "missed input, in the window": (lags >= 1) & (lags <= taps),
         "missed input, before the window": lags > taps,
-        "feedback": lags < 1,
+        "feedback": (lags < 1) & (lags >= -LAGS),  # a controller responds at once
     }
 
 

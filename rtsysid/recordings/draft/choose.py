@@ -104,8 +104,8 @@ def _known_sources(log: TopicLog, table: bool) -> list[DraftSource]:
         derive = "yaw" if part.is_rotation and not moving[:2].any() else ""
         if not part.together and not part.is_rotation:
             pairs = tuple(pair for pair, moves in zip(pairs, moving, strict=True) if moves)
-        elif not moving.any():
-            continue
+        elif not (moving.any() if part.is_rotation else moving.all()):
+            continue  # an output that never moves cannot be trained, and the others need it for their frame
         if pairs and len(series.t) >= FEWEST:
             fields, channels = zip(*pairs, strict=True)
             if table:  # without a map a channel has the name of its column
