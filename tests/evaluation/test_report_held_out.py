@@ -33,7 +33,7 @@ def test_a_run_is_judged_on_its_validation_part(logs_and_run: tuple[Path, Path],
     found = json.loads(done.stdout)
     assert "validation part" in found["recordings"]
     assert {stretch["recording"] for stretch in found["worst"]} == {"run4"}
-    assert {"metric", "names", "value", "grade", "meaning", "next"} == set(found["findings"][0])
+    assert {"metric", "names", "value", "grade", "detail", "meaning", "next"} == set(found["findings"][0])
     assert "stages end at the lines" in (tmp_path / "r.html").read_text()
 
 
