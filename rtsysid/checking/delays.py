@@ -36,6 +36,7 @@ WORK = 3e9  # multiplications of one pass over the lags
 DRAWS = 200
 SURE = 0.95  # coverage of the interval
 NEARLY = 0.9  # of what the best place gains
+WIDEST = 15  # ticks of an interval from which a delay is not known
 CLEAR = 10.0  # of the logarithm of a likelihood, for each output
 RIDGE = 1e-9
 
@@ -151,7 +152,7 @@ class _Scan:
         gains = _gains(losses.sum(1))
         best, rows = int(gains.argmax()), sum(len(fixed) for fixed, _ in self._rows)
         low, high = _interval(losses)
-        found = bool(gains[best] * rows > CLEAR * losses.shape[2] and high - low < len(self.places) / 3)
+        found = bool(gains[best] * rows > CLEAR * losses.shape[2] and high - low < min(WIDEST, len(self.places) / 3))
         # not where it lies within the interval: delayed recordings would then differ by more than they were delayed
         place = common if gains[common] > NEARLY * gains[best] or not found else best
         low, high, at = (int(self.places[each]) for each in (min(low, place), max(high, place), place))

@@ -170,7 +170,7 @@ def poor_loss(validation: float, linear: float = 1.0, likely: Sequence[str] = ()
     usual = ("a wrong convention or time (rtsysid check)", "too few epochs (train.effort)", "too little data")
     reasons = "; ".join([*likely[:3], *usual][:4])
     verdict = "WORSE THAN THE LINEAR MODEL" if validation < POOR_LOSS else "of no use"
-    own = f", which has {linear:.3g}" if linear < POOR_LOSS else ""
+    own = f" (the linear model has {linear:.3g})" if linear < POOR_LOSS else ""
     return f"validation loss {validation:.3g}: {verdict}{own}; likely reasons: {reasons}"
 
 

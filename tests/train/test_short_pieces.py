@@ -157,6 +157,12 @@ def test_an_export_states_why_it_is_not_calibrated(run_folder: Path, tmp_path: P
 
 @pytest.mark.parametrize("loss", [1e9, float("inf"), float("nan")])
 def test_a_hopeless_loss_is_said(loss: float) -> None:
-    """A validation loss that no usable model has deserves a line; an ordinary one does not."""
-    assert "is of no use" in poor_loss(loss)
-    assert poor_loss(0.5) == poor_loss(30.0) == ""
+    """A validation loss that no usable model has deserves a line."""
+    assert "of no use (the linear model has 1)" in poor_loss(loss)
+
+
+def test_a_loss_above_that_of_the_linear_model_is_said() -> None:
+    """A loss is compared with that of the linear model, and what the check found comes first among the reasons."""
+    assert poor_loss(0.5) == poor_loss(1.9, linear=2.0) == poor_loss(30.0, linear=float("inf")) == ""
+    line = poor_loss(1.1, likely=["vx: sign flip"])
+    assert "WORSE THAN THE LINEAR MODEL (the linear model has 1); likely reasons: vx: sign flip" in line
