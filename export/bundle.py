@@ -12,13 +12,13 @@ import onnx
 import onnxruntime
 import torch
 
-import rtsysid
 from export.calibration import calibration_of
 from export.golden import golden_trace
 from export.targets import Target, default_targets, write_c
 from export.to_onnx import all_graphs
 from rtsysid.errors import TraceError
 from rtsysid.evaluation.calibrate import calibration_files
+from rtsysid.guards.release import VERSION
 from rtsysid.model import trust
 from rtsysid.model.bundle import Bundle, write_manifest
 from rtsysid.model.golden import Row
@@ -95,11 +95,11 @@ def _manifest_content(result: Result, measured: dict[str, float]) -> dict[str, A
             "config": about["config"],
             "sources": about["sources"],
             "epochs": result.epochs,
-            "validation": None if result.loss is None else _finite(result.loss),
+            "validation": None if result.loss is None else _number_or_none(result.loss),
         },
         "versions": {
             **about["versions"],
-            "rtsysid": rtsysid.__version__,
+            "rtsysid": VERSION,
             "onnx": onnx.__version__,
             "onnxruntime": onnxruntime.__version__,
             "torch of the golden trace": str(torch.__version__),
@@ -107,5 +107,5 @@ def _manifest_content(result: Result, measured: dict[str, float]) -> dict[str, A
     }
 
 
-def _finite(value: float) -> float | None:
+def _number_or_none(value: float) -> float | None:
     return value if math.isfinite(value) else None

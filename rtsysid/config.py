@@ -9,7 +9,7 @@ import difflib
 import errno
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -245,16 +245,31 @@ def with_settings(text: str, settings: Sequence[str], name: str = "configuration
     built = tomllib.loads(text)
     for setting in settings:
         key, equals, value = setting.partition("=")
-        *tables, last = key.strip().split(".")
-        if not equals or not all((*tables, last)) or not tables:
+        if not equals:
             raise ConfigError(f"setting {setting!r}", "not KEY=VALUE", "write a key with its table, as train.stride=20")
-        table = built
-        for each in tables:
-            table = table.setdefault(each, {})
-            if not isinstance(table, dict):
-                raise ConfigError(f"setting {setting!r}", f"{each} is not a table", "change the file")
-        table[last] = _setting_value(value.strip())
+        _set_key(built, key.strip(), _setting_value(value.strip()))
     return config_from_builtins(built, name)
+
+
+def with_keys(config: Config, settings: Mapping[str, Any]) -> Config:
+    """Return a configuration with other values: ``{"train.stride": 20}``. Raises ConfigError where one is refused."""
+    built = msgspec.to_builtins(config)
+    for key, value in settings.items():
+        _set_key(built, key, msgspec.to_builtins(value))
+    return config_from_builtins(built) if settings else config
+
+
+def _set_key(built: dict[str, Any], key: str, value: Any) -> None:
+    """Set a value by its key with its table, ``train.stride``."""
+    *tables, last = key.split(".")
+    if not tables or not all((*tables, last)):
+        raise ConfigError(f"setting {key!r}", "no key of a table", "write a key with its table, as train.stride")
+    table = built
+    for each in tables:
+        table = table.setdefault(each, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"setting {key!r}", f"{each} is not a table", "change the file")
+    table[last] = value
 
 
 def _setting_value(text: str) -> Any:

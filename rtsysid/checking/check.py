@@ -88,6 +88,15 @@ def check_recordings(
     )
 
 
+def require_sound(checked: Checked, override: str = "force=True") -> None:
+    """Raise TraceError where a finding is grave; `override` says how to train nevertheless."""
+    if checked.grave:
+        first, count = checked.grave[0], len(checked.grave)
+        more = f"{count} grave findings in all" if count > 1 else "a grave finding"
+        remedy = f"{first.remedy}; {more}: see rtsysid check, or train with {override}"
+        raise TraceError(f"recordings: {first.fault} ({first.where})", first.evidence, remedy)
+
+
 def table_findings(table: RawTable, config: Config | None = None) -> list[Finding]:
     """Check one table as it was recorded."""
     rate, lateness = (None, None) if config is None else (config.data.rate_hz, _lateness_of(config, table))

@@ -14,7 +14,7 @@ from rtsysid.config import Config
 from rtsysid.errors import BundleError
 from rtsysid.model.tolerance import TOLERANCE, excess, tolerances
 from rtsysid.model.untrusted import Refusal, parse_json, read_regular, structure_of
-from rtsysid.spec import ModelSpec
+from rtsysid.spec import ModelSpec, to_builtins
 
 FORMAT = 3
 NAME = "manifest.json"
@@ -87,6 +87,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         built: dict[str, Any] = msgspec.to_builtins(self)
         c = {kind: {k: v for k, v in sizes.items() if v is not None} for kind, sizes in built.pop("c").items()}
         kept = {key: value for key, value in built.items() if key not in ("format", "files", "digest")}
+        kept["spec"] = to_builtins(self.spec)  # without later fields at their default, as it was written
         return {**kept, "c": c} if c else kept
 
 
