@@ -64,7 +64,21 @@ def test_the_runtime_stands_without_the_workstation_packages() -> None:
 
 
 VERBS_OF_THE_WORKSTATION = {
-    Path("cli", name) for name in ("benchmark.py", "hil.py", "info.py", "report.py", "study.py", "sweep.py", "train.py")
+    Path("cli", name)
+    for name in (
+        "benchmark.py",
+        "compare.py",
+        "demo.py",
+        "doctor.py",
+        "hil.py",
+        "info.py",
+        "report.py",
+        "settings.py",
+        "study.py",
+        "sweep.py",
+        "train.py",
+        "training.py",
+    )
 } | {Path("api.py")}
 
 
