@@ -64,13 +64,13 @@ class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         missing = set(group) - {c.name for c in parsed}
         if missing:
             raise ConfigError("data.groups", f"no channel is named {sorted(missing)}", "use channel names of this file")
-        _check_angles(self.angles, {c.name: c.unit for c in parsed})
+        _require_angles(self.angles, {c.name: c.unit for c in parsed})
         return tuple(
             msgspec.structs.replace(c, group=group.get(c.name, ""), angle=c.name in self.angles) for c in parsed
         )
 
 
-def _check_angles(angles: tuple[str, ...], units: dict[str, str]) -> None:
+def _require_angles(angles: tuple[str, ...], units: dict[str, str]) -> None:
     for name in angles:
         if name not in units:
             raise ConfigError("data.angles", f"no channel is named {name!r}", "use channel names of this file")

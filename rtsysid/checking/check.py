@@ -23,7 +23,7 @@ from rtsysid.checking.tables import RawTable, raw_tables
 from rtsysid.checking.vectors import Vector, vectors_of
 from rtsysid.config import Config
 from rtsysid.errors import TraceError
-from rtsysid.guards.stages import counted, say_stage
+from rtsysid.guards.stages import say_stage, with_progress
 from rtsysid.recordings.names import names_of, recording_files, require_distinct
 from rtsysid.recordings.trace import Trace
 
@@ -71,7 +71,7 @@ def check_recordings(
     found: list[Finding] = []
     counts, conventions, suffix = dict[str, int](), list[str](), ""
     named = zip(files, names_of(files), strict=True)
-    for file, name in counted(named, "checking recordings", len(files)):
+    for file, name in with_progress(named, "checking recordings", len(files)):
         several: list[RawTable] = []
         for table in raw_tables(file, name, None if config is None else config.data, time):
             found += table_findings(table, config)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 import click
 import msgspec
 
-from rtsysid.cli.progress import Bar, Display
+from rtsysid.cli.progress import Display, StageBar
 from rtsysid.guards.text import for_json, for_terminal, visible
 
 if TYPE_CHECKING:
@@ -178,9 +178,9 @@ def evaluation(result: Evaluation) -> str:
     return "\n".join(lines)
 
 
-def progress(total: int, label: str) -> Bar:
+def progress(total: int, label: str) -> StageBar:
     """Make a bar that counts the parts of a stage on stderr."""
-    return Bar(Shown.display, total, label)
+    return StageBar(Shown.display, total, label)
 
 
 class StderrLines:

@@ -39,7 +39,7 @@ def outcome(error: BaseException) -> tuple[int, list[str]]:
 def _correctable(error: BaseException) -> str | None:
     """Describe an error that the user can correct in one line; None for any other."""
     if isinstance(error, click.ClickException):
-        return _usage(error)
+        return _usage_line(error)
     if isinstance(error, ModuleNotFoundError):
         return missing_module(error.name or "")
     if isinstance(error, MemoryError):
@@ -52,7 +52,7 @@ def _correctable(error: BaseException) -> str | None:
     return None
 
 
-def _usage(error: click.ClickException) -> str:
+def _usage_line(error: click.ClickException) -> str:
     ctx = getattr(error, "ctx", None)
     command = "rtsysid" if ctx is None else ctx.command_path
     return f"{error.format_message().rstrip('.')}; see {command} --help"

@@ -96,8 +96,8 @@ class StageLog(logging.Handler):
         self._display.stage(record.getMessage(), values.get("done", 0), values.get("total", 0))
 
 
-class Bar:
-    """Count the parts of one stage: `with Bar(display, 10, "writing") as bar`, then `bar.update(1)`.
+class StageBar:
+    """Count the parts of one stage: `with StageBar(display, 10, "writing") as bar`, then `bar.update(1)`.
 
     ``length``: their number, which may be set later; ``pos``: how many are done.
     """

@@ -82,11 +82,10 @@ def completion(shell: str, json_: bool) -> None:
     """
     from click.shell_completion import get_completion_class
 
-    from rtsysid.cli import cli
-
     found = get_completion_class(shell)
     assert found is not None
-    script = found(cli, {}, "rtsysid", "_RTSYSID_COMPLETE").source()
+    root = click.get_current_context().find_root().command
+    script = found(root, {}, "rtsysid", "_RTSYSID_COMPLETE").source()
     if json_:
         return console.report({"shell": shell, "file": SHELLS[shell], "script": script}, True)
     return console.block(script)

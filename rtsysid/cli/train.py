@@ -64,10 +64,10 @@ def train(
 
 def _conclude(out: Path, last: dict[str, Any], seconds: float, json_: bool) -> None:
     """Print how a training ended, and the next command."""
-    from rtsysid.train.outcome import outcome_of
+    from rtsysid.train.outcome import training_end
     from rtsysid.train.run import Run
 
-    outcome = outcome_of(Run(out))
+    outcome = training_end(Run(out))
     if json_:
         found = {"kept": outcome.kept, "training_s": seconds, "score": msgspec.to_builtins(outcome.evaluation)}
         return console.report({"run": str(out), **last, **found}, True)

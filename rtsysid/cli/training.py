@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rtsysid.recordings.trace import Trace
     from rtsysid.train.auto.trainer import AutoTrainer
     from rtsysid.train.loop import Epoch, Trainer
-    from rtsysid.train.outcome import Outcome
+    from rtsysid.train.outcome import TrainingEnd
 
 BETWEEN = 3.0  # seconds between two lines of a default training
 
@@ -64,7 +64,7 @@ def train_to_end(
     return {**last, "notes": texts(trainer.notes), "finished_before": finished_before}
 
 
-def show_outcome(outcome: Outcome, seconds: float) -> None:
+def show_outcome(outcome: TrainingEnd, seconds: float) -> None:
     """Print the epoch that was kept, the time, and the errors next to hold and the linear model."""
     console.report({"kept": outcome.kept, "time": duration_text(seconds)}, False)
     if outcome.evaluation is not None:

@@ -12,7 +12,7 @@ from rtsysid.errors import TraceError
 from rtsysid.evaluation.baselines import Hold, LinearArx
 from rtsysid.evaluation.forecasts import forecasts, rows_for_forecast
 from rtsysid.evaluation.metrics import HorizonErrors
-from rtsysid.guards.stages import counted
+from rtsysid.guards.stages import with_progress
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.predictor import BackendName, Predictor
 from rtsysid.recordings.pieces import Note
@@ -101,7 +101,7 @@ def evaluation_of(
     """Do as `evaluate` with pieces of recordings [n, C]. Raises TraceError where no error of the model is finite."""
     spec = predictor.spec
     scores = {name: HorizonErrors(spec.outputs) for name in ("model", "linear ARX", "hold")}
-    each = counted(pieces, "evaluating", len(pieces))
+    each = with_progress(pieces, "evaluating", len(pieces))
     count = sum(_score(predictor, arx, values, horizon, stride, scores) for values in each)
     errors = {name: {g: e.tolist() for g, e in score.mean().items()} for name, score in scores.items()}
     if not np.isfinite(list(errors["model"].values())).any():

@@ -16,7 +16,7 @@ def say_stage(label: str, done: int = 0, total: int = 0) -> None:
     _log.info(label, extra={"done": done, "total": total})
 
 
-def counted(items: Iterable[Item], label: str, total: int = 0) -> Iterator[Item]:
+def with_progress(items: Iterable[Item], label: str, total: int = 0) -> Iterator[Item]:
     """Yield items, and say before each how many are done."""
     for done, item in enumerate(items):
         say_stage(label, done, total)

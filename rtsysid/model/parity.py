@@ -8,7 +8,7 @@ from typing import cast
 import msgspec
 
 from rtsysid.errors import BackendError
-from rtsysid.guards.stages import counted
+from rtsysid.guards.stages import with_progress
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.golden import Row, measure
 from rtsysid.model.predictor import BackendName, Predictor, backends_of, reason_against
@@ -28,7 +28,7 @@ def verify(bundle: Bundle) -> list[Row | NotLoaded]:
     BundleError where the bundle is not one.
     """
     names = backends_of(bundle)
-    return [_row(bundle, cast(BackendName, name)) for name in counted(names, "verifying backends", len(names))]
+    return [_row(bundle, cast(BackendName, name)) for name in with_progress(names, "verifying backends", len(names))]
 
 
 def measure_each(bundle: Bundle, backends: Sequence[BackendName] | None = None) -> list[Row]:
@@ -37,7 +37,7 @@ def measure_each(bundle: Bundle, backends: Sequence[BackendName] | None = None) 
     Raises BundleError where a backend is not available here.
     """
     names = backends or cast(Sequence[BackendName], backends_of(bundle))
-    each = counted(names, "verifying backends", len(names))
+    each = with_progress(names, "verifying backends", len(names))
     return [measure(Predictor.load(bundle, name, check=False), name, bundle) for name in each]
 
 

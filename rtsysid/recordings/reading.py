@@ -21,7 +21,7 @@ from rtsysid.alignment.source import ChannelSource
 from rtsysid.config import Data
 from rtsysid.errors import TraceError
 from rtsysid.guards.limits import checked_growth
-from rtsysid.guards.stages import counted
+from rtsysid.guards.stages import with_progress
 from rtsysid.guards.text import for_json
 from rtsysid.recordings.names import digest_of
 from rtsysid.recordings.open_logs import FOR_EVER, OpenLogs
@@ -77,7 +77,9 @@ def read_resolved(
     wanted = data.channels if channels is None else tuple(channels)
     runs = run_files(paths, data)
     data, traces = _resolve_and_align(
-        [_raw_recording(run, data, wanted) for run in counted(runs, "reading recordings", len(runs))], data, wanted
+        [_raw_recording(run, data, wanted) for run in with_progress(runs, "reading recordings", len(runs))],
+        data,
+        wanted,
     )
     episodes = tuple(episode for trace in traces for episode in trace.episodes)
     sources = tuple(source for trace in traces for source in trace.sources)

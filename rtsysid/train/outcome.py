@@ -19,7 +19,7 @@ from rtsysid.train.run import Result, Run, state_arrays
 HORIZON, FORECASTS, ROWS = 50, 300, 10_000  # ticks, forecasts and rows, at most
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class TrainingEnd(msgspec.Struct, frozen=True):
     """Describe the end of a training.
 
     ``stage``, ``epoch``, ``epochs``: the epoch whose weights were kept; an empty stage is the linear model.
@@ -42,11 +42,11 @@ class Outcome(msgspec.Struct, frozen=True):
         return f"epoch {self.epoch} of {self.epochs} of stage {self.stage}{early}"
 
 
-def outcome_of(run: Run) -> Outcome:
+def training_end(run: Run) -> TrainingEnd:
     """Describe a finished run. Raises ConfigError where it is not finished or damaged."""
     result = run.result()
     stage, epoch, epochs, waited = _kept_epoch(run.history())
-    return Outcome(stage, epoch, epochs, waited, _evaluation(result))
+    return TrainingEnd(stage, epoch, epochs, waited, _evaluation(result))
 
 
 def _kept_epoch(history: list[Mapping[str, Any]] | list[dict[str, Any]]) -> tuple[str, int, int, int]:

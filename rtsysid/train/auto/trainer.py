@@ -15,7 +15,7 @@ import numpy as np
 from rtsysid.config import Config
 from rtsysid.errors import ScheduleError
 from rtsysid.evaluation.metrics import LEAST, log_ratio
-from rtsysid.guards.stages import counted, say_stage
+from rtsysid.guards.stages import say_stage, with_progress
 from rtsysid.model.npz import Arrays
 from rtsysid.recordings.pieces import Note
 from rtsysid.schedule import AUTO, resolve
@@ -161,7 +161,7 @@ class AutoTrainer:
             return CANDIDATES[0]
         jobs = {str(k): partial(self._score, each, plan, judge) for k, each in enumerate(CANDIDATES)}
         begun = time.monotonic()
-        scores = dict(counted(run_jobs(jobs), "trying networks", len(jobs)))
+        scores = dict(with_progress(run_jobs(jobs), "trying networks", len(jobs)))
         if self._minutes:
             short = self._updates.short
             each = (time.monotonic() - begun) / (short * math.ceil(len(jobs) / 2))
