@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import click
 
 from bench import c_model, cortex, latency, live, novelty, recording, replaying, retrieval, training, wire
 
@@ -12,7 +12,18 @@ PARTS = {
     "novelty": novelty.main, "retrieval": retrieval.main,
 }  # fmt: skip
 
-if __name__ == "__main__":
-    for name in sys.argv[1:] or PARTS:
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("parts", metavar="[PART]...", type=click.Choice([*PARTS]), nargs=-1)
+def bench(parts: tuple[str, ...]) -> None:
+    """Print figures of speed, as ratios to a peer in the same run: all of them, or those of PART.
+
+    PART is latency, c_model, cortex, replay, recording, training, wire, live, novelty or retrieval.
+    """
+    for name in parts or PARTS:
         print(f"\n## {name}\n")
         PARTS[name]()
+
+
+if __name__ == "__main__":
+    bench(prog_name="python -m bench")

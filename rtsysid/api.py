@@ -30,6 +30,7 @@ from rtsysid.recordings.time_column import time_setting
 from rtsysid.recordings.trace import Trace
 from rtsysid.spec import Channel, Floats, ModelSpec
 from rtsysid.storage import replacing
+from rtsysid.storage.kinds import mistaken
 from rtsysid.storage.products import REPORT
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def load(path: Path | str) -> Model:
     if (path / "run.json").exists():
         with tempfile.TemporaryDirectory() as scratch:
             return Model(_exported(path, Path(scratch)))
-    raise ConfigError(str(path), *_not_a_model(path))
+    raise ConfigError(str(path), *mistaken(path, "model"))
 
 
 class Model:
@@ -279,14 +280,3 @@ def _exported(run: Path, scratch: Path) -> Bundle:
     from export.bundle import export
 
     return export(run, scratch / "model")[0]
-
-
-def _not_a_model(path: Path) -> tuple[str, str]:
-    """Say what is at a path in place of a run or a bundle, and what to do."""
-    if not path.exists():
-        return "no such folder", "give the folder of a run (rtsysid train) or of a bundle (rtsysid export)"
-    if path.is_dir():
-        return "neither a run nor a bundle", "give a folder that rtsysid train or rtsysid export has written"
-    if path.parent.joinpath("manifest.json").exists() or path.parent.joinpath("run.json").exists():
-        return "a file of a model", f"give its folder: {path.parent}"
-    return "a file, not a folder", "give the folder of a run (rtsysid train) or of a bundle (rtsysid export)"

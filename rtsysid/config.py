@@ -22,6 +22,7 @@ from rtsysid.guards import ranges
 from rtsysid.guards.limits import checked_size, limit
 from rtsysid.schedule import AUTO, Corruption, Loss, Stage, TeacherForcing, preset
 from rtsysid.spec import CELLS, PERIODS, CellName, Channel, ModelSpec, RigidBody, Rotors, Variant, variant_of
+from rtsysid.storage.kinds import kind_of, mistaken
 
 EMBEDDED = ("quadrotor", "nanodrone")
 _DOTS = 1000  # in one line: the parser takes a time that grows with the square of the parts of a dotted key
@@ -205,9 +206,18 @@ def config_text(path: Path | str) -> str:
     try:
         return _plain_text(Path(path))
     except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"configuration {name}", *_unreadable(name, error)) from None
+
+
+def _unreadable(name: str, error: Exception) -> tuple[str, str]:
+    """Say why a configuration cannot be read, and what to do."""
+    if close := difflib.get_close_matches(name, EMBEDDED, 1):
+        return "no such file", f"did you mean {close[0]!r}?"
+    found, remedy = mistaken(Path(name), "configuration") if len(name) < 256 else ("no such file", "check the path")
+    if kind_of(Path(name)) in ("file", "configuration"):
         reason = getattr(error, "strerror", None) or "not a text file"
-        remedy = f"give a TOML file or one of {', '.join(EMBEDDED)}"
-        raise ConfigError(f"configuration {name}", reason, remedy) from None
+        return reason, f"{remedy}; embedded are {', '.join(EMBEDDED)}"
+    return found, remedy
 
 
 def _plain_text(path: Path) -> str:

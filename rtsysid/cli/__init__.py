@@ -37,7 +37,7 @@ from rtsysid.cli import (
     train,
 )
 from rtsysid.cli.options import verbosity
-from rtsysid.cli.progress import Display, StageLog
+from rtsysid.cli.progress import StageLog
 from rtsysid.cli.sections import Sections
 from rtsysid.guards.stages import NAME as STAGES
 
@@ -108,7 +108,7 @@ def main() -> None:
     """
     _accept_any_text()
     display = console.Shown.begin()
-    _show_log(display)
+    _show_log()
     try:
         code = _run()
         display.close()
@@ -147,14 +147,14 @@ def _accept_any_text() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def _show_log(display: Display) -> None:
+def _show_log() -> None:
     """Print on stderr what the library says of its work, such as what it replaced, and the stage it has reached."""
     log, stages = logging.getLogger("rtsysid"), logging.getLogger(STAGES)
     log.setLevel(logging.INFO)
     if not log.handlers:
         log.addHandler(console.StderrLog())
     stages.propagate = False
-    stages.handlers = [StageLog(display)]
+    stages.handlers = [StageLog(console.stage)]
 
 
 def _end_with(error: BaseException) -> NoReturn:

@@ -97,5 +97,7 @@ def _parted(paths: Sequence[Path]) -> tuple[list[Path], Config | None]:
     logs = [path for path in paths if path.suffix != ".toml"]
     if not logs or len(configs) > 1:
         found = f"{len(logs)} recordings and {len(configs)} configurations"
-        raise ConfigError("rtsysid check", found, "name recordings, and one .toml file or none")
+        raise ConfigError(
+            "rtsysid check", found, "name recordings and one .toml file or none: rtsysid check LOGS CONFIG"
+        )
     return logs, read_config(configs[0]) if configs else None

@@ -48,6 +48,13 @@ class Shown:
         """Leave out progress and notes."""
         cls.quiet, cls.display = True, None
 
+    @classmethod
+    def say_more(cls) -> None:
+        """Print the time of each stage too, and the traceback of a fault."""
+        cls.verbose = True
+        if cls.display is not None:
+            cls.display.timed = True
+
 
 def echo(*lines: str, err: bool = False, colour: str | None = None) -> None:
     """Print each text as one line of visible characters. A colour is left out where NO_COLOR or a file says so.

@@ -83,7 +83,7 @@ def _set_quiet(context: click.Context, param: click.Parameter, value: bool) -> N
 
 def _set_verbose(context: click.Context, param: click.Parameter, value: bool) -> None:
     if value:
-        console.Shown.verbose = True
+        console.Shown.say_more()
 
 
 def verbosity(command: Any) -> Any:

@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Self
 
@@ -19,8 +20,10 @@ LEAST_DONE = 0.02  # share of a stage from which the remaining time is worth a w
 class Display:
     """One line about the stage that a command has reached, drawn by a thread of its own until `close`.
 
-    A copy of it in a forked process does nothing.
+    A copy of it in a forked process does nothing. ``timed``: print how long each stage took.
     """
+
+    timed = False
 
     def __init__(self) -> None:
         self._lock, self._ended = threading.Lock(), threading.Event()
@@ -38,6 +41,7 @@ class Display:
         with self._lock:
             fresh = label != self._label
             if fresh:
+                self._print_time()
                 self._label, self._begun = label, time.monotonic()
             self._done, self._total, self._text = done, total, text
             if fresh:
@@ -57,6 +61,7 @@ class Display:
         self._ended.set()
         if self._thread is not None and os.getpid() == self._owner:
             self._thread.join(1.0)
+            self._print_time()
         self.clear()
 
     def _draw(self) -> None:
@@ -68,32 +73,36 @@ class Display:
     def _show(self) -> None:
         self._shown = time.monotonic()
         line = visible(stage_line(self._label, self._done, self._total, self._text, self._shown - self._begun))
+        self._write(f"\r{line[: _width() - 1]}\x1b[K" if self._live else f"{line}\n")
+        self._drawn = self._live
+
+    def _print_time(self) -> None:
+        if self.timed and self._label:
+            self._erase()
+            self._write(f"{self._label}: {time.monotonic() - self._begun:.1f} s\n")
+
+    def _write(self, text: str) -> None:
         with suppress(OSError, ValueError):  # stderr was closed
-            if not self._live:
-                sys.stderr.write(f"{line}\n")
-            else:
-                sys.stderr.write(f"\r{line[: _width() - 1]}\x1b[K")
-                self._drawn = True
+            sys.stderr.write(text)
             sys.stderr.flush()
 
     def _erase(self) -> None:
-        with suppress(OSError, ValueError):
-            sys.stderr.write("\r\x1b[K")
-            sys.stderr.flush()
+        if self._drawn:
+            self._write("\r\x1b[K")
         self._drawn = False
 
 
 class StageLog(logging.Handler):
     """Show the stages that the library logs."""
 
-    def __init__(self, display: Display) -> None:
+    def __init__(self, show: Callable[[str, int, int], None]) -> None:
         super().__init__()
-        self._display = display
+        self._show = show
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show a record of `rtsysid.guards.stages`."""
         values: dict[str, Any] = record.__dict__
-        self._display.stage(record.getMessage(), values.get("done", 0), values.get("total", 0))
+        self._show(record.getMessage(), values.get("done", 0), values.get("total", 0))
 
 
 class StageBar:

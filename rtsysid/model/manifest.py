@@ -15,6 +15,7 @@ from rtsysid.errors import BundleError
 from rtsysid.model.tolerance import TOLERANCE, excess, tolerances
 from rtsysid.model.untrusted import Refusal, parse_json, read_regular, structure_of
 from rtsysid.spec import ModelSpec, to_builtins
+from rtsysid.storage.kinds import mistaken
 
 FORMAT = 3
 NAME = "manifest.json"
@@ -99,7 +100,8 @@ def read_manifest(folder: Path) -> Manifest:
     """
     refusal = Refusal(BundleError, f"bundle {folder}", "export again")
     if not os.path.exists(folder / NAME):  # a name that is too long is none either
-        raise BundleError(f"bundle {folder}", f"no {NAME}", "give a folder made by rtsysid export")
+        found, remedy = mistaken(folder, "bundle")
+        raise BundleError(f"bundle {folder}", f"no {NAME}: {found}", remedy)
     plain = parse_json(read_regular(folder / NAME, refusal, "json_bytes"), NAME, refusal)
     _check_digest(plain, refusal)
     if plain.get("format") != FORMAT:

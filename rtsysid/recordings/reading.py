@@ -59,7 +59,11 @@ def stream_recording(path: Path | str, data: Data, channels: Sequence[Channel]) 
 
     Raises the errors of `read_recordings`.
     """
-    (run,) = run_files([path], data)
+    runs = run_files([path], data)
+    if len(runs) > 1:
+        found = f"a folder of {len(runs)} recordings, not one"
+        raise TraceError(f"recording {path}", found, f"name one of them, as {next(iter(runs[0].files.values()))}")
+    (run,) = runs
     if not _is_aligned(OpenLogs(run, data), data):
         yield from Trace.stream(path, channels, **clock(data.time, data.rate_hz))
         return
