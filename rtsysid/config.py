@@ -213,7 +213,7 @@ def _unreadable(name: str, error: Exception) -> tuple[str, str]:
     """Say why a configuration cannot be read, and what to do."""
     if close := difflib.get_close_matches(name, EMBEDDED, 1):
         return "no such file", f"did you mean {close[0]!r}?"
-    found, remedy = mistaken(Path(name), "configuration") if len(name) < 256 else ("no such file", "check the path")
+    found, remedy = mistaken(Path(name), "configuration")
     if kind_of(Path(name)) in ("file", "configuration"):
         reason = getattr(error, "strerror", None) or "not a text file"
         return reason, f"{remedy}; embedded are {', '.join(EMBEDDED)}"

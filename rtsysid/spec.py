@@ -191,6 +191,8 @@ def _remedy_for_missing(name: str, wanted: Sequence[Channel], columns: Sequence[
     if close := difflib.get_close_matches(name.lower(), [each.lower() for each in columns], 1, 0.7):
         meant = next(each for each in columns if each.lower() == close[0])
         return f"did you mean {meant!r}? Change the name in the configuration, or in the recording"
-    if len(wanted) > 1 and not {channel.name for channel in wanted} & set(columns):
-        return "it has none of the channels, and may be of another robot: rtsysid init writes a configuration for it"
+    missing = [channel.name for channel in wanted if channel.name not in columns]
+    if len(missing) > max(1, len(wanted) // 2):
+        robot = f"{len(missing)} of {len(wanted)} channels are missing, as in a recording of another robot"
+        return f"{robot}: rtsysid init writes a configuration for it"
     return "correct the name in the configuration, or record the column"

@@ -24,10 +24,12 @@ def recording_files(path: Path) -> list[Path]:
     file (.txt) that holds no table. Raises TraceError where the folder has no recording; it names the converter of a
     file in it.
     """
-    if not path.is_dir() or is_log_folder(path):
+    if is_log_folder(path):
         return [path]
-    if kind_of(path) != "folder":
+    if kind_of(path) not in ("", "file", "folder"):
         raise TraceError(f"recording {path}", *mistaken(path, "recording"))
+    if not path.is_dir():
+        return [path]
     files = sorted(each for each in path.iterdir() if each.name.lower().endswith(SUFFIXES) and each.is_file())
     files = sorted([*files, *(each for each in path.iterdir() if is_log_folder(each))])
     owned = {each.resolve() for each in files if not each.is_symlink()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -39,9 +40,9 @@ _OTHERWISE = {
 
 def kind_of(path: Path) -> str:
     """Name what lies at a path: bundle, run, index, sweep, configuration, folder or file; "" where nothing is."""
-    if path.is_dir():
-        return next((kind for name, kind in MARKERS.items() if (path / name).exists()), "folder")
-    if not path.exists():
+    if os.path.isdir(path):  # not Path.is_dir, which raises for a name that is too long
+        return next((kind for name, kind in MARKERS.items() if os.path.exists(path / name)), "folder")
+    if not os.path.exists(path):
         return ""
     return "configuration" if path.suffix.lower() == ".toml" else "file"
 

@@ -118,7 +118,8 @@ def open_log(path: Path) -> LogFile:
 
 def open_reader(path: Path) -> LogFile | TopicLog:
     """Open a recording as its format holds it: a table, or a log of topics. Raises the errors of `open_log`."""
-    if not path.exists() or kind_of(path) == "configuration":
+    kind = kind_of(path)
+    if kind == "configuration" or (not kind and (not path.suffix or path.name.lower().endswith(SUFFIXES))):
         raise TraceError(f"recording {path}", *mistaken(path, "recording"))
     known = format_of(path)
     if not path.is_file() and not is_log_folder(path):  # not a pipe either, which might never end
