@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 import click
 
-from bench import c_model, cortex, latency, live, novelty, recording, replaying, retrieval, training, wire
-
-PARTS = {
-    "latency": latency.main, "c_model": c_model.main, "cortex": cortex.main, "replay": replaying.main,
-    "recording": recording.main, "training": training.main, "wire": wire.main, "live": live.main,
-    "novelty": novelty.main, "retrieval": retrieval.main,
-}  # fmt: skip
+PARTS = ("latency", "c_model", "cortex", "replay", "recording", "training", "wire", "live", "novelty", "retrieval")
+MODULES = {"replay": "replaying"}  # of parts with another name
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
@@ -22,7 +19,7 @@ def bench(parts: tuple[str, ...]) -> None:
     """
     for name in parts or PARTS:
         print(f"\n## {name}\n")
-        PARTS[name]()
+        import_module(f"bench.{MODULES.get(name, name)}").main()
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from rtsysid.cli import calibrate, console
 from rtsysid.cli.complete import config_names, setting_keys, target_names
 from rtsysid.cli.options import PATH, as_json, within
 from rtsysid.cli.outputs import output
-from rtsysid.cli.training import show_outcome, train_to_end
+from rtsysid.cli.training import data_text, show_outcome, train_to_end
 from rtsysid.errors import ConfigError
 from rtsysid.guards import ranges
 from rtsysid.storage.products import BUNDLE, UNFINISHED_RUN
@@ -59,10 +61,10 @@ def train(
     if last.pop("finished_before"):
         remedy = f"export it: rtsysid export {out} -o BUNDLE; or name another folder to train again"
         raise ConfigError(f"run {out}", "its training is already finished, nothing was trained", remedy)
-    _conclude(out, last, time.monotonic() - begun, json_)
+    _conclude(out, data, last, time.monotonic() - begun, json_)
 
 
-def _conclude(out: Path, last: dict[str, Any], seconds: float, json_: bool) -> None:
+def _conclude(out: Path, data: Sequence[Path], last: dict[str, Any], seconds: float, json_: bool) -> None:
     """Print how a training ended, and the next command."""
     from rtsysid.train.outcome import training_end
     from rtsysid.train.run import Run
@@ -72,7 +74,9 @@ def _conclude(out: Path, last: dict[str, Any], seconds: float, json_: bool) -> N
         found = {"kept": outcome.kept, "training_s": seconds, "score": msgspec.to_builtins(outcome.evaluation)}
         return console.report({"run": str(out), **last, **found}, True)
     show_outcome(outcome, seconds)
-    console.echo(f"next: rtsysid export {out} -o {out}-bundle")
+    run = shlex.quote(str(out))
+    console.echo(f"next: rtsysid report {run} --data {data_text(data)} -o {run}.html")
+    console.echo(f"and:  rtsysid export {run} -o {run}-bundle")
 
 
 @click.command("export")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -70,6 +71,13 @@ def show_outcome(outcome: TrainingEnd, seconds: float) -> None:
     if outcome.evaluation is not None:
         console.echo("on the validation recordings:")
         console.block(console.evaluation(outcome.evaluation))
+
+
+def data_text(data: Sequence[Path]) -> str:
+    """Write recordings as a user would: many files of one folder as a pattern."""
+    if len(data) > 3 and len({(path.parent, path.suffix) for path in data}) == 1:
+        return f"{shlex.quote(str(data[0].parent))}/*{data[0].suffix}"
+    return " ".join(shlex.quote(str(path)) for path in data)
 
 
 def _show_epochs(trainer: Trainer, likely: Sequence[str]) -> dict[str, Any]:

@@ -16,8 +16,9 @@ def say_stage(label: str, done: int = 0, total: int = 0) -> None:
     _log.info(label, extra={"done": done, "total": total})
 
 
-def with_progress(items: Iterable[Item], label: str, total: int = 0) -> Iterator[Item]:
-    """Yield items, and say before each how many are done."""
+def with_progress(items: Iterable[Item], label: str, total: int = 0, every: int = 1) -> Iterator[Item]:
+    """Yield items, and say how many are done before each, or before each `every`-th."""
     for done, item in enumerate(items):
-        say_stage(label, done, total)
+        if done % every == 0:
+            say_stage(label, done, total)
         yield item

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-import matplotlib.pyplot as pyplot
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib import rc_context
+from matplotlib import pyplot, rc_context
 from support.robots import plant
 
 import rtsysid

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from click.shell_completion import BashComplete
 from support.robots import TINY, plant
 from support.shell import ROOT, command, process, refused_here
 
@@ -55,8 +56,10 @@ def test_a_training_ends_with_what_was_kept(logs: Path, tmp_path: Path) -> None:
         assert re.search(rf"^motion \[m\] +{predictor} ", done.stdout, re.MULTILINE)
     assert "training: epoch" in done.stderr
     assert json.loads((tmp_path / "run" / "run.json").read_text())["config"]["train"]["seed"] == 5
-    following = next(line for line in lines if line.startswith("next: rtsysid ")).split()[2:]
-    assert command(*following).returncode == 0
+    report, export = (line.split()[2:] for line in lines[-2:])
+    assert report[3] == f"{logs}/*.csv"
+    assert command(*report[:3], logs, *report[4:]).returncode == 0
+    assert export == ["export", f"{tmp_path / 'run'}", "-o", f"{tmp_path / 'run'}-bundle"]
     line = refused_here(*train, code=1)
     assert "already finished" in line
     assert f"rtsysid export {tmp_path / 'run'} -o BUNDLE" in line
@@ -68,7 +71,7 @@ def test_json_of_a_training_keeps_its_keys(logs: Path, tmp_path: Path) -> None:
     found = json.loads(done.stdout)
     old = {"run", "index", "stage", "epoch", "epochs", "train", "validation", "best", "seconds", "ahead", "notes"}
     assert set(found) == old | {"kept", "training_s", "score"}
-    assert [line for line in done.stderr.splitlines() if "WORSE THAN THE LINEAR" not in line] == []
+    assert [line for line in done.stderr.splitlines() if "WORSE THAN" not in line and "check:" not in line] == []
 
 
 def test_quiet_and_verbose(bundle_folder: Path, recording: Path) -> None:
@@ -196,10 +199,17 @@ def test_config_show_prints_what_train_takes(run_folder: Path, bundle_folder: Pa
 )
 def test_a_shell_completes(words: str, offered: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands, options, configurations, keys, targets, benchmarks and datasets."""
-    monkeypatch.setenv("_RTSYSID_COMPLETE", "bash_complete")
     monkeypatch.setenv("COMP_WORDS", words)
     monkeypatch.setenv("COMP_CWORD", str(len(words.split()) - 1))
-    assert f"plain,{offered}" in command().stdout.splitlines()
+    assert f"plain,{offered}" in BashComplete(cli, {}, "rtsysid", "_RTSYSID_COMPLETE").complete().splitlines()
+
+
+def test_a_completion_ends_well() -> None:
+    """The shell calls the program itself: exit code 0, and nothing on stderr."""
+    asked = {"_RTSYSID_COMPLETE": "bash_complete", "COMP_WORDS": "rtsysid tr", "COMP_CWORD": "1"}
+    with process(**asked) as running:
+        out, said = running.communicate()
+    assert (running.returncode, out, said) == (0, "plain,train\n", "")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
