@@ -7,7 +7,7 @@ the horizon that goes away with it, in units of the motion over the horizon.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -22,9 +22,9 @@ from rtsysid.model.bundle import Bundle
 from rtsysid.model.predictor import Predictor
 from rtsysid.spec import Doubles
 
-Fault: TypeAlias = Literal[
-    "recording", "ringing", "drifted sensor", "missing input", "dead time", "too few taps", "trained on too little"
-]
+OWN_FAULTS = (
+    "ringing", "drifted sensor", "missing input", "dead time", "too few taps", "trained on too little",
+)  # fmt: skip
 SHARE, LOSS = 0.15, 0.04  # of an error, and of the motion: what is less is no cause
 ALIKE = 0.6  # of what the window explains: as much
 GRAVE_LOSS = 0.15  # of the motion
@@ -34,24 +34,26 @@ OUTSIDE = 0.05  # of the rows beyond the range of training
 
 
 class Cause(msgspec.Struct, frozen=True):
-    """State one cause.
+    """State one cause: one of `OWN_FAULTS`, or a fault of the recordings, as `rtsysid check` names it.
 
     ``names``: the channels that have it; ``outputs``: those whose forecasts suffer. ``share``: of their squared error;
     ``effect``: error that goes away with it, in units of the motion over the horizon.
     """
 
-    fault: Fault
+    fault: str
     names: tuple[str, ...]
     outputs: tuple[str, ...]
     share: float
     effect: float
     evidence: str
     remedy: str
+    from_tick: int = 0  # of a ringing: ticks ahead from where on
+    taps: int = 0  # that would do, where there are too few
 
     @property
     def grade(self) -> Literal["fair", "poor"]:
         """Grade it by its effect."""
-        return "poor" if self.effect >= GRAVE_LOSS or self.fault in ("recording", "ringing") else "fair"
+        return "poor" if self.effect >= GRAVE_LOSS else "fair"
 
 
 class Column(NamedTuple):
@@ -80,11 +82,12 @@ def causes_of(
     drift, window = study.share([study.drift]), study.share([study.drift, study.window])
     older = _older_rows(study, window)
     offset = sensor_offset(study, predictor) if _matters(study, drift).any() else None
+    named = drift if offset else np.zeros_like(drift)  # without a sensor it may as well be the model
     found = [
         *(_drifted(study, drift, offset) if offset else ()),
         *_unused_columns(study, columns, window),
-        *_missing_rows(study, older, np.where(older.needed, older.share + window - drift, older.share)),
-        *_untrained(bundle, study, np.where(older.needed, 0.0, window - drift), outside),
+        *_missing_rows(study, older, np.where(older.needed, older.share + window - named, older.share)),
+        *_untrained(bundle, study, np.where(older.needed, 0.0, window - named), outside),
     ]
     found = found or list(_drifted(study, drift, None))
     ringing = list(_ringing(study, ringing_of(study.spec, predictor, study.every, study.shown)))
@@ -103,7 +106,7 @@ def _matters(study: Study, share: Doubles) -> NDArray[np.bool_]:
     return (share >= SHARE) & (study.loss(share) >= LOSS)
 
 
-def _cause(study: Study, fault: Fault, names: Sequence[str], share: Doubles, evidence: str, remedy: str) -> Iterator[Cause]:
+def _cause(study: Study, fault: str, names: Sequence[str], share: Doubles, evidence: str, remedy: str) -> Iterator[Cause]:
     """Yield the cause where it explains a part of the error that matters."""
     loss, matters = study.loss(share), _matters(study, share)
     if matters.any():
@@ -126,7 +129,8 @@ def _ringing(study: Study, every: Sequence[Ringing]) -> Iterator[Cause]:
         "do not use the model for longer forecasts until then"
     )
     ringing = tuple(names[each.column] for each in every)
-    yield Cause("ringing", ringing, ringing, 1.0 if within else 0.5, 1.0 if within else 0.5, evidence, remedy)
+    size = 1.0 if within else 0.5
+    yield Cause("ringing", ringing, ringing, size, size, evidence, remedy, first.tick)
 
 
 def _drifted(study: Study, share: Doubles, offset: SensorOffset | None) -> Iterator[Cause]:
@@ -204,7 +208,8 @@ def _missing_rows(study: Study, older: _Older, share: Doubles) -> Iterator[Cause
     taps = _taps_for(study, older)
     evidence = f"rows from before the window of {spec.taps} taps explain {older.near.max():.0%} of the one-tick error"
     remedy = f"raise model.taps from {spec.taps} to {taps}"
-    yield from _cause(study, "too few taps", [each.input for each in older.lags], share, evidence, remedy)
+    found = _cause(study, "too few taps", [each.input for each in older.lags], share, evidence, remedy)
+    yield from (msgspec.structs.replace(each, taps=taps) for each in found)
 
 
 def _dead_time(study: Study, late: Sequence[MissedLags], share: Doubles) -> Iterator[Cause]:
@@ -219,7 +224,8 @@ def _dead_time(study: Study, late: Sequence[MissedLags], share: Doubles) -> Iter
         f"shift the input by its dead time: shift_s = {ticks / rate:.3g} in the source of {each.input}, "
         f"or raise model.taps from {taps} to {each.last + 1}"
     )
-    yield from _cause(study, "dead time", [lag.input for lag in late], share, evidence, remedy)
+    found = _cause(study, "dead time", [lag.input for lag in late], share, evidence, remedy)
+    yield from (msgspec.structs.replace(cause, taps=each.last + 1) for cause in found)
 
 
 def _taps_for(study: Study, older: _Older) -> int:
