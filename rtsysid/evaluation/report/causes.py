@@ -106,7 +106,9 @@ def _matters(study: Study, share: Doubles) -> NDArray[np.bool_]:
     return (share >= SHARE) & (study.loss(share) >= LOSS)
 
 
-def _cause(study: Study, fault: str, names: Sequence[str], share: Doubles, evidence: str, remedy: str) -> Iterator[Cause]:
+def _cause(
+    study: Study, fault: str, names: Sequence[str], share: Doubles, evidence: str, remedy: str
+) -> Iterator[Cause]:
     """Yield the cause where it explains a part of the error that matters."""
     loss, matters = study.loss(share), _matters(study, share)
     if matters.any():
@@ -161,7 +163,9 @@ def _unused_columns(study: Study, columns: Sequence[Column], window: Doubles) ->
         if one_step < SHARE / 2:
             continue
         share = study.share([*base, past, study.ahead([v[:, None] for v in column.values])]) - window
-        evidence = f"the recordings have a column {column.name} that the model does not use; it explains {share.max():.0%}"
+        evidence = (
+            f"the recordings have a column {column.name} that the model does not use; it explains {share.max():.0%}"
+        )
         yield from _cause(
             study, "missing input", [column.name], share, f"{evidence} of the squared error",
             f"add it to data.inputs if it is a command or a disturbance, else to data.outputs: {column.name}",
@@ -243,7 +247,9 @@ def _untrained(bundle: Bundle, study: Study, share: Doubles, outside: float) -> 
     count, calibration = len(bundle.manifest.training.sources), Calibration.of(bundle)
     beyond = f"; {outside:.0%} of the rows leave the range of training" if outside > OUTSIDE else ""
     trained = f" from {count} recording{'s' * (count != 1)}" if count else ""
-    known = "nothing could be calibrated" if calibration is None else f"validated on {calibration.innovation.seconds:.3g} s"
+    known = (
+        "nothing could be calibrated" if calibration is None else f"validated on {calibration.innovation.seconds:.3g} s"
+    )
     evidence = (
         f"a linear map of what the model is given explains {share.max():.0%} of the squared error, and the training has "
         f"not learned it{trained}, {known}{beyond}"

@@ -167,7 +167,10 @@ def judge(
     ahead, steps = Forecasts.of(every), [o.steps for o in every]
     residuals = [shown.differences(step.measured, step.predicted) for step in steps]
     inputs = [step.inputs for step in steps]
-    causes = [*faults, *causes_of(bundle, predictor, Study.of(spec, every, stride), columns, _share_outside(spec, every))]
+    causes = [
+        *faults,
+        *causes_of(bundle, predictor, Study.of(spec, every, stride), columns, _share_outside(spec, every)),
+    ]
     worst = worst_forecasts(spec, ahead, intervals=predictor.intervals)
     ringing = _ringing_groups(shown, causes, evaluation)
     where = f"{worst[0].recording} at {worst[0].start_s:.3g} s"
@@ -208,18 +211,22 @@ def output_fits(spec: ModelSpec, every: Sequence[Observed], forecasts: Forecasts
     return quantity_fits(spec, (guess, true), (forecasts.predicted[:, -1], forecasts.truth[:, -1]))
 
 
-def quantity_fits(
-    spec: ModelSpec, near: tuple[Doubles, Doubles], far: tuple[Doubles, Doubles]
-) -> list[OutputFit]:
+def quantity_fits(spec: ModelSpec, near: tuple[Doubles, Doubles], far: tuple[Doubles, Doubles]) -> list[OutputFit]:
     """Score pairs of predicted and measured outputs [n, ny]: one tick ahead, and at the end of the horizon."""
     shown = ShownOutputs(spec)
     (errors, free), fits = (shown.differences(*pair) for pair in (near, far)), list[OutputFit]()
     spreads = [_spreads(shown, true) for _, true in (near, far)]
     for k, q in enumerate(shown.quantities):
         own = errors[:, list(q.columns)]
-        one, end = (_ratio_of(each[:, list(q.columns)], spread[k]) for each, spread in zip((errors, free), spreads, strict=True))
+        one, end = (
+            _ratio_of(each[:, list(q.columns)], spread[k]) for each, spread in zip((errors, free), spreads, strict=True)
+        )
         deviation = float(np.sqrt(own.var(0).sum()))
-        bias = float(-own.mean(0)[0] if own.shape[1] == 1 else np.linalg.norm(own.mean(0))) / deviation if deviation else 0.0
+        bias = (
+            float(-own.mean(0)[0] if own.shape[1] == 1 else np.linalg.norm(own.mean(0))) / deviation
+            if deviation
+            else 0.0
+        )
         fits.append(OutputFit(q.name, q.unit, one, 100 * (1 - one), end, 100 * (1 - end), bias))
     return fits
 

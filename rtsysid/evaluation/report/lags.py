@@ -81,9 +81,7 @@ def _of_input(
     moved = _responses([np.diff(y[:, output : output + 1], axis=0, prepend=y[:1, output : output + 1]) for y in measured],
                        u, whitener, reach)[:, 0]  # fmt: skip
     begins = int(np.flatnonzero(np.abs(moved) > SMALL * np.abs(moved).max()).min()) + 1
-    return MissedLags(
-        name, output, int(large.min()), int(large.max()), peak + taps + 1, strength, begins
-    )
+    return MissedLags(name, output, int(large.min()), int(large.max()), peak + taps + 1, strength, begins)
 
 
 def _responses(series: Sequence[Doubles], u: Sequence[Doubles], whitener: Doubles, reach: int) -> Doubles:

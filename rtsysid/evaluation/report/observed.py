@@ -100,7 +100,9 @@ def evaluation_of(spec: ModelSpec, every: Sequence[Observed], horizon: int, trac
 
 def predictions_of(spec: ModelSpec, o: Observed) -> dict[str, Doubles]:
     """Return the forecasts [K, N, ny] of the model and of the baselines."""
-    held = Hold(spec.n_inputs).forecast(o.episode.values[o.starts, None], np.zeros((1, o.truth.shape[1], 1), np.float32))
+    held = Hold(spec.n_inputs).forecast(
+        o.episode.values[o.starts, None], np.zeros((1, o.truth.shape[1], 1), np.float32)
+    )
     return dict(zip(PREDICTORS, (o.predicted, o.linear, held), strict=True))
 
 

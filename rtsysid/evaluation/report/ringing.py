@@ -43,7 +43,9 @@ def ringing_of(spec: ModelSpec, predictor: Predictor, every: Sequence[Observed],
     horizon = every[0].truth.shape[1]
     rough = _roughness(every, shown)
     swung = disturbed_response(spec, predictor, every, shown, max(LEAST_TICKS, HORIZONS * horizon))
-    found = [_of_column(rough[..., column], swung[..., column], column, spec.rate_hz) for column in range(swung.shape[-1])]
+    found = [
+        _of_column(rough[..., column], swung[..., column], column, spec.rate_hz) for column in range(swung.shape[-1])
+    ]
     return sorted((each for each in found if each is not None), key=lambda each: each.tick)
 
 

@@ -173,7 +173,10 @@ class Study:
     def _plan(self) -> Doubles:
         nu, n = self.spec.n_inputs, self.horizon
         blocks = [(n - high, n - low) for low, high in octave_blocks(0, n)]
-        plans = [block_means(o.episode.values[:, :nu].astype(np.float64), o.starts[r] + n - 1, blocks) for o, r in self._parts]
+        plans = [
+            block_means(o.episode.values[:, :nu].astype(np.float64), o.starts[r] + n - 1, blocks)
+            for o, r in self._parts
+        ]
         return np.concatenate(plans)
 
 

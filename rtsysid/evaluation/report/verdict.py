@@ -8,12 +8,13 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from rtsysid.evaluation.metrics import group_errors
 from rtsysid.evaluation.report.causes import Cause
 from rtsysid.evaluation.report.observed import Observed, predictions_of
+from rtsysid.evaluation.report.quantities import Quantity, ShownOutputs
 from rtsysid.spec import Doubles, ModelSpec
 
 OF_MOTION = 0.5  # a forecast with a larger error, in units of the usual motion, is of no use
+OF_GROUP = 0.2  # of the motion of a group's liveliest part: what moves less does not count
 OF_HOLD = 0.9  # nor is one that is hardly better than the last measurement
 NOTHING = "nothing to do"
 
@@ -21,10 +22,12 @@ NOTHING = "nothing to do"
 class Reach(msgspec.Struct, frozen=True):
     """State how far forecasts of one group are of use: up to so many ticks, 0 for not at all.
 
-    ``relative``: error at the end of the horizon, in units of the usual motion. ``moves``: False for what stands still.
+    ``limit``: the output that limits it. ``relative``: its error at the end of the horizon, in units of its usual
+    motion. ``moves``: False for a group that stands still.
     """
 
     group: str
+    limit: str
     ticks: int
     seconds: float
     relative: float
@@ -43,15 +46,27 @@ class Verdict(msgspec.Struct, frozen=True):
 
 def reach_of(spec: ModelSpec, every: Sequence[Observed], ringing: Mapping[str, int]) -> list[Reach]:
     """Measure how far ahead forecasts are of use, by group. `ringing`: by group, the tick from where on they ring."""
-    truth = np.concatenate([o.truth for o in every])
+    shown, truth = ShownOutputs(spec), np.concatenate([o.truth for o in every])
     forecasts = [predictions_of(spec, o) for o in every]
-    model, hold = (np.concatenate([each[name] for each in forecasts]) for name in ("model", "hold"))
-    usual = _usual_distance(spec, truth[:, -1])
-    errors, held = (group_errors(each, truth, spec.outputs) for each in (model, hold))
-    return [
-        _reach(spec, group, errors[group].mean(0), held[group].mean(0), usual[group], ringing.get(group, 1 << 30))
-        for group in errors
-    ]
+    model, hold = (
+        _sizes(shown, np.concatenate([each[name] for each in forecasts]), truth).mean(0) for name in ("model", "hold")
+    )
+    usual = _sizes(shown, np.roll(truth[:, -1:], len(truth) // 2, axis=0), truth[:, -1:]).mean((0, 1)) / 2**0.5
+    found: dict[str, list[Reach]] = {}
+    for k, q in enumerate(shown.quantities):
+        liveliest = max(usual[n] for n, other in enumerate(shown.quantities) if other.group == q.group)
+        if usual[k] >= OF_GROUP * liveliest:
+            own = _reach(spec, q, model[:, k], hold[:, k], float(usual[k]), ringing.get(q.group, 1 << 30))
+            found.setdefault(q.group, []).append(own)
+    return [min(each, key=lambda reach: (reach.ticks, -reach.relative)) for each in found.values()]
+
+
+def _sizes(shown: ShownOutputs, predicted: Doubles, truth: Doubles) -> Doubles:
+    """Return the size of the error of each output or rotation, [K, N, quantities]; inf where it is not finite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        off = shown.differences(predicted, truth)
+        sizes = [np.linalg.norm(off[..., list(q.columns)], axis=-1) for q in shown.quantities]
+    return np.nan_to_num(np.stack(sizes, -1), nan=np.inf, posinf=np.inf)
 
 
 def verdict_of(spec: ModelSpec, reach: list[Reach], horizon: int, worst: str, causes: Sequence[Cause]) -> Verdict:
@@ -82,17 +97,20 @@ def _usable_text(moving: Sequence[Reach], horizon: int, grade: str) -> str:
         return "not usable at any horizon" if moving else "not usable: no output moves in these recordings"
     if all(each.ticks >= horizon for each in moving):
         good = ": good" if grade == "good" else ""
-        return f"usable up to {usable[0].seconds:.3g} s ahead, as far as tested, for {_listed(usable)}{good}"
+        groups = _listed([msgspec.structs.replace(each, limit=each.group) for each in usable])
+        return f"usable up to {usable[0].seconds:.3g} s ahead, as far as tested, for {groups}{good}"
     by_time: dict[float, list[Reach]] = {}
     for each in sorted(usable, key=lambda each: each.seconds):
         by_time.setdefault(each.seconds, []).append(each)
-    parts = [f"{seconds:.3g} s{' ahead' * (not k)} for {_listed(own)}" for k, (seconds, own) in enumerate(by_time.items())]
+    parts = [
+        f"{seconds:.3g} s{' ahead' * (not k)} for {_listed(own)}" for k, (seconds, own) in enumerate(by_time.items())
+    ]
     useless = [each for each in moving if not each.ticks]
     return f"usable up to {', '.join(parts)}" + (f"; not usable for {_listed(useless)}" if useless else "")
 
 
 def _listed(groups: Sequence[Reach]) -> str:
-    names = [each.group for each in groups]
+    names = [each.group if each.limit == each.group else f"{each.group} ({each.limit})" for each in groups]
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
@@ -102,18 +120,11 @@ def _without_cause(moving: Sequence[Reach]) -> str:
     return f"look at the worst forecasts{about}: record more of that motion, or record what drives it as an input"
 
 
-def _reach(spec: ModelSpec, group: str, error: Doubles, hold: Doubles, usual: float, ringing: int) -> Reach:
+def _reach(spec: ModelSpec, q: Quantity, error: Doubles, hold: Doubles, usual: float, ringing: int) -> Reach:
     if not usual > 0:
-        return Reach(group, 0, 0.0, 0.0, moves=False)
+        return Reach(q.group, q.name, 0, 0.0, 0.0, moves=False)
     close = np.cumprod(error <= OF_MOTION * usual).astype(bool)
     close[ringing - 1 :] = False
     useful = np.flatnonzero(close & (error <= OF_HOLD * hold))
     ticks = int(useful.max()) + 1 if len(useful) else 0
-    return Reach(group, ticks, ticks / spec.rate_hz, float(min(error[-1] / usual, 1e6)))
-
-
-def _usual_distance(spec: ModelSpec, truth: Doubles) -> dict[str, float]:
-    """Return the mean distance of two measurements [K, ny] at different times, over the square root of two, by group."""
-    far = np.roll(truth, len(truth) // 2, axis=0)
-    distances = group_errors(far[:, None], truth[:, None], spec.outputs)
-    return {group: float(each.mean()) / 2**0.5 for group, each in distances.items()}
+    return Reach(q.group, q.name, ticks, ticks / spec.rate_hz, float(min(error[-1] / usual, 1e6)))
