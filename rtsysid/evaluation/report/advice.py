@@ -76,9 +76,9 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
     "horizon error": (
         Rule(0.7, "good", "The model clearly beats both baselines over the horizon.",
              "Use it over this horizon. For a longer one, train with a longer rollout horizon."),
-        Rule(1.0, "fair", "The model is only a little better than a baseline at the end of the horizon.",
+        Rule(1.15, "fair", "The model is about as good as a baseline at the end of the horizon.",
              "Train longer with a rollout loss over this horizon, and record more of the manoeuvres shown as worst."),
-        Rule(inf, "poor", "A baseline is as good or better at the end of the horizon: the network has no benefit here.",
+        Rule(inf, "poor", "A baseline is better at the end of the horizon: the network has no benefit here.",
              "Use the baseline, or set linear_path = true, train with longer rollouts, record more varied motion.",
              "Use the linear model (train --linear), or train longer rollouts on more varied motion."),
     ),

@@ -52,7 +52,7 @@ def timeline_section(models: Sequence[JudgedModel], book: ChartBook) -> Iterator
     left_out = f" {len(names) - len(drawn)} more with smaller errors are not drawn." if len(names) > len(drawn) else ""
     buttons = (
         el("button", text, type="button", data_zoom=factor, aria_label=label)
-        for text, factor, label in (("+", 0.5, "Zoom in"), ("−", 2, "Zoom out"), ("all", 0, "Show the whole recording"))
+        for text, factor, label in (("+", 0.5, "Zoom in"), ("\N{MINUS SIGN}", 2, "Zoom out"), ("all", 0, "Show the whole recording"))
     )
     choice = el("select", *options, data_choose="recording", id="recording")
     tools = el("div", el("label", "Recording ", choice), *buttons, class_="tools")
@@ -148,7 +148,7 @@ def _output_charts(
         bands = [(HIGH, LOW)] if {HIGH, LOW} <= both else []
         title = f"{name} [{unit}]" if unit else name
         described = f"{name} measured, forecast and in free run over {span.name}"
-        yield Chart(title, "s", described, t, kept, bands, y_range=ranges[name], sync=f"t {span.name}")
+        yield Chart(title, "time [s]", described, t, kept, bands, y_range=ranges[name], sync=f"t {span.name}")
 
 
 class _Lines(NamedTuple):
@@ -218,7 +218,7 @@ def _novelty_chart(models: Sequence[JudgedModel], span: Span, points: int) -> It
         t, columns = extremes(span.t, [each.y for each in series], points)
         cut = [Series(s.name, s.style, y) for s, y in zip(series, columns, strict=True)]
         described = f"Novelty score over its threshold in {span.name}"
-        yield Chart("novelty: above 1 is an alarm", "s", described, t, cut, zone=1.0, sync=f"t {span.name}")
+        yield Chart("novelty: above 1 is an alarm", "time [s]", described, t, cut, zone=1.0, sync=f"t {span.name}")
 
 
 def _input_charts(model: JudgedModel, span: Span, points: int) -> Iterator[Chart]:
@@ -234,7 +234,7 @@ def _input_charts(model: JudgedModel, span: Span, points: int) -> Iterator[Chart
         names = [spec.inputs[k].name for k in columns]
         series = [Series(n, f"s{i % 8 + 1}", y) for i, (n, y) in enumerate(zip(names, cut, strict=True))]
         title = f"inputs [{unit}]" if unit else "inputs"
-        yield Chart(title, "s", f"Inputs over {span.name}", t, series, sync=f"t {span.name}")
+        yield Chart(title, "time [s]", f"Inputs over {span.name}", t, series, sync=f"t {span.name}")
 
 
 def numbers_by_recording(model: JudgedModel) -> Node:

@@ -77,7 +77,8 @@ def verdict_of(spec: ModelSpec, reach: list[Reach], horizon: int, worst: str, ca
     first = causes[0].remedy if causes else NOTHING if whole else _without_cause(moving)
     grade = _grade(whole, bool(usable), causes)
     fault = f"; fault: {_fault_text(causes[0])}" if causes else ""
-    sentence = f"{_usable_text(moving, horizon, grade)}{fault}; worst on {worst}; first thing to do: {first}"
+    to_do = first if first == NOTHING else f"first thing to do: {first}"
+    sentence = f"{_usable_text(moving, horizon, grade)}{fault}; worst on {worst}; {to_do}"
     return Verdict(sentence, grade, reach, worst, first)
 
 

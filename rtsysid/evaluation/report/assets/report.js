@@ -6,6 +6,7 @@
   const drawn = new Map(); // element: its uPlot
   const live = document.getElementById("reading");
   const dashes = { arx: [6, 3], hold: [2, 4], low: [2, 3], high: [2, 3], s2: [6, 3], s3: [2, 4], s4: [8, 3, 2, 3], s6: [6, 3], s7: [2, 4], s8: [8, 3, 2, 3] };
+  const thin = { measured: 1.3, low: 0.7, high: 0.7, near: 1.2 };
   const variables = { model: "--c1", other: "--c3", third: "--c4", arx: "--c2", hold: "--c8", measured: "--ink", free: "--c5",
     low: "--c1", high: "--c1", novelty: "--c2", near: "--c7" };
 
@@ -26,8 +27,9 @@
   function text(value) {
     if (value == null || !isFinite(value)) return "–";
     const size = Math.abs(value);
-    const plain = size !== 0 && (size >= 1e5 || size < 1e-3) ? value.toExponential(2) : String(+value.toPrecision(4));
-    return plain.replace("-", "\u2212");
+    const far = size !== 0 && (size >= 1e5 || size < 1e-3);
+    const plain = far ? value.toExponential(2).replace(/\.?0+e/, "e").replace("e+", "e") : String(+value.toPrecision(4));
+    return plain.replaceAll("-", "\u2212");
   }
 
   // Labels of a logarithmic axis: 1, 2, 5 of each decade, or whole decades where there are many.
@@ -62,7 +64,7 @@
   function line(series) {
     const stroke = () => paint(series.style);
     const base = {
-      label: series.name, stroke, width: series.style === "measured" ? 1.3 : 1.8, dash: dashes[series.style], show: !series.hidden,
+      label: series.name, stroke, width: thin[series.style] || 1.8, dash: dashes[series.style], show: !series.hidden,
       value: (u, value) => text(value), points: { show: !!series.points, size: 6, fill: stroke, stroke },
     };
     if (series.points) return { ...base, paths: () => null };
@@ -102,6 +104,18 @@
     follow.busy = false;
   }
 
+  // Charts of one recording show and hide a line together.
+  function toggle(element, chart, series) {
+    if (!chart.sync || toggle.busy) return;
+    toggle.busy = true;
+    for (const [other, plot] of drawn) {
+      if (other === element || charts[other.dataset.chart].sync !== chart.sync) continue;
+      const k = plot.series.findIndex((each, n) => n && each.label === series.label);
+      if (k > 0) plot.setSeries(k, { show: series.show });
+    }
+    toggle.busy = false;
+  }
+
   function draw(element) {
     if (drawn.has(element) || !element.clientWidth) return;
     const chart = charts[element.dataset.chart];
@@ -114,7 +128,8 @@
       series: [{ label: chart.x_label, value: (u, value) => text(value) }, ...chart.series.map(line)],
       bands: chart.bands.map((pair) => ({ series: pair, fill: () => colour("--shade") })),
       cursor: { drag: { x: true, y: false }, ...(chart.sync ? { sync: { key: chart.sync } } : {}) },
-      hooks: { drawAxes: [(u) => shade(u, chart)], setScale: [(u, key) => { if (key === "x" && drawn.has(element)) follow(element, chart, u); }] },
+      hooks: { drawAxes: [(u) => shade(u, chart)], setSeries: [(u, k, options) => { if (drawn.has(element) && k && "show" in options) toggle(element, chart, u.series[k]); }],
+        setScale: [(u, key) => { if (key === "x" && drawn.has(element)) follow(element, chart, u); }] },
     };
     const plot = new uPlot(options, rows, element);
     drawn.set(element, plot);
