@@ -209,6 +209,8 @@ def _missing_rows(study: Study, older: _Older, share: Doubles) -> Iterator[Cause
     if late:
         yield from _dead_time(study, late, share)
         return
+    if not _matters(study, share).any():
+        return
     taps = _taps_for(study, older)
     evidence = f"rows from before the window of {spec.taps} taps explain {older.near.max():.0%} of the one-tick error"
     remedy = f"raise model.taps from {spec.taps} to {taps}"

@@ -7,14 +7,15 @@ that folds are blocks of consecutive forecasts, and those next to a fold take no
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rtsysid.spec import Doubles
 
-FOLDS = 8
-RIDGES = (1e-3, 1e-1, 1e1)  # relative to the unit variance of a feature
+FOLDS = 6
+RIDGES = (1e-3, 1e-1)  # relative to the unit variance of a feature
 CLIP = 6.0  # median sizes: one wild forecast must not decide
 
 
@@ -41,14 +42,29 @@ def clipped(errors: Doubles) -> Doubles:
     return np.asarray(np.clip(np.nan_to_num(errors, nan=np.inf, posinf=np.inf, neginf=-np.inf), -limit, limit))
 
 
-def block_means(values: Doubles, rows: NDArray[np.intp], lags: Sequence[tuple[int, int]]) -> Doubles:
+def running_sums(values: NDArray[np.floating[Any]]) -> Doubles:
+    """Return the sums of a series [n, C] up to each row, less its first row, [n + 1, C]."""
+    sums = np.zeros((len(values) + 1, values.shape[1]))
+    np.cumsum(values - values[:1], axis=0, dtype=np.float64, out=sums[1:])
+    return sums
+
+
+def block_means(
+    values: NDArray[np.floating[Any]],
+    rows: NDArray[np.intp],
+    lags: Sequence[tuple[int, int]],
+    sums: Doubles | None = None,
+) -> Doubles:
     """Return means of a series [n, C] over the rows from `low` to before `high` ticks ago: [K, blocks * C].
 
-    `rows` [K]: the rows that are 0 ticks ago; they lie `high` rows or more from the start.
+    `rows` [K]: the rows that are 0 ticks ago; they lie `high` rows or more from the start. `sums`: `running_sums` of
+    the series, where they are known.
     """
-    sums = np.concatenate((np.zeros((1, values.shape[1])), np.cumsum(values - values[:1], axis=0)))
+    if not lags:
+        return np.zeros((len(rows), 0))
+    sums = running_sums(values) if sums is None else sums
     means = [(sums[rows + 1 - low] - sums[rows + 1 - high]) / (high - low) + values[0] for low, high in lags]
-    return np.concatenate(means, axis=1) if means else np.zeros((len(rows), 0))
+    return np.concatenate(means, axis=1)
 
 
 def octave_blocks(first: int, last: int) -> list[tuple[int, int]]:

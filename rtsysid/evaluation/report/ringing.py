@@ -42,11 +42,19 @@ def ringing_of(spec: ModelSpec, predictor: Predictor, every: Sequence[Observed],
     """Return the values whose forecasts ring, the earliest first."""
     horizon = every[0].truth.shape[1]
     rough = _roughness(every, shown)
-    swung = disturbed_response(spec, predictor, every, shown, max(LEAST_TICKS, HORIZONS * horizon))
+    swung = _sizes_of_turns(shown, disturbed_response(spec, predictor, every, shown, max(LEAST_TICKS, HORIZONS * horizon)))
     found = [
         _of_column(rough[..., column], swung[..., column], column, spec.rate_hz) for column in range(swung.shape[-1])
     ]
     return sorted((each for each in found if each is not None), key=lambda each: each.tick)
+
+
+def _sizes_of_turns(shown: ShownOutputs, off: Doubles) -> Doubles:
+    """Replace the vector of each turn by its angle: seen from a body that turns, a constant difference goes round."""
+    off = off.copy()
+    for columns in (list(q.columns) for q in shown.quantities if len(q.columns) == 3):
+        off[..., columns] = np.linalg.norm(off[..., columns], axis=-1, keepdims=True)
+    return off
 
 
 def _roughness(every: Sequence[Observed], shown: ShownOutputs) -> Doubles:
@@ -55,6 +63,8 @@ def _roughness(every: Sequence[Observed], shown: ShownOutputs) -> Doubles:
         off = np.concatenate([shown.differences(o.predicted, o.truth) for o in every])
         truth = np.concatenate([_changes(shown, o) for o in every])
         guess = truth + off
+        turning = [column for q in shown.quantities if len(q.columns) == 3 for column in q.columns]
+        guess[..., turning] = truth[..., turning]  # their axes turn with the body
         rough = [np.sqrt(np.nanmean(np.diff(each, n=2, axis=1) ** 2, axis=0)) for each in (guess, truth)]
     return np.stack(rough) if rough[0].size else np.zeros((2, 0, off.shape[-1]))
 

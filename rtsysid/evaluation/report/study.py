@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from rtsysid.evaluation.report.explained import block_means, explained_share, octave_blocks
+from rtsysid.evaluation.report.explained import block_means, explained_share, octave_blocks, running_sums
 from rtsysid.evaluation.report.observed import Observed
 from rtsysid.evaluation.report.quantities import ShownOutputs
 from rtsysid.spec import Doubles, ModelSpec
@@ -150,6 +150,10 @@ class Study:
         parts, n = zip(columns, self._parts, strict=True), self.horizon
         return np.concatenate([block_means(x, o.starts[r] + n - 1, [(0, n)]) for x, (o, r) in parts])
 
+    @cached_property
+    def _sums(self) -> list[Doubles]:
+        return [running_sums(o.episode.values) for o in self.every]
+
     @property
     def _parts(self) -> list[tuple[Observed, NDArray[np.intp]]]:
         return list(zip(self.every, self.rows, strict=True))
@@ -162,10 +166,10 @@ class Study:
     def _past(self, blocks: Sequence[tuple[int, int]]) -> Doubles:
         """Block means of inputs, and of outputs as distances from the newest row."""
         nu, parts = self.spec.n_inputs, list[Doubles]()
-        for o, r in self._parts:
-            values = o.episode.values.astype(np.float64)
-            means = block_means(values, o.starts[r], blocks)
-            offset = values[o.starts[r]]
+        for (o, r), sums in zip(self._parts, self._sums, strict=True):
+            values = o.episode.values
+            means = block_means(values, o.starts[r], blocks, sums)
+            offset = values[o.starts[r]].astype(np.float64)
             offset[:, :nu] = 0.0
             parts.append(means - np.tile(offset, (1, len(blocks))))
         return np.concatenate(parts) if blocks else np.zeros((len(self.far_errors), 0))
@@ -173,9 +177,9 @@ class Study:
     def _plan(self) -> Doubles:
         nu, n = self.spec.n_inputs, self.horizon
         blocks = [(n - high, n - low) for low, high in octave_blocks(0, n)]
+        parts = zip(self._parts, self._sums, strict=True)
         plans = [
-            block_means(o.episode.values[:, :nu].astype(np.float64), o.starts[r] + n - 1, blocks)
-            for o, r in self._parts
+            block_means(o.episode.values[:, :nu], o.starts[r] + n - 1, blocks, sums[:, :nu]) for (o, r), sums in parts
         ]
         return np.concatenate(plans)
 
