@@ -75,7 +75,12 @@ def report_command(
 
 
 def _judged(
-    name: str, bundle: Bundle, history: list[dict[str, Any]], data: Sequence[Path], training: Sequence[Path], horizon: int
+    name: str,
+    bundle: Bundle,
+    history: list[dict[str, Any]],
+    data: Sequence[Path],
+    training: Sequence[Path],
+    horizon: int,
 ) -> JudgedModel:
     """Measure everything about one model."""
     from rtsysid.evaluation.report.coverage import coverage_of
@@ -95,9 +100,7 @@ def _judged(
         every, evaluation = observe(bundle, trace, horizon, stride, lambda: bar.update(1))
     console.notes(evaluation.notes)
     columns = unused_columns(bundle, data, every)
-    judgement = judge(
-        bundle, every, recordings, evaluation, stride, columns=columns, faults=_faults(trace, bundle)
-    )
+    judgement = judge(bundle, every, recordings, evaluation, stride, columns=columns, faults=_faults(trace, bundle))
     known = read_recordings(training, bundle.data(), bundle.spec.channels) if training else None
     cut = None if known is None else known.segments(bundle.spec.rate_hz, nan="split")
     worst = [(each.recording, each.start_s) for each in judgement.worst]

@@ -17,7 +17,7 @@ Doubles = np.ndarray
 
 @dataclass(frozen=True)
 class Robot:
-    """Rates follow ``rates' = -damping rates + turning u + coupling``, ``speed`` follows its input; time constants in s."""
+    """Rates follow ``-damping rates + turning u`` and a coupling; the speed follows ``push u - drag speed``; per s."""
 
     name: str
     inputs: tuple[str, ...]
@@ -98,7 +98,10 @@ def changed(trace: Trace, change: Callable[[Doubles, Doubles], Doubles]) -> Trac
     return replace(trace, episodes=tuple(episodes))
 
 
-def config(robot: Robot, *, taps: int = 6, inputs: tuple[str, ...] = (), outputs: str = "", epochs: int = 2) -> str:
+BODY = """rigid_body = { attitude = ["qx", "qy", "qz", "qw"], rate = ["wx", "wy", "wz"], kinematics = true, gravity = 0.0 }"""
+
+
+def config(robot: Robot, *, taps: int = 6, inputs: tuple[str, ...] = (), body: str = BODY, epochs: int = 2) -> str:
     """The text of a small configuration."""
     rates = '"wx [rad/s]", "wy [rad/s]", "wz [rad/s]"'
     attitude = ", ".join(f'"{name} [quat]"' for name in QUATERNION)
@@ -117,7 +120,7 @@ encoder = []
 hidden = 8
 linear_path = true
 warmup = 5
-rigid_body = {{ attitude = ["qx", "qy", "qz", "qw"], rate = ["wx", "wy", "wz"], kinematics = true, gravity = 0.0 }}
+{body}
 [train]
 batch = 64
 stride = 5
@@ -129,8 +132,8 @@ epochs = {epochs}
 """
 
 
-def trained(text: str, trace: Trace, folder: Path) -> Path:
-    """Train a model of a configuration on a trace, and export it as a bundle."""
+def trained(text: str, trace: Trace, folder: Path, spoil: Callable[[Path], None] = lambda run: None) -> Path:
+    """Train a model of a configuration on a trace, spoil its run, and export it as a bundle."""
     from export.bundle import export
     from rtsysid.config import parse_config
     from rtsysid.train.fit import begin
@@ -139,8 +142,25 @@ def trained(text: str, trace: Trace, folder: Path) -> Path:
     own = Trace(settings.data.channels, _columns(trace, settings.data.channels))
     for _ in begin(settings, own, folder / "run", text).epochs():
         pass
+    spoil(folder / "run")
     export(folder / "run", folder / "bundle", targets=())
     return folder / "bundle"
+
+
+def make_ring(run: Path) -> None:
+    """Feed the change of the speed over five ticks back into a trained linear path, with a gain above its limit of 1."""
+    from safetensors.torch import load_file, save_file
+
+    from rtsysid.train.run import Run
+
+    spec, weights = Run(run).spec, load_file(run / "weights.safetensors")
+    names = [channel.name for channel in spec.channels]
+    column, target = names.index("v"), [channel.name for channel in spec.outputs].index("v")
+    newest = (spec.taps - 1) * spec.n_features + column
+    gain = 1.2 * spec.scaling.feature_std[column] / spec.scaling.target_std[target]
+    weights["linear_path.weight"][target, newest] -= gain
+    weights["linear_path.weight"][target, newest - 5 * spec.n_features] += gain
+    save_file(weights, run / "weights.safetensors")
 
 
 def _columns(trace: Trace, wanted: tuple[Channel, ...]) -> tuple[Episode, ...]:

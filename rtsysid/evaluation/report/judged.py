@@ -8,10 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from rtsysid.errors import TraceError
+from rtsysid.evaluation.report.coverage import Coverage
 from rtsysid.evaluation.report.judge import Judgement
 from rtsysid.evaluation.report.metric_values import History
 from rtsysid.evaluation.report.response import Responses
-from rtsysid.evaluation.report.coverage import Coverage
 from rtsysid.model.bundle import Bundle
 
 STYLES = ("model", "other", "third")  # of the models on a page

@@ -42,7 +42,9 @@ def ringing_of(spec: ModelSpec, predictor: Predictor, every: Sequence[Observed],
     """Return the values whose forecasts ring, the earliest first."""
     horizon = every[0].truth.shape[1]
     rough = _roughness(every, shown)
-    swung = _sizes_of_turns(shown, disturbed_response(spec, predictor, every, shown, max(LEAST_TICKS, HORIZONS * horizon)))
+    swung = _sizes_of_turns(
+        shown, disturbed_response(spec, predictor, every, shown, max(LEAST_TICKS, HORIZONS * horizon))
+    )
     found = [
         _of_column(rough[..., column], swung[..., column], column, spec.rate_hz) for column in range(swung.shape[-1])
     ]

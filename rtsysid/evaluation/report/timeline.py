@@ -52,7 +52,11 @@ def timeline_section(models: Sequence[JudgedModel], book: ChartBook) -> Iterator
     left_out = f" {len(names) - len(drawn)} more with smaller errors are not drawn." if len(names) > len(drawn) else ""
     buttons = (
         el("button", text, type="button", data_zoom=factor, aria_label=label)
-        for text, factor, label in (("+", 0.5, "Zoom in"), ("\N{MINUS SIGN}", 2, "Zoom out"), ("all", 0, "Show the whole recording"))
+        for text, factor, label in (
+            ("+", 0.5, "Zoom in"),
+            ("\N{MINUS SIGN}", 2, "Zoom out"),
+            ("all", 0, "Show the whole recording"),
+        )
     )
     choice = el("select", *options, data_choose="recording", id="recording")
     tools = el("div", el("label", "Recording ", choice), *buttons, class_="tools")

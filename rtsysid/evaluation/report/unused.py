@@ -34,7 +34,10 @@ def unused_columns(bundle: Bundle, paths: Sequence[Path], every: Sequence[Observ
     used = {channel.name for channel in bundle.spec.channels} | {data.time.partition(" ")[0]}
     first = next(iter(traces.values()))
     names = [c.name for c in first.channels if c.name not in used][:MOST]
-    columns = {name: [_at_times(traces.get(o.episode.recording), name, o, bundle.spec.rate_hz) for o in every] for name in names}
+    columns = {
+        name: [_at_times(traces.get(o.episode.recording), name, o, bundle.spec.rate_hz) for o in every]
+        for name in names
+    }
     return [Column(name, [v for v in values if v is not None]) for name, values in columns.items() if _usable(values)]
 
 
@@ -42,7 +45,8 @@ def _whole_traces(paths: Sequence[Path], bundle: Bundle) -> dict[str, Trace]:
     """Read every recording with all of its columns of numbers."""
     files, data = [file for path in paths for file in recording_files(path)], bundle.data()
     return {
-        name: Trace.read(file, **clock(data.time, data.rate_hz)) for file, name in zip(files, names_of(files), strict=True)
+        name: Trace.read(file, **clock(data.time, data.rate_hz))
+        for file, name in zip(files, names_of(files), strict=True)
     }
 
 
