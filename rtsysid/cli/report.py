@@ -146,16 +146,17 @@ def _open_model(model: Path) -> Iterator[tuple[Bundle, list[dict[str, Any]]]]:
     """Open a bundle, or export a run to a temporary folder; yield the bundle and the history of the training."""
     from rtsysid.errors import ConfigError
     from rtsysid.model.bundle import Bundle
+    from rtsysid.model.history import history_of
 
     if (model / "manifest.json").exists():
-        yield Bundle.open(model), []
+        bundle = Bundle.open(model)
+        yield bundle, history_of(bundle)
     elif (model / "run.json").exists():
         from export.bundle import export
-        from rtsysid.train.run import Run
 
         with tempfile.TemporaryDirectory() as folder:
             bundle, _ = export(model, Path(folder) / "bundle")
-            yield bundle, Run(model).history()
+            yield bundle, history_of(bundle)
     else:
         remedy = "give a folder that rtsysid train or rtsysid export has written"
         raise ConfigError(str(model), "neither a run nor a bundle", remedy)

@@ -87,7 +87,7 @@ class Result(NamedTuple):
     ``weights``: [out, in] and [out] by name. ``excerpt`` [n, C]: samples of one validation recording, for the golden
     trace. ``validation``: the validation recordings end to end, with the rows of each; None where none were kept.
     ``epochs``: their number; ``loss``: the validation loss of the last one, None without any. ``judge``: weights of the
-    same model trained without the validation recordings, where the training made them.
+    same model trained without the validation recordings, where the training made them. ``history``: one entry per epoch.
     """
 
     folder: Path
@@ -100,6 +100,7 @@ class Result(NamedTuple):
     epochs: int
     loss: float | None
     judge: Tensors | None = None
+    history: list[dict[str, Any]] = []
 
 
 class Run:
@@ -328,6 +329,7 @@ class Run:
             len(history),
             history[-1]["validation"] if history else None,
             judge.weights() if (judge := self.part("judge")).complete else None,
+            history,
         )
 
 

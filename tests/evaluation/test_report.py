@@ -168,8 +168,10 @@ def renamed(bundle: Bundle, trace: Trace, name: str) -> JudgedModel:
         replace(c, name=f"{name}{i}", unit=name, group="" if c.role == "input" else name + c.group)
         for i, c in enumerate(spec.channels)
     )
-    manifest = replace(bundle.manifest, spec=replace(spec, channels=channels), versions={name: name})
-    new = Bundle(bundle.folder, manifest, {file: bundle.content(file) for file in manifest.files})
+    arrays = {file: digest for file, digest in bundle.manifest.files.items() if file.endswith(".npz")}
+    own = {"spec": replace(spec, channels=channels), "versions": {name: name}, "files": arrays}  # its C is of the names
+    manifest = replace(bundle.manifest, **own)
+    new = Bundle(bundle.folder, manifest, {file: bundle.content(file) for file in arrays})
     episodes = tuple(dataclasses.replace(e, name=f"{name} {k}") for k, e in enumerate(trace.episodes[:2]))
     judgement = judged(new, Trace(channels, episodes), name)
     cause = Cause(name, (name,), (name,), 0.5, 0.5, name, name)

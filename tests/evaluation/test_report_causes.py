@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -30,7 +32,7 @@ def test_octaves_cover_every_lag_once(first: int, count: int) -> None:
     blocks = octave_blocks(first, first + count)
     assert blocks[0][0] == first
     assert blocks[-1][1] == first + count
-    assert all(a[1] == b[0] for a, b in zip(blocks, blocks[1:], strict=False))
+    assert all(a[1] == b[0] for a, b in pairwise(blocks))
 
 
 def test_block_means_are_those_of_the_rows() -> None:
@@ -83,7 +85,7 @@ def test_only_a_growing_swing_rings() -> None:
 
 
 def test_a_quaternion_is_one_rotation() -> None:
-    """Its four components are one quantity in rad; q and -q have no difference, a turn has its angle; names are angles."""
+    """Its four components are one quantity in rad; q and -q do not differ, and a turn differs by its angle."""
     shown = ShownOutputs(make_attitude_spec())
     assert [(q.name, q.unit) for q in shown.quantities] == [("attitude", "rad"), ("y0", "m/s"), ("y1", "m")]
     assert shown.names[:3] == ["attitude roll", "attitude pitch", "attitude yaw"]
@@ -103,7 +105,7 @@ def cause(fault: str, effect: float) -> Cause:
 
 
 def test_the_verdict_says_how_far_for_what() -> None:
-    """Groups of one reach are named together, useless ones apart; a good model is called good; the first cause leads."""
+    """Groups of one reach are named together, useless ones apart; a good model is called good."""
     spec = make_spec()
     mixed = verdict_of(
         spec, [reach("v", 10), reach("p", 25), reach("w", 0)], 50, "run1 at 3 s", [cause("dead time", 0.3)]

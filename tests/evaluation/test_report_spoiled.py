@@ -1,4 +1,4 @@
-"""Test that a report names the fault of models that were spoiled on purpose, on two robots, and calls good ones good."""
+"""Test that a report names the fault of models spoiled on purpose, on two robots, and calls good ones good."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_the_fault_of_a_spoiled_model_is_named_first(
 
 @pytest.mark.parametrize("robot", ROBOTS)
 def test_a_good_model_is_called_good(robot: str, workshop: Callable[[str], Workshop], tmp_path: Path) -> None:
-    """A model that was not spoiled gets no cause, the grade good, and a sentence that begins with what it is good for."""
+    """A model that was not spoiled gets no cause, the grade good, and a sentence that says how far it is of use."""
     shop = workshop(robot)
     found = verdict(shop.good(), shop.robot, tmp_path)
     assert found["causes"] == []

@@ -98,7 +98,9 @@ def changed(trace: Trace, change: Callable[[Doubles, Doubles], Doubles]) -> Trac
     return replace(trace, episodes=tuple(episodes))
 
 
-BODY = """rigid_body = { attitude = ["qx", "qy", "qz", "qw"], rate = ["wx", "wy", "wz"], kinematics = true, gravity = 0.0 }"""
+BODY = (
+    'rigid_body = { attitude = ["qx", "qy", "qz", "qw"], rate = ["wx", "wy", "wz"], kinematics = true, gravity = 0.0 }'
+)
 
 
 def config(robot: Robot, *, taps: int = 6, inputs: tuple[str, ...] = (), body: str = BODY, epochs: int = 2) -> str:
@@ -147,8 +149,20 @@ def trained(text: str, trace: Trace, folder: Path, spoil: Callable[[Path], None]
     return folder / "bundle"
 
 
+def ringing_gain(own: Doubles) -> float:
+    """The least gain of that feedback at which a swing grows by 2 % per tick; `own` [taps]: weights of the speed."""
+
+    def radius(gain: float) -> float:
+        rows = np.eye(len(own), k=-1)
+        rows[0] = own
+        rows[0, [0, 5]] += 1 - gain, gain
+        return float(np.abs(np.linalg.eigvals(rows)).max())
+
+    return next(gain for gain in np.arange(0.1, 3.0, 0.02) if radius(gain) > 1.02)
+
+
 def make_ring(run: Path) -> None:
-    """Feed the change of the speed over five ticks back into a trained linear path, with a gain above its limit of 1."""
+    """Feed the change of the speed over five ticks back into a trained linear path, until it rings."""
     from safetensors.torch import load_file, save_file
 
     from rtsysid.train.run import Run
@@ -157,7 +171,9 @@ def make_ring(run: Path) -> None:
     names = [channel.name for channel in spec.channels]
     column, target = names.index("v"), [channel.name for channel in spec.outputs].index("v")
     newest = (spec.taps - 1) * spec.n_features + column
-    gain = 1.2 * spec.scaling.feature_std[column] / spec.scaling.target_std[target]
+    units = spec.scaling.feature_std[column] / spec.scaling.target_std[target]
+    rows = np.arange(spec.taps)[::-1] * spec.n_features + column  # the newest first
+    gain = ringing_gain(weights["linear_path.weight"][target, rows.copy()].numpy() / units) * units
     weights["linear_path.weight"][target, newest] -= gain
     weights["linear_path.weight"][target, newest - 5 * spec.n_features] += gain
     save_file(weights, run / "weights.safetensors")

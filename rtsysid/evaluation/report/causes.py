@@ -1,4 +1,4 @@
-"""Name what is wrong with a model, by what explains the error of its forecasts: the cause with the largest effect first.
+"""Name what is wrong with a model, by what explains the error of its forecasts: the largest effect first.
 
 Every cause is tested against forecasts that were left out of its fit. Its effect is the part of the error at the end of
 the horizon that goes away with it, in units of the motion over the horizon.
@@ -147,8 +147,8 @@ def _drifted(study: Study, share: Doubles, offset: SensorOffset | None) -> Itera
         return
     unit = f" {offset.unit}" if offset.unit else ""
     evidence = (
-        f"{part}; {offset.name} reads {offset.mean:+.2g}{unit} too high on average, {offset.first:+.2g} at the start and "
-        f"{offset.last:+.2g}{unit} at the end of a recording, against those of training"
+        f"{part}; {offset.name} reads {offset.mean:+.2g}{unit} too high on average, {offset.first:+.2g} at the start "
+        f"and {offset.last:+.2g}{unit} at the end of a recording, against those of training"
     )
     remedy = f"calibrate {offset.name} again, or train on recordings of several days and calibrations"
     yield from _cause(study, "drifted sensor", [offset.name], share, evidence, remedy)
@@ -253,8 +253,8 @@ def _untrained(bundle: Bundle, study: Study, share: Doubles, outside: float) -> 
         "nothing could be calibrated" if calibration is None else f"validated on {calibration.innovation.seconds:.3g} s"
     )
     evidence = (
-        f"a linear map of what the model is given explains {share.max():.0%} of the squared error, and the training has "
-        f"not learned it{trained}, {known}{beyond}"
+        f"a linear map of what the model is given explains {share.max():.0%} of the squared error, and the training "
+        f"has not learned it{trained}, {known}{beyond}"
     )
     remedy = "record more of such motion for the training; if there is enough of it, train longer"
     yield from _cause(study, "trained on too little", [], share, evidence, remedy)

@@ -12,6 +12,7 @@ import numpy as np
 from rtsysid import __version__
 from rtsysid.evaluation.report.advice import Advice, advice_for
 from rtsysid.evaluation.report.chart import Chart, Series
+from rtsysid.evaluation.report.coverage import NearestMoment
 from rtsysid.evaluation.report.evidence import evidence_sections
 from rtsysid.evaluation.report.html import advice_list, details, grade, html_table
 from rtsysid.evaluation.report.interactive import ChartBook, interactive_page
@@ -24,6 +25,7 @@ from rtsysid.evaluation.report.tree import Child, Node, el
 from rtsysid.spec import Doubles
 from rtsysid.storage.products import REPORT
 
+UNLIKE = 3.0  # usual distances from the nearest moment of training
 OUTPUTS_SHOWN = 4  # per worst forecast
 TASKS = 5  # next steps in the summary
 SPREAD = (0.1, 0.9)  # quantiles of the errors that are shaded
@@ -122,8 +124,9 @@ def _cause(cause: Any) -> Node:
 def _tiles(j: Judgement) -> dict[str, str]:
     fastest = min((row.step_us for row in j.backends), default=float("nan"))
     worst = max((reach for reach in j.verdict.reach if reach.moves), key=lambda r: r.relative, default=None)
+    fit = median(each.free_fit_percent for each in j.fits)
     tiles = {
-        f"median fit of {len(j.fits)} outputs, {_ahead(j)} ahead": f"{median(f.free_fit_percent for f in j.fits):.0f} %",
+        f"median fit of {len(j.fits)} outputs, {_ahead(j)} ahead": f"{fit:.0f} %",
         f"per step, of {1e6 / j.spec.rate_hz:,.0f} µs, fastest backend": f"{fastest:.0f} µs",
     }
     if worst is not None:
@@ -229,8 +232,8 @@ def _worst_section(models: Sequence[JudgedModel], book: ChartBook) -> Iterator[N
     yield el(
         "p",
         "The forecasts with the largest error over the horizon, in units of the median forecast of each group. No two "
-        "overlap. A forecast starts at the line. From there on it gets the inputs, but no measured outputs. The axis of "
-        "an output is its range over all recordings: what looks small is small.",
+        "overlap. A forecast starts at the line. From there on it gets the inputs, but no measured outputs. The axis "
+        "of an output is its range over all recordings: what looks small is small.",
     )
     ranges = shared_ranges(models)
     for model in models:
@@ -239,13 +242,14 @@ def _worst_section(models: Sequence[JudgedModel], book: ChartBook) -> Iterator[N
             heading = title(forecast) if len(models) == 1 else f"{model.name}: {title(forecast)}"
             yield el("h3", heading)
             if k < len(nearest):
-                near = nearest[k]
-                yield el(
-                    "p", f"Nearest moment of training: {near.recording} at {near.start_s:.2f} s, {near.distance:.2g} standard "
-                    f"deviations away; usual is {near.usual:.2g}. "
-                    + ("Training knew nothing like it." if near.distance > 3 * near.usual else "Training knew such moments."),
-                )  # fmt: skip
+                yield el("p", _nearest_text(nearest[k]))
             yield from _forecast_charts(model.judgement, forecast, ranges, book)
+
+
+def _nearest_text(near: NearestMoment) -> str:
+    known = "nothing like it" if near.distance > UNLIKE * near.usual else "such moments"
+    place = f"{near.recording} at {near.start_s:.2f} s, {near.distance:.2g} standard deviations away"
+    return f"Nearest moment of training: {place}; usual is {near.usual:.2g}. Training knew {known}."
 
 
 def _forecast_charts(

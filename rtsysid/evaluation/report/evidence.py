@@ -1,4 +1,4 @@
-"""Build the evidence on one model: responses, inputs and coverage, fits, residual tests, intervals, time and training."""
+"""Build the evidence on one model: responses, inputs, coverage, fits, residual tests, intervals, time and training."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def _response_section(j: Judgement, r: Responses | None, book: ChartBook) -> Ite
         return
     yield el(
         "p",
-        "The answer of the model to a small step of one input, at moments of the recordings (median), for the input that "
-        "moves each output most. The same as a frequency response, against the transfer function of the recordings. "
-        "Compare them where the coherence, the share of the output's power that all inputs explain, is high; a "
+        "The answer of the model to a small step of one input, at moments of the recordings (median), for the input "
+        "that moves each output most. The same as a frequency response, against the transfer function of the "
+        "recordings. Compare them where the coherence, the share of the output's power that all inputs explain, is high; a "
         "controller in the loop biases the measured one.",
     )
     names, spread = j.shown.names[:OUTPUTS_DRAWN], np.array(j.spec.scaling.std[: j.spec.n_inputs])
@@ -108,7 +108,7 @@ def _coverage_section(j: Judgement, r: Responses | None, c: Coverage | None, boo
     if c is None:
         return
     if c.trained_power is None:
-        text = "To compare with the training, and to see its moment that is nearest to each worst forecast, add --training."
+        text = "--training adds its recordings: their power, and the moment nearest to each worst forecast."
         yield el("p", text, class_="quiet")
     header = ["channel", "training", "these recordings", "outside", "shaded: training; line: these recordings"]
     rows = [_range_row(each) for each in c.ranges]

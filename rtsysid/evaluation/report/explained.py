@@ -7,6 +7,7 @@ that folds are blocks of consecutive forecasts, and those next to a fold take no
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -80,7 +81,7 @@ def _left_over(x: Doubles, errors: Doubles, near: int) -> Doubles:
     """Return the squared errors that remain on held-out folds, by ridge: [ridges, nq]."""
     left, edges = np.zeros((len(RIDGES), errors.shape[1])), np.linspace(0, len(x), FOLDS + 1).astype(int)
     gram, moment = x.T @ x, x.T @ errors
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges.tolist()):
         out = slice(max(0, low - near), high + near)
         count = len(x) - len(x[out])
         if count < 2 * FOLDS:

@@ -49,10 +49,11 @@ class OutputFit(msgspec.Struct, frozen=True):
 class WorstForecast(msgspec.Struct, frozen=True):
     """Describe one forecast with a large error.
 
-    ``start_s``: time from the start of its recording. ``times``: its error over the error of the median forecast, averaged over the groups; ``groups``: the same per
-    group. ``outside``: channels outside the range of the training recordings. ``n_before``: rows before the start of
-    the forecast. ``t`` [n_before + N + 1] s and ``measured`` cover all rows, by shown value; ``predicted`` [N + 1] begins
-    at the start. ``half``: half the width of the interval of coverage `SHADED`, from the start; empty without intervals.
+    ``start_s``: time from the start of its recording. ``times``: its error over the error of the median forecast,
+    averaged over the groups; ``groups``: the same per group. ``outside``: channels outside the range of the training
+    recordings. ``n_before``: rows before the start of the forecast. ``t`` [n_before + N + 1] s and ``measured`` cover
+    all rows, by shown value; ``predicted`` [N + 1] begins at the start. ``half``: half the width of the interval of
+    coverage `SHADED`, from the start; empty without intervals.
     """
 
     recording: str

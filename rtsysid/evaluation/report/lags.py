@@ -78,8 +78,9 @@ def _of_input(
     if strength < max(3 * bound, LEAST):
         return None
     large = np.flatnonzero(beyond[:, output] > max(SMALL * strength, bound)) + taps + 1
-    moved = _responses([np.diff(y[:, output : output + 1], axis=0, prepend=y[:1, output : output + 1]) for y in measured],
-                       u, whitener, reach)[:, 0]  # fmt: skip
+    own = [each[:, output : output + 1] for each in measured]
+    changes = [np.diff(y, axis=0, prepend=y[:1]) for y in own]
+    moved = _responses(changes, u, whitener, reach)[:, 0]
     begins = int(np.flatnonzero(np.abs(moved) > SMALL * np.abs(moved).max()).min()) + 1
     return MissedLags(name, output, int(large.min()), int(large.max()), peak + taps + 1, strength, begins)
 
@@ -89,7 +90,7 @@ def _responses(series: Sequence[Doubles], u: Sequence[Doubles], whitener: Double
     e = [_filtered(x, whitener) for x in series]
     scale = np.sqrt(sum((x**2).sum(0) for x in e) * sum((x**2).sum(0) for x in u))
     sums = cross_sums(e, u, reach)[reach + 1 :, :, 0]
-    return np.divide(sums, scale, where=scale > 0, out=np.zeros_like(sums))
+    return np.asarray(np.divide(sums, scale, where=scale > 0, out=np.zeros_like(sums)))
 
 
 def _whitener(inputs: Sequence[Doubles]) -> Doubles | None:

@@ -176,7 +176,7 @@ def _rolled_out(
     for k in range(0, len(starts), BATCH):
         rows = slice(k, k + BATCH)
         u_future, _ = forecast_windows(values, spec.n_inputs, starts[rows], horizon)
-        predicted.append(predictor.rollout(*(part[rows] for part in at), u_future))
+        predicted.append(predictor.rollout(at.window[rows], at.state[rows], at.age[rows], u_future))
         history = values[starts[rows, None] + np.arange(1 - arx.lags, 1)]
         linear.append(arx.forecast(*unwrapped_plan(history, u_future, spec.channels)))
     return np.concatenate(predicted).astype(np.float64), np.concatenate(linear)

@@ -59,13 +59,15 @@ class ShownOutputs:
         """Return the shown values of outputs [n, ny] in time order, without jumps by a turn."""
         smooth = unwrapped(np.asarray(rows, np.float64), self._outputs)
         parts = [
-            np.unwrap(roll_pitch_yaw(rows[..., list(q.outputs)]), axis=0) if len(q.outputs) == 4 else smooth[..., q.outputs]
+            np.unwrap(roll_pitch_yaw(rows[..., list(q.outputs)]), axis=0)
+            if len(q.outputs) == 4
+            else smooth[..., q.outputs]
             for q in self.quantities
-        ]  # fmt: skip
+        ]
         return np.asarray(np.concatenate(parts, -1))
 
     def beside(self, predicted: Doubles, truth: Doubles, shown: Doubles) -> Doubles:
-        """Return the shown values of predictions [n, ny] next to those of the truth [n, ny], which are `shown` [n, nq]."""
+        """Return the shown values of predictions [n, ny] near those of the truth [n, ny], which are `shown` [n, nq]."""
         guess, parts = nearest(predicted, truth, self._outputs), []
         measured = nearest(truth, truth, self._outputs)
         for q in self.quantities:

@@ -10,9 +10,10 @@ Ref: L. Ljung, System Identification, 2nd ed., 1999, sections 6.3 and 6.4.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rtsysid.evaluation.report.observed import Observed
 from rtsysid.evaluation.report.quantities import ShownOutputs
@@ -20,6 +21,7 @@ from rtsysid.evaluation.report.ringing import some_moments
 from rtsysid.model.predictor import Predictor
 from rtsysid.spec import Doubles, Floats, ModelSpec
 
+Complexes: TypeAlias = NDArray[np.complex128]
 MOMENTS = 24
 TICKS = 3  # length of a response, in horizons
 SIZE = 0.2  # of a standard deviation of the input
@@ -34,8 +36,8 @@ class Responses(NamedTuple):
 
     step: Doubles
     hz: Doubles
-    model: np.ndarray[tuple[int, ...], np.dtype[np.complex128]]
-    measured: np.ndarray[tuple[int, ...], np.dtype[np.complex128]]
+    model: Complexes
+    measured: Complexes
     coherence: Doubles
     input_power: Doubles
 
@@ -69,7 +71,7 @@ def step_responses(
     return np.stack(found, -1)
 
 
-def _transform(step: Doubles, cycles: Doubles) -> np.ndarray[tuple[int, ...], np.dtype[np.complex128]]:
+def _transform(step: Doubles, cycles: Doubles) -> Complexes:
     """Return the frequency response [F, nq, nu] at `cycles` per tick [F] of step responses [T, nq, nu].
 
     The second difference decays where an output integrates its input; the transform divides by that difference again.
@@ -87,41 +89,34 @@ def _transform(step: Doubles, cycles: Doubles) -> np.ndarray[tuple[int, ...], np
 
 def empirical(
     spec: ModelSpec, every: Sequence[Observed], shown: ShownOutputs, segment: int
-) -> tuple[Doubles, np.ndarray[tuple[int, ...], np.dtype[np.complex128]], Doubles, Doubles]:
+) -> tuple[Doubles, Complexes, Doubles, Doubles]:
     """Return frequencies [F] in Hz, the transfer function [F, nq, nu], the coherence [F, nq], and input power [F, nu].
 
     By Welch's method on segments of `segment` rows that overlap by half; of outputs their changes are used.
     """
     nu, window = spec.n_inputs, np.hanning(segment)
-    uu, yu, yy, count = 0.0, 0.0, 0.0, 0
+    half, nq = segment // 2, len(shown.names)
+    uu, yu = np.zeros((half, nu, nu), np.complex128), np.zeros((half, nq, nu), np.complex128)
+    yy, count = np.zeros((half, nq)), 0
     for o in every:
         u, outputs = o.episode.values[:-1, :nu].astype(np.float64), o.episode.values[:, nu:].astype(np.float64)
         y = shown.differences(outputs[1:], outputs[:-1])
-        for start in range(0, len(u) - segment + 1, segment // 2):
+        for start in range(0, len(u) - segment + 1, half):
             fu, fy = (np.fft.rfft(_even(x[start : start + segment]) * window[:, None], axis=0)[1:] for x in (u, y))
-            uu = uu + fu[:, :, None] * fu[:, None].conj()
-            yu = yu + fy[:, :, None] * fu[:, None].conj()
+            uu += fu[:, :, None] * fu[:, None].conj()
+            yu += fy[:, :, None] * fu[:, None].conj()
             yy, count = yy + np.abs(fy) ** 2, count + 1
-    cycles = np.fft.rfftfreq(segment)[1:]
-    if not count:
-        shape = (len(cycles), len(shown.names), nu)
-        return (
-            cycles * spec.rate_hz,
-            np.full(shape, np.nan + 0j),
-            np.full(shape[:2], np.nan),
-            np.full((shape[0], nu), np.nan),
-        )
-    rows = np.unique(np.geomspace(1, len(cycles), FINEST).round().astype(int)) - 1
-    cycles, uu, yu, yy = cycles[rows], np.asarray(uu)[rows], np.asarray(yu)[rows], np.asarray(yy)[rows]
+    rows = np.unique(np.geomspace(1, half, FINEST).round().astype(int)) - 1
+    cycles, (uu, yu, yy) = np.fft.rfftfreq(segment)[1:][rows], (each[rows] for each in (uu, yu, yy))
     level = np.einsum("fii->f", uu).real[:, None, None] / nu
-    solved = np.linalg.solve(uu + 1e-6 * level * np.eye(nu) + 1e-30 * np.eye(nu), yu.conj().transpose(0, 2, 1))
+    solved = np.linalg.solve(uu + (1e-6 * level + 1e-30) * np.eye(nu), yu.conj().transpose(0, 2, 1))
     change = solved.conj().transpose(0, 2, 1)
     explained = np.einsum("fqu,fqu->fq", change, yu.conj()).real
-    coherence = np.clip(np.divide(explained, yy, out=np.zeros_like(yy), where=yy > 0), 0, 1)
+    coherence: Doubles = np.clip(np.divide(explained, yy, out=np.zeros_like(yy), where=yy > 0), 0, 1)
     # the change from row k to k + 1 is the response to u_k: one tick, and the sum of changes
     z = np.exp(-2j * np.pi * cycles)[:, None, None]
-    power = np.einsum("fii->fi", uu).real / count / (window**2).sum() / spec.rate_hz * 2
-    return cycles * spec.rate_hz, change * z / (1 - z), coherence, power
+    power: Doubles = np.einsum("fii->fi", uu).real / max(count, 1) / (window**2).sum() / spec.rate_hz * 2
+    return cycles * spec.rate_hz, np.asarray(change * z / (1 - z)), coherence, power
 
 
 def _even(x: Doubles) -> Doubles:

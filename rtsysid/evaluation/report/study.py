@@ -108,7 +108,7 @@ class Study:
         return np.concatenate((self._newest_rows(), self._past(blocks), self._plan()), axis=1)
 
     def surprises(self) -> tuple[list[Doubles], list[Doubles], list[Doubles]]:
-        """Return inputs, one-step errors and measured values of each episode, without what the window tells of the errors.
+        """Return inputs, one-step errors and measured values of each episode; errors without what the window tells.
 
         Of each episode the first rows, `SOME_ROWS` of all together. Arrays are [n, nu], [n, nq] and [n, nq].
         """

@@ -19,6 +19,7 @@ from rtsysid.spec import Doubles
 VALUES = 700_000  # of all series of all recordings: 2 bytes each, and a third more as text
 LEAST = 600  # of one series
 RECORDINGS = 20  # that are drawn, those with the largest errors
+ZOOMS = ("+", 0.5, "Zoom in"), ("\N{MINUS SIGN}", 2, "Zoom out"), ("all", 0, "Show the whole recording")
 HIGH, LOW = f"{SHADED:.0%} interval, upper", f"{SHADED:.0%} interval, lower"
 FAR_OUT = 4.0  # ranges of an output beyond which a free run is cut off
 
@@ -43,9 +44,9 @@ def timeline_section(models: Sequence[JudgedModel], book: ChartBook) -> Iterator
     seconds = " and ".join(f"{n / j.spec.rate_hz:.3g} s" for n in ticks)
     yield el(
         "p",
-        f"Measured values against forecasts made {seconds} before, over whole recordings. The free run starts once, and "
-        "never sees a measurement again: it shows drift, and need not follow. Drag to zoom, double-click for all; a click "
-        "on a name of the legend shows or hides its line. Every chart of one output has the same axis.",
+        f"Measured values against forecasts made {seconds} before, over whole recordings. The free run starts once, "
+        "and never sees a measurement again: it shows drift, and need not follow. Drag to zoom, double-click for all; "
+        "a click on a name of the legend shows or hides its line. Every chart of one output has the same axis.",
     )
     drawn = names[:RECORDINGS]
     options = (el("option", f"{name} (error {errors[name]:.2g} of the usual)", value=name) for name in drawn)

@@ -66,7 +66,7 @@ def _sizes(shown: ShownOutputs, predicted: Doubles, truth: Doubles) -> Doubles:
     with np.errstate(over="ignore", invalid="ignore"):
         off = shown.differences(predicted, truth)
         sizes = [np.linalg.norm(off[..., list(q.columns)], axis=-1) for q in shown.quantities]
-    return np.nan_to_num(np.stack(sizes, -1), nan=np.inf, posinf=np.inf)
+    return np.asarray(np.nan_to_num(np.stack(sizes, -1), nan=np.inf, posinf=np.inf))
 
 
 def verdict_of(spec: ModelSpec, reach: list[Reach], horizon: int, worst: str, causes: Sequence[Cause]) -> Verdict:
