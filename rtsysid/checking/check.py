@@ -172,7 +172,8 @@ def _conventions(tables: Sequence[RawTable]) -> Iterator[str]:
         if good:
             fit, (other, rate) = min(good, key=lambda each: each[0].residual)
             names = [f"{t.channels[v.columns[0]].name} .." for t, v in ((table, vector), (other, rate))]
-            yield f"{table.recording}: {names[0]} with {names[1]}: {attitude_text(fit)}"
+            text = attitude_text(fit._replace(best=fit.best if vector.order else fit.upright or fit.best))
+            yield f"{table.recording}: {names[0]} with {names[1]}: {text}"
 
 
 def _vector_series(table: RawTable, vector: Vector) -> tuple[Any, Any]:

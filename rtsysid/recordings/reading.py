@@ -15,6 +15,7 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from rtsysid.alignment.arithmetic import computed
 from rtsysid.alignment.plan import AlignmentPlan, Feed, alignment_plan
 from rtsysid.alignment.recorded import AlignedRecording, FeedMessages, align_recording
 from rtsysid.alignment.source import ChannelSource
@@ -191,9 +192,12 @@ def _with_ages(data: Data, channels: Sequence[Channel], recorded: Sequence[_Unal
 
 
 def _with_stated_unit(source: ChannelSource, recorded: _Unaligned) -> ChannelSource:
-    """Take the unit that the log states, where the fields of a source have one in common."""
+    """Take the unit that the log states, where the fields of a source have one in common.
+
+    A scale is given in place of a unit; -1 changes the sign alone.
+    """
     stated = {recorded.units(source.file, source.topic).get(field, "") for field in source.fields or (source.field,)}
-    if source.unit or source.derive or len(stated) != 1:
+    if source.unit or source.derive or len(stated) != 1 or abs(computed(source.scale)) != 1:
         return source
     return msgspec.structs.replace(source, unit=stated.pop())
 
