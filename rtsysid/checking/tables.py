@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from fnmatch import fnmatchcase
@@ -15,7 +14,6 @@ import numpy as np
 from rtsysid.alignment.plan import alignment_plan
 from rtsysid.config import Data
 from rtsysid.errors import TraceError
-from rtsysid.guards.limits import checked_growth
 from rtsysid.recordings import formats
 from rtsysid.recordings.formats.sparse import TopicTable
 from rtsysid.recordings.rollover import unrolled_times
@@ -69,7 +67,7 @@ def _episode_tables(log: formats.LogFile, name: str, data: Data | None, time: st
     wanted = None if data is None else data.channels
     own = clock(time, 1.0) if data is None else clock(data.time, data.rate_hz)
     selection = formats.select_columns(log, wanted, own["time"], own["rate_hz"])
-    rows = _gathered(log, (*selection.exact, *selection.values))
+    rows = formats.gather(selection._replace(exact=(*selection.exact, *selection.values), values=())).exact
     before = len(selection.exact)
     t, _ = unrolled_times(formats.times(selection, rows, 0), selection.time.seconds)
     number = rows[:, before - 1] if selection.episodes else np.zeros(len(rows))
@@ -80,21 +78,6 @@ def _episode_tables(log: formats.LogFile, name: str, data: Data | None, time: st
         yield RawTable(
             title, "", t[start:stop], part, selection.channels, bool(own["time"]), "".join(log.path.suffixes)
         )
-
-
-def _gathered(log: formats.LogFile, columns: Sequence[int]) -> Doubles:
-    """Read all rows of columns in float64, [n, K]. Memory holds them about once."""
-    blocks, count, name = deque[Doubles](), 0, f"recording {log.path.name}"
-    for block in log.blocks(columns, ()):
-        blocks.append(block.exact)
-        count += len(block.exact)
-        checked_growth(name, 4 * count * len(columns), log.path.stat().st_size)  # as training reads it, in float32
-    rows, start = np.empty((count, len(columns))), 0
-    while blocks:
-        part = blocks.popleft()
-        rows[start : start + len(part)] = part
-        start += len(part)
-    return rows
 
 
 def _topics(log: TopicLog, name: str, data: Data | None) -> Iterator[RawTable]:
@@ -132,10 +115,13 @@ def _sources(log: TopicLog, name: str, data: Data) -> Iterator[RawTable]:
     """Read the topics of sources, each with the channels that come from it, converted."""
     plan = alignment_plan(data.sources, data.channels, data.rate_hz, data.lateness, data.max_age)
     here = {topic.name for topic in log.topics}
-    for feed, fields in plan.feeds.items():
-        if feed.topic not in here or (feed.file and not fnmatchcase(log.path.name, feed.file)):
-            continue
-        series = log.read(feed.topic, fields, feed.stamp)
+    feeds = {
+        feed: fields
+        for feed, fields in plan.feeds.items()
+        if feed.topic in here and (not feed.file or fnmatchcase(log.path.name, feed.file))
+    }
+    found = read_each(log, [TopicRequest(feed.topic, fields, feed.stamp) for feed, fields in feeds.items()])
+    for (feed, fields), series in zip(feeds.items(), found, strict=True):
         tracks = [track for track in plan.tracks if track.feed == feed]
         values = [
             track.conversion().apply(series.t, series.values[:, [fields.index(each) for each in track.fields]])

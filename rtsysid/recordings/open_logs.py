@@ -16,7 +16,7 @@ from rtsysid.config import Data
 from rtsysid.errors import TraceError
 from rtsysid.recordings.runs import RunFiles
 from rtsysid.recordings.topic_logs import TableLog, open_topics
-from rtsysid.recordings.topics import TopicLog
+from rtsysid.recordings.topics import TopicLog, TopicRequest, read_each
 from rtsysid.spec import Channel
 
 FOR_EVER = 1e8  # s that a value is held until its next message
@@ -44,10 +44,16 @@ class OpenLogs:
         """Tell whether the run is one table."""
         return list(self.run.files) == [""] and isinstance(self.of(""), TableLog)
 
-    def messages(self, feed: Feed, fields: Sequence[str]) -> FeedMessages:
-        """Read the messages of a feed; see `FeedMessages`."""
-        found, offset = self.of(feed.file).read(feed.topic, fields, feed.stamp), self._offsets.get(feed.file, 0.0)
-        return FeedMessages(found.t + offset, found.arrival + offset, found.values)
+    def messages(self, feeds: Mapping[Feed, Sequence[str]]) -> dict[Feed, FeedMessages]:
+        """Read fields of feeds, each log in one pass; see `FeedMessages`."""
+        found: dict[Feed, FeedMessages] = {}
+        for pattern in dict.fromkeys(feed.file for feed in feeds):
+            own, offset = [feed for feed in feeds if feed.file == pattern], self._offsets.get(pattern, 0.0)
+            requests = [TopicRequest(feed.topic, feeds[feed], feed.stamp) for feed in own]
+            for feed, series in zip(own, read_each(self.of(pattern), requests), strict=True):
+                t, arrival = (series.t + offset, series.arrival + offset) if offset else (series.t, series.arrival)
+                found[feed] = FeedMessages(t, arrival, series.values)
+        return {feed: found[feed] for feed in feeds}
 
     def estimate_offsets(self, sources: Mapping[str, ChannelSource], channels: Sequence[Channel]) -> None:
         """Estimate the offset of each file whose clock is to be estimated, against the first file; remark on it.
@@ -84,7 +90,7 @@ def _rows_of(plan: AlignmentPlan, logs: OpenLogs, pattern: str) -> AlignedRows:
     ends = list(accumulate((len(track.channels) for track in tracks), initial=0))
     moved = [track._replace(columns=tuple(range(a, b))) for track, (a, b) in zip(tracks, pairwise(ends), strict=True)]
     own = plan._replace(channels=channels, tracks=tuple(moved))
-    pieces = align_recording(own, {feed: logs.messages(feed, fields) for feed, fields in own.feeds.items()}).pieces
+    pieces = align_recording(own, logs.messages(own.feeds)).pieces
     if not pieces:
         raise TraceError(f"run {logs.run.name}", f"no tick at which all sources of {pattern!r} had spoken",
                          "give clock_offsets in seconds")  # fmt: skip

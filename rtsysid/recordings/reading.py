@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from rtsysid.alignment.arithmetic import computed
-from rtsysid.alignment.plan import AlignmentPlan, Feed, alignment_plan
+from rtsysid.alignment.plan import AlignmentPlan, Feed, SourceColumns, alignment_plan
 from rtsysid.alignment.recorded import AlignedRecording, FeedMessages, align_recording
 from rtsysid.alignment.source import ChannelSource
 from rtsysid.config import Data
@@ -31,9 +31,10 @@ from rtsysid.recordings.timeline import check_time_unit
 from rtsysid.recordings.topic_logs import TABLE
 from rtsysid.recordings.topics import Topic, TopicLog
 from rtsysid.recordings.trace import Episode, Trace, clock
-from rtsysid.spec import Channel, Sample, rotation_columns
+from rtsysid.spec import Channel, Doubles, Sample, rotation_columns
 
 PERIODS = 2.5  # mean periods that a value of a regular topic is held
+ROOM = 1.5e8  # bytes of messages that are kept until they are aligned
 ON_CHANGE = 10.0  # median periods: an input with longer gaps is sent when it changes
 
 
@@ -93,11 +94,15 @@ def align_trace(trace: Trace, data: Data) -> Trace:
     return replace(aligned, notes=(*(note for note in trace.notes if not isinstance(note, RolledOver)), *aligned.notes))
 
 
+_Feeds = Mapping[Feed, Sequence[str]]
+_Messages = dict[Feed, FeedMessages]
+
+
 class _Part(NamedTuple):
-    """Hold what is aligned together: a run, or an episode of a table. ``read``: messages of a feed's fields."""
+    """Hold what is aligned together: a run, or an episode of a table. ``read``: messages of the fields of feeds."""
 
     name: str
-    read: Callable[[Feed, Sequence[str]], FeedMessages]
+    read: Callable[[_Feeds], _Messages]
 
 
 class _Unaligned(NamedTuple):
@@ -152,26 +157,49 @@ def _of_table(trace: Trace, data: Data) -> _Unaligned:
     said = [note.line for note in trace.notes if isinstance(note, RolledOver)]
     names = [channel.name for channel in trace.channels]
 
-    def reader(episode: Episode) -> Callable[[Feed, Sequence[str]], FeedMessages]:
-        def read(_: Feed, fields: Sequence[str]) -> FeedMessages:
+    def reader(episode: Episode) -> Callable[[_Feeds], _Messages]:
+        def of_fields(fields: Sequence[str]) -> FeedMessages:
             values = episode.values[:, [names.index(each) for each in fields]].astype(np.float64)
             return FeedMessages(episode.t, np.maximum.accumulate(episode.t), values)
 
-        return read
+        return lambda feeds: {feed: of_fields(fields) for feed, fields in feeds.items()}
 
     parts = [_Part(episode.name, reader(episode)) for episode in trace.episodes]
     sources = _with_rotations({each.name: ChannelSource(field=each.name) for each in trace.channels}, trace.channels)
     return _Unaligned(trace.episodes[0].recording, parts, sources, trace.sources, lambda: said, lambda file, topic: {})
 
 
+class _Kept:
+    """Keep the messages that were read to choose settings, so that alignment need not read them again."""
+
+    def __init__(self) -> None:
+        self._messages: dict[tuple[str, str], _Messages] = {}
+        self._bytes = 0
+
+    def messages(self, recorded: _Unaligned, part: _Part, feeds: _Feeds) -> _Messages:
+        """Read a part, and keep it as far as there is room."""
+        found = part.read(feeds)
+        size = sum(each.values.nbytes + each.t.nbytes for each in found.values())
+        if self._bytes + size <= ROOM:
+            self._bytes += size
+            self._messages[recorded.name, part.name] = found
+        return found
+
+    def taken(self, recorded: _Unaligned, part: _Part, feeds: _Feeds) -> _Messages:
+        """Return the messages of a part, and keep them no longer."""
+        found = self._messages.pop((recorded.name, part.name), None)
+        return part.read(feeds) if found is None else found
+
+
 def _resolve_and_align(
     recorded: Sequence[Trace | _Unaligned], data: Data, channels: Sequence[Channel]
 ) -> tuple[Data, list[Trace]]:
-    data = _with_ages(data, channels, [each for each in recorded if isinstance(each, _Unaligned)])
-    return data, [each if isinstance(each, Trace) else _aligned(each, data, channels) for each in recorded]
+    kept = _Kept()
+    data = _with_ages(data, channels, [each for each in recorded if isinstance(each, _Unaligned)], kept)
+    return data, [each if isinstance(each, Trace) else _aligned(each, data, channels, kept) for each in recorded]
 
 
-def _with_ages(data: Data, channels: Sequence[Channel], recorded: Sequence[_Unaligned]) -> Data:
+def _with_ages(data: Data, channels: Sequence[Channel], recorded: Sequence[_Unaligned], kept: _Kept) -> Data:
     """Say the unit of each source, and how long its value is held, where that is not said."""
     if not recorded:
         return data
@@ -179,16 +207,29 @@ def _with_ages(data: Data, channels: Sequence[Channel], recorded: Sequence[_Unal
         name: _with_stated_unit(source, recorded[0]) for name, source in (data.sources or recorded[0].sources).items()
     }
     tracks = alignment_plan(sources, channels, data.rate_hz, data.lateness).tracks
-    pauses: list[float] = []  # the longest of each output
-    for track in sorted(tracks, key=lambda each: not each.mean):  # outputs first
+    timings = _timings(tracks, recorded, kept) if data.max_age is None else {}
+    quiet = min((max(each.longest for each in own) for track, own in timings.items() if track.mean), default=0.0)
+    for track in tracks:
         if track.source.max_age is None:
-            feed = track.feed, track.fields
-            timings = [_timing(part.read(*feed)) for each in recorded for part in each.parts]
-            quiet = FOR_EVER if track.mean else min(pauses, default=0.0)
-            pauses += [max(each.longest for each in timings)] if track.mean else []
-            age = _held(timings, quiet, data) if data.max_age is None else data.max_age
+            pause = FOR_EVER if track.mean else quiet
+            age = _held(timings[track], pause, data) if data.max_age is None else data.max_age
             sources[track.name] = msgspec.structs.replace(track.source, max_age=age)
     return msgspec.structs.replace(data, sources=sources)
+
+
+def _timings(
+    tracks: Sequence[SourceColumns], recorded: Sequence[_Unaligned], kept: _Kept
+) -> dict[SourceColumns, list[_Timing]]:
+    """Measure the periods of the sources whose age is open, in every part."""
+    timings: dict[SourceColumns, list[_Timing]] = {track: [] for track in tracks if track.source.max_age is None}
+    feeds = AlignmentPlan(0, 0, (), tuple(tracks)).feeds
+    parts = [(each, part) for each in recorded for part in each.parts] if timings else []
+    for run, part in parts:
+        messages = kept.messages(run, part, feeds)
+        for track, own in timings.items():
+            places = [feeds[track.feed].index(field) for field in track.fields]
+            own.append(_timing(messages[track.feed].t, messages[track.feed].values[:, places]))
+    return timings
 
 
 def _with_stated_unit(source: ChannelSource, recorded: _Unaligned) -> ChannelSource:
@@ -210,9 +251,8 @@ class _Timing(NamedTuple):
     longest: float
 
 
-def _timing(messages: FeedMessages) -> _Timing:
-    said = np.isfinite(messages.values).all(1)
-    steps = np.diff(np.sort(messages.t[said]))
+def _timing(t: Doubles, values: Doubles) -> _Timing:
+    steps = np.diff(np.sort(t[np.isfinite(values).all(1)]))
     steps = steps[steps > 0]
     return _Timing(float(steps.mean()), float(np.median(steps)), float(steps.max())) if len(steps) else _Timing(0, 0, 0)
 
@@ -250,11 +290,11 @@ def _some_topics(topics: Sequence[Topic]) -> str:
     return f"{shown} and {len(topics) - 8} more" if len(topics) > 8 else shown or "none"
 
 
-def _aligned(recorded: _Unaligned, data: Data, channels: Sequence[Channel]) -> Trace:
+def _aligned(recorded: _Unaligned, data: Data, channels: Sequence[Channel], kept: _Kept) -> Trace:
     plan = alignment_plan(data.sources, channels, data.rate_hz, data.lateness, data.max_age)
     episodes, notes = list[Episode](), list[Aligned]()
     for part in recorded.parts:
-        messages = {feed: part.read(feed, fields) for feed, fields in plan.feeds.items()}
+        messages = kept.taken(recorded, part, plan.feeds)
         held = sum(each.values.nbytes + each.t.nbytes for each in messages.values())
         found = align_recording(plan, messages, partial(_room, part.name, len(channels), held))
         episodes += _episodes(part.name, found)

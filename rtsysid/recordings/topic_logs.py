@@ -64,7 +64,6 @@ class TableLog:
         selection = formats.select_columns(self.table, None, time, None if stamp else self._rate_hz)
         names = [each.name for each in self.table.columns]
         exact = (*selection.exact[: int(time is not None)], *(names.index(name) for name in fields))
-        blocks = [block.exact for block in self.table.blocks(exact, ())]
-        rows = np.concatenate(blocks) if blocks else np.empty((0, len(exact)))
+        rows = formats.gather(selection._replace(exact=exact, values=())).exact
         t, _ = unrolled_times(formats.times(selection, rows, 0), selection.time.seconds)
         return Series(t, np.maximum.accumulate(t), rows[:, int(time is not None) :])

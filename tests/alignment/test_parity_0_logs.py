@@ -35,7 +35,7 @@ def messages_of(log):
     sources = data.sources or {each.name: ChannelSource(field=each.name) for each in data.channels}
     plan = alignment_plan(sources, data.channels, data.rate_hz, data.lateness, 0.3)
     logs = OpenLogs(run_files([path], data)[0], data)
-    messages = {feed: logs.messages(feed, fields) for feed, fields in plan.feeds.items()}
+    messages = logs.messages(plan.feeds)
     middle = np.median(next(iter(messages.values())).arrival)
     near = {feed: np.abs(each.arrival - middle) < SECONDS / 2 for feed, each in messages.items()}
     return plan, {feed: FeedMessages(*(part[near[feed]] for part in each)) for feed, each in messages.items()}
