@@ -134,10 +134,15 @@ def trace_findings(
     return [*found, *of_inputs, *delay_findings(late, config)], late, inputs, []
 
 
+def is_late(delay: Delay) -> bool:
+    """Tell whether an input acts some ticks later than the first that may, and not without a delay as well."""
+    return delay.found and delay.low >= 2 and delay.ticks >= DELAYED and delay.undelayed <= UNDELAYED
+
+
 def delay_findings(late: Sequence[Delay], config: Config) -> Iterator[Finding]:
-    """Find the inputs that act some ticks later than the first that may, and not without a delay as well."""
+    """Find the inputs that act late."""
     for each in late:
-        if not each.found or each.low < 2 or each.ticks < DELAYED or each.undelayed > UNDELAYED:
+        if not is_late(each):
             continue
         found = (
             f"it acts {each.ticks} ticks ({each.seconds:.3g} s) after its row (95 %: {each.low} to {each.high} ticks); "
