@@ -38,7 +38,7 @@ def _delay_lines(late: Sequence[Delay], config: Config) -> Iterator[str]:
     for each in late:
         shift = f"shift_s = {each.seconds:.3g}"
         mapped = each.input in config.data.sources
-        remedy = f"add {shift} to data.sources.{_quoted(each.input)}" if mapped else "taps must reach it"
+        remedy = f"add {shift} to data.sources.{_table_key(each.input)}" if mapped else "taps must reach it"
         yield f"{each.input} acts {each.ticks} ticks (95 %: {each.low} to {each.high}) after its row: {remedy}"
 
 
@@ -51,7 +51,7 @@ def _taps_lines(late: Sequence[Delay], lags: int | None) -> Iterator[str]:
     yield f"taps = {max([lags, *reach])}  # rows of a window: {why}; training chooses them where they are left out"
 
 
-def _quoted(name: str) -> str:
+def _table_key(name: str) -> str:
     return name if name.isidentifier() else json.dumps(name, ensure_ascii=False)
 
 

@@ -43,7 +43,7 @@ def init(logs: tuple[Path, ...], out: Path, overwrite: bool, yes: bool, time_: s
     guessed = yes or not sys.stdin.isatty()
     draft = draft if guessed else _asked(draft)
     text = draft_text(draft, [str(log) for log in logs], guessed)
-    text += _advice(logs, parse_config(text, str(out)))
+    text += _advised(logs, parse_config(text, str(out)))
     with rewriting(out) as path:
         path.write_text(text, "utf-8")
     lists = {"inputs": draft.of_role("input"), "outputs": draft.of_role("output"), "unsure": list(draft.unsure)}
@@ -53,7 +53,7 @@ def init(logs: tuple[Path, ...], out: Path, overwrite: bool, yes: bool, time_: s
         console.echo(f"unsure: {each}", err=True)
 
 
-def _advice(logs: Sequence[Path], config: Config) -> str:
+def _advised(logs: Sequence[Path], config: Config) -> str:
     """Advise delays and taps from the first log, as commented lines."""
     from rtsysid.checking.advice import linear_advice
     from rtsysid.recordings.names import recording_files

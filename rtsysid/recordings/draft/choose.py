@@ -144,10 +144,10 @@ def _richest(log: TopicLog) -> list[Topic]:
 
 def _moving(series: Series) -> np.ndarray:
     """Tell which fields [F] move in messages [n, F], and are finite in most."""
-    return np.array([_moves(column) for column in series.values.T], bool)
+    return np.array([_has_moved(column) for column in series.values.T], bool)
 
 
-def _moves(values: Doubles) -> bool:
+def _has_moved(values: Doubles) -> bool:
     finite = values[np.isfinite(values)]
     if len(finite) <= len(values) / 2:
         return False
