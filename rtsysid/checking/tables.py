@@ -16,6 +16,7 @@ from rtsysid.config import Data
 from rtsysid.errors import TraceError
 from rtsysid.recordings import formats
 from rtsysid.recordings.formats.sparse import TopicTable
+from rtsysid.recordings.open_logs import completed_sources
 from rtsysid.recordings.rollover import unrolled_times
 from rtsysid.recordings.survey import topic_groups
 from rtsysid.recordings.survey_table import guessed_time
@@ -113,7 +114,8 @@ def _channels_of(topic: Topic, named: Mapping[str, Channel]) -> dict[str, Channe
 
 def _sources(log: TopicLog, name: str, data: Data) -> Iterator[RawTable]:
     """Read the topics of sources, each with the channels that come from it, converted."""
-    plan = alignment_plan(data.sources, data.channels, data.rate_hz, data.lateness, data.max_age)
+    sources = completed_sources(data.sources, data.channels, log)
+    plan = alignment_plan(sources, data.channels, data.rate_hz, data.lateness, data.max_age)
     here = {topic.name for topic in log.topics}
     feeds = {
         feed: fields

@@ -15,9 +15,9 @@ from rtsysid.alignment.source import ChannelSource
 from rtsysid.config import Data
 from rtsysid.errors import TraceError
 from rtsysid.recordings.runs import RunFiles
-from rtsysid.recordings.topic_logs import TableLog, open_topics
+from rtsysid.recordings.topic_logs import TABLE, TableLog, open_topics
 from rtsysid.recordings.topics import TopicLog, TopicRequest, read_each
-from rtsysid.spec import Channel
+from rtsysid.spec import Channel, rotation_columns
 
 FOR_EVER = 1e8  # s that a value is held until its next message
 
@@ -81,6 +81,38 @@ class OpenLogs:
         """Describe what the logs have lost."""
         lost = [f"{path.name}: {log.missing}" for path, log in self._open.items() if log.missing]
         return [*lost, *self.remarks]
+
+
+def completed_sources(
+    sources: Mapping[str, ChannelSource], channels: Sequence[Channel], log: TopicLog
+) -> dict[str, ChannelSource]:
+    """Add the sources of channels that have none and are named like a column of a table, or ``topic.field``."""
+    if any(each.file for each in sources.values()):
+        return dict(sources)
+    rest = [each for each in channels if each.name not in sources and each.group not in sources]
+    found = {each.name: source_named(each.name, log) for each in rest}
+    return dict(sources) | joined_rotations({k: source for k, source in found.items() if source}, channels)
+
+
+def source_named(name: str, log: TopicLog) -> ChannelSource | None:
+    """Find the column of a table, or the field of a topic, ``topic.field``; None where there is no such topic."""
+    if [each.name for each in log.topics] == [TABLE]:
+        return ChannelSource(field=name)
+    owners = [each.name for each in log.topics if name.startswith(f"{each.name}.")]
+    topic = max(owners, key=len, default="")
+    return ChannelSource(topic=topic, field=name[len(topic) + 1 :]) if owners else None
+
+
+def joined_rotations(sources: dict[str, ChannelSource], channels: Sequence[Channel]) -> dict[str, ChannelSource]:
+    """Join the components of each quaternion: they are averaged as one rotation."""
+    for columns in rotation_columns(channels):
+        names = [channels[column].name for column in columns]
+        own, group = [sources[name] for name in names if name in sources], channels[columns[0]].group
+        if group and len(own) == len(names) and len({each.topic for each in own}) == 1:
+            sources[group] = ChannelSource(topic=own[0].topic, fields=tuple(each.field for each in own))
+            for name in names:
+                del sources[name]
+    return sources
 
 
 def _rows_of(plan: AlignmentPlan, logs: OpenLogs, pattern: str) -> AlignedRows:

@@ -24,14 +24,13 @@ from rtsysid.errors import TraceError
 from rtsysid.guards.limits import checked_growth
 from rtsysid.guards.text import for_json
 from rtsysid.recordings.names import digest_of
-from rtsysid.recordings.open_logs import FOR_EVER, OpenLogs
+from rtsysid.recordings.open_logs import FOR_EVER, OpenLogs, completed_sources, joined_rotations, source_named
 from rtsysid.recordings.pieces import Aligned, RolledOver, SourceCounts
 from rtsysid.recordings.runs import RunFiles, run_files
 from rtsysid.recordings.timeline import check_time_unit
-from rtsysid.recordings.topic_logs import TABLE
 from rtsysid.recordings.topics import Topic, TopicLog
 from rtsysid.recordings.trace import Episode, Trace, clock
-from rtsysid.spec import Channel, Doubles, Sample, rotation_columns
+from rtsysid.spec import Channel, Doubles, Sample
 
 PERIODS = 2.5  # mean periods that a value of a regular topic is held
 ROOM = 1.5e8  # bytes of messages that are kept until they are aligned
@@ -124,25 +123,15 @@ def _raw_recording(run: RunFiles, data: Data, channels: Sequence[Channel]) -> Tr
         (trace,) = Trace.read_each([path], channels, **clock(data.time, data.rate_hz))
         trace = _named_after(trace, run.name)
         return _of_table(trace, data) if data.resample else trace
-    named = {each.name: _source_for(each, logs.of("")) for each in channels} if not data.sources else {}
-    sources = dict(data.sources) or _with_rotations(named, channels)
+    sources = dict(data.sources)
+    if "" in run.files:
+        sources = completed_sources(sources, channels, logs.of(""))
+        if not data.sources:
+            _require_topics(channels, logs.of(""))
     if "estimate" in data.clock_offsets.values():
         logs.estimate_offsets(sources, channels)
     digests = tuple((for_json(path.name), digest_of(path)) for path in run.files.values())
     return _Unaligned(run.name, [_Part(run.name, logs.messages)], sources, digests, lambda: logs.missing, logs.units)
-
-
-def _with_rotations(sources: dict[str, ChannelSource], channels: Sequence[Channel]) -> dict[str, ChannelSource]:
-    """Join the components of each quaternion: they are averaged as one rotation."""
-    for columns in rotation_columns(channels):
-        own = [sources[channels[column].name] for column in columns]
-        if channels[columns[0]].group and len({each.topic for each in own}) == 1:
-            sources[channels[columns[0]].group] = ChannelSource(
-                topic=own[0].topic, fields=tuple(each.field for each in own)
-            )
-            for column in columns:
-                del sources[channels[column].name]
-    return sources
 
 
 def _named_after(trace: Trace, name: str) -> Trace:
@@ -165,7 +154,7 @@ def _of_table(trace: Trace, data: Data) -> _Unaligned:
         return lambda feeds: {feed: of_fields(fields) for feed, fields in feeds.items()}
 
     parts = [_Part(episode.name, reader(episode)) for episode in trace.episodes]
-    sources = _with_rotations({each.name: ChannelSource(field=each.name) for each in trace.channels}, trace.channels)
+    sources = joined_rotations({each.name: ChannelSource(field=each.name) for each in trace.channels}, trace.channels)
     return _Unaligned(trace.episodes[0].recording, parts, sources, trace.sources, lambda: said, lambda file, topic: {})
 
 
@@ -203,9 +192,7 @@ def _with_ages(data: Data, channels: Sequence[Channel], recorded: Sequence[_Unal
     """Say the unit of each source, and how long its value is held, where that is not said."""
     if not recorded:
         return data
-    sources = {
-        name: _with_stated_unit(source, recorded[0]) for name, source in (data.sources or recorded[0].sources).items()
-    }
+    sources = {name: _with_stated_unit(source, recorded[0]) for name, source in recorded[0].sources.items()}
     tracks = alignment_plan(sources, channels, data.rate_hz, data.lateness).tracks
     timings = _timings(tracks, recorded, kept) if data.max_age is None else {}
     quiet = min((max(each.longest for each in own) for track, own in timings.items() if track.mean), default=0.0)
@@ -271,18 +258,12 @@ def _is_aligned(logs: OpenLogs, data: Data) -> bool:
     return bool(data.sources) or data.resample or not logs.is_table
 
 
-def _source_for(channel: Channel, log: TopicLog) -> ChannelSource:
-    """Find the field that a channel names, ``topic.field``; in a table the column."""
-    topics = log.topics
-    if [each.name for each in topics] == [TABLE]:
-        return ChannelSource(field=channel.name)
-    owners = [each for each in topics if channel.name.startswith(f"{each.name}.")]
-    if not owners:
-        raise TraceError(
-            f"recording {log.path.name}", f"no topic of channel {channel.name!r}", f"there is {_some_topics(topics)}"
-        )
-    topic = max(owners, key=lambda each: len(each.name))
-    return ChannelSource(topic=topic.name, field=channel.name[len(topic.name) + 1 :])
+def _require_topics(channels: Sequence[Channel], log: TopicLog) -> None:
+    """Raise TraceError where a channel is not named like a field of a topic, ``topic.field``."""
+    for channel in channels:
+        if source_named(channel.name, log) is None:
+            found = f"no topic of channel {channel.name!r}"
+            raise TraceError(f"recording {log.path.name}", found, f"there is {_some_topics(log.topics)}")
 
 
 def _some_topics(topics: Sequence[Topic]) -> str:
