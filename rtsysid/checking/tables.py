@@ -21,7 +21,7 @@ from rtsysid.recordings.rollover import unrolled_times
 from rtsysid.recordings.survey import topic_groups
 from rtsysid.recordings.survey_table import guessed_time
 from rtsysid.recordings.topic_logs import open_topics
-from rtsysid.recordings.topics import Series, Topic, TopicLog, TopicRequest, read_each
+from rtsysid.recordings.topics import Series, Topic, TopicLog, TopicRequest, part_of, read_each, spans_of
 from rtsysid.recordings.trace import clock
 from rtsysid.spec import Channel, Doubles
 
@@ -89,7 +89,7 @@ def _topics(log: TopicLog, name: str, data: Data | None) -> Iterator[RawTable]:
         requests = [TopicRequest(topic, tuple(fields)) for topic, fields in kept.items() if fields]
         for request, series in _read_what_can_be(log, requests, data is None):
             channels = tuple(kept[request.topic].values())
-            yield RawTable(name, request.topic, series.t, series.values, channels, True, log.path.suffix)
+            yield from _cut_tables(log, name, request.topic, series, channels)
 
 
 def _read_what_can_be(
@@ -130,4 +130,13 @@ def _sources(log: TopicLog, name: str, data: Data) -> Iterator[RawTable]:
             for track in tracks
         ]
         channels = tuple(channel for track in tracks for channel in track.channels)
-        yield RawTable(name, feed.topic, series.t, np.concatenate(values, 1), channels, True, log.path.suffix)
+        yield from _cut_tables(log, name, feed.topic, series._replace(values=np.concatenate(values, 1)), channels)
+
+
+def _cut_tables(
+    log: TopicLog, name: str, topic: str, series: Series, channels: tuple[Channel, ...]
+) -> Iterator[RawTable]:
+    """Cut the messages of a topic into the recordings that a log holds."""
+    for k, span in enumerate(spans_of(log), 1):
+        t, _, values = part_of(series, span)
+        yield RawTable(name if k == 1 else f"{name}#{k}", topic, t, values, channels, True, log.path.suffix)

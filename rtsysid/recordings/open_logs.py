@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -16,7 +17,7 @@ from rtsysid.config import Data
 from rtsysid.errors import TraceError
 from rtsysid.recordings.runs import RunFiles
 from rtsysid.recordings.topic_logs import TABLE, TableLog, open_topics
-from rtsysid.recordings.topics import TopicLog, TopicRequest, read_each
+from rtsysid.recordings.topics import TopicLog, TopicRequest, read_each, spans_of
 from rtsysid.spec import Channel, rotation_columns
 
 FOR_EVER = 1e8  # s that a value is held until its next message
@@ -54,6 +55,11 @@ class OpenLogs:
                 t, arrival = (series.t + offset, series.arrival + offset) if offset else (series.t, series.arrival)
                 found[feed] = FeedMessages(t, arrival, series.values)
         return {feed: found[feed] for feed in feeds}
+
+    @property
+    def spans(self) -> list[tuple[float, float]]:
+        """Return the spans of time in s that belong together, of a run in one file; see `spans_of`."""
+        return spans_of(self.of("")) if list(self.run.files) == [""] else [(-math.inf, math.inf)]
 
     def estimate_offsets(self, sources: Mapping[str, ChannelSource], channels: Sequence[Channel]) -> None:
         """Estimate the offset of each file whose clock is to be estimated, against the first file; remark on it.

@@ -6,6 +6,7 @@ open is chosen from the recordings, and said: how long the value of a source is 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -28,7 +29,7 @@ from rtsysid.recordings.open_logs import FOR_EVER, OpenLogs, completed_sources, 
 from rtsysid.recordings.pieces import Aligned, RolledOver, SourceCounts
 from rtsysid.recordings.runs import RunFiles, run_files
 from rtsysid.recordings.timeline import check_time_unit
-from rtsysid.recordings.topics import Topic, TopicLog
+from rtsysid.recordings.topics import Series, Topic, TopicLog, part_of
 from rtsysid.recordings.trace import Episode, Trace, clock
 from rtsysid.spec import Channel, Doubles, Sample
 
@@ -98,10 +99,26 @@ _Messages = dict[Feed, FeedMessages]
 
 
 class _Part(NamedTuple):
-    """Hold what is aligned together: a run, or an episode of a table. ``read``: messages of the fields of feeds."""
+    """Hold what is aligned together: a run, or an episode of a table.
+
+    ``read``: messages of the fields of feeds. ``spans``: the spans of time in s within which values are held.
+    """
 
     name: str
     read: Callable[[_Feeds], _Messages]
+    spans: Callable[[], list[tuple[float, float]]] = lambda: [(-math.inf, math.inf)]
+
+    def cut(self, messages: _Messages) -> list[tuple[str, _Messages]]:
+        """Cut what was read into its spans, with a name for each."""
+        spans = self.spans()
+        if len(spans) == 1:
+            return [(self.name, messages)]
+        names = [self.name, *(f"{self.name}#{k}" for k in range(2, len(spans) + 1))]
+        return [(name, _within(messages, span)) for name, span in zip(names, spans, strict=True)]
+
+
+def _within(messages: _Messages, span: tuple[float, float]) -> _Messages:
+    return {feed: FeedMessages(*part_of(Series(*each), span)) for feed, each in messages.items()}
 
 
 class _Unaligned(NamedTuple):
@@ -131,7 +148,14 @@ def _raw_recording(run: RunFiles, data: Data, channels: Sequence[Channel]) -> Tr
     if "estimate" in data.clock_offsets.values():
         logs.estimate_offsets(sources, channels)
     digests = tuple((for_json(path.name), digest_of(path)) for path in run.files.values())
-    return _Unaligned(run.name, [_Part(run.name, logs.messages)], sources, digests, lambda: logs.missing, logs.units)
+    return _Unaligned(
+        run.name,
+        [_Part(run.name, logs.messages, lambda: logs.spans)],
+        sources,
+        digests,
+        lambda: logs.missing,
+        logs.units,
+    )
 
 
 def _named_after(trace: Trace, name: str) -> Trace:
@@ -212,10 +236,10 @@ def _timings(
     feeds = AlignmentPlan(0, 0, (), tuple(tracks)).feeds
     parts = [(each, part) for each in recorded for part in each.parts] if timings else []
     for run, part in parts:
-        messages = kept.messages(run, part, feeds)
-        for track, own in timings.items():
-            places = [feeds[track.feed].index(field) for field in track.fields]
-            own.append(_timing(messages[track.feed].t, messages[track.feed].values[:, places]))
+        for _, messages in part.cut(kept.messages(run, part, feeds)):
+            for track, own in timings.items():
+                places = [feeds[track.feed].index(field) for field in track.fields]
+                own.append(_timing(messages[track.feed].t, messages[track.feed].values[:, places]))
     return timings
 
 
@@ -275,11 +299,11 @@ def _aligned(recorded: _Unaligned, data: Data, channels: Sequence[Channel], kept
     plan = alignment_plan(data.sources, channels, data.rate_hz, data.lateness, data.max_age)
     episodes, notes = list[Episode](), list[Aligned]()
     for part in recorded.parts:
-        messages = kept.taken(recorded, part, plan.feeds)
-        held = sum(each.values.nbytes + each.t.nbytes for each in messages.values())
-        found = align_recording(plan, messages, partial(_room, part.name, len(channels), held))
-        episodes += _episodes(part.name, found)
-        notes.append(_note(plan, found, messages, recorded.lost()))
+        for name, messages in part.cut(kept.taken(recorded, part, plan.feeds)):
+            held = sum(each.values.nbytes + each.t.nbytes for each in messages.values())
+            found = align_recording(plan, messages, partial(_room, name, len(channels), held))
+            episodes += _episodes(name, found)
+            notes.append(_note(plan, found, messages, recorded.lost()))
     if not episodes:
         counts = notes[0].sources
         silent = next((each.name for each in counts if not each.messages), "one of them")

@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 from support.blackbox_writer import LOG_END, PRODUCT, Writer, blackbox, small, zigzag
 from support.small_logs import shared_log
 
+from rtsysid.alignment.source import ChannelSource
+from rtsysid.config import Data
 from rtsysid.errors import TraceError
 from rtsysid.recordings.formats.betaflight import Reader
+from rtsysid.recordings.reading import read_recordings
 from rtsysid.recordings.topics import Series
 
 NEAR = st.integers(-1000, 1000)
@@ -121,6 +124,18 @@ def test_units_are_stated_where_the_header_settles_them(tmp_path) -> None:
     writer.settings |= {"Firmware revision": "INAV 7.0.0", "acc_1G": "0"}
     log = opened(tmp_path, writer.header() + b"".join(writer.frames(table)))
     assert {field.unit for field in log.topics[0].fields} == {""}
+
+
+def test_nothing_is_held_from_one_log_to_the_next(tmp_path) -> None:
+    """Each log of a file is aligned alone: a value that the first one said is not held into the second."""
+    path = tmp_path / "two.bbl"
+    path.write_bytes(blackbox(30, 5_000_000) + blackbox(30, 5_000_000))
+    held = {name: ChannelSource(topic="main", field=name, max_age=1e6) for name in ("motor[0]", "gyroADC[0]")}
+    data = Data(100.0, ("motor[0]",), ("gyroADC[0]",), sources=held)
+    trace = read_recordings([path], data)
+    assert [each.name for each in trace.episodes] == ["two", "two#2"]
+    assert len(trace.episodes[0]) == len(trace.episodes[1])
+    np.testing.assert_array_equal(trace.episodes[0].values, trace.episodes[1].values)
 
 
 def test_logs_of_one_file_follow_each_other(tmp_path) -> None:
