@@ -108,7 +108,8 @@ def _read_what_can_be(
 
 def _channels_of(topic: Topic, named: Mapping[str, Channel]) -> dict[str, Channel]:
     """Return the channels of a topic by field: those that are named `topic.field`, or all."""
-    own = {field.name: Channel(f"{topic.name}.{field.name}", field.unit) for field in topic.fields}
+    prefix = f"{topic.name}." if topic.name else ""
+    own = {field.name: Channel(f"{prefix}{field.name}", field.unit) for field in topic.fields}
     return {field: named.get(c.name, c) for field, c in own.items() if not named or c.name in named}
 
 

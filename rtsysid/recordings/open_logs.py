@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate, pairwise
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from rtsysid.alignment.offset import ClockOffset, estimate_offset
@@ -92,12 +93,23 @@ class OpenLogs:
 def completed_sources(
     sources: Mapping[str, ChannelSource], channels: Sequence[Channel], log: TopicLog
 ) -> dict[str, ChannelSource]:
-    """Add the sources of channels that have none and are named like a column of a table, or ``topic.field``."""
+    """Complete sources of channels that are named like a column of a table, or ``topic.field``.
+
+    A channel without a source is read as it is, and so is a field that a source does not say.
+    """
     if any(each.file for each in sources.values()):
         return dict(sources)
+    sources = {
+        name: each if each.field or each.fields else _with_field(name, each, log) for name, each in sources.items()
+    }
     rest = [each for each in channels if each.name not in sources and each.group not in sources]
     found = {each.name: source_named(each.name, log) for each in rest}
     return dict(sources) | joined_rotations({k: source for k, source in found.items() if source}, channels)
+
+
+def _with_field(name: str, source: ChannelSource, log: TopicLog) -> ChannelSource:
+    found = None if source.field or source.fields else source_named(name, log)
+    return source if found is None else msgspec.structs.replace(source, topic=found.topic, field=found.field)
 
 
 def source_named(name: str, log: TopicLog) -> ChannelSource | None:
