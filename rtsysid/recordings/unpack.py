@@ -10,6 +10,7 @@ import zstandard
 from rtsysid.guards.limits import checked_size, limit
 
 _LEAST_WINDOW = 1 << 20  # bytes that zstd may look back, however low the limit of a chunk is
+_FIRST_PART = 1 << 16  # bytes
 
 
 def unpack_chunk(compression: str, packed: bytes, claimed: int) -> bytes:
@@ -30,9 +31,7 @@ def unpack_chunk(compression: str, packed: bytes, claimed: int) -> bytes:
 def unpack(compression: str, packed: bytes, most: int) -> bytes:
     """Unpack bytes, and stop after `most`. Raises ValueError, or an error of the library, where they are damaged."""
     if compression == "zstd":
-        with zstd_decompressor().stream_reader(packed) as stream:
-            unpacked: bytes = stream.read(most)
-        return unpacked
+        return _unpack_zstd(packed, most)
     if compression == "lz4":
         return bytes(lz4.frame.LZ4FrameDecompressor().decompress(packed, max_length=most))
     if compression == "bz2":
@@ -40,6 +39,16 @@ def unpack(compression: str, packed: bytes, most: int) -> bytes:
     if compression not in ("", "none"):
         raise ValueError(f"compression {compression[:20]!r} is not known")
     return packed
+
+
+def _unpack_zstd(packed: bytes, most: int) -> bytes:
+    """Read in parts that grow: one read of `most` bytes makes room for all of them, for each small message anew."""
+    parts, left, size = [], most, _FIRST_PART
+    with zstd_decompressor().stream_reader(packed) as stream:
+        while left and (part := stream.read(min(size, left))):
+            parts.append(part)
+            left, size = left - len(part), 2 * size
+    return b"".join(parts)
 
 
 def zstd_decompressor() -> zstandard.ZstdDecompressor:
