@@ -22,7 +22,7 @@ LOGS = [
     "mav_jay_2017-04-10-10-12-44_mcap", "mav_jay_2017-04-10-10-12-44_db3", "ros1/zaki_may9_before1.bag",
     "zaki_may9_before1_db3", "lerobot/so101_record_test", "lerobot/unitree_g1_inspire",
 ]  # fmt: skip
-SECONDS = 8.0
+SECONDS = 4.0
 
 
 @cache

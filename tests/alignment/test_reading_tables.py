@@ -50,7 +50,7 @@ def by_hand(t, column, at, is_input, max_age, before) -> float:
     return known[-1][1] if at - known[-1][0] <= max_age + 1e-8 else NAN
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(uneven(), st.sampled_from([50.0, 100.0, 250.0]), st.sampled_from([0.0, 0.02, 1.0]))
 def test_definition(recorded, rate, max_age):
     """Every value agrees with the definition, tick by tick."""
@@ -65,7 +65,7 @@ def test_definition(recorded, rate, max_age):
     np.testing.assert_allclose(even.values, wanted, rtol=1e-5, atol=1e-5)
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(uneven(), st.data())
 def test_future_changes_nothing(recorded, data):
     """Other rows, or no rows, after a time leave all earlier ticks unchanged, bit for bit."""

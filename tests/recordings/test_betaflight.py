@@ -44,7 +44,7 @@ def lists(draw: st.DrawFn, count: int, predictors: list[int]) -> tuple[tuple[int
     return tuple(draw(st.sampled_from(predictors)) for _ in encodings), tuple(encodings)
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(
     data=st.data(), count=st.integers(1, 14), rows=st.integers(1, 40), interval=st.integers(1, 9),
     every=st.integers(1, 3), seed=st.integers(0, 2**32 - 1), start=st.integers(0, 2**32 - 10**9),
@@ -169,7 +169,7 @@ def test_time_of_32_bits_is_continued(tmp_path) -> None:
     np.testing.assert_allclose(np.diff(found.t), 0.01)
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(cut=st.integers(0, len(blackbox())))
 def test_a_log_that_is_cut_off_is_read_up_to_there(tmp_path_factory, cut) -> None:
     """Whatever byte a log ends at, the frames before it are read as they were, and it says that its end is missing."""
@@ -187,7 +187,7 @@ def test_a_log_that_is_cut_off_is_read_up_to_there(tmp_path_factory, cut) -> Non
     assert log.missing or cut >= len(whole)
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(at=st.integers(10, 50), size=st.integers(1, 200), seed=st.integers(0, 99))
 def test_damage_costs_the_frames_up_to_the_next_one_that_needs_no_other(tmp_path_factory, at, size, seed) -> None:
     """Where bytes in the middle are noise, no wrong value is returned: only rows of the log, in order."""
