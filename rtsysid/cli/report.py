@@ -100,7 +100,9 @@ def _judged(
         every, evaluation = observe(bundle, trace, horizon, stride, lambda: bar.update(1))
     console.notes(evaluation.notes)
     columns = unused_columns(bundle, data, every)
-    judgement = judge(bundle, every, recordings, evaluation, stride, columns=columns, faults=_faults(trace, bundle))
+    judgement = judge(
+        bundle, every, recordings, evaluation, stride, columns=columns, faults=_grave_faults(trace, bundle)
+    )
     known = read_recordings(training, bundle.data(), bundle.spec.channels) if training else None
     cut = None if known is None else known.segments(bundle.spec.rate_hz, nan="split")
     worst = [(each.recording, each.start_s) for each in judgement.worst]
@@ -109,7 +111,7 @@ def _judged(
     return JudgedModel(name, bundle, judgement, history, responses, coverage)
 
 
-def _faults(trace: Trace, bundle: Bundle) -> list[Cause]:
+def _grave_faults(trace: Trace, bundle: Bundle) -> list[Cause]:
     """Return the grave faults that `rtsysid check` finds in recordings: of conventions, units and amounts."""
     from rtsysid.checking.check import trace_findings
     from rtsysid.evaluation.report.causes import Cause
