@@ -83,7 +83,7 @@ def findings_as_builtins(judgement: Judgement, history: History = ()) -> list[di
     ]  # fmt: skip
 
 
-def section(heading: str, anchor: str, findings: list[Advice], intro: Child, *content: Child) -> Node:
+def section(heading: str, anchor: str, findings: list[Advice], intro: Child = None, *content: Child) -> Node:
     """Build a section: introduction, plots, advice that applies, and at the end the folded tables."""
     own = [f for f in findings if SECTIONS[f.metric] == anchor]
     plots = [c for c in content if not (isinstance(c, Node) and c.tag == "details")]
