@@ -42,7 +42,7 @@ def judged_model(
     columns = unused_columns(bundle, paths, every) if paths else []
     say_stage("looking for causes")
     judgement = judge(
-        bundle, every, recordings, evaluation, stride, columns=columns, faults=_grave_faults(trace, bundle)
+        bundle, every, recordings, evaluation, stride, columns=columns, faults=_recording_faults(trace, bundle)
     )
     cut = None if training is None else training.segments(bundle.spec.rate_hz, nan="split")
     worst = [(each.recording, each.start_s) for each in judgement.worst]
@@ -51,7 +51,7 @@ def judged_model(
     return JudgedModel(name, bundle, judgement, history_of(bundle), responses, coverage)
 
 
-def _grave_faults(trace: Trace, bundle: Bundle) -> list[Cause]:
+def _recording_faults(trace: Trace, bundle: Bundle) -> list[Cause]:
     """Return the grave faults that `rtsysid check` finds in recordings: of conventions, units and amounts."""
     found = [each for each in trace_findings(trace, bundle.manifest.training.config)[0] if each.grave]
     return [

@@ -30,6 +30,7 @@ from rtsysid.evaluation.report.content import SECTIONS, report_page
 from rtsysid.evaluation.report.judge import (
     Forecasts,
     Judgement,
+    OutputFit,
     interval_coverage,
     judge,
     quantity_fits,
@@ -220,6 +221,12 @@ def test_ticks_are_few_and_in_range(low: float, spread: float, log: bool) -> Non
     assert len({label for _, label in ticks}) == len(ticks)
 
 
+def test_a_logarithmic_axis_has_labels_within_a_decade() -> None:
+    """An axis of one decade is labelled at 1, 2, 5 and 10; one of five decades at each power."""
+    assert [value for value, _ in Axis(0.1, 1.0, 0, 1, True).ticks()] == pytest.approx([1.0, 0.5, 0.2, 0.1])
+    assert len(Axis(1e-5, 1.0, 0, 1, True).ticks()) == 6
+
+
 def forecasts(bad: dict[int, float], starts: int = 60, horizon: int = 10) -> Forecasts:
     """Errors of 1 everywhere, but as large as `bad` says at some starts."""
     episode = Episode("log", np.arange(200) / 100, np.zeros((200, 5), np.float32))
@@ -324,6 +331,46 @@ def test_forecasts_are_shown_in_their_intervals(calibrated_folder: Path, recordi
     assert len(shaded) == 2 + 3 * 2  # the whole recording, and the worst forecasts, with two outputs each
     assert "inside the intervals" in text
     assert "not calibrated" not in text
+
+
+def test_two_models_are_on_one_page(
+    bundle_folder: Path, calibrated_folder: Path, recording: Path, tmp_path: Path
+) -> None:
+    """Each model gets its verdict, and a line of its own in the charts of errors; JSON has the verdicts of both."""
+    out = tmp_path / "r.html"
+    options = ("--data", recording, "-o", out, "--horizon", 20, "--json")
+    found = json.loads(command("report", bundle_folder, calibrated_folder, *options).stdout)
+    names = [bundle_folder.name, calibrated_folder.name]
+    assert [each["model"] for each in found["verdicts"]] == names
+    text = out.read_text()
+    assert all(f"Verdict on {name}" in text for name in names)
+    charts = json.loads(re.findall(r'id="charts">(.*?)</script>', text, re.DOTALL)[0])
+    errors = [[each["name"] for each in chart["series"]] for chart in charts if chart["title"] == "v error [m/s]"]
+    assert errors[0][:2] == names
+
+
+def test_times_are_seconds_from_the_start_of_a_recording(bundle_folder: Path, tiny_trace: Trace) -> None:
+    """Recordings whose clock counts from 1970 are judged at seconds from their start."""
+    bundle = Bundle.open(bundle_folder)
+    late = tuple(dataclasses.replace(e, t=e.t + 1.7e9) for e in tiny_trace.episodes)
+    judgement = judged(bundle, dataclasses.replace(tiny_trace, episodes=late))
+    assert all(0 <= each.start_s < 10 and max(each.t) < 10 for each in judgement.worst)
+    assert all(o.seconds[0] == 0 for o in judgement.every)
+
+
+def test_the_median_of_two_fits_is_between_them(bundle_folder: Path, tiny_trace: Trace) -> None:
+    """Of outputs with fits of 93.4 and 10.2 % the page says 52 %, not the upper one."""
+    bundle = Bundle.open(bundle_folder)
+    fits = [OutputFit(name, "m", 0.1, 90.0, 0.1, fit, 0.0) for name, fit in (("y", 93.4), ("v", 10.2))]
+    page = report_page([JudgedModel("m", bundle, dataclasses.replace(judged(bundle, tiny_trace), fits=fits))])
+    texts = read(page).texts
+    assert texts[texts.index("median fit of 2 outputs, 0.4 s ahead") + 1].strip() == "52 %"
+
+
+def test_a_count_of_won_comparisons_never_stands_alone(report_file: Path) -> None:
+    """Next to the count the page says where the model lost, and that the count is no verdict."""
+    text = " ".join(read(report_file.read_text()).texts)
+    assert re.search(r"in \d+ of \d+ comparisons[^.]*\. To beat a baseline is not to be good", text)
 
 
 def test_coverage_counts_what_lies_inside(calibrated_folder: Path) -> None:

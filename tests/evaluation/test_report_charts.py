@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from rtsysid.evaluation.report.chart import ABSENT, GAP, SHORT, Chart, Series, extremes, packed
+from rtsysid.evaluation.report.chart import ABSENT, GAP, SHORT, Chart, ChartLine, extremes, packed
 
 VALUES = arrays.arrays(np.float64, st.integers(SHORT + 1, 3000), elements=st.floats(-1e6, 1e6) | st.just(np.nan))
 
@@ -48,5 +48,5 @@ def test_even_times_are_three_numbers() -> None:
 def test_a_band_names_its_lines_by_their_place() -> None:
     """A band between two lines refers to them as the drawing library counts: from 1, in the order of the lines."""
     x = np.arange(3.0)
-    lines = [Series(name, "model", x) for name in ("measured", "upper", "lower")]
+    lines = [ChartLine(name, "model", x) for name in ("measured", "upper", "lower")]
     assert Chart("y", "s", "test", x, lines, bands=[("upper", "lower")]).data()["bands"] == [[2, 3]]

@@ -29,7 +29,7 @@ SHARE, LOSS = 0.15, 0.04  # of an error, and of the motion: what is less is no c
 ALIKE = 0.6  # of what the window explains: as much
 GRAVE_LOSS = 0.15  # of the motion
 TAPS_SHARE = 0.9  # of what all older rows explain: so many taps are enough
-SCARCE_S = 20.0  # of recordings to validate on
+SCARCE_S = 10.0  # of recordings to validate on
 OUTSIDE = 0.05  # of the rows beyond the range of training
 
 
@@ -56,7 +56,7 @@ class Cause(msgspec.Struct, frozen=True):
         return "poor" if self.effect >= GRAVE_LOSS else "fair"
 
 
-class Column(NamedTuple):
+class UnusedColumn(NamedTuple):
     """Hold a column of the recordings that the model does not use: ``values`` [n] of each episode."""
 
     name: str
@@ -76,7 +76,7 @@ class _Older(NamedTuple):
 
 
 def causes_of(
-    bundle: Bundle, predictor: Predictor, study: Study, columns: Sequence[Column] = (), outside: float = 0.0
+    bundle: Bundle, predictor: Predictor, study: Study, columns: Sequence[UnusedColumn] = (), outside: float = 0.0
 ) -> list[Cause]:
     """Find the causes of the error, the largest effect first. `columns` are unused; `outside`: share of rows."""
     drift, window = study.share([study.drift]), study.share([study.drift, study.window])
@@ -154,7 +154,7 @@ def _drifted(study: Study, share: Doubles, offset: SensorOffset | None) -> Itera
     yield from _cause(study, "drifted sensor", [offset.name], share, evidence, remedy)
 
 
-def _unused_columns(study: Study, columns: Sequence[Column], window: Doubles) -> Iterator[Cause]:
+def _unused_columns(study: Study, columns: Sequence[UnusedColumn], window: Doubles) -> Iterator[Cause]:
     base, near = [study.drift, study.window], None
     for column in _strongest(study, columns):
         past = study.series([v[:, None] for v in column.values], [(0, 1), (1, 2), (2, 4)])
@@ -172,20 +172,20 @@ def _unused_columns(study: Study, columns: Sequence[Column], window: Doubles) ->
         )  # fmt: skip
 
 
-def _strongest(study: Study, columns: Sequence[Column], most: int = 4) -> list[Column]:
+def _strongest(study: Study, columns: Sequence[UnusedColumn], most: int = 4) -> list[UnusedColumn]:
     """Choose the columns that correlate most with the first error, beyond what the window says of them."""
     if not columns:
         return []
     base = np.column_stack((study.window, np.ones(len(study.window))))
     now = [study.series([v[:, None] for v in column.values], [(0, 1)])[:, 0] for column in columns]
-    left = _rest(base, np.column_stack((*now, study.near_errors)))
+    left = _rest_of(base, np.column_stack((*now, study.near_errors)))
     x, e = left[:, : len(columns)], left[:, len(columns) :]
     scale = np.outer(np.linalg.norm(x, axis=0), np.linalg.norm(e, axis=0))
     r = np.abs(np.divide(x.T @ e, scale, out=np.zeros_like(scale), where=scale > 1e-12)).max(1)
     return [columns[k] for k in np.argsort(-r, kind="stable")[:most]]
 
 
-def _rest(base: Doubles, series: Doubles) -> Doubles:
+def _rest_of(base: Doubles, series: Doubles) -> Doubles:
     """Return what a linear map of `base` [K, F] leaves of series [K, m]; nothing of one that it tells exactly."""
     series = np.nan_to_num(series - series.mean(0), posinf=0.0, neginf=0.0)
     rest = series - base @ np.linalg.lstsq(base, series, rcond=None)[0]

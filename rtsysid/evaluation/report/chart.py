@@ -22,7 +22,7 @@ SHORT = 400  # values: a series of so many is written as numbers
 
 
 @dataclass(frozen=True, eq=False)
-class Series:
+class ChartLine:
     """Hold one line [n] of a chart. ``style``: a colour and dash of the page; ``hidden`` until the reader asks for it.
 
     ``points``: draw points that are not joined; ``bars``: stems from zero. ``spans``: a missing value is no gap.
@@ -51,7 +51,7 @@ class Chart:
     x_label: str
     description: str
     x: Doubles
-    series: Sequence[Series]
+    series: Sequence[ChartLine]
     bands: Sequence[tuple[str, str]] = ()
     zone: float | None = None
     marks: Sequence[float] = ()
@@ -80,7 +80,7 @@ class Chart:
         }
 
 
-def _series_data(series: Series) -> dict[str, Any]:
+def _series_data(series: ChartLine) -> dict[str, Any]:
     flags = {name: True for name in ("points", "bars", "hidden") if getattr(series, name)}
     return {"name": series.name, "style": series.style, "y": packed(series.y, spans=series.spans), **flags}
 

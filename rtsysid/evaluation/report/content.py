@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from rtsysid.evaluation.report.advice import Advice, advice_for
-from rtsysid.evaluation.report.chart import Chart, Series
+from rtsysid.evaluation.report.chart import Chart, ChartLine
 from rtsysid.evaluation.report.coverage import NearestMoment
 from rtsysid.evaluation.report.evidence import evidence_sections
 from rtsysid.evaluation.report.html import advice_list, details, grade, html_table
@@ -81,7 +81,7 @@ def findings_as_builtins(judgement: Judgement, history: History = ()) -> list[di
     ]  # fmt: skip
 
 
-def section(heading: str, anchor: str, findings: list[Advice], intro: Child, *content: Child) -> Node:
+def section(heading: str, anchor: str, findings: list[Advice], intro: Child = None, *content: Child) -> Node:
     """Build a section: introduction, plots, advice that applies, and at the end the folded tables."""
     own = [f for f in findings if SECTIONS[f.metric] == anchor]
     plots = [c for c in content if not (isinstance(c, Node) and c.tag == "details")]
@@ -96,8 +96,10 @@ def _verdict(model: JudgedModel, findings: list[Advice], several: int) -> Iterat
     yield el("div", grade(v.grade), el("p", f"{v.sentence}.", class_="sentence"), class_=f"verdict {v.grade}")
     if j.causes:
         yield el("h3", "What is wrong, the largest effect on the forecast first")
-        yield el("ol", *map(_cause, j.causes))
-    yield el("dl", *(el("div", el("dt", text), el("dd", value)) for text, value in _tiles(j).items()), class_="tiles")
+        yield el("ol", *map(_cause_item, j.causes))
+    yield el(
+        "dl", *(el("div", el("dt", text), el("dd", value)) for text, value in _tile_texts(j).items()), class_="tiles"
+    )
     yield el("p", _won_text(j), class_="quiet")
     tasks = [f for wanted in ("poor", "fair") for f in findings if f.rule.grade == wanted][:TASKS]
     if tasks and v.grade != "good":
@@ -107,7 +109,7 @@ def _verdict(model: JudgedModel, findings: list[Advice], several: int) -> Iterat
         yield details(f"{len(tasks)} smaller weaknesses, which forecasts hardly notice", el("ol", *map(_task, tasks)))
 
 
-def _cause(cause: Any) -> Node:
+def _cause_item(cause: Any) -> Node:
     about = f" of {', '.join(cause.outputs)}" if cause.outputs else ""
     effect = f"{cause.share:.0%} of the squared error{about} at the end of the horizon"
     heading = f"{cause.fault}: {', '.join(cause.names)}" if cause.names else cause.fault
@@ -119,7 +121,7 @@ def _cause(cause: Any) -> Node:
     )
 
 
-def _tiles(j: Judgement) -> dict[str, str]:
+def _tile_texts(j: Judgement) -> dict[str, str]:
     fastest = min((row.step_us for row in j.backends), default=float("nan"))
     worst = max((reach for reach in j.verdict.reach if reach.moves), key=lambda r: r.relative, default=None)
     fit = median(each.free_fit_percent for each in j.fits)
@@ -187,15 +189,19 @@ def _error_chart(models: Sequence[JudgedModel], group: str) -> Chart:
     seconds = np.arange(1, e.horizon + 1) / e.rate_hz
     spread = np.quantile(np.nan_to_num(forecast_errors_of(j.spec, j.every)[group], posinf=1e30), SPREAD, axis=0)
     own = [
-        Series("model" if len(models) == 1 else m.name, style, _positive(m.judgement.evaluation.errors["model"][group]))
+        ChartLine(
+            "model" if len(models) == 1 else m.name,
+            style,
+            _positive_line(m.judgement.evaluation.errors["model"][group]),
+        )
         for m, style in zip(models, STYLES, strict=False)
     ]
     ends = [
-        Series(f"{q:.0%} of the forecasts", name, _positive(y))
+        ChartLine(f"{q:.0%} of the forecasts", name, _positive_line(y))
         for q, name, y in zip(SPREAD, ("low", "high"), spread, strict=True)
     ]
     lines = {"linear ARX": "arx", "hold": "hold"}
-    peers = [Series(name, style, _positive(e.errors[name][group])) for name, style in lines.items()]
+    peers = [ChartLine(name, style, _positive_line(e.errors[name][group])) for name, style in lines.items()]
     described = f"Mean error of {group} in {e.units[group]}, up to {_ahead(j)} ahead"
     bands = [(ends[1].name, ends[0].name)]
     return Chart(
@@ -212,7 +218,7 @@ def _error_chart(models: Sequence[JudgedModel], group: str) -> Chart:
 def _recording_chart(j: Judgement, group: str, by_recording: dict[str, Doubles]) -> Chart:
     e = j.evaluation
     worst = sorted(by_recording, key=lambda name: -by_recording[name][-1])[:NAMED_RECORDINGS]
-    series = [Series(name, f"s{k + 1}", _positive(by_recording[name])) for k, name in enumerate(worst)]
+    series = [ChartLine(name, f"s{k + 1}", _positive_line(by_recording[name])) for k, name in enumerate(worst)]
     more = f", the worst {len(worst)} of {len(by_recording)}" if len(by_recording) > len(worst) else ""
     seconds = np.arange(1, e.horizon + 1) / e.rate_hz
     described = f"Mean error of {group} by recording"
@@ -221,7 +227,7 @@ def _recording_chart(j: Judgement, group: str, by_recording: dict[str, Doubles])
     )
 
 
-def _positive(values: Any) -> Doubles:
+def _positive_line(values: Any) -> Doubles:
     y = np.asarray(values, np.float64)
     return np.where((y > 0) & (y < 1e29), y, np.nan)
 
@@ -270,13 +276,13 @@ def _forecast_chart(s: WorstForecast, name: str, unit: str, seconds: Doubles, li
     low, high = limits
     predicted = np.array([*[np.nan] * s.n_before, *s.predicted[name]])
     predicted = np.where(np.abs(predicted - (low + high) / 2) < 4 * (high - low), predicted, np.nan)
-    series = [Series("measured", "measured", np.array(s.measured[name])), Series("predicted", "model", predicted)]
+    series = [ChartLine("measured", "measured", np.array(s.measured[name])), ChartLine("predicted", "model", predicted)]
     bands = []
     if name in s.half:
         half = np.full(len(seconds), np.nan)
         half[s.n_before : s.n_before + len(s.half[name])] = s.half[name]
         ends = [f"{SHADED:.0%} interval, {end}" for end in ("upper", "lower")]
-        series += [Series(ends[0], "high", predicted + half), Series(ends[1], "low", predicted - half)]
+        series += [ChartLine(ends[0], "high", predicted + half), ChartLine(ends[1], "low", predicted - half)]
         bands = [(ends[0], ends[1])]
     label = f"{name} [{unit}]" if unit else name
     described = f"{name} measured and predicted in {title(s)}"

@@ -39,7 +39,7 @@ class NearestMoment(msgspec.Struct, frozen=True):
     usual: float
 
 
-class Coverage(NamedTuple):
+class TrainingCoverage(NamedTuple):
     """Hold what training covers. ``trained_power`` [F, nu] and ``nearest`` need the training recordings."""
 
     ranges: list[ChannelRange]
@@ -49,15 +49,15 @@ class Coverage(NamedTuple):
 
 def coverage_of(
     spec: ModelSpec, every: Sequence[Observed], worst: Sequence[tuple[str, float]], training: Trace | None
-) -> Coverage:
+) -> TrainingCoverage:
     """Compare observed recordings with training; `worst`: recording and time of the worst forecasts.
 
     `training`: the recordings of the training, if they are at hand, cut at every gap.
     """
     if training is None:
-        return Coverage(channel_ranges(spec, every), None, [])
+        return TrainingCoverage(channel_ranges(spec, every), None, [])
     pieces = [each.values for each in training.episodes]
-    return Coverage(
+    return TrainingCoverage(
         channel_ranges(spec, every), power_of(spec, pieces, every), nearest_moments(spec, every, worst, training)
     )
 

@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from rtsysid.evaluation.report.chart import Chart, Series
-from rtsysid.evaluation.report.coverage import ChannelRange, Coverage
+from rtsysid.evaluation.report.chart import Chart, ChartLine
+from rtsysid.evaluation.report.coverage import ChannelRange, TrainingCoverage
 from rtsysid.evaluation.report.html import bar, details, html_table
 from rtsysid.evaluation.report.interactive import ChartBook
 from rtsysid.evaluation.report.intervals import coverage_section
@@ -44,10 +44,10 @@ def _response_section(j: Judgement, r: Responses | None, book: ChartBook) -> Ite
         return
     yield el(
         "p",
-        "The answer of the model to a small step of one input, at moments of the recordings (median), for the input "
+        "The answer of the model to a small step of one input (median over moments), for the input "
         "that moves each output most. The same as a frequency response, against the transfer function of the "
-        "recordings. Compare them where the coherence, the share of the output's power that all inputs explain, is high; "
-        "a controller in the loop biases the measured one.",
+        "recordings. Compare them where the coherence, the share of the output's power that all inputs explain, is "
+        "high; a controller in the loop biases the measured one.",
     )
     names, spread = j.shown.names[:OUTPUTS_DRAWN], np.array(j.spec.scaling.std[: j.spec.n_inputs])
     strength = np.nan_to_num(np.abs(r.step).max(0)) * spread
@@ -56,7 +56,7 @@ def _response_section(j: Judgement, r: Responses | None, book: ChartBook) -> Ite
     yield book.figure((_step_chart(j, r, k, strength[k], seconds) for k in range(len(names))), "small")
     yield el("h3", "Frequency response")
     yield book.figure((_gain_chart(j, r, k, int(strongest[k])) for k in range(len(names))), "small")
-    coherence = [Series(name, f"s{k % 8 + 1}", r.coherence[:, k]) for k, name in enumerate(names)]
+    coherence = [ChartLine(name, f"s{k % 8 + 1}", r.coherence[:, k]) for k, name in enumerate(names)]
     described = "Coherence of each output with all inputs, by frequency"
     yield book.figure(
         [Chart("coherence", "frequency [Hz]", described, r.hz, coherence, y_range=(0.0, 1.05), log_x=True)]
@@ -66,7 +66,7 @@ def _response_section(j: Judgement, r: Responses | None, book: ChartBook) -> Ite
 
 def _step_chart(j: Judgement, r: Responses, k: int, strength: Doubles, seconds: Doubles) -> Chart:
     chosen = sorted(np.argsort(-strength, kind="stable")[:4].tolist())
-    series = [Series(j.spec.inputs[i].name, f"s{n + 1}", r.step[:, k, i]) for n, i in enumerate(chosen)]
+    series = [ChartLine(j.spec.inputs[i].name, f"s{n + 1}", r.step[:, k, i]) for n, i in enumerate(chosen)]
     name, unit = j.shown.names[k], j.shown.units[k]
     described = f"Step response of {name}, change per unit of an input"
     return Chart(f"{name} [{unit or '1'} per unit]", "time after the step [s]", described, seconds, series)
@@ -75,8 +75,8 @@ def _step_chart(j: Judgement, r: Responses, k: int, strength: Doubles, seconds: 
 def _gain_chart(j: Judgement, r: Responses, k: int, i: int) -> Chart:
     measured = np.where(r.coherence[:, k] >= CLEAR, np.abs(r.measured[:, k, i]), np.nan)
     series = [
-        Series("model", "model", _above_zero(np.abs(r.model[:, k, i]))),
-        Series("recordings", "measured", _above_zero(measured), points=True),
+        ChartLine("model", "model", _above_zero(np.abs(r.model[:, k, i]))),
+        ChartLine("recordings", "measured", _above_zero(measured), points=True),
     ]
     name, source = j.shown.names[k], j.spec.inputs[i].name
     described = f"Gain from {source} to {name} by frequency, of the model and of the recordings"
@@ -101,7 +101,7 @@ def _gain_table(j: Judgement, r: Responses, strongest: Doubles) -> Node:
     return html_table(["gain", "", *(f"{r.hz[n]:.3g} Hz" for n in rows)], table)
 
 
-def _coverage_section(j: Judgement, r: Responses | None, c: Coverage | None, book: ChartBook) -> Iterator[Node]:
+def _coverage_section(j: Judgement, r: Responses | None, c: TrainingCoverage | None, book: ChartBook) -> Iterator[Node]:
     if r is not None:
         yield el("p", "The power of each input by frequency. What the inputs do not excite, no model can learn.")
         yield book.figure((_power_chart(j, r, c, k) for k in range(min(INPUTS_SHOWN, j.spec.n_inputs))), "small")
@@ -115,10 +115,10 @@ def _coverage_section(j: Judgement, r: Responses | None, c: Coverage | None, boo
     yield html_table(header, rows, "Ranges of the channels whose level the model uses.")
 
 
-def _power_chart(j: Judgement, r: Responses, c: Coverage | None, k: int) -> Chart:
-    series = [Series("these recordings", "measured", _above_zero(r.input_power[:, k]))]
+def _power_chart(j: Judgement, r: Responses, c: TrainingCoverage | None, k: int) -> Chart:
+    series = [ChartLine("these recordings", "measured", _above_zero(r.input_power[:, k]))]
     if c is not None and c.trained_power is not None and len(c.trained_power) == len(r.hz):
-        series.append(Series("training", "model", _above_zero(c.trained_power[:, k])))
+        series.append(ChartLine("training", "model", _above_zero(c.trained_power[:, k])))
     channel = j.spec.inputs[k]
     unit = f"({channel.unit})²/Hz" if channel.unit else "1/Hz"
     described = f"Power of input {channel.name} by frequency"
@@ -180,7 +180,7 @@ def _whiteness_section(j: Judgement, book: ChartBook) -> Iterator[Node]:
                 "lag [ticks]",
                 f"Autocorrelation of the residual of {name}: {w.outside[i]:.0%} of the lags outside the bounds",
                 lags,
-                [Series("autocorrelation", "model", w.r[:, i], bars=True)],
+                [ChartLine("autocorrelation", "model", w.r[:, i], bars=True)],
                 zone=w.bound,
                 y_range=(-most, most),
             )
@@ -217,7 +217,7 @@ def _inputs_section(j: Judgement, book: ChartBook) -> Iterator[Node]:
                 "lag of the input [ticks]",
                 f"Correlation of the residual of {name} with the inputs, by lag",
                 x.lags,
-                [Series(channels[i].name, styles[i], x.r[:, o, i]) for i in strongest],
+                [ChartLine(channels[i].name, styles[i], x.r[:, o, i]) for i in strongest],
                 zone=float(x.bounds[o].max()),
                 marks=(0.5,),
                 y_range=(-most, most),
@@ -280,7 +280,7 @@ def _training_chart(history: History, book: ChartBook) -> Iterator[Node]:
     epochs = np.array([line["index"] + 1.0 for line in history])
     styles = {"validation": "model", "train": "hold"}
     series = [
-        Series(name, style, _above_zero(np.array([line[name] for line in history], float)))
+        ChartLine(name, style, _above_zero(np.array([line[name] for line in history], float)))
         for name, style in styles.items()
     ]
     ends = [one["index"] + 1.5 for one, after in pairwise(history) if one["stage"] != after["stage"]]

@@ -11,7 +11,7 @@ import numpy as np
 
 from rtsysid.evaluation.horizon import Evaluation
 from rtsysid.evaluation.metrics import group_errors
-from rtsysid.evaluation.report.causes import Cause, Column, causes_of
+from rtsysid.evaluation.report.causes import Cause, UnusedColumn, causes_of
 from rtsysid.evaluation.report.observed import FORECASTS, Observed
 from rtsysid.evaluation.report.quantities import ShownOutputs
 from rtsysid.evaluation.report.study import Study
@@ -156,7 +156,7 @@ def judge(
     evaluation: Evaluation,
     stride: int,
     *,
-    columns: Sequence[Column] = (),
+    columns: Sequence[UnusedColumn] = (),
     faults: Sequence[Cause] = (),
 ) -> Judgement:
     """Measure all numbers of a report on observed recordings; `observe` gives `every` and `evaluation`.

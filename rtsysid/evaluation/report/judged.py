@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rtsysid.errors import TraceError
-from rtsysid.evaluation.report.coverage import Coverage
+from rtsysid.evaluation.report.coverage import TrainingCoverage
 from rtsysid.evaluation.report.judge import Judgement
 from rtsysid.evaluation.report.metric_values import History
 from rtsysid.evaluation.report.response import Responses
@@ -25,7 +25,7 @@ class JudgedModel(NamedTuple):
     judgement: Judgement
     history: History = ()
     responses: Responses | None = None
-    coverage: Coverage | None = None
+    coverage: TrainingCoverage | None = None
 
 
 def require_comparable(models: Sequence[JudgedModel]) -> None:

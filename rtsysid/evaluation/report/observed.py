@@ -129,7 +129,7 @@ def _observed(
     horizon: int,
 ) -> Observed:
     spec, values = predictor.spec, episode.values
-    one_step, scores, snapshots = _streamed(predictor, novelty, values, starts)
+    one_step, scores, snapshots = _streamed_once(predictor, novelty, values, starts)
     truth = values[starts[:, None] + np.arange(1, horizon + 1), spec.n_inputs :].astype(np.float64)
     predicted, linear = _rolled_out(predictor, arx, values, starts, snapshots, horizon)
     first = spec.settling_samples - 1
@@ -148,7 +148,7 @@ def _observed(
     )
 
 
-def _streamed(
+def _streamed_once(
     predictor: Predictor, novelty: Novelty | None, values: Floats, starts: NDArray[np.intp]
 ) -> tuple[Doubles, Doubles, Snapshot]:
     """Feed every sample [n, C]; return predictions [n, ny], novelty [n], and the snapshots at `starts` [K]."""

@@ -60,7 +60,7 @@ def _pattern(study: Study, predictor: Predictor, output: int) -> Doubles:
     rows = episode.values[: ROWS + study.horizon]
     moved = rows.copy()
     moved[:, spec.n_inputs + output] += size
-    ends = [_ends(study, predictor, each) for each in (rows, moved)]
+    ends = [_last_ticks(study, predictor, each) for each in (rows, moved)]
     measured = np.zeros_like(ends[0])
     measured[:, output] = size  # the measurement has the offset, too
     with np.errstate(over="ignore", invalid="ignore"):
@@ -68,7 +68,7 @@ def _pattern(study: Study, predictor: Predictor, output: int) -> Doubles:
     return np.asarray(np.nan_to_num(np.median(errors, axis=0)) / size)
 
 
-def _ends(study: Study, predictor: Predictor, rows: Floats) -> Doubles:
+def _last_ticks(study: Study, predictor: Predictor, rows: Floats) -> Doubles:
     """Return the last tick of forecasts from some rows [n, C], [k, ny]."""
     spec, n = study.spec, study.horizon
     last = len(rows) - n

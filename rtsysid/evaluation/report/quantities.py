@@ -43,12 +43,12 @@ class ShownOutputs:
     @property
     def names(self) -> list[str]:
         """Return the name of each shown value."""
-        return [f"{each.name}{part}" for each in self.quantities for part in _parts(each, ANGLES)]
+        return [f"{each.name}{part}" for each in self.quantities for part in _part_names(each, ANGLES)]
 
     @property
     def error_names(self) -> list[str]:
         """Return the name of each difference."""
-        return [f"{each.name}{part}" for each in self.quantities for part in _parts(each, AXES)]
+        return [f"{each.name}{part}" for each in self.quantities for part in _part_names(each, AXES)]
 
     @property
     def units(self) -> list[str]:
@@ -137,5 +137,5 @@ def _quantities(spec: ModelSpec, rotations: list[tuple[int, ...]]) -> list[Quant
     return found
 
 
-def _parts(quantity: Quantity, parts: tuple[str, ...]) -> list[str]:
+def _part_names(quantity: Quantity, parts: tuple[str, ...]) -> list[str]:
     return [""] if len(quantity.columns) == 1 else [f" {part}" for part in parts]

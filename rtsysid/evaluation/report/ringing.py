@@ -63,7 +63,7 @@ def _roughness(every: Sequence[Observed], shown: ShownOutputs) -> Doubles:
     """Return the RMS of second differences by tick, of forecasts and of measurements: [2, N - 2, nq]."""
     with np.errstate(over="ignore", invalid="ignore"):
         off = np.concatenate([shown.differences(o.predicted, o.truth) for o in every])
-        truth = np.concatenate([_changes(shown, o) for o in every])
+        truth = np.concatenate([_changes_of_truth(shown, o) for o in every])
         guess = truth + off
         turning = [column for q in shown.quantities if len(q.columns) == 3 for column in q.columns]
         guess[..., turning] = truth[..., turning]  # their axes turn with the body
@@ -71,7 +71,7 @@ def _roughness(every: Sequence[Observed], shown: ShownOutputs) -> Doubles:
     return np.stack(rough) if rough[0].size else np.zeros((2, 0, off.shape[-1]))
 
 
-def _changes(shown: ShownOutputs, o: Observed) -> Doubles:
+def _changes_of_truth(shown: ShownOutputs, o: Observed) -> Doubles:
     """Return the change of the truth from the first tick of each forecast on, [K, N, nq]."""
     return shown.differences(o.truth, np.broadcast_to(o.truth[:, :1], o.truth.shape))
 

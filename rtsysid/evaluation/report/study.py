@@ -81,7 +81,7 @@ class Study:
 
     @cached_property
     def drift(self) -> Doubles:
-        """Return features of a constant error in each recording, and of one that grows with its time."""
+        """Return features [K, F] of a constant error in each recording, and of one that grows with its time."""
         names = [o.episode.recording for o, r in self._parts for _ in r]
         own = {name for name in set(names) if names.count(name) * self.stride >= PATIENCE * self.horizon}
         labels = np.array([name if name in own else "" for name in names])
@@ -103,7 +103,7 @@ class Study:
 
     @cached_property
     def window(self) -> Doubles:
-        """Return features of what the model is given: the rows of its window, and the planned inputs."""
+        """Return features [K, F] of what the model is given: the rows of its window, and the planned inputs."""
         blocks = octave_blocks(0, self.spec.taps)
         return np.concatenate((self._newest_rows(), self._past(blocks), self._plan()), axis=1)
 
@@ -123,11 +123,11 @@ class Study:
             inputs.append(values[rows, :nu])
             errors.append(self.shown.differences(values[rows, nu:], o.one_step[rows]))
             measured.append(self.shown.values(values[rows, nu:]))
-        rest = _without(np.concatenate(windows), np.concatenate(errors))
+        rest = _rest_of_errors(np.concatenate(windows), np.concatenate(errors))
         return inputs, np.split(rest, np.cumsum([len(each) for each in errors])[:-1]), measured
 
     def older(self, last: int | None = None) -> Doubles:
-        """Return features of rows from before the window, up to `last` ticks ago; by default as far as `reach`."""
+        """Return features [K, F] of rows from before the window, `last` ticks ago at most; by default `reach`."""
         return self._past(octave_blocks(self.spec.taps, last or self.reach))
 
     def share(self, features: Sequence[Doubles], *, first_tick: bool = False) -> Doubles:
@@ -188,7 +188,7 @@ def _newest(spec: ModelSpec, o: Observed) -> Doubles:
     return np.asarray(o.episode.values[o.starts, spec.n_inputs :], np.float64)
 
 
-def _without(features: Doubles, errors: Doubles) -> Doubles:
+def _rest_of_errors(features: Doubles, errors: Doubles) -> Doubles:
     """Return what a linear map of features [n, F] leaves of errors [n, nq]."""
     spread = features.std(0)
     x = np.column_stack(((features - features.mean(0)) / np.where(spread > 0, spread, 1.0), np.ones(len(features))))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rtsysid.evaluation.report.chart import Chart, Series, extremes
+from rtsysid.evaluation.report.chart import Chart, ChartLine, extremes
 from rtsysid.evaluation.report.html import html_table
 from rtsysid.evaluation.report.interactive import ChartBook
 from rtsysid.evaluation.report.judge import SHADED, Judgement, half_widths
@@ -62,9 +62,9 @@ def timeline_section(models: Sequence[JudgedModel], book: ChartBook) -> Iterator
     choice = el("select", *options, data_choose="recording", id="recording")
     tools = el("div", el("label", "Recording ", choice), *buttons, class_="tools")
     spans = [_span(models, name) for name in drawn]
-    budget = _points(models, spans)
+    budget = _points_each(models, spans)
     ranges = shared_ranges(models)
-    parts = (_recording(models, span, budget[span.name], ranges, book, k) for k, span in enumerate(spans))
+    parts = (_recording_charts_of(models, span, budget[span.name], ranges, book, k) for k, span in enumerate(spans))
     yield el("figure", tools, *parts, el("figcaption", f"Times are seconds from the start of a recording.{left_out}"))
 
 
@@ -103,7 +103,7 @@ def _span(models: Sequence[JudgedModel], name: str) -> Span:
     return Span(name, first + np.arange(n) / rate, rows)
 
 
-def _points(models: Sequence[JudgedModel], spans: Sequence[Span]) -> dict[str, int]:
+def _points_each(models: Sequence[JudgedModel], spans: Sequence[Span]) -> dict[str, int]:
     """Share the values of the page between the recordings, by their length."""
     j, rows = models[0].judgement, sum(len(span.t) for span in spans)
     count = len(j.shown.names) * (1 + len(models) * (len(forecast_ticks(j.evaluation.horizon)) + 1) + 2)
@@ -111,7 +111,7 @@ def _points(models: Sequence[JudgedModel], spans: Sequence[Span]) -> dict[str, i
     return {span.name: max(LEAST, each * len(span.t) // rows) for span in spans}
 
 
-def _recording(
+def _recording_charts_of(
     models: Sequence[JudgedModel],
     span: Span,
     points: int,
@@ -144,10 +144,12 @@ def _output_charts(
         for model, style in zip(models, STYLES, strict=False)
     ]
     for k, (name, unit) in enumerate(zip(shown.names, shown.units, strict=True)):
-        series = [Series("measured", "measured", measured[:, k])]
+        series = [ChartLine("measured", "measured", measured[:, k])]
         series += [line.of_column(k, ranges[name]) for each in lines for line in each]
         t, columns = extremes(span.t, [each.y for each in series], points)
-        cut = [Series(s.name, s.style, y, spans=s.spans, hidden=s.hidden) for s, y in zip(series, columns, strict=True)]
+        cut = [
+            ChartLine(s.name, s.style, y, spans=s.spans, hidden=s.hidden) for s, y in zip(series, columns, strict=True)
+        ]
         kept = [each for each in cut if np.isfinite(each.y).any()]
         both = {each.name for each in kept}
         bands = [(HIGH, LOW)] if {HIGH, LOW} <= both else []
@@ -165,11 +167,11 @@ class _Lines(NamedTuple):
     spans: bool = False
     hidden: bool = False
 
-    def of_column(self, column: int, limits: tuple[float, float]) -> Series:
+    def of_column(self, column: int, limits: tuple[float, float]) -> ChartLine:
         low, high = limits
         room = FAR_OUT * (high - low)
         y = np.where(np.abs(self.y[:, column] - (low + high) / 2) < room, self.y[:, column], np.nan)
-        return Series(self.name, self.style, y, spans=self.spans, hidden=self.hidden)
+        return ChartLine(self.name, self.style, y, spans=self.spans, hidden=self.hidden)
 
 
 def _model_lines(model: JudgedModel, span: Span, measured: Doubles, style: str, several: bool) -> list[_Lines]:
@@ -182,7 +184,7 @@ def _model_lines(model: JudgedModel, span: Span, measured: Doubles, style: str, 
             outputs = o.episode.values[:, j.spec.n_inputs :].astype(np.float64)
             free[rows] = j.shown.beside(o.free, outputs, measured[rows])
     for tick in forecast_ticks(j.evaluation.horizon):
-        ahead = _ahead(j, own, span, measured, tick)
+        ahead = _forecast_line(j, own, span, measured, tick)
         last = tick == j.evaluation.horizon
         name = f"{before}forecast {tick / j.spec.rate_hz:.3g} s ahead"
         lines.append(_Lines(name, style if last or several else "near", ahead, spans=True, hidden=not last))
@@ -191,7 +193,7 @@ def _model_lines(model: JudgedModel, span: Span, measured: Doubles, style: str, 
     return [*lines, _Lines(f"{before}free run", "free" if not several else style, free, hidden=several)]
 
 
-def _ahead(j: Judgement, own: Mapping[str, Observed], span: Span, measured: Doubles, tick: int) -> Doubles:
+def _forecast_line(j: Judgement, own: Mapping[str, Observed], span: Span, measured: Doubles, tick: int) -> Doubles:
     ahead = span.series(measured.shape[1])
     for row, o in ((row, own.get(o.episode.name)) for row, o in span.episodes):
         if o is not None:
@@ -218,10 +220,10 @@ def _novelty_chart(models: Sequence[JudgedModel], span: Span, points: int) -> It
             if o is not None and len(o.novelty):
                 score[row : row + len(o.novelty)] = np.minimum(o.novelty, 20.0)
         if np.isfinite(score).any():
-            series.append(Series("novelty" if len(models) == 1 else f"{model.name}: novelty", style, score))
+            series.append(ChartLine("novelty" if len(models) == 1 else f"{model.name}: novelty", style, score))
     if series:
         t, columns = extremes(span.t, [each.y for each in series], points)
-        cut = [Series(s.name, s.style, y) for s, y in zip(series, columns, strict=True)]
+        cut = [ChartLine(s.name, s.style, y) for s, y in zip(series, columns, strict=True)]
         described = f"Novelty score over its threshold in {span.name}"
         yield Chart("novelty: above 1 is an alarm", "time [s]", described, t, cut, zone=1.0, sync=f"t {span.name}")
 
@@ -237,7 +239,7 @@ def _input_charts(model: JudgedModel, span: Span, points: int) -> Iterator[Chart
             values[row : row + len(o.episode)] = o.episode.values[:, columns]
         t, cut = extremes(span.t, list(values.T), points)
         names = [spec.inputs[k].name for k in columns]
-        series = [Series(n, f"s{i % 8 + 1}", y) for i, (n, y) in enumerate(zip(names, cut, strict=True))]
+        series = [ChartLine(n, f"s{i % 8 + 1}", y) for i, (n, y) in enumerate(zip(names, cut, strict=True))]
         title = f"inputs [{unit}]" if unit else "inputs"
         yield Chart(title, "time [s]", f"Inputs over {span.name}", t, series, sync=f"t {span.name}")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from rtsysid.errors import RtsysidError
-from rtsysid.evaluation.report.causes import Column
+from rtsysid.evaluation.report.causes import UnusedColumn
 from rtsysid.evaluation.report.observed import Observed
 from rtsysid.model.bundle import Bundle
 from rtsysid.recordings.names import names_of, recording_files
@@ -19,7 +19,7 @@ MOST = 64  # columns
 SAME_TIME = 0.26  # of a tick: rows of the same time
 
 
-def unused_columns(bundle: Bundle, paths: Sequence[Path], every: Sequence[Observed]) -> list[Column]:
+def unused_columns(bundle: Bundle, paths: Sequence[Path], every: Sequence[Observed]) -> list[UnusedColumn]:
     """Return the columns of tables that the model does not use, at the times of the observed episodes.
 
     Nothing is returned for logs of topics, whose rows are aligned, and for columns that do not move or hold no number.
@@ -38,7 +38,9 @@ def unused_columns(bundle: Bundle, paths: Sequence[Path], every: Sequence[Observ
         name: [_at_times(traces.get(o.episode.recording), name, o, bundle.spec.rate_hz) for o in every]
         for name in names
     }
-    return [Column(name, [v for v in values if v is not None]) for name, values in columns.items() if _usable(values)]
+    return [
+        UnusedColumn(name, [v for v in values if v is not None]) for name, values in columns.items() if _usable(values)
+    ]
 
 
 def _whole_traces(paths: Sequence[Path], bundle: Bundle) -> dict[str, Trace]:

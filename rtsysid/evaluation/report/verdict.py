@@ -98,19 +98,20 @@ def _usable_text(moving: Sequence[Reach], horizon: int, grade: str) -> str:
         return "not usable at any horizon" if moving else "not usable: no output moves in these recordings"
     if all(each.ticks >= horizon for each in moving):
         good = ": good" if grade == "good" else ""
-        groups = _listed([msgspec.structs.replace(each, limit=each.group) for each in usable])
+        groups = _groups_text([msgspec.structs.replace(each, limit=each.group) for each in usable])
         return f"usable up to {usable[0].seconds:.3g} s ahead, as far as tested, for {groups}{good}"
     by_time: dict[float, list[Reach]] = {}
     for each in sorted(usable, key=lambda each: each.seconds):
         by_time.setdefault(each.seconds, []).append(each)
     parts = [
-        f"{seconds:.3g} s{' ahead' * (not k)} for {_listed(own)}" for k, (seconds, own) in enumerate(by_time.items())
+        f"{seconds:.3g} s{' ahead' * (not k)} for {_groups_text(own)}"
+        for k, (seconds, own) in enumerate(by_time.items())
     ]
     useless = [each for each in moving if not each.ticks]
-    return f"usable up to {', '.join(parts)}" + (f"; not usable for {_listed(useless)}" if useless else "")
+    return f"usable up to {', '.join(parts)}" + (f"; not usable for {_groups_text(useless)}" if useless else "")
 
 
-def _listed(groups: Sequence[Reach]) -> str:
+def _groups_text(groups: Sequence[Reach]) -> str:
     names = [each.group if each.limit == each.group else f"{each.group} ({each.limit})" for each in groups]
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
