@@ -54,6 +54,7 @@ MADE = {  # command: its arguments in the world below; an option for an output i
     "find": ["archive", "flight.csv", "--at", "1"],
     "sweep run": ["tiny.toml", "--data", "logs"],
     "sweep export": ["run", "0"],
+    "data example": [],
 }
 
 
