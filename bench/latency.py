@@ -1,4 +1,4 @@
-"""One step called from Python: ours beside a plain `InferenceSession.run` on the same graph and torch eager."""
+"""One step called from Python: ours compared with a plain `InferenceSession.run` on the same graph and torch eager."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Training throughput, one thread, in turns with a peer.
 
-Teacher forced: LSTM-64 on sequences of 200, batch 64, beside a plain PyTorch loop. Free run: prediction and gradient of
-models as the benchmarks train them, beside the same model run tick by tick under autograd.
+Teacher forced: LSTM-64 on sequences of 200, batch 64, compared with a plain PyTorch loop. Free run: prediction and
+gradient of models as the benchmarks train them, compared with the same model run tick by tick under autograd.
 """
 
 from __future__ import annotations
