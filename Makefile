@@ -53,6 +53,10 @@ lint: $(VENV)/.ready
 readability: $(VENV)/.ready
 	$(BIN)/python -m tools.readability
 
+# The documents as a site in out/site. Strict: a broken link ends the build.
+site: $(VENV)/.ready
+	$(BIN)/zensical build --strict --clean
+
 types: $(VENV)/.ready
 	$(BIN)/mypy
 
