@@ -85,7 +85,7 @@ def test_lines_are_compared_as_far_as_they_can_agree(wanted: str, line: str, sam
      (["b"], False), (["warned"], True), (["warned", "a", "b", "c"], True), ([], True)],
 )  # fmt: skip
 def test_dots_are_any_number_of_lines(wanted: list[str], same: bool) -> None:
-    """What is shown is all of stdout, all of stderr or both, and `...` leaves lines out."""
+    """A transcript has all of stdout, all of stderr or both; `...` leaves lines out."""
     assert (difference(wanted, "a\nb\n\nc\n", "warned\n") == "") is same
 
 
