@@ -98,7 +98,7 @@ def _ours(values: np.ndarray) -> float:
 
 
 def _plain(values: np.ndarray) -> float:
-    """What one would write by hand: nn.LSTM, a linear layer, Adam, mean squared error."""
+    """The plain way by hand: nn.LSTM, a linear layer, Adam, mean squared error."""
     rows = torch.from_numpy(values)
     lstm, head = nn.LSTM(6, 64, batch_first=True), nn.Linear(64, 2)
     optimiser = torch.optim.AdamW([*lstm.parameters(), *head.parameters()])

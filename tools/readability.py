@@ -59,7 +59,7 @@ class Block(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """What breaks a rule, and where."""
+    """Name one violation of a rule, and its place."""
 
     path: Path
     line: int

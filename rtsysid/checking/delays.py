@@ -146,7 +146,7 @@ class _Scan:
     def _judged(self, losses: Doubles, common: int) -> Estimate:
         """Choose a place by the errors [D, B, ny] at each place.
 
-        What a place gains is measured from the usual error: most places are wrong ones. The place is that of all inputs
+        The gain of a place is measured from the usual error: most places are wrong ones. The place is that of all inputs
         together, `common`, where that gains nearly as much.
         """
         gains = _gains(losses.sum(1))

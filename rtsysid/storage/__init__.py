@@ -1,7 +1,7 @@
 """Write files and folders: a complete result replaces the old one, or nothing changes.
 
-`replacing` is the way of every output. What may be replaced is decided in `rtsysid.storage.rule`, how a kind of output
-is known in `rtsysid.storage.products`, and how one takes the place of another in `rtsysid.storage.claim`.
+`replacing` is the way of every output. `rtsysid.storage.rule` decides which path may be replaced, `rtsysid.storage.products`
+recognises kinds of output, and `rtsysid.storage.claim` exchanges the old one for the new one.
 """
 
 from __future__ import annotations
