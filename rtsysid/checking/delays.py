@@ -146,8 +146,8 @@ class _Scan:
     def _judged(self, losses: Doubles, common: int) -> Estimate:
         """Choose a place by the errors [D, B, ny] at each place.
 
-        The gain of a place is measured from the usual error: most places are wrong ones. The place is that of all inputs
-        together, `common`, where that gains nearly as much.
+        The gain of a place is measured from the usual error: most places are wrong ones. Where the place of all inputs
+        together, `common`, gains nearly as much, it is taken.
         """
         gains = _gains(losses.sum(1))
         best, rows = int(gains.argmax()), sum(len(fixed) for fixed, _ in self._rows)

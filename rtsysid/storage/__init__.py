@@ -1,7 +1,7 @@
 """Write files and folders: a complete result replaces the old one, or nothing changes.
 
-`replacing` is the way of every output. `rtsysid.storage.rule` decides which path may be replaced, `rtsysid.storage.products`
-recognises kinds of output, and `rtsysid.storage.claim` exchanges the old one for the new one.
+`replacing` is the way of every output. `rtsysid.storage.rule` decides which path may be replaced,
+`rtsysid.storage.products` recognises kinds of output, and `rtsysid.storage.claim` exchanges the old for the new.
 """
 
 from __future__ import annotations
