@@ -9,15 +9,12 @@ import pytest
 from support.shared import made_once
 from support.transcripts import alike, difference, play, transcripts
 
+from rtsysid.recordings.example_runs import write_example
+
 ROOT = Path(__file__).parents[2]
 FIRST = "docs/first-model.md"  # makes the folder in which the other pages run
-ON_A_FIRST_MODEL = (
-    "README.md",
-    "docs/to-the-robot.md",
-    "docs/to-the-microcontroller.md",
-    "docs/how-to.md",
-    "docs/faq.md",
-)
+PAGES = ("to-the-robot", "to-the-microcontroller", "how-to", "faq", "retrieval")
+ON_A_FIRST_MODEL = tuple(f"docs/{page}.md" for page in PAGES)
 ELSEWHERE = {"docs/tutorial.md": "tests/cli/test_tutorial.py"}  # runs on real logs
 
 
@@ -47,9 +44,20 @@ def test_a_page_shows_what_its_commands_print(page: str, arm_folder: Path, tmp_p
     play((ROOT / page).read_text(), Path(shutil.copytree(arm_folder, tmp_path / "arm")))
 
 
+@pytest.mark.slow
+@pytest.mark.torch
+def test_the_readme_shows_what_its_commands_print(tmp_path: Path) -> None:
+    """From two logs of a user to a report and to a live session: every command of the README runs in order."""
+    list(write_example(tmp_path / "example"))
+    shutil.copy(tmp_path / "example" / "train" / "run_001.csv", tmp_path / "log.csv")
+    shutil.copy(tmp_path / "example" / "unseen" / "run_008.csv", tmp_path / "new.csv")
+    play((ROOT / "README.md").read_text(), tmp_path)
+    assert (tmp_path / "report.html").is_file()
+
+
 def test_every_transcript_is_run_or_says_why_not() -> None:
     """A page with a transcript is one that a test runs; a block that takes hours or a board has a reason before it."""
-    run = {FIRST, *ON_A_FIRST_MODEL, *ELSEWHERE}
+    run = {"README.md", FIRST, *ON_A_FIRST_MODEL, *ELSEWHERE}
     assert all((ROOT / test).is_file() for test in ELSEWHERE.values())
     forgotten = [
         f"{page}:{block.line}"
