@@ -199,7 +199,7 @@ def _fast(log: Reader, exact: Sequence[int], values: Sequence[int]) -> Iterator[
     convert = arrow.ConvertOptions(
         column_types=types,
         include_columns=list(types),
-        null_values=list(EMPTY),
+        null_values=sorted(EMPTY),
         true_values=list(TRUE),
         false_values=list(FALSE),
         decimal_point=log.dialect.decimal,
