@@ -42,7 +42,9 @@ from rtsysid.model.untrusted import Refusal, parse_json, read_regular, structure
 from rtsysid.spec import Floats, ModelSpec
 from rtsysid.storage import require_output, rewriting
 from rtsysid.storage.claim import Claim, storage_errors
+from rtsysid.storage.kinds import mistaken
 from rtsysid.storage.products import RUN, UNFINISHED_RUN
+from rtsysid.train.differences import differing_keys
 from rtsysid.train.tensors import Shapes, Tensors, read_tensors
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # what Adam keeps of a parameter, next to the number of its steps
@@ -174,7 +176,7 @@ class Run:
 
     def _read_about(self) -> tuple[dict[str, Any], About]:
         if not self.begun:
-            raise ConfigError(f"run {self.folder}", "no run.json", "train one: rtsysid train CONFIG")
+            raise ConfigError(f"run {self.folder}", *mistaken(self.folder, "run"))
         refusal = self.refusal
         plain = parse_json(read_regular(self.folder / "run.json", refusal, "json_bytes"), "run.json", refusal)
         about = structure_of(plain, About, "run.json", refusal)
@@ -202,11 +204,9 @@ class Run:
     def refuse_another(self, about: dict[str, Any]) -> None:
         """Check that the folder holds this run. Raises ConfigError where configuration or recordings differ."""
         wanted, stored = json.loads(json.dumps(about)), self.about
-        differing = [key for key in wanted if key != "versions" and wanted[key] != stored.get(key)]
-        if differing:
-            raise ConfigError(
-                f"run {self.folder}", f"holds another run (differs in {', '.join(differing)})", "choose another -o"
-            )
+        if names := differing_keys(wanted, stored):
+            found = f"holds another run (differs in {', '.join(names)})"
+            raise ConfigError(f"run {self.folder}", found, "choose another -o")
 
     def save_arrays(self, name: str, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
         """Write arrays of any shape [..] by name to an npz file."""
@@ -306,8 +306,11 @@ class Run:
 
     def weights(self) -> Tensors:
         """Read the result. Raises ConfigError where training is not finished or the file is damaged."""
+        if not self.begun:
+            raise ConfigError(f"run {self.folder}", *mistaken(self.folder, "run"))
         if not self.complete:
-            raise ConfigError(f"run {self.folder}", "training is not finished", "continue it with the same command")
+            remedy = "continue it: give the same rtsysid train command again"
+            raise ConfigError(f"run {self.folder}", "training is not finished", remedy)
         return read_tensors(self.file("weights.safetensors"), weight_shapes(self.spec), {}, self.refusal)[0]
 
     def result(self) -> Result:

@@ -232,4 +232,4 @@ def test_a_package_that_hides_ours_is_named(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert done.returncode == 1
     found = f"found another package of this name at {tmp_path / 'export.py'}"
-    assert done.stderr.splitlines() == [f"rtsysid: package export: {found}; run elsewhere, or rename it"]
+    assert done.stderr.splitlines()[1:] == [f"rtsysid: package export: {found}; run elsewhere, or rename it"]

@@ -85,6 +85,9 @@ USELESS: dict[str, Callable[[Place], Arguments]] = {
     "data list": lambda p: ("no-such-set",),
     "data get": lambda p: ("no-such-set",),
     "data example": lambda p: ("-o", p.file()),
+    "doctor": lambda p: ("nothing",),
+    "config show": lambda p: (p.empty,),
+    "completion": lambda p: ("no-such-shell",),
 }
 
 

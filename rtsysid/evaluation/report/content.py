@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
-from rtsysid import __version__
 from rtsysid.evaluation.report.advice import Advice, advice_for
 from rtsysid.evaluation.report.html import advice_list, bar, details, figures, grade, html_table, page
 from rtsysid.evaluation.report.intervals import coverage_section, shade
@@ -15,6 +14,7 @@ from rtsysid.evaluation.report.metric_values import History, metric_details, met
 from rtsysid.evaluation.report.plot import Line, Plot
 from rtsysid.evaluation.report.tree import Child, Node, el
 from rtsysid.evaluation.residuals import LAGS
+from rtsysid.guards.release import VERSION
 from rtsysid.model.bundle import Bundle
 from rtsysid.storage.products import REPORT
 
@@ -46,7 +46,7 @@ def report_page(name: str, bundle: Bundle, judgement: Judgement, history: Histor
         _section("Time per step", "latency", findings, *_latency_section(judgement)),
     ]
     head = el("header", el("h1", name), el("p", f"Judged on {judgement.recordings}.", class_="quiet"))
-    foot = el("footer", f"rtsysid {__version__}, bundle {bundle.id}. Grades are conventions of this tool.")
+    foot = el("footer", f"rtsysid {VERSION}, bundle {bundle.id}. Grades are conventions of this tool.")
     return page(REPORT, f"{name}: rtsysid report", [head, *sections, foot])
 
 
