@@ -6,7 +6,7 @@ from importlib import import_module
 
 import click
 
-PARTS = ("latency", "c_model", "cortex", "replay", "recording", "training", "wire", "live", "novelty", "retrieval")
+PARTS = ("latency", "c_model", "cortex", "replay", "recording", "training", "wire", "live", "novelty", "retrieval", "logs")
 MODULES = {"replay": "replaying"}  # of parts with another name
 
 
@@ -15,7 +15,7 @@ MODULES = {"replay": "replaying"}  # of parts with another name
 def bench(parts: tuple[str, ...]) -> None:
     """Print figures of speed, as ratios to a peer in the same run: all of them, or those of PART.
 
-    PART is latency, c_model, cortex, replay, recording, training, wire, live, novelty or retrieval.
+    PART is latency, c_model, cortex, replay, recording, training, wire, live, novelty, retrieval or logs.
     """
     for name in parts or PARTS:
         print(f"\n## {name}\n")
