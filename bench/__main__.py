@@ -6,7 +6,9 @@ from importlib import import_module
 
 import click
 
-PARTS = ("latency", "c_model", "cortex", "replay", "recording", "training", "wire", "live", "novelty", "retrieval", "logs")
+PARTS = (
+    "latency", "c_model", "cortex", "replay", "recording", "training", "wire", "live", "novelty", "retrieval", "logs",
+)  # fmt: skip
 MODULES = {"replay": "replaying"}  # of parts with another name
 
 

@@ -1,4 +1,4 @@
-"""A group of commands whose help has sections, which knows what a shell makes of ``*.csv``, and which mends a slip."""
+"""A group of commands whose help has sections, which accepts the paths of ``*.csv``, and which suggests a command for a typing error."""
 
 from __future__ import annotations
 

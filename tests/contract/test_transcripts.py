@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -46,13 +47,19 @@ def test_a_page_shows_what_its_commands_print(page: str, arm_folder: Path, tmp_p
 
 @pytest.mark.slow
 @pytest.mark.torch
-def test_the_readme_shows_what_its_commands_print(tmp_path: Path) -> None:
+def test_the_readme_shows_what_its_commands_print(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """From two logs of a user to a report and to a live session: every command of the README runs in order."""
     list(write_example(tmp_path / "example"))
     shutil.copy(tmp_path / "example" / "train" / "run_001.csv", tmp_path / "log.csv")
     shutil.copy(tmp_path / "example" / "unseen" / "run_008.csv", tmp_path / "new.csv")
-    play((ROOT / "README.md").read_text(), tmp_path)
+    text = (ROOT / "README.md").read_text()
+    play(text, tmp_path)
     assert (tmp_path / "report.html").is_file()
+    monkeypatch.chdir(tmp_path)
+    program = re.search(r"The same in Python:\n\n```python\n(.*?)```", text, re.DOTALL)
+    assert program is not None
+    exec(program[1], {})
+    assert (tmp_path / "forecast.png").is_file()
 
 
 def test_every_transcript_is_run_or_says_why_not() -> None:
