@@ -1,4 +1,4 @@
-"""A group of commands whose help has sections, which accepts the paths of ``*.csv``, and which suggests a command for a typing error."""
+"""Group commands in sections of the help; accept the paths of ``*.csv``, and suggest a command for a typing error."""
 
 from __future__ import annotations
 
