@@ -51,11 +51,13 @@ class _Messages(NamedTuple):
 
     def upto(self, last: int) -> _Messages:
         stop = int(np.searchsorted(self.cell, last, side="right"))
-        return _Messages(*(each[:stop] for each in self))
+        return _Messages(self.t[:stop], self.values[:stop], self.cell[:stop])
 
     def sorted(self) -> _Messages:
         order = np.argsort(self.t, kind="stable")
-        return self if (order[1:] > order[:-1]).all() else _Messages(*(each[order] for each in self))
+        if (order[1:] > order[:-1]).all():
+            return self
+        return _Messages(self.t[order], self.values[order], self.cell[order])
 
 
 def align_recording(
