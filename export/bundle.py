@@ -23,6 +23,8 @@ from rtsysid.guards.stages import say_stage
 from rtsysid.model import trust
 from rtsysid.model.bundle import Bundle, write_manifest
 from rtsysid.model.golden import Row
+from rtsysid.model.history import history_content
+from rtsysid.model.manifest import HISTORY
 from rtsysid.model.npz import Arrays, write_npz
 from rtsysid.model.parity import measure_each
 from rtsysid.model.tolerance import tolerances
@@ -58,6 +60,8 @@ def export(
         sizes = write_c(spec, weights, golden, folder, targets)
         for name, arrays in {"weights": weights, "golden": golden, "baseline": result.baseline}.items():
             (folder / f"{name}.npz").write_bytes(write_npz(arrays))
+        if result.history:
+            (folder / HISTORY).write_bytes(history_content(result.history))
         say_stage("calibrating novelty and intervals")
         _calibrate(result, weights, folder)
         digest = write_manifest(folder, {**_manifest_content(result, measured), **sizes})

@@ -183,15 +183,13 @@ class Model:
         Data of the training are judged by their validation part. Raises TraceError where the data cannot be used,
         StorageError where the file is refused.
         """
+        from rtsysid.checking.judged_model import judged_model
         from rtsysid.evaluation.report.content import report_page
-        from rtsysid.evaluation.report.judge import judge, stride_for
 
-        settings = self.bundle.data()
-        cut = self.trace(data).segments(settings.rate_hz, nan="split")
-        held_out, text = held_out_of(cut, self.bundle.manifest.trained_on, self.bundle.manifest.training.config)
-        stride = stride_for(held_out)
-        evaluation = evaluate(self.bundle, held_out, horizon, stride)
-        page = report_page(repr(self), self.bundle, judge(self.bundle, held_out, text, evaluation, stride), [])
+        manifest = self.bundle.manifest
+        cut = self.trace(data).segments(self.spec.rate_hz, nan="split")
+        held_out, text = held_out_of(cut, manifest.trained_on, manifest.training.config)
+        page = report_page([judged_model(self.bundle.id, self.bundle, held_out, text, horizon)])
         with replacing(path, REPORT, overwrite=overwrite) as scratch:
             scratch.write_text(page, encoding="utf-8")
         return Path(path)

@@ -19,11 +19,12 @@ from rtsysid.storage.kinds import mistaken
 
 FORMAT = 3
 NAME = "manifest.json"
+HISTORY = "history.json"
 REQUIRED = ("weights.npz", "golden.npz", "baseline.npz")
 MOST_FILES = 32
 LIBRARY = r"model-[a-z0-9_-]{1,32}-linux\.so"
 _FILE = re.compile(
-    r"(step|forecast|initialiser)\.onnx|(weights|golden|baseline|intervals)\.npz|calibration\.json"
+    r"(step|forecast|initialiser)\.onnx|(weights|golden|baseline|intervals)\.npz|(calibration|history)\.json"
     rf"|model(-int8)?\.[ch]|{LIBRARY}"
 )
 

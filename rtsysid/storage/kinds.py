@@ -55,13 +55,13 @@ def mistaken(path: Path, wanted: str) -> tuple[str, str]:
     kind, owner = kind_of(path), kind_of(path.parent)
     if not kind and _PATTERN.search(path.name):
         return "no file matches this pattern", "check the folder and the pattern"
-    article = "neither a run nor a bundle" if wanted == "model" else f"not {_article(wanted)}"
-    found = f"{_article(kind)}, {article}" if kind else "no such file or folder"
+    article = "neither a run nor a bundle" if wanted == "model" else f"not {_with_article(wanted)}"
+    found = f"{_with_article(kind)}, {article}" if kind else "no such file or folder"
     if kind in ("file", "configuration") and owner in (wanted, *(("run", "bundle") if wanted == "model" else ())):
-        return f"a file of {_article(owner)}", f"give its folder: {path.parent}"
+        return f"a file of {_with_article(owner)}", f"give its folder: {path.parent}"
     remedy = _REMEDIES.get((wanted, kind), _OTHERWISE[wanted] if kind else f"check the path; {_OTHERWISE[wanted]}")
     return found, remedy.format(path=path, parent=path.parent)
 
 
-def _article(kind: str) -> str:
+def _with_article(kind: str) -> str:
     return f"an {kind}" if kind[0] in "aeiou" else f"a {kind}"

@@ -21,7 +21,7 @@ weights.safetensors     the result; it exists when training is complete
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -89,7 +89,7 @@ class Result(NamedTuple):
     ``weights``: [out, in] and [out] by name. ``excerpt`` [n, C]: samples of one validation recording, for the golden
     trace. ``validation``: the validation recordings end to end, with the rows of each; None where none were kept.
     ``epochs``: their number; ``loss``: the validation loss of the last one, None without any. ``judge``: weights of the
-    same model trained without the validation recordings, where the training made them.
+    same model trained without the validation recordings, where there are some. ``history``: one entry per epoch.
     """
 
     folder: Path
@@ -102,6 +102,7 @@ class Result(NamedTuple):
     epochs: int
     loss: float | None
     judge: Tensors | None = None
+    history: Sequence[Mapping[str, Any]] = ()
 
 
 class Run:
@@ -331,6 +332,7 @@ class Run:
             len(history),
             history[-1]["validation"] if history else None,
             judge.weights() if (judge := self.part("judge")).complete else None,
+            history,
         )
 
 

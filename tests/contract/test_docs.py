@@ -18,7 +18,8 @@ PACKAGES = "rtsysid|export|firmware_bridge|bench"
 FOLDERS = f"{PACKAGES}|docs|hil|packaging|tests"
 DOTTED = re.compile(rf"(?<![\w./-])(?:{PACKAGES})(?:\.[A-Za-z_]\w*)+(?!\w|/)")
 PATHS = re.compile(rf"(?<![\w./~<-])(?:{FOLDERS})/(?:[\w.{{}}*-]|,(?! )|/)*")
-METADATA = {"rtsysid.board", "rtsysid.recording", "rtsysid.session"}  # names inside a recording, not modules
+# Names inside a recording and of a logger, not modules.
+METADATA = {"rtsysid.board", "rtsysid.recording", "rtsysid.session", "rtsysid.stage"}
 LINKS = re.compile(r"\]\(([^)#\s]+)(?:#[^)]*)?\)")
 
 
@@ -32,6 +33,8 @@ def members(nodes: list[ast.stmt]) -> Iterator[tuple[str, list[ast.stmt]]]:
     for node in nodes:
         if isinstance(node, ast.ClassDef | ast.FunctionDef):
             yield node.name, [*node.body, *inherited(node, nodes)] if isinstance(node, ast.ClassDef) else []
+        elif isinstance(node, ast.If):  # what is imported for the type checker alone, and found on first use
+            yield from members(node.body)
         elif isinstance(node, ast.AnnAssign):
             yield ast.unparse(node.target), []
         elif isinstance(node, ast.Assign):
