@@ -60,7 +60,8 @@ def inked(page: Any) -> bool:
         page.evaluate(
             """selector => { const c = document.querySelector(selector + " canvas");
             const d = c.getContext("2d").getImageData(0, 0, c.width, c.height).data;
-            return new Set(Array.from({length: d.length / 4}, (_, k) => d.slice(4 * k, 4 * k + 4).join())).size > 3; }""",
+            const colours = Array.from({length: d.length / 4}, (_, k) => d.slice(4 * k, 4 * k + 4).join());
+            return new Set(colours).size > 3; }""",
             SYNCED,
         )
     )

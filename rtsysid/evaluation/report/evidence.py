@@ -46,8 +46,8 @@ def _response_section(j: Judgement, r: Responses | None, book: ChartBook) -> Ite
         "p",
         "The answer of the model to a small step of one input, at moments of the recordings (median), for the input "
         "that moves each output most. The same as a frequency response, against the transfer function of the "
-        "recordings. Compare them where the coherence, the share of the output's power that all inputs explain, is high; "
-        "a controller in the loop biases the measured one.",
+        "recordings. Compare them where the coherence, the share of the output's power that all inputs explain, is "
+        "high; a controller in the loop biases the measured one.",
     )
     names, spread = j.shown.names[:OUTPUTS_DRAWN], np.array(j.spec.scaling.std[: j.spec.n_inputs])
     strength = np.nan_to_num(np.abs(r.step).max(0)) * spread
