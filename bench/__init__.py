@@ -1,4 +1,4 @@
-"""Figures as ratios beside a peer in the same run: `make bench`."""
+"""Figures as ratios to a peer in the same run: `make bench`."""
 
 from __future__ import annotations
 

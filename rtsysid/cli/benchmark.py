@@ -15,7 +15,7 @@ from rtsysid.cli.outputs import output
 from rtsysid.cli.sections import Sections
 from rtsysid.errors import ConfigError
 from rtsysid.guards import ranges
-from rtsysid.storage.products import AUTOENCODERS, BENCHMARK, BENCHMARK_PREDICTIONS, npz_mark
+from rtsysid.storage.products import AUTOENCODERS, BENCHMARK, BENCHMARK_PREDICTIONS, EXAMPLE, npz_mark
 
 if TYPE_CHECKING:
     from rtsysid.benchmarks import Benchmark
@@ -264,3 +264,19 @@ def data_get(names: tuple[str, ...], json_: bool) -> None:
         console.echo(f"{name}: {sources()[name].terms}", err=json_)
     if json_:
         console.report({"files": states}, True)
+
+
+@data.command("example")
+@output("-o", "--out", product=EXAMPLE, required=True, help="Folder for the recordings.")
+@as_json
+def data_example(out: Path, overwrite: bool, json_: bool) -> None:
+    """Write the recordings that come with the package: eight runs of a six-jointed arm, as CSV, without a download.
+
+    OUT/train has six runs for training, OUT/unseen two to judge the model on. Licence: CC0.
+
+    Example: rtsysid data example -o arm
+    """
+    from rtsysid.recordings.example_runs import write_example
+
+    paths = list(write_example(out, overwrite=overwrite))
+    console.report({"folder": str(out), "recordings": len(paths), "licence": "CC0 1.0"}, json_)

@@ -1,4 +1,4 @@
-"""A group of commands whose help has sections, which knows what a shell makes of ``*.csv``, and which mends a slip."""
+"""Group commands in sections of the help; accept the paths of ``*.csv``, and suggest a command for a typing error."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Read recordings as a configuration says: channels from a table as they are, or from topics by alignment.
 
-Topics, and tables that are to be resampled, are aligned to even rows (`rtsysid.alignment`). What a configuration leaves
-open is chosen from the recordings, and said: how long the value of a source is held, and its unit.
+Topics, and tables that are to be resampled, are aligned to even rows (`rtsysid.alignment`). Open keys of a
+configuration are chosen from the recordings, and reported: the hold time of a source, and its unit.
 """
 
 from __future__ import annotations

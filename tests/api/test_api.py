@@ -66,7 +66,7 @@ def test_a_forecast_begins_at_the_last_row_of_its_history(model: rtsysid.Model, 
 
 
 def test_no_prediction_crosses_a_gap(model: rtsysid.Model, table: dict[str, Any]) -> None:
-    """After missing rows the model begins anew and every row keeps its place; recordings follow one another."""
+    """After missing rows the model starts over and every row keeps its place; recordings follow one another."""
     kept = np.r_[0:90, 120:200]
     gap = {name: np.asarray(table[name])[kept] for name in ("t", *NAMES)}
     found, first = model.predict(gap), model.predictor.settling_samples

@@ -210,8 +210,8 @@ def test_a_full_disk_leaves_what_was_there(bundle_folder: Path, recording: Path,
         assert [path.name for path in disk.iterdir()] == ["p.csv"]
 
 
-def test_every_verb_has_an_example_and_stands_in_the_readme() -> None:
-    """Help texts teach by example, and no verb is missing from the documentation."""
+def test_every_command_has_an_example_and_is_documented() -> None:
+    """Help texts teach by example, and no command is missing from the documentation."""
     documentation = (ROOT / "README.md").read_text() + (ROOT / "docs" / "cli.md").read_text()
     for name in cli.commands:
         shown = CliRunner().invoke(cli, [name, "--help"]).output

@@ -35,7 +35,7 @@ def logs(tmp_path: Path) -> Path:
 
 
 def test_help_has_every_command_in_a_section() -> None:
-    """Each command stands in one section, with a text that fits on its line."""
+    """Each command is in one section, with a text that fits on its line."""
     shown = command("--help").stdout
     assert sorted(name for names in cli.sections.values() for name in names) == sorted(cli.commands)
     for section, members in SECTIONS.items():

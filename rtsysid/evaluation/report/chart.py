@@ -88,7 +88,7 @@ def _series_data(series: ChartLine) -> dict[str, Any]:
 def packed(values: Doubles, *, even: bool = False, spans: bool = False) -> dict[str, Any] | list[float | None]:
     """Return values [n] as JSON can hold them: a list, evenly spaced numbers, or 16 bits of each as base64.
 
-    What is not finite is a gap, or with `spans` no value.
+    A value that is not finite is a gap; with `spans` it is left out.
     """
     values = np.asarray(values, np.float64)
     if len(values) <= SHORT and not (spans and not np.isfinite(values).all()):

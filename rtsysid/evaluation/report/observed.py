@@ -84,10 +84,10 @@ def observe(
         starts = np.arange(needed - horizon - 1, len(episode) - horizon, stride)
         found.append(_observed(predictor, Novelty.of(bundle, predictor), arx, episode, begins, starts, horizon))
         each_episode()
-    return found, evaluation_of(bundle.spec, found, horizon, whole)
+    return found, evaluation_of_observed(bundle.spec, found, horizon, whole)
 
 
-def evaluation_of(spec: ModelSpec, every: Sequence[Observed], horizon: int, trace: Trace) -> Evaluation:
+def evaluation_of_observed(spec: ModelSpec, every: Sequence[Observed], horizon: int, trace: Trace) -> Evaluation:
     """Average the errors of model and baselines over all forecasts."""
     scores = {name: HorizonErrors(spec.outputs) for name in PREDICTORS}
     for each in every:
