@@ -86,12 +86,18 @@ def block(text: str) -> None:
 
 
 class StderrLog(logging.Handler):
-    """Print what the library logs on stderr, one line each; with -q warnings alone."""
+    """Print what the library logs on stderr, one line each; with -q warnings alone. The same warning is said once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: set[str] = set()  # a file that is opened twice warns twice
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print a record."""
-        if record.levelno >= logging.WARNING or not Shown.quiet:
-            echo(record.getMessage(), err=True)
+        line, warning = record.getMessage(), record.levelno >= logging.WARNING
+        if (warning and line not in self._said) or not (warning or Shown.quiet):
+            echo(line, err=True)
+        self._said |= {line} if warning else set()
 
 
 def report(fields: dict[str, Any], json_: bool) -> None:

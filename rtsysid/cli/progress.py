@@ -67,7 +67,9 @@ class Display:
     def _draw(self) -> None:
         while not self._ended.wait(REDRAWN):
             with self._lock:
-                if self._live or time.monotonic() - self._shown > SAID:
+                if self._total and self._done >= self._total:
+                    self._erase()  # what comes next may be no stage: a session that waits for a board
+                elif self._live or time.monotonic() - self._shown > SAID:
                     self._show()
 
     def _show(self) -> None:

@@ -17,8 +17,9 @@ def say_stage(label: str, done: int = 0, total: int = 0) -> None:
 
 
 def with_progress(items: Iterable[Item], label: str, total: int = 0, every: int = 1) -> Iterator[Item]:
-    """Yield items, and say how many are done before each, or before each `every`-th."""
+    """Yield items, and say how many are done before each, or before each `every`-th, and that all are in the end."""
     for done, item in enumerate(items):
         if done % every == 0:
             say_stage(label, done, total)
         yield item
+    say_stage(label, total, total)

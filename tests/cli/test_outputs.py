@@ -21,7 +21,15 @@ from rtsysid.cli.outputs import OutputPath
 from rtsysid.recordings.trace import Trace
 from rtsysid.storage.products import MARK, RUN_FILES, html_head
 
-INPUT_OPTIONS = {"--data", "--test", "--bundle", "--like", "--against", "--space"}  # paths that are only read
+INPUT_OPTIONS = {
+    "--data",
+    "--test",
+    "--bundle",
+    "--like",
+    "--against",
+    "--space",
+    "--training",
+}  # paths that are only read
 TEXT_OPTIONS = {
     "--time",
     "--topic",

@@ -89,6 +89,7 @@ DECODED = {  # where structures are read from outside, and which test knows the 
     "firmware_bridge.schema": "here",
     "firmware_bridge.board": "here",
     "rtsysid.model.untrusted": "for its callers, which are listed",
+    "rtsysid.model.history": "a count and losses, which nothing but a page shows",
     "rtsysid.model.manifest": "tests/model/test_untrusted_bundle.py",
     "rtsysid.live.calibration": "tests/model/test_untrusted_bundle.py",
     "rtsysid.train.run": "tests/train/test_untrusted_run.py",

@@ -17,6 +17,7 @@ from rtsysid.config import Config
 from rtsysid.errors import BundleError
 from rtsysid.evaluation.horizon import evaluate
 from rtsysid.evaluation.report.judge import judge
+from rtsysid.evaluation.report.observed import observe
 from rtsysid.model import trust
 from rtsysid.model.bundle import Bundle, write_manifest
 from rtsysid.recordings.trace import Trace
@@ -63,8 +64,11 @@ def test_evaluation_shifts_by_itself(shifted: Bundle, bundle_folder: Path) -> No
 def test_a_report_judges_shifted_rows(shifted: Bundle, bundle_folder: Path) -> None:
     """Residuals and forecasts of such a bundle equal those of shifted rows and a plain bundle."""
     trace, plain = plant(1, 200, seed=5), Bundle.open(bundle_folder)
-    found = judge(shifted, trace, "", evaluate(shifted, trace, 10), 1)
-    expected = judge(plain, trace.with_feedthrough(), "", evaluate(plain, trace.with_feedthrough(), 10), 1)
+    found, expected = (
+        judge(bundle, every, "", evaluation, 1)
+        for bundle, rows in ((shifted, trace), (plain, trace.with_feedthrough()))
+        for every, evaluation in (observe(bundle, rows, 10, 1),)
+    )
     assert found.fits == expected.fits
 
 

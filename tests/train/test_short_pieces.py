@@ -18,7 +18,7 @@ from rtsysid.config import Config, parse_config
 from rtsysid.errors import RtsysidError, TraceError
 from rtsysid.evaluation.calibrate import HeldOut, calibrate_predictor, calibration_notes
 from rtsysid.evaluation.horizon import evaluate
-from rtsysid.evaluation.report.judge import forecast_all
+from rtsysid.evaluation.report.observed import observe
 from rtsysid.evaluation.residuals import one_step
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.predictor import Predictor
@@ -128,7 +128,7 @@ def test_evaluation_ends_in_figures_or_in_one_line(
         whole = trace.segments(50, nan="split")
         assert evaluate(bundle, trace, horizon, stride, "numpy").forecasts > 0
         one_step(predictor, whole.episodes)
-        forecast_all(predictor, whole.episodes, horizon, stride)
+        observe(bundle, trace, horizon, stride)
     pieces = trace.segments(50, nan="split", allow_none=True).episodes
     with one_line_or_success():
         episodes = [HeldOut(each.values, each.values) for each in pieces]

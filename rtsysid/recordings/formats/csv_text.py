@@ -167,11 +167,14 @@ def skip_rows(stream: IO[bytes], rows: int) -> int:
 def text_lines(path: Path) -> Iterator[str]:
     """Yield the lines of a text file, plain or gzipped, each with its end.
 
-    Raises TraceError where a line, or the text for a file of its size, exceeds the limits.
+    Raises TraceError where a line, or the text for a file of its size, exceeds the limits, EOFError where a gzip file
+    is cut off.
     """
     with open_bytes(path) as stream:
         for raw in lines_of(path, stream):
             yield raw.decode()  # a UnicodeDecodeError is a ValueError
+        if is_cut(stream):
+            raise EOFError("it ended before its end was reached")
 
 
 def leading_lines(path: Path) -> list[TextLine]:
