@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from export.compile import MACHINE, compile_library, find_compiler, require_compiler
 from export.to_c import Weights, c_sources, model_layers, quantised
+from export.to_c_control import control_sources
 from rtsysid.errors import BundleError, ConfigError
 from rtsysid.model.backends.c_backend import CBackend, library_name, machines
 from rtsysid.model.c_layout import state_bytes
@@ -62,7 +63,7 @@ def write_c(
         wanted = [this_machine(), *wanted]
     about: dict[str, Any] = {}
     if wanted:
-        sources = c_sources(spec, weights)
+        sources = {**c_sources(spec, weights), **control_sources(spec, weights)}
         _write_sources(folder, sources)
         for machine in wanted:
             compile_library(sources, folder / library_name(machine), machine)

@@ -10,7 +10,8 @@ import msgspec
 from rtsysid.errors import BackendError
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.golden import Row, measure
-from rtsysid.model.predictor import BackendName, Predictor, backends_of, reason_against
+from rtsysid.model.loading import BackendName, backends_of, reason_against
+from rtsysid.model.predictor import Predictor
 
 
 class NotLoaded(msgspec.Struct, frozen=True):

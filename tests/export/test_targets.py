@@ -21,7 +21,8 @@ from rtsysid.cli import cli as command_line
 from rtsysid.errors import BackendError, BundleError, ConfigError
 from rtsysid.model.backends.c_backend import CBackend, library_of, machines
 from rtsysid.model.bundle import Bundle
-from rtsysid.model.predictor import Predictor, backends_of
+from rtsysid.model.loading import backends_of
+from rtsysid.model.predictor import Predictor
 
 pytestmark = pytest.mark.skipif(
     not machines() or find_compiler(machines()[0]) is None, reason="wants a C compiler: apt-get install gcc"

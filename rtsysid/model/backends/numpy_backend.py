@@ -17,6 +17,7 @@ class NumpyBackend(WindowedBackend):
 
     def __init__(self, spec: ModelSpec, weights: Weights) -> None:
         super().__init__(spec)
+        self.weights = weights
         self._net = NumpyNetwork(spec, weights)
         self._seen: Floats = np.zeros((1, spec.encoder_window), np.float32)
         self.code: Floats = np.zeros(spec.code_size, np.float32)

@@ -82,9 +82,11 @@ class Recorded(NDArrayOperatorsMixin):
 
     def sum(self, axis: int) -> Recorded:
         """Sum over an axis."""
-        result, shape = self.value.sum(axis), self.shape
-        back = lambda gradient: np.broadcast_to(np.expand_dims(gradient, axis), shape)  # noqa: E731
-        return self.recording.array(result, [(self, back)])
+
+        def back(gradient: Array) -> Array:
+            return np.broadcast_to(np.expand_dims(gradient, axis), self.shape)
+
+        return self.recording.array(self.value.sum(axis), [(self, back)])
 
     def reshape(self, *shape: int) -> Recorded:
         """Return the same values in another shape."""
@@ -154,8 +156,9 @@ def _summed_to(shape: tuple[int, ...], back: Back) -> Back:
     def summed(gradient: Array) -> Array:
         whole = back(gradient)
         leading = tuple(range(whole.ndim - len(shape)))
-        ones = tuple(k + len(leading) for k, size in enumerate(shape) if size == 1 and whole.shape[k + len(leading)] > 1)
-        return whole.sum(leading + ones, keepdims=True).reshape(shape) if leading or ones else whole
+        sizes = zip(shape, whole.shape[len(leading) :], strict=True)
+        repeated = tuple(k for k, (own, now) in enumerate(sizes, len(leading)) if own < now)
+        return whole.sum(leading + repeated, keepdims=True).reshape(shape) if leading or repeated else whole
 
     return summed
 
