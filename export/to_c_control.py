@@ -23,7 +23,8 @@ def control_sources(spec: ModelSpec, weights: Weights) -> dict[str, str]:
 
     Raises KeyError where a weight is missing.
     """
-    header = [control_definitions(spec), c_fragment("control.h"), "#endif\n"]
+    guard = ["#ifndef RTSYSID_MODEL_CONTROL_H", "#define RTSYSID_MODEL_CONTROL_H", "", '#include "model.h"', ""]
+    header = [_USAGE, *guard, control_sizes(spec), c_fragment("control.h"), "#endif\n"]
     source = [
         '#include "model.c"\n#include "model-control.h"\n',
         back_definitions(back_layers(model_layers(spec, weights))),
@@ -41,12 +42,10 @@ def back_layers(layers: Sequence[Layer]) -> list[Layer]:
     ]
 
 
-def control_definitions(spec: ModelSpec) -> str:
-    """Write the head of model-control.h: its sizes as macros."""
+def control_sizes(spec: ModelSpec) -> str:
+    """Write the sizes of model-control.h as macros."""
     sizes = {"CODES": sum(spec.encoder), "BACK_MAX": widest_back(spec)}
-    lines = [f"#define MODEL_{name} {value}" for name, value in sizes.items()]
-    guard = ["#ifndef RTSYSID_MODEL_CONTROL_H", "#define RTSYSID_MODEL_CONTROL_H", "", '#include "model.h"', ""]
-    return "\n".join([_USAGE, *guard, *lines, ""])
+    return "\n".join([*(f"#define MODEL_{name} {value}" for name, value in sizes.items()), ""])
 
 
 def back_definitions(layers: Sequence[Layer]) -> str:

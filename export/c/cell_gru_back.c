@@ -1,6 +1,5 @@
 #ifdef MODEL_EDITOR /* this file alone, see compile_flags.txt; not in the generated model */
 #include "cell_gru.c"
-#include "control.h"
 #include "example/gru_back.h"
 #endif
 

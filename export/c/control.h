@@ -1,5 +1,5 @@
 #ifdef MODEL_EDITOR /* this file alone, see compile_flags.txt; not in the generated model */
-#include "interface.h"
+#include "example/control_sizes.h"
 #endif
 
 /* Room for the gradient of a forecast of up to `ticks` ticks, in floats; for many plans at once, MODEL_LANES times as much. */

@@ -1,6 +1,6 @@
 #ifdef MODEL_EDITOR /* this file alone, see compile_flags.txt; not in the generated model */
-#include "control.h"
 #include "futures.c"
+#include "control.h"
 #include "example/back.h"
 #endif
 

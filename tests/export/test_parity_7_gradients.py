@@ -13,9 +13,11 @@ import torch
 from support.every_model import CASES, DEEP, RELATIVE, YOUNG, make_network
 from support.robots import ENCODERS, ages_for, flight, turns
 
+from export import firmware
 from export.compile import STRICT
 from export.to_c import c_sources
 from export.to_c_control import control_sources
+from firmware_bridge import emulator
 from rtsysid.model.backends.numpy_backend import NumpyBackend
 from rtsysid.model.backends.numpy_gradient import NumpyGradients
 from rtsysid.model.backends.protocol import Snapshot
@@ -134,7 +136,7 @@ def build(network: Network, folder: Path, *flags: str, compiler: str = COMPILER)
 
 def run(program: Path, spec: ModelSpec, case: Case, *emulator: str) -> Found:
     sent = (case.rows, np.array(case.ages, np.float32), case.plans, case.costs)
-    command = [*emulator, str(program), str(SAMPLES), str(PLANS), str(TICKS)]
+    command = [*emulator, str(program), str(len(case.rows)), str(PLANS), str(TICKS)]
     done = subprocess.run(command, input=b"".join(each.tobytes() for each in sent), capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
     out, nu, ny = np.frombuffer(done.stdout, np.float32), spec.n_inputs, spec.n_outputs
@@ -179,3 +181,21 @@ def test_strict_gradients_have_the_same_bits(choice: dict[str, Any], tmp_path: P
         others.append(run(arm, network.spec, case, "qemu-arm"))
     for other in others:
         assert [part.tobytes() for part in other] == [part.tobytes() for part in first]
+
+
+@needs_compiler
+def test_the_cortex_has_the_bits_of_the_host(tmp_path: Path) -> None:
+    """An emulated Cortex-M4F computes a forecast and its gradient bit for bit as strict C here."""
+    if not (firmware.available() and emulator.emulator_available()):
+        pytest.skip("wants what `make hil` installs")
+    network = make_network("lstm-tdl-aeu", {"rotors": True, "linear_path": True})
+    spec, folder = network.spec, tmp_path / "c"
+    case = case_of(spec)
+    case = case._replace(rows=case.rows[: spec.taps], ages=[0] * spec.taps)
+    here = run(build(network, folder, *STRICT, "-O1"), spec, case)
+    sources = {path.name: path.read_text() for path in folder.glob("model*.[ch]")}
+    image = firmware.build_image("gradient", sources, tmp_path / "image.elf", horizon=TICKS)
+    there = emulator.differentiate_image(image.path, case.rows, case.plans[0], case.costs[0])
+    assert there.y.tobytes() == here.y[0].tobytes()
+    assert there.du.tobytes() == here.each[0].tobytes()
+    assert 0 < there.gradient < 2 * there.forecast
