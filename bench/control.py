@@ -94,7 +94,7 @@ def by_torch(network: Network, window: Floats, plan: Floats, cost: Floats) -> No
 
 
 def threads(ours: Predictor) -> None:
-    """A thousand plans on one thread and on two, by the clock: a share of the machine that others use counts against."""
+    """A thousand plans on one thread and on two, by the clock: what others use of the machine counts against it."""
     plans = np.random.default_rng(0).standard_normal((PLANS, TICKS, ours.spec.n_inputs)).astype(np.float32)
     found = least({n: lambda n=n: ours.forecast(plans, threads=n) for n in (1, 2)}, time.perf_counter)
     rows = [[f"{PLANS} x {TICKS} on {n} thread{'s' * (n > 1)}", f"{ms:.1f}"] for n, ms in found.items()]

@@ -21,6 +21,7 @@ from rtsysid.model.c_layout import LANES
 from rtsysid.model.coordinates import coordinates
 from rtsysid.model.golden import require_parity
 from rtsysid.model.intervals import Intervals
+from rtsysid.model.linearised import Linearised, linearised
 from rtsysid.model.loading import BackendName, load_backend
 from rtsysid.spec import Doubles, Floats, ModelSpec
 
@@ -195,6 +196,14 @@ class Predictor:
         jacobian: Floats = self._gradients(double).jacobian(self.snapshot(), plans[0])
         return jacobian
 
+    def linearise(self) -> Linearised:
+        """Return A, B, C, D of the model at the last sample, under its inputs, in float64: see `Linearised`.
+
+        Raises SpecError where the delay line is not full.
+        """
+        self._require_full("linearise")
+        return linearised(self.spec, self._numpy_gradients[True], self.snapshot())
+
     def beyond_range(self, u_future: Any) -> Floats:
         """Tell how far a plan leaves the trained range of each input, in widths of that range: [..., nu] -> [nu].
 
@@ -232,9 +241,12 @@ class Predictor:
         if batch.ndim != 3 or batch.shape[2] != self.spec.n_inputs or 0 in batch.shape[:2]:
             wanted = f"[N, {self.spec.n_inputs}] or [B, N, {self.spec.n_inputs}]"
             raise SpecError("u_future", f"shape {plans.shape}", f"give {wanted}")
-        if self.backend.count < self.spec.taps:
-            raise SpecError("forecast", f"{self.backend.count} of {self.spec.taps} samples", "step more samples first")
+        self._require_full("forecast")
         return _finite("u_future", batch)
+
+    def _require_full(self, what: str) -> None:
+        if self.backend.count < self.spec.taps:
+            raise SpecError(what, f"{self.backend.count} of {self.spec.taps} samples", "step more samples first")
 
     def _to_differentiate(self, u: Any, values: int) -> Floats:
         """Check plans as `_plans` does; each tick costs `values` of memory."""

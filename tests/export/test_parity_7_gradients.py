@@ -121,6 +121,30 @@ def test_numpy_is_torch_is_differences(variant: str, kind: dict[str, Any]) -> No
     assert off(found, by_differences(ours, start, plan, cost)) < 1e-6
 
 
+@pytest.mark.parametrize(
+    ("variant", "choice"), [CASES[1], CASES[5], CASES[8], ("lstm-tdl", {"cell": "gru", **YOUNG})], ids=str
+)
+def test_linear_models_multiply_to_the_jacobian(variant: str, choice: dict[str, Any]) -> None:
+    """The derivative of a forecast by an input is the product of the linear models along it: C A .. A B."""
+    network = make_network(variant, choice)
+    case = case_of(network.spec)
+    predictor, plan, y = stepped(network, case), case.plans[0, :4], case.rows[-1, network.spec.n_inputs :]
+    jacobian, models, age = predictor.forecast_jacobian(plan, double=True), [], predictor.backend.age
+    predictor.decide(plan[0])
+    for n in range(len(plan)):
+        models.append(predictor.linearise())
+        y = predictor.y.copy()
+        if n + 1 < len(plan):
+            predictor.step(np.concatenate((plan[n + 1], y)), age + n + 1)
+    for m in range(len(plan)):
+        response = models[m].b
+        for n in range(m, len(plan)):
+            response = response if n == m else models[n].a @ response
+            assert np.abs(models[n].c @ response - jacobian[n, :, m]).max() < 1e-4 * np.abs(jacobian).max()
+    assert not models[0].d.any()
+    assert len(models[0].poles) == len(models[0].a)
+
+
 def build(network: Network, folder: Path, *flags: str, compiler: str = COMPILER) -> Path:
     """gradients.c with the model of a network, warnings as errors."""
     folder.mkdir(exist_ok=True)

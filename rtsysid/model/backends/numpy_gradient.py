@@ -38,7 +38,7 @@ class NumpyGradients:
         for n, y in enumerate(predicted):
             y.add(np.asarray(dy[:, n], self._dtype))
         predicted[-1].recording.go_back()
-        return np.stack([each.value * 0 if each.gradient is None else each.gradient for each in inputs], 1)
+        return np.stack([np.zeros_like(p.value) if p.gradient is None else p.gradient for p in inputs], 1)
 
     def jacobian(self, start: Snapshot, u: Array) -> Array:
         """Differentiate each output of a forecast by each input: a plan [N, nu] -> [N, ny, N, nu]."""
@@ -47,6 +47,27 @@ class NumpyGradients:
         parts = [each[k : k + BLOCK] for k in range(0, len(each), BLOCK)]
         rows = [self.gradient(start, np.broadcast_to(u, (len(part), *u.shape)), part) for part in parts]
         return np.concatenate(rows).reshape(ticks, outputs, *u.shape)
+
+    def one_tick(self, start: Snapshot) -> tuple[Array, Array]:
+        """Differentiate the next outputs, then the next state, by the window and the state.
+
+        Returns arrays [ny + S, L, C] and [ny + S, S].
+        """
+        recording, net, rows = Recording(), self._net, self._net.spec.n_outputs + len(start.state)
+        window, state = (
+            recording.array(np.repeat(np.asarray(part, self._dtype)[None], rows, 0))
+            for part in (start.window, start.state)
+        )
+        seen: Any = window
+        features: Any = net.features(seen)
+        after: Any = net.cell.tick(net.encode(features[:, net.spec.encoder_columns]), state)  # type: ignore[arg-type]
+        y: Any = net.predict(seen[:, -1], features, after, np.full(rows, start.age))
+        each = np.eye(rows, dtype=self._dtype)
+        y.add(each[:, : y.shape[1]])
+        after.add(each[:, y.shape[1] :])
+        recording.go_back()
+        of_window, of_state = (np.zeros_like(p.value) if p.gradient is None else p.gradient for p in (window, state))
+        return of_window, of_state
 
     def _recorded(self, start: Snapshot, u: Array) -> tuple[list[Recorded], list[Recorded]]:
         """Record N ticks of B plans; return the inputs [B, nu] and the predictions [B, ny] of each."""
