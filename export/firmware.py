@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from export.compile import COMMON, CONTRACTION, WITH_CONTROL, Build
+from export.compile import COMMON, CONTRACTION, Build, outermost
 from export.to_c import c_sources
 from export.to_c_control import control_sources
 from firmware_bridge.board import channel_header
@@ -80,8 +80,7 @@ def build_image(
         for name, text in model.items():
             (Path(folder) / name).write_text(text)
         folders = [f"-I{path}" for path in (folder, FIRMWARE, PORTS / "cortex_m4", PORTS / port)]
-        code = WITH_CONTROL if WITH_CONTROL in model else "model.c"
-        sources = [*SOURCES[kind], PORTS / "cortex_m4" / "startup.c", Path(folder) / code]
+        sources = [*SOURCES[kind], PORTS / "cortex_m4" / "startup.c", Path(folder) / outermost(model)]
         flags = [*CORTEX_M4, *COMMON, *CONTRACTION[build], *LEAN, *LINK, *folders, f"-T{PORTS / port / port}.ld"]
         flags += [f"-DONBOARD_HASH=0x{model_hash:08x}u", f"-DHORIZON={horizon}"]
         _run_tool([COMPILER, *flags, *map(str, sources), "-o", str(path)])

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from export.to_c import Layer, Weights, c_fragment, layer_definition, model_layers
+from export.to_c import Layer, Weights, c_fragment, c_sources, layer_definition, model_layers
 from rtsysid.model.c_layout import widest_back
 from rtsysid.spec import ModelSpec
 
@@ -31,6 +31,15 @@ def control_sources(spec: ModelSpec, weights: Weights) -> dict[str, str]:
         *map(c_fragment, ("coordinates_back.c", f"cell_{spec.cell}_back.c", "gradient.c")),
     ]
     return {"model-control.h": "\n".join(header), "model-control.c": "\n".join(source)}
+
+
+def casadi_sources(spec: ModelSpec, weights: Weights) -> dict[str, str]:
+    """Generate `model-casadi.c` and what it includes: a forecast as an external function of CasADi.
+
+    Raises KeyError where a weight is missing.
+    """
+    text = '#include "model-control.c"\n\n' + c_fragment("casadi.c")
+    return {**c_sources(spec, weights), **control_sources(spec, weights), "model-casadi.c": text}
 
 
 def back_layers(layers: Sequence[Layer]) -> list[Layer]:

@@ -74,7 +74,7 @@ def train(
 @click.option(
     "--target",
     "targets",
-    help="Any of onnx,c,int8,aarch64,armv7.  [default: onnx, and c where a compiler is installed]",
+    help="Any of onnx,c,int8,casadi,aarch64,armv7.  [default: onnx, and c where a compiler is installed]",
 )
 @as_json
 def export_command(run: Path, out: Path, overwrite: bool, targets: str | None, json_: bool) -> None:

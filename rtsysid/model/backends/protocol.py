@@ -66,3 +66,8 @@ class Backend(Protocol):
 def stacked(snapshots: Sequence[Snapshot]) -> Snapshot:
     """Stack K snapshots: window [K, L, C], state [K, S], age [K]. Raises ValueError where there is none."""
     return Snapshot(*(np.stack(part) for part in zip(*snapshots, strict=True)))
+
+
+def casadi_state(snapshot: Snapshot) -> Floats:
+    """Join a snapshot to the parameter `state` of the function that the export target `casadi` makes: [P]."""
+    return np.concatenate((snapshot.window.ravel(), snapshot.state, [snapshot.age])).astype(np.float32)
