@@ -47,8 +47,8 @@ def gradient_cost(spec: ModelSpec, build: Build, horizon: int) -> tuple[emulator
     with tempfile.TemporaryDirectory() as folder:
         image = firmware.build_image("gradient", sources, Path(folder) / "image.elf", build=build, horizon=horizon)
         sizes = ((spec.taps, spec.width), (horizon, spec.n_inputs), (horizon, spec.n_outputs))
-        sent = (rng.standard_normal(size).astype(np.float32) for size in sizes)
-        return emulator.differentiate_image(image.path, *sent), image
+        rows, u, dy = (rng.standard_normal(size).astype(np.float32) for size in sizes)
+        return emulator.differentiate_image(image.path, rows, u, dy), image
 
 
 def _random_weights(spec: ModelSpec) -> Arrays:

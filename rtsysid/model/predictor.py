@@ -188,7 +188,7 @@ class Predictor:
         """Differentiate each output of a forecast by each input of its plan: [N, nu] -> [N, ny, N, nu].
 
         Entry [n, i, m, j] is the derivative of output i of y_{k+1+n} by input j of u_{k+m}; it is 0 for m above n.
-        `double` and errors as in `forecast_gradient`.
+        `double` as in `forecast_gradient`. Raises SpecError as that does, and for more than one plan.
         """
         if np.ndim(u) != 2:
             raise SpecError("u_future", f"shape {np.shape(u)}", f"give one plan [N, {self.spec.n_inputs}]")
@@ -242,7 +242,7 @@ class Predictor:
             wanted = f"[N, {self.spec.n_inputs}] or [B, N, {self.spec.n_inputs}]"
             raise SpecError("u_future", f"shape {plans.shape}", f"give {wanted}")
         self._require_full("forecast")
-        return _finite("u_future", batch)
+        return _all_finite("u_future", batch)
 
     def _require_full(self, what: str) -> None:
         if self.backend.count < self.spec.taps:
@@ -258,7 +258,7 @@ class Predictor:
 
     def _forecast(self, plans: Floats, threads: int) -> Floats:
         """Forecast B plans in whole blocks of lanes, one thread for each part."""
-        wanted = min(threads or _cores(), -(-len(plans) // LANES))
+        wanted = min(threads or _usable_cores(), -(-len(plans) // LANES))
         if wanted <= 1:
             return self.backend.forecast(plans)
         each = -(-len(plans) // (LANES * wanted)) * LANES
@@ -267,7 +267,7 @@ class Predictor:
 
     @cached_property
     def _threads(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(_cores(), "forecast")
+        return ThreadPoolExecutor(_usable_cores(), "forecast")
 
     def _gradients(self, double: bool) -> Gradients:
         return self._numpy_gradients[double] if double or not self.backend.gradients else self.backend.gradients
@@ -304,16 +304,16 @@ def _numbers(what: str, values: Any, shape: tuple[int, ...]) -> Floats:
     array = np.ascontiguousarray(values, np.float32)
     if array.shape != shape:
         raise SpecError(what, f"shape {array.shape}", f"give {list(shape)}")
-    return _finite(what, array)
+    return _all_finite(what, array)
 
 
-def _finite(what: str, values: Floats) -> Floats:
+def _all_finite(what: str, values: Floats) -> Floats:
     if not np.isfinite(values).all():
         at = np.argwhere(~np.isfinite(values))[0].tolist()
         raise SpecError(what, f"the value at {at} is {values[tuple(at)]}", "give numbers")
     return values
 
 
-def _cores() -> int:
+def _usable_cores() -> int:
     """Count the cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -18,7 +18,7 @@ INPUTS = sum(channel.role == "input" for channel in CHANNELS)
 STEP = 1e-4  # of an input, for differences
 
 
-class Moment(NamedTuple):
+class FlightMoment(NamedTuple):
     """All of one simulated flight at one tick."""
 
     state: FlightState
@@ -38,7 +38,9 @@ class SimulatedFlight:
             raise SpecError("rate", f"{rate_hz} Hz", f"give a divisor of {PHYSICS_HZ}")
         self._rng, self.plant, self.rate_hz = np.random.default_rng(seed), Quadrotor(), rate_hz
         self._gusts, self._noise = gusts, noise
-        self.now = Moment(hover(np.array([[0.0], [0.0], [1.5]]), np.array([charge]), self.plant), np.zeros((3, 1)))
+        self.now = FlightMoment(
+            hover(np.array([[0.0], [0.0], [1.5]]), np.array([charge]), self.plant), np.zeros((3, 1))
+        )
 
     @property
     def keep(self) -> float:
@@ -57,7 +59,7 @@ class SimulatedFlight:
             raise SpecError("apply", f"{np.asarray(u).tolist()}", f"give {INPUTS} numbers")
         white = self._rng.standard_normal((3, 1)) * self._gusts * self.plant.gust_force
         gust = self.keep * self.now.gust + np.sqrt(1 - self.keep**2) * white
-        self.now = Moment(self.moved(self.now.state, np.clip(commands, 0.0, 1.0), gust), gust)
+        self.now = FlightMoment(self.moved(self.now.state, np.clip(commands, 0.0, 1.0), gust), gust)
 
     def moved(self, state: FlightState, commands: Doubles, gust: Doubles) -> FlightState:
         """Advance flights by one tick under commands [4, F] and gusts [3, F]."""
@@ -89,7 +91,8 @@ class TrueModel:
     @property
     def y(self) -> Floats:
         """Predict the outputs of the next tick [ny] under the inputs of the last step or decision."""
-        return self.forecast(self._decided[None])[0]
+        following: Floats = self.forecast(self._decided[None])[0]
+        return following
 
     def step(self, values: Floats, age: int = 0) -> Floats:
         """Look at the flight; `values` [C] say the inputs. Return the outputs of the next tick [ny]."""
@@ -97,7 +100,7 @@ class TrueModel:
         return self.decide(values[:INPUTS])
 
     def warm_start(self, values: Floats) -> Floats:
-        """Do what `step` does: it knows the past."""
+        """Do what `step` does, since it knows the past: [C] -> [ny]."""
         return self.step(values)
 
     def decide(self, u: Any) -> Floats:
@@ -105,12 +108,12 @@ class TrueModel:
         self._decided = np.asarray(u, np.float32)
         return self.y
 
-    def snapshot(self) -> tuple[Moment, Floats]:
-        """Return all that a forecast starts from."""
+    def snapshot(self) -> tuple[FlightMoment, Floats]:
+        """Return all that a forecast starts from: the flight, and the inputs [nu]."""
         return self._now, self._decided
 
-    def restore(self, snapshot: tuple[Moment, Floats]) -> None:
-        """Continue from a snapshot."""
+    def restore(self, snapshot: tuple[FlightMoment, Floats]) -> None:
+        """Continue from a snapshot: a flight, and inputs [nu]."""
         self._now, self._decided = snapshot
 
     def forecast(self, u_future: Any, *, threads: int = 1) -> Floats:
@@ -124,7 +127,8 @@ class TrueModel:
         plan = np.asarray(u, np.float64)
         moves = STEP * np.eye(plan.size).reshape(-1, *plan.shape)
         change = (self._simulated(plan + moves) - self._simulated(plan - moves)) * np.asarray(dy)
-        return (change.sum((1, 2)) / (2 * STEP)).reshape(plan.shape).astype(np.float32)
+        du: Floats = (change.sum((1, 2)) / (2 * STEP)).reshape(plan.shape).astype(np.float32)
+        return du
 
     def _simulated(self, plans: Doubles) -> Doubles:
         """Fly plans [B, N, nu] from the present moment: [B, N, ny]."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rtsysid.model.backends.cells import Weights
 from rtsysid.model.backends.numpy_network import NumpyNetwork
 from rtsysid.model.backends.protocol import Snapshot
-from rtsysid.model.backends.recorded import Recorded, Recording
+from rtsysid.model.backends.recorded import RecordedArray, Recording
 from rtsysid.spec import ModelSpec
 
 Array: TypeAlias = NDArray[np.floating[Any]]
@@ -69,7 +69,7 @@ class NumpyGradients:
         of_window, of_state = (np.zeros_like(p.value) if p.gradient is None else p.gradient for p in (window, state))
         return of_window, of_state
 
-    def _recorded(self, start: Snapshot, u: Array) -> tuple[list[Recorded], list[Recorded]]:
+    def _recorded(self, start: Snapshot, u: Array) -> tuple[list[RecordedArray], list[RecordedArray]]:
         """Record N ticks of B plans; return the inputs [B, nu] and the predictions [B, ny] of each."""
         recording, net, age = Recording(), self._net, np.full(len(u), start.age)
         window, hidden = (

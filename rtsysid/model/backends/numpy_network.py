@@ -56,7 +56,7 @@ class NumpyNetwork:
         return code
 
     def sampled(self, seen: Floats, rng: np.random.Generator) -> Floats:
-        """Sample a variational code around its mean; encode where it is not variational."""
+        """Sample a variational code around its mean; encode where it is not variational: [B, E] -> [B, Z]."""
         if self.log_variance is None:
             return self.encode(seen)
         below = seen

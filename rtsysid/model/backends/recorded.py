@@ -1,6 +1,6 @@
 """Record what NumPy computes, so that a gradient can be taken back through it.
 
-A `Recorded` array stands where NumPy's own would, as NEP 13 and NEP 18 allow: the network, the cells and the
+A `RecordedArray` array stands where NumPy's own would, as NEP 13 and NEP 18 allow: the network, the cells and the
 coordinates are recorded as they are written, and no formula exists twice. Only what they use can be recorded. Ref: A.
 Griewank, A. Walther, Evaluating Derivatives, 2nd edition, section 3.2: reverse mode.
 """
@@ -22,11 +22,11 @@ class Recording:
     """All arrays that were computed since the beginning, in order."""
 
     def __init__(self) -> None:
-        self.arrays: list[Recorded] = []
+        self.arrays: list[RecordedArray] = []
 
-    def array(self, value: Array, parts: Sequence[tuple[Recorded, Back]] = ()) -> Recorded:
+    def array(self, value: Array, parts: Sequence[tuple[RecordedArray, Back]] = ()) -> RecordedArray:
         """Record an array [...], and the arrays that it was computed from."""
-        self.arrays.append(Recorded(self, value, parts))
+        self.arrays.append(RecordedArray(self, value, parts))
         return self.arrays[-1]
 
     def go_back(self) -> None:
@@ -37,10 +37,10 @@ class Recording:
                     part.add(back(array.gradient))
 
 
-class Recorded(NDArrayOperatorsMixin):
+class RecordedArray(NDArrayOperatorsMixin):
     """An array [...] of a `Recording`. ``gradient``: None where nothing was passed back to it."""
 
-    def __init__(self, recording: Recording, value: Array, parts: Sequence[tuple[Recorded, Back]]) -> None:
+    def __init__(self, recording: Recording, value: Array, parts: Sequence[tuple[RecordedArray, Back]]) -> None:
         self.recording, self.value, self.parts = recording, value, parts
         self.gradient: Array | None = None
 
@@ -52,7 +52,7 @@ class Recorded(NDArrayOperatorsMixin):
     def __len__(self) -> int:
         return len(self.value)
 
-    def __iter__(self) -> Iterator[Recorded]:
+    def __iter__(self) -> Iterator[RecordedArray]:
         return (self[k] for k in range(len(self.value)))
 
     def add(self, gradient: Array) -> None:
@@ -60,19 +60,19 @@ class Recorded(NDArrayOperatorsMixin):
         self.gradient = gradient if self.gradient is None else self.gradient + gradient
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        values = [each.value if isinstance(each, Recorded) else each for each in inputs]
+        values = [each.value if isinstance(each, RecordedArray) else each for each in inputs]
         result = getattr(ufunc, method)(*values, **kwargs)
         if ufunc not in _BACK:  # as floor, whose gradient is zero
             return result
         backs = _BACK[ufunc](result, *values)
         pairs = zip(inputs, values, backs, strict=True)
-        parts = [(each, _summed_to(np.shape(v), back)) for each, v, back in pairs if isinstance(each, Recorded)]
+        parts = [(each, _summed_to(np.shape(v), back)) for each, v, back in pairs if isinstance(each, RecordedArray)]
         return self.recording.array(result, parts)
 
-    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Mapping[str, Any]) -> Recorded:
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Mapping[str, Any]) -> RecordedArray:
         return _FUNCTIONS[function](self.recording, *args, **kwargs)
 
-    def __getitem__(self, key: Any) -> Recorded:
+    def __getitem__(self, key: Any) -> RecordedArray:
         def back(gradient: Array) -> Array:
             whole = np.zeros_like(self.value)
             np.add.at(whole, key, gradient) if _repeats(key) else whole.__setitem__(key, gradient)
@@ -80,7 +80,7 @@ class Recorded(NDArrayOperatorsMixin):
 
         return self.recording.array(self.value[key], [(self, back)])
 
-    def sum(self, axis: int) -> Recorded:
+    def sum(self, axis: int) -> RecordedArray:
         """Sum over an axis."""
 
         def back(gradient: Array) -> Array:
@@ -88,40 +88,40 @@ class Recorded(NDArrayOperatorsMixin):
 
         return self.recording.array(self.value.sum(axis), [(self, back)])
 
-    def reshape(self, *shape: int) -> Recorded:
+    def reshape(self, *shape: int) -> RecordedArray:
         """Return the same values in another shape."""
         return self.recording.array(self.value.reshape(*shape), [(self, lambda g: g.reshape(self.shape))])
 
-    def transpose(self, *axes: int) -> Recorded:
+    def transpose(self, *axes: int) -> RecordedArray:
         """Return the same values with their axes in another order."""
         order = np.argsort(axes)
         return self.recording.array(self.value.transpose(*axes), [(self, lambda g: g.transpose(order))])
 
 
-class _Part(NamedTuple):
+class _JoinedPart(NamedTuple):
     """One of the arrays that a function joins, with the way back to it."""
 
     given: Any
     back: Back
 
 
-def _joined(recording: Recording, value: Array, parts: Sequence[_Part]) -> Recorded:
-    return recording.array(value, [(given, back) for given, back in parts if isinstance(given, Recorded)])
+def _join_recorded(recording: Recording, value: Array, parts: Sequence[_JoinedPart]) -> RecordedArray:
+    return recording.array(value, [(given, back) for given, back in parts if isinstance(given, RecordedArray)])
 
 
-def _concatenate(recording: Recording, parts: Sequence[Any], axis: int) -> Recorded:
+def _concatenate(recording: Recording, parts: Sequence[Any], axis: int) -> RecordedArray:
     values = [_value_of(part) for part in parts]
     ends = np.cumsum([value.shape[axis] for value in values])
-    cut = [_cut(slice(end - value.shape[axis], end), axis) for end, value in zip(ends, values, strict=True)]
-    return _joined(recording, np.concatenate(values, axis), list(map(_Part, parts, cut)))
+    cut = [_slice_back(slice(end - value.shape[axis], end), axis) for end, value in zip(ends, values, strict=True)]
+    return _join_recorded(recording, np.concatenate(values, axis), list(map(_JoinedPart, parts, cut)))
 
 
-def _stack(recording: Recording, parts: Sequence[Any], axis: int) -> Recorded:
+def _stack(recording: Recording, parts: Sequence[Any], axis: int) -> RecordedArray:
     value = np.stack([_value_of(part) for part in parts], axis)
-    return _joined(recording, value, [_Part(part, _cut(k, axis)) for k, part in enumerate(parts)])
+    return _join_recorded(recording, value, [_JoinedPart(part, _slice_back(k, axis)) for k, part in enumerate(parts)])
 
 
-def _cut(at: int | slice, axis: int) -> Back:
+def _slice_back(at: int | slice, axis: int) -> Back:
     """Make the way back to what lies at an index of an axis: the first, the second or the last."""
     before = (slice(None),) * axis if axis >= 0 else (...,)
     after = (slice(None),) * (-1 - axis) if axis < 0 else ()
@@ -129,19 +129,22 @@ def _cut(at: int | slice, axis: int) -> Back:
     return lambda gradient: gradient[key]
 
 
-def _clip(recording: Recording, of: Recorded, low: float, high: float) -> Recorded:
+def _clip(recording: Recording, of: RecordedArray, low: float, high: float) -> RecordedArray:
     inside = (of.value > low) & (of.value < high)
     return recording.array(np.clip(of.value, low, high), [(of, lambda gradient: gradient * inside)])
 
 
-def _where(recording: Recording, condition: Any, yes: Any, no: Any) -> Recorded:
+def _where(recording: Recording, condition: Any, yes: Any, no: Any) -> RecordedArray:
     value = np.where(condition, _value_of(yes), _value_of(no))
-    parts = [_Part(yes, lambda gradient: gradient * condition), _Part(no, lambda gradient: gradient * ~condition)]
-    return _joined(recording, value, parts)
+    parts = [
+        _JoinedPart(yes, lambda gradient: gradient * condition),
+        _JoinedPart(no, lambda gradient: gradient * ~condition),
+    ]
+    return _join_recorded(recording, value, parts)
 
 
 def _value_of(array: Any) -> Array:
-    value: Array = array.value if isinstance(array, Recorded) else array
+    value: Array = array.value if isinstance(array, RecordedArray) else array
     return value
 
 
@@ -163,7 +166,7 @@ def _summed_to(shape: tuple[int, ...], back: Back) -> Back:
     return summed
 
 
-_FUNCTIONS: Mapping[Any, Callable[..., Recorded]] = {
+_FUNCTIONS: Mapping[Any, Callable[..., RecordedArray]] = {
     np.concatenate: _concatenate, np.stack: _stack, np.clip: _clip, np.where: _where,
 }  # fmt: skip
 _BACK: Mapping[np.ufunc, Callable[..., Sequence[Back]]] = {
