@@ -242,7 +242,7 @@ class Predictor:
             wanted = f"[N, {self.spec.n_inputs}] or [B, N, {self.spec.n_inputs}]"
             raise SpecError("u_future", f"shape {plans.shape}", f"give {wanted}")
         self._require_full("forecast")
-        return _all_finite("u_future", batch)
+        return _only_numbers("u_future", batch)
 
     def _require_full(self, what: str) -> None:
         if self.backend.count < self.spec.taps:
@@ -304,10 +304,10 @@ def _numbers(what: str, values: Any, shape: tuple[int, ...]) -> Floats:
     array = np.ascontiguousarray(values, np.float32)
     if array.shape != shape:
         raise SpecError(what, f"shape {array.shape}", f"give {list(shape)}")
-    return _all_finite(what, array)
+    return _only_numbers(what, array)
 
 
-def _all_finite(what: str, values: Floats) -> Floats:
+def _only_numbers(what: str, values: Floats) -> Floats:
     if not np.isfinite(values).all():
         at = np.argwhere(~np.isfinite(values))[0].tolist()
         raise SpecError(what, f"the value at {at} is {values[tuple(at)]}", "give numbers")

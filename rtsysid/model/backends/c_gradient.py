@@ -54,12 +54,12 @@ class CGradients:
         du, dy = np.empty_like(u), np.ascontiguousarray(dy, np.float32)
         if plans == 1:
             y, kept = np.empty_like(dy), self._kept(ticks, 1)
-            self._library.model_keep_from(kept, *_pointers(start), _address(u), ctypes.c_uint32(ticks), _address(y))
-            self._library.model_gradient(kept, _address(dy), _address(du))
+            self._library.model_keep_from(kept, *_pointers(start), _pointer_to(u), ctypes.c_uint32(ticks), _pointer_to(y))
+            self._library.model_gradient(kept, _pointer_to(dy), _pointer_to(du))
         else:
             sizes = ctypes.c_uint32(plans), ctypes.c_uint32(ticks)
             self._library.model_gradient_plans(
-                self._kept(ticks, LANES), *_pointers(start), _address(u), _address(dy), *sizes, _address(du)
+                self._kept(ticks, LANES), *_pointers(start), _pointer_to(u), _pointer_to(dy), *sizes, _pointer_to(du)
             )
         return du
 
@@ -71,7 +71,7 @@ class CGradients:
         ticks = len(u)
         jacobian = np.empty((ticks, self._spec.n_outputs, *u.shape), np.float32)
         kept = self._kept(ticks, LANES)
-        self._library.model_jacobian(kept, *_pointers(start), _address(u), ctypes.c_uint32(ticks), _address(jacobian))
+        self._library.model_jacobian(kept, *_pointers(start), _pointer_to(u), ctypes.c_uint32(ticks), _pointer_to(jacobian))
         return jacobian
 
     def _kept(self, ticks: int, lanes: int) -> Any:
@@ -92,8 +92,8 @@ def has_gradients(library: Any) -> bool:
 
 
 def _pointers(start: Snapshot) -> tuple[Any, Any, Any]:
-    return _address(start.window), _address(start.state), ctypes.c_uint32(start.age)
+    return _pointer_to(start.window), _pointer_to(start.state), ctypes.c_uint32(start.age)
 
 
-def _address(array: Floats) -> Any:
+def _pointer_to(array: Floats) -> Any:
     return ctypes.c_void_p(array.ctypes.data)
