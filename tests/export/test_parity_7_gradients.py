@@ -31,9 +31,11 @@ from rtsysid.train.windows import row_windows
 SAMPLES, PLANS, TICKS = 9, 17, 6  # more plans than lanes, and not a whole number of them
 KINDS: list[dict[str, Any]] = [
     {"linear_path": True}, {"degree": 3, "relative": True}, {"friction": True}, {"rigid_body": True},
-    {"kinematics": True}, {"rotors": True, "linear_path": True}, {"angles": True, "degree": 2}, {"turret": True},
+    {"kinematics": True, "rate_hz": 4.0}, {"rotors": True, "linear_path": True}, {"turret": True},
+    {"angles": True, "degree": 2, "friction": (("y2", 0.5),)},
     {"attitude": True, "linear_path": True, "near_ticks": 3, "age_bands": (2, 5)},
 ]  # fmt: skip
+COARSE = ("lstm-tdl", {"kinematics": True, "linear_path": True, "rate_hz": 4.0})  # turns far in a tick
 CELLS = ("lstm", "gru")
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror")
 SANITIZED = ("-O0", "-fsanitize=address", "-ffp-contract=off")
@@ -174,7 +176,7 @@ def run(program: Path, spec: ModelSpec, case: Case, *emulator: str) -> Found:
 
 
 @needs_compiler
-@pytest.mark.parametrize(("variant", "choice"), CASES, ids=str)
+@pytest.mark.parametrize(("variant", "choice"), [*CASES, COARSE], ids=str)
 def test_c_is_numpy(variant: str, choice: dict[str, Any], tmp_path: Path) -> None:
     """Gradients of one plan and of many, the Jacobian and decided inputs, under ASan.
 

@@ -58,6 +58,7 @@ MADE = {
 
 def make_network(variant: str, choice: dict[str, Any], seed: int = 4) -> Network:
     torch.manual_seed(seed)
-    rest = {key: value for key, value in choice.items() if key not in MADE}
-    make = next((make for name, make in MADE.items() if name in choice), make_spec)
+    kinds = [name for name in MADE if choice.get(name) is True]  # `friction` may also be a field of another kind
+    rest = {key: value for key, value in choice.items() if key not in kinds}
+    make = MADE[kinds[0]] if kinds else make_spec
     return set_gains(Network(make(variant, **rest)).eval())

@@ -54,7 +54,9 @@ class CGradients:
         du, dy = np.empty_like(u), np.ascontiguousarray(dy, np.float32)
         if plans == 1:
             y, kept = np.empty_like(dy), self._kept(ticks, 1)
-            self._library.model_keep_from(kept, *_pointers(start), _pointer_to(u), ctypes.c_uint32(ticks), _pointer_to(y))
+            self._library.model_keep_from(
+                kept, *_pointers(start), _pointer_to(u), ctypes.c_uint32(ticks), _pointer_to(y)
+            )
             self._library.model_gradient(kept, _pointer_to(dy), _pointer_to(du))
         else:
             sizes = ctypes.c_uint32(plans), ctypes.c_uint32(ticks)
@@ -71,7 +73,9 @@ class CGradients:
         ticks = len(u)
         jacobian = np.empty((ticks, self._spec.n_outputs, *u.shape), np.float32)
         kept = self._kept(ticks, LANES)
-        self._library.model_jacobian(kept, *_pointers(start), _pointer_to(u), ctypes.c_uint32(ticks), _pointer_to(jacobian))
+        self._library.model_jacobian(
+            kept, *_pointers(start), _pointer_to(u), ctypes.c_uint32(ticks), _pointer_to(jacobian)
+        )
         return jacobian
 
     def _kept(self, ticks: int, lanes: int) -> Any:
