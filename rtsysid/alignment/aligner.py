@@ -239,16 +239,22 @@ def means_of(values: Doubles, cell: np.ndarray, counts: np.ndarray, last: Double
 
     `counts` [m]: values of each tick, above 0. The sums run in the order of the values, as those of `mean_of`.
     """
-    own = last[cell]
-    if track.rotation:
-        dots = values[:, 0] * own[:, 0] + values[:, 1] * own[:, 1] + values[:, 2] * own[:, 2] + values[:, 3] * own[:, 3]
-        values = np.where(dots[:, None] < 0, -values, values)
+    signs = _signs_of(values, cell, last) if track.rotation else None
     means = np.empty_like(last)
-    for column, period in enumerate(track.periods):
-        off = values[:, column] - own[:, column]
+    for column, period in enumerate(track.periods):  # one at a time: there may be millions
+        off = values[:, column] if signs is None else values[:, column] * signs
+        off = off - last[cell, column]
         off = off - period * np.round(off / period) if period else off
         means[:, column] = last[:, column] + np.bincount(cell, off, len(last)) / counts
     if track.rotation:
         x, y, z, w = means.T
         means = means / np.sqrt(x * x + y * y + z * z + w * w)[:, None]
     return means
+
+
+def _signs_of(values: Doubles, cell: np.ndarray, last: Doubles) -> Doubles:
+    """Return 1 or -1 for each quaternion [n, 4], so that it is near the last one [m, 4] of its tick [n]."""
+    dots = values[:, 0] * last[cell, 0]
+    for column in (1, 2, 3):
+        dots += values[:, column] * last[cell, column]
+    return np.where(dots < 0, -1.0, 1.0)

@@ -50,8 +50,14 @@ class _Messages(NamedTuple):
     cell: Numbers
 
     def upto(self, last: int) -> _Messages:
-        kept = self.cell <= last
-        return _Messages(self.t[kept], self.values[kept], self.cell[kept])
+        stop = int(np.searchsorted(self.cell, last, side="right"))
+        return _Messages(self.t[:stop], self.values[:stop], self.cell[:stop])
+
+    def sorted(self) -> _Messages:
+        order = np.argsort(self.t, kind="stable")
+        if (order[1:] > order[:-1]).all():
+            return self
+        return _Messages(self.t[order], self.values[order], self.cell[order])
 
 
 def align_recording(
@@ -80,8 +86,7 @@ class _Merged:
 
     def __init__(self, plan: AlignmentPlan, recorded: Mapping[Feed, FeedMessages]) -> None:
         self.plan = plan
-        feeds = {feed: each._replace(t=each.t + feed.shift_s) for feed, each in recorded.items()}
-        feeds = {feed: _with_stamps(each) for feed, each in feeds.items()}
+        feeds = {feed: _with_stamps(each, feed.shift_s) for feed, each in recorded.items()}
         arrival = np.concatenate([each.arrival for each in feeds.values()])
         order = np.argsort(arrival, kind="stable")
         self.t = np.concatenate([each.t for each in feeds.values()])[order]
@@ -117,8 +122,9 @@ class _Merged:
         return place[first:last], self._values[number][first:last]
 
 
-def _with_stamps(messages: FeedMessages) -> FeedMessages:
+def _with_stamps(messages: FeedMessages, shift_s: float) -> FeedMessages:
     finite = np.isfinite(messages.t)
+    messages = messages._replace(t=messages.t + shift_s) if shift_s else messages
     return messages if finite.all() else FeedMessages(*(each[finite] for each in messages))
 
 
@@ -149,7 +155,8 @@ def _align_grid(
         counts[track.name].messages += int(said.sum())
         counts[track.name].late += int((said & late[place]).sum())
         kept = said & ~late[place]
-        column = _Column.of(track, t[place[kept]], own[kept], cell[place[kept]], carried[number], times, grid.rate_hz)
+        said_in_time = _Messages(t[place[kept]], own if kept.all() else own[kept], cell[place[kept]])
+        column = _Column.of(track, said_in_time.sorted(), carried[number], times, grid.rate_hz)
         values[:, list(track.columns)] = column.values
         begin, carried[number] = max(begin, column.begin), column.last
         columns.append(column)
@@ -175,15 +182,13 @@ class _Column(NamedTuple):
     def of(
         cls,
         track: SourceColumns,
-        t: Doubles,
-        values: Doubles,
-        cell: Numbers,
+        said: _Messages,
         carried: _Messages | None,
         times: Doubles,
         rate_hz: float,
     ) -> _Column:
-        order, points = np.argsort(t, kind="stable"), len(times)
-        said = _Messages(t[order], values[order], cell[order]).upto(points - 1)
+        points = len(times)
+        said = said.upto(points - 1)
         arrived = np.bincount(said.cell, minlength=points).astype(np.int64)
         if carried is not None:  # before the first tick
             said = _Messages(*(np.concatenate(pair) for pair in zip(carried, said, strict=True)))
@@ -201,9 +206,8 @@ class _Column(NamedTuple):
             number[several] = np.arange(len(several))
             own = number[np.maximum(said.cell, 0)]
             inside = (own >= 0) & (said.cell >= 0)
-            column[several] = means_of(
-                said.values[inside], own[inside], arrived[several], said.values[newest[several]], track
-            )
+            part = (said.values, own) if inside.all() else (said.values[inside], own[inside])
+            column[several] = means_of(*part, arrived[several], said.values[newest[several]], track)
         end = _Messages(said.t[-1:], said.values[-1:], np.array([-1]))
         return cls(column, int(np.argmax(upto > 0)), arrived, known, track.mean, end)
 

@@ -17,7 +17,7 @@ _BASE: Mapping[str, tuple[str, float]] = {  # unit: base unit, factor
     "rad": ("rad", 1.0), "mrad": ("rad", 1e-3), "deg": ("rad", math.pi / 180), "°": ("rad", math.pi / 180),
     "cdeg": ("rad", math.pi / 18_000), "ddeg": ("rad", math.pi / 1800), "rev": ("rad", 2 * math.pi),
     "A": ("A", 1.0), "mA": ("A", 1e-3), "cA": ("A", 1e-2), "K": ("K", 1.0),
-    "quat": ("quat", 1.0), "%": ("", 1e-2), "1": ("", 1.0),
+    "quat": ("", 1.0), "%": ("", 1e-2), "1": ("", 1.0),
 }  # fmt: skip
 _DERIVED = {  # unit: the same in base units, factor
     "N": ("kg m/s^2", 1.0), "mN": ("kg m/s^2", 1e-3), "kN": ("kg m/s^2", 1e3), "J": ("kg m^2/s^2", 1.0),
@@ -29,7 +29,8 @@ _DERIVED = {  # unit: the same in base units, factor
 _ELECTRIC = {"erpm": 1.0, "100erpm": 100.0}  # electrical revolutions per minute: as many pole pairs to one of the shaft
 _PART = re.compile(r"( *[/*]? *)([A-Za-zµ°%]+|1)(?:\^?(-?\d))?")
 _LONGEST = 60  # characters
-_COUNTED = re.compile(r"([\d.]+)(?:/([\d.]+))? +(.+)")  # 0.01 V, 1/2048 g
+_NUMBER = r"(\d+(?:\.\d*)?(?:e[+-]?\d+)?)"
+_COUNTED = re.compile(rf"{_NUMBER}(?:/{_NUMBER})?(?: +(.+))?")  # 0.01 V, 1/2048 g, 1/32767, 1e-07 deg
 
 
 def factor(unit: str, to: str, poles: int = 2) -> float:
@@ -41,9 +42,11 @@ def factor(unit: str, to: str, poles: int = 2) -> float:
         return 1.0
     if unit.lower() in _ELECTRIC:
         return _ELECTRIC[unit.lower()] * 2 / poles * factor("rpm", to)
-    if counted := _COUNTED.fullmatch(unit.strip()):
+    if unit != "1" and (counted := _COUNTED.fullmatch(unit.strip())):
         number, by, rest = counted.groups()
-        return float(number) / float(by or 1) * factor(rest, to, poles)
+        if not float(by or 1):
+            raise _unknown(unit)
+        return float(number) / float(by or 1) * factor(rest or "1", to, poles)
     (own, scale), (wanted, wanted_scale) = _base_units(unit), _base_units(to)
     if own != wanted and unit == "g":  # of an accelerometer
         own, scale = _base_units("gn")

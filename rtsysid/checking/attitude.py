@@ -71,20 +71,17 @@ def _of_episode(trace: Trace, episode: Episode, attitude: Vector, rate: Vector) 
         given = given._replace(order=fit.best.order)
     if not rate.unit and not rate.stated:
         given = given._replace(scale=fit.best.scale)
+    names = [[trace.channels[column].name for column in each.columns] for each in (attitude, rate)]
+    if fit.best == given and fit.upright is not None and attitude.order:
+        evidence = f"the rates fit {convention_text(fit.upright)} as well, and the body stands upright then alone"
+        remedy = _order_remedy(fit.upright, names[0])
+        yield Finding("quaternion order", tuple(names[0]), evidence, remedy, episode.recording)
     if not fit.disproved or fit.best == given:
         return
-    names = [[trace.channels[column].name for column in each.columns] for each in (attitude, rate)]
+    whole = f"what fits: {attitude_text(fit)}, by what is stated {fit.given:.0%}"
+    grave = attitude.stated or attitude.unit == QUATERNION
     for fault, channels, text, remedy in _differences(fit.best, given, names[0], names[1]):
-        evidence = f"{text}: it leaves {fit.residual:.1%} of the rates unexplained, what is stated {fit.given:.0%}"
-        yield Finding(
-            fault,
-            channels,
-            evidence,
-            remedy,
-            episode.recording,
-            None,
-            grave=attitude.stated or attitude.unit == QUATERNION,
-        )
+        yield Finding(fault, channels, f"{text}; {whole}", remedy, episode.recording, None, grave=grave)
 
 
 def _differences(
@@ -165,8 +162,12 @@ def _attitude_rows(axes: Doubles) -> tuple[tuple[int, ...], ...]:
 
 def attitude_text(fit: AttitudeFit) -> str:
     """Describe the convention that a fit has found, in one line."""
-    best = fit.best
-    way = "from world to body" if best.inverse else "from body to world"
-    axes = "" if best.axes == SAME else f", rates about {best.axes_text}"
-    unit = {1.0: "rad/s", DEGREES: "deg/s"}.get(best.scale, "rad/s times pi/180")
-    return f"order {', '.join(best.order)}, {way}, rates in {unit}{axes}; {fit.residual:.1%} of the rates unexplained"
+    return f"{convention_text(fit.best)}; {fit.residual:.1%} of the rates unexplained"
+
+
+def convention_text(each: Convention) -> str:
+    """Describe a convention: ``order x, y, z, w, from body to world, rates in rad/s about x, -y, -z``."""
+    way = "from world to body" if each.inverse else "from body to world"
+    axes = "" if each.axes == SAME else f" about {each.axes_text}"
+    unit = {1.0: "rad/s", DEGREES: "deg/s"}.get(each.scale, "rad/s times pi/180")
+    return f"order {', '.join(each.order)}, {way}, rates in {unit}{axes}"

@@ -83,6 +83,8 @@ def check_recordings(
     later, late, inputs, notes = trace_findings(trace, config, suffix)
     everywhere = {name for each in later if each.fault in ("constant", "input never moves") for name in each.channels}
     found = [each for each in found if each.fault != "constant" or not set(each.channels) <= everywhere]
+    narrowed = {name for each in found if each.fault == "float32 resolution" for name in each.channels}
+    later = [each for each in later if each.fault != "constant" or not set(each.channels) <= narrowed]
     return Checked(
         joined_findings([*found, *later]), len(counts), sum(counts.values()), late, inputs, conventions, notes
     )
@@ -134,10 +136,15 @@ def trace_findings(
     return [*found, *of_inputs, *delay_findings(late, config)], late, inputs, []
 
 
+def is_late(delay: Delay) -> bool:
+    """Tell whether an input acts some ticks later than the first that may, and not without a delay as well."""
+    return delay.found and delay.low >= 2 and delay.ticks >= DELAYED and delay.undelayed <= UNDELAYED
+
+
 def delay_findings(late: Sequence[Delay], config: Config) -> Iterator[Finding]:
-    """Find the inputs that act some ticks later than the first that may, and not without a delay as well."""
+    """Find the inputs that act late."""
     for each in late:
-        if not each.found or each.low < 2 or each.ticks < DELAYED or each.undelayed > UNDELAYED:
+        if not is_late(each):
             continue
         found = (
             f"it acts {each.ticks} ticks ({each.seconds:.3g} s) after its row (95 %: {each.low} to {each.high} ticks); "
@@ -172,7 +179,8 @@ def _conventions(tables: Sequence[RawTable]) -> Iterator[str]:
         if good:
             fit, (other, rate) = min(good, key=lambda each: each[0].residual)
             names = [f"{t.channels[v.columns[0]].name} .." for t, v in ((table, vector), (other, rate))]
-            yield f"{table.recording}: {names[0]} with {names[1]}: {attitude_text(fit)}"
+            text = attitude_text(fit._replace(best=fit.best if vector.order else fit.upright or fit.best))
+            yield f"{table.recording}: {names[0]} with {names[1]}: {text}"
 
 
 def _vector_series(table: RawTable, vector: Vector) -> tuple[Any, Any]:

@@ -99,7 +99,7 @@ def _too_fine(table: RawTable, channel: Channel, x: Doubles, steps: Doubles) -> 
         f"at {np.abs(x).max():.9g} float32 has steps of {spacing:.3g}; the channel has a spread of {spread:.3g} "
         f"and changes by {change:.3g} in a row"
     )
-    remedy = f"subtract an origin: {source_key(channel.name)} offset = {np.round(np.median(x)):.9g}, or do so before"
+    remedy = f"subtract an origin: {source_key(channel.name)} offset = {_origin(x)}, or do so before"
     yield Finding("float32 resolution", (channel.name,), found, remedy, table.recording, None, grave=True)
 
 
@@ -146,3 +146,10 @@ def _far_apart(size: Doubles, least: float, most: int) -> Numbers:
     if not len(ratios) or ratios.max() < APART:
         return np.empty(0, np.int64)
     return np.sort(order[: int(ratios.argmax()) + 1])
+
+
+def _origin(x: Doubles) -> str:
+    """Return a value in the middle of x [n], rounded to the place of its spread."""
+    spread = float(np.ptp(x)) or 1.0
+    places = max(0, -math.floor(math.log10(spread)))
+    return f"{np.round(np.median(x), places):.15g}"

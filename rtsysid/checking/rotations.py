@@ -4,14 +4,16 @@ The rotation between two attitudes is compared with the integral of the rates be
 of a noisy attitude, and no common times.
 
 Some conventions are one and the same: x, y, z, w read as w, x, y, z is the inverse rotation in other axes. Of those
-that fit alike, the one is chosen that changes least.
+that fit alike, the one is chosen in which the body stands upright, where one of the orders says so, and else the one
+that changes least.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from typing import NamedTuple
+from functools import partial
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -24,7 +26,10 @@ LONGEST_S = 0.4  # between two attitudes
 LARGEST = 2.0  # rad between two attitudes
 PAIRS = 8_000  # of attitudes, at most
 DEGREES = 180 / np.pi
-ALIKE, ALIKE_MORE = 1.3, 0.02  # a residual within this factor, and this much, is not worse
+ALIKE, ALIKE_MORE = 1.05, 0.003  # a residual within this factor, or this much, is not worse
+STATED, STATED_MORE = 1.3, 0.02  # the same of the stated convention
+UPRIGHT = 0.5  # by which one order must be more upright
+WORSE, WORSE_MORE = 2.0, 0.05  # a residual above this factor, and this much more, disproves
 _ORDERS: tuple[QuaternionOrder, ...] = ("xyzw", "wxyz")
 
 
@@ -67,13 +72,15 @@ class AttitudeFit(NamedTuple):
     """Hold the convention that fits best, and how well.
 
     ``residual``: share of the rates' power that it does not explain, by axis and averaged; ``given``: the same of the
-    convention that was stated. ``span_s``: time between two attitudes.
+    convention that was stated. ``span_s``: time between two attitudes. ``upright``: where the stated one is the best,
+    another one that fits alike, in which alone the body stands upright.
     """
 
     best: Convention
     residual: float
     given: float
     span_s: float
+    upright: Convention | None = None
 
     @property
     def is_good(self) -> bool:
@@ -83,7 +90,7 @@ class AttitudeFit(NamedTuple):
     @property
     def disproved(self) -> bool:
         """Tell whether the stated convention is wrong: it leaves far more than the best, which is good."""
-        return self.is_good and self.given > 3 * self.residual and self.given - self.residual > 0.1
+        return self.is_good and self.given > max(WORSE * self.residual, self.residual + WORSE_MORE)
 
 
 class Moments(NamedTuple):
@@ -119,11 +126,26 @@ def fit_attitude(
     if len(q) < 10 or len(rates) < 10:
         return None
     q = q / np.maximum(np.linalg.norm(q, axis=1, keepdims=True), 1e-30)  # a log may scale it to whole numbers
+    upright = upright_order(q)
     for count in _spans(q_t):
-        fitted = _fit_of_span(q, q_t, rates, rates_t, count, given)
+        fitted = _fit_of_span(q, q_t, rates, rates_t, count, given, upright)
         if fitted is not None and (best is None or fitted.residual < best.residual):
             best = fitted
     return best
+
+
+def upright_order(q: Doubles) -> QuaternionOrder | Literal[""]:
+    """Return the order of unit quaternions [n, 4] in which a body stands upright and turned little; "" for neither.
+
+    This is the same for the inverse rotation, and in all axes in which the vertical is z.
+    """
+    scores = []
+    for order in _ORDERS:
+        x, y, z, w = q[:, XYZW[order]].T
+        scores.append(float((z * z + w * w - x * x - y * y + np.abs(w)).mean()))
+    if abs(scores[0] - scores[1]) < UPRIGHT:
+        return ""
+    return _ORDERS[int(np.argmax(scores))]
 
 
 def _known(values: Doubles, t: Doubles) -> tuple[Doubles, Doubles]:
@@ -141,7 +163,7 @@ def _spans(t: Doubles) -> Iterator[int]:
 
 
 def _fit_of_span(
-    q: Doubles, q_t: Doubles, rates: Doubles, rates_t: Doubles, count: int, given: Convention
+    q: Doubles, q_t: Doubles, rates: Doubles, rates_t: Doubles, count: int, given: Convention, upright: str
 ) -> AttitudeFit | None:
     first, last, turned = _pairs_of_attitudes(q, q_t, rates, rates_t, count)
     if len(first) < 10 or not (turned**2).sum(0).all():
@@ -153,9 +175,13 @@ def _fit_of_span(
             every[Convention(order, inverse, axes, scale)] = residual
     least = min(every.values())
     alike = [each for each, residual in every.items() if residual <= max(ALIKE * least, least + ALIKE_MORE)]
-    best = min(alike, key=lambda each: (_changes_of(each, given), every[each]))
+    fits = every[given] <= max(STATED * least, least + STATED_MORE)
+    standing = [each for each in alike if each.order == upright]
+    changes = partial(_changes_of, given=given)
+    best = given if fits else min(standing or alike, key=lambda each: (changes(each), every[each]))
+    other = min(standing, key=changes, default=None) if best == given and given not in standing else None
     span = float(np.median(q_t[count:] - q_t[:-count]))
-    return AttitudeFit(best, every[best], every[given], span)
+    return AttitudeFit(best, every[best], every[given], span, other)
 
 
 def _pairs_of_attitudes(
@@ -192,13 +218,14 @@ def rotation_vectors(q: Doubles) -> Doubles:
 def _changes_of(each: Convention, given: Convention) -> float:
     """Count by how much a convention differs from the stated one: what is changed easily counts less.
 
-    A mirrored or exchanged component of a quaternion is the inverse rotation in other axes, and counts once.
+    A mirrored or exchanged component of a quaternion is the inverse rotation in other axes, and counts once. An inverse
+    rotation in a mirror image counts more: where the body hardly turns, it is what was turned the right way.
     """
     axes = np.array(each.axes, float) @ np.array(given.axes, float).T
     inverse = each.inverse != given.inverse
     turned = min(_turns_of(axes) + inverse, _turns_of(-axes) if inverse and each.proper else np.inf)
     scaled = not 0.9 < each.scale / given.scale < 1.1
-    return float(turned + (each.order != given.order) + scaled)
+    return float(turned + (inverse and not each.proper) + (each.order != given.order) + scaled)
 
 
 def _turns_of(axes: Doubles) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from fnmatch import fnmatchcase
@@ -15,14 +14,14 @@ import numpy as np
 from rtsysid.alignment.plan import alignment_plan
 from rtsysid.config import Data
 from rtsysid.errors import TraceError
-from rtsysid.guards.limits import checked_growth
 from rtsysid.recordings import formats
 from rtsysid.recordings.formats.sparse import TopicTable
+from rtsysid.recordings.open_logs import completed_sources
 from rtsysid.recordings.rollover import unrolled_times
 from rtsysid.recordings.survey import topic_groups
 from rtsysid.recordings.survey_table import guessed_time
 from rtsysid.recordings.topic_logs import open_topics
-from rtsysid.recordings.topics import Series, Topic, TopicLog, TopicRequest, read_each
+from rtsysid.recordings.topics import Series, Topic, TopicLog, TopicRequest, part_of, read_each, spans_of
 from rtsysid.recordings.trace import clock
 from rtsysid.spec import Channel, Doubles
 
@@ -69,7 +68,7 @@ def _episode_tables(log: formats.LogFile, name: str, data: Data | None, time: st
     wanted = None if data is None else data.channels
     own = clock(time, 1.0) if data is None else clock(data.time, data.rate_hz)
     selection = formats.select_columns(log, wanted, own["time"], own["rate_hz"])
-    rows = _gathered(log, (*selection.exact, *selection.values))
+    rows = formats.gather(selection._replace(exact=(*selection.exact, *selection.values), values=())).exact
     before = len(selection.exact)
     t, _ = unrolled_times(formats.times(selection, rows, 0), selection.time.seconds)
     number = rows[:, before - 1] if selection.episodes else np.zeros(len(rows))
@@ -82,21 +81,6 @@ def _episode_tables(log: formats.LogFile, name: str, data: Data | None, time: st
         )
 
 
-def _gathered(log: formats.LogFile, columns: Sequence[int]) -> Doubles:
-    """Read all rows of columns in float64, [n, K]. Memory holds them about once."""
-    blocks, count, name = deque[Doubles](), 0, f"recording {log.path.name}"
-    for block in log.blocks(columns, ()):
-        blocks.append(block.exact)
-        count += len(block.exact)
-        checked_growth(name, 4 * count * len(columns), log.path.stat().st_size)  # as training reads it, in float32
-    rows, start = np.empty((count, len(columns))), 0
-    while blocks:
-        part = blocks.popleft()
-        rows[start : start + len(part)] = part
-        start += len(part)
-    return rows
-
-
 def _topics(log: TopicLog, name: str, data: Data | None) -> Iterator[RawTable]:
     """Read each topic with the fields that a configuration names, or all of them."""
     named = {} if data is None else {channel.name: channel for channel in data.channels}
@@ -105,7 +89,7 @@ def _topics(log: TopicLog, name: str, data: Data | None) -> Iterator[RawTable]:
         requests = [TopicRequest(topic, tuple(fields)) for topic, fields in kept.items() if fields]
         for request, series in _read_what_can_be(log, requests, data is None):
             channels = tuple(kept[request.topic].values())
-            yield RawTable(name, request.topic, series.t, series.values, channels, True, log.path.suffix)
+            yield from _cut_tables(log, name, request.topic, series, channels)
 
 
 def _read_what_can_be(
@@ -124,22 +108,36 @@ def _read_what_can_be(
 
 def _channels_of(topic: Topic, named: Mapping[str, Channel]) -> dict[str, Channel]:
     """Return the channels of a topic by field: those that are named `topic.field`, or all."""
-    own = {field.name: Channel(f"{topic.name}.{field.name}", field.unit) for field in topic.fields}
+    prefix = f"{topic.name}." if topic.name else ""
+    own = {field.name: Channel(f"{prefix}{field.name}", field.unit) for field in topic.fields}
     return {field: named.get(c.name, c) for field, c in own.items() if not named or c.name in named}
 
 
 def _sources(log: TopicLog, name: str, data: Data) -> Iterator[RawTable]:
     """Read the topics of sources, each with the channels that come from it, converted."""
-    plan = alignment_plan(data.sources, data.channels, data.rate_hz, data.lateness, data.max_age)
+    sources = completed_sources(data.sources, data.channels, log)
+    plan = alignment_plan(sources, data.channels, data.rate_hz, data.lateness, data.max_age)
     here = {topic.name for topic in log.topics}
-    for feed, fields in plan.feeds.items():
-        if feed.topic not in here or (feed.file and not fnmatchcase(log.path.name, feed.file)):
-            continue
-        series = log.read(feed.topic, fields, feed.stamp)
+    feeds = {
+        feed: fields
+        for feed, fields in plan.feeds.items()
+        if feed.topic in here and (not feed.file or fnmatchcase(log.path.name, feed.file))
+    }
+    found = read_each(log, [TopicRequest(feed.topic, fields, feed.stamp) for feed, fields in feeds.items()])
+    for (feed, fields), series in zip(feeds.items(), found, strict=True):
         tracks = [track for track in plan.tracks if track.feed == feed]
         values = [
             track.conversion().apply(series.t, series.values[:, [fields.index(each) for each in track.fields]])
             for track in tracks
         ]
         channels = tuple(channel for track in tracks for channel in track.channels)
-        yield RawTable(name, feed.topic, series.t, np.concatenate(values, 1), channels, True, log.path.suffix)
+        yield from _cut_tables(log, name, feed.topic, series._replace(values=np.concatenate(values, 1)), channels)
+
+
+def _cut_tables(
+    log: TopicLog, name: str, topic: str, series: Series, channels: tuple[Channel, ...]
+) -> Iterator[RawTable]:
+    """Cut the messages of a topic into the recordings that a log holds."""
+    for k, span in enumerate(spans_of(log), 1):
+        t, _, values = part_of(series, span)
+        yield RawTable(name if k == 1 else f"{name}#{k}", topic, t, values, channels, True, log.path.suffix)

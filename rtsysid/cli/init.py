@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from rtsysid.errors import TraceError
 from rtsysid.storage.products import CONFIGURATION, RECORDING
 
 if TYPE_CHECKING:
+    from rtsysid.config import Config
     from rtsysid.recordings.draft.choose import Draft
     from rtsysid.recordings.trace import Trace
 
@@ -41,7 +43,7 @@ def init(logs: tuple[Path, ...], out: Path, overwrite: bool, yes: bool, time_: s
     guessed = yes or not sys.stdin.isatty()
     draft = draft if guessed else _asked(draft)
     text = draft_text(draft, [str(log) for log in logs], guessed)
-    parse_config(text, str(out))
+    text += _advised(logs, parse_config(text, str(out)))
     with rewriting(out) as path:
         path.write_text(text, "utf-8")
     lists = {"inputs": draft.of_role("input"), "outputs": draft.of_role("output"), "unsure": list(draft.unsure)}
@@ -49,6 +51,19 @@ def init(logs: tuple[Path, ...], out: Path, overwrite: bool, yes: bool, time_: s
     console.report({"configuration": str(out), "rate_hz": draft.rate_hz, **shown}, json_)
     for each in draft.unsure:
         console.echo(f"unsure: {each}", err=True)
+
+
+def _advised(logs: Sequence[Path], config: Config) -> str:
+    """Advise delays and taps from the first log, as commented lines."""
+    from rtsysid.checking.advice import linear_advice
+    from rtsysid.recordings.names import recording_files
+    from rtsysid.recordings.reading import read_recordings
+
+    first = recording_files(logs[0])[:1]
+    try:
+        return linear_advice(read_recordings(first, config.data), config)
+    except TraceError:
+        return ""  # the files of a run may be incomplete; rtsysid check says so
 
 
 def _asked(draft: Draft) -> Draft:

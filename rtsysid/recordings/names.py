@@ -41,10 +41,14 @@ def recording_files(path: Path) -> list[Path]:
 
 
 def digest_of(path: Path) -> str:
-    """Return the SHA-256 of a file, or of the names and contents of all files in a folder."""
+    """Return the SHA-256 of a file, or of the names and contents of the files in a folder that are read.
+
+    The videos of a dataset are not among them.
+    """
     if not path.is_dir():
         return sha256(path)
-    files = sorted(each for each in path.rglob("*") if each.is_file())
+    parts = [path / "meta", path / "data"] if (path / "meta").is_dir() else [path]
+    files = sorted(each for part in parts for each in part.rglob("*") if each.is_file())
     return digest([[str(each.relative_to(path)), sha256(each)] for each in files])
 
 

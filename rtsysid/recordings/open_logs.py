@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import accumulate, pairwise
 from pathlib import Path
 
+import msgspec
 import numpy as np
 
 from rtsysid.alignment.offset import ClockOffset, estimate_offset
@@ -15,9 +17,9 @@ from rtsysid.alignment.source import ChannelSource
 from rtsysid.config import Data
 from rtsysid.errors import TraceError
 from rtsysid.recordings.runs import RunFiles
-from rtsysid.recordings.topic_logs import TableLog, open_topics
-from rtsysid.recordings.topics import TopicLog
-from rtsysid.spec import Channel
+from rtsysid.recordings.topic_logs import TABLE, TableLog, open_topics
+from rtsysid.recordings.topics import TopicLog, TopicRequest, read_each, spans_of
+from rtsysid.spec import Channel, rotation_columns
 
 FOR_EVER = 1e8  # s that a value is held until its next message
 
@@ -44,10 +46,21 @@ class OpenLogs:
         """Tell whether the run is one table."""
         return list(self.run.files) == [""] and isinstance(self.of(""), TableLog)
 
-    def messages(self, feed: Feed, fields: Sequence[str]) -> FeedMessages:
-        """Read the messages of a feed; see `FeedMessages`."""
-        found, offset = self.of(feed.file).read(feed.topic, fields, feed.stamp), self._offsets.get(feed.file, 0.0)
-        return FeedMessages(found.t + offset, found.arrival + offset, found.values)
+    def messages(self, feeds: Mapping[Feed, Sequence[str]]) -> dict[Feed, FeedMessages]:
+        """Read fields of feeds, each log in one pass; see `FeedMessages`."""
+        found: dict[Feed, FeedMessages] = {}
+        for pattern in dict.fromkeys(feed.file for feed in feeds):
+            own, offset = [feed for feed in feeds if feed.file == pattern], self._offsets.get(pattern, 0.0)
+            requests = [TopicRequest(feed.topic, feeds[feed], feed.stamp) for feed in own]
+            for feed, series in zip(own, read_each(self.of(pattern), requests), strict=True):
+                t, arrival = (series.t + offset, series.arrival + offset) if offset else (series.t, series.arrival)
+                found[feed] = FeedMessages(t, arrival, series.values)
+        return {feed: found[feed] for feed in feeds}
+
+    @property
+    def spans(self) -> list[tuple[float, float]]:
+        """Return the spans of time in s that belong together, of a run in one file; see `spans_of`."""
+        return spans_of(self.of("")) if list(self.run.files) == [""] else [(-math.inf, math.inf)]
 
     def estimate_offsets(self, sources: Mapping[str, ChannelSource], channels: Sequence[Channel]) -> None:
         """Estimate the offset of each file whose clock is to be estimated, against the first file; remark on it.
@@ -77,6 +90,49 @@ class OpenLogs:
         return [*lost, *self.remarks]
 
 
+def completed_sources(
+    sources: Mapping[str, ChannelSource], channels: Sequence[Channel], log: TopicLog
+) -> dict[str, ChannelSource]:
+    """Complete sources of channels that are named like a column of a table, or ``topic.field``.
+
+    A channel without a source is read as it is, and so is a field that a source does not say.
+    """
+    if any(each.file for each in sources.values()):
+        return dict(sources)
+    sources = {
+        name: each if each.field or each.fields else _with_field(name, each, log) for name, each in sources.items()
+    }
+    rest = [each for each in channels if each.name not in sources and each.group not in sources]
+    found = {each.name: source_named(each.name, log) for each in rest}
+    return dict(sources) | joined_rotations({k: source for k, source in found.items() if source}, channels)
+
+
+def _with_field(name: str, source: ChannelSource, log: TopicLog) -> ChannelSource:
+    found = None if source.field or source.fields else source_named(name, log)
+    return source if found is None else msgspec.structs.replace(source, topic=found.topic, field=found.field)
+
+
+def source_named(name: str, log: TopicLog) -> ChannelSource | None:
+    """Find the column of a table, or the field of a topic, ``topic.field``; None where there is no such topic."""
+    if [each.name for each in log.topics] == [TABLE]:
+        return ChannelSource(field=name)
+    owners = [each.name for each in log.topics if name.startswith(f"{each.name}.")]
+    topic = max(owners, key=len, default="")
+    return ChannelSource(topic=topic, field=name[len(topic) + 1 :]) if owners else None
+
+
+def joined_rotations(sources: dict[str, ChannelSource], channels: Sequence[Channel]) -> dict[str, ChannelSource]:
+    """Join the components of each quaternion: they are averaged as one rotation."""
+    for columns in rotation_columns(channels):
+        names = [channels[column].name for column in columns]
+        own, group = [sources[name] for name in names if name in sources], channels[columns[0]].group
+        if group and len(own) == len(names) and len({each.topic for each in own}) == 1:
+            sources[group] = ChannelSource(topic=own[0].topic, fields=tuple(each.field for each in own))
+            for name in names:
+                del sources[name]
+    return sources
+
+
 def _rows_of(plan: AlignmentPlan, logs: OpenLogs, pattern: str) -> AlignedRows:
     """Align the sources of one file alone; return its longest piece."""
     tracks = [track for track in plan.tracks if track.feed.file == pattern]
@@ -84,7 +140,7 @@ def _rows_of(plan: AlignmentPlan, logs: OpenLogs, pattern: str) -> AlignedRows:
     ends = list(accumulate((len(track.channels) for track in tracks), initial=0))
     moved = [track._replace(columns=tuple(range(a, b))) for track, (a, b) in zip(tracks, pairwise(ends), strict=True)]
     own = plan._replace(channels=channels, tracks=tuple(moved))
-    pieces = align_recording(own, {feed: logs.messages(feed, fields) for feed, fields in own.feeds.items()}).pieces
+    pieces = align_recording(own, logs.messages(own.feeds)).pieces
     if not pieces:
         raise TraceError(f"run {logs.run.name}", f"no tick at which all sources of {pattern!r} had spoken",
                          "give clock_offsets in seconds")  # fmt: skip

@@ -6,6 +6,7 @@ open is chosen from the recordings, and said: how long the value of a source is 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -15,7 +16,8 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from rtsysid.alignment.plan import AlignmentPlan, Feed, alignment_plan
+from rtsysid.alignment.arithmetic import computed
+from rtsysid.alignment.plan import AlignmentPlan, Feed, SourceColumns, alignment_plan
 from rtsysid.alignment.recorded import AlignedRecording, FeedMessages, align_recording
 from rtsysid.alignment.source import ChannelSource
 from rtsysid.config import Data
@@ -23,16 +25,16 @@ from rtsysid.errors import TraceError
 from rtsysid.guards.limits import checked_growth
 from rtsysid.guards.text import for_json
 from rtsysid.recordings.names import digest_of
-from rtsysid.recordings.open_logs import FOR_EVER, OpenLogs
+from rtsysid.recordings.open_logs import FOR_EVER, OpenLogs, completed_sources, joined_rotations, source_named
 from rtsysid.recordings.pieces import Aligned, RolledOver, SourceCounts
 from rtsysid.recordings.runs import RunFiles, run_files
 from rtsysid.recordings.timeline import check_time_unit
-from rtsysid.recordings.topic_logs import TABLE
-from rtsysid.recordings.topics import Topic, TopicLog
+from rtsysid.recordings.topics import Series, Topic, TopicLog, part_of
 from rtsysid.recordings.trace import Episode, Trace, clock
-from rtsysid.spec import Channel, Sample, rotation_columns
+from rtsysid.spec import Channel, Doubles, Sample
 
 PERIODS = 2.5  # mean periods that a value of a regular topic is held
+ROOM = 1.5e8  # bytes of messages that are kept until they are aligned
 ON_CHANGE = 10.0  # median periods: an input with longer gaps is sent when it changes
 
 
@@ -92,11 +94,31 @@ def align_trace(trace: Trace, data: Data) -> Trace:
     return replace(aligned, notes=(*(note for note in trace.notes if not isinstance(note, RolledOver)), *aligned.notes))
 
 
+_Feeds = Mapping[Feed, Sequence[str]]
+_Messages = dict[Feed, FeedMessages]
+
+
 class _Part(NamedTuple):
-    """Hold what is aligned together: a run, or an episode of a table. ``read``: messages of a feed's fields."""
+    """Hold what is aligned together: a run, or an episode of a table.
+
+    ``read``: messages of the fields of feeds. ``spans``: the spans of time in s within which values are held.
+    """
 
     name: str
-    read: Callable[[Feed, Sequence[str]], FeedMessages]
+    read: Callable[[_Feeds], _Messages]
+    spans: Callable[[], list[tuple[float, float]]] = lambda: [(-math.inf, math.inf)]
+
+    def cut(self, messages: _Messages) -> list[tuple[str, _Messages]]:
+        """Cut what was read into its spans, with a name for each."""
+        spans = self.spans()
+        if len(spans) == 1:
+            return [(self.name, messages)]
+        names = [self.name, *(f"{self.name}#{k}" for k in range(2, len(spans) + 1))]
+        return [(name, _within(messages, span)) for name, span in zip(names, spans, strict=True)]
+
+
+def _within(messages: _Messages, span: tuple[float, float]) -> _Messages:
+    return {feed: FeedMessages(*part_of(Series(*each), span)) for feed, each in messages.items()}
 
 
 class _Unaligned(NamedTuple):
@@ -118,25 +140,22 @@ def _raw_recording(run: RunFiles, data: Data, channels: Sequence[Channel]) -> Tr
         (trace,) = Trace.read_each([path], channels, **clock(data.time, data.rate_hz))
         trace = _named_after(trace, run.name)
         return _of_table(trace, data) if data.resample else trace
-    named = {each.name: _source_for(each, logs.of("")) for each in channels} if not data.sources else {}
-    sources = dict(data.sources) or _with_rotations(named, channels)
+    sources = dict(data.sources)
+    if "" in run.files:
+        sources = completed_sources(sources, channels, logs.of(""))
+        if not data.sources:
+            _require_topics(channels, logs.of(""))
     if "estimate" in data.clock_offsets.values():
         logs.estimate_offsets(sources, channels)
     digests = tuple((for_json(path.name), digest_of(path)) for path in run.files.values())
-    return _Unaligned(run.name, [_Part(run.name, logs.messages)], sources, digests, lambda: logs.missing, logs.units)
-
-
-def _with_rotations(sources: dict[str, ChannelSource], channels: Sequence[Channel]) -> dict[str, ChannelSource]:
-    """Join the components of each quaternion: they are averaged as one rotation."""
-    for columns in rotation_columns(channels):
-        own = [sources[channels[column].name] for column in columns]
-        if channels[columns[0]].group and len({each.topic for each in own}) == 1:
-            sources[channels[columns[0]].group] = ChannelSource(
-                topic=own[0].topic, fields=tuple(each.field for each in own)
-            )
-            for column in columns:
-                del sources[channels[column].name]
-    return sources
+    return _Unaligned(
+        run.name,
+        [_Part(run.name, logs.messages, lambda: logs.spans)],
+        sources,
+        digests,
+        lambda: logs.missing,
+        logs.units,
+    )
 
 
 def _named_after(trace: Trace, name: str) -> Trace:
@@ -151,49 +170,86 @@ def _of_table(trace: Trace, data: Data) -> _Unaligned:
     said = [note.line for note in trace.notes if isinstance(note, RolledOver)]
     names = [channel.name for channel in trace.channels]
 
-    def reader(episode: Episode) -> Callable[[Feed, Sequence[str]], FeedMessages]:
-        def read(_: Feed, fields: Sequence[str]) -> FeedMessages:
+    def reader(episode: Episode) -> Callable[[_Feeds], _Messages]:
+        def of_fields(fields: Sequence[str]) -> FeedMessages:
             values = episode.values[:, [names.index(each) for each in fields]].astype(np.float64)
             return FeedMessages(episode.t, np.maximum.accumulate(episode.t), values)
 
-        return read
+        return lambda feeds: {feed: of_fields(fields) for feed, fields in feeds.items()}
 
     parts = [_Part(episode.name, reader(episode)) for episode in trace.episodes]
-    sources = _with_rotations({each.name: ChannelSource(field=each.name) for each in trace.channels}, trace.channels)
+    sources = joined_rotations({each.name: ChannelSource(field=each.name) for each in trace.channels}, trace.channels)
     return _Unaligned(trace.episodes[0].recording, parts, sources, trace.sources, lambda: said, lambda file, topic: {})
+
+
+class _Kept:
+    """Keep the messages that were read to choose settings, so that alignment need not read them again."""
+
+    def __init__(self) -> None:
+        self._messages: dict[tuple[str, str], _Messages] = {}
+        self._bytes = 0
+
+    def messages(self, recorded: _Unaligned, part: _Part, feeds: _Feeds) -> _Messages:
+        """Read a part, and keep it as far as there is room."""
+        found = part.read(feeds)
+        size = sum(each.values.nbytes + each.t.nbytes for each in found.values())
+        if self._bytes + size <= ROOM:
+            self._bytes += size
+            self._messages[recorded.name, part.name] = found
+        return found
+
+    def taken(self, recorded: _Unaligned, part: _Part, feeds: _Feeds) -> _Messages:
+        """Return the messages of a part, and keep them no longer."""
+        found = self._messages.pop((recorded.name, part.name), None)
+        return part.read(feeds) if found is None else found
 
 
 def _resolve_and_align(
     recorded: Sequence[Trace | _Unaligned], data: Data, channels: Sequence[Channel]
 ) -> tuple[Data, list[Trace]]:
-    data = _with_ages(data, channels, [each for each in recorded if isinstance(each, _Unaligned)])
-    return data, [each if isinstance(each, Trace) else _aligned(each, data, channels) for each in recorded]
+    kept = _Kept()
+    data = _with_ages(data, channels, [each for each in recorded if isinstance(each, _Unaligned)], kept)
+    return data, [each if isinstance(each, Trace) else _aligned(each, data, channels, kept) for each in recorded]
 
 
-def _with_ages(data: Data, channels: Sequence[Channel], recorded: Sequence[_Unaligned]) -> Data:
+def _with_ages(data: Data, channels: Sequence[Channel], recorded: Sequence[_Unaligned], kept: _Kept) -> Data:
     """Say the unit of each source, and how long its value is held, where that is not said."""
     if not recorded:
         return data
-    sources = {
-        name: _with_stated_unit(source, recorded[0]) for name, source in (data.sources or recorded[0].sources).items()
-    }
+    sources = {name: _with_stated_unit(source, recorded[0]) for name, source in recorded[0].sources.items()}
     tracks = alignment_plan(sources, channels, data.rate_hz, data.lateness).tracks
-    pauses: list[float] = []  # the longest of each output
-    for track in sorted(tracks, key=lambda each: not each.mean):  # outputs first
+    timings = _timings(tracks, recorded, kept) if data.max_age is None else {}
+    quiet = min((max(each.longest for each in own) for track, own in timings.items() if track.mean), default=0.0)
+    for track in tracks:
         if track.source.max_age is None:
-            feed = track.feed, track.fields
-            timings = [_timing(part.read(*feed)) for each in recorded for part in each.parts]
-            quiet = FOR_EVER if track.mean else min(pauses, default=0.0)
-            pauses += [max(each.longest for each in timings)] if track.mean else []
-            age = _held(timings, quiet, data) if data.max_age is None else data.max_age
+            pause = FOR_EVER if track.mean else quiet
+            age = _held(timings[track], pause, data) if data.max_age is None else data.max_age
             sources[track.name] = msgspec.structs.replace(track.source, max_age=age)
     return msgspec.structs.replace(data, sources=sources)
 
 
+def _timings(
+    tracks: Sequence[SourceColumns], recorded: Sequence[_Unaligned], kept: _Kept
+) -> dict[SourceColumns, list[_Timing]]:
+    """Measure the periods of the sources whose age is open, in every part."""
+    timings: dict[SourceColumns, list[_Timing]] = {track: [] for track in tracks if track.source.max_age is None}
+    feeds = AlignmentPlan(0, 0, (), tuple(tracks)).feeds
+    parts = [(each, part) for each in recorded for part in each.parts] if timings else []
+    for run, part in parts:
+        for _, messages in part.cut(kept.messages(run, part, feeds)):
+            for track, own in timings.items():
+                places = [feeds[track.feed].index(field) for field in track.fields]
+                own.append(_timing(messages[track.feed].t, messages[track.feed].values[:, places]))
+    return timings
+
+
 def _with_stated_unit(source: ChannelSource, recorded: _Unaligned) -> ChannelSource:
-    """Take the unit that the log states, where the fields of a source have one in common."""
+    """Take the unit that the log states, where the fields of a source have one in common.
+
+    A scale is given in place of a unit; -1 changes the sign alone.
+    """
     stated = {recorded.units(source.file, source.topic).get(field, "") for field in source.fields or (source.field,)}
-    if source.unit or source.derive or len(stated) != 1:
+    if source.unit or source.derive or len(stated) != 1 or abs(computed(source.scale)) != 1:
         return source
     return msgspec.structs.replace(source, unit=stated.pop())
 
@@ -206,9 +262,8 @@ class _Timing(NamedTuple):
     longest: float
 
 
-def _timing(messages: FeedMessages) -> _Timing:
-    said = np.isfinite(messages.values).all(1)
-    steps = np.diff(np.sort(messages.t[said]))
+def _timing(t: Doubles, values: Doubles) -> _Timing:
+    steps = np.diff(np.sort(t[np.isfinite(values).all(1)]))
     steps = steps[steps > 0]
     return _Timing(float(steps.mean()), float(np.median(steps)), float(steps.max())) if len(steps) else _Timing(0, 0, 0)
 
@@ -227,18 +282,12 @@ def _is_aligned(logs: OpenLogs, data: Data) -> bool:
     return bool(data.sources) or data.resample or not logs.is_table
 
 
-def _source_for(channel: Channel, log: TopicLog) -> ChannelSource:
-    """Find the field that a channel names, ``topic.field``; in a table the column."""
-    topics = log.topics
-    if [each.name for each in topics] == [TABLE]:
-        return ChannelSource(field=channel.name)
-    owners = [each for each in topics if channel.name.startswith(f"{each.name}.")]
-    if not owners:
-        raise TraceError(
-            f"recording {log.path.name}", f"no topic of channel {channel.name!r}", f"there is {_some_topics(topics)}"
-        )
-    topic = max(owners, key=lambda each: len(each.name))
-    return ChannelSource(topic=topic.name, field=channel.name[len(topic.name) + 1 :])
+def _require_topics(channels: Sequence[Channel], log: TopicLog) -> None:
+    """Raise TraceError where a channel is not named like a field of a topic, ``topic.field``."""
+    for channel in channels:
+        if source_named(channel.name, log) is None:
+            found = f"no topic of channel {channel.name!r}"
+            raise TraceError(f"recording {log.path.name}", found, f"there is {_some_topics(log.topics)}")
 
 
 def _some_topics(topics: Sequence[Topic]) -> str:
@@ -246,15 +295,15 @@ def _some_topics(topics: Sequence[Topic]) -> str:
     return f"{shown} and {len(topics) - 8} more" if len(topics) > 8 else shown or "none"
 
 
-def _aligned(recorded: _Unaligned, data: Data, channels: Sequence[Channel]) -> Trace:
+def _aligned(recorded: _Unaligned, data: Data, channels: Sequence[Channel], kept: _Kept) -> Trace:
     plan = alignment_plan(data.sources, channels, data.rate_hz, data.lateness, data.max_age)
     episodes, notes = list[Episode](), list[Aligned]()
     for part in recorded.parts:
-        messages = {feed: part.read(feed, fields) for feed, fields in plan.feeds.items()}
-        held = sum(each.values.nbytes + each.t.nbytes for each in messages.values())
-        found = align_recording(plan, messages, partial(_room, part.name, len(channels), held))
-        episodes += _episodes(part.name, found)
-        notes.append(_note(plan, found, messages, recorded.lost()))
+        for name, messages in part.cut(kept.taken(recorded, part, plan.feeds)):
+            held = sum(each.values.nbytes + each.t.nbytes for each in messages.values())
+            found = align_recording(plan, messages, partial(_room, name, len(channels), held))
+            episodes += _episodes(name, found)
+            notes.append(_note(plan, found, messages, recorded.lost()))
     if not episodes:
         counts = notes[0].sources
         silent = next((each.name for each in counts if not each.messages), "one of them")

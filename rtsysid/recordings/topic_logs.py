@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,9 @@ from rtsysid.recordings.formats.sparse import TopicTable
 from rtsysid.recordings.rollover import unrolled_times
 from rtsysid.recordings.time_column import split_time
 from rtsysid.recordings.topics import Series, Topic, TopicField, TopicLog, require_known
+from rtsysid.spec import Doubles
 
+APART = 10.0  # s between two episodes, at least
 TABLE = ""  # name of the only topic of a table
 
 
@@ -34,11 +37,16 @@ def open_topics(path: Path, time: str | None = "t", rate_hz: float | None = None
 
 
 class TableLog:
-    """Show a table as a log of one topic, named ""; another column of times is a stamp of it."""
+    """Show a table as a log of one topic, named ""; another column of times is a stamp of it.
+
+    Episodes that a table numbers follow each other on one time line, at least ten seconds apart. ``starts`` [e] s: when
+    each begins there, once rows were read.
+    """
 
     def __init__(self, table: LogFile, time: str | None, rate_hz: float | None) -> None:
         self.missing: str = getattr(table, "missing", "")  # most tables are read as a whole or not at all
         self.path, self.table, self._time, self._rate_hz = table.path, table, time, rate_hz
+        self.starts: tuple[float, ...] = ()
 
     @property
     def topics(self) -> tuple[Topic, ...]:
@@ -63,8 +71,21 @@ class TableLog:
         # Values come as float64: `exact` columns keep every bit of a large offset.
         selection = formats.select_columns(self.table, None, time, None if stamp else self._rate_hz)
         names = [each.name for each in self.table.columns]
-        exact = (*selection.exact[: int(time is not None)], *(names.index(name) for name in fields))
-        blocks = [block.exact for block in self.table.blocks(exact, ())]
-        rows = np.concatenate(blocks) if blocks else np.empty((0, len(exact)))
+        timed, numbered = int(time is not None), int(formats.EPISODE in names)
+        wanted = [*[formats.EPISODE] * numbered, *fields]
+        exact = (*selection.exact[:timed], *(names.index(name) for name in wanted))
+        rows = formats.gather(selection._replace(exact=exact, values=())).exact
         t, _ = unrolled_times(formats.times(selection, rows, 0), selection.time.seconds)
-        return Series(t, np.maximum.accumulate(t), rows[:, int(time is not None) :])
+        t, self.starts = _on_one_line(t, rows[:, timed]) if numbered else (t, ())
+        return Series(t, np.maximum.accumulate(t), rows[:, timed + numbered :])
+
+
+def _on_one_line(t: Doubles, numbers: Doubles) -> tuple[Doubles, tuple[float, ...]]:
+    """Move episodes, whose rows [n] have one number, behind each other; return times [n] and where each begins."""
+    moved, starts, end = t.copy(), list[float](), -np.inf
+    cuts = [0, *(np.flatnonzero(np.diff(np.nan_to_num(numbers))) + 1).tolist(), len(t)]
+    for start, stop in pairwise(cuts):
+        moved[start:stop] += max(0.0, end + APART - t[start])
+        starts.append(float(moved[start]))
+        end = float(moved[stop - 1])
+    return moved, tuple(starts)

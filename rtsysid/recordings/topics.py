@@ -7,9 +7,13 @@ one wide table of all topics is never made before that.
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeGuard
+
+import numpy as np
 
 from rtsysid.errors import TraceError
 from rtsysid.spec import Doubles
@@ -83,6 +87,22 @@ def read_each(log: TopicLog, requests: Sequence[TopicRequest]) -> list[Series]:
     """Read several topics; in one pass where the log can do that (`RosLog.read_each`). Raises the errors of `read`."""
     together: Callable[[Sequence[TopicRequest]], list[Series]] | None = getattr(log, "read_each", None)
     return together(requests) if together else [log.read(*each) for each in requests]
+
+
+def spans_of(log: TopicLog) -> list[tuple[float, float]]:
+    """Return the spans of time in s that belong together: a log may hold several recordings, which begin at `starts`.
+
+    Asked for after a topic was read.
+    """
+    starts: Sequence[float] = getattr(log, "starts", ())
+    edges = [-math.inf, *starts[1:], math.inf]
+    return list(pairwise(edges))
+
+
+def part_of(series: Series, span: tuple[float, float]) -> Series:
+    """Return the messages that arrived in a span of time, its end excluded."""
+    first, last = np.searchsorted(series.arrival, span)
+    return Series(*(each[first:last] for each in series))
 
 
 def is_topic_log(log: object) -> TypeGuard[TopicLog]:

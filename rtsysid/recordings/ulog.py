@@ -28,6 +28,10 @@ _FLAGS = 8 + 8 + 3 * 8  # bytes: compatible, incompatible, places of appended da
 _KINDS, _DATA = frozenset(b"BFIMPQARDLCSO"), ord("D")
 _NAME = re.compile(r"[\w/-]+")
 _FIELD = re.compile(r"(\w+)(?:\[(\d{1,6})\])? (\w+)")
+_KEY = re.compile(rb"\w+(?:\[\d{1,6}\])? [\w/. -]+")  # type and name of a parameter, or of a word about the log
+_KEY_AT = {"I": 0, "P": 0, "M": 1, "Q": 1}  # where the length of the key is
+_LOGGED = {"L": 9, "C": 11}  # least bytes of a text: its level comes first
+_FIXED = {"O": 2, "R": 2, "S": 8}  # bytes
 
 
 class LoggedField(NamedTuple):
@@ -156,7 +160,9 @@ class UlogIndex:
             sound = self._formats.add(body) if kind == "F" else self._subscribe(body)
             self._about += [_whole_message(kind, body)] if sound else []
             return sound
-        if kind == "O" and len(body) == 2:
+        if not _is_sound(kind, body):
+            return False
+        if kind == "O":
             self._dropouts.append(int.from_bytes(body, "little"))
         elif kind in "IP" and not self.subscriptions:
             self._settings.append(_whole_message(kind, body))
@@ -261,6 +267,19 @@ class Formats:
                     fields.append(LoggedField(item, kind))
                 else:
                     self._expand(kind, f"{item}.", depth + 1, fields)
+
+
+def _is_sound(kind: str, body: bytes) -> bool:
+    """Tell whether a message that is neither data nor a definition has the content of its kind.
+
+    Behind damage, any byte may be taken for a kind. Such a message would swallow sound ones.
+    """
+    if kind in _KEY_AT:
+        size, key = body[_KEY_AT[kind] :][:1], body[_KEY_AT[kind] + 1 :]
+        return _KEY.fullmatch(key[: int.from_bytes(size, "little")]) is not None
+    if kind in _LOGGED:
+        return len(body) >= _LOGGED[kind] and body[:1] in b"01234567"
+    return len(body) == _FIXED.get(kind, len(body)) and (kind != "B" or len(body) >= _FLAGS)
 
 
 def _whole_message(kind: str, body: bytes) -> bytes:

@@ -28,6 +28,8 @@ UNIT = st.lists(st.floats(-1, 1), min_size=4, max_size=4).filter(lambda q: sum(v
         ("rpm", "rad/s", 2, 2 * math.pi / 60), ("100erpm", "rad/s", 14, 100 / 7 * 2 * math.pi / 60),
         ("eRPM", "rpm", 14, 1 / 7), ("G", "m/s^2", 2, 9.80665), ("m/s2", "m/s^2", 2, 1.0), ("mV", "V", 2, 1e-3),
         ("N m", "N mm", 2, 1e3), ("km/h", "m/s", 2, 1 / 3.6), ("", "rad", 2, 1.0), ("µs", "ms", 2, 1e-3),
+        ("1/32767", "quat", 2, 1 / 32767), ("1e-07 deg", "rad", 2, math.pi / 180e7),
+        ("1/2048 g", "m/s^2", 2, 9.80665 / 2048),
     ],
 )  # fmt: skip
 def test_units(unit, to, poles, wanted):
@@ -36,8 +38,18 @@ def test_units(unit, to, poles, wanted):
 
 
 @pytest.mark.parametrize(
-    ("unit", "to"), [("deg", "m"), ("furlong", "m"), ("m//s", "m/s"), ("m s kg", "m"), ("deg", "x")]
-)
+    ("unit", "to"),
+    [
+        ("deg", "m"),
+        ("furlong", "m"),
+        ("m//s", "m/s"),
+        ("m s kg", "m"),
+        ("deg", "x"),
+        ("1..2 m", "m"),
+        ("1/0 m", "m"),
+        ("2", "m"),
+    ],
+)  # fmt: skip
 def test_units_that_do_not_fit(unit, to):
     """An unknown unit, or one of another dimension, is one line."""
     with pytest.raises(ConfigError, match="unit"):

@@ -2,14 +2,17 @@
 
 from math import isnan
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rtsysid.config import Data
+from rtsysid.alignment.source import ChannelSource
+from rtsysid.checking.check import check_recordings
+from rtsysid.config import Config, Data
 from rtsysid.errors import TraceError
-from rtsysid.recordings.reading import align_trace
+from rtsysid.recordings.reading import align_trace, read_recordings
 from rtsysid.recordings.trace import Episode, Trace
 from rtsysid.spec import Channel
 
@@ -47,7 +50,7 @@ def by_hand(t, column, at, is_input, max_age, before) -> float:
     return known[-1][1] if at - known[-1][0] <= max_age + 1e-8 else NAN
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(uneven(), st.sampled_from([50.0, 100.0, 250.0]), st.sampled_from([0.0, 0.02, 1.0]))
 def test_definition(recorded, rate, max_age):
     """Every value agrees with the definition, tick by tick."""
@@ -62,7 +65,7 @@ def test_definition(recorded, rate, max_age):
     np.testing.assert_allclose(even.values, wanted, rtol=1e-5, atol=1e-5)
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(uneven(), st.data())
 def test_future_changes_nothing(recorded, data):
     """Other rows, or no rows, after a time leave all earlier ticks unchanged, bit for bit."""
@@ -170,3 +173,19 @@ def test_ages_come_from_the_rate_of_each_source():
     assert np.isfinite(one.values[:, 0]).all()
     assert np.isfinite(one.values[:, 1]).all()
     assert np.isfinite(one.values[:, 3]).all()
+
+
+def test_a_source_may_be_given_for_one_channel_alone(tmp_path):
+    """What a check advises, an offset of one channel, is enough: its column and the other channels have their names."""
+    path, t = tmp_path / "log.npz", np.arange(200) * 0.01
+    u, north = np.sign(np.sin(9 * t)), 5_250_000 + 0.1 * np.sin(t)
+    np.savez(path, t=t, u=u, north=north, v=np.cos(t))
+    data = Data(100.0, ("u",), ("north", "v"), sources={"north": ChannelSource(offset=5_250_000)})
+    (one,) = read_recordings([path], data).episodes
+    np.testing.assert_allclose(one.values[:, 1], north - 5_250_000, atol=1e-8)
+    np.testing.assert_array_equal(
+        one.values[:, [0, 2]], np.column_stack((np.sign(np.sin(9 * t)), np.cos(t))).astype("f")
+    )
+    found = check_recordings([path], Config(data=msgspec.structs.replace(data, sources={})), None)
+    (narrow,) = [each for each in found.findings if each.fault == "float32 resolution"]
+    assert "data.sources.north offset = 5250000" in narrow.remedy

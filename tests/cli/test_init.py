@@ -1,5 +1,7 @@
 """Test the commands that begin with a log: a draft that trains, and aligned rows."""
 
+import re
+
 import numpy as np
 import pytest
 from support.shell import command, refused_here
@@ -66,3 +68,20 @@ def test_a_flight_log_is_converted_with_its_conventions(tmp_path):
     np.testing.assert_allclose(np.linalg.norm(q, axis=1), 1, atol=1e-5)
     upright = 1 - 2 * (q[:, 0] ** 2 + q[:, 1] ** 2)  # cosine of the tilt
     assert np.median(upright) > 0.9
+
+
+def test_init_advises_the_delay_and_the_taps(tmp_path):
+    """An input that acts seven rows late is named with its delay, and taps that reach it; the file is still read."""
+    rng, rows = np.random.default_rng(0), 1200
+    u, y = rng.normal(size=rows), np.zeros(rows)
+    for k in range(8, rows):
+        y[k] = 0.8 * y[k - 1] + u[k - 8]
+    path, out = tmp_path / "late.csv", tmp_path / "robot.toml"
+    table = np.column_stack((np.arange(rows) * 0.02, u, y))
+    np.savetxt(path, table, "%.6f", ",", header="t,cmd [V],x [m]", comments="")
+    command("init", path, "-o", out, "--yes")
+    advised = out.read_text().partition("# Advised by linear models")[2]
+    assert re.search(r"# cmd acts [67] ticks \(95 %: [67] to [67]\) after its row", advised)  # pairs of rows explain it
+    assert "# taps = " in advised
+    assert int(advised.partition("taps = ")[2].split()[0]) > 7
+    assert read_config(out).model.taps is None

@@ -11,8 +11,11 @@ from hypothesis import strategies as st
 from support.blackbox_writer import LOG_END, PRODUCT, Writer, blackbox, small, zigzag
 from support.small_logs import shared_log
 
+from rtsysid.alignment.source import ChannelSource
+from rtsysid.config import Data
 from rtsysid.errors import TraceError
 from rtsysid.recordings.formats.betaflight import Reader
+from rtsysid.recordings.reading import read_recordings
 from rtsysid.recordings.topics import Series
 
 NEAR = st.integers(-1000, 1000)
@@ -41,7 +44,7 @@ def lists(draw: st.DrawFn, count: int, predictors: list[int]) -> tuple[tuple[int
     return tuple(draw(st.sampled_from(predictors)) for _ in encodings), tuple(encodings)
 
 
-@settings(max_examples=150)
+@settings(max_examples=60)
 @given(
     data=st.data(), count=st.integers(1, 14), rows=st.integers(1, 40), interval=st.integers(1, 9),
     every=st.integers(1, 3), seed=st.integers(0, 2**32 - 1), start=st.integers(0, 2**32 - 10**9),
@@ -123,6 +126,18 @@ def test_units_are_stated_where_the_header_settles_them(tmp_path) -> None:
     assert {field.unit for field in log.topics[0].fields} == {""}
 
 
+def test_nothing_is_held_from_one_log_to_the_next(tmp_path) -> None:
+    """Each log of a file is aligned alone: a value that the first one said is not held into the second."""
+    path = tmp_path / "two.bbl"
+    path.write_bytes(blackbox(30, 5_000_000) + blackbox(30, 5_000_000))
+    held = {name: ChannelSource(topic="main", field=name, max_age=1e6) for name in ("motor[0]", "gyroADC[0]")}
+    data = Data(100.0, ("motor[0]",), ("gyroADC[0]",), sources=held)
+    trace = read_recordings([path], data)
+    assert [each.name for each in trace.episodes] == ["two", "two#2"]
+    assert len(trace.episodes[0]) == len(trace.episodes[1])
+    np.testing.assert_array_equal(trace.episodes[0].values, trace.episodes[1].values)
+
+
 def test_logs_of_one_file_follow_each_other(tmp_path) -> None:
     """A log that begins before the end of the last one is moved behind it; one that begins later keeps its times."""
     logs = [blackbox(30, 5_000_000), blackbox(30, 5_000_000), blackbox(30, 90_000_000)]
@@ -154,7 +169,7 @@ def test_time_of_32_bits_is_continued(tmp_path) -> None:
     np.testing.assert_allclose(np.diff(found.t), 0.01)
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(cut=st.integers(0, len(blackbox())))
 def test_a_log_that_is_cut_off_is_read_up_to_there(tmp_path_factory, cut) -> None:
     """Whatever byte a log ends at, the frames before it are read as they were, and it says that its end is missing."""
@@ -172,7 +187,7 @@ def test_a_log_that_is_cut_off_is_read_up_to_there(tmp_path_factory, cut) -> Non
     assert log.missing or cut >= len(whole)
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(at=st.integers(10, 50), size=st.integers(1, 200), seed=st.integers(0, 99))
 def test_damage_costs_the_frames_up_to_the_next_one_that_needs_no_other(tmp_path_factory, at, size, seed) -> None:
     """Where bytes in the middle are noise, no wrong value is returned: only rows of the log, in order."""

@@ -77,7 +77,7 @@ class Table:
         return self.end.join(lines) + self.end
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(data=st.data(), name=st.sampled_from(("log.csv", "log.tsv", "log.txt", "log.csv.gz", "log.txt.gz")))
 def test_a_table_in_any_dialect_is_read_back_equal(tmp_path_factory, data, name):
     """Names, units and numbers of a random table come back from a random dialect, with and without pyarrow."""
@@ -92,7 +92,7 @@ def test_a_table_in_any_dialect_is_read_back_equal(tmp_path_factory, data, name)
         np.testing.assert_array_equal(np.concatenate([each.exact for each in blocks]), table.values)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(text=st.text(" \t\n\rab1", max_size=60), size=st.integers(1, 9))
 def test_runs_of_blanks_become_one(monkeypatch_module, text, size):
     """Whatever the parts in which a text is read, each line keeps its words with one blank between them."""

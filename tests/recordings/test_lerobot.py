@@ -8,8 +8,12 @@ import pytest
 from pyarrow import parquet
 from support.small_logs import lerobot, shared_log
 
+from rtsysid.alignment.source import ChannelSource
+from rtsysid.config import Data
 from rtsysid.errors import TraceError
 from rtsysid.recordings import formats
+from rtsysid.recordings.names import digest_of
+from rtsysid.recordings.reading import read_recordings
 from rtsysid.recordings.topic_logs import open_topics
 from rtsysid.recordings.trace import Trace
 
@@ -94,3 +98,26 @@ def test_lists_of_unequal_lengths_are_refused(tmp_path) -> None:
     parquet.write_table(pyarrow.table({"t": [0.0, 1.0], "q": [[1.0, 2.0], [3.0]]}), tmp_path / "a.parquet")
     with pytest.raises(TraceError, match="column 'q': lists of 1 to 2 numbers"):
         Trace.read(tmp_path / "a.parquet")
+
+
+def test_episodes_are_aligned_apart(tmp_path) -> None:
+    """With a source for a channel, episodes are still recordings of their own: nothing is held from one to the next."""
+    lerobot(tmp_path / "set")
+    wanted = ("action[0]", "action[1]"), ("action[2]", "action[3]")
+    data = Data(30.0, *wanted, sources={"action[2]": ChannelSource(field="action[2]", scale=-1)})
+    aligned, plain = read_recordings([tmp_path / "set"], data), Trace.read(tmp_path / "set", data.channels)
+    assert [(each.name, len(each)) for each in aligned.episodes] == [("set", 20), ("set#2", 10), ("set#3", 15)]
+    for one, other in zip(aligned.episodes, plain.episodes, strict=True):
+        np.testing.assert_array_equal(one.values, other.values * [1, 1, -1, 1])
+
+
+def test_videos_are_no_part_of_a_recording(tmp_path) -> None:
+    """A dataset with other videos is the same recording; with other rows it is not."""
+    folder = tmp_path / "set"
+    lerobot(folder)
+    before = digest_of(folder)
+    (folder / "videos").mkdir()
+    (folder / "videos" / "front.mp4").write_bytes(b"moving")
+    assert digest_of(folder) == before
+    (folder / "data" / "more.parquet").write_bytes(b"more")
+    assert digest_of(folder) != before

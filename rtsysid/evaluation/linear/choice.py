@@ -29,7 +29,7 @@ from rtsysid.evaluation.linear.maps import (
     scaled_features,
     spec_of,
 )
-from rtsysid.evaluation.linear.ridge import Equations, equations
+from rtsysid.evaluation.linear.ridge import WINDOWS, Equations, equations
 from rtsysid.evaluation.metrics import LEAST, log_ratio
 from rtsysid.spec import Doubles, Floats, ModelSpec
 
@@ -80,10 +80,12 @@ class LinearChoice(NamedTuple):
 
 
 class Search:
-    """Fit and judge candidates in the coordinates of one specification."""
+    """Fit candidates in the coordinates of one specification to at most `windows` windows, and judge them."""
 
-    def __init__(self, spec: ModelSpec, folds: Folds, horizon: int, lags: Sequence[int] = LAGS) -> None:
-        self.spec, self.folds = spec, folds
+    def __init__(
+        self, spec: ModelSpec, folds: Folds, horizon: int, lags: Sequence[int] = LAGS, windows: int = WINDOWS
+    ) -> None:
+        self.spec, self.folds, self._windows = spec, folds, windows
         room = min(max(map(len, folds.held_out(k))) for k in range(folds.number)) - horizon
         self.lags = [each for each in lags if each < room] or [min(*lags, room - 1)]
         start = partial(runs_of, spec=spec, past=max(self.lags), horizon=horizon, count=STARTS // folds.number)
@@ -97,7 +99,7 @@ class Search:
     def equations(self, lags: int) -> Equations:
         """Return the equations of this many lags; they are set up once."""
         if lags not in self._equations:
-            self._equations[lags] = equations(self.spec, self.folds, lags)
+            self._equations[lags] = equations(self.spec, self.folds, lags, self._windows)
         return self._equations[lags]
 
     def rounding(self, model: LinearMap) -> float:

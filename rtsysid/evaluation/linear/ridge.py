@@ -42,10 +42,10 @@ class Equations(NamedTuple):
         return LinearMap(self.lags, np.stack(weights))
 
 
-def equations(spec: ModelSpec, folds: Folds, lags: int) -> Equations:
-    """Set up the equations of all folds, in the coordinates of `spec`, for windows of `lags` rows."""
+def equations(spec: ModelSpec, folds: Folds, lags: int, most: int = WINDOWS) -> Equations:
+    """Set up the equations of all folds, in the coordinates of `spec`, for at most `most` windows of `lags` rows."""
     own = spec_of(spec, lags)
-    size, stride = own.window_size + 1, 1 + sum(map(len, folds.pieces)) // WINDOWS
+    size, stride = own.window_size + 1, 1 + sum(map(len, folds.pieces)) // most
     gram, moment = np.zeros((folds.number, size, size)), np.zeros((folds.number, size, spec.n_targets))
     for piece, number in zip(folds.pieces, folds.numbers, strict=True):
         for windows, following in _blocks(piece, lags, stride):

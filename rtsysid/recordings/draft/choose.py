@@ -9,7 +9,7 @@ import numpy as np
 
 from rtsysid.errors import TraceError
 from rtsysid.recordings.draft.known import KnownPart, Role, candidates, knowledge
-from rtsysid.recordings.topics import Series, Topic, TopicLog
+from rtsysid.recordings.topics import Series, Topic, TopicLog, TopicRequest, read_each
 from rtsysid.spec import Doubles
 
 FEWEST = 30  # messages of a source
@@ -95,12 +95,12 @@ def _with_unit(topic: Topic, name: str) -> str:
 
 def _known_sources(log: TopicLog, table: bool) -> list[DraftSource]:
     taken: dict[str, DraftSource] = {}
-    for part, topic in candidates(log.topics):
-        if part.part in taken or (topic.messages is not None and topic.messages < FEWEST):
+    fitting = [each for each in candidates(log.topics) if each[1].messages is None or each[1].messages >= FEWEST]
+    requests = [TopicRequest(topic.name, [field for field, _ in part.found_in(topic)]) for part, topic in fitting]
+    for (part, topic), series in zip(fitting, read_each(log, requests), strict=True):
+        if part.part in taken:
             continue
-        pairs = part.found_in(topic)
-        series = log.read(topic.name, [field for field, _ in pairs])
-        moving = _moving(series)
+        pairs, moving = part.found_in(topic), _moving(series)
         derive = "yaw" if part.is_rotation and not moving[:2].any() else ""
         if not part.together and not part.is_rotation:
             pairs = tuple(pair for pair, moves in zip(pairs, moving, strict=True) if moves)
@@ -144,15 +144,15 @@ def _richest(log: TopicLog) -> list[Topic]:
 
 def _moving(series: Series) -> np.ndarray:
     """Tell which fields [F] move in messages [n, F], and are finite in most."""
-    values: Doubles = series.values
-    finite = np.isfinite(values)
-    if not len(values):
-        return np.zeros(values.shape[1], bool)
-    with np.errstate(invalid="ignore"):
-        high = np.where(finite, values, -np.inf).max(0)
-        low = np.where(finite, values, np.inf).min(0)
-        moved = high - low > MOVED * np.maximum(np.abs(high), np.abs(low))
-    return np.asarray(moved & (finite.mean(0) > 0.5))
+    return np.array([_has_moved(column) for column in series.values.T], bool)
+
+
+def _has_moved(values: Doubles) -> bool:
+    finite = values[np.isfinite(values)]
+    if len(finite) <= len(values) / 2:
+        return False
+    low, high = float(finite.min()), float(finite.max())
+    return high - low > MOVED * max(abs(low), abs(high))
 
 
 def _rate_in(series: Series) -> float:

@@ -41,7 +41,10 @@ from rtsysid.recordings.formats.csv_dialect import BLANKS, MARKS, CsvDialect, sn
 from rtsysid.recordings.formats.csv_text import (
     BLANK,
     OneBlank,
+    WholeLines,
     first_decimal,
+    is_cut,
+    last_line,
     leading_lines,
     lines_of,
     open_bytes,
@@ -62,13 +65,14 @@ class _Line(NamedTuple):
 class Reader:
     """Open a CSV file with a header line. Its dialect is detected from the first lines.
 
-    Raises TraceError where the file has no header or is damaged.
+    ``missing``: that the last row is cut off; of a gzipped file it is known once all rows were read. Raises TraceError
+    where the file has no header or is damaged.
     """
 
     rows = None
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self.missing = path, ""
         with reading(path):
             dialect = sniff(leading_lines(path))
             if dialect is None:
@@ -106,10 +110,19 @@ class Reader:
         with open_bytes(self.path) as stream:
             for _ in range(self.dialect.skipped):
                 stream.readline()
-            if self.dialect.delimiter == BLANKS:
-                yield io.BufferedReader(OneBlank(stream))
-            else:
-                yield stream
+            whole = io.BufferedReader(WholeLines(stream, lambda line: self._is_whole(line, is_cut(stream))))
+            yield io.BufferedReader(OneBlank(whole)) if self.dialect.delimiter == BLANKS else whole
+
+    def _is_whole(self, line: bytes, cut: bool = False) -> bool:
+        """Tell whether a last line without an end has a cell for each column; say so where it has not, or was cut."""
+        text, delimiter = line.decode("utf-8", "replace"), self.dialect.delimiter
+        cells = len(text.split()) if delimiter == BLANKS else text.count(delimiter) + 1
+        if not cut and (not text.strip() or cells >= len(self.dialect.names)):
+            return True
+        if not self.missing:
+            self.missing = "it is cut off: the end of the last row, and what followed, is missing"
+            logging.getLogger(__name__).warning("%s: %s", self.path.name, self.missing)
+        return False
 
     def _split(self, body: IO[bytes], passed: int = 0) -> Iterator[_Line]:
         """Split each line into cells, except blank lines and comments; `passed` lines of the body were read before."""
@@ -152,12 +165,11 @@ class Reader:
     def _warn_of_open_end(self) -> None:
         """Log a warning where the last line has no end: plain CSV does not state its length, so it may be cut off."""
         if self.path.name.lower().endswith(".gz"):
-            return  # gzip carries its length and a checksum
-        with self.path.open("rb") as stream:
-            stream.seek(-1, io.SEEK_END)
-            if stream.read(1) not in b"\r\n":
-                message = "%s: the last line has no line end; if the recording was cut off, remove that line"
-                logging.getLogger(__name__).warning(message, self.path.name)
+            return  # gzip ends with a mark
+        line = last_line(self.path)
+        if line and self._is_whole(line):
+            message = "%s: the last line has no line end; if the recording was cut off, remove that line"
+            logging.getLogger(__name__).warning(message, self.path.name)
 
 
 def is_table(path: Path) -> bool:
@@ -199,7 +211,7 @@ def _fast(log: Reader, exact: Sequence[int], values: Sequence[int]) -> Iterator[
     convert = arrow.ConvertOptions(
         column_types=types,
         include_columns=list(types),
-        null_values=list(EMPTY),
+        null_values=sorted(EMPTY),
         true_values=list(TRUE),
         false_values=list(FALSE),
         decimal_point=log.dialect.decimal,

@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 
 Kind: TypeAlias = Literal["number", "bool", "stamp", "text"]
 
-EMPTY = ("", "nan", "NaN", "NAN", "-nan", "-NaN", "NA", "N/A", "n/a", "null", "NULL", "None")
+EMPTY = frozenset(("", "nan", "NaN", "NAN", "-nan", "-NaN", "NA", "N/A", "n/a", "null", "NULL", "None"))
 TRUE, FALSE = ("true", "True", "TRUE"), ("false", "False", "FALSE")
 _VALUES = dict.fromkeys(EMPTY, float("nan")) | dict.fromkeys(TRUE, 1.0) | dict.fromkeys(FALSE, 0.0)
 _CLOCK = r"(?P<h>\d{1,4}):(?P<m>[0-5]?\d):(?P<s>[0-5]?\d(?:[.,]\d*)?)"

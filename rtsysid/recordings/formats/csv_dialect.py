@@ -64,7 +64,7 @@ def sniff(lines: Sequence[TextLine]) -> CsvDialect | None:
     rest = _whole_rows(lines[1:] if declared else lines)
     if not rest:
         return None
-    tried = [_Attempt(rest, each) for each in (declared[1] if declared else DELIMITERS)]
+    tried = [_Attempt(rest, declared[1], declared=True)] if declared else [_Attempt(rest, each) for each in DELIMITERS]
     best = max(tried, key=lambda attempt: attempt.quality)
     return best.dialect() if best.quality[1] or declared else _Attempt(rest, _most_frequent(rest)).dialect()
 
@@ -114,8 +114,9 @@ class _Row(NamedTuple):
 class _Attempt:
     """Read lines with one delimiter, and judge how well they form a table."""
 
-    def __init__(self, lines: Sequence[TextLine], delimiter: str) -> None:
+    def __init__(self, lines: Sequence[TextLine], delimiter: str, declared: bool = False) -> None:
         self._delimiter, self._decimals = delimiter, "." if delimiter == "," else ".,"
+        self._alone = declared or delimiter == ","  # without its delimiter, 1,2 would be one number with a comma
         rows = [_Row(line.number, split_line(_bare(line), delimiter), line.comment) for line in lines]
         self._comments = [row for row in rows if row.comment]
         self._rows = [row for row in rows if not row.comment]
@@ -132,7 +133,10 @@ class _Attempt:
         widths = Counter(len(row.cells) for row in reversed(last))
         self._width = max(widths, key=lambda width: widths[width], default=0)  # of the last line where several tie
         self._numeric = self._numeric_places([row for row in last if len(row.cells) == self._width])
-        self._first = next((k for k, row in enumerate(self._rows) if self._fits(row)), None)
+        self._first = None
+        if self._width > 1 or self._alone:
+            self._first = next((k for k, row in enumerate(self._rows) if self._fits(row)), None)
+        self.quality = self._judge()
 
     def _numeric_places(self, rows: Sequence[_Row]) -> list[int]:
         """List the cells that are a number, or empty, in half of the rows or more, and a number in one."""
@@ -171,11 +175,10 @@ class _Attempt:
         fits = self._rows[self._first or 0].used <= len(row.cells) and row.used <= self._width
         return fits and not all(is_number(cell) for cell in row.cells)
 
-    @property
-    def quality(self) -> tuple[bool, int, int, bool]:
+    def _judge(self) -> tuple[bool, int, int, bool]:
         """Return whether there is a header, the numbers in the first rows and in one row, and if it is no comment."""
-        if self._first is None or (self._width == 1 and self._delimiter != ","):
-            return False, 0, 0, False  # without its delimiter, 1,2 would be one number with a decimal comma
+        if self._first is None:
+            return False, 0, 0, False
         rows, header = self._rows[self._first :][:_JUDGED], self._header
         plain = header is not None and not header.comment
         wide = len(self._numeric)
@@ -188,8 +191,8 @@ class _Attempt:
         rows = [row for row in self._rows if row.number > body]
         skipped = rows[0].number - 1 if rows else body  # comments between header and rows are skipped, too
         decimal = "." if self._delimiter == "," else decimal_of([cell for row in rows for cell in row.cells])
-        fitting = sum(map(self._fits, rows))
-        certain = self.quality[0] and len(self._numeric) > 1 and fitting > _TABLE * len(rows)
+        judged = rows[:_JUDGED]
+        certain = self.quality[0] and len(self._numeric) > 1 and sum(map(self._fits, judged)) > _TABLE * len(judged)
         names, cells = tuple(header.cells), _unit_cells(units)
         return CsvDialect(self._delimiter, decimal, header.number, skipped, names, cells, certain)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
@@ -32,16 +32,27 @@ class _Unpacked(io.RawIOBase):
 
     def __init__(self, path: Path) -> None:
         self._path, self._held, self._text = path, path.stat().st_size, 0
+        self.cut = False
         self._stream = gzip.GzipFile(path, "rb")
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        count = self._stream.readinto(buffer)
-        self._text += count
+        part = self._part(len(buffer))
+        buffer[: len(part)] = part
+        self._text += len(part)
         checked_growth(f"recording {self._path.name}", self._text, self._held, "text_growth")
-        return count
+        return len(part)
+
+    def _part(self, most: int) -> bytes:
+        try:
+            return self._stream.read1(most)
+        except EOFError:
+            if not self._text:
+                raise
+            self.cut = True  # what is before it is whole
+            return b""
 
     def close(self) -> None:
         self._stream.close()
@@ -79,6 +90,51 @@ class OneBlank(io.RawIOBase):
             text, self._first = text[1:], False  # without the line end that was put before the first line
         self._held = text[-1:]
         return text if self._ended else text[:-1]
+
+
+def is_cut(stream: IO[bytes]) -> bool:
+    """Tell whether a gzip file that was read up to its end has lost its end."""
+    return bool(getattr(getattr(stream, "raw", None), "cut", False))
+
+
+class WholeLines(io.RawIOBase):
+    """Show a text without a last line that is cut: it has no end, and `is_whole` says that something is missing."""
+
+    def __init__(self, stream: IO[bytes], is_whole: Callable[[bytes], bool]) -> None:
+        self._stream, self._is_whole = stream, is_whole
+        self._held, self._text, self._ended = b"", memoryview(b""), False
+
+    def readable(self) -> bool:
+        """Tell that it can be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a buffer; return the number of bytes, 0 at the end."""
+        while not self._text and not self._ended:
+            self._text = memoryview(self._next())
+        count = min(len(buffer), len(self._text))
+        buffer[:count], self._text = self._text[:count], self._text[count:]
+        return count
+
+    def _next(self) -> bytes:
+        """Return the next lines; the part of one is held back until it has an end."""
+        part = self._stream.read(_PART)
+        self._ended = not part
+        if self._ended:
+            return self._held if self._is_whole(self._held) else b""
+        text = self._held + part
+        end = text.rfind(b"\n") + 1 if len(text) <= limit("line_bytes") + _PART else len(text)
+        self._held = text[end:]
+        return text[:end]
+
+
+def last_line(path: Path) -> bytes:
+    """Return the last line of a plain file without its end, b"" where it has one or is longer than a part."""
+    with path.open("rb") as stream:
+        stream.seek(max(0, path.stat().st_size - _PART))
+        text = stream.read()
+    line = text[max(text.rfind(b"\n"), text.rfind(b"\r")) + 1 :]
+    return line if len(line) < _PART else b""
 
 
 def lines_of(path: Path, stream: IO[bytes]) -> Iterator[bytes]:

@@ -15,6 +15,7 @@ from rtsysid.spec import ModelSpec
 from rtsysid.train.windows import fit_scaling
 
 QUICK_LAGS = 10  # of the linear models that compare coordinates
+QUICK_WINDOWS = 25_000  # that they are fitted to
 RIDGES = (1e-8, 1e-5)
 SAVED = 0.03  # share of the error that relative outputs must save
 LOST = 0.08  # share that those may cost which are the integral of others
@@ -79,6 +80,6 @@ def target_groups(spec: ModelSpec) -> tuple[str, ...]:
 
 def _quick_score(spec: ModelSpec, folds: Folds, horizon: int, lags: int) -> float:
     """Return the score of a quick linear model in the coordinates of a specification."""
-    search = Search(scaled(spec, folds), folds, horizon, (lags,))
+    search = Search(scaled(spec, folds), folds, horizon, (lags,), QUICK_WINDOWS)
     fits = (search.equations(search.lags[0]).solve_folds(ridge) for ridge in RIDGES)
     return min(search.score(search.judged(one_map(each))) for each in fits)

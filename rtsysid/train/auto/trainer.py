@@ -164,7 +164,7 @@ class AutoTrainer:
             short = self._updates.short
             each = (time.monotonic() - begun) / (short * math.ceil(len(jobs) / 2))
             self._updates = Updates(short, max(short, int(USED * 60 * self._minutes / each)))
-        return CANDIDATES[int(min(scores, key=lambda k: scores[k]))]
+        return CANDIDATES[int(min(jobs, key=lambda k: scores[k]))]  # of equal ones the first, whichever ended first
 
     def _score(self, candidate: Candidate, plan: ModelPlan, judge: Arrays) -> Iterator[float]:
         config, parts, spec = self._completed(candidate, self._updates.short), self.parts, plan.spec
