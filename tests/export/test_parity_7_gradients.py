@@ -93,7 +93,7 @@ def by_torch(network: Network, start: Snapshot, plan: Floats, cost: Floats) -> D
 
 
 def by_differences(
-    gradients: NumpyGradients, start: Snapshot, plan: Floats, cost: Floats, step: float = 1e-6
+    gradients: NumpyGradients, start: Snapshot, plan: Floats, cost: Floats, step: float = 1e-5
 ) -> Doubles:
     """The gradient of one plan [N, nu] by central differences in float64."""
     moves = step * np.eye(plan.size).reshape(-1, *plan.shape)

@@ -17,7 +17,7 @@ from rtsysid.spec import Floats, ModelSpec
 FUNCTIONS = ("model_keep_from", "model_gradient", "model_gradient_plans", "model_jacobian")
 
 
-class _Kept(ctypes.Structure):
+class _KeptForecast(ctypes.Structure):
     """The structure `model_kept` of control.h."""
 
     _fields_ = (
@@ -33,7 +33,7 @@ class _Room(threading.local):
 
     def __init__(self) -> None:
         self.room: Floats = np.empty(0, np.float32)
-        self.kept: Any = _Kept()
+        self.kept: Any = _KeptForecast()
 
 
 class CGradients:
