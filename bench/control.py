@@ -24,7 +24,7 @@ from rtsysid.train.network import Network
 from rtsysid.train.run import state_arrays
 
 K = TypeVar("K")
-ROUNDS, HORIZON = 15, 10
+ROUNDS, CALLS, HORIZON = 15, 5, 10
 
 
 def main() -> None:
@@ -103,13 +103,14 @@ def threads(ours: Predictor) -> None:
 
 
 def least(functions: dict[K, Callable[[], object]], clock: Callable[[], float] = time.process_time) -> dict[K, float]:
-    """Least milliseconds of a call, of `ROUNDS` each; the candidates take turns."""
+    """Least milliseconds of a call. The candidates take turns of a few calls, the first of which warms the caches."""
     found = dict.fromkeys(functions, math.inf)
     for _ in range(ROUNDS):
         for name, function in functions.items():
-            begun = clock()
-            function()
-            found[name] = min(found[name], 1e3 * (clock() - begun))
+            for _ in range(CALLS):
+                begun = clock()
+                function()
+                found[name] = min(found[name], 1e3 * (clock() - begun))
     return found
 
 
