@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,17 @@ from figure_eight import HOVER, OUTPUTS, path, reference
 from rtsysid import Predictor
 from rtsysid.recordings.true_model import SimulatedFlight, TrueModel
 
-CONTROLLERS = {"gradient": GradientMpc, "mppi": Mppi}
+
+def controller(name: str, bundle: str) -> Any:
+    """Make a controller. CasADi's is only for a bundle with a library of target `casadi`."""
+    if name != "casadi":
+        return {"gradient": GradientMpc, "mppi": Mppi}[name]()
+    from casadi_mpc import CasadiMpc
+
+    libraries = sorted(Path(bundle).glob("model-casadi-*.so"))
+    if not libraries:
+        raise SystemExit(f"bundle {bundle}: it has no library for CasADi; export with --target onnx,c,casadi")
+    return CasadiMpc(libraries[0])
 
 
 class Flown(NamedTuple):
@@ -28,7 +39,7 @@ class Flown(NamedTuple):
     seconds: float
 
 
-def fly(controller: Any, model: Any, flight: SimulatedFlight, seconds: float) -> Flown:
+def fly(pilot: Any, model: Any, flight: SimulatedFlight, seconds: float) -> Flown:
     """Close the loop; it ends early 3 m off the path."""
     order, truth = TrueModel(flight, OUTPUTS), []
     u, spent = np.full(4, HOVER, np.float32), []
@@ -37,9 +48,9 @@ def fly(controller: Any, model: Any, flight: SimulatedFlight, seconds: float) ->
         if tick == 0:
             model.warm_start(row)
         model.step(row)
-        ahead = (tick + 1 + np.arange(controller.horizon)) / 100
+        ahead = (tick + 1 + np.arange(pilot.horizon)) / 100
         begun = time.process_time()
-        u = controller.decide(model, reference(ahead), u)
+        u = pilot.decide(model, reference(ahead), u)
         spent.append(1e3 * (time.process_time() - begun))
         model.decide(u)  # the next step learns what was applied
         flight.apply(u)
@@ -53,7 +64,7 @@ def main() -> None:
     """Fly, and print one row for each flight."""
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("bundle", help="a bundle of the preset quadrotor, or `true` for the simulation itself")
-    arguments.add_argument("--controller", choices=CONTROLLERS, default="gradient")
+    arguments.add_argument("--controller", choices=("gradient", "mppi", "casadi"), default="gradient")
     arguments.add_argument("--seconds", type=float, default=8.0)
     arguments.add_argument("--seeds", type=int, default=1, help="flights, each with gusts of its own")
     given = arguments.parse_args()
@@ -62,7 +73,7 @@ def main() -> None:
     for seed in range(given.seeds):
         flight = SimulatedFlight(seed)
         model = predictor or TrueModel(flight, OUTPUTS)
-        flown = fly(CONTROLLERS[given.controller](), model, flight, given.seconds)
+        flown = fly(controller(given.controller, given.bundle), model, flight, given.seconds)
         name = "learned" if predictor else "true"
         print(f"{given.controller:10}  {name:7}  {seed:4}  {flown.error_cm:16.1f}  {flown.decision_ms:12.2f}  "
               f"{flown.seconds:8.2f}", flush=True)  # fmt: skip

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+from pathlib import Path
+
 import msgspec
 import numpy as np
 import pytest
@@ -10,6 +14,7 @@ from controllers import GradientMpc, Mppi
 from figure_eight import OUTPUTS, cost, cost_by_output, effort, effort_by_input, reference
 from fly import fly
 
+from export.to_c_control import casadi_sources
 from rtsysid.config import read_config
 from rtsysid.errors import SpecError
 from rtsysid.model.backends.numpy_backend import NumpyBackend
@@ -88,6 +93,37 @@ def test_controllers_fly(kind: type, which: str, learned: Predictor) -> None:
     flown = fly(controller, model, flight, 0.04)
     assert flown.seconds == 0.04
     assert 0 < flown.error_cm < 1
+
+
+@pytest.mark.skipif(not shutil.which("cc"), reason="wants a C compiler: apt-get install gcc")
+def test_casadi_flies(learned: Predictor, tmp_path: Path) -> None:
+    """The same problem in CasADi: IPOPT's plan costs less than the one it began with, and the loop closes."""
+    pytest.importorskip("casadi", reason="wants casadi: pip install casadi")
+    from casadi_mpc import CasadiMpc
+
+    for name, text in casadi_sources(learned.spec, learned.backend.weights).items():  # type: ignore[attr-defined]
+        (tmp_path / name).write_text(text)
+    build = [
+        "cc",
+        "-std=c99",
+        "-O1",
+        "-shared",
+        "-fPIC",
+        "-DMODEL_HORIZON=5",
+        "model-casadi.c",
+        "-o",
+        "model.so",
+        "-lm",
+    ]
+    subprocess.run(build, cwd=tmp_path, check=True)
+    pilot, flight = CasadiMpc(tmp_path / "model.so"), SimulatedFlight(1)
+    assert pilot.horizon == 5
+    assert fly(pilot, learned, flight, 0.02).seconds == 0.02
+    wanted, last, before = reference(np.arange(5) / 100), np.full(4, 0.62, np.float32), pilot.plan
+    wanted[:, 2] += 1.0
+    pilot.decide(learned, wanted, last)
+    found = [cost(learned.forecast(plan), wanted) + effort(plan, last) for plan in (before, pilot.plan)]
+    assert found[1] < found[0]
 
 
 def test_gradient_steps_lower_the_cost() -> None:
