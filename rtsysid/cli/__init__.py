@@ -24,6 +24,7 @@ from rtsysid.cli import (
     hil,
     info,
     init,
+    linearise,
     link,
     recording,
     replay,
@@ -51,6 +52,7 @@ def cli() -> None:
 for command in (
     simulate.simulate, info.info, init.init, init.convert_command, check.check_command, train.train,
     train.export_command, train.compare_command, train.demo, evaluate.verify_command, evaluate.evaluate_command,
+    linearise.linearise_command,
     report.report_command, calibrate.calibrate, replay.replay_command, link.run, link.record, link.sim_device,
     recording.recover, hil.hil,
     benchmark.benchmark_command, benchmark.data, find.index, find.find_command, sweep.sweep,
