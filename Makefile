@@ -15,13 +15,13 @@ export RTSYSID_DATA ?= $(abspath ../shared/data)
 endif
 
 .DELETE_ON_ERROR:
-.PHONY: demo test fast hard lint types tests install bench fuzz soak mutants firmware hil clean
+.PHONY: demo test fast hard lint readability types tests install bench fuzz soak mutants firmware hil site clean
 
 demo: $(VENV)/.ready
 	$(BIN)/rtsysid demo
 
 # The whole check. What waits for the network is installed side by side, and many tests wait for a clock or a device:
-# mypy and the rig run beside them, and show what they print when they end.
+# mypy and the rig run at the same time, and show what they print when they end.
 test:
 	$(MAKE) --jobs 3 install
 	$(MAKE) lint
@@ -35,8 +35,8 @@ fast: $(VENV)/.ready
 tests: $(VENV)/.ready $(VENV)/.compilers $(EDGE)/.ready
 	+$(PYTEST)
 
-# The tests where a machine is at its worst: eight processes beside them that never rest; then mathematics as an old
-# processor does it, whose sums round otherwise.
+# The tests where a machine is at its worst: eight other processes that never rest; then the arithmetic of an old
+# processor, whose sums round otherwise.
 hard: $(VENV)/.ready $(VENV)/.compilers $(EDGE)/.ready
 	$(BIN)/python tests/support/busy.py 8 $(PYTEST)
 	OPENBLAS_CORETYPE=Nehalem ATEN_CPU_CAPABILITY=default DNNL_MAX_CPU_ISA=SSE41 $(PYTEST)
@@ -48,6 +48,14 @@ lint: $(VENV)/.ready
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m tools.docstrings
 	$(BIN)/python -m tools.structure
+
+# How hard the documents are to read, and what breaks the rules of language; a test holds them.
+readability: $(VENV)/.ready
+	$(BIN)/python -m tools.readability
+
+# The documents as a site in out/site. Strict: a broken link ends the build.
+site: $(VENV)/.ready
+	$(BIN)/zensical build --strict --clean
 
 types: $(VENV)/.ready
 	$(BIN)/mypy

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
-import sys
+from importlib import import_module
 
-from bench import (
-    c_model,
-    control,
-    cortex,
-    latency,
-    live,
-    logs,
-    novelty,
-    recording,
-    replaying,
-    retrieval,
-    training,
-    wire,
+import click
+
+PARTS = (
+    "latency", "c_model", "cortex", "replay", "recording", "training", "wire", "live", "novelty", "retrieval", "logs",
+    "control",
 )  # fmt: skip
+MODULES = {"replay": "replaying"}  # of parts with another name
 
-PARTS = {
-    "latency": latency.main, "c_model": c_model.main, "cortex": cortex.main, "replay": replaying.main,
-    "recording": recording.main, "training": training.main, "wire": wire.main, "live": live.main,
-    "novelty": novelty.main, "retrieval": retrieval.main, "logs": logs.main, "control": control.main,
-}  # fmt: skip
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("parts", metavar="[PART]...", type=click.Choice([*PARTS]), nargs=-1)
+def bench(parts: tuple[str, ...]) -> None:
+    """Print figures of speed, as ratios to a peer in the same run: all of them, or those of PART.
+
+    PART is latency, c_model, cortex, replay, recording, training, wire, live, novelty, retrieval, logs or
+    control.
+    """
+    for name in parts or PARTS:
+        print(f"\n## {name}\n")
+        import_module(f"bench.{MODULES.get(name, name)}").main()
+
 
 if __name__ == "__main__":
-    for name in sys.argv[1:] or PARTS:
-        print(f"\n## {name}\n")
-        PARTS[name]()
+    bench(prog_name="python -m bench")

@@ -1,4 +1,4 @@
-"""The generated C called from Python, beside the floor, the graph runtimes and torch, in one run, as ratios."""
+"""Ratios of one run: the generated C called from Python, a minimal loop, the graph runtimes and torch."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def check(reference: Reference, floor: Floor, ours: Predictor) -> None:
 
 
 def futures(reference: Reference, ours: Predictor, steps: dict[str, float]) -> None:
-    """Forecasts: one plan beside single steps, and a thousand plans beside torch."""
+    """Forecasts: one plan compared with single steps, and a thousand plans compared with torch."""
     plans = np.random.default_rng(0).standard_normal((PLANS, TICKS, 4)).astype(np.float32)
     single = timed({"one": lambda: ours.forecast(plans[0])})["one"]
     a, b = batched(reference.spec, reference.network, ours, reference.window)
@@ -180,6 +180,6 @@ def measured_sizes(reference: Reference, predictors: dict[str, Predictor]) -> It
 
 
 def goal(what: str, found: float, relation: str, wanted: float) -> None:
-    """One figure with its goal beside it."""
+    """One figure with its goal."""
     met = found <= wanted if relation == "<=" else found >= wanted
     print(f"{what}: {found:.2f} (goal {relation} {wanted:g}{', met' if met else ', NOT met'})")

@@ -1,4 +1,4 @@
-"""The model on a Cortex-M4F: instructions of one step, exact and emulated, and what it occupies, beside a vendor's.
+"""The model on a Cortex-M4F: exact emulated instructions of one step, and its memory, next to a vendor's figures.
 
 Published for the STM32F405 at 168 MHz (M. Busetto et al., arXiv 2512.14450, ST Edge AI in float32): LSTM of 64 units, 4
 inputs, 12 outputs; the paper counts 23,946 multiply-accumulates with initial state and activations, ours are the

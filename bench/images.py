@@ -5,9 +5,9 @@ Without a bundle the model is of reference size with random weights.
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
+from bench import arguments
 from bench.reference import reference_spec
 from export import firmware
 from export.step_cost import random_model
@@ -41,4 +41,4 @@ def main(path: str | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2])
+    main(*arguments(__doc__)[:1])

@@ -1,4 +1,4 @@
-"""One step called from Python: ours beside a plain `InferenceSession.run` on the same graph and torch eager."""
+"""One step called from Python: ours compared with a plain `InferenceSession.run` on the same graph and torch eager."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def plain_session(reference: Reference) -> tuple[onnxruntime.InferenceSession, dict[str, np.ndarray]]:
-    """What a user would write: the same graph, one thread, a dictionary per call."""
+    """The plain way of a user: the same graph, one thread, a dictionary per call."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     path = reference.folder / "step.onnx"

@@ -1,4 +1,4 @@
-"""Cost of reading logs beside the libraries of their programs, and of the commands that begin with a log.
+"""Cost of reading logs, compared with the libraries of their programs, and of the commands that begin with a log.
 
 Real logs are read where `RTSYSID_DATA` holds them; long ones are made.
 """

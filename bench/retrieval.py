@@ -18,6 +18,7 @@ import faiss
 import msgspec
 import numpy as np
 
+from bench import arguments
 from rtsysid.cli.console import table
 from rtsysid.recordings.simulate import CHANNELS, fly
 from rtsysid.recordings.trace import Trace
@@ -140,4 +141,5 @@ def _walls(ask: Callable[[Any], Any], queries: Any) -> Iterator[float]:
 
 
 if __name__ == "__main__":
-    main(int((sys.argv[1:] or [SIZES[-1]])[0]), Path(sys.argv[2]) if sys.argv[2:] else None)
+    given = arguments(__doc__)
+    main(int((given or [SIZES[-1]])[0]), Path(given[1]) if given[1:] else None)

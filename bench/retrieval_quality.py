@@ -6,12 +6,12 @@ the distance: the share of the ten matches with the same kind of manoeuvre, and 
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
 
+from bench import arguments
 from rtsysid.cli.console import table
 from rtsysid.model.bundle import Bundle
 from rtsysid.recordings.home import recordings
@@ -71,4 +71,4 @@ def _following(judge: Index, rows: np.ndarray, matches: np.ndarray) -> float:
 
 
 if __name__ == "__main__":
-    main(Bundle.open(sys.argv[1]))
+    main(Bundle.open(arguments(__doc__)[0]))

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import msgspec
 import numpy as np
 import torch
 
+from bench import arguments
 from bench.latency import timed
 from bench.reference import reference_spec
 from export.compile import compile_library
@@ -82,4 +82,5 @@ def draw(path: Path, specs: dict[tuple[str, int], ModelSpec], found: dict[tuple[
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else None)
+    given = arguments(__doc__)
+    main(Path(given[0]) if given else None)

@@ -1,7 +1,7 @@
 """Training throughput, one thread, in turns with a peer.
 
-Teacher forced: LSTM-64 on sequences of 200, batch 64, beside a plain PyTorch loop. Free run: prediction and gradient of
-models as the benchmarks train them, beside the same model run tick by tick under autograd.
+Teacher forced: LSTM-64 on sequences of 200, batch 64, compared with a plain PyTorch loop. Free run: prediction and
+gradient of models as the benchmarks train them, compared with the same model run tick by tick under autograd.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def _ours(values: np.ndarray) -> float:
 
 
 def _plain(values: np.ndarray) -> float:
-    """What one would write by hand: nn.LSTM, a linear layer, Adam, mean squared error."""
+    """The plain way by hand: nn.LSTM, a linear layer, Adam, mean squared error."""
     rows = torch.from_numpy(values)
     lstm, head = nn.LSTM(6, 64, batch_first=True), nn.Linear(64, 2)
     optimiser = torch.optim.AdamW([*lstm.parameters(), *head.parameters()])

@@ -12,16 +12,19 @@ import onnx
 import onnxruntime
 import torch
 
-import rtsysid
 from export.calibration import calibration_of
 from export.golden import golden_trace
 from export.targets import Target, default_targets, write_c
 from export.to_onnx import all_graphs
 from rtsysid.errors import TraceError
 from rtsysid.evaluation.calibrate import calibration_files
+from rtsysid.guards.release import VERSION
+from rtsysid.guards.stages import say_stage
 from rtsysid.model import trust
 from rtsysid.model.bundle import Bundle, write_manifest
 from rtsysid.model.golden import Row
+from rtsysid.model.history import history_content
+from rtsysid.model.manifest import HISTORY
 from rtsysid.model.npz import Arrays, write_npz
 from rtsysid.model.parity import measure_each
 from rtsysid.model.tolerance import tolerances
@@ -47,14 +50,19 @@ def export(
     targets = default_targets() if targets is None else targets
     spec, network = result.spec, trained_network(result)
     with replacing(out, BUNDLE, inputs=(result.folder,), overwrite=overwrite) as folder:
+        say_stage("computing the golden trace")
         golden, measured = golden_trace(network, result.excerpt)
         weights = state_arrays(result.weights)
         if "onnx" in targets:
             for name, graph in all_graphs(spec, weights).items():
                 (folder / name).write_bytes(graph.SerializeToString())
+        say_stage("writing and compiling C" if "c" in targets else "writing graphs")
         sizes = write_c(spec, weights, golden, folder, targets)
         for name, arrays in {"weights": weights, "golden": golden, "baseline": result.baseline}.items():
             (folder / f"{name}.npz").write_bytes(write_npz(arrays))
+        if result.history:
+            (folder / HISTORY).write_bytes(history_content(result.history))
+        say_stage("calibrating novelty and intervals")
         _calibrate(result, weights, folder)
         digest = write_manifest(folder, {**_manifest_content(result, measured), **sizes})
         rows = measure_each(Bundle.open(folder))
@@ -95,11 +103,11 @@ def _manifest_content(result: Result, measured: dict[str, float]) -> dict[str, A
             "config": about["config"],
             "sources": about["sources"],
             "epochs": result.epochs,
-            "validation": None if result.loss is None else _finite(result.loss),
+            "validation": None if result.loss is None else _number_or_none(result.loss),
         },
         "versions": {
             **about["versions"],
-            "rtsysid": rtsysid.__version__,
+            "rtsysid": VERSION,
             "onnx": onnx.__version__,
             "onnxruntime": onnxruntime.__version__,
             "torch of the golden trace": str(torch.__version__),
@@ -107,5 +115,5 @@ def _manifest_content(result: Result, measured: dict[str, float]) -> dict[str, A
     }
 
 
-def _finite(value: float) -> float | None:
+def _number_or_none(value: float) -> float | None:
     return value if math.isfinite(value) else None

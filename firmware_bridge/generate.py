@@ -6,6 +6,7 @@ that name every offset. No struct is cast onto a buffer, so neither alignment no
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from enum import IntEnum
 from pathlib import Path
@@ -158,11 +159,13 @@ _NAMES = {"B": "u8", "H": "u16", "I": "u32", "Q": "u64", "s": "u8[]", "u": "UTF-
 
 def _document_tables() -> Iterator[str]:
     yield f"Protocol version of this release: `{m.version()}`.\n"
-    yield "| type | message | direction | what it says | payload |\n|---|---|---|---|---|"
+    yield "| type | message | direction | what it says |\n|---|---|---|---|"
     for code, message in m.MESSAGES.items():
         name = message.wire_name() + (" \\*" if message.SEEDED else "")
-        yield f"| 0x{code:02X} | {name} | {message.DIRECTION} | {message.__doc__} | {_payload(message)} |"
-    yield "\n\\* the CRC is seeded with the schema hash\n"
+        yield f"| 0x{code:02X} | {name} | {message.DIRECTION} | {message.__doc__} |"
+    yield "\n\\* The CRC is seeded with the schema hash.\n\nPayloads:\n\n```"
+    yield from map(_payload_line, m.MESSAGES.values())
+    yield "```\n"
     yield "| number | values |\n|---|---|"
     for enum in m.ENUMS:
         yield f"| {enum.__name__}: {enum.__doc__} | {', '.join(f'{x.value} {x.name}' for x in enum)} |"
@@ -170,6 +173,12 @@ def _document_tables() -> Iterator[str]:
     yield "| status | code | meaning | usable |\n|---|---|---|---|"
     for status in ALL:
         yield f"| {status} | {status.code} | {status.meaning} | {'yes' if status.usable else 'no'} |"
+
+
+def _payload_line(message: type[Message]) -> str:
+    fields = _payload(message).replace(" ", "\0").replace(",\0", ", ")  # no line ends between a type and its field
+    line = textwrap.fill(f"{message.wire_name():16} {fields}", 118, subsequent_indent=" " * 17)
+    return line.replace("\0", " ")
 
 
 def _payload(message: type[Message]) -> str:

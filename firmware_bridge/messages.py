@@ -30,7 +30,7 @@ SINCE: dict[str, int] = {
 }
 
 Status = IntEnum("Status", {each.name: each.code for each in statuses.BY_CODE})  # type: ignore[misc]
-Status.__doc__ = "What a prediction is worth: the codes of `rtsysid.statuses.Status`."
+Status.__doc__ = "The worth of a prediction: the codes of `rtsysid.statuses.Status`."
 
 
 class State(IntEnum):

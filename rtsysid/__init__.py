@@ -9,13 +9,16 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from rtsysid.guards.release import VERSION
+
 # onnxruntime's wheels for Linux (seen in 1.32) start a thread that reports to its maker some 9 s after the import: a
 # name look-up, three threads and, with locked memory, 24 MB in the middle of a live session. Read at its import.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 _HOMES = {
+    "api": ("Model", "fit", "load"),
     "model.bundle": ("Bundle",),
     "model.delayline": ("TappedDelayLine",),
     "model.predictor": ("Forecast", "Predictor"),
@@ -44,6 +47,7 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 if TYPE_CHECKING:
     from rtsysid.alignment.aligner import Aligner
+    from rtsysid.api import Model, fit, load
     from rtsysid.errors import (
         BundleError,
         ConfigError,
@@ -77,6 +81,7 @@ __all__ = [
     "DeadlineError",
     "Forecast",
     "LinkError",
+    "Model",
     "ModelSpec",
     "Novelty",
     "ParityError",
@@ -92,6 +97,8 @@ __all__ = [
     "Trace",
     "TraceError",
     "evaluate",
+    "fit",
+    "load",
     "replay",
 ]
 

@@ -111,7 +111,7 @@ class SignKeeper:
             self._last = [row[columns].tolist() for columns in self._rotations]
 
     def forget(self) -> None:
-        """Begin anew: the next quaternion gets a positive w."""
+        """Start over: the next quaternion gets a positive w."""
         self._last = [None] * len(self._rotations)
 
 

@@ -9,7 +9,7 @@ import difflib
 import errno
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -22,6 +22,7 @@ from rtsysid.guards import ranges
 from rtsysid.guards.limits import checked_size, limit
 from rtsysid.schedule import AUTO, Corruption, Loss, Stage, TeacherForcing, preset
 from rtsysid.spec import CELLS, PERIODS, CellName, Channel, ModelSpec, RigidBody, Rotors, Variant, variant_of
+from rtsysid.storage.kinds import kind_of, mistaken
 
 EMBEDDED = ("quadrotor", "nanodrone")
 _DOTS = 1000  # in one line: the parser takes a time that grows with the square of the parts of a dotted key
@@ -64,13 +65,13 @@ class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         missing = set(group) - {c.name for c in parsed}
         if missing:
             raise ConfigError("data.groups", f"no channel is named {sorted(missing)}", "use channel names of this file")
-        _check_angles(self.angles, {c.name: c.unit for c in parsed})
+        _require_angles(self.angles, {c.name: c.unit for c in parsed})
         return tuple(
             msgspec.structs.replace(c, group=group.get(c.name, ""), angle=c.name in self.angles) for c in parsed
         )
 
 
-def _check_angles(angles: tuple[str, ...], units: dict[str, str]) -> None:
+def _require_angles(angles: tuple[str, ...], units: dict[str, str]) -> None:
     for name in angles:
         if name not in units:
             raise ConfigError("data.angles", f"no channel is named {name!r}", "use channel names of this file")
@@ -205,9 +206,18 @@ def config_text(path: Path | str) -> str:
     try:
         return _plain_text(Path(path))
     except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"configuration {name}", *_unreadable(name, error)) from None
+
+
+def _unreadable(name: str, error: Exception) -> tuple[str, str]:
+    """Say why a configuration cannot be read, and what to do."""
+    if close := difflib.get_close_matches(name, EMBEDDED, 1):
+        return "no such file", f"did you mean {close[0]!r}?"
+    found, remedy = mistaken(Path(name), "configuration")
+    if kind_of(Path(name)) in ("file", "configuration"):
         reason = getattr(error, "strerror", None) or "not a text file"
-        remedy = f"give a TOML file or one of {', '.join(EMBEDDED)}"
-        raise ConfigError(f"configuration {name}", reason, remedy) from None
+        return reason, f"{remedy}; embedded are {', '.join(EMBEDDED)}"
+    return found, remedy
 
 
 def _plain_text(path: Path) -> str:
@@ -245,16 +255,31 @@ def with_settings(text: str, settings: Sequence[str], name: str = "configuration
     built = tomllib.loads(text)
     for setting in settings:
         key, equals, value = setting.partition("=")
-        *tables, last = key.strip().split(".")
-        if not equals or not all((*tables, last)) or not tables:
+        if not equals:
             raise ConfigError(f"setting {setting!r}", "not KEY=VALUE", "write a key with its table, as train.stride=20")
-        table = built
-        for each in tables:
-            table = table.setdefault(each, {})
-            if not isinstance(table, dict):
-                raise ConfigError(f"setting {setting!r}", f"{each} is not a table", "change the file")
-        table[last] = _setting_value(value.strip())
+        _set_key(built, key.strip(), _setting_value(value.strip()))
     return config_from_builtins(built, name)
+
+
+def with_keys(config: Config, settings: Mapping[str, Any]) -> Config:
+    """Return a configuration with other values: ``{"train.stride": 20}``. Raises ConfigError where one is refused."""
+    built = msgspec.to_builtins(config)
+    for key, value in settings.items():
+        _set_key(built, key, msgspec.to_builtins(value))
+    return config_from_builtins(built) if settings else config
+
+
+def _set_key(built: dict[str, Any], key: str, value: Any) -> None:
+    """Set a value by its key with its table, ``train.stride``."""
+    *tables, last = key.split(".")
+    if not tables or not all((*tables, last)):
+        raise ConfigError(f"setting {key!r}", "no key of a table", "write a key with its table, as train.stride")
+    table = built
+    for each in tables:
+        table = table.setdefault(each, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"setting {key!r}", f"{each} is not a table", "change the file")
+    table[last] = value
 
 
 def _setting_value(text: str) -> Any:

@@ -75,6 +75,6 @@ class DeadlineError(RtsysidError):
 
 
 class StorageError(RtsysidError):
-    """Report an output that was refused or could not be written. What was there before is unchanged."""
+    """Report an output that was refused or could not be written. The older file is unchanged."""
 
     exit_code = 5

@@ -9,6 +9,7 @@ from ``k`` to ``k + 1``. A step takes ``s_k`` and predicts ``y_{k+1}``.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -176,10 +177,22 @@ def require_channels(wanted: Sequence[Channel], found: Sequence[Channel], where:
         if channel.name not in columns:
             more = f" and {len(columns) - 40} more" if len(columns) > 40 else ""
             listed = (", ".join(list(columns)[:40]) or "none") + more
-            raise SpecError(f"{where}: missing column {channel.name!r}", f"columns are {listed}", "rename or record it")
+            raise SpecError(f"{where}: missing column {channel.name!r}", f"columns are {listed}",
+                            _remedy_for_missing(channel.name, wanted, list(columns)))  # fmt: skip
         unit = found[columns[channel.name]].unit
         if unit and channel.unit and unit != channel.unit:
-            raise SpecError(
-                f"{where}: unit of {channel.name!r}", f"{unit!r} instead of {channel.unit!r}", "convert the recording"
-            )
+            remedy = f"convert the recording, or name it '{channel.name} [{unit}]' in the configuration"
+            raise SpecError(f"{where}: unit of {channel.name!r}", f"{unit!r} instead of {channel.unit!r}", remedy)
     return [columns[channel.name] for channel in wanted]
+
+
+def _remedy_for_missing(name: str, wanted: Sequence[Channel], columns: Sequence[str]) -> str:
+    """Guess what was meant by a name that no column has: another spelling, or a recording of another robot."""
+    if close := difflib.get_close_matches(name.lower(), [each.lower() for each in columns], 1, 0.7):
+        meant = next(each for each in columns if each.lower() == close[0])
+        return f"did you mean {meant!r}? Change the name in the configuration, or in the recording"
+    missing = [channel.name for channel in wanted if channel.name not in columns]
+    if len(missing) > max(1, len(wanted) // 2):
+        robot = f"{len(missing)} of {len(wanted)} channels are missing, as in a recording of another robot"
+        return f"{robot}: rtsysid init writes a configuration for it"
+    return "correct the name in the configuration, or record the column"

@@ -41,7 +41,7 @@ void model_reset(model_state *m);
    The result stays in m->y until the next step. It is NaN until MODEL_TAPS samples have come. */
 const float *model_step(model_state *m, const float *sample);
 
-/* The same for a sample that is not measured but stands in for a missing one. `age`: ticks since the newest measurement;
+/* The same for a sample that is not measured but replaces a missing one. `age`: ticks since the newest measurement;
    1 for the first missing sample. Without MODEL_AGED the model does not depend on it. */
 const float *model_step_aged(model_state *m, const float *sample, uint32_t age);
 

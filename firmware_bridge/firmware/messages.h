@@ -20,7 +20,7 @@
 #define WIRE_HEARTBEAT_US 500000u
 #define WIRE_HEARTBEATS_MISSED 3u
 
-/* What a prediction is worth: the codes of `rtsysid.statuses.Status`. */
+/* The worth of a prediction: the codes of `rtsysid.statuses.Status`. */
 #define WIRE_STATUS_OK 0u /* none of the others applies */
 #define WIRE_STATUS_EXTRAPOLATING 1u /* outside the trained range; fed all the same */
 #define WIRE_STATUS_HELD 2u /* the last good sample replaced missing ticks */

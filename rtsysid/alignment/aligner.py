@@ -5,7 +5,7 @@ is its newest value; an output is the mean of the messages of the tick, or its n
 `max_age`; NaN otherwise. Rows begin when every source has spoken. A tick is answered `lateness` after its time, as
 the stamps say; a message that arrives later is dropped and counted.
 
-A stamp that is far ahead of all before begins a new grid; one that is far behind begins anew, as after a restart.
+A stamp that is far ahead of all before begins a new grid; one that is far behind starts over, as after a restart.
 `rtsysid.alignment.recorded` computes the same for a recording in one go, to equal bits.
 """
 

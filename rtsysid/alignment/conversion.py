@@ -51,7 +51,7 @@ class Conversion:
             raise ConfigError(f"source of {name!r}", "frames without three channels", "give frames to a group of three")
 
     def forget(self) -> None:
-        """Begin anew: the next message is the first one."""
+        """Start over: the next message is the first one."""
         self._last: Doubles | None = None  # [1, F] the last message
         self._last_t = np.nan
         self._laps = np.zeros(len(self.fields))

@@ -49,7 +49,7 @@ def estimate_offset(first: Doubles, second: Doubles, rate_hz: float, apart_s: fl
 def _innovations(rows: Doubles) -> Doubles:
     """Return what an autoregression of the channels that move does not predict, [n - 1, c], each of unit variance.
 
-    What is predictable, as a slow motion under feedback, blurs a correlation and moves its peak.
+    A predictable part, such as a slow motion under feedback, blurs a correlation and moves its peak.
     """
     known = np.nan_to_num(rows)
     known = known[:, known.std(0) > 0]

@@ -66,14 +66,14 @@ def align_recording(
     """Align the messages of all feeds of a plan.
 
     `room` is called with a number of rows before they are made, and may raise. Raises TraceError where the stamps
-    begin anew all the time.
+    start over all the time.
     """
     messages = _Merged(plan, recorded)
     counts = {track.name: Counts() for track in plan.tracks}
     carried: list[_Messages | None] = [None] * len(plan.tracks)
     pieces, cut = [], 0
-    for start, stop, anew in messages.grids():
-        carried = [None if anew else each for each in carried]
+    for start, stop, restarted in messages.grids():
+        carried = [None if restarted else each for each in carried]
         rows, carried, silent = _align_grid(plan, messages, slice(start, stop), carried, counts, room)
         cut += silent
         if len(rows.t):
@@ -99,8 +99,8 @@ class _Merged:
         self._values = [_converted(track, feeds[track.feed], plan.feeds[track.feed]) for track in plan.tracks]
 
     def grids(self) -> Iterator[tuple[int, int, bool]]:
-        """Yield the messages of each grid as start and stop, and whether the sources begin anew there."""
-        start, anew, far = 0, True, Grid(0.0, self.plan.rate_hz, self.plan.lateness).far
+        """Yield the messages of each grid as start and stop, and whether the sources start over there."""
+        start, restarted, far = 0, True, Grid(0.0, self.plan.rate_hz, self.plan.lateness).far
         for _ in range(RESTARTS):
             if start == len(self.t):
                 return
@@ -108,11 +108,11 @@ class _Merged:
             newest = np.maximum.accumulate(t)[:-1]
             off = np.flatnonzero((t[1:] > newest + far) | (t[1:] < newest - far))
             stop = start + int(off[0]) + 1 if len(off) else len(self.t)
-            yield start, stop, anew
+            yield start, stop, restarted
             if stop < len(self.t):
-                anew = bool(self.t[stop] < newest[stop - start - 1])
+                restarted = bool(self.t[stop] < newest[stop - start - 1])
             start = stop
-        raise TraceError("alignment", f"the stamps begin anew more than {RESTARTS} times", "choose another time stamp")
+        raise TraceError("alignment", f"the stamps start over more than {RESTARTS} times", "choose another time stamp")
 
     def of_track(self, number: int, part: slice) -> tuple[Numbers, Doubles]:
         """Return the places [n] of a source's messages in a part of all, and their values [n, k]."""

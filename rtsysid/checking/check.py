@@ -23,6 +23,7 @@ from rtsysid.checking.tables import RawTable, raw_tables
 from rtsysid.checking.vectors import Vector, vectors_of
 from rtsysid.config import Config
 from rtsysid.errors import TraceError
+from rtsysid.guards.stages import say_stage, with_progress
 from rtsysid.recordings.names import names_of, recording_files, require_distinct
 from rtsysid.recordings.trace import Trace
 
@@ -69,7 +70,8 @@ def check_recordings(
     require_distinct(files)
     found: list[Finding] = []
     counts, conventions, suffix = dict[str, int](), list[str](), ""
-    for file, name in zip(files, names_of(files), strict=True):
+    named = zip(files, names_of(files), strict=True)
+    for file, name in with_progress(named, "checking recordings", len(files)):
         several: list[RawTable] = []
         for table in raw_tables(file, name, None if config is None else config.data, time):
             found += table_findings(table, config)
@@ -80,6 +82,7 @@ def check_recordings(
         conventions += list(_conventions(several))[: SIMILAR - len(conventions)]
     if config is None or trace is None:
         return Checked(joined_findings(found), len(counts), sum(counts.values()), [], [], conventions, [])
+    say_stage("checking inputs and conventions")
     later, late, inputs, notes = trace_findings(trace, config, suffix)
     everywhere = {name for each in later if each.fault in ("constant", "input never moves") for name in each.channels}
     found = [each for each in found if each.fault != "constant" or not set(each.channels) <= everywhere]
@@ -88,6 +91,15 @@ def check_recordings(
     return Checked(
         joined_findings([*found, *later]), len(counts), sum(counts.values()), late, inputs, conventions, notes
     )
+
+
+def require_sound(checked: Checked, override: str = "force=True") -> None:
+    """Raise TraceError where a finding is grave; `override` says how to train nevertheless."""
+    if checked.grave:
+        first, count = checked.grave[0], len(checked.grave)
+        more = f"{count} grave findings in all" if count > 1 else "a grave finding"
+        remedy = f"{first.remedy}; {more}: see rtsysid check, or train with {override}"
+        raise TraceError(f"recordings: {first.fault} ({first.where})", first.evidence, remedy)
 
 
 def table_findings(table: RawTable, config: Config | None = None) -> list[Finding]:

@@ -2,8 +2,8 @@
 
 A linear model predicts the next outputs from the last two rows of outputs and from two successive rows of the inputs.
 The delay is the place of those two rows at which the model errs least: first of all inputs together, then of each one
-with the others at their places. Delayed recordings thus give estimates that differ by what they were delayed. Blocks
-of the recordings, drawn anew, give the interval.
+with the others at their places. Delayed recordings thus give estimates that differ by what they were delayed. The
+interval comes from blocks of the recordings, sampled with replacement.
 
 Ref: L. Ljung, System Identification, 2nd ed., 1999, section 4.3; delays by the loss of ARX models of many delays.
 """
@@ -146,8 +146,8 @@ class _Scan:
     def _judged(self, losses: Doubles, common: int) -> Estimate:
         """Choose a place by the errors [D, B, ny] at each place.
 
-        What a place gains is measured from the usual error: most places are wrong ones. The place is that of all inputs
-        together, `common`, where that gains nearly as much.
+        The gain of a place is measured from the usual error: most places are wrong ones. Where the place of all inputs
+        together, `common`, gains nearly as much, it is taken.
         """
         gains = _gains(losses.sum(1))
         best, rows = int(gains.argmax()), sum(len(fixed) for fixed, _ in self._rows)
@@ -224,7 +224,7 @@ def _log_loss(errors: Doubles) -> Doubles:
 
 
 def _interval(losses: Doubles) -> tuple[int, int]:
-    """Return the places between which the least loss lies, of blocks drawn anew, from errors [D, B, ny]."""
+    """Return the range of places with the least loss, over resampled blocks, from errors [D, B, ny]."""
     rng, blocks = np.random.default_rng(0), losses.shape[1]
     weights = rng.multinomial(blocks, np.full(blocks, 1 / blocks), DRAWS)
     drawn = _log_loss(np.einsum("wb,dby->wdy", weights, losses)).argmin(1)

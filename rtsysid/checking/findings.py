@@ -68,7 +68,7 @@ def source_key(channel: str) -> str:
 def joined_findings(findings: Iterable[Finding]) -> list[Finding]:
     """Join what is one fault: of channels at the same time, and of a channel in several recordings. Grave ones first.
 
-    What is joined keeps the time and the evidence of the first.
+    A joined finding keeps the time and the evidence of the first.
     """
     joined = _joined_recordings(_joined_channels(findings))
     return sorted(joined, key=lambda each: (not each.grave, FAULTS.index(each.fault)))

@@ -1,6 +1,6 @@
 """Check the velocity of a rigid body against its attitude, by the force that must have moved it.
 
-What pushes a body is fixed in its frame: its actuators, and not the compass. Acceleration and gravity, turned into the
+The actuators push a body in its own frame, and not along the compass. Acceleration and gravity, turned into the
 frame of the body, are therefore told best by the inputs where velocity and attitude have one frame. And an
 accelerometer that is turned into the world shows up on average.
 """
@@ -29,7 +29,7 @@ class Motion(NamedTuple):
     """Hold inner products [10, 10] of what the force in the frame of the body may be made of, in (m/s^2)^2.
 
     The first nine are the logged acceleration i along the axis j of the world, number 3 i + j; then the vertical.
-    What the features tell is taken off.
+    The part that the features explain is subtracted.
     """
 
     products: Doubles

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from rtsysid import __version__
 from rtsysid.checking.check import Checked
 from rtsysid.checking.findings import Finding, time_text
 from rtsysid.evaluation.report.html import SIGNS, html_table, page
 from rtsysid.evaluation.report.tree import Node, el
+from rtsysid.guards.release import VERSION
 from rtsysid.storage.products import CHECK_PAGE
 
 
@@ -21,7 +21,7 @@ def check_page(name: str, checked: Checked) -> str:
         *([el("section", el("h2", "Inputs"), *_inputs_table(checked), id="inputs")] if checked.inputs else []),
         *([_list("Conventions", checked.conventions)] if checked.conventions else []),
         *([_list("Not checked", checked.notes)] if checked.notes else []),
-        el("footer", f"rtsysid {__version__}. docs/check.md says how each fault is found."),
+        el("footer", f"rtsysid {VERSION}. docs/check.md says how each fault is found."),
     ]
     return page(CHECK_PAGE, f"{name}: rtsysid check", body)
 

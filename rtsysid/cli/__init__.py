@@ -17,7 +17,10 @@ from rtsysid.cli import (
     benchmark,
     calibrate,
     check,
+    compare,
     console,
+    demo,
+    doctor,
     evaluate,
     faults,
     find,
@@ -29,35 +32,75 @@ from rtsysid.cli import (
     recording,
     replay,
     report,
+    settings,
     simulate,
     sweep,
     train,
 )
+from rtsysid.cli.options import verbosity
+from rtsysid.cli.progress import StageLog
+from rtsysid.cli.sections import Sections
+from rtsysid.guards.stages import NAME as STAGES
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Sections, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__)
+@verbosity
 def cli() -> None:
     """Learn a robot's dynamics from its logs and run the model next to the controller, sample by sample.
 
     \b
-    rtsysid demo                                   the whole path in three minutes
-    rtsysid train CONFIG.toml --data LOGS -o RUN   a model from recordings
+    rtsysid demo                                   the whole path, in a minute or two
+    rtsysid init LOG -o CONFIG.toml                a configuration for your own log
+    rtsysid train CONFIG.toml --data LOG -o RUN    a model from recordings
+    rtsysid report RUN --data LOG -o report.html   how good it is
     rtsysid export RUN -o BUNDLE                   one verified folder for the robot
-    rtsysid replay BUNDLE TRACE                    the live path on a recording
-    rtsysid run BUNDLE PORT                        the live path with a board
+    rtsysid run BUNDLE PORT                        live, with a board
     """
 
 
-for command in (
-    simulate.simulate, info.info, init.init, init.convert_command, check.check_command, train.train,
-    train.export_command, train.compare_command, train.demo, evaluate.verify_command, evaluate.evaluate_command,
-    linearise.linearise_command,
-    report.report_command, calibrate.calibrate, replay.replay_command, link.run, link.record, link.sim_device,
-    recording.recover, hil.hil,
-    benchmark.benchmark_command, benchmark.data, find.index, find.find_command, sweep.sweep,
-):  # fmt: skip
-    cli.add_command(command)
+SECTIONS: dict[str, dict[click.Command, str]] = {
+    "Start": {
+        demo.demo: "run the whole path once, from recordings to a report",
+        info.info: "describe a recording, a run, a bundle, an index or a board",
+        init.init: "write a configuration for your own log",
+        check.check_command: "find faults in recordings before a training",
+        init.convert_command: "write the aligned rows of a log",
+        simulate.simulate: "fly a simulated quadrotor and write its recordings",
+        benchmark.data: "list and download public recordings",
+        doctor.doctor: "say what this machine can do, and what is missing",
+        settings.config_group: "show a configuration",
+        settings.completion: "teach a shell to complete",
+    },
+    "Learn": {
+        train.train: "train a model, or continue an interrupted training",
+        train.export_command: "make a verified bundle of a finished training",
+        compare.compare_command: "train several configurations and compare them",
+        sweep.sweep: "search for a better or a smaller model",
+        benchmark.benchmark_command: "train and score on public recordings",
+    },
+    "Judge": {
+        report.report_command: "write an HTML page that judges a model",
+        evaluate.evaluate_command: "print the error by ticks ahead, next to two baselines",
+        evaluate.verify_command: "run every backend over the golden trace of a bundle",
+        linearise.linearise_command: "print the model at one moment as a linear system",
+        calibrate.calibrate: "calibrate novelty and intervals on held-out recordings",
+    },
+    "Robot": {
+        replay.replay_command: "stream a recording through the live path",
+        link.run: "predict for a board while it streams",
+        link.record: "record what a board streams, without a model",
+        recording.recover: "copy the intact part of a damaged recording",
+        link.sim_device: "simulate a board that plays a recording",
+        hil.hil: "play recordings to a board, and compare every bit",
+    },
+    "Search": {
+        find.index: "make recordings searchable",
+        find.find_command: "find moments that resemble one moment",
+    },
+}
+for section, members in SECTIONS.items():
+    cli.add_section(section, members)
 
 
 def main() -> None:
@@ -66,12 +109,15 @@ def main() -> None:
     With RTSYSID_TRACEBACK=1 the traceback is printed before.
     """
     _accept_any_text()
+    display = console.Shown.begin()
     _show_log()
     try:
         code = _run()
+        display.close()
         for stream in filter(None, (sys.stdout, sys.stderr)):
             stream.flush()  # a reader that has gone is noticed here
     except BaseException as error:
+        display.close()
         _end_with(error)
     sys.exit(code)
 
@@ -81,9 +127,9 @@ def _run() -> int:
 
     `cli.main` would make an interruption of the end of an input, and hide that the reader of the output has gone.
     """
-    if "_RTSYSID_COMPLETE" in os.environ:  # the shell asks for completions
-        cli.main(prog_name="rtsysid")
     try:
+        if "_RTSYSID_COMPLETE" in os.environ:  # the shell asks for completions
+            cli.main(prog_name="rtsysid")
         with cli.make_context("rtsysid", sys.argv[1:]) as context:
             cli.invoke(context)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -104,20 +150,22 @@ def _accept_any_text() -> None:
 
 
 def _show_log() -> None:
-    """Print on stderr what the library says of its work, such as what it replaced."""
-    log = logging.getLogger("rtsysid")
+    """Print on stderr what the library says of its work, such as what it replaced, and the stage it has reached."""
+    log, stages = logging.getLogger("rtsysid"), logging.getLogger(STAGES)
     log.setLevel(logging.INFO)
     if not log.handlers:
         log.addHandler(console.StderrLog())
+    stages.propagate = False
+    stages.handlers = [StageLog(console.stage)]
 
 
 def _end_with(error: BaseException) -> NoReturn:
     code, lines = faults.outcome(error)
     with suppress(OSError, ValueError):  # stderr may be closed, too
-        if os.environ.get("RTSYSID_TRACEBACK"):
+        if os.environ.get("RTSYSID_TRACEBACK") or (console.Shown.verbose and code == faults.UNEXPECTED):
             traceback.print_exception(error)
         for line in lines:
-            console.echo(f"rtsysid: {line}", err=True)
+            console.echo(f"rtsysid: {line}", err=True, colour="red")
     _leave(code)
 
 

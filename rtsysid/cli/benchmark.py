@@ -9,11 +9,13 @@ import click
 import msgspec
 
 from rtsysid.cli import console, robots, study
+from rtsysid.cli.complete import benchmark_names, source_names
 from rtsysid.cli.options import PATH, as_json, within
 from rtsysid.cli.outputs import output
+from rtsysid.cli.sections import Sections
 from rtsysid.errors import ConfigError
 from rtsysid.guards import ranges
-from rtsysid.storage.products import AUTOENCODERS, BENCHMARK, BENCHMARK_PREDICTIONS, npz_mark
+from rtsysid.storage.products import AUTOENCODERS, BENCHMARK, BENCHMARK_PREDICTIONS, EXAMPLE, npz_mark
 
 if TYPE_CHECKING:
     from rtsysid.benchmarks import Benchmark
@@ -28,7 +30,7 @@ TAKEN: dict[str, tuple[str, ...]] = {  # of names that take few; the others take
 
 
 @click.command("benchmark")
-@click.argument("name")
+@click.argument("name", shell_complete=benchmark_names)
 @click.option("--quick", is_flag=True, help="Train a share of the epochs: takes minutes, detects regressions.")
 @click.option(
     "--seeds",
@@ -199,7 +201,7 @@ def _write_predictions(path: Path, chosen: Benchmark, result: BenchmarkResult, o
         np.savez_compressed(scratch, allow_pickle=False, **arrays)
 
 
-@click.group()
+@click.group(cls=Sections)
 def data() -> None:
     """List and download public recordings.
 
@@ -208,7 +210,7 @@ def data() -> None:
 
 
 @data.command("list")
-@click.argument("names", nargs=-1)
+@click.argument("names", nargs=-1, shell_complete=source_names)
 @click.option(
     "--files", "per_file", is_flag=True, help="Print one line per file, with its SHA-256 (of the content before gzip)."
 )
@@ -245,7 +247,7 @@ def data_list(names: tuple[str, ...], per_file: bool, json_: bool) -> None:
 
 
 @data.command("get")
-@click.argument("names", nargs=-1, required=True)
+@click.argument("names", nargs=-1, required=True, shell_complete=source_names)
 @as_json
 def data_get(names: tuple[str, ...], json_: bool) -> None:
     """Download absent files from the original publisher and check their SHA-256.
@@ -262,3 +264,19 @@ def data_get(names: tuple[str, ...], json_: bool) -> None:
         console.echo(f"{name}: {sources()[name].terms}", err=json_)
     if json_:
         console.report({"files": states}, True)
+
+
+@data.command("example")
+@output("-o", "--out", product=EXAMPLE, required=True, help="Folder for the recordings.")
+@as_json
+def data_example(out: Path, overwrite: bool, json_: bool) -> None:
+    """Write the recordings that come with the package: eight runs of a six-jointed arm, as CSV, without a download.
+
+    OUT/train has six runs for training, OUT/unseen two to judge the model on. Licence: CC0.
+
+    Example: rtsysid data example -o arm
+    """
+    from rtsysid.recordings.example_runs import write_example
+
+    paths = list(write_example(out, overwrite=overwrite))
+    console.report({"folder": str(out), "recordings": len(paths), "licence": "CC0 1.0"}, json_)

@@ -11,7 +11,7 @@ import click
 from rtsysid.cli import console
 from rtsysid.cli.options import PATH, as_json, time_column
 from rtsysid.cli.outputs import output
-from rtsysid.errors import ConfigError, TraceError
+from rtsysid.errors import ConfigError
 from rtsysid.storage.products import CHECK_PAGE
 
 if TYPE_CHECKING:
@@ -60,14 +60,11 @@ def before_training(paths: Sequence[Path], config: Config, trace: Trace, force: 
 
     Raises TraceError where a finding is grave and `force` is not given.
     """
-    from rtsysid.checking.check import check_recordings
+    from rtsysid.checking.check import check_recordings, require_sound
 
     checked = check_recordings(paths, config, trace)
-    if checked.grave and not force:
-        first, count = checked.grave[0], len(checked.grave)
-        more = f"{count} grave findings in all" if count > 1 else "a grave finding"
-        remedy = f"{first.remedy}; {more}: see rtsysid check, or train with --force"
-        raise TraceError(f"recordings: {first.fault} ({first.where})", first.evidence, remedy)
+    if not force:
+        require_sound(checked, "--force")
     shown = checked.findings[:IN_SHORT]
     console.echo(*(f"check: {each.fault} ({each.where}): {each.evidence}" for each in shown), err=True)
     if len(checked.findings) > IN_SHORT:
@@ -100,5 +97,7 @@ def _parted(paths: Sequence[Path]) -> tuple[list[Path], Config | None]:
     logs = [path for path in paths if path.suffix != ".toml"]
     if not logs or len(configs) > 1:
         found = f"{len(logs)} recordings and {len(configs)} configurations"
-        raise ConfigError("rtsysid check", found, "name recordings, and one .toml file or none")
+        raise ConfigError(
+            "rtsysid check", found, "name recordings and one .toml file or none: rtsysid check LOGS CONFIG"
+        )
     return logs, read_config(configs[0]) if configs else None

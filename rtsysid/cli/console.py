@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Self
 import click
 import msgspec
 
+from rtsysid.cli.progress import Display, StageBar
 from rtsysid.guards.text import for_json, for_terminal, visible
 
 if TYPE_CHECKING:
@@ -28,10 +30,54 @@ if TYPE_CHECKING:
     from rtsysid.recordings.trace import Trace
 
 
-def echo(*lines: str, err: bool = False) -> None:
-    """Print each text as one line of visible characters."""
+class Shown:
+    """Hold how much the command line says: ``quiet`` (-q), ``verbose`` (-v), and the line of progress."""
+
+    quiet = verbose = False
+    display: Display | None = None
+
+    @classmethod
+    def begin(cls) -> Display:
+        """Begin a command: nothing is asked for yet."""
+        cls.quiet = cls.verbose = False
+        cls.display = Display()
+        return cls.display
+
+    @classmethod
+    def say_less(cls) -> None:
+        """Leave out progress and notes."""
+        cls.quiet, cls.display = True, None
+
+    @classmethod
+    def say_more(cls) -> None:
+        """Print the time of each stage too, and the traceback of a fault."""
+        cls.verbose = True
+        if cls.display is not None:
+            cls.display.timed = True
+
+
+def echo(*lines: str, err: bool = False, colour: str | None = None) -> None:
+    """Print each text as one line of visible characters. A colour is left out where NO_COLOR or a file says so.
+
+    Ref: https://no-color.org
+    """
+    if Shown.display is not None:
+        Shown.display.clear()
     for line in lines:
-        click.echo(visible(line), err=err)  # noqa: TID251
+        plain = False if os.environ.get("NO_COLOR") else None
+        click.secho(visible(line), err=err, fg=colour, color=plain)
+
+
+def say(*lines: str) -> None:
+    """Print on stderr what is worth knowing but no result; nothing with -q."""
+    if not Shown.quiet:
+        echo(*lines, err=True)
+
+
+def stage(label: str, done: int = 0, total: int = 0, text: str = "") -> None:
+    """Show that a stage begins, or how much of it is done; nothing with -q."""
+    if Shown.display is not None:
+        Shown.display.stage(label, done, total, text)
 
 
 def block(text: str) -> None:
@@ -40,18 +86,18 @@ def block(text: str) -> None:
 
 
 class StderrLog(logging.Handler):
-    """Print what the library logs on stderr, one line each."""
+    """Print what the library logs on stderr, one line each; with -q warnings alone."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print a record."""
-        echo(record.getMessage(), err=True)
+        if record.levelno >= logging.WARNING or not Shown.quiet:
+            echo(record.getMessage(), err=True)
 
 
 def report(fields: dict[str, Any], json_: bool) -> None:
     """Print one JSON object, or one aligned line for each field."""
     if json_:
-        click.echo(json.dumps(plain(fields), allow_nan=False))  # noqa: TID251
-        return
+        return echo(json.dumps(plain(fields), allow_nan=False))
     names = {key: for_terminal(key.replace("_", " ")) for key in fields}
     width = max(map(len, names.values()), default=0)
     for key, value in fields.items():
@@ -139,13 +185,9 @@ def evaluation(result: Evaluation) -> str:
     return "\n".join(lines)
 
 
-def progress(total: int, label: str) -> Any:
-    """Make a progress bar on stderr, silent where stderr is not a terminal."""
-    import sys
-
-    return click.progressbar(
-        length=total, label=label, file=sys.stderr, item_show_func=lambda item: for_terminal(item or "")
-    )
+def progress(total: int, label: str) -> StageBar:
+    """Make a bar that counts the parts of a stage on stderr."""
+    return StageBar(Shown.display, total, label)
 
 
 class StderrLines:
@@ -193,15 +235,14 @@ def notes(found: Sequence[Note]) -> None:
 
 def heading(line: str, json_: bool) -> None:
     """Print the heading of a step."""
-    click.secho(f"\n{line}", bold=True, err=json_)
+    echo("", line, err=json_, colour="bright_cyan")
 
 
 def evaluating(bundle: Bundle, trace: Trace, horizon: int, stride: int) -> Evaluation:
-    """Evaluate under a progress bar."""
+    """Evaluate, and say what was left out of the recordings."""
     from rtsysid.evaluation import horizon as evaluate
 
-    with progress(len(trace.episodes), "evaluating") as bar:
-        result = evaluate.evaluate(bundle, trace, horizon, stride, each_episode=lambda: bar.update(1))
+    result = evaluate.evaluate(bundle, trace, horizon, stride)
     notes(result.notes)
     return result
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import platform
+import sys
 import traceback
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -17,15 +18,21 @@ INTERRUPTED = 130  # as after SIGINT
 CLOSED_PIPE = 141  # as after SIGPIPE: the reader of the output has gone, `rtsysid info log | head -1`
 UNEXPECTED = 70  # EX_SOFTWARE of sysexits.h
 OWN_PACKAGES = ("export", "firmware_bridge")  # top-level names that another package may have, too
-EXTRAS = {"optuna": "sweep", "sqlalchemy": "sweep", "psycopg": "sweep"}  # the extra that brings it, if not [train]
+EXTRAS = {
+    "optuna": "sweep",
+    "sqlalchemy": "sweep",
+    "psycopg": "sweep",
+    "matplotlib": "plot",
+}  # the extra that brings it, if not [train]
 SHOWN_VERSIONS = ("numpy", "torch", "onnxruntime")
+CONTINUED = ("train", "compare", "sweep", "benchmark")  # what takes up its own work where it was stopped
 STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
 
 
 def outcome(error: BaseException) -> tuple[int, list[str]]:
     """Return the exit code of a command that ended with `error`, and the lines to print on stderr."""
     if isinstance(error, (KeyboardInterrupt, click.Abort)):
-        return INTERRUPTED, ["stopped; what was finished is kept"]
+        return INTERRUPTED, [_interrupted()]
     if isinstance(error, BrokenPipeError):
         return CLOSED_PIPE, []
     if isinstance(error, RtsysidError):
@@ -36,10 +43,16 @@ def outcome(error: BaseException) -> tuple[int, list[str]]:
     return (5 if isinstance(error, OSError) and error.errno in STORAGE else 1), [line]
 
 
+def _interrupted() -> str:
+    """Say what an interruption left, and how to go on where the command can."""
+    goes_on = any(word in CONTINUED for word in sys.argv[1:3])
+    return f"stopped; what was finished is kept{'; to continue, give the same command again' if goes_on else ''}"
+
+
 def _correctable(error: BaseException) -> str | None:
     """Describe an error that the user can correct in one line; None for any other."""
     if isinstance(error, click.ClickException):
-        return _usage(error)
+        return _usage_line(error)
     if isinstance(error, ModuleNotFoundError):
         return missing_module(error.name or "")
     if isinstance(error, MemoryError):
@@ -52,7 +65,7 @@ def _correctable(error: BaseException) -> str | None:
     return None
 
 
-def _usage(error: click.ClickException) -> str:
+def _usage_line(error: click.ClickException) -> str:
     ctx = getattr(error, "ctx", None)
     command = "rtsysid" if ctx is None else ctx.command_path
     return f"{error.format_message().rstrip('.')}; see {command} --help"

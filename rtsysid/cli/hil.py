@@ -44,15 +44,19 @@ def hil(
     from rtsysid.model.bundle import Bundle
     from rtsysid.recordings.reading import read_recordings
 
+    console.stage("opening the bundle")
     opened = Bundle.open(bundle)
     opened.require_live()
     recorded = read_recordings(traces, opened.data(time_), opened.spec.channels)
     console.notes(recorded.notes)
     pieces, left_out = _to_compare(recorded, opened.spec, rows)
+    console.stage("building the firmware and starting the board")
     with open_board(opened, device) as board:
         reports = []
+        console.stage("playing recordings", 0, len(pieces))
         for report in play(board, opened, pieces, live=live):
             reports.append(report)
+            console.stage("playing recordings", len(reports), len(pieces))
             if not json_:
                 console.report({key: value for key, value in asdict(report).items() if value is not None}, json_)
     equal, compared = all(report.equal for report in reports), sum(report.compared for report in reports)

@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 import click
 
+from rtsysid.cli import console
 from rtsysid.guards import ranges
 
 
@@ -72,7 +73,33 @@ deadline_option = click.option(
     "--deadline", "deadline_ms", type=within(ranges.Milliseconds), metavar="MS",
     help="Exit with code 4 where an answer was older than this.",
 )  # fmt: skip
-as_json = click.option("--json", "json_", is_flag=True, help="Print one JSON object instead of text.")
+_json = click.option("--json", "json_", is_flag=True, help="Print one JSON object instead of text.")
+
+
+def _set_quiet(context: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        console.Shown.say_less()
+
+
+def _set_verbose(context: click.Context, param: click.Parameter, value: bool) -> None:
+    if value:
+        console.Shown.say_more()
+
+
+def verbosity(command: Any) -> Any:
+    """Add -q and -v to a command or a group."""
+    quiet = click.option("-q", "--quiet", is_flag=True, expose_value=False, callback=_set_quiet,
+                         help="Print the result and errors alone: no progress, no notes.")  # fmt: skip
+    verbose = click.option("-v", "--verbose", is_flag=True, expose_value=False, callback=_set_verbose,
+                           help="Print the time of each stage too, and the traceback of a fault.")  # fmt: skip
+    return quiet(verbose(command))
+
+
+def as_json(command: Any) -> Any:
+    """Add what every command has: --json, -q and -v."""
+    return _json(verbosity(command))
+
+
 time_column = click.option(
     "--time", "time_", metavar="COLUMN",
     help="Time column, with its unit where the file states none: 'stamp [us]'; \"\" where there is none and rows are "

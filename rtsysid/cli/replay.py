@@ -48,6 +48,7 @@ def replay_command(
 
     Example: rtsysid replay bundle flight.csv --speed 1 -o predictions.csv
     """
+    from rtsysid.guards.stages import with_progress
     from rtsysid.live.deadline import Deadline
     from rtsysid.live.replay import replay
     from rtsysid.live.replay_checks import at_rate, require_answers
@@ -56,9 +57,11 @@ def replay_command(
     from rtsysid.model.predictor import Predictor
     from rtsysid.recordings.reading import stream_recording
 
+    console.stage("opening the bundle")
     opened = Bundle.open(bundle)
     opened.require_live()
     if trace.suffix.lower() == ".mcap" and not _asks_for_a_stream():
+        console.stage("reproducing the live session")
         reproduced = recording.reproduced(opened, trace, backend)
         if reproduced is not None:
             console.report(reproduced, json_)
@@ -71,6 +74,7 @@ def replay_command(
     stream = stream_recording(trace, data, opened.spec.channels)
     samples = at_rate(stream, opened.spec.rate_hz, trace.name, data.time)
     answers = require_answers(replay(session, samples, speed=speed), session, trace.name)
+    answers = with_progress(answers, "replaying", every=500)
     found = _consume(opened, answers, against, out, overwrite, (bundle, trace))
     console.report({**console.flat(session.summary()), **found}, json_)
     if found.get("equal") is False:

@@ -14,8 +14,10 @@ import click
 import msgspec
 
 from rtsysid.cli import console, faults
+from rtsysid.cli.complete import config_names
 from rtsysid.cli.options import PATH, FiniteRange, as_json, within
 from rtsysid.cli.outputs import output
+from rtsysid.cli.sections import Sections
 from rtsysid.errors import ConfigError, RtsysidError
 from rtsysid.guards import ranges
 from rtsysid.storage.products import CONFIGURATION, SWEEP
@@ -61,7 +63,7 @@ storage_option = click.option(
 )
 
 
-@click.group()
+@click.group(cls=Sections)
 def sweep() -> None:
     """Search for a better or a smaller model, and export what was found.
 
@@ -70,7 +72,7 @@ def sweep() -> None:
 
 
 @sweep.command("run")
-@click.argument("config")
+@click.argument("config", shell_complete=config_names)
 @click.option("--data", type=PATH, multiple=True, required=True, help="Recording or folder of recordings; repeatable.")
 @output("-o", "--out", product=SWEEP, required=True, help="Sweep folder. A sweep in it is continued.")
 @click.option(

@@ -11,6 +11,7 @@ import numpy as np
 
 from rtsysid.circle import continuous
 from rtsysid.evaluation.forecasts import forecasts, rows_for_forecast
+from rtsysid.guards.stages import say_stage
 from rtsysid.live.calibration import FILE as CALIBRATION
 from rtsysid.live.calibration import Calibration, calibrate_novelty
 from rtsysid.model.intervals import FILE as INTERVALS
@@ -49,7 +50,9 @@ def calibrate_predictor(
     """
     episodes = [HeldOut(*(continuous(rows, predictor.spec.rotations) for rows in each)) for each in episodes]
     _interval_plan(predictor, episodes, horizon)  # before the long work: is an episode long enough?
+    say_stage("calibrating novelty")
     calibration = calibrate_novelty(predictor, [each.shown for each in episodes], recordings, false_alarms_per_hour)
+    say_stage("calibrating intervals")
     return calibration, fit_intervals(predictor, episodes, horizon)
 
 

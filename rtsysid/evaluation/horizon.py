@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import msgspec
 import numpy as np
@@ -12,6 +12,7 @@ from rtsysid.errors import TraceError
 from rtsysid.evaluation.baselines import Hold, LinearArx
 from rtsysid.evaluation.forecasts import forecasts, rows_for_forecast
 from rtsysid.evaluation.metrics import HorizonErrors
+from rtsysid.guards.stages import with_progress
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.loading import BackendName
 from rtsysid.model.predictor import Predictor
@@ -35,6 +36,11 @@ class Evaluation(msgspec.Struct, frozen=True):
     units: dict[str, str]
     errors: dict[str, dict[str, list[float]]]
     notes: tuple[Note, ...] = ()
+
+    def __repr__(self) -> str:
+        ends = (f"{name} {', '.join(f'{errors[g][-1]:.3g} {unit}'.strip() for g, unit in self.units.items())}"
+                for name, errors in self.errors.items())  # fmt: skip
+        return f"Evaluation({self.forecasts} forecasts; error after {self.horizon} ticks: {'; '.join(ends)})"
 
     @property
     def table_ticks(self) -> tuple[int, ...]:
@@ -73,13 +79,12 @@ def evaluate(
     horizon: int = 50,
     stride: int = 1,
     backend: BackendName = "auto",
-    each_episode: Callable[[], object] = lambda: None,
 ) -> Evaluation:
     """Forecast `horizon` ticks from every `stride`-th tick of every episode, and average the errors.
 
     The model streams each episode from its start, as in a live run. A forecast knows the outputs up to its start and
-    all inputs. `each_episode` is called after each episode, for a progress bar. Raises BundleError where the channels
-    differ, TraceError where no episode is long enough, or no error of the model is finite.
+    all inputs. Raises BundleError where the channels differ, TraceError where no episode is long enough, or no error of
+    the model is finite.
     """
     spec = bundle.spec
     bundle.require(trace.channels, "recording")
@@ -87,17 +92,24 @@ def evaluate(
     needed = rows_for_forecast(spec, horizon, stride, max(arx.lags, spec.taps))
     remedy = "give longer recordings or a shorter --horizon"
     trace = stretches(bundle, trace).long_enough(needed, f"forecasts of {horizon} ticks", remedy)
+    pieces = [episode.values for episode in trace.episodes]
+    return msgspec.structs.replace(evaluation_of(predictor, arx, pieces, horizon, stride), notes=trace.notes)
+
+
+def evaluation_of(
+    predictor: Predictor, arx: LinearArx, pieces: Sequence[Floats], horizon: int, stride: int
+) -> Evaluation:
+    """Do as `evaluate` with pieces of recordings [n, C]. Raises TraceError where no error of the model is finite."""
+    spec = predictor.spec
     scores = {name: HorizonErrors(spec.outputs) for name in ("model", "linear ARX", "hold")}
-    count = 0
-    for episode in trace.episodes:
-        count += _score(predictor, arx, episode.values, horizon, stride, scores)
-        each_episode()
+    each = with_progress(pieces, "evaluating", len(pieces))
+    count = sum(_score(predictor, arx, values, horizon, stride, scores) for values in each)
     errors = {name: {g: e.tolist() for g, e in score.mean().items()} for name, score in scores.items()}
     if not np.isfinite(list(errors["model"].values())).any():
         remedy = "check units and ranges of the recording"
         raise TraceError(f"forecasts of {horizon} ticks", f"no error of {count} forecasts is finite", remedy)
     units = {c.group or c.name: "rad" if c.unit == "quat" else c.unit for c in spec.outputs}
-    return Evaluation(horizon, spec.rate_hz, count, units, errors, trace.notes)
+    return Evaluation(horizon, spec.rate_hz, count, units, errors)
 
 
 def stretches(bundle: Bundle, trace: Trace) -> Trace:

@@ -123,7 +123,7 @@ def cross_correlation(residuals: Sequence[Doubles], inputs: Sequence[Doubles], l
     count = _count(residuals, lags)
     e, u = _centred(residuals), _centred(inputs)
     axis = np.arange(-lags, lags + 1)
-    sums = _cross_sums(e, u, lags)
+    sums = cross_sums(e, u, lags)
     scale = np.sqrt(np.multiply.outer(*(sum((x * x).sum(0) for x in each) for each in (e, u))))
     r = _ratio(sums, scale)
     far = min(_VARIANCE_LAGS, count - 1)
@@ -154,7 +154,7 @@ def _centred(series: Sequence[Doubles]) -> list[Doubles]:
     return [each - mean for each in series]
 
 
-def _cross_sums(a: Sequence[Doubles], b: Sequence[Doubles], lags: int) -> Doubles:
+def cross_sums(a: Sequence[Doubles], b: Sequence[Doubles], lags: int) -> Doubles:
     """Sum over k of a_k b_{k - lag} at lags -`lags` .. `lags`: [2 L + 1, columns of a, columns of b]; by FFT."""
     total = np.zeros((2 * lags + 1, a[0].shape[1], b[0].shape[1]))
     for x, y in zip(a, b, strict=True):

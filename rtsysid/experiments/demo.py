@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rtsysid.guards.stages import say_stage
 from rtsysid.live.deadline import Deadline
 from rtsysid.live.session import Session
 from rtsysid.model.bundle import Bundle
@@ -16,7 +17,7 @@ from rtsysid.recordings.simulate import fly, write_flights
 from rtsysid.recordings.trace import Episode, Trace
 from rtsysid.spec import Sample
 
-FLIGHTS, SECONDS, UNSEEN = 18, 40.0, 2
+FLIGHTS, SECONDS, UNSEEN = 14, 30.0, 2
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ def demo_recordings(data: str, folder: Path) -> tuple[Path, Path]:
     """
     if data == "nanodrone":
         return recordings("nanodrone", "train"), recordings("nanodrone", "test")
+    say_stage("flying the simulated quadrotor")
     flights = fly(FLIGHTS, SECONDS, seed=0)
     subsets = {"train": flights.episodes[:-UNSEEN], "unseen": flights.episodes[-UNSEEN:]}
     for name, episodes in subsets.items():

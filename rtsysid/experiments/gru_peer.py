@@ -96,7 +96,7 @@ class GruPeer(nn.Module):
     def rollout(self, history: Tensor, u_future: Tensor) -> Tensor:
         """Run free from standardised histories [B, L, C] under inputs [B, N, nu]: standardised outputs [B, N, ny].
 
-        What depends on the inputs alone is computed for all ticks at once: a tick is a few small operations.
+        The terms of the inputs are computed for all ticks at once: a tick is a few small operations.
         """
         past = history[:, :-1]
         h = self.gru(torch.cat([self.see_inputs(past[..., : self.nu]), self.see_outputs(past[..., self.nu :])], -1))[1][

@@ -1,6 +1,6 @@
 """State the largest sizes that a file may claim, and check a claim before anything is allocated.
 
-Every number in a file from outside is a claim. Whoever allocates, loops or recurses by it checks it here first. The
+Every number in a file from outside is a claim. Code that allocates, loops or recurses by it checks it here first. The
 environment variable `RTSYSID_LIMITS` raises limits of this table by name: ``RTSYSID_LIMITS="columns=200000 depth=64"``.
 """
 

@@ -27,7 +27,7 @@ CAP = 100.0  # largest square in the mean, in squares of the threshold, so that 
 
 
 class Watched(Protocol):
-    """What a detector needs of a predictor: `y` [ny] is its last prediction; samples are [C], weights [ny]."""
+    """The interface of a predictor for the detector: `y` [ny] is its last prediction; samples are [C], weights [ny]."""
 
     @property
     def spec(self) -> ModelSpec: ...

@@ -35,7 +35,7 @@ _COUNTED = ("samples", "late", "rejected", "warm_up", "held", "novel", "extrapol
 
 
 class Stepper(Protocol):
-    """What a session needs of a predictor."""
+    """The interface of a predictor for the session."""
 
     @property
     def spec(self) -> ModelSpec: ...

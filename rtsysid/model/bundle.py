@@ -10,6 +10,7 @@ golden.npz        samples, and the outputs that every backend must reproduce
 baseline.npz      the linear ARX fitted to the same recordings
 calibration.json  statistics of held-out recordings for novelty; only where there were any
 intervals.npz     quantiles of forecast errors on the same recordings
+history.json      losses of each epoch of the training, for the report
 model.c, model.h  the model as C99, for a robot or a microcontroller
 model-control.c   the same with gradients for controllers (and its .h); it includes model.c
 model-X-linux.so  the same compiled for a machine X, for the C backend

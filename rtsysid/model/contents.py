@@ -1,4 +1,4 @@
-"""What the arrays of bundles and runs are: names, types and shapes that follow from a specification, in one place.
+"""Derive the arrays of bundles and runs from a specification: names, types and shapes, in one place.
 
 Weights keep the names that torch gives them. Shapes: L taps, C channels, ny outputs, F features of a window, Z code,
 H hidden, S state, T targets.

@@ -14,15 +14,17 @@ from rtsysid.config import Config
 from rtsysid.errors import BundleError
 from rtsysid.model.tolerance import TOLERANCE, excess, tolerances
 from rtsysid.model.untrusted import Refusal, parse_json, read_regular, structure_of
-from rtsysid.spec import ModelSpec
+from rtsysid.spec import ModelSpec, to_builtins
+from rtsysid.storage.kinds import mistaken
 
 FORMAT = 3
 NAME = "manifest.json"
+HISTORY = "history.json"
 REQUIRED = ("weights.npz", "golden.npz", "baseline.npz")
 MOST_FILES = 32
 LIBRARY = r"model-[a-z0-9_-]{1,32}-linux\.so"
 _FILE = re.compile(
-    r"(step|forecast|initialiser)\.onnx|(weights|golden|baseline|intervals)\.npz|calibration\.json"
+    r"(step|forecast|initialiser)\.onnx|(weights|golden|baseline|intervals)\.npz|(calibration|history)\.json"
     rf"|model(-int8|-control|-casadi)?\.[ch]|{LIBRARY}"
 )
 
@@ -87,6 +89,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         built: dict[str, Any] = msgspec.to_builtins(self)
         c = {kind: {k: v for k, v in sizes.items() if v is not None} for kind, sizes in built.pop("c").items()}
         kept = {key: value for key, value in built.items() if key not in ("format", "files", "digest")}
+        kept["spec"] = to_builtins(self.spec)  # without later fields at their default, as it was written
         return {**kept, "c": c} if c else kept
 
 
@@ -98,7 +101,8 @@ def read_manifest(folder: Path) -> Manifest:
     """
     refusal = Refusal(BundleError, f"bundle {folder}", "export again")
     if not os.path.exists(folder / NAME):  # a name that is too long is none either
-        raise BundleError(f"bundle {folder}", f"no {NAME}", "give a folder made by rtsysid export")
+        found, remedy = mistaken(folder, "bundle")
+        raise BundleError(f"bundle {folder}", f"no {NAME}: {found}", remedy)
     plain = parse_json(read_regular(folder / NAME, refusal, "json_bytes"), NAME, refusal)
     _check_digest(plain, refusal)
     if plain.get("format") != FORMAT:

@@ -37,7 +37,7 @@ class AtMost(NamedTuple):
 
 
 class ArrayType(NamedTuple):
-    """What one array must be. ``kind``: as in `numpy.dtype.str`; ``finite``: whether every value is.
+    """Describe one expected array. ``kind``: as in `numpy.dtype.str`; ``finite``: whether every value is.
 
     ``optional``: whether the file may lack the array.
     """

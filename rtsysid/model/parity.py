@@ -8,6 +8,7 @@ from typing import cast
 import msgspec
 
 from rtsysid.errors import BackendError
+from rtsysid.guards.stages import with_progress
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.golden import Row, measure
 from rtsysid.model.loading import BackendName, backends_of, reason_against
@@ -27,7 +28,8 @@ def verify(bundle: Bundle) -> list[Row | NotLoaded]:
     A backend that does not load here, or whose library was not exported here, is not run; its row says why. Raises
     BundleError where the bundle is not one.
     """
-    return [_row(bundle, cast(BackendName, name)) for name in backends_of(bundle)]
+    names = backends_of(bundle)
+    return [_row(bundle, cast(BackendName, name)) for name in with_progress(names, "verifying backends", len(names))]
 
 
 def measure_each(bundle: Bundle, backends: Sequence[BackendName] | None = None) -> list[Row]:
@@ -36,7 +38,8 @@ def measure_each(bundle: Bundle, backends: Sequence[BackendName] | None = None) 
     Raises BundleError where a backend is not available here.
     """
     names = backends or cast(Sequence[BackendName], backends_of(bundle))
-    return [measure(Predictor.load(bundle, name, check=False), name, bundle) for name in names]
+    each = with_progress(names, "verifying backends", len(names))
+    return [measure(Predictor.load(bundle, name, check=False), name, bundle) for name in each]
 
 
 def _row(bundle: Bundle, name: BackendName) -> Row | NotLoaded:

@@ -56,7 +56,7 @@ class Predictor:
         """Open a bundle and verify the backend on its golden trace, on this machine.
 
         "auto" loads the C library of a bundle that was exported on this machine alone; "c" loads any, and so runs code
-        of whoever made the bundle. `check=False` leaves the golden trace out (a few milliseconds). Raises BundleError
+        from the bundle. `check=False` leaves the golden trace out (a few milliseconds). Raises BundleError
         where a file is not what manifest and specification say or the backend is not available, ParityError where an
         error exceeds the tolerance.
         """
@@ -93,7 +93,7 @@ class Predictor:
     def step(self, values: Floats, age: int = 0) -> Floats:
         """Push one sample [C] in engineering units; predict y at the next tick [ny].
 
-        `age`: ticks since the newest measurement; 0 for a measured sample, 1, 2, .. where `values` stand in for samples
+        `age`: ticks since the newest measurement; 0 for a measured sample, 1, 2, .. where `values` replace samples
         that are missing. NaN until the delay line is full. The next step overwrites the array. Raises SpecError for a
         negative age.
         """

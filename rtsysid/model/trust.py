@@ -86,7 +86,7 @@ def _digests(stream: IO[bytes]) -> list[bytes]:
 def _append(stream: IO[bytes], digest: bytes) -> None:
     """Add a digest. Where the file is full, or holds anything else, the newest digests are written over it.
 
-    Lines have one length: whoever reads in between finds whole ones.
+    All lines have the same length, so that another process reads only whole ones.
     """
     import fcntl
 

@@ -63,10 +63,11 @@ def read_held_out(
     """
     data = config.data
     trace = read_recordings(paths, data, channels)
-    return _not_trained_on(trace.segments(data.rate_hz, nan="split"), trained, config)
+    return held_out_of(trace.segments(data.rate_hz, nan="split"), trained, config)
 
 
-def _not_trained_on(trace: Trace, trained: Set[str], config: Config) -> tuple[Trace, str]:
+def held_out_of(trace: Trace, trained: Set[str], config: Config) -> tuple[Trace, str]:
+    """Do as `read_held_out` with recordings that were read and cut. Raises its errors."""
     given = [digest for _, digest in trace.sources]
     known = sum(digest in trained for digest in given)
     if known == len(given) and set(given) == trained:

@@ -14,6 +14,7 @@ from rtsysid.recordings.formats.advice import advice_for
 from rtsysid.recordings.formats.csv import is_table
 from rtsysid.spec import digest
 from rtsysid.storage import sha256
+from rtsysid.storage.kinds import kind_of, mistaken
 
 
 def recording_files(path: Path) -> list[Path]:
@@ -23,7 +24,11 @@ def recording_files(path: Path) -> list[Path]:
     file (.txt) that holds no table. Raises TraceError where the folder has no recording; it names the converter of a
     file in it.
     """
-    if not path.is_dir() or is_log_folder(path):
+    if is_log_folder(path):
+        return [path]
+    if kind_of(path) not in ("", "file", "folder"):
+        raise TraceError(f"recording {path}", *mistaken(path, "recording"))
+    if not path.is_dir():
         return [path]
     files = sorted(each for each in path.iterdir() if each.name.lower().endswith(SUFFIXES) and each.is_file())
     files = sorted([*files, *(each for each in path.iterdir() if is_log_folder(each))])

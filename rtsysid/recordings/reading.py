@@ -1,7 +1,7 @@
 """Read recordings as a configuration says: channels from a table as they are, or from topics by alignment.
 
-Topics, and tables that are to be resampled, are aligned to even rows (`rtsysid.alignment`). What a configuration leaves
-open is chosen from the recordings, and said: how long the value of a source is held, and its unit.
+Topics, and tables that are to be resampled, are aligned to even rows (`rtsysid.alignment`). Open keys of a
+configuration are chosen from the recordings, and reported: the hold time of a source, and its unit.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from rtsysid.alignment.source import ChannelSource
 from rtsysid.config import Data
 from rtsysid.errors import TraceError
 from rtsysid.guards.limits import checked_growth
+from rtsysid.guards.stages import with_progress
 from rtsysid.guards.text import for_json
 from rtsysid.recordings.names import digest_of
 from rtsysid.recordings.open_logs import FOR_EVER, OpenLogs, completed_sources, joined_rotations, source_named
@@ -60,7 +61,11 @@ def stream_recording(path: Path | str, data: Data, channels: Sequence[Channel]) 
 
     Raises the errors of `read_recordings`.
     """
-    (run,) = run_files([path], data)
+    runs = run_files([path], data)
+    if len(runs) > 1:
+        found = f"a folder of {len(runs)} recordings, not one"
+        raise TraceError(f"recording {path}", found, f"name one of them, as {next(iter(runs[0].files.values()))}")
+    (run,) = runs
     if not _is_aligned(OpenLogs(run, data), data):
         yield from Trace.stream(path, channels, **clock(data.time, data.rate_hz))
         return
@@ -76,8 +81,11 @@ def read_resolved(
     Raises the errors of `read_recordings`.
     """
     wanted = data.channels if channels is None else tuple(channels)
+    runs = run_files(paths, data)
     data, traces = _resolve_and_align(
-        [_raw_recording(run, data, wanted) for run in run_files(paths, data)], data, wanted
+        [_raw_recording(run, data, wanted) for run in with_progress(runs, "reading recordings", len(runs))],
+        data,
+        wanted,
     )
     episodes = tuple(episode for trace in traces for episode in trace.episodes)
     sources = tuple(source for trace in traces for source in trace.sources)

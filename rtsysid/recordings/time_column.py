@@ -84,6 +84,11 @@ def stated_time(time: str) -> TimeColumn:
     return TimeColumn(name, SECONDS.get(unit or implied_unit(name), 1.0))
 
 
+def time_setting(time: TimeColumn) -> str:
+    """Return the setting that names a time column, with its unit where it is not s; "" where there is none."""
+    return time.name if time.unit in ("s", implied_unit(time.name)) else f"{time.name} [{time.unit}]"
+
+
 def implied_unit(name: str) -> str:
     """Return the unit that the name of a time column implies, such as us of ``time_us``; otherwise ""."""
     match = _ENDING.fullmatch(name)

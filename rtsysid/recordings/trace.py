@@ -6,12 +6,11 @@ is the strict check before training. `rtsysid.recordings.reading` puts an uneven
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypedDict
+from typing import Any, Literal, TypedDict, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,17 +20,17 @@ from rtsysid.errors import TraceError
 from rtsysid.guards.text import for_json
 from rtsysid.recordings import formats
 from rtsysid.recordings.describe import describe_channel, describe_episode
-from rtsysid.recordings.formats import EPISODE, ROWS, Block, Selection
+from rtsysid.recordings.episode import Episode, Integers, episode_blocks, episodes_in
+from rtsysid.recordings.formats import EPISODE
+from rtsysid.recordings.frames import data_frame, select_rows
 from rtsysid.recordings.names import digest_of, matching_names, names_of, recording_files, require_distinct
-from rtsysid.recordings.pieces import LeftOut, Note, RolledOver, left_out, long_enough, too_short
-from rtsysid.recordings.rollover import unrolled_times
+from rtsysid.recordings.pieces import LeftOut, Note, left_out, long_enough, too_short
 from rtsysid.recordings.streaming import runs_between, stream_samples
 from rtsysid.recordings.time_column import NO_TIME, TimeColumn
 from rtsysid.recordings.timeline import check_rate, check_time, is_odd, longest_run, require_rate
-from rtsysid.spec import Channel, Doubles, Floats, Sample
+from rtsysid.spec import Channel, Sample
 
-Integers: TypeAlias = NDArray[np.int64]
-_PIECE = re.compile(r"(#\d+)?(:\d+)?$")  # end of an episode's name: its number in the file, and its piece of that
+__all__ = ["Clock", "Episode", "Integers", "Trace", "clock"]
 
 
 class Clock(TypedDict):
@@ -44,44 +43,6 @@ class Clock(TypedDict):
 def clock(time: str, rate_hz: float | None) -> Clock:
     """Make a clock from a setting: `time` is a column, or "" for evenly spaced rows without a time column."""
     return Clock(time=time, rate_hz=None) if time else Clock(time=None, rate_hz=rate_hz)
-
-
-@dataclass(frozen=True, eq=False)
-class Episode:
-    """Hold one unbroken recording: `t` float64 [n] in s, `values` float32 [n, C].
-
-    Raises TraceError where the shapes do not match or there is no row.
-    """
-
-    name: str
-    t: Doubles = field(repr=False)
-    values: Floats = field(repr=False)
-
-    def __post_init__(self) -> None:
-        if not len(self.t) or self.values.ndim != 2 or len(self.values) != len(self.t):
-            shapes = f"{len(self.t)} times for values of shape {self.values.shape}"
-            raise TraceError(f"episode {self.name}", shapes, "give each of one or more rows its time")
-
-    def __len__(self) -> int:
-        return len(self.t)
-
-    @property
-    def recording(self) -> str:
-        """Return the name of the recording that the episode belongs to."""
-        return _PIECE.sub("", self.name)
-
-    def piece(self, start: int, stop: int, name: str = "") -> Episode:
-        """Return rows `start` to `stop` as an episode, without a copy. `name` replaces the name of this one."""
-        return Episode(name or self.name, self.t[start:stop], self.values[start:stop])
-
-    def pieces(self, starts: Integers, stops: Integers) -> list[Episode]:
-        """Return ranges of rows, from `starts` [k] to before `stops` [k], as episodes.
-
-        A single one keeps the name; several are ``name:1``, ``name:2``.
-        """
-        ranges = list(zip(starts, stops, strict=True))
-        names = [self.name] if len(ranges) == 1 else [f"{self.name}:{k + 1}" for k in range(len(ranges))]
-        return [self.piece(int(i), int(j), name) for (i, j), name in zip(ranges, names, strict=True)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +114,7 @@ class Trace:
         for file, name in zip(files, names_of(files), strict=True):
             selection = formats.select_columns(formats.open_log(file), wanted, time, rate_hz)
             wanted = selection.channels
-            episodes, notes = _read_episodes(selection, name)
+            episodes, notes = episodes_in(selection, formats.gather(selection), name)
             source = (for_json(file.name), digest_of(file))
             yield cls(wanted, tuple(episodes), (source,), tuple(notes), time=selection.time)
 
@@ -168,6 +129,75 @@ class Trace:
         selection = formats.select_columns(formats.open_log(Path(path)), tuple(channels), time, rate_hz)
         return stream_samples(selection)
 
+    @classmethod
+    def from_pandas(
+        cls,
+        frame: Any,
+        channels: Sequence[Channel | str] | None = None,
+        *,
+        time: str | None = None,
+        rate_hz: float | None = None,
+        name: str = "data",
+    ) -> Trace:
+        """Take a DataFrame, or a mapping of names to arrays [T], as one recording called `name`.
+
+        `channels`, as ``"vx [m/s]"``, select columns, their order and their roles; by default every column of numbers
+        is an output. The time is the column `time`, or an index or column with the name of a time; with "", or where
+        there is none, rows are spaced at `rate_hz`. A column ``episode`` separates recordings. Raises TraceError where
+        a column is missing, holds text or has another length, and where neither a time nor a rate is known.
+        """
+        selection, rows = select_rows(frame, name, channels, time, rate_hz)
+        if not len(rows.values):
+            raise TraceError(f"recording {name}", "no rows", "give at least one")
+        episodes, notes = episodes_in(selection, rows, name)
+        return cls(selection.channels, tuple(episodes), (), tuple(notes), time=selection.time)
+
+    def to_pandas(self) -> Any:
+        """Make a pandas DataFrame: columns ``vx [m/s]``, the time in s as the index ``t [s]``.
+
+        Several episodes are numbered by the column ``episode``. Raises RtsysidError where pandas is not installed.
+        """
+        return data_frame(self.channels, self.episodes)
+
+    @overload
+    def __getitem__(self, key: str) -> Any: ...
+    @overload
+    def __getitem__(self, key: Sequence[str] | slice) -> Trace: ...
+    def __getitem__(self, key: str | Sequence[str] | slice) -> Any:
+        """Return the values [T] of a channel over all episodes, in order; ``t`` is the time in s, float64.
+
+        Of a list of names or of a slice of rows return that part as a trace. Raises TraceError for an unknown name.
+        """
+        if isinstance(key, slice):
+            return self._rows(*slice(key.start, key.stop).indices(len(self))[:2])
+        if not isinstance(key, str):
+            columns = [self._column_of(each) for each in key]
+            episodes = (replace(e, values=e.values[:, columns]) for e in self.episodes)
+            return replace(self, channels=tuple(self.channels[c] for c in columns), episodes=tuple(episodes))
+        if key == "t" and key not in [channel.name for channel in self.channels]:
+            return np.concatenate([episode.t for episode in self.episodes])
+        column = self._column_of(key)
+        return np.concatenate([episode.values[:, column] for episode in self.episodes])
+
+    def _column_of(self, name: str) -> int:
+        names = [channel.name for channel in self.channels]
+        if (wanted := Channel.parse(name).name) not in names:
+            raise TraceError(f"channel {name!r}", f"there is {', '.join(names)}", "use one of these names")
+        return names.index(wanted)
+
+    def plot(self) -> Any:
+        """Draw every channel over time, one panel for each group; return a matplotlib Figure.
+
+        Raises RtsysidError where matplotlib is not installed: it comes with the extra ``plot``.
+        """
+        from rtsysid.recordings.figures import recording_figure
+
+        return recording_figure(self.channels, self.episodes)
+
+    def __repr__(self) -> str:
+        names = ", ".join(map(str, self.channels[:6])) + (", .." if len(self.channels) > 6 else "")
+        return f"Trace({len(self)} rows in {len(self.episodes)} episodes, {self.duration:.4g} s: {names})"
+
     def write(self, path: Path | str, *, overwrite: bool = False) -> None:
         """Write to one file, in the format of its suffix; see `write_log`. Names of episodes are not kept.
 
@@ -176,7 +206,7 @@ class Trace:
         """
         several = len(self.episodes) > 1
         exact = (Channel("t", "s"), Channel(EPISODE)) if several else (Channel("t", "s"),)
-        formats.write_log(path, exact, self.channels, _episode_blocks(self.episodes, several), overwrite=overwrite)
+        formats.write_log(path, exact, self.channels, episode_blocks(self.episodes, several), overwrite=overwrite)
 
     def __len__(self) -> int:
         """Return the number of rows of all episodes."""
@@ -260,14 +290,16 @@ class Trace:
     def _split_rows(self, row: int) -> tuple[Trace, Trace]:
         if not 0 < row < len(self):
             raise TraceError("validation split", f"one recording of {len(self)} rows", "record at least five rows")
-        before: list[Episode] = []
-        after: list[Episode] = []
-        for episode in self.episodes:
-            here = min(max(row, 0), len(episode))
-            before += [episode.piece(0, here)] if here else []
-            after += [episode.piece(here, len(episode))] if here < len(episode) else []
-            row -= len(episode)
-        return replace(self, episodes=tuple(before)), replace(self, episodes=tuple(after))
+        return self._rows(0, row), self._rows(row, len(self))
+
+    def _rows(self, start: int, stop: int) -> Trace:
+        """Rows `start` to `stop`, counted over all episodes."""
+        ends = np.cumsum([len(episode) for episode in self.episodes])
+        inside = (
+            (e, max(0, start - int(end) + len(e)), stop - int(end) + len(e))
+            for e, end in zip(self.episodes, ends, strict=True)
+        )
+        return replace(self, episodes=tuple(e.piece(i, min(j, len(e))) for e, i, j in inside if i < min(j, len(e))))
 
     def describe(self) -> dict[str, Any]:
         """Summarise the trace as plain values: rows, duration and gaps per episode, and statistics per channel."""
@@ -314,25 +346,3 @@ def _split_at_gaps(
     starts, stops = starts[finite[starts]], stops[finite[starts]]
     whole = stops - starts >= min_length
     return episode.pieces(starts[whole], stops[whole]), int((~whole).sum())
-
-
-def _read_episodes(selection: Selection, name: str) -> tuple[list[Episode], list[Note]]:
-    exact, values = formats.gather(selection)
-    t = formats.times(selection, exact, 0)
-    number = np.nan_to_num(exact[:, -1]) if selection.episodes else np.zeros(len(t))
-    episodes: list[Episode] = []
-    notes: list[Note] = []
-    for k, (i, j) in enumerate(zip(*runs_between(np.diff(number) != 0), strict=True), 1):
-        own = name if k == 1 else f"{name}#{k}"
-        unrolled, clock_ = unrolled_times(t[i:j], selection.time.seconds)
-        episodes.append(Episode(own, unrolled, values[i:j]))
-        notes += [RolledOver(own, clock_.count, clock_.period_s)] if clock_.count else []
-    return episodes, notes
-
-
-def _episode_blocks(episodes: Sequence[Episode], numbered: bool) -> Iterator[Block]:
-    for k, episode in enumerate(episodes):
-        for start in range(0, len(episode), ROWS):
-            t = episode.t[start : start + ROWS]
-            exact = np.column_stack((t, np.full(len(t), float(k)))) if numbered else t[:, np.newaxis]
-            yield Block(exact, episode.values[start : start + ROWS])

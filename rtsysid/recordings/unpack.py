@@ -42,7 +42,7 @@ def unpack(compression: str, packed: bytes, most: int) -> bytes:
 
 
 def _unpack_zstd(packed: bytes, most: int) -> bytes:
-    """Read in parts that grow: one read of `most` bytes makes room for all of them, for each small message anew."""
+    """Read in parts that grow: one read of `most` bytes would allocate all of them for each small message."""
     parts, left, size = [], most, _FIRST_PART
     with zstd_decompressor().stream_reader(packed) as stream:
         while left and (part := stream.read(min(size, left))):

@@ -33,6 +33,7 @@ from rtsysid.model.untrusted import Refusal, open_regular, parse_json, read_regu
 from rtsysid.retrieval.descriptors import Descriptor, Rows, descriptor_of
 from rtsysid.retrieval.hashing import BITS, Codes, Hyperplanes, scanner
 from rtsysid.spec import Doubles, Floats, ModelSpec, digest
+from rtsysid.storage.kinds import mistaken
 
 FORMAT = 1
 KIND = "rtsysid index"
@@ -224,7 +225,7 @@ def is_index(folder: Path) -> bool:
 def _read_index_manifest(folder: Path) -> IndexManifest:
     refusal = _refusal(folder)
     if not is_index(folder):
-        raise TraceError(f"index {folder}", "the folder is not an index", "make one with rtsysid index")
+        raise TraceError(f"index {folder}", *mistaken(folder, "index"))
     plain = _plain(folder)
     if plain.pop("digest", None) != _digest(plain) or plain.get("format") != FORMAT:
         raise refusal(f"{NAME} was changed, or is of another release")

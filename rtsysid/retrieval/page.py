@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rtsysid import __version__
 from rtsysid.evaluation.report.html import figures, html_table, page
 from rtsysid.evaluation.report.plot import Line, Plot
 from rtsysid.evaluation.report.tree import el
+from rtsysid.guards.release import VERSION
 from rtsysid.retrieval.descriptors import Series, series
 from rtsysid.retrieval.index import Index
 from rtsysid.retrieval.search import Match, Query
@@ -42,7 +42,7 @@ def render_moments_page(title: str, index: Index, query: Query, matches: Sequenc
         el("header", el("h1", title), el("p", compared, class_="quiet")),
         el("section", el("h2", "Most similar moments"), html_table(header, rows)),
         el("section", el("h2", "Overlaid time series"), figures(_plots(index, query, matches), legend, small=True)),
-        el("footer", f"rtsysid {__version__}. {units}"),
+        el("footer", f"rtsysid {VERSION}. {units}"),
     ]
     return page(MOMENTS, f"{title}: rtsysid find", body)
 

@@ -1,7 +1,7 @@
 """Write files and folders: a complete result replaces the old one, or nothing changes.
 
-`replacing` is the way of every output. What may be replaced is decided in `rtsysid.storage.rule`, how a kind of output
-is known in `rtsysid.storage.products`, and how one takes the place of another in `rtsysid.storage.claim`.
+`replacing` is the way of every output. `rtsysid.storage.rule` decides which path may be replaced,
+`rtsysid.storage.products` recognises kinds of output, and `rtsysid.storage.claim` exchanges the old for the new.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def replacing(
 ) -> Iterator[Path]:
     """Yield a path to write; when it is complete it takes the place of `path`, and on failure it is removed.
 
-    Of a folder it is a new empty folder. It keeps the name, because writers choose their format by the suffix. What is
-    at `path` is unchanged on failure and while the new one is written, also by a process that is killed. `inputs` and
+    Of a folder it is a new empty folder. It keeps the name, because writers choose their format by the suffix. The
+    old file is unchanged on failure and while the new one is written, also by a process that is killed. `inputs` and
     `overwrite` are those of `rtsysid.storage.rule.require_output`; a replacement is logged. Raises StorageError where
     the output is refused, where another process is writing it, and where it cannot be written.
     """

@@ -169,6 +169,22 @@ def _flights(folder: Path) -> str:
     return ""
 
 
+def _example(folder: Path) -> str:
+    """Say which file of the example recordings was changed or added."""
+    try:
+        known = _kind(_read_mark(folder / MARK), "example")["files"]
+        entries = [path for path in sorted(folder.rglob("*")) if not stat.S_ISDIR(path.lstat().st_mode)]
+        names = [path.relative_to(folder).as_posix() for path in entries if path != folder / MARK]
+        other = next((name for name in names if name not in known or not _holds(folder / name, known[name])), "")
+    except _UNKNOWN:
+        return "it is not an example of rtsysid"
+    return f"{other} in it was added or changed" if other else ""
+
+
+def _holds(path: Path, digest: str) -> bool:
+    return stat.S_ISREG(path.lstat().st_mode) and sha256(path) == digest
+
+
 def sha256(path: Path | str) -> str:
     """Return the SHA-256 of a file as hexadecimal text. Raises OSError where the file cannot be read."""
     with open(path, "rb") as stream:
@@ -214,7 +230,7 @@ CONFIGURATION = _file("configuration", ".toml")
 BUNDLE, INDEX = _folder("bundle", "manifest.json", _in_bundle), _folder("index", "index.json", _in_index)
 SEALED = BUNDLE, INDEX  # read as a whole: a file that they do not list damages them
 RUN, UNFINISHED_RUN = _folder("run", "run.json", _in_run), _workspace("run", "run.json", _in_run)
-SIMULATION = Product("simulation", "folder", _flights)
+SIMULATION, EXAMPLE = Product("simulation", "folder", _flights), Product("example", "folder", _example)
 COMPARISON, BENCHMARK, DEMO = _marked("comparison"), _marked("benchmark"), _marked("demo")
 SWEEP = _marked("sweep")
 PORT = Product("port", "link", _stale_port)

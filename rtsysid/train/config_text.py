@@ -12,8 +12,9 @@ from rtsysid.config import Config
 
 
 def toml_text(config: Config) -> str:
-    """Return the text: all of `[data]`, `[model]` and `[train]`, and one table for each stage."""
-    built = msgspec.to_builtins(msgspec.structs.replace(config, stage=config.stages))
+    """Return the text: all of `[data]`, `[model]` and `[train]`, and one table for each stage that is not chosen."""
+    chosen_later = config.auto and not config.stage
+    built = msgspec.to_builtins(config if chosen_later else msgspec.structs.replace(config, stage=config.stages))
     stages = built.pop("stage")
     lines = [line for name, table in built.items() for line in _toml_table(f"[{name}]", table)]
     lines += [line for stage in stages for line in _toml_table("[[stage]]", stage)]

@@ -16,6 +16,7 @@ from rtsysid.config import Config
 from rtsysid.errors import ConfigError
 from rtsysid.evaluation.baselines import LinearArx
 from rtsysid.evaluation.metrics import forecast_windows
+from rtsysid.guards.stages import say_stage
 from rtsysid.model.npz import Arrays
 from rtsysid.recordings.held_out import LONGER, shortest_piece, split_long_enough, unscaled_spec
 from rtsysid.recordings.pieces import Note
@@ -177,6 +178,7 @@ def _fill_folder(
     config_text: str,
 ) -> None:
     """Fit the linear models and write everything that training starts from."""
+    say_stage("fitting the linear models")
     draw, spec = augmentation.sensor_noise.recordings, prepared.spec
     train, validation = draw(prepared.train), draw(prepared.validation)
     arx = _baseline(prepared, train, validation)

@@ -58,7 +58,7 @@ def _joined_gates(network: Network) -> tuple[Tensor, Tensor]:
 
 
 class _Saved:
-    """What the backward pass needs of the forward pass, each as one tensor and as its views tick by tick.
+    """Hold the values of the forward pass for the backward pass, each as one tensor and as its views tick by tick.
 
     ``gates`` [N, B, 4, H]: sigmoids. ``cell`` [N + 1, B, H]: c before the first tick and after each. ``squashed``
     [N, B, H]: tanh(c). ``joined`` [N + 1, B, Z + H]: the code of each tick, and h before it. ``codes``: the output

@@ -10,8 +10,8 @@ import msgspec
 import numpy as np
 import torch
 
-import rtsysid
 from rtsysid.config import Config
+from rtsysid.guards.release import VERSION
 
 
 def origin(config: Config, sources: Sequence[tuple[str, str]]) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def origin(config: Config, sources: Sequence[tuple[str, str]]) -> dict[str, Any]
 def versions() -> dict[str, str]:
     """Return the versions of the software; other versions may change the last bits of a result."""
     return {
-        "rtsysid": rtsysid.__version__,
+        "rtsysid": VERSION,
         "python": platform.python_version(),
         "torch": str(torch.__version__),
         "numpy": np.__version__,

@@ -21,7 +21,7 @@ weights.safetensors     the result; it exists when training is complete
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,7 +42,9 @@ from rtsysid.model.untrusted import Refusal, parse_json, read_regular, structure
 from rtsysid.spec import Floats, ModelSpec
 from rtsysid.storage import require_output, rewriting
 from rtsysid.storage.claim import Claim, storage_errors
+from rtsysid.storage.kinds import mistaken
 from rtsysid.storage.products import RUN, UNFINISHED_RUN
+from rtsysid.train.differences import differing_keys
 from rtsysid.train.tensors import Shapes, Tensors, read_tensors
 
 MOMENTS = ("exp_avg", "exp_avg_sq")  # what Adam keeps of a parameter, next to the number of its steps
@@ -87,7 +89,7 @@ class Result(NamedTuple):
     ``weights``: [out, in] and [out] by name. ``excerpt`` [n, C]: samples of one validation recording, for the golden
     trace. ``validation``: the validation recordings end to end, with the rows of each; None where none were kept.
     ``epochs``: their number; ``loss``: the validation loss of the last one, None without any. ``judge``: weights of the
-    same model trained without the validation recordings, where the training made them.
+    same model trained without the validation recordings, where there are some. ``history``: one entry per epoch.
     """
 
     folder: Path
@@ -100,6 +102,7 @@ class Result(NamedTuple):
     epochs: int
     loss: float | None
     judge: Tensors | None = None
+    history: Sequence[Mapping[str, Any]] = ()
 
 
 class Run:
@@ -174,7 +177,7 @@ class Run:
 
     def _read_about(self) -> tuple[dict[str, Any], About]:
         if not self.begun:
-            raise ConfigError(f"run {self.folder}", "no run.json", "train one: rtsysid train CONFIG")
+            raise ConfigError(f"run {self.folder}", *mistaken(self.folder, "run"))
         refusal = self.refusal
         plain = parse_json(read_regular(self.folder / "run.json", refusal, "json_bytes"), "run.json", refusal)
         about = structure_of(plain, About, "run.json", refusal)
@@ -202,11 +205,9 @@ class Run:
     def refuse_another(self, about: dict[str, Any]) -> None:
         """Check that the folder holds this run. Raises ConfigError where configuration or recordings differ."""
         wanted, stored = json.loads(json.dumps(about)), self.about
-        differing = [key for key in wanted if key != "versions" and wanted[key] != stored.get(key)]
-        if differing:
-            raise ConfigError(
-                f"run {self.folder}", f"holds another run (differs in {', '.join(differing)})", "choose another -o"
-            )
+        if names := differing_keys(wanted, stored):
+            found = f"holds another run (differs in {', '.join(names)})"
+            raise ConfigError(f"run {self.folder}", found, "choose another -o")
 
     def save_arrays(self, name: str, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
         """Write arrays of any shape [..] by name to an npz file."""
@@ -306,8 +307,11 @@ class Run:
 
     def weights(self) -> Tensors:
         """Read the result. Raises ConfigError where training is not finished or the file is damaged."""
+        if not self.begun:
+            raise ConfigError(f"run {self.folder}", *mistaken(self.folder, "run"))
         if not self.complete:
-            raise ConfigError(f"run {self.folder}", "training is not finished", "continue it with the same command")
+            remedy = "continue it: give the same rtsysid train command again"
+            raise ConfigError(f"run {self.folder}", "training is not finished", remedy)
         return read_tensors(self.file("weights.safetensors"), weight_shapes(self.spec), {}, self.refusal)[0]
 
     def result(self) -> Result:
@@ -328,6 +332,7 @@ class Run:
             len(history),
             history[-1]["validation"] if history else None,
             judge.weights() if (judge := self.part("judge")).complete else None,
+            history,
         )
 
 

@@ -240,8 +240,8 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> Benchmark:
 
 @pytest.mark.recordings
 def test_the_verb_prints_and_writes_and_repeats_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`rtsysid benchmark` prints its table beside the published rows; predictions follow from the seed; the bundle that
-    was trained scores the same once more."""
+    """`rtsysid benchmark` prints its table next to the published rows. Predictions follow from the seed. The bundle
+    scores the same once more."""
     hasty = hurried(monkeypatch)
     command = ["benchmark", "ced", "--quick", "-o", str(tmp_path / "a"), "--predictions", str(tmp_path / "a.npz")]
     done = CliRunner().invoke(cli, command, catch_exceptions=False)

@@ -61,7 +61,7 @@ def test_verify_runs_without_torch(bundle_folder: Path) -> None:
 
 
 def test_training_on_the_edge_says_what_is_missing(tmp_path: Path) -> None:
-    """A verb that needs the workstation install ends in one line and no traceback."""
+    """A command that needs the workstation install ends in one line and no traceback."""
     (tmp_path / "a.csv").write_text("t,u\n0,1\n")
     done = edge("rtsysid", "export", str(tmp_path), "-o", str(tmp_path / "b"))
     assert done.returncode == 1

@@ -54,6 +54,7 @@ MADE = {  # command: its arguments in the world below; an option for an output i
     "find": ["archive", "flight.csv", "--at", "1"],
     "sweep run": ["tiny.toml", "--data", "logs"],
     "sweep export": ["run", "0"],
+    "data example": [],
 }
 
 
@@ -240,7 +241,7 @@ def test_what_is_ours_is_replaced_and_this_is_said(arguments: list[str], output:
 
 
 def test_a_foreign_file_is_replaced_where_this_is_asked_for(copies: Path) -> None:
-    """--overwrite replaces a file of the user, and a recording that stands in a folder of flights is never lost."""
+    """--overwrite replaces a file of the user, and a recording in a folder of flights is never lost."""
     (copies / "mine.csv").write_text("t,y\n0,1\n")
     command("replay", "bundle", "flight.csv", "-o", "mine.csv", "--overwrite")
     assert (copies / "mine.csv").read_text().startswith("t,y [m],v [m/s],status\n")

@@ -85,6 +85,10 @@ USELESS: dict[str, Callable[[Place], Arguments]] = {
     "sweep export": lambda p: (p.empty, 0, "-o", p.folder / "better.toml"),
     "data list": lambda p: ("no-such-set",),
     "data get": lambda p: ("no-such-set",),
+    "data example": lambda p: ("-o", p.file()),
+    "doctor": lambda p: ("nothing",),
+    "config show": lambda p: (p.empty,),
+    "completion": lambda p: ("no-such-shell",),
 }
 
 

@@ -64,8 +64,22 @@ def test_the_runtime_stands_without_the_workstation_packages() -> None:
 
 
 VERBS_OF_THE_WORKSTATION = {
-    Path("cli", name) for name in ("benchmark.py", "hil.py", "info.py", "report.py", "study.py", "sweep.py", "train.py")
-}
+    Path("cli", name)
+    for name in (
+        "benchmark.py",
+        "compare.py",
+        "demo.py",
+        "doctor.py",
+        "hil.py",
+        "info.py",
+        "report.py",
+        "settings.py",
+        "study.py",
+        "sweep.py",
+        "train.py",
+        "training.py",
+    )
+} | {Path("api.py")}
 
 
 @cache
@@ -102,6 +116,7 @@ WINGS = {  # wing: the wings that it may import; every wing may import the contr
     "train": {"recordings", "model", "evaluation"},
     "export": {"recordings", "model", "live", "evaluation", "train", "firmware_bridge"},
     "experiments": {"recordings", "model", "live", "evaluation", "benchmarks", "train", "export"},
+    "api": {"recordings", "model", "evaluation", "checking", "train", "export"},
 }
 FACES = {"rtsysid", "rtsysid.__main__"}  # the package's face names what the wings offer
 

@@ -1,4 +1,4 @@
-"""What is written replaces what is ours, in one step, whatever happens meanwhile; nothing else is touched."""
+"""A new output replaces an older one of rtsysid in one step, whatever happens meanwhile; no other file changes."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from rtsysid.evaluation.report.advice import RULES, VALUE_TEXTS, advice_for, rule_for
+from rtsysid.evaluation.report.advice import RULES, VALUE_TEXTS, ModelFacts, advice_for, rule_for
 
 GRADES = ["good", "fair", "poor"]
 
@@ -66,9 +66,28 @@ def test_every_metric_has_a_text_for_its_value() -> None:
         ("feedback", 0.4, "excitation"),
         ("worst forecast, beyond the range", 20.0, "Record manoeuvres"),
         ("horizon error", 1.2, "baseline"),
-        ("latency", 0.9, "Reduce hidden"),
+        ("latency", 0.9, "run at a lower rate"),
     ],
 )
 def test_the_remedy_fits_the_fault(metric: str, value: float, word: str) -> None:
     """The table gives the remedy for a fault."""
     assert word in rule_for(metric, value).next
+
+
+HAS_PATH = ModelFacts(linear_path=True, taps=8, needed_taps=21, hidden=32)
+
+
+@pytest.mark.parametrize("metric", RULES)
+def test_advice_never_names_what_the_model_has(metric: str) -> None:
+    """To a model with a linear path no rule says to add one; no placeholder of a rule is left in its text."""
+    for value in (0.0, *(rule.upto for rule in RULES[metric])):
+        for facts in (HAS_PATH, ModelFacts()):
+            (found,) = advice_for(metric, {"y": value}, facts=facts)
+            assert "{" not in found.next
+        assert "linear_path = true" not in advice_for(metric, {"y": value}, facts=HAS_PATH)[0].next
+
+
+def test_advice_on_taps_says_how_many() -> None:
+    """Where taps are missing the advice says from how many to how many."""
+    (found,) = advice_for("missed input, before the window", {"y": 0.4}, facts=HAS_PATH)
+    assert "model.taps from 8 to 21" in found.next

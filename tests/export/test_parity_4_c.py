@@ -283,7 +283,7 @@ def test_nothing_is_asked_of_libc_but_memory_and_roots(tmp_path: Path) -> None:
 
 
 def test_a_channel_name_cannot_leave_its_comment(tmp_path: Path) -> None:
-    """Whatever a channel is called, the header still compiles: names stand in a comment alone."""
+    """Whatever a channel is called, the header still compiles: names appear in a comment alone."""
     spec = make_spec()
     evil = Channel("*/ #error \n ?? \\ /*", "é", "input")
     spec = msgspec.structs.replace(spec, channels=(evil, *spec.channels[1:]))

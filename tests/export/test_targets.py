@@ -63,7 +63,7 @@ def test_a_tampered_library_is_refused(copy: Path) -> None:
 
 
 def test_files_changed_after_opening_are_not_read_again(copy: Path, bundle_folder: Path) -> None:
-    """What is loaded are the bytes that were hashed: afterwards every file is overwritten, and nothing changes."""
+    """The hashed bytes are the ones that are loaded: every file is overwritten afterwards, and nothing changes."""
     bundle, rows = Bundle.open(copy), np.ones((20, 3), np.float32)
     for path in copy.iterdir():
         path.write_bytes(b"changed")

@@ -114,7 +114,7 @@ def test_a_table_that_is_not_the_one_announced_is_refused() -> None:
 
 
 def test_another_protocol_is_refused_with_both_versions() -> None:
-    """Firmware of another major version is named with what it speaks and what we speak, whoever notices first."""
+    """Firmware of another major version is named with both versions, on whichever side it is noticed first."""
     with pytest.raises(LinkError, match=f"speaks protocol 00000001.0, this library {msg.version()}; reflash"):
         meeting(FakeBoard(major=1))
     board = FakeBoard()

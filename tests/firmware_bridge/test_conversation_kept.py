@@ -135,7 +135,7 @@ def test_a_restart_during_an_outage_is_noticed_by_the_boot_id() -> None:
 
 
 def test_a_board_that_came_back_as_another_is_refused() -> None:
-    """Whoever takes the samples knows their channels: one that was flashed with others ends the session."""
+    """The session knows the channels of its board: a board that was flashed with others ends it."""
     board = FakeBoard()
     talk, _, now_s = meeting(board)
     talk.lose("cable")

@@ -22,8 +22,8 @@ def test_a_sample_carries_the_instant_of_its_capture(streaming: Board) -> None:
 
 
 def test_samples_flow_only_while_streaming(board: Board) -> None:
-    """What is captured before START or after STOP is never sent; what is captured between them is sent, before the
-    answer to STOP."""
+    """A sample from before START or after STOP is never sent; each one between them is sent before the answer to
+    STOP."""
     board.hear(HELLO)
     board.capture(values())
     assert only(board.hear(START), m.Sample) == []

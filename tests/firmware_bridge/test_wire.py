@@ -162,7 +162,7 @@ def test_every_frame_fits_the_static_buffers() -> None:
 
 @given(st.lists(frames, max_size=5), st.lists(st.integers(1, 300), max_size=20))
 def test_frames_survive_the_wire_in_any_cut(sent: list[Frame], cuts: list[int]) -> None:
-    """What is sent is delivered, once and in order, however the bytes are cut into reads."""
+    """Each frame is delivered once and in order, however the bytes are cut into reads."""
     sent = [frame._replace(seq=i) for i, frame in enumerate(sent)]
     data, decoder, got = wired(sent), FrameDecoder(SCHEMA, 3), []
     for cut in cuts:

@@ -76,7 +76,7 @@ def test_a_short_gap_is_held(missing: int) -> None:
 
 @given(st.lists(st.integers(1, 7), min_size=1, max_size=30), st.lists(st.booleans(), min_size=30, max_size=30))
 def test_the_age_of_a_row_is_the_ticks_since_the_newest_measurement(gaps: list[int], good: list[bool]) -> None:
-    """Whatever is missing or rejected: a good sample has age 0, and each row that stands in is a tick older."""
+    """Whatever is missing or rejected: a good sample has age 0, and each row that replaces one is a tick older."""
     session, predictor = warm(max_gap=4)
     predictor.ages.clear()
     tick, age = 9, 0

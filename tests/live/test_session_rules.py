@@ -171,7 +171,7 @@ def quaternion(angle: float, sign: float = 1.0) -> list[float]:
 
 
 def test_quaternions_continue_the_last_good_sample() -> None:
-    """Where w passes zero the signs stay; where a source turns a sign, it is turned back; a reset begins anew."""
+    """Where w passes zero the signs stay; where a source turns a sign, it is turned back; a reset starts over."""
     spec = make_body_spec("lstm")
     predictor = Integrator(spec, warmup=0)
     session = Session(predictor, novelty=None, max_gap=1, reject_margin=1e9)

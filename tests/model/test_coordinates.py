@@ -231,7 +231,7 @@ def test_a_position_follows_the_mean_of_its_velocity(output: str) -> None:
     ],
 )
 def test_an_integral_that_cannot_be_is_refused(pairs: tuple[tuple[str, str], ...], what: str) -> None:
-    """Unknown outputs, one position twice and chains are one line each; so is a rigid body beside it."""
+    """Unknown outputs, one position twice and chains are one line each; so is a rigid body next to it."""
     with pytest.raises(SpecError, match=what):
         make_spec(integrate=pairs)
     with pytest.raises(SpecError, match="together with a rigid body"):

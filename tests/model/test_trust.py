@@ -90,7 +90,7 @@ def test_a_recording_does_not_ask_for_c(evil: Path, tmp_path: Path) -> None:
 
 
 def test_to_ask_for_c_is_to_trust_it(evil: Path, tmp_path: Path) -> None:
-    """With --backend c the library is loaded, whoever made it."""
+    """With --backend c the library is loaded, even of an unknown maker."""
     done = command("verify", evil, "--backend", "c", check=2)
     assert "C library" in done.stderr
     assert (tmp_path / "ran").exists()

@@ -233,7 +233,7 @@ def test_a_file_that_leads_out_of_the_folder_is_refused(tmp_path: Path, name: st
 
 
 def test_a_file_that_no_manifest_lists_is_refused(bundle_folder: Path, tmp_path: Path) -> None:
-    """What is not hashed does not belong there; a hidden file is never opened and may stay."""
+    """A file without a hash does not belong there; a hidden file is never opened and may stay."""
     folder = rehashed(bundle_folder, tmp_path / "b", lambda folder, content: None)
     (folder / ".hidden").write_text("mine")
     Bundle.open(folder)

@@ -45,7 +45,7 @@ def test_only_the_arrays_asked_for_are_opened(tmp_path):
 
 @pytest.mark.parametrize("order", [("t", "y", "table"), ("table", "t", "y")])
 def test_the_length_of_the_time_decides(tmp_path, order):
-    """A longer array does not hide the recording, and an array of another length is named by whoever asks for it."""
+    """A longer array does not hide the recording, and an array of another length is read by its name."""
     arrays = {"t": np.arange(6) / 10, "y": np.arange(6.0), "table": np.zeros(50), "short": np.arange(5.0)}
     np.savez(tmp_path / "log.npz", **{name: arrays[name] for name in (*order, "short")})
     trace = Trace.read(tmp_path / "log.npz")

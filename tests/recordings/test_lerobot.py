@@ -19,7 +19,7 @@ from rtsysid.recordings.trace import Trace
 
 
 def test_a_dataset_is_one_recording_of_episodes(tmp_path) -> None:
-    """Lists are columns by index, `episode_index` cuts episodes across files, and times begin anew in each."""
+    """Lists are columns by index, `episode_index` cuts episodes across files, and times start over in each."""
     lerobot(tmp_path / "set")
     trace = Trace.read(tmp_path / "set")
     assert [channel.name for channel in trace.channels] == [f"action[{k}]" for k in range(6)]
@@ -59,7 +59,7 @@ def test_without_timestamps_the_rate_of_the_dataset_counts(tmp_path) -> None:
     ],
 )
 def test_a_damaged_dataset_is_one_line(tmp_path, change, says) -> None:
-    """What is wrong with a dataset is said in one line."""
+    """A fault of a dataset is said in one line."""
     lerobot(tmp_path / "set")
     change(tmp_path / "set")
     with pytest.raises(TraceError, match=says):

@@ -60,7 +60,7 @@ def test_nothing_left_is_one_error_with_what_was_found() -> None:
 
 @pytest.mark.parametrize("aborted", [0, 1, 2])
 def test_an_aborted_recording_takes_no_part_in_the_split(aborted: int) -> None:
-    """Wherever it stands in the order of names, the other recordings are split as if it were not there."""
+    """Whatever its place in the order of names, the other recordings are split as if it were not there."""
     lengths = [100, 100]
     lengths.insert(aborted, 30)
     training, validation = split_long_enough(recorded(*lengths), (), 50)

@@ -35,7 +35,7 @@ def test_a_table_of_arrays_has_those_of_its_time(tmp_path):
 
 
 def test_the_time_of_a_table_goes_on(tmp_path):
-    """A counter that rolls over is continued for whoever reads a table as a topic, too."""
+    """A counter that rolls over is continued in a table that is read as a topic, too."""
     counts = (2**32 - 100_000 + 10_000 * np.arange(40)) % 2**32
     (tmp_path / "a.csv").write_text("TimeUS,y\n" + "".join(f"{t},1\n" for t in counts))
     series = open_topics(tmp_path / "a.csv", "TimeUS").read("", ["y"])

@@ -38,7 +38,7 @@ def rehashed(bundle: Path, folder: Path, change: Change) -> Path:
 
 
 def with_fingerprint(content: dict[str, Any]) -> None:
-    """Let what follows from the specification follow, where there is one: whoever changes it would do the same."""
+    """Adapt the fields that follow from the specification, where there is one, as an attacker would."""
     try:
         spec = from_builtins(content["spec"])
         content |= {"fingerprint": spec.fingerprint, "schema_hash": spec.schema_hash, "macs": spec.macs}

@@ -1,4 +1,4 @@
-/* What a fuzz target is: libFuzzer calls it, or random_main.c where there is no libFuzzer. */
+/* The interface of a fuzz target: libFuzzer calls it, or random_main.c where there is no libFuzzer. */
 #ifndef RTSYSID_FUZZ_H
 #define RTSYSID_FUZZ_H
 

@@ -31,6 +31,7 @@ from rtsysid.evaluation.linear.maps import (
 )
 from rtsysid.evaluation.linear.ridge import WINDOWS, Equations, equations
 from rtsysid.evaluation.metrics import LEAST, log_ratio
+from rtsysid.guards.stages import with_progress
 from rtsysid.spec import Doubles, Floats, ModelSpec
 
 LAGS = (2, 5, 10, 20, 40)
@@ -161,7 +162,8 @@ def choose_linear(
     `near_ticks`: ages to try from which on the far map predicts; `bands`: first age of each further band of gains.
     """
     candidates = _resolved(search, list(product(search.lags, RIDGES)))
-    crossed = [search.equations(lags).solve_folds(ridge) for lags, ridge in candidates]
+    each = with_progress(candidates, "choosing the linear model", len(candidates))
+    crossed = [search.equations(lags).solve_folds(ridge) for lags, ridge in each]
     judged = [search.judged(one_map(each)) for each in crossed]
     ends = max(1, *near_ticks), search.hold.mean.shape[1]
     near_growth, far_growth = ([search.rounding_ahead(one_map(each), n) for each in crossed] for n in ends)

@@ -14,12 +14,33 @@ Grade: TypeAlias = Literal["good", "fair", "poor"]
 
 
 class Rule(NamedTuple):
-    """State for values up to `upto`: a grade, the meaning, and what to do or record next."""
+    """State for values up to `upto`: a grade, the meaning, and what to do or record next.
+
+    ``with_path``: what to do where the model has a linear path already; empty where that changes nothing.
+    """
 
     upto: float
     grade: Grade
     meaning: str
     next: str
+    with_path: str = ""
+
+
+class ModelFacts(NamedTuple):
+    """Hold what advice must know of a model. ``needed_taps``: rows that would reach what it misses; 0: not known."""
+
+    linear_path: bool = False
+    taps: int = 0
+    needed_taps: int = 0
+    hidden: int = 0
+    encoder: tuple[int, ...] = ()
+
+    def next_step(self, rule: Rule) -> str:
+        """Return what to do next with this model."""
+        text = rule.with_path if self.linear_path and rule.with_path else rule.next
+        more = f" from {self.taps} to {self.needed_taps}" if self.needed_taps > self.taps else f" beyond {self.taps}"
+        smaller = "hidden or encoder" if self.encoder else "hidden"
+        return text.format(taps=f"model.taps{more}", wider=f"model.hidden (now {self.hidden})", smaller=smaller)
 
 
 class Advice(NamedTuple):
@@ -34,6 +55,7 @@ class Advice(NamedTuple):
     rule: Rule
     all: bool
     detail: str = ""
+    next: str = ""
 
     @property
     def label(self) -> str:
@@ -54,26 +76,29 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
     "horizon error": (
         Rule(0.7, "good", "The model clearly beats both baselines over the horizon.",
              "Use it over this horizon. For a longer one, train with a longer rollout horizon."),
-        Rule(1.0, "fair", "The model is only a little better than a baseline at the end of the horizon.",
+        Rule(1.15, "fair", "The model is about as good as a baseline at the end of the horizon.",
              "Train longer with a rollout loss over this horizon, and record more of the manoeuvres shown as worst."),
-        Rule(inf, "poor", "A baseline is as good or better at the end of the horizon: the network has no benefit here.",
-             "Use the baseline, or set linear_path = true, train with longer rollouts, record more varied motion."),
+        Rule(inf, "poor", "A baseline is better at the end of the horizon: the network has no benefit here.",
+             "Use the baseline, or set linear_path = true, train with longer rollouts, record more varied motion.",
+             "Use the linear model (train --linear), or train longer rollouts on more varied motion."),
     ),
     # The same ratio at the first tick.
     "first-tick error": (
         Rule(1.05, "good", "One tick ahead the model keeps up with the best baseline.",
              "Keep the one-step loss."),
         Rule(2.0, "fair", "One tick ahead a baseline is better. This matters only if you use the next tick alone.",
-             "Give the one-step loss more weight, or set linear_path = true."),
+             "Give the one-step loss more weight, or set linear_path = true.",
+             "Give the one-step loss more weight. The model has a linear path already."),
         Rule(inf, "poor", "One tick ahead a baseline is more than twice as good.",
-             "Set linear_path = true: a linear map then predicts, and the network corrects it."),
+             "Set linear_path = true: a linear map then predicts, and the network corrects it.",
+             "The linear path is overruled: raise weight_decay, or give the one-step loss more weight."),
     ),
     # NRMSE one tick ahead.
     "one-step fit": (
         Rule(0.05, "good", "One tick ahead almost all of the motion is explained.",
              "Compare models by the free run instead: one tick ahead most models are similar."),
         Rule(0.3, "fair", "One tick ahead a visible part of the motion is not explained.",
-             "Check the noise of this sensor first. If the error is larger, widen the network or train longer."),
+             "Check the noise of this sensor first. If the error is larger, raise {wider} or train longer."),
         Rule(inf, "poor", "One tick ahead much of the motion is not explained.",
              "Plot this channel; look for noise, wrong units or delayed timestamps before you train again."),
     ),
@@ -99,9 +124,9 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
         Rule(0.0, "good", "The residual is white: earlier samples contain no more information on the next tick.",
              "Nothing to do: the rest is noise."),
         Rule(0.3, "fair", "The residual is slightly correlated in time: up to a tenth of its power is predictable.",
-             "Train longer, or add taps. Record an unmeasured influence (wind, battery, load) if there is one."),
+             "Train longer. Record an unmeasured influence (wind, battery, load) if there is one."),
         Rule(inf, "poor", "The residual is correlated in time: sensor filtering or a slow influence is not modelled.",
-             "Add taps or hidden units, and record raw sensors: smoothing a log correlates its errors."),
+             "Record raw sensors: smoothing a log correlates its errors. Record wind, battery or load as inputs."),
     ),
     # Largest correlation with earlier inputs inside the model's window, 0 where within the bounds.
     "missed input, in the window": (
@@ -110,16 +135,16 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
         Rule(0.1, "fair", "Inputs explain less than a hundredth of the power of the error.",
              "Train longer if you use single ticks. Otherwise there is nothing to do."),
         Rule(inf, "poor", "Inputs in the window still explain the error: their effect is only partly learned.",
-             "Widen the network or train longer. For a peak at lags 1 or 2: faster sampling or exact timestamps."),
+             "Raise {wider} or train longer. For a peak at lags 1 or 2: faster sampling or exact timestamps."),
     ),
     # The same for inputs older than the window.
     "missed input, before the window": (
         Rule(0.0, "good", "No input from before the window is correlated with the error: there are enough taps.",
              "Nothing to do."),
         Rule(0.1, "fair", "Inputs from before the window explain a small part of the error.",
-             "Try more taps if the delay of the actuators is long."),
+             "Raise {taps} if the next forecasts matter."),
         Rule(inf, "poor", "Inputs from before the window explain the error: there are too few taps.",
-             "Raise taps beyond the lag of the peak, shift the input by its delay (shift_s), or sample slower."),
+             "Raise {taps}, shift the input by its delay (shift_s), or sample slower."),
     ),
     # The same for inputs that came after the error (lag 0 and below).
     "feedback": (
@@ -152,9 +177,9 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
         Rule(0.1, "good", "A step takes under a tenth of the period on this machine.",
              "Measure again on the robot: rtsysid verify."),
         Rule(0.5, "fair", "A step takes between a tenth and half of the period on this machine.",
-             "Measure on the robot. Reduce hidden or encoder if it is slower."),
+             "Measure on the robot. Reduce {smaller} if it is slower."),
         Rule(inf, "poor", "A step takes over half of the period: the loop will miss its deadline.",
-             "Reduce hidden, encoder or taps, or run at a lower rate."),
+             "Reduce {smaller} or taps, or run at a lower rate."),
     ),
     # Relative decrease of the best validation loss over the last fifth of the epochs.
     "training": (
@@ -187,16 +212,22 @@ def rule_for(metric: str, value: float) -> Rule:
     return next((rule for rule in RULES[metric] if value <= rule.upto), RULES[metric][-1])
 
 
-def advice_for(metric: str, values: Mapping[str, float], details: Mapping[str, str] | None = None) -> list[Advice]:
+def advice_for(
+    metric: str,
+    values: Mapping[str, float],
+    details: Mapping[str, str] | None = None,
+    facts: ModelFacts = ModelFacts(),  # noqa: B008
+) -> list[Advice]:
     """Group the names by the rule that applies to their value, the poorest grade first.
 
-    `details`: by name, where its value was found.
+    `details`: by name, where its value was found. `facts`: the model that is advised on.
     """
     by_rule: dict[Rule, list[str]] = {}
     for name, value in values.items():
         by_rule.setdefault(rule_for(metric, value), []).append(name)
     order = sorted(by_rule, key=RULES[metric].index, reverse=True)
-    return [_advice(metric, by_rule[rule], values, rule, len(by_rule) == 1, details or {}) for rule in order]
+    found = (_advice(metric, by_rule[rule], values, rule, len(by_rule) == 1, details or {}) for rule in order)
+    return [each._replace(next=facts.next_step(each.rule)) for each in found]
 
 
 def _advice(

@@ -17,7 +17,13 @@ SIGNS = {"good": "✓", "fair": "△", "poor": "✕"}  # readable without colour
 def page(product: Product, title: str, body: Iterable[Node]) -> str:
     """Return the text of a whole page, with the mark of its product."""
     template = Template(resources.files(__package__).joinpath("page.html").read_text("utf-8"))
-    return template.substitute(head=html_head(product.name), title=html([el("title", title)]), body=html(body))
+    return template.substitute(
+        head=html_head(product.name),
+        title=html([el("title", title)]),
+        policy="default-src 'none'; style-src 'unsafe-inline'",
+        style="",
+        body=html(body),
+    )
 
 
 def html_table(header: Sequence[str], rows: Iterable[Sequence[Child]], caption: str = "") -> Node:
@@ -57,7 +63,7 @@ def bar(percent: float) -> Node:
 
 def _finding(f: Advice) -> Node:
     measured = el("span", f"{f.metric}, {f.label}: {f.value_text}. ", class_="quiet")
-    return el("li", grade(f.rule.grade), el("div", measured, f"{f.rule.meaning} ", el("b", f.rule.next)))
+    return el("li", grade(f.rule.grade), el("div", measured, f"{f.rule.meaning} ", el("b", f.next)))
 
 
 def _swatch(style: str) -> Node:

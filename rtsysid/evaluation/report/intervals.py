@@ -1,21 +1,12 @@
-"""Show prediction intervals on the page: shaded areas in plots, and a table of their measured coverage."""
+"""Show the measured coverage of prediction intervals as a table."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from rtsysid.evaluation.report.html import html_table
-from rtsysid.evaluation.report.judge import Judgement, WorstForecast
-from rtsysid.evaluation.report.plot import Area
+from rtsysid.evaluation.report.judge import Judgement
 from rtsysid.evaluation.report.tree import Node, el
-
-
-def shade(seconds: list[float], s: WorstForecast, name: str) -> Area | None:
-    """Build the shaded interval around one output of a forecast; `seconds` are times from its start."""
-    if not s.half:
-        return None
-    ends = list(zip(s.predicted[name], s.half[name], strict=False))  # intervals may be shorter than the forecast
-    return Area(seconds[: len(ends)], [y - half for y, half in ends], [y + half for y, half in ends])
 
 
 def coverage_section(j: Judgement) -> Iterable[Node]:

@@ -2,44 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 import numpy as np
 
-from rtsysid.circle import nearest, unwrapped
-from rtsysid.evaluation.forecasts import forecasts, rows_for_forecast
-from rtsysid.evaluation.horizon import Evaluation, stretches
-from rtsysid.evaluation.metrics import fit_percent, group_errors, nrmse
-from rtsysid.evaluation.residuals import (
-    CrossCorrelation,
-    OneStep,
-    Whiteness,
-    cross_correlation,
-    lags_for,
-    one_step,
-    whiteness,
-)
+from rtsysid.evaluation.horizon import Evaluation
+from rtsysid.evaluation.metrics import group_errors
+from rtsysid.evaluation.report.causes import Cause, UnusedColumn, causes_of
+from rtsysid.evaluation.report.observed import FORECASTS, Observed
+from rtsysid.evaluation.report.quantities import ShownOutputs
+from rtsysid.evaluation.report.study import Study
+from rtsysid.evaluation.report.verdict import Verdict, reach_of, verdict_of
+from rtsysid.evaluation.residuals import CrossCorrelation, Whiteness, cross_correlation, lags_for, whiteness
 from rtsysid.live.trained_range import TrainedRange
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.golden import Row
 from rtsysid.model.intervals import Intervals
 from rtsysid.model.parity import verify
 from rtsysid.model.predictor import Predictor
-from rtsysid.recordings.pieces import too_short
 from rtsysid.recordings.trace import Episode, Trace
 from rtsysid.spec import Doubles, ModelSpec
 
-FORECASTS = 4000  # approximate number of forecasts, evenly spread over the recordings
 WORST = 3  # worst forecasts on the page
 SHADED = 0.9  # coverage of the intervals in the plots
 STATED = (0.5, 0.8, 0.9, 0.95)  # coverages to check
 
 
 class OutputFit(msgspec.Struct, frozen=True):
-    """Score one output: one tick ahead, and at the end of the horizon in free run (``free_``).
+    """Score one output, or one rotation: one tick ahead, and at the end of the horizon in free run (``free_``).
 
     ``bias``: mean one-step residual over its standard deviation. Fits are in percent, NRMSE has no unit.
     """
@@ -56,10 +49,11 @@ class OutputFit(msgspec.Struct, frozen=True):
 class WorstForecast(msgspec.Struct, frozen=True):
     """Describe one forecast with a large error.
 
-    ``times``: its error over the error of the median forecast, averaged over the groups; ``groups``: the same per
-    group. ``outside``: channels outside the range of the training recordings. ``n_before``: rows before the start of
-    the forecast. ``t`` [n_before + N + 1] s and ``measured`` cover all rows; ``predicted`` [N + 1] begins at the start.
-    ``half``: half the width of the interval of coverage `SHADED`, from the start; empty without intervals.
+    ``start_s``: time from the start of its recording. ``times``: its error over the error of the median forecast,
+    averaged over the groups; ``groups``: the same per group. ``outside``: channels outside the range of the training
+    recordings. ``n_before``: rows before the start of the forecast. ``t`` [n_before + N + 1] s and ``measured`` cover
+    all rows, by shown value; ``predicted`` [N + 1] begins at the start. ``half``: half the width of the interval of
+    coverage `SHADED`, from the start; empty without intervals.
     """
 
     recording: str
@@ -81,12 +75,12 @@ class Covered(msgspec.Struct, frozen=True):
     measured: dict[str, float]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Judgement:
     """Hold all numbers of a report.
 
     ``recordings``: text about the recordings. ``residuals``: number of one-step residuals. ``cross``: correlation of
-    residuals with inputs.
+    residuals with inputs. ``causes``: of the error, the largest effect first. ``every``: the episodes with predictions.
     """
 
     spec: ModelSpec
@@ -99,11 +93,22 @@ class Judgement:
     worst: list[WorstForecast]
     backends: list[Row]
     coverage: list[Covered]
+    causes: list[Cause]
+    verdict: Verdict
+    every: Sequence[Observed] = field(repr=False)
+    intervals: Intervals | None = field(repr=False)
+
+    @property
+    def shown(self) -> ShownOutputs:
+        """Return how outputs are shown."""
+        return ShownOutputs(self.spec)
 
     def to_builtins(self) -> dict[str, Any]:
         """Convert to plain values for JSON."""
         return {
             "recordings": self.recordings,
+            "verdict": msgspec.to_builtins(self.verdict),
+            "causes": [{**msgspec.to_builtins(each), "grade": each.grade} for each in self.causes],
             "evaluation": msgspec.to_builtins(self.evaluation),
             "fits": msgspec.to_builtins(self.fits),
             "residuals": self.residuals,
@@ -121,11 +126,22 @@ class Judgement:
 
 @dataclass(frozen=True, eq=False)
 class Forecasts:
-    """Hold K forecasts of N ticks: episode and tick of each start, `predicted` and `truth` [K, N, ny]."""
+    """Hold K forecasts of N ticks: episode and tick of each start, `predicted` and `truth` [K, N, ny].
+
+    ``begins``: the time of the first sample of each recording, in s.
+    """
 
     starts: list[tuple[Episode, int]]
     predicted: Doubles
     truth: Doubles
+    begins: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, every: Sequence[Observed]) -> Forecasts:
+        """Join the forecasts of all episodes."""
+        starts = [(o.episode, int(tick)) for o in every for tick in o.starts]
+        predicted, truth = (np.concatenate([getattr(o, name) for o in every]) for name in ("predicted", "truth"))
+        return cls(starts, predicted, truth, {o.episode.recording: o.start_s for o in every})
 
 
 def stride_for(trace: Trace) -> int:
@@ -133,66 +149,106 @@ def stride_for(trace: Trace) -> int:
     return max(1, len(trace) // FORECASTS)
 
 
-def judge(bundle: Bundle, trace: Trace, recordings: str, evaluation: Evaluation, stride: int) -> Judgement:
-    """Measure all numbers of a report on a trace.
+def judge(
+    bundle: Bundle,
+    every: Sequence[Observed],
+    recordings: str,
+    evaluation: Evaluation,
+    stride: int,
+    *,
+    columns: Sequence[UnusedColumn] = (),
+    faults: Sequence[Cause] = (),
+) -> Judgement:
+    """Measure all numbers of a report on observed recordings; `observe` gives `every` and `evaluation`.
 
-    `evaluation` must come from the same trace and `stride`; `recordings` describes the trace in words. Raises
-    TraceError where no episode is longer than the warm-up, or where there are fewer residuals than lags.
+    `recordings` describes them in words; `columns` are those that the model does not use; `faults` are known faults of
+    the recordings. Raises TraceError where there are fewer residuals than lags.
     """
-    spec, predictor = bundle.spec, Predictor.load(bundle)
-    trace = stretches(bundle, trace)
-    steps = one_step(predictor, trace.episodes)
-    ahead = forecast_all(predictor, trace.episodes, evaluation.horizon, stride)
-    residuals, inputs = [step.residual for step in steps], [step.inputs for step in steps]
+    spec, predictor, shown = bundle.spec, Predictor.load(bundle), ShownOutputs(bundle.spec)
+    ahead, steps = Forecasts.of(every), [o.steps for o in every]
+    residuals = [shown.differences(step.measured, step.predicted) for step in steps]
+    inputs = [step.inputs for step in steps]
+    causes = [
+        *faults,
+        *causes_of(bundle, predictor, Study.of(spec, every, stride), columns, _share_outside(spec, every)),
+    ]
+    worst = worst_forecasts(spec, ahead, intervals=predictor.intervals)
+    ringing = _ringing_groups(shown, causes, evaluation)
+    where = f"{worst[0].recording} at {worst[0].start_s:.3g} s"
     return Judgement(
         spec,
         recordings,
         evaluation,
-        output_fits(spec, steps, ahead),
+        output_fits(spec, every, ahead),
         sum(map(len, residuals)),
         whiteness(residuals),
         cross_correlation(residuals, inputs, lags_for(residuals, evaluation.horizon)),
-        worst_forecasts(spec, ahead, intervals=predictor.intervals),
+        worst,
         [row for row in verify(bundle) if isinstance(row, Row)],
         [] if predictor.intervals is None else interval_coverage(spec, ahead, predictor.intervals),
+        causes,
+        verdict_of(spec, reach_of(spec, every, ringing), evaluation.horizon, where, causes),
+        every,
+        predictor.intervals,
     )
 
 
-def forecast_all(predictor: Predictor, episodes: Sequence[Episode], horizon: int, stride: int) -> Forecasts:
-    """Forecast from every `stride`-th tick of every episode, with the state that a live run has there.
-
-    Raises TraceError where no episode is long enough.
-    """
-    starts: list[tuple[Episode, int]] = []
-    predicted, truth = [], []
-    for episode in episodes:
-        for batch in forecasts(predictor, episode.values, horizon, stride):
-            predicted.append(batch.predicted)
-            truth.append(batch.truth.astype(np.float64))
-            starts += [(episode, int(tick)) for tick in batch.starts]
-    if not starts:
-        needed = rows_for_forecast(predictor.spec, horizon, stride)
-        raise too_short(f"forecasts of {horizon} ticks", episodes, needed, "give longer recordings")
-    return Forecasts(starts, np.concatenate(predicted), np.concatenate(truth))
+def _share_outside(spec: ModelSpec, every: Sequence[Observed]) -> float:
+    """Return the share of the rows with a channel outside the range of training."""
+    beyond = [TrainedRange(spec, 0.02, 0.0).beyond(o.episode.values).any(1) for o in every]
+    return float(np.concatenate(beyond).mean())
 
 
-def output_fits(spec: ModelSpec, steps: Sequence[OneStep], forecasts: Forecasts) -> list[OutputFit]:
-    """Score each output: one tick ahead over all ticks, and at the last tick of all forecasts."""
-    guess, true = (np.concatenate([getattr(step, name) for step in steps]) for name in ("predicted", "measured"))
-    last, truth = forecasts.predicted[:, -1], forecasts.truth[:, -1]
-    true, truth = unwrapped(true, spec.outputs), unwrapped(truth, spec.outputs)  # a jump by a turn is no spread
-    guess, last = nearest(guess, true, spec.outputs), nearest(last, truth, spec.outputs)
-    with np.errstate(over="ignore"):  # a forecast on its way to infinity
-        free = nrmse(last, truth) if np.isfinite(last).all() else np.full(spec.n_outputs, np.inf)
-    residual = true - guess
-    spread = residual.std(axis=0)
-    bias = np.divide(residual.mean(axis=0), spread, out=np.zeros_like(spread), where=spread > 0)
-    near = nrmse(guess, true)
-    fits = (near, fit_percent(guess, true), free, 100.0 * (1.0 - free), bias)
+def _ringing_groups(shown: ShownOutputs, causes: Sequence[Cause], evaluation: Evaluation) -> dict[str, int]:
+    """Return the groups whose forecasts ring, with the tick from where on."""
+    ringing = {name: each.from_tick for each in causes if each.fault == "ringing" for name in each.names}
+    groups = {name: q.group for q in shown.quantities for name in (shown.names[c] for c in q.columns)}
+    return {groups[name]: tick for name, tick in ringing.items() if tick <= evaluation.horizon}
+
+
+def output_fits(spec: ModelSpec, every: Sequence[Observed], forecasts: Forecasts) -> list[OutputFit]:
+    """Score each output or rotation: one tick ahead over all ticks, and at the last tick of all forecasts."""
+    guess, true = (np.concatenate([getattr(o.steps, name) for o in every]) for name in ("predicted", "measured"))
+    return quantity_fits(spec, (guess, true), (forecasts.predicted[:, -1], forecasts.truth[:, -1]))
+
+
+def quantity_fits(spec: ModelSpec, near: tuple[Doubles, Doubles], far: tuple[Doubles, Doubles]) -> list[OutputFit]:
+    """Score pairs of predicted and measured outputs [n, ny]: one tick ahead, and at the end of the horizon."""
+    shown = ShownOutputs(spec)
+    (errors, free), fits = (shown.differences(*pair) for pair in (near, far)), list[OutputFit]()
+    spreads = [_spreads(shown, true) for _, true in (near, far)]
+    for k, q in enumerate(shown.quantities):
+        own = errors[:, list(q.columns)]
+        one, end = (
+            _ratio_of(each[:, list(q.columns)], spread[k]) for each, spread in zip((errors, free), spreads, strict=True)
+        )
+        deviation = float(np.sqrt(own.var(0).sum()))
+        bias = (
+            float(-own.mean(0)[0] if own.shape[1] == 1 else np.linalg.norm(own.mean(0))) / deviation
+            if deviation
+            else 0.0
+        )
+        fits.append(OutputFit(q.name, q.unit, one, 100 * (1 - one), end, 100 * (1 - end), bias))
+    return fits
+
+
+def _ratio_of(errors: Doubles, spread: float) -> float:
+    """Return the RMS of errors [n, m] over a spread: inf where it is not finite, or nothing moves."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        size = float(np.sqrt((errors**2).sum(1).mean()))
+    return size / spread if spread > 0 and np.isfinite(size) else 0.0 if size == 0 else np.inf
+
+
+def _spreads(shown: ShownOutputs, truth: Doubles) -> list[float]:
+    """Return the standard deviation of each output [n, ny], and the RMS angle of each rotation from its mean."""
+    values = shown.values(truth)
+    middle = np.repeat(truth.mean(0, keepdims=True), len(truth), axis=0)
+    turned = shown.differences(truth, middle)
     return [
-        OutputFit(channel.name, channel.unit, *map(float, row))
-        for channel, row in zip(spec.outputs, np.column_stack(fits), strict=True)
-    ]
+        float(np.sqrt((turned[:, list(q.columns)] ** 2).sum(1).mean())) if len(q.columns) == 3
+        else float(values[:, q.columns[0]].std())
+        for q in shown.quantities
+    ]  # fmt: skip
 
 
 def interval_coverage(spec: ModelSpec, forecasts: Forecasts, intervals: Intervals) -> list[Covered]:
@@ -233,10 +289,15 @@ def worst_forecasts(
     worst = [_worst_forecast(spec, forecasts, k, each) for k, each in zip(chosen, ratios, strict=True)]
     if intervals is None or intervals.max_coverage < SHADED:
         return worst
+    half = half_widths(spec, intervals, horizon)
+    return [msgspec.structs.replace(each, half=half) for each in worst]
+
+
+def half_widths(spec: ModelSpec, intervals: Intervals, horizon: int) -> dict[str, list[float]]:
+    """Return half the width of the interval of coverage `SHADED` after 0, 1, .. ticks, of each output but rotations."""
     ahead = intervals.half_widths(SHADED, min(horizon, intervals.horizon))
-    half = np.concatenate((np.zeros((1, spec.n_outputs)), ahead)).T.tolist()
-    names = [channel.name for channel in spec.outputs]
-    return [msgspec.structs.replace(each, half=dict(zip(names, half, strict=True))) for each in worst]
+    half = np.concatenate((np.zeros((1, spec.n_outputs)), ahead))
+    return {q.name: half[:, q.outputs[0]].tolist() for q in ShownOutputs(spec).quantities if len(q.outputs) == 1}
 
 
 def _relative(error: Doubles) -> Doubles:
@@ -249,22 +310,24 @@ def _apart(a: tuple[Episode, int], b: tuple[Episode, int], horizon: int) -> bool
 
 
 def _worst_forecast(spec: ModelSpec, forecasts: Forecasts, k: int, groups: dict[str, float]) -> WorstForecast:
-    (episode, tick), horizon = forecasts.starts[k], forecasts.truth.shape[1]
+    (episode, tick), horizon, shown = forecasts.starts[k], forecasts.truth.shape[1], ShownOutputs(spec)
     before = min(tick, max(spec.taps, horizon // 2))
     rows = slice(tick - before, tick + horizon + 1)
-    measured = episode.values[rows, spec.n_inputs :].astype(np.float64)
-    predicted = np.concatenate((measured[before : before + 1], forecasts.predicted[k]))
-    names = [channel.name for channel in spec.outputs]
+    outputs = episode.values[rows, spec.n_inputs :].astype(np.float64)
+    measured = shown.values(outputs)
+    ahead = np.concatenate((outputs[before : before + 1], forecasts.predicted[k]))
+    predicted = shown.beside(ahead, outputs[before:], measured[before:])
+    begin = forecasts.begins.get(episode.recording, 0.0)
     return WorstForecast(
         episode.recording,
-        float(episode.t[tick]),
+        float(episode.t[tick] - begin),
         float(np.mean(list(groups.values()))),
         groups,
         _beyond(spec, episode, rows),
         before,
-        episode.t[rows].tolist(),
-        dict(zip(names, measured.T.tolist(), strict=True)),
-        dict(zip(names, predicted.T.tolist(), strict=True)),
+        (episode.t[rows] - begin).tolist(),
+        dict(zip(shown.names, measured.T.tolist(), strict=True)),
+        dict(zip(shown.names, predicted.T.tolist(), strict=True)),
     )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rtsysid.evaluation.horizon import Evaluation
+from rtsysid.evaluation.report.advice import ModelFacts
 from rtsysid.evaluation.report.judge import Judgement, WorstForecast
 from rtsysid.evaluation.residuals import LAGS, Z99
 from rtsysid.spec import Doubles
@@ -26,7 +27,7 @@ def metric_values(judgement: Judgement, history: History = ()) -> dict[str, dict
         "one-step fit": {fit.name: fit.nrmse for fit in j.fits},
         "free-run fit": {fit.name: fit.free_nrmse for fit in j.fits},
         "bias": {fit.name: abs(fit.bias) for fit in j.fits},
-        "whiteness": _by_output(j, j.whiteness.r[..., None], np.full((len(j.fits), 1), j.whiteness.bound)),
+        "whiteness": _by_output(j, j.whiteness.r[..., None], np.full((len(j.shown.error_names), 1), j.whiteness.bound)),
         **_input_measures(j),
         "worst forecast, range known": {title(s): s.times for s in j.worst if not s.outside},
         "worst forecast, beyond the range": {title(s): s.times for s in j.worst if s.outside},
@@ -43,8 +44,21 @@ def metric_details(judgement: Judgement) -> dict[str, dict[str, str]]:
     for metric, chosen in _input_lags(j).items() if j.spec.n_inputs else ():
         r, own = j.cross.r[chosen], lags[chosen]
         tested = f"at lags of {own.min():.0f} to {own.max():.0f} ticks" if len(own) else ""
-        found[metric] = {fit.name: _peak(j, r[:, i], own, tested, i) for i, fit in enumerate(j.fits) if len(own)}
+        names = enumerate(j.shown.error_names)
+        found[metric] = {name: _peak(j, r[:, i], own, tested, i) for i, name in names if len(own)}
     return found
+
+
+def model_facts(j: Judgement) -> ModelFacts:
+    """Return what the advice must know of the model, so that it never advises what the model has."""
+    lags = _input_lags(j).get("missed input, before the window")
+    needed = 0
+    if lags is not None and j.spec.n_inputs and lags.any():
+        r = np.abs(j.cross.r[lags])
+        beyond = (r > j.cross.bounds).any((1, 2)) & (r >= r.max() / 2).any((1, 2))
+        needed = int(j.cross.lags[lags][beyond].max(initial=0))
+    named = [cause.taps for cause in j.causes if cause.taps]
+    return ModelFacts(j.spec.linear_path, j.spec.taps, max([needed, *named], default=0), j.spec.hidden, j.spec.encoder)
 
 
 def _peak(j: Judgement, r: Doubles, lags: Doubles, tested: str, output: int) -> str:
@@ -57,7 +71,7 @@ def _peak(j: Judgement, r: Doubles, lags: Doubles, tested: str, output: int) -> 
 
 
 def title(forecast: WorstForecast) -> str:
-    """Name the recording and the time at which a forecast starts."""
+    """Name the recording, and the time from its start at which a forecast starts."""
     return f"{forecast.recording} at {forecast.start_s:.2f} s"
 
 
@@ -103,7 +117,7 @@ def _input_measures(j: Judgement) -> dict[str, dict[str, float]]:
 
 def _by_output(j: Judgement, r: Doubles, bounds: Doubles) -> dict[str, float]:
     """Apply `significant` to each output of r [lags, ny, n] and bounds [ny, n]."""
-    return {fit.name: significant(r[:, i], bounds[i]) for i, fit in enumerate(j.fits)}
+    return {name: significant(r[:, i], bounds[i]) for i, name in enumerate(j.shown.error_names)}
 
 
 def _still_falling(history: History) -> dict[str, float]:

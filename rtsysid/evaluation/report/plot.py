@@ -13,6 +13,7 @@ from rtsysid.spec import Doubles
 
 WIDTH, HEIGHT = 360, 210
 LEFT, RIGHT, TOP, BOTTOM = 50, 12, 28, 36
+FEW_DECADES = 2  # of a logarithmic axis: 2 and 5 are labelled, too
 _MINUS = "\N{MINUS SIGN}"
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -205,5 +206,8 @@ def _linear_ticks(low: float, high: float) -> list[tuple[float, str]]:
 
 def _log_ticks(low: float, high: float) -> list[tuple[float, str]]:
     first, last = round(math.log10(low)), round(math.log10(high))
+    if last - first <= FEW_DECADES:
+        parts = (part * 10.0**p for p in range(last, first - 1, -1) for part in (5, 2, 1))
+        return [(v, f"{v:.3g}".replace("-", _MINUS)) for v in parts if low * (1 - 1e-9) <= v <= high * (1 + 1e-9)]
     every = max(1, math.ceil((last - first) / 5))
     return [(10.0**p, "10" + str(p).translate(_RAISED)) for p in range(last, first - 1, -every)]

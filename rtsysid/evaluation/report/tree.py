@@ -18,10 +18,12 @@ Child: TypeAlias = "Node | str | None"
 def el(tag: str, *children: Child, **attributes: object) -> Node:
     """Create an element with children and attributes.
 
-    In attribute names a trailing underscore is dropped, others become hyphens (``class_``, ``aria_label``).
+    In attribute names a trailing underscore is dropped, others become hyphens (``class_``, ``aria_label``). An
+    attribute that is None is left out.
     """
     node = ET.Element(
-        tag, {key.rstrip("_").replace("_", "-"): visible(str(value)) for key, value in attributes.items()}
+        tag,
+        {k.rstrip("_").replace("_", "-"): visible(str(v)) for k, v in attributes.items() if v is not None},
     )
     last: Node | None = None
     for child in children:

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import optuna
 from optuna.trial import FrozenTrial
 
-from rtsysid import __version__
 from rtsysid.evaluation.report.html import bar, details, figures, html_table, page
 from rtsysid.evaluation.report.plot import Axis, Line, Plot
 from rtsysid.evaluation.report.tree import Child, Node, el
@@ -23,6 +22,7 @@ from rtsysid.experiments.sweep.study import (
     importances,
     seconds_used,
 )
+from rtsysid.guards.release import VERSION
 from rtsysid.storage.products import SWEEP_PAGE
 
 WIDTH, TOP, BOTTOM, SIDE = 1100, 40, 260, 60  # of the parallel coordinates, in pixels
@@ -47,7 +47,7 @@ def render_sweep_page(name: str, study: optuna.Study, plan: Plan) -> str:
     none = [el("section", el("p", "No trial is finished."))]
     body = [head, *(_page_sections(study, plan, trials, best) if trials else none)]
     foot = "Errors are of the validation recordings; test recordings were not read."
-    return page(SWEEP_PAGE, f"{name}: rtsysid sweep", [*body, el("footer", f"rtsysid {__version__}. {foot}")])
+    return page(SWEEP_PAGE, f"{name}: rtsysid sweep", [*body, el("footer", f"rtsysid {VERSION}. {foot}")])
 
 
 def _trials_text(study: optuna.Study) -> str:

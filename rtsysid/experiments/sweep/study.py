@@ -44,7 +44,7 @@ class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def study(self) -> str:
-        """Name the study: whoever asks for the same shares it, on any machine."""
+        """Name the study: sweeps of the same configuration, space and recordings share it, on any machine."""
         return f"rtsysid {digest(self.asked)[:16]}"
 
 

@@ -20,7 +20,7 @@ RANK = 6  # dimensions of an array, at most
 
 
 class Operands(NamedTuple):
-    """What a node works on: shapes of its inputs, constant values [..] among them, and attributes."""
+    """Hold the operands of a node: shapes of its inputs, constant values [..] among them, and attributes."""
 
     shapes: list[Shape]
     constants: list[Any]

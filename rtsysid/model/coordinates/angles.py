@@ -15,7 +15,7 @@ COS = (1.0, -1 / 2, 1 / 24, -1 / 720, 1 / 40320, -1 / 3628800, 1 / 479001600)
 
 
 class Angles(Immutable):
-    """What is special about the channels that are angles. Without any, every method returns what it is given.
+    """Handle the channels that are angles. Without any, every method returns its argument.
 
     A whole turn more or less in any row changes neither a feature nor an output, but for rounding.
     """

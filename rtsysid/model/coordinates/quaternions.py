@@ -12,7 +12,7 @@ TINY = 1e-12  # keeps the length of a quaternion of zeros from dividing by zero
 
 
 class Quaternions(Immutable):
-    """What is special about outputs that form a quaternion. Without any, every method returns what it is given."""
+    """Handle the outputs that form a quaternion. Without any, every method returns its argument."""
 
     def __init__(self, spec: ModelSpec, xp: Any) -> None:
         self._xp, inside = xp, [i for each in spec.quaternions for i in each]

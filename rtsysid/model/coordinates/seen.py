@@ -1,4 +1,4 @@
-"""SeenRow: what the network sees of one row by itself. Its range in training is what a live sample is judged by.
+"""SeenRow: what the network sees of one row by itself. A live sample is judged by its range in training.
 
 In a rigid body's row the columns of the velocity hold the velocity in the body frame. Those of the attitude x, y, z
 hold the world's vertical in the body frame, and w the length of the quaternion. An angle is within half a turn of the

@@ -1,4 +1,4 @@
-"""What the logs of known programs hold: the table `rtsysid/presets/logs.toml`."""
+"""Contents of the logs of known programs: the table `rtsysid/presets/logs.toml`."""
 
 from __future__ import annotations
 

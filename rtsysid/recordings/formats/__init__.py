@@ -28,6 +28,7 @@ from rtsysid.recordings.timeline import require_rate
 from rtsysid.recordings.topics import TopicLog, is_topic_log
 from rtsysid.spec import Channel, Doubles, Floats
 from rtsysid.storage import replacing
+from rtsysid.storage.kinds import kind_of, mistaken
 from rtsysid.storage.products import RECORDING
 
 
@@ -117,9 +118,12 @@ def open_log(path: Path) -> LogFile:
 
 def open_reader(path: Path) -> LogFile | TopicLog:
     """Open a recording as its format holds it: a table, or a log of topics. Raises the errors of `open_log`."""
+    kind = kind_of(path)
+    if kind == "configuration" or (not kind and (not path.suffix or path.name.lower().endswith(SUFFIXES))):
+        raise TraceError(f"recording {path}", *mistaken(path, "recording"))
     known = format_of(path)
     if not path.is_file() and not is_log_folder(path):  # not a pipe either, which might never end
-        raise TraceError(f"recording {path}", "no such file", "check the path")
+        raise TraceError(f"recording {path}", "not a plain file", "check the path")
     if path.is_file() and path.stat().st_size == 0:
         raise TraceError(f"recording {path.name}", "the file is empty", "record it again or leave it out")
     with _naming_the_extra(path, known):

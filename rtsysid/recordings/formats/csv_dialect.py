@@ -1,6 +1,6 @@
 """Find out how a text file holds a table: its delimiter, decimal sign, header, units, and where the numbers begin.
 
-Every delimiter is tried on the first lines. The one with which most numbers stand under a header is right. The header
+Every delimiter is tried on the first lines. The one that puts most numbers under a header is right. The header
 is the last line without numbers before the first line of numbers with as many cells; lines before it are a preamble.
 """
 

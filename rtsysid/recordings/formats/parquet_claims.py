@@ -32,7 +32,7 @@ class Chunk(NamedTuple):
 
 
 class Footer:
-    """Hold the columns and the row groups of a file. What is no Parquet file has none, and is left to pyarrow.
+    """Hold the columns and the row groups of a file. Any other file has none, and is left to pyarrow.
 
     Raises TraceError where the counts exceed the limits, ValueError or LookupError where the footer is damaged.
     """

@@ -58,7 +58,7 @@ class Reader(RosLog):
 
 
 def _metadata(path: Path) -> tuple[Mapping[str, Any], list[str]]:
-    """Read `metadata.yaml`. What cannot be read is empty, and said."""
+    """Read `metadata.yaml`. A file that cannot be read gives nothing, and is reported."""
     from ruamel.yaml import YAML
 
     file = path / "metadata.yaml"

@@ -1,7 +1,7 @@
 """Decode chosen numbers of many ROS messages at once: one array for each number, no object for any message.
 
-All messages of a batch advance together, field by field, and nothing after the last chosen number is looked at. What
-lies before it and has a length of its own is only skipped.
+All messages of a batch advance together, field by field, and nothing after the last chosen number is looked at. An
+earlier field with a length of its own is only skipped.
 """
 
 from __future__ import annotations

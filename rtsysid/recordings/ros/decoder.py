@@ -118,7 +118,7 @@ def _is_texts(field: MessageField) -> bool:
 
 
 def _look(kind: MessageType, payloads: Sequence[bytes]) -> _Seen:
-    """Measure the arrays of some messages. What does not fit the type is left to reading, which reports it."""
+    """Measure the arrays of some messages. Reading reports messages that do not fit the type."""
     seen = _Seen({}, {})
     try:
         batch = Batch(payloads, kind.wire)

@@ -47,7 +47,7 @@ class ModelPlan(NamedTuple):
 def settling_of(model: Model, halves: Halves) -> int:
     """Return the rows until the first forecast.
 
-    What the configuration says of taps and warm-up holds. Raises TraceError where a half has no piece that is longer.
+    Taps and warm-up of the configuration are kept. Raises TraceError where a half has no piece that is longer.
     """
     shortest = min(max(map(len, half)) for half in halves)
     settling = min(SETTLING, shortest // 2)

@@ -15,6 +15,7 @@ import numpy as np
 from rtsysid.config import Config
 from rtsysid.errors import ScheduleError
 from rtsysid.evaluation.metrics import LEAST, log_ratio
+from rtsysid.guards.stages import say_stage, with_progress
 from rtsysid.model.npz import Arrays
 from rtsysid.recordings.pieces import Note
 from rtsysid.schedule import AUTO, resolve
@@ -109,6 +110,7 @@ class AutoTrainer:
                 return
             if self._linear:
                 return self._finish_linear()
+            say_stage("training")
             parts = {name: self.run.part(name) for name in (JUDGE, RESULT)}
             jobs = {name: partial(self._train, name) for name, part in parts.items() if not part.complete}
             for _, epoch in run_jobs(jobs):
@@ -159,7 +161,7 @@ class AutoTrainer:
             return CANDIDATES[0]
         jobs = {str(k): partial(self._score, each, plan, judge) for k, each in enumerate(CANDIDATES)}
         begun = time.monotonic()
-        scores = dict(run_jobs(jobs))
+        scores = dict(with_progress(run_jobs(jobs), "trying networks", len(jobs)))
         if self._minutes:
             short = self._updates.short
             each = (time.monotonic() - begun) / (short * math.ceil(len(jobs) / 2))
@@ -218,6 +220,7 @@ class AutoTrainer:
 
     def _finish(self) -> None:
         """Use as much of the network as the judge shows to be of use, and write the result."""
+        say_stage("weighing the network")
         run, spec = self.run, self.run.spec
         network = network_of(spec, run.arrays("judge_path.npz"), 0)
         network.load_state_dict(run.part(JUDGE).weights())

@@ -68,7 +68,7 @@ def test_what_a_file_says_is_kept_and_nothing_stays_open(trace: Trace) -> None:
 def test_effort_multiplies_the_epochs_once(
     trace: Trace, tmp_path: Path, effort: int, minutes: float | None, factor: int
 ) -> None:
-    """Three times the effort is three times the epochs; minutes stand in its place."""
+    """Three times the effort is three times the epochs; minutes replace it."""
     updates, totals = Updates(1, 200), []
     for each, limit in ((1, None), (effort, minutes)):
         config = parse_config(said(each))

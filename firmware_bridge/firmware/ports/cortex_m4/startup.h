@@ -1,4 +1,4 @@
-/* What an image supplies to startup.c. */
+/* The functions that an image supplies to startup.c. */
 #ifndef RTSYSID_STARTUP_H
 #define RTSYSID_STARTUP_H
 

@@ -1,4 +1,4 @@
-/* What a simulated board plays: its channel table and the samples of a trace, as firmware_bridge/device.py writes it.
+/* The data of a simulated board: its channel table and the samples of a trace, as firmware_bridge/device.py writes it.
  *
  * "RTSIMAGE", u32 schema_hash, u64 period_ns, u32 rows, u8 channels, u8 sample_size, u16 schema_size, table, rows.
  */

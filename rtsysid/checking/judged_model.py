@@ -1,0 +1,61 @@
+"""Judge one model for a report: on recordings that were read and cut, with the faults that a check finds in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rtsysid.checking.check import trace_findings
+from rtsysid.evaluation.report.causes import Cause
+from rtsysid.evaluation.report.coverage import coverage_of
+from rtsysid.evaluation.report.judge import judge, stride_for
+from rtsysid.evaluation.report.judged import JudgedModel
+from rtsysid.evaluation.report.observed import observe
+from rtsysid.evaluation.report.response import responses_of
+from rtsysid.evaluation.report.unused import unused_columns
+from rtsysid.guards.stages import say_stage
+from rtsysid.model.bundle import Bundle
+from rtsysid.model.history import history_of
+from rtsysid.model.predictor import Predictor
+from rtsysid.recordings.trace import Trace
+
+
+def judged_model(
+    name: str,
+    bundle: Bundle,
+    trace: Trace,
+    recordings: str,
+    horizon: int,
+    *,
+    paths: Sequence[Path] = (),
+    training: Trace | None = None,
+) -> JudgedModel:
+    """Measure everything that a page shows of a model.
+
+    `trace` was cut at every gap; `recordings` describes it in words. `paths`: its files, to look for columns that the
+    model does not use. `training`: recordings of the training, to compare with. Raises TraceError where no recording is
+    long enough.
+    """
+    stride = stride_for(trace)
+    say_stage(f"judging {name}")
+    every, evaluation = observe(bundle, trace, horizon, stride)
+    columns = unused_columns(bundle, paths, every) if paths else []
+    say_stage("looking for causes")
+    judgement = judge(
+        bundle, every, recordings, evaluation, stride, columns=columns, faults=_recording_faults(trace, bundle)
+    )
+    cut = None if training is None else training.segments(bundle.spec.rate_hz, nan="split")
+    worst = [(each.recording, each.start_s) for each in judgement.worst]
+    coverage = coverage_of(bundle.spec, every, worst, cut)
+    responses = responses_of(bundle.spec, Predictor.load(bundle), every)
+    return JudgedModel(name, bundle, judgement, history_of(bundle), responses, coverage)
+
+
+def _recording_faults(trace: Trace, bundle: Bundle) -> list[Cause]:
+    """Return the grave faults that `rtsysid check` finds in recordings: of conventions, units and amounts."""
+    found = [each for each in trace_findings(trace, bundle.manifest.training.config)[0] if each.grave]
+    return [
+        Cause(each.fault, each.channels, each.channels, 1.0, 1.0, each.evidence, each.remedy)
+        for each in found
+        if each.fault != "little data"  # the recordings to judge on may be few
+    ]

@@ -1,0 +1,153 @@
+"""Show on stderr what a long command does: one line that is rewritten on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Self
+
+from rtsysid.guards.text import visible
+
+REDRAWN, SAID = 0.5, 10.0  # seconds between two drawings on a terminal, and between two lines elsewhere
+LEAST_DONE = 0.02  # share of a stage from which the remaining time is worth a word
+
+
+class Display:
+    """One line about the stage that a command has reached, drawn by a thread of its own until `close`.
+
+    A copy of it in a forked process does nothing. ``timed``: print how long each stage took.
+    """
+
+    timed = False
+
+    def __init__(self) -> None:
+        self._lock, self._ended = threading.Lock(), threading.Event()
+        self._thread: threading.Thread | None = None
+        self._owner, self._live = os.getpid(), sys.stderr.isatty()
+        self._label = self._text = ""
+        self._done = self._total = 0
+        self._begun = self._shown = time.monotonic()
+        self._drawn = False
+
+    def stage(self, label: str, done: int = 0, total: int = 0, text: str = "") -> None:
+        """Begin a stage, or say how much of it is done; `text` describes the last part."""
+        if os.getpid() != self._owner:
+            return
+        with self._lock:
+            fresh = label != self._label
+            if fresh:
+                self._print_time()
+                self._label, self._begun = label, time.monotonic()
+            self._done, self._total, self._text = done, total, text
+            if fresh:
+                self._show()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._draw, name="progress", daemon=True)
+            self._thread.start()
+
+    def clear(self) -> None:
+        """Remove the line from the terminal, before something else is printed."""
+        if self._drawn and os.getpid() == self._owner:
+            with self._lock:
+                self._erase()
+
+    def close(self) -> None:
+        """Remove the line and end the thread."""
+        self._ended.set()
+        if self._thread is not None and os.getpid() == self._owner:
+            self._thread.join(1.0)
+            self._print_time()
+        self.clear()
+
+    def _draw(self) -> None:
+        while not self._ended.wait(REDRAWN):
+            with self._lock:
+                if self._live or time.monotonic() - self._shown > SAID:
+                    self._show()
+
+    def _show(self) -> None:
+        self._shown = time.monotonic()
+        line = visible(stage_line(self._label, self._done, self._total, self._text, self._shown - self._begun))
+        self._write(f"\r{line[: _width() - 1]}\x1b[K" if self._live else f"{line}\n")
+        self._drawn = self._live
+
+    def _print_time(self) -> None:
+        if self.timed and self._label:
+            self._erase()
+            self._write(f"{self._label}: {time.monotonic() - self._begun:.1f} s\n")
+
+    def _write(self, text: str) -> None:
+        with suppress(OSError, ValueError):  # stderr was closed
+            sys.stderr.write(text)
+            sys.stderr.flush()
+
+    def _erase(self) -> None:
+        if self._drawn:
+            self._write("\r\x1b[K")
+        self._drawn = False
+
+
+class StageLog(logging.Handler):
+    """Show the stages that the library logs."""
+
+    def __init__(self, show: Callable[[str, int, int], None]) -> None:
+        super().__init__()
+        self._show = show
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show a record of `rtsysid.guards.stages`."""
+        values: dict[str, Any] = record.__dict__
+        self._show(record.getMessage(), values.get("done", 0), values.get("total", 0))
+
+
+class StageBar:
+    """Count the parts of one stage: `with StageBar(display, 10, "writing") as bar`, then `bar.update(1)`.
+
+    ``length``: their number, which may be set later; ``pos``: how many are done.
+    """
+
+    def __init__(self, display: Display | None, length: int, label: str) -> None:
+        self._display, self.length, self.pos, self._label = display, length, 0, label
+
+    def __enter__(self) -> Self:
+        self.update(0)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def update(self, count: int, text: str = "") -> None:
+        """Say that `count` more parts are done; `text` describes the last one."""
+        self.pos += count
+        if self._display is not None:
+            self._display.stage(self._label, self.pos, self.length, text)
+
+
+def stage_line(label: str, done: int, total: int, text: str, seconds: float) -> str:
+    """Describe a stage in one line: how much is done, for how long it runs, and how long it will take."""
+    share = f" {done} of {total}" if total else f" {done:,}" if done else ""
+    elapsed = f", {duration_text(seconds)}" if seconds >= 1 else ""
+    known = total and done >= max(1, LEAST_DONE * total) and seconds >= 1 and done < total
+    left = f", about {duration_text(seconds / done * (total - done))} left" if known else ""
+    return f"{label}{share}{elapsed}{left}{text and f': {text}'}"
+
+
+def duration_text(seconds: float) -> str:
+    """Write a time: ``8 s``, ``3 min 20 s``, ``2 h 5 min``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s" if whole % 60 else f"{whole // 60} min"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _width() -> int:
+    with suppress(OSError, ValueError):
+        return os.get_terminal_size(sys.stderr.fileno()).columns or 80
+    return 80

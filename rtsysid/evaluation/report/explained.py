@@ -1,0 +1,93 @@
+"""Measure how much of an error could have been predicted: cross-validated shares, by ridge regression.
+
+What explains the error of a forecast is what the model lacks. Errors of neighbouring forecasts resemble each other, so
+that folds are blocks of consecutive forecasts, and those next to a fold take no part in its fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rtsysid.spec import Doubles
+
+FOLDS = 6
+RIDGES = (1e-3, 1e-1)  # relative to the unit variance of a feature
+CLIP = 6.0  # median sizes: one wild forecast must not decide
+
+
+def explained_share(features: Doubles, errors: Doubles, near: int = 0) -> Doubles:
+    """Return which share of the squared errors [K, nq] features [K, F] explain, [nq], 0 to 1; of new forecasts.
+
+    `near`: forecasts on each side of a fold that are not independent of it. 0 where there are too few forecasts.
+    """
+    errors, count = clipped(errors), len(errors)
+    if count < 4 * FOLDS or not features.shape[1]:
+        return np.zeros(errors.shape[1])
+    spread = features.std(0)
+    x = np.divide(features, spread, out=np.zeros_like(features), where=spread > 1e-12)
+    x = np.column_stack((x - x.mean(0), np.ones(count)))
+    left = _left_over(x, errors, near)
+    total = np.maximum((errors**2).sum(0), 1e-300)
+    return np.asarray(np.clip(1 - np.nan_to_num(left.min(0), nan=np.inf, posinf=np.inf) / total, 0.0, 1.0))
+
+
+def clipped(errors: Doubles) -> Doubles:
+    """Limit errors [K, nq] to some median sizes; what is not finite gets the limit."""
+    usual = np.nanmedian(np.abs(errors), axis=0)
+    limit = np.where(np.isfinite(usual) & (usual > 0), CLIP * usual, 1.0)
+    return np.asarray(np.clip(np.nan_to_num(errors, nan=np.inf, posinf=np.inf, neginf=-np.inf), -limit, limit))
+
+
+def running_sums(values: NDArray[np.floating[Any]]) -> Doubles:
+    """Return the sums of a series [n, C] up to each row, less its first row, [n + 1, C]."""
+    sums = np.zeros((len(values) + 1, values.shape[1]))
+    np.cumsum(values - values[:1], axis=0, dtype=np.float64, out=sums[1:])
+    return sums
+
+
+def block_means(
+    values: NDArray[np.floating[Any]],
+    rows: NDArray[np.intp],
+    lags: Sequence[tuple[int, int]],
+    sums: Doubles | None = None,
+) -> Doubles:
+    """Return means of a series [n, C] over the rows from `low` to before `high` ticks ago: [K, blocks * C].
+
+    `rows` [K]: the rows that are 0 ticks ago; they lie `high` rows or more from the start. `sums`: `running_sums` of
+    the series, where they are known.
+    """
+    if not lags:
+        return np.zeros((len(rows), 0))
+    sums = running_sums(values) if sums is None else sums
+    means = [(sums[rows + 1 - low] - sums[rows + 1 - high]) / (high - low) + values[0] for low, high in lags]
+    return np.concatenate(means, axis=1)
+
+
+def octave_blocks(first: int, last: int) -> list[tuple[int, int]]:
+    """Cut lags from `first` to before `last` into blocks that are twice as wide each time: (low, high)."""
+    blocks, low, width = list[tuple[int, int]](), first, 1
+    while low < last:
+        blocks.append((low, min(low + width, last)))
+        low, width = low + width, width * 2 if len(blocks) > 1 else 1
+    return blocks
+
+
+def _left_over(x: Doubles, errors: Doubles, near: int) -> Doubles:
+    """Return the squared errors that remain on held-out folds, by ridge: [ridges, nq]."""
+    left, edges = np.zeros((len(RIDGES), errors.shape[1])), np.linspace(0, len(x), FOLDS + 1).astype(int)
+    gram, moment = x.T @ x, x.T @ errors
+    for low, high in pairwise(edges.tolist()):
+        out = slice(max(0, low - near), high + near)
+        count = len(x) - len(x[out])
+        if count < 2 * FOLDS:
+            return np.full_like(left, np.inf)
+        own, target = (gram - x[out].T @ x[out]) / count, (moment - x[out].T @ errors[out]) / count
+        for k, ridge in enumerate(RIDGES):
+            weights = np.linalg.solve(own + np.diag([*[ridge] * (len(own) - 1), 1e-9]), target)
+            left[k] += ((errors[low:high] - x[low:high] @ weights) ** 2).sum(0)
+    return left

@@ -1,0 +1,182 @@
+"""Typical mistakes: each answer says what was found and what to do, and the command accepts the remedy."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from support.robots import TINY, plant
+from support.shell import command, refused_here
+
+from rtsysid.cli.sections import spread
+from rtsysid.recordings.trace import Trace
+
+Arguments = tuple[object, ...]
+
+
+class Desk:
+    """What a user has: recordings, a configuration and copies of it with a mistake, a run and a bundle."""
+
+    def __init__(self, folder: Path, run: Path, bundle: Path) -> None:
+        self.folder, self.run, self.bundle = folder, run, bundle
+        self.logs, self.empty = folder / "logs", folder / "empty"
+        self.empty.mkdir()
+        for episode in plant().episodes:
+            Trace(plant().channels, (episode,)).write(self.logs / f"{episode.name}.csv")
+        self.log = self.logs / "run1.csv"
+        self.config = self.written(TINY)
+
+    def written(self, text: str) -> Path:
+        """A configuration with this text."""
+        path = self.folder / f"{len(list(self.folder.glob('*.toml')))}.toml"
+        path.write_text(text)
+        return path
+
+    def changed(self, old: str, new: str) -> Path:
+        """The configuration with a mistake."""
+        return self.written(TINY.replace(old, new))
+
+    def old_bundle(self) -> Path:
+        """A bundle of an earlier format."""
+        from rtsysid.model.manifest import manifest_digest
+
+        copy = Path(shutil.copytree(self.bundle, self.folder / "old"))
+        plain = json.loads((copy / "manifest.json").read_text()) | {"format": 2}
+        (copy / "manifest.json").write_text(json.dumps(plain | {"digest": manifest_digest(plain)}))
+        return copy
+
+
+@pytest.fixture
+def desk(tmp_path: Path, run_folder: Path, bundle_folder: Path) -> Desk:
+    return Desk(tmp_path, run_folder, bundle_folder)
+
+
+class Mistake(NamedTuple):
+    """A command with a mistake, its exit code, words of the answer, and the command after a short remedy."""
+
+    wrong: Callable[[Desk], Arguments]
+    code: int
+    words: tuple[str, ...]
+    right: Callable[[Desk], Arguments] | None = None
+
+
+def train(config: Callable[[Desk], object], *more: object) -> Callable[[Desk], Arguments]:
+    return lambda d: ("train", config(d), "--data", d.logs, "-o", d.folder / "new", *more)
+
+
+MISTAKES = {
+    "a wrong column": Mistake(
+        lambda d: ("check", d.log, d.changed("u [V]", "U [V]")), 1, ("missing column 'U'", "did you mean 'u'?"),
+        lambda d: ("check", d.log, d.config)),
+    "a wrong unit": Mistake(
+        lambda d: ("check", d.log, d.changed("y [m]", "y [mm]")), 1, ("unit of 'y': 'm' instead of 'mm'", "'y [m]'"),
+        lambda d: ("check", d.log, d.config)),
+    "a wrong rate": Mistake(
+        train(lambda d: d.changed("rate_hz = 50", "rate_hz = 100"), "--force"), 1,
+        ("at 50 Hz, the model at 100 Hz", "rate_hz = 50")),
+    "a configuration of another robot": Mistake(
+        train(lambda d: "quadrotor"), 1, ("missing column 'm1'", "another robot", "rtsysid init"),
+        lambda d: ("init", d.log, "--yes", "-o", d.folder / "own.toml")),
+    "a typing error in a key": Mistake(
+        train(lambda d: d.changed("hidden", "hiden")), 1, ("`hiden`", "did you mean 'hidden'?")),
+    "a typing error in --set": Mistake(
+        train(lambda d: d.config, "--set", "model.hiden=3"), 1, ("`hiden`", "did you mean 'hidden'?")),
+    "a key without its table": Mistake(train(lambda d: d.config, "--set", "hidden=3"), 1, ("as train.stride",)),
+    "a word for a number": Mistake(
+        train(lambda d: d.config, "--set", "model.hidden=many"), 1, ("model.hidden = many", "Expected `int")),
+    "a typing error in a configuration": Mistake(train(lambda d: "quadrotr"), 1, ("did you mean 'quadrotor'?",)),
+    "a typing error in a command": Mistake(lambda d: ("trian", d.config), 1, ("did you mean 'train'?",)),
+    "a typing error in an option": Mistake(lambda d: ("info", d.log, "--jsn"), 1, ("--jsn", "--json")),
+    "an empty pattern": Mistake(
+        lambda d: ("evaluate", d.bundle, d.logs / "none*.csv"), 1, ("no file matches this pattern",),
+        lambda d: ("evaluate", d.bundle, d.log, "--stride", 50)),
+    "an empty folder": Mistake(lambda d: ("evaluate", d.bundle, d.empty), 1, ("no recording in it",)),
+    "no such file": Mistake(lambda d: ("info", d.folder / "none"), 1, ("no such file",)),
+    "swapped arguments": Mistake(
+        lambda d: ("evaluate", d.log, d.bundle), 2, ("a file, not a bundle", "the bundle comes first"),
+        lambda d: ("evaluate", d.bundle, d.log, "--stride", 50)),
+    "recordings as the configuration": Mistake(
+        lambda d: ("train", d.logs, "--data", d.config, "-o", d.folder / "new"), 1,
+        ("a folder, not a configuration", "recordings after --data")),
+    "a configuration as a recording": Mistake(
+        lambda d: ("evaluate", d.bundle, d.config), 1, ("a configuration, not a recording",)),
+    "swapped index and recording": Mistake(
+        lambda d: ("find", d.log, d.log, "--at", 1), 1, ("a file, not an index", "the index comes first")),
+    "a folder for a file": Mistake(
+        lambda d: ("replay", d.bundle, d.logs), 1, ("a folder of 4 recordings, not one", "run1.csv"),
+        lambda d: ("replay", d.bundle, d.log)),
+    "a run for a bundle": Mistake(
+        lambda d: ("replay", d.run, d.log), 2, ("a run, not a bundle", "rtsysid export {run} -o BUNDLE"),
+        lambda d: ("replay", d.bundle, d.log)),
+    "a bundle for a run": Mistake(
+        lambda d: ("export", d.bundle, "-o", d.folder / "new"), 1, ("a bundle, not a run", "exported already")),
+    "a bundle for recordings": Mistake(lambda d: ("evaluate", d.bundle, d.bundle), 1, ("a bundle, not a recording",)),
+    "a run for recordings": Mistake(lambda d: ("replay", d.bundle, d.run), 1, ("a run, not a recording",)),
+    "a run for a configuration": Mistake(
+        lambda d: ("train", d.run, "--data", d.logs, "-o", d.folder / "new"), 1,
+        ("a run, not a configuration", "{run}/config.toml"), lambda d: ("config", "show", d.run / "config.toml")),
+    "a bundle for a configuration": Mistake(
+        lambda d: ("train", d.bundle, "--data", d.logs, "-o", d.folder / "new"), 1,
+        ("a bundle, not a configuration", "rtsysid config show {bundle}"), lambda d: ("config", "show", d.bundle)),
+    "a file of a bundle for the bundle": Mistake(
+        lambda d: ("verify", d.bundle / "manifest.json"), 2, ("a file of a bundle", "give its folder: {bundle}"),
+        lambda d: ("verify", d.bundle, "--backend", "numpy")),
+    "an old bundle": Mistake(
+        lambda d: ("verify", d.old_bundle()), 2, ("format 2, this release reads 3", "export again")),
+    "another seed for a run": Mistake(
+        lambda d: ("train", d.config, "--data", d.logs, "-o", d.run, "--seed", 1), 1,
+        ("holds another run (differs in train.seed", "choose another -o")),
+    "a page of another kind": Mistake(
+        lambda d: ("report", d.bundle, "--data", d.log, "-o", d.folder / "r.pdf"), 5, ("name a .html file",)),
+    "an unknown target": Mistake(
+        lambda d: ("export", d.run, "-o", d.folder / "new", "--target", "onx"), 1, ("choose among onnx, c",)),
+    "no configuration of this name": Mistake(lambda d: ("config", "show", "tiny"), 1, ("quadrotor, nanodrone",)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_gets_one_line_with_a_remedy(name: str, desk: Desk) -> None:
+    """One line with the words that help; where the remedy is a short command, that command succeeds."""
+    mistake = MISTAKES[name]
+    line = refused_here(*mistake.wrong(desk), code=mistake.code)
+    for words in mistake.words:
+        assert words.format(run=desk.run, bundle=desk.bundle) in line
+    assert not (desk.folder / "new").exists()
+    if mistake.right is not None:
+        command(*mistake.right(desk))
+
+
+def test_a_missing_extra_is_named(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a package is missing, the answer is the command that installs it."""
+    import sys
+
+    monkeypatch.setitem(sys.modules, "export.bundle", None)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    line = refused_here("train", desk.config, "--data", desk.log, "-o", desk.folder / "new", "--force", code=1)
+    assert "pip install 'rtsysid[train]'" in line
+
+
+def test_a_list_of_files_follows_one_option() -> None:
+    """`--data a b` is `--data a --data b`, and what the command needs as an argument stays one, wherever it stands."""
+    from rtsysid.cli import cli
+
+    train_, compare = cli.commands["train"], cli.commands["compare"]
+    long = ["--data", "a", "--data", "b"]
+    assert spread(train_, ["c.toml", "--data", "a", "b", "-o", "run"]) == ["c.toml", *long, "-o", "run"]
+    assert spread(train_, ["--data", "a", "b", "c.toml"]) == [*long, "c.toml"]
+    assert spread(train_, ["--data", "a", "b", "-o", "run", "c.toml"]) == [*long, "-o", "run", "c.toml"]
+    assert spread(train_, ["--data", "a", "c.toml", "-o", "run"]) == ["--data", "a", "c.toml", "-o", "run"]
+    assert spread(train_, ["c.toml", *long, "--seed", "3"]) == ["c.toml", *long, "--seed", "3"]
+    assert spread(compare, ["--data", "a", "b", "c.toml", "d.toml"]) == [*long, "c.toml", "d.toml"]
+    assert spread(compare, ["c.toml", "--data", "a", "b"]) == ["c.toml", *long]
+
+
+def test_a_list_of_files_is_read(desk: Desk) -> None:
+    """What a shell makes of `--data logs/*.csv` reaches the command: here with an option that it refuses last."""
+    files = sorted(desk.logs.iterdir())
+    line = refused_here("train", desk.config, "--data", *files, "-o", desk.folder / "new", "--linear", code=1)
+    assert "--linear: the configuration has a schedule of its own" in line
