@@ -1,4 +1,4 @@
-"""Gradients of forecasts and forecasts on threads, beside central differences and torch, in one run, as ratios."""
+"""Gradients of forecasts and forecasts on threads, next to central differences and torch, in one run, as ratios."""
 
 from __future__ import annotations
 

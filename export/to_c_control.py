@@ -19,7 +19,7 @@ BACK_PARTS = ("encoder", "gates", "new_", "head", "linear_")  # names of the lay
 
 
 def control_sources(spec: ModelSpec, weights: Weights) -> dict[str, str]:
-    """Generate `model-control.h` and `model-control.c` beside the result of `c_sources`.
+    """Generate `model-control.h` and `model-control.c`, which need the result of `c_sources`.
 
     Raises KeyError where a weight is missing.
     """

@@ -8,7 +8,7 @@
 
 const uint32_t model_kept_fixed = MODEL_KEPT_FIXED, model_kept_tick = MODEL_KEPT_TICK;
 
-enum { CARRIED = MODEL_STATE - MODEL_HIDDEN }; /* where in the state lies what the next tick needs beside h: c, or h itself */
+enum { CARRIED = MODEL_STATE - MODEL_HIDDEN }; /* where in the state lies what the next tick needs next to h: c, or h itself */
 
 /* Where the parts of a room lie. Rows are a track: the window of tick n begins at row n, and its prediction is the end of
    row MODEL_TAPS + n. */

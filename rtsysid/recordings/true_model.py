@@ -71,7 +71,7 @@ class SimulatedFlight:
 class TrueModel:
     """Answer as a `Predictor` does, with the simulation itself.
 
-    ``outputs``: names of the outputs, in the order of the model that it stands for; by default those of the simulation.
+    ``outputs``: names of the outputs, in the order of the model that it replaces; by default those of the simulation.
     ``columns``: where they are among those of the simulation. It follows one flight: `step` is told a sample, and looks
     at the flight.
     """

@@ -1,4 +1,4 @@
-"""The examples of controllers, flown for a few ticks, and the simulation that stands in a model's place."""
+"""The examples of controllers, flown for a few ticks, and the simulation in a model's place."""
 
 from __future__ import annotations
 

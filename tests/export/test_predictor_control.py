@@ -127,7 +127,7 @@ BAD: dict[str, Callable[[Predictor], object]] = {
 
 @pytest.mark.parametrize("line", BAD)
 def test_bad_input_is_one_line(predictor: Predictor, line: str) -> None:
-    """What is wrong, what was found and what to give; the predictor goes on."""
+    """The line names the fault, the value and the remedy; the predictor goes on."""
     before = predictor.snapshot()
     with pytest.raises(SpecError, match=line):
         BAD[line](predictor)
