@@ -64,7 +64,7 @@ bench: $(VENV)/.ready
 	$(BIN)/python -m bench
 
 # Ten million hostile frames for each target and engine; a hundred thousand mutated bundles, recordings of each format,
-# and conversations with boards that misbehave; ten thousand names of channels as C. `make test` runs 1 %.
+# and conversations with boards that misbehave; ten thousand names of channels as C. `make test` runs 1 % or less.
 fuzz: $(VENV)/.ready $(VENV)/.compilers
 	RTSYSID_FUZZ_BUNDLES=100000 $(BIN)/pytest -q -o timeout=0 tests/model/test_fuzz_bundle.py
 	RTSYSID_FUZZ_FRAMES=10000000 $(BIN)/pytest -q -s tests/firmware_bridge/test_fuzz.py

@@ -6,7 +6,6 @@ Without a bundle the model is of reference size with random weights.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
 
 from bench import arguments
 from bench.reference import reference_spec
@@ -18,6 +17,7 @@ from firmware_bridge.schema import Schema
 from rtsysid.cli.console import table
 from rtsysid.model.bundle import Bundle
 
+KINDS: tuple[firmware.Kind, ...] = ("replay", "app")
 OUT = Path("out/firmware")
 FLASH, RAM = 1_048_576, 131_072  # bytes of an STM32F405RG
 
@@ -32,7 +32,7 @@ def main(path: str | None = None) -> None:
     OUT.mkdir(parents=True, exist_ok=True)
     rows = []
     for port in MACHINES:
-        for kind in get_args(firmware.Kind):
+        for kind in KINDS:
             path = OUT / f"{kind}-{port}.elf"
             image = firmware.build_image(kind, files, path, port=port, model_hash=called, overwrite=True)
             shares = f"{image.flash / FLASH:.1%}", f"{image.ram / RAM:.1%}"

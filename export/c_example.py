@@ -13,6 +13,7 @@ import numpy as np
 
 from export.c_tables import table_definitions
 from export.to_c import CELL_LAYERS, gain_definitions, layer_definitions, model_layers, size_definitions
+from export.to_c_control import back_definitions, back_layers, control_sizes
 from firmware_bridge.board import channel_header
 from firmware_bridge.build import FIRMWARE
 from firmware_bridge.schema import Schema
@@ -32,7 +33,13 @@ def example_headers() -> dict[Path, str]:
     sizes = [NOTE, size_definitions(spec, lstm, int8=False), "#endif\n"]
     model = [NOTE, "#ifndef EXAMPLE_MODEL_H", "#define EXAMPLE_MODEL_H"]
     model += ['#include "sizes.h"', '#include "../interface.h"', "#endif\n"]
+    control = [NOTE, "#ifndef MODEL_TAPS", '#include "../interface.h"', "#endif", control_sizes(spec)]
+    with_control = [NOTE, '#include "model.h"', '#include "control_sizes.h"', '#include "../control.h"', ""]
     return {
+        FOLDER / "control_sizes.h": "\n".join(control),
+        FOLDER / "model-control.h": "\n".join(with_control),
+        FOLDER / "back.h": "\n".join([NOTE, back_definitions(back_layers(lstm))]),
+        FOLDER / "gru_back.h": "\n".join([NOTE, back_definitions(back_layers(gru))]),
         FOLDER / "sizes.h": "\n".join(sizes),
         FOLDER / "model.h": "\n".join(model),
         FOLDER / "tables.h": "\n".join([NOTE, table_definitions(spec), gain_definitions(spec, weights)]),

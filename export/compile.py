@@ -33,7 +33,13 @@ MACHINE = {  # what a name in a bundle promises of the machine
     "aarch64": ("-march=armv8-a",),
     "armv7l": ("-march=armv7-a", "-mfpu=vfpv3-d16", "-mfloat-abi=hard"),
 }
+OUTER = ("model-casadi.c", "model-control.c", "model-int8.c", "model.c")  # each includes those after it, but for int8
 CROSS = {"aarch64": "aarch64-linux-gnu", "armv7l": "arm-linux-gnueabihf"}
+
+
+def outermost(sources: Mapping[str, str]) -> str:
+    """Name the one file of these sources to compile: it includes the others."""
+    return next(name for name in OUTER if name in sources)
 
 
 def find_compiler(machine: str) -> list[str] | None:
@@ -75,7 +81,7 @@ def compile_library(sources: Mapping[str, str], out: Path, machine: str, build: 
             (Path(folder) / name).write_text(text)
         flags = [*COMMON, *CONTRACTION[build], *MACHINE[machine], *SHARED]
         # Relative names, so that no path of this machine travels with the library.
-        names = [name for name in sources if name.endswith(".c")]
+        names = [outermost(sources)]
         done = subprocess.run(
             [*command, *flags, *names, "-o", "model.so"], cwd=folder, capture_output=True, text=True, check=False
         )

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-from export.compile import COMMON, CONTRACTION, Build
+from export.compile import COMMON, CONTRACTION, Build, outermost
 from export.to_c import c_sources
+from export.to_c_control import control_sources
 from firmware_bridge.board import channel_header
 from firmware_bridge.build import APP, FIRMWARE
 from firmware_bridge.schema import Schema
@@ -20,7 +21,7 @@ from rtsysid.model.bundle import Bundle
 from rtsysid.storage import replacing
 from rtsysid.storage.products import IMAGE
 
-Kind: TypeAlias = Literal["replay", "app"]
+Kind: TypeAlias = Literal["replay", "app", "gradient"]
 
 CORTEX_M4 = ("-mcpu=cortex-m4", "-mthumb", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard")
 LEAN = ("-ffunction-sections", "-fdata-sections")
@@ -28,6 +29,7 @@ LINK = ("-nostartfiles", "-specs=nano.specs", "-Wl,--gc-sections", "-Wl,--fatal-
 PORTS = FIRMWARE / "ports"
 SOURCES: dict[Kind, tuple[Path, ...]] = {
     "replay": (PORTS / "cortex_m4" / "replay.c",),
+    "gradient": (PORTS / "cortex_m4" / "gradient.c",),  # around a model with model-control.c
     "app": (PORTS / "cortex_m4" / "main.c", *APP),
 }
 COMPILER = "arm-none-eabi-gcc"
@@ -47,11 +49,15 @@ def available() -> bool:
     return shutil.which(COMPILER) is not None
 
 
-def model_files(bundle: Bundle) -> dict[str, str]:
-    """Generate model.c, model.h and channels.h of a bundle. Raises BundleError where it has no weights."""
-    spec = bundle.spec
+def model_files(bundle: Bundle, *, control: bool = False) -> dict[str, str]:
+    """Generate model.c, model.h and channels.h of a bundle; with `control` also model-control.c and .h.
+
+    Raises BundleError where it has no weights.
+    """
+    spec, weights = bundle.spec, bundle.arrays("weights.npz")
     table = channel_header(Schema.of(spec.channels, spec.rate_hz))
-    return {**c_sources(spec, bundle.arrays("weights.npz")), "channels.h": table}
+    more = control_sources(spec, weights) if control else {}
+    return {**c_sources(spec, weights), **more, "channels.h": table}
 
 
 def model_hash(bundle: Bundle) -> int:
@@ -61,12 +67,12 @@ def model_hash(bundle: Bundle) -> int:
 
 def build_image(
     kind: Kind, model: Mapping[str, str], out: Path, *, port: str = "stm32f405", build: Build = "strict",
-    model_hash: int = 1, overwrite: bool = False,
+    model_hash: int = 1, horizon: int = 10, overwrite: bool = False,
 ) -> Image:  # fmt: skip
     """Compile an image for a port around `model`, the result of `model_files`, to the file `out`.
 
-    The board announces `model_hash`. Raises BundleError where there is no compiler or it fails, StorageError where
-    `out` exists and `overwrite` is not given.
+    A "gradient" image has room for `horizon` ticks. The board announces `model_hash`. Raises BundleError where there is
+    no compiler or it fails, StorageError where `out` exists and `overwrite` is not given.
     """
     if not available():
         raise BundleError(f"image {kind}", f"{COMPILER} is not installed", "run make hil, which installs it")
@@ -74,9 +80,9 @@ def build_image(
         for name, text in model.items():
             (Path(folder) / name).write_text(text)
         folders = [f"-I{path}" for path in (folder, FIRMWARE, PORTS / "cortex_m4", PORTS / port)]
-        sources = [*SOURCES[kind], PORTS / "cortex_m4" / "startup.c", Path(folder) / "model.c"]
+        sources = [*SOURCES[kind], PORTS / "cortex_m4" / "startup.c", Path(folder) / outermost(model)]
         flags = [*CORTEX_M4, *COMMON, *CONTRACTION[build], *LEAN, *LINK, *folders, f"-T{PORTS / port / port}.ld"]
-        flags.append(f"-DONBOARD_HASH=0x{model_hash:08x}u")
+        flags += [f"-DONBOARD_HASH=0x{model_hash:08x}u", f"-DHORIZON={horizon}"]
         _run_tool([COMPILER, *flags, *map(str, sources), "-o", str(path)])
     return Image(out, *_elf_sizes(out))
 

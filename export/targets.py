@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from export.compile import MACHINE, compile_library, find_compiler, require_compiler
 from export.to_c import Weights, c_sources, model_layers, quantised
+from export.to_c_control import casadi_sources, control_sources
 from rtsysid.errors import BundleError, ConfigError
 from rtsysid.model.backends.c_backend import CBackend, library_name, machines
 from rtsysid.model.c_layout import state_bytes
@@ -18,7 +19,7 @@ from rtsysid.model.npz import Arrays
 from rtsysid.model.predictor import Predictor
 from rtsysid.spec import ModelSpec
 
-Target: TypeAlias = Literal["onnx", "c", "int8", "aarch64", "armv7"]
+Target: TypeAlias = Literal["onnx", "c", "int8", "casadi", "aarch64", "armv7"]
 CROSS: dict[str, str] = {"aarch64": "aarch64", "armv7": "armv7l"}  # target: machine as the kernel calls it
 
 
@@ -62,11 +63,15 @@ def write_c(
         wanted = [this_machine(), *wanted]
     about: dict[str, Any] = {}
     if wanted:
-        sources = c_sources(spec, weights)
+        sources = {**c_sources(spec, weights), **control_sources(spec, weights)}
         _write_sources(folder, sources)
         for machine in wanted:
             compile_library(sources, folder / library_name(machine), machine)
         about["float32"] = _memory_of(spec, sum(layer.bytes for layer in model_layers(spec, weights)))
+    if "casadi" in targets:
+        sources = casadi_sources(spec, weights)
+        _write_sources(folder, sources)
+        compile_library(sources, folder / library_name(f"casadi-{this_machine()}"), this_machine())
     if "int8" in targets:
         sources = c_sources(spec, weights, int8=True)
         _write_sources(folder, sources)

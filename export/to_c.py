@@ -211,10 +211,11 @@ def gain_definitions(spec: ModelSpec, weights: Weights) -> str:
 
 def layer_definitions(layers: Sequence[Layer]) -> str:
     """Write the weights of all layers as C constants, and the lists of encoder and decoder layers."""
-    return "\n".join([*map(_layer_definition, layers), _layer_lists(layers)])
+    return "\n".join([*map(layer_definition, layers), _layer_lists(layers)])
 
 
-def _layer_definition(layer: Layer) -> str:
+def layer_definition(layer: Layer) -> str:
+    """Write the weights of one layer as C constants."""
     values, name = tiled(layer.weight), layer.name
     written = map(str, values.tolist()) if values.dtype == np.int8 else map(literal, values)
     lines = [

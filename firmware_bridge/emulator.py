@@ -108,23 +108,50 @@ class EmulatedDevice:
         raise LinkError("emulator", f"it refused {name}", "report this as a bug")
 
 
+class Differentiated(NamedTuple):
+    """Forecast ``y`` [N, ny] and gradient ``du`` [N, nu], float32; instructions of both, exact."""
+
+    y: Floats
+    du: Floats
+    forecast: int
+    gradient: int
+
+
 def replay_image(image: Path, rows: Floats, outputs: int, port: str = "stm32f405") -> Replayed:
     """Feed `rows` [n, C] to the model of a replay image, from a cold start, and return predictions [n, ny] and costs.
 
     Where the model depends on the age of a row, the rows are [n, C + 1] and end with it.
     Raises LinkError where there is no emulator, or the image does not finish.
     """
+    record = np.dtype([("y", "<f4", (outputs,)), ("ticks", "<u4")])
+    found = np.frombuffer(_answer(image, [rows], port), record)
+    if len(found) != len(rows):
+        raise LinkError(f"image {image}", f"{len(found)} answers to {len(rows)} samples", "build it from this bundle")
+    return Replayed(found["y"].astype(np.float32), found["ticks"].astype(np.uint32))
+
+
+def differentiate_image(image: Path, rows: Floats, u: Floats, dy: Floats, port: str = "stm32f405") -> Differentiated:
+    """Step a gradient image through `rows` [L, C], then differentiate a plan `u` [N, nu].
+
+    `dy` [N, ny] is the derivative of a cost by each output.
+    Raises LinkError where there is no emulator, or the image does not finish.
+    """
+    answer = _answer(image, [rows, u, dy], port)
+    if len(answer) != 4 * (dy.size + u.size + 2):
+        raise LinkError(f"image {image}", f"{len(answer)} bytes for {len(u)} ticks", "build it for this horizon")
+    y, du = np.split(np.frombuffer(answer, "<f4", dy.size + u.size).astype(np.float32), [dy.size])
+    return Differentiated(y.reshape(dy.shape), du.reshape(u.shape), *map(int, np.frombuffer(answer[-8:], "<u4")))
+
+
+def _answer(image: Path, sent: list[Floats], port: str) -> bytes:
+    """Give an image arrays of floats as a file, run it to its end, and return the file that it wrote."""
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "trace.bin").write_bytes(np.ascontiguousarray(rows, "<f4").tobytes())
+        (Path(folder) / "trace.bin").write_bytes(b"".join(np.ascontiguousarray(each, "<f4").tobytes() for each in sent))
         _run_emulator(
             [*command(port, ["-serial", "none"]), "-icount", "shift=0", *_SEMIHOSTING, "-kernel", str(image.resolve())],
             folder,
         )
-        record = np.dtype([("y", "<f4", (outputs,)), ("ticks", "<u4")])
-        found = np.fromfile(Path(folder) / "pred.bin", record)
-    if len(found) != len(rows):
-        raise LinkError(f"image {image}", f"{len(found)} answers to {len(rows)} samples", "build it from this bundle")
-    return Replayed(found["y"].astype(np.float32), found["ticks"].astype(np.uint32))
+        return (Path(folder) / "pred.bin").read_bytes()
 
 
 def command(port: str, line: list[str]) -> list[str]:

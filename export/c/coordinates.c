@@ -60,24 +60,46 @@ INLINE void within_turn(const int lanes, const int lane, float *y)
 
 #if !MODEL_BODY
 
-/* Compute the scaled features [MODEL_ROW] of one row [MODEL_CHANNELS]: the channels that are features, some of them
-   relative to the newest row, then squares of the outputs, cubes, and so on. */
+/* Compute what feature k of a row shows of a channel, before powers: some are relative to the newest row. */
+INLINE float seen_value(const int lanes, const int lane, const float *row, const float *newest, const int k)
+{
+    const float level = seen_relative[k] ? AT(newest, columns_seen[k]) : 0.0f;
+#if MODEL_ANGLES
+    return short_way(AT(row, columns_seen[k]) - level, seen_period[k], seen_per_period[k]);
+#else
+    return AT(row, columns_seen[k]) - level;
+#endif
+}
+
+/* Compute the scaled features [MODEL_ROW] of one row [MODEL_CHANNELS]: the channels that are features, then squares of the
+   outputs, cubes, and so on. */
 INLINE void row_features(const int lanes, const float *row, const float *newest, float *f)
 {
     for (int k = 0; k < MODEL_ROW; k++)
         EACH_LANE {
-            const float level = seen_relative[k] ? AT(newest, columns_seen[k]) : 0.0f;
-#if MODEL_ANGLES
-            const float value = short_way(AT(row, columns_seen[k]) - level, seen_period[k], seen_per_period[k]);
-#else
-            const float value = AT(row, columns_seen[k]) - level;
-#endif
+            const float value = seen_value(lanes, lane, row, newest, k);
             float power = value;
             for (int p = MODEL_N_SEEN; p <= k; p += MODEL_N_FEEDBACK)
                 power *= value;
             AT(f, k) = (power - feature_mean[k]) * feature_scale[k];
         }
 }
+
+#if MODEL_N_FRICTION
+
+/* Compute the tanh of a speed, which says which way dry friction pushes. */
+INLINE float friction(const int lanes, const int lane, const float *newest, const int k)
+{
+    float speed = AT(newest, braked[k]);
+    if (MODEL_TAPS > 1 && braked_travels[k])
+        speed -= AT(newest - MODEL_CHANNELS * lanes, braked[k]);
+#if MODEL_ANGLES
+    speed = short_way(speed, braked_period[k], braked_per_period[k]);
+#endif
+    return tanh_of(speed * braked_factor[k]);
+}
+
+#endif
 
 /* Compute the features [MODEL_WINDOW] of rows [MODEL_TAPS][MODEL_CHANNELS]: those of each row, and of friction. */
 INLINE void features(const int lanes, const float *window, float *f)
@@ -87,16 +109,7 @@ INLINE void features(const int lanes, const float *window, float *f)
         row_features(lanes, window + tap * MODEL_CHANNELS * lanes, newest, f + tap * MODEL_ROW * lanes);
 #if MODEL_N_FRICTION
     for (int k = 0; k < MODEL_N_FRICTION; k++)
-        EACH_LANE {
-            const int at = braked[k];
-            float speed = AT(newest, at);
-            if (MODEL_TAPS > 1 && braked_travels[k])
-                speed -= AT(newest - MODEL_CHANNELS * lanes, at);
-#if MODEL_ANGLES
-            speed = short_way(speed, braked_period[k], braked_per_period[k]);
-#endif
-            AT(f, MODEL_TAPS * MODEL_ROW + k) = tanh_of(speed * braked_factor[k]);
-        }
+        EACH_LANE AT(f, MODEL_TAPS * MODEL_ROW + k) = friction(lanes, lane, newest, k);
 #endif
 #if MODEL_DIRECTIONS
     EACH_LANE directions(lanes, lane, newest, f + (MODEL_TAPS * MODEL_ROW + MODEL_N_FRICTION) * lanes);
@@ -121,8 +134,8 @@ INLINE void unit_quaternions(const int lanes, const int lane, float *y)
 
 #endif
 
-/* Compute the next outputs from the newest row and the targets. */
-INLINE void next_outputs(const int lanes, const float *newest, const float *target, float *y)
+/* Compute the next outputs from the newest row and the targets, before quaternions get length one and angles their turn. */
+INLINE void moved_outputs(const int lanes, const float *newest, const float *target, float *y)
 {
     for (int i = 0; i < MODEL_TARGETS; i++) {
         const int to = MODEL_INTEGRATED ? head_outputs[i] : i;
@@ -135,6 +148,12 @@ INLINE void next_outputs(const int lanes, const float *newest, const float *targ
                               tick_length / 2.0f * (AT(newest, MODEL_INPUTS + rate) + AT(y, rate));
     }
 #endif
+}
+
+/* Compute the next outputs from the newest row and the targets. */
+INLINE void next_outputs(const int lanes, const float *newest, const float *target, float *y)
+{
+    moved_outputs(lanes, newest, target, y);
 #if MODEL_QUATERNIONS
     EACH_LANE unit_quaternions(lanes, lane, y);
 #endif

@@ -9,7 +9,8 @@ import numpy as np
 
 from rtsysid.errors import SpecError
 from rtsysid.evaluation.forecasts import rollouts
-from rtsysid.model.predictor import Predictor, Snapshot
+from rtsysid.model.backends.protocol import Snapshot
+from rtsysid.model.predictor import Predictor
 from rtsysid.recordings.trace import Episode, Integers
 from rtsysid.spec import Floats
 

@@ -30,8 +30,9 @@ from rtsysid.errors import ConfigError, TraceError
 from rtsysid.evaluation.forecasts import rollouts
 from rtsysid.evaluation.metrics import forecast_windows, horizon_errors
 from rtsysid.live.session import Session
+from rtsysid.model.backends.protocol import Snapshot
 from rtsysid.model.npz import Arrays
-from rtsysid.model.predictor import Predictor, Snapshot
+from rtsysid.model.predictor import Predictor
 from rtsysid.recordings.home import recordings
 from rtsysid.recordings.trace import Episode, Integers, Trace
 from rtsysid.spec import Channel, Doubles, Floats, Sample

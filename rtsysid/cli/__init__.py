@@ -27,6 +27,7 @@ from rtsysid.cli import (
     hil,
     info,
     init,
+    linearise,
     link,
     recording,
     replay,
@@ -82,6 +83,7 @@ SECTIONS: dict[str, dict[click.Command, str]] = {
         report.report_command: "write an HTML page that judges a model",
         evaluate.evaluate_command: "print the error by ticks ahead, next to two baselines",
         evaluate.verify_command: "run every backend over the golden trace of a bundle",
+        linearise.linearise_command: "print the model at one moment as a linear system",
         calibrate.calibrate: "calibrate novelty and intervals on held-out recordings",
     },
     "Robot": {

@@ -13,7 +13,7 @@ from rtsysid.cli.options import PATH, as_json, backend_option, horizon_option, t
 from rtsysid.guards import ranges
 
 if TYPE_CHECKING:
-    from rtsysid.model.predictor import BackendName
+    from rtsysid.model.loading import BackendName
 
 
 @click.command("verify")

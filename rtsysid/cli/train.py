@@ -86,7 +86,7 @@ def _conclude(out: Path, data: Sequence[Path], last: dict[str, Any], seconds: fl
     "--target",
     "targets",
     shell_complete=target_names,
-    help="Any of onnx,c,int8,aarch64,armv7.  [default: onnx, and c where a compiler is installed]",
+    help="Any of onnx,c,int8,casadi,aarch64,armv7.  [default: onnx, and c where a compiler is installed]",
 )
 @as_json
 def export_command(run: Path, out: Path, overwrite: bool, targets: str | None, json_: bool) -> None:

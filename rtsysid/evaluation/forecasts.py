@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from rtsysid.circle import nearest
 from rtsysid.errors import TraceError
 from rtsysid.evaluation.metrics import forecast_windows
-from rtsysid.model.predictor import Predictor, Snapshot, stacked
+from rtsysid.model.backends.protocol import Snapshot, stacked
+from rtsysid.model.predictor import Predictor
 from rtsysid.spec import Doubles, Floats, ModelSpec
 
 BATCH = 256  # forecasts per call
@@ -65,7 +66,7 @@ def forecasts(
     stream = _SnapshotStream(predictor, values)
     for batch in (starts[k : k + BATCH] for k in range(0, len(starts), BATCH)):
         u_future, measured = forecast_windows(truth, spec.n_inputs, batch, horizon)
-        predicted = predictor.rollout(*stream.take(batch), u_future)
+        predicted = predictor.rollout(stream.take(batch), u_future)
         yield ForecastBatch(batch, u_future, nearest(predicted, measured, spec.outputs), measured)
 
 
@@ -76,7 +77,7 @@ def rollouts(predictor: Predictor, snapshots: Iterable[Snapshot], u_future: Floa
     """
     parts, done, stream = [], 0, iter(snapshots)
     while batch := list(islice(stream, BATCH)):
-        parts.append(predictor.rollout(*stacked(batch), u_future[done : done + len(batch)]))
+        parts.append(predictor.rollout(stacked(batch), u_future[done : done + len(batch)]))
         done += len(batch)
     return np.concatenate(parts)
 

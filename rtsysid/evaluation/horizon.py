@@ -14,7 +14,8 @@ from rtsysid.evaluation.forecasts import forecasts, rows_for_forecast
 from rtsysid.evaluation.metrics import HorizonErrors
 from rtsysid.guards.stages import with_progress
 from rtsysid.model.bundle import Bundle
-from rtsysid.model.predictor import BackendName, Predictor
+from rtsysid.model.loading import BackendName
+from rtsysid.model.predictor import Predictor
 from rtsysid.recordings.pieces import Note
 from rtsysid.recordings.trace import Trace
 from rtsysid.spec import Floats

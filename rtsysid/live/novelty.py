@@ -19,8 +19,8 @@ import numpy as np
 
 from rtsysid.circle import differences
 from rtsysid.live.calibration import SMOOTHING, Calibration, hold_ticks
+from rtsysid.model.backends.protocol import InnovationEnergy
 from rtsysid.model.bundle import Bundle
-from rtsysid.model.predictor import InnovationEnergy
 from rtsysid.spec import Doubles, Floats, ModelSpec
 
 CAP = 100.0  # largest square in the mean, in squares of the threshold, so that an alarm ends soon after its cause

@@ -12,6 +12,7 @@ calibration.json  statistics of held-out recordings for novelty; only where ther
 intervals.npz     quantiles of forecast errors on the same recordings
 history.json      losses of each epoch of the training, for the report
 model.c, model.h  the model as C99, for a robot or a microcontroller
+model-control.c   the same with gradients for controllers (and its .h); it includes model.c
 model-X-linux.so  the same compiled for a machine X, for the C backend
 ================= =====================================================================================
 """

@@ -41,6 +41,11 @@ def widest(spec: ModelSpec) -> int:
     return padded(max(spec.window_size, _cell_room(spec), learned, *spec.encoder))
 
 
+def widest_back(spec: ModelSpec) -> int:
+    """Count the values of the widest layer on the way back of a gradient, in whole tiles."""
+    return padded(max(spec.window_size, spec.code_size + spec.hidden, 4 * spec.hidden, *spec.encoder))
+
+
 def padded(rows: int) -> int:
     """Round the rows of a matrix up to whole tiles."""
     return -(-rows // TILE) * TILE

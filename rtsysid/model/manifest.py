@@ -25,7 +25,7 @@ MOST_FILES = 32
 LIBRARY = r"model-[a-z0-9_-]{1,32}-linux\.so"
 _FILE = re.compile(
     r"(step|forecast|initialiser)\.onnx|(weights|golden|baseline|intervals)\.npz|(calibration|history)\.json"
-    rf"|model(-int8)?\.[ch]|{LIBRARY}"
+    rf"|model(-int8|-control|-casadi)?\.[ch]|{LIBRARY}"
 )
 
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**53)]

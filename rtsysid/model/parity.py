@@ -11,7 +11,8 @@ from rtsysid.errors import BackendError
 from rtsysid.guards.stages import with_progress
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.golden import Row, measure
-from rtsysid.model.predictor import BackendName, Predictor, backends_of, reason_against
+from rtsysid.model.loading import BackendName, backends_of, reason_against
+from rtsysid.model.predictor import Predictor
 
 
 class NotLoaded(msgspec.Struct, frozen=True):

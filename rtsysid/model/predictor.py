@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Sequence
-from functools import cached_property, lru_cache
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, overload
+from typing import Any, NamedTuple, overload
 
 import numpy as np
 
-from rtsysid.errors import BackendError, BundleError, SpecError
+from rtsysid.errors import SpecError
+from rtsysid.guards.limits import limit
 from rtsysid.guards.ranges import Age, require
-from rtsysid.model.backends import c_backend, onnx_backend
-from rtsysid.model.backends.c_backend import CBackend
 from rtsysid.model.backends.numpy_backend import NumpyBackend
-from rtsysid.model.backends.onnx_backend import OnnxBackend
-from rtsysid.model.backends.windowed import Ages
+from rtsysid.model.backends.numpy_gradient import NumpyGradients
+from rtsysid.model.backends.protocol import Backend, Gradients, InnovationEnergy, Snapshot, stacked
 from rtsysid.model.bundle import Bundle
+from rtsysid.model.c_layout import LANES
+from rtsysid.model.coordinates import coordinates
 from rtsysid.model.golden import require_parity
 from rtsysid.model.intervals import Intervals
-from rtsysid.spec import Floats, ModelSpec
+from rtsysid.model.linearised import Linearised, linearised
+from rtsysid.model.loading import BackendName, load_backend
+from rtsysid.spec import Doubles, Floats, ModelSpec
 
-BackendName: TypeAlias = Literal["auto", "c", "onnx", "numpy"]
-InnovationEnergy: TypeAlias = Callable[[], float]
+LONGEST = 10_000  # ticks of a forecast that is differentiated
 
 
 class Forecast(NamedTuple):
@@ -32,45 +34,6 @@ class Forecast(NamedTuple):
     y: Floats
     lower: Floats
     upper: Floats
-
-
-class Snapshot(NamedTuple):
-    """All that a forecast starts from. Opaque to callers.
-
-    ``window`` [L, C]; ``state`` [S] before the last step; ``age``: ticks from the newest measurement to the last
-    sample. Of K stacked snapshots each field has one more axis: `stacked`.
-    """
-
-    window: Floats
-    state: Floats
-    age: Any  # int, or Ages [K]
-
-
-class Backend(Protocol):
-    """One implementation of the model for one robot, with its own delay line and state.
-
-    Samples are [C], predictions [ny], the window [L, C], the state [S], plans [B, N, nu], forecasts [B, N, ny]. An age
-    is in ticks since the newest measurement. The next step changes the arrays that it returns.
-    """
-
-    name: str
-    y: Floats
-    code: Floats
-    age: int  # of the last sample
-
-    @property
-    def count(self) -> int: ...  # samples since the last reset
-    @property
-    def window(self) -> Floats: ...  # the last samples [L, C], oldest first
-    @property
-    def state_before(self) -> Floats: ...  # [S]
-    @property
-    def reconstruction_error(self) -> float: ...
-    def reset(self) -> None: ...
-    def step(self, values: Floats, age: int = 0) -> Floats: ...
-    def innovation_energy(self, sample: Floats, weight: Floats) -> InnovationEnergy: ...
-    def forecast(self, u_future: Floats) -> Floats: ...
-    def rollout(self, window: Floats, state: Floats, age: Ages, u_future: Floats) -> Floats: ...
 
 
 class Predictor:
@@ -145,21 +108,52 @@ class Predictor:
         """
         return self.backend.innovation_energy(sample, weight)
 
+    def decide(self, u: Any) -> Floats:
+        """Put the inputs u_k [nu] that were decided in the place of those that the last step was given.
+
+        Returns the prediction of y_{k+1} [ny] under them; the next step overwrites the array. It costs a step. Raises
+        SpecError before the first step, for another number of inputs, and for one that is no number.
+        """
+        if not self.backend.count:
+            raise SpecError("decide", "no sample was stepped", "step the sample of this tick first")
+        decided = _numbers("decide", u, (self.spec.n_inputs,))
+        start = self.snapshot()
+        start.window[-1, : self.spec.n_inputs] = decided
+        self.backend.restore(*start)
+        return self.y
+
+    def warm_start(self, values: Any) -> Floats:
+        """Forget every sample, then step through those that are known: [C] or [n, C]; predict y at the next tick [ny].
+
+        From one sample alone, make up a history that leads to it: the robot stood still, or moved as the sample says
+        where it is a rigid body. The predictor is ready then. Raises SpecError for another shape, and for a value that
+        is no number.
+        """
+        one = np.ndim(values) == 1
+        rows = _numbers("warm_start", values, (*([] if one else [len(values)]), self.spec.width))
+        if one:
+            rows = coordinates(self.spec, np).synthetic_history(rows, self.settling_samples)
+        self.reset()
+        for row in rows:
+            self.step(row)
+        return self.y
+
     @overload
-    def forecast(self, u_future: Any) -> Floats: ...
+    def forecast(self, u_future: Any, *, threads: int = 1) -> Floats: ...
     @overload
-    def forecast(self, u_future: Any, *, interval: float) -> Forecast: ...
-    def forecast(self, u_future: Any, *, interval: float | None = None) -> Floats | Forecast:
+    def forecast(self, u_future: Any, *, interval: float, threads: int = 1) -> Forecast: ...
+    def forecast(self, u_future: Any, *, interval: float | None = None, threads: int = 1) -> Floats | Forecast:
         """Predict y_{k+1} .. y_{k+N} under planned inputs u_k .. u_{k+N-1}; s_k is the last sample stepped.
 
         Ages count up from that of s_k.
 
         [N, nu] -> [N, ny], or B plans in one call: [B, N, nu] -> [B, N, ny]. The state does not change. With
-        `interval`, a coverage between 0 and 1, the result is a `Forecast`. Raises SpecError for another number of
-        inputs, where the delay line is not full, and for a coverage or a horizon that the intervals do not support.
+        `interval`, a coverage between 0 and 1, the result is a `Forecast`. `threads` share the plans; 0 is one for each
+        core that this process may use. Raises SpecError for another number of inputs, for one that is no number, where
+        the delay line is not full, and for a coverage or a horizon that the intervals do not support.
         """
         plans = self._plans(u_future)
-        y = self.backend.forecast(plans)
+        y = self._forecast(plans, threads)
         if np.ndim(u_future) == 2:
             y = y[0]
         if interval is None:
@@ -169,13 +163,60 @@ class Predictor:
         half = self.intervals.half_widths(interval, y.shape[-2])
         return Forecast(y, y - half, y + half)
 
-    def rollout(self, window: Floats, state: Floats, age: Ages, u_future: Floats) -> Floats:
+    def rollout(self, starts: Snapshot, u_future: Floats) -> Floats:
         """Predict N ticks from B snapshots, each under its own plan [N, nu]: -> [B, N, ny].
 
-        `window` [B, L, C], `state` [B, S] and `age` [B] are the fields of `stacked` snapshots, `u_future` is
-        [B, N, nu]. The predictor's own state does not change.
+        `starts` are `stacked` snapshots, `u_future` is [B, N, nu]. The predictor's own state does not change.
         """
-        return self.backend.rollout(window, state, age, u_future)
+        return self.backend.rollout(starts.window, starts.state, starts.age, u_future)
+
+    def forecast_gradient(self, u: Any, dy: Any, *, double: bool = False) -> Floats | Doubles:
+        """Take the derivative of a cost by each output of a forecast back to each input of its plan.
+
+        `u` [N, nu] and `dy` [N, ny] -> du [N, nu], or B plans in one call, as in `forecast`. `dy` is the derivative of
+        the cost by y_{k+1} .. y_{k+N}. The state does not change. `double` computes in NumPy, in float64; so does, in
+        float32, a backend without gradients of its own. Reverse mode: it costs about as much as two forecasts, however
+        many inputs there are. Raises SpecError as `forecast` does, and for another shape of `dy`.
+        """
+        plans = self._to_differentiate(u, 1)
+        shape = (*np.shape(u)[:-1], self.spec.n_outputs)
+        costs = _numbers("dy", dy, shape).reshape(*plans.shape[:2], -1)
+        du: Floats = self._gradients(double).gradient(self.snapshot(), plans, costs)
+        return du.reshape(np.shape(u))
+
+    def forecast_jacobian(self, u: Any, *, double: bool = False) -> Floats | Doubles:
+        """Differentiate each output of a forecast by each input of its plan: [N, nu] -> [N, ny, N, nu].
+
+        Entry [n, i, m, j] is the derivative of output i of y_{k+1+n} by input j of u_{k+m}; it is 0 for m above n.
+        `double` as in `forecast_gradient`. Raises SpecError as that does, and for more than one plan.
+        """
+        if np.ndim(u) != 2:
+            raise SpecError("u_future", f"shape {np.shape(u)}", f"give one plan [N, {self.spec.n_inputs}]")
+        plans = self._to_differentiate(u, np.size(u) * self.spec.n_outputs)
+        jacobian: Floats = self._gradients(double).jacobian(self.snapshot(), plans[0])
+        return jacobian
+
+    def linearise(self) -> Linearised:
+        """Return A, B, C, D of the model at the last sample, under its inputs, in float64: see `Linearised`.
+
+        Raises SpecError where the delay line is not full.
+        """
+        self._require_full("linearise")
+        return linearised(self.spec, self._numpy_gradients[True], self.snapshot())
+
+    def beyond_range(self, u_future: Any) -> Floats:
+        """Tell how far a plan leaves the trained range of each input, in widths of that range: [..., nu] -> [nu].
+
+        0 is within. Raises SpecError for another number of inputs.
+        """
+        plans = _numbers("u_future", u_future, (*np.shape(u_future)[:-1], self.spec.n_inputs)).reshape(
+            -1, self.spec.n_inputs
+        )
+        scaling = self.spec.scaling
+        low, high = (np.array(part[: self.spec.n_inputs], "f4") for part in (scaling.low, scaling.high))
+        outside: Floats = np.maximum(low - plans.min(0), plans.max(0) - high)
+        widths: Floats = np.maximum(high - low, np.finfo("f4").tiny)
+        return (np.maximum(outside, 0) / widths).astype(np.float32)
 
     def sample_futures(self, u_future: Any, count: int = 100, seed: int = 0) -> Floats:
         """Sample `count` forecasts of a variational model under one plan: [N, nu] -> [count, N, ny].
@@ -190,7 +231,8 @@ class Predictor:
         if len(plan) != 1 or count < 1:
             raise SpecError("sample_futures", f"{len(plan)} plans, {count} futures", "give one plan [N, nu]")
         starts = stacked([self.snapshot()] * count)
-        return self._sampler.rollout(*starts, np.repeat(plan, count, 0), np.random.default_rng(seed))
+        window, state, age, _ = starts
+        return self._sampler.rollout(window, state, age, np.repeat(plan, count, 0), np.random.default_rng(seed))
 
     def _plans(self, u_future: Any) -> Floats:
         """Check plans and return them as [B, N, nu]."""
@@ -199,81 +241,79 @@ class Predictor:
         if batch.ndim != 3 or batch.shape[2] != self.spec.n_inputs or 0 in batch.shape[:2]:
             wanted = f"[N, {self.spec.n_inputs}] or [B, N, {self.spec.n_inputs}]"
             raise SpecError("u_future", f"shape {plans.shape}", f"give {wanted}")
+        self._require_full("forecast")
+        return _only_numbers("u_future", batch)
+
+    def _require_full(self, what: str) -> None:
         if self.backend.count < self.spec.taps:
-            raise SpecError("forecast", f"{self.backend.count} of {self.spec.taps} samples", "step more samples first")
-        return batch
+            raise SpecError(what, f"{self.backend.count} of {self.spec.taps} samples", "step more samples first")
+
+    def _to_differentiate(self, u: Any, values: int) -> Floats:
+        """Check plans as `_plans` does; each tick costs `values` of memory."""
+        plans = self._plans(u)
+        longest = min(LONGEST, limit("model_bytes") // 8 // values)
+        if plans.shape[1] > longest:
+            raise SpecError("u_future", f"{plans.shape[1]} ticks, and a gradient has {longest} at most", "plan fewer")
+        return plans
+
+    def _forecast(self, plans: Floats, threads: int) -> Floats:
+        """Forecast B plans in whole blocks of lanes, one thread for each part."""
+        wanted = min(threads or _usable_cores(), -(-len(plans) // LANES))
+        if wanted <= 1:
+            return self.backend.forecast(plans)
+        each = -(-len(plans) // (LANES * wanted)) * LANES
+        parts = [plans[k : k + each] for k in range(0, len(plans), each)]
+        return np.concatenate(list(self._threads.map(self.backend.forecast, parts)))
+
+    @cached_property
+    def _threads(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(_usable_cores(), "forecast")
+
+    def _gradients(self, double: bool) -> Gradients:
+        return self._numpy_gradients[double] if double or not self.backend.gradients else self.backend.gradients
+
+    @cached_property
+    def _numpy_gradients(self) -> tuple[NumpyGradients, NumpyGradients]:
+        weights = self._sampler.weights
+        return NumpyGradients(self.spec, weights), NumpyGradients(self.spec, weights, np.float64)
 
     @cached_property
     def _sampler(self) -> NumpyBackend:
+        """The same model in NumPy, for what the backend does not do."""
         if isinstance(self.backend, NumpyBackend):
             return self.backend
         if self.bundle is None:
-            raise SpecError("sample_futures", "no bundle to take weights from", "use Predictor.load")
+            raise SpecError("predictor", "no bundle to take weights from", "use Predictor.load")
         return NumpyBackend(self.spec, self.bundle.arrays("weights.npz"))
 
     def snapshot(self) -> Snapshot:
-        """Copy all that a forecast from the last sample starts from."""
-        return Snapshot(self.backend.window.copy(), self.backend.state_before.copy(), self.backend.age)
+        """Copy all that the predictor remembers of its samples, for `restore`, and for `rollout`, `stacked`."""
+        backend = self.backend
+        return Snapshot(backend.window.copy(), backend.state_before.copy(), backend.age, backend.count)
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """Continue from a snapshot of this model, on any backend. Raises SpecError for one of another model."""
+        shapes, wanted = [np.shape(part) for part in snapshot], [np.shape(part) for part in self.snapshot()]
+        if shapes != wanted:
+            raise SpecError("snapshot", f"shapes {shapes}, not {wanted}", "give one of this model")
+        self.backend.restore(*snapshot)
 
 
-def stacked(snapshots: Sequence[Snapshot]) -> Snapshot:
-    """Stack K snapshots: window [K, L, C], state [K, S], age [K]. Raises ValueError where there is none."""
-    return Snapshot(*(np.stack(part) for part in zip(*snapshots, strict=True)))
+def _numbers(what: str, values: Any, shape: tuple[int, ...]) -> Floats:
+    """Check that values are numbers in this shape. Raises SpecError."""
+    array = np.ascontiguousarray(values, np.float32)
+    if array.shape != shape:
+        raise SpecError(what, f"shape {array.shape}", f"give {list(shape)}")
+    return _only_numbers(what, array)
 
 
-def backends_of(bundle: Bundle) -> tuple[str, ...]:
-    """List the backends that this machine may run this bundle on, the preferred one first."""
-    names = {
-        "c": c_backend.library_of(bundle) is not None,
-        "onnx": "step.onnx" in bundle.manifest.files and onnx_backend.available(),
-        "numpy": True,
-    }
-    return tuple(name for name, runs in names.items() if runs)
+def _only_numbers(what: str, values: Floats) -> Floats:
+    if not np.isfinite(values).all():
+        at = np.argwhere(~np.isfinite(values))[0].tolist()
+        raise SpecError(what, f"the value at {at} is {values[tuple(at)]}", "give numbers")
+    return values
 
 
-def reason_against(bundle: Bundle, name: str) -> str:
-    """Say why a backend is not loaded unless it is asked for; empty where nothing is against it."""
-    if name == "c" and not bundle.trusted:
-        return 'its C library was not exported on this machine; --backend c (backend="c" in Python) trusts and loads it'
-    return ""
-
-
-def load_backend(bundle: Bundle, name: BackendName = "auto") -> Backend:
-    """Load a backend by name from the files of a bundle; "auto" takes the preferred one that loads on this machine.
-
-    "auto" loads the C library of a bundle that was exported on this machine, and of no other; "c" loads any.
-    Each backend that does not load is one logged line. Raises BackendError where the backend does not load here,
-    BundleError where it is not in the bundle or is not what the specification says.
-    """
-    here = backends_of(bundle)
-    if name == "auto":
-        return _first_that_loads(bundle, here)
-    if name not in here:
-        raise BundleError(f"backend {name}", f"here this bundle runs on {', '.join(here)}", "choose one of those")
-    return _loaded(bundle, name)
-
-
-def _first_that_loads(bundle: Bundle, names: Sequence[str]) -> Backend:
-    for name in names[:-1]:
-        reason = reason_against(bundle, name)
-        if not reason:
-            try:
-                return _loaded(bundle, name)
-            except BackendError as error:
-                reason = f"it does not load here ({error.found})"
-        _log_once(f"bundle {bundle.folder}: backend {name} is passed over: {reason}")
-    return _loaded(bundle, names[-1])
-
-
-def _loaded(bundle: Bundle, name: str) -> Backend:
-    if name == "numpy":
-        return NumpyBackend(bundle.spec, bundle.arrays("weights.npz"))
-    if name == "c":
-        return CBackend(bundle.spec, bundle.content(str(c_backend.library_of(bundle))))
-    names = ("step.onnx", "forecast.onnx", *(("initialiser.onnx",) if bundle.spec.state_init == "network" else ()))
-    return OnnxBackend(bundle.spec, {name: bundle.content(name) for name in names})
-
-
-@lru_cache(maxsize=1024)
-def _log_once(line: str) -> None:
-    logging.getLogger(__name__).warning(line)
+def _usable_cores() -> int:
+    """Count the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -22,6 +22,7 @@ LARGEST = {  # a model that rounding changes by more is of no use in float32, an
     "code": 0.05,
     "reconstruction": 0.05,
 }
+GRADIENT = 1e-5  # largest error of a float32 gradient of a forecast, as a share of its largest entry
 ROUNDING = 8.0  # a sum in another order rounds differently, but by no more than this factor
 
 

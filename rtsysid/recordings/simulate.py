@@ -227,14 +227,14 @@ def _record(plan: _FlightPlan, plant: Quadrotor, rate_hz: float) -> Floats:
     for k in range(n):
         commands = autopilot.commands(state, plan, k)
         log[:, k, :4] = commands.T
-        log[:, k, 4:] = _noisy_outputs(state, plan.noise[k]).T
+        log[:, k, 4:] = noisy_outputs(state, plan.noise[k]).T
         gust = keep * gust + plant.gust_force * np.sqrt(1 - keep * keep) * plan.gust[k]
         for _ in range(substeps):
             state = advance(state, commands, gust, plant)
     return log
 
 
-def _noisy_outputs(state: FlightState, white: Doubles) -> Doubles:
+def noisy_outputs(state: FlightState, white: Doubles) -> Doubles:
     """Return logged outputs [13, F] with white noise [12, F]. The quaternion never changes sign."""
     position, velocity, angle, rates = (scale * each for scale, each in zip(NOISE, np.split(white, 4), strict=True))
     attitude = turned(state.attitude, 0.5 * angle)

@@ -68,6 +68,7 @@ USELESS: dict[str, Callable[[Place], Arguments]] = {
     "demo": lambda p: ("-o", p.out, "--horizon", 0),
     "verify": lambda p: (p.empty,),
     "evaluate": lambda p: (p.bundle, p.recording()),
+    "linearise": lambda p: (p.bundle, p.recording(RATE), "--at", 1e6),
     "report": lambda p: (p.bundle, "--data", p.recording(), "-o", p.folder / "report.html"),
     "calibrate": lambda p: (p.bundle, p.recording(), "-o", p.out),
     "replay": lambda p: (p.bundle, p.recording()),

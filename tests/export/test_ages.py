@@ -27,7 +27,8 @@ from rtsysid.live.session import Session
 from rtsysid.model.backends.c_backend import CBackend, machines
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.golden import golden_of, relative_error
-from rtsysid.model.predictor import Predictor, backends_of
+from rtsysid.model.loading import backends_of
+from rtsysid.model.predictor import Predictor
 from rtsysid.recordings.trace import Trace
 from rtsysid.schedule import GROUPS, groups_of
 from rtsysid.spec import Floats, Sample, from_builtins, to_builtins

@@ -11,7 +11,8 @@ from support.robots import TINY
 from export.bundle import export
 from rtsysid.config import parse_config
 from rtsysid.errors import ConfigError, SpecError
-from rtsysid.model.predictor import Predictor, stacked
+from rtsysid.model.backends.protocol import stacked
+from rtsysid.model.predictor import Predictor
 from rtsysid.recordings.trace import Trace
 from rtsysid.spec import from_builtins, to_builtins
 from rtsysid.train.fit import begin
@@ -34,7 +35,7 @@ def test_a_gru_is_trained_exported_and_verified(tmp_path: Path, tiny_trace: Trac
         predictor.step(values)
     starts = stacked([predictor.snapshot()])
     plan = np.ones((1, 7, 1), np.float32)
-    np.testing.assert_allclose(predictor.rollout(*starts, plan), predictor.forecast(plan), atol=1e-5)
+    np.testing.assert_allclose(predictor.rollout(starts, plan), predictor.forecast(plan), atol=1e-5)
 
 
 def test_forget_ticks_are_for_the_lstm() -> None:

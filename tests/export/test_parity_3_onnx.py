@@ -32,8 +32,9 @@ from support.robots import (
 from export.to_onnx import all_graphs
 from rtsysid.model.backends.numpy_backend import NumpyBackend
 from rtsysid.model.backends.onnx_backend import OnnxBackend
+from rtsysid.model.backends.protocol import Backend
 from rtsysid.model.golden import TOLERANCE, relative_error, tolerances
-from rtsysid.model.predictor import Backend, Predictor
+from rtsysid.model.predictor import Predictor
 from rtsysid.spec import VARIANTS, ModelSpec
 from rtsysid.train.network import Network
 from rtsysid.train.run import state_arrays

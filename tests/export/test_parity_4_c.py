@@ -12,66 +12,20 @@ import msgspec
 import numpy as np
 import pytest
 import torch
-from support.robots import (
-    AGED,
-    ages_for,
-    flight,
-    make_angle_spec,
-    make_attitude_spec,
-    make_body_spec,
-    make_braked_spec,
-    make_driven_spec,
-    make_moving_spec,
-    make_spec,
-    make_turret_spec,
-    set_gains,
-    turns,
-)
+from support.every_model import BODY, CASES, DEEP, RELATIVE, YOUNG, make_network
+from support.robots import AGED, ages_for, flight, make_spec, turns
 
 from export.compile import STRICT, compile_library
 from export.to_c import c_sources, model_layers, quantised
 from rtsysid.model.backends.c_backend import CBackend, machines
 from rtsysid.model.backends.numpy_backend import NumpyBackend
+from rtsysid.model.backends.protocol import Snapshot, stacked
 from rtsysid.model.golden import TOLERANCE, relative_error
 from rtsysid.model.predictor import Predictor
 from rtsysid.spec import CELLS, Channel, ModelSpec
 from rtsysid.train.network import Network
 from rtsysid.train.run import state_arrays
 
-DEEP = "lstm-tdl-deep-aeu"
-BODY: dict[str, Any] = {"rigid_body": True}
-YOUNG: dict[str, Any] = {**AGED, "encoder_taps": 2}  # forecasts in lanes begin with one row that all of them share
-RELATIVE: dict[str, Any] = {"relative": ("y0",), "degree": 2}
-# A build costs seconds: every option once, with a variant each, so that every variant meets every kind of option.
-CASES: list[tuple[str, dict[str, Any]]] = [
-    (DEEP, {}),
-    ("lstm", {"feedback": ("y0", "y2"), "linear_path": True}),
-    ("lstm-tdl", {"feedback": False, "state_init": "zero", "age_bands": (2, 5), "encoder_taps": 2}),
-    ("lstm-tdl-aeu", {"state_init": "network", "output": "absolute"}),
-    ("lstm-tdl", {"feedback": ("y0", "y2"), "degree": 3}),
-    (DEEP, RELATIVE),
-    ("lstm", BODY),
-    ("lstm-tdl", {"rigid_body": True, "linear_path": True, "state_init": "network"}),
-    (DEEP, {"rotors": True, "linear_path": True, "state_init": "network"}),
-    ("lstm-tdl-aeu", {"kinematics": True, "linear_path": True, "near_ticks": 3}),
-    ("lstm-tdl-aeu", {"integrate": (("y1", "y2"),), "linear_path": True}),
-    ("lstm", {"friction": True, "linear_path": True}),
-    ("lstm-tdl", {"friction": True, "linear_path": True, "state_init": "network"}),
-    ("lstm-tdl", {"angles": True, "degree": 2, "friction": (("y0", 40.0),), "linear_path": True}),
-    ("lstm-tdl-aeu", {"turret": True}),
-    ("lstm-tdl-aeu", {"attitude": True, **YOUNG}),
-    ("lstm-tdl", {"cell": "gru", "state_init": "network"}),
-    (DEEP, {"cell": "gru", "hidden": 37, "linear_path": True}),
-]
-MADE = {
-    "friction": make_braked_spec,
-    "rigid_body": make_body_spec,
-    "kinematics": make_moving_spec,
-    "rotors": make_driven_spec,
-    "angles": make_angle_spec,
-    "turret": make_turret_spec,
-    "attitude": make_attitude_spec,
-}
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror")
 SANITIZED = ("-g", "-O0", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-ffp-contract=off")
 SAMPLES, PLANS, TICKS = 1003, 19, 7  # more plans than lanes, and not a whole number of them
@@ -119,13 +73,6 @@ class Results:
     each: np.ndarray
     together: np.ndarray
     again: np.ndarray
-
-
-def make_network(variant: str, choice: dict[str, Any], seed: int = 4) -> Network:
-    torch.manual_seed(seed)
-    rest = {key: value for key, value in choice.items() if key not in MADE}
-    make = next((make for name, make in MADE.items() if name in choice), make_spec)
-    return set_gains(Network(make(variant, **rest)).eval())
 
 
 def stimuli(spec: ModelSpec) -> tuple[np.ndarray, np.ndarray]:
@@ -260,9 +207,10 @@ def test_the_fast_library_stays_within_bounds(variant: str, choice: dict[str, An
     assert relative_error(ours.forecast(plans[3]), reference.forecast(plans[3]), spec) <= TOLERANCE["forecast"]
     for a, b in zip(ours.snapshot(), reference.snapshot(), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
-    window, state, age = reference.snapshot()
-    starts = (*(np.stack([part, part * np.float32(0.9)]) for part in (window, state)), np.array([age, age + 4]))
-    own = (predictor.rollout(*starts, plans[:2]) for predictor in (ours, reference))
+    window, state, age, count = reference.snapshot()
+    other = Snapshot(window * np.float32(0.9), state * np.float32(0.9), age + 4, count)
+    starts = stacked([reference.snapshot(), other])
+    own = (predictor.rollout(starts, plans[:2]) for predictor in (ours, reference))
     assert relative_error(next(own), next(own), spec) <= TOLERANCE["forecast"]
 
 

@@ -21,9 +21,10 @@ from rtsysid.live.calibration import FILE, Calibration, novelty_scores, smoothed
 from rtsysid.live.exceedance import ExceedanceModel
 from rtsysid.live.novelty import Novelty
 from rtsysid.live.session import Session
+from rtsysid.model.backends.protocol import InnovationEnergy
 from rtsysid.model.backends.windowed import weighted_squares
 from rtsysid.model.bundle import Bundle
-from rtsysid.model.predictor import InnovationEnergy, Predictor
+from rtsysid.model.predictor import Predictor
 from rtsysid.recordings.trace import Trace
 from rtsysid.spec import Channel, Floats, ModelSpec, Sample, unit_scaling
 

@@ -1,6 +1,6 @@
 """Mutated bundles, runs and indexes: each is refused with an error of ours, or works; nothing else happens.
 
-`make test` runs a thousand mutations; RTSYSID_FUZZ_BUNDLES sets another number, as `make fuzz` does.
+`make test` runs five hundred mutations; RTSYSID_FUZZ_BUNDLES sets another number, as `make fuzz` does.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from rtsysid.retrieval.index import Index
 from rtsysid.retrieval.search import find, query_at
 from rtsysid.train.run import Run
 
-COUNT = int(os.environ.get("RTSYSID_FUZZ_BUNDLES", "1000"))
+COUNT = int(os.environ.get("RTSYSID_FUZZ_BUNDLES", "500"))
 CPU_S, GROWTH_KB = 5.0, 300_000
 OURS = (sys.prefix, sys.base_prefix, str(Path(__file__).parents[2]), "/proc/", "/sys/", "/dev/", "/usr/", "/etc/")
 _watched: list[list[str]] = []

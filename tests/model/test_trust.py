@@ -23,10 +23,11 @@ from export.targets import default_targets, without_c
 from firmware_bridge.mcap_file import McapFile
 from rtsysid.errors import BackendError, BundleError
 from rtsysid.live.reproduce import Settings
-from rtsysid.model import predictor, trust
+from rtsysid.model import loading, trust
 from rtsysid.model.backends import c_backend
 from rtsysid.model.bundle import Bundle
-from rtsysid.model.predictor import Predictor, backends_of
+from rtsysid.model.loading import backends_of
+from rtsysid.model.predictor import Predictor
 
 pytestmark = pytest.mark.skipif(
     not c_backend.machines() or find_compiler(c_backend.machines()[0]) is None, reason="wants a C compiler"
@@ -43,7 +44,7 @@ __attribute__((constructor)) static void run(void) { close(open("%s", O_CREAT | 
 def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A state folder of its own, in which nothing is noted; what was logged before is forgotten."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    predictor._log_once.cache_clear()
+    loading._log_once.cache_clear()
     return tmp_path / "state" / "rtsysid" / "trusted"
 
 

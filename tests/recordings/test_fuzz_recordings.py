@@ -20,7 +20,7 @@ from rtsysid.errors import TraceError
 from rtsysid.recordings.formats import FORMATS
 from rtsysid.recordings.trace import Trace
 
-MUTANTS = int(os.environ.get("RTSYSID_FUZZ_RECORDINGS", "250"))
+MUTANTS = int(os.environ.get("RTSYSID_FUZZ_RECORDINGS", "100"))
 BEYOND = 300 << 20  # bytes of memory, beyond what the file honestly holds
 TESTS = Path(__file__).parents[1]
 EVERY_HOSTILE = {**HOSTILE, **ROS_HOSTILE}

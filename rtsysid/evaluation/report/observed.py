@@ -20,8 +20,9 @@ from rtsysid.evaluation.horizon import Evaluation, stretches
 from rtsysid.evaluation.metrics import HorizonErrors, forecast_windows, group_errors
 from rtsysid.evaluation.residuals import OneStep
 from rtsysid.live.novelty import Novelty
+from rtsysid.model.backends.protocol import Snapshot, stacked
 from rtsysid.model.bundle import Bundle
-from rtsysid.model.predictor import Predictor, Snapshot, stacked
+from rtsysid.model.predictor import Predictor
 from rtsysid.recordings.trace import Episode, Trace
 from rtsysid.spec import Doubles, Floats, ModelSpec
 
@@ -176,7 +177,7 @@ def _rolled_out(
     for k in range(0, len(starts), BATCH):
         rows = slice(k, k + BATCH)
         u_future, _ = forecast_windows(values, spec.n_inputs, starts[rows], horizon)
-        predicted.append(predictor.rollout(at.window[rows], at.state[rows], at.age[rows], u_future))
+        predicted.append(predictor.rollout(Snapshot(*(part[rows] for part in at)), u_future))
         history = values[starts[rows, None] + np.arange(1 - arx.lags, 1)]
         linear.append(arx.forecast(*unwrapped_plan(history, u_future, spec.channels)))
     return np.concatenate(predicted).astype(np.float64), np.concatenate(linear)
@@ -190,7 +191,7 @@ def _free_run(predictor: Predictor, values: Floats, first: int) -> Doubles:
         predictor.step(sample)
     start = stacked([predictor.snapshot()])
     with np.errstate(over="ignore", invalid="ignore"):  # a run that diverges
-        ran = predictor.rollout(*start, np.ascontiguousarray(values[None, first:-1, : spec.n_inputs]))[0]
+        ran = predictor.rollout(start, np.ascontiguousarray(values[None, first:-1, : spec.n_inputs]))[0]
     free[first + 1 :] = ran
     predictor.reset()
     return nearest(free, values[:, spec.n_inputs :], spec.outputs)

@@ -13,7 +13,8 @@ import numpy as np
 
 from rtsysid.evaluation.report.explained import clipped
 from rtsysid.evaluation.report.study import Study
-from rtsysid.model.predictor import Predictor, stacked
+from rtsysid.model.backends.protocol import stacked
+from rtsysid.model.predictor import Predictor
 from rtsysid.spec import Doubles, Floats
 
 ROWS = 600  # of one episode that are fed again for each output
@@ -80,4 +81,4 @@ def _last_ticks(study: Study, predictor: Predictor, rows: Floats) -> Doubles:
         if tick in starts:
             kept.append(predictor.snapshot())
     plans = rows[starts[:, None] + np.arange(n), : spec.n_inputs]
-    return predictor.rollout(*stacked(kept), plans)[:, -1].astype(np.float64)
+    return predictor.rollout(stacked(kept), plans)[:, -1].astype(np.float64)

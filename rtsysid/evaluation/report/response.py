@@ -60,13 +60,13 @@ def step_responses(
     """Return the change of each shown value after 1 .. `ticks` ticks of a step of one unit, [ticks, nq, nu]."""
     base, u = some_moments(spec, every, ticks, MOMENTS)
     with np.errstate(over="ignore", invalid="ignore"):
-        still = predictor.rollout(*base, u).astype(np.float64)
+        still = predictor.rollout(base, u).astype(np.float64)
         found = []
         for k in range(spec.n_inputs):
             size = np.float32(SIZE * spec.scaling.std[k])
             moved = u.copy()
             moved[..., k] += size
-            change = shown.differences(predictor.rollout(*base, moved).astype(np.float64), still)
+            change = shown.differences(predictor.rollout(base, moved).astype(np.float64), still)
             found.append(np.nanmedian(change, axis=0) / size)
     return np.stack(found, -1)
 

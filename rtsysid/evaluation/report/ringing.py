@@ -14,7 +14,8 @@ import numpy as np
 
 from rtsysid.evaluation.report.observed import Observed
 from rtsysid.evaluation.report.quantities import ShownOutputs
-from rtsysid.model.predictor import Predictor, Snapshot
+from rtsysid.model.backends.protocol import Snapshot
+from rtsysid.model.predictor import Predictor
 from rtsysid.spec import Doubles, ModelSpec
 
 MOMENTS = 32  # starts that are disturbed
@@ -86,7 +87,7 @@ def disturbed_response(
     moved = base.window.copy()
     moved[:, -1, spec.n_inputs :] += SMALL * deviation * signs
     with np.errstate(over="ignore", invalid="ignore"):
-        runs = [predictor.rollout(window, base.state, base.age, u) for window in (base.window, moved)]
+        runs = [predictor.rollout(base._replace(window=window), u) for window in (base.window, moved)]
         return shown.differences(*(run.astype(np.float64) for run in reversed(runs)))
 
 
@@ -94,9 +95,9 @@ def some_moments(
     spec: ModelSpec, every: Sequence[Observed], ticks: int, count: int
 ) -> tuple[Snapshot, np.ndarray[tuple[int, ...], np.dtype[np.float32]]]:
     """Choose moments spread over the episodes, and hold their inputs [B, ticks, nu]."""
-    windows, states, ages = (np.concatenate([getattr(o.snapshots, name) for o in every]) for name in Snapshot._fields)
-    chosen = np.unique(np.linspace(0, len(windows) - 1, count).astype(int))
-    snapshot = Snapshot(windows[chosen], states[chosen], ages[chosen])
+    whole = [np.concatenate([getattr(o.snapshots, name) for o in every]) for name in Snapshot._fields]
+    chosen = np.unique(np.linspace(0, len(whole[0]) - 1, count).astype(int))
+    snapshot = Snapshot(*(part[chosen] for part in whole))
     return snapshot, np.repeat(snapshot.window[:, -1:, : spec.n_inputs], ticks, axis=1)
 
 

@@ -11,6 +11,7 @@ import os
 import platform
 import struct
 import tempfile
+import threading
 from collections.abc import Callable
 from functools import cache, lru_cache, partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from rtsysid.errors import BackendError, BundleError
+from rtsysid.model.backends.c_gradient import CGradients, has_gradients
 from rtsysid.model.backends.windowed import Ages
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.c_layout import state_bytes, state_type
@@ -52,8 +54,9 @@ class CBackend:
         self.spec = spec
         self._library = _load_library(library, spec)
         self.age = 0  # of the last sample, in ticks
-        self._state, self._scratch = state_type(spec)(), state_type(spec)()
-        self._lanes = ctypes.create_string_buffer(_exported_uint32(self._library, "model_lanes_bytes"))
+        self._state = state_type(spec)()
+        self._rooms = _Rooms(spec, _exported_uint32(self._library, "model_lanes_bytes"))
+        self.gradients = CGradients(self._library, spec) if has_gradients(self._library) else None
         self._sample: Floats = np.zeros(spec.width, np.float32)
         self.y: Floats = np.ctypeslib.as_array(self._state.y)
         self.code: Floats = np.ctypeslib.as_array(self._state.seen)[: spec.code_size]
@@ -95,6 +98,16 @@ class CBackend:
         self._library.model_reset(ctypes.byref(self._state))
         self.age = 0
 
+    def restore(self, window: Floats, state: Floats, age: int, count: int) -> None:
+        """Continue as after `count` samples: the last of them [L, C], and the state [S] before the last step."""
+        self.reset()
+        if count:
+            taps = self.spec.taps
+            self._line[:taps] = self._line[taps:] = window
+            self._state.next, self._state.count = taps - 1, count - 1  # the newest row is written again
+            np.ctypeslib.as_array(self._state.state)[:] = state
+            self.step(window[-1], age)
+
     def step(self, values: Floats, age: int = 0) -> Floats:
         """Push one sample [C] of an age in ticks and predict y_{k+1} [ny]; NaN until the delay line is full.
 
@@ -121,9 +134,9 @@ class CBackend:
         y = np.empty((plans, ticks, self.spec.n_outputs), np.float32)
         state, u, out = ctypes.byref(self._state), _float_pointer(u_future), _float_pointer(y)
         if plans == 1:
-            self._library.model_forecast(state, ctypes.byref(self._scratch), u, ticks, out)
+            self._library.model_forecast(state, ctypes.byref(self._rooms.scratch), u, ticks, out)
         else:
-            self._library.model_forecast_plans(state, self._lanes, u, plans, ticks, out)
+            self._library.model_forecast_plans(state, self._rooms.lanes, u, plans, ticks, out)
         return y
 
     def rollout(self, window: Floats, state: Floats, age: Ages, u_future: Floats) -> Floats:
@@ -134,9 +147,16 @@ class CBackend:
         windows, states, u = map(_float_pointer, arrays)
         # A library that was made before models had ages takes one argument less, and does not see the last one.
         self._library.model_rollout(
-            self._lanes, windows, states, 0, u, plans, ticks, _float_pointer(y), ctypes.c_void_p(ages.ctypes.data)
+            self._rooms.lanes, windows, states, 0, u, plans, ticks, _float_pointer(y), ctypes.c_void_p(ages.ctypes.data)
         )
         return y
+
+
+class _Rooms(threading.local):
+    """Memory of forecasts, of its own in each thread: forecasts release the GIL."""
+
+    def __init__(self, spec: ModelSpec, lanes_bytes: int) -> None:
+        self.scratch, self.lanes = state_type(spec)(), ctypes.create_string_buffer(lanes_bytes)
 
 
 @lru_cache(maxsize=1)

@@ -21,6 +21,7 @@ class WindowedBackend(ABC):
 
     y: Floats  # the last prediction [ny]
     age: int  # of the last sample
+    gradients = None  # they come from `NumpyGradients`
 
     def __init__(self, spec: ModelSpec) -> None:
         self.spec = spec
@@ -64,6 +65,7 @@ class WindowedBackend(ABC):
     def reset(self) -> None:
         """Forget every sample and, with the next full window, the state."""
         self.line.reset()
+        self.y.fill(np.nan)
         self.age = 0
 
     def step(self, values: Floats, age: int = 0) -> Floats:
@@ -75,6 +77,18 @@ class WindowedBackend(ABC):
                 return self._unknown
             self.start(line.window)
         return self.advance(line.window)
+
+    def restore(self, window: Floats, state: Floats, age: int, count: int) -> None:
+        """Continue as after `count` samples: the last of them [L, C], and the state [S] before the last step."""
+        self.reset()
+        for row in window:
+            self.line.push(row)
+        self.line.count, self.age = count, age
+        if count >= self.line.taps:
+            self._states[self._turn][0] = state
+            if count == self.line.taps:
+                self.start(self.line.window)
+            self.advance(self.line.window)
 
     def innovation_energy(self, sample: Floats, weight: Floats) -> Callable[[], float]:
         """Make a function that sums the squares of ``(sample's outputs - y) * weight`` [ny] when it is called."""

@@ -1,0 +1,136 @@
+"""Gradients of forecasts and forecasts on threads, next to central differences and torch, in one run, as ratios."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from bench.c_model import PLANS, TICKS, goal, nanodrone
+from bench.reference import Reference
+from export.compile import compile_library
+from export.step_cost import can_count, gradient_cost
+from export.to_c import c_sources
+from export.to_c_control import control_sources
+from rtsysid.cli.console import table
+from rtsysid.model.backends.c_backend import CBackend, machines
+from rtsysid.model.predictor import Predictor
+from rtsysid.spec import Floats
+from rtsysid.train.network import Network
+from rtsysid.train.run import state_arrays
+
+K = TypeVar("K")
+ROUNDS, CALLS, HORIZON = 15, 5, 10
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    reference = Reference()
+    weights = state_arrays(reference.network.state_dict())
+    sources = {**c_sources(reference.spec, weights), **control_sources(reference.spec, weights)}
+    library = compile_library(sources, reference.folder / "control.so", machines()[0])
+    ours = Predictor(reference.spec, CBackend(reference.spec, library.read_bytes()))
+    for row in reference.window:
+        ours.step(row)
+    gradients(reference, ours)
+    threads(ours)
+    on_the_cortex(reference)
+
+
+def gradients(reference: Reference, ours: Predictor) -> None:
+    """A gradient, a Jacobian and their peers at the reference size, in processor time, all taking turns."""
+    rng, spec = np.random.default_rng(0), reference.spec
+    plan, cost = (rng.standard_normal((TICKS, n)).astype(np.float32) for n in (spec.n_inputs, spec.n_outputs))
+    moves = 1e-3 * np.eye(plan.size, dtype=np.float32).reshape(-1, *plan.shape)
+    numpy_ = Predictor(spec, reference.numpy)
+    for row in reference.window:
+        numpy_.step(row)
+
+    def differences() -> None:
+        for move in moves:
+            for moved in (plan + move, plan - move):
+                ours.forecast(moved)
+
+    found = least(
+        {
+            "forecast": lambda: ours.forecast(plan),
+            "gradient": lambda: ours.forecast_gradient(plan, cost),
+            "Jacobian": lambda: ours.forecast_jacobian(plan),
+            "central differences": differences,
+            "torch autograd": lambda: by_torch(reference.network, reference.window, plan, cost),
+            "NumPy": lambda: numpy_.forecast_gradient(plan, cost),
+        }
+    )
+    titles = {
+        "forecast": f"forecast of {TICKS} ticks, C", "gradient": "its gradient, forecast included, C",
+        "Jacobian": f"its Jacobian, {TICKS * spec.n_outputs} x {plan.size}, C",
+        "central differences": f"central differences, {2 * plan.size} forecasts in C",
+        "torch autograd": "torch autograd of the same rollout, one thread", "NumPy": "gradient in NumPy, recorded",
+    }  # fmt: skip
+    rows = [[titles[name], f"{ms:.3f}", f"{ms / found['forecast']:.1f}"] for name, ms in found.items()]
+    print(f"reference size, {spec.macs:,} multiply-accumulates, {spec.n_inputs} inputs, {spec.n_outputs} outputs\n")
+    print(table(["", "ms", "of a forecast"], rows))
+    goal("gradient / forecast", found["gradient"] / found["forecast"], "<=", 4)
+    goal("Jacobian / forecasts", found["Jacobian"] / found["forecast"], "<=", TICKS * spec.n_outputs)
+    goal("central differences / gradient", found["central differences"] / found["gradient"], ">=", 20)
+    goal("torch autograd / gradient", found["torch autograd"] / found["gradient"], ">=", 20)
+
+
+def by_torch(network: Network, window: Floats, plan: Floats, cost: Floats) -> None:
+    """The gradient of one plan, with a rollout that reads its inputs from one tensor."""
+    spec, u = network.spec, torch.tensor(plan, requires_grad=True)
+    seen, state, total = torch.from_numpy(window)[None], torch.zeros(1, spec.state_size), torch.zeros(())
+    y = seen[:, -1, spec.n_inputs :]
+    for tick, weight in zip(u, torch.from_numpy(cost), strict=True):
+        seen = torch.cat((seen[:, :-1], torch.cat((tick[None], y), -1)[:, None]), 1)
+        y, state = network.step(seen, state)
+        total = total + (y * weight).sum()
+        seen = torch.cat((seen[:, 1:], seen[:, -1:]), 1)
+    total.backward()
+
+
+def threads(ours: Predictor) -> None:
+    """A thousand plans on one thread and on two, by the clock: what others use of the machine counts against it."""
+    plans = np.random.default_rng(0).standard_normal((PLANS, TICKS, ours.spec.n_inputs)).astype(np.float32)
+    found = least({n: lambda n=n: ours.forecast(plans, threads=n) for n in (1, 2)}, time.perf_counter)
+    rows = [[f"{PLANS} x {TICKS} on {n} thread{'s' * (n > 1)}", f"{ms:.1f}"] for n, ms in found.items()]
+    print("\n" + table(["forecasts", "ms"], rows))
+    goal("two threads / one", found[2] / found[1], "<=", 0.6)
+
+
+def least(functions: dict[K, Callable[[], object]], clock: Callable[[], float] = time.process_time) -> dict[K, float]:
+    """Least milliseconds of a call. The candidates take turns of a few calls, the first of which warms the caches."""
+    found = dict.fromkeys(functions, math.inf)
+    for _ in range(ROUNDS):
+        for name, function in functions.items():
+            for _ in range(CALLS):
+                begun = clock()
+                function()
+                found[name] = min(found[name], 1e3 * (clock() - begun))
+    return found
+
+
+def on_the_cortex(reference: Reference) -> None:
+    """Instructions of one gradient on a Cortex-M4F, exact and emulated, and what it occupies."""
+    if not can_count():
+        print("\non a Cortex-M4F: left out, wants the packages that `make hil` installs")
+        return
+    rows = []
+    for name, spec in {"reference size": reference.spec, "nanodrone preset": nanodrone()[0]}.items():
+        found, image = gradient_cost(spec, "fast", HORIZON)
+        each = [
+            f"{found.forecast:,}",
+            f"{found.gradient:,}",
+            f"{(found.forecast + found.gradient) / found.forecast:.2f}",
+        ]
+        rows.append([name, f"{spec.macs:,}", *each, f"{image.flash / 1e3:.1f}", f"{image.ram / 1e3:.1f}"])
+    heads = ["Cortex-M4F, fast", "MAC", f"forecast of {HORIZON}, instr", "back, instr", "ratio", "flash kB", "RAM kB"]
+    print("\n" + table(heads, rows))
+
+
+if __name__ == "__main__":
+    main()

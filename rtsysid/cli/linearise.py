@@ -1,0 +1,64 @@
+"""Define the command `linearise`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rtsysid.cli import console
+from rtsysid.cli.options import PATH, Moment, as_json, time_column, within
+from rtsysid.guards import ranges
+
+SHOWN = 8  # poles in the text
+
+
+@click.command("linearise")
+@click.argument("bundle", type=PATH)
+@click.argument("trace", type=PATH)
+@click.option(
+    "--at", type=within(ranges.Moment, Moment), required=True, metavar="SECONDS",
+    help="Moment in the recording's time: 12.3s.",
+)  # fmt: skip
+@click.option("--order", type=within(ranges.Few), help="Also make a model of so many states.")
+@time_column
+@as_json
+def linearise_command(bundle: Path, trace: Path, at: float, order: int | None, time_: str | None, json_: bool) -> None:
+    """Print poles, times to rise and the frequency response of the model at one moment of a recording.
+
+    Example: rtsysid linearise bundle flight.csv --at 12.3s --order 12 --json
+    """
+    from rtsysid.evaluation.linear.moment import linearise_at, moment_content
+    from rtsysid.model.bundle import Bundle
+    from rtsysid.model.predictor import Predictor
+    from rtsysid.recordings.reading import read_recordings
+
+    opened = Bundle.open(bundle)
+    recordings = read_recordings((trace,), opened.data(time_), opened.spec.channels)
+    console.notes(recordings.notes)
+    predictor = Predictor.load(opened)
+    found = {"at": at, **moment_content(opened.spec, linearise_at(predictor, recordings, at), order)}
+    if json_:
+        return console.report(found, json_)
+    console.block(_moment_text(found))
+
+
+def _moment_text(found: dict[str, Any]) -> str:
+    """Write the largest poles, the times to rise and, where there is one, the error of the reduced model."""
+    poles = [
+        [f"{pole['size']:.4f}", f"{pole['hz']:.3g}", "" if pole["seconds"] is None else f"{pole['seconds']:.3g}"]
+        for pole in found["poles"][:SHOWN]
+    ]
+    lags = [[name, *map(str, row)] for name, row in zip(found["outputs"], found["rise_ticks"], strict=True)]
+    parts = [
+        f"{found['states']} states at {found['at']:g} s; the {len(poles)} largest poles:",
+        console.table(["size", "Hz", "falls in s"], poles),
+        "\nticks until an output has moved by a tenth of its largest response:",
+        console.table(["output", *found["inputs"]], lags),
+    ]
+    if "reduced" in found:
+        parts.append(
+            f"\n{len(found['reduced']['a'])} states leave an error of {found['reduced']['error']:.2g} of the peak"
+        )
+    return "\n".join(parts)
