@@ -33,8 +33,10 @@ class Conversion:
         self.rotation = len(channels) == 4 and all(unit == "quat" for unit in self._units)
         self._quaternion = self.rotation or bool(source.derive)
         self._check(name, len(channels))
-        unit = DERIVED[source.derive][1] if source.derive else source.unit
-        self._factor = np.array([computed(source.scale) * factor(unit, each, source.poles) for each in self._units])
+        unit, scale = DERIVED[source.derive][1] if source.derive else source.unit, computed(source.scale)
+        if self.rotation:  # its length becomes one, whatever its unit
+            unit, scale = "quat", 1.0
+        self._factor = np.array([scale * factor(unit, each, source.poles) for each in self._units])
         self._offset = np.array([source.offset * factor(unit, each, source.poles) for each in self._units])
         turned = source.frames and not self._quaternion
         self._map = vector_map(source.frames) if turned else None

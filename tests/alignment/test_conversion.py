@@ -87,6 +87,15 @@ def test_other_expressions_are_refused(text):
         computed(text)
 
 
+@pytest.mark.parametrize(("unit", "scale"), [("1/32767", 1.0), ("", "1/32767"), ("", 1.0)])
+def test_a_quaternion_of_any_unit_has_length_one(unit, scale):
+    """Integers of a log become a quaternion of length one, however their unit or scale is said."""
+    source = ChannelSource(fields=("x", "y", "z", "w"), unit=unit, scale=scale)
+    q = Conversion("q", source, QUATERNION).apply(np.zeros(1), np.array([[-183.0, 2059.0, -7478.0, 31835.0]]))
+    np.testing.assert_allclose(np.linalg.norm(q), 1.0, rtol=1e-12)
+    assert q[0, 3] > 0.9
+
+
 @given(UNIT, UNIT)
 def test_order_inverse_and_frames_of_a_quaternion(first, second):
     """Reordered, inverted, and written in other frames, a quaternion describes the same rotation of the same body."""

@@ -1,5 +1,7 @@
 """Real logs from the first command to the last, without editing a file: one of each program."""
 
+import json
+
 import pytest
 from support.shell import command
 
@@ -26,4 +28,5 @@ def test_a_log_goes_all_the_way(program, tmp_path):
     command("train", config, "--data", log, "-o", run, "--linear")
     command("export", run, "-o", bundle, "--target", "onnx")
     assert "linear ARX" in command("evaluate", bundle, log, "--stride", 50).stdout
-    assert "predictions" in command("replay", bundle, log).stdout
+    replayed = json.loads(command("replay", bundle, log, "--json").stdout)
+    assert replayed["rejected"] < 0.1 * replayed["samples"] < replayed["predictions"]
