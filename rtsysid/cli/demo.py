@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -12,6 +13,9 @@ from rtsysid.cli.options import as_json, horizon_option
 from rtsysid.cli.outputs import output
 from rtsysid.cli.training import read_resolved_config, train_to_end
 from rtsysid.storage.products import DEMO
+
+if TYPE_CHECKING:
+    from rtsysid.experiments.demo import Live
 
 QUICK = {"train.effort": 0.1, "train.stride": 40}  # of the simulated flights: a good model within a minute
 
@@ -72,10 +76,15 @@ def demo(data: str, out: Path, horizon: int, json_: bool) -> None:
             json_,
         )
     console.block(console.evaluation(result))
-    console.heading(f"5  {live.name} streamed sample by sample", json_)
+    _show_live(live)
+    console.block(f"\nbundle: {out / 'bundle'} (id {bundle.id})\nopen in a browser: {page.resolve().as_uri()}")
+
+
+def _show_live(live: Live) -> None:
+    """Print how a recording went through the live path."""
     latency = live.summary["latency"]
+    console.heading(f"5  {live.name} streamed sample by sample", json_=False)
     console.echo(
         f"{live.samples} samples in {live.seconds:.2f} s; step p50 {latency['p50'] * 1e6:.1f} us, "
         f"p99 {latency['p99'] * 1e6:.1f} us, worst {latency['worst'] * 1e6:.0f} us"
     )
-    console.block(f"\nbundle: {out / 'bundle'} (id {bundle.id})\nopen in a browser: {page.resolve().as_uri()}")

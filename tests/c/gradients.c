@@ -8,32 +8,13 @@
 
 #include "model-control.h"
 
+#include "pipes.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 static model_state robot, scratch;
-
-static float *room_for(size_t n)
-{
-    float *values = malloc((n + 1) * sizeof *values);
-    if (values == NULL)
-        exit(2);
-    return values;
-}
-
-static float *get(size_t n)
-{
-    float *values = room_for(n);
-    if (fread(values, sizeof *values, n, stdin) != n)
-        exit(2);
-    return values;
-}
-
-static void put(const float *values, size_t n)
-{
-    fwrite(values, sizeof *values, n, stdout);
-}
 
 int main(int argc, char **argv)
 {

@@ -11,24 +11,13 @@
 #include "model.h"
 #endif
 
+#include "pipes.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 
 static model_state robot, scratch;
 static model_lanes lanes;
-
-static float *get(size_t n)
-{
-    float *values = malloc((n + 1) * sizeof *values);
-    if (values == NULL || fread(values, sizeof *values, n, stdin) != n)
-        exit(2);
-    return values;
-}
-
-static void put(const float *values, size_t n)
-{
-    fwrite(values, sizeof *values, n, stdout);
-}
 
 int main(int argc, char **argv)
 {
@@ -37,7 +26,7 @@ int main(int argc, char **argv)
     const size_t samples = (size_t)atol(argv[1]);
     const uint32_t plans = (uint32_t)atol(argv[2]), ticks = (uint32_t)atol(argv[3]);
     float *sample = get(samples * MODEL_CHANNELS), *ages = get(samples), *u = get((size_t)plans * ticks * MODEL_INPUTS);
-    float *y = malloc((size_t)plans * ticks * MODEL_OUTPUTS * sizeof *y);
+    float *y = room_for((size_t)plans * ticks * MODEL_OUTPUTS);
     model_reset(&robot);
     for (size_t k = 0; k < samples; k++) {
         const float *at = sample + k * MODEL_CHANNELS;

@@ -316,7 +316,7 @@ def _worst_forecast(spec: ModelSpec, forecasts: Forecasts, k: int, groups: dict[
     outputs = episode.values[rows, spec.n_inputs :].astype(np.float64)
     measured = shown.values(outputs)
     ahead = np.concatenate((outputs[before : before + 1], forecasts.predicted[k]))
-    predicted = shown.beside(ahead, outputs[before:], measured[before:])
+    predicted = shown.near_truth(ahead, outputs[before:], measured[before:])
     begin = forecasts.begins.get(episode.recording, 0.0)
     return WorstForecast(
         episode.recording,

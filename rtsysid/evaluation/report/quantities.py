@@ -66,7 +66,7 @@ class ShownOutputs:
         ]
         return np.asarray(np.concatenate(parts, -1))
 
-    def beside(self, predicted: Doubles, truth: Doubles, shown: Doubles) -> Doubles:
+    def near_truth(self, predicted: Doubles, truth: Doubles, shown: Doubles) -> Doubles:
         """Return the shown values of predictions [n, ny] near those of the truth [n, ny], which are `shown` [n, nq]."""
         guess, parts = nearest(predicted, truth, self._outputs), []
         measured = nearest(truth, truth, self._outputs)

@@ -182,7 +182,7 @@ def _model_lines(model: JudgedModel, span: Span, measured: Doubles, style: str, 
         if o is not None:
             rows = slice(row, row + len(o.episode))
             outputs = o.episode.values[:, j.spec.n_inputs :].astype(np.float64)
-            free[rows] = j.shown.beside(o.free, outputs, measured[rows])
+            free[rows] = j.shown.near_truth(o.free, outputs, measured[rows])
     for tick in forecast_ticks(j.evaluation.horizon):
         ahead = _forecast_line(j, own, span, measured, tick)
         last = tick == j.evaluation.horizon
@@ -198,7 +198,7 @@ def _forecast_line(j: Judgement, own: Mapping[str, Observed], span: Span, measur
     for row, o in ((row, own.get(o.episode.name)) for row, o in span.episodes):
         if o is not None:
             at = row + o.starts + tick
-            ahead[at] = j.shown.beside(o.predicted[:, tick - 1], o.truth[:, tick - 1], measured[at])
+            ahead[at] = j.shown.near_truth(o.predicted[:, tick - 1], o.truth[:, tick - 1], measured[at])
     return ahead
 
 

@@ -59,12 +59,12 @@ class _Unpacked(io.RawIOBase):
         super().close()
 
 
-class OneBlank(io.RawIOBase):
-    """Show a text with one blank in place of each run of blanks and tabs, and none at the ends of a line."""
+class _Edited(io.RawIOBase):
+    """Show a text in another form, part by part: a subclass says what comes next."""
 
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream, self._held, self._text = stream, b"\n", memoryview(b"")
-        self._first, self._ended = True, False
+    def __init__(self, stream: IO[bytes], held: bytes = b"") -> None:
+        self._stream, self._held = stream, held
+        self._text, self._ended = memoryview(b""), False
 
     def readable(self) -> bool:
         """Tell that it can be read."""
@@ -77,6 +77,18 @@ class OneBlank(io.RawIOBase):
         count = min(len(buffer), len(self._text))
         buffer[:count], self._text = self._text[:count], self._text[count:]
         return count
+
+    def _next(self) -> bytes:
+        """Return the next bytes to show, and set `_ended` at the end of the stream."""
+        raise NotImplementedError
+
+
+class OneBlank(_Edited):
+    """Show a text with one blank in place of each run of blanks and tabs, and none at the ends of a line."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        super().__init__(stream, held=b"\n")
+        self._first = True
 
     def _next(self) -> bytes:
         """Return the next part. Its last character is held back: the blank or the line may go on after it."""
@@ -97,24 +109,12 @@ def is_cut(stream: IO[bytes]) -> bool:
     return bool(getattr(getattr(stream, "raw", None), "cut", False))
 
 
-class WholeLines(io.RawIOBase):
+class WholeLines(_Edited):
     """Show a text without a last line that is cut: it has no end, and `is_whole` says that something is missing."""
 
     def __init__(self, stream: IO[bytes], is_whole: Callable[[bytes], bool]) -> None:
-        self._stream, self._is_whole = stream, is_whole
-        self._held, self._text, self._ended = b"", memoryview(b""), False
-
-    def readable(self) -> bool:
-        """Tell that it can be read."""
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        """Fill a buffer; return the number of bytes, 0 at the end."""
-        while not self._text and not self._ended:
-            self._text = memoryview(self._next())
-        count = min(len(buffer), len(self._text))
-        buffer[:count], self._text = self._text[:count], self._text[count:]
-        return count
+        super().__init__(stream)
+        self._is_whole = is_whole
 
     def _next(self) -> bytes:
         """Return the next lines; the part of one is held back until it has an end."""
