@@ -41,7 +41,7 @@ def export(
     """Write the bundle of a finished run to the folder `out`, replacing a bundle that is there.
 
     `targets` are those of `export.targets`; by default ONNX, and C where this machine has a compiler. Returns the
-    bundle and its verification table, and notes that the bundle was made here: see `rtsysid.model.trust`. Raises
+    bundle and its verification table, and signs the bundle as made by this user: see `rtsysid.model.trust`. Raises
     ConfigError where the run is not finished or damaged, ParityError where a backend does not reproduce the network,
     BundleError where a target lacks its compiler, StorageError where `out` is refused (`rtsysid.storage`); then nothing
     is written.
@@ -68,7 +68,7 @@ def export(
         rows = measure_each(Bundle.open(folder))
         for row in rows:
             row.require("the new bundle", "nothing was written; report this")
-    trust.note(digest)  # of what was written here, not of what lies there now
+        trust.sign(folder, digest)
     return Bundle.open(out), rows
 
 

@@ -36,6 +36,7 @@ from rtsysid.cli import (
     simulate,
     sweep,
     train,
+    trust,
 )
 from rtsysid.cli.options import verbosity
 from rtsysid.cli.progress import StageLog
@@ -93,6 +94,7 @@ SECTIONS: dict[str, dict[click.Command, str]] = {
         recording.recover: "copy the intact part of a damaged recording",
         link.sim_device: "simulate a board that plays a recording",
         hil.hil: "play recordings to a board, and compare every bit",
+        trust.trust_group: "say whose bundles are trusted, and sign your own",
     },
     "Search": {
         find.index: "make recordings searchable",

@@ -2,6 +2,7 @@
 
 ================= =====================================================================================
 manifest.json     specification, SHA-256 of every file, tolerances, provenance, and a digest of itself
+signature.json    who made it: a signature of that digest (`rtsysid.model.trust`); the one file that is not listed
 step.onnx         window, state -> y_next, state_next, code, reconstruction_error
 forecast.onnx     window, state, u_future -> y_future, any horizon and batch
 initialiser.onnx  window -> state; only where the specification says so
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,7 +37,7 @@ from rtsysid.model import trust
 from rtsysid.model.contents import BUNDLE_ARRAYS
 from rtsysid.model.manifest import FORMAT, NAME, Manifest, manifest_digest, read_manifest
 from rtsysid.model.npz import Arrays, read_npz
-from rtsysid.model.untrusted import Refusal, read_regular
+from rtsysid.model.untrusted import Refusal, open_regular, read_regular
 from rtsysid.spec import Channel, ModelSpec, require_channels
 from rtsysid.storage import replacing
 from rtsysid.storage.products import BUNDLE
@@ -44,18 +46,20 @@ from rtsysid.storage.products import BUNDLE
 class Bundle:
     """A folder whose files were read and hashed once, when it was opened; what is loaded later are those very bytes.
 
-    Arrays are read without pickle; the C backend alone runs code.
+    Arrays are read without pickle; the C backend alone runs code. `signature`: the bytes of `signature.json`, if any.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, contents: Mapping[str, bytes]) -> None:
-        self.folder, self.manifest, self._contents = folder, manifest, contents
+    def __init__(
+        self, folder: Path, manifest: Manifest, contents: Mapping[str, bytes], signature: bytes | None = None
+    ) -> None:
+        self.folder, self.manifest, self._contents, self._signature = folder, manifest, contents, signature
 
     @classmethod
     def open(cls, folder: Path | str) -> Bundle:
         """Open a bundle and check every file against the manifest. Raises BundleError at the first difference."""
         folder = Path(folder)
         manifest = read_manifest(folder)
-        return cls(folder, manifest, _read_listed(folder, manifest.files))
+        return cls(folder, manifest, _read_listed(folder, manifest.files), _read_signature(folder))
 
     @property
     def spec(self) -> ModelSpec:
@@ -73,9 +77,14 @@ class Bundle:
         return _refusal(self.folder)
 
     @property
+    def maker(self) -> trust.Maker:
+        """Return who signed this bundle, and whether that maker is trusted here: see `rtsysid.model.trust`."""
+        return trust.maker_of(self.manifest.digest, self._signature)
+
+    @property
     def trusted(self) -> bool:
-        """Tell whether this bundle was exported on this machine, by this user: see `rtsysid.model.trust`."""
-        return trust.is_noted(self.manifest.digest)
+        """Tell whether this user, or a maker whose key this user trusts, has signed this bundle."""
+        return bool(self.maker.name)
 
     def content(self, name: str) -> bytes:
         """Return the bytes of a file, as they were hashed. Raises BundleError where the manifest does not list it."""
@@ -100,12 +109,22 @@ class Bundle:
                 (folder / name).write_bytes(content)
         return Bundle.open(self.folder if out is None else out)
 
+    def signed(self) -> Bundle:
+        """Sign this bundle with the key of this user, and open it again; its files and its id stay the same.
+
+        Raises what `rewriting` raises. Where there is no key, one line is logged, and the bundle has no signature.
+        """
+        with self.rewriting(None, sign=True):
+            pass
+        return Bundle.open(self.folder)
+
     @contextmanager
-    def rewriting(self, out: Path | str | None, *, overwrite: bool = False) -> Iterator[Path]:
+    def rewriting(self, out: Path | str | None, *, overwrite: bool = False, sign: bool = False) -> Iterator[Path]:
         """Yield a copy of the files of this bundle, to be changed; then write its manifest and let it become `out`.
 
-        None for `out` replaces this bundle itself. The copy of a trusted bundle is trusted. Raises StorageError where
-        `out` is refused (`rtsysid.storage`), or is this bundle, or cannot be written.
+        None for `out` replaces this bundle itself. The copy of a trusted bundle is signed by this user, and any other
+        where `sign` says so. Raises StorageError where `out` is refused (`rtsysid.storage`), or is this bundle, or
+        cannot be written.
         """
         place, inputs = (self.folder, ()) if out is None else (out, (self.folder,))
         with replacing(place, BUNDLE, inputs=inputs, overwrite=overwrite) as folder:
@@ -113,8 +132,8 @@ class Bundle:
                 (folder / name).write_bytes(content)
             yield folder
             digest = write_manifest(folder, self.manifest.content())
-        if self.trusted:
-            trust.note(digest)
+            if sign or self.trusted:
+                trust.sign(folder, digest)
 
     @property
     def feedthrough(self) -> bool:
@@ -157,7 +176,7 @@ def write_manifest(folder: Path, content: dict[str, Any]) -> str:
 
     `content` is written as it is, unchecked: `Bundle.open` checks. `Manifest.content` gives that of another bundle.
     """
-    files = {path.name: _sha256(path.read_bytes()) for path in sorted(folder.iterdir())}
+    files = {path.name: _sha256(path.read_bytes()) for path in sorted(folder.iterdir()) if path.name != trust.NAME}
     manifest = {"format": FORMAT, **content, "files": files}
     manifest["digest"] = digest = manifest_digest(manifest)
     (folder / NAME).write_text(json.dumps(manifest, indent=1) + "\n")
@@ -174,10 +193,21 @@ def _read_listed(folder: Path, files: Mapping[str, str]) -> dict[str, bytes]:
         if found != wanted:
             raise _refusal(folder)(f"{name} was changed (SHA-256 {found[:12]}, not {wanted[:12]})")
     for path in folder.iterdir():
-        if path.name not in files and path.name != NAME and not path.name.startswith("."):
+        if path.name not in (*files, NAME, trust.NAME) and not path.name.startswith("."):
             remedy = "remove it, or export again"
             raise BundleError(f"bundle {folder}", f"{path.name[:60]!r} is not listed in {NAME}", remedy)
     return contents
+
+
+def _read_signature(folder: Path) -> bytes | None:
+    """Read `signature.json`; None where there is none. Raises BundleError where it is no small regular file."""
+    if not os.path.lexists(folder / trust.NAME):
+        return None
+    with open_regular(folder / trust.NAME, _refusal(folder)) as stream:
+        content = stream.read(trust.MOST_BYTES + 1)
+    if len(content) > trust.MOST_BYTES:
+        raise _refusal(folder)(f"{trust.NAME} has more than {trust.MOST_BYTES} bytes")
+    return content
 
 
 def _refusal(folder: Path) -> Refusal:

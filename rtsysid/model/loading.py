@@ -15,7 +15,7 @@ from rtsysid.model.backends.onnx_backend import OnnxBackend
 from rtsysid.model.backends.protocol import Backend
 from rtsysid.model.bundle import Bundle
 
-BackendName: TypeAlias = Literal["auto", "c", "onnx", "numpy"]
+BackendName: TypeAlias = Literal["auto", "trusted", "c", "onnx", "numpy"]
 
 
 def backends_of(bundle: Bundle) -> tuple[str, ...]:
@@ -30,29 +30,29 @@ def backends_of(bundle: Bundle) -> tuple[str, ...]:
 
 def reason_against(bundle: Bundle, name: str) -> str:
     """Say why a backend is not loaded unless it is asked for; empty where nothing is against it."""
-    if name == "c" and not bundle.trusted:
-        return 'its C library was not exported on this machine; --backend c (backend="c" in Python) trusts and loads it'
-    return ""
+    reason = bundle.maker.reason if name == "c" else ""
+    return f"its C library is code, and {reason}" if reason else ""
 
 
 def load_backend(bundle: Bundle, name: BackendName = "auto") -> Backend:
     """Load a backend by name from the files of a bundle; "auto" takes the preferred one that loads on this machine.
 
-    "auto" loads the C library of a bundle that was exported on this machine, and of no other; "c" loads any.
+    "auto" loads the C library of a bundle that a trusted maker signed, and of no other. "trusted" is "auto" for a bundle
+    whose maker the caller trusts; "c" loads any library.
     Each backend that does not load is one logged line. Raises BackendError where the backend does not load here,
     BundleError where it is not in the bundle or is not what the specification says.
     """
     here = backends_of(bundle)
-    if name == "auto":
-        return _first_that_loads(bundle, here)
+    if name in ("auto", "trusted"):
+        return _first_that_loads(bundle, here, name == "trusted")
     if name not in here:
         raise BundleError(f"backend {name}", f"here this bundle runs on {', '.join(here)}", "choose one of those")
     return _loaded(bundle, name)
 
 
-def _first_that_loads(bundle: Bundle, names: Sequence[str]) -> Backend:
+def _first_that_loads(bundle: Bundle, names: Sequence[str], trusted: bool) -> Backend:
     for name in names[:-1]:
-        reason = reason_against(bundle, name)
+        reason = "" if trusted else reason_against(bundle, name)
         if not reason:
             try:
                 return _loaded(bundle, name)

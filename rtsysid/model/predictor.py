@@ -55,7 +55,7 @@ class Predictor:
     def load(cls, bundle: Bundle | Path | str, backend: BackendName = "auto", *, check: bool = True) -> Predictor:
         """Open a bundle and verify the backend on its golden trace, on this machine.
 
-        "auto" loads the C library of a bundle that was exported on this machine alone; "c" loads any, and so runs code
+        "auto" loads the C library of a bundle that a trusted maker signed; "trusted" and "c" load any, and so run code
         from the bundle. `check=False` leaves the golden trace out (a few milliseconds). Raises BundleError
         where a file is not what manifest and specification say or the backend is not available, ParityError where an
         error exceeds the tolerance.

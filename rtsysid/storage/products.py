@@ -139,7 +139,8 @@ def _article(name: str) -> str:
 
 def _in_bundle(manifest: Any) -> Iterable[str]:
     _ = manifest["spec"]["channels"], manifest["fingerprint"], manifest["digest"]
-    return [name for name, digest in manifest["files"].items() if re.fullmatch("[0-9a-f]{64}", digest)]
+    listed = [name for name, digest in manifest["files"].items() if re.fullmatch("[0-9a-f]{64}", digest)]
+    return [*listed, "signature.json"]
 
 
 def _in_index(manifest: Any) -> Iterable[str]:
