@@ -61,8 +61,8 @@ def model_files(bundle: Bundle, *, control: bool = False) -> dict[str, str]:
 
 
 def model_hash(bundle: Bundle) -> int:
-    """Return the number that a board announces for a bundle: the first 8 hex digits of its id."""
-    return int(bundle.id[:8], 16)
+    """Return the number that a board announces for a bundle: the first 8 hex digits of the id of its model."""
+    return int(bundle.model_id[:8], 16)
 
 
 def build_image(

@@ -93,9 +93,12 @@ def open_board(bundle: Bundle, which: str) -> Iterator[RigBoard]:
 
 
 def greet(rig: Rig, bundle: Bundle) -> None:
-    """Begin a session. Raises LinkError where the board runs another model or has other channels."""
+    """Begin a session. Raises LinkError where the board runs another model or has other channels.
+
+    Boards of earlier releases announce the id of the bundle instead of that of its model.
+    """
     ack = rig.greet()
-    if ack.model_hash != model_hash(bundle):
+    if ack.model_hash not in (model_hash(bundle), int(bundle.id[:8], 16)):
         found = f"its model is {ack.model_hash:08x}, not {model_hash(bundle):08x}"
         raise LinkError(f"board {ack.firmware}", found, "build its firmware from this bundle")
     if rig.table() != Schema.of(bundle.spec.channels, bundle.spec.rate_hz):

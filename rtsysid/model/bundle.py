@@ -12,6 +12,7 @@ baseline.npz      the linear ARX fitted to the same recordings
 calibration.json  statistics of held-out recordings for novelty; only where there were any
 intervals.npz     quantiles of forecast errors on the same recordings
 history.json      losses of each epoch of the training, for the report
+card.md           what the model is, was trained on, and may be used for, as plain text
 model.c, model.h  the model as C99, for a robot or a microcontroller
 model-control.c   the same with gradients for controllers (and its .h); it includes model.c
 model-X-linux.so  the same compiled for a machine X, for the C backend
@@ -25,6 +26,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +34,9 @@ import msgspec
 
 from rtsysid.alignment.plan import AlignmentPlan, alignment_plan
 from rtsysid.config import Data
-from rtsysid.errors import BundleError, SpecError
+from rtsysid.errors import BundleError, ConfigError, SpecError
 from rtsysid.model import trust
+from rtsysid.model.about import CARD, model_digest, plain_card
 from rtsysid.model.contents import BUNDLE_ARRAYS
 from rtsysid.model.manifest import FORMAT, NAME, Manifest, manifest_digest, read_manifest
 from rtsysid.model.npz import Arrays, read_npz
@@ -70,6 +73,28 @@ class Bundle:
     def id(self) -> str:
         """Return 12 hex digits of the digest over all bytes of the bundle."""
         return self.manifest.digest[:12]
+
+    @cached_property
+    def model_id(self) -> str:
+        """Return 12 hex digits of the digest over specification and weights: the same for every compiled target.
+
+        Raises BundleError where the weights are not those of the specification.
+        """
+        return model_digest(self.spec, self.arrays("weights.npz"))[:12]
+
+    def require_model(self, expected: str) -> None:
+        """Check the id of the model, or its first 6 digits or more. Raises BundleError where it is another one."""
+        if len(expected) < 6 or not self.model_id.startswith(expected.lower()):
+            found = f"its model is {self.model_id}, and {expected or 'nothing'} was expected"
+            raise BundleError(f"bundle {self.folder}", found, "choose another bundle; rtsysid info shows the model id")
+
+    @property
+    def card(self) -> str:
+        """Return the model card; empty where there is none. Raises BundleError where it is no plain text."""
+        try:
+            return plain_card(self.content(CARD), CARD) if CARD in self.manifest.files else ""
+        except ConfigError as error:
+            raise self.refusal(f"{CARD}: {error.found}") from None
 
     @property
     def refusal(self) -> Refusal:
