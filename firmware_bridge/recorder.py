@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from firmware_bridge.mcap_file import McapFile
-from firmware_bridge.session_file import Answered, SessionFile
+from firmware_bridge.session_file import Answered, Noted, SessionFile
 from rtsysid.device_clock import host_ns
 from rtsysid.errors import StorageError
 from rtsysid.spec import Arrival, Channel
@@ -92,6 +92,10 @@ class Recorder:
     def prediction(self, answer: Answered) -> None:
         """Record the answer to a sample, and whether it was sent to the device."""
         self._enqueue(self._session.prediction, answer, self._clock())
+
+    def update(self, note: Noted) -> None:
+        """Record what became of a new bundle."""
+        self._enqueue(self._session.update, note, self._clock())
 
     def health(self, figures: Mapping[str, Any]) -> None:
         """Record figures and texts by name; they may be nested, and may differ from call to call."""

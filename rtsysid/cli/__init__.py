@@ -37,6 +37,7 @@ from rtsysid.cli import (
     sweep,
     train,
     trust,
+    updating,
 )
 from rtsysid.cli.options import verbosity
 from rtsysid.cli.progress import StageLog
@@ -90,6 +91,7 @@ SECTIONS: dict[str, dict[click.Command, str]] = {
     "Robot": {
         replay.replay_command: "stream a recording through the live path",
         link.run: "predict for a board while it streams",
+        updating.rollback: "point a link at the bundle before",
         link.record: "record what a board streams, without a model",
         recording.recover: "copy the intact part of a damaged recording",
         link.sim_device: "simulate a board that plays a recording",

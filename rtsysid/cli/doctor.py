@@ -110,12 +110,12 @@ def _compilers() -> Iterator[Check]:
 
 
 def _backends() -> Iterator[Check]:
-    from rtsysid.model.backends import onnx_backend
     from rtsysid.model.backends.c_backend import machines
+    from rtsysid.model.loading import onnx_runs_here
 
-    here = onnx_backend.available()
+    here = onnx_runs_here()
     yield Check("backend onnx", here, "runs" if here else "onnxruntime is absent", "pip install onnxruntime")
-    yield Check("backend c", bool(machines()), "runs bundles with C that were exported here" if machines() else "no")
+    yield Check("backend c", bool(machines()), "runs bundles with C that a trusted maker signed" if machines() else "no")
     yield Check("backend numpy", True, "runs every bundle, slowest")
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from firmware_bridge.recorder import Recorder
     from firmware_bridge.schema import Schema
     from rtsysid.live.loop import LiveLoop
-    from rtsysid.live.reproduce import Settings
+    from rtsysid.live.settings import Settings
     from rtsysid.live.service import StopSignal
     from rtsysid.model.bundle import Bundle
     from rtsysid.source import Source, SourceHealth
@@ -86,7 +86,7 @@ def run(
     Example: rtsysid run bundle /dev/serial/by-id/usb-robot --record flight.mcap
     """
     from rtsysid.live.loop import LiveLoop
-    from rtsysid.live.reproduce import Settings
+    from rtsysid.live.settings import Settings
     from rtsysid.live.service import Service, StopSignal
     from rtsysid.live.session import Session
     from rtsysid.model.bundle import Bundle

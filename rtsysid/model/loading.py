@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Literal, TypeAlias
 
 from rtsysid.errors import BackendError, BundleError
-from rtsysid.model.backends import c_backend, onnx_backend
+from rtsysid.model.backends import c_backend
 from rtsysid.model.backends.c_backend import CBackend
-from rtsysid.model.backends.numpy_backend import NumpyBackend
-from rtsysid.model.backends.onnx_backend import OnnxBackend
 from rtsysid.model.backends.protocol import Backend
 from rtsysid.model.bundle import Bundle
 
@@ -22,10 +21,15 @@ def backends_of(bundle: Bundle) -> tuple[str, ...]:
     """List the backends that this machine may run this bundle on, the preferred one first."""
     names = {
         "c": c_backend.library_of(bundle) is not None,
-        "onnx": "step.onnx" in bundle.manifest.files and onnx_backend.available(),
+        "onnx": "step.onnx" in bundle.manifest.files and onnx_runs_here(),
         "numpy": True,
     }
     return tuple(name for name, runs in names.items() if runs)
+
+
+def onnx_runs_here() -> bool:
+    """Tell whether onnxruntime is installed, without loading it."""
+    return importlib.util.find_spec("onnxruntime") is not None
 
 
 def reason_against(bundle: Bundle, name: str) -> str:
@@ -63,10 +67,15 @@ def _first_that_loads(bundle: Bundle, names: Sequence[str], trusted: bool) -> Ba
 
 
 def _loaded(bundle: Bundle, name: str) -> Backend:
+    """Load a backend by name; the module of no other one is imported, since each costs time and memory at the start."""
     if name == "numpy":
+        from rtsysid.model.backends.numpy_backend import NumpyBackend
+
         return NumpyBackend(bundle.spec, bundle.arrays("weights.npz"))
     if name == "c":
         return CBackend(bundle.spec, bundle.content(str(c_backend.library_of(bundle))))
+    from rtsysid.model.backends.onnx_backend import OnnxBackend
+
     names = ("step.onnx", "forecast.onnx", *(("initialiser.onnx",) if bundle.spec.state_init == "network" else ()))
     return OnnxBackend(bundle.spec, {name: bundle.content(name) for name in names})
 

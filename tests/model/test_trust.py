@@ -374,7 +374,7 @@ def test_onnxruntime_that_does_not_load_gives_way(
 ) -> None:
     """Where onnxruntime is installed and cannot be imported, `auto` takes NumPy, and `onnx` insists."""
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
-    monkeypatch.setattr("rtsysid.model.backends.onnx_backend.available", lambda: True)
+    monkeypatch.setattr("rtsysid.model.loading.onnx_runs_here", lambda: True)
     assert Predictor.load(bundle_folder).backend.name == "numpy"
     with pytest.raises(BackendError):
         Predictor.load(bundle_folder, "onnx")
