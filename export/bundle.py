@@ -22,7 +22,7 @@ from rtsysid.evaluation.calibrate import calibration_files
 from rtsysid.guards.release import VERSION
 from rtsysid.guards.stages import say_stage
 from rtsysid.model import trust
-from rtsysid.model.about import CARD, About
+from rtsysid.model.about import CARD, AboutModel
 from rtsysid.model.bundle import Bundle, write_manifest
 from rtsysid.model.golden import Row
 from rtsysid.model.history import history_content
@@ -36,11 +36,11 @@ from rtsysid.storage.products import BUNDLE
 from rtsysid.train.network import Network
 from rtsysid.train.run import Result, Run, state_arrays
 
-_UNNAMED = About()
+_UNNAMED = AboutModel()
 
 
 def export(
-    run: Run | Path | str, out: Path | str, targets: Sequence[Target] | None = None, *, about: About = _UNNAMED,
+    run: Run | Path | str, out: Path | str, targets: Sequence[Target] | None = None, *, about: AboutModel = _UNNAMED,
     card: str = "", overwrite: bool = False,
 ) -> tuple[Bundle, list[Row]]:  # fmt: skip
     """Write the bundle of a finished run to the folder `out`, replacing a bundle that is there.

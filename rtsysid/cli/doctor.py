@@ -115,7 +115,9 @@ def _backends() -> Iterator[Check]:
 
     here = onnx_runs_here()
     yield Check("backend onnx", here, "runs" if here else "onnxruntime is absent", "pip install onnxruntime")
-    yield Check("backend c", bool(machines()), "runs bundles with C that a trusted maker signed" if machines() else "no")
+    yield Check(
+        "backend c", bool(machines()), "runs bundles with C that a trusted maker signed" if machines() else "no"
+    )
     yield Check("backend numpy", True, "runs every bundle, slowest")
 
 

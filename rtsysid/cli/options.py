@@ -61,8 +61,6 @@ def within(range_: Any, kind: type[FiniteRange] = FiniteRange) -> click.ParamTyp
     return ranged(low, high, min_open=meta.ge is None, max_open=meta.le is None)  # type: ignore[no-any-return]
 
 
-
-
 def _set_trust(context: click.Context, param: click.Parameter, value: bool) -> None:
     context.meta["rtsysid.trust"] = value
 
@@ -79,7 +77,7 @@ def backend_option(command: Any) -> Any:
     )  # fmt: skip
     trust = click.option(
         "--trust", is_flag=True, is_eager=True, expose_value=False, callback=_set_trust,
-        help="Run the bundle's C library, whoever made it.",
+        help="Run the bundle's C library without asking for its maker.",
     )  # fmt: skip
     return chosen(trust(command))
 

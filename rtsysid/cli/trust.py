@@ -17,7 +17,10 @@ _REMEDY = "give it to this user alone (chmod 700), or set XDG_DATA_HOME"
 @click.group("trust")
 @verbosity
 def trust_group() -> None:
-    """Say whose bundles are trusted: the C library of a trusted maker is loaded without being asked for."""
+    """Say whose bundles are trusted: the C library of a trusted maker is loaded without being asked for.
+
+    Example: rtsysid trust add robot-lab.key
+    """
 
 
 @trust_group.command("key")

@@ -38,7 +38,7 @@ class Wanted(msgspec.Struct, frozen=True):
     cpus: tuple[int, ...] = ()
 
 
-class Finding(msgspec.Struct, frozen=True):
+class Verified(msgspec.Struct, frozen=True):
     """One line of the process: it begins to check (``digest`` and ``refused`` are empty), or a bundle, or why not."""
 
     seen: str
@@ -69,20 +69,20 @@ def watch(wanted: Wanted) -> None:
         if not state or state == seen or not rests:  # it is being written, perhaps
             continue
         seen = state
-        _report(Finding(seen))
+        _tell_parent(Verified(seen))
         found = verified(wanted, seen)
         if found.digest != digest:
-            _report(found)
+            _tell_parent(found)
         digest = found.digest or digest
 
 
-def verified(wanted: Wanted, seen: str) -> Finding:
-    """Open the bundle that is there now, and verify it in the way in which it would run."""
+def verified(wanted: Wanted, seen: str) -> Verified:
+    """Open the bundle that is there now, and verify it as it would run; a BundleError is its refusal."""
     folder = os.path.realpath(wanted.path)
     try:
-        return Finding(seen, folder, _verify(Path(folder), wanted))
+        return Verified(seen, folder, _verify(Path(folder), wanted))
     except RtsysidError as error:
-        return Finding(seen, folder, refused=str(error))
+        return Verified(seen, folder, refused=str(error))
 
 
 def _verify(folder: Path, wanted: Wanted) -> str:
@@ -105,12 +105,12 @@ def _verify(folder: Path, wanted: Wanted) -> str:
     return bundle.manifest.digest
 
 
-def _report(finding: Finding) -> None:
+def _tell_parent(finding: Verified) -> None:
     sys.stdout.write(msgspec.json.encode(finding).decode() + "\n")
     sys.stdout.flush()
 
 
-def main() -> None:
+def watch_for_ever() -> None:
     """Watch what the first argument describes, as JSON."""
     wanted = msgspec.json.decode(sys.argv[1], type=Wanted)
     with suppress(OSError, AttributeError):  # its parent may be bound to the one processor of the loop
@@ -122,4 +122,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    watch_for_ever()

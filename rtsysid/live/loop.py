@@ -100,7 +100,7 @@ class LiveStats(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Follower(Protocol):
-    """What follows the live session and may replace it: `rtsysid.live.updates.Updates`."""
+    """What follows the live session and may replace it: `rtsysid.live.updates.BundleUpdates`."""
 
     def follow(self, answers: Sequence[Answer], running: SessionFeeder) -> SessionFeeder:
         """Take what the running session has answered, which is sent by now; return the feeder of the next tick."""

@@ -1,8 +1,8 @@
-"""Updates: let a new bundle take over from the running one between two ticks, where it proves itself.
+"""BundleUpdates: let a new bundle take over from the running one between two ticks, where it proves itself.
 
-`BundleWatch` verifies new bundles in another process and makes a session of each. `Updates` feeds it the live samples
-next to the running session. Where it is as good, it answers from the next tick on. The session before goes on next to
-it for a while, and takes back over where the new one diverges.
+`BundleWatch` verifies new bundles in another process and makes a session of each. `BundleUpdates` feeds it the live
+samples next to the running session. Where it is as good, it answers from the next tick on. The session before goes on
+next to it for a while, and takes back over where the new one diverges.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 import msgspec
 
 from rtsysid.errors import RtsysidError, StorageError
-from rtsysid.live.bundle_watch import Finding, Wanted, state_of
+from rtsysid.live.bundle_watch import Verified, Wanted, state_of
 from rtsysid.live.feeder import SessionFeeder
 from rtsysid.live.session import Session, SessionSettings
 from rtsysid.live.trial import Trial
@@ -36,7 +36,7 @@ _WARM_STEPS = 20  # touch the memory of a new model before it computes in time
 _CRASHES = 5  # of the process that verifies, before nothing is watched any more
 
 
-class Candidate(NamedTuple):
+class Newcomer(NamedTuple):
     """A bundle that was verified, and its session, which has seen no sample yet."""
 
     bundle: Bundle
@@ -52,7 +52,7 @@ class Note(msgspec.Struct, frozen=True):
     text: str
 
 
-class Sink(Protocol):
+class NoteSink(Protocol):
     """A recorder of what became of updates; must not wait."""
 
     def update(self, note: Any) -> None:
@@ -75,7 +75,7 @@ class BundleWatch:
             str(path), state_of(path) if seen is None else seen, bundle.manifest.digest, bundle.spec.schema_hash,
             backend, expect, poll_s, cpus,
         )  # fmt: skip
-        self._found: deque[Candidate] = deque(maxlen=1)  # a newer one replaces it
+        self._found: deque[Newcomer] = deque(maxlen=1)  # a newer one replaces it
         self._refused: deque[Note] = deque(maxlen=100)
         self._closing = False
 
@@ -90,7 +90,7 @@ class BundleWatch:
         _end(self._process)
         self._thread.join(1.0)
 
-    def take(self) -> Candidate | None:
+    def take(self) -> Newcomer | None:
         """Return the newest bundle that was verified, once; None where there is none. Does not wait."""
         with suppress(IndexError):
             return self._found.pop()
@@ -134,7 +134,7 @@ class BundleWatch:
     def _read(self, stream: IO[bytes] | None) -> Wanted:
         wanted = self._wanted
         for line in stream or ():
-            finding = msgspec.json.decode(line, type=Finding)
+            finding = msgspec.json.decode(line, type=Verified)
             wanted = msgspec.structs.replace(wanted, seen=finding.seen)
             if finding.refused:
                 self._refuse(os.path.basename(finding.folder), finding.refused)
@@ -142,7 +142,7 @@ class BundleWatch:
                 self._open(finding)
         return wanted
 
-    def _open(self, finding: Finding) -> None:
+    def _open(self, finding: Verified) -> None:
         """Make a session of a verified bundle: of the very bytes, by their digest."""
         name: Any = self._backend
         try:
@@ -153,7 +153,7 @@ class BundleWatch:
             _ = bundle.model_id
             for _ in range(_WARM_STEPS):
                 predictor.step(predictor.backend.window[-1])
-            self._found.append(Candidate(bundle, Session(predictor, self._settings)))
+            self._found.append(Newcomer(bundle, Session(predictor, self._settings)))
         except RtsysidError as error:
             self._refuse(os.path.basename(finding.folder), str(error))
 
@@ -161,7 +161,7 @@ class BundleWatch:
         self._refused.append(Note("refused", bundle, "", f"update refused: {reason}"))
 
 
-class Updates:
+class BundleUpdates:
     """Try candidates next to the running session. `recorder` gets every note; `events` returns them as lines.
 
     `trial_s`: seconds of samples on which a new model is compared, and for which the one before goes on after that.
@@ -170,7 +170,7 @@ class Updates:
 
     def __init__(
         self, watch: BundleWatch, bundle: Bundle, *, trial_s: float = 2.0, margin: float = 1.5,
-        recorder: Sink | None = None,
+        recorder: NoteSink | None = None,
     ) -> None:  # fmt: skip
         self.counts: dict[str, int] = {"taken": 0, "refused": 0, "taken back": 0}
         self._watch, self._recorder, self._margin = watch, recorder, margin
@@ -203,20 +203,20 @@ class Updates:
         verdict = next((each for each in added if each is not None), None)
         return running if verdict is None else self._conclude(verdict, running, self._aside, self._trial.ratio)
 
-    def _begin(self, candidate: Candidate, running: SessionFeeder) -> None:
+    def _begin(self, candidate: Newcomer, running: SessionFeeder) -> None:
         self._aside, self._other = SessionFeeder(candidate.session), candidate.bundle
         self._trial, self._left = Trial(running.session.spec, self._ticks, self._margin), 0
-        self._note("trial", self._other, f"update: bundle {_named(self._other)} is verified and on trial")
+        self._note("trial", self._other, f"update: bundle {_bundle_name(self._other)} is verified and on trial")
 
     def _conclude(self, verdict: str, running: SessionFeeder, new: SessionFeeder, ratio: float) -> SessionFeeder:
         if not verdict:
             return self._take_over(running, new, ratio)
-        self._note("refused", self._other, f"update refused: bundle {_named(self._other)}: {verdict}")
+        self._note("refused", self._other, f"update refused: bundle {_bundle_name(self._other)}: {verdict}")
         self._aside = self._trial = None
         return running
 
     def _take_over(self, running: SessionFeeder, new: SessionFeeder, ratio: float) -> SessionFeeder:
-        text = f"update: bundle {_named(self._other)} has taken over, with {ratio:.3g} times the error"
+        text = f"update: bundle {_bundle_name(self._other)} has taken over, with {ratio:.3g} times the error"
         self._note("taken", self._other, text)
         self._watch.note_taken(self.bundle, self._other)
         self.bundle, self._other = self._other, self.bundle
@@ -227,8 +227,8 @@ class Updates:
         """Take back where the new model diverges in its first seconds; the session before has seen every sample."""
         self._left -= len(answers)
         if any(Status.diverged in answer.prediction.flags for answer in answers):
-            text = f"update taken back: bundle {_named(self.bundle)} diverged; {_named(self._other)} runs again"
-            self._note("taken back", self.bundle, text)
+            names = f"bundle {_bundle_name(self.bundle)} diverged; {_bundle_name(self._other)} runs again"
+            self._note("taken back", self.bundle, f"update taken back: {names}")
             self.bundle, self._aside = self._other, None
             return before
         if self._left <= 0:
@@ -246,7 +246,7 @@ class Updates:
             self._recorder.update(note)
 
 
-def _named(bundle: Bundle) -> str:
+def _bundle_name(bundle: Bundle) -> str:
     about = bundle.manifest.about
     return " ".join(filter(None, (bundle.id, about.name, about.version)))
 

@@ -15,7 +15,7 @@ CARD = "card.md"
 MOST_CARD_BYTES = 64 << 10
 
 
-class About(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class AboutModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What the maker says of a model: a name, a version and a note, each one printable line.
 
     Raises ConfigError where one holds a line break or another sign that cannot be seen.
@@ -35,10 +35,10 @@ class About(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return {name: text for name, text in msgspec.structs.asdict(self).items() if text}
 
 
-def about_of(name: str, version: str, note: str) -> About:
+def about_of(name: str, version: str, note: str) -> AboutModel:
     """Make the description of a bundle. Raises ConfigError where a text is too long or not printable."""
     try:
-        return msgspec.convert({"name": name, "version": version, "note": note}, About)
+        return msgspec.convert({"name": name, "version": version, "note": note}, AboutModel)
     except msgspec.ValidationError as error:
         raise ConfigError("name, version and note", str(error), "shorten it, or write it into --card FILE") from None
 

@@ -41,7 +41,7 @@ def key_folder() -> Path | None:
 
 def private_key() -> bytes | None:
     """Return the private key of this user, 32 bytes; None where there is none that only this user can read."""
-    text = _read("signing_key", _OTHERS_READ | _OTHERS_WRITE)
+    text = _key_text("signing_key", _OTHERS_READ | _OTHERS_WRITE)
     return bytes.fromhex(text.strip()) if text is not None and _KEY.fullmatch(text.strip()) else None
 
 
@@ -61,7 +61,7 @@ def make_private_key() -> bytes:
 
 def trusted_keys() -> dict[str, str]:
     """Return the trusted public keys, as hexadecimal text, with their names."""
-    text = _read("trusted_keys", _OTHERS_WRITE) or ""
+    text = _key_text("trusted_keys", _OTHERS_WRITE) or ""
     found = [match for line in text.splitlines() if (match := _LINE.fullmatch(line))]
     return {match[1]: match[2] or "" for match in found[:MOST_KEYS]}
 
@@ -106,7 +106,7 @@ def _made_folder() -> Path:
         return folder
 
 
-def _read(name: str, forbidden: int) -> str | None:
+def _key_text(name: str, forbidden: int) -> str | None:
     """Return the text of a file of this user; None where there is none that counts. `forbidden`: bits of its mode."""
     folder = key_folder()
     if folder is None:

@@ -41,10 +41,10 @@ def reason_against(bundle: Bundle, name: str) -> str:
 def load_backend(bundle: Bundle, name: BackendName = "auto") -> Backend:
     """Load a backend by name from the files of a bundle; "auto" takes the preferred one that loads on this machine.
 
-    "auto" loads the C library of a bundle that a trusted maker signed, and of no other. "trusted" is "auto" for a bundle
-    whose maker the caller trusts; "c" loads any library.
-    Each backend that does not load is one logged line. Raises BackendError where the backend does not load here,
-    BundleError where it is not in the bundle or is not what the specification says.
+    "auto" loads the C library of a bundle that a trusted maker signed, and of no other. "trusted" is "auto" for a
+    bundle whose maker the caller trusts; "c" loads any library. Each backend that does not load is one logged line.
+    Raises BackendError where the backend does not load here, BundleError where it is not in the bundle or is not what
+    the specification says.
     """
     here = backends_of(bundle)
     if name in ("auto", "trusted"):

@@ -12,7 +12,7 @@ import msgspec
 
 from rtsysid.config import Config
 from rtsysid.errors import BundleError
-from rtsysid.model.about import About
+from rtsysid.model.about import AboutModel
 from rtsysid.model.tolerance import TOLERANCE, excess, tolerances
 from rtsysid.model.untrusted import Refusal, parse_json, read_regular, structure_of
 from rtsysid.spec import ModelSpec, to_builtins
@@ -78,7 +78,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     training: TrainingRecord
     versions: dict[str, str]
     c: dict[Literal["float32", "int8"], GeneratedC] = {}
-    about: About = About()
+    about: AboutModel = AboutModel()
     files: dict[str, Sha256]
     digest: Sha256
 

@@ -206,7 +206,7 @@ def test_a_shell_completes(words: str, offered: str, monkeypatch: pytest.MonkeyP
 
 def test_a_completion_ends_well() -> None:
     """The shell calls the program itself: exit code 0, and nothing on stderr."""
-    asked = {"_RTSYSID_COMPLETE": "bash_complete", "COMP_WORDS": "rtsysid tr", "COMP_CWORD": "1"}
+    asked = {"_RTSYSID_COMPLETE": "bash_complete", "COMP_WORDS": "rtsysid tra", "COMP_CWORD": "1"}
     with process(**asked) as running:
         out, said = running.communicate()
     assert (running.returncode, out, said) == (0, "plain,train\n", "")

@@ -37,6 +37,7 @@ FREE = {  # what may write without `replacing`, and why
     "rtsysid.model.keys._write_new": "the keys of this program, in the data folder of the user",
     "rtsysid.model.keys._file_opened": "flags of a name: it only reads",
     "rtsysid.model.trust.sign": "in a bundle that is being written",
+    "rtsysid.model.linked._replace": "a link that leads to a bundle, in place of another link",
     "rtsysid.model.untrusted.open_regular": "flags of a name: it only reads",
     "rtsysid.cli.link._print_summary": "to /dev/null",
     "export.compile.compile_library": "in a temporary folder",

@@ -14,8 +14,8 @@ from rtsysid.live.feeder import SessionFeeder
 from rtsysid.live.loop import Answer
 from rtsysid.live.session import Session
 from rtsysid.live.trial import Trial
-from rtsysid.live.updates import Candidate, Note, Updates
-from rtsysid.model.about import About
+from rtsysid.live.updates import BundleUpdates, Newcomer, Note
+from rtsysid.model.about import AboutModel
 from rtsysid.spec import Arrival, Floats, Sample
 
 
@@ -42,17 +42,17 @@ class FakeBundle(NamedTuple):
 
     @property
     def manifest(self) -> Any:
-        return type("Manifest", (), {"about": About(name=f"name of {self.id}")})
+        return type("Manifest", (), {"about": AboutModel(name=f"name of {self.id}")})
 
 
 class Watch:
     """Hands out one candidate, and keeps what was noted."""
 
-    def __init__(self, candidate: Candidate | None = None, refused: tuple[Note, ...] = ()) -> None:
+    def __init__(self, candidate: Newcomer | None = None, refused: tuple[Note, ...] = ()) -> None:
         self.candidate, self.refused = candidate, list(refused)
         self.taken: list[tuple[str, str]] = []
 
-    def take(self) -> Candidate | None:
+    def take(self) -> Newcomer | None:
         found, self.candidate = self.candidate, None
         return found
 
@@ -75,7 +75,7 @@ def arrivals(count: int, first: int = 0) -> Iterator[Arrival]:
         x = np.clip(x + GAIN * u, -0.9, 0.9)
 
 
-def run(updates: Updates, running: Session, count: int, batch: int = 1) -> list[Answer]:
+def run(updates: BundleUpdates, running: Session, count: int, batch: int = 1) -> list[Answer]:
     """Feed samples in batches, as the live loop does; return every answer."""
     feeder, answered, waiting = SessionFeeder(running), list[Answer](), list[Answer]()
     for each in arrivals(count):
@@ -86,9 +86,9 @@ def run(updates: Updates, running: Session, count: int, batch: int = 1) -> list[
     return answered
 
 
-def made(new: Integrator, watch: Watch | None = None, **settings: Any) -> tuple[Updates, Watch]:
-    watch = watch or Watch(Candidate(FakeBundle("new"), Session(new)))  # type: ignore[arg-type]
-    return Updates(watch, FakeBundle("old"), trial_s=0.2, **settings), watch  # type: ignore[arg-type]
+def made(new: Integrator, watch: Watch | None = None, **settings: Any) -> tuple[BundleUpdates, Watch]:
+    watch = watch or Watch(Newcomer(FakeBundle("new"), Session(new)))  # type: ignore[arg-type]
+    return BundleUpdates(watch, FakeBundle("old"), trial_s=0.2, **settings), watch  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("batch", [1, 7])
@@ -170,14 +170,14 @@ def test_a_gap_is_not_compared() -> None:
 def test_refusals_are_told_and_recorded() -> None:
     """What the other process refused is one line, a count, and a note in the recording."""
 
-    class Sink:
+    class NoteSink:
         notes: list[Note] = []  # noqa: RUF012
 
         def update(self, note: Note) -> None:
             self.notes.append(note)
 
     watch = Watch(refused=(Note("refused", "b", "", "update refused: damaged"),))
-    updates, _ = made(Biased(), watch, recorder=Sink())
+    updates, _ = made(Biased(), watch, recorder=NoteSink())
     assert updates.events() == ["update refused: damaged"]
     assert updates.counts["refused"] == 1
-    assert [note.outcome for note in Sink.notes] == ["refused"]
+    assert [note.outcome for note in NoteSink.notes] == ["refused"]

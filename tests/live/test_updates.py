@@ -26,7 +26,7 @@ from rtsysid.errors import BundleError, StorageError
 from rtsysid.live.loop import Answer, LiveLoop
 from rtsysid.live.service import StopSignal
 from rtsysid.live.session import Session, SessionSettings
-from rtsysid.live.updates import BundleWatch, Updates
+from rtsysid.live.updates import BundleUpdates, BundleWatch
 from rtsysid.model import linked
 from rtsysid.model.backends import c_backend
 from rtsysid.model.bundle import Bundle
@@ -93,13 +93,13 @@ class Live:
         self.notes = Notes()
         self.lines: list[str] = []
 
-    def run(self, step: Callable[[Updates], bool]) -> Updates:
+    def run(self, step: Callable[[BundleUpdates], bool]) -> BundleUpdates:
         """Run until `step` returns whether it is over."""
         bundle = Bundle.open(self.link)
         settings = SessionSettings(budget_s=1000.0)
         watch = BundleWatch(self.link, bundle, "c", settings, poll_s=0.005)
         with StopSignal(self.patience_s) as stop, watch, Link(self.board.port, spec=bundle.spec) as source:
-            updates = Updates(watch, bundle, trial_s=0.02, recorder=self.notes)
+            updates = BundleUpdates(watch, bundle, trial_s=0.02, recorder=self.notes)
             session = Session(Predictor.load(bundle, "c"), settings)
             loop = LiveLoop(source, session, recorder=self.notes, follower=updates)
             for _ in loop.run(stop, every_s=0.01):
@@ -119,7 +119,6 @@ class Live:
         assert all(usable[usable.index(True) :])
 
 
-
 @pytest.mark.slow
 def test_a_hundred_updates_leave_no_tick_without_an_answer(
     link: Path, first: Bundle, board: SimulatedDevice, tmp_path: Path
@@ -128,7 +127,7 @@ def test_a_hundred_updates_leave_no_tick_without_an_answer(
     by a model in its warm-up, and the link to the bundle before is the last but one."""
     bundles = [first.rewritten(tmp_path / f"bundle-{k}", {"card.md": f"{k}\n".encode()}) for k in (1, 2)]
 
-    def step(updates: Updates) -> bool:
+    def step(updates: BundleUpdates) -> bool:
         taken = updates.counts["taken"]
         if taken < UPDATES and updates.bundle.id == Bundle.open(link).id:
             linked.point(link, bundles[taken % 2].folder)
@@ -184,11 +183,14 @@ def test_a_broken_bundle_never_takes_over(link: Path, first: Bundle, board: Simu
     damaged = Path(shutil.copytree(first.folder, tmp_path / "damaged"))
     (damaged / "golden.npz").write_bytes(b"PK")
     good = first.rewritten(tmp_path / "good", {"card.md": b"good\n"})
-    wanted = [*((folders[name], reason) for name, (_, _, reason) in BROKEN.items()), (damaged, "golden.npz was changed")]
+    wanted = [
+        *((folders[name], reason) for name, (_, _, reason) in BROKEN.items()),
+        (damaged, "golden.npz was changed"),
+    ]
     targets = iter([*(folder for folder, _ in wanted), good.folder])
     pointed = 0
 
-    def step(updates: Updates) -> bool:
+    def step(updates: BundleUpdates) -> bool:
         nonlocal pointed
         if updates.counts["refused"] == pointed and (folder := next(targets, None)) is not None:
             pointed += 1
@@ -207,7 +209,7 @@ def test_a_broken_bundle_never_takes_over(link: Path, first: Bundle, board: Simu
 
 
 def test_a_link_leads_back_to_the_bundle_before(link: Path, first: Bundle, tmp_path: Path) -> None:
-    """`rollback` points a link to the bundle before, twice leads back, and --to names another; nothing else is moved."""
+    """`rollback` points a link to the bundle before, twice leads back, --to names another; nothing else is moved."""
     new = first.rewritten(tmp_path / "new", {"card.md": b"new\n"})
     command("rollback", link, check=2)
     command("rollback", link, "--to", new.folder)

@@ -16,7 +16,7 @@ from export.bundle import export
 from export.firmware import model_hash
 from export.retarget import retarget
 from rtsysid.errors import BundleError, ConfigError
-from rtsysid.model.about import MOST_CARD_BYTES, About, about_of
+from rtsysid.model.about import MOST_CARD_BYTES, AboutModel, about_of
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.npz import write_npz
 
@@ -24,12 +24,12 @@ from rtsysid.model.npz import write_npz
 @pytest.fixture(scope="module")
 def named(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The tiny bundle without C, with a name, a version, a note and a card; not to be changed."""
-    about = About("arm", "1.2", "of the left arm")
+    about = AboutModel("arm", "1.2", "of the left arm")
     return export(run_folder, tmp_path_factory.mktemp("named") / "b", ("onnx",), about=about, card="Not for flight.")[0]
 
 
 def test_another_target_is_the_same_model(named: Bundle, bundle_folder: Path, tmp_path: Path) -> None:
-    """Targets, names and calibration change the id of a bundle, and not that of its model, nor the number of a board."""
+    """Targets, names and calibration change the id of a bundle, not that of its model, nor the number of a board."""
     plain = Bundle.open(bundle_folder)
     other = retarget(named, tmp_path / "other", ("onnx",))[0]
     recalibrated = plain.rewritten(tmp_path / "calibrated", {"calibration.json": b"{}"})
@@ -54,24 +54,30 @@ def test_a_bundle_carries_what_its_maker_says(named: Bundle, tmp_path: Path) -> 
     """Name, version, note and card come back, also after another target was made of the bundle."""
     other = retarget(named, tmp_path / "other", ("onnx",))[0]
     for bundle in (named, other):
-        assert bundle.manifest.about == About("arm", "1.2", "of the left arm")
+        assert bundle.manifest.about == AboutModel("arm", "1.2", "of the left arm")
         assert bundle.card.startswith("# arm 1.2\n\nof the left arm\n\nNot for flight.\n")
         assert all(channel.name in bundle.card for channel in bundle.spec.channels)
 
 
 @pytest.mark.parametrize(
-    "texts", [("n" * 61, "", ""), ("", "v" * 31, ""), ("", "", "n" * 1001), ("a\nb", "", ""), ("", "\x1b[2J", "")], ids=range(5)
-)  # fmt: skip
+    "texts",
+    [("n" * 61, "", ""), ("", "v" * 31, ""), ("", "", "n" * 1001), ("a\nb", "", ""), ("", "\x1b[2J", "")],
+    ids=range(5),
+)
 def test_names_are_short_printable_lines(texts: tuple[str, str, str]) -> None:
     """A text that is too long, or would move a cursor, is refused when the bundle is made."""
     with pytest.raises(ConfigError):
         about_of(*texts)
 
 
-@pytest.mark.parametrize("content", [b"\xff", b"a\x1b[2J", b"x" * (MOST_CARD_BYTES + 1), "\u202e".encode()], ids=range(4))
+@pytest.mark.parametrize(
+    "content", [b"\xff", b"a\x1b[2J", b"x" * (MOST_CARD_BYTES + 1), "\u202e".encode()], ids=range(4)
+)
 def test_a_card_is_plain_text(content: bytes, bundle_folder: Path, tmp_path: Path) -> None:
     """A card from outside that is no short plain text is refused in one line, by the export and by the reader."""
-    folder = rehashed(bundle_folder, tmp_path / "b", lambda folder, _: (folder / "card.md").write_bytes(content) and None)
+    folder = rehashed(
+        bundle_folder, tmp_path / "b", lambda folder, _: (folder / "card.md").write_bytes(content) and None
+    )
     with pytest.raises(BundleError, match=r"card\.md"):
         _ = Bundle.open(folder).card
 

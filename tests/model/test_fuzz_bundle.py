@@ -106,7 +106,8 @@ def use_bundle(folder: Path, graphs: bool) -> None:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_mutated_bundles(calibrated_folder: Path, tmp_path: Path) -> None:
-    """Mutated manifests, signatures, arrays, calibrations and graphs, half of them signed anew: an error of ours, or a bundle whose golden trace passes."""
+    """Mutated manifests, signatures, arrays, calibrations and graphs, half of them signed again: an error of ours, or a
+    bundle whose golden trace passes."""
 
     def make(rng: random.Random, target: Path) -> Callable[[], object]:
         kind = rng.choice(["plain", "npz", "onnx", "json"])

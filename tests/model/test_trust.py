@@ -207,7 +207,7 @@ def test_a_hostile_signature_is_none(hostile: str, bundle_folder: Path, own: Pat
 
 @pytest.mark.parametrize("kind", ["a link", "a FIFO", "a folder", "too large"])
 def test_a_signature_is_a_small_file(kind: str, bundle_folder: Path, tmp_path: Path) -> None:
-    """What is no regular file of some hundred bytes is refused like any other file of a bundle, and not waited for."""
+    """A link, a FIFO, a folder and a large file are refused like any other file of a bundle, and not waited for."""
     folder = Path(shutil.copytree(bundle_folder, tmp_path / "b"))
     path = folder / trust.NAME
     path.unlink()
