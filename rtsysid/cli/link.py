@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import secrets
 import stat
 import sys
 import time
@@ -182,7 +183,8 @@ def sim_device(
     from rtsysid.live.service import StopSignal
 
     schema, rows, left_out = _to_play(trace, like, rate, time_)
-    with SimulatedDevice(schema, rows, repeat=loop, port=port) as device, StopSignal(seconds) as stop:
+    boot = 1 + secrets.randbelow(2**31)  # as a board does, after each reset another one
+    with SimulatedDevice(schema, rows, repeat=loop, port=port, boot_id=boot) as device, StopSignal(seconds) as stop:
         facts = {
             "port": device.port,
             "rate_hz": schema.rate_hz,
