@@ -12,6 +12,7 @@ demo = Lazy("demo")
 doctor = Lazy("doctor")
 evaluate = Lazy("evaluate")
 find = Lazy("find")
+firmware = Lazy("firmware")
 hil = Lazy("hil")
 info = Lazy("info")
 init = Lazy("init")
@@ -61,6 +62,7 @@ SECTIONS: dict[str, dict[Deferred, str]] = {
         link.record: "record what a board streams, without a model",
         recording.recover: "copy the intact part of a damaged recording",
         link.sim_device: "simulate a board that plays a recording",
+        firmware.firmware: "write model and channel table as C, or build an image",
         hil.hil: "play recordings to a board, and compare every bit",
         trust.trust_group: "say whose bundles are trusted, and sign your own",
     },

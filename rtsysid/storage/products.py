@@ -231,6 +231,7 @@ CONFIGURATION = _file("configuration", ".toml")
 BUNDLE, INDEX = _folder("bundle", "manifest.json", _in_bundle), _folder("index", "index.json", _in_index)
 SEALED = BUNDLE, INDEX  # read as a whole: a file that they do not list damages them
 RUN, UNFINISHED_RUN = _folder("run", "run.json", _in_run), _workspace("run", "run.json", _in_run)
+FIRMWARE = _folder("firmware", MARK, lambda mark: _kind(mark, "firmware")["files"])
 SIMULATION, EXAMPLE = Product("simulation", "folder", _flights), Product("example", "folder", _example)
 COMPARISON, BENCHMARK, DEMO = _marked("comparison"), _marked("benchmark"), _marked("demo")
 SWEEP = _marked("sweep")
