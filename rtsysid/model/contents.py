@@ -111,7 +111,9 @@ def _linear_path(spec: ModelSpec) -> ArrayTypes:
     weight, bias = (spec.n_targets, spec.window_size), (spec.n_targets,)
     far = {"weight": ArrayType("<f4", weight), "bias": ArrayType("<f4", bias)}
     near = {f"near_{name}": ArrayType("<f4", each.shape, optional=True) for name, each in far.items()}
-    return {**far, **near, "gain": ArrayType("<f4", (max(1, spec.n_bands), spec.n_targets), optional=True)}
+    gain, spread = (max(1, spec.n_bands), spec.n_targets), (spec.n_targets,)
+    of_ages = {"gain": ArrayType("<f4", gain, optional=True), "spread": ArrayType("<f4", spread, optional=True)}
+    return {**far, **near, **of_ages}
 
 
 def _validation(spec: ModelSpec) -> ArrayTypes:

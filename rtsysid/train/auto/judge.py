@@ -56,34 +56,84 @@ def errors_on(network: Network, ground: JudgedRows) -> Doubles:
     return np.concatenate(found)
 
 
-@torch.no_grad()
-def fit_gains(network: Network, ground: JudgedRows, target_groups: Sequence[str]) -> tuple[Doubles, Doubles]:
-    """Lower the gain of the head, by group and band of ages, where the network is not surely better without it.
+class Gains:
+    """Mix the linear model and a network by group of outputs and band of ages.
 
-    Bands of ages that no forecast reaches get the gain of the band before. Where there are too few forecasts to be sure
-    of anything, all gains are 0. Returns the errors of the linear model and of the network with these gains, [K, G, N].
+    ``shares`` [K, G]: 0 is the linear model with its gains, 1 the network as it was trained.
     """
-    network.head_gain.zero_()
-    linear = errors_on(network, ground)
-    if len(linear) < 2 * BLOCK:
-        return linear, linear
-    network.head_gain.fill_(1.0)
-    errors = errors_on(network, ground)
-    edges = (0, *(age for age in network.spec.age_bands if age < ground.horizon), ground.horizon)
-    bands = [(band, slice(*ticks)) for band, ticks in enumerate(pairwise(edges))]
-    for (band, ticks), (row, group) in product(bands, enumerate(group_columns(network.spec.outputs))):
-        moved = torch.tensor([name == group for name in target_groups])
-        for gain in (0.5, 0.0):
-            if surely_better(errors[:, row, ticks], linear[:, row, ticks]):
+
+    def __init__(self, network: Network, linear_gain: Tensor, target_groups: Sequence[str], ground: JudgedRows) -> None:
+        """`linear_gain` [K, T]: the gains of the linear model alone."""
+        self._network, self._ground, self._linear = network, ground, linear_gain
+        self._trained = network.linear_gain.detach().clone(), network.head_gain.detach().clone()
+        self.groups = list(group_columns(network.spec.outputs))
+        self._rows = torch.tensor([self.groups.index(name) for name in target_groups])
+        edges = (0, *(age for age in network.spec.age_bands if age < ground.horizon), ground.horizon)
+        self.bands = [slice(*ticks) for ticks in pairwise(edges)]
+        self.shares = np.zeros((network.spec.n_bands, len(self.groups)))
+        self.linear = self._errors(self.shares)
+        self.errors = self.linear
+
+    def _errors(self, shares: Doubles) -> Doubles:
+        """Set a mixture and measure its errors [K, G, N]."""
+        self._set(shares)
+        return errors_on(self._network, self._ground)
+
+    def _set(self, shares: Doubles) -> None:
+        share = torch.from_numpy(shares).float()[:, self._rows]
+        linear, head = self._trained
+        self._network.linear_gain.copy_(torch.lerp(self._linear, linear, share))
+        self._network.head_gain.copy_(head * share)
+
+    def score(self, errors: Doubles) -> float:
+        """Return the mean logarithm of errors in ratio to the linear model's, in which octaves of ticks weigh alike."""
+        return log_ratio(errors.mean(0), self.linear.mean(0))
+
+    def use(self, shares: Doubles) -> None:
+        """Take a mixture as it is."""
+        self.shares, self.errors = shares, self._errors(shares)
+
+    def try_out(self, shares: Doubles) -> bool:
+        """Take a mixture if its score is no worse, and tell whether it was; else keep the one before."""
+        errors = self._errors(shares)
+        better = self.score(errors) <= self.score(self.errors)
+        if better:
+            self.shares, self.errors = shares, errors
+        else:
+            self._set(self.shares)
+        return better
+
+
+@torch.no_grad()
+def fit_gains(network: Network, linear_gain: Tensor, ground: JudgedRows, target_groups: Sequence[str]) -> Gains:
+    """Use the linear model, by group and band of ages, where the network is not surely better than it.
+
+    Bands of ages that no forecast reaches get the share of the band before. Where there are too few forecasts to be
+    sure of anything, the linear model stays. `linear_gain` [K, T]: its gains.
+    """
+    gains = Gains(network, linear_gain, target_groups, ground)
+    if len(gains.linear) < 2 * BLOCK:
+        return gains
+    gains.use(np.ones_like(gains.shares))
+    gains.try_out(_later_shares(gains))
+    for (band, ticks), row in product(enumerate(gains.bands), range(len(gains.groups))):
+        for share in (0.5, 0.0):
+            if surely_better(gains.errors[:, row, ticks], gains.linear[:, row, ticks]):
                 break
-            kept = network.head_gain.clone()
-            network.head_gain[band:, moved] = gain
-            trial = errors_on(network, ground)
-            if log_ratio(trial.mean(0), linear.mean(0)) > log_ratio(errors.mean(0), linear.mean(0)):
-                network.head_gain.copy_(kept)
+            trial = gains.shares.copy()
+            trial[band:, row] = np.minimum(trial[band:, row], share)
+            if not gains.try_out(trial):
                 break
-            errors = trial
-    return linear, errors
+    return gains
+
+
+def _later_shares(gains: Gains) -> Doubles:
+    """Return shares with the linear model in the first bands of each group, as long as its error is smaller."""
+    shares, errors, linear = gains.shares.copy(), gains.errors.mean(0), gains.linear.mean(0)
+    for row in range(len(gains.groups)):
+        better = [errors[row, ticks].mean() < linear[row, ticks].mean() for ticks in gains.bands]
+        shares[: better.index(True) if any(better) else len(shares), row] = 0.0
+    return shares
 
 
 def surely_better(errors: Doubles, reference: Doubles) -> bool:

@@ -133,8 +133,8 @@ def _completed(config: Config, choice: LinearChoice, rows: int, settling: int) -
         warmup=settling - taps if said.warmup is None else said.warmup,
         near_ticks=choice.model.near_ticks,
     )
-    sizes = max(1, 3 * hidden // 2), max(1, min(hidden // 2, spec.encoder_window))
-    return msgspec.structs.replace(spec, encoder=sizes if said.encoder is None else said.encoder)
+    width = min(hidden, spec.encoder_window)
+    return msgspec.structs.replace(spec, encoder=(width,) if said.encoder is None else said.encoder)
 
 
 def _loss_unit(spec: ModelSpec, predicted: Doubles, truth: Floats) -> Doubles:

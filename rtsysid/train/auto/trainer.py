@@ -4,33 +4,36 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
+import torch
 
 from rtsysid.config import Config
 from rtsysid.errors import ScheduleError
 from rtsysid.evaluation.metrics import LEAST, log_ratio
 from rtsysid.guards.stages import say_stage, with_progress
+from rtsysid.model.contents import gain_names
 from rtsysid.model.npz import Arrays
 from rtsysid.recordings.pieces import Note
 from rtsysid.schedule import AUTO, resolve
 from rtsysid.spec import Doubles, to_builtins
 from rtsysid.train.auto import words
-from rtsysid.train.auto.candidates import CANDIDATES, Candidate, refitted, stages_for
+from rtsysid.train.auto.candidates import CORRECTIONS, REPLACEMENT, Candidate, refitted, stages_for
 from rtsysid.train.auto.expected import TICKS, expected_errors, with_network
 from rtsysid.train.auto.frames import target_groups
 from rtsysid.train.auto.jobs import run_jobs
 from rtsysid.train.auto.judge import errors_on, fit_gains, ground_of
-from rtsysid.train.auto.parts import Parts, network_of, short_run, trainer_of
+from rtsysid.train.auto.parts import Parts, hold_unit, network_of, short_run, trainer_of
 from rtsysid.train.auto.plan import ModelPlan
 from rtsysid.train.auto.start import linear_arrays
 from rtsysid.train.config_text import toml_text
 from rtsysid.train.loop import Epoch
+from rtsysid.train.network import Network
 from rtsysid.train.run import Run
 from rtsysid.train.stage_optimiser import with_prefix
 from rtsysid.train.windows import Sequences
@@ -44,10 +47,11 @@ JUDGE, RESULT = "judge", "full"
 
 
 class Updates(NamedTuple):
-    """Count the updates of the weights in a short run, and in a full one."""
+    """Count the updates of the weights in a short run, in one that decides between kinds, and in a full one."""
 
-    short: int = 120
-    full: int = 900
+    short: int = 100
+    longer: int = 300
+    full: int = 800
 
 
 NORMAL = Updates()
@@ -83,7 +87,7 @@ class AutoTrainer:
         """Count the epochs of judge and result together."""
         if self._linear:
             return 0
-        config = self._config if self.plan is None else self._completed(CANDIDATES[0], self._updates.full)
+        config = self._config if self.plan is None else self._completed(CORRECTIONS[0], self._updates.full)
         return 2 * sum(stage.epochs for stage in config.stages)
 
     @property
@@ -131,8 +135,9 @@ class AutoTrainer:
         stated = [*stated, f"everything that was chosen: {run.folder / 'completed.toml'}"]
         if self._linear:
             return stated
-        gains = run.weights()["head_gain"].numpy()
-        return [*words.of_result(run.spec, gains, target_groups(run.spec)), *stated]
+        replaces, gains = self._config.train.replace_linear, run.weights()["head_gain"].numpy()
+        shares = gains / run.arrays("linear_path.npz")["spread"] if replaces else gains
+        return [*words.of_result(run.spec, shares, target_groups(run.spec), replaces=bool(replaces)), *stated]
 
     def _completed(self, candidate: Candidate, steps: int) -> Config:
         assert self.plan is not None
@@ -143,11 +148,12 @@ class AutoTrainer:
         parts = self.parts
         fitted = plan.choice.spec
         judge = linear_arrays(plan.spec, refitted(plan.choice, parts.training), fitted)
-        config = self._completed(self._best(plan, judge), self._updates.full)
+        candidate = self._best(plan, judge)
+        config = self._completed(candidate, self._updates.full)
         arrays: dict[str, Arrays] = {
             "linear_path.npz": linear_arrays(plan.spec, plan.choice.model, fitted),
             "judge_path.npz": judge,
-            "yardstick.npz": {"rms": plan.unit.astype(np.float32)},
+            "yardstick.npz": {"rms": self._unit(candidate, plan).astype(np.float32)},
         }
         about = {**self._begin["about"], "config": msgspec.to_builtins(config), "spec": to_builtins(plan.spec)}
         with self.run.filling() as new:
@@ -155,32 +161,46 @@ class AutoTrainer:
             new.save_completed(toml_text(config))
             new.begin(about, self._begin["config_text"], {**self._begin["arrays"], **arrays})
 
-    def _best(self, plan: ModelPlan, judge: Arrays) -> Candidate:
-        """Return the candidate whose short run is the best on the validation recordings."""
-        if self.given.stage or self._linear:
-            return CANDIDATES[0]
-        jobs = {str(k): partial(self._score, each, plan, judge) for k, each in enumerate(CANDIDATES)}
-        begun = time.monotonic()
-        scores = dict(with_progress(run_jobs(jobs), "trying networks", len(jobs)))
-        if self._minutes:
-            short = self._updates.short
-            each = (time.monotonic() - begun) / (short * math.ceil(len(jobs) / 2))
-            self._updates = Updates(short, max(short, int(USED * 60 * self._minutes / each)))
-        return CANDIDATES[int(min(jobs, key=lambda k: scores[k]))]  # of equal ones the first, whichever ended first
+    def _unit(self, candidate: Candidate, plan: ModelPlan) -> Doubles:
+        """Return the unit [N, ny] of the losses: what the linear model leaves, or hold where it is replaced."""
+        return hold_unit(self.parts.training, plan.spec, plan.horizon) if candidate.replaces else plan.unit
 
-    def _score(self, candidate: Candidate, plan: ModelPlan, judge: Arrays) -> Iterator[float]:
-        config, parts, spec = self._completed(candidate, self._updates.short), self.parts, plan.spec
+    def _best(self, plan: ModelPlan, judge: Arrays) -> Candidate:
+        """Return the candidate that is the best on the validation recordings after a short run.
+
+        First the corrections compete, then the best of them with the replacement, which needs longer.
+        """
+        said = self.given.train.replace_linear
+        if self.given.stage or self._linear or said:
+            return REPLACEMENT if said else CORRECTIONS[0]
+        begun, short = time.monotonic(), self._updates.short
+        best = self._best_of(CORRECTIONS, short, plan, judge)
+        if self._minutes:
+            each = (time.monotonic() - begun) / (short * math.ceil(len(CORRECTIONS) / 2))
+            updates = max(2 * short, int(USED * 60 * self._minutes / each))
+            self._updates = Updates(short, *((updates, updates) if said is False else (updates // 4, updates * 3 // 4)))
+        return best if said is False else self._best_of((best, REPLACEMENT), self._updates.longer, plan, judge)
+
+    def _best_of(self, candidates: Sequence[Candidate], steps: int, plan: ModelPlan, judge: Arrays) -> Candidate:
+        """Train each candidate for so many updates; of equal ones return the first, whichever ended first."""
+        jobs = {each.name: partial(self._score, each, steps, plan, judge) for each in candidates}
+        scores = dict(with_progress(run_jobs(jobs), f"trying networks, {steps} updates", len(jobs)))
+        return min(candidates, key=lambda each: scores[each.name])
+
+    def _score(self, candidate: Candidate, steps: int, plan: ModelPlan, judge: Arrays) -> Iterator[float]:
+        """Yield the score of a candidate where each group and band of ages takes the linear model if that is better."""
+        config, parts, spec = self._completed(candidate, steps), self.parts, plan.spec
         ground = ground_of(Sequences(parts.validation), spec.settling_samples, plan.horizon)
-        network = network_of(spec, judge, config.train.seed)
-        linear = errors_on(network, ground)
-        trained = short_run(config, network, parts.training, plan.unit, config.stages[0])
-        yield log_ratio(errors_on(trained, ground).mean(0), linear.mean(0))
+        linear = errors_on(network_of(spec, judge, 0), ground).mean(0)
+        network = network_of(spec, judge, config.train.seed, replaces=candidate.replaces)
+        trained = short_run(config, network, parts.training, self._unit(candidate, plan), config.stages[0])
+        yield log_ratio(np.minimum(errors_on(trained, ground).mean(0), linear), linear)
 
     def _train(self, name: str) -> Iterator[Epoch]:
         run, parts = self.run, self.parts
         judge = name == JUDGE
         config, unit = self._config, run.arrays("yardstick.npz")["rms"]
-        network = network_of(run.spec, run.arrays("judge_path.npz" if judge else "linear_path.npz"), config.train.seed)
+        network = self._network(name)
         pieces = parts.training if judge else parts.every
         trainer = trainer_of(config, run.part(name), network, pieces, parts, unit)
         if not judge:
@@ -191,6 +211,12 @@ class AutoTrainer:
         for epoch in trainer.epochs():
             found = ratio(errors_on(network, ground), linear).mean(0)
             yield replace(epoch, ahead=tuple(float(found[n - 1]) for n in TICKS if n <= len(found)))
+
+    def _network(self, name: str) -> Network:
+        """Make the judge or the result as it is before training."""
+        run, train = self.run, self._config.train
+        path = run.arrays("judge_path.npz" if name == JUDGE else "linear_path.npz")
+        return network_of(run.spec, path, train.seed, replaces=bool(train.replace_linear))
 
     def keep_best(self) -> bool:
         """Finish the run with the best of the epochs so far; without any, with the linear model.
@@ -221,16 +247,17 @@ class AutoTrainer:
     def _finish(self) -> None:
         """Use as much of the network as the judge shows to be of use, and write the result."""
         say_stage("weighing the network")
-        run, spec = self.run, self.run.spec
-        network = network_of(spec, run.arrays("judge_path.npz"), 0)
+        run, spec, network = self.run, self.run.spec, self._network(JUDGE)
         network.load_state_dict(run.part(JUDGE).weights())
         horizon = len(run.arrays("yardstick.npz")["rms"])
         ground = ground_of(Sequences(self.parts.validation), spec.settling_samples, horizon)
-        linear, errors = fit_gains(network, ground, target_groups(spec))
-        run.save_expected(with_network(run.expected(), ratio(errors, linear)))
+        linear_gain = torch.from_numpy(run.arrays("judge_path.npz")["gain"])
+        gains = fit_gains(network, linear_gain, ground, target_groups(spec))
+        run.save_expected(with_network(run.expected(), ratio(gains.errors, gains.linear)))
         run.part(JUDGE).finish(network.state_dict())
         run.save_history(run.part(JUDGE).history())
-        run.finish({**run.part(RESULT).weights(), "head_gain": network.head_gain.detach().clone()})
+        fitted = {name: getattr(network, name).detach().clone() for name in gain_names(spec)}
+        run.finish({**run.part(RESULT).weights(), **fitted})
 
 
 def ratio(errors: Doubles, linear: Doubles) -> Doubles:
@@ -256,6 +283,8 @@ def completed_config(given: Config, plan: ModelPlan, parts: Parts, candidate: Ca
     return msgspec.structs.replace(
         given,
         model=msgspec.structs.replace(given.model, **fields),
-        train=msgspec.structs.replace(train, preset=AUTO, batch=batch, stride=stride, effort=1.0),
+        train=msgspec.structs.replace(
+            train, preset=AUTO, batch=batch, stride=stride, effort=1.0, replace_linear=candidate.replaces
+        ),
         stage=resolve(stages, spec, train.effort),
     )

@@ -69,7 +69,7 @@ def test_effort_multiplies_the_epochs_once(
     trace: Trace, tmp_path: Path, effort: int, minutes: float | None, factor: int
 ) -> None:
     """Three times the effort is three times the epochs; minutes replace it."""
-    updates, totals = Updates(1, 200), []
+    updates, totals = Updates(1, 1, 200), []
     for each, limit in ((1, None), (effort, minutes)):
         config = parse_config(said(each))
         trainer = begin_auto(config, trace, tmp_path / f"{len(totals)}", minutes=limit, updates=updates)

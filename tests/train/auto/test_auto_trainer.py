@@ -31,7 +31,7 @@ from rtsysid.train.run import Run
 from rtsysid.train.windows import row_windows
 
 CONFIG = parse_config(DATA_ALONE + "[model]\ntaps = 8\nhidden = 4\nencoder = [4]\n[train]\nstride = 10\n")
-FEW = Updates(1, 1)  # one epoch of each stage, of one update
+FEW = Updates(1, 1, 1)  # one epoch of each stage, of one update
 HANGS_S = 120  # a wait that ends only where something hangs
 ONE_CORE = len(os.sched_getaffinity(0)) == 1
 
