@@ -47,7 +47,7 @@ def _layers(spec: ModelSpec) -> dict[str, tuple[int, int]]:
         layers |= {f"encoder.{k}": (above, below), f"decoder.{k}": (below, above)}
     if spec.variational:
         layers["log_variance"] = (spec.code_size, widths[-2])
-    layers["head"] = (spec.n_targets, spec.hidden)
+    layers["head"] = (spec.n_targets, spec.head_size)
     if spec.linear_path:
         layers["linear_path"] = (spec.n_targets, spec.window_size)
     if spec.near_ticks:

@@ -95,7 +95,7 @@ class _FreeRun(torch.autograd.Function):
         track = torch.cat((track, track.new_zeros(len(track), plan.row)), 1)  # room for the last prediction
         shown, predicted = plan.shown(track), newest.new_empty(ticks, *newest.shape)
         turned, into = [weight.t() for weight, _ in encoder], gates.t()
-        by_tick = plan.by_tick([Targets(h.t(), None if f is None else f.t(), bias) for h, f, bias in targets])
+        by_tick = plan.by_tick([Targets(*(None if part is None else part.t() for part in each)) for each in targets])
         for n, (window, y) in enumerate(zip(plan.windows(track), predicted.unbind(), strict=True)):
             seen = plan.seen(window)
             code = seen[:, plan.encoder]
@@ -106,8 +106,10 @@ class _FreeRun(torch.autograd.Function):
             if not encoder:
                 past.each_code[n].copy_(code)
             _lstm_tick(past, n, torch.addmm(gate_bias, past.each_joined[n], into))
-            of_h, of_features, bias = by_tick[n]
+            of_h, of_code, of_features, bias = by_tick[n]
             torch.addmm(bias, past.each_hidden[n + 1], of_h, out=y)
+            if of_code is not None:
+                y.addmm_(past.each_code[n], of_code)
             if of_features is not None:
                 y.addmm_(seen, of_features)
             if plan.increment:
@@ -186,6 +188,8 @@ class _Backward:
         self._scaled(n)
         joined = self._cell(n, self.h.addmm(y, targets.head)) @ gates
         code, self.h = joined.tensor_split((joined.shape[1] - self.h.shape[1],), 1)
+        if targets.code is not None:
+            code.addmm_(y, targets.code)
         for weight, codes, grad in zip(encoder[::-1], self.past.each_codes[::-1], self.each_codes[::-1], strict=True):
             torch.ops.aten.tanh_backward.grad_input(code, codes[n], grad_input=grad[n])
             code = grad[n] @ weight
@@ -199,9 +203,10 @@ class _Backward:
     def of_targets(self, seen: Tensor, wanted: list[Targets]) -> list[Tensor | None]:
         """Compute the gradients of the matrices and the bias of each span from all features [N, B, F]."""
         found: list[Tensor | None] = []
-        for (first, end), (_, linear, _) in zip(self.plan.spans, wanted, strict=True):
+        for (first, end), (_, code, linear, _) in zip(self.plan.spans, wanted, strict=True):
             y = self.y[first:end]
             found.append(_weight_gradient(y, self.past.hidden[first + 1 : end + 1]))
+            found.append(None if not code else _weight_gradient(y, self.past.code[first:end]))
             found.append(None if not linear else _weight_gradient(y, seen[first:end]))
             found.append(y.sum((0, 1)))
         return found

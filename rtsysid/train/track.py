@@ -21,21 +21,24 @@ Each = TypeVar("Each")
 
 
 class Targets(NamedTuple):
-    """Matrices from h [H] and features [F] to the targets in engineering units [T], and the bias of the targets."""
+    """Matrices from h [H], code [Z] and features [F] to the targets in engineering units [T], and their bias."""
 
     head: Tensor
+    code: Tensor | None
     linear: Tensor | None
     bias: Tensor
 
 
 def target_layers(network: Network, age: int) -> Targets:
     """Return the matrices that predict from a row of this age."""
-    std, mean = network.target_std, network.target_mean
+    std, mean, hidden = network.target_std, network.target_mean, network.spec.hidden
     weight, bias = _times_gain(network, network.head, "head_gain", age)
+    weight = weight * std[:, None]
+    code = weight[:, :-hidden] if network.spec.head_sees_code else None
     if not network.spec.linear_path:
-        return Targets(weight * std[:, None], None, bias * std + mean)
+        return Targets(weight[:, -hidden:], code, None, bias * std + mean)
     linear, linear_bias = _times_gain(network, network.linear_map(age), "linear_gain", age)
-    return Targets(weight * std[:, None], linear * std[:, None], (bias + linear_bias) * std + mean)
+    return Targets(weight[:, -hidden:], code, linear * std[:, None], (bias + linear_bias) * std + mean)
 
 
 def _times_gain(network: Network, layer: torch.nn.Linear, name: str, age: int) -> Layer:
@@ -70,9 +73,10 @@ class Track:
 
     def layers(self, parts: tuple[Tensor, ...]) -> tuple[list[Targets], list[Layer]]:
         """Sort weights [..] in a row: the matrices of each span, then the layers of the encoder."""
-        end = 3 * len(self.spans)
+        width = len(Targets._fields)
+        end = width * len(self.spans)
         encoder = list(zip(parts[end::2], parts[end + 1 :: 2], strict=True))
-        return [Targets(*parts[k : k + 3]) for k in range(0, end, 3)], encoder
+        return [Targets(*parts[k : k + width]) for k in range(0, end, width)], encoder
 
     def by_tick(self, spans: list[Each]) -> list[Each]:
         """List what belongs to each tick, from what belongs to each span."""

@@ -12,14 +12,14 @@ from rtsysid.train.network import Network
 from rtsysid.train.windows import row_windows
 
 CHOICES = [
-    {"linear_path": True},
+    {"linear_path": True, "head_sees_code": True},
     {"feedback": False, "output": "absolute"},
     {"feedback": ("y0", "y2"), "linear_path": True},
     {"feedback": ("y1",), "output": "absolute"},
     {"degree": 3, "linear_path": True},
     {"feedback": ("y1", "y2"), "degree": 2},
     {"relative": ("y2",), "linear_path": True, "encoder_taps": 1},
-    {"feedback": ("y1",), "relative": ("y1",)},
+    {"feedback": ("y1",), "relative": ("y1",), "head_sees_code": True},
     {"relative": ("y1", "y2"), "degree": 2},
     {"integrate": (("y1", "y2"),), "linear_path": True},
     {"feedback": ("y2",), "friction": (("y2", 0.5),)},
@@ -28,6 +28,7 @@ CHOICES = [
     {"linear_path": True, "age_bands": (1, 4, 400), "output": "absolute", "feedback": False},
     {"age_bands": (5,), "feedback": ("y0", "y2"), "encoder_taps": 1},
     {**AGED, "degree": 3},
+    {**AGED, "head_sees_code": True},
 ]
 
 
@@ -97,7 +98,7 @@ def trained(network: Network, seen: torch.Tensor) -> dict[str, torch.Tensor]:
 def test_noise_disturbs_what_the_network_sees() -> None:
     """In training with feature noise a run differs from the quiet one, and its gradient is that of what was drawn."""
     torch.manual_seed(1)
-    network = Network(make_spec(linear_path=True)).double()
+    network = Network(make_spec(linear_path=True, head_sees_code=True)).double()
     network.noise = 0.1
     seen = row_windows(torch.randn(3, 16, 5, dtype=torch.float64), network.spec.taps)
     state = network.initial_state(seen[:, 0])

@@ -229,6 +229,7 @@ def default_space(config: Config) -> Space:
         "model.encoder": _choice(*map(list, (half, encoder, twice, encoder[-1:], ()))),
         "model.hidden": Parameter(low=max(4, hidden // 4), high=2 * hidden, log=True),
         "model.linear_path": _choice(False, True),
+        "model.head_sees_code": _choice(False, True),
         "model.output": _choice("increment", "absolute"),
         "train.effort": Parameter(low=config.train.effort / 2, high=2.0 * config.train.effort, log=True),
         "stage.*.learning_rate": Parameter(low=0.3, high=3.0, log=True, times=True),
