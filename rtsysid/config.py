@@ -104,7 +104,7 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     warmup: ranges.CountOrNone | None = None
     near_ticks: ranges.CountOrNone | None = None
     age_bands: tuple[ranges.Count, ...] | None = None
-    head_sees_code: bool = False
+    head_sees_code: bool | None = None
 
     @property
     def fields(self) -> dict[str, Any]:

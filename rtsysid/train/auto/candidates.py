@@ -7,29 +7,43 @@ from typing import NamedTuple
 
 import msgspec
 
+from rtsysid.config import Model
 from rtsysid.evaluation.linear.choice import LinearChoice
 from rtsysid.evaluation.linear.folds import Folds
 from rtsysid.evaluation.linear.maps import LinearModel
 from rtsysid.evaluation.linear.ridge import equations
 from rtsysid.schedule import Loss, Stage
-from rtsysid.spec import Floats
+from rtsysid.spec import Floats, ModelSpec
 
 
 class Candidate(NamedTuple):
     """Hold the weight decay, and the standard deviation of the noise on what the network sees.
 
     ``replaces``: the network predicts alone. A linear model that is far off after some ticks then leads it nowhere.
+    ``encoder_taps``: newest rows that the encoder sees; None: those of the plan. Several rows average the noise of
+    sensors; one row leaves less to learn.
     """
 
     name: str
     decay: float
     noise: float
     replaces: bool = False
+    encoder_taps: int | None = None
 
 
 CORRECTIONS = (Candidate("firm", 1.0, 0.05), Candidate("loose", 0.01, 0.03), Candidate("very firm", 8.0, 0.1))
-REPLACEMENT = Candidate("replacement", 0.01, 0.03, replaces=True)
+REPLACEMENTS = (
+    Candidate("replacement", 0.01, 0.03, replaces=True),
+    Candidate("replacement of the newest row", 0.01, 0.03, replaces=True, encoder_taps=1),
+)
 RECONSTRUCTION = 0.01  # weight of the reconstruction where the network predicts alone
+
+
+def spec_for(candidate: Candidate, spec: ModelSpec, said: Model) -> ModelSpec:
+    """Return the specification of a candidate; what the configuration says about the encoder stays."""
+    if candidate.encoder_taps is None or said.encoder is not None or said.encoder_taps is not None:
+        return spec
+    return msgspec.structs.replace(spec, encoder_taps=candidate.encoder_taps, encoder=(spec.hidden,))
 
 
 def refitted(choice: LinearChoice, episodes: Sequence[Floats]) -> LinearModel:

@@ -23,7 +23,7 @@ from rtsysid.recordings.pieces import Note
 from rtsysid.schedule import AUTO, resolve
 from rtsysid.spec import Doubles, to_builtins
 from rtsysid.train.auto import words
-from rtsysid.train.auto.candidates import CORRECTIONS, REPLACEMENT, Candidate, refitted, stages_for
+from rtsysid.train.auto.candidates import CORRECTIONS, REPLACEMENTS, Candidate, refitted, spec_for, stages_for
 from rtsysid.train.auto.expected import TICKS, expected_errors, with_network
 from rtsysid.train.auto.frames import target_groups
 from rtsysid.train.auto.jobs import run_jobs
@@ -50,8 +50,8 @@ class Updates(NamedTuple):
     """Count the updates of the weights in a short run, in one that decides between kinds, and in a full one."""
 
     short: int = 100
-    longer: int = 300
-    full: int = 800
+    longer: int = 250
+    full: int = 750
 
 
 NORMAL = Updates()
@@ -145,17 +145,16 @@ class AutoTrainer:
 
     def _choose(self, plan: ModelPlan) -> None:
         """Choose among the candidates by short runs, and write everything that the full runs start from."""
-        parts = self.parts
-        fitted = plan.choice.spec
-        judge = linear_arrays(plan.spec, refitted(plan.choice, parts.training), fitted)
-        candidate = self._best(plan, judge)
+        fitted, judge_model = plan.choice.spec, refitted(plan.choice, self.parts.training)
+        candidate = self._best(plan, linear_arrays(plan.spec, judge_model, fitted))
         config = self._completed(candidate, self._updates.full)
+        spec = spec_for(candidate, plan.spec, self.given.model)
         arrays: dict[str, Arrays] = {
-            "linear_path.npz": linear_arrays(plan.spec, plan.choice.model, fitted),
-            "judge_path.npz": judge,
+            "linear_path.npz": linear_arrays(spec, plan.choice.model, fitted),
+            "judge_path.npz": linear_arrays(spec, judge_model, fitted),
             "yardstick.npz": {"rms": self._unit(candidate, plan).astype(np.float32)},
         }
-        about = {**self._begin["about"], "config": msgspec.to_builtins(config), "spec": to_builtins(plan.spec)}
+        about = {**self._begin["about"], "config": msgspec.to_builtins(config), "spec": to_builtins(spec)}
         with self.run.filling() as new:
             new.save_expected(expected_errors(plan.choice))
             new.save_completed(toml_text(config))
@@ -168,28 +167,33 @@ class AutoTrainer:
     def _best(self, plan: ModelPlan, judge: Arrays) -> Candidate:
         """Return the candidate that is the best on the validation recordings after a short run.
 
-        First the corrections compete, then the best of them with the replacement, which needs longer.
+        The best of each kind are found first; a longer run decides between them, since a correction starts better.
         """
         said = self.given.train.replace_linear
-        if self.given.stage or self._linear or said:
-            return REPLACEMENT if said else CORRECTIONS[0]
-        begun, short = time.monotonic(), self._updates.short
-        best = self._best_of(CORRECTIONS, short, plan, judge)
+        kinds = [kind for kind in (CORRECTIONS, REPLACEMENTS) if said in (None, kind[0].replaces)]
+        if self.given.stage or self._linear:
+            return (REPLACEMENTS if said else CORRECTIONS)[0]
+        begun, (short, longer, _) = time.monotonic(), self._updates
+        scores = self._scores([each for kind in kinds for each in kind], short, plan, judge)
         if self._minutes:
-            each = (time.monotonic() - begun) / (short * math.ceil(len(CORRECTIONS) / 2))
-            updates = max(2 * short, int(USED * 60 * self._minutes / each))
-            self._updates = Updates(short, *((updates, updates) if said is False else (updates // 4, updates * 3 // 4)))
-        return best if said is False else self._best_of((best, REPLACEMENT), self._updates.longer, plan, judge)
+            each = (time.monotonic() - begun) / (short * math.ceil(len(scores) / 2))
+            left = max(2 * short, int(USED * 60 * self._minutes / each))
+            longer = left // 4 if len(kinds) > 1 else 0
+            self._updates = Updates(short, longer, left - longer)
+        best = [min(kind, key=lambda each: scores[each.name]) for kind in kinds]
+        if len(best) > 1:
+            scores = self._scores(best, longer, plan, judge)
+        return min(best, key=lambda each: scores[each.name])
 
-    def _best_of(self, candidates: Sequence[Candidate], steps: int, plan: ModelPlan, judge: Arrays) -> Candidate:
-        """Train each candidate for so many updates; of equal ones return the first, whichever ended first."""
+    def _scores(self, candidates: Sequence[Candidate], steps: int, plan: ModelPlan, judge: Arrays) -> dict[str, float]:
+        """Train each candidate for so many updates and return the scores by name."""
         jobs = {each.name: partial(self._score, each, steps, plan, judge) for each in candidates}
-        scores = dict(with_progress(run_jobs(jobs), f"trying networks, {steps} updates", len(jobs)))
-        return min(candidates, key=lambda each: scores[each.name])
+        return dict(with_progress(run_jobs(jobs), f"trying networks, {steps} updates", len(jobs)))
 
     def _score(self, candidate: Candidate, steps: int, plan: ModelPlan, judge: Arrays) -> Iterator[float]:
         """Yield the score of a candidate where each group and band of ages takes the linear model if that is better."""
-        config, parts, spec = self._completed(candidate, steps), self.parts, plan.spec
+        config, parts = self._completed(candidate, steps), self.parts
+        spec = spec_for(candidate, plan.spec, self.given.model)
         ground = ground_of(Sequences(parts.validation), spec.settling_samples, plan.horizon)
         linear = errors_on(network_of(spec, judge, 0), ground).mean(0)
         network = network_of(spec, judge, config.train.seed, replaces=candidate.replaces)
@@ -274,7 +278,8 @@ def completed_config(given: Config, plan: ModelPlan, parts: Parts, candidate: Ca
     if (longest := max((stage.horizon for stage in given.stage), default=0)) > plan.horizon:
         found = f"a rollout of {longest} ticks, and errors of the linear model for {plan.horizon}"
         raise ScheduleError("stages with the preset auto", found, f"set horizon to {plan.horizon} or less")
-    train, spec, rows = given.train, plan.spec, sum(map(len, parts.every))
+    train, rows = given.train, sum(map(len, parts.every))
+    spec = spec_for(candidate, plan.spec, given.model)
     batch, stride = train.batch or BATCH, train.stride or max(1, min(10, rows // SEQUENCES))
     per_epoch = max(1, rows // stride // batch)
     updates = min(steps, PASSES * per_epoch)
