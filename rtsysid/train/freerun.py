@@ -95,7 +95,7 @@ class _FreeRun(torch.autograd.Function):
         track = torch.cat((track, track.new_zeros(len(track), plan.row)), 1)  # room for the last prediction
         shown, predicted = plan.shown(track), newest.new_empty(ticks, *newest.shape)
         turned, into = [weight.t() for weight, _ in encoder], gates.t()
-        by_tick = plan.by_tick([Targets(*(None if part is None else part.t() for part in each)) for each in targets])
+        by_tick = plan.by_tick([each.turned for each in targets])
         for n, (window, y) in enumerate(zip(plan.windows(track), predicted.unbind(), strict=True)):
             seen = plan.seen(window)
             code = seen[:, plan.encoder]

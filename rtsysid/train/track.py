@@ -28,6 +28,12 @@ class Targets(NamedTuple):
     linear: Tensor | None
     bias: Tensor
 
+    @property
+    def turned(self) -> Targets:
+        """Return the same with transposed matrices [.., T]."""
+        code, linear = (None if part is None else part.t() for part in (self.code, self.linear))
+        return Targets(self.head.t(), code, linear, self.bias)
+
 
 def target_layers(network: Network, age: int) -> Targets:
     """Return the matrices that predict from a row of this age."""

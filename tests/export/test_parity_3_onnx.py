@@ -93,7 +93,7 @@ LONG = [
     Case(make_turret_spec, "lstm-tdl", {}),
     Case(make_moving_spec, "lstm-tdl-deep-aeu", {"linear_path": True}),
     Case(make_angle_spec, "lstm-tdl", {}),
-    Case(make_attitude_spec, "lstm-tdl-deep-aeu", AGED),
+    Case(make_attitude_spec, "lstm-tdl-deep-aeu", {**AGED, "head_sees_code": True}),
     Case(make_spec, "lstm-tdl", {"age_bands": (2,)}),
 ]
 
