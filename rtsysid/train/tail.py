@@ -99,5 +99,9 @@ class _Directions:
         return torch.stack((2 * sine * cosine, cosine * cosine - sine * sine), -1).flatten(-2)
 
     def slopes(self, angles: Tensor) -> Tensor:
-        slopes: Tensor = torch.func.jvp(self.of, (angles,), (torch.ones_like(angles),))[1]
-        return slopes
+        with torch.enable_grad():
+            angles = angles.detach().requires_grad_()
+            directions = self.of(angles)
+            sums = directions[..., ::2].sum(), directions[..., 1::2].sum()
+        each = [torch.autograd.grad(total, angles, retain_graph=True)[0] for total in sums]
+        return torch.stack(each, -1).flatten(-2)
