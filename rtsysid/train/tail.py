@@ -26,10 +26,8 @@ class Tail:
     def __init__(self, spec: ModelSpec, mean: Tensor, std: Tensor) -> None:
         size = spec.taps * spec.n_features
         friction = [_Friction(spec, size, mean, std)] if spec.friction else []
-        self._parts: list[_Friction | _Directions] = [
-            *friction,
-            *([_Directions(spec, size, mean)] * bool(spec.directions)),
-        ]
+        directions = [_Directions(spec, size, mean)] if spec.directions else []
+        self._parts: list[_Friction | _Directions] = [*friction, *directions]
         self._newest = torch.cat([part.newest for part in self._parts])
         self._travels = friction[0] if friction and friction[0].travels.any() else None
 
