@@ -19,7 +19,7 @@ from rtsysid.recordings.pieces import Note, long_enough
 from rtsysid.recordings.reading import align_trace
 from rtsysid.recordings.trace import Trace
 from rtsysid.spec import Floats
-from rtsysid.train.auto.candidates import CORRECTIONS, REPLACEMENTS
+from rtsysid.train.auto.candidates import CORRECTIONS, REPLACEMENT
 from rtsysid.train.auto.parts import Parts
 from rtsysid.train.auto.plan import SETTLING, ModelPlan, blank_spec, horizon_of, plan_of, settling_of
 from rtsysid.train.auto.quantities import with_quantities
@@ -142,5 +142,5 @@ def completed(config: Config, trace: Trace) -> Config:
     read = _read(config, trace)
     parts = Parts(*_pieces(read.halves))
     plan = plan_of(config, read.whole, blank_spec(config, trace.channels), parts)
-    candidate = (REPLACEMENTS if config.train.replace_linear else CORRECTIONS)[0]
+    candidate = REPLACEMENT if config.train.replace_linear else CORRECTIONS[0]
     return completed_config(config, plan, parts, candidate, NORMAL.full)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise, product
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rtsysid.circle import group_columns
 from rtsysid.evaluation.linear.maps import bounded_errors
-from rtsysid.evaluation.metrics import log_ratio
+from rtsysid.evaluation.metrics import LEAST, log_ratio, octaves
 from rtsysid.spec import Doubles
 from rtsysid.train.freerun import free_run
 from rtsysid.train.network import Network
@@ -64,7 +64,7 @@ class Gains:
 
     def __init__(self, network: Network, linear_gain: Tensor, target_groups: Sequence[str], ground: JudgedRows) -> None:
         """`linear_gain` [K, T]: the gains of the linear model alone."""
-        self._network, self._ground, self._linear = network, ground, linear_gain
+        self.network, self._ground, self._linear = network, ground, linear_gain
         self._trained = network.linear_gain.detach().clone(), network.head_gain.detach().clone()
         self.groups = list(group_columns(network.spec.outputs))
         self._rows = torch.tensor([self.groups.index(name) for name in target_groups])
@@ -77,13 +77,13 @@ class Gains:
     def _errors(self, shares: Doubles) -> Doubles:
         """Set a mixture and measure its errors [K, G, N]."""
         self._set(shares)
-        return errors_on(self._network, self._ground)
+        return errors_on(self.network, self._ground)
 
     def _set(self, shares: Doubles) -> None:
         share = torch.from_numpy(shares).float()[:, self._rows]
         linear, head = self._trained
-        self._network.linear_gain.copy_(torch.lerp(self._linear, linear, share))
-        self._network.head_gain.copy_(head * share)
+        self.network.linear_gain.copy_(torch.lerp(self._linear, linear, share))
+        self.network.head_gain.copy_(head * share)
 
     def score(self, errors: Doubles) -> float:
         """Return the mean logarithm of errors in ratio to the linear model's, in which octaves of ticks weigh alike."""
@@ -134,6 +134,16 @@ def _later_shares(gains: Gains) -> Doubles:
         better = [errors[row, ticks].mean() < linear[row, ticks].mean() for ticks in gains.bands]
         shares[: better.index(True) if any(better) else len(shares), row] = 0.0
     return shares
+
+
+def least_regret(errors: Mapping[str, Doubles]) -> str:
+    """Return the name whose errors [G, N] are, where they are larger than the smallest ones, the least so.
+
+    The logarithm of an error in ratio to the smallest one is squared: one bad horizon counts more than two fair ones.
+    """
+    least = np.maximum(np.minimum.reduce(list(errors.values())), LEAST)
+    regret = {name: np.log(np.maximum(each, LEAST) / least) ** 2 for name, each in errors.items()}
+    return min(errors, key=lambda name: float(np.mean(regret[name] @ octaves(least.shape[1]))))
 
 
 def surely_better(errors: Doubles, reference: Doubles) -> bool:
