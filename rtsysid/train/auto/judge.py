@@ -116,6 +116,8 @@ def fit_gains(network: Network, linear_gain: Tensor, ground: JudgedRows, target_
         return gains
     gains.use(np.ones_like(gains.shares))
     gains.try_out(_later_shares(gains))
+    for row in range(len(gains.groups)):
+        _begin_earlier(gains, row)
     for (band, ticks), row in product(enumerate(gains.bands), range(len(gains.groups))):
         for share in (0.5, 0.0):
             if surely_better(gains.errors[:, row, ticks], gains.linear[:, row, ticks]):
@@ -134,6 +136,18 @@ def _later_shares(gains: Gains) -> Doubles:
         better = [errors[row, ticks].mean() < linear[row, ticks].mean() for ticks in gains.bands]
         shares[: better.index(True) if any(better) else len(shares), row] = 0.0
     return shares
+
+
+def _begin_earlier(gains: Gains, row: int) -> None:
+    """Let the network begin a band earlier, and another one, as long as that is better.
+
+    Rows that the linear model predicted are nearer to the truth than the network's own, which it was judged by.
+    """
+    for band in range(np.count_nonzero(gains.shares[:, row] == 0) - 1, -1, -1):
+        trial = gains.shares.copy()
+        trial[band:, row] = 1.0
+        if not gains.try_out(trial):
+            return
 
 
 def least_regret(errors: Mapping[str, Doubles]) -> str:
