@@ -24,10 +24,10 @@ from rtsysid.evaluation.metrics import LEAST, log_ratio
 from rtsysid.guards.stages import say_stage, with_progress
 from rtsysid.model.npz import Arrays
 from rtsysid.recordings.pieces import Note
-from rtsysid.schedule import AUTO, resolve
 from rtsysid.spec import Doubles, to_builtins
 from rtsysid.train.auto import words
-from rtsysid.train.auto.candidates import CORRECTIONS, REPLACEMENT, Candidate, adapted, refitted, stages_for
+from rtsysid.train.auto.candidates import CORRECTIONS, REPLACEMENT, Candidate, refitted
+from rtsysid.train.auto.completed import CORRECTION, REPLACED, completed_config, kinds_of, with_kind
 from rtsysid.train.auto.expected import TICKS, expected_errors, with_network
 from rtsysid.train.auto.frames import target_groups
 from rtsysid.train.auto.jobs import run_jobs
@@ -36,19 +36,16 @@ from rtsysid.train.auto.parts import Parts, hold_unit, network_of, short_run, tr
 from rtsysid.train.auto.plan import ModelPlan
 from rtsysid.train.auto.start import linear_arrays
 from rtsysid.train.config_text import toml_text
-from rtsysid.train.loop import Epoch
+from rtsysid.train.loop import Epoch, Trainer
 from rtsysid.train.network import Network
 from rtsysid.train.run import Run
 from rtsysid.train.stage_optimiser import with_prefix
 from rtsysid.train.tensors import Tensors
 from rtsysid.train.windows import Sequences
 
-PASSES = 60  # of the full run over the recordings, at most
-SEQUENCES = 4000  # of an epoch, at most about
-BATCH = 128
 WATCHED = 150  # forecasts that show the progress of a network
 USED = 0.8  # share of the minutes for the full runs
-CORRECTION, REPLACED, JUDGE, RESULT = "correction", "replacement", "judge", "full"  # parts of the run
+JUDGE, RESULT = "judge", "full"  # parts of the run, next to the kinds of network
 
 
 class Updates(NamedTuple):
@@ -120,7 +117,10 @@ class AutoTrainer:
                 return self._finish_linear()
             say_stage("training")
             yield from self._train_all(kinds_of(self._config))
-            self._weigh(kinds_of(self._config))
+            if not self._trained():
+                say_stage("the training diverged: the linear model stays")
+                return self._finish_linear()
+            self._weigh()
             say_stage("training on all recordings")
             yield from self._train_all((RESULT,))
             self._finish()
@@ -196,8 +196,14 @@ class AutoTrainer:
         trained = short_run(config, network, parts.training, plan.unit, config.stages[0])
         yield log_ratio(errors_on(trained, ground).mean(0), linear.mean(0))
 
-    def _train(self, name: str) -> Iterator[Epoch]:
-        """Train one kind without the validation recordings, or the result by the last stage with all recordings."""
+    def trial(self) -> Trainer:
+        """Choose what the configuration leaves open, and return the trainer of the one kind that it has."""
+        if self.plan is not None:
+            self._choose(self.plan)
+        return self._trainer(kinds_of(self._config)[0])
+
+    def _trainer(self, name: str) -> Trainer:
+        """Make the trainer of a kind, or of the result: the last stage with all recordings."""
         run, parts = self.run, self.parts
         if name == RESULT:
             pieces, network, kind = parts.every, self._judge_network(), REPLACED if self._replaces() else CORRECTION
@@ -206,11 +212,26 @@ class AutoTrainer:
         config = with_kind(self._config, kind)
         stages = config.stages[-1:] if name == RESULT else config.stages
         config = msgspec.structs.replace(config, stage=stages)
-        trainer = trainer_of(config, run.part(name), network, pieces, parts, self._unit(kind))
-        ground = self._ground(WATCHED)
+        return trainer_of(config, run.part(name), network, pieces, parts, self._unit(kind))
+
+    def _trained(self) -> list[str]:
+        """List the kinds whose training has ended."""
+        return [kind for kind in kinds_of(self._config) if self.run.part(kind).complete]
+
+    def _train(self, name: str) -> Iterator[Epoch]:
+        """Train a part of the run; a kind that diverges is left out."""
+        try:
+            yield from self._measured(name)
+        except ScheduleError:
+            if name == RESULT:
+                raise
+
+    def _measured(self, name: str) -> Iterator[Epoch]:
+        """Train a part of the run, and measure each epoch on some validation sequences."""
+        trainer, ground = self._trainer(name), self._ground(WATCHED)
         linear = errors_on(self._new_network(CORRECTION), ground)
         for epoch in trainer.epochs():
-            found = ratio(errors_on(network, ground), linear).mean(0)
+            found = ratio(errors_on(trainer.network, ground), linear).mean(0)
             yield replace(epoch, ahead=tuple(float(found[n - 1]) for n in TICKS if n <= len(found)))
 
     def _ground(self, count: int | None = None) -> JudgedRows:
@@ -241,13 +262,13 @@ class AutoTrainer:
         network.load_state_dict({**self.run.part(JUDGE).weights(), **without_gains(maps)})
         return network
 
-    def _weigh(self, kinds: Sequence[str]) -> None:
+    def _weigh(self) -> None:
         """Use as much of each kind as the validation recordings show to be of use; the better kind is the judge."""
         run = self.run
         if run.part(JUDGE).complete:
             return
         say_stage("weighing the networks")
-        weighed = {kind: self._weighed(kind) for kind in kinds}
+        weighed = {kind: self._weighed(kind) for kind in self._trained()}
         best = least_regret({kind: gains.errors.mean(0) for kind, gains in weighed.items()})
         gains = weighed[best]
         run.save_completed(toml_text(with_kind(self._config, best)))
@@ -258,6 +279,10 @@ class AutoTrainer:
     def _weighed(self, kind: str) -> Gains:
         network = self._new_network(kind)
         network.load_state_dict(self.run.part(kind).weights())
+        return self.weighed(network)
+
+    def weighed(self, network: Network) -> Gains:
+        """Set the gains of a trained network by its errors on the validation recordings."""
         linear_gain = torch.from_numpy(self.run.arrays("judge_path.npz")["gain"])
         return fit_gains(network, linear_gain, self._ground(), target_groups(self.run.spec))
 
@@ -270,13 +295,12 @@ class AutoTrainer:
         if not run.begun or run.complete:
             return False
         with run.claimed():
-            kinds = kinds_of(self._config)
-            for part in (run.part(name) for name in (*kinds, RESULT)):
+            for part in (run.part(name) for name in (*kinds_of(self._config), RESULT)):
                 checkpoint = None if part.complete else part.checkpoint()
                 if checkpoint is not None:
                     part.finish(with_prefix(checkpoint[0], "best/"))
-            if trained := [kind for kind in kinds if run.part(kind).complete]:
-                self._weigh(trained)
+            if self._trained():
+                self._weigh()
                 self._finish()
             else:
                 self._finish_linear()
@@ -296,53 +320,12 @@ class AutoTrainer:
         self.run.finish(result.weights() if result.complete else self._judge_network().state_dict())
 
 
-def kinds_of(config: Config) -> tuple[str, ...]:
-    """List the kinds of network that a configuration has trained."""
-    replaces = config.train.replace_linear
-    return (CORRECTION, REPLACED) if replaces is None else (REPLACED,) if replaces else (CORRECTION,)
-
-
-def with_kind(config: Config, kind: str) -> Config:
-    """Return the configuration that trains one kind."""
-    if config.train.replace_linear is not None:
-        return config
-    replaces = kind == REPLACED
-    train = msgspec.structs.replace(config.train, replace_linear=replaces)
-    stages = tuple(adapted(REPLACEMENT, stage) for stage in config.stages) if replaces else config.stages
-    return msgspec.structs.replace(config, train=train, stage=stages)
-
-
-def without_gains(weights: Tensors) -> Tensors:
-    """Leave out the gains by age."""
-    return {name: value for name, value in weights.items() if not name.endswith("_gain")}
-
-
 def ratio(errors: Doubles, linear: Doubles) -> Doubles:
     """Return the mean errors [K, G, N] in ratio to those of the linear model: [G, N]."""
     found: Doubles = errors.mean(0) / np.maximum(linear.mean(0), LEAST)
     return found
 
 
-def completed_config(given: Config, plan: ModelPlan, parts: Parts, candidate: Candidate, steps: int) -> Config:
-    """Return the configuration with everything said, for about so many updates.
-
-    Raises ScheduleError where a stage of the file forecasts for longer than the recordings allow.
-    """
-    if (longest := max((stage.horizon for stage in given.stage), default=0)) > plan.horizon:
-        found = f"a rollout of {longest} ticks, and errors of the linear model for {plan.horizon}"
-        raise ScheduleError("stages with the preset auto", found, f"set horizon to {plan.horizon} or less")
-    train, spec, rows = given.train, plan.spec, sum(map(len, parts.every))
-    replaces = False if given.stage and train.replace_linear is None else train.replace_linear
-    batch, stride = train.batch or BATCH, train.stride or max(1, min(10, rows // SEQUENCES))
-    per_epoch = max(1, rows // stride // batch)
-    updates = min(steps, PASSES * per_epoch)
-    stages = given.stage or stages_for(candidate, given.stages, updates, per_epoch, plan.horizon)
-    fields = {name: getattr(spec, name) for name in given.model.__struct_fields__}
-    return msgspec.structs.replace(
-        given,
-        model=msgspec.structs.replace(given.model, **fields),
-        train=msgspec.structs.replace(
-            train, preset=AUTO, batch=batch, stride=stride, effort=1.0, replace_linear=replaces
-        ),
-        stage=resolve(stages, spec, train.effort),
-    )
+def without_gains(weights: Tensors) -> Tensors:
+    """Leave out the gains by age."""
+    return {name: value for name, value in weights.items() if not name.endswith("_gain")}

@@ -12,7 +12,8 @@ from rtsysid.config import EMBEDDED, Config, parse_config, read_config
 from rtsysid.recordings.trace import Trace
 from rtsysid.spec import ModelSpec
 from rtsysid.train.auto.begin import begin_auto, completed
-from rtsysid.train.auto.trainer import CORRECTION, REPLACED, Updates, with_kind
+from rtsysid.train.auto.completed import CORRECTION, REPLACED, with_kind
+from rtsysid.train.auto.trainer import Updates
 from rtsysid.train.run import Run
 
 PRESET = '[train]\npreset = "two-stage"\n'
