@@ -22,6 +22,7 @@ STARTS = 500  # forecasts
 BATCH = 256
 BLOCK = 10  # neighbouring forecasts that count as one
 SURE = 1.0  # standard errors by which the network must be better
+EARLIER = 0.1  # share of a group's error that a replacement must save where it begins a band earlier
 
 
 class JudgedRows(NamedTuple):
@@ -67,6 +68,7 @@ class Gains:
         self.network, self._ground, self._linear = network, ground, linear_gain
         self._trained = network.linear_gain.detach().clone(), network.head_gain.detach().clone()
         self.groups = list(group_columns(network.spec.outputs))
+        self.replaces = not torch.equal(self._trained[0], linear_gain)
         self._rows = torch.tensor([self.groups.index(name) for name in target_groups])
         edges = (0, *(age for age in network.spec.age_bands if age < ground.horizon), ground.horizon)
         self.bands = [slice(*ticks) for ticks in pairwise(edges)]
@@ -93,10 +95,10 @@ class Gains:
         """Take a mixture as it is."""
         self.shares, self.errors = shares, self._errors(shares)
 
-    def try_out(self, shares: Doubles) -> bool:
-        """Take a mixture if its score is no worse, and tell whether it was; else keep the one before."""
+    def try_out(self, shares: Doubles, saved: float = 0.0) -> bool:
+        """Take a mixture if its score is lower by `saved`, and tell whether it was; else keep the one before."""
         errors = self._errors(shares)
-        better = self.score(errors) <= self.score(self.errors)
+        better = self.score(errors) <= self.score(self.errors) - saved
         if better:
             self.shares, self.errors = shares, errors
         else:
@@ -119,7 +121,7 @@ def fit_gains(network: Network, linear_gain: Tensor, ground: JudgedRows, target_
     for row in range(len(gains.groups)):
         _begin_earlier(gains, row)
     for (band, ticks), row in product(enumerate(gains.bands), range(len(gains.groups))):
-        for share in (0.5, 0.0):
+        for share in (0.0,) if gains.replaces else (0.5, 0.0):  # half of a map that feeds back alone may diverge
             if surely_better(gains.errors[:, row, ticks], gains.linear[:, row, ticks]):
                 break
             trial = gains.shares.copy()
@@ -139,14 +141,15 @@ def _later_shares(gains: Gains) -> Doubles:
 
 
 def _begin_earlier(gains: Gains, row: int) -> None:
-    """Let the network begin a band earlier, and another one, as long as that is better.
+    """Let the network begin a band earlier, and another one, as long as that is clearly better.
 
-    Rows that the linear model predicted are nearer to the truth than the network's own, which it was judged by.
+    Rows that the linear model predicted are nearer to the truth than the network's own, which it was judged by. A small
+    gain on recordings that resemble the training may be a loss on others.
     """
     for band in range(np.count_nonzero(gains.shares[:, row] == 0) - 1, -1, -1):
         trial = gains.shares.copy()
         trial[band:, row] = 1.0
-        if not gains.try_out(trial):
+        if not gains.try_out(trial, EARLIER / len(gains.groups)):
             return
 
 
