@@ -20,7 +20,7 @@ from rtsysid.recordings.reading import align_trace
 from rtsysid.recordings.trace import Trace
 from rtsysid.spec import Floats
 from rtsysid.train.auto.candidates import CORRECTIONS, REPLACEMENT
-from rtsysid.train.auto.completed import REPLACED, completed_config, kinds_of, with_kind
+from rtsysid.train.auto.completed import REPLACED, completed_config, network_kinds, with_kind
 from rtsysid.train.auto.parts import Parts
 from rtsysid.train.auto.plan import SETTLING, ModelPlan, blank_spec, horizon_of, plan_of, settling_of
 from rtsysid.train.auto.quantities import with_quantities
@@ -143,6 +143,6 @@ def completed(config: Config, trace: Trace) -> Config:
     read = _read(config, trace)
     parts = Parts(*_pieces(read.halves))
     plan = plan_of(config, read.whole, blank_spec(config, trace.channels), parts)
-    kind = kinds_of(config)[0]
+    kind = network_kinds(config)[0]
     candidate = REPLACEMENT if kind == REPLACED else CORRECTIONS[0]
     return with_kind(completed_config(config, plan, parts, candidate, NORMAL.full), kind)

@@ -42,7 +42,7 @@ def completed_config(given: Config, plan: ModelPlan, parts: Parts, candidate: Ca
     )
 
 
-def kinds_of(config: Config) -> tuple[str, ...]:
+def network_kinds(config: Config) -> tuple[str, ...]:
     """List the kinds of network that a configuration has trained."""
     replaces = config.train.replace_linear
     return (CORRECTION, REPLACED) if replaces is None else (REPLACED,) if replaces else (CORRECTION,)

@@ -88,15 +88,15 @@ class Gains:
         self.network.head_gain.copy_(head * share)
 
     def score(self, errors: Doubles) -> float:
-        """Return the mean logarithm of errors in ratio to the linear model's, in which octaves of ticks weigh alike."""
+        """Return the mean logarithm of errors [K, G, N] over those of the linear model; octaves of ticks weigh alike."""
         return log_ratio(errors.mean(0), self.linear.mean(0))
 
     def use(self, shares: Doubles) -> None:
-        """Take a mixture as it is."""
+        """Take a mixture [K, G] as it is."""
         self.shares, self.errors = shares, self._errors(shares)
 
     def try_out(self, shares: Doubles, saved: float = 0.0) -> bool:
-        """Take a mixture if its score is lower by `saved`, and tell whether it was; else keep the one before."""
+        """Take a mixture [K, G] if its score is lower by `saved`, and tell whether it was; else keep the one before."""
         errors = self._errors(shares)
         better = self.score(errors) <= self.score(self.errors) - saved
         if better:

@@ -27,7 +27,7 @@ from rtsysid.recordings.pieces import Note
 from rtsysid.spec import Doubles, to_builtins
 from rtsysid.train.auto import words
 from rtsysid.train.auto.candidates import CORRECTIONS, REPLACEMENT, Candidate, refitted
-from rtsysid.train.auto.completed import CORRECTION, REPLACED, completed_config, kinds_of, with_kind
+from rtsysid.train.auto.completed import CORRECTION, REPLACED, completed_config, network_kinds, with_kind
 from rtsysid.train.auto.expected import TICKS, expected_errors, with_network
 from rtsysid.train.auto.frames import target_groups
 from rtsysid.train.auto.jobs import run_jobs
@@ -89,7 +89,7 @@ class AutoTrainer:
         if self._linear:
             return 0
         config = self._config if self.plan is None else self._completed(CORRECTIONS[0], self._updates.full)
-        return len(kinds_of(config)) * sum(stage.epochs for stage in config.stages) + config.stages[-1].epochs
+        return len(network_kinds(config)) * sum(stage.epochs for stage in config.stages) + config.stages[-1].epochs
 
     @property
     def done(self) -> int:
@@ -116,7 +116,7 @@ class AutoTrainer:
             if self._linear:
                 return self._finish_linear()
             say_stage("training")
-            yield from self._train_all(kinds_of(self._config))
+            yield from self._train_all(network_kinds(self._config))
             if not self._trained():
                 say_stage("the training diverged: the linear model stays")
                 return self._finish_linear()
@@ -200,7 +200,7 @@ class AutoTrainer:
         """Choose what the configuration leaves open, and return the trainer of the one kind that it has."""
         if self.plan is not None:
             self._choose(self.plan)
-        return self._trainer(kinds_of(self._config)[0])
+        return self._trainer(network_kinds(self._config)[0])
 
     def _trainer(self, name: str) -> Trainer:
         """Make the trainer of a kind, or of the result: the last stage with all recordings."""
@@ -216,7 +216,7 @@ class AutoTrainer:
 
     def _trained(self) -> list[str]:
         """List the kinds whose training has ended."""
-        return [kind for kind in kinds_of(self._config) if self.run.part(kind).complete]
+        return [kind for kind in network_kinds(self._config) if self.run.part(kind).complete]
 
     def _train(self, name: str) -> Iterator[Epoch]:
         """Train a part of the run; a kind that diverges is left out."""
@@ -295,7 +295,7 @@ class AutoTrainer:
         if not run.begun or run.complete:
             return False
         with run.claimed():
-            for part in (run.part(name) for name in (*kinds_of(self._config), RESULT)):
+            for part in (run.part(name) for name in (*network_kinds(self._config), RESULT)):
                 checkpoint = None if part.complete else part.checkpoint()
                 if checkpoint is not None:
                     part.finish(with_prefix(checkpoint[0], "best/"))
