@@ -88,7 +88,7 @@ class Gains:
         self.network.head_gain.copy_(head * share)
 
     def score(self, errors: Doubles) -> float:
-        """Return the mean logarithm of errors [K, G, N] over those of the linear model; octaves of ticks weigh alike."""
+        """Return the mean logarithm of errors [K, G, N] over the linear model's; octaves of ticks weigh alike."""
         return log_ratio(errors.mean(0), self.linear.mean(0))
 
     def use(self, shares: Doubles) -> None:
