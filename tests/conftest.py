@@ -130,7 +130,7 @@ def auto_run_folder(tmp_path_factory: pytest.TempPathFactory, tiny_trace: Trace)
         from rtsysid.train.auto.trainer import Updates
 
         trace = Trace(tiny_trace.channels, plant(4, 150).episodes)
-        for _ in begin_auto(parse_config(DATA_ALONE), trace, folder, DATA_ALONE, updates=Updates(1, 1, 2)).epochs():
+        for _ in begin_auto(parse_config(DATA_ALONE), trace, folder, DATA_ALONE, updates=Updates(1, 2)).epochs():
             pass
 
     return made_once(tmp_path_factory, "auto_run", train)

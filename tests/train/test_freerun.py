@@ -188,7 +188,7 @@ class _Running(torch.nn.Module):
     ids=["body", "gru", "powers"],
 )
 def test_what_is_not_written_out_takes_the_general_loop(spec: ModelSpec) -> None:
-    """Rigid bodies, other cells, and powers of angles give the very same predictions as `Network.rollout`."""
+    """Rigid bodies, other cells and powers of angles give the very same predictions as `Network.rollout`."""
     torch.manual_seed(1)
     network = Network(spec).eval()
     seen = row_windows(torch.randn(2, 12, spec.width), network.spec.taps)

@@ -229,13 +229,17 @@ def default_space(config: Config) -> Space:
         "model.encoder": _choice(*map(list, (half, encoder, twice, encoder[-1:], ()))),
         "model.hidden": Parameter(low=max(4, hidden // 4), high=2 * hidden, log=True),
         "model.linear_path": _choice(False, True),
-        "model.head_sees_code": _choice(False, True),
         "model.output": _choice("increment", "absolute"),
         "train.effort": Parameter(low=config.train.effort / 2, high=2.0 * config.train.effort, log=True),
         "stage.*.learning_rate": Parameter(low=0.3, high=3.0, log=True, times=True),
         "stage.*.weight_decay": _scaled(*(stage.weight_decay for stage in stages)),
         "stage.*.input_noise": _scaled(*(stage.input_noise for stage in stages)),
     }
+    if config.model.head_sees_code is not None:
+        wanted["model.head_sees_code"] = _choice(False, True)
+    if config.auto:  # its linear model stays, and so does what the network adds to
+        wanted = {path: each for path, each in wanted.items() if path not in ("model.linear_path", "model.output")}
+        wanted["train.replace_linear"] = _choice(False, True)
     if len({loss.norm for stage in stages for loss in stage.loss}) == 1:
         wanted["stage.*.loss.*.norm"] = _choice("square", "absolute")
     fitted = {path: _possible(config, path, parameter) for path, parameter in wanted.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise, product
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rtsysid.circle import group_columns
 from rtsysid.evaluation.linear.maps import bounded_errors
-from rtsysid.evaluation.metrics import log_ratio
+from rtsysid.evaluation.metrics import LEAST, log_ratio, octaves
 from rtsysid.spec import Doubles
 from rtsysid.train.freerun import free_run
 from rtsysid.train.network import Network
@@ -22,6 +22,7 @@ STARTS = 500  # forecasts
 BATCH = 256
 BLOCK = 10  # neighbouring forecasts that count as one
 SURE = 1.0  # standard errors by which the network must be better
+EARLIER = 0.1  # share of a group's error that a replacement must save where it begins a band earlier
 
 
 class JudgedRows(NamedTuple):
@@ -64,9 +65,10 @@ class Gains:
 
     def __init__(self, network: Network, linear_gain: Tensor, target_groups: Sequence[str], ground: JudgedRows) -> None:
         """`linear_gain` [K, T]: the gains of the linear model alone."""
-        self._network, self._ground, self._linear = network, ground, linear_gain
+        self.network, self._ground, self._linear = network, ground, linear_gain
         self._trained = network.linear_gain.detach().clone(), network.head_gain.detach().clone()
         self.groups = list(group_columns(network.spec.outputs))
+        self.replaces = not torch.equal(self._trained[0], linear_gain)
         self._rows = torch.tensor([self.groups.index(name) for name in target_groups])
         edges = (0, *(age for age in network.spec.age_bands if age < ground.horizon), ground.horizon)
         self.bands = [slice(*ticks) for ticks in pairwise(edges)]
@@ -77,26 +79,26 @@ class Gains:
     def _errors(self, shares: Doubles) -> Doubles:
         """Set a mixture and measure its errors [K, G, N]."""
         self._set(shares)
-        return errors_on(self._network, self._ground)
+        return errors_on(self.network, self._ground)
 
     def _set(self, shares: Doubles) -> None:
         share = torch.from_numpy(shares).float()[:, self._rows]
         linear, head = self._trained
-        self._network.linear_gain.copy_(torch.lerp(self._linear, linear, share))
-        self._network.head_gain.copy_(head * share)
+        self.network.linear_gain.copy_(torch.lerp(self._linear, linear, share))
+        self.network.head_gain.copy_(head * share)
 
     def score(self, errors: Doubles) -> float:
-        """Return the mean logarithm of errors in ratio to the linear model's, in which octaves of ticks weigh alike."""
+        """Return the mean logarithm of errors [K, G, N] over the linear model's; octaves of ticks weigh alike."""
         return log_ratio(errors.mean(0), self.linear.mean(0))
 
     def use(self, shares: Doubles) -> None:
-        """Take a mixture as it is."""
+        """Take a mixture [K, G] as it is."""
         self.shares, self.errors = shares, self._errors(shares)
 
-    def try_out(self, shares: Doubles) -> bool:
-        """Take a mixture if its score is no worse, and tell whether it was; else keep the one before."""
+    def try_out(self, shares: Doubles, saved: float = 0.0) -> bool:
+        """Take a mixture [K, G] if its score is lower by `saved`, and tell whether it was; else keep the one before."""
         errors = self._errors(shares)
-        better = self.score(errors) <= self.score(self.errors)
+        better = self.score(errors) <= self.score(self.errors) - saved
         if better:
             self.shares, self.errors = shares, errors
         else:
@@ -116,8 +118,10 @@ def fit_gains(network: Network, linear_gain: Tensor, ground: JudgedRows, target_
         return gains
     gains.use(np.ones_like(gains.shares))
     gains.try_out(_later_shares(gains))
+    for row in range(len(gains.groups)):
+        _begin_earlier(gains, row)
     for (band, ticks), row in product(enumerate(gains.bands), range(len(gains.groups))):
-        for share in (0.5, 0.0):
+        for share in (0.0,) if gains.replaces else (0.5, 0.0):  # half of a map that feeds back alone may diverge
             if surely_better(gains.errors[:, row, ticks], gains.linear[:, row, ticks]):
                 break
             trial = gains.shares.copy()
@@ -134,6 +138,29 @@ def _later_shares(gains: Gains) -> Doubles:
         better = [errors[row, ticks].mean() < linear[row, ticks].mean() for ticks in gains.bands]
         shares[: better.index(True) if any(better) else len(shares), row] = 0.0
     return shares
+
+
+def _begin_earlier(gains: Gains, row: int) -> None:
+    """Let the network begin a band earlier, and another one, as long as that is clearly better.
+
+    Rows that the linear model predicted are nearer to the truth than the network's own, which it was judged by. A small
+    gain on recordings that resemble the training may be a loss on others.
+    """
+    for band in range(np.count_nonzero(gains.shares[:, row] == 0) - 1, -1, -1):
+        trial = gains.shares.copy()
+        trial[band:, row] = 1.0
+        if not gains.try_out(trial, EARLIER / len(gains.groups)):
+            return
+
+
+def least_regret(errors: Mapping[str, Doubles]) -> str:
+    """Return the name whose errors [G, N] are, where they are larger than the smallest ones, the least so.
+
+    The logarithm of an error in ratio to the smallest one is squared: one bad horizon counts more than two fair ones.
+    """
+    least = np.maximum(np.minimum.reduce(list(errors.values())), LEAST)
+    regret = {name: np.log(np.maximum(each, LEAST) / least) ** 2 for name, each in errors.items()}
+    return min(errors, key=lambda name: float(np.mean(regret[name] @ octaves(least.shape[1]))))
 
 
 def surely_better(errors: Doubles, reference: Doubles) -> bool:

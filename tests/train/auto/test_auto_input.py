@@ -72,7 +72,7 @@ def trainer_of(folder: Path, values: list[Floats], said: str = "", **asked: Any)
     config = parse_config(text)
     episodes = (Episode(f"run{k}", np.arange(len(each)) / 50, each) for k, each in enumerate(values))
     trace = Trace(config.data.channels, tuple(episodes))
-    return begin_auto(config, trace, folder / "run", text, updates=Updates(1, 1, 1), **asked)
+    return begin_auto(config, trace, folder / "run", text, updates=Updates(1, 1), **asked)
 
 
 MODELS: dict[str, tuple[list[Floats], str]] = {

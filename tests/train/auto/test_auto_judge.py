@@ -9,7 +9,7 @@ import torch
 from support.linear_robots import plain_spec
 
 from rtsysid.evaluation.metrics import log_ratio, octaves
-from rtsysid.train.auto.judge import JudgedRows, errors_on, fit_gains, ground_of, surely_better
+from rtsysid.train.auto.judge import JudgedRows, errors_on, fit_gains, ground_of, least_regret, surely_better
 from rtsysid.train.linear_path import silence
 from rtsysid.train.network import Network
 from rtsysid.train.windows import Sequences
@@ -128,6 +128,14 @@ def test_errors_are_by_group_and_tick_and_the_score_weighs_octaves_alike() -> No
     assert np.allclose(errors.mean(0), np.abs(DRIFT)[:, None] * np.arange(1, HORIZON + 1), atol=0.01)
     ratio = np.where(np.arange(HORIZON) < 1, 2.0, 1.0)
     assert np.isclose(log_ratio((errors * ratio).mean(0), errors.mean(0)), np.log(2.0) * octaves(HORIZON)[0])
+
+
+def test_of_two_networks_the_one_that_is_nowhere_far_off_is_taken() -> None:
+    """A network that is a little worse at most ticks, and far better at the last ones, is the one to take."""
+    near = np.array([[0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 3.0]])
+    far = np.ones((1, 8))
+    assert least_regret({"near": near, "far": far}) == "far"
+    assert least_regret({"near": near, "far": 4 * far}) == "near"
 
 
 @pytest.mark.parametrize("rows", [30, 4000])
