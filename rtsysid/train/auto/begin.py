@@ -145,4 +145,4 @@ def completed(config: Config, trace: Trace) -> Config:
     plan = plan_of(config, read.whole, blank_spec(config, trace.channels), parts)
     kind = network_kinds(config)[0]
     candidate = REPLACEMENT if kind == REPLACED else CORRECTIONS[0]
-    return with_kind(completed_config(config, plan, parts, candidate, NORMAL.full), kind)
+    return with_kind(completed_config(config, plan, parts, candidate, NORMAL.full_of(plan.spec.hidden)), kind)

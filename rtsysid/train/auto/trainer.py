@@ -44,18 +44,28 @@ from rtsysid.train.tensors import Tensors
 from rtsysid.train.windows import Sequences
 
 WATCHED = 150  # forecasts that show the progress of a network
-USED = 0.8  # share of the minutes for the full runs
+USED = 0.65  # share of the minutes for the full runs; the result takes a quarter of their time
+LARGEST = 64  # units of a cell that is chosen
 JUDGE, RESULT = "judge", "full"  # parts of the run, next to the kinds of network
 
 
 class Updates(NamedTuple):
-    """Count the updates of the weights in a short run, and in a full one."""
+    """Count the updates of the weights in a short run, and in a full one of a cell of `LARGEST` units."""
 
     short: int = 100
     full: int = 900
 
+    def full_of(self, hidden: int) -> int:
+        """Count the updates of a full run; an update of a smaller cell takes less time, and there are more of them."""
+        return round(self.full * more_updates(hidden))
+
 
 NORMAL = Updates()
+
+
+def more_updates(hidden: int) -> float:
+    """Return the factor by which a smaller cell has more updates."""
+    return min(2.0, max(1.0, LARGEST / hidden))
 
 
 class AutoTrainer:
@@ -88,7 +98,7 @@ class AutoTrainer:
         """Count the epochs of each kind and of the result together."""
         if self._linear:
             return 0
-        config = self._config if self.plan is None else self._completed(CORRECTIONS[0], self._updates.full)
+        config = self._config if self.plan is None else self._completed(CORRECTIONS[0])
         return len(network_kinds(config)) * sum(stage.epochs for stage in config.stages) + config.stages[-1].epochs
 
     @property
@@ -156,15 +166,17 @@ class AutoTrainer:
         gain = self.run.arrays("judge_path.npz")["gain"]
         return not np.array_equal(self.run.part(JUDGE).weights()["linear_gain"].numpy(), gain)
 
-    def _completed(self, candidate: Candidate, steps: int) -> Config:
+    def _completed(self, candidate: Candidate, steps: int | None = None) -> Config:
+        """Complete the configuration for so many updates; by default for a full run."""
         assert self.plan is not None
+        steps = steps or self._updates.full_of(self.plan.spec.hidden)
         return completed_config(self.given, self.plan, self.parts, candidate, steps)
 
     def _choose(self, plan: ModelPlan) -> None:
         """Choose among the candidates by short runs, and write everything that the full runs start from."""
         fitted = plan.choice.spec
         judge = linear_arrays(plan.spec, refitted(plan.choice, self.parts.training), fitted)
-        config = self._completed(self._best(plan, judge), self._updates.full)
+        config = self._completed(self._best(plan, judge))
         arrays: dict[str, Arrays] = {
             "linear_path.npz": linear_arrays(plan.spec, plan.choice.model, fitted),
             "judge_path.npz": judge,
@@ -185,7 +197,8 @@ class AutoTrainer:
         scores = dict(with_progress(run_jobs(jobs), "trying networks", len(jobs)))
         if self._minutes:
             each = (time.monotonic() - begun) / (short * math.ceil(len(jobs) / 2))
-            self._updates = Updates(short, max(short, int(USED * 60 * self._minutes / each)))
+            updates = USED * 60 * self._minutes / each / more_updates(plan.spec.hidden)
+            self._updates = Updates(short, max(short, int(updates)))
         return CORRECTIONS[int(min(jobs, key=lambda k: scores[k]))]  # of equal ones the first, whichever ended first
 
     def _score(self, candidate: Candidate, plan: ModelPlan, judge: Arrays) -> Iterator[float]:
