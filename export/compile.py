@@ -60,9 +60,14 @@ def find_compiler(machine: str) -> list[str] | None:
         found = shutil.which(name)
         if found:
             return [found]
-    if machine in CROSS and importlib.util.find_spec("ziglang"):
+    if machine in CROSS and has_zig():
         return [sys.executable, "-m", "ziglang", "cc", "-target", CROSS[machine]]
     return None
+
+
+def has_zig() -> bool:
+    """Tell whether the package ziglang is installed, which compiles for every machine."""
+    return importlib.util.find_spec("ziglang") is not None
 
 
 def require_compiler(machine: str) -> list[str]:

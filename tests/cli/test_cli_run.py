@@ -64,8 +64,8 @@ def test_an_update_of_a_link_takes_over(link: Path, board: SimulatedDevice, tmp_
     with process("run", link, board.port, *arguments) as running:
         answering(board)
         command("rollback", link, "--to", new.folder)
+        until(lambda: taken(tmp_path / "f.mcap"), "the update", 300.0)  # another process starts first
         until(lambda: linked.previous(link) == tmp_path / "first", "the note of the bundle before")
-        until(lambda: taken(tmp_path / "f.mcap"), "the update")
         running.send_signal(signal.SIGTERM)
         report, said = ended(running)
     assert report["updates"] == {"taken": 1, "refused": 0, "taken back": 0}

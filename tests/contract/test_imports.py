@@ -70,6 +70,7 @@ VERBS_OF_THE_WORKSTATION = {
         "compare.py",
         "demo.py",
         "doctor.py",
+        "firmware.py",
         "hil.py",
         "info.py",
         "report.py",

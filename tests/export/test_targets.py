@@ -88,9 +88,10 @@ def test_a_file_that_is_no_library_is_refused() -> None:
 
 @pytest.fixture
 def no_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A search path without a compiler."""
+    """A search path without a compiler, and no zig."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("CC", "cc")
+    monkeypatch.setattr("export.compile.has_zig", lambda: False)
 
 
 @pytest.mark.usefixtures("no_compiler")
