@@ -75,7 +75,7 @@ fuzz: $(VENV)/.ready $(VENV)/.compilers
 # A live session of so many seconds with something going wrong all the time; `make test` runs a short one.
 SECONDS ?= 600
 soak: $(VENV)/.ready $(VENV)/.compilers
-	RTSYSID_SOAK_SECONDS=$(SECONDS) $(BIN)/pytest -q -s tests/cli/test_soak.py
+	RTSYSID_SOAK_SECONDS=$(SECONDS) $(BIN)/pytest -q -s tests/cli/test_soak.py tests/sources/test_rates.py
 
 # Change the core in some 600 places, one at a time, and see a test fail each time; `make test` tries a few of them.
 mutants: $(VENV)/.ready

@@ -30,9 +30,9 @@ def reference_spec(inputs: int = 4, outputs: int = 6, taps: int = 16) -> ModelSp
 class Reference:
     """The same random weights behind every backend."""
 
-    def __init__(self) -> None:
+    def __init__(self, inputs: int = 4, outputs: int = 6) -> None:
         torch.manual_seed(0)
-        self.spec = reference_spec()
+        self.spec = reference_spec(inputs, outputs)
         self.network = Network(self.spec).eval()
         self.folder = Path(tempfile.mkdtemp(prefix="bench-"))
         atexit.register(shutil.rmtree, self.folder, ignore_errors=True)
@@ -41,4 +41,4 @@ class Reference:
             (self.folder / name).write_bytes(graph.SerializeToString())
         self.onnx = OnnxBackend(self.spec, {path.name: path.read_bytes() for path in self.folder.glob("*.onnx")})
         self.numpy = NumpyBackend(self.spec, weights)
-        self.window = np.random.default_rng(0).standard_normal((16, 10)).astype(np.float32)
+        self.window = np.random.default_rng(0).standard_normal((16, inputs + outputs)).astype(np.float32)

@@ -25,10 +25,11 @@ from firmware_bridge.conversation import Conversation, LinkState
 from firmware_bridge.health import LinkHealth
 from firmware_bridge.messages import Bye, Prediction, Reason
 from firmware_bridge.peer import Board, Requirements
-from firmware_bridge.port import Port, described
-from firmware_bridge.queues import Backlog, Outbox
+from firmware_bridge.queues import Outbox
 from rtsysid.device_clock import host_ns, host_s
 from rtsysid.errors import LinkError
+from rtsysid.source.backlog import Backlog
+from rtsysid.source.port import Port, described
 from rtsysid.spec import Arrival, Channel, Floats, ModelSpec
 from rtsysid.statuses import BY_NAME
 
@@ -55,7 +56,8 @@ class Link:
 
     With `spec` the board must have the channels of the model, in order, and a multiple of its rate. Without it any
     board is accepted, and it sends every `divider`-th sample. `baudrate`: speed of the line; a load above 70 % of it is
-    refused; None: the usual one, for a line that ignores it (USB, a pty, a socket). `tap` gets every byte.
+    refused; None: the usual one, for a line that ignores it (USB, a pty, a socket). `tap` gets every byte. Options of
+    other sources are ignored.
 
     Entering raises LinkError where the port cannot be opened. After that a cable or a board that is gone is waited for.
     A board that is the wrong one ends the iteration with LinkError.
@@ -69,6 +71,7 @@ class Link:
         divider: int = 1,
         baudrate: int | None = None,
         tap: Tap | None = None,
+        **_unused: Any,
     ) -> None:
         self._url, self._baudrate, self._tap = port, baudrate, tap
         capacity = None if baudrate is None else baudrate / 10  # start bit, eight bits, stop bit

@@ -1,61 +1,17 @@
-"""Queues between the reader and the loop: samples one way, predictions the other. Both are bounded and never wait.
+"""Outbox: the queue of messages for a line that may take them later. It is bounded and never waits.
 
-A stall must not delay everything after it: a full queue of samples drops the oldest, and only the latest prediction is
-kept.
+A stall must not delay everything after it: only the latest prediction is kept.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
 
 from firmware_bridge.layout import Message
 from firmware_bridge.wire import DELIMITER, FrameEncoder
 
-T = TypeVar("T")
 _ROOM = 4096  # bytes of control frames that may wait for the line
-
-
-class Backlog(Generic[T]):
-    """Queue of the newest `limit` items; ``dropped`` counts those removed, ``most`` is the longest backlog so far."""
-
-    def __init__(self, limit: int) -> None:
-        self._items: deque[T] = deque(maxlen=limit)
-        self._limit = limit
-        self._changed = threading.Condition()
-        self._closed = False
-        self.dropped = self.most = 0
-
-    def put(self, items: Sequence[T]) -> None:
-        """Append items, and wake the thread that waits in `take`."""
-        with self._changed:
-            self.dropped += max(0, len(self._items) + len(items) - self._limit)
-            self._items.extend(items)
-            self.most = max(self.most, len(self._items))
-            self._changed.notify()
-
-    def take(self, timeout_s: float) -> list[T]:
-        """Remove and return all items, waiting up to `timeout_s` seconds for the first; none after `close`."""
-        with self._changed:
-            if not self._items and not self._closed:
-                self._changed.wait(timeout_s)
-            items = list(self._items)
-            self._items.clear()
-            return items
-
-    def close(self) -> None:
-        """End the queue: no more items will come."""
-        with self._changed:
-            self._closed = True
-            self._changed.notify()
-
-    @property
-    def closed(self) -> bool:
-        """Whether `close` was called and everything was taken."""
-        with self._changed:
-            return self._closed and not self._items
 
 
 class Outbox:

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from firmware_bridge.mcap_file import McapFile
 from firmware_bridge.rotation import Rotation, next_part
-from firmware_bridge.session_file import Answered, Noted, SessionFile
+from firmware_bridge.session_file import Answered, Named, Noted, SessionFile
 from rtsysid.device_clock import host_ns
 from rtsysid.errors import StorageError
 from rtsysid.spec import Arrival, Channel
@@ -118,6 +118,10 @@ class Recorder:
     def update(self, note: Noted) -> None:
         """Record what became of a new bundle."""
         self._enqueue(SessionFile.update, note, self._clock())
+
+    def message(self, message: Named, host_ns: int) -> None:
+        """Record a message of a source whose messages are not made samples."""
+        self._enqueue(SessionFile.message, message, host_ns)
 
     def health(self, figures: Mapping[str, Any]) -> None:
         """Record figures and texts by name; they may be nested, and may differ from call to call."""

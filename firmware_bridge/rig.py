@@ -10,10 +10,10 @@ import numpy as np
 
 from firmware_bridge import messages as msg
 from firmware_bridge.layout import Message
-from firmware_bridge.port import Port, described
 from firmware_bridge.schema import Schema
 from firmware_bridge.wire import FrameDecoder, FrameEncoder, WireCounters
 from rtsysid.errors import LinkError
+from rtsysid.source.port import Port, described
 from rtsysid.spec import Floats
 
 _AGAIN_S, _PATIENCE_S = 0.25, 10.0

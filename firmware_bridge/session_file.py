@@ -7,6 +7,7 @@ topic        content                                   log_time             publ
 /samples     seq, boot, and one field per channel      of the read          device time
 /predictions outputs, t, age, sent, status, flags      of the answer        device time
 /health      counters of link and session              of the report        the same
+/TOPIC       numbers of a message, without a model     of the read          device time
 /updates     what became of a new bundle               of the event         the same
 ============ ========================================= ==================== ============
 
@@ -25,6 +26,8 @@ from firmware_bridge.mcap_file import McapFile
 from rtsysid.guards.text import message_fields
 from rtsysid.rosmsg import TIME, MessageType, Value
 from rtsysid.spec import Arrival, Channel, Floats
+
+_VERSIONS, _NAMES = 100, 4000  # types of one topic, and figures of one type
 
 DIRECTIONS = ("rx", "tx", "open")  # the code of each is its index
 _STAMP = "builtin_interfaces/Time stamp\n"
@@ -76,18 +79,29 @@ class Answered(Protocol):
     def sent(self) -> bool: ...
 
 
+class Named(Protocol):
+    """A message of a topic with numbers by name, at ``t`` in s: `rtsysid.sources.messages.Message`."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def t(self) -> float: ...
+    @property
+    def values(self) -> Mapping[str, float]: ...
+
+
 class SessionFile:
-    """The topics of a recording; writes into `file`, in the order of the calls."""
+    """The topics of a recording; writes into `file`, in the order of the calls. Without channels: of messages."""
 
     def __init__(self, file: McapFile, channels: Sequence[Channel], outputs: Sequence[Channel]) -> None:
         self.file = file
         self._wire = _Topic(file, "/wire", "Wire", _STAMP + _WIRE, _HOST)
-        self._samples = _channel_topic(file, "/samples", "Sample", _STAMP + _SAMPLE, channels, "")
+        if channels:
+            self._samples = _channel_topic(file, "/samples", "Sample", _STAMP + _SAMPLE, channels, "")
         self._predictions = _channel_topic(file, "/predictions", "Prediction", _STAMP + _PREDICTION, outputs, _STATUS)
-        self._health: _Topic | None = None
+        self._health = _Figures(file, "/health", "Health", _HOST)
+        self._messages: dict[str, _Figures] = {}
         self._updates: _Topic | None = None
-        self._texts: dict[str, bool] = {}  # whether a figure of health is a text
-        self._versions = 0
 
     def wire(self, direction: str, host_ns: int, data: bytes) -> None:
         """Write raw bytes, as a link's tap gets them; `direction` is one of `DIRECTIONS`."""
@@ -113,20 +127,44 @@ class SessionFile:
 
     def health(self, figures: Mapping[str, Any], host_ns: int) -> None:
         """Write figures and texts by name; names missing in later calls become NaN or empty."""
-        new = {name: isinstance(value, str) for name, value in figures.items() if name not in self._texts}
-        if new or self._health is None:  # a message type never changes, so new names need a new type
-            self._texts |= new
-            self._versions += 1
-            self._health = self._health_topic()
-        values = (_figure(figures.get(name), text) for name, text in self._texts.items())
-        self._health.add(host_ns, host_ns, *values)
+        self._health.add(host_ns, host_ns, figures)
 
-    def _health_topic(self) -> _Topic:
+    def message(self, message: Named, host_ns: int) -> None:
+        """Write the numbers of a message to a topic of its own."""
+        topic = self._messages.get(message.topic)
+        if topic is None:
+            number = len(self._messages)
+            topic = _Figures(self.file, f"/{message.topic.strip('/') or 'messages'}", f"Message{number}x", _DEVICE)
+            self._messages[message.topic] = topic
+        topic.add(host_ns, round(message.t * 1e9), message.values)
+
+
+class _Figures:
+    """A topic of figures by name. New names need a new type of message: one never changes."""
+
+    def __init__(self, file: McapFile, topic: str, name: str, metadata: Mapping[str, str]) -> None:
+        self._file, self._name, self._type, self._metadata = file, topic, name, metadata
+        self._topic: _Topic | None = None
+        self._texts: dict[str, bool] = {}  # whether a figure is a text
+        self._versions = 0
+
+    def add(self, log_ns: int, publish_ns: int, figures: Mapping[str, Any]) -> None:
+        """Write figures; those that are missing become NaN or empty. New names beyond the limits are left out."""
+        new = {name: isinstance(value, str) for name, value in figures.items() if name not in self._texts}
+        room = self._versions < _VERSIONS and len(self._texts) + len(new) <= _NAMES
+        if self._topic is None or (new and room):
+            self._texts |= dict(list(new.items())[:_NAMES])
+            self._versions += 1
+            self._topic = self._make_topic()
+        values = (_figure(figures.get(name), text) for name, text in self._texts.items())
+        self._topic.add(log_ns, publish_ns, *values)
+
+    def _make_topic(self) -> _Topic:
         kinds = ["string" if text else "float64" for text in self._texts.values()]
         names = message_fields(list(self._texts), {"stamp"})
         lines = "".join(f"{kind} {name}\n" for kind, name in zip(kinds, names, strict=True))
         version = str(self._versions) if self._versions > 1 else ""
-        return _Topic(self.file, "/health", f"Health{version}", _STAMP + lines, _HOST)
+        return _Topic(self._file, self._name, f"{self._type}{version}", _STAMP + lines, self._metadata)
 
 
 class _Topic:

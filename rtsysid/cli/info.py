@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
-from rtsysid.cli import bundles, console, link, recording
+from rtsysid.cli import bundles, console, recording, sources
 from rtsysid.cli.options import as_json
+from rtsysid.cli.views import viewer_layout
 from rtsysid.errors import TraceError
 
 
@@ -21,9 +22,12 @@ from rtsysid.errors import TraceError
     help="Time column of a table, with its unit where the file states none, as in 'timestamp [us]'; \"\" where "
     "there is none. A log of topics takes a time stamp, TOPIC.STAMP.  [default: guessed]",
 )  # fmt: skip
+@click.option(
+    "--layout", is_flag=True, help="Print a layout for Foxglove and Lichtblick that shows a bundle's session."
+)
 @click.option("--topic", "patterns", metavar="PATTERN", multiple=True, help="Show only these topics of a log.")
 @as_json
-def info(what: tuple[str, ...], time_: str | None, patterns: tuple[str, ...], json_: bool) -> None:
+def info(what: tuple[str, ...], time_: str | None, layout: bool, patterns: tuple[str, ...], json_: bool) -> None:
     """Describe recordings, a run, a bundle, an index, or the board at a port. Two bundles are compared.
 
     Example: rtsysid info flight.csv
@@ -35,8 +39,8 @@ def info(what: tuple[str, ...], time_: str | None, patterns: tuple[str, ...], js
         return bundles.compare_bundles(list(map(Path, what)), json_)
     if len(what) > 1 or (path.is_dir() and not _is_one_thing(path)):
         return _list_recordings(list(map(Path, what)), time_, json_)
-    if link.is_port(what[0]):
-        return console.report(link.describe_port(what[0]), json_)
+    if layout or sources.is_port(what[0]):
+        return console.report(viewer_layout(path) if layout else sources.describe_port(what[0]), layout or json_)
     if bundles.is_bundle(path):
         return console.report(bundles.bundle_info(path), json_)
     if (path / "index.json").exists():

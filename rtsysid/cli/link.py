@@ -5,12 +5,10 @@ from __future__ import annotations
 import math
 import os
 import secrets
-import stat
 import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -20,6 +18,8 @@ from rtsysid.cli import console, running
 from rtsysid.cli.options import PATH, as_json, backend_option, deadline_option, max_gap, time_column, within
 from rtsysid.cli.outputs import output
 from rtsysid.cli.running import run_options
+from rtsysid.cli.sources import map_alone, map_of_model, map_option, open_source, publishing
+from rtsysid.cli.views import ViewOptions, opened_views, view_options
 from rtsysid.errors import LinkError, TraceError
 from rtsysid.guards import ranges
 from rtsysid.storage.products import LIVE_RECORDING, PORT
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from rtsysid.source import Source
     from rtsysid.spec import Floats
 
-SERIAL = ("firmware_bridge.link", "Link")
-SOURCES: dict[str, tuple[str, str]] = {"socket": SERIAL, "hwgrep": SERIAL}  # URL scheme -> module and class of a source
-
 baud = click.option(
     "--baud", type=within(ranges.Baud), help="Speed of a UART; a load above 70 % is refused.  [default: 921600]"
 )
@@ -41,16 +38,6 @@ seconds_ = click.option(
     "--seconds", type=within(ranges.SomeSeconds),
     help="Stop after this time.  [default: at ^C, or when the board ends]",
 )  # fmt: skip
-
-
-def open_source(port: str, **options: Any) -> Source:
-    """Return the source that a port names: by its URL scheme (see `SOURCES`), else the serial link.
-
-    `options`: ``spec``, ``divider``, ``baudrate`` and ``tap``, as `firmware_bridge.link.Link` takes them.
-    """
-    module, name = SOURCES.get(port.partition("://")[0], SERIAL)
-    source: Source = getattr(import_module(module), name)(port, **options)
-    return source
 
 
 @click.command()
@@ -68,25 +55,27 @@ def open_source(port: str, **options: Any) -> Source:
 @deadline_option
 @backend_option
 @max_gap
+@map_option
 @click.option(
     "--fifo", type=within(ranges.Priority), default=0, metavar="PRIORITY", help="Ask for SCHED_FIFO, 1 to 98."
 )
 @click.option(
     "--cpu", "cpus", type=within(ranges.Processor), multiple=True, help="Stay on this processor; may be given again."
 )
+@view_options
 @baud
 @seconds_
 @as_json
 def run(
     bundle: Path, port: str, record: Path | None, overwrite: bool, budget_ms: float | None, deadline_ms: float | None,
-    backend: Any, max_gap: int, fifo: int, cpus: tuple[int, ...], baud: int | None, seconds: float | None, json_: bool,
-    more: running.RunOptions,
+    backend: Any, max_gap: int, map_: Path | None, fifo: int, cpus: tuple[int, ...], baud: int | None,
+    seconds: float | None, json_: bool, more: running.RunOptions, views: ViewOptions,
 ) -> None:  # fmt: skip
     """Run a bundle with a live source: feed every sample, and answer the newest one in time.
 
-    PORT is a path, hwgrep://PATTERN or socket://HOST:PORT. A line of health each second goes to stderr, the summary to
-    stdout. A cable that is pulled is waited for. ^C, SIGTERM and a closed terminal stop the board and close the
-    recording.
+    PORT is a path, hwgrep://PATTERN, socket://HOST:PORT, or the address of another source, as udp://:9000. A line of
+    health each second goes to stderr, the summary to stdout. A cable that is pulled is waited for. ^C, SIGTERM and a
+    closed terminal stop the board and close the recording.
 
     Example: rtsysid run bundle /dev/serial/by-id/usb-robot --record flight.mcap
     """
@@ -94,10 +83,12 @@ def run(
     from rtsysid.live.service import Service, StopSignal
     from rtsysid.live.session import Session
     from rtsysid.live.settings import Settings
+    from rtsysid.live.sinks import Sinks
     from rtsysid.model.predictor import Predictor
 
     seen = running.state_before(bundle, more)
     opened = running.open_bundle(bundle, more)
+    mapping = map_of_model(opened, map_)
     predictor = Predictor.load(opened, backend)
     budget_s = 1 / opened.spec.rate_hz if budget_ms is None else budget_ms * 1e-3
     settings = Settings(bundle=opened.id, backend=predictor.backend.name, budget_s=budget_s, max_gap=max_gap)
@@ -108,9 +99,13 @@ def run(
         watch = stack.enter_context(running.bundle_watch(bundle, seen, opened, settings, more))
         updates = running.updates_of(watch, opened, recorder, more)
         stderr = stack.enter_context(console.StderrLines())
-        source = stack.enter_context(open_source(port, spec=opened.spec, baudrate=baud, tap=recorder))
+        source = stack.enter_context(open_source(port, spec=opened.spec, mapping=mapping, baudrate=baud, tap=recorder))
         session, deadline_s = Session(predictor, settings), math.inf if deadline_ms is None else deadline_ms * 1e-3
-        loop = LiveLoop(source, session, recorder=recorder, service=Service(), deadline_s=deadline_s, follower=updates)
+        feed = stack.enter_context(opened_views(views, session, predictor, opened, port, stderr.write))
+        sinks = Sinks.of(recorder, publishing(source, predictor, lambda: loop.session), feed)
+        loop = LiveLoop(source, session, recorder=sinks, service=Service(), deadline_s=deadline_s, follower=updates)
+        if feed is not None:
+            feed.session_of = lambda: loop.session  # with --watch a new bundle may take over
         source.describe()  # waits for the board
         conclusion.of(lambda: running.session_summary(loop, recorder, updates, json_), recorder)
         _make_punctual(fifo, cpus, source, stderr, lock=not more.no_mlock)
@@ -127,12 +122,14 @@ def run(
 @click.option(
     "--divider", type=within(ranges.Divider), default=1, show_default=True, metavar="N", help="Keep every N-th sample."
 )
+@map_option
 @baud
 @seconds_
 @as_json
 def record(
-    port: str, out: Path, overwrite: bool, divider: int, baud: int | None, seconds: float | None, json_: bool
-) -> None:
+    port: str, out: Path, overwrite: bool, divider: int, map_: Path | None, baud: int | None, seconds: float | None,
+    json_: bool,
+) -> None:  # fmt: skip
     """Record a live source without a model: every byte, and every sample by its channels.
 
     Example: rtsysid record /dev/ttyACM0 -o flight.mcap --seconds 60
@@ -140,7 +137,8 @@ def record(
     from firmware_bridge.recorder import Recorder
     from rtsysid.live.service import StopSignal
 
-    with open_source(port, divider=divider, baudrate=baud) as source:
+    mapping = map_alone(map_)
+    with open_source(port, mapping=mapping, divider=divider, baudrate=baud) as source:
         channels = source.channels()  # the file begins with them
         facts = {key: str(value) for key, value in source.describe().items()}
     with (
@@ -148,7 +146,7 @@ def record(
         _Conclusion(json_) as conclusion,
         console.StderrLines() as stderr,
         Recorder.open(out, channels=channels, metadata={"rtsysid.board": facts}, overwrite=overwrite) as recorder,
-        open_source(port, divider=divider, baudrate=baud, tap=recorder) as source,
+        open_source(port, mapping=mapping, divider=divider, baudrate=baud, tap=recorder, names=channels) as source,
     ):
         conclusion.of(lambda: _record_summary(source, recorder, json_), recorder)
         _record_all(source, recorder, stop, stderr)
@@ -200,22 +198,6 @@ def sim_device(
                 device.reset()  # the host has gone: the next one finds a board that was just switched on
             streamed = state == State.streaming or (streamed and state != State.idle)
             time.sleep(0.1)
-
-
-def is_port(text: str) -> bool:
-    """Return whether `text` names a port and not a file: a URL, or a character device."""
-    if "://" in text:
-        return True
-    try:
-        return stat.S_ISCHR(Path(text).stat().st_mode)
-    except (OSError, ValueError):
-        return False
-
-
-def describe_port(port: str) -> dict[str, Any]:
-    """Describe the device at a port as plain values. Raises LinkError where none answers."""
-    with open_source(port) as source:
-        return {"port": port, **source.describe()}
 
 
 def _require_samples(port: str, stop: StopSignal, samples: int, answered: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,7 @@ from rtsysid.storage.products import RECORDING
 if TYPE_CHECKING:
     from rtsysid.model.bundle import Bundle
     from rtsysid.recordings.bag import Bag
+    from rtsysid.spec import Arrival, ModelSpec
 
 
 _LISTED = 20  # columns that are left out, in text
@@ -167,6 +169,25 @@ def _taps(bag: Bag) -> Iterator[tuple[str, int, bytes]]:
         yield DIRECTIONS[number], message.log_ns, data
 
 
+def arrivals_of(bag: Bag, spec: ModelSpec) -> Iterator[Arrival]:
+    """Yield the samples in the recorded bytes, by the decoder that took them live. Raises TraceError as it does."""
+    from rtsysid.sources import playback
+
+    taps = _taps(bag)
+    first = next(taps, None)
+    if first is None:
+        return
+    taps = chain((first,), taps)
+    if playback.is_stream(first[2]):
+        yield from playback.stream_arrivals(taps, bag.path.name)
+        return
+    from firmware_bridge.conversation import Conversation  # noqa: TID251
+    from firmware_bridge.peer import Requirements  # noqa: TID251
+    from firmware_bridge.playback import arrivals  # noqa: TID251
+
+    yield from arrivals(Conversation(Requirements(spec)), taps)
+
+
 def reproduced(bundle: Bundle, path: Path, backend: Any) -> dict[str, Any] | None:
     """Compute a recorded live session again, from its bytes to its predictions, and compare; None for other files.
 
@@ -174,9 +195,6 @@ def reproduced(bundle: Bundle, path: Path, backend: Any) -> dict[str, Any] | Non
     """
     import msgspec
 
-    from firmware_bridge.conversation import Conversation  # noqa: TID251
-    from firmware_bridge.peer import Requirements  # noqa: TID251 - the decoder that took the bytes live
-    from firmware_bridge.playback import arrivals  # noqa: TID251
     from rtsysid.live.loop import SessionFeeder
     from rtsysid.live.reproduce import Settings, reproduce
     from rtsysid.live.session import Session
@@ -189,8 +207,7 @@ def reproduced(bundle: Bundle, path: Path, backend: Any) -> dict[str, Any] | Non
         return None
     chosen: Any = settings.backend if backend == "auto" and settings.backend != "c" else backend
     session = Session(Predictor.load(bundle, chosen), settings)
-    taps = _taps(bag)
-    found = reproduce(bag, arrivals(Conversation(Requirements(bundle.spec)), taps), SessionFeeder(session))
+    found = reproduce(bag, arrivals_of(bag, bundle.spec), SessionFeeder(session))
     other = {"recorded_with_bundle": settings.bundle} if settings.bundle != bundle.id else {}
     counts = {name: getattr(found, name) for name in ("decoded", "dropped_live", "missing", "changed")}
     return {**counts, **other, **msgspec.to_builtins(found.predictions), "equal": found.equal}

@@ -161,7 +161,8 @@ class Session:
         self.settings = msgspec.structs.replace(settings, **changes)
         self.spec, self.max_gap, self.deadline = predictor.spec, self.settings.max_gap, deadline
         self.novelty = _calibrated(predictor) if isinstance(novelty, str) else novelty
-        self._predictor, self._clock = predictor, clock
+        self.predictor = self._predictor = predictor
+        self._clock = clock
         # bool() is False: without a detector nothing is novel
         self._update_novelty = bool if self.novelty is None else self.novelty.update
         self.stamps = StampWatch(self.spec.rate_hz)

@@ -14,7 +14,7 @@ from support.robots import plant
 from support.shell import command
 from support.sources import Hostile
 
-from rtsysid.cli import link
+from rtsysid.cli import sources
 from rtsysid.config import parse_config
 
 U = "u\x1b[2J*/ \u202e??/"
@@ -103,7 +103,7 @@ def test_names_are_text_in_every_command(tmp_path: Path) -> None:
 
 def test_texts_of_a_board_are_text(bundle_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a board says of itself, and what happened to it, is shown and does nothing."""
-    monkeypatch.setitem(link.SOURCES, "hostile", (Hostile.__module__, "Hostile"))
+    monkeypatch.setitem(sources.SOURCES, "hostile", (Hostile.__module__, "Hostile"))
     monkeypatch.setattr("rtsysid.live.realtime.make_punctual", lambda *_: [])
     assert r"\x1b[2J" in shown("info", "hostile://")
     assert r"connected: \x1b[2J\n" in shown("run", bundle_folder, "hostile://", "--backend", "numpy")

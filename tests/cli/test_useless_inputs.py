@@ -13,7 +13,7 @@ from support.robots import TINY, plant
 from support.shell import command, refused_here
 from support.sources import Brief, Silent
 
-from rtsysid.cli import link
+from rtsysid.cli import sources
 from rtsysid.recordings.trace import Episode, Trace
 
 Arguments = tuple[object, ...]
@@ -50,8 +50,8 @@ class Place:
 
 @pytest.fixture
 def place(tmp_path: Path, bundle_folder: Path, run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
-    monkeypatch.setitem(link.SOURCES, "silent", (Silent.__module__, "Silent"))
-    monkeypatch.setitem(link.SOURCES, "brief", (Brief.__module__, "Brief"))
+    monkeypatch.setitem(sources.SOURCES, "silent", (Silent.__module__, "Silent"))
+    monkeypatch.setitem(sources.SOURCES, "brief", (Brief.__module__, "Brief"))
     monkeypatch.setattr("rtsysid.live.realtime.make_punctual", lambda *_: [])  # it would lock the memory of all tests
     return Place(tmp_path, bundle_folder, run_folder)
 

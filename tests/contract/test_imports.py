@@ -16,7 +16,8 @@ from tools.structure import circles, imports
 ROOT = Path(__file__).parents[2]
 WORKSTATION = {"train", "experiments"}  # wings that an edge installation never reaches
 CONTRACT = {
-    "rtsysid", "rtsysid.device_clock", "rtsysid.errors", "rtsysid.rosmsg", "rtsysid.source", "rtsysid.spec",
+    "rtsysid", "rtsysid.device_clock", "rtsysid.errors", "rtsysid.rosmsg", "rtsysid.source", "rtsysid.source.backlog",
+    "rtsysid.source.port", "rtsysid.spec",
     "rtsysid.statuses", "rtsysid.storage", "rtsysid.storage.claim", "rtsysid.storage.products", "rtsysid.guards",
     "rtsysid.guards.text",
 }  # fmt: skip
@@ -25,11 +26,16 @@ EDGE_MODULES = sorted(
     for path in (ROOT / "rtsysid").rglob("*.py")
     if not WORKSTATION & set(path.parts) and path.name != "__init__.py"
 )
-BLOCK = """
+BLOCKED = {
+    "torch", "onnx", "pyarrow", "safetensors", "rich", "serial", "firmware_bridge", "foxglove", "zenoh", "can",
+    "cantools", "pymavlink", "websockets", "rosbags",
+}  # fmt: skip
+BLOCK = f"""
 import sys
+BLOCKED = {BLOCKED}
 class Block:
     def find_spec(self, name, path=None, target=None):
-        if name.split('.')[0] in {'torch', 'onnx', 'pyarrow', 'safetensors', 'rich', 'serial', 'firmware_bridge'}:
+        if name.split('.')[0] in BLOCKED:
             raise ModuleNotFoundError(name)
 sys.meta_path.insert(0, Block())
 """
@@ -110,6 +116,8 @@ WINGS = {  # wing: the wings that it may import; every wing may import the contr
     "recordings": set(),
     "model": set(),
     "live": {"recordings", "model"},
+    "sources": {"recordings"},
+    "view": {"recordings", "model", "live"},
     "evaluation": {"recordings", "model", "live"},
     "retrieval": {"recordings", "model", "evaluation"},
     "checking": {"recordings", "model", "evaluation"},

@@ -22,9 +22,9 @@ from support.live_parts import PATIENCE_S, board_schema, numbered, streaming, ta
 
 from firmware_bridge.device import SimulatedDevice
 from firmware_bridge.link import Link
-from firmware_bridge.port import Port
 from firmware_bridge.wire import FrameDecoder
 from rtsysid.errors import LinkError
+from rtsysid.source.port import Port
 
 
 @pytest.fixture

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from firmware_bridge.layout import Message
 from firmware_bridge.messages import Bye, Log, Prediction
-from firmware_bridge.queues import Backlog, Outbox
+from firmware_bridge.queues import Outbox
 from firmware_bridge.wire import FrameDecoder, FrameEncoder
+from rtsysid.source.backlog import Backlog
 
 
 @given(st.integers(1, 8), st.lists(st.one_of(st.none(), st.integers(0, 12)), max_size=40))

@@ -11,7 +11,7 @@ from support.sources import Plant
 
 from firmware_bridge.health import LinkHealth
 from firmware_bridge.link import Link
-from rtsysid.cli import cli, link
+from rtsysid.cli import cli, sources
 from rtsysid.live.session import Session
 from rtsysid.model.predictor import Predictor
 from rtsysid.source import Source, SourceHealth
@@ -22,7 +22,7 @@ SOURCE: Source = Plant("plant://one")
 @pytest.mark.parametrize("backend", ["c", "numpy"])
 def test_a_new_source_runs_by_its_scheme(bundle_folder: Path, monkeypatch: pytest.MonkeyPatch, backend: str) -> None:
     """One line in the table of schemes is all that `rtsysid run` and `rtsysid info` need for a new source."""
-    monkeypatch.setitem(link.SOURCES, "plant", (Plant.__module__, "Plant"))
+    monkeypatch.setitem(sources.SOURCES, "plant", (Plant.__module__, "Plant"))
     done = CliRunner().invoke(cli, ["run", str(bundle_folder), "plant://one", "--backend", backend, "--json"])
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
@@ -34,7 +34,7 @@ def test_a_new_source_runs_by_its_scheme(bundle_folder: Path, monkeypatch: pytes
 def test_any_other_port_is_a_serial_link() -> None:
     """Paths, and the URLs of serial lines, are opened by the link."""
     for port in ("/dev/ttyACM0", "socket://localhost:1", "hwgrep://1234:5678"):
-        assert isinstance(link.open_source(port), Link)
+        assert isinstance(sources.open_source(port), Link)
 
 
 def test_a_link_counts_all_that_a_source_counts() -> None:

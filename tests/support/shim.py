@@ -19,7 +19,7 @@ from typing import Literal, Self, TypeAlias
 from cobs import cobs
 
 from firmware_bridge.messages import Prediction, Sample
-from firmware_bridge.port import Port
+from rtsysid.source.port import Port
 
 Fault: TypeAlias = Literal["flip bit", "drop byte", "add byte", "join", "drop", "double", "swap"]
 FAULTS: tuple[Fault, ...] = ("flip bit", "drop byte", "add byte", "join", "drop", "double", "swap")

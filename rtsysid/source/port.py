@@ -10,12 +10,13 @@ import re
 import select
 import socket
 from contextlib import suppress
-from typing import Self
+from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
-import serial
-
 from rtsysid.errors import LinkError
+
+if TYPE_CHECKING:
+    import serial
 
 _USUAL_BAUD = 921_600
 _CONNECT_S = 2.0
@@ -71,6 +72,8 @@ def described(error: OSError) -> str:
 
 
 def _open(url: str, baudrate: int) -> serial.Serial:
+    import serial
+
     if "://" in url and not url.lower().startswith("hwgrep://"):  # others of pyserial write files, or are no device
         raise LinkError(f"port {url}", "unknown kind of address", _FORMS)
     try:

@@ -1,0 +1,104 @@
+"""Open the source that an address names, and the options of the live commands that concern sources."""
+
+from __future__ import annotations
+
+import stat
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+from rtsysid.cli.options import PATH
+from rtsysid.sources.kinds import KINDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rtsysid.live.loop import Answer, Sink
+    from rtsysid.live.session import Session
+    from rtsysid.model.bundle import Bundle
+    from rtsysid.model.predictor import Predictor
+    from rtsysid.source import Source
+    from rtsysid.sources.channel_map import ChannelMap
+
+SERIAL = ("firmware_bridge.link", "Link")
+SOURCES: dict[str, tuple[str, str]] = {  # URL scheme -> module and class of a source
+    "serial": SERIAL, "socket": SERIAL, "hwgrep": SERIAL, **KINDS,
+}  # fmt: skip
+
+map_option = click.option(
+    "--map", "map_", type=PATH, metavar="FILE",
+    help="Which fields of which topics are the channels: a table [sources], or a configuration with [data.sources].",
+)  # fmt: skip
+
+
+def open_source(port: str, **options: Any) -> Source:
+    """Return the source that a port names: by its URL scheme (see `SOURCES`), else the serial link.
+
+    `options`: ``spec``, ``mapping``, ``divider``, ``baudrate`` and ``tap``; see `rtsysid.source`.
+    """
+    module, name = SOURCES.get(_scheme(port), SERIAL)
+    source: Source = getattr(import_module(module), name)(port.removeprefix("serial:"), **options)
+    return source
+
+
+def _scheme(port: str) -> str:
+    """Return the scheme of an address, "" without one."""
+    scheme, colon, _ = port.partition(":")
+    return scheme.lower() if colon else ""
+
+
+def is_port(text: str) -> bool:
+    """Return whether `text` names a source and not a file: an address with a scheme, or a character device."""
+    if "://" in text or _scheme(text) in SOURCES:
+        return True
+    try:
+        return stat.S_ISCHR(Path(text).stat().st_mode)
+    except (OSError, ValueError):
+        return False
+
+
+def describe_port(port: str) -> dict[str, Any]:
+    """Describe the device at a port as plain values. Raises LinkError where none answers."""
+    with open_source(port) as source:
+        return {"port": port, **source.describe()}
+
+
+def map_of_model(bundle: Bundle, map_: Path | None) -> ChannelMap | None:
+    """Return how messages become the samples of a bundle; None where they hold its channels by name.
+
+    Raises ConfigError for a map that does not fit, and where the bundle's own does not.
+    """
+    from rtsysid.sources.channel_map import ChannelMap, MapFile
+
+    aligned = bool(bundle.data().sources)
+    if map_ is not None:
+        return MapFile.read(map_).for_model(bundle.spec, aligned)
+    return ChannelMap.of_data(bundle.data(), bundle.spec.channels, True) if aligned else None
+
+
+def map_alone(map_: Path | None) -> ChannelMap | None:
+    """Return the map of a recording without a model; None without a file. Raises ConfigError as the file's reader."""
+    from rtsysid.sources.channel_map import MapFile
+
+    return None if map_ is None else MapFile.read(map_).alone()
+
+
+def publishing(source: Source, predictor: Predictor, session_of: Callable[[], Session]) -> Sink | None:
+    """Return the sink of a source that publishes forecasts and health; None for any other.
+
+    `session_of` returns the session that answers now.
+    """
+    from rtsysid.live.sinks import Publishing, PublishingSink
+    from rtsysid.view.forecasts import PeriodicForecast
+
+    if not isinstance(source, Publishing):
+        return None
+    forecasts = PeriodicForecast(predictor)
+
+    def due(answer: Answer) -> Any:
+        forecasts.follow(cast("Predictor", session_of().predictor))
+        return forecasts.due(answer)
+
+    return PublishingSink(source, 1 / predictor.spec.rate_hz, due)

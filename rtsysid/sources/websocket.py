@@ -1,0 +1,150 @@
+"""WebSocket: one JSON object a message (`rtsysid.sources.json_lines`), predictions as JSON in the other direction.
+
+``ws://HOST:PORT/PATH`` connects to a server, ``wss://`` with TLS. ``ws://:PORT`` is a server on this machine, for this
+machine; ``ws://:PORT?host=0.0.0.0`` listens for others, too. ``time=NAME``: see `rtsysid.sources.udp`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from rtsysid.sources.format import StreamFormat, Transport
+from rtsysid.sources.json_lines import JsonLines
+from rtsysid.sources.latest import LatestSender
+from rtsysid.sources.messages import LARGEST
+from rtsysid.sources.needs import live_package
+from rtsysid.sources.stream import StreamSource
+
+_CONNECT_S = 2.0
+_MOST_PEERS = 8
+_WAITING = 4096  # messages that may wait for the reader
+_AT_ONCE = 256
+
+
+class WebSocketOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Options of the address."""
+
+    time: str = "t"
+    host: str = "127.0.0.1"
+
+
+class WebSocketSource(StreamSource):
+    """The source for JSON over WebSocket: see the module."""
+
+    def make_format(self) -> StreamFormat:
+        """Make the format by the option ``time``."""
+        return JsonLines(self.url.choose(WebSocketOptions).time)
+
+    def connect(self) -> Transport:
+        """Connect, or listen where the address has no host. Raises OSError where that fails."""
+        host, port = self.url.address({"ws": 80, "wss": 443}[self.url.scheme])
+        if not host:
+            return _Listening(self.url.choose(WebSocketOptions).host, port, self.url.text)
+        return _Connected(f"{self.url.scheme}:{self.url.rest}", self.url.text)
+
+
+class _Connected:
+    """A connection to a server."""
+
+    def __init__(self, address: str, url: str) -> None:
+        client = live_package("websockets.sync.client", f"source {url}")
+        self._exceptions = live_package("websockets.exceptions", f"source {url}")
+        try:
+            opening = client.connect(address, open_timeout=_CONNECT_S, max_size=LARGEST, compression=None, proxy=None)
+            self._held = opening.__enter__()  # some releases connect only then
+        except self._exceptions.WebSocketException as error:
+            raise OSError(f"no WebSocket there: {error}") from None
+        self._sender = LatestSender(self._send)
+
+    def receive(self, timeout_s: float) -> Sequence[bytes]:
+        """Return the messages that have come."""
+        found: list[bytes] = []
+        with suppress(TimeoutError):
+            while len(found) < _AT_ONCE:
+                found.append(self._next(0 if found else timeout_s))
+        return found
+
+    def send(self, data: bytes) -> bool:
+        """Hand over the latest prediction."""
+        return self._sender.put(data)
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._sender.close()
+        self._held.close()
+
+    def _next(self, timeout_s: float) -> bytes:
+        try:
+            return _as_bytes(self._held.recv(timeout=timeout_s))
+        except self._exceptions.ConnectionClosed:
+            raise OSError("the other side closed the connection") from None
+
+    def _send(self, data: bytes) -> None:
+        with suppress(self._exceptions.ConnectionClosed):
+            self._held.send(data.decode())
+
+
+class _Listening:
+    """A server; every client may send, and the one that sent last gets the predictions."""
+
+    def __init__(self, host: str, port: int, url: str) -> None:
+        server = live_package("websockets.sync.server", f"source {url}")
+        self._closed_error = live_package("websockets.exceptions", f"source {url}").ConnectionClosed
+        self._waiting: deque[bytes] = deque(maxlen=_WAITING)
+        self._came = threading.Event()
+        self._peers: set[Any] = set()
+        self._latest: Any = None
+        self.overflowed = 0
+        self._server = server.serve(self._serve, host, port, max_size=LARGEST, compression=None)
+        self._sender = LatestSender(self._send)
+        threading.Thread(target=self._server.serve_forever, name="websocket server", daemon=True).start()
+
+    def receive(self, timeout_s: float) -> Sequence[bytes]:
+        """Return the messages that have come from any client."""
+        if not self._came.wait(timeout_s):
+            return ()
+        self._came.clear()
+        return [self._waiting.popleft() for _ in range(len(self._waiting))]
+
+    def send(self, data: bytes) -> bool:
+        """Hand over the latest prediction; return whether anybody is there."""
+        return self._latest is not None and self._sender.put(data)
+
+    def close(self) -> None:
+        """Close the server and its connections."""
+        self._sender.close()
+        self._server.shutdown()
+        for peer in list(self._peers):
+            peer.close()
+
+    def _serve(self, peer: Any) -> None:
+        if len(self._peers) >= _MOST_PEERS:
+            return
+        self._peers.add(peer)
+        try:
+            for message in peer:
+                self._latest = peer
+                self.overflowed += len(self._waiting) == _WAITING
+                self._waiting.append(_as_bytes(message))
+                self._came.set()
+        except self._closed_error:
+            pass
+        finally:
+            self._peers.discard(peer)
+            self._latest = None if self._latest is peer else self._latest
+
+    def _send(self, data: bytes) -> None:
+        peer = self._latest
+        with suppress(self._closed_error):
+            if peer is not None:
+                peer.send(data.decode())
+
+
+def _as_bytes(message: str | bytes) -> bytes:
+    return message.encode("utf-8", "replace") if isinstance(message, str) else message
