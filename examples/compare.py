@@ -22,7 +22,7 @@ ROWS = (("true", "mppi"), ("learned", "mppi"), ("learned", "gradient"), ("learne
         ("hold", "mppi"))  # fmt: skip
 
 
-def flights(bundle: Any, seeds: int = 5, seconds: float | None = None) -> Iterator[Loop]:
+def flights(bundle: Any, seeds: int = 5, seconds: float | None = None, horizon: int = 30) -> Iterator[Loop]:
     """Fly each row on each task, with gusts of each seed. Without CasADi its row is left out."""
     predictor = bundle if isinstance(bundle, Predictor) else Predictor.load(bundle)
     for key, task in TASKS.items():
@@ -31,7 +31,7 @@ def flights(bundle: Any, seeds: int = 5, seconds: float | None = None) -> Iterat
                 continue
             for seed in range(seeds):
                 flight = SimulatedFlight(seed)
-                pilot = make_controller(controller, predictor.bundle.folder)
+                pilot = make_controller(controller, predictor.bundle.folder, horizon)
                 found = fly(pilot, make_model(model, predictor, flight), flight, task, seconds)
                 whole = found.seconds >= (seconds or task.seconds) - 1e-9
                 yield Loop(key, model, controller, seed, found.error_cm, found.decision_ms, found.in_time,

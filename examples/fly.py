@@ -24,6 +24,7 @@ TASKS = {"eight": FIGURE_EIGHT, "step": POSITION_STEP}
 MODELS = ("learned", "true", "arx", "hold")
 LOST = 3.0  # m off the path: the flight ends
 TICK_MS = 10.0
+TRUE_HZ = 200.0  # physics of the true model, which is else too slow for five flights
 
 
 class Flown(NamedTuple):
@@ -36,10 +37,10 @@ class Flown(NamedTuple):
     track: np.ndarray  # positions [n, 3] in m
 
 
-def make_controller(name: str, bundle: Path | str) -> Any:
-    """Make a controller. CasADi's is only for a bundle with a library of target `casadi`."""
+def make_controller(name: str, bundle: Path | str, horizon: int = 30) -> Any:
+    """Make a controller. CasADi's is only for a bundle with a library of target `casadi`, which sets the horizon."""
     if name != "casadi":
-        return {"gradient": GradientMpc, "mppi": Mppi}[name]()
+        return {"gradient": GradientMpc, "mppi": Mppi}[name](horizon)
     from casadi_mpc import CasadiMpc
 
     libraries = sorted(Path(bundle).glob("model-casadi-*.so"))
@@ -51,7 +52,7 @@ def make_controller(name: str, bundle: Path | str) -> Any:
 def make_model(name: str, predictor: Predictor, flight: SimulatedFlight) -> Any:
     """Make the model of a controller: learned, true, arx or hold."""
     if name == "true":
-        return TrueModel(flight, OUTPUTS)
+        return TrueModel(flight, OUTPUTS, TRUE_HZ)
     if name == "learned":
         return predictor
     return PlainModel(Hold(4) if name == "hold" else LinearArx.of(predictor.bundle))
