@@ -43,6 +43,11 @@ class SimulatedFlight:
         )
 
     @property
+    def gust_force(self) -> float:
+        """Return the standard deviation of a gust along each axis, in N."""
+        return self._gusts * self.plant.gust_force
+
+    @property
     def keep(self) -> float:
         """Return the share of a gust that is left after a tick."""
         return float(np.exp(-1 / self.rate_hz / self.plant.gust_time))
@@ -57,7 +62,7 @@ class SimulatedFlight:
         commands = np.asarray(u, np.float64).reshape(-1, 1)
         if commands.shape != (INPUTS, 1) or not np.isfinite(commands).all():
             raise SpecError("apply", f"{np.asarray(u).tolist()}", f"give {INPUTS} numbers")
-        white = self._rng.standard_normal((3, 1)) * self._gusts * self.plant.gust_force
+        white = self._rng.standard_normal((3, 1)) * self.gust_force
         gust = self.keep * self.now.gust + np.sqrt(1 - self.keep**2) * white
         self.now = FlightMoment(self.moved(self.now.state, np.clip(commands, 0.0, 1.0), gust), gust)
 
@@ -75,8 +80,8 @@ class TrueModel:
 
     ``outputs``: names of the outputs, in the order of the model that it replaces; by default those of the simulation.
     ``columns``: where they are among those of the simulation. ``physics_hz``: how finely forecasts are simulated; a
-    fifth of the flight's own is five times as fast, and differs by far less than gusts do. It follows one flight: `step`
-    is told a sample, and looks at the flight.
+    fifth of the flight's own is five times as fast, and differs by far less than gusts do. It follows one flight:
+    `step` is told a sample, and looks at the flight.
     """
 
     ready = True
@@ -128,6 +133,13 @@ class TrueModel:
         y = self._simulated(plans if plans.ndim == 3 else plans[None]).astype(np.float32)
         return y if plans.ndim == 3 else y[0]
 
+    def sample_futures(self, u_future: Any, count: int = 100, seed: int = 0) -> Floats:
+        """Sample `count` futures of one plan, each with gusts to come of its own: [N, nu] -> [count, N, ny]."""
+        flight, rng = self._flight, np.random.default_rng(seed)
+        white = rng.standard_normal((len(u_future), 3, count)) * flight.gust_force * np.sqrt(1 - flight.keep**2)
+        plans = np.repeat(np.asarray(u_future, np.float64)[None], count, 0)
+        return self._simulated(plans, white).astype(np.float32)
+
     def forecast_gradient(self, u: Any, dy: Any) -> Floats:
         """Take the derivative of a cost by each output back to each input, by differences: [N, nu], [N, ny] -> du."""
         plan = np.asarray(u, np.float64)
@@ -136,12 +148,12 @@ class TrueModel:
         du: Floats = (change.sum((1, 2)) / (2 * STEP)).reshape(plan.shape).astype(np.float32)
         return du
 
-    def _simulated(self, plans: Doubles) -> Doubles:
-        """Fly plans [B, N, nu] from the present moment: [B, N, ny]."""
+    def _simulated(self, plans: Doubles, white: Doubles | None = None) -> Doubles:
+        """Fly plans [B, N, nu] from the present moment: [B, N, ny]. `white` [N, 3, B] is added to the gusts, in N."""
         state, gust = self._now
         still, y = np.zeros((12, 1)), []
-        for u in np.clip(plans, 0.0, 1.0).transpose(1, 2, 0):
-            gust = self._flight.keep * gust
+        for n, u in enumerate(np.clip(plans, 0.0, 1.0).transpose(1, 2, 0)):
+            gust = self._flight.keep * gust + (0.0 if white is None else white[n])
             state = self._flight.moved(state, u, gust, self._physics_hz)
             y.append(noisy_outputs(state, still).T[:, self.columns])
         return np.stack(y, 1)

@@ -73,7 +73,7 @@ def test_a_coarser_simulation_is_nearly_the_flight() -> None:
     flight, plans = SimulatedFlight(3), np.full((30, 4), 0.65)
     fine, coarse = (TrueModel(flight, OUTPUTS, hz).forecast(plans) for hz in (1000.0, 200.0))
     assert 0 < np.abs(fine - coarse)[:, 10:].max() < 1e-3
-    with pytest.raises(SpecError, match="physics_hz: 250.0; give a multiple of 100 Hz"):
+    with pytest.raises(SpecError, match=r"physics_hz: 250\.0; give a multiple of 100 Hz"):
         TrueModel(flight, OUTPUTS, 250.0)
 
 
