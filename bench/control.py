@@ -46,6 +46,7 @@ def gradients(reference: Reference, ours: Predictor) -> None:
     rng, spec = np.random.default_rng(0), reference.spec
     plan, cost = (rng.standard_normal((TICKS, n)).astype(np.float32) for n in (spec.n_inputs, spec.n_outputs))
     moves = 1e-3 * np.eye(plan.size, dtype=np.float32).reshape(-1, *plan.shape)
+    directions = spec.taps * spec.width + spec.state_size
     numpy_ = Predictor(spec, reference.numpy)
     for row in reference.window:
         numpy_.step(row)
@@ -60,6 +61,8 @@ def gradients(reference: Reference, ours: Predictor) -> None:
             "forecast": lambda: ours.forecast(plan),
             "gradient": lambda: ours.forecast_gradient(plan, cost),
             "Jacobian": lambda: ours.forecast_jacobian(plan),
+            "step": lambda: ours.step(reference.window[-1]),
+            "linear": lambda: ours.backend.gradients.one_tick(ours.snapshot()),  # type: ignore[union-attr]
             "central differences": differences,
             "torch autograd": lambda: by_torch(reference.network, reference.window, plan, cost),
             "NumPy": lambda: numpy_.forecast_gradient(plan, cost),
@@ -68,6 +71,7 @@ def gradients(reference: Reference, ours: Predictor) -> None:
     titles = {
         "forecast": f"forecast of {TICKS} ticks, C", "gradient": "its gradient, forecast included, C",
         "Jacobian": f"its Jacobian, {TICKS * spec.n_outputs} x {plan.size}, C",
+        "step": "step, C", "linear": f"step as a linear map, {directions} input directions, C",
         "central differences": f"central differences, {2 * plan.size} forecasts in C",
         "torch autograd": "torch autograd of the same rollout, one thread", "NumPy": "gradient in NumPy, recorded",
     }  # fmt: skip
@@ -76,6 +80,8 @@ def gradients(reference: Reference, ours: Predictor) -> None:
     print(table(["", "ms", "of a forecast"], rows))
     goal("gradient / forecast", found["gradient"] / found["forecast"], "<=", 4)
     goal("Jacobian / forecasts", found["Jacobian"] / found["forecast"], "<=", TICKS * spec.n_outputs)
+    goal("linear map / step, for each input direction", found["linear"] / found["step"] / directions, "<=", 5)
+    goal("linear map / step", found["linear"] / found["step"], "<=", 30)
     goal("central differences / gradient", found["central differences"] / found["gradient"], ">=", 20)
     goal("torch autograd / gradient", found["torch autograd"] / found["gradient"], ">=", 20)
 
