@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+import msgspec
 import numpy as np
 import torch
 
 from bench.c_model import PLANS, TICKS, goal, nanodrone
-from bench.reference import Reference
+from bench.reference import Reference, reference_spec
 from export.compile import compile_library
 from export.step_cost import can_count, gradient_cost
 from export.to_c import c_sources
@@ -81,7 +82,6 @@ def gradients(reference: Reference, ours: Predictor) -> None:
     goal("gradient / forecast", found["gradient"] / found["forecast"], "<=", 4)
     goal("Jacobian / forecasts", found["Jacobian"] / found["forecast"], "<=", TICKS * spec.n_outputs)
     goal("linear map / step, for each input direction", found["linear"] / found["step"] / directions, "<=", 5)
-    goal("linear map / step", found["linear"] / found["step"], "<=", 30)
     goal("central differences / gradient", found["central differences"] / found["gradient"], ">=", 20)
     goal("torch autograd / gradient", found["torch autograd"] / found["gradient"], ">=", 20)
 
@@ -126,7 +126,9 @@ def on_the_cortex(reference: Reference) -> None:
         print("\non a Cortex-M4F: left out, wants the packages that `make hil` installs")
         return
     rows = []
-    for name, spec in {"reference size": reference.spec, "nanodrone preset": nanodrone()[0]}.items():
+    small = msgspec.structs.replace(reference_spec(2, 2, taps=8), encoder=(16, 8), hidden=16)
+    models = {"small, 2 inputs": small, "reference size": reference.spec, "nanodrone preset": nanodrone()[0]}
+    for name, spec in models.items():
         found, image = gradient_cost(spec, "fast", HORIZON)
         each = [
             f"{found.forecast:,}",

@@ -109,11 +109,12 @@ def forecast_errors(predictor: Predictor, horizon: int = 30, seconds: float = 6.
     return np.concatenate([(each.truth - each.predicted)[..., POSITION] for each in batches])
 
 
-def planners(predictor: Predictor) -> Iterator[tuple[str, str, np.ndarray | None]]:
+def planners(predictor: Predictor, simulation: bool = False) -> Iterator[tuple[str, str, np.ndarray | None]]:
     """Yield model, planner, and the errors that the planner draws from."""
     point = np.empty((0, 30, 3))
-    yield "true", "forecast", point
-    yield "true", "sampled futures", None
+    if simulation:
+        yield "true", "forecast", point
+        yield "true", "sampled futures", None
     yield "learned", "forecast", point
     if samples_futures(predictor):
         yield "learned", "sampled futures", None
@@ -135,9 +136,10 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("bundle", help="a bundle of the preset quadrotor")
     arguments.add_argument("--seeds", type=int, default=5)
+    arguments.add_argument("--simulation", action="store_true", help="fly with the simulation as the model, too")
     given = arguments.parse_args()
     predictor, rows = Predictor.load(given.bundle), []
-    for model, planner, errors in planners(predictor):
+    for model, planner, errors in planners(predictor, given.simulation):
         found = []
         for seed in range(given.seeds):
             flight = SimulatedFlight(seed, gusts=GUSTS)

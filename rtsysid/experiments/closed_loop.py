@@ -65,20 +65,23 @@ def control_flights(bundle: Bundle, seeds: int, seconds: float | None = None) ->
 
     Raises RtsysidError where the examples are not installed.
     """
-    flown = _example("compare")
+    flown = _example_module("compare")
     return flown.count(seeds), flown.flights(bundle, seeds, seconds)
 
 
 def control_paths() -> dict[str, Callable[[Doubles], Doubles]]:
-    """Return the path of each task: positions [N, 3] in m at times [N] in s."""
-    return {name: task.path for name, task in _example("fly").TASKS.items()}
+    """Return the path of each task: positions [N, 3] in m at times [N] in s.
+
+    Raises RtsysidError where the examples are not installed.
+    """
+    return {name: task.path for name, task in _example_module("fly").TASKS.items()}
 
 
 def loop_rows(flights: Sequence[Loop], task: str) -> list[LoopRow]:
     """Sum up the flights of one task, in the order in which they were flown."""
     here = [each for each in flights if each.task == task]
     return [
-        _row([each for each in here if (each.model, each.controller) == key])
+        _loop_row([each for each in here if (each.model, each.controller) == key])
         for key in dict.fromkeys((each.model, each.controller) for each in here)
     ]
 
@@ -129,7 +132,7 @@ def loop_svg(flights: Sequence[Loop], task: str) -> str:
 def loop_legend(flights: Sequence[Loop], task: str) -> list[tuple[str, str]]:
     """Return names and styles of the lines of `loop_plot`, with the errors of their flights."""
     found = {(row.model, row.controller): row for row in loop_rows(flights, task)}
-    return [("path", "measured"), *((_name(found[key]), SHOWN[key]) for key in SHOWN if key in found)]
+    return [("path", "measured"), *((_legend_name(found[key]), SHOWN[key]) for key in SHOWN if key in found)]
 
 
 def loop_plot(flights: Sequence[Loop], task: str) -> Plot:
@@ -139,7 +142,9 @@ def loop_plot(flights: Sequence[Loop], task: str) -> Plot:
     wanted = control_paths()[task](np.arange(1, longest + 1) / 100)
     tracks = {"measured": wanted, **{SHOWN[key]: track for key, track in first.items() if key in SHOWN}}
     low, high = wanted.min(0) - AROUND, wanted.max(0) + AROUND
-    lines = [_line(style, np.clip(_cut(track, low, high), low, high), task) for style, track in tracks.items()]
+    lines = [
+        _line(style, np.clip(_until_outside(track, low, high), low, high), task) for style, track in tracks.items()
+    ]
     if task == "eight":
         return Plot("y [m]", "x [m]", "Figure of eight, seen from above", lines)
     return Plot("x [m]", "time [s]", "Step in position, over time", lines)
@@ -151,7 +156,7 @@ _INTRODUCTION = (
 )
 
 
-def _example(name: str) -> Any:
+def _example_module(name: str) -> Any:
     """Import one module of the examples: from a checkout, or as a wheel carries them."""
     package = Path(__file__).parents[1]
     folders = [each for each in (package.parent / "examples", package / "examples") if (each / "compare.py").is_file()]
@@ -162,21 +167,25 @@ def _example(name: str) -> Any:
     return import_module(name)
 
 
-def _row(flights: Sequence[Loop]) -> LoopRow:
+def _loop_row(flights: Sequence[Loop]) -> LoopRow:
     errors = np.array([each.error_cm for each in flights])
-    means = (np.mean([getattr(each, name) for each in flights]) for name in ("decision_ms", "in_time", "seconds"))
+    decision, in_time, seconds = (
+        float(np.mean([getattr(each, name) for each in flights])) for name in ("decision_ms", "in_time", "seconds")
+    )
     lost = sum(not each.whole for each in flights)
     spread = float(errors.std(ddof=1)) if len(errors) > 1 else 0.0
-    return LoopRow(flights[0].model, flights[0].controller, float(errors.mean()), spread, *map(float, means), lost,
-                   len(flights))  # fmt: skip
+    mean = float(errors.mean())
+    return LoopRow(
+        flights[0].model, flights[0].controller, mean, spread, decision, in_time, seconds, lost, len(flights)
+    )
 
 
-def _name(row: LoopRow) -> str:
+def _legend_name(row: LoopRow) -> str:
     error = f"lost after {row.seconds:.1f} s" if row.lost else f"{row.error_cm:.1f} cm off"
     return f"{MODELS[row.model]}, {row.controller}: {error}"
 
 
-def _cut(track: Doubles, low: Doubles, high: Doubles) -> Doubles:
+def _until_outside(track: Doubles, low: Doubles, high: Doubles) -> Doubles:
     """End a track where it leaves the picture."""
     outside = ((track < low) | (track > high))[:, :2].any(1)
     return track[: int(outside.argmax()) + 1] if outside.any() else track

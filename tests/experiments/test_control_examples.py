@@ -122,5 +122,6 @@ def test_planners_measure_errors_of_a_model_without_futures(monkeypatch: pytest.
     """Without sampled futures the learned model has two planners: the forecast, and measured errors."""
     monkeypatch.setattr("avoid_box.samples_futures", lambda predictor: False)
     monkeypatch.setattr("avoid_box.forecast_errors", lambda predictor: np.ones((2, 30, 3)))
-    found = [(model, planner) for model, planner, _ in planners(object())]  # type: ignore[arg-type]
+    found = [(model, planner) for model, planner, _ in planners(object(), True)]  # type: ignore[arg-type]
+    assert found[:2] == [("true", "forecast"), ("true", "sampled futures")]
     assert found[2:] == [("learned", "forecast"), ("learned", "measured errors")]

@@ -21,12 +21,15 @@ STYLE = """
 def svg_text(plot: Plot, legend: Sequence[tuple[str, str]]) -> str:
     """Return the text of an SVG file: a plot below its legend of (name, style), a row for each pair of names."""
     rows = (len(legend) + 1) // 2
-    keys = (_key(name, style, 8 + WIDTH // 2 * (k % 2), 14 + ROW * (k // 2)) for k, (name, style) in enumerate(legend))
+    keys = (
+        _legend_entry(name, style, 8 + WIDTH // 2 * (k % 2), 14 + ROW * (k // 2))
+        for k, (name, style) in enumerate(legend)
+    )
     top = 8 + ROW * rows
     whole = el(
         "svg",
         el("title", plot.description),
-        el("style", STYLE),
+        el("style", STYLE.replace("\n", " ")),
         el("rect", class_="card", width=WIDTH + 16, height=HEIGHT + top + 12, rx=4),
         *keys,
         el("g", draw(plot), transform=f"translate(8 {top})"),
@@ -40,7 +43,7 @@ def svg_text(plot: Plot, legend: Sequence[tuple[str, str]]) -> str:
     return html([whole]) + "\n"
 
 
-def _key(name: str, style: str, x: int, y: int) -> Node:
+def _legend_entry(name: str, style: str, x: int, y: int) -> Node:
     """Draw one entry of the legend."""
     mark = el("path", d=f"M{x} {y - 3}h20", class_=f"line {style}")
     return el("g", mark, el("text", name, x=x + 26, y=y))

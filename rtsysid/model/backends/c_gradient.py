@@ -81,7 +81,7 @@ class CGradients:
     def one_tick(self, start: Snapshot) -> tuple[Floats, Floats]:
         """Differentiate the next outputs, then the next state, by the window and the state.
 
-        Returns arrays [ny + S, L, C] and [ny + S, S].
+        Returns arrays [ny + S, L, C] and [ny + S, S]. Raises SpecError where they need too much memory.
         """
         rows = self._spec.n_outputs + len(start.state)
         of_window = np.empty((rows, *start.window.shape), np.float32)
