@@ -62,10 +62,15 @@ class OnnxNetwork:
         return xp.concatenate((bounded[:, :hidden], raw[:, hidden:]), -1)
 
     def predict(
-        self, newest: TracedArray, features: TracedArray, state: TracedArray, age: TracedArray | None
+        self, newest: TracedArray, features: TracedArray, code: TracedArray, state: TracedArray, age: TracedArray | None
     ) -> TracedArray:
-        """Add the next outputs: [B, C], [B, F], [B, S], ages [B] -> [B, ny]. `age`: where the model depends on it."""
-        target = self._times_gain(self._linear("head", state[:, : self._spec.hidden]), "head_gain", age)
+        """Add the next outputs: [B, C], [B, F], [B, Z], [B, S], ages [B] -> [B, ny].
+
+        `age`: where the model depends on it.
+        """
+        hidden = state[:, : self._spec.hidden]
+        seen = self._tracer.concatenate((code, hidden), -1) if self._spec.head_sees_code else hidden
+        target = self._times_gain(self._linear("head", seen), "head_gain", age)
         if self._spec.linear_path:
             target = target + self._times_gain(self._linear_map(features, age), "linear_gain", age)
         target = target * self._scaling("target_std") + self._scaling("target_mean")

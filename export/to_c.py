@@ -188,6 +188,7 @@ def _network_sizes(spec: ModelSpec) -> dict[str, int | str]:
         "HIDDEN": spec.hidden,
         "HIDDEN_PADDED": padded(spec.hidden),
         "STATE": spec.state_size,
+        "HEAD_CODE": spec.code_size if spec.head_sees_code else 0,
         "TARGETS": spec.n_targets,
         "TARGETS_PADDED": padded(spec.n_targets),
         "LAYER_MAX": widest(spec),

@@ -129,6 +129,7 @@ class Structure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     near_ticks: ranges.CountOrNone = 0  # another linear map predicts from rows younger than this; needs linear_path
     age_bands: tuple[ranges.Count, ...] = ()  # first age of each further band; a band has gains of its own
     encoder_taps: ranges.CountOrNone = 0  # newest rows that encoder and cell see; 0: the whole window
+    head_sees_code: bool = False  # the head predicts from the code of the same tick, too, past the cell
 
     @property
     def variant(self) -> Variant:
@@ -288,13 +289,18 @@ class Structure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         return self.encoder[-1] if self.encoder else self.encoder_window
 
     @property
+    def head_size(self) -> int:
+        """Values that the head sees: the code where it sees that, then the output h of the cell."""
+        return self.hidden + (self.code_size if self.head_sees_code else 0)
+
+    @property
     def macs(self) -> int:
         """Multiply-accumulates of one step, without the decoder (which serves novelty, not prediction)."""
         widths = (self.encoder_window, *self.encoder)
         layers = sum(a * b for a, b in itertools.pairwise(widths))
         cell = CELLS[self.cell].gates * self.hidden * (self.code_size + self.hidden)
         linear_path = self.window_size if self.linear_path else 0
-        return layers + cell + (self.hidden + linear_path) * self.n_targets
+        return layers + cell + (self.head_size + linear_path) * self.n_targets
 
     @property
     def parameters(self) -> int:

@@ -47,7 +47,7 @@ def _layers(spec: ModelSpec) -> dict[str, tuple[int, int]]:
         layers |= {f"encoder.{k}": (above, below), f"decoder.{k}": (below, above)}
     if spec.variational:
         layers["log_variance"] = (spec.code_size, widths[-2])
-    layers["head"] = (spec.n_targets, spec.hidden)
+    layers["head"] = (spec.n_targets, spec.head_size)
     if spec.linear_path:
         layers["linear_path"] = (spec.n_targets, spec.window_size)
     if spec.near_ticks:
@@ -111,7 +111,9 @@ def _linear_path(spec: ModelSpec) -> ArrayTypes:
     weight, bias = (spec.n_targets, spec.window_size), (spec.n_targets,)
     far = {"weight": ArrayType("<f4", weight), "bias": ArrayType("<f4", bias)}
     near = {f"near_{name}": ArrayType("<f4", each.shape, optional=True) for name, each in far.items()}
-    return {**far, **near, "gain": ArrayType("<f4", (max(1, spec.n_bands), spec.n_targets), optional=True)}
+    gain, spread = (max(1, spec.n_bands), spec.n_targets), (spec.n_targets,)
+    of_ages = {"gain": ArrayType("<f4", gain, optional=True), "spread": ArrayType("<f4", spread, optional=True)}
+    return {**far, **near, **of_ages}
 
 
 def _validation(spec: ModelSpec) -> ArrayTypes:

@@ -44,7 +44,7 @@ class NumpyBackend(WindowedBackend):
         after = self._states[1 - self._turn] = net.cell.tick(code, self._states[self._turn])
         self._turn = 1 - self._turn
         self.code[:] = code[0]
-        self.y[:] = net.predict(window[None, -1], features, after, np.array([self.age]))[0]
+        self.y[:] = net.predict(window[None, -1], features, code, after, np.array([self.age]))[0]
         return self.y
 
     def encode(self, windows: Floats) -> Floats:
@@ -68,7 +68,8 @@ class NumpyBackend(WindowedBackend):
         for n in range(u_future.shape[1]):
             seen = track[:, n : n + self.spec.taps]
             features = net.features(seen)
-            code = features[:, self.spec.encoder_columns]
-            state = net.cell.tick(net.encode(code) if rng is None else net.sampled(code, rng), state)
-            track[:, n + self.spec.taps, nu:] = net.predict(seen[:, -1], features, state, age + n)
+            into = features[:, self.spec.encoder_columns]
+            code = net.encode(into) if rng is None else net.sampled(into, rng)
+            state = net.cell.tick(code, state)
+            track[:, n + self.spec.taps, nu:] = net.predict(seen[:, -1], features, code, state, age + n)
         return track[:, self.spec.taps :, nu:]

@@ -84,10 +84,11 @@ class NumpyNetwork:
         (first, first_bias), (second, second_bias) = self.initialiser
         return self.cell.begin(np.tanh(self.features(window) @ first + first_bias) @ second + second_bias)
 
-    def predict(self, newest: Floats, features: Floats, state: Floats, age: Ages) -> Floats:
-        """Predict the next outputs: [B, C], [B, F], [B, S], age of the newest row [B] -> [B, ny]."""
-        weight, bias = self.head
-        target = self._times_gain(state[:, : self.spec.hidden] @ weight + bias, "head_gain", age)
+    def predict(self, newest: Floats, features: Floats, code: Floats, state: Floats, age: Ages) -> Floats:
+        """Predict the next outputs: [B, C], [B, F], [B, Z], [B, S], age of the newest row [B] -> [B, ny]."""
+        (weight, bias), hidden = self.head, state[:, : self.spec.hidden]
+        seen = np.concatenate((code, hidden), -1) if self.spec.head_sees_code else hidden
+        target = self._times_gain(seen @ weight + bias, "head_gain", age)
         if self.maps:
             target = target + self._times_gain(self._linear(features, age), "linear_gain", age)
         y: Floats = self.coordinates.next_outputs(newest, target * self.target_std + self.target_mean)
