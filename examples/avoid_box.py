@@ -22,8 +22,8 @@ from rtsysid.errors import SpecError
 from rtsysid.evaluation.forecasts import forecasts
 from rtsysid.recordings.true_model import SimulatedFlight
 
-LOW, HIGH = np.array((0.95, -0.3, 0.0)), np.array((1.6, 0.3, 3.0))  # m: corners of the box
-GUSTS = 5.0  # of those of the other examples
+LOW, HIGH = np.array((0.8, -0.6, 0.0)), np.array((1.6, 0.3, 3.0))  # m: corners of the box
+GUSTS = 20.0  # of those of the other examples
 FUTURES, ALLOWED, PRICE = 40, 0.05, 400.0  # futures in a tick, the share of them that may enter, what more costs
 POSITION = slice(10, 13)
 
