@@ -34,7 +34,7 @@ def test_all_is_what_can_be_taken() -> None:
 
 
 def test_the_wheel_says_that_it_is_typed(tmp_path: Path) -> None:
-    """A wheel carries `py.typed` in each package and the examples that the demonstration flies, and neither tests nor the rig."""
+    """A wheel carries `py.typed` in each package and the examples that the demonstration flies; no tests, no rig."""
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
