@@ -17,7 +17,7 @@ class GradientMpc:
     Ref: D. Kingma, J. Ba, arXiv 1412.6980. Averages are shifted with the plan.
     """
 
-    def __init__(self, horizon: int = 30, iterations: int = 3, rate: float = 0.02) -> None:
+    def __init__(self, horizon: int = 30, iterations: int = 4, rate: float = 0.02) -> None:
         self.horizon, self.iterations, self.rate = horizon, iterations, rate
         self.plan = np.full((horizon, 4), HOVER, np.float32)
         self.mean, self.square = np.zeros_like(self.plan), np.zeros_like(self.plan)
