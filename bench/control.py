@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+import msgspec
 import numpy as np
 import torch
 
 from bench.c_model import PLANS, TICKS, goal, nanodrone
-from bench.reference import Reference
+from bench.reference import Reference, reference_spec
 from export.compile import compile_library
 from export.step_cost import can_count, gradient_cost
 from export.to_c import c_sources
@@ -46,6 +47,7 @@ def gradients(reference: Reference, ours: Predictor) -> None:
     rng, spec = np.random.default_rng(0), reference.spec
     plan, cost = (rng.standard_normal((TICKS, n)).astype(np.float32) for n in (spec.n_inputs, spec.n_outputs))
     moves = 1e-3 * np.eye(plan.size, dtype=np.float32).reshape(-1, *plan.shape)
+    directions = spec.taps * spec.width + spec.state_size
     numpy_ = Predictor(spec, reference.numpy)
     for row in reference.window:
         numpy_.step(row)
@@ -60,6 +62,8 @@ def gradients(reference: Reference, ours: Predictor) -> None:
             "forecast": lambda: ours.forecast(plan),
             "gradient": lambda: ours.forecast_gradient(plan, cost),
             "Jacobian": lambda: ours.forecast_jacobian(plan),
+            "step": lambda: ours.step(reference.window[-1]),
+            "linear": lambda: ours.backend.gradients.one_tick(ours.snapshot()),  # type: ignore[union-attr]
             "central differences": differences,
             "torch autograd": lambda: by_torch(reference.network, reference.window, plan, cost),
             "NumPy": lambda: numpy_.forecast_gradient(plan, cost),
@@ -68,6 +72,7 @@ def gradients(reference: Reference, ours: Predictor) -> None:
     titles = {
         "forecast": f"forecast of {TICKS} ticks, C", "gradient": "its gradient, forecast included, C",
         "Jacobian": f"its Jacobian, {TICKS * spec.n_outputs} x {plan.size}, C",
+        "step": "step, C", "linear": f"step as a linear map, {directions} input directions, C",
         "central differences": f"central differences, {2 * plan.size} forecasts in C",
         "torch autograd": "torch autograd of the same rollout, one thread", "NumPy": "gradient in NumPy, recorded",
     }  # fmt: skip
@@ -76,6 +81,7 @@ def gradients(reference: Reference, ours: Predictor) -> None:
     print(table(["", "ms", "of a forecast"], rows))
     goal("gradient / forecast", found["gradient"] / found["forecast"], "<=", 4)
     goal("Jacobian / forecasts", found["Jacobian"] / found["forecast"], "<=", TICKS * spec.n_outputs)
+    goal("linear map / step, for each input direction", found["linear"] / found["step"] / directions, "<=", 5)
     goal("central differences / gradient", found["central differences"] / found["gradient"], ">=", 20)
     goal("torch autograd / gradient", found["torch autograd"] / found["gradient"], ">=", 20)
 
@@ -120,7 +126,9 @@ def on_the_cortex(reference: Reference) -> None:
         print("\non a Cortex-M4F: left out, wants the packages that `make hil` installs")
         return
     rows = []
-    for name, spec in {"reference size": reference.spec, "nanodrone preset": nanodrone()[0]}.items():
+    small = msgspec.structs.replace(reference_spec(2, 2, taps=8), encoder=(16, 8), hidden=16)
+    models = {"small, 2 inputs": small, "reference size": reference.spec, "nanodrone preset": nanodrone()[0]}
+    for name, spec in models.items():
         found, image = gradient_cost(spec, "fast", HORIZON)
         each = [
             f"{found.forecast:,}",

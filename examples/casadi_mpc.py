@@ -8,7 +8,7 @@ from typing import Any
 import casadi
 import numpy as np
 from controllers import shifted
-from figure_eight import HOVER, WEIGHTS
+from task import HOVER, WEIGHTS
 
 from rtsysid.model.backends.protocol import casadi_state
 

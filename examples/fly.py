@@ -1,7 +1,7 @@
-"""Fly the simulated quadrotor on a figure of eight, with a learned model in the controller: `fly.py BUNDLE`.
+"""Fly the simulated quadrotor with a model in the controller: `fly.py BUNDLE`, a bundle of the preset `quadrotor`.
 
-The bundle is one of the preset `quadrotor`, as `rtsysid demo` makes it. Gusts, noise, battery sag and rotor lag are
-those of `rtsysid simulate`, and the controller commands the four motors directly, at 100 Hz.
+Gusts, noise, battery sag and rotor lag are those of `rtsysid simulate`, and the controller commands the four motors
+directly, at 100 Hz. `compare.py` flies all controllers and models.
 """
 
 from __future__ import annotations
@@ -13,16 +13,34 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from controllers import GradientMpc, Mppi
-from figure_eight import HOVER, OUTPUTS, path, reference
+from plain_models import PlainModel
+from task import FIGURE_EIGHT, HOVER, OUTPUTS, POSITION_STEP, Task, reference
 
 from rtsysid import Predictor
+from rtsysid.evaluation.baselines import Hold, LinearArx
 from rtsysid.recordings.true_model import SimulatedFlight, TrueModel
 
+TASKS = {"eight": FIGURE_EIGHT, "step": POSITION_STEP}
+MODELS = ("learned", "true", "arx", "hold")
+LOST = 3.0  # m off the path: the flight ends
+TICK_MS = 10.0
+TRUE_HZ = 200.0  # physics of the true model, which is else too slow for five flights
 
-def controller(name: str, bundle: str) -> Any:
-    """Make a controller. CasADi's is only for a bundle with a library of target `casadi`."""
+
+class Flown(NamedTuple):
+    """One flight. Milliseconds are processor time of a decision, the model's steps included."""
+
+    error_cm: float  # RMS distance from the path
+    decision_ms: float  # median
+    in_time: float  # share of the ticks that took at most 10 ms
+    seconds: float  # until it ended, or was lost
+    track: np.ndarray  # positions [n, 3] in m
+
+
+def make_controller(name: str, bundle: Path | str, horizon: int = 30) -> Any:
+    """Make a controller. CasADi's is only for a bundle with a library of target `casadi`, which sets the horizon."""
     if name != "casadi":
-        return {"gradient": GradientMpc, "mppi": Mppi}[name]()
+        return {"gradient": GradientMpc, "mppi": Mppi}[name](horizon)
     from casadi_mpc import CasadiMpc
 
     libraries = sorted(Path(bundle).glob("model-casadi-*.so"))
@@ -31,52 +49,62 @@ def controller(name: str, bundle: str) -> Any:
     return CasadiMpc(libraries[0])
 
 
-class Flown(NamedTuple):
-    """RMS distance from the path in cm, processor time of a decision in ms (median), and seconds flown."""
+def make_model(name: str, predictor: Predictor, flight: SimulatedFlight) -> Any:
+    """Make the model of a controller: learned, true, arx or hold."""
+    if name == "true":
+        return TrueModel(flight, OUTPUTS, TRUE_HZ)
+    if name == "learned":
+        return predictor
+    return PlainModel(Hold(4) if name == "hold" else LinearArx.of(predictor.bundle))
 
-    error_cm: float
-    decision_ms: float
-    seconds: float
 
-
-def fly(pilot: Any, model: Any, flight: SimulatedFlight, seconds: float) -> Flown:
-    """Close the loop; it ends early 3 m off the path."""
-    order, truth = TrueModel(flight, OUTPUTS), []
-    u, spent = np.full(4, HOVER, np.float32), []
-    for tick in range(round(seconds * 100)):
-        row = np.concatenate((u, flight.measure()[order.columns])).astype(np.float32)
+def fly(pilot: Any, model: Any, flight: SimulatedFlight, task: Task, seconds: float | None = None) -> Flown:
+    """Close the loop; it ends early where the robot is lost."""
+    columns, track, spent = TrueModel(flight, OUTPUTS).columns, [], []
+    u = np.full(4, HOVER, np.float32)
+    for tick in range(round(100 * (seconds or task.seconds))):
+        row = np.concatenate((u, flight.measure()[columns])).astype(np.float32)
         if tick == 0:
             model.warm_start(row)
-        model.step(row)
         ahead = (tick + 1 + np.arange(pilot.horizon)) / 100
         begun = time.process_time()
-        u = pilot.decide(model, reference(ahead), u)
-        spent.append(1e3 * (time.process_time() - begun))
+        model.step(row)
+        u = pilot.decide(model, reference(task, ahead), u)
         model.decide(u)  # the next step learns what was applied
+        spent.append(1e3 * (time.process_time() - begun))
         flight.apply(u)
-        truth.append(np.linalg.norm(flight.now.state.position[:, 0] - path(ahead[:1])[0]))
-        if truth[-1] > 3.0:
+        track.append(flight.now.state.position[:, 0])
+        if np.linalg.norm(track[-1] - task.path(ahead[:1])[0]) > LOST:
             break
-    return Flown(100 * float(np.sqrt(np.mean(np.square(truth)))), float(np.median(spent)), len(truth) / 100)
+    return flown(np.array(track), np.array(spent), task)
+
+
+def flown(track: np.ndarray, spent: np.ndarray, task: Task) -> Flown:
+    """Sum up a flight: positions [n, 3] in m, and milliseconds [n] of each decision."""
+    off = np.linalg.norm(track - task.path((1 + np.arange(len(track))) / 100), axis=1)
+    error = 100 * float(np.sqrt(np.mean(off**2)))
+    return Flown(error, float(np.median(spent)), float(np.mean(spent <= TICK_MS)), len(track) / 100, track)
 
 
 def main() -> None:
     """Fly, and print one row for each flight."""
     arguments = argparse.ArgumentParser(description=__doc__)
-    arguments.add_argument("bundle", help="a bundle of the preset quadrotor, or `true` for the simulation itself")
+    arguments.add_argument("bundle", help="a bundle of the preset quadrotor")
     arguments.add_argument("--controller", choices=("gradient", "mppi", "casadi"), default="gradient")
-    arguments.add_argument("--seconds", type=float, default=8.0)
+    arguments.add_argument("--model", choices=MODELS, default="learned", help="true: the simulation itself")
+    arguments.add_argument("--task", choices=TASKS, default="eight")
     arguments.add_argument("--seeds", type=int, default=1, help="flights, each with gusts of its own")
     given = arguments.parse_args()
-    predictor = None if given.bundle == "true" else Predictor.load(given.bundle)
+    if given.model in ("arx", "hold") and given.controller != "mppi":
+        raise SystemExit(f"model {given.model}: it has no gradients; give --controller mppi")
+    predictor = Predictor.load(given.bundle)
     print("controller  model    seed  off the path, cm  decision, ms  flown, s")
     for seed in range(given.seeds):
         flight = SimulatedFlight(seed)
-        model = predictor or TrueModel(flight, OUTPUTS)
-        flown = fly(controller(given.controller, given.bundle), model, flight, given.seconds)
-        name = "learned" if predictor else "true"
-        print(f"{given.controller:10}  {name:7}  {seed:4}  {flown.error_cm:16.1f}  {flown.decision_ms:12.2f}  "
-              f"{flown.seconds:8.2f}", flush=True)  # fmt: skip
+        pilot, model = make_controller(given.controller, given.bundle), make_model(given.model, predictor, flight)
+        found = fly(pilot, model, flight, TASKS[given.task])
+        print(f"{given.controller:10}  {given.model:7}  {seed:4}  {found.error_cm:16.1f}  {found.decision_ms:12.2f}  "
+              f"{found.seconds:8.2f}", flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":

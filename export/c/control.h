@@ -42,3 +42,10 @@ int model_gradient_plans(model_kept *lanes, const float *window, const float *st
    model_keep. */
 int model_jacobian(model_kept *lanes, const float *window, const float *state, uint32_t age, const float *u, uint32_t ticks,
                    float *jacobian);
+
+/* One tick as a linear map: the derivatives of the next outputs, then of the next state, by the window, whose newest row has
+   the inputs of now, and by the state. rows_of is MODEL_OUTPUTS + MODEL_STATE:
+   of_window [rows_of][MODEL_TAPS][MODEL_CHANNELS], of_state [rows_of][MODEL_STATE]. The matrices A and B of
+   x = (window before now, outputs of now, state) are parts of them. Return as model_keep; the room is for 1 tick. */
+int model_linearise(model_kept *lanes, const float *window, const float *state, uint32_t age, float *of_window,
+                    float *of_state);

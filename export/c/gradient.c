@@ -302,3 +302,45 @@ int model_jacobian(model_kept *kept, const float *window, const float *state, ui
     }
     return 0;
 }
+
+/* Copy [size][MODEL_LANES] to one of its lanes. */
+static void from_lane(const float *lanes, uint32_t lane, uint32_t size, float *out)
+{
+    for (uint32_t k = 0; k < size; k++)
+        out[k] = lanes[k * MODEL_LANES + lane];
+}
+
+/* Where the gradient of output or state number k of one tick is written. */
+static float *gradient_of(const parts *p, uint32_t k)
+{
+    const uint32_t s = k - MODEL_OUTPUTS;
+    if (k < MODEL_OUTPUTS)
+        return p->drows + (MODEL_TAPS * MODEL_CHANNELS + MODEL_INPUTS + k) * MODEL_LANES;
+    return s < MODEL_HIDDEN ? p->dh + s * MODEL_LANES : p->dcarried + (s - MODEL_HIDDEN) * MODEL_LANES;
+}
+
+int model_linearise(model_kept *kept, const float *window, const float *state, uint32_t age, float *of_window,
+                    float *of_state)
+{
+    if (kept->longest < 1)
+        return -1;
+    kept->ticks = 1;
+    kept->age = age;
+    const parts p = parts_of(MODEL_LANES, kept);
+    const uint32_t rows = MODEL_OUTPUTS + MODEL_STATE, width = MODEL_TAPS * MODEL_CHANNELS;
+    keep_lanes(kept, &p, window, state, window + (MODEL_TAPS - 1) * MODEL_CHANNELS, 1);
+    for (uint32_t first = 0; first < rows; first += MODEL_LANES) { /* each lane differentiates one output or state */
+        const uint32_t used = rows - first < MODEL_LANES ? rows - first : MODEL_LANES;
+        begin_back(MODEL_LANES, kept, &p);
+        for (uint32_t lane = 0; lane < used; lane++)
+            gradient_of(&p, first + lane)[lane] = 1.0f;
+        tick_back(MODEL_LANES, kept, &p, 0);
+        for (uint32_t lane = 0; lane < used; lane++) {
+            float *of = of_state + (size_t)(first + lane) * MODEL_STATE;
+            from_lane(p.drows, lane, width, of_window + (size_t)(first + lane) * width);
+            from_lane(p.dh, lane, MODEL_HIDDEN, of);
+            from_lane(p.dcarried, lane, CARRIED, of + MODEL_HIDDEN);
+        }
+    }
+    return 0;
+}

@@ -32,19 +32,24 @@ from rtsysid.storage.products import SIMULATION
     help="Samples per second: a divisor of 1000 from 50 on.",
 )
 @click.option(
+    "--dither", type=within(ranges.Share), default=0.0, show_default=True,
+    help="Noise on each motor's command: its standard deviation, of 1. It shows a model what a controller may try.",
+)  # fmt: skip
+@click.option(
     "--format", "suffix", type=click.Choice(["csv", "csv.gz", "parquet", "npz"]), default="csv", show_default=True
 )
 @as_json
 def simulate(
-    out: Path, overwrite: bool, flights: int, seconds: float, seed: int, rate: float, suffix: str, json_: bool
-) -> None:
+    out: Path, overwrite: bool, flights: int, seconds: float, seed: int, rate: float, dither: float, suffix: str,
+    json_: bool,
+) -> None:  # fmt: skip
     """Fly a simulated quadrotor and write its recordings.
 
     Example: rtsysid simulate -o flights --flights 4 --seconds 20
     """
     from rtsysid.recordings.simulate import fly, write_flights
 
-    trace = fly(flights, seconds, seed, rate)
+    trace = fly(flights, seconds, seed, rate, dither=dither)
     with console.progress(flights, "writing") as bar:
         for _ in write_flights(trace, out, suffix, overwrite=overwrite):
             bar.update(1)

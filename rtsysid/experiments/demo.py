@@ -18,6 +18,7 @@ from rtsysid.recordings.trace import Episode, Trace
 from rtsysid.spec import Sample
 
 FLIGHTS, SECONDS, UNSEEN = 14, 30.0, 2
+CONTROL_FLIGHTS, CONTROL_SECONDS, DITHER = 20, 40.0, 0.04
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,17 @@ def demo_recordings(data: str, folder: Path) -> tuple[Path, Path]:
         for _ in write_flights(Trace(flights.channels, episodes), folder / name):
             pass
     return folder / "train", folder / "unseen"
+
+
+def control_recordings(folder: Path) -> Path:
+    """Fly with dithered commands, since a controller tries more than an autopilot does. Return the folder.
+
+    Raises StorageError where `folder` is refused.
+    """
+    say_stage("flying the simulated quadrotor")
+    for _ in write_flights(fly(CONTROL_FLIGHTS, CONTROL_SECONDS, seed=0, dither=DITHER), folder):
+        pass
+    return folder
 
 
 def stream(bundle: Bundle, episode: Episode) -> Live:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from rtsysid.model.backends.protocol import Snapshot
+from rtsysid.model.backends.protocol import Gradients, Snapshot
 from rtsysid.spec import Doubles, ModelSpec
-
-if TYPE_CHECKING:
-    from rtsysid.model.backends.numpy_gradient import NumpyGradients
 
 
 class Linearised(NamedTuple):
@@ -33,7 +30,7 @@ class Linearised(NamedTuple):
         return np.stack((found.real, found.imag), -1)
 
 
-def linearised(spec: ModelSpec, gradients: NumpyGradients, moment: Snapshot) -> Linearised:
+def linearised(spec: ModelSpec, gradients: Gradients, moment: Snapshot) -> Linearised:
     """Linearise one tick of the model at a moment."""
     of_window, of_state = gradients.one_tick(moment)
     nu, ny, width = spec.n_inputs, spec.n_outputs, spec.width

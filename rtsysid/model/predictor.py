@@ -198,13 +198,14 @@ class Predictor:
         jacobian: Floats = self._gradients(double).jacobian(self.snapshot(), plans[0])
         return jacobian
 
-    def linearise(self) -> Linearised:
-        """Return A, B, C, D of the model at the last sample, under its inputs, in float64: see `Linearised`.
+    def linearise(self, *, double: bool = True) -> Linearised:
+        """Return A, B, C, D of the model at the last sample, under its inputs: see `Linearised`.
 
+        `double` computes in NumPy, in float64; without it the C backend computes in float32, within some tens of steps.
         Raises SpecError where the delay line is not full.
         """
         self._require_full("linearise")
-        return linearised(self.spec, self._numpy_gradients[True], self.snapshot())
+        return linearised(self.spec, self._gradients(double), self.snapshot())
 
     def beyond_range(self, u_future: Any) -> Floats:
         """Tell how far a plan leaves the trained range of each input, in widths of that range: [..., nu] -> [nu].

@@ -27,6 +27,8 @@ from rtsysid.storage.products import SIMULATION, sha256, write_mark
 GRAVITY = 9.81  # m/s2
 PHYSICS_HZ = 1000
 LONGEST = 180.0  # s of flight with a battery that is 60 % full
+LEAST_COMMAND = 0.05  # rotors never stop
+WIDEST_DITHER = 0.2
 NOISE = (0.0003, 0.003, 0.0007, 0.003)  # m, m/s, rad, rad/s: white noise on the log; the autopilot uses the true state
 
 CHANNELS: tuple[Channel, ...] = (
@@ -125,15 +127,20 @@ def body_axes(attitude: Doubles) -> tuple[Doubles, Doubles, Doubles]:
     return forward, left, _thrust_axis(attitude)
 
 
-def fly(flights: int = 12, seconds: float = 40.0, seed: int = 0, rate_hz: float = 100.0) -> Trace:
+def fly(
+    flights: int = 12, seconds: float = 40.0, seed: int = 0, rate_hz: float = 100.0, *, dither: float = 0.0
+) -> Trace:
     """Simulate random flights with `CHANNELS`: episodes flight_01, ... of round(seconds * rate_hz) samples each.
 
     A command is held from its sample to the next one. On one machine the same arguments give the same bits. A flight
-    does not depend on the number of flights. Raises TraceError where an argument is out of range.
+    does not depend on the number of flights. ``dither``: standard deviation of noise that is added to each motor's
+    command, which lies in 0..1; it excites what a controller may try. Raises TraceError where an argument is out of
+    range.
     """
     _check_request(flights, seconds, seed, rate_hz)
+    _check_dither(dither)
     n, plant = round(seconds * rate_hz), Quadrotor()
-    plans = [_draw_flight_plan(np.random.default_rng([seed, i]), n, rate_hz) for i in range(flights)]
+    plans = [_draw_flight_plan(np.random.default_rng([seed, i]), n, rate_hz, dither) for i in range(flights)]
     values = _record(_FlightPlan(*(np.stack(each, -1) for each in zip(*plans, strict=True))), plant, rate_hz)
     episodes = (Episode(f"flight_{i + 1:02d}", np.arange(n) / rate_hz, values[i]) for i in range(flights))
     return Trace(CHANNELS, tuple(episodes))
@@ -149,6 +156,12 @@ class _FlightPlan(NamedTuple):
     gust: Doubles  # [n, 3] white, unit variance
     noise: Doubles  # [n, 12] white, unit variance
     charge: Doubles  # []
+    dither: Doubles  # [n, 4] added to the commands
+
+
+def _check_dither(dither: float) -> None:
+    if not 0.0 <= dither <= WIDEST_DITHER:
+        raise TraceError("dither", f"{dither}", f"give 0 to {WIDEST_DITHER}")
 
 
 def _check_request(flights: int, seconds: float, seed: int, rate_hz: float) -> None:
@@ -164,7 +177,7 @@ def _check_request(flights: int, seconds: float, seed: int, rate_hz: float) -> N
         )
 
 
-def _draw_flight_plan(rng: np.random.Generator, n: int, rate_hz: float) -> _FlightPlan:
+def _draw_flight_plan(rng: np.random.Generator, n: int, rate_hz: float, dither: float) -> _FlightPlan:
     """Draw one flight of n ticks: half follow sums of sines, half fly from waypoint to waypoint."""
     t = np.arange(n) / rate_hz
     path = _sines(rng, t) if rng.random() < 0.5 else _waypoints(rng, t)
@@ -174,7 +187,16 @@ def _draw_flight_plan(rng: np.random.Generator, n: int, rate_hz: float) -> _Flig
     yaw = swing * (np.sin(pace * t + phase) - np.sin(phase))
     heading = np.stack((np.sin(yaw), np.cos(yaw)), -1)
     gust, noise = rng.standard_normal((n, 3)), rng.standard_normal((n, 12))
-    return _FlightPlan(path, velocity, acceleration, heading, gust, noise, np.array(rng.uniform(0.6, 1.0)))
+    charge = np.array(rng.uniform(0.6, 1.0))
+    return _FlightPlan(path, velocity, acceleration, heading, gust, noise, charge, _dither(rng, n, dither))
+
+
+def _dither(rng: np.random.Generator, n: int, size: float) -> Doubles:
+    """Draw noise [n, 4] for the commands, of a given standard deviation; neighbouring ticks are correlated by 0.8."""
+    white, drawn = size * rng.standard_normal((n, 4)), np.zeros((n, 4))
+    for k in range(1, n):
+        drawn[k] = 0.8 * drawn[k - 1] + 0.6 * white[k]
+    return drawn
 
 
 def _sines(rng: np.random.Generator, t: Doubles) -> Doubles:
@@ -226,6 +248,8 @@ def _record(plan: _FlightPlan, plant: Quadrotor, rate_hz: float) -> Floats:
     log = np.empty((plan.charge.size, n, len(CHANNELS)), np.float32)
     for k in range(n):
         commands = autopilot.commands(state, plan, k)
+        if plan.dither[k].any():
+            commands = np.clip(commands + plan.dither[k], LEAST_COMMAND, 1.0)
         log[:, k, :4] = commands.T
         log[:, k, 4:] = noisy_outputs(state, plan.noise[k]).T
         gust = keep * gust + plant.gust_force * np.sqrt(1 - keep * keep) * plan.gust[k]
@@ -288,7 +312,7 @@ class _Autopilot:
         yaw = np.clip(torque[2] * plant.thrust / (4 * plant.torque), -0.015, 0.015)
         shares = (-roll - pitch - yaw, pitch + yaw - roll, roll + pitch - yaw, roll + yaw - pitch)
         speed = np.sqrt(np.maximum(lift / 4 + np.array(shares), 0.0) / plant.thrust)
-        return np.asarray(np.clip(speed / (0.9 * plant.rotor_speed), 0.05, 1.0))
+        return np.asarray(np.clip(speed / (0.9 * plant.rotor_speed), LEAST_COMMAND, 1.0))
 
 
 def _dot(a: Doubles, b: Doubles) -> Doubles:

@@ -43,6 +43,11 @@ class SimulatedFlight:
         )
 
     @property
+    def gust_force(self) -> float:
+        """Return the standard deviation of a gust along each axis, in N."""
+        return self._gusts * self.plant.gust_force
+
+    @property
     def keep(self) -> float:
         """Return the share of a gust that is left after a tick."""
         return float(np.exp(-1 / self.rate_hz / self.plant.gust_time))
@@ -57,14 +62,16 @@ class SimulatedFlight:
         commands = np.asarray(u, np.float64).reshape(-1, 1)
         if commands.shape != (INPUTS, 1) or not np.isfinite(commands).all():
             raise SpecError("apply", f"{np.asarray(u).tolist()}", f"give {INPUTS} numbers")
-        white = self._rng.standard_normal((3, 1)) * self._gusts * self.plant.gust_force
+        white = self._rng.standard_normal((3, 1)) * self.gust_force
         gust = self.keep * self.now.gust + np.sqrt(1 - self.keep**2) * white
         self.now = FlightMoment(self.moved(self.now.state, np.clip(commands, 0.0, 1.0), gust), gust)
 
-    def moved(self, state: FlightState, commands: Doubles, gust: Doubles) -> FlightState:
+    def moved(
+        self, state: FlightState, commands: Doubles, gust: Doubles, physics_hz: float = PHYSICS_HZ
+    ) -> FlightState:
         """Advance flights by one tick under commands [4, F] and gusts [3, F]."""
-        for _ in range(round(PHYSICS_HZ / self.rate_hz)):
-            state = advance(state, commands, gust, self.plant)
+        for _ in range(round(physics_hz / self.rate_hz)):
+            state = advance(state, commands, gust, self.plant, 1 / physics_hz)
         return state
 
 
@@ -72,13 +79,17 @@ class TrueModel:
     """Answer as a `Predictor` does, with the simulation itself.
 
     ``outputs``: names of the outputs, in the order of the model that it replaces; by default those of the simulation.
-    ``columns``: where they are among those of the simulation. It follows one flight: `step` is told a sample, and looks
-    at the flight.
+    ``columns``: where they are among those of the simulation. ``physics_hz``: how finely forecasts are simulated; a
+    fifth of the flight's own is five times as fast, and differs by far less than gusts do. It follows one flight:
+    `step` is told a sample, and looks at the flight.
     """
 
     ready = True
 
-    def __init__(self, flight: SimulatedFlight, outputs: tuple[str, ...] = ()) -> None:
+    def __init__(self, flight: SimulatedFlight, outputs: tuple[str, ...] = (), physics_hz: float = PHYSICS_HZ) -> None:
+        if physics_hz % flight.rate_hz:
+            raise SpecError("physics_hz", f"{physics_hz}", f"give a multiple of {flight.rate_hz:g} Hz")
+        self._physics_hz = physics_hz
         names = [channel.name for channel in CHANNELS[INPUTS:]]
         self.columns = [names.index(name) for name in outputs or names]
         self._flight, self._now, self._decided = flight, flight.now, np.zeros(INPUTS, np.float32)
@@ -122,6 +133,13 @@ class TrueModel:
         y = self._simulated(plans if plans.ndim == 3 else plans[None]).astype(np.float32)
         return y if plans.ndim == 3 else y[0]
 
+    def sample_futures(self, u_future: Any, count: int = 100, seed: int = 0) -> Floats:
+        """Sample `count` futures of one plan, each with gusts to come of its own: [N, nu] -> [count, N, ny]."""
+        flight, rng = self._flight, np.random.default_rng(seed)
+        white = rng.standard_normal((len(u_future), 3, count)) * flight.gust_force * np.sqrt(1 - flight.keep**2)
+        plans = np.repeat(np.asarray(u_future, np.float64)[None], count, 0)
+        return self._simulated(plans, white).astype(np.float32)
+
     def forecast_gradient(self, u: Any, dy: Any) -> Floats:
         """Take the derivative of a cost by each output back to each input, by differences: [N, nu], [N, ny] -> du."""
         plan = np.asarray(u, np.float64)
@@ -130,12 +148,12 @@ class TrueModel:
         du: Floats = (change.sum((1, 2)) / (2 * STEP)).reshape(plan.shape).astype(np.float32)
         return du
 
-    def _simulated(self, plans: Doubles) -> Doubles:
-        """Fly plans [B, N, nu] from the present moment: [B, N, ny]."""
+    def _simulated(self, plans: Doubles, white: Doubles | None = None) -> Doubles:
+        """Fly plans [B, N, nu] from the present moment: [B, N, ny]. `white` [N, 3, B] is added to the gusts, in N."""
         state, gust = self._now
         still, y = np.zeros((12, 1)), []
-        for u in np.clip(plans, 0.0, 1.0).transpose(1, 2, 0):
-            gust = self._flight.keep * gust
-            state = self._flight.moved(state, u, gust)
+        for n, u in enumerate(np.clip(plans, 0.0, 1.0).transpose(1, 2, 0)):
+            gust = self._flight.keep * gust + (0.0 if white is None else white[n])
+            state = self._flight.moved(state, u, gust, self._physics_hz)
             y.append(noisy_outputs(state, still).T[:, self.columns])
         return np.stack(y, 1)

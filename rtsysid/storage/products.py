@@ -221,6 +221,7 @@ def _stale_port(path: Path) -> str:
 
 REPORT, MOMENTS, AUTOENCODERS = _page("report"), _page("moments"), _page("autoencoders")
 SWEEP_PAGE, CHECK_PAGE = _page("sweep page"), _page("check")
+CONTROL_PAGE, MOMENT_PAGE = _page("closed loop"), _page("linear model")
 PREDICTIONS = _file("predictions", ".csv", ".csv.gz", ".npz", ours=_is_predictions)
 BENCHMARK_PREDICTIONS = _file(
     "benchmark predictions", ".npz", ours=lambda path: _is_generated(path, "benchmark predictions")

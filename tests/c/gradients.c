@@ -4,7 +4,7 @@
    in:  samples [SAMPLES][MODEL_CHANNELS], their ages [SAMPLES], plans [PLANS][TICKS][MODEL_INPUTS], then the derivative of a
         cost by each output [PLANS][TICKS][MODEL_OUTPUTS]
    out: of each plan its forecast and the gradient of its cost, the gradients of all plans in one call, the Jacobian of the
-        first plan, and the next outputs after the first inputs of the first plan were decided. */
+        first plan, the linear map of one tick by window and by state, and the next outputs after the first inputs of the first plan were decided. */
 
 #include "model-control.h"
 
@@ -52,6 +52,12 @@ int main(int argc, char **argv)
     put(jacobian, of_outputs * of_inputs);
     if (model_keep(&robot, &one, u, ticks + 1, y) != -1 || model_jacobian(&lanes, window, state, age, u, ticks + 1, y) != -1)
         return 7;
+    const size_t rows = MODEL_OUTPUTS + MODEL_STATE;
+    float *of_window = room_for(rows * MODEL_TAPS * MODEL_CHANNELS), *of_state = room_for(rows * MODEL_STATE);
+    if (model_linearise(&lanes, window, state, age, of_window, of_state))
+        return 9;
+    put(of_window, rows * MODEL_TAPS * MODEL_CHANNELS), put(of_state, rows * MODEL_STATE);
+    free(of_window), free(of_state);
     put(model_decide(&robot, u), MODEL_OUTPUTS);
     model_reset(&robot);
     if (model_decide(&robot, u) != robot.y || robot.count != 0)

@@ -34,10 +34,11 @@ def test_all_is_what_can_be_taken() -> None:
 
 
 def test_the_wheel_says_that_it_is_typed(tmp_path: Path) -> None:
-    """A wheel carries `py.typed` in each package, and neither tests nor the rig."""
+    """A wheel carries `py.typed` in each package and the examples that the demonstration flies; no tests, no rig."""
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {f"{package}/py.typed" for package in ("rtsysid", "export", "firmware_bridge")} <= names
+    assert {"rtsysid/examples/compare.py", "rtsysid/examples/controllers.py"} <= names
     assert not [name for name in names if name.startswith(("tests/", "hil/", "bench/", "tools/"))]

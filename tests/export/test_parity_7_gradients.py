@@ -61,6 +61,8 @@ class Found(NamedTuple):
     each: Floats
     together: Floats
     jacobian: Floats
+    of_window: Floats
+    of_state: Floats
     decided: Floats
 
 
@@ -166,19 +168,27 @@ def run(program: Path, spec: ModelSpec, case: Case, *emulator: str) -> Found:
     done = subprocess.run(command, input=b"".join(each.tobytes() for each in sent), capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
     out, nu, ny = np.frombuffer(done.stdout, np.float32), spec.n_inputs, spec.n_outputs
-    ends = np.cumsum([PLANS * TICKS * (ny + nu), PLANS * TICKS * nu, TICKS * ny * TICKS * nu])
-    each, together, jacobian, decided = np.split(out, ends)
+    rows, window = ny + spec.state_size, spec.taps * spec.width
+    sizes = (
+        PLANS * TICKS * (ny + nu),
+        PLANS * TICKS * nu,
+        TICKS * ny * TICKS * nu,
+        rows * window,
+        rows * spec.state_size,
+    )
+    each, together, jacobian, of_window, of_state, decided = np.split(out, np.cumsum(sizes))
     y, du = np.split(each.reshape(PLANS, -1), [TICKS * ny], 1)
     return Found(
         y.reshape(case.costs.shape), du.reshape(case.plans.shape), together.reshape(case.plans.shape),
-        jacobian.reshape(TICKS, ny, TICKS, nu), decided,
+        jacobian.reshape(TICKS, ny, TICKS, nu), of_window.reshape(rows, spec.taps, -1), of_state.reshape(rows, -1),
+        decided,
     )  # fmt: skip
 
 
 @needs_compiler
 @pytest.mark.parametrize(("variant", "choice"), [*CASES, COARSE], ids=str)
 def test_c_is_numpy(variant: str, choice: dict[str, Any], tmp_path: Path) -> None:
-    """Gradients of one plan and of many, the Jacobian and decided inputs, under ASan.
+    """Gradients of one plan and of many, the Jacobian, one tick as a linear map, and decided inputs, under ASan.
 
     Forecasts that are kept have the bits of others, and plans in lanes those of single ones; a horizon that is longer
     than the room does nothing.
@@ -191,6 +201,11 @@ def test_c_is_numpy(variant: str, choice: dict[str, Any], tmp_path: Path) -> Non
     assert off(predictor.forecast_gradient(case.plans, case.costs), wanted) < GRADIENT
     assert found.together.tobytes() == found.each.tobytes()
     assert off(found.jacobian, predictor.forecast_jacobian(case.plans[0], double=True)) < GRADIENT
+    of_window, of_state = NumpyGradients(network.spec, predictor.backend.weights, np.float64).one_tick(  # type: ignore[attr-defined]
+        predictor.snapshot()
+    )
+    assert off(found.of_window, of_window) < GRADIENT
+    assert off(found.of_state, of_state) < GRADIENT
     np.testing.assert_allclose(found.decided, predictor.decide(case.plans[0, 0]), rtol=1e-5, atol=1e-5)
 
 

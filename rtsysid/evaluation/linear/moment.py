@@ -1,4 +1,4 @@
-"""What a linear model of one moment says: poles, times to rise, frequency response, and a model of lower order."""
+"""What a linear model of one moment says: poles, gains, times to rise, frequency response, a model of lower order."""
 
 from __future__ import annotations
 
@@ -52,6 +52,15 @@ def rise_ticks(impulse: Doubles) -> NDArray[np.intp]:
     return np.where(size.any(0), moved.argmax(0) + 1, 0)
 
 
+def held_gains(impulse: Doubles, ticks: int) -> Doubles:
+    """Compute the change of outputs so many ticks after an input was raised by 1 and held: [N, ny, nu] -> [ny, nu].
+
+    It exists where outputs integrate inputs, too, as a position does.
+    """
+    gains: Doubles = impulse[:ticks].sum(0)
+    return gains
+
+
 def frequency_response(model: Linearised, hz: Doubles, rate_hz: float) -> NDArray[np.complex128]:
     """Compute C (z I - A)^-1 B + D at frequencies [F] in Hz: [F, ny, nu]."""
     z = np.exp(2j * np.pi * hz / rate_hz)
@@ -80,7 +89,11 @@ def reduced(model: Linearised, order: int, ticks: int = TICKS) -> Linearised:
 
 
 def moment_content(spec: ModelSpec, model: Linearised, order: int | None = None) -> dict[str, Any]:
-    """Describe a linear model in plain values: poles, times to rise, frequency response, and the reduced model."""
+    """Describe a linear model in plain values: poles, times to rise, gains, frequency response, and the reduced model.
+
+    Gains are those of one second: see `held_gains`.
+    """
+    second = max(1, round(spec.rate_hz))
     hz = np.geomspace(spec.rate_hz / 2000, 0.999 * spec.rate_hz / 2, FREQUENCIES)
     response, impulse = frequency_response(model, hz, spec.rate_hz), impulse_response(model)
     found: dict[str, Any] = {
@@ -89,6 +102,7 @@ def moment_content(spec: ModelSpec, model: Linearised, order: int | None = None)
         "outputs": [channel.name for channel in spec.outputs],
         "poles": [_pole(complex(*pole), spec.rate_hz) for pole in model.poles.tolist()],
         "rise_ticks": rise_ticks(impulse).tolist(),
+        "gains": held_gains(impulse_response(model, second), second).tolist(),
         "bode": {
             "hz": hz.tolist(),
             "gain": np.abs(response).tolist(),

@@ -14,7 +14,7 @@ from rtsysid.model.backends.protocol import Snapshot
 from rtsysid.model.c_layout import LANES
 from rtsysid.spec import Floats, ModelSpec
 
-FUNCTIONS = ("model_keep_from", "model_gradient", "model_gradient_plans", "model_jacobian")
+FUNCTIONS = ("model_keep_from", "model_gradient", "model_gradient_plans", "model_jacobian", "model_linearise")
 
 
 class _KeptForecast(ctypes.Structure):
@@ -77,6 +77,19 @@ class CGradients:
             kept, *_pointers(start), _pointer_to(u), ctypes.c_uint32(ticks), _pointer_to(jacobian)
         )
         return jacobian
+
+    def one_tick(self, start: Snapshot) -> tuple[Floats, Floats]:
+        """Differentiate the next outputs, then the next state, by the window and the state.
+
+        Returns arrays [ny + S, L, C] and [ny + S, S]. Raises SpecError where they need too much memory.
+        """
+        rows = self._spec.n_outputs + len(start.state)
+        of_window = np.empty((rows, *start.window.shape), np.float32)
+        of_state = np.empty((rows, len(start.state)), np.float32)
+        self._library.model_linearise(
+            self._kept(1, LANES), *_pointers(start), _pointer_to(of_window), _pointer_to(of_state)
+        )
+        return of_window, of_state
 
     def _kept(self, ticks: int, lanes: int) -> Any:
         """Return this thread's memory for horizons of `ticks` in all lanes."""

@@ -31,6 +31,7 @@ class Gradients(Protocol):
 
     def gradient(self, start: Snapshot, u: Any, dy: Any) -> Any: ...  # dy [B, N, ny] -> [B, N, nu]
     def jacobian(self, start: Snapshot, u: Any) -> Any: ...  # [N, nu] -> [N, ny, N, nu]
+    def one_tick(self, start: Snapshot) -> tuple[Any, Any]: ...  # [ny + S, L, C], [ny + S, S]
 
 
 class Backend(Protocol):

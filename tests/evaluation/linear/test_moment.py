@@ -10,7 +10,7 @@ import pytest
 from support.shell import command
 
 from rtsysid.errors import SpecError
-from rtsysid.evaluation.linear.moment import frequency_response, impulse_response, reduced, rise_ticks
+from rtsysid.evaluation.linear.moment import frequency_response, held_gains, impulse_response, reduced, rise_ticks
 from rtsysid.model.linearised import Linearised
 
 
@@ -26,6 +26,8 @@ def test_responses_of_a_known_system(lagging: Linearised) -> None:
     impulse = impulse_response(lagging, 200)
     np.testing.assert_allclose(impulse[:5, 0, 0], [0, 0, 0, 1, 0.9])
     assert rise_ticks(impulse) == 4
+    np.testing.assert_allclose(held_gains(impulse, 200), 1 / (1 - 0.9), rtol=1e-8)
+    np.testing.assert_allclose(held_gains(impulse, 5), 1 + 0.9)
     assert rise_ticks(0 * impulse) == 0
     hz = np.array([1.0, 7.0, 20.0])
     z = np.exp(2j * np.pi * hz / 100)
@@ -42,12 +44,18 @@ def test_a_model_of_lower_order_has_the_same_response(lagging: Linearised) -> No
         reduced(lagging, 5)
 
 
-def test_the_command_prints_a_moment(bundle_folder: Path, recording: Path) -> None:
-    """`rtsysid linearise`: text, and JSON with a gain for each frequency, output and input."""
-    told = command("linearise", bundle_folder, recording, "--at", "1s").stdout
+def test_the_command_prints_a_moment(bundle_folder: Path, recording: Path, tmp_path: Path) -> None:
+    """`rtsysid linearise`: text, a page with a line for each output and input, and JSON."""
+    html = tmp_path / "moment.html"
+    told = command("linearise", bundle_folder, recording, "--at", "1s", "--html", html).stdout
     assert "poles" in told
+    assert "one second after" in told
+    text = html.read_text("utf-8")
+    assert text.count('class="line s1"') == 1 + 2 * 2  # the legend, then gain and phase of two outputs
+    assert {f'id="{name}"' for name in ("bode", "gains", "delays", "poles")} <= set(text.replace(">", " ").split())
     found = json.loads(command("linearise", bundle_folder, recording, "--at", "1s", "--order", 2, "--json").stdout)
     assert np.shape(found["bode"]["gain"]) == (30, 2, 1)
+    assert np.shape(found["gains"]) == (2, 1)
     assert np.shape(found["reduced"]["a"]) == (2, 2)
     assert len(found["poles"]) == found["states"] == 4 * 3 + 2 + 12
     refused = command("linearise", bundle_folder, recording, "--at", "0.02s", check=1)

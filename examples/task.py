@@ -1,26 +1,50 @@
-"""The task: fly a figure of eight, one lap in six seconds. Where to be, and what a deviation costs."""
+"""The tasks: a figure of eight, one lap in six seconds, and a step in position. What a deviation costs.
+
+The weights were chosen once, with the simulation itself as the model. All controllers and models share them.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
 OUTPUTS = ("vx", "vy", "vz", "qx", "qy", "qz", "qw", "wx", "wy", "wz", "x", "y", "z")
-WEIGHTS = np.array([1.0, 1.0, 1.5, 0.3, 0.3, 1.0, 0.0, 0.02, 0.02, 0.02, 8.0, 8.0, 12.0], np.float32)  # of squares
+WEIGHTS = np.array([1, 1, 1.5, 0.3, 0.3, 1, 0, 0.006, 0.006, 0.006, 80, 80, 120], np.float32)  # of squares
 HOVER = 0.62  # command of each motor
 LAP, WIDTH, DEPTH, HEIGHT = 6.0, 1.2, 0.6, 1.5  # s, m
+STEP_AT, STEP = 0.5, (0.5, 0.25, 0.2)  # s, m
 
 
-def path(t: np.ndarray) -> np.ndarray:
+class Task(NamedTuple):
+    """A path: positions [N, 3] in m at times [N] in s. A flight on it lasts so many seconds."""
+
+    name: str
+    path: Callable[[np.ndarray], np.ndarray]
+    seconds: float
+
+
+def eight(t: np.ndarray) -> np.ndarray:
     """Compute the position at times t [N] in s: [N, 3] in m. It begins at rest."""
     turn, grown = 2 * np.pi / LAP * t, 1 - np.exp(-t)
     return np.stack((WIDTH * grown * np.sin(turn), DEPTH * grown * np.sin(2 * turn), HEIGHT + 0 * t), -1)
 
 
-def reference(t: np.ndarray) -> np.ndarray:
+def step(t: np.ndarray) -> np.ndarray:
+    """Compute the position at times t [N] in s: [N, 3] in m. It jumps once."""
+    return np.array((0.0, 0.0, HEIGHT)) + (np.asarray(t)[:, None] >= STEP_AT) * np.array(STEP)
+
+
+FIGURE_EIGHT, POSITION_STEP = Task("figure of eight", eight, 6.0), Task("step in position", step, 2.5)
+
+
+def reference(task: Task, t: np.ndarray) -> np.ndarray:
     """Compute the wanted outputs at times t [N] in s: [N, ny]. Level, without yaw and without rotation."""
     wanted = np.zeros((len(t), len(OUTPUTS)), np.float32)
-    wanted[:, 10:] = path(t)
-    wanted[:, :3] = (path(t + 1e-3) - path(t)) / 1e-3
+    wanted[:, 10:] = task.path(t)
+    if task.path is not step:
+        wanted[:, :3] = (task.path(t + 1e-3) - task.path(t)) / 1e-3
     wanted[:, 6] = 1.0
     return wanted
 
