@@ -18,6 +18,7 @@ from rtsysid.guards import ranges
 
 CellName: TypeAlias = Literal["lstm", "gru"]
 Variant: TypeAlias = Literal["lstm", "lstm-tdl", "lstm-tdl-aeu", "lstm-tdl-deep-aeu"]
+DistributionName: TypeAlias = Literal["", "gaussian", "mixture", "variational", "vrnn", "gan", "gsn", "ensemble"]
 
 VARIANTS: tuple[Variant, ...] = ("lstm", "lstm-tdl", "lstm-tdl-aeu", "lstm-tdl-deep-aeu")
 INITIALISER_WIDTH = 64  # hidden units of the network that sets the first state
@@ -37,6 +38,29 @@ CELLS: dict[CellName, CellShape] = {
     "lstm": CellShape(gates=4, state=2, biases=4, forget_gate=True),
     "gru": CellShape(gates=3, state=1, biases=4, forget_gate=False),
 }
+
+
+class NoiseShape(NamedTuple):
+    """Sizes of what a distribution draws for one future; see docs/generative.md."""
+
+    latent: int  # values drawn at each tick that enter the cell; `WHOLE_CODE`: one for each value of the code
+    members: int  # heads, or components: one is drawn for each future
+    factors: int  # slow values: they follow an AR(1) process along the future
+
+
+WHOLE_CODE = -1
+DISTRIBUTIONS: dict[DistributionName, NoiseShape] = {
+    "": NoiseShape(0, 0, 0),
+    "gaussian": NoiseShape(0, 1, 4),
+    "mixture": NoiseShape(0, 3, 4),
+    "variational": NoiseShape(WHOLE_CODE, 1, 0),
+    "vrnn": NoiseShape(8, 1, 0),
+    "gan": NoiseShape(4, 1, 4),
+    "gsn": NoiseShape(WHOLE_CODE, 1, 0),
+    "ensemble": NoiseShape(0, 5, 4),
+}
+SPREAD_WIDTH = 16  # hidden units of the layer that knows the scale of the noise
+SPREAD_AGES = (1, 2, 4, 8, 16, 32)  # first ages of the further bands, each with its own scale of the noise
 
 
 class Rotors(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -129,6 +153,7 @@ class Structure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     near_ticks: ranges.CountOrNone = 0  # another linear map predicts from rows younger than this; needs linear_path
     age_bands: tuple[ranges.Count, ...] = ()  # first age of each further band; a band has gains of its own
     encoder_taps: ranges.CountOrNone = 0  # newest rows that encoder and cell see; 0: the whole window
+    distribution: DistributionName = ""  # of sampled futures; "": the model predicts points
 
     @property
     def variant(self) -> Variant:
@@ -286,6 +311,32 @@ class Structure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     def code_size(self) -> int:
         """Width of what enters the recurrent cell: the code, or the features themselves where there is no encoder."""
         return self.encoder[-1] if self.encoder else self.encoder_window
+
+    @property
+    def seen_size(self) -> int:
+        """Values that the noise depends on: the code, and the output of the cell before the tick."""
+        return self.code_size + self.hidden
+
+    @property
+    def n_latent(self) -> int:
+        """Values drawn at each tick of a future that enter the cell."""
+        wanted = DISTRIBUTIONS[self.distribution].latent
+        return self.code_size if wanted == WHOLE_CODE else wanted
+
+    @property
+    def n_members(self) -> int:
+        """Heads or components, of which one is drawn for each future; 0 where the model predicts points."""
+        return DISTRIBUTIONS[self.distribution].members
+
+    @property
+    def n_factors(self) -> int:
+        """Slow values that act on all targets of a future."""
+        return DISTRIBUTIONS[self.distribution].factors
+
+    @property
+    def n_draws(self) -> int:
+        """Normal numbers drawn at each tick of a future: latent, one for each target, slow."""
+        return self.n_latent + self.n_targets + self.n_factors if self.distribution else 0
 
     @property
     def macs(self) -> int:

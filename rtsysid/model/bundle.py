@@ -4,6 +4,7 @@
 manifest.json     specification, SHA-256 of every file, tolerances, provenance, and a digest of itself
 step.onnx         window, state -> y_next, state_next, code, reconstruction_error
 forecast.onnx     window, state, u_future -> y_future, any horizon and batch
+sample.onnx       the same with the numbers of sampled futures; only where the model has a distribution
 initialiser.onnx  window -> state; only where the specification says so
 weights.npz       the same weights as arrays, for the NumPy backend
 golden.npz        samples, and the outputs that every backend must reproduce

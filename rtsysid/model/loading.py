@@ -14,6 +14,7 @@ from rtsysid.model.backends.numpy_backend import NumpyBackend
 from rtsysid.model.backends.onnx_backend import OnnxBackend
 from rtsysid.model.backends.protocol import Backend
 from rtsysid.model.bundle import Bundle
+from rtsysid.model.manifest import graph_names
 
 BackendName: TypeAlias = Literal["auto", "c", "onnx", "numpy"]
 
@@ -67,8 +68,7 @@ def _loaded(bundle: Bundle, name: str) -> Backend:
         return NumpyBackend(bundle.spec, bundle.arrays("weights.npz"))
     if name == "c":
         return CBackend(bundle.spec, bundle.content(str(c_backend.library_of(bundle))))
-    names = ("step.onnx", "forecast.onnx", *(("initialiser.onnx",) if bundle.spec.state_init == "network" else ()))
-    return OnnxBackend(bundle.spec, {name: bundle.content(name) for name in names})
+    return OnnxBackend(bundle.spec, {name: bundle.content(name) for name in graph_names(bundle.spec)})
 
 
 @lru_cache(maxsize=1024)

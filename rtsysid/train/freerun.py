@@ -26,7 +26,7 @@ def free_run(network: Network, windows: Tensor, state: Tensor) -> Tensor:
     first window has age 0.
     """
     spec = network.spec
-    drawn = spec.variational and network.training
+    drawn = (spec.variational or spec.distribution == "variational") and network.training
     general = spec.cell != "lstm" or spec.rigid_body or spec.integrate or drawn or (spec.relative and spec.degree > 1)
     if general or any(channel.angle for channel in spec.channels):
         return network.rollout(windows, state)

@@ -18,6 +18,7 @@ from rtsysid.config import Training
 from rtsysid.recordings.pieces import Note
 from rtsysid.schedule import PREDICTIONS, Stage, rows_needed
 from rtsysid.train.augmentation import Augmentation
+from rtsysid.train.generative.calibration import calibrate_spread
 from rtsysid.train.losses import Objective
 from rtsysid.train.network import Network
 from rtsysid.train.run import Position, Run
@@ -71,6 +72,7 @@ class Trainer:
         self.notes = notes  # what was left out of the recordings
         self.position, self.finished = Position(), 0
         self.best: Tensors = {}
+        self.calibrates = True  # the noise of sampled futures, on the validation recordings
 
     @property
     def total(self) -> int:
@@ -95,6 +97,8 @@ class Trainer:
                 yield from self._stage(self.stages[self.position.stage], saved)
                 saved = {}
                 self.position = Position(stage=self.position.stage + 1)
+            if self.network.spec.distribution and self.calibrates:
+                calibrate_spread(self.network, self.validation, self.yardstick, self.settings.seed)
             self.run.finish(self.network.state_dict())
 
     def _stage(self, stage: Stage, saved: Tensors) -> Iterator[Epoch]:

@@ -11,7 +11,7 @@ from rtsysid.evaluation.linear.choice import LinearChoice
 from rtsysid.evaluation.linear.folds import Folds
 from rtsysid.evaluation.linear.maps import LinearModel
 from rtsysid.evaluation.linear.ridge import equations
-from rtsysid.schedule import Stage
+from rtsysid.schedule import Stage, noise_stages
 from rtsysid.spec import Floats
 
 
@@ -46,6 +46,20 @@ def stages_for(
             loss=tuple(msgspec.structs.replace(loss, horizon=min(loss.horizon, horizon)) for loss in stage.loss),
             weight_decay=candidate.decay,
             input_noise=candidate.noise,
+        )
+        for stage in stages
+    )
+
+
+def noise_stages_for(distribution: str, steps: int, per_epoch: int, horizon: int) -> tuple[Stage, ...]:
+    """Return the stages of the noise of a distribution with about so many updates, `per_epoch` of them in an epoch."""
+    stages = noise_stages(distribution)
+    epochs = sum(stage.epochs for stage in stages)
+    return tuple(
+        msgspec.structs.replace(
+            stage,
+            epochs=max(1, round(stage.epochs / epochs * steps / per_epoch)),
+            loss=tuple(msgspec.structs.replace(loss, horizon=min(loss.horizon, horizon)) for loss in stage.loss),
         )
         for stage in stages
     )

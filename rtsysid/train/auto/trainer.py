@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
+import torch
 
 from rtsysid.config import Config
 from rtsysid.errors import ScheduleError
@@ -18,10 +19,10 @@ from rtsysid.evaluation.metrics import LEAST, log_ratio
 from rtsysid.guards.stages import say_stage, with_progress
 from rtsysid.model.npz import Arrays
 from rtsysid.recordings.pieces import Note
-from rtsysid.schedule import AUTO, resolve
+from rtsysid.schedule import AUTO, preset, resolve
 from rtsysid.spec import Doubles, to_builtins
 from rtsysid.train.auto import words
-from rtsysid.train.auto.candidates import CANDIDATES, Candidate, refitted, stages_for
+from rtsysid.train.auto.candidates import CANDIDATES, Candidate, noise_stages_for, refitted, stages_for
 from rtsysid.train.auto.expected import TICKS, expected_errors, with_network
 from rtsysid.train.auto.frames import target_groups
 from rtsysid.train.auto.jobs import run_jobs
@@ -30,14 +31,18 @@ from rtsysid.train.auto.parts import Parts, network_of, short_run, trainer_of
 from rtsysid.train.auto.plan import ModelPlan
 from rtsysid.train.auto.start import linear_arrays
 from rtsysid.train.config_text import toml_text
+from rtsysid.train.generative.calibration import calibrate_spread
 from rtsysid.train.loop import Epoch
+from rtsysid.train.network import Network
 from rtsysid.train.run import Run
 from rtsysid.train.stage_optimiser import with_prefix
+from rtsysid.train.tensors import Tensors
 from rtsysid.train.windows import Sequences
 
 PASSES = 60  # of the full run over the recordings, at most
 SEQUENCES = 4000  # of an epoch, at most about
 BATCH = 128
+NOISE_UPDATES = 400  # of the weights that sample futures
 WATCHED = 150  # forecasts that show the progress of the judge
 USED = 0.8  # share of the minutes for the full runs
 JUDGE, RESULT = "judge", "full"
@@ -183,6 +188,7 @@ class AutoTrainer:
         network = network_of(run.spec, run.arrays("judge_path.npz" if judge else "linear_path.npz"), config.train.seed)
         pieces = parts.training if judge else parts.every
         trainer = trainer_of(config, run.part(name), network, pieces, parts, unit)
+        trainer.calibrates = False  # `_finish` does, once the gains are known
         if not judge:
             yield from trainer.epochs()
             return
@@ -228,9 +234,19 @@ class AutoTrainer:
         ground = ground_of(Sequences(self.parts.validation), spec.settling_samples, horizon)
         linear, errors = fit_gains(network, ground, target_groups(spec))
         run.save_expected(with_network(run.expected(), ratio(errors, linear)))
+        measured = {"head_gain": network.head_gain.detach().clone(), **self._calibrated_noise(network)}
         run.part(JUDGE).finish(network.state_dict())
         run.save_history(run.part(JUDGE).history())
-        run.finish({**run.part(RESULT).weights(), "head_gain": network.head_gain.detach().clone()})
+        run.finish({**run.part(RESULT).weights(), **measured})
+
+    def _calibrated_noise(self, judge: Network) -> Tensors:
+        """Calibrate the noise of the judge on the validation recordings; correct that of the result by as much."""
+        if not judge.spec.distribution:
+            return {}
+        say_stage("calibrating the noise")
+        unit, before = torch.from_numpy(self.run.arrays("yardstick.npz")["rms"]), judge.spread.age.detach().clone()
+        calibrate_spread(judge, Sequences(self.parts.validation), unit, self._config.train.seed)
+        return {"spread.age": self.run.part(RESULT).weights()["spread.age"] + judge.spread.age.detach() - before}
 
 
 def ratio(errors: Doubles, linear: Doubles) -> Doubles:
@@ -251,7 +267,8 @@ def completed_config(given: Config, plan: ModelPlan, parts: Parts, candidate: Ca
     batch, stride = train.batch or BATCH, train.stride or max(1, min(10, rows // SEQUENCES))
     per_epoch = max(1, rows // stride // batch)
     updates = min(steps, PASSES * per_epoch)
-    stages = given.stage or stages_for(candidate, given.stages, updates, per_epoch, plan.horizon)
+    point = stages_for(candidate, preset(AUTO), updates, per_epoch, plan.horizon)
+    stages = given.stage or (*point, *noise_stages_for(spec.distribution, NOISE_UPDATES, per_epoch, plan.horizon))
     fields = {name: getattr(spec, name) for name in given.model.__struct_fields__}
     return msgspec.structs.replace(
         given,
