@@ -15,7 +15,7 @@ from rtsysid.model.golden import golden_errors
 from rtsysid.model.npz import Arrays
 from rtsysid.model.tolerance import excess, tolerances
 from rtsysid.spec import Floats, ModelSpec
-from rtsysid.train.generative.sampling import Drawn, Start, sampled_rollout
+from rtsysid.train.generative.sampling import Drawn, FutureStart, sampled_rollout
 from rtsysid.train.network import Network
 from rtsysid.train.windows import row_windows
 
@@ -87,14 +87,14 @@ def _golden_forecasts(network: Network, sequence: Floats, ages: Ages, seen: Tens
         forecasts.append(forecast.double().numpy())
         plans.append(plan)
         if network.spec.distribution:
-            start = Start(seen[tick][None], states[tick])
+            start = FutureStart(seen[tick][None], states[tick])
             sampled = _golden_futures(network, start, plan[0], int(first + tick), int(ages[first + tick]))
             futures.append(sampled.double().numpy())
-    found = {"forecast_at": first + ticks, "u_future": np.stack(plans), "y_future": np.stack(forecasts)}
+    found: Arrays = {"forecast_at": first + ticks, "u_future": np.stack(plans), "y_future": np.stack(forecasts)}
     return {**found, "futures": np.stack(futures)} if futures else found
 
 
-def _golden_futures(network: Network, start: Start, plan: Floats, seed: int, age: int) -> Tensor:
+def _golden_futures(network: Network, start: FutureStart, plan: Floats, seed: int, age: int) -> Tensor:
     """Sample futures [M, N, ny] from one start under one plan [N, nu], with the draws of every backend."""
     spec, like = network.spec, network.target_mean
     draws = draws_of(seed, 0, FUTURES, len(plan), spec.n_draws)
@@ -102,7 +102,9 @@ def _golden_futures(network: Network, start: Start, plan: Floats, seed: int, age
     member = torch.from_numpy(noise.members(draws.uniform))
     window, state = (part.expand(FUTURES, *part.shape[1:]) for part in start)
     plans = torch.from_numpy(plan).to(like).expand(FUTURES, -1, -1)
-    return sampled_rollout(network, Start(window, state), plans, Drawn(torch.from_numpy(draws.normal).to(like), member), age)
+    return sampled_rollout(
+        network, FutureStart(window, state), plans, Drawn(torch.from_numpy(draws.normal).to(like), member), age
+    )
 
 
 def _forecast_ticks(windows: int) -> Ages:

@@ -1,4 +1,4 @@
-"""The noise of sampled futures as ONNX nodes, from its weights; `rtsysid.model.backends.noise` says what it computes."""
+"""The noise of sampled futures as ONNX nodes; `rtsysid.model.backends.noise` says what it computes."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def sampled_tick(
     code = network.encode(network.encoder_input(features))
     seen = tracer.concatenate((code, state[:, : spec.hidden]), -1)
     after = network.tick(noise.moved_code(code, seen, draws), state)
-    slow = noise.next_slow(inputs["slow"], draws) if spec.n_factors else None
+    slow = noise.next_slow(inputs["slow"], draws) if spec.noise.factors else None
     white = noise.numbers(draws, slow)
-    member = noise.member(inputs["uniform"]) if spec.n_members > 1 else None
+    member = noise.member(inputs["uniform"]) if spec.noise.members > 1 else None
     added = noise.added(seen, after[:, : spec.hidden], inputs["ahead"], member, white)
     y = network.predict(window[:, -1], features, after, inputs.get("age"), added)
     return {"y_next": y, "state_next": after, **({} if slow is None else {"slow_next": slow})}
@@ -46,22 +46,22 @@ class OnnxNoise:
 
     def moved_code(self, code: TracedArray, seen: TracedArray, draws: TracedArray) -> TracedArray:
         """Add latent values to the code: [B, Z], [B, Z + H], [B, draws] -> [B, Z]."""
-        if not self._spec.n_latent:
+        if not self._spec.noise.latent:
             return code
         xp, into = self._tracer, np.ascontiguousarray(self._weights["latent.into.weight"].T)
         scale = xp.exp(xp.clip(self._dense("latent.scale", seen), LEAST, MOST))
-        return code + (scale * draws[:, : self._spec.n_latent]) @ xp.constant(into, "latent.into.turned")
+        return code + (scale * draws[:, : self._spec.noise.latent]) @ xp.constant(into, "latent.into.turned")
 
     def next_slow(self, slow: TracedArray, draws: TracedArray) -> TracedArray:
         """Advance the slow values: [B, R], [B, draws] -> [B, R]."""
         kept, fresh = persistence_of(np.asarray(self._weights["spread.persistence"]))
-        first = self._spec.n_latent + self._spec.n_targets
+        first = self._spec.noise.latent + self._spec.n_targets
         return slow * kept + draws[:, first : self._spec.n_draws] * fresh
 
     def numbers(self, draws: TracedArray, slow: TracedArray | None) -> TracedArray:
         """Take the white numbers of a tick, and add what the slow values [B, R] add to them: [B, draws] -> [B, T]."""
         spec = self._spec
-        white = draws[:, spec.n_latent : spec.n_latent + spec.n_targets]
+        white = draws[:, spec.noise.latent : spec.noise.latent + spec.n_targets]
         if slow is None:
             return white
         factors = np.ascontiguousarray(self._weights["spread.factors"].T)
@@ -87,7 +87,7 @@ class OnnxNoise:
         scale = scale + member @ xp.constant(w["members.scale"], "members.scale")
         every, size = self._dense("members.offset", hidden), spec.n_targets
         offset = every[:, :size] * member[:, :1]
-        for k in range(1, spec.n_members):
+        for k in range(1, spec.noise.members):
             offset = offset + every[:, k * size : (k + 1) * size] * member[:, k : k + 1]
         return offset + xp.exp(xp.clip(scale, LEAST, MOST)) * white
 

@@ -7,14 +7,14 @@ The arithmetic is written as C in `export/c/`; this module generates sizes, tabl
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from typing import Any
 
 import numpy as np
 
-from export.c_tables import array, coordinate_sizes, floats, literal, table_definitions
 from export.c_layers import Layer, Weights, linear_layer
+from export.c_tables import array, coordinate_sizes, floats, literal, table_definitions
 from export.to_c_noise import noise_definitions, noise_layers
 from rtsysid.guards.text import for_c
 from rtsysid.model.c_layout import LANES, TILE, padded, state_bytes, widest
@@ -174,9 +174,9 @@ def _network_sizes(spec: ModelSpec) -> dict[str, int | str]:
         "NEAR_TICKS": spec.near_ticks,
         "BANDS": spec.n_bands,
         "AGED": int(bool(spec.age_changes)),
-        "LATENT": spec.n_latent,
-        "MEMBERS": spec.n_members,
-        "FACTORS": spec.n_factors,
+        "LATENT": spec.noise.latent,
+        "MEMBERS": spec.noise.members,
+        "FACTORS": spec.noise.factors,
         "DRAWS": spec.n_draws,
         "SPREAD_AGES": len(SPREAD_AGES),
         "INITIALISER": int(spec.state_init == "network"),

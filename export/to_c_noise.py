@@ -16,10 +16,10 @@ def noise_layers(spec: ModelSpec, weights: Weights) -> list[Layer]:
     if not spec.distribution:
         return []
     layers = [linear_layer(weights, "spread.hidden"), linear_layer(weights, "spread.scale")]
-    if spec.n_latent:
+    if spec.noise.latent:
         into = np.asarray(weights["latent.into.weight"])
         layers += [linear_layer(weights, "latent.scale"), Layer("latent_into", into, np.zeros(len(into), np.float32))]
-    if spec.n_members > 1:
+    if spec.noise.members > 1:
         layers.append(linear_layer(weights, "members.offset"))
     return layers
 
@@ -30,10 +30,10 @@ def noise_definitions(spec: ModelSpec, weights: Weights) -> str:
         return ""
     lines = [array("uint32_t", "spread_first", [f"{first}u" for first in SPREAD_AGES])]
     tables = {"spread_age": np.asarray(weights["spread.age"])}
-    if spec.n_factors:
+    if spec.noise.factors:
         kept, fresh = persistence_of(np.asarray(weights["spread.persistence"]))
         tables |= {"spread_factors": np.asarray(weights["spread.factors"]), "slow_kept": kept, "slow_fresh": fresh}
-    if spec.n_members > 1:
+    if spec.noise.members > 1:
         until = cumulative_shares(np.asarray(weights["members.share"]))
         tables |= {"members_scale": np.asarray(weights["members.scale"]), "members_until": until}
     return "\n".join([*lines, *(floats(name, table.ravel()) for name, table in tables.items()), ""])

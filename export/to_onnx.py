@@ -87,7 +87,7 @@ def sample_graph(spec: ModelSpec, weights: Weights) -> onnx.ModelProto:
     graph is not valid.
     """
     tracer, carried = Tracer(), sample_inputs(spec)
-    fixed = ("uniform",) if spec.n_members > 1 else ()
+    fixed = ("uniform",) if spec.noise.members > 1 else ()
     inputs = {name: _input(tracer, spec, name) for name in (*carried, *fixed, "draws")}
     outputs = sampled_tick(spec, weights, tracer, inputs)
     tick = _model(tracer, spec, "rtsysid sampled tick", list(inputs.values()), outputs)
@@ -151,7 +151,7 @@ class Loop(NamedTuple):
 
 
 def _looped(step: onnx.ModelProto, spec: ModelSpec, title: str, loop: Loop) -> onnx.ModelProto:
-    body, shapes = _scan_body(step, spec, loop), _graph_shapes(spec)
+    body, shapes = _loop_body(step, spec, loop), _graph_shapes(spec)
     scan = helper.make_node(
         "Scan",
         [*loop.carried, *loop.taken],
@@ -176,7 +176,7 @@ def _one_tick() -> onnx.TensorProto:
     return numpy_helper.from_array(np.ones((), np.float32), TICK)
 
 
-def _scan_body(step: onnx.ModelProto, spec: ModelSpec, loop: Loop) -> onnx.GraphProto:
+def _loop_body(step: onnx.ModelProto, spec: ModelSpec, loop: Loop) -> onnx.GraphProto:
     """Build one tick: replace the newest inputs by u_n, run the step nodes, append the prediction to the window.
 
     Inner names carry the prefix "tick/": they must not hide the outer ones, which name the weights.
@@ -249,7 +249,7 @@ def _value(name: str, value: TracedArray) -> onnx.ValueInfoProto:
 
 
 def _graph_shapes(spec: ModelSpec) -> dict[str, list[int]]:
-    of_noise = {"slow": [spec.n_factors], "ahead": [], "uniform": [], "draws": [spec.n_draws]}
+    of_noise = {"slow": [spec.noise.factors], "ahead": [], "uniform": [], "draws": [spec.n_draws]}
     plain = {"window": [spec.taps, spec.width], "state": [spec.state_size], "age": [], "u_future": [spec.n_inputs]}
     return {**plain, **of_noise}
 

@@ -21,9 +21,9 @@ from rtsysid.errors import ConfigError
 from rtsysid.guards import ranges
 from rtsysid.guards.limits import checked_size, limit
 from rtsysid.schedule import AUTO, Corruption, Loss, Stage, TeacherForcing, noise_stages, preset
-from rtsysid.structure import DistributionName
 from rtsysid.spec import CELLS, PERIODS, CellName, Channel, ModelSpec, RigidBody, Rotors, Variant, variant_of
 from rtsysid.storage.kinds import kind_of, mistaken
+from rtsysid.structure import DistributionName
 
 EMBEDDED = ("quadrotor", "nanodrone")
 _DOTS = 1000  # in one line: the parser takes a time that grows with the square of the parts of a dotted key

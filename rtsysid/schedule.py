@@ -226,8 +226,8 @@ def noise_groups(spec: ModelSpec) -> list[str]:
     """List the groups that a distribution adds to a model."""
     own = {
         "spread": bool(spec.distribution),
-        "latent": spec.n_latent > 0,
-        "members": spec.n_members > 1,
+        "latent": spec.noise.latent > 0,
+        "members": spec.noise.members > 1,
         "recognition": spec.distribution == "vrnn",
         "critic": spec.distribution == "gan",
     }
@@ -265,7 +265,7 @@ def _stage_for_model(stage: Stage, spec: ModelSpec) -> Stage | None:
     if set(unknown) - set(absent) or (not stage.optional and (unknown or useless)):
         found = ", ".join(unknown) or f"layer for a {useless[0].kind} loss"
         variational = "log_variance" in unknown or "divergence" in found
-        remedy = "set model.variational = true" if variational else f"it has {', '.join(known)}"
+        remedy = 'set model.distribution = "variational"' if variational else f"it has {', '.join(known)}"
         raise ScheduleError(f"stage {stage.name!r}", f"{spec.variant} has no {found}", remedy)
     train = tuple(group for group in stage.train if group in known)
     loss = tuple(loss for loss in stage.loss if loss not in useless)

@@ -43,9 +43,9 @@ CELLS: dict[CellName, CellShape] = {
 class NoiseShape(NamedTuple):
     """Sizes of what a distribution draws for one future; see docs/generative.md."""
 
-    latent: int  # values drawn at each tick that enter the cell; `WHOLE_CODE`: one for each value of the code
-    members: int  # heads, or components: one is drawn for each future
-    factors: int  # slow values: they follow an AR(1) process along the future
+    latent: int  # values of a tick that enter the cell; `WHOLE_CODE`: one for each value of the code
+    members: int  # heads or components: one for each future
+    factors: int  # slow values, which follow an AR(1) process
 
 
 WHOLE_CODE = -1
@@ -312,31 +312,16 @@ class Structure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         """Width of what enters the recurrent cell: the code, or the features themselves where there is no encoder."""
         return self.encoder[-1] if self.encoder else self.encoder_window
 
-    @property
-    def seen_size(self) -> int:
-        """Values that the noise depends on: the code, and the output of the cell before the tick."""
-        return self.code_size + self.hidden
-
-    @property
-    def n_latent(self) -> int:
-        """Values drawn at each tick of a future that enter the cell."""
-        wanted = DISTRIBUTIONS[self.distribution].latent
-        return self.code_size if wanted == WHOLE_CODE else wanted
-
-    @property
-    def n_members(self) -> int:
-        """Heads or components, of which one is drawn for each future; 0 where the model predicts points."""
-        return DISTRIBUTIONS[self.distribution].members
-
-    @property
-    def n_factors(self) -> int:
-        """Slow values that act on all targets of a future."""
-        return DISTRIBUTIONS[self.distribution].factors
+    @cached_property
+    def noise(self) -> NoiseShape:
+        """Sizes of what is drawn for one future."""
+        wanted = DISTRIBUTIONS[self.distribution]
+        return wanted._replace(latent=self.code_size) if wanted.latent == WHOLE_CODE else wanted
 
     @property
     def n_draws(self) -> int:
         """Normal numbers drawn at each tick of a future: latent, one for each target, slow."""
-        return self.n_latent + self.n_targets + self.n_factors if self.distribution else 0
+        return self.noise.latent + self.n_targets + self.noise.factors if self.distribution else 0
 
     @property
     def macs(self) -> int:

@@ -41,7 +41,7 @@ def _noise_shapes(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
     """List the shapes of what samples futures; see `rtsysid.model.backends.noise`."""
     if not spec.distribution:
         return {}
-    seen, targets = spec.seen_size, spec.n_targets
+    seen, targets = spec.code_size + spec.hidden, spec.n_targets
     shapes: dict[str, tuple[int, ...]] = {
         "spread.hidden.weight": (SPREAD_WIDTH, seen),
         "spread.hidden.bias": (SPREAD_WIDTH,),
@@ -49,13 +49,16 @@ def _noise_shapes(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
         "spread.scale.bias": (targets,),
         "spread.age": (len(SPREAD_AGES) + 1, targets),
     }
-    if factors := spec.n_factors:
+    if factors := spec.noise.factors:
         shapes |= {"spread.factors": (targets, factors), "spread.persistence": (factors,)}
-    if latent := spec.n_latent:
+    if latent := spec.noise.latent:
         shapes |= {"latent.scale.weight": (latent, seen), "latent.scale.bias": (latent,)}
         shapes |= {"latent.into.weight": (spec.code_size, latent)}
-    if (members := spec.n_members) > 1:
-        shapes |= {"members.offset.weight": (members * targets, spec.hidden), "members.offset.bias": (members * targets,)}
+    if (members := spec.noise.members) > 1:
+        shapes |= {
+            "members.offset.weight": (members * targets, spec.hidden),
+            "members.offset.bias": (members * targets,),
+        }
         shapes |= {"members.scale": (members, targets), "members.share": (members,)}
     return shapes | _training_shapes(spec)
 
@@ -63,11 +66,14 @@ def _noise_shapes(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
 def _training_shapes(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
     """List the shapes of what only the training of a distribution needs: the posterior, and the critic."""
     if spec.distribution == "vrnn":
-        into, out = spec.seen_size + spec.n_targets, 2 * spec.n_latent
+        into, out = spec.code_size + spec.hidden + spec.n_targets, 2 * spec.noise.latent
         return _perceptron_shapes("recognition", into, out)
     if spec.distribution == "gan":
         gates, into = 3 * CRITIC_WIDTH, spec.n_inputs + spec.n_outputs
-        cell = {"critic.cell.weight_ih_l0": (gates, into), "critic.cell.weight_hh_l0": (gates, CRITIC_WIDTH)}
+        cell: dict[str, tuple[int, ...]] = {
+            "critic.cell.weight_ih_l0": (gates, into),
+            "critic.cell.weight_hh_l0": (gates, CRITIC_WIDTH),
+        }
         cell |= {"critic.cell.bias_ih_l0": (gates,), "critic.cell.bias_hh_l0": (gates,)}
         begin = {"critic.begin.weight": (CRITIC_WIDTH, spec.hidden), "critic.begin.bias": (CRITIC_WIDTH,)}
         return {**begin, **cell, "critic.verdict.weight": (1, CRITIC_WIDTH), "critic.verdict.bias": (1,)}

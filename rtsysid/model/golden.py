@@ -144,8 +144,8 @@ def _require_every_age(bundle: Bundle, ages: Ages, full: NDArray[np.bool_]) -> N
 def run_golden(predictor: Runner, golden: Arrays, clock: Callable[[], float] = time.perf_counter) -> dict[str, Any]:
     """Step through the golden samples, forecast at the golden ticks, and look at code and reconstruction error.
 
-    Returns ``y`` [n, ny], ``y_future`` [K, B, N, ny], with a distribution ``futures`` [K, M, N, ny], ``code`` [M, Z], ``reconstruction`` [M], and the seconds of each
-    call: ``step_s``, ``forecast_s``.
+    Returns ``y`` [n, ny], ``y_future`` [K, B, N, ny], ``code`` [M, Z], ``reconstruction`` [M], with a distribution
+    ``futures`` [K, F, N, ny], and the seconds of each call: ``step_s``, ``forecast_s``.
     """
     samples, ages = golden["samples"], _ages_of(golden).tolist()
     starts, looks = set(golden["starts"].tolist()), set(golden["code_at"].tolist())

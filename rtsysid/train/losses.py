@@ -11,7 +11,7 @@ from rtsysid.evaluation.metrics import octaves
 from rtsysid.schedule import FREE_RUNS, NOISE_LOSSES, PREDICTIONS, Loss, Stage
 from rtsysid.train.autoencoders import penalty, reconstruction
 from rtsysid.train.freerun import free_run
-from rtsysid.train.generative.losses import Ground, noise_loss
+from rtsysid.train.generative.losses import Measured, noise_loss
 from rtsysid.train.network import Network
 from rtsysid.train.windows import row_windows
 
@@ -73,7 +73,7 @@ class Objective:
         error: Tensor = self.network.coordinates.error(torch.cat(predicted, 1), truth)
         return error
 
-    def _ground(self, loss: Loss, rows: Tensor, windows: Tensor) -> Ground:
+    def _ground(self, loss: Loss, rows: Tensor, windows: Tensor) -> Measured:
         """Warm the state up by measured ticks, and return what follows: all ticks, or those of the horizon."""
         ticks = loss.horizon if loss.kind in FREE_RUNS else windows.shape[1] - 1 - self.warmup
         with torch.no_grad():
@@ -82,7 +82,7 @@ class Objective:
                 _, state = self.network.sequence(windows[:, : self.warmup], state)
         first = self.warmup
         truth = self._targets(rows, first + ticks)[:, first:]
-        return Ground(windows[:, first : first + ticks], state, truth, self.yardstick[:ticks])
+        return Measured(windows[:, first : first + ticks], state, truth, self.yardstick[:ticks])
 
     def _targets(self, rows: Tensor, ticks: int) -> Tensor:
         """Measured outputs [B, ticks, ny], one tick after each of the first `ticks` windows."""

@@ -34,7 +34,7 @@ def _shortened(stage: object) -> object:
 
 @pytest.mark.parametrize("member", GENERATIVE)
 def test_a_member_trains_exports_verifies_and_samples(member: str, tmp_path: Path, tiny_trace: Trace) -> None:
-    """One epoch of each stage by configuration, a bundle that every backend reproduces, and the same futures on each."""
+    """One epoch of each stage by its preset, a bundle that every backend reproduces, and the same futures on each."""
     for _ in begin(config_of(member), tiny_trace, tmp_path / "run").epochs():
         pass
     bundle, rows = export(tmp_path / "run", tmp_path / "bundle")

@@ -65,7 +65,7 @@ def uniform_draws(seed: int, first: int, count: int, size: int) -> Floats:
     """Draw a number in 0 .. 1 for each future [count], from the block after its `size` normal numbers of tick 0."""
     future = np.arange(first, first + count, dtype=np.uint32)
     words = philox(np.broadcast_arrays(future, 0, -(-size // 4), 0), _key_of(seed))
-    return ((words[0] >> 8) * np.float32(2.0**-24)).astype(np.float32)
+    return np.asarray((words[0] >> 8) * 2.0**-24, np.float32)
 
 
 def _key_of(seed: int) -> tuple[int, int]:

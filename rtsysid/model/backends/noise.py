@@ -8,8 +8,8 @@ depends on is s = [code, h before the tick]:
 * slow: ``a <- p a + sqrt(1 - p^2) z``, with a persistence p of its own for each value;
 * spread: the targets move by ``exp(scale tanh(hidden s) + age + scale of the member) (z + factors a)``.
 
-Every distribution of `rtsysid.structure.DISTRIBUTIONS` is a choice of sizes. docs/generative.md has the reasons. Shapes:
-B futures, Q latent, T targets, R slow, K members, Z code, H hidden.
+Every distribution of `rtsysid.structure.DISTRIBUTIONS` is a choice of sizes. docs/generative.md has the reasons.
+Shapes: B futures, Q latent, T targets, R slow, K members, Z code, H hidden.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ class NumpyNoise:
 
     def __init__(self, spec: ModelSpec, weights: Weights) -> None:
         self.spec, self._w = spec, weights
-        q, t = spec.n_latent, spec.n_targets
+        q, t = spec.noise.latent, spec.n_targets
         self._latent, self._white, self._slow = slice(0, q), slice(q, q + t), slice(q + t, None)
-        if spec.n_factors:
+        if spec.noise.factors:
             self._kept, self._fresh = persistence_of(weights["spread.persistence"])
 
     def first_slow(self, draws: Floats) -> Floats:
@@ -42,19 +42,19 @@ class NumpyNoise:
 
     def next_slow(self, slow: Floats, draws: Floats) -> Floats:
         """Advance the slow values by one tick: [B, R], [B, draws] -> [B, R]."""
-        if not self.spec.n_factors:
+        if not self.spec.noise.factors:
             return slow
         return self._kept * slow + self._fresh * draws[:, self._slow]
 
     def members(self, uniform: Floats) -> Ages:
         """Choose the member of each future by its share: numbers in 0 .. 1 [B] -> [B]."""
-        if self.spec.n_members < 2:
+        if self.spec.noise.members < 2:
             return np.zeros(len(uniform), np.int64)
         return np.searchsorted(cumulative_shares(self._w["members.share"]), uniform, "right")
 
     def into_code(self, seen: Floats, draws: Floats) -> Floats | float:
         """Compute what latent values add to the code: [B, Z + H], [B, draws] -> [B, Z]; 0 where there are none."""
-        if not self.spec.n_latent:
+        if not self.spec.noise.latent:
             return 0.0
         w = self._w
         scale = np.exp(np.clip(seen @ w["latent.scale.weight"].T + w["latent.scale.bias"], LEAST, MOST))
@@ -71,10 +71,10 @@ class NumpyNoise:
         scale = of_seen @ w["spread.scale.weight"].T + w["spread.scale.bias"]
         scale = scale + w["spread.age"][bisect_right(SPREAD_AGES, tick)]
         noise = draws[:, self._white]
-        if self.spec.n_factors:
+        if self.spec.noise.factors:
             noise = noise + slow @ w["spread.factors"].T
         offset: Floats | float = 0.0
-        if self.spec.n_members > 1:
+        if self.spec.noise.members > 1:
             scale = scale + w["members.scale"][member]
             every = hidden @ w["members.offset.weight"].T + w["members.offset.bias"]
             offset = every.reshape(len(hidden), -1, targets)[np.arange(len(hidden)), member]

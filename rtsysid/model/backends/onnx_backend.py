@@ -32,7 +32,8 @@ class OnnxBackend(WindowedBackend):
         super().__init__(spec)
         sessions = {name: _onnx_session(graphs[name], name, spec) for name in graphs}
         self._session, self._forecast = sessions["step.onnx"], sessions["forecast.onnx"]
-        self._initialiser, self._sample = sessions.get("initialiser.onnx"), sessions.get("sample.onnx")
+        self._initialiser = sessions.get("initialiser.onnx")
+        self._sample: Any = sessions.get("sample.onnx")
         self._window: Floats = np.zeros((1, spec.taps, spec.width), np.float32)
         self._outputs: dict[str, Floats] = {
             "y_next": np.full((1, spec.n_outputs), np.nan, np.float32),
@@ -94,7 +95,7 @@ class OnnxBackend(WindowedBackend):
 
         Raises BundleError where the graph cannot be run.
         """
-        slow = draws.normal[:, 0, self.spec.n_latent + self.spec.n_targets :]
+        slow = draws.normal[:, 0, self.spec.noise.latent + self.spec.n_targets :]
         every = {
             "window": window, "state": state, "u_future": u_future, "draws": draws.normal[:, 1:], "slow": slow,
             "uniform": draws.uniform, "ahead": np.zeros(len(window)), "age": age,

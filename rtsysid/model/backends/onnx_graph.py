@@ -131,8 +131,8 @@ def forecast_loop(spec: ModelSpec) -> LoopOfTicks:
 def sample_loop(spec: ModelSpec) -> LoopOfTicks:
     """Return what the loop of sampled futures works on."""
     plain = forecast_loop(spec)
-    slow: Named = [("slow", ["batch", spec.n_factors])] if spec.n_factors else []
-    fixed: Named = [("uniform", ["batch"])] if spec.n_members > 1 else []
+    slow: Named = [("slow", ["batch", spec.noise.factors])] if spec.noise.factors else []
+    fixed: Named = [("uniform", ["batch"])] if spec.noise.members > 1 else []
     draws: Named = [("draws", ["batch", spec.n_draws])]
     return LoopOfTicks([*plain.carried, *slow, ("ahead", ["batch"])], [*plain.taken, *draws], fixed)
 

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from rtsysid.schedule import Loss
-from rtsysid.train.generative.losses import Ground, noise_loss
+from rtsysid.train.generative.losses import Measured, noise_loss
 from rtsysid.train.network import Network
 from rtsysid.train.windows import Sequences, row_windows
 
-SEQUENCES, BATCH = 1024, 96
-STEPS, RATE, FUTURES = 60, 0.08, 10
+SEQUENCES, BATCH = 1024, 32
+STEPS, RATE, FUTURES = 60, 0.08, 8
 
 
 def calibrate_spread(network: Network, held_out: Sequences, unit: Tensor, seed: int = 0) -> None:
@@ -40,7 +40,7 @@ def calibrate_spread(network: Network, held_out: Sequences, unit: Tensor, seed: 
 
 
 @torch.no_grad()
-def ground_after_warmup(network: Network, rows: Tensor, unit: Tensor) -> Ground:
+def ground_after_warmup(network: Network, rows: Tensor, unit: Tensor) -> Measured:
     """Warm the state up by the first rows of sequences [B, R, C], and return the last N ticks to sample."""
     spec, ticks = network.spec, len(unit)
     windows = row_windows(rows, spec.taps)
@@ -48,4 +48,4 @@ def ground_after_warmup(network: Network, rows: Tensor, unit: Tensor) -> Ground:
     if forced:
         _, state = network.sequence(windows[:, :forced], state)
     truth = rows[:, spec.settling_samples :, spec.n_inputs :]
-    return Ground(windows[:, forced : forced + ticks], state, truth[:, :ticks], unit)
+    return Measured(windows[:, forced : forced + ticks], state, truth[:, :ticks], unit)

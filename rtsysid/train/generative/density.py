@@ -28,9 +28,9 @@ def tick_density(network: Network, windows: Tensor, state: Tensor, truth: Tensor
     measured = network.coordinates.targets(windows[:, :, -1], truth)
     off = (measured - network.target_mean) / network.target_std - network.target(features, hidden)
     scale = network.spread.log_scale(seen, 0)
-    if spec.n_members < 2:
+    if spec.noise.members < 2:
         return log_density(network, off, scale)
-    offsets = network.members.offset(hidden).unflatten(-1, (spec.n_members, -1))
+    offsets = network.members.offset(hidden).unflatten(-1, (spec.noise.members, -1))
     each = log_density(network, off[..., None, :] - offsets, scale[..., None, :] + network.members.scale)
     return torch.logsumexp(each + torch.log_softmax(network.members.share, 0), -1)
 
@@ -41,10 +41,11 @@ def log_density(network: Network, off: Tensor, log_scale: Tensor) -> Tensor:
     scaled = off / log_scale.exp()
     targets = network.spec.n_targets
     shared = torch.eye(targets, dtype=off.dtype, device=off.device)
-    if network.spec.n_factors:
+    if network.spec.noise.factors:
         shared = shared + network.spread.factors @ network.spread.factors.T
     root = torch.linalg.cholesky(shared)
     white = torch.linalg.solve_triangular(root, scaled.flatten(0, -2).T, upper=False)
     squares = white.square().sum(0).view(scaled.shape[:-1])
     volume = torch.log(torch.diagonal(root)).sum()
-    return -0.5 * squares - log_scale.sum(-1) - volume - 0.5 * targets * math.log(2 * math.pi)
+    found: Tensor = -0.5 * squares - log_scale.sum(-1) - volume - 0.5 * targets * math.log(2 * math.pi)
+    return found

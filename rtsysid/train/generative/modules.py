@@ -25,14 +25,14 @@ class Spread(nn.Module):
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
-        self.hidden = nn.Linear(spec.seen_size, SPREAD_WIDTH)
+        self.hidden = nn.Linear(spec.code_size + spec.hidden, SPREAD_WIDTH)
         self.scale = nn.Linear(SPREAD_WIDTH, spec.n_targets)
         nn.init.zeros_(self.scale.weight)
         nn.init.constant_(self.scale.bias, FIRST_SCALE)
         self.age = nn.Parameter(torch.zeros(len(SPREAD_AGES) + 1, spec.n_targets))
-        if spec.n_factors:
-            self.factors = nn.Parameter(0.1 * torch.randn(spec.n_targets, spec.n_factors))
-            first = torch.tensor([PERSISTENCES[k % len(PERSISTENCES)] for k in range(spec.n_factors)])
+        if spec.noise.factors:
+            self.factors = nn.Parameter(0.1 * torch.randn(spec.n_targets, spec.noise.factors))
+            first = torch.tensor([PERSISTENCES[k % len(PERSISTENCES)] for k in range(spec.noise.factors)])
             self.persistence = nn.Parameter(torch.logit(first))
 
     def log_scale(self, seen: Tensor, band: int) -> Tensor:
@@ -46,11 +46,11 @@ class Latent(nn.Module):
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
-        self.scale = nn.Linear(spec.seen_size, spec.n_latent)
-        self.into = nn.Linear(spec.n_latent, spec.code_size, bias=False)
+        self.scale = nn.Linear(spec.code_size + spec.hidden, spec.noise.latent)
+        self.into = nn.Linear(spec.noise.latent, spec.code_size, bias=False)
         nn.init.zeros_(self.scale.weight)
-        nn.init.constant_(self.scale.bias, CORRUPTION if spec.n_latent == spec.code_size else 0.0)
-        if spec.n_latent == spec.code_size:
+        nn.init.constant_(self.scale.bias, CORRUPTION if spec.noise.latent == spec.code_size else 0.0)
+        if spec.noise.latent == spec.code_size:
             nn.init.eye_(self.into.weight)
         else:
             nn.init.normal_(self.into.weight, std=0.1)
@@ -61,7 +61,7 @@ class Members(nn.Module):
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
-        members, targets = spec.n_members, spec.n_targets
+        members, targets = spec.noise.members, spec.n_targets
         self.offset = nn.Linear(spec.hidden, members * targets)
         nn.init.normal_(self.offset.weight, std=0.1 * (spec.distribution == "ensemble"))
         nn.init.zeros_(self.offset.bias)
@@ -75,8 +75,8 @@ class Posterior(nn.Module):
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
-        self.hidden = nn.Linear(spec.seen_size + spec.n_targets, SPREAD_WIDTH)
-        self.out = nn.Linear(SPREAD_WIDTH, 2 * spec.n_latent)
+        self.hidden = nn.Linear(spec.code_size + spec.hidden + spec.n_targets, SPREAD_WIDTH)
+        self.out = nn.Linear(SPREAD_WIDTH, 2 * spec.noise.latent)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
@@ -107,9 +107,9 @@ def noise_modules(spec: ModelSpec) -> dict[str, nn.Module]:
     if not spec.distribution:
         return {}
     made: dict[str, nn.Module] = {"spread": Spread(spec)}
-    if spec.n_latent:
+    if spec.noise.latent:
         made["latent"] = Latent(spec)
-    if spec.n_members > 1:
+    if spec.noise.members > 1:
         made["members"] = Members(spec)
     if spec.distribution == "vrnn":
         made["recognition"] = Posterior(spec)

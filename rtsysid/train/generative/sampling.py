@@ -17,7 +17,7 @@ from rtsysid.structure import SPREAD_AGES
 from rtsysid.train.network import Network
 
 
-class Start(NamedTuple):
+class FutureStart(NamedTuple):
     """Where futures begin: ``window`` [B, L, C] with the inputs of its newest row, ``state`` [B, S]."""
 
     window: Tensor
@@ -32,12 +32,15 @@ class Drawn(NamedTuple):
 
 
 def drawn(spec: ModelSpec, count: int, ticks: int, like: Tensor) -> Drawn:
-    """Draw the numbers of `count` futures; their members take turns."""
+    """Draw the numbers [count, ticks + 1, draws] of futures; their members take turns.
+
+    `like`: a tensor of the wanted type, of any shape [..].
+    """
     normal = torch.randn(count, ticks + 1, spec.n_draws, dtype=like.dtype, device=like.device)
-    return Drawn(normal, torch.arange(count, device=like.device) % max(1, spec.n_members))
+    return Drawn(normal, torch.arange(count, device=like.device) % max(1, spec.noise.members))
 
 
-def sampled_rollout(network: Network, start: Start, plan: Tensor, draws: Drawn, age: int = 0) -> Tensor:
+def sampled_rollout(network: Network, start: FutureStart, plan: Tensor, draws: Drawn, age: int = 0) -> Tensor:
     """Sample a future of N ticks from each start under its plan [B, N, nu]: [B, N, ny]."""
     spec, (window, state) = network.spec, start
     newest = torch.cat((plan[:, 0], window[:, -1, spec.n_inputs :]), -1)
@@ -69,16 +72,16 @@ class NoiseOfFutures:
 
     def __init__(self, network: Network, draws: Drawn) -> None:
         self._network, self._spec, self._draws = network, network.spec, draws
-        q, t = self._spec.n_latent, self._spec.n_targets
+        q, t = self._spec.noise.latent, self._spec.n_targets
         self._latent, self._white = draws.normal[:, 1:, :q], draws.normal[:, 1:, q : q + t]
-        if self._spec.n_factors:
+        if self._spec.noise.factors:
             slow, spread = draws.normal[..., q + t :], network.spread
             kept = torch.sigmoid(spread.persistence)
             self._factored = _autoregression(slow, kept) @ spread.factors.T
 
     def into_code(self, seen: Tensor, n: int) -> Tensor | float:
         """Compute what latent values add to the code at tick `n`: [B, Z + H] -> [B, Z]; 0 where there are none."""
-        if not self._spec.n_latent:
+        if not self._spec.noise.latent:
             return 0.0
         latent = self._network.latent
         scale = latent.scale(seen).clamp(LEAST, MOST).exp()
@@ -90,8 +93,8 @@ class NoiseOfFutures:
         network, member = self._network, self._draws.member
         log_scale = network.spread.log_scale(seen, spread_band(n))
         white = self._white[:, n]
-        noise = white + self._factored[:, n] if self._spec.n_factors else white
-        if self._spec.n_members < 2:
+        noise = white + self._factored[:, n] if self._spec.noise.factors else white
+        if self._spec.noise.members < 2:
             return log_scale.clamp(LEAST, MOST).exp() * noise
         log_scale = log_scale + network.members.scale[member]
         every = network.members.offset(hidden).view(len(hidden), -1, self._spec.n_targets)
