@@ -21,7 +21,7 @@ from rtsysid.model.bundle import Bundle
 from rtsysid.storage import replacing
 from rtsysid.storage.products import IMAGE
 
-Kind: TypeAlias = Literal["replay", "app", "gradient"]
+Kind: TypeAlias = Literal["replay", "app", "gradient", "sample"]
 
 CORTEX_M4 = ("-mcpu=cortex-m4", "-mthumb", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard")
 LEAN = ("-ffunction-sections", "-fdata-sections")
@@ -30,6 +30,7 @@ PORTS = FIRMWARE / "ports"
 SOURCES: dict[Kind, tuple[Path, ...]] = {
     "replay": (PORTS / "cortex_m4" / "replay.c",),
     "gradient": (PORTS / "cortex_m4" / "gradient.c",),  # around a model with model-control.c
+    "sample": (PORTS / "cortex_m4" / "sample.c",),  # around a model with a distribution
     "app": (PORTS / "cortex_m4" / "main.c", *APP),
 }
 COMPILER = "arm-none-eabi-gcc"
@@ -71,8 +72,8 @@ def build_image(
 ) -> Image:  # fmt: skip
     """Compile an image for a port around `model`, the result of `model_files`, to the file `out`.
 
-    A "gradient" image has room for `horizon` ticks. The board announces `model_hash`. Raises BundleError where there is
-    no compiler or it fails, StorageError where `out` exists and `overwrite` is not given.
+    A "gradient" or "sample" image has room for `horizon` ticks. The board announces `model_hash`. Raises BundleError
+    where there is no compiler or it fails, StorageError where `out` exists and `overwrite` is not given.
     """
     if not available():
         raise BundleError(f"image {kind}", f"{COMPILER} is not installed", "run make hil, which installs it")
@@ -83,6 +84,7 @@ def build_image(
         sources = [*SOURCES[kind], PORTS / "cortex_m4" / "startup.c", Path(folder) / outermost(model)]
         flags = [*CORTEX_M4, *COMMON, *CONTRACTION[build], *LEAN, *LINK, *folders, f"-T{PORTS / port / port}.ld"]
         flags += [f"-DONBOARD_HASH=0x{model_hash:08x}u", f"-DHORIZON={horizon}"]
+        flags += ["-DMODEL_LANES=1"] if kind == "sample" else []  # a sixteenth of the memory
         _run_tool([COMPILER, *flags, *map(str, sources), "-o", str(path)])
     return Image(out, *_elf_sizes(out))
 

@@ -23,6 +23,7 @@ from rtsysid.spec import ModelSpec
 OPSET, IR_VERSION = 18, 10  # what onnxruntime 1.20 reads
 STEP_INPUTS = ("window", "state")
 TICK = "one_tick"  # the constant that the age grows by
+PREDICTED = ("y_next", "state_next")
 COUNTERS = ("age", "ahead")  # inputs that count ticks
 
 

@@ -266,6 +266,8 @@ def _stage_for_model(stage: Stage, spec: ModelSpec) -> Stage | None:
         found = ", ".join(unknown) or f"layer for a {useless[0].kind} loss"
         variational = "log_variance" in unknown or "divergence" in found
         remedy = 'set model.distribution = "variational"' if variational else f"it has {', '.join(known)}"
+        if not unknown and useless[0].kind in NOISE_LOSSES:
+            remedy = f"set model.distribution to one of {', '.join(GENERATIVE)} that has it, or leave out the loss"
         raise ScheduleError(f"stage {stage.name!r}", f"{spec.variant} has no {found}", remedy)
     train = tuple(group for group in stage.train if group in known)
     loss = tuple(loss for loss in stage.loss if loss not in useless)

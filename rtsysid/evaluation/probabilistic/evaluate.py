@@ -6,7 +6,7 @@ was calibrated on recordings of its training, and they see errors of the recordi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -79,9 +79,11 @@ class ProbabilisticEvaluation(msgspec.Struct, frozen=True):
     units: dict[str, str]
     scores: dict[str, SampleScores]
 
-    def rows(self) -> list[list[str]]:
-        """Return a printable table: energy score with its ratio, variogram, coverage of 90 %, RMSE."""
-        return [
+    def table(self) -> list[list[str]]:
+        """Return a printable table: header, then energy score with its ratio, variogram, coverage of 90 %, RMSE."""
+        inside = [f"{n}" for n in self.ticks]
+        header = ["futures of", "energy score", "ratio to residuals", "variogram", *inside, "RMSE of the mean"]
+        rows = [
             [
                 name,
                 f"{each.energy:.4g}",
@@ -92,6 +94,7 @@ class ProbabilisticEvaluation(msgspec.Struct, frozen=True):
             ]
             for name, each in self.scores.items()
         ]
+        return [header, *rows]
 
 
 def evaluate_samples(
@@ -232,7 +235,17 @@ def _mean_by_output(values: Sequence[Doubles], names: Sequence[str]) -> dict[str
     return {name: mean[:, column].tolist() for column, name in enumerate(names)}
 
 
-def shown_rows(found: Mapping[str, ProbabilisticEvaluation]) -> Iterator[list[str]]:
-    """Yield the rows of several evaluations, each with its name first."""
-    for name, each in found.items():
-        yield from ([name, *row] for row in each.rows())
+def sample_lines(found: ProbabilisticEvaluation) -> list[str]:
+    """Say in sentences what the columns of the table are, and whether the model beats the strong null model."""
+    lines = [
+        f"{found.forecasts} forecasts of {found.recordings} recordings, {found.futures} futures each; below a number "
+        "of ticks ahead: % of the measurements inside the interval that should hold 90",
+        "residuals: errors of other forecasts, all ticks and outputs together; box: each tick and output by itself; "
+        "ratio and RMSE: in parentheses 90 % over recordings, RMSE in ratio to the point forecast",
+    ]
+    model = found.scores.get(MODEL)
+    if model is None:
+        return [*lines, "the model predicts points: it has no futures of its own (docs/generative.md)"]
+    _, low, high = model.ratio
+    verdict = "better than" if high < 1 else "worse than" if low > 1 else "not surely different from"
+    return [*lines, f"the energy score of the model is {verdict} that of residuals"]

@@ -76,13 +76,18 @@ class NumpyNetwork:
 
         `added` [B, T]: the noise of a sampled future, in the unit of the targets.
         """
+        target = self.targets(features, state, age)
+        target = target if added is None else target + added
+        y: Floats = self.coordinates.next_outputs(newest, target * self.target_std + self.target_mean)
+        return y
+
+    def targets(self, features: Floats, state: Floats, age: Ages) -> Floats:
+        """Compute the targets in their own unit: [B, F], [B, S], age of the newest row [B] -> [B, T]."""
         weight, bias = self.head
         target = self._times_gain(state[:, : self.spec.hidden] @ weight + bias, "head_gain", age)
         if self.maps:
             target = target + self._times_gain(self._linear(features, age), "linear_gain", age)
-        target = target if added is None else target + added
-        y: Floats = self.coordinates.next_outputs(newest, target * self.target_std + self.target_mean)
-        return y
+        return target
 
     def _linear(self, features: Floats, age: Ages) -> Floats:
         """Apply the linear map of each age: [B, F], [B] -> [B, T]."""
