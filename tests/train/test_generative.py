@@ -13,8 +13,10 @@ from support.robots import DATA_ALONE, TINY, make_spec, plant
 from support.shell import command
 
 from export.bundle import export
+from rtsysid.checking.judged_model import judged_model
 from rtsysid.config import Config, parse_config
 from rtsysid.errors import ConfigError, ScheduleError, SpecError
+from rtsysid.evaluation.report.content import report_page
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.likelihood import tick_log_densities
 from rtsysid.model.loading import backends_of
@@ -185,6 +187,17 @@ def test_scores_of_a_bundle_and_of_null_models(gaussian: Bundle, tmp_path: Path)
     assert set(found["scores"]["model"]["crps"]) == {"y", "v"}
     refused = command(*given[:3], "--horizon", "10", "--probabilistic", check=1)
     assert "give two or more" in refused.stderr
+
+
+def test_a_report_shows_the_scores_of_futures(gaussian: Bundle, bundle_folder: Path) -> None:
+    """The page of a model with a distribution has a section with the null models; that of a point model has none."""
+    trace = plant(3, 120, seed=8)
+    pages = [
+        report_page([judged_model("model", bundle, trace, "three runs", 10)])
+        for bundle in (gaussian, Bundle.open(bundle_folder))
+    ]
+    assert ["Sampled futures" in page for page in pages] == [True, False]
+    assert "residuals" in pages[0]
 
 
 GAUSSIAN = '[model]\ndistribution = "gaussian"'
