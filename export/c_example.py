@@ -56,6 +56,7 @@ def example_spec(cell: CellName) -> ModelSpec:
     blank = ModelSpec(
         channels=channels, rate_hz=100.0, taps=2, encoder=(3, 2), hidden=2, cell=cell, linear_path=True,
         state_init="network", near_ticks=2, age_bands=(1, 3), encoder_taps=1, distribution="gaussian",
+        head_sees_code=True,
     )  # fmt: skip
     return msgspec.structs.replace(blank, scaling=unit_scaling(blank))
 

@@ -65,15 +65,18 @@ class OnnxNetwork:
         self,
         newest: TracedArray,
         features: TracedArray,
+        code: TracedArray,
         state: TracedArray,
         age: TracedArray | None,
         added: TracedArray | None = None,
     ) -> TracedArray:
-        """Add the next outputs: [B, C], [B, F], [B, S], ages [B] -> [B, ny]. `age`: where the model depends on it.
+        """Add the next outputs: [B, C], [B, F], [B, Z], [B, S], ages [B] -> [B, ny].
 
-        `added` [B, T]: the noise of a sampled future.
+        `age`: where the model depends on it. `added` [B, T]: the noise of a sampled future.
         """
-        target = self._times_gain(self._linear("head", state[:, : self._spec.hidden]), "head_gain", age)
+        hidden = state[:, : self._spec.hidden]
+        seen = self._tracer.concatenate((code, hidden), -1) if self._spec.head_sees_code else hidden
+        target = self._times_gain(self._linear("head", seen), "head_gain", age)
         if self._spec.linear_path:
             target = target + self._times_gain(self._linear_map(features, age), "linear_gain", age)
         target = target if added is None else target + added

@@ -10,8 +10,8 @@ from export.onnx_network import OnnxNetwork
 from export.onnx_tracer import TracedArray, Tracer
 from rtsysid.model.backends.cells import Weights
 from rtsysid.model.backends.noise import LEAST, MOST, cumulative_shares, persistence_of
+from rtsysid.model.contents import SPREAD_AGES
 from rtsysid.spec import ModelSpec
-from rtsysid.structure import SPREAD_AGES
 
 FINER = 1e12  # a step of uniform numbers is much larger than 1 over this
 
@@ -29,12 +29,13 @@ def sampled_tick(
     features = network.features(window)
     code = network.encode(network.encoder_input(features))
     seen = tracer.concatenate((code, state[:, : spec.hidden]), -1)
-    after = network.tick(noise.moved_code(code, seen, draws), state)
+    code = noise.moved_code(code, seen, draws)
+    after = network.tick(code, state)
     slow = noise.next_slow(inputs["slow"], draws) if spec.noise.factors else None
     white = noise.numbers(draws, slow)
     member = noise.member(inputs["uniform"]) if spec.noise.members > 1 else None
     added = noise.added(seen, after[:, : spec.hidden], inputs["ahead"], member, white)
-    y = network.predict(window[:, -1], features, after, inputs.get("age"), added)
+    y = network.predict(window[:, -1], features, code, after, inputs.get("age"), added)
     return {"y_next": y, "state_next": after, **({} if slow is None else {"slow_next": slow})}
 
 

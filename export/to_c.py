@@ -18,9 +18,8 @@ from export.c_tables import array, coordinate_sizes, floats, literal, table_defi
 from export.to_c_noise import noise_definitions, noise_layers
 from rtsysid.guards.text import for_c
 from rtsysid.model.c_layout import LANES, TILE, padded, state_bytes, widest
-from rtsysid.model.contents import gain_names
+from rtsysid.model.contents import SPREAD_AGES, gain_names
 from rtsysid.spec import CellName, Floats, ModelSpec
-from rtsysid.structure import SPREAD_AGES
 
 EDITOR_BLOCK = re.compile(r"#ifdef MODEL_EDITOR.*?#endif\n\n?", re.DOTALL)  # includes for a fragment in an editor
 
@@ -166,6 +165,7 @@ def _network_sizes(spec: ModelSpec) -> dict[str, int | str]:
         "HIDDEN": spec.hidden,
         "HIDDEN_PADDED": padded(spec.hidden),
         "STATE": spec.state_size,
+        "HEAD_CODE": spec.code_size if spec.head_sees_code else 0,
         "TARGETS": spec.n_targets,
         "TARGETS_PADDED": padded(spec.n_targets),
         "LAYER_MAX": widest(spec),

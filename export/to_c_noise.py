@@ -7,8 +7,8 @@ import numpy as np
 from export.c_layers import Layer, Weights, linear_layer
 from export.c_tables import array, floats
 from rtsysid.model.backends.noise import cumulative_shares, persistence_of
+from rtsysid.model.contents import SPREAD_AGES
 from rtsysid.spec import ModelSpec
-from rtsysid.structure import SPREAD_AGES
 
 
 def noise_layers(spec: ModelSpec, weights: Weights) -> list[Layer]:

@@ -61,7 +61,7 @@ def step_graph(spec: ModelSpec, weights: Weights) -> onnx.ModelProto:
         "rtsysid step",
         (window, state, *age),
         {
-            "y_next": network.predict(window[:, -1], features, after, age[0] if age else None),
+            "y_next": network.predict(window[:, -1], features, code, after, age[0] if age else None),
             "state_next": after,
             "code": code,
             "reconstruction_error": (difference * difference).mean(-1),

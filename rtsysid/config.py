@@ -106,6 +106,7 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     near_ticks: ranges.CountOrNone | None = None
     age_bands: tuple[ranges.Count, ...] | None = None
     distribution: DistributionName = ""
+    head_sees_code: bool | None = None
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -156,6 +157,8 @@ class Training(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     forget_ticks: ranges.CountOrNone = 0  # maximum ticks over which an untrained LSTM forgets; 0: about two
     # Sequences are weighted by the mean squared motion of their recording to the power of minus this.
     episode_weighting: ranges.Exponent = 0.0
+    # With the preset auto: the network replaces the linear model where it is better (True), or corrects it (False).
+    replace_linear: bool | None = None  # None: chosen by short runs
 
     @property
     def batch_size(self) -> int:

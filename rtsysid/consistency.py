@@ -99,7 +99,7 @@ def _check_seen(spec: Structure) -> None:
 def _check_code(spec: Structure) -> None:
     if spec.encoder_taps < 0:
         raise SpecError("encoder_taps", str(spec.encoder_taps), "give the rows that the encoder sees, or 0 for all")
-    if spec.encoder and spec.code_size > spec.encoder_window:
+    if spec.encoder and spec.code_size > spec.encoder_window and not spec.head_sees_code:
         found = f"a code of {spec.code_size} for a window of {spec.encoder_window} values"
         raise SpecError("encoder", found, "end it with a smaller layer, or see more taps")
     if spec.variational and not spec.encoder:

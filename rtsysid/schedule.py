@@ -197,10 +197,14 @@ def resolve(stages: tuple[Stage, ...], spec: ModelSpec, effort: float = 1.0) -> 
     if spec.variational and not any("log_variance" in stage.train for stage in fitted):
         remedy = "use preset variational, or train log_variance with a divergence loss"
         raise ScheduleError("schedule of a variational model", "no stage trains log_variance", remedy)
-    if spec.distribution and not any("spread" in stage.train for stage in fitted):
+    return tuple(msgspec.structs.replace(s, epochs=max(1, round(s.epochs * effort))) for s in fitted)
+
+
+def require_noise(stages: tuple[Stage, ...], spec: ModelSpec) -> None:
+    """Check that a schedule trains what samples futures. Raises ScheduleError where no stage does."""
+    if spec.distribution and not any("spread" in stage.train for stage in stages):
         remedy = "leave out the [[stage]] tables, or add one that trains spread with a score loss"
         raise ScheduleError(f"schedule of distribution {spec.distribution!r}", "no stage trains spread", remedy)
-    return tuple(msgspec.structs.replace(s, epochs=max(1, round(s.epochs * effort))) for s in fitted)
 
 
 def rows_needed(stage: Stage, spec: ModelSpec) -> int:

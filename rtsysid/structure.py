@@ -50,7 +50,6 @@ class NoiseShape(NamedTuple):
 
 WHOLE_CODE = -1
 DISTRIBUTIONS: dict[DistributionName, NoiseShape] = {
-    "": NoiseShape(0, 0, 0),
     "gaussian": NoiseShape(0, 1, 4),
     "mixture": NoiseShape(0, 3, 4),
     "variational": NoiseShape(WHOLE_CODE, 1, 0),
@@ -59,8 +58,6 @@ DISTRIBUTIONS: dict[DistributionName, NoiseShape] = {
     "gsn": NoiseShape(WHOLE_CODE, 1, 0),
     "ensemble": NoiseShape(0, 5, 4),
 }
-SPREAD_WIDTH = 16  # hidden units of the layer that knows the scale of the noise
-SPREAD_AGES = (1, 2, 4, 8, 16, 32)  # first ages of the further bands, each with its own scale of the noise
 
 
 class Rotors(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -154,6 +151,7 @@ class Structure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     age_bands: tuple[ranges.Count, ...] = ()  # first age of each further band; a band has gains of its own
     encoder_taps: ranges.CountOrNone = 0  # newest rows that encoder and cell see; 0: the whole window
     distribution: DistributionName = ""  # of sampled futures; "": the model predicts points
+    head_sees_code: bool = False  # the head predicts from the code of the same tick, too, past the cell
 
     @property
     def variant(self) -> Variant:
@@ -315,7 +313,7 @@ class Structure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     @cached_property
     def noise(self) -> NoiseShape:
         """Sizes of what is drawn for one future."""
-        wanted = DISTRIBUTIONS[self.distribution]
+        wanted = DISTRIBUTIONS.get(self.distribution, NoiseShape(0, 0, 0))
         return wanted._replace(latent=self.code_size) if wanted.latent == WHOLE_CODE else wanted
 
     @property
@@ -324,13 +322,18 @@ class Structure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
         return self.noise.latent + self.n_targets + self.noise.factors if self.distribution else 0
 
     @property
+    def head_size(self) -> int:
+        """Values that the head sees: the code where it sees that, then the output h of the cell."""
+        return self.hidden + (self.code_size if self.head_sees_code else 0)
+
+    @property
     def macs(self) -> int:
         """Multiply-accumulates of one step, without the decoder (which serves novelty, not prediction)."""
         widths = (self.encoder_window, *self.encoder)
         layers = sum(a * b for a, b in itertools.pairwise(widths))
         cell = CELLS[self.cell].gates * self.hidden * (self.code_size + self.hidden)
         linear_path = self.window_size if self.linear_path else 0
-        return layers + cell + (self.hidden + linear_path) * self.n_targets
+        return layers + cell + (self.head_size + linear_path) * self.n_targets
 
     @property
     def parameters(self) -> int:

@@ -90,13 +90,14 @@ INLINE void tick_and_keep(const int lanes, const model_kept *kept, const parts *
     cell_tick(lanes, 0, p->seen, p->work, p->state);
     cell_keep(lanes, p->work, p->gates + n * 4 * hidden);
     memcpy(p->carried + (n + 1) * hidden, p->state + CARRIED * lanes, sizeof(float) * hidden);
-    head_output(lanes, p->state, age, p->target);
+    head_output(lanes, p->seen, p->state, age, p->target);
     memcpy(p->targets + n * MODEL_TARGETS * (uint32_t)lanes, p->target, sizeof(float) * (size_t)(MODEL_TARGETS * lanes));
     next_outputs(lanes, newest, p->target, p->y);
     memcpy(p->rows + (MODEL_TAPS + n) * row + MODEL_INPUTS * lanes, p->y, sizeof(float) * (size_t)(MODEL_OUTPUTS * lanes));
 }
 
-/* Add to the gradient of h that of the targets through the head; write those of the features through the linear map. */
+/* Add to the gradient of h that of the targets through the head; write those of the features through the linear map, and to
+   `work` that of a code which the head sees. */
 INLINE void head_back_through(const int lanes, const uint32_t *age, const parts *p)
 {
     float *dlinear = p->dtarget + MODEL_TARGETS_PADDED * lanes;
@@ -108,7 +109,8 @@ INLINE void head_back_through(const int lanes, const uint32_t *age, const parts 
 #endif
     dense(lanes, &head_back, p->dtarget, p->dwork);
     for (int k = 0; k < MODEL_HIDDEN * lanes; k++)
-        p->dh[k] += p->dwork[k];
+        p->dh[k] += p->dwork[MODEL_HEAD_CODE * lanes + k];
+    memcpy(p->work, p->dwork, sizeof(float) * (size_t)(MODEL_HEAD_CODE * lanes));
 #if MODEL_NEAR_TICKS
     dense(lanes, age[0] < MODEL_NEAR_TICKS ? &linear_near_back : &linear_path_back, dlinear, p->df);
 #elif MODEL_LINEAR_PATH
@@ -157,6 +159,8 @@ INLINE void tick_back(const int lanes, const model_kept *kept, const parts *p, u
     head_back_through(lanes, age, p);
     cell_back(lanes, p->gates + n * 4 * hidden, p->carried + n * hidden, p->carried + (n + 1) * hidden, p->dh, p->dcarried,
               p->dwork, p->dwork + MODEL_BACK_MAX * lanes, p->dseen);
+    for (int k = 0; k < MODEL_HEAD_CODE * lanes; k++)
+        p->dseen[k] += p->work[k];
     encode_back(lanes, p->codes + n * MODEL_CODES * (uint32_t)lanes, p);
     features_back(lanes, window, p->df, dwindow);
 }

@@ -10,7 +10,7 @@ typedef struct {
     uint32_t age;   /* of the newest row: ticks since the newest measurement */
 #endif
     float line[2 * MODEL_TAPS * MODEL_CHANNELS]; /* every row twice, so that a window is always contiguous */
-    float seen[MODEL_CODE + MODEL_HIDDEN];       /* last input of the cell: the code, and h from before that step */
+    float seen[MODEL_CODE + MODEL_HIDDEN];       /* the last code, and h: from before that step, or after it for the head */
     float state[MODEL_STATE];                    /* of the recurrent cell */
     float state_before[MODEL_STATE];             /* the same before the last step: a forecast starts from it */
     float y[MODEL_OUTPUTS];

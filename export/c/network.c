@@ -70,10 +70,17 @@ INLINE void times_gains(const int lanes, const uint32_t *age, float *target)
 
 #endif
 
-/* Compute the targets in engineering units from h: the head, plus the linear path where there is one. */
-INLINE void head_output(const int lanes, const float *h, const uint32_t *age, float *target)
+/* Compute the targets in engineering units from h: the head, plus the linear path where there is one. A head that sees the
+   code, too, takes both from `seen`, which then gets h from after the tick. */
+INLINE void head_output(const int lanes, float *seen, const float *h, const uint32_t *age, float *target)
 {
+#if MODEL_HEAD_CODE
+    memcpy(seen + MODEL_CODE * lanes, h, sizeof(float) * (size_t)(MODEL_HIDDEN * lanes));
+    dense(lanes, &head, seen, target);
+#else
+    (void)seen;
     dense(lanes, &head, h, target);
+#endif
 #if MODEL_BANDS
     times_gains(lanes, age, target);
 #else
@@ -88,7 +95,7 @@ INLINE void head_output(const int lanes, const float *h, const uint32_t *age, fl
         }
 }
 
-/* One tick on the features of a window: advance the state, predict y; `seen` keeps the code and h from before. `newest`
+/* One tick on the features of a window: advance the state, predict y; `seen` keeps the code. `newest`
    is the last row, of this age; the first `shared` features are the same in all lanes. h is the first part of every
    state. */
 INLINE void tick(const int lanes, const int shared, const float *f, const float *newest, const uint32_t *age,
@@ -100,7 +107,7 @@ INLINE void tick(const int lanes, const int shared, const float *f, const float 
     const int same = shared > UNSEEN ? shared - UNSEEN : 0;
     encode(lanes, same, f + UNSEEN * lanes, work, seen);
     cell_tick(lanes, MODEL_LAYERS ? 0 : same, seen, work, state);
-    head_output(lanes, state, age, target);
+    head_output(lanes, seen, state, age, target);
     next_outputs(lanes, newest, target, y);
 }
 

@@ -93,7 +93,7 @@ static void sample_tick(model_lanes *m, int past, uint32_t n, uint64_t seed)
     advance_slow(m);
     add_latent(m);
     cell_tick(MODEL_LANES, MODEL_LAYERS || MODEL_LATENT ? 0 : same, m->seen, m->work, m->state);
-    head_output(MODEL_LANES, m->state, m->age, m->target);
+    head_output(MODEL_LANES, m->seen, m->state, m->age, m->target);
     add_noise(m, n);
     next_outputs(MODEL_LANES, m->row, m->target, m->y);
     for (uint32_t lane = 0; lane < MODEL_LANES; lane++)

@@ -186,8 +186,8 @@ def evaluation(result: Evaluation) -> str:
         f"mean error of {result.forecasts} forecasts, by ticks ahead",
         table(["error", "predictor", *steps, "sum"], result.rows()),
     ]
-    lost = visible("; ".join(result.lost()))
-    lines.append(f"not better than: {lost}" if lost else "the model beats both baselines in every cell")
+    lost = [visible(f"  {each}") for each in result.lost()]
+    lines += ["not better than", *lost] if lost else ["the model beats both baselines in every cell"]
     return "\n".join(lines)
 
 

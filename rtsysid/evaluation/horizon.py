@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -21,6 +22,17 @@ from rtsysid.recordings.trace import Trace
 from rtsysid.spec import Floats
 
 TABLE_TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500)  # ticks ahead in a printed table
+
+
+class LostTicks(NamedTuple):
+    """Name a group of outputs and the ticks ahead at which a baseline is as good as the model or better."""
+
+    predictor: str
+    group: str
+    ticks: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.predictor}: {self.group} at {', '.join(map(str, self.ticks))} ticks"
 
 
 class Evaluation(msgspec.Struct, frozen=True):
@@ -60,17 +72,15 @@ class Evaluation(msgspec.Struct, frozen=True):
             for name, errors in self.errors.items()
         ]
 
-    def lost(self) -> list[str]:
-        """List the groups and ticks where a baseline is as good or better; empty where the model always wins."""
-        ours = self.errors["model"]
-        return [
-            f"{group} at {n} ticks: {name}"
-            for name, errors in self.errors.items()
-            if name != "model"
-            for group in self.units
-            for n in self.table_ticks
-            if not ours[group][n - 1] < errors[group][n - 1]
-        ]
+    def lost(self) -> list[LostTicks]:
+        """List where a baseline is as good or better; empty where the model always wins."""
+        baselines = [name for name in self.errors if name != "model"]
+        every = (LostTicks(name, group, self._lost_to(name, group)) for name in baselines for group in self.units)
+        return [each for each in every if each.ticks]
+
+    def _lost_to(self, name: str, group: str) -> tuple[int, ...]:
+        ours, theirs = self.errors["model"][group], self.errors[name][group]
+        return tuple(n for n in self.table_ticks if not ours[n - 1] < theirs[n - 1])
 
 
 def evaluate(

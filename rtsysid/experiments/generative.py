@@ -160,7 +160,7 @@ def _trained_point(traces: GroundTraces, amount: Amount, folder: Path) -> Iterat
         return
     config = _by_default(traces.config)
     yield from begin_auto(
-        config, traces.training, folder, updates=Updates(max(1, amount.point // 8), amount.point)
+        config, traces.training, folder, updates=Updates(max(1, amount.point // 8), amount.point, 1)
     ).epochs()
 
 

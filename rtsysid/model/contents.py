@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping
 from rtsysid.guards.limits import limit
 from rtsysid.model.npz import ArrayType, ArrayTypes, AtMost
 from rtsysid.spec import CELLS, INITIALISER_WIDTH, ModelSpec
-from rtsysid.structure import SPREAD_AGES, SPREAD_WIDTH
 
 EXCERPT_ROWS = 1000  # rows of the golden trace that are measured, at most
 EXTREME_ROWS = 120  # rows beyond the trained ranges, at least
@@ -21,6 +20,8 @@ FORECASTS, FORECAST_STEPS = 8, 50  # forecasts of the golden trace at most, and 
 PLANS = 4  # input plans per forecast
 CODES = 48  # ticks whose code and reconstruction error are compared, at most
 HORIZON = 100_000  # ticks of intervals, at most
+SPREAD_WIDTH = 16  # hidden units of the layer that knows the scale of the noise
+SPREAD_AGES = (1, 2, 4, 8, 16, 32)  # first ages of the further bands, each with its own scale of the noise
 CRITIC_WIDTH = 24  # hidden units of the network that tells recordings from samples
 FUTURES = 5  # sampled futures per forecast of the golden trace
 QUANTILES = 37  # quantiles of intervals: the length of `rtsysid.model.intervals.SHARES`
@@ -99,7 +100,7 @@ def _layers(spec: ModelSpec) -> dict[str, tuple[int, int]]:
         layers |= {f"encoder.{k}": (above, below), f"decoder.{k}": (below, above)}
     if spec.variational:
         layers["log_variance"] = (spec.code_size, widths[-2])
-    layers["head"] = (spec.n_targets, spec.hidden)
+    layers["head"] = (spec.n_targets, spec.head_size)
     if spec.linear_path:
         layers["linear_path"] = (spec.n_targets, spec.window_size)
     if spec.near_ticks:
@@ -166,7 +167,9 @@ def _linear_path(spec: ModelSpec) -> ArrayTypes:
     weight, bias = (spec.n_targets, spec.window_size), (spec.n_targets,)
     far = {"weight": ArrayType("<f4", weight), "bias": ArrayType("<f4", bias)}
     near = {f"near_{name}": ArrayType("<f4", each.shape, optional=True) for name, each in far.items()}
-    return {**far, **near, "gain": ArrayType("<f4", (max(1, spec.n_bands), spec.n_targets), optional=True)}
+    gain, spread = (max(1, spec.n_bands), spec.n_targets), (spec.n_targets,)
+    of_ages = {"gain": ArrayType("<f4", gain, optional=True), "spread": ArrayType("<f4", spread, optional=True)}
+    return {**far, **near, **of_ages}
 
 
 def _validation(spec: ModelSpec) -> ArrayTypes:

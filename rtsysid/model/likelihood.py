@@ -39,7 +39,7 @@ def tick_log_densities(spec: ModelSpec, weights: Weights, values: Floats) -> Dou
         seen = np.concatenate((code, state[:, : spec.hidden]), 1)
         state = net.cell.tick(code, state)  # type: ignore[arg-type, assignment]
         if tick + 1 >= spec.settling_samples:
-            target = net.targets(features, state, np.zeros(1, np.int64))  # type: ignore[arg-type]
+            target = net.targets(features, code, state, np.zeros(1, np.int64))  # type: ignore[arg-type]
             measured = net.coordinates.targets(window[:, -1], rows[None, tick + 1, spec.n_inputs :])
             off = (measured - net.target_mean) / net.target_std - target
             found[tick + 1] = _density(spec, w, off[0], seen[0], state[0, : spec.hidden])

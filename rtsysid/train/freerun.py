@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rtsysid.model.coordinates.angles import Angles
 from rtsysid.model.coordinates.columns import columns
 from rtsysid.model.coordinates.quaternions import TINY
 from rtsysid.train.network import Network
@@ -21,14 +22,12 @@ from rtsysid.train.track import Layer, Targets, Track, feeds, target_layers
 def free_run(network: Network, windows: Tensor, state: Tensor) -> Tensor:
     """Feed predictions back for N ticks: measured windows [B, N, L, C], state [B, S] -> [B, N, ny].
 
-    Other cells than the LSTM, rigid bodies, integrators, angles, powers of relative outputs, and a variational code in
-    training take the general loop. Where nothing is fed back, all ticks are computed in one call. The newest row of the
-    first window has age 0.
+    Other cells than the LSTM, rigid bodies, integrators, powers of distances, and a variational code in training take
+    the general loop. Where nothing is fed back, all ticks are computed in one call. The newest row of the first window
+    has age 0.
     """
     spec = network.spec
-    drawn = (spec.variational or spec.distribution == "variational") and network.training
-    general = spec.cell != "lstm" or spec.rigid_body or spec.integrate or drawn or (spec.relative and spec.degree > 1)
-    if general or any(channel.angle for channel in spec.channels):
+    if not _is_written_out(network):
         return network.rollout(windows, state)
     if spec.output == "absolute" and not feeds(spec) and not spec.age_changes:
         return network.sequence(windows, state)[0]
@@ -43,7 +42,15 @@ def free_run(network: Network, windows: Tensor, state: Tensor) -> Tensor:
     targets = [part for first, _ in plan.spans for part in target_layers(network, first)]
     weights = (*_joined_gates(network), *targets, *encoder)
     predicted: Tensor = _FreeRun.apply(plan, track, newest, noise, *state.chunk(2, -1), *weights)  # type: ignore[no-untyped-call]
-    return predicted
+    return Angles(spec, torch).wrapped(predicted)  # type: ignore[no-any-return]
+
+
+def _is_written_out(network: Network) -> bool:
+    spec = network.spec
+    variational = spec.variational or spec.distribution == "variational"
+    drawn, raised = variational and network.training, spec.columns[spec.n_inputs :] if spec.degree > 1 else ()
+    plain = spec.cell == "lstm" and spec.rigid_body is None and not spec.integrate
+    return plain and not drawn and spec.distances.isdisjoint(raised)
 
 
 def _joined_gates(network: Network) -> tuple[Tensor, Tensor]:
@@ -95,7 +102,7 @@ class _FreeRun(torch.autograd.Function):
         track = torch.cat((track, track.new_zeros(len(track), plan.row)), 1)  # room for the last prediction
         shown, predicted = plan.shown(track), newest.new_empty(ticks, *newest.shape)
         turned, into = [weight.t() for weight, _ in encoder], gates.t()
-        by_tick = plan.by_tick([Targets(h.t(), None if f is None else f.t(), bias) for h, f, bias in targets])
+        by_tick = plan.by_tick([each.turned for each in targets])
         for n, (window, y) in enumerate(zip(plan.windows(track), predicted.unbind(), strict=True)):
             seen = plan.seen(window)
             code = seen[:, plan.encoder]
@@ -106,8 +113,10 @@ class _FreeRun(torch.autograd.Function):
             if not encoder:
                 past.each_code[n].copy_(code)
             _lstm_tick(past, n, torch.addmm(gate_bias, past.each_joined[n], into))
-            of_h, of_features, bias = by_tick[n]
+            of_h, of_code, of_features, bias = by_tick[n]
             torch.addmm(bias, past.each_hidden[n + 1], of_h, out=y)
+            if of_code is not None:
+                y.addmm_(past.each_code[n], of_code)
             if of_features is not None:
                 y.addmm_(seen, of_features)
             if plan.increment:
@@ -129,7 +138,7 @@ class _FreeRun(torch.autograd.Function):
         for n in reversed(range(len(way.y))):
             way.tick(n, gates, by_tick[n], [weight for weight, _ in encoder])
         wanted, wanted_layers = plan.layers(ctx.needs_input_grad[-len(layers) :])
-        seen = plan.seen(torch.stack(way.seen))
+        seen = plan.seen(way.seen)
         into_encoder = seen[..., plan.encoder]
         codes = [into_encoder if noise is None else into_encoder + noise, *past.codes]
         pairs = (
@@ -174,7 +183,8 @@ class _Backward:
         self.y = gradient.clone(memory_format=torch.contiguous_format)
         self.each_y = self.y.unbind()
         grad = torch.zeros_like(track)
-        self.seen = plan.windows(track)
+        self.seen = torch.stack(plan.windows(track))
+        self.slopes = plan.slopes(self.seen)
         self.windows, self.shown = plan.windows(grad), plan.shown(grad)
         self.h, self.c = torch.zeros_like(past.cell[0]), torch.zeros_like(past.cell[0])
 
@@ -186,22 +196,25 @@ class _Backward:
         self._scaled(n)
         joined = self._cell(n, self.h.addmm(y, targets.head)) @ gates
         code, self.h = joined.tensor_split((joined.shape[1] - self.h.shape[1],), 1)
+        if targets.code is not None:
+            code.addmm_(y, targets.code)
         for weight, codes, grad in zip(encoder[::-1], self.past.each_codes[::-1], self.each_codes[::-1], strict=True):
             torch.ops.aten.tanh_backward.grad_input(code, codes[n], grad_input=grad[n])
             code = grad[n] @ weight
         features = torch.nn.functional.pad(code, (plan.unseen, 0))
         if targets.linear is not None:
             features.addmm_(y, targets.linear)
-        self.windows[n].add_(plan.features_backward(features, self.seen[n]))
+        self.windows[n].add_(plan.features_backward(features, self.slopes[n]))
         if n and plan.increment:
             self.each_y[n - 1].add_(y)
 
     def of_targets(self, seen: Tensor, wanted: list[Targets]) -> list[Tensor | None]:
         """Compute the gradients of the matrices and the bias of each span from all features [N, B, F]."""
         found: list[Tensor | None] = []
-        for (first, end), (_, linear, _) in zip(self.plan.spans, wanted, strict=True):
+        for (first, end), (_, code, linear, _) in zip(self.plan.spans, wanted, strict=True):
             y = self.y[first:end]
             found.append(_weight_gradient(y, self.past.hidden[first + 1 : end + 1]))
+            found.append(None if not code else _weight_gradient(y, self.past.code[first:end]))
             found.append(None if not linear else _weight_gradient(y, seen[first:end]))
             found.append(y.sum((0, 1)))
         return found

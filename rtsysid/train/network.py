@@ -52,7 +52,7 @@ class Network(nn.Module):
         if spec.variational:
             self.log_variance = _log_variance(spec, widths[-2])
         self.cell: Cell = recurrent_cell(spec)
-        self.head = nn.Linear(spec.hidden, spec.n_targets)
+        self.head = nn.Linear(spec.head_size, spec.n_targets)
         if spec.linear_path:
             self.linear_path = nn.Linear(spec.window_size, spec.n_targets)
         if spec.near_ticks:
@@ -118,17 +118,17 @@ class Network(nn.Module):
         """Return the linear map that predicts from a row of this age."""
         return self.linear_near if age < self.spec.near_ticks else self.linear_path
 
-    def predict(self, newest: Tensor, features: Tensor, hidden: Tensor, age: int = 0) -> Tensor:
-        """Predict the outputs of the next tick in engineering units: [..., C], [..., F], [..., H] -> [..., ny].
+    def predict(self, newest: Tensor, features: Tensor, code: Tensor, hidden: Tensor, age: int = 0) -> Tensor:
+        """Predict the next outputs in engineering units: [..., C], [..., F], [..., Z], [..., H] -> [..., ny].
 
         `age`: ticks from the newest measurement to the newest row.
         """
-        return self.scaled_outputs(newest, self.target(features, hidden, age))
+        return self.scaled_outputs(newest, self.target(features, code, hidden, age))
 
-    def target(self, features: Tensor, hidden: Tensor, age: int = 0) -> Tensor:
-        """Compute the targets of the next tick in their own unit: [..., F], [..., H] -> [..., T]."""
+    def target(self, features: Tensor, code: Tensor, hidden: Tensor, age: int = 0) -> Tensor:
+        """Compute the targets of the next tick in their own unit: [..., F], [..., Z], [..., H] -> [..., T]."""
         spec, band = self.spec, self.spec.band(age)
-        target: Tensor = self.head(hidden)
+        target: Tensor = self.head(torch.cat((code, hidden), -1) if spec.head_sees_code else hidden)
         target = target * self.head_gain[band] if spec.age_bands else target
         if spec.linear_path:
             linear = self.linear_map(age)(features)
@@ -146,8 +146,9 @@ class Network(nn.Module):
         `age`: ticks from the newest measurement to the newest row of the windows.
         """
         features = self.features(window)
-        hidden, state = self.cell.tick(self._cell_input(features), state)
-        return self.predict(window[:, -1], features, hidden, age), state
+        code = self._cell_input(features)
+        hidden, state = self.cell.tick(code, state)
+        return self.predict(window[:, -1], features, code, hidden, age), state
 
     def _cell_input(self, features: Tensor) -> Tensor:
         """Encode what the encoder sees; in training with feature noise, and sampled where the code is variational."""
@@ -163,8 +164,9 @@ class Network(nn.Module):
         The newest row of every window is a measurement, of age 0.
         """
         features = self.features(windows)
-        hidden, state = self.cell.sequence(self._cell_input(features), state)
-        return self.predict(windows[:, :, -1], features, hidden), state
+        code = self._cell_input(features)
+        hidden, state = self.cell.sequence(code, state)
+        return self.predict(windows[:, :, -1], features, code, hidden), state
 
     def rollout(self, windows: Tensor, state: Tensor, age: int = 0) -> Tensor:
         """Feed predictions back for N ticks: measured windows [B, N, L, C], state [B, S] -> [B, N, ny].

@@ -12,30 +12,42 @@ import torch
 from torch import Tensor
 
 from rtsysid.model.coordinates.columns import columns, powers
-from rtsysid.model.coordinates.plain import brakes
 from rtsysid.spec import ModelSpec
+from rtsysid.train.distances import Distances
 from rtsysid.train.network import Network
+from rtsysid.train.tail import Tail
 
 Layer = tuple[Tensor, Tensor]  # weight, bias
 Each = TypeVar("Each")
 
 
 class Targets(NamedTuple):
-    """Matrices from h [H] and features [F] to the targets in engineering units [T], and the bias of the targets."""
+    """Matrices from h [H], code [Z] and features [F] to the targets in engineering units [T], and their bias."""
 
     head: Tensor
+    code: Tensor | None
     linear: Tensor | None
     bias: Tensor
 
+    @property
+    def turned(self) -> Targets:
+        """Return the same with transposed matrices [.., T]."""
+        code, linear = (None if part is None else part.t() for part in (self.code, self.linear))
+        return Targets(self.head.t(), code, linear, self.bias)
+
 
 def target_layers(network: Network, age: int) -> Targets:
-    """Return the matrices that predict from a row of this age."""
-    std, mean = network.target_std, network.target_mean
+    """Return the matrices that predict from a row of this age; without the linear map where it adds nothing."""
+    std, mean, hidden = network.target_std, network.target_mean, network.spec.hidden
     weight, bias = _times_gain(network, network.head, "head_gain", age)
+    weight = weight * std[:, None]
+    code = weight[:, :-hidden] if network.spec.head_sees_code else None
     if not network.spec.linear_path:
-        return Targets(weight * std[:, None], None, bias * std + mean)
+        return Targets(weight[:, -hidden:], code, None, bias * std + mean)
     linear, linear_bias = _times_gain(network, network.linear_map(age), "linear_gain", age)
-    return Targets(weight * std[:, None], linear * std[:, None], (bias + linear_bias) * std + mean)
+    silent = not linear.requires_grad and not linear.any()  # a network that replaces the linear model
+    scaled = None if silent else linear * std[:, None]
+    return Targets(weight[:, -hidden:], code, scaled, (bias + linear_bias) * std + mean)
 
 
 def _times_gain(network: Network, layer: torch.nn.Linear, name: str, age: int) -> Layer:
@@ -61,18 +73,19 @@ class Track:
         self.increment, self.feeds = spec.output == "increment", feeds(spec)
         self.fed = columns([i - spec.n_inputs for i in spec.columns[spec.n_inputs :]])  # of the outputs
         self.mean, self.std, self.degree = network.feature_mean, network.feature_std, spec.degree
-        self.moving = None
-        if spec.relative:  # the track keeps these at their level, which the window takes away
-            self.moving = torch.tensor([spec.channels[i].name in spec.relative for i in spec.columns]).to(self.mean)
-            self.shift = self.mean / self.std * self.moving
-            self.mean = self.mean * (1 - self.moving)
-        self.brakes = _Brakes(self, spec) if spec.friction else None
+        self.distances = None
+        if spec.distances.intersection(spec.columns):
+            self.distances = Distances(spec, self.mean, self.std)
+            self.mean = self.mean * (1 - self.distances.moving)
+            self.std = torch.where(self.distances.angle, 1.0, self.std)
+        self.tail = Tail(spec, self.mean, self.std) if spec.n_tail else None
 
     def layers(self, parts: tuple[Tensor, ...]) -> tuple[list[Targets], list[Layer]]:
         """Sort weights [..] in a row: the matrices of each span, then the layers of the encoder."""
-        end = 3 * len(self.spans)
+        width = len(Targets._fields)
+        end = width * len(self.spans)
         encoder = list(zip(parts[end::2], parts[end + 1 :: 2], strict=True))
-        return [Targets(*parts[k : k + 3]) for k in range(0, end, 3)], encoder
+        return [Targets(*parts[k : k + width]) for k in range(0, end, width)], encoder
 
     def by_tick(self, spans: list[Each]) -> list[Each]:
         """List what belongs to each tick, from what belongs to each span."""
@@ -105,49 +118,27 @@ class Track:
     def seen(self, window: Tensor) -> Tensor:
         """Compute features [.., F] from a window of the track [.., L * K]."""
         flat = window
-        if self.moving is not None:
-            rows = window.view(*window.shape[:-1], -1, self.row)
-            flat = (rows - (rows[..., -1:, :] * self.moving + self.shift)).flatten(-2)
-        return flat if self.brakes is None else torch.cat((flat, self.brakes.seen(window)), -1)
+        if self.distances is not None:
+            flat = self.distances.seen(window.view(*window.shape[:-1], -1, self.row)).flatten(-2)
+        return flat if self.tail is None else torch.cat((flat, self.tail.seen(window)), -1)
 
-    def features_backward(self, gradient: Tensor, window: Tensor) -> Tensor:
+    def slopes(self, windows: Tensor) -> list[Tensor | None]:
+        """List the derivatives of the tail of each tick's window by its values: [N, B, L * K] -> N x [B, T] or None."""
+        return [None] * len(windows) if self.tail is None else [*self.tail.slopes(windows)]
+
+    def features_backward(self, gradient: Tensor, slopes: Tensor | None) -> Tensor:
         """Compute the gradient of the window from that of the features [B, F]; may work in place."""
         flat = gradient[:, : self.size]
-        if self.moving is not None:
-            rows = flat.view(len(flat), -1, self.row)  # a slice where there is friction too
-            rows[:, -1] -= self.moving * rows.sum(1)
-        if self.brakes is not None:
-            self.brakes.back(gradient[:, self.size :], window, flat)
+        if self.distances is not None:
+            self.distances.back(flat.view(len(flat), -1, self.row))  # a slice where there is a tail, too
+        if self.tail is not None and slopes is not None:
+            self.tail.back(gradient[:, self.size :], slopes, flat)
         return flat
 
     def _raised(self, *parts: Tensor) -> Tensor:
         """Join inputs, where they are given, outputs, and powers of the outputs."""
         raised = (*parts, *powers(parts[-1], self.degree))
         return raised[0] if len(raised) == 1 else torch.cat(raised, -1)
-
-
-class _Brakes:
-    """Friction in a window of the track: tanh of the newest scaled values, minus those before where they travel."""
-
-    def __init__(self, plan: Track, spec: ModelSpec) -> None:
-        channels, travels, speeds = zip(*brakes(spec), strict=True)
-        at = torch.tensor([spec.columns.index(channel) for channel in channels], device=plan.mean.device)
-        self.travels, slow = (plan.mean.new_tensor(part) for part in (travels, speeds))
-        self.newest = plan.size - plan.row + at
-        self.before = (self.newest - plan.row).clamp(min=0)
-        self.factor = plan.std[at] / slow * torch.where(self.travels > 0, spec.rate_hz, 1.0)
-        self.level = plan.mean[at] / slow  # 0 of what travels
-
-    def seen(self, window: Tensor) -> Tensor:
-        """Compute the friction features from a window of the track."""
-        moved = window[..., self.newest] - self.travels * window[..., self.before]
-        return torch.tanh(moved * self.factor + self.level)
-
-    def back(self, gradient: Tensor, window: Tensor, into: Tensor) -> None:
-        """Add the gradient of the window from that of the friction features, in place."""
-        grad = gradient * (1 - self.seen(window).square()) * self.factor
-        into.index_add_(1, self.newest, grad)
-        into.index_add_(1, self.before, -self.travels * grad)
 
 
 def feeds(spec: ModelSpec) -> bool:

@@ -37,7 +37,8 @@ from rtsysid.train.network import Network
 from rtsysid.train.run import state_arrays
 
 YOUNG = TINY.replace(
-    "linear_path = true", "linear_path = true\nnear_ticks = 3\nage_bands = [2, 40]\nencoder_taps = 2"
+    "linear_path = true",
+    "linear_path = true\nnear_ticks = 3\nage_bands = [2, 40]\nencoder_taps = 2\nhead_sees_code = true",
 ).replace('train = ["cell", "head"]', 'train = ["cell", "head", "linear_near"]')
 FRESH = ("d1f38c1033eb6a2f", "06a09e5fb64dd49d")  # fingerprints of two models, made before models had ages
 
@@ -121,7 +122,7 @@ def test_link_6_the_emulated_cortex_steps_rows_of_every_age(tmp_path: Path) -> N
     if not (available() and emulator.emulator_available()):
         pytest.skip("wants the packages that `make hil` installs")
     torch.manual_seed(4)
-    network = set_gains(Network(make_driven_spec("lstm-tdl-aeu", **AGED)).eval())
+    network = set_gains(Network(make_driven_spec("lstm-tdl-aeu", head_sees_code=True, **AGED)).eval())
     spec, sources = network.spec, c_sources(network.spec, state_arrays(network.state_dict()))
     rows = np.random.default_rng(1).standard_normal((60, spec.width)).astype(np.float32)
     ages = ages_for(spec, len(rows))

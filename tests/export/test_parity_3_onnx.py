@@ -59,7 +59,7 @@ class Case(NamedTuple):
 PLAIN: list[dict[str, Any]] = [
     {},
     {"cell": "gru", "state_init": "network"},
-    {"feedback": ("y0", "y2"), "linear_path": True},
+    {"feedback": ("y0", "y2"), "linear_path": True, "head_sees_code": True},
     {"state_init": "network", "output": "absolute"},
     {"feedback": ("y0", "y2"), "degree": 3, "relative": ("y0",)},
     {"integrate": (("y1", "y2"),)},
@@ -79,7 +79,7 @@ MADE: list[Make] = [
 EVERY = [
     *(Case(make_spec, variant, choice) for variant, choice in product(VARIANTS, PLAIN)),
     *(Case(make, variant, choice) for make, variant, choice in product(MADE, VARIANTS, PHYSICS)),
-    Case(make_driven_spec, "lstm-tdl", {**AGED, "cell": "gru"}),
+    Case(make_driven_spec, "lstm-tdl", {**AGED, "cell": "gru", "head_sees_code": True}),
     Case(make_braked_spec, "lstm-tdl-aeu", {"age_bands": (2,)}),
 ]
 LONG = [
@@ -93,7 +93,7 @@ LONG = [
     Case(make_turret_spec, "lstm-tdl", {}),
     Case(make_moving_spec, "lstm-tdl-deep-aeu", {"linear_path": True}),
     Case(make_angle_spec, "lstm-tdl", {}),
-    Case(make_attitude_spec, "lstm-tdl-deep-aeu", AGED),
+    Case(make_attitude_spec, "lstm-tdl-deep-aeu", {**AGED, "head_sees_code": True}),
     Case(make_spec, "lstm-tdl", {"age_bands": (2,)}),
 ]
 

@@ -247,7 +247,8 @@ def test_a_sample_that_is_no_number_gives_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize("cell", CELLS)
 def test_int8_stays_near(cell: str, tmp_path: Path) -> None:
     """int8 weights with a scale per row: a quarter of the bytes, and predictions within 0.3 % of a spread."""
-    network = make_network(DEEP, {**AGED, "encoder_taps": 3, "cell": cell, "hidden": 64, "encoder": (64, 12)})
+    changes = {**AGED, "encoder_taps": 3, "head_sees_code": True, "cell": cell, "hidden": 64, "encoder": (64, 12)}
+    network = make_network(DEEP, changes)
     spec, (rows, _) = network.spec, stimuli(network.spec)
     weights = state_arrays(network.state_dict())
     found = replay(build(network, tmp_path / "c", COMPILERS[0], *SANITIZED, int8=True), spec)

@@ -30,8 +30,8 @@ from rtsysid.train.windows import row_windows
 
 SAMPLES, PLANS, TICKS = 9, 17, 6  # more plans than lanes, and not a whole number of them
 KINDS: list[dict[str, Any]] = [
-    {"linear_path": True}, {"degree": 3, "relative": True}, {"friction": True}, {"rigid_body": True},
-    {"kinematics": True, "rate_hz": 4.0}, {"rotors": True, "linear_path": True}, {"turret": True},
+    {"linear_path": True, "head_sees_code": True}, {"degree": 3, "relative": True}, {"friction": True},
+    {"rigid_body": True}, {"kinematics": True, "rate_hz": 4.0}, {"rotors": True, "linear_path": True}, {"turret": True},
     {"angles": True, "degree": 2, "friction": (("y2", 0.5),)},
     {"attitude": True, "linear_path": True, "near_ticks": 3, "age_bands": (2, 5)},
 ]  # fmt: skip
@@ -214,7 +214,7 @@ def test_the_cortex_has_the_bits_of_the_host(tmp_path: Path) -> None:
     """An emulated Cortex-M4F computes a forecast and its gradient bit for bit as strict C here."""
     if not (firmware.available() and emulator.emulator_available()):
         pytest.skip("wants what `make hil` installs")
-    network = make_network("lstm-tdl-aeu", {"attitude": True, "linear_path": True})
+    network = make_network("lstm-tdl-aeu", {"attitude": True, "linear_path": True, "head_sees_code": True})
     spec, folder = network.spec, tmp_path / "c"
     case = case_of(spec)
     case = case._replace(rows=case.rows[: spec.taps], ages=[0] * spec.taps)

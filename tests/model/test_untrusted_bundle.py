@@ -57,6 +57,7 @@ max_age = 0.3
 taps = 4
 encoder = [3]
 encoder_taps = 2
+head_sees_code = true
 hidden = 4
 relative = ["y"]
 linear_path = true

@@ -22,13 +22,17 @@ from rtsysid.train.network import Network
 
 DEEP = "lstm-tdl-deep-aeu"
 BODY: dict[str, Any] = {"rigid_body": True}
-YOUNG: dict[str, Any] = {**AGED, "encoder_taps": 2}  # forecasts in lanes begin with one row that all of them share
+# Forecasts in lanes begin with one row that all of them share.
+YOUNG: dict[str, Any] = {**AGED, "encoder_taps": 2, "head_sees_code": True}
 RELATIVE: dict[str, Any] = {"relative": ("y0",), "degree": 2}
 # A build costs seconds: every option once, with a variant each, so that every variant meets every kind of option.
 CASES: list[tuple[str, dict[str, Any]]] = [
     (DEEP, {}),
     ("lstm", {"feedback": ("y0", "y2"), "linear_path": True}),
-    ("lstm-tdl", {"feedback": False, "state_init": "zero", "age_bands": (2, 5), "encoder_taps": 2}),
+    (
+        "lstm-tdl",
+        {"feedback": False, "state_init": "zero", "age_bands": (2, 5), "encoder_taps": 2, "head_sees_code": True},
+    ),
     ("lstm-tdl-aeu", {"state_init": "network", "output": "absolute"}),
     ("lstm-tdl", {"feedback": ("y0", "y2"), "degree": 3}),
     (DEEP, RELATIVE),
@@ -43,7 +47,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("lstm-tdl-aeu", {"turret": True}),
     ("lstm-tdl-aeu", {"attitude": True, **YOUNG}),
     ("lstm-tdl", {"cell": "gru", "state_init": "network"}),
-    (DEEP, {"cell": "gru", "hidden": 37, "linear_path": True}),
+    (DEEP, {"cell": "gru", "hidden": 37, "linear_path": True, "head_sees_code": True}),
 ]
 MADE = {
     "friction": make_braked_spec,

@@ -61,7 +61,7 @@ def test_all_rows_are_the_whole_window() -> None:
 @pytest.mark.parametrize(
     "spec",
     [
-        make_spec(encoder_taps=3, linear_path=True),
+        make_spec(encoder_taps=3, linear_path=True, head_sees_code=True),
         make_braked_spec("lstm-tdl", encoder_taps=1),
         make_attitude_spec(**AGED, state_init="network"),
         make_braked_spec(encoder_taps=2, cell="gru", variational=True),
@@ -97,6 +97,30 @@ def test_rows_that_the_window_does_not_have_are_one_line(change: dict[str, Any],
     with pytest.raises(SpecError, match=words) as caught:
         msgspec.structs.replace(make_spec(), **change)
     assert "\n" not in str(caught.value)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("variant", ["lstm-tdl", "lstm-tdl-deep-aeu"])
+def test_a_head_that_ignores_the_code_is_one_that_does_not_see_it(variant: str) -> None:
+    """With `head_sees_code` the first columns of the head are those of the code; with zeros there it adds nothing."""
+    torch.manual_seed(1)
+    network, plain = (Network(make_spec(variant, head_sees_code=sees)).eval() for sees in (True, False))
+    weights = {**network.state_dict(), "head.weight": network.head.weight[:, network.spec.code_size :]}
+    plain.load_state_dict(weights)
+    window, state = torch.randn(3, 4, 5), torch.randn(3, network.spec.state_size)
+    assert not torch.allclose(network.step(window, state)[0], plain.step(window, state)[0])
+    network.head.weight[:, : network.spec.code_size] = 0.0
+    torch.testing.assert_close(network.step(window, state), plain.step(window, state))
+
+
+def test_a_head_that_sees_the_code_is_left_out_at_its_default() -> None:
+    """A configuration names it; a specification keeps it, and one without it is written as it was before."""
+    config = parse_config(TINY.replace("taps = 5", "taps = 5\nhead_sees_code = true"))
+    assert (config.model.fields["head_sees_code"], parse_config(TINY).model.fields["head_sees_code"]) == (True, False)
+    spec = make_spec(head_sees_code=True)
+    assert from_builtins(to_builtins(spec)) == spec
+    assert "head_sees_code" not in to_builtins(make_spec())
+    assert spec.fingerprint != make_spec().fingerprint
 
 
 def test_the_field_is_read_and_left_out_at_its_default() -> None:

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import pytest
 import torch
-from support.robots import AGED, make_attitude_spec, make_body_spec, make_braked_spec, make_spec, set_gains
+from support.robots import (
+    AGED,
+    make_angle_spec,
+    make_attitude_spec,
+    make_body_spec,
+    make_braked_spec,
+    make_spec,
+    set_gains,
+)
 
-from rtsysid.spec import ModelSpec
+from rtsysid.spec import Channel, ModelSpec
 from rtsysid.train.freerun import free_run
 from rtsysid.train.network import Network
+from rtsysid.train.track import target_layers
 from rtsysid.train.windows import row_windows
 
 CHOICES = [
-    {"linear_path": True},
+    {"linear_path": True, "head_sees_code": True},
     {"feedback": False, "output": "absolute"},
     {"feedback": ("y0", "y2"), "linear_path": True},
     {"feedback": ("y1",), "output": "absolute"},
     {"degree": 3, "linear_path": True},
     {"feedback": ("y1", "y2"), "degree": 2},
     {"relative": ("y2",), "linear_path": True, "encoder_taps": 1},
-    {"feedback": ("y1",), "relative": ("y1",)},
+    {"feedback": ("y1",), "relative": ("y1",), "head_sees_code": True},
     {"relative": ("y1", "y2"), "degree": 2},
     {"integrate": (("y1", "y2"),), "linear_path": True},
     {"feedback": ("y2",), "friction": (("y2", 0.5),)},
@@ -28,13 +37,41 @@ CHOICES = [
     {"linear_path": True, "age_bands": (1, 4, 400), "output": "absolute", "feedback": False},
     {"age_bands": (5,), "feedback": ("y0", "y2"), "encoder_taps": 1},
     {**AGED, "degree": 3},
+    {**AGED, "head_sees_code": True},
 ]
+COMPASS = (  # angles of two periods among inputs and outputs, next to a quaternion
+    Channel("u0", "deg", "input", angle=True),
+    Channel("y0", "deg", angle=True),
+    *(Channel(name, "quat", group="attitude") for name in ("qx", "qy", "qz", "qw")),
+    Channel("y1", "rad", angle=True),
+    Channel("y2", "m"),
+)
+ANGLES = [
+    {"linear_path": True},
+    {"relative": (), "head_sees_code": True},
+    {"relative": ("y1", "y2"), "linear_path": True, "encoder_taps": 2},
+    {"feedback": ("y1", "y2"), "relative": ()},
+    {"feedback": ("y2",), "relative": (), "degree": 3, "linear_path": True},
+    {"feedback": False, "relative": (), "encoder_taps": 1},
+    {"friction": (("y0", 40.0), ("y2", 0.5), ("y1", 90.0)), "linear_path": True},
+    {"channels": COMPASS},
+    {"channels": COMPASS, "relative": ("y1",), "friction": (("y0", 9e3), ("y1", 90.0)), **AGED, "head_sees_code": True},
+    {"channels": COMPASS, "feedback": ("y0", "qz"), "relative": (), "age_bands": (1, 4), "linear_path": True},
+    {"output": "absolute", "channels": (Channel("u0", "deg", "input", angle=True), *map(Channel, ("y0", "y1")))},
+]
+
+
+def rows_of(spec: ModelSpec, sequences: int = 3) -> torch.Tensor:
+    """Random rows [B, 16, C] in which angles jump by whole turns, and others by less and more than half a turn."""
+    reach = torch.tensor([0.7 * channel.period or 1.0 for channel in spec.channels], dtype=torch.float64)
+    return torch.randn(sequences, 16, spec.width, dtype=torch.float64) * reach
 
 
 def gradients(network: Network, predicted: torch.Tensor, state: torch.Tensor) -> list[torch.Tensor | None]:
     """Of a sum in which every tick and output weighs differently, for all weights and the first state."""
     weight = torch.linspace(-1, 2, predicted.numel(), dtype=predicted.dtype).view_as(predicted)
-    wanted = [*(p for n, p in network.named_parameters() if not n.startswith("decoder")), state]
+    trained = [p for n, p in network.named_parameters() if p.requires_grad and not n.startswith("decoder")]
+    wanted = [*trained, state]
     return list(torch.autograd.grad((predicted * weight).sum(), wanted, allow_unused=True))
 
 
@@ -58,10 +95,35 @@ def test_it_is_the_rollout_of_quaternions(variant: str, choice: dict[str, object
     compare_with_the_loop(make_attitude_spec(variant, **choice))
 
 
+@pytest.mark.parametrize("choice", ANGLES, ids=range(len(ANGLES)))
+def test_it_is_the_rollout_of_angles(choice: dict[str, object]) -> None:
+    """The same of angles: inputs and outputs, relative or with a direction, fed back or not, with friction."""
+    compare_with_the_loop(make_angle_spec(**choice))
+
+
+def test_it_is_the_rollout_of_angles_in_one_row() -> None:
+    """The same where a window of one row shows angles by their directions alone."""
+    compare_with_the_loop(make_angle_spec("lstm"))
+
+
+def test_a_linear_map_without_a_part_is_left_out() -> None:
+    """Where gains of 0 silence a map that does not train, its product is left out, and all else is the same."""
+    torch.manual_seed(1)
+    network = set_gains(Network(make_spec(**AGED)).double())
+    network.linear_gain.data[1] = 0.0
+    for frozen in (network.linear_path, network.linear_near, network.linear_gain):
+        frozen.requires_grad_(False)
+    assert [target_layers(network, age).linear is None for age in (0, 2, 3, 5)] == [False, True, True, False]
+    compare_network_with_the_loop(network)
+
+
 def compare_with_the_loop(spec: ModelSpec) -> None:
     torch.manual_seed(1)
-    network = set_gains(Network(spec).double())
-    seen = row_windows(torch.randn(3, 16, spec.width, dtype=torch.float64), network.spec.taps)
+    compare_network_with_the_loop(set_gains(Network(spec).double()))
+
+
+def compare_network_with_the_loop(network: Network) -> None:
+    seen = row_windows(rows_of(network.spec), network.spec.taps)
     state = torch.randn(3, network.spec.state_size, dtype=torch.float64).requires_grad_()
     found, wanted = free_run(network, seen, state), network.rollout(seen, state)
     torch.testing.assert_close(found, wanted, rtol=1e-10, atol=1e-10)
@@ -97,7 +159,7 @@ def trained(network: Network, seen: torch.Tensor) -> dict[str, torch.Tensor]:
 def test_noise_disturbs_what_the_network_sees() -> None:
     """In training with feature noise a run differs from the quiet one, and its gradient is that of what was drawn."""
     torch.manual_seed(1)
-    network = Network(make_spec(linear_path=True)).double()
+    network = Network(make_spec(linear_path=True, head_sees_code=True)).double()
     network.noise = 0.1
     seen = row_windows(torch.randn(3, 16, 5, dtype=torch.float64), network.spec.taps)
     state = network.initial_state(seen[:, 0])
@@ -121,10 +183,12 @@ class _Running(torch.nn.Module):
 
 
 @pytest.mark.parametrize(
-    "spec", [make_body_spec("lstm-tdl", linear_path=True), make_spec(cell="gru")], ids=["body", "gru"]
+    "spec",
+    [make_body_spec("lstm-tdl", linear_path=True), make_spec(cell="gru"), make_angle_spec(degree=2)],
+    ids=["body", "gru", "powers"],
 )
 def test_what_is_not_written_out_takes_the_general_loop(spec: ModelSpec) -> None:
-    """Rigid bodies and cells other than the LSTM give the very same predictions as `Network.rollout`."""
+    """Rigid bodies, other cells and powers of angles give the very same predictions as `Network.rollout`."""
     torch.manual_seed(1)
     network = Network(spec).eval()
     seen = row_windows(torch.randn(2, 12, spec.width), network.spec.taps)

@@ -240,7 +240,7 @@ def test_the_default_training_has_a_distribution_too(tmp_path: Path, tiny_trace:
     """With [data] and a distribution alone: judge and result get noise, calibrated on what the judge left out."""
     text = DATA_ALONE + '[model]\ndistribution = "gaussian"\n'
     trace = Trace(tiny_trace.channels, plant(4, 150).episodes)
-    for _ in begin_auto(parse_config(text), trace, tmp_path / "run", text, updates=Updates(1, 2)).epochs():
+    for _ in begin_auto(parse_config(text), trace, tmp_path / "run", text, updates=Updates(1, 2, 2)).epochs():
         pass
     result = Run(tmp_path / "run").result()
     assert result.judge is not None

@@ -24,10 +24,10 @@ from rtsysid.train.windows import row_windows
 CHOICES = [
     {},
     {"cell": "gru"},
-    {"cell": "gru", "state_init": "network", "linear_path": True, "encoder_taps": 1},
+    {"cell": "gru", "state_init": "network", "linear_path": True, "encoder_taps": 1, "head_sees_code": True},
     {"feedback": False, "output": "absolute"},
     {"feedback": ("y0", "y2"), "linear_path": True},
-    {"state_init": "network", "output": "absolute"},
+    {"state_init": "network", "output": "absolute", "head_sees_code": True},
     {"degree": 3, "linear_path": True},
     {"relative": ("y0",)},
     {"friction": (("y0", 0.5),), "linear_path": True},

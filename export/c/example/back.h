@@ -29,10 +29,10 @@ static const float gates_back_bias[16] = {
 static const layer gates_back = {4, 8, gates_back_weight, gates_back_bias, 0};
 
 static const model_weight head_back_weight[16] = {
-    0.0f, 0.125f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f};
+    0.0f, 0.125f, 0.25f, 0.375f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f};
 static const float head_back_bias[16] = {
     0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f};
-static const layer head_back = {2, 1, head_back_weight, head_back_bias, 0};
+static const layer head_back = {4, 1, head_back_weight, head_back_bias, 0};
 
 static const model_weight linear_path_back_weight[16] = {
     0.0f, 0.125f, 0.25f, 0.375f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f, 0.0f};

@@ -9,7 +9,7 @@
          const float *y = model_step(&robot, sample);   outputs one tick later; NaN for the first 1 ticks
      }
 
-   lstm-tdl-deep-aeu, 50 multiply-accumulates a step; channels in order:
+   lstm-tdl-deep-aeu, 52 multiply-accumulates a step; channels in order:
        0  input   u [V]
        1  output  y [m]
 
@@ -21,7 +21,7 @@
 
 #include <stdint.h>
 
-#define MODEL_FINGERPRINT "a3796d7f95069a60"
+#define MODEL_FINGERPRINT "30ab3b5de6598507"
 #define MODEL_SCHEMA 0xe36db253u
 #define MODEL_CHANNELS 2
 #define MODEL_INPUTS 1
@@ -37,6 +37,7 @@
 #define MODEL_HIDDEN 2
 #define MODEL_HIDDEN_PADDED 16
 #define MODEL_STATE 4
+#define MODEL_HEAD_CODE 2
 #define MODEL_TARGETS 1
 #define MODEL_TARGETS_PADDED 16
 #define MODEL_LAYER_MAX 64
@@ -70,8 +71,8 @@
 #define MODEL_DIRECTIONS 0
 #define MODEL_QUATERNIONS 0
 #define MODEL_INT8 0
-#define MODEL_MACS 50
-#define MODEL_WEIGHT_BYTES 8896
+#define MODEL_MACS 52
+#define MODEL_WEIGHT_BYTES 9024
 #define MODEL_STATE_BYTES 736
 #ifndef MODEL_LANES
 #define MODEL_LANES 16

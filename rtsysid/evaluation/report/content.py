@@ -143,8 +143,9 @@ def _won_text(j: Judgement) -> str:
     """Count the comparisons with the baselines, and say what the count does not."""
     e = j.evaluation
     cells, lost = (len(e.errors) - 1) * len(e.units) * len(e.table_ticks), e.lost()
-    better = f"The model errs less than hold and the linear model in {cells - len(lost)} of {cells} comparisons"
-    where = f"; not for {'; '.join(lost[:6])}{' and others' if len(lost) > 6 else ''}" if lost else ""
+    won = cells - sum(len(each.ticks) for each in lost)
+    better = f"The model errs less than hold and the linear model in {won} of {cells} comparisons"
+    where = f"; not than {'; '.join(map(str, lost[:6]))}{' and others' if len(lost) > 6 else ''}" if lost else ""
     return (
         f"{better}{where}. To beat a baseline is not to be good: a poor model beats a poorer one. The verdict decides."
     )
@@ -182,7 +183,7 @@ def _horizon_section(models: Sequence[JudgedModel], book: ChartBook) -> Iterator
         yield details(f"{before}Numbers", html_table(header, rows, "The last column adds up all ticks."))
         yield details(f"{before}Numbers by recording", numbers_by_recording(model))
     if e.lost():
-        yield details("Where the model is not better", el("p", "; ".join(e.lost()) + "."))
+        yield details("Where the model is not better", el("p", "; ".join(map(str, e.lost())) + "."))
 
 
 def _error_chart(models: Sequence[JudgedModel], group: str) -> Chart:

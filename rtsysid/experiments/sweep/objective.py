@@ -24,6 +24,7 @@ from rtsysid.evaluation.metrics import HorizonErrors
 from rtsysid.recordings.trace import Trace
 from rtsysid.schedule import PREDICTIONS
 from rtsysid.spec import Doubles
+from rtsysid.train.auto.begin import begin_auto
 from rtsysid.train.fit import begin_stages, prepare_recordings
 from rtsysid.train.freerun import free_run
 from rtsysid.train.loop import Trainer
@@ -123,7 +124,8 @@ def train_trial(config: Config, trace: Trace, folder: Path, measure: Measure) ->
     Progress counts the epochs of stages that learn to predict: before them all models forecast alike. Raises the errors
     of `rtsysid.train.fit.begin` and of `Trainer.epochs`.
     """
-    trainer = begin_stages(config, trace, folder)
+    default = begin_auto(config, trace, folder) if config.auto else None
+    trainer = begin_stages(config, trace, folder) if default is None else default.trial()
     yield TrialProgress(0, None)  # the linear fits may have taken long
     lengths = {s.name: s.epochs for s in trainer.stages if any(loss.kind in PREDICTIONS for loss in s.loss)}
     done, rungs = 0, list(RUNGS)
@@ -133,4 +135,6 @@ def train_trial(config: Config, trace: Trace, folder: Path, measure: Measure) ->
         passed = [rung for rung in rungs if rung <= percent]
         rungs = rungs[len(passed) :]
         yield TrialProgress(percent, measure.error(trainer) if passed and percent < 100 else None)
+    if default is not None:
+        default.weighed(trainer.network)
     yield TrialProgress(100, measure.error(trainer))

@@ -235,6 +235,11 @@ def default_space(config: Config) -> Space:
         "stage.*.weight_decay": _scaled(*(stage.weight_decay for stage in stages)),
         "stage.*.input_noise": _scaled(*(stage.input_noise for stage in stages)),
     }
+    if config.model.head_sees_code is not None:
+        wanted["model.head_sees_code"] = _choice(False, True)
+    if config.auto:  # its linear model stays, and so does what the network adds to
+        wanted = {path: each for path, each in wanted.items() if path not in ("model.linear_path", "model.output")}
+        wanted["train.replace_linear"] = _choice(False, True)
     if len({loss.norm for stage in stages for loss in stage.loss}) == 1:
         wanted["stage.*.loss.*.norm"] = _choice("square", "absolute")
     fitted = {path: _possible(config, path, parameter) for path, parameter in wanted.items()}

@@ -20,8 +20,8 @@ import numpy as np
 
 from rtsysid.model.backends.cells import Weights
 from rtsysid.model.backends.windowed import Ages
+from rtsysid.model.contents import SPREAD_AGES
 from rtsysid.spec import Floats, ModelSpec
-from rtsysid.structure import SPREAD_AGES
 
 LEAST, MOST = -12.0, 4.0  # logarithm of a scale, in the unit of the targets
 

@@ -46,7 +46,7 @@ class NumpyBackend(WindowedBackend):
         after = self._states[1 - self._turn] = net.cell.tick(code, self._states[self._turn])
         self._turn = 1 - self._turn
         self.code[:] = code[0]
-        self.y[:] = net.predict(window[None, -1], features, after, np.array([self.age]))[0]
+        self.y[:] = net.predict(window[None, -1], features, code, after, np.array([self.age]))[0]
         return self.y
 
     def encode(self, windows: Floats) -> Floats:
@@ -62,8 +62,9 @@ class NumpyBackend(WindowedBackend):
         for n in range(u_future.shape[1]):
             seen = track[:, n : n + self.spec.taps]
             features = net.features(seen)
-            state = net.cell.tick(net.encode(features[:, self.spec.encoder_columns]), state)
-            track[:, n + self.spec.taps, nu:] = net.predict(seen[:, -1], features, state, age + n)
+            code = net.encode(features[:, self.spec.encoder_columns])
+            state = net.cell.tick(code, state)
+            track[:, n + self.spec.taps, nu:] = net.predict(seen[:, -1], features, code, state, age + n)
         return track[:, self.spec.taps :, nu:]
 
     def sample_rollout(self, window: Floats, state: Floats, age: Ages, u_future: Floats, draws: Draws) -> Floats:
@@ -76,9 +77,10 @@ class NumpyBackend(WindowedBackend):
             features = net.features(rows)
             code = net.encode(features[:, self.spec.encoder_columns])
             seen, slow = np.concatenate((code, state[:, :hidden]), 1), noise.next_slow(slow, z)
-            state = net.cell.tick(code + noise.into_code(seen, z), state)
+            code = code + noise.into_code(seen, z)
+            state = net.cell.tick(code, state)
             added = noise.added(seen, state[:, :hidden], n, member, slow, z)
-            track[:, n + self.spec.taps, nu:] = net.predict(rows[:, -1], features, state, age + n, added)
+            track[:, n + self.spec.taps, nu:] = net.predict(rows[:, -1], features, code, state, age + n, added)
         return track[:, self.spec.taps :, nu:]
 
     def _track(self, window: Floats, u_future: Floats) -> Floats:

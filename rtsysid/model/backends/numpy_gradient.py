@@ -60,8 +60,9 @@ class NumpyGradients:
         )
         seen: Any = window
         features: Any = net.features(seen)
-        after: Any = net.cell.tick(net.encode(features[:, net.spec.encoder_columns]), state)  # type: ignore[arg-type]
-        y: Any = net.predict(seen[:, -1], features, after, np.full(rows, start.age))
+        code = net.encode(features[:, net.spec.encoder_columns])
+        after: Any = net.cell.tick(code, state)  # type: ignore[arg-type]
+        y: Any = net.predict(seen[:, -1], features, code, after, np.full(rows, start.age))
         each = np.eye(rows, dtype=self._dtype)
         y.add(each[:, : y.shape[1]])
         after.add(each[:, y.shape[1] :])
@@ -83,8 +84,9 @@ class NumpyGradients:
             row: Any = np.concatenate((each, y), -1)  # type: ignore[arg-type]
             seen = np.concatenate((seen, row[:, None]), 1)
             features = net.features(seen)
-            hidden = net.cell.tick(net.encode(features[:, net.spec.encoder_columns]), hidden)
-            y = net.predict(seen[:, -1], features, hidden, age + n)
+            code = net.encode(features[:, net.spec.encoder_columns])
+            hidden = net.cell.tick(code, hidden)
+            y = net.predict(seen[:, -1], features, code, hidden, age + n)
             predicted.append(y)
             seen = seen[:, 1:]
         return inputs, predicted

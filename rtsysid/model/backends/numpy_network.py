@@ -70,21 +70,22 @@ class NumpyNetwork:
         return self.cell.begin(np.tanh(self.features(window) @ first + first_bias) @ second + second_bias)
 
     def predict(
-        self, newest: Floats, features: Floats, state: Floats, age: Ages, added: Floats | None = None
+        self, newest: Floats, features: Floats, code: Floats, state: Floats, age: Ages, added: Floats | None = None
     ) -> Floats:
-        """Predict the next outputs: [B, C], [B, F], [B, S], age of the newest row [B] -> [B, ny].
+        """Predict the next outputs: [B, C], [B, F], [B, Z], [B, S], age of the newest row [B] -> [B, ny].
 
         `added` [B, T]: the noise of a sampled future, in the unit of the targets.
         """
-        target = self.targets(features, state, age)
+        target = self.targets(features, code, state, age)
         target = target if added is None else target + added
         y: Floats = self.coordinates.next_outputs(newest, target * self.target_std + self.target_mean)
         return y
 
-    def targets(self, features: Floats, state: Floats, age: Ages) -> Floats:
-        """Compute the targets in their own unit: [B, F], [B, S], age of the newest row [B] -> [B, T]."""
-        weight, bias = self.head
-        target = self._times_gain(state[:, : self.spec.hidden] @ weight + bias, "head_gain", age)
+    def targets(self, features: Floats, code: Floats, state: Floats, age: Ages) -> Floats:
+        """Compute the targets in their own unit: [B, F], [B, Z], [B, S], age of the newest row [B] -> [B, T]."""
+        (weight, bias), hidden = self.head, state[:, : self.spec.hidden]
+        seen = np.concatenate((code, hidden), -1) if self.spec.head_sees_code else hidden
+        target = self._times_gain(seen @ weight + bias, "head_gain", age)
         if self.maps:
             target = target + self._times_gain(self._linear(features, age), "linear_gain", age)
         return target

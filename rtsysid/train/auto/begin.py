@@ -11,6 +11,7 @@ import torch
 
 from rtsysid.circle import unwrapped
 from rtsysid.config import Config
+from rtsysid.errors import ConfigError
 from rtsysid.evaluation.baselines import LinearArx
 from rtsysid.evaluation.linear.maps import is_affine
 from rtsysid.model.npz import Arrays
@@ -19,11 +20,12 @@ from rtsysid.recordings.pieces import Note, long_enough
 from rtsysid.recordings.reading import align_trace
 from rtsysid.recordings.trace import Trace
 from rtsysid.spec import Floats
-from rtsysid.train.auto.candidates import CANDIDATES
+from rtsysid.train.auto.candidates import CORRECTIONS, REPLACEMENT
+from rtsysid.train.auto.completed import REPLACED, completed_config, network_kinds, with_kind
 from rtsysid.train.auto.parts import Parts
 from rtsysid.train.auto.plan import SETTLING, ModelPlan, blank_spec, horizon_of, plan_of, settling_of
 from rtsysid.train.auto.quantities import with_quantities
-from rtsysid.train.auto.trainer import NORMAL, AutoTrainer, Updates, completed_config
+from rtsysid.train.auto.trainer import NORMAL, AutoTrainer, Updates
 from rtsysid.train.origin import origin
 from rtsysid.train.run import Run
 
@@ -47,6 +49,8 @@ def begin_auto(
     """
     torch.set_num_threads(1)  # judge and result have a process each
     torch.use_deterministic_algorithms(True)
+    if linear and config.model.distribution:
+        raise ConfigError("--linear", "a distribution needs its stages", "leave out --linear, or model.distribution")
     run = Run(folder)
     asked: dict[str, Any] = {"linear": linear, "minutes": minutes, "updates": updates}
     claim = run.claim(restart)
@@ -135,11 +139,13 @@ def baseline(plan: ModelPlan, parts: Parts) -> LinearArx:
 
 
 def completed(config: Config, trace: Trace) -> Config:
-    """Return the configuration with everything said that a default training chooses before its short runs."""
+    """Return the configuration of the first candidate, with everything said that is chosen before the short runs."""
     if not config.auto:
         return config
     config, trace = with_quantities(config, trace)
     read = _read(config, trace)
     parts = Parts(*_pieces(read.halves))
     plan = plan_of(config, read.whole, blank_spec(config, trace.channels), parts)
-    return completed_config(config, plan, parts, CANDIDATES[0], NORMAL.full)
+    kind = network_kinds(config)[0]
+    candidate = REPLACEMENT if kind == REPLACED else CORRECTIONS[0]
+    return with_kind(completed_config(config, plan, parts, candidate, NORMAL.full_of(plan.spec.hidden)), kind)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise, product
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rtsysid.circle import group_columns
 from rtsysid.evaluation.linear.maps import bounded_errors
-from rtsysid.evaluation.metrics import log_ratio
+from rtsysid.evaluation.metrics import LEAST, log_ratio, octaves
 from rtsysid.spec import Doubles
 from rtsysid.train.freerun import free_run
 from rtsysid.train.network import Network
@@ -22,6 +22,7 @@ STARTS = 500  # forecasts
 BATCH = 256
 BLOCK = 10  # neighbouring forecasts that count as one
 SURE = 1.0  # standard errors by which the network must be better
+EARLIER = 0.1  # share of a group's error that a replacement must save where it begins a band earlier
 
 
 class JudgedRows(NamedTuple):
@@ -56,34 +57,110 @@ def errors_on(network: Network, ground: JudgedRows) -> Doubles:
     return np.concatenate(found)
 
 
-@torch.no_grad()
-def fit_gains(network: Network, ground: JudgedRows, target_groups: Sequence[str]) -> tuple[Doubles, Doubles]:
-    """Lower the gain of the head, by group and band of ages, where the network is not surely better without it.
+class Gains:
+    """Mix the linear model and a network by group of outputs and band of ages.
 
-    Bands of ages that no forecast reaches get the gain of the band before. Where there are too few forecasts to be sure
-    of anything, all gains are 0. Returns the errors of the linear model and of the network with these gains, [K, G, N].
+    ``shares`` [K, G]: 0 is the linear model with its gains, 1 the network as it was trained.
     """
-    network.head_gain.zero_()
-    linear = errors_on(network, ground)
-    if len(linear) < 2 * BLOCK:
-        return linear, linear
-    network.head_gain.fill_(1.0)
-    errors = errors_on(network, ground)
-    edges = (0, *(age for age in network.spec.age_bands if age < ground.horizon), ground.horizon)
-    bands = [(band, slice(*ticks)) for band, ticks in enumerate(pairwise(edges))]
-    for (band, ticks), (row, group) in product(bands, enumerate(group_columns(network.spec.outputs))):
-        moved = torch.tensor([name == group for name in target_groups])
-        for gain in (0.5, 0.0):
-            if surely_better(errors[:, row, ticks], linear[:, row, ticks]):
+
+    def __init__(self, network: Network, linear_gain: Tensor, target_groups: Sequence[str], ground: JudgedRows) -> None:
+        """`linear_gain` [K, T]: the gains of the linear model alone."""
+        self.network, self._ground, self._linear = network, ground, linear_gain
+        self._trained = network.linear_gain.detach().clone(), network.head_gain.detach().clone()
+        self.groups = list(group_columns(network.spec.outputs))
+        self.replaces = not torch.equal(self._trained[0], linear_gain)
+        self._rows = torch.tensor([self.groups.index(name) for name in target_groups])
+        edges = (0, *(age for age in network.spec.age_bands if age < ground.horizon), ground.horizon)
+        self.bands = [slice(*ticks) for ticks in pairwise(edges)]
+        self.shares = np.zeros((network.spec.n_bands, len(self.groups)))
+        self.linear = self._errors(self.shares)
+        self.errors = self.linear
+
+    def _errors(self, shares: Doubles) -> Doubles:
+        """Set a mixture and measure its errors [K, G, N]."""
+        self._set(shares)
+        return errors_on(self.network, self._ground)
+
+    def _set(self, shares: Doubles) -> None:
+        share = torch.from_numpy(shares).float()[:, self._rows]
+        linear, head = self._trained
+        self.network.linear_gain.copy_(torch.lerp(self._linear, linear, share))
+        self.network.head_gain.copy_(head * share)
+
+    def score(self, errors: Doubles) -> float:
+        """Return the mean logarithm of errors [K, G, N] over the linear model's; octaves of ticks weigh alike."""
+        return log_ratio(errors.mean(0), self.linear.mean(0))
+
+    def use(self, shares: Doubles) -> None:
+        """Take a mixture [K, G] as it is."""
+        self.shares, self.errors = shares, self._errors(shares)
+
+    def try_out(self, shares: Doubles, saved: float = 0.0) -> bool:
+        """Take a mixture [K, G] if its score is lower by `saved`, and tell whether it was; else keep the one before."""
+        errors = self._errors(shares)
+        better = self.score(errors) <= self.score(self.errors) - saved
+        if better:
+            self.shares, self.errors = shares, errors
+        else:
+            self._set(self.shares)
+        return better
+
+
+@torch.no_grad()
+def fit_gains(network: Network, linear_gain: Tensor, ground: JudgedRows, target_groups: Sequence[str]) -> Gains:
+    """Use the linear model, by group and band of ages, where the network is not surely better than it.
+
+    Bands of ages that no forecast reaches get the share of the band before. Where there are too few forecasts to be
+    sure of anything, the linear model stays. `linear_gain` [K, T]: its gains.
+    """
+    gains = Gains(network, linear_gain, target_groups, ground)
+    if len(gains.linear) < 2 * BLOCK:
+        return gains
+    gains.use(np.ones_like(gains.shares))
+    gains.try_out(_later_shares(gains))
+    for row in range(len(gains.groups)):
+        _begin_earlier(gains, row)
+    for (band, ticks), row in product(enumerate(gains.bands), range(len(gains.groups))):
+        for share in (0.0,) if gains.replaces else (0.5, 0.0):  # half of a map that feeds back alone may diverge
+            if surely_better(gains.errors[:, row, ticks], gains.linear[:, row, ticks]):
                 break
-            kept = network.head_gain.clone()
-            network.head_gain[band:, moved] = gain
-            trial = errors_on(network, ground)
-            if log_ratio(trial.mean(0), linear.mean(0)) > log_ratio(errors.mean(0), linear.mean(0)):
-                network.head_gain.copy_(kept)
+            trial = gains.shares.copy()
+            trial[band:, row] = np.minimum(trial[band:, row], share)
+            if not gains.try_out(trial):
                 break
-            errors = trial
-    return linear, errors
+    return gains
+
+
+def _later_shares(gains: Gains) -> Doubles:
+    """Return shares with the linear model in the first bands of each group, as long as its error is smaller."""
+    shares, errors, linear = gains.shares.copy(), gains.errors.mean(0), gains.linear.mean(0)
+    for row in range(len(gains.groups)):
+        better = [errors[row, ticks].mean() < linear[row, ticks].mean() for ticks in gains.bands]
+        shares[: better.index(True) if any(better) else len(shares), row] = 0.0
+    return shares
+
+
+def _begin_earlier(gains: Gains, row: int) -> None:
+    """Let the network begin a band earlier, and another one, as long as that is clearly better.
+
+    Rows that the linear model predicted are nearer to the truth than the network's own, which it was judged by. A small
+    gain on recordings that resemble the training may be a loss on others.
+    """
+    for band in range(np.count_nonzero(gains.shares[:, row] == 0) - 1, -1, -1):
+        trial = gains.shares.copy()
+        trial[band:, row] = 1.0
+        if not gains.try_out(trial, EARLIER / len(gains.groups)):
+            return
+
+
+def least_regret(errors: Mapping[str, Doubles]) -> str:
+    """Return the name whose errors [G, N] are, where they are larger than the smallest ones, the least so.
+
+    The logarithm of an error in ratio to the smallest one is squared: one bad horizon counts more than two fair ones.
+    """
+    least = np.maximum(np.minimum.reduce(list(errors.values())), LEAST)
+    regret = {name: np.log(np.maximum(each, LEAST) / least) ** 2 for name, each in errors.items()}
+    return min(errors, key=lambda name: float(np.mean(regret[name] @ octaves(least.shape[1]))))
 
 
 def surely_better(errors: Doubles, reference: Doubles) -> bool:

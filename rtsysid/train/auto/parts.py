@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
+from rtsysid.circle import differences
 from rtsysid.config import Config
 from rtsysid.model.npz import Arrays
 from rtsysid.schedule import Stage, resolve
@@ -31,12 +33,26 @@ class Parts(NamedTuple):
         return [*self.training, *self.validation]
 
 
-def network_of(spec: ModelSpec, arrays: Arrays, seed: int) -> Network:
-    """Make a network that starts from the linear maps in `arrays` [T, F]; its head adds nothing yet."""
+def network_of(spec: ModelSpec, arrays: Arrays, seed: int, *, replaces: bool = False) -> Network:
+    """Make a network that starts from the linear maps in `arrays` [T, F]; its head adds nothing yet.
+
+    With `replaces` the linear maps have no part in its predictions, and the head works in spreads of the increments.
+    """
     torch.manual_seed(seed)
     network = Network(spec)
     set_linear_path(network, arrays)
+    if replaces:
+        network.linear_gain.data.zero_()
+        network.head_gain.data.copy_(torch.from_numpy(arrays["spread"]).expand_as(network.head_gain))
     return network
+
+
+def hold_unit(pieces: list[Floats], spec: ModelSpec, horizon: int) -> Doubles:
+    """Mean absolute error of hold after the last of `horizon` ticks on pieces [n, C], at every tick: [N, ny]."""
+    outputs = [piece[:, spec.n_inputs :] for piece in pieces if len(piece) > horizon]
+    moved = [np.abs(differences(each[horizon:], each[:-horizon], spec.outputs)) for each in outputs]
+    least = 1e-9 * np.asarray(spec.scaling.std[spec.n_inputs :])
+    return np.tile(np.maximum(np.concatenate(moved).mean(0), least), (horizon, 1))
 
 
 def trainer_of(

@@ -27,7 +27,9 @@ SETTLING = 50  # rows at most until the first forecast
 TAPS = 8  # of a window, at least
 ENCODER_TAPS = 8  # newest rows that the encoder sees
 HORIZON = 50
-CHOSEN = ("taps", "encoder", "encoder_taps", "hidden", "linear_path", "warmup", "near_ticks", "age_bands")
+CHOSEN = (
+    "taps", "encoder", "encoder_taps", "hidden", "linear_path", "warmup", "near_ticks", "age_bands", "head_sees_code"
+)  # fmt: skip
 SMALLEST = 1e-3  # unit of a target, as a share of its standard deviation
 SIZES = ((3_000, 24), (10_000, 32), (30_000, 48))  # rows below which the cell has this many units
 
@@ -103,7 +105,7 @@ def plan_of(config: Config, trace: Trace, blank: ModelSpec, halves: Halves, *, l
     choice = choose_linear(search, target_groups(search.spec), near_ticks, bands)
     spec = _completed(config, choice, len(trace), settling)
     if linear:
-        spec = msgspec.structs.replace(spec, encoder=(1,), hidden=1, encoder_taps=1)
+        spec = msgspec.structs.replace(spec, encoder=(1,), hidden=1, encoder_taps=1, head_sees_code=False)
     predicted, truth = linear_run(choice.spec, choice.crossed, search.runs), search.runs.truth
     unit = _target_unit(choice.spec, predicted, truth)
     spec = msgspec.structs.replace(spec, scaling=msgspec.structs.replace(spec.scaling, target_std=tuple(unit.tolist())))
@@ -133,9 +135,10 @@ def _completed(config: Config, choice: LinearChoice, rows: int, settling: int) -
         linear_path=True,
         warmup=settling - taps if said.warmup is None else said.warmup,
         near_ticks=choice.model.near_ticks,
+        head_sees_code=said.head_sees_code is not False,
     )
-    sizes = max(1, 3 * hidden // 2), max(1, min(hidden // 2, spec.encoder_window))
-    return msgspec.structs.replace(spec, encoder=sizes if said.encoder is None else said.encoder)
+    width = min(hidden, spec.encoder_window)
+    return msgspec.structs.replace(spec, encoder=(width,) if said.encoder is None else said.encoder)
 
 
 def _loss_unit(spec: ModelSpec, predicted: Doubles, truth: Floats) -> Doubles:

@@ -12,13 +12,15 @@ from rtsysid.spec import Doubles, ModelSpec
 def linear_arrays(spec: ModelSpec, model: LinearModel, fitted: ModelSpec) -> Arrays:
     """Return the maps and gains of a model, which was fitted in the scaling of `fitted`, for a network of `spec`.
 
-    ``weight`` [T, F], ``bias`` [T], the same with ``near_`` where the model has a near map, ``gain`` [K, T].
+    ``weight`` [T, F], ``bias`` [T], the same with ``near_`` where the model has a near map, ``gain`` [K, T]. ``spread``
+    [T]: standard deviation of the increments of a tick, in units of the targets.
     """
     change = np.asarray(fitted.scaling.target_std) / np.asarray(spec.scaling.target_std)
     arrays = _map_arrays(spec, model.far, change)
     if spec.near_ticks:
         arrays |= {f"near_{name}": array for name, array in _map_arrays(spec, model.near, change).items()}
     if spec.age_bands:
+        arrays["spread"] = change.astype(np.float32)
         arrays["gain"] = np.stack([model.gain(age) for age in (0, *spec.age_bands)]).astype(np.float32)
     return arrays
 

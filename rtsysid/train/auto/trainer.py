@@ -1,10 +1,15 @@
-"""Run the default training: short runs choose how the network corrects, then judge and result, then the gains."""
+"""Run the default training: short runs choose a correction, full runs a kind of network, the last stage the result.
+
+A correction adds to the linear model; a replacement predicts alone. Both train without the validation recordings, which
+then show which of them is better, and where the linear model stays. The better one is the judge. The result continues
+from it on all recordings.
+"""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -19,43 +24,50 @@ from rtsysid.evaluation.metrics import LEAST, log_ratio
 from rtsysid.guards.stages import say_stage, with_progress
 from rtsysid.model.npz import Arrays
 from rtsysid.recordings.pieces import Note
-from rtsysid.schedule import AUTO, preset, resolve
 from rtsysid.spec import Doubles, to_builtins
 from rtsysid.train.auto import words
-from rtsysid.train.auto.candidates import CANDIDATES, Candidate, noise_stages_for, refitted, stages_for
+from rtsysid.train.auto.candidates import CORRECTIONS, REPLACEMENT, Candidate, refitted
+from rtsysid.train.auto.completed import CORRECTION, REPLACED, completed_config, network_kinds, with_kind
 from rtsysid.train.auto.expected import TICKS, expected_errors, with_network
 from rtsysid.train.auto.frames import target_groups
 from rtsysid.train.auto.jobs import run_jobs
-from rtsysid.train.auto.judge import errors_on, fit_gains, ground_of
-from rtsysid.train.auto.parts import Parts, network_of, short_run, trainer_of
+from rtsysid.train.auto.judge import Gains, JudgedRows, errors_on, fit_gains, ground_of, least_regret
+from rtsysid.train.auto.noise import UPDATES, noise_epochs, noise_weights
+from rtsysid.train.auto.parts import Parts, hold_unit, network_of, short_run, trainer_of
 from rtsysid.train.auto.plan import ModelPlan
 from rtsysid.train.auto.start import linear_arrays
 from rtsysid.train.config_text import toml_text
-from rtsysid.train.generative.calibration import calibrate_spread
-from rtsysid.train.loop import Epoch
+from rtsysid.train.loop import Epoch, Trainer
 from rtsysid.train.network import Network
 from rtsysid.train.run import Run
 from rtsysid.train.stage_optimiser import with_prefix
 from rtsysid.train.tensors import Tensors
 from rtsysid.train.windows import Sequences
 
-PASSES = 60  # of the full run over the recordings, at most
-SEQUENCES = 4000  # of an epoch, at most about
-BATCH = 128
-NOISE_UPDATES = 400  # of the weights that sample futures
-WATCHED = 150  # forecasts that show the progress of the judge
-USED = 0.8  # share of the minutes for the full runs
-JUDGE, RESULT = "judge", "full"
+WATCHED = 150  # forecasts that show the progress of a network
+USED = 0.65  # share of the minutes for the full runs; the result takes a quarter of their time
+LARGEST = 64  # units of a cell that is chosen
+JUDGE, RESULT = "judge", "full"  # parts of the run, next to the kinds of network
 
 
 class Updates(NamedTuple):
-    """Count the updates of the weights in a short run, and in a full one."""
+    """Count the updates of the weights in a short run, and in a full one of a cell of `LARGEST` units."""
 
-    short: int = 120
+    short: int = 100
     full: int = 900
+    noise: int = UPDATES
+
+    def full_of(self, hidden: int) -> int:
+        """Count the updates of a full run; an update of a smaller cell takes less time, and there are more of them."""
+        return round(self.full * more_updates(hidden))
 
 
 NORMAL = Updates()
+
+
+def more_updates(hidden: int) -> float:
+    """Return the factor by which a smaller cell has more updates."""
+    return min(2.0, max(1.0, LARGEST / hidden))
 
 
 class AutoTrainer:
@@ -85,18 +97,18 @@ class AutoTrainer:
 
     @property
     def total(self) -> int:
-        """Count the epochs of judge and result together."""
+        """Count the epochs of each kind and of the result together."""
         if self._linear:
             return 0
-        config = self._config if self.plan is None else self._completed(CANDIDATES[0], self._updates.full)
-        return 2 * sum(stage.epochs for stage in config.stages)
+        config = self._config if self.plan is None else self._completed(CORRECTIONS[0])
+        return len(network_kinds(config)) * sum(stage.epochs for stage in config.stages) + config.stages[-1].epochs
 
     @property
     def done(self) -> int:
         """Count the epochs that the checkpoints have finished. Raises ConfigError where one is damaged."""
         if self.plan is not None:
             return 0
-        checkpoints = (self.run.part(name).checkpoint() for name in (JUDGE, RESULT))
+        checkpoints = (self.run.part(name).checkpoint() for name in (CORRECTION, REPLACED, RESULT))
         return sum(each[2] for each in checkpoints if each is not None)
 
     @property
@@ -104,7 +116,7 @@ class AutoTrainer:
         return msgspec.convert(self.run.about["config"], Config)
 
     def epochs(self) -> Iterator[Epoch]:
-        """Train to the end and yield each epoch of the judge and of the result after it is saved.
+        """Train to the end and yield each epoch of each kind and of the result after it is saved.
 
         A run that is finished stays as it is. Raises the errors of `rtsysid.train.loop.Trainer.epochs`.
         """
@@ -116,11 +128,23 @@ class AutoTrainer:
             if self._linear:
                 return self._finish_linear()
             say_stage("training")
-            parts = {name: self.run.part(name) for name in (JUDGE, RESULT)}
-            jobs = {name: partial(self._train, name) for name, part in parts.items() if not part.complete}
-            for _, epoch in run_jobs(jobs):
-                yield epoch
+            yield from self._train_all(network_kinds(self._config))
+            if not self._trained():
+                say_stage("the training diverged: the linear model stays")
+                return self._finish_linear()
+            self._weigh()
+            say_stage("training on all recordings")
+            yield from self._train_all((RESULT,))
+            yield from noise_epochs(self.run, JUDGE, self._config, self.parts, self._updates.noise)
             self._finish()
+
+    def _train_all(self, names: Sequence[str]) -> Iterator[Epoch]:
+        """Train these parts at the same time. Epochs show the best of the errors so far."""
+        jobs = {name: partial(self._train, name) for name in names if not self.run.part(name).complete}
+        latest: dict[str, tuple[float, ...]] = {}
+        for name, epoch in run_jobs(jobs):
+            latest[name] = epoch.ahead
+            yield replace(epoch, ahead=tuple(min(1.0, *each) for each in zip(*latest.values(), strict=True)))
 
     def findings(self) -> list[str]:
         """Describe what was chosen before the short runs; nothing where a run is continued."""
@@ -136,19 +160,26 @@ class AutoTrainer:
         stated = [*stated, f"everything that was chosen: {run.folder / 'completed.toml'}"]
         if self._linear:
             return stated
-        gains = run.weights()["head_gain"].numpy()
-        return [*words.of_result(run.spec, gains, target_groups(run.spec)), *stated]
+        replaces, gains = self._replaces(), run.weights()["head_gain"].numpy()
+        shares = gains / run.arrays("linear_path.npz")["spread"] if replaces else gains
+        return [*words.of_result(run.spec, shares, target_groups(run.spec), replaces=replaces), *stated]
 
-    def _completed(self, candidate: Candidate, steps: int) -> Config:
+    def _replaces(self) -> bool:
+        """Tell whether the judge replaces the linear model for any output at any age."""
+        gain = self.run.arrays("judge_path.npz")["gain"]
+        return not np.array_equal(self.run.part(JUDGE).weights()["linear_gain"].numpy(), gain)
+
+    def _completed(self, candidate: Candidate, steps: int | None = None) -> Config:
+        """Complete the configuration for so many updates; by default for a full run."""
         assert self.plan is not None
+        steps = steps or self._updates.full_of(self.plan.spec.hidden)
         return completed_config(self.given, self.plan, self.parts, candidate, steps)
 
     def _choose(self, plan: ModelPlan) -> None:
         """Choose among the candidates by short runs, and write everything that the full runs start from."""
-        parts = self.parts
         fitted = plan.choice.spec
-        judge = linear_arrays(plan.spec, refitted(plan.choice, parts.training), fitted)
-        config = self._completed(self._best(plan, judge), self._updates.full)
+        judge = linear_arrays(plan.spec, refitted(plan.choice, self.parts.training), fitted)
+        config = self._completed(self._best(plan, judge))
         arrays: dict[str, Arrays] = {
             "linear_path.npz": linear_arrays(plan.spec, plan.choice.model, fitted),
             "judge_path.npz": judge,
@@ -161,17 +192,17 @@ class AutoTrainer:
             new.begin(about, self._begin["config_text"], {**self._begin["arrays"], **arrays})
 
     def _best(self, plan: ModelPlan, judge: Arrays) -> Candidate:
-        """Return the candidate whose short run is the best on the validation recordings."""
-        if self.given.stage or self._linear:
-            return CANDIDATES[0]
-        jobs = {str(k): partial(self._score, each, plan, judge) for k, each in enumerate(CANDIDATES)}
-        begun = time.monotonic()
+        """Return the correction whose short run is the best on the validation recordings, unless there is no choice."""
+        if self.given.stage or self._linear or self.given.train.replace_linear:
+            return REPLACEMENT if self.given.train.replace_linear else CORRECTIONS[0]
+        jobs = {str(k): partial(self._score, each, plan, judge) for k, each in enumerate(CORRECTIONS)}
+        begun, short = time.monotonic(), self._updates.short
         scores = dict(with_progress(run_jobs(jobs), "trying networks", len(jobs)))
         if self._minutes:
-            short = self._updates.short
             each = (time.monotonic() - begun) / (short * math.ceil(len(jobs) / 2))
-            self._updates = Updates(short, max(short, int(USED * 60 * self._minutes / each)))
-        return CANDIDATES[int(min(jobs, key=lambda k: scores[k]))]  # of equal ones the first, whichever ended first
+            updates = USED * 60 * self._minutes / each / more_updates(plan.spec.hidden)
+            self._updates = Updates(short, max(short, int(updates)))
+        return CORRECTIONS[int(min(jobs, key=lambda k: scores[k]))]  # of equal ones the first, whichever ended first
 
     def _score(self, candidate: Candidate, plan: ModelPlan, judge: Arrays) -> Iterator[float]:
         config, parts, spec = self._completed(candidate, self._updates.short), self.parts, plan.spec
@@ -181,36 +212,111 @@ class AutoTrainer:
         trained = short_run(config, network, parts.training, plan.unit, config.stages[0])
         yield log_ratio(errors_on(trained, ground).mean(0), linear.mean(0))
 
-    def _train(self, name: str) -> Iterator[Epoch]:
+    def trial(self) -> Trainer:
+        """Choose what the configuration leaves open, and return the trainer of the one kind that it has."""
+        if self.plan is not None:
+            self._choose(self.plan)
+        return self._trainer(network_kinds(self._config)[0])
+
+    def _trainer(self, name: str) -> Trainer:
+        """Make the trainer of a kind, or of the result: the last stage with all recordings."""
         run, parts = self.run, self.parts
-        judge = name == JUDGE
-        config, unit = self._config, run.arrays("yardstick.npz")["rms"]
-        network = network_of(run.spec, run.arrays("judge_path.npz" if judge else "linear_path.npz"), config.train.seed)
-        pieces = parts.training if judge else parts.every
-        trainer = trainer_of(config, run.part(name), network, pieces, parts, unit)
-        trainer.calibrates = False  # `_finish` does, once the gains are known
-        if not judge:
-            yield from trainer.epochs()
-            return
-        ground = ground_of(Sequences(parts.validation), run.spec.settling_samples, len(unit), WATCHED)
-        linear = errors_on(network_of(run.spec, run.arrays("judge_path.npz"), 0), ground)
+        if name == RESULT:
+            pieces, network, kind = parts.every, self._judge_network(), REPLACED if self._replaces() else CORRECTION
+        else:
+            pieces, network, kind = parts.training, self._new_network(name), name
+        config = with_kind(self._config, kind)
+        stages = config.stages[-1:] if name == RESULT else config.stages
+        config = msgspec.structs.replace(config, stage=stages)
+        return trainer_of(config, run.part(name), network, pieces, parts, self._unit(kind))
+
+    def _trained(self) -> list[str]:
+        """List the kinds whose training has ended."""
+        return [kind for kind in network_kinds(self._config) if self.run.part(kind).complete]
+
+    def _train(self, name: str) -> Iterator[Epoch]:
+        """Train a part of the run; a kind that diverges is left out."""
+        try:
+            yield from self._measured(name)
+        except ScheduleError:
+            if name == RESULT:
+                raise
+
+    def _measured(self, name: str) -> Iterator[Epoch]:
+        """Train a part of the run, and measure each epoch on some validation sequences."""
+        trainer, ground = self._trainer(name), self._ground(WATCHED)
+        linear = errors_on(self._new_network(CORRECTION), ground)
         for epoch in trainer.epochs():
-            found = ratio(errors_on(network, ground), linear).mean(0)
+            found = ratio(errors_on(trainer.network, ground), linear).mean(0)
             yield replace(epoch, ahead=tuple(float(found[n - 1]) for n in TICKS if n <= len(found)))
+
+    def _ground(self, count: int | None = None) -> JudgedRows:
+        """Return the validation sequences that networks are judged on."""
+        asked = {} if count is None else {"count": count}
+        return ground_of(Sequences(self.parts.validation), self.run.spec.settling_samples, self._horizon, **asked)
+
+    @property
+    def _horizon(self) -> int:
+        return len(self.run.arrays("yardstick.npz")["rms"])
+
+    def _unit(self, kind: str) -> Doubles:
+        """Return the unit [N, ny] of the losses: what the linear model leaves, or hold where it is replaced."""
+        if kind == REPLACED:
+            return hold_unit(self.parts.training, self.run.spec, self._horizon)
+        unit: Doubles = self.run.arrays("yardstick.npz")["rms"].astype(np.float64)
+        return unit
+
+    def _new_network(self, kind: str) -> Network:
+        """Make a network of one kind as it is before training."""
+        arrays = self.run.arrays("judge_path.npz")
+        return network_of(self.run.spec, arrays, self._config.train.seed, replaces=kind == REPLACED)
+
+    def _judge_network(self) -> Network:
+        """Make the network of the judge, with the linear maps of all recordings."""
+        network = network_of(self.run.spec, self.run.arrays("linear_path.npz"), 0)
+        maps = {name: value for name, value in network.state_dict().items() if name.startswith("linear_")}
+        network.load_state_dict({**self.run.part(JUDGE).weights(), **without_gains(maps)})
+        return network
+
+    def _weigh(self) -> None:
+        """Use as much of each kind as the validation recordings show to be of use; the better kind is the judge."""
+        run = self.run
+        if run.part(JUDGE).complete:
+            return
+        say_stage("weighing the networks")
+        weighed = {kind: self._weighed(kind) for kind in self._trained()}
+        best = least_regret({kind: gains.errors.mean(0) for kind, gains in weighed.items()})
+        gains = weighed[best]
+        run.save_completed(toml_text(with_kind(self._config, best)))
+        run.save_expected(with_network(run.expected(), ratio(gains.errors, gains.linear)))
+        run.save_history(run.part(best).history())
+        run.part(JUDGE).finish(gains.network.state_dict())
+
+    def _weighed(self, kind: str) -> Gains:
+        network = self._new_network(kind)
+        network.load_state_dict(self.run.part(kind).weights())
+        return self.weighed(network)
+
+    def weighed(self, network: Network) -> Gains:
+        """Set the gains of a trained network by its errors on the validation recordings."""
+        linear_gain = torch.from_numpy(self.run.arrays("judge_path.npz")["gain"])
+        return fit_gains(network, linear_gain, self._ground(), target_groups(self.run.spec))
 
     def keep_best(self) -> bool:
         """Finish the run with the best of the epochs so far; without any, with the linear model.
 
         Returns False where there is nothing to keep yet. Raises ConfigError where a checkpoint is damaged.
         """
-        if not self.run.begun or self.run.complete:
+        run = self.run
+        if not run.begun or run.complete:
             return False
-        with self.run.claimed():
-            for part in (self.run.part(name) for name in (JUDGE, RESULT)):
+        with run.claimed():
+            for part in (run.part(name) for name in (*network_kinds(self._config), RESULT)):
                 checkpoint = None if part.complete else part.checkpoint()
                 if checkpoint is not None:
                     part.finish(with_prefix(checkpoint[0], "best/"))
-            if self.run.part(JUDGE).complete and self.run.part(RESULT).complete:
+            if self._trained():
+                self._weigh()
                 self._finish()
             else:
                 self._finish_linear()
@@ -225,28 +331,10 @@ class AutoTrainer:
             to.finish(network.state_dict())
 
     def _finish(self) -> None:
-        """Use as much of the network as the judge shows to be of use, and write the result."""
-        say_stage("weighing the network")
-        run, spec = self.run, self.run.spec
-        network = network_of(spec, run.arrays("judge_path.npz"), 0)
-        network.load_state_dict(run.part(JUDGE).weights())
-        horizon = len(run.arrays("yardstick.npz")["rms"])
-        ground = ground_of(Sequences(self.parts.validation), spec.settling_samples, horizon)
-        linear, errors = fit_gains(network, ground, target_groups(spec))
-        run.save_expected(with_network(run.expected(), ratio(errors, linear)))
-        measured = {"head_gain": network.head_gain.detach().clone(), **self._calibrated_noise(network)}
-        run.part(JUDGE).finish(network.state_dict())
-        run.save_history(run.part(JUDGE).history())
-        run.finish({**run.part(RESULT).weights(), **measured})
-
-    def _calibrated_noise(self, judge: Network) -> Tensors:
-        """Calibrate the noise of the judge on the validation recordings; correct that of the result by as much."""
-        if not judge.spec.distribution:
-            return {}
-        say_stage("calibrating the noise")
-        unit, before = torch.from_numpy(self.run.arrays("yardstick.npz")["rms"]), judge.spread.age.detach().clone()
-        calibrate_spread(judge, Sequences(self.parts.validation), unit, self._config.train.seed)
-        return {"spread.age": self.run.part(RESULT).weights()["spread.age"] + judge.spread.age.detach() - before}
+        """Write the result; where its training has not begun, the judge with the linear maps of all recordings."""
+        result = self.run.part(RESULT)
+        weights = result.weights() if result.complete else self._judge_network().state_dict()
+        self.run.finish({**weights, **noise_weights(self.run)})
 
 
 def ratio(errors: Doubles, linear: Doubles) -> Doubles:
@@ -255,24 +343,6 @@ def ratio(errors: Doubles, linear: Doubles) -> Doubles:
     return found
 
 
-def completed_config(given: Config, plan: ModelPlan, parts: Parts, candidate: Candidate, steps: int) -> Config:
-    """Return the configuration with everything said, for about so many updates.
-
-    Raises ScheduleError where a stage of the file forecasts for longer than the recordings allow.
-    """
-    if (longest := max((stage.horizon for stage in given.stage), default=0)) > plan.horizon:
-        found = f"a rollout of {longest} ticks, and errors of the linear model for {plan.horizon}"
-        raise ScheduleError("stages with the preset auto", found, f"set horizon to {plan.horizon} or less")
-    train, spec, rows = given.train, plan.spec, sum(map(len, parts.every))
-    batch, stride = train.batch or BATCH, train.stride or max(1, min(10, rows // SEQUENCES))
-    per_epoch = max(1, rows // stride // batch)
-    updates = min(steps, PASSES * per_epoch)
-    point = stages_for(candidate, preset(AUTO), updates, per_epoch, plan.horizon)
-    stages = given.stage or (*point, *noise_stages_for(spec.distribution, NOISE_UPDATES, per_epoch, plan.horizon))
-    fields = {name: getattr(spec, name) for name in given.model.__struct_fields__}
-    return msgspec.structs.replace(
-        given,
-        model=msgspec.structs.replace(given.model, **fields),
-        train=msgspec.structs.replace(train, preset=AUTO, batch=batch, stride=stride, effort=1.0),
-        stage=resolve(stages, spec, train.effort),
-    )
+def without_gains(weights: Tensors) -> Tensors:
+    """Leave out the gains by age."""
+    return {name: value for name, value in weights.items() if not name.endswith("_gain")}

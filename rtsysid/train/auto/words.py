@@ -26,15 +26,27 @@ def of_plan(plan: ModelPlan) -> Iterator[str]:
         yield f"  {name:<20}{_ratios(ours, hold, ticks)}"
 
 
-def of_result(spec: ModelSpec, head_gain: Doubles, target_groups: Sequence[str]) -> Iterator[str]:
-    """Describe where the network is not used; `head_gain` [K, T]."""
+def of_result(spec: ModelSpec, shares: Doubles, target_groups: Sequence[str], *, replaces: bool) -> Iterator[str]:
+    """Describe where the network is not used; `shares` [K, T]: of the network at each age, 0 .. 1.
+
+    `replaces`: the network predicts in the place of the linear model.
+    """
+    ages = (0, *spec.age_bands)
     for name in dict.fromkeys(target_groups):
-        gains = head_gain[:, [each == name for each in target_groups]].max(1)
-        if not gains.any():
+        used = shares[:, [each == name for each in target_groups]].max(1)
+        if not used.any():
             yield f"the network adds nothing for {name}; the linear model stays"
-        elif (gains < 1).any():
-            first = (0, *spec.age_bands)[int(np.argmax(gains < 1))]
+        elif replaces:
+            yield f"the network replaces the linear model for {name}: {_by_age(ages, used)}"
+        elif (used < 1).any():
+            first = ages[int(np.argmax(used < 1))]
             yield f"the network is used in part for {name}, from {first} ticks after a measurement on"
+
+
+def _by_age(ages: Sequence[int], used: Doubles) -> str:
+    """List the share of the network from each age on where it changes."""
+    changes = [k for k in range(len(used)) if k == 0 or used[k] != used[k - 1]]
+    return ", ".join(f"{used[k]:.0%} from {ages[k]} ticks after a measurement on" for k in changes)
 
 
 def of_expected(stated: Expectation) -> Iterator[str]:

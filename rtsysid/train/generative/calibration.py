@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rtsysid.structure import SPREAD_AGES
+from rtsysid.model.contents import SPREAD_AGES
 from rtsysid.train.generative.losses import Measured
 from rtsysid.train.generative.sampling import Drawn, FutureStart, drawn, sampled_rollout
 from rtsysid.train.network import Network

@@ -26,7 +26,7 @@ def tick_density(network: Network, windows: Tensor, state: Tensor, truth: Tensor
     hidden, _ = network.cell.sequence(codes, state)
     seen = torch.cat((codes, torch.cat((state[:, None, : spec.hidden], hidden[:, :-1]), 1)), -1)
     measured = network.coordinates.targets(windows[:, :, -1], truth)
-    off = (measured - network.target_mean) / network.target_std - network.target(features, hidden)
+    off = (measured - network.target_mean) / network.target_std - network.target(features, codes, hidden)
     scale = network.spread.log_scale(seen, 0)
     if spec.noise.members < 2:
         return log_density(network, off, scale)

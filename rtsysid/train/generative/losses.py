@@ -121,15 +121,16 @@ def _evidence_bound(network: Network, loss: Loss, ground: Measured) -> Tensor:
         code = network.encode(features[..., spec.encoder_columns])
         seen = torch.cat((code, state[:, : spec.hidden]), -1)
         measured = (coords.targets(window[:, -1], ground.truth[:, n]) - network.target_mean) / network.target_std
-        point = network.target(features, network.cell.tick(code, state)[0])
+        point = network.target(features, code, network.cell.tick(code, state)[0])
         mean, log_scale = network.recognition(seen, (measured - point).clamp(-10, 10))
         prior = network.latent.scale(seen).clamp(LEAST, MOST)
         latent = mean + log_scale.exp() * torch.randn_like(mean)
         ratio = (2 * (log_scale - prior)).exp() + (mean / prior.exp()).square()
         divergence = (prior - log_scale + 0.5 * ratio - 0.5).sum(-1)
-        hidden, state = network.cell.tick(code + network.latent.into(latent), state)
+        code = code + network.latent.into(latent)
+        hidden, state = network.cell.tick(code, state)
         scale = network.spread.log_scale(seen, 0).clamp(LEAST, MOST)
-        off = (measured - network.target(features, hidden)) / scale.exp()
+        off = (measured - network.target(features, code, hidden)) / scale.exp()
         steps.append(((0.5 * off.square() + scale).sum(-1), divergence))
     surprise, divergence = (torch.stack(each).mean() / spec.n_targets for each in zip(*steps, strict=True))
     return surprise / loss.weight + divergence
@@ -146,9 +147,10 @@ def _walkback(network: Network, loss: Loss, ground: Measured) -> Tensor:
         features = network.features(window)
         code = network.encode(features[..., spec.encoder_columns])
         seen = torch.cat((code, state[:, : spec.hidden]), -1)
-        hidden = network.cell.tick(code + noise.into_code(seen, n), state)[0]
+        code = code + noise.into_code(seen, n)
+        hidden = network.cell.tick(code, state)[0]
         wanted = network.coordinates.targets(window[:, -1], ground.truth[:, n])
-        back = (wanted - network.target_mean) / network.target_std - network.target(features, hidden, n)
+        back = (wanted - network.target_mean) / network.target_std - network.target(features, code, hidden, n)
         scale = network.spread.log_scale(seen, spread_band(n)).clamp(LEAST, MOST)
         total.append((0.5 * (back / scale.exp()).clamp(-30, 30).square() + scale).mean())
         y, state = sampled_step(network, window, state, noise, n)

@@ -8,9 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from rtsysid.model.contents import CRITIC_WIDTH
+from rtsysid.model.contents import CRITIC_WIDTH, SPREAD_AGES, SPREAD_WIDTH
 from rtsysid.spec import ModelSpec
-from rtsysid.structure import SPREAD_AGES, SPREAD_WIDTH
 
 FIRST_SCALE = -1.0  # logarithm of the scale of the noise before training, in the unit of the targets
 CORRUPTION = -2.0  # logarithm of the noise on a code before training

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from rtsysid.model.backends.noise import LEAST, MOST
+from rtsysid.model.contents import SPREAD_AGES
 from rtsysid.spec import ModelSpec
-from rtsysid.structure import SPREAD_AGES
 from rtsysid.train.network import Network
 
 
@@ -62,8 +62,9 @@ def sampled_step(
     features = network.features(window)
     code = network.encode(features[..., network.spec.encoder_columns])
     seen = torch.cat((code, state[:, : network.spec.hidden]), -1)
-    hidden, state = network.cell.tick(code + noise.into_code(seen, n), state)
-    target = network.target(features, hidden, age + n) + noise.added(seen, hidden, n)
+    code = code + noise.into_code(seen, n)
+    hidden, state = network.cell.tick(code, state)
+    target = network.target(features, code, hidden, age + n) + noise.added(seen, hidden, n)
     return network.scaled_outputs(window[:, -1], target), state
 
 

@@ -9,13 +9,14 @@ import torch
 from support.linear_robots import plain_spec
 
 from rtsysid.evaluation.metrics import log_ratio, octaves
-from rtsysid.train.auto.judge import JudgedRows, errors_on, fit_gains, ground_of, surely_better
+from rtsysid.train.auto.judge import JudgedRows, errors_on, fit_gains, ground_of, least_regret, surely_better
 from rtsysid.train.linear_path import silence
 from rtsysid.train.network import Network
 from rtsysid.train.windows import Sequences
 
 GROUPS = ("y", "v", "w")
 HORIZON = 6
+ONES = torch.ones(3, 3)  # gains of the linear model
 DRIFT = np.array([0.1, -0.1, 0.04])  # change of each output at every tick
 
 
@@ -67,10 +68,10 @@ def drifting(rows: int) -> JudgedRows:
 def test_a_right_head_is_used_a_wrong_one_is_not_and_a_strong_one_in_part() -> None:
     """A head that knows the drift keeps its gain of 1, one of the other sign gets 0, and one of twice the drift 1/2."""
     network = network_of([0.1, 0.1, 0.08])
-    linear, errors = fit_gains(network, drifting(120), GROUPS)
+    gains = fit_gains(network, ONES, drifting(120), GROUPS)
     assert network.head_gain.tolist() == [[1.0, 0.0, 0.5]] * 3
-    assert (errors[:, [0, 2]].mean(0) < 0.2 * linear[:, [0, 2]].mean(0)).all()
-    assert np.allclose(errors[:, 1], linear[:, 1])
+    assert (gains.errors[:, [0, 2]].mean(0) < 0.2 * gains.linear[:, [0, 2]].mean(0)).all()
+    assert np.allclose(gains.errors[:, 1], gains.linear[:, 1])
 
 
 def test_a_head_of_noise_is_not_used() -> None:
@@ -78,7 +79,7 @@ def test_a_head_of_noise_is_not_used() -> None:
     network = network_of([0.05, -0.02, 0.01])
     ground = drifting(120)
     still = JudgedRows(ground.rows[:, :1].expand_as(ground.rows), HORIZON)
-    fit_gains(network, still, GROUPS)
+    fit_gains(network, ONES, still, GROUPS)
     assert not network.head_gain.any()
 
 
@@ -86,16 +87,38 @@ def test_gains_come_from_bands_that_forecasts_reach() -> None:
     """Rows older than any forecast get the gain of the last band that was judged."""
     network = network_of([0.1, 0.1, 0.1])
     ground = drifting(120)
-    fit_gains(network, JudgedRows(ground.rows[:, : ground.rows.shape[1] - 3], 3), GROUPS)
+    fit_gains(network, ONES, JudgedRows(ground.rows[:, : ground.rows.shape[1] - 3], 3), GROUPS)
     assert network.head_gain[1].tolist() == network.head_gain[2].tolist()
 
 
 def test_too_few_forecasts_leave_the_linear_model() -> None:
     """Where nothing is sure, even a right head is not used, and the errors stated are those of the linear model."""
     network = network_of([0.1, -0.1, 0.04])
-    linear, errors = fit_gains(network, drifting(plain_spec().settling_samples + HORIZON + 5), GROUPS)
+    gains = fit_gains(network, ONES, drifting(plain_spec().settling_samples + HORIZON + 5), GROUPS)
     assert not network.head_gain.any()
-    assert np.array_equal(linear, errors)
+    assert np.array_equal(gains.linear, gains.errors)
+
+
+def test_a_network_that_predicts_alone_takes_over_where_it_is_better() -> None:
+    """The linear map knows y and v, and the network v and w: each group takes the better one, with its gains."""
+    network = network_of([0.0, -0.1, 0.04])
+    network.linear_path.bias.data.copy_(torch.tensor([0.1, 0.3, 0.0]))
+    network.linear_gain.data.zero_()
+    gains = fit_gains(network, ONES, drifting(120), GROUPS)
+    assert network.head_gain.tolist() == [[0.0, 1.0, 1.0]] * 3
+    assert network.linear_gain.tolist() == [[1.0, 0.0, 0.0]] * 3
+    assert (gains.errors.mean(0) < 0.3 * np.abs(DRIFT)[:, None] * np.arange(1, HORIZON + 1)).all()
+
+
+def test_the_linear_model_keeps_the_first_ticks_where_it_is_better_there() -> None:
+    """A linear map that is right at first and then held leads up to the age from which the network is better."""
+    network = network_of([0.08, -0.08, 0.03])
+    network.linear_path.bias.data.copy_(torch.from_numpy(DRIFT).float())
+    network.linear_gain.data.zero_()
+    linear_gain = torch.tensor([[1.0], [0.0], [0.0]]).expand(3, 3)  # as a linear model that loses its way after 2 ticks
+    fit_gains(network, linear_gain, drifting(120), GROUPS)
+    assert network.linear_gain.tolist() == [[1.0] * 3, [0.0] * 3, [0.0] * 3]
+    assert network.head_gain.tolist() == [[0.0] * 3, [1.0] * 3, [1.0] * 3]
 
 
 def test_errors_are_by_group_and_tick_and_the_score_weighs_octaves_alike() -> None:
@@ -105,6 +128,14 @@ def test_errors_are_by_group_and_tick_and_the_score_weighs_octaves_alike() -> No
     assert np.allclose(errors.mean(0), np.abs(DRIFT)[:, None] * np.arange(1, HORIZON + 1), atol=0.01)
     ratio = np.where(np.arange(HORIZON) < 1, 2.0, 1.0)
     assert np.isclose(log_ratio((errors * ratio).mean(0), errors.mean(0)), np.log(2.0) * octaves(HORIZON)[0])
+
+
+def test_of_two_networks_the_one_that_is_nowhere_far_off_is_taken() -> None:
+    """A network that is a little worse at most ticks, and far better at the last ones, is the one to take."""
+    near = np.array([[0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9, 3.0]])
+    far = np.ones((1, 8))
+    assert least_regret({"near": near, "far": far}) == "far"
+    assert least_regret({"near": near, "far": 4 * far}) == "near"
 
 
 @pytest.mark.parametrize("rows", [30, 4000])

@@ -23,6 +23,7 @@ from rtsysid.evaluation.horizon import evaluate
 from rtsysid.evaluation.linear.maps import linear_run
 from rtsysid.recordings.trace import Trace
 from rtsysid.train.auto.begin import begin_auto, completed
+from rtsysid.train.auto.completed import CORRECTION, REPLACED
 from rtsysid.train.auto.trainer import JUDGE, RESULT, Updates
 from rtsysid.train.fit import begin
 from rtsysid.train.freerun import free_run
@@ -32,6 +33,7 @@ from rtsysid.train.windows import row_windows
 
 CONFIG = parse_config(DATA_ALONE + "[model]\ntaps = 8\nhidden = 4\nencoder = [4]\n[train]\nstride = 10\n")
 FEW = Updates(1, 1)  # one epoch of each stage, of one update
+PARTS = (CORRECTION, REPLACED, JUDGE, RESULT)
 HANGS_S = 120  # a wait that ends only where something hangs
 ONE_CORE = len(os.sched_getaffinity(0)) == 1
 
@@ -55,11 +57,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory, trace: Trace) -> Run:
 
 
 def test_the_run_of_a_default_training_is_whole_and_makes_a_bundle(finished: Run, trace: Trace, tmp_path: Path) -> None:
-    """Judge and result are finished, what is expected is stated, and the bundle is verified and forecasts."""
+    """Both kinds, judge and result are finished, errors are stated, and the bundle is verified and forecasts."""
     result = finished.result()
     assert result.judge is not None
-    assert result.epochs == len(finished.part(JUDGE).history()) == len(finished.part(RESULT).history())
-    assert all(finished.part(name).complete for name in (JUDGE, RESULT))
+    assert result.epochs == len(finished.part(CORRECTION).history()) == len(finished.part(REPLACED).history()) == 2
+    assert len(finished.part(RESULT).history()) == 1
+    assert all(finished.part(name).complete for name in PARTS)
     assert finished.expected().groups.keys() == {"y", "v"}
     bundle, rows = export(finished.folder, tmp_path / "bundle", ("onnx",))
     assert all(row.passed for row in rows)
@@ -68,8 +71,8 @@ def test_the_run_of_a_default_training_is_whole_and_makes_a_bundle(finished: Run
 
 
 def weights(run: Run) -> dict[str, torch.Tensor]:
-    """The weights of judge, full network and result, by name."""
-    of = {"": run, JUDGE: run.part(JUDGE), RESULT: run.part(RESULT)}
+    """The weights of all networks of a run, by name."""
+    of = {"": run, **{name: run.part(name) for name in PARTS}}
     return {f"{name}/{key}": value for name, each in of.items() for key, value in each.weights().items()}
 
 
@@ -80,7 +83,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 def test_a_run_that_stopped_continues_to_the_same_weights(finished: Run, trace: Trace, tmp_path: Path) -> None:
     """After one epoch nobody reads on; the same command trains the others, and makes the same weights."""
     trainer = begin_auto(CONFIG, trace, tmp_path / "run", DATA_ALONE, updates=FEW)
-    assert (trainer.total, trainer.done) == (4, 0)
+    assert (trainer.total, trainer.done) == (5, 0)
     epochs = trainer.epochs()
     next(epochs)
     epochs.close()  # type: ignore[attr-defined]
@@ -88,7 +91,7 @@ def test_a_run_that_stopped_continues_to_the_same_weights(finished: Run, trace: 
     again = begin_auto(CONFIG, trace, tmp_path / "run", DATA_ALONE, updates=FEW)
     done = again.done
     assert done >= 1
-    assert len(list(again.epochs())) == again.total - done == 4 - done
+    assert len(list(again.epochs())) == again.total - done == 5 - done
     assert same(weights(again.run), weights(finished))
 
 
@@ -122,18 +125,19 @@ def test_a_run_that_was_killed_continues_to_the_same_weights(finished: Run, trac
 
 def begun(run: Run, folder: Path) -> Path:
     """A copy of a run as it was before the full runs."""
-    parts = shutil.ignore_patterns(f"{JUDGE}-*", f"{RESULT}-*", "weights.safetensors", "history.jsonl")
+    parts = shutil.ignore_patterns(*(f"{name}-*" for name in PARTS), "weights.safetensors", "history.jsonl")
     return shutil.copytree(run.folder, folder, ignore=parts)
 
 
 def test_the_judge_does_not_see_the_validation_recordings(finished: Run, trace: Trace, tmp_path: Path) -> None:
-    """Other values in the validation recording change the full network, and no weight of the judge but its gains."""
+    """Other values in the validation recording change the result, and no weight of a network that is judged."""
     *training, validation = trace.episodes
     other = replace(trace, episodes=(*training, replace(validation, values=validation.values[::-1].copy())))
     changed = trained(other, begun(finished, tmp_path / "run"))
     ours, theirs = weights(finished), weights(changed)
-    judge = {key for key in ours if key.startswith(f"{JUDGE}/") and not key.endswith("head_gain")}
-    assert all(torch.equal(ours[key], theirs[key]) for key in judge)
+    judged = {key for key in ours if key.startswith((CORRECTION, REPLACED))}
+    assert judged
+    assert all(torch.equal(ours[key], theirs[key]) for key in judged)
     assert not torch.equal(ours[f"{RESULT}/head.weight"], theirs[f"{RESULT}/head.weight"])
 
 
