@@ -41,7 +41,7 @@ hard: $(VENV)/.ready $(VENV)/.compilers $(EDGE)/.ready
 	$(BIN)/python tests/support/busy.py 8 $(PYTEST)
 	OPENBLAS_CORETYPE=Nehalem ATEN_CPU_CAPABILITY=default DNNL_MAX_CPU_ISA=SSE41 $(PYTEST)
 
-install: $(VENV)/.ready $(EDGE)/.ready $(VENV)/.compilers $(VENV)/.emulator $(VENV)/.server
+install: $(VENV)/.ready $(EDGE)/.ready $(VENV)/.compilers $(VENV)/.emulator $(VENV)/.server $(VENV)/.cross
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check .
@@ -130,3 +130,11 @@ $(VENV)/.server: | $(VENV)/.emulator
 	(command -v initdb || ls /usr/lib/postgresql/*/bin/initdb || \
 	  (apt-get update && apt-get install -y --no-install-recommends postgresql)) && touch $@ || \
 	  echo "no PostgreSQL server: the tests of sweeps on many machines will be skipped"
+
+# Cross compilers and the emulator of processes, for libraries of other machines; without them these tests are skipped by
+# name. After the server, since one apt-get at a time may run.
+$(VENV)/.cross: | $(VENV)/.server
+	(command -v aarch64-linux-gnu-gcc && command -v arm-linux-gnueabihf-gcc && command -v qemu-aarch64 || \
+	  (apt-get update && apt-get install -y --no-install-recommends gcc-aarch64-linux-gnu libc6-dev-arm64-cross \
+	    gcc-arm-linux-gnueabihf libc6-dev-armhf-cross qemu-user)) && touch $@ || \
+	  echo "no cross compilers: the tests of libraries for other machines will be skipped"

@@ -8,7 +8,7 @@ import click
 
 PARTS = (
     "latency", "c_model", "cortex", "replay", "recording", "training", "wire", "live", "novelty", "retrieval", "logs",
-    "control",
+    "control", "service",
 )  # fmt: skip
 MODULES = {"replay": "replaying"}  # of parts with another name
 
@@ -18,8 +18,8 @@ MODULES = {"replay": "replaying"}  # of parts with another name
 def bench(parts: tuple[str, ...]) -> None:
     """Print figures of speed, as ratios to a peer in the same run: all of them, or those of PART.
 
-    PART is latency, c_model, cortex, replay, recording, training, wire, live, novelty, retrieval, logs or
-    control.
+    PART is latency, c_model, cortex, replay, recording, training, wire, live, novelty, retrieval, logs,
+    control or service.
     """
     for name in parts or PARTS:
         print(f"\n## {name}\n")

@@ -13,6 +13,7 @@ import onnxruntime
 import torch
 
 from export.calibration import calibration_of
+from export.card import model_card
 from export.golden import golden_trace
 from export.targets import Target, default_targets, write_c
 from export.to_onnx import all_graphs
@@ -21,6 +22,7 @@ from rtsysid.evaluation.calibrate import calibration_files
 from rtsysid.guards.release import VERSION
 from rtsysid.guards.stages import say_stage
 from rtsysid.model import trust
+from rtsysid.model.about import CARD, AboutModel
 from rtsysid.model.bundle import Bundle, write_manifest
 from rtsysid.model.golden import Row
 from rtsysid.model.history import history_content
@@ -34,14 +36,18 @@ from rtsysid.storage.products import BUNDLE
 from rtsysid.train.network import Network
 from rtsysid.train.run import Result, Run, state_arrays
 
+_UNNAMED = AboutModel()
+
 
 def export(
-    run: Run | Path | str, out: Path | str, targets: Sequence[Target] | None = None, *, overwrite: bool = False
-) -> tuple[Bundle, list[Row]]:
+    run: Run | Path | str, out: Path | str, targets: Sequence[Target] | None = None, *, about: AboutModel = _UNNAMED,
+    card: str = "", overwrite: bool = False,
+) -> tuple[Bundle, list[Row]]:  # fmt: skip
     """Write the bundle of a finished run to the folder `out`, replacing a bundle that is there.
 
-    `targets` are those of `export.targets`; by default ONNX, and C where this machine has a compiler. Returns the
-    bundle and its verification table, and notes that the bundle was made here: see `rtsysid.model.trust`. Raises
+    `targets` are those of `export.targets`; by default ONNX, and C where this machine has a compiler. `about` and
+    `card`: what the maker says of the model; the card goes on with what the run knows. Returns the
+    bundle and its verification table, and signs the bundle as made by this user: see `rtsysid.model.trust`. Raises
     ConfigError where the run is not finished or damaged, ParityError where a backend does not reproduce the network,
     BundleError where a target lacks its compiler, StorageError where `out` is refused (`rtsysid.storage`); then nothing
     is written.
@@ -64,11 +70,13 @@ def export(
             (folder / HISTORY).write_bytes(history_content(result.history))
         say_stage("calibrating novelty and intervals")
         _calibrate(result, weights, folder)
-        digest = write_manifest(folder, {**_manifest_content(result, measured), **sizes})
+        content = _manifest_content(result, measured)
+        (folder / CARD).write_text(model_card(spec, about, content["training"], card), encoding="utf-8")
+        digest = write_manifest(folder, {**content, **sizes, **({"about": about.given()} if about.given() else {})})
         rows = measure_each(Bundle.open(folder))
         for row in rows:
             row.require("the new bundle", "nothing was written; report this")
-    trust.note(digest)  # of what was written here, not of what lies there now
+        trust.sign(folder, digest)
     return Bundle.open(out), rows
 
 

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -33,6 +33,11 @@ MACHINE = {  # what a name in a bundle promises of the machine
     "aarch64": ("-march=armv8-a",),
     "armv7l": ("-march=armv7-a", "-mfpu=vfpv3-d16", "-mfloat-abi=hard"),
 }
+ZIG_MACHINE = {  # the same, as zig calls it: it takes neither -march of ARM nor -mfpu
+    "aarch64": ("-mcpu=generic",),
+    "armv7l": ("-mcpu=generic+v7a+vfp3d16", "-mfloat-abi=hard"),
+}
+ZIG_WARNINGS = ("-Wno-unused-function",)  # it names inline functions that a model has no use for
 OUTER = ("model-casadi.c", "model-control.c", "model-int8.c", "model.c")  # each includes those after it, but for int8
 CROSS = {"aarch64": "aarch64-linux-gnu", "armv7l": "arm-linux-gnueabihf"}
 
@@ -69,6 +74,11 @@ def require_compiler(machine: str) -> list[str]:
     return command
 
 
+def machine_flags(machine: str, command: Sequence[str]) -> tuple[str, ...]:
+    """Return the flags that choose a machine, for the compiler that `find_compiler` found."""
+    return (*ZIG_MACHINE[machine], *ZIG_WARNINGS) if "ziglang" in command else MACHINE[machine]
+
+
 def compile_library(sources: Mapping[str, str], out: Path, machine: str, build: Build = "fast") -> Path:
     """Compile the result of `c_sources` to the shared library `out`.
 
@@ -79,7 +89,7 @@ def compile_library(sources: Mapping[str, str], out: Path, machine: str, build: 
     with tempfile.TemporaryDirectory() as folder:
         for name, text in sources.items():
             (Path(folder) / name).write_text(text)
-        flags = [*COMMON, *CONTRACTION[build], *MACHINE[machine], *SHARED]
+        flags = [*COMMON, *CONTRACTION[build], *machine_flags(machine, command), *SHARED]
         # Relative names, so that no path of this machine travels with the library.
         names = [outermost(sources)]
         done = subprocess.run(

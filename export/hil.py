@@ -69,12 +69,13 @@ class HilReport:
 
 
 @contextmanager
-def open_board(bundle: Bundle, which: str) -> Iterator[RigBoard]:
+def open_board(bundle: Bundle, which: str, *, int8: bool = False) -> Iterator[RigBoard]:
     """Open a board that runs the bundle's model: ``sim``, a process; ``qemu``, emulated; or a real one at a port.
 
-    Raises BundleError where the image cannot be built, LinkError where the board does not answer.
+    `int8`: with weights stored as int8. Raises BundleError where the image cannot be built, LinkError where the board
+    does not answer.
     """
-    files, called = model_files(bundle), model_hash(bundle)
+    files, called = model_files(bundle, int8=int8), model_hash(bundle)
     with tempfile.TemporaryDirectory(prefix="hil-") as name:
         folder = Path(name)
         if which == "sim":
@@ -93,18 +94,21 @@ def open_board(bundle: Bundle, which: str) -> Iterator[RigBoard]:
 
 
 def greet(rig: Rig, bundle: Bundle) -> None:
-    """Begin a session. Raises LinkError where the board runs another model or has other channels."""
+    """Begin a session. Raises LinkError where the board runs another model or has other channels.
+
+    Boards of earlier releases announce the id of the bundle instead of that of its model.
+    """
     ack = rig.greet()
-    if ack.model_hash != model_hash(bundle):
+    if ack.model_hash not in (model_hash(bundle), int(bundle.id[:8], 16)):
         found = f"its model is {ack.model_hash:08x}, not {model_hash(bundle):08x}"
         raise LinkError(f"board {ack.firmware}", found, "build its firmware from this bundle")
     if rig.table() != Schema.of(bundle.spec.channels, bundle.spec.rate_hz):
         raise LinkError(f"board {ack.firmware}", "other channels than the bundle's", "build its firmware again")
 
 
-def predictor_here(bundle: Bundle) -> Predictor:
+def predictor_here(bundle: Bundle, *, int8: bool = False) -> Predictor:
     """Compile the bundle's model as strict C for this machine. Raises BundleError where there is no compiler."""
-    files = c_sources(bundle.spec, bundle.arrays("weights.npz"))
+    files = c_sources(bundle.spec, bundle.arrays("weights.npz"), int8=int8)
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "model.so"
         compile_library(files, out, machines()[-1], "strict")
@@ -124,27 +128,30 @@ def _predictions(predictor: Predictor, rows: Floats) -> Floats:
     return np.stack([predictor.step(row).copy() for row in rows])
 
 
-def instructions(bundle: Bundle, rows: Floats) -> tuple[int, Image]:
+def instructions(bundle: Bundle, rows: Floats, *, int8: bool = False) -> tuple[int, Image]:
     """Count the instructions of the longest step over rows [n, C] on an emulated STM32F405; return them with the image.
 
     Raises BundleError where the image cannot be built.
     """
     with tempfile.TemporaryDirectory() as folder:
-        image = build_image("replay", model_files(bundle), Path(folder) / "replay.elf")
+        image = build_image("replay", model_files(bundle, int8=int8), Path(folder) / "replay.elf")
         rows = rows[: bundle.spec.taps + COUNTED]
         measured = np.zeros((len(rows), 1 if bundle.spec.age_changes else 0), np.float32)  # their age is 0
         found = emulator.replay_image(image.path, np.hstack((rows, measured)), bundle.spec.n_outputs)
         return int(found.instructions.max()), image
 
 
-def play(board: RigBoard, bundle: Bundle, episodes: Sequence[Episode], *, live: bool = False) -> Iterator[HilReport]:
+def play(
+    board: RigBoard, bundle: Bundle, episodes: Sequence[Episode], *, live: bool = False, int8: bool = False
+) -> Iterator[HilReport]:
     """Play each recording to the board, row by row; yield one report each. `live`: at the recording's own rate.
+    `int8`: the board's weights are stored as int8.
 
     Raises LinkError where the board does not answer or is another one, ParityError where the line lost data.
     """
-    spec, counted, predictor = bundle.spec, None, predictor_here(bundle)
+    spec, counted, predictor = bundle.spec, None, predictor_here(bundle, int8=int8)
     if isinstance(board.device, EmulatedDevice):
-        counted = instructions(bundle, episodes[0].values)[0]
+        counted = instructions(bundle, episodes[0].values, int8=int8)[0]
     with Rig(board.port) as rig:
         for episode in episodes:
             greet(rig, bundle)

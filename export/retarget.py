@@ -9,6 +9,7 @@ from typing import Any
 from export.targets import Target, write_c
 from export.to_onnx import all_graphs
 from rtsysid.model import trust
+from rtsysid.model.about import CARD
 from rtsysid.model.bundle import Bundle, write_manifest
 from rtsysid.model.golden import Row
 from rtsysid.model.manifest import HISTORY
@@ -16,7 +17,7 @@ from rtsysid.model.parity import measure_each
 from rtsysid.storage import replacing
 from rtsysid.storage.products import BUNDLE
 
-KEPT = (".npz", "calibration.json", HISTORY)  # what does not depend on the targets
+KEPT = (".npz", "calibration.json", HISTORY, CARD)  # what does not depend on the targets
 
 
 def retarget(
@@ -40,7 +41,7 @@ def retarget(
         rows = measure_each(Bundle.open(folder))
         for row in rows:
             row.require("the new bundle", "nothing was written; report this")
-    trust.note(digest)
+        trust.sign(folder, digest)
     return Bundle.open(out), rows
 
 

@@ -21,8 +21,7 @@ from rtsysid.train.run import state_arrays
 
 def random_model(spec: ModelSpec, *, int8: bool = False) -> dict[str, str]:
     """Return the C of a model with random weights: what they are does not change the cost."""
-    sources = c_sources(spec, _random_weights(spec), int8=int8)
-    return {name.replace("-int8", ""): text.replace("model-int8.h", "model.h") for name, text in sources.items()}
+    return firmware.renamed(c_sources(spec, _random_weights(spec), int8=int8))
 
 
 def step_cost(spec: ModelSpec, build: Build, *, int8: bool = False) -> tuple[int, firmware.Image]:

@@ -219,7 +219,7 @@ class Conversation:
         message = frame.message()
         match message:
             case msg.HelloAck():
-                self._on_hello_ack(message, now_s)
+                self._on_hello_ack(message, self.intake.ran_back(frame.t_us, now_s), now_s)
             case msg.SchemaData():
                 self._take_piece(message, now_s)
             case msg.TimeRsp():
@@ -249,22 +249,25 @@ class Conversation:
         else:
             self.lose("the board ended the session")
 
-    def _on_hello_ack(self, ack: msg.HelloAck, now_s: float) -> None:
+    def _on_hello_ack(self, ack: msg.HelloAck, ran_back: bool, now_s: float) -> None:
         if ack.magic != msg.MAGIC:
             return
         if ack.session == 0:
-            self._restarted(ack.boot_id, now_s)
+            self._restarted(ack.boot_id, ran_back, now_s)
         elif ack.session == self.session and self.state is LinkState.HELLO:
             if ack.major != msg.MAJOR:
                 raise _other_version(ack.firmware, msg.version(ack.major, ack.minor))
             self._ack = ack
-            self.intake.on_boot(ack.boot_id)
+            self.intake.on_boot(ack.boot_id, ran_back=ran_back)
             self._beat_s = self._time_s = self._since_s = now_s
             self._fetch(now_s)
 
-    def _restarted(self, boot_id: int, now_s: float) -> None:
-        """Handle a HELLO_ACK without request: the board has just booted, and has no session."""
-        if self.state in _LIVE and self._ack is not None and boot_id != self._ack.boot_id:
+    def _restarted(self, boot_id: int, ran_back: bool, now_s: float) -> None:
+        """Handle a HELLO_ACK without request: the board has just booted, and has no session.
+
+        The line may repeat such a frame: a restart shows in another boot id, or in a clock that ran back.
+        """
+        if self.state in _LIVE and self._ack is not None and (ran_back or boot_id != self._ack.boot_id):
             self.losses += 1
             self.events.append("the board restarted")
             self._start_session(now_s)

@@ -23,7 +23,7 @@ from rtsysid.errors import LinkError
 from rtsysid.spec import Floats
 
 QEMU = "qemu-system-arm"
-MACHINES = {"stm32f405": "netduinoplus2", "mps2-an386": "mps2-an386"}  # port -> machine
+MACHINES = {"stm32f405": "netduinoplus2", "mps2-an386": "mps2-an386", "mps2-an385": "mps2-an385"}  # port -> machine
 _LIMIT_S = 120.0  # time limit of a replay
 _START_S = 60.0
 _DIES_WITH_US = ("setpriv", "--pdeathsig", "KILL")  # the emulator ends with this process

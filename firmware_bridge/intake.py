@@ -10,6 +10,7 @@ from rtsysid.device_clock import DeviceClock, Ticks
 from rtsysid.spec import Arrival, Sample
 
 _SPAN = 1 << 32
+_NEXT = 0x9E3779B9  # between the numbers of boots with one id: far from those of a board that counts
 _LATE_US = 1_000_000  # a sample may be late by this; the session decides what it is worth
 _IN_A_ROW = 5  # samples that follow another clock: then the board's clock has jumped
 _FUTURE_S = 0.05  # a sample may seem to be captured later than it was received by this, once both clocks are known
@@ -28,7 +29,9 @@ class Intake:
         self.samples = self.refused = self.jumps = self.unasked = self.reboots = 0
         self._ticks, self._doubts = Ticks(), _Doubts()
         self._board: Board | None = None
-        self._boot: int | None = None
+        self._boot_id: int | None = None
+        self._repeats = 0  # restarts with that boot id
+        self._boot: int | None = None  # number of the samples
         self._last_us: int | None = None
         self._asked_s = -1.0
 
@@ -37,14 +40,29 @@ class Intake:
         """Ticks without a sample."""
         return self.losses.gaps
 
-    def on_boot(self, boot_id: int) -> None:
-        """Handle the boot id of a board that answered; another one than before means a restart with a new clock."""
-        if self._boot not in (None, boot_id):
+    def ran_back(self, t_us: int, now_s: float) -> bool:
+        """Tell whether a frame sent at `t_us` is of another clock: one far behind what this boot sent before.
+
+        Frames come in the order of their times, so that a board with such a clock has restarted, whatever its boot id.
+        """
+        if self._last_us is None:
+            return False
+        time_us = self._ticks.peek(t_us, now_s)
+        return time_us is None or time_us < self._ticks.newest_us - _LATE_US
+
+    def on_boot(self, boot_id: int, *, ran_back: bool = False) -> None:
+        """Handle the boot id of a board that answered; another one than before means a restart with a new clock.
+
+        `ran_back`: so does a clock that ran back. Some boards have no memory to count their boots in. The samples of
+        such a boot carry another number than those of the one before.
+        """
+        if ran_back or self._boot_id not in (None, boot_id):
             self.reboots += 1
             self.clock.reset()
             self.losses.reboot()
             self._ticks, self._doubts, self._last_us = Ticks(), _Doubts(), None
-        self._boot = boot_id
+        self._repeats = self._repeats + ran_back if self._boot_id == boot_id else 0
+        self._boot_id, self._boot = boot_id, (boot_id + _NEXT * self._repeats) % _SPAN
 
     def set_board(self, board: Board, divider: int) -> None:
         """Set the channels of the samples to come, and their distance: every `divider`-th tick of the board."""

@@ -48,6 +48,7 @@ class McapFile:
         self.error: StorageError | None = None
         self.moved: StorageError | None = None
         self.added = self.kept = 0
+        self._closed = False
         self._pending = _Pending()
         self._end, self._flushed_ns = 0, now_ns
         self._writer = Writer(self._pending, chunk_size=CHUNK)
@@ -63,6 +64,11 @@ class McapFile:
                 raise self.error
         self.moved = None  # the file got its name just now
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes on the disk."""
+        return self._end
+
     def channel(self, topic: str, name: str, definition: str, metadata: Mapping[str, str]) -> int:
         """Add a channel for messages of the type `name`, and return its number."""
         schema = self._writer.register_schema(name, "ros2msg", definition.encode())
@@ -73,7 +79,7 @@ class McapFile:
         if not (0 <= log_ns < _TIMES and 0 <= publish_ns < _TIMES):
             raise ValueError(f"times {log_ns} and {publish_ns} ns")  # the writer would stop in the middle of a record
         self.added += 1
-        if self.error is None:
+        if self.error is None and not self._closed:
             self._writer.add_message(channel, log_ns, payload, publish_ns)
 
     def flush_due(self, now_ns: int) -> None:
@@ -89,7 +95,10 @@ class McapFile:
             self._save(_ENDING)
 
     def close(self) -> None:
-        """Write the index and close."""
+        """Write the index and close; what is added after that is not kept."""
+        if self._closed:
+            return
+        self._closed = True
         if self.error is None:
             self._writer.finish()
             self._save(b"")

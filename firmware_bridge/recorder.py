@@ -13,7 +13,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from firmware_bridge.mcap_file import McapFile
-from firmware_bridge.session_file import Answered, SessionFile
+from firmware_bridge.rotation import Rotation, next_part
+from firmware_bridge.session_file import Answered, Noted, SessionFile
 from rtsysid.device_clock import host_ns
 from rtsysid.errors import StorageError
 from rtsysid.spec import Arrival, Channel
@@ -29,11 +30,20 @@ class Recorder:
     Messages wait in a bounded queue; a full queue drops new ones and counts them, and so is a message that cannot be
     written. If the disk fails, or somebody removes the file, one line of log says so, ``error`` keeps the reason, all
     later messages count as dropped, and what was written stays. A file that is renamed is written on, and reported.
+
+    ``parts``: number of files so far.
     """
 
-    def __init__(self, file: SessionFile, clock: Callable[[], int], limit: int) -> None:
+    def __init__(
+        self, make: Callable[[Path, int], SessionFile], path: Path, clock: Callable[[], int], limit: int,
+        rotation: Rotation | None = None,
+    ) -> None:  # fmt: skip
         self.error: StorageError | None = None
-        self._session, self._file, self._clock, self._limit = file, file.file, clock, limit
+        self._moved: StorageError | None = None
+        self.parts = 1
+        self._make, self._rotation, self._clock, self._limit = make, rotation, clock, limit
+        self._session = make(path, self.parts)
+        self._begun_ns = clock()
         self._queue: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         self._refused = 0
         self._warned = self._said = False
@@ -54,26 +64,38 @@ class Recorder:
         wall: Callable[[], int] = time.time_ns,
         limit: int = LIMIT,
         overwrite: bool = False,
+        rotation: Rotation | None = None,
     ) -> Self:
         """Start a recording of samples of `channels` and predictions of `outputs`.
 
         `metadata`: named groups of texts for the start of the file: bundle, channel table, configuration. `clock`: the
-        host's clock in ns; `wall`: time of day in ns, read once. Raises StorageError where the file cannot be created,
-        or exists and `overwrite` is not given.
+        host's clock in ns; `wall`: time of day in ns, read for each file. `rotation`: when `path`, which is then the
+        name of a first part, ends and the next file begins. Raises StorageError where the file cannot be created, or
+        exists and `overwrite` is not given.
         """
-        begun = {"format": "1", "monotonic_ns": str(clock()), "unix_ns": str(wall())}
-        file = McapFile(path, {"rtsysid.recording": begun, **(metadata or {})}, "rtsysid", clock(), overwrite=overwrite)
-        return cls(SessionFile(file, channels, outputs), clock, limit)
+
+        def make(path: Path, number: int) -> SessionFile:
+            begun = {"format": "1", "monotonic_ns": str(clock()), "unix_ns": str(wall())}
+            part = {} if rotation is None else {"rtsysid.part": {"number": str(number)}}
+            about = {"rtsysid.recording": begun, **part, **(metadata or {})}
+            file = McapFile(path, about, "rtsysid", clock(), overwrite=overwrite and number == 1)
+            return SessionFile(file, channels, outputs)
+
+        return cls(make, Path(path), clock, limit, rotation)
+
+    @property
+    def _file(self) -> McapFile:
+        return self._session.file
 
     @property
     def path(self) -> Path:
-        """The file."""
+        """The file that is written now."""
         return self._file.path
 
     @property
     def fault(self) -> StorageError | None:
         """Why the recording is not where it was asked for, or not whole; None where all is well."""
-        return self.error or self._file.moved
+        return self.error or self._moved or self._file.moved
 
     @property
     def dropped(self) -> int:
@@ -83,19 +105,23 @@ class Recorder:
 
     def wire(self, direction: str, host_ns: int, data: bytes) -> None:
         """Record raw bytes: see `link.Tap`."""
-        self._enqueue(self._session.wire, direction, host_ns, data)
+        self._enqueue(SessionFile.wire, direction, host_ns, data)
 
     def sample(self, arrival: Arrival) -> None:
         """Record a sample that was fed to the session."""
-        self._enqueue(self._session.sample, arrival)
+        self._enqueue(SessionFile.sample, arrival)
 
     def prediction(self, answer: Answered) -> None:
         """Record the answer to a sample, and whether it was sent to the device."""
-        self._enqueue(self._session.prediction, answer, self._clock())
+        self._enqueue(SessionFile.prediction, answer, self._clock())
+
+    def update(self, note: Noted) -> None:
+        """Record what became of a new bundle."""
+        self._enqueue(SessionFile.update, note, self._clock())
 
     def health(self, figures: Mapping[str, Any]) -> None:
         """Record figures and texts by name; they may be nested, and may differ from call to call."""
-        self._enqueue(self._session.health, dict(_flat("", figures)), self._clock())
+        self._enqueue(SessionFile.health, dict(_flat("", figures)), self._clock())
 
     def close(self) -> None:
         """Write all waiting messages and the index, and close the file."""
@@ -123,17 +149,34 @@ class Recorder:
                 self._drain()
                 self._file.flush_due(self._clock())
                 self._look()
+                self._rotate()
             self._drain()
             self._file.close()
             self._look()
         except Exception as error:  # no error of the recorder ends the session
             self._fail(StorageError(f"recording {self.path}", repr(error), "what was written stays; report this"))
 
+    def _rotate(self) -> None:
+        """Close the file and begin the next one, where it is due; the samples go on without a gap between them."""
+        seconds = (self._clock() - self._begun_ns) * 1e-9
+        if self._rotation is None or self.error is not None or not self._rotation.due(self._file.nbytes, seconds):
+            return
+        self._file.close()
+        self._look()
+        if self.error is not None:
+            return
+        try:
+            self._session = self._make(next_part(self.path), self.parts + 1)
+        except StorageError as error:
+            return self._fail(error)
+        self.parts += 1
+        self._begun_ns = self._clock()
+
     def _drain(self) -> None:
         for _ in range(len(self._queue)):
             write, what = self._queue.popleft()
             try:
-                write(*what)
+                write(self._session, *what)
             except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError, struct.error) as error:
                 self._refuse(error)  # one message that cannot be written does not end the recording
 
@@ -148,7 +191,7 @@ class Recorder:
         if self.error is None and self._file.error is not None:
             self._fail(self._file.error)
         elif self._file.moved is not None and not self._said:
-            self._said = True
+            self._said, self._moved = True, self._file.moved
             _log.error("%s", self._file.moved)
 
     def _fail(self, error: StorageError) -> None:

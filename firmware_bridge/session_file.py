@@ -7,6 +7,7 @@ topic        content                                   log_time             publ
 /samples     seq, boot, and one field per channel      of the read          device time
 /predictions outputs, t, age, sent, status, flags      of the answer        device time
 /health      counters of link and session              of the report        the same
+/updates     what became of a new bundle               of the event         the same
 ============ ========================================= ==================== ============
 
 Nanoseconds everywhere: the host's of its monotonic clock, the device's of its own clock since it started.
@@ -31,8 +32,22 @@ _WIRE = "uint8 RX=0\nuint8 TX=1\nuint8 OPEN=2\nuint8 direction\nuint8[] data\n"
 _SAMPLE = "uint32 seq\nuint32 boot\n"
 _PREDICTION = "float64 t\nfloat64 age\nuint32 seq\nuint32 boot\nbool sent\n"
 _STATUS = "string status\nstring flags\n"
+_UPDATE = "string outcome\nstring bundle\nstring model\nstring text\n"
 _HOST = {"clock": "log_time, publish_time and stamp: host, monotonic"}
 _DEVICE = {"clock": "log_time: host, monotonic; publish_time and stamp: device, since it started"}
+
+
+class Noted(Protocol):
+    """What became of a new bundle: `rtsysid.live.updates.Note`."""
+
+    @property
+    def outcome(self) -> str: ...
+    @property
+    def bundle(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def text(self) -> str: ...
 
 
 class Predicted(Protocol):
@@ -70,6 +85,7 @@ class SessionFile:
         self._samples = _channel_topic(file, "/samples", "Sample", _STAMP + _SAMPLE, channels, "")
         self._predictions = _channel_topic(file, "/predictions", "Prediction", _STAMP + _PREDICTION, outputs, _STATUS)
         self._health: _Topic | None = None
+        self._updates: _Topic | None = None
         self._texts: dict[str, bool] = {}  # whether a figure of health is a text
         self._versions = 0
 
@@ -88,6 +104,12 @@ class SessionFile:
         head = (prediction.t, answer.age_s, arrival.seq, arrival.boot, answer.sent)
         flags = " ".join(prediction.flags)
         self._predictions.add(host_ns, arrival.device_t_us * 1000, *head, *prediction.y.tolist(), answer.status, flags)
+
+    def update(self, note: Noted, host_ns: int) -> None:
+        """Write what became of a new bundle."""
+        if self._updates is None:
+            self._updates = _Topic(self.file, "/updates", "Update", _STAMP + _UPDATE, _HOST)
+        self._updates.add(host_ns, host_ns, note.outcome, note.bundle, note.model, note.text)
 
     def health(self, figures: Mapping[str, Any], host_ns: int) -> None:
         """Write figures and texts by name; names missing in later calls become NaN or empty."""

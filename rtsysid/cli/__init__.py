@@ -13,33 +13,11 @@ from typing import NoReturn
 import click
 
 from rtsysid import __version__
-from rtsysid.cli import (
-    benchmark,
-    calibrate,
-    check,
-    compare,
-    console,
-    demo,
-    doctor,
-    evaluate,
-    faults,
-    find,
-    hil,
-    info,
-    init,
-    linearise,
-    link,
-    recording,
-    replay,
-    report,
-    settings,
-    simulate,
-    sweep,
-    train,
-)
+from rtsysid.cli import console, faults
 from rtsysid.cli.options import verbosity
 from rtsysid.cli.progress import StageLog
 from rtsysid.cli.sections import Sections
+from rtsysid.cli.table import SECTIONS
 from rtsysid.guards.stages import NAME as STAGES
 
 
@@ -59,46 +37,6 @@ def cli() -> None:
     """
 
 
-SECTIONS: dict[str, dict[click.Command, str]] = {
-    "Start": {
-        demo.demo: "run the whole path once, from recordings to a report",
-        info.info: "describe a recording, a run, a bundle, an index or a board",
-        init.init: "write a configuration for your own log",
-        check.check_command: "find faults in recordings before a training",
-        init.convert_command: "write the aligned rows of a log",
-        simulate.simulate: "fly a simulated quadrotor and write its recordings",
-        benchmark.data: "list and download public recordings",
-        doctor.doctor: "say what this machine can do, and what is missing",
-        settings.config_group: "show a configuration",
-        settings.completion: "teach a shell to complete",
-    },
-    "Learn": {
-        train.train: "train a model, or continue an interrupted training",
-        train.export_command: "make a verified bundle of a finished training",
-        compare.compare_command: "train several configurations and compare them",
-        sweep.sweep: "search for a better or a smaller model",
-        benchmark.benchmark_command: "train and score on public recordings",
-    },
-    "Judge": {
-        report.report_command: "write an HTML page that judges a model",
-        evaluate.evaluate_command: "print the error by ticks ahead, next to two baselines",
-        evaluate.verify_command: "run every backend over the golden trace of a bundle",
-        linearise.linearise_command: "print the model at one moment as a linear system",
-        calibrate.calibrate: "calibrate novelty and intervals on held-out recordings",
-    },
-    "Robot": {
-        replay.replay_command: "stream a recording through the live path",
-        link.run: "predict for a board while it streams",
-        link.record: "record what a board streams, without a model",
-        recording.recover: "copy the intact part of a damaged recording",
-        link.sim_device: "simulate a board that plays a recording",
-        hil.hil: "play recordings to a board, and compare every bit",
-    },
-    "Search": {
-        find.index: "make recordings searchable",
-        find.find_command: "find moments that resemble one moment",
-    },
-}
 for section, members in SECTIONS.items():
     cli.add_section(section, members)
 

@@ -11,7 +11,8 @@ import shutil
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import PackageNotFoundError, distributions, requires, version
+from pathlib import Path
 from typing import NamedTuple
 
 import click
@@ -47,7 +48,7 @@ def doctor(json_: bool) -> None:
 
     Example: rtsysid doctor
     """
-    checks = [*_versions_here(), *_extras(), *_compilers(), *_backends(), *_rights(), *_data()]
+    checks = [*_versions_here(), *_torch_build(), *_extras(), *_compilers(), *_backends(), *_rights(), *_data()]
     if json_:
         console.report({each.name: {"good": each.good, "found": each.found} for each in checks}, True)
     else:
@@ -73,6 +74,23 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
+
+
+def _torch_build() -> Iterator[Check]:
+    """Check that torch does not bring gigabytes for a graphics processor that this machine has not."""
+    found = _version("torch")
+    if found is None:
+        return
+    cuda = "+cu" in found or ("+" not in found and _has_cuda_packages())
+    if not cuda or any(Path("/dev").glob("nvidia[0-9]*")):
+        return
+    remedy = "install its CPU build: README.md, Install"
+    yield Check("torch build", False, f"{found}, for CUDA, and no GPU of NVIDIA is here", remedy)
+
+
+def _has_cuda_packages() -> bool:
+    """Tell whether the packages that a CUDA build of torch brings are installed."""
+    return any(str(each.metadata["Name"]).lower().startswith("nvidia-cuda") for each in distributions())
 
 
 def _extras() -> Iterator[Check]:
@@ -110,12 +128,14 @@ def _compilers() -> Iterator[Check]:
 
 
 def _backends() -> Iterator[Check]:
-    from rtsysid.model.backends import onnx_backend
     from rtsysid.model.backends.c_backend import machines
+    from rtsysid.model.loading import onnx_runs_here
 
-    here = onnx_backend.available()
+    here = onnx_runs_here()
     yield Check("backend onnx", here, "runs" if here else "onnxruntime is absent", "pip install onnxruntime")
-    yield Check("backend c", bool(machines()), "runs bundles with C that were exported here" if machines() else "no")
+    yield Check(
+        "backend c", bool(machines()), "runs bundles with C that a trusted maker signed" if machines() else "no"
+    )
     yield Check("backend numpy", True, "runs every bundle, slowest")
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def verify_command(bundle: Path, backend: BackendName, json_: bool) -> None:
     """Run every backend of this machine, or the one that is named, over the golden trace of a bundle.
 
-    The C library of a bundle that was not exported on this machine runs with --backend c alone.
+    The C library of a bundle that no trusted maker signed runs with --trust or --backend c alone.
 
     Example: rtsysid verify bundle
     """
@@ -35,7 +35,8 @@ def verify_command(bundle: Path, backend: BackendName, json_: bool) -> None:
     from rtsysid.model.parity import measure_each, verify
 
     opened = Bundle.open(bundle)
-    rows = verify(opened) if backend == "auto" else measure_each(opened, [backend])
+    all_of_them = backend in ("auto", "trusted")
+    rows = verify(opened, trusted=backend == "trusted") if all_of_them else measure_each(opened, [backend])
     console.show_verification(opened, rows, json_)
     measured = [row for row in rows if isinstance(row, Row)]
     if not measured:

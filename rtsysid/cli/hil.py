@@ -27,12 +27,14 @@ if TYPE_CHECKING:
     "--rows", type=within(ranges.CountOrNone), default=1000, show_default=True,
     help="Rows of each recording, from the first; 0: all.",
 )  # fmt: skip
+@click.option("--int8", is_flag=True, help="Store the weights on the board as int8.")
 @click.option("--live", is_flag=True, help="Play at the recorded rate instead of as fast as possible.")
 @time_column
 @as_json
 def hil(
-    bundle: Path, traces: tuple[Path, ...], device: str, rows: int, live: bool, time_: str | None, json_: bool
-) -> None:
+    bundle: Path, traces: tuple[Path, ...], device: str, rows: int, int8: bool, live: bool, time_: str | None,
+    json_: bool,
+) -> None:  # fmt: skip
     """Play recordings to the model on a board; exit code 2 where one bit of a prediction differs.
 
     The firmware is built from the bundle and run as a process (sim) or on an emulated STM32F405 (qemu). A real board
@@ -51,10 +53,10 @@ def hil(
     console.notes(recorded.notes)
     pieces, left_out = _to_compare(recorded, opened.spec, rows)
     console.stage("building the firmware and starting the board")
-    with open_board(opened, device) as board:
+    with open_board(opened, device, int8=int8) as board:
         reports = []
         console.stage("playing recordings", 0, len(pieces))
-        for report in play(board, opened, pieces, live=live):
+        for report in play(board, opened, pieces, live=live, int8=int8):
             reports.append(report)
             console.stage("playing recordings", len(reports), len(pieces))
             if not json_:

@@ -9,8 +9,7 @@ from typing import Any
 
 import click
 
-from rtsysid.cli import console, link, recording
-from rtsysid.cli.calibrate import calibration_summary
+from rtsysid.cli import bundles, console, link, recording
 from rtsysid.cli.options import as_json
 from rtsysid.errors import TraceError
 
@@ -25,19 +24,21 @@ from rtsysid.errors import TraceError
 @click.option("--topic", "patterns", metavar="PATTERN", multiple=True, help="Show only these topics of a log.")
 @as_json
 def info(what: tuple[str, ...], time_: str | None, patterns: tuple[str, ...], json_: bool) -> None:
-    """Describe recordings, a run, a bundle, an index, or the board at a port.
+    """Describe recordings, a run, a bundle, an index, or the board at a port. Two bundles are compared.
 
     Example: rtsysid info flight.csv
     """
     if not all(what):
         raise TraceError("path", "it is empty", "name a recording, a run, a bundle, an index or a port")
     path = Path(what[0])
+    if len(what) == 2 and all(bundles.is_bundle(Path(each)) for each in what):
+        return bundles.compare_bundles(list(map(Path, what)), json_)
     if len(what) > 1 or (path.is_dir() and not _is_one_thing(path)):
         return _list_recordings(list(map(Path, what)), time_, json_)
     if link.is_port(what[0]):
         return console.report(link.describe_port(what[0]), json_)
-    if (path / "manifest.json").exists():
-        return console.report(_bundle_info(path), json_)
+    if bundles.is_bundle(path):
+        return console.report(bundles.bundle_info(path), json_)
     if (path / "index.json").exists():
         from rtsysid.retrieval.index import summary
 
@@ -78,18 +79,3 @@ def _run_info(path: Path) -> dict[str, Any]:
     run = Run(path)
     fields = {"complete": run.complete, "epochs": len(run.history()), "fingerprint": run.spec.fingerprint}
     return {"run": str(path), **fields, "sources": len(run.about["sources"])}
-
-
-def _bundle_info(path: Path) -> dict[str, Any]:
-    from rtsysid.model.bundle import Bundle
-
-    bundle = Bundle.open(path)
-    spec = bundle.spec
-    return {
-        "bundle": str(path), "id": bundle.id, "fingerprint": spec.fingerprint, "schema_hash": spec.schema_hash,
-        "variant": spec.variant, "cell": spec.cell, "rate_hz": spec.rate_hz, "feedthrough": bundle.feedthrough,
-        "taps": spec.taps,
-        "encoder": list(spec.encoder), "hidden": spec.hidden, "multiply_accumulates": spec.macs,
-        "inputs": ", ".join(map(str, spec.inputs)), "outputs": ", ".join(map(str, spec.outputs)),
-        **calibration_summary(bundle), "files": list(bundle.manifest.files),
-    }  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import secrets
 import stat
 import sys
 import time
@@ -15,9 +16,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 import click
 
-from rtsysid.cli import console
+from rtsysid.cli import console, running
 from rtsysid.cli.options import PATH, as_json, backend_option, deadline_option, max_gap, time_column, within
 from rtsysid.cli.outputs import output
+from rtsysid.cli.running import run_options
 from rtsysid.errors import LinkError, TraceError
 from rtsysid.guards import ranges
 from rtsysid.storage.products import LIVE_RECORDING, PORT
@@ -25,11 +27,8 @@ from rtsysid.storage.products import LIVE_RECORDING, PORT
 if TYPE_CHECKING:
     from firmware_bridge.recorder import Recorder
     from firmware_bridge.schema import Schema
-    from rtsysid.live.loop import LiveLoop
-    from rtsysid.live.reproduce import Settings
     from rtsysid.live.service import StopSignal
-    from rtsysid.model.bundle import Bundle
-    from rtsysid.source import Source, SourceHealth
+    from rtsysid.source import Source
     from rtsysid.spec import Floats
 
 SERIAL = ("firmware_bridge.link", "Link")
@@ -57,7 +56,12 @@ def open_source(port: str, **options: Any) -> Source:
 @click.command()
 @click.argument("bundle", type=PATH)
 @click.argument("port")
-@output("--record", product=LIVE_RECORDING, help="Write every byte, sample and prediction to this .mcap file.")
+@run_options
+@output(
+    "--record",
+    product=LIVE_RECORDING,
+    help="Write every byte, sample and prediction to this .mcap file, or to files in this folder.",
+)
 @click.option(
     "--budget-ms", type=within(ranges.Milliseconds), help="Age above which an answer is stale.  [default: one tick]"
 )
@@ -76,6 +80,7 @@ def open_source(port: str, **options: Any) -> Source:
 def run(
     bundle: Path, port: str, record: Path | None, overwrite: bool, budget_ms: float | None, deadline_ms: float | None,
     backend: Any, max_gap: int, fifo: int, cpus: tuple[int, ...], baud: int | None, seconds: float | None, json_: bool,
+    more: running.RunOptions,
 ) -> None:  # fmt: skip
     """Run a bundle with a live source: feed every sample, and answer the newest one in time.
 
@@ -86,29 +91,32 @@ def run(
     Example: rtsysid run bundle /dev/serial/by-id/usb-robot --record flight.mcap
     """
     from rtsysid.live.loop import LiveLoop
-    from rtsysid.live.reproduce import Settings
     from rtsysid.live.service import Service, StopSignal
     from rtsysid.live.session import Session
-    from rtsysid.model.bundle import Bundle
+    from rtsysid.live.settings import Settings
     from rtsysid.model.predictor import Predictor
 
-    opened = Bundle.open(bundle)
-    opened.require_live()
+    seen = running.state_before(bundle, more)
+    opened = running.open_bundle(bundle, more)
     predictor = Predictor.load(opened, backend)
     budget_s = 1 / opened.spec.rate_hz if budget_ms is None else budget_ms * 1e-3
     settings = Settings(bundle=opened.id, backend=predictor.backend.name, budget_s=budget_s, max_gap=max_gap)
     with StopSignal(seconds) as stop, _Conclusion(json_) as conclusion, ExitStack() as stack:
-        recorder = None if record is None else stack.enter_context(_recording(record, opened, settings, overwrite))
+        recorder = None
+        if record is not None:
+            recorder = stack.enter_context(running.recording(record, opened, settings, overwrite, more))
+        watch = stack.enter_context(running.bundle_watch(bundle, seen, opened, settings, more))
+        updates = running.updates_of(watch, opened, recorder, more)
         stderr = stack.enter_context(console.StderrLines())
         source = stack.enter_context(open_source(port, spec=opened.spec, baudrate=baud, tap=recorder))
         session, deadline_s = Session(predictor, settings), math.inf if deadline_ms is None else deadline_ms * 1e-3
-        loop = LiveLoop(source, session, recorder=recorder, service=Service(), deadline_s=deadline_s)
+        loop = LiveLoop(source, session, recorder=recorder, service=Service(), deadline_s=deadline_s, follower=updates)
         source.describe()  # waits for the board
-        conclusion.of(lambda: _session_summary(loop, recorder, json_), recorder)
-        _make_punctual(fifo, cpus, source, stderr)
+        conclusion.of(lambda: running.session_summary(loop, recorder, updates, json_), recorder)
+        _make_punctual(fifo, cpus, source, stderr, lock=not more.no_mlock)
         for report in loop.run(stop):
-            stderr.write(*source.events(), report.line())
-        stderr.write(*source.events())
+            stderr.write(*running.events(source, updates), report.line())
+        stderr.write(*running.events(source, updates))
     _require_samples(port, stop, loop.session.health.samples, loop.session.health.predictions)
     loop.require_met()
 
@@ -175,7 +183,8 @@ def sim_device(
     from rtsysid.live.service import StopSignal
 
     schema, rows, left_out = _to_play(trace, like, rate, time_)
-    with SimulatedDevice(schema, rows, repeat=loop, port=port) as device, StopSignal(seconds) as stop:
+    boot = 1 + secrets.randbelow(2**31)  # as a board does, after each reset another one
+    with SimulatedDevice(schema, rows, repeat=loop, port=port, boot_id=boot) as device, StopSignal(seconds) as stop:
         facts = {
             "port": device.port,
             "rate_hz": schema.rate_hz,
@@ -220,18 +229,12 @@ def _require_samples(port: str, stop: StopSignal, samples: int, answered: int) -
         raise LinkError(f"source {port}", found, "run longer, or check the channels with rtsysid record")
 
 
-def _recording(path: Path, bundle: Bundle, settings: Settings, overwrite: bool) -> Recorder:
-    from firmware_bridge.recorder import Recorder
-
-    spec = bundle.spec
-    about = settings.metadata()
-    return Recorder.open(path, channels=spec.channels, outputs=spec.outputs, metadata=about, overwrite=overwrite)
-
-
-def _make_punctual(fifo: int, cpus: tuple[int, ...], source: Source, stderr: console.StderrLines) -> None:
+def _make_punctual(
+    fifo: int, cpus: tuple[int, ...], source: Source, stderr: console.StderrLines, *, lock: bool
+) -> None:
     from rtsysid.live.realtime import make_punctual
 
-    stderr.write(*map(str, make_punctual(fifo, cpus, source.thread_ids)))
+    stderr.write(*map(str, make_punctual(fifo, cpus, source.thread_ids, lock=lock)))
 
 
 def _record_all(source: Source, recorder: Recorder, stop: Any, stderr: console.StderrLines) -> None:
@@ -252,33 +255,10 @@ def _record_all(source: Source, recorder: Recorder, stop: Any, stderr: console.S
     stderr.write(*source.events())
 
 
-def _session_summary(loop: LiveLoop, recorder: Recorder | None, json_: bool) -> dict[str, Any]:
-    """Summarise a whole session: every figure as JSON, the important ones as text."""
-    report = loop.summary()
-    recorded = {} if recorder is None else {"to": str(recorder.path), "not_recorded": recorder.dropped}
-    if json_:
-        return {**report.plain(), "session": loop.session.summary(), **recorded}
-    ages = {f"age_{name}_ms": getattr(report, name) * 1e3 for name in ("p50", "p99", "worst")}
-    return {
-        "samples": report.samples, "rate_hz": report.rate_hz, **ages, "stale": report.stale,
-        "skipped": report.skipped, **_losses(report.link), "answers": report.statuses, **recorded,
-    }  # fmt: skip
-
-
 def _record_summary(source: Source, recorder: Recorder, json_: bool) -> dict[str, Any]:
     counts = source.health()
-    shown = counts.plain() if json_ else {"samples": counts.samples, **_losses(counts)}
+    shown = counts.plain() if json_ else {"samples": counts.samples, **running.losses(counts)}
     return {"to": str(recorder.path), **shown, "not_recorded": recorder.dropped}
-
-
-def _losses(counts: SourceHealth) -> dict[str, Any]:
-    """Say what was lost, and where."""
-    refused = {"refused": counts.refused} if counts.refused else {}
-    return {
-        "dropped": counts.dropped, "gaps": counts.gaps, "lost_at_start": counts.lost_at_start,
-        "lost_at_end": counts.ends(), "corrupt": counts.corrupt, **refused, "losses": counts.losses,
-        "reboots": counts.reboots,
-    }  # fmt: skip
 
 
 class _Conclusion:

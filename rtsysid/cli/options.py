@@ -61,10 +61,27 @@ def within(range_: Any, kind: type[FiniteRange] = FiniteRange) -> click.ParamTyp
     return ranged(low, high, min_open=meta.ge is None, max_open=meta.le is None)  # type: ignore[no-any-return]
 
 
-backend_option = click.option(
-    "--backend", type=click.Choice(["auto", "c", "onnx", "numpy"]), default="auto", show_default=True,
-    help="Implementation that runs the model; auto: the fastest one of this machine.",
-)  # fmt: skip
+def _set_trust(context: click.Context, param: click.Parameter, value: bool) -> None:
+    context.meta["rtsysid.trust"] = value
+
+
+def _trusted_or_not(context: click.Context, param: click.Parameter, value: str) -> str:
+    return "trusted" if value == "auto" and context.meta["rtsysid.trust"] else value
+
+
+def backend_option(command: Any) -> Any:
+    """Add --backend and --trust: the name of a backend, "trusted" for auto where the maker is trusted for once."""
+    chosen = click.option(
+        "--backend", type=click.Choice(["auto", "c", "onnx", "numpy"]), default="auto", show_default=True,
+        callback=_trusted_or_not, help="Implementation that runs the model; auto: the fastest one of this machine.",
+    )  # fmt: skip
+    trust = click.option(
+        "--trust", is_flag=True, is_eager=True, expose_value=False, callback=_set_trust,
+        help="Run the bundle's C library without asking for its maker.",
+    )  # fmt: skip
+    return chosen(trust(command))
+
+
 max_gap = click.option(
     "--max-gap", type=within(ranges.MaxGap), default=5, show_default=True,
     help="Missing samples to replace before a reset.",

@@ -181,9 +181,9 @@ def reproduced(bundle: Bundle, path: Path, backend: Any) -> dict[str, Any] | Non
     from rtsysid.live.reproduce import Settings, reproduce
     from rtsysid.live.session import Session
     from rtsysid.model.predictor import Predictor
-    from rtsysid.recordings.bag import Bag
+    from rtsysid.recordings.series import BagSeries
 
-    bag = Bag(path)
+    bag: Any = BagSeries(path)
     settings = Settings.of(bag)
     if settings is None:
         return None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from importlib import import_module
+from typing import Any, NamedTuple
 
 import click
 
@@ -12,24 +14,75 @@ from rtsysid.cli.options import NamedPath
 from rtsysid.config import EMBEDDED
 
 
+class Deferred(NamedTuple):
+    """A command whose module is imported when the command is used: importing all of them takes time and memory."""
+
+    module: str
+    attribute: str
+
+    @property
+    def name(self) -> str:
+        """The name of the command, by the rule of click: that of the function, without _command or _group."""
+        return re.sub("_(command|group)$", "", self.attribute).replace("_", "-")
+
+    def load(self) -> click.Command:
+        """Import the module, and return the command."""
+        found: click.Command = getattr(import_module(f"rtsysid.cli.{self.module}"), self.attribute)
+        return found
+
+
+class Lazy:
+    """A module of commands that is not imported: its attributes are `Deferred`."""
+
+    def __init__(self, module: str) -> None:
+        self._module = module
+
+    def __getattr__(self, attribute: str) -> Deferred:
+        return Deferred(self._module, attribute)
+
+
 class Sections(click.Group):
     """Show commands in sections, and give each option that is a repeatable path all the paths that follow it."""
 
     def __init__(self, *args: Any, **attributes: Any) -> None:
+        self._loaded: dict[str, click.Command] = {}
+        self._deferred: dict[str, Deferred] = {}
+        self._texts: dict[str, str] = {}
         super().__init__(*args, **attributes)
         self.sections: dict[str, list[str]] = {}
 
-    def add_section(self, name: str, members: Mapping[click.Command, str]) -> None:
+    @property
+    def commands(self) -> dict[str, click.Command]:
+        """Every command by its name; imports all of them."""
+        for name in list(self._deferred):
+            self._load(name)
+        return self._loaded
+
+    @commands.setter
+    def commands(self, given: Mapping[str, click.Command]) -> None:
+        self._loaded = dict(given)
+
+    def add_section(self, name: str, members: Mapping[Deferred, str]) -> None:
         """Add commands under a heading, each with a text of a few words."""
-        self.sections[name] = [str(each.name) for each in members]
-        for each, text in members.items():
-            each.short_help = text
-            self.add_command(each)
+        self.sections[name] = [each.name for each in members]
+        self._deferred |= {each.name: each for each in members}
+        self._texts |= {each.name: text for each, text in members.items()}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """List the commands in the order of the sections."""
         listed = [name for names in self.sections.values() for name in names]
-        return [*listed, *(name for name in super().list_commands(ctx) if name not in listed)]
+        return [*listed, *(name for name in sorted(self._loaded) if name not in listed)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a command by its name, imported now; None where there is none."""
+        return self._load(cmd_name)
+
+    def _load(self, name: str) -> click.Command | None:
+        deferred = self._deferred.pop(name, None)
+        if deferred is not None:
+            self._loaded[name] = command = deferred.load()
+            command.short_help = self._texts[name]
+        return self._loaded.get(name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write a list of commands for each section."""
@@ -38,7 +91,7 @@ class Sections(click.Group):
         width = max(len(name) for names in self.sections.values() for name in names)
         for section, names in self.sections.items():
             with formatter.section(section):
-                rows = [(name.ljust(width), self.commands[name].get_short_help_str(100)) for name in names]
+                rows = [(name.ljust(width), self._texts[name]) for name in names]
                 formatter.write_dl(rows)
         return None
 
@@ -46,9 +99,10 @@ class Sections(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find a command, and rewrite its arguments; raises click.UsageError that names a similar command."""
-        if args and args[0] not in self.commands and not args[0].startswith("-"):
-            close = difflib.get_close_matches(args[0], self.commands, 1)
-            hint = f"did you mean {close[0]!r}?" if close else f"there is {', '.join(self.list_commands(ctx))}"
+        known = self.list_commands(ctx)
+        if args and args[0] not in known and not args[0].startswith("-"):
+            close = difflib.get_close_matches(args[0], known, 1)
+            hint = f"did you mean {close[0]!r}?" if close else f"there is {', '.join(known)}"
             raise click.UsageError(f"no command {args[0]!r}; {hint}", ctx)
         name, command, rest = super().resolve_command(ctx, args)
         return name, command, rest if command is None or isinstance(command, click.Group) else spread(command, rest)

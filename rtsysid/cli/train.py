@@ -88,12 +88,22 @@ def _conclude(out: Path, data: Sequence[Path], last: dict[str, Any], seconds: fl
     shell_complete=target_names,
     help="Any of onnx,c,int8,casadi,aarch64,armv7.  [default: onnx, and c where a compiler is installed]",
 )
+@click.option("--name", default="", help="Name of the model, for people and fleets.")
+@click.option("--model-version", "version", default="", metavar="TEXT", help="Version of the model.")
+@click.option("--note", default="", help="A note on the model, one line.")
+@click.option("--card", type=PATH, metavar="FILE", help="Text for the model card; what the run knows follows it.")
 @as_json
-def export_command(run: Path, out: Path, overwrite: bool, targets: str | None, json_: bool) -> None:
-    """Export a finished run to a verified bundle.
+def export_command(
+    run: Path, out: Path, overwrite: bool, targets: str | None, name: str, version: str, note: str, card: Path | None,
+    json_: bool,
+) -> None:  # fmt: skip
+    """Export a finished run to a verified bundle, signed with your key.
 
-    Example: rtsysid export run -o bundle --target onnx,c,int8
+    Example: rtsysid export run -o bundle --target onnx,c,int8 --name arm --model-version 1.2
     """
+    from rtsysid.model.about import about_of
+
+    about, own = about_of(name, version, note), "" if card is None else _card_text(card)
     console.stage("loading torch")
     from export.bundle import export as export_run
     from export.targets import default_targets, parse_targets, without_c
@@ -101,7 +111,18 @@ def export_command(run: Path, out: Path, overwrite: bool, targets: str | None, j
     chosen = default_targets() if targets is None else parse_targets(targets)
     if targets is None and (without := without_c()):
         console.echo(without, err=True)
-    bundle, rows = export_run(run, out, chosen, overwrite=overwrite)
+    bundle, rows = export_run(run, out, chosen, about=about, card=own, overwrite=overwrite)
     console.show_verification(bundle, rows, json_)
     if (line := calibrate.calibration_line(bundle)) is not None:
         console.echo(line, err=True)
+
+
+def _card_text(path: Path) -> str:
+    """Read the maker's part of a model card. Raises ConfigError where it is no short plain text."""
+    from rtsysid.model.about import MOST_CARD_BYTES, plain_card
+
+    try:
+        with path.open("rb") as stream:
+            return plain_card(stream.read(MOST_CARD_BYTES // 2 + 1), f"model card {path}")
+    except OSError as error:
+        raise ConfigError(f"model card {path}", error.strerror or str(error), "name a text file") from None

@@ -18,12 +18,14 @@ import msgspec
 
 from rtsysid.device_clock import host_s
 from rtsysid.live.deadline import Deadline
+from rtsysid.live.feeder import SessionFeeder
 from rtsysid.live.service import Service, StopSignal
 from rtsysid.live.session import Prediction, Session
 from rtsysid.source import Source, SourceHealth
 from rtsysid.spec import Arrival
 from rtsysid.statuses import Status
 
+__all__ = ["Answer", "Follower", "LiveLoop", "LiveStats", "SessionFeeder", "Sink"]
 _WAIT_S = 0.1  # longest wait for a sample before the loop checks signals and the time of the next report
 
 
@@ -97,24 +99,11 @@ class LiveStats(msgspec.Struct, frozen=True, kw_only=True):
         return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in built.items()}
 
 
-class SessionFeeder:
-    """Feed arrivals to a session, live or from a recording, and give each answer its status."""
+class Follower(Protocol):
+    """What follows the live session and may replace it: `rtsysid.live.updates.BundleUpdates`."""
 
-    def __init__(self, session: Session) -> None:
-        self.session, self.budget_s = session, session.settings.budget(session.spec.rate_hz)
-        self._boot: int | None = None
-
-    def feed(self, arrival: Arrival) -> Prediction:
-        """Feed one arrival to the session and return the prediction; a restart of the device resets the session."""
-        if arrival.boot != self._boot:
-            if self._boot is not None:
-                self.session.reset()  # its clock started at 0, and the samples in between are not known
-            self._boot = arrival.boot
-        return self.session.feed(arrival.sample)
-
-    def timed(self, prediction: Prediction, age_s: float) -> Prediction:
-        """Return the prediction, with the flag ``stale`` where its age is above the budget or not known."""
-        return prediction if age_s <= self.budget_s else prediction.with_status(Status.stale)
+    def follow(self, answers: Sequence[Answer], running: SessionFeeder) -> SessionFeeder:
+        """Take what the running session has answered, which is sent by now; return the feeder of the next tick."""
 
 
 class LiveLoop:
@@ -122,7 +111,7 @@ class LiveLoop:
 
     The time budget is that of the session's settings. `recorder`: gets every sample, answer and report. `service`: is
     told about fresh answers. `clock`: the host's clock in seconds, the one of `Arrival.captured_s`.
-    `deadline_s`: age that no answer may exceed (`require_met`).
+    `deadline_s`: age that no answer may exceed (`require_met`). `follower`: may replace the session between two ticks.
     """
 
     def __init__(
@@ -134,12 +123,18 @@ class LiveLoop:
         service: Service | None = None,
         clock: Callable[[], float] = host_s,
         deadline_s: float = math.inf,
+        follower: Follower | None = None,
     ) -> None:
-        self.source, self.session = source, session
+        self.source, self._follower = source, follower
         self._tick_s = 1.0 / session.spec.rate_hz
         self._recorder, self._service, self._clock = recorder, service or Service({}), clock
         self._feeder = SessionFeeder(session)
         self._whole, self._recent = _Interval(deadline_s=deadline_s), _Interval()
+
+    @property
+    def session(self) -> Session:
+        """The session that answers now."""
+        return self._feeder.session
 
     def run(self, stop: StopSignal, *, every_s: float = 1.0) -> Iterator[LiveStats]:
         """Run until the source ends or `stop` is requested; yield the figures of each `every_s` seconds.
@@ -179,6 +174,8 @@ class LiveLoop:
             for answer in (*answers, newest):
                 self._recorder.sample(answer.arrival)
                 self._recorder.prediction(answer)
+        if self._follower is not None:
+            self._feeder = self._follower.follow((*answers, newest), self._feeder)
 
     def answer(self, arrival: Arrival, *, sent: bool) -> Answer:
         """Feed one arrival, and return the prediction with its age and status."""

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable
 from typing import NamedTuple
 
-_MCL_CURRENT, _MCL_FUTURE = 1, 2
+_MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
 _SWITCH_S = 0.5e-3  # by default a computing thread gives up the interpreter after 5 ms: several ticks
 
 
@@ -28,8 +28,10 @@ class Outcome(NamedTuple):
         return f"{self.name}: {self.text}"
 
 
-def make_punctual(priority: int = 0, cpus: Iterable[int] = (), threads: Iterable[int] = ()) -> list[Outcome]:
-    """Try every setting and return the results.
+def make_punctual(
+    priority: int = 0, cpus: Iterable[int] = (), threads: Iterable[int] = (), *, lock: bool = True
+) -> list[Outcome]:
+    """Try every setting and return the results. `lock`: keep the memory of the process from being swapped out.
 
     `priority`: 1..99 of SCHED_FIFO; 0: unchanged. `cpus`: processors to run on; none: all. `threads`: native ids of
     more threads, such as a reader; they get the priority above that of the calling thread.
@@ -37,7 +39,7 @@ def make_punctual(priority: int = 0, cpus: Iterable[int] = (), threads: Iterable
     chosen = sorted(set(cpus))
     outcomes = [affinity(chosen)] if chosen else []
     outcomes += [fifo(priority, threads)] if priority else []
-    return [*outcomes, lock_memory(), switch_interval(), freeze()]
+    return [*outcomes, *([lock_memory()] if lock else []), switch_interval(), freeze()]
 
 
 def fifo(priority: int, threads: Iterable[int] = ()) -> Outcome:
@@ -68,8 +70,9 @@ def affinity(cpus: Iterable[int]) -> Outcome:
 
 
 def lock_memory() -> Outcome:
-    """Lock every page of this process in memory, now and later.
+    """Lock every page that this process uses in memory, now and later.
 
+    Pages that are reserved and not yet used, such as most of a thread's stack, take no memory before their first use.
     Not tried where a limit is set: beyond the limit, every later allocation would fail.
     """
     limit = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
@@ -77,10 +80,10 @@ def lock_memory() -> Outcome:
         found = f"limited to {limit >> 10} KiB"
         return Outcome("mlockall", False, f"{found}; allow it: ulimit -l unlimited, or LimitMEMLOCK=infinity")
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.mlockall(_MCL_CURRENT | _MCL_FUTURE) != 0:
+    if libc.mlockall(_MCL_CURRENT | _MCL_FUTURE | _MCL_ONFAULT) != 0:
         code = ctypes.get_errno()
         return _refused("mlockall", OSError(code, os.strerror(code)), "allow it: CAP_IPC_LOCK")
-    return Outcome("mlockall", True, "all pages, now and later")
+    return Outcome("mlockall", True, "all pages in use, now and later")
 
 
 def switch_interval() -> Outcome:

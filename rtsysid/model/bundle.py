@@ -2,6 +2,7 @@
 
 ================= =====================================================================================
 manifest.json     specification, SHA-256 of every file, tolerances, provenance, and a digest of itself
+signature.json    who made it: a signature of that digest (`rtsysid.model.trust`); the one file that is not listed
 step.onnx         window, state -> y_next, state_next, code, reconstruction_error
 forecast.onnx     window, state, u_future -> y_future, any horizon and batch
 sample.onnx       the same with the numbers of sampled futures; only where the model has a distribution
@@ -12,6 +13,7 @@ baseline.npz      the linear ARX fitted to the same recordings
 calibration.json  statistics of held-out recordings for novelty; only where there were any
 intervals.npz     quantiles of forecast errors on the same recordings
 history.json      losses of each epoch of the training, for the report
+card.md           what the model is, was trained on, and may be used for, as plain text
 model.c, model.h  the model as C99, for a robot or a microcontroller
 model-control.c   the same with gradients for controllers (and its .h); it includes model.c
 model-X-linux.so  the same compiled for a machine X, for the C backend
@@ -22,8 +24,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +35,13 @@ import msgspec
 
 from rtsysid.alignment.plan import AlignmentPlan, alignment_plan
 from rtsysid.config import Data
-from rtsysid.errors import BundleError, SpecError
+from rtsysid.errors import BundleError, ConfigError, SpecError
 from rtsysid.model import trust
+from rtsysid.model.about import CARD, model_digest, plain_card
 from rtsysid.model.contents import BUNDLE_ARRAYS
 from rtsysid.model.manifest import FORMAT, NAME, Manifest, manifest_digest, read_manifest
 from rtsysid.model.npz import Arrays, read_npz
-from rtsysid.model.untrusted import Refusal, read_regular
+from rtsysid.model.untrusted import Refusal, open_regular, read_regular
 from rtsysid.spec import Channel, ModelSpec, require_channels
 from rtsysid.storage import replacing
 from rtsysid.storage.products import BUNDLE
@@ -45,18 +50,20 @@ from rtsysid.storage.products import BUNDLE
 class Bundle:
     """A folder whose files were read and hashed once, when it was opened; what is loaded later are those very bytes.
 
-    Arrays are read without pickle; the C backend alone runs code.
+    Arrays are read without pickle; the C backend alone runs code. `signature`: the bytes of `signature.json`, if any.
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, contents: Mapping[str, bytes]) -> None:
-        self.folder, self.manifest, self._contents = folder, manifest, contents
+    def __init__(
+        self, folder: Path, manifest: Manifest, contents: Mapping[str, bytes], signature: bytes | None = None
+    ) -> None:
+        self.folder, self.manifest, self._contents, self._signature = folder, manifest, contents, signature
 
     @classmethod
     def open(cls, folder: Path | str) -> Bundle:
         """Open a bundle and check every file against the manifest. Raises BundleError at the first difference."""
         folder = Path(folder)
         manifest = read_manifest(folder)
-        return cls(folder, manifest, _read_listed(folder, manifest.files))
+        return cls(folder, manifest, _read_listed(folder, manifest.files), _read_signature(folder))
 
     @property
     def spec(self) -> ModelSpec:
@@ -68,15 +75,42 @@ class Bundle:
         """Return 12 hex digits of the digest over all bytes of the bundle."""
         return self.manifest.digest[:12]
 
+    @cached_property
+    def model_id(self) -> str:
+        """Return 12 hex digits of the digest over specification and weights: the same for every compiled target.
+
+        Raises BundleError where the weights are not those of the specification.
+        """
+        return model_digest(self.spec, self.arrays("weights.npz"))[:12]
+
+    def require_model(self, expected: str) -> None:
+        """Check the id of the model, or its first 6 digits or more. Raises BundleError where it is another one."""
+        if len(expected) < 6 or not self.model_id.startswith(expected.lower()):
+            found = f"its model is {self.model_id}, and {expected or 'nothing'} was expected"
+            raise BundleError(f"bundle {self.folder}", found, "choose another bundle; rtsysid info shows the model id")
+
+    @property
+    def card(self) -> str:
+        """Return the model card; empty where there is none. Raises BundleError where it is no plain text."""
+        try:
+            return plain_card(self.content(CARD), CARD) if CARD in self.manifest.files else ""
+        except ConfigError as error:
+            raise self.refusal(f"{CARD}: {error.found}") from None
+
     @property
     def refusal(self) -> Refusal:
         """Return the maker of errors about this bundle."""
         return _refusal(self.folder)
 
     @property
+    def maker(self) -> trust.Maker:
+        """Return who signed this bundle, and whether that maker is trusted here: see `rtsysid.model.trust`."""
+        return trust.maker_of(self.manifest.digest, self._signature)
+
+    @property
     def trusted(self) -> bool:
-        """Tell whether this bundle was exported on this machine, by this user: see `rtsysid.model.trust`."""
-        return trust.is_noted(self.manifest.digest)
+        """Tell whether this user, or a maker whose key this user trusts, has signed this bundle."""
+        return bool(self.maker.name)
 
     def content(self, name: str) -> bytes:
         """Return the bytes of a file, as they were hashed. Raises BundleError where the manifest does not list it."""
@@ -101,12 +135,22 @@ class Bundle:
                 (folder / name).write_bytes(content)
         return Bundle.open(self.folder if out is None else out)
 
+    def signed(self) -> Bundle:
+        """Sign this bundle with the key of this user, and open it again; its files and its id stay the same.
+
+        Raises what `rewriting` raises. Where there is no key, one line is logged, and the bundle has no signature.
+        """
+        with self.rewriting(None, sign=True):
+            pass
+        return Bundle.open(self.folder)
+
     @contextmanager
-    def rewriting(self, out: Path | str | None, *, overwrite: bool = False) -> Iterator[Path]:
+    def rewriting(self, out: Path | str | None, *, overwrite: bool = False, sign: bool = False) -> Iterator[Path]:
         """Yield a copy of the files of this bundle, to be changed; then write its manifest and let it become `out`.
 
-        None for `out` replaces this bundle itself. The copy of a trusted bundle is trusted. Raises StorageError where
-        `out` is refused (`rtsysid.storage`), or is this bundle, or cannot be written.
+        None for `out` replaces this bundle itself. The copy of a trusted bundle is signed by this user, and any other
+        where `sign` says so. Raises StorageError where `out` is refused (`rtsysid.storage`), or is this bundle, or
+        cannot be written.
         """
         place, inputs = (self.folder, ()) if out is None else (out, (self.folder,))
         with replacing(place, BUNDLE, inputs=inputs, overwrite=overwrite) as folder:
@@ -114,8 +158,8 @@ class Bundle:
                 (folder / name).write_bytes(content)
             yield folder
             digest = write_manifest(folder, self.manifest.content())
-        if self.trusted:
-            trust.note(digest)
+            if sign or self.trusted:
+                trust.sign(folder, digest)
 
     @property
     def feedthrough(self) -> bool:
@@ -158,7 +202,7 @@ def write_manifest(folder: Path, content: dict[str, Any]) -> str:
 
     `content` is written as it is, unchecked: `Bundle.open` checks. `Manifest.content` gives that of another bundle.
     """
-    files = {path.name: _sha256(path.read_bytes()) for path in sorted(folder.iterdir())}
+    files = {path.name: _sha256(path.read_bytes()) for path in sorted(folder.iterdir()) if path.name != trust.NAME}
     manifest = {"format": FORMAT, **content, "files": files}
     manifest["digest"] = digest = manifest_digest(manifest)
     (folder / NAME).write_text(json.dumps(manifest, indent=1) + "\n")
@@ -175,10 +219,21 @@ def _read_listed(folder: Path, files: Mapping[str, str]) -> dict[str, bytes]:
         if found != wanted:
             raise _refusal(folder)(f"{name} was changed (SHA-256 {found[:12]}, not {wanted[:12]})")
     for path in folder.iterdir():
-        if path.name not in files and path.name != NAME and not path.name.startswith("."):
+        if path.name not in (*files, NAME, trust.NAME) and not path.name.startswith("."):
             remedy = "remove it, or export again"
             raise BundleError(f"bundle {folder}", f"{path.name[:60]!r} is not listed in {NAME}", remedy)
     return contents
+
+
+def _read_signature(folder: Path) -> bytes | None:
+    """Read `signature.json`; None where there is none. Raises BundleError where it is no small regular file."""
+    if not os.path.lexists(folder / trust.NAME):
+        return None
+    with open_regular(folder / trust.NAME, _refusal(folder)) as stream:
+        content = stream.read(trust.MOST_BYTES + 1)
+    if len(content) > trust.MOST_BYTES:
+        raise _refusal(folder)(f"{trust.NAME} has more than {trust.MOST_BYTES} bytes")
+    return content
 
 
 def _refusal(folder: Path) -> Refusal:

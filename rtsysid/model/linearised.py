@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from rtsysid.model.backends.numpy_gradient import NumpyGradients
 from rtsysid.model.backends.protocol import Snapshot
 from rtsysid.spec import Doubles, ModelSpec
+
+if TYPE_CHECKING:
+    from rtsysid.model.backends.numpy_gradient import NumpyGradients
 
 
 class Linearised(NamedTuple):

@@ -12,6 +12,7 @@ import msgspec
 
 from rtsysid.config import Config
 from rtsysid.errors import BundleError
+from rtsysid.model.about import AboutModel
 from rtsysid.model.tolerance import TOLERANCE, excess, tolerances
 from rtsysid.model.untrusted import Refusal, parse_json, read_regular, structure_of
 from rtsysid.spec import ModelSpec, to_builtins
@@ -25,6 +26,7 @@ MOST_FILES = 32
 LIBRARY = r"model-[a-z0-9_-]{1,32}-linux\.so"
 _FILE = re.compile(
     r"(step|forecast|initialiser|sample)\.onnx|(weights|golden|baseline|intervals)\.npz|(calibration|history)\.json"
+    r"|card\.md"
     rf"|model(-int8|-control|-casadi)?\.[ch]|{LIBRARY}"
 )
 
@@ -63,7 +65,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     ``tolerance``: bounds of the errors of a backend on the golden trace, by the names of
     `rtsysid.model.tolerance.TOLERANCE`. ``rounding``: the float32 errors that they were made from. ``files``: SHA-256
-    of every other file. ``digest``: SHA-256 of all other fields as canonical JSON.
+    of every other file. ``about``: what its maker says of it. ``digest``: SHA-256 of all other fields as canonical
+    JSON.
     """
 
     format: Literal[3]
@@ -76,6 +79,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     training: TrainingRecord
     versions: dict[str, str]
     c: dict[Literal["float32", "int8"], GeneratedC] = {}
+    about: AboutModel = AboutModel()
     files: dict[str, Sha256]
     digest: Sha256
 
@@ -90,7 +94,8 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         c = {kind: {k: v for k, v in sizes.items() if v is not None} for kind, sizes in built.pop("c").items()}
         kept = {key: value for key, value in built.items() if key not in ("format", "files", "digest")}
         kept["spec"] = to_builtins(self.spec)  # without later fields at their default, as it was written
-        return {**kept, "c": c} if c else kept
+        kept["about"] = self.about.given()
+        return {key: value for key, value in {**kept, "c": c}.items() if value or key not in ("c", "about")}
 
 
 def read_manifest(folder: Path) -> Manifest:

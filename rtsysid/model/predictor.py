@@ -6,15 +6,13 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 
 from rtsysid.errors import SpecError
 from rtsysid.guards.limits import limit
 from rtsysid.guards.ranges import Age, Count, Seed, require
-from rtsysid.model.backends.numpy_backend import NumpyBackend
-from rtsysid.model.backends.numpy_gradient import NumpyGradients
 from rtsysid.model.backends.protocol import Backend, Gradients, InnovationEnergy, Snapshot
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.c_layout import LANES
@@ -24,6 +22,10 @@ from rtsysid.model.intervals import Intervals
 from rtsysid.model.linearised import Linearised, linearised
 from rtsysid.model.loading import BackendName, load_backend
 from rtsysid.spec import Doubles, Floats, ModelSpec
+
+if TYPE_CHECKING:
+    from rtsysid.model.backends.numpy_backend import NumpyBackend
+    from rtsysid.model.backends.numpy_gradient import NumpyGradients
 
 BATCH = 4096  # futures that are sampled in one call of a backend
 LONGEST = 10_000  # ticks of a forecast that is differentiated
@@ -56,7 +58,7 @@ class Predictor:
     def load(cls, bundle: Bundle | Path | str, backend: BackendName = "auto", *, check: bool = True) -> Predictor:
         """Open a bundle and verify the backend on its golden trace, on this machine.
 
-        "auto" loads the C library of a bundle that was exported on this machine alone; "c" loads any, and so runs code
+        "auto" loads the C library of a bundle that a trusted maker signed; "trusted" and "c" load any, and so run code
         from the bundle. `check=False` leaves the golden trace out (a few milliseconds). Raises BundleError
         where a file is not what manifest and specification say or the backend is not available, ParityError where an
         error exceeds the tolerance.
@@ -278,12 +280,16 @@ class Predictor:
 
     @cached_property
     def _numpy_gradients(self) -> tuple[NumpyGradients, NumpyGradients]:
+        from rtsysid.model.backends.numpy_gradient import NumpyGradients
+
         weights = self._sampler.weights
         return NumpyGradients(self.spec, weights), NumpyGradients(self.spec, weights, np.float64)
 
     @cached_property
     def _sampler(self) -> NumpyBackend:
         """The same model in NumPy, for what the backend does not do."""
+        from rtsysid.model.backends.numpy_backend import NumpyBackend
+
         if isinstance(self.backend, NumpyBackend):
             return self.backend
         if self.bundle is None:

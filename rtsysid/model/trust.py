@@ -1,107 +1,117 @@
-"""Note which bundles were exported on this machine: the C library of those alone is loaded without being asked for.
+"""Tell whose bundle this is: only the C library of a trusted maker is loaded without being asked for.
 
-The notes are one file of this user, `rtsysid/trusted` in the state folder: one digest of a bundle per line. Nobody else
-may write to it or to the folder around it, or it counts for nothing. Lines that are no digests are passed over. Where
-there is no state folder to write to, no bundle is trusted.
+`export` signs the digest of a bundle with the key of the user who exports it (`rtsysid.model.keys`). The signature lies
+in `signature.json`, the one file that the manifest does not list. The digest covers every other file, so that a
+changed byte makes the signature void. Trusted is what this user's own key has signed, and the keys that
+`rtsysid trust add` was given.
 
-Ref: XDG Base Directory Specification 0.8, XDG_STATE_HOME.
+Ref: RFC 8032, Ed25519.
 """
 
 from __future__ import annotations
 
+import json
 import logging
-import os
-import re
-import stat
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import Annotated, NamedTuple
 
-MOST_BYTES = 1 << 20  # about 16,000 bundles; beyond it the oldest half is forgotten
-_LINE_BYTES = 65
-_DIGEST = re.compile(rb"^[0-9a-f]{64}$", re.MULTILINE)
-_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+import msgspec
 
+from rtsysid.errors import RtsysidError
+from rtsysid.model import keys
+from rtsysid.model.untrusted import Refusal, parse_json, structure_of
 
-def notes() -> Path | None:
-    """Return the file of the notes, whether or not it exists; None where this user has no home."""
-    stated = os.environ.get("XDG_STATE_HOME", "")
-    home = os.path.expanduser("~") if os.environ.get("HOME", "~") else ""  # an empty HOME is none
-    folder = stated if os.path.isabs(stated) else os.path.join(home, ".local", "state")
-    return Path(folder) / "rtsysid" / "trusted" if os.path.isabs(folder) else None
+NAME = "signature.json"
+MOST_BYTES = 1000
+_PURPOSE = b"rtsysid bundle 1\n"  # so that the signature of something else is none of a bundle
+_ASKED = '--trust or --backend c (backend="c" in Python) loads it once'
 
 
-def is_noted(digest: str) -> bool:
-    """Tell whether a bundle with this digest was exported on this machine by this user."""
-    path = notes()
-    if path is None or sys.platform != "linux":  # libraries are loaded on Linux alone
-        return False
-    try:
-        with _opened(path, os.O_RDONLY) as stream:
-            return digest.encode() in _digests(stream)
-    except OSError:
-        return False
+class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What `signature.json` holds: public key and signature, as hexadecimal text."""
+
+    key: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+    signature: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{128}$")]
 
 
-def note(digest: str) -> None:
-    """Note that a bundle with this digest was exported here; one logged line where it cannot be noted."""
-    if sys.platform != "linux":
-        return
-    path = notes()
-    try:
-        if path is None:
-            raise FileNotFoundError(0, "this user has no home folder")
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with _opened(path, os.O_RDWR | os.O_CREAT) as stream:
-            _append(stream, digest.encode())
-    except OSError as error:
-        message = "this bundle could not be noted as exported on this machine (%s): its C library needs --backend c"
-        logging.getLogger(__name__).warning(message, error.strerror or error)
+class Maker(NamedTuple):
+    """The signer of a bundle. ``name``: empty where it is not trusted; ``reason`` then says why, as a clause.
 
-
-@contextmanager
-def _opened(path: Path, flags: int) -> Iterator[IO[bytes]]:
-    """Open the notes. Raises PermissionError where others could have written them, OSError as `os.open`."""
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        file = os.open(path.name, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600, dir_fd=folder)
-        own = _is_own(folder, stat.S_ISDIR) and _is_own(file, stat.S_ISREG)
-    finally:
-        os.close(folder)
-    if not own:
-        os.close(file)
-        raise PermissionError(0, f"{path} can be written by others")
-    with os.fdopen(file, "r+b" if flags & os.O_RDWR else "rb") as stream:
-        yield stream
-
-
-def _digests(stream: IO[bytes]) -> list[bytes]:
-    """Read the digests at the end of the notes, which are the newest, as far as a file of the largest size reaches."""
-    stream.seek(max(0, os.fstat(stream.fileno()).st_size - MOST_BYTES))
-    return _DIGEST.findall(stream.read(MOST_BYTES))
-
-
-def _append(stream: IO[bytes], digest: bytes) -> None:
-    """Add a digest. Where the file is full, or holds anything else, the newest digests are written over it.
-
-    All lines have the same length, so that another process reads only whole ones.
+    ``key``: the public key as hexadecimal text; empty without a valid signature.
     """
-    import fcntl
 
-    fcntl.flock(stream, fcntl.LOCK_EX)
-    known, size = _digests(stream), os.fstat(stream.fileno()).st_size
-    if digest in known:
-        return
-    keeps_all = size == len(known) * _LINE_BYTES and size + _LINE_BYTES <= MOST_BYTES
-    kept = [] if keeps_all else known[-(MOST_BYTES // 2 // _LINE_BYTES) :]
-    stream.seek(size if keeps_all else 0)
-    stream.write(b"".join(each + b"\n" for each in (*kept, digest)))
-    stream.truncate()
+    name: str
+    key: str
+    reason: str
 
 
-def _is_own(descriptor: int, is_kind: Callable[[int], bool]) -> bool:
-    """Tell whether what is open is of this kind and of this user, and nobody else may write to it."""
-    status = os.fstat(descriptor)
-    return is_kind(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & _OTHERS_WRITE
+def sign(folder: Path, digest: str) -> None:
+    """Sign a bundle in a folder by its digest; one logged line where it cannot be signed."""
+    try:
+        found = msgspec.to_builtins(signature_of(digest, keys.make_private_key()))
+        (folder / NAME).write_text(json.dumps(found, indent=1) + "\n")
+    except (OSError, ImportError) as error:
+        message = "this bundle could not be signed as exported on this machine (%s): its C library needs --trust"
+        logging.getLogger(__name__).warning(message, getattr(error, "strerror", None) or error)
+
+
+def signature_of(digest: str, private: bytes) -> Signature:
+    """Sign a digest, as hexadecimal text, with a private key of 32 bytes."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    key = Ed25519PrivateKey.from_private_bytes(private)
+    return Signature(key.public_key().public_bytes_raw().hex(), key.sign(_PURPOSE + digest.encode()).hex())
+
+
+def own_public_key(*, make: bool = False) -> str | None:
+    """Return the public key of this user as hexadecimal text; None where there is none and it is not to be made.
+
+    Raises OSError where it cannot be kept.
+    """
+    private = keys.make_private_key() if make else keys.private_key()
+    if private is None:
+        return None
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    return Ed25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw().hex()
+
+
+def maker_of(digest: str, content: bytes | None) -> Maker:
+    """Find out who signed a bundle with this digest. `content`: the bytes of its `signature.json`, if it has one."""
+    if content is None:
+        return Maker("", "", f"it is not signed, so nobody knows its maker; {_ASKED}")
+    try:
+        signature = structure_of(parse_json(content, NAME, _REFUSAL), Signature, NAME, _REFUSAL)
+        valid = _is_valid(signature, digest)
+    except RtsysidError as error:
+        return Maker("", "", f"{error.found}; {_ASKED}")
+    except ImportError:
+        remedy = "pip install cryptography"
+        return Maker("", "", f"signatures cannot be checked here, the package cryptography is missing; {remedy}")
+    if not valid:
+        return Maker("", "", f"its signature is not that of these files; {_ASKED}")
+    return _maker(signature.key)
+
+
+def _maker(key: str) -> Maker:
+    if key == own_public_key():
+        return Maker("this user", key, "")
+    trusted = keys.trusted_keys()
+    if key in trusted:
+        return Maker(trusted[key] or key[:12], key, "")
+    return Maker("", key, f"it is signed by an unknown key; rtsysid trust add {key} trusts its maker, {_ASKED}")
+
+
+def _is_valid(signature: Signature, digest: str) -> bool:
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    try:
+        key = Ed25519PublicKey.from_public_bytes(bytes.fromhex(signature.key))
+        key.verify(bytes.fromhex(signature.signature), _PURPOSE + digest.encode())
+    except (InvalidSignature, ValueError):
+        return False
+    return True
+
+
+_REFUSAL = Refusal(RtsysidError, NAME, "sign it again: rtsysid trust sign BUNDLE")

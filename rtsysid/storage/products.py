@@ -139,7 +139,8 @@ def _article(name: str) -> str:
 
 def _in_bundle(manifest: Any) -> Iterable[str]:
     _ = manifest["spec"]["channels"], manifest["fingerprint"], manifest["digest"]
-    return [name for name, digest in manifest["files"].items() if re.fullmatch("[0-9a-f]{64}", digest)]
+    listed = [name for name, digest in manifest["files"].items() if re.fullmatch("[0-9a-f]{64}", digest)]
+    return [*listed, "signature.json"]
 
 
 def _in_index(manifest: Any) -> Iterable[str]:
@@ -230,6 +231,7 @@ CONFIGURATION = _file("configuration", ".toml")
 BUNDLE, INDEX = _folder("bundle", "manifest.json", _in_bundle), _folder("index", "index.json", _in_index)
 SEALED = BUNDLE, INDEX  # read as a whole: a file that they do not list damages them
 RUN, UNFINISHED_RUN = _folder("run", "run.json", _in_run), _workspace("run", "run.json", _in_run)
+FIRMWARE = _folder("firmware", MARK, lambda mark: _kind(mark, "firmware")["files"])
 SIMULATION, EXAMPLE = Product("simulation", "folder", _flights), Product("example", "folder", _example)
 COMPARISON, BENCHMARK, DEMO = _marked("comparison"), _marked("benchmark"), _marked("demo")
 SWEEP = _marked("sweep")

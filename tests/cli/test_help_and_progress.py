@@ -175,6 +175,31 @@ def test_doctor_says_how_to_get_what_is_missing(monkeypatch: pytest.MonkeyPatch)
     assert line == "no  extra train           without onnx; pip install 'rtsysid[train]'"
 
 
+@pytest.mark.parametrize(
+    ("found", "packages", "gpus", "warned"),
+    [
+        ("2.13.0", True, [], True),
+        ("2.13.0+cu126", False, [], True),
+        ("2.13.0+cpu", True, [], False),
+        ("2.13.0", False, [], False),
+        ("2.13.0", True, [Path("/dev/nvidia0")], False),
+        (None, True, [], False),
+    ],
+)
+def test_doctor_warns_of_torch_for_a_gpu_that_is_not_there(
+    found: str | None, packages: bool, gpus: list[Path], warned: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A CUDA build of torch on a machine without such a processor is named, with the place that says how to choose."""
+    from rtsysid.cli import doctor
+
+    monkeypatch.setattr(doctor, "_version", lambda name: found)
+    monkeypatch.setattr(doctor, "_has_cuda_packages", lambda: packages)
+    monkeypatch.setattr(Path, "glob", lambda self, pattern: iter(gpus))
+    (line,) = [*doctor._torch_build()] or [None]
+    assert (line is not None) == warned
+    assert line is None or (line.good is False and "README.md" in line.remedy)
+
+
 def test_config_show_prints_what_train_takes(run_folder: Path, bundle_folder: Path, auto_run_folder: Path) -> None:
     """The text of an embedded configuration, a run and a bundle is one that can be parsed; of a run of [data] alone it
     is the whole one."""
@@ -206,7 +231,7 @@ def test_a_shell_completes(words: str, offered: str, monkeypatch: pytest.MonkeyP
 
 def test_a_completion_ends_well() -> None:
     """The shell calls the program itself: exit code 0, and nothing on stderr."""
-    asked = {"_RTSYSID_COMPLETE": "bash_complete", "COMP_WORDS": "rtsysid tr", "COMP_CWORD": "1"}
+    asked = {"_RTSYSID_COMPLETE": "bash_complete", "COMP_WORDS": "rtsysid tra", "COMP_CWORD": "1"}
     with process(**asked) as running:
         out, said = running.communicate()
     assert (running.returncode, out, said) == (0, "plain,train\n", "")

@@ -18,7 +18,7 @@ from rtsysid.benchmarks.robot_files import TrainedModel
 from rtsysid.config import Config, config_from_builtins
 from rtsysid.errors import ConfigError
 from rtsysid.evaluation.expectation import Expectation
-from rtsysid.live.reproduce import Settings
+from rtsysid.live.settings import Settings
 from rtsysid.spec import ModelSpec, Scaling
 
 WORDS = ("nan", "inf", "-inf", "-1", "0", "9223372036854775808", "18446744073709551616", "1e300", "-1e300", "ten")
@@ -85,7 +85,11 @@ def inside(kind: msgspec.inspect.Type) -> Iterator[msgspec.inspect.Type]:
 DECODED = {  # where structures are read from outside, and which test knows the ranges of their numbers
     "rtsysid.config": "here",
     "rtsysid.spec": "here",
-    "rtsysid.live.reproduce": "here",
+    "rtsysid.live.settings": "here",
+    "rtsysid.live.bundle_watch": "from its own parent",
+    "rtsysid.live.updates": "from its own child",
+    "rtsysid.model.about": "texts alone",
+    "rtsysid.model.trust": "texts alone",
     "firmware_bridge.schema": "here",
     "firmware_bridge.board": "here",
     "rtsysid.model.untrusted": "for its callers, which are listed",

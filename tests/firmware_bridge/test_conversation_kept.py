@@ -134,6 +134,54 @@ def test_a_restart_during_an_outage_is_noticed_by_the_boot_id() -> None:
     assert talk.intake.reboots == 1
 
 
+@pytest.mark.parametrize("uptime_s", [30.0, 3000.0, 9000.0])
+def test_a_restart_with_the_old_boot_id_is_noticed_at_once(uptime_s: float) -> None:
+    """A board without a memory for its boots says hello with the old id: its clock ran back, and so it restarted. Its
+    samples carry a number of their own, also at the next restart."""
+    board = FakeBoard()
+    talk, before, now_s = meeting(board, started_s=-uptime_s)
+    numbers = [before[-1].boot]
+    for reboots in (1, 2):
+        board.boot(now_s, boot_id=1)
+        after, now_s = converse(talk, board, 3.0, now_s)
+        assert talk.state is LinkState.STREAMING
+        assert (talk.losses, talk.intake.reboots, talk.intake.gaps, talk.intake.refused) == (reboots, reboots, 0, 0)
+        assert talk.intake.jumps == 0
+        assert after[0].sample.t < 1.0
+        numbers.append(after[-1].boot)
+    assert len({*numbers}) == 3
+    assert list(talk.events).count("the board restarted") == 2
+
+
+def test_a_restart_with_the_old_boot_id_during_an_outage_is_noticed() -> None:
+    """The answer to the first HELLO after the outage comes from a clock that ran back."""
+    board = FakeBoard()
+    talk, before, now_s = meeting(board, started_s=-100.0)
+    talk.lose("cable")
+    board.boot(now_s + 0.5, boot_id=1)
+    board.poll(now_s)
+    board.out = b""
+    talk.open(now_s + 1.0)
+    after, _ = converse(talk, board, 1.5, now_s + 1.0)
+    assert talk.intake.reboots == 1
+    assert {arrival.boot for arrival in after}.isdisjoint({before[-1].boot})
+    assert after[0].sample.t < 2.0
+
+
+def test_a_hello_that_the_line_repeats_is_no_restart() -> None:
+    """The frame that a board sends at its start comes twice, the second time half a second later."""
+    board = FakeBoard()
+    talk, _, now_s = meeting(board, started_s=-100.0)
+    board.boot(now_s, boot_id=1)
+    hello = board.out
+    assert hello
+    _, now_s = converse(talk, board, 0.5, now_s)
+    assert talk.intake.reboots == 1
+    talk.feed(hello, now_s)
+    converse(talk, board, 1.0, now_s)
+    assert (talk.losses, talk.intake.reboots) == (1, 1)
+
+
 def test_a_board_that_came_back_as_another_is_refused() -> None:
     """The session knows the channels of its board: a board that was flashed with others ends it."""
     board = FakeBoard()

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import configparser
 import os
+import re
+import shutil
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -129,6 +133,25 @@ def test_the_example_unit_asks_for_what_the_verb_understands() -> None:
     assert 0 < context.params["fifo"] < int(service["LimitRTPRIO"])
     assert (service["Type"], service["LimitMEMLOCK"]) == ("notify", "infinity")
     assert float(service["WatchdogSec"]) > 3
+    assert context.params["record"].suffix == ""  # a folder: a file would be refused at the next start, for ever
+    assert service["RestartPreventExitStatus"].split() == ["1", "2"]
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="wants systemd-analyze")
+def test_the_example_unit_is_hardened(tmp_path: Path) -> None:
+    """systemd rates what the service could reach at 4 of 10 or less, and finds no line that it does not know."""
+    unit = tmp_path / "rtsysid.service"
+    text = (Path(__file__).parents[2] / "packaging" / "rtsysid.service").read_text()
+    unit.write_text(text.replace("/opt/rtsysid/bin/rtsysid", sys.executable))
+    rating = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", unit], capture_output=True, text=True, check=True
+    )
+    found = re.search(r"exposure level for rtsysid.service: ([0-9.]+)", rating.stdout)
+    assert found
+    assert float(found[1]) <= 4
+    checked = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False)
+    assert "Unknown" not in checked.stderr
+    assert "Invalid" not in checked.stderr
 
 
 def test_a_stop_after_so_long() -> None:

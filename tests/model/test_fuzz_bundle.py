@@ -51,14 +51,14 @@ sys.addaudithook(_watch)
 
 @contextmanager
 def nothing_outside(folder: Path) -> Iterator[None]:
-    """No file is opened but those of this folder, of Python, and of the user's notes."""
+    """No file is opened but those of this folder, of Python, and of the user's keys."""
     opened: list[str] = []
     _watched.append(opened)
     try:
         yield
     finally:
         _watched.pop()
-    allowed = (*OURS, str(folder), os.environ["XDG_STATE_HOME"])
+    allowed = (*OURS, str(folder), os.environ["XDG_DATA_HOME"])
     assert not [path for path in opened if not path.startswith(allowed)]
 
 
@@ -106,7 +106,8 @@ def use_bundle(folder: Path, graphs: bool) -> None:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_mutated_bundles(calibrated_folder: Path, tmp_path: Path) -> None:
-    """Mutated manifests, arrays, calibrations and graphs: an error of ours, or a bundle whose golden trace passes."""
+    """Mutated manifests, signatures, arrays, calibrations and graphs, half of them signed again: an error of ours, or a
+    bundle whose golden trace passes."""
 
     def make(rng: random.Random, target: Path) -> Callable[[], object]:
         kind = rng.choice(["plain", "npz", "onnx", "json"])
@@ -124,7 +125,7 @@ def test_mutated_bundles(calibrated_folder: Path, tmp_path: Path) -> None:
                 path.write_bytes((mutate_npz if kind == "npz" else mutate_bytes)(rng, path.read_bytes()))
             return None
 
-        rehashed(calibrated_folder, target, change)
+        rehashed(calibrated_folder, target, change, signed=rng.random() < 0.5)
         return lambda: use_bundle(target, kind == "onnx")
 
     assert fuzz(tmp_path, make, COUNT) < COUNT

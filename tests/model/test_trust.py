@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -23,7 +24,7 @@ from export.targets import default_targets, without_c
 from firmware_bridge.mcap_file import McapFile
 from rtsysid.errors import BackendError, BundleError
 from rtsysid.live.reproduce import Settings
-from rtsysid.model import loading, trust
+from rtsysid.model import keys, loading, trust
 from rtsysid.model.backends import c_backend
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.loading import backends_of
@@ -32,7 +33,7 @@ from rtsysid.model.predictor import Predictor
 pytestmark = pytest.mark.skipif(
     not c_backend.machines() or find_compiler(c_backend.machines()[0]) is None, reason="wants a C compiler"
 )
-DIGEST = "0" * 64
+KEY = "ab" * 32
 PAYLOAD = """
 #include <fcntl.h>
 #include <unistd.h>
@@ -41,15 +42,15 @@ __attribute__((constructor)) static void run(void) { close(open("%s", O_CREAT | 
 
 
 @pytest.fixture
-def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A state folder of its own, in which nothing is noted; what was logged before is forgotten."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a user who has no keys yet; what was logged before is forgotten."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     loading._log_once.cache_clear()
-    return tmp_path / "state" / "rtsysid" / "trusted"
+    return tmp_path / "data" / "rtsysid" / "keys"
 
 
 @pytest.fixture
-def evil(bundle_folder: Path, tmp_path: Path, state: Path) -> Path:
+def evil(bundle_folder: Path, tmp_path: Path, own: Path) -> Path:
     """A stranger's bundle, whole and hashed, whose library writes the file `ran` when it is loaded."""
     (tmp_path / "evil.c").write_text(PAYLOAD % (tmp_path / "ran"))
     compiler = find_compiler(c_backend.machines()[0]) or []
@@ -73,7 +74,7 @@ def test_no_command_runs_the_library_of_a_stranger(evil: Path, tmp_path: Path, r
         command("info", bundle)
         rows = json.loads(command("verify", bundle, "--json").stdout)["backends"]
         assert [(row["backend"], row["passed"]) for row in rows] == [("c", None), ("onnx", True), ("numpy", True)]
-        assert "--backend c" in rows[0]["reason"]
+        assert "--trust or --backend c" in rows[0]["reason"]
         command("replay", bundle, recording)
         command("evaluate", bundle, recording, "--horizon", 10, "--stride", 99)
         command("report", bundle, "--data", recording, "--horizon", 10, "-o", tmp_path / f"{bundle.name}.html")
@@ -96,58 +97,163 @@ def test_to_ask_for_c_is_to_trust_it(evil: Path, tmp_path: Path) -> None:
     assert (tmp_path / "ran").exists()
 
 
-def test_one_line_says_how_to_get_c(bundle_folder: Path, state: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """The bundle of another machine runs without C; one line is logged, once, and says what would load it."""
+def test_trust_for_once_loads_the_library(evil: Path, tmp_path: Path, recording: Path) -> None:
+    """--trust runs a stranger's library for this command alone; the next one without it does not."""
+    command("verify", evil, "--trust", check=2)
+    assert (tmp_path / "ran").exists()
+    (tmp_path / "ran").unlink()
+    command("replay", evil, recording)
+    command("replay", evil, recording, "--trust", "--backend", "onnx")  # what is asked for by name is taken
+    assert not (tmp_path / "ran").exists()
+
+
+def test_one_line_says_how_to_get_c(bundle_folder: Path, own: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The bundle of another maker runs without C; one line is logged, once, with his key and what would load it."""
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
             assert Predictor.load(bundle_folder, check=False).backend.name == "onnx"
     (line,) = caplog.messages
-    assert '--backend c (backend="c" in Python) trusts and loads it' in line
+    assert f"rtsysid trust add {Bundle.open(bundle_folder).maker.key}" in line
+    assert '--trust or --backend c (backend="c" in Python) loads it once' in line
     assert Predictor.load(bundle_folder, "c", check=False).backend.name == "c"
 
 
-def test_an_exported_bundle_is_noted_for_this_user_alone(bundle_folder: Path, state: Path) -> None:
-    """A noted digest is trusted; the file is the user's own, and one digest is noted once."""
-    bundle = Bundle.open(bundle_folder)
-    assert not bundle.trusted
-    trust.note(bundle.manifest.digest)
-    trust.note(bundle.manifest.digest)
-    assert bundle.trusted
-    assert state.read_text() == f"{bundle.manifest.digest}\n"
-    assert stat.S_IMODE(state.stat().st_mode) == 0o600
-    assert stat.S_IMODE(state.parent.stat().st_mode) == 0o700
+def test_an_exported_bundle_is_signed_by_this_user(bundle_folder: Path, own: Path, tmp_path: Path) -> None:
+    """The key is made with the first signature, for this user alone; what it signed is trusted, and runs in C."""
+    folder = Path(shutil.copytree(bundle_folder, tmp_path / "b"))
+    assert not Bundle.open(folder).trusted
+    bundle = Bundle.open(folder).signed()
+    assert bundle.maker.name == "this user"
+    assert bundle.id == Bundle.open(bundle_folder).id
     assert Predictor.load(bundle, check=False).backend.name == "c"
-    state.chmod(0o666)  # then anybody may have written it
+    assert stat.S_IMODE((own / "signing_key").stat().st_mode) == 0o600
+    assert stat.S_IMODE(own.stat().st_mode) == 0o700
+    (own / "signing_key").chmod(0o644)  # then anybody may have signed with it
     assert not bundle.trusted
 
 
-def test_a_copy_of_a_trusted_bundle_is_trusted(bundle_folder: Path, state: Path, tmp_path: Path) -> None:
-    """What was exported here and rewritten here runs in C, though its digest is another."""
+def test_a_trusted_key_is_one_that_was_added(bundle_folder: Path, own: Path, tmp_path: Path) -> None:
+    """`trust add` takes the key of a maker, `trust list` shows it, and `trust remove` takes it back."""
+    key = Bundle.open(bundle_folder).maker.key
+    (tmp_path / "lab.key").write_text(f"{key}\n")
+    command("trust", "add", tmp_path / "lab.key", "--name", "robot lab")
+    assert Bundle.open(bundle_folder).maker.name == "robot lab"
+    assert key in command("trust", "list").stdout
+    command("trust", "remove", "robot lab")
+    assert not Bundle.open(bundle_folder).trusted
+    command("trust", "remove", "robot lab", check=2)
+
+
+@pytest.mark.parametrize("text", ["", "f" * 63, "\xff", "no key\n", "g" * 64])
+def test_what_is_no_key_is_refused(text: str, own: Path, tmp_path: Path) -> None:
+    """A file that holds no key, and a text that is none, are refused in one line, and nothing is trusted."""
+    (tmp_path / "key").write_text(text)
+    assert len(command("trust", "add", tmp_path / "key", check=2).stderr.splitlines()) == 1
+    command("trust", "add", text or "-", check=2)
+    assert trust.own_public_key() is None
+    assert not (own / "trusted_keys").exists()
+
+
+def test_a_changed_bundle_is_not_the_signed_one(evil: Path, bundle_folder: Path, tmp_path: Path) -> None:
+    """A stranger who keeps the signature of a trusted maker gains nothing: it is that of other files."""
+    keys.set_trusted_keys({Bundle.open(bundle_folder).maker.key: "lab"})
+    assert Bundle.open(bundle_folder).trusted
+    assert (evil / trust.NAME).read_bytes() == (bundle_folder / trust.NAME).read_bytes()
+    assert "not that of these files" in Bundle.open(evil).maker.reason
+    assert Predictor.load(evil).backend.name == "onnx"
+    assert not (tmp_path / "ran").exists()
+
+
+def test_what_was_verified_is_what_is_loaded(evil: Path, bundle_folder: Path, tmp_path: Path) -> None:
+    """Files that are exchanged after a trusted bundle was opened are not loaded."""
+    keys.set_trusted_keys({Bundle.open(bundle_folder).maker.key: "lab"})
+    folder = Path(shutil.copytree(bundle_folder, tmp_path / "b"))
+    opened = Bundle.open(folder)
+    for path in evil.iterdir():
+        shutil.copyfile(path, folder / path.name)
+    assert Predictor.load(opened).backend.name == "c"
+    assert not (tmp_path / "ran").exists()
+
+
+HOSTILE_SIGNATURES: dict[str, Callable[[Path], object]] = {
+    "no JSON": lambda path: path.write_bytes(b"\xff{"),
+    "another type": lambda path: path.write_text('{"key": 1, "signature": []}'),
+    "an unknown field": lambda path: path.write_text(path.read_text().replace("{", '{"more": 1,')),
+    "a point that is none": lambda path: path.write_text(json.dumps({"key": "f" * 64, "signature": "f" * 128})),
+    "the neutral point": lambda path: path.write_text(json.dumps({"key": f"01{'0' * 62}", "signature": "0" * 128})),
+    "a changed digit": lambda path: path.write_text(changed_digit(path.read_text())),
+    "capital letters": lambda path: path.write_text(path.read_text().upper()),
+    "empty": lambda path: path.write_bytes(b""),
+    "nested": lambda path: path.write_text("[" * 900),
+}
+
+
+def changed_digit(text: str) -> str:
+    at = text.index('"signature": "') + 20
+    return f"{text[:at]}{'0' if text[at] != '0' else '1'}{text[at + 1 :]}"
+
+
+@pytest.mark.parametrize("hostile", HOSTILE_SIGNATURES)
+def test_a_hostile_signature_is_none(hostile: str, bundle_folder: Path, own: Path, tmp_path: Path) -> None:
+    """A signature that is damaged, forged or of another form is said in one line, and the bundle is a stranger's."""
+    keys.set_trusted_keys({Bundle.open(bundle_folder).maker.key: "lab", "f" * 64: "", f"01{'0' * 62}": ""})
+    folder = Path(shutil.copytree(bundle_folder, tmp_path / "b"))
+    HOSTILE_SIGNATURES[hostile](folder / trust.NAME)
+    maker = Bundle.open(folder).maker
+    assert not maker.name
+    assert "--trust" in maker.reason
+    assert len(maker.reason.splitlines()) == 1
+
+
+@pytest.mark.parametrize("kind", ["a link", "a FIFO", "a folder", "too large"])
+def test_a_signature_is_a_small_file(kind: str, bundle_folder: Path, tmp_path: Path) -> None:
+    """A link, a FIFO, a folder and a large file are refused like any other file of a bundle, and not waited for."""
+    folder = Path(shutil.copytree(bundle_folder, tmp_path / "b"))
+    path = folder / trust.NAME
+    path.unlink()
+    make: dict[str, Callable[[], object]] = {
+        "a link": lambda: path.symlink_to(bundle_folder / trust.NAME), "a FIFO": lambda: os.mkfifo(path),
+        "a folder": path.mkdir, "too large": lambda: path.write_bytes(b" " * (trust.MOST_BYTES + 1)),
+    }  # fmt: skip
+    make[kind]()
+    with pytest.raises(BundleError, match=re.escape(trust.NAME)):
+        Bundle.open(folder)
+
+
+def test_a_bundle_without_a_signature_is_whole(bundle_folder: Path, tmp_path: Path) -> None:
+    """A bundle that nobody signed opens, verifies and predicts, without its C library."""
+    folder = Path(shutil.copytree(bundle_folder, tmp_path / "b"))
+    (folder / trust.NAME).unlink()
+    assert "not signed" in Bundle.open(folder).maker.reason
+    assert Predictor.load(folder).backend.name == "onnx"
+
+
+def test_a_copy_of_a_trusted_bundle_is_trusted(bundle_folder: Path, own: Path, tmp_path: Path) -> None:
+    """What a trusted maker signed, and this user rewrote, runs in C, though its digest is another."""
     bundle = Bundle.open(bundle_folder)
-    trust.note(bundle.manifest.digest)
-    copy = bundle.rewritten(tmp_path / "copy", {"model-int8.c": b"/* new */"})
+    assert not bundle.rewritten(tmp_path / "one", {"model-int8.c": b"/* new */"}).trusted
+    keys.set_trusted_keys({bundle.maker.key: "lab"})
+    copy = bundle.rewritten(tmp_path / "two", {"model-int8.c": b"/* new */"})
     assert copy.id != bundle.id
-    assert copy.trusted
-
-
-def test_the_notes_do_not_grow_without_end(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond the limit the oldest are forgotten, and the newest stay."""
-    monkeypatch.setattr(trust, "MOST_BYTES", 65 * 8)
-    digests = [f"{k:064x}" for k in range(40)]
-    for digest in digests:
-        trust.note(digest)
-        assert trust.is_noted(digest)
-        assert state.stat().st_size <= 65 * 8
-    assert not trust.is_noted(digests[0])
+    assert copy.maker.name == "this user"
 
 
 HOSTILE: dict[str, Callable[[Path], object]] = {
     "a folder": Path.mkdir,
     "a FIFO": os.mkfifo,
-    "a folder that others may write to": lambda path: (path.write_text(f"{DIGEST}\n"), path.parent.chmod(0o777)),
-    "a file of somebody else": lambda path: (path.write_text(f"{DIGEST}\n"), other_owner(path)),
-    "a folder of somebody else": lambda path: (path.write_text(f"{DIGEST}\n"), other_owner(path.parent)),
+    "others may write to it": lambda path: (path.write_text(f"{KEY}\n"), path.chmod(0o666)),
+    "others may write to its folder": lambda path: (path.write_text(f"{KEY}\n"), path.parent.chmod(0o777)),
+    "a file of somebody else": lambda path: (path.write_text(f"{KEY}\n"), other_owner(path)),
+    "a folder of somebody else": lambda path: (path.write_text(f"{KEY}\n"), other_owner(path.parent)),
+    "a link": lambda path: path.symlink_to(elsewhere(path)),
+    "rubbish": lambda path: path.write_bytes(b"\xff\0" * 5000),
 }
+
+
+def elsewhere(path: Path) -> Path:
+    other = path.parent / "elsewhere"
+    other.write_text(f"{KEY}\n")
+    return other
 
 
 def other_owner(path: Path) -> None:
@@ -156,50 +262,55 @@ def other_owner(path: Path) -> None:
     os.chown(path, 12345, -1)
 
 
+@pytest.mark.parametrize("name", ["trusted_keys", "signing_key"])
 @pytest.mark.parametrize("hostile", HOSTILE)
-def test_notes_that_others_could_write_count_for_nothing(
-    hostile: str, state: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    """What others made, or could have put there, is not read, not waited for and not written to."""
-    state.parent.mkdir(parents=True)
-    HOSTILE[hostile](state)
-    assert not trust.is_noted(DIGEST)
-    trust.note(DIGEST)
-    assert len(caplog.messages) == 1
-    assert not trust.is_noted(DIGEST)
+def test_keys_that_others_could_write_count_for_nothing(hostile: str, name: str, own: Path) -> None:
+    """What others made, or could have put there, is not read and not waited for."""
+    own.mkdir(parents=True, mode=0o700)
+    HOSTILE[hostile](own / name)
+    assert keys.trusted_keys() == {}
+    assert keys.private_key() is None
 
 
-@pytest.mark.parametrize("rest", [b"", b"b" * 20, b"\xff\0\n", b"\n" * 3, b"x" * (3 << 20), b"\r"])
-def test_rubbish_in_the_notes_loses_no_digest(rest: bytes, state: Path) -> None:
-    """What a full disk cut off, and rubbish of any size, hides neither an old digest nor the next one."""
-    state.parent.mkdir(parents=True)
-    state.write_bytes(rest + f"\n{DIGEST}\n".encode() + rest[:100])
-    state.chmod(0o600)
-    assert trust.is_noted(DIGEST)
-    trust.note("1" * 64)
-    assert state.read_text() == f"{DIGEST}\n{'1' * 64}\n"
+def test_a_key_that_others_can_read_signs_nothing(bundle_folder: Path, own: Path, tmp_path: Path,
+                                                  caplog: pytest.LogCaptureFixture) -> None:  # fmt: skip
+    """One line says that the bundle could not be signed; it is whole, and not trusted."""
+    own.mkdir(parents=True, mode=0o700)
+    (own / "signing_key").write_text(f"{KEY}\n")
+    (own / "signing_key").chmod(0o644)
+    folder = Path(shutil.copytree(bundle_folder, tmp_path / "b"))
+    assert not Bundle.open(folder).signed().trusted
+    assert "could not be signed" in caplog.messages[0]
+    command("trust", "sign", folder, check=2)
 
 
-@pytest.mark.parametrize("broken", ["no home", "read-only", "a file in the way", "a link"])
-def test_without_a_state_folder_nothing_is_trusted_and_nothing_fails(
-    broken: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Where nothing can be noted, one line says so, and the bundle is not trusted."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+@pytest.mark.parametrize("broken", ["no home", "read-only", "a file in the way"])
+def test_without_a_data_folder_nothing_is_trusted_and_nothing_fails(
+    broken: str, bundle_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    """Where no key can be kept, one line says so, and the bundle is not trusted."""
+    folder = Path(shutil.copytree(bundle_folder, tmp_path / "b"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     if broken == "no home":
-        monkeypatch.setenv("XDG_STATE_HOME", "relative")
+        monkeypatch.setenv("XDG_DATA_HOME", "relative")
         monkeypatch.setenv("HOME", "")
     elif broken == "read-only":
-        monkeypatch.setenv("XDG_STATE_HOME", "/proc/none")
-    elif broken == "a file in the way":
-        (tmp_path / "state").write_text("")
+        monkeypatch.setenv("XDG_DATA_HOME", "/proc/none")
     else:
-        (tmp_path / "state" / "rtsysid").mkdir(parents=True)
-        (tmp_path / "state" / "rtsysid" / "trusted").symlink_to(tmp_path / "elsewhere")
-    trust.note("0" * 64)
+        (tmp_path / "data").write_text("")
+    trust.sign(folder, Bundle.open(folder).manifest.digest)
     assert len(caplog.messages) == 1
-    assert not trust.is_noted("0" * 64)
-    assert not (tmp_path / "elsewhere").exists()
+    assert not Bundle.open(folder).trusted
+    assert command("trust", "key", check=5).stderr
+
+
+def test_two_first_exports_make_one_key(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where another process has made the key meanwhile, that one is used, and no file of the race stays."""
+    first = keys.make_private_key()
+    monkeypatch.setattr(keys, "private_key", iter([None, first]).__next__)
+    assert keys.make_private_key() == first
+    assert [path.name for path in own.iterdir()] == ["signing_key"]
 
 
 def test_firmware_is_generated_and_not_taken_from_a_bundle(bundle_folder: Path, tmp_path: Path) -> None:
@@ -213,7 +324,7 @@ def test_firmware_is_generated_and_not_taken_from_a_bundle(bundle_folder: Path, 
 
 
 @pytest.fixture
-def unloadable(bundle_folder: Path, tmp_path: Path, state: Path) -> Path:
+def unloadable(bundle_folder: Path, tmp_path: Path, own: Path) -> Path:
     """A bundle of this machine whose library does not load, as one for another libc or another width."""
 
     def change(folder: Path, content: dict[str, Any]) -> None:
@@ -221,7 +332,7 @@ def unloadable(bundle_folder: Path, tmp_path: Path, state: Path) -> Path:
         library.write_bytes(b"\x7fELF of another kind")
 
     folder = rehashed(bundle_folder, tmp_path / "b", change)
-    trust.note(Bundle.open(folder).manifest.digest)
+    trust.sign(folder, Bundle.open(folder).manifest.digest)
     return folder
 
 
@@ -259,11 +370,11 @@ def test_a_library_of_another_release_is_refused(lacking: str, bundle_folder: Pa
 
 
 def test_onnxruntime_that_does_not_load_gives_way(
-    bundle_folder: Path, state: Path, monkeypatch: pytest.MonkeyPatch
+    bundle_folder: Path, own: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where onnxruntime is installed and cannot be imported, `auto` takes NumPy, and `onnx` insists."""
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
-    monkeypatch.setattr("rtsysid.model.backends.onnx_backend.available", lambda: True)
+    monkeypatch.setattr("rtsysid.model.loading.onnx_runs_here", lambda: True)
     assert Predictor.load(bundle_folder).backend.name == "numpy"
     with pytest.raises(BackendError):
         Predictor.load(bundle_folder, "onnx")

@@ -123,6 +123,7 @@ def full_manifest() -> dict[str, Any]:
         },
         "versions": {"numpy": "2"},
         "c": {"int8": {"weight_bytes": 1, "state_bytes": 2, **error}},
+        "about": {"name": "arm", "version": "1.2", "note": "of the left arm"},
         "files": dict.fromkeys(("weights.npz", "golden.npz", "baseline.npz"), "0" * 64),
     }  # fmt: skip
     plain: dict[str, Any] = json.loads(json.dumps(made))

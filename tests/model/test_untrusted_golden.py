@@ -46,11 +46,12 @@ def nz(name: str, **arrays: Any) -> Callable[[Path, dict[str, Any]], None]:
     ],
     ids=range(11),
 )  # fmt: skip
+@pytest.mark.parametrize("signed", [False, True])
 def test_a_golden_trace_that_proves_nothing_is_refused(
-    bundle_folder: Path, tmp_path: Path, change: Callable[[Path, dict[str, Any]], None]
+    bundle_folder: Path, tmp_path: Path, signed: bool, change: Callable[[Path, dict[str, Any]], None]
 ) -> None:
     """Without forecasts, codes or errors, with NaN for a prediction, or with ticks that are none: one line."""
-    folder = rehashed(bundle_folder, tmp_path / "b", change)
+    folder = rehashed(bundle_folder, tmp_path / "b", change, signed=signed)
     with pytest.raises(BundleError, match=r"golden\.npz"):
         golden_of(Bundle.open(folder))
 

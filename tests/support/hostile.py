@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from rtsysid.errors import SpecError
+from rtsysid.model import trust
 from rtsysid.model.bundle import write_manifest
 from rtsysid.spec import digest, from_builtins
 
@@ -21,8 +22,11 @@ Change = Callable[[Path, dict[str, Any]], object]
 WRONG: list[Any] = [None, True, 0, -1, 2**40, 10**30, 0.5, 1e300, -1e-300, "", "..", "x" * 400, [], [[]], {}, {"a": 1}]
 
 
-def rehashed(bundle: Path, folder: Path, change: Change) -> Path:
-    """A copy of a bundle after `change(folder, content)`, with a manifest that fits what was changed."""
+def rehashed(bundle: Path, folder: Path, change: Change, *, signed: bool = False) -> Path:
+    """A copy of a bundle after `change(folder, content)`, with a manifest that fits what was changed.
+
+    Its signature is that of the bundle before, or with `signed` a valid one of this user: trust is no proof of sense.
+    """
     shutil.copytree(bundle, folder)
     content = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").unlink()
@@ -31,7 +35,9 @@ def rehashed(bundle: Path, folder: Path, change: Change) -> Path:
     change(folder, content)
     with_fingerprint(content)
     try:
-        write_manifest(folder, content)
+        digest = write_manifest(folder, content)
+        if signed:
+            trust.sign(folder, digest)
     except OverflowError:  # an integer of 65 bits cannot be hashed
         (folder / "manifest.json").write_text(json.dumps(content))
     return folder

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from rtsysid.recordings.home import home
+
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
@@ -22,9 +24,10 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def own_state(config: pytest.Config) -> None:
-    """Note the bundles that tests export in a folder of this run of pytest, shared by its workers, and not at home."""
+    """Keep the keys of tests in a folder of this run of pytest, shared by its workers, and not at home."""
     if "PYTEST_XDIST_WORKER" not in os.environ:
-        os.environ["XDG_STATE_HOME"] = folder = tempfile.mkdtemp(prefix="rtsysid-state-")
+        os.environ.setdefault("RTSYSID_DATA", str(home()))  # recordings lie there, too
+        os.environ["XDG_DATA_HOME"] = folder = tempfile.mkdtemp(prefix="rtsysid-keys-")
         config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 

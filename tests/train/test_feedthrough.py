@@ -31,7 +31,7 @@ def shifted(bundle_folder: Path, tmp_path: Path) -> Bundle:
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["training"]["config"]["data"]["feedthrough"] = True
     (folder / "manifest.json").unlink()
-    trust.note(write_manifest(folder, {key: manifest[key] for key in manifest if key not in ("files", "digest")}))
+    trust.sign(folder, write_manifest(folder, {k: manifest[k] for k in manifest if k not in ("files", "digest")}))
     return Bundle.open(folder)
 
 

@@ -121,13 +121,6 @@ class OnnxBackend(WindowedBackend):
         return binding._iobinding
 
 
-def available() -> bool:
-    """Tell whether onnxruntime is installed on this machine."""
-    from importlib.util import find_spec
-
-    return find_spec("onnxruntime") is not None
-
-
 def _onnx_session(content: bytes, name: str, spec: ModelSpec) -> Any:
     check_graph(content, name, spec, Refusal(BundleError, f"graph {name}", "export again"))
     try:

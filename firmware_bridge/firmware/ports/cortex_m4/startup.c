@@ -1,4 +1,4 @@
-/* From reset to main on a Cortex-M4F, in C. The linker script of the board says where memory lies. */
+/* From reset to main on a Cortex-M, in C. The linker script of the board says where memory lies. */
 #include <stdint.h>
 #include <string.h>
 
@@ -13,11 +13,13 @@ void reset(void);
 int main(void);
 
 static void unexpected(void) { fault(); }
-static void tick(void) {} /* to wake is all it does */
+__attribute__((weak)) void systick_interrupt(void) {} /* to wake is all it does */
 
 void reset(void)
 {
+#ifdef __ARM_FP /* a Cortex-M3 has no such unit */
     CPACR |= FPU_FULL_ACCESS; /* before any float is touched */
+#endif
     __asm volatile("dsb\n isb" ::: "memory");
     memcpy(data_start, data_loaded, (size_t)(data_end - data_start));
     memset(bss_start, 0, (size_t)(bss_end - bss_start));
@@ -32,5 +34,5 @@ __attribute__((weak)) void uart_interrupt(void) { fault(); } /* of an image with
 /* Stack pointer, 15 exceptions of the core, then the interrupts of the chip, of which only the UART's is used. */
 __attribute__((section(".vectors"), used)) static const void *const vectors[16 + INTERRUPTS] = {
     [0] = stack_top, [1] = reset, [2 ... 15 + INTERRUPTS] = unexpected,
-    [15] = tick, [16 + UART_INTERRUPT] = uart_interrupt,
+    [15] = systick_interrupt, [16 + UART_INTERRUPT] = uart_interrupt,
 };

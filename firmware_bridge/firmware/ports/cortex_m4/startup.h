@@ -16,10 +16,27 @@ static inline void sleep_until_interrupt(void)
 #endif
 }
 
-/* Interrupt, and so wake, each millisecond. */
-static inline void systick_start(void)
+/* Around what an interrupt must not see half done. */
+static inline void interrupts_off(void)
 {
-    REGISTER(0xE000E014u) = CORE_HZ / 1000u - 1u;
+#ifdef __arm__
+    __asm volatile("cpsid i" ::: "memory");
+#endif
+}
+
+static inline void interrupts_on(void)
+{
+#ifdef __arm__
+    __asm volatile("cpsie i" ::: "memory");
+#endif
+}
+
+void systick_interrupt(void); /* an image may supply it; without, it wakes and does nothing */
+
+/* Interrupt, and so wake, each `ticks` of the core's clock, 2^24 at most. */
+static inline void systick_start(uint32_t ticks)
+{
+    REGISTER(0xE000E014u) = ticks - 1u;
     REGISTER(0xE000E018u) = 0;
     REGISTER(0xE000E010u) = 7u; /* on, interrupting, from the core's clock */
 }

@@ -8,7 +8,9 @@
 #define REGISTER(address) (*(volatile uint32_t *)(address))
 #endif
 
+#ifndef CHIP
 #define CHIP "mps2-an386"
+#endif
 #define INTERRUPTS 32
 #define UART_INTERRUPT 0
 #define TIMER_HZ 25000000u

@@ -1,0 +1,103 @@
+"""`rtsysid run` as a service runs it: files by time, updates of a link, one model alone, and little memory."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.live_parts import until
+from support.robots import plant
+from support.shell import command, ended, process, refused, rtsysid
+
+from firmware_bridge.device import SimulatedDevice
+from firmware_bridge.schema import Schema
+from rtsysid.model import linked
+from rtsysid.model.bundle import Bundle
+from rtsysid.recordings.bag import Bag
+
+
+@pytest.fixture
+def board(bundle_folder: Path) -> Iterator[SimulatedDevice]:
+    """A board for the tiny bundle that plays for ever."""
+    spec = Bundle.open(bundle_folder).spec
+    rows = plant(1, 500, seed=5).episodes[0].values
+    with SimulatedDevice(Schema.of(spec.channels, spec.rate_hz), rows, repeat=True) as device:
+        yield device
+
+
+@pytest.fixture
+def link(bundle_folder: Path, tmp_path: Path) -> Path:
+    """A link to a copy of the bundle."""
+    shutil.copytree(bundle_folder, tmp_path / "first")
+    linked.point(tmp_path / "live", tmp_path / "first")
+    return tmp_path / "live"
+
+
+def answering(board: SimulatedDevice) -> None:
+    until(lambda: board.status().split()[0] == "2" and len(board.status().split()) > 2, "a prediction")
+
+
+def test_a_folder_gets_a_file_for_each_time(bundle_folder: Path, board: SimulatedDevice, tmp_path: Path) -> None:
+    """--record DIR begins files by size; `replay` reads them as one session, with equal predictions."""
+    arguments = ("--record", tmp_path / "flights", "--rotate-mb", 0.02, "--seconds", 5, "--budget-ms", 10_000)
+    report = json.loads(rtsysid("run", bundle_folder, board.port, *arguments, "--json").stdout)
+    files = sorted((tmp_path / "flights").iterdir())
+    assert report["files"] == len(files) > 1
+    assert report["not_recorded"] == 0
+    assert sum(len(list(Bag(path).read("/samples"))) for path in files) == report["samples"] > 0
+    again = json.loads(command("replay", bundle_folder, files[0], "--json").stdout)
+    assert again["equal"]
+    assert again["compared"] == report["samples"]
+    about = Bag(files[-1]).metadata()
+    assert about["rtsysid.bundle"]["model_id"] == Bundle.open(bundle_folder).model_id
+    assert about["rtsysid.part"] == {"number": str(len(files))}
+
+
+def test_an_update_of_a_link_takes_over(link: Path, board: SimulatedDevice, tmp_path: Path) -> None:
+    """--watch takes the bundle that `rollback --to` points the link at; it is said, counted and recorded."""
+    new = Bundle.open(link).rewritten(tmp_path / "second", {"card.md": b"new\n"})
+    arguments = ("--watch", "--trial", 0.2, "--record", tmp_path / "f.mcap", "--no-mlock", "--json")
+    with process("run", link, board.port, *arguments) as running:
+        answering(board)
+        command("rollback", link, "--to", new.folder)
+        until(lambda: linked.previous(link) == tmp_path / "first", "the note of the bundle before")
+        until(lambda: taken(tmp_path / "f.mcap"), "the update")
+        running.send_signal(signal.SIGTERM)
+        report, said = ended(running)
+    assert report["updates"] == {"taken": 1, "refused": 0, "taken back": 0}
+    assert report["bundle"] == new.id
+    assert "has taken over" in said
+    assert "mlockall" not in said
+    notes = [values for _, values in Bag(tmp_path / "f.mcap").read("/updates")]
+    assert [note["outcome"] for note in notes] == ["trial", "taken"]
+    assert {note["bundle"] for note in notes} == {new.id}
+
+
+def taken(path: Path) -> bool:
+    return any(values["outcome"] == "taken" for _, values in Bag(path).read("/updates"))
+
+
+def test_a_watched_link_to_a_broken_bundle_starts_the_one_before(
+    link: Path, board: SimulatedDevice, tmp_path: Path
+) -> None:
+    """A service that starts with a broken bundle runs the one before, and says so; without --watch it is refused."""
+    new = Bundle.open(link).rewritten(tmp_path / "second", {"card.md": b"new\n"})
+    command("rollback", link, "--to", new.folder)
+    (new.folder / "golden.npz").write_bytes(b"PK")
+    assert "golden.npz was changed" in refused("run", link, board.port, code=2)
+    done = rtsysid("run", link, board.port, "--watch", "--seconds", 4, "--json")
+    assert "the bundle before runs" in done.stderr
+    assert json.loads(done.stdout)["bundle"] == Bundle.open(tmp_path / "first").id
+
+
+def test_one_model_is_expected(bundle_folder: Path, board: SimulatedDevice) -> None:
+    """--expect runs that model and refuses any other before the port is opened."""
+    model = Bundle.open(bundle_folder).model_id
+    report = json.loads(rtsysid("run", bundle_folder, board.port, "--expect", model, "--seconds", 3, "--json").stdout)
+    assert report["samples"] > 0
+    line = refused("run", bundle_folder, "/nonexistent", "--expect", "0" * 12, code=2)
+    assert f"its model is {model}" in line
