@@ -116,7 +116,7 @@ def compare_distributions(
 ) -> Iterator[Epoch | DistributionRow]:
     """Train and score each member on each ground; yield every epoch, and a row for each member, seed and null model.
 
-    What is trained already in `folder` is used again. Raises TraceError where recordings are absent, ConfigError for
+    A model that exists in `folder` is used again. Raises TraceError where recordings are absent, ConfigError for
     unknown names, and the errors of training and export.
     """
     if unknown := [name for name in members if name not in GENERATIVE]:
