@@ -14,6 +14,7 @@ import numpy as np
 from export.c_tables import table_definitions
 from export.to_c import CELL_LAYERS, gain_definitions, layer_definitions, model_layers, size_definitions
 from export.to_c_control import back_definitions, back_layers, control_sizes
+from export.to_c_noise import noise_definitions
 from firmware_bridge.board import channel_header
 from firmware_bridge.build import FIRMWARE
 from firmware_bridge.schema import Schema
@@ -43,7 +44,7 @@ def example_headers() -> dict[Path, str]:
         FOLDER / "sizes.h": "\n".join(sizes),
         FOLDER / "model.h": "\n".join(model),
         FOLDER / "tables.h": "\n".join([NOTE, table_definitions(spec), gain_definitions(spec, weights)]),
-        FOLDER / "lstm.h": "\n".join([NOTE, layer_definitions(lstm)]),
+        FOLDER / "lstm.h": "\n".join([NOTE, layer_definitions(lstm), noise_definitions(spec, weights)]),
         FOLDER / "gru.h": "\n".join([NOTE, layer_definitions(gru)]),
         FIRMWARE / "example" / "channels.h": channel_header(Schema.of(spec.channels, spec.rate_hz)),
     }
@@ -54,7 +55,7 @@ def example_spec(cell: CellName) -> ModelSpec:
     channels = (Channel("u", "V", "input"), Channel("y", "m"))
     blank = ModelSpec(
         channels=channels, rate_hz=100.0, taps=2, encoder=(3, 2), hidden=2, cell=cell, linear_path=True,
-        state_init="network", near_ticks=2, age_bands=(1, 3), encoder_taps=1,
+        state_init="network", near_ticks=2, age_bands=(1, 3), encoder_taps=1, distribution="gaussian",
         head_sees_code=True,
     )  # fmt: skip
     return msgspec.structs.replace(blank, scaling=unit_scaling(blank))

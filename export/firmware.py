@@ -22,7 +22,7 @@ from rtsysid.model.bundle import Bundle
 from rtsysid.storage import replacing
 from rtsysid.storage.products import IMAGE
 
-Kind: TypeAlias = Literal["replay", "app", "gradient", "sensors"]
+Kind: TypeAlias = Literal["replay", "app", "gradient", "sample", "sensors"]
 
 LEAN = ("-ffunction-sections", "-fdata-sections")
 LINK = ("-nostartfiles", "-specs=nano.specs", "-Wl,--gc-sections", "-Wl,--fatal-warnings", "-Wl,--build-id=none")
@@ -30,6 +30,7 @@ PORTS = FIRMWARE / "ports"
 SOURCES: dict[Kind, tuple[Path, ...]] = {
     "replay": (PORTS / "cortex_m4" / "replay.c",),
     "gradient": (PORTS / "cortex_m4" / "gradient.c",),  # around a model with model-control.c
+    "sample": (PORTS / "cortex_m4" / "sample.c",),  # around a model with a distribution
     "app": (PORTS / "cortex_m4" / "main.c", *APP),
     "sensors": (PORTS / "cortex_m4" / "sensors.c", *APP),
 }
@@ -79,9 +80,9 @@ def build_image(
     """Compile an image for a port around `model`, the result of `model_files`, to the file `out`.
 
     `port`: a folder of `firmware_bridge/firmware/ports`, or the path of another one, with chip.h, flags.txt for the
-    compiler, and a linker script with the folder's name. A "gradient" image has room for `horizon` ticks. The board
-    announces `model_hash`. Raises BundleError where there is no compiler, it fails, or the image does not fit;
-    StorageError where `out` exists and `overwrite` is not given.
+    compiler, and a linker script with the folder's name. A "gradient" or "sample" image has room for `horizon` ticks.
+    The board announces `model_hash`. Raises BundleError where there is no compiler, it fails, or the image does not
+    fit; StorageError where `out` exists and `overwrite` is not given.
     """
     if not available():
         raise BundleError(f"image {kind}", f"{COMPILER} is not installed", "run make hil, which installs it")
@@ -94,6 +95,7 @@ def build_image(
         sources = [*SOURCES[kind], PORTS / "cortex_m4" / "startup.c", Path(folder) / outermost(model)]
         flags = [*port_flags(place), *COMMON, *CONTRACTION[build], *LEAN, *LINK, *folders, f"-T{script}"]
         flags += [f"-DONBOARD_HASH=0x{model_hash:08x}u", f"-DHORIZON={horizon}"]
+        flags += ["-DMODEL_LANES=1"] if kind == "sample" else []  # a sixteenth of the memory
         # libm: sqrtf, where the processor has none
         _run_tool([COMPILER, *flags, *map(str, sources), "-lm", "-o", str(path)], script)
     return Image(out, *_elf_sizes(out))

@@ -7,12 +7,15 @@ import torch
 from torch import Tensor
 
 from rtsysid.errors import ParityError
+from rtsysid.model.backends.draws import draws_of
+from rtsysid.model.backends.noise import NumpyNoise
 from rtsysid.model.backends.windowed import Ages
-from rtsysid.model.contents import CODES, EXTREME_ROWS, FORECAST_STEPS, FORECASTS, PLANS
+from rtsysid.model.contents import CODES, EXTREME_ROWS, FORECAST_STEPS, FORECASTS, FUTURES, PLANS
 from rtsysid.model.golden import golden_errors
 from rtsysid.model.npz import Arrays
 from rtsysid.model.tolerance import excess, tolerances
 from rtsysid.spec import Floats, ModelSpec
+from rtsysid.train.generative.sampling import Drawn, FutureStart, sampled_rollout
 from rtsysid.train.network import Network
 from rtsysid.train.windows import row_windows
 
@@ -76,14 +79,32 @@ def _golden_codes(network: Network, seen: Tensor, first: int) -> Arrays:
 def _golden_forecasts(network: Network, sequence: Floats, ages: Ages, seen: Tensor, states: list[Tensor]) -> Arrays:
     """Forecast from a few ticks of the first sequence."""
     ticks, first = _forecast_ticks(len(seen)), network.spec.taps - 1
-    plans, forecasts = [], []
+    plans, forecasts, futures = [], [], []
     for tick in ticks:
         plan = _golden_plans(network.spec, sequence, int(tick))
         window, state = seen[tick].expand(PLANS, -1, -1), states[tick].expand(PLANS, -1)
         forecast = _golden_forecast(network, window, state, torch.from_numpy(plan), int(ages[first + tick]))
         forecasts.append(forecast.double().numpy())
         plans.append(plan)
-    return {"forecast_at": first + ticks, "u_future": np.stack(plans), "y_future": np.stack(forecasts)}
+        if network.spec.distribution:
+            start = FutureStart(seen[tick][None], states[tick])
+            sampled = _golden_futures(network, start, plan[0], int(first + tick), int(ages[first + tick]))
+            futures.append(sampled.double().numpy())
+    found: Arrays = {"forecast_at": first + ticks, "u_future": np.stack(plans), "y_future": np.stack(forecasts)}
+    return {**found, "futures": np.stack(futures)} if futures else found
+
+
+def _golden_futures(network: Network, start: FutureStart, plan: Floats, seed: int, age: int) -> Tensor:
+    """Sample futures [M, N, ny] from one start under one plan [N, nu], with the draws of every backend."""
+    spec, like = network.spec, network.target_mean
+    draws = draws_of(seed, 0, FUTURES, len(plan), spec.n_draws)
+    noise = NumpyNoise(spec, {name: each.numpy() for name, each in network.state_dict().items()})
+    member = torch.from_numpy(noise.members(draws.uniform))
+    window, state = (part.expand(FUTURES, *part.shape[1:]) for part in start)
+    plans = torch.from_numpy(plan).to(like).expand(FUTURES, -1, -1)
+    return sampled_rollout(
+        network, FutureStart(window, state), plans, Drawn(torch.from_numpy(draws.normal).to(like), member), age
+    )
 
 
 def _forecast_ticks(windows: int) -> Ages:

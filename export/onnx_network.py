@@ -62,17 +62,24 @@ class OnnxNetwork:
         return xp.concatenate((bounded[:, :hidden], raw[:, hidden:]), -1)
 
     def predict(
-        self, newest: TracedArray, features: TracedArray, code: TracedArray, state: TracedArray, age: TracedArray | None
+        self,
+        newest: TracedArray,
+        features: TracedArray,
+        code: TracedArray,
+        state: TracedArray,
+        age: TracedArray | None,
+        added: TracedArray | None = None,
     ) -> TracedArray:
         """Add the next outputs: [B, C], [B, F], [B, Z], [B, S], ages [B] -> [B, ny].
 
-        `age`: where the model depends on it.
+        `age`: where the model depends on it. `added` [B, T]: the noise of a sampled future.
         """
         hidden = state[:, : self._spec.hidden]
         seen = self._tracer.concatenate((code, hidden), -1) if self._spec.head_sees_code else hidden
         target = self._times_gain(self._linear("head", seen), "head_gain", age)
         if self._spec.linear_path:
             target = target + self._times_gain(self._linear_map(features, age), "linear_gain", age)
+        target = target if added is None else target + added
         target = target * self._scaling("target_std") + self._scaling("target_mean")
         following: TracedArray = self._coordinates.next_outputs(newest, target)
         return following
@@ -82,7 +89,7 @@ class OnnxNetwork:
         if age is None or not self._spec.near_ticks:
             return self._linear("linear_path", features)
         near, far = (self._linear(name, features) for name in ("linear_near", "linear_path"))
-        shares = self._band_shares(age, (self._spec.near_ticks,))
+        shares = self.band_shares(age, (self._spec.near_ticks,))
         return near * shares[:, :1] + far * shares[:, 1:]
 
     def _times_gain(self, values: TracedArray, name: str, age: TracedArray | None) -> TracedArray:
@@ -90,9 +97,9 @@ class OnnxNetwork:
         if age is None or not self._spec.age_bands:
             return values
         table = self._tracer.constant(self._weights[name], name)
-        return values * (self._band_shares(age, self._spec.age_bands) @ table)
+        return values * (self.band_shares(age, self._spec.age_bands) @ table)
 
-    def _band_shares(self, age: TracedArray, firsts: Sequence[int]) -> TracedArray:
+    def band_shares(self, age: TracedArray, firsts: Sequence[int]) -> TracedArray:
         """Add a 1 for the band of each age and a 0 for every other: [B] -> [B, K]. `firsts`: of each further band."""
         xp, column = self._tracer, age[:, None]
         begun = xp.clip(column - np.array([-1, *(first - 1 for first in firsts)], np.float32), 0.0, 1.0)

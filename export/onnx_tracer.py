@@ -142,6 +142,10 @@ class Tracer:
         """Compute the hyperbolic tangent of each value."""
         return self.node("Tanh", [of], of.shape)
 
+    def exp(self, of: TracedArray) -> TracedArray:
+        """Compute the exponential of each value."""
+        return self.node("Exp", [of], of.shape)
+
     def sigmoid(self, of: TracedArray) -> TracedArray:
         """Compute 1 / (1 + exp(-x)) of each value."""
         return self.node("Sigmoid", [of], of.shape)

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
+from export.c_layers import Weights
 from export.compile import MACHINE, compile_library, find_compiler, require_compiler
-from export.to_c import Weights, c_sources, model_layers, quantised
+from export.to_c import c_sources, model_layers, quantised
 from export.to_c_control import casadi_sources, control_sources
 from rtsysid.errors import BundleError, ConfigError
 from rtsysid.model.backends.c_backend import CBackend, library_name, machines

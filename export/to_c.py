@@ -7,42 +7,21 @@ The arithmetic is written as C in `export/c/`; this module generates sizes, tabl
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from typing import Any
 
 import numpy as np
 
+from export.c_layers import Layer, Weights, linear_layer
 from export.c_tables import array, coordinate_sizes, floats, literal, table_definitions
+from export.to_c_noise import noise_definitions, noise_layers
 from rtsysid.guards.text import for_c
 from rtsysid.model.c_layout import LANES, TILE, padded, state_bytes, widest
-from rtsysid.model.contents import gain_names
+from rtsysid.model.contents import SPREAD_AGES, gain_names
 from rtsysid.spec import CellName, Floats, ModelSpec
 
 EDITOR_BLOCK = re.compile(r"#ifdef MODEL_EDITOR.*?#endif\n\n?", re.DOTALL)  # includes for a fragment in an editor
-Weights = Mapping[str, np.ndarray[Any, Any]]
-
-
-@dataclass(frozen=True)
-class Layer:
-    """y = weight x + bias: [rows, columns] and [rows]; with `scale` [rows] the weight is int8 and counted in it."""
-
-    name: str
-    weight: np.ndarray[Any, Any]
-    bias: Floats
-    scale: Floats | None = None
-
-    @property
-    def rows(self) -> int:
-        """Count the rows of the matrix."""
-        return len(self.bias)
-
-    @property
-    def bytes(self) -> int:
-        """Count the bytes of its numbers in flash, with the padding of the last tile."""
-        per_row = self.weight.itemsize * self.weight.shape[1] + 4 + (4 if self.scale is not None else 0)
-        return int(padded(self.rows) * per_row)
 
 
 def c_sources(spec: ModelSpec, weights: Weights, *, int8: bool = False) -> dict[str, str]:
@@ -60,7 +39,9 @@ def c_sources(spec: ModelSpec, weights: Weights, *, int8: bool = False) -> dict[
         table_definitions(spec),
         gain_definitions(spec, weights),
         layer_definitions(layers),
+        noise_definitions(spec, weights),
         *map(c_fragment, ("coordinates.c", f"cell_{spec.cell}.c", "network.c", "robot.c", "futures.c")),
+        *map(c_fragment, ("draws.c", "sample.c") if spec.distribution else ()),
     ]
     return {f"{stem}.h": "\n".join(header), f"{stem}.c": "\n".join(source)}
 
@@ -74,16 +55,16 @@ def model_layers(spec: ModelSpec, weights: Weights) -> list[Layer]:
     """List every matrix of the model in the form that the C multiplies with. Raises KeyError for a missing weight."""
     layers = []
     for k in range(1, len(spec.encoder) + 1):
-        layers += [_linear_layer(weights, f"{side}.{k}") for side in ("encoder", "decoder")]
-    layers += [*CELL_LAYERS[spec.cell](weights), _linear_layer(weights, "head")]
+        layers += [linear_layer(weights, f"{side}.{k}") for side in ("encoder", "decoder")]
+    layers += [*CELL_LAYERS[spec.cell](weights), linear_layer(weights, "head")]
     if spec.linear_path:
-        layers.append(_linear_layer(weights, "linear_path"))
+        layers.append(linear_layer(weights, "linear_path"))
     if spec.near_ticks:
-        layers.append(_linear_layer(weights, "linear_near"))
+        layers.append(linear_layer(weights, "linear_near"))
     if spec.state_init == "network":
-        first, second = (_linear_layer(weights, f"initialiser.{k}") for k in (0, 2))
+        first, second = (linear_layer(weights, f"initialiser.{k}") for k in (0, 2))
         layers += [Layer("initialiser_1", first.weight, first.bias), Layer("initialiser_2", second.weight, second.bias)]
-    return layers
+    return [*layers, *noise_layers(spec, weights)]
 
 
 def quantised(layer: Layer) -> Layer:
@@ -100,10 +81,6 @@ def tiled(weight: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     tiles = np.zeros((padded(rows), columns), weight.dtype)
     tiles[:rows] = weight
     return np.ascontiguousarray(tiles.reshape(-1, TILE, columns).transpose(0, 2, 1)).ravel()
-
-
-def _linear_layer(weights: Weights, name: str) -> Layer:
-    return Layer(name.replace(".", "_"), np.asarray(weights[f"{name}.weight"]), np.asarray(weights[f"{name}.bias"]))
 
 
 def _lstm_layers(weights: Weights) -> list[Layer]:
@@ -197,6 +174,11 @@ def _network_sizes(spec: ModelSpec) -> dict[str, int | str]:
         "NEAR_TICKS": spec.near_ticks,
         "BANDS": spec.n_bands,
         "AGED": int(bool(spec.age_changes)),
+        "LATENT": spec.noise.latent,
+        "MEMBERS": spec.noise.members,
+        "FACTORS": spec.noise.factors,
+        "DRAWS": spec.n_draws,
+        "SPREAD_AGES": len(SPREAD_AGES),
         "INITIALISER": int(spec.state_init == "network"),
         "WARMUP": spec.warmup if spec.state_init == "warmup" else 0,
     }

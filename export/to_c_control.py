@@ -11,7 +11,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from export.to_c import Layer, Weights, c_fragment, c_sources, layer_definition, model_layers
+from export.c_layers import Layer, Weights
+from export.to_c import c_fragment, c_sources, layer_definition, model_layers
 from rtsysid.model.c_layout import widest_back
 from rtsysid.spec import ModelSpec
 

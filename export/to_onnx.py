@@ -7,21 +7,24 @@ horizon and batch. Ref: ONNX operators, opset 18: https://onnx.ai/onnx/operators
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from export.onnx_network import OnnxNetwork
+from export.onnx_noise import sampled_tick
 from export.onnx_tracer import TracedArray, Tracer
 from rtsysid.model.backends.cells import Weights
+from rtsysid.model.backends.onnx_graph import sample_inputs
 from rtsysid.spec import ModelSpec
 
 OPSET, IR_VERSION = 18, 10  # what onnxruntime 1.20 reads
 STEP_INPUTS = ("window", "state")
 TICK = "one_tick"  # the constant that the age grows by
 PREDICTED = ("y_next", "state_next")
+COUNTERS = ("age", "ahead")  # inputs that count ticks
 
 
 def all_graphs(spec: ModelSpec, weights: Weights) -> dict[str, onnx.ModelProto]:
@@ -33,6 +36,8 @@ def all_graphs(spec: ModelSpec, weights: Weights) -> dict[str, onnx.ModelProto]:
     graphs = {"step.onnx": step, "forecast.onnx": forecast_graph(step, spec)}
     if spec.state_init == "network":
         graphs["initialiser.onnx"] = initialiser_graph(spec, weights)
+    if spec.distribution:
+        graphs["sample.onnx"] = sample_graph(spec, weights)
     return graphs
 
 
@@ -75,6 +80,21 @@ def initialiser_graph(spec: ModelSpec, weights: Weights) -> onnx.ModelProto:
     return _model(tracer, spec, "rtsysid initialiser", (window,), {"state": state})
 
 
+def sample_graph(spec: ModelSpec, weights: Weights) -> onnx.ModelProto:
+    """Build `window, state, .., u_future, draws -> y_future`: as the forecast, with the numbers of each future.
+
+    draws [B, N, draws] are standard normal; `ahead` [B] starts at 0; where the model has them, slow [B, R] are normal
+    numbers, too, and uniform [B] lies in 0 .. 1 and chooses a member. Raises onnx.checker.ValidationError where the
+    graph is not valid.
+    """
+    tracer, carried = Tracer(), sample_inputs(spec)
+    fixed = ("uniform",) if spec.noise.members > 1 else ()
+    inputs = {name: _input(tracer, spec, name) for name in (*carried, *fixed, "draws")}
+    outputs = sampled_tick(spec, weights, tracer, inputs)
+    tick = _model(tracer, spec, "rtsysid sampled tick", list(inputs.values()), outputs)
+    return _looped(tick, spec, "rtsysid sample", Loop(carried, ("u_future", "draws"), fixed))
+
+
 def _step_inputs(spec: ModelSpec) -> tuple[str, ...]:
     return (*STEP_INPUTS, "age") if spec.age_changes else STEP_INPUTS
 
@@ -115,22 +135,38 @@ def forecast_graph(step: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelProto:
     input. Tick n replaces the inputs of the newest row by
     u_future[n] and predicts y_{k+n+1}. Raises onnx.checker.ValidationError where the graph is not valid.
     """
-    body, inputs = _scan_body(step, spec), _step_inputs(spec)
+    return _looped(step, spec, "rtsysid forecast", Loop(_step_inputs(spec), ("u_future",)))
+
+
+class Loop(NamedTuple):
+    """What a Scan over ticks carries from tick to tick, takes tick by tick, and reads as a whole."""
+
+    carried: tuple[str, ...]  # the window first
+    taken: tuple[str, ...]  # u_future first
+    fixed: tuple[str, ...] = ()
+
+    @property
+    def counters(self) -> tuple[str, ...]:
+        """Return the values that grow by one at each tick."""
+        return tuple(name for name in self.carried if name in COUNTERS)
+
+
+def _looped(step: onnx.ModelProto, spec: ModelSpec, title: str, loop: Loop) -> onnx.ModelProto:
+    body, shapes = _loop_body(step, spec, loop), _graph_shapes(spec)
     scan = helper.make_node(
         "Scan",
-        [*inputs, "u_future"],
-        [*(f"{name}_last" for name in inputs), "y_future"],
-        num_scan_inputs=1,
-        scan_input_axes=[1],
+        [*loop.carried, *loop.taken],
+        [*(f"{name}_last" for name in loop.carried), "y_future"],
+        num_scan_inputs=len(loop.taken),
+        scan_input_axes=[1] * len(loop.taken),
         scan_output_axes=[1],
         body=body,
     )
-    shapes = _graph_shapes(spec)
     graph = helper.make_graph(
         [scan],
-        "rtsysid forecast",
-        [_tensor_info(name, ["batch", *shapes[name]]) for name in inputs]
-        + [_tensor_info("u_future", ["batch", "horizon", spec.n_inputs])],
+        title,
+        [_tensor_info(name, ["batch", *shapes[name]]) for name in (*loop.carried, *loop.fixed)]
+        + [_tensor_info(name, ["batch", "horizon", *shapes[name]]) for name in loop.taken],
         [_tensor_info("y_future", ["batch", "horizon", spec.n_outputs])],
         initializer=_used([*step.graph.initializer, _one_tick()], body.node),  # an inner graph sees outer names
     )
@@ -141,7 +177,7 @@ def _one_tick() -> onnx.TensorProto:
     return numpy_helper.from_array(np.ones((), np.float32), TICK)
 
 
-def _scan_body(step: onnx.ModelProto, spec: ModelSpec) -> onnx.GraphProto:
+def _loop_body(step: onnx.ModelProto, spec: ModelSpec, loop: Loop) -> onnx.GraphProto:
     """Build one tick: replace the newest inputs by u_n, run the step nodes, append the prediction to the window.
 
     Inner names carry the prefix "tick/": they must not hide the outer ones, which name the weights.
@@ -155,37 +191,37 @@ def _scan_body(step: onnx.ModelProto, spec: ModelSpec) -> onnx.GraphProto:
         _scan_node("u_row", "Unsqueeze", "u", "one"),
         _scan_node("row", "Concat", "u_row", "y", axis=2),
         _scan_node("window", "Concat", "past", "row", axis=1),
-        *_inner_nodes(step.graph),
+        *_inner_nodes(step.graph, loop),
         _scan_node("y_row", "Unsqueeze", "y_next", "one"),
         _scan_node("next_row", "Concat", "u_row", "y_row", axis=2),  # the next tick replaces its inputs
         _scan_node("kept", "Slice", "window", "one", "end", "one"),
         _scan_node("after", "Concat", "kept", "next_row", axis=1),
         _scan_node("y_out", "Identity", "y_next"),
     ]
-    if spec.age_changes:
-        nodes.append(helper.make_node("Add", ["tick/age", TICK], ["tick/age_next"]))
-    return helper.make_graph(nodes, "tick", *_scan_interface(spec))
+    nodes += [helper.make_node("Add", [f"tick/{name}", TICK], [f"tick/{name}_next"]) for name in loop.counters]
+    return helper.make_graph(nodes, "tick", *_scan_interface(spec, loop))
 
 
 def _scan_node(output: str, operator: str, *inputs: str, **attributes: int) -> onnx.NodeProto:
     return helper.make_node(operator, [f"tick/{name}" for name in inputs], [f"tick/{output}"], **attributes)
 
 
-def _scan_interface(spec: ModelSpec) -> tuple[list[onnx.ValueInfoProto], list[onnx.ValueInfoProto]]:
+def _scan_interface(spec: ModelSpec, loop: Loop) -> tuple[list[onnx.ValueInfoProto], list[onnx.ValueInfoProto]]:
     shapes = {name: ["batch", *shape] for name, shape in _graph_shapes(spec).items()}
-    u, y = ("u", ["batch", spec.n_inputs]), ("y_out", ["batch", spec.n_outputs])
-    carried = _step_inputs(spec)[1:]
-    inputs = [("before", shapes["window"]), *((name, shapes[name]) for name in carried), u]
+    taken = [("u" if name == "u_future" else name, shapes[name]) for name in loop.taken]
+    carried, y = loop.carried[1:], ("y_out", ["batch", spec.n_outputs])
+    inputs = [("before", shapes["window"]), *((name, shapes[name]) for name in carried), *taken]
     outputs = [("after", shapes["window"]), *((f"{name}_next", shapes[name]) for name in carried), y]
     named = ([_tensor_info(f"tick/{name}", shape) for name, shape in side] for side in (inputs, outputs))
     return next(named), next(named)
 
 
-def _inner_nodes(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+def _inner_nodes(graph: onnx.GraphProto, loop: Loop) -> list[onnx.NodeProto]:
     """Copy the nodes that compute prediction and state, with inner names; weights keep their names."""
-    outer = {tensor.name for tensor in graph.initializer} | {""}
+    outer = {tensor.name for tensor in graph.initializer} | {"", *loop.fixed}
+    wanted = ("y_next", *(f"{name}_next" for name in loop.carried[1:] if name not in COUNTERS))
     copies = []
-    for node in _needed_nodes(graph.node, PREDICTED):
+    for node in _needed_nodes(graph.node, wanted):
         copy = onnx.NodeProto()
         copy.CopyFrom(node)
         copy.input[:] = [name if name in outer else f"tick/{name}" for name in node.input]
@@ -214,7 +250,9 @@ def _value(name: str, value: TracedArray) -> onnx.ValueInfoProto:
 
 
 def _graph_shapes(spec: ModelSpec) -> dict[str, list[int]]:
-    return {"window": [spec.taps, spec.width], "state": [spec.state_size], "age": []}
+    of_noise = {"slow": [spec.noise.factors], "ahead": [], "uniform": [], "draws": [spec.n_draws]}
+    plain = {"window": [spec.taps, spec.width], "state": [spec.state_size], "age": [], "u_future": [spec.n_inputs]}
+    return {**plain, **of_noise}
 
 
 def _tensor_info(name: str, shape: list[Any]) -> onnx.ValueInfoProto:

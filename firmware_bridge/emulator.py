@@ -143,6 +143,15 @@ def differentiate_image(image: Path, rows: Floats, u: Floats, dy: Floats, port: 
     return Differentiated(y.reshape(dy.shape), du.reshape(u.shape), *map(int, np.frombuffer(answer[-8:], "<u4")))
 
 
+def sample_image(image: Path, rows: Floats, u: Floats, outputs: int, port: str = "stm32f405") -> Floats:
+    """Step a sample image through `rows` [L, C], then sample futures under a plan `u` [N, nu]: [F, N, ny].
+
+    Raises LinkError where there is no emulator, or the image does not finish.
+    """
+    found = np.frombuffer(_answer(image, [rows, u], port), "<f4").astype(np.float32)
+    return found.reshape(-1, len(u), outputs)
+
+
 def _answer(image: Path, sent: list[Floats], port: str) -> bytes:
     """Give an image arrays of floats as a file, run it to its end, and return the file that it wrote."""
     with tempfile.TemporaryDirectory() as folder:

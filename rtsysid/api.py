@@ -28,7 +28,7 @@ from rtsysid.recordings.given import Recordings, rate_of, read_given, select_giv
 from rtsysid.recordings.held_out import held_out_of
 from rtsysid.recordings.time_column import time_setting
 from rtsysid.recordings.trace import Trace
-from rtsysid.spec import Channel, Floats, ModelSpec
+from rtsysid.spec import Channel, Doubles, Floats, ModelSpec
 from rtsysid.storage import replacing
 from rtsysid.storage.kinds import mistaken
 from rtsysid.storage.products import REPORT
@@ -166,6 +166,14 @@ class Model:
         pieces = stretches(self.bundle, self.trace(data)).episodes
         batches = (each for piece in pieces for each in forecasts(self.predictor, piece.values, horizon, horizon))
         return aligned.mean_determination((batch.predicted, batch.truth) for batch in batches)
+
+    def log_likelihood(self, data: Recordings) -> Doubles:
+        """Compute the log density of each row, given the rows before it, in nats: [T].
+
+        It is that of the targets, in engineering units. NaN in the first rows of a recording and after a gap. Raises
+        SpecError where the model has no distribution, TraceError where the data are not those of the model.
+        """
+        return aligned.log_densities(self.bundle, self.trace(data))
 
     def plot(self, data: Recordings, *, horizon: int = 50, at: float | None = None) -> Any:
         """Draw a recording with forecasts over it and their intervals; return a matplotlib Figure.

@@ -20,9 +20,10 @@ from rtsysid.alignment.source import ChannelSource
 from rtsysid.errors import ConfigError
 from rtsysid.guards import ranges
 from rtsysid.guards.limits import checked_size, limit
-from rtsysid.schedule import AUTO, Corruption, Loss, Stage, TeacherForcing, preset
+from rtsysid.schedule import AUTO, Corruption, Loss, Stage, TeacherForcing, noise_stages, preset
 from rtsysid.spec import CELLS, PERIODS, CellName, Channel, ModelSpec, RigidBody, Rotors, Variant, variant_of
 from rtsysid.storage.kinds import kind_of, mistaken
+from rtsysid.structure import DistributionName
 
 EMBEDDED = ("quadrotor", "nanodrone")
 _DOTS = 1000  # in one line: the parser takes a time that grows with the square of the parts of a dotted key
@@ -104,6 +105,7 @@ class Model(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     warmup: ranges.CountOrNone | None = None
     near_ticks: ranges.CountOrNone | None = None
     age_bands: tuple[ranges.Count, ...] | None = None
+    distribution: DistributionName = ""
     head_sees_code: bool | None = None
 
     @property
@@ -185,12 +187,19 @@ class Config(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def auto(self) -> bool:
         """Tell whether everything that the file does not say is chosen from the recordings."""
-        return self.train.preset == AUTO or not (self.train.preset or self.stage)
+        return (self.train.preset or self._own_preset) == AUTO and (bool(self.train.preset) or not self.stage)
 
     @property
     def stages(self) -> tuple[Stage, ...]:
         """Return the stages of the file, or else of its preset. Raises ScheduleError where the preset is unknown."""
-        return self.stage or preset(self.train.preset or AUTO)
+        if self.stage:
+            return self.stage
+        return (*preset(self.train.preset or self._own_preset), *noise_stages(self.model.distribution))
+
+    @property
+    def _own_preset(self) -> str:
+        """Return the preset of a file without one: a variational code comes with its own schedule."""
+        return "variational" if self.model.distribution == "variational" else AUTO
 
 
 def read_config(path: Path | str) -> Config:

@@ -104,6 +104,11 @@ def _check_code(spec: Structure) -> None:
         raise SpecError("encoder", found, "end it with a smaller layer, or see more taps")
     if spec.variational and not spec.encoder:
         raise SpecError("variational", "the model has no encoder", "give it encoder layers, or drop the key")
+    if spec.distribution == "variational" and not spec.encoder:
+        raise SpecError("distribution", "variational, but the model has no encoder", "give it encoder layers")
+    if spec.distribution and spec.variational:
+        remedy = f'leave out variational; distribution = "{spec.distribution}" says it all'
+        raise SpecError("distribution", "next to variational = true", remedy)
 
 
 def _check_body(spec: Structure) -> None:

@@ -21,8 +21,13 @@ from rtsysid.spec import ModelSpec
 FAMILY = ("undercomplete", "layer-wise", "sparse", "sparse-kl", "denoising", "contractive", "variational")
 AUTO = "auto"  # the schedule of a model that is chosen from the recordings
 PRESETS = (AUTO, "two-stage", "greedy", *FAMILY)
-GROUPS = ("encoder", "decoder", "log_variance", "cell", "head", "initialiser", "linear_path", "linear_near")
-PREDICTIONS = ("one_step", "rollout")  # all other losses depend on the code alone
+GENERATIVE = ("gaussian", "mixture", "variational", "vrnn", "gan", "gsn", "ensemble")  # model.distribution
+NOISE_GROUPS = ("spread", "latent", "members", "recognition", "critic")
+GROUPS = ("encoder", "decoder", "log_variance", "cell", "head", "initialiser", "linear_path", "linear_near",
+          *NOISE_GROUPS)  # fmt: skip
+FREE_RUNS = ("rollout", "members", "score", "walkback", "adversarial")  # losses of forecasts of `horizon` ticks
+NOISE_LOSSES = ("likelihood", "evidence", "members", "score", "walkback", "adversarial")
+PREDICTIONS = ("one_step", "rollout", *NOISE_LOSSES)  # all other losses depend on the code alone
 ONE_STEP_LENGTH = 50  # predicted ticks of a sequence where no rollout sets its length
 PENALTIES = ("sparse_l1", "sparse_kl", "contractive", "divergence")
 
@@ -57,11 +62,19 @@ class Loss(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     divergence of a variational code from a standard normal, in nats per value of the window. Ref:
     `rtsysid.train.autoencoders`.
 
+    The losses of sampled futures (`rtsysid.train.generative.losses`, docs/generative.md): ``likelihood`` of measured
+    ticks; ``evidence``, the bound of a variational recurrent network; ``members``, a rollout whose member is drawn;
+    ``score``, energy score and CRPS of ``futures`` samples over ``horizon`` ticks; ``walkback``, likelihood along a
+    sampled future; ``adversarial``, the judgement of a critic.
+
     ``anneal``: share of the epochs of the stage over which the weight rises to its value, 0 .. 1. ``octaves``: in a
     rollout, 1, 2 to 3, 4 to 7, .. ticks ahead weigh alike; by default every tick weighs alike.
     """
 
-    kind: Literal["reconstruction", "one_step", "rollout", "sparse_l1", "sparse_kl", "contractive", "divergence"]
+    kind: Literal[
+        "reconstruction", "one_step", "rollout", "sparse_l1", "sparse_kl", "contractive", "divergence",
+        "likelihood", "evidence", "members", "score", "walkback", "adversarial",
+    ]  # fmt: skip
     weight: ranges.Weight = 1.0
     horizon: ranges.Count = 50
     layer: ranges.Layer = 0
@@ -72,6 +85,7 @@ class Loss(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     probes: ranges.Count = 1
     anneal: ranges.Share = 0.0
     octaves: bool = False
+    futures: ranges.Futures = 8
 
     def __post_init__(self) -> None:
         if self.corruption != Corruption() and self.kind != "reconstruction":
@@ -131,7 +145,7 @@ class Stage(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def horizon(self) -> int:
         """Return the ticks of the longest rollout; 0 where the stage has none."""
-        return max((loss.horizon for loss in self.loss if loss.kind == "rollout"), default=0)
+        return max((loss.horizon for loss in self.loss if loss.kind in FREE_RUNS), default=0)
 
     def episode_weighting_in(self, train: float) -> float:
         """Return the episode weighting of this stage; `train` is the value of `[train]`."""
@@ -161,6 +175,11 @@ def preset(name: str) -> tuple[Stage, ...]:
     return _stages(name)
 
 
+def noise_stages(distribution: str) -> tuple[Stage, ...]:
+    """Read the stages that train the noise of a distribution, after those of the point model; none for points."""
+    return _stages(f"generative/{distribution}") if distribution else ()
+
+
 def _stages(file: str) -> tuple[Stage, ...]:
     text = resources.files("rtsysid.presets").joinpath(f"{file}.toml").read_text("utf-8")
     return msgspec.convert(tomllib.loads(text)["stage"], tuple[Stage, ...])
@@ -171,7 +190,7 @@ def resolve(stages: tuple[Stage, ...], spec: ModelSpec, effort: float = 1.0) -> 
 
     Raises ScheduleError where a stage does not fit the model.
     """
-    unrolled = [one for stage in stages for one in _per_layer(stage, spec)]
+    unrolled = [one for stage in stages for one in _per_layer(_with_latent_code(stage, spec), spec)]
     fitted = [one for stage in unrolled if (one := _stage_for_model(stage, spec)) is not None]
     if not fitted:
         raise ScheduleError("schedule", f"no stage applies to {spec.variant}", "add a stage that trains cell and head")
@@ -179,6 +198,13 @@ def resolve(stages: tuple[Stage, ...], spec: ModelSpec, effort: float = 1.0) -> 
         remedy = "use preset variational, or train log_variance with a divergence loss"
         raise ScheduleError("schedule of a variational model", "no stage trains log_variance", remedy)
     return tuple(msgspec.structs.replace(s, epochs=max(1, round(s.epochs * effort))) for s in fitted)
+
+
+def require_noise(stages: tuple[Stage, ...], spec: ModelSpec) -> None:
+    """Check that a schedule trains what samples futures. Raises ScheduleError where no stage does."""
+    if spec.distribution and not any("spread" in stage.train for stage in stages):
+        remedy = "leave out the [[stage]] tables, or add one that trains spread with a score loss"
+        raise ScheduleError(f"schedule of distribution {spec.distribution!r}", "no stage trains spread", remedy)
 
 
 def rows_needed(stage: Stage, spec: ModelSpec) -> int:
@@ -196,7 +222,20 @@ def groups_of(spec: ModelSpec) -> tuple[str, ...]:
     extra = ["initialiser"] if spec.state_init == "network" else []
     extra += ["linear_path"] if spec.linear_path else []
     extra += ["linear_near"] if spec.near_ticks else []
+    extra += noise_groups(spec)
     return (*of_code, *layers, "cell", "head", *extra)
+
+
+def noise_groups(spec: ModelSpec) -> list[str]:
+    """List the groups that a distribution adds to a model."""
+    own = {
+        "spread": bool(spec.distribution),
+        "latent": spec.noise.latent > 0,
+        "members": spec.noise.members > 1,
+        "recognition": spec.distribution == "vrnn",
+        "critic": spec.distribution == "gan",
+    }
+    return [name for name, there in own.items() if there]
 
 
 def _per_layer(stage: Stage, spec: ModelSpec) -> list[Stage]:
@@ -214,6 +253,14 @@ def _per_layer(stage: Stage, spec: ModelSpec) -> list[Stage]:
     ]
 
 
+def _with_latent_code(stage: Stage, spec: ModelSpec) -> Stage:
+    """Train the latent values of a variational distribution where a stage trains the log variance of a code."""
+    if spec.distribution != "variational":
+        return stage
+    train = tuple("latent" if group == "log_variance" else group for group in stage.train)
+    return msgspec.structs.replace(stage, train=train)
+
+
 def _stage_for_model(stage: Stage, spec: ModelSpec) -> Stage | None:
     known = groups_of(spec)
     unknown = [group for group in stage.train if group not in known]
@@ -222,7 +269,9 @@ def _stage_for_model(stage: Stage, spec: ModelSpec) -> Stage | None:
     if set(unknown) - set(absent) or (not stage.optional and (unknown or useless)):
         found = ", ".join(unknown) or f"layer for a {useless[0].kind} loss"
         variational = "log_variance" in unknown or "divergence" in found
-        remedy = "set model.variational = true" if variational else f"it has {', '.join(known)}"
+        remedy = 'set model.distribution = "variational"' if variational else f"it has {', '.join(known)}"
+        if not unknown and useless[0].kind in NOISE_LOSSES:
+            remedy = f"set model.distribution to one of {', '.join(GENERATIVE)} that has it, or leave out the loss"
         raise ScheduleError(f"stage {stage.name!r}", f"{spec.variant} has no {found}", remedy)
     train = tuple(group for group in stage.train if group in known)
     loss = tuple(loss for loss in stage.loss if loss not in useless)
@@ -239,8 +288,16 @@ def _stage_for_model(stage: Stage, spec: ModelSpec) -> Stage | None:
 def _lacks_layer(loss: Loss, spec: ModelSpec) -> bool:
     """Whether the model lacks the layer that a loss needs. A divergence loss needs a variational code."""
     if loss.kind in PREDICTIONS:
+        return loss.kind in NOISE_LOSSES and not _fits_noise(loss, spec)
+    if spec.distribution == "variational" and loss.kind == "divergence":
         return False
     return not spec.encoder or loss.layer > len(spec.encoder) or (loss.kind == "divergence" and not spec.variational)
+
+
+def _fits_noise(loss: Loss, spec: ModelSpec) -> bool:
+    """Tell whether the distribution of a model has what a loss of sampled futures needs."""
+    needs = {"evidence": "recognition", "adversarial": "critic", "members": "members"}
+    return bool(spec.distribution) and needs.get(loss.kind, "spread") in noise_groups(spec)
 
 
 def _check_reach(name: str, train: tuple[str, ...], losses: tuple[Loss, ...]) -> None:
@@ -251,6 +308,8 @@ def _check_reach(name: str, train: tuple[str, ...], losses: tuple[Loss, ...]) ->
         "encoder": kinds,
         "decoder": kinds & {"reconstruction"},
         "log_variance": kinds & {"reconstruction", "divergence", *PREDICTIONS},
+        "latent": kinds & {"reconstruction", "divergence", *NOISE_LOSSES},
+        **dict.fromkeys(("spread", "members", "recognition", "critic"), kinds & set(NOISE_LOSSES)),
     }
     for group in train:
         whole = group.split(".")[0]
@@ -264,7 +323,7 @@ def _check_reach(name: str, train: tuple[str, ...], losses: tuple[Loss, ...]) ->
 def _check_penalty(name: str, train: tuple[str, ...], loss: Loss, spec: ModelSpec) -> None:
     """Check that the layer of a penalty trains, and that a corruption does not exceed the number of channels."""
     layers = [f"encoder.{loss.layer}"] if loss.layer else [f"encoder.{k + 1}" for k in range(len(spec.encoder))]
-    wanted = ["log_variance"] if loss.kind == "divergence" else ["encoder", *layers]
+    wanted = ["log_variance", "latent"] if loss.kind == "divergence" else ["encoder", *layers]
     if loss.kind in PENALTIES and not set(wanted) & set(train):
         raise ScheduleError(
             f"stage {name!r}", f"a {loss.kind} loss, but its layer does not train", f"train {' or '.join(wanted)}"

@@ -68,7 +68,7 @@ __all__ = [
 ]
 
 # Fields of a specification that are left out at their default: a fingerprint that was made before them stays the same.
-_LATER_FIELDS = ("near_ticks", "age_bands", "encoder_taps", "head_sees_code")
+_LATER_FIELDS = ("near_ticks", "age_bands", "encoder_taps", "distribution", "head_sees_code")
 Floats: TypeAlias = NDArray[np.float32]
 Doubles: TypeAlias = NDArray[np.float64]
 

@@ -18,6 +18,7 @@ from rtsysid.guards import ranges
 
 CellName: TypeAlias = Literal["lstm", "gru"]
 Variant: TypeAlias = Literal["lstm", "lstm-tdl", "lstm-tdl-aeu", "lstm-tdl-deep-aeu"]
+DistributionName: TypeAlias = Literal["", "gaussian", "mixture", "variational", "vrnn", "gan", "gsn", "ensemble"]
 
 VARIANTS: tuple[Variant, ...] = ("lstm", "lstm-tdl", "lstm-tdl-aeu", "lstm-tdl-deep-aeu")
 INITIALISER_WIDTH = 64  # hidden units of the network that sets the first state
@@ -36,6 +37,26 @@ class CellShape(NamedTuple):
 CELLS: dict[CellName, CellShape] = {
     "lstm": CellShape(gates=4, state=2, biases=4, forget_gate=True),
     "gru": CellShape(gates=3, state=1, biases=4, forget_gate=False),
+}
+
+
+class NoiseShape(NamedTuple):
+    """Sizes of what a distribution draws for one future; see docs/generative.md."""
+
+    latent: int  # values of a tick that enter the cell; `WHOLE_CODE`: one for each value of the code
+    members: int  # heads or components: one for each future
+    factors: int  # slow values, which follow an AR(1) process
+
+
+WHOLE_CODE = -1
+DISTRIBUTIONS: dict[DistributionName, NoiseShape] = {
+    "gaussian": NoiseShape(0, 1, 4),
+    "mixture": NoiseShape(0, 3, 4),
+    "variational": NoiseShape(WHOLE_CODE, 1, 0),
+    "vrnn": NoiseShape(8, 1, 0),
+    "gan": NoiseShape(4, 1, 4),
+    "gsn": NoiseShape(WHOLE_CODE, 1, 0),
+    "ensemble": NoiseShape(0, 5, 4),
 }
 
 
@@ -129,6 +150,7 @@ class Structure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     near_ticks: ranges.CountOrNone = 0  # another linear map predicts from rows younger than this; needs linear_path
     age_bands: tuple[ranges.Count, ...] = ()  # first age of each further band; a band has gains of its own
     encoder_taps: ranges.CountOrNone = 0  # newest rows that encoder and cell see; 0: the whole window
+    distribution: DistributionName = ""  # of sampled futures; "": the model predicts points
     head_sees_code: bool = False  # the head predicts from the code of the same tick, too, past the cell
 
     @property
@@ -287,6 +309,17 @@ class Structure(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     def code_size(self) -> int:
         """Width of what enters the recurrent cell: the code, or the features themselves where there is no encoder."""
         return self.encoder[-1] if self.encoder else self.encoder_window
+
+    @cached_property
+    def noise(self) -> NoiseShape:
+        """Sizes of what is drawn for one future."""
+        wanted = DISTRIBUTIONS.get(self.distribution, NoiseShape(0, 0, 0))
+        return wanted._replace(latent=self.code_size) if wanted.latent == WHOLE_CODE else wanted
+
+    @property
+    def n_draws(self) -> int:
+        """Normal numbers drawn at each tick of a future: latent, one for each target, slow."""
+        return self.noise.latent + self.n_targets + self.noise.factors if self.distribution else 0
 
     @property
     def head_size(self) -> int:

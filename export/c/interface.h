@@ -29,6 +29,12 @@ typedef struct {
     float y[MODEL_OUTPUTS * MODEL_LANES];
     float target[(2 + (MODEL_NEAR_TICKS > 0)) * MODEL_TARGETS_PADDED * MODEL_LANES];
     float work[2 * MODEL_LAYER_MAX * MODEL_LANES];
+#if MODEL_DRAWS
+    uint32_t future[MODEL_LANES], member[MODEL_LANES];
+    float draws[(MODEL_DRAWS + 3) / 4 * 4 * MODEL_LANES];
+    float slow[(MODEL_FACTORS + (MODEL_FACTORS == 0)) * MODEL_LANES];
+    float scale[MODEL_TARGETS_PADDED * MODEL_LANES]; /* logarithm of the scale of the noise */
+#endif
 } model_lanes;
 
 extern const char model_fingerprint[17];
@@ -57,6 +63,16 @@ void model_forecast_plans(const model_state *m, model_lanes *scratch, const floa
    for every plan or, where `shared` is not 0, one for all. `age` is only read with MODEL_AGED. */
 void model_rollout(model_lanes *scratch, const float *window, const float *state, int shared, const float *u,
                    uint32_t plans, uint32_t ticks, float *y, const uint32_t *age);
+
+#if MODEL_DRAWS
+
+/* Sample the futures from number `first` on under one plan u [ticks][MODEL_INPUTS], applied from the last tick stepped:
+   y [count][ticks][MODEL_OUTPUTS]. A future depends on the seed and its number alone. `m` is only read. With
+   -DMODEL_LANES=1 the scratch takes a sixteenth of the memory. */
+void model_sample(const model_state *m, model_lanes *scratch, const float *u, uint32_t first, uint32_t count,
+                  uint64_t seed, uint32_t ticks, float *y);
+
+#endif
 
 /* Compare a sample [MODEL_CHANNELS] with its prediction by the last step: sum over the outputs of the square of
    (measured - predicted) * weight [MODEL_OUTPUTS]. Call it before the step with that sample. */

@@ -1,6 +1,6 @@
 """Measure the coverage of prediction intervals: the share of measurements inside, compared with the stated coverage.
 
-For a variational model, also measure the coverage of the quantiles of its sampled futures.
+For a model with a distribution, also measure the coverage of the quantiles of its sampled futures.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def _coverage_shares(measured: Sequence[tuple[Doubles, Intervals]]) -> dict[floa
 
 
 def sampled_coverages(subject: Subject) -> Iterator[Coverage]:
-    """Measure the coverage of central quantiles of sampled futures of a variational model, without calibration."""
+    """Measure the coverage of central quantiles of sampled futures of a model with a distribution."""
     predictor = Predictor.load(subject.bundle, "numpy")
     spec = predictor.spec
     needed = predictor.settling_samples + HORIZON

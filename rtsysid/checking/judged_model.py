@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rtsysid.checking.check import trace_findings
+from rtsysid.evaluation.probabilistic.evaluate import ProbabilisticEvaluation, evaluate_samples
 from rtsysid.evaluation.report.causes import Cause
 from rtsysid.evaluation.report.coverage import coverage_of
 from rtsysid.evaluation.report.judge import judge, stride_for
@@ -18,6 +19,8 @@ from rtsysid.model.bundle import Bundle
 from rtsysid.model.history import history_of
 from rtsysid.model.predictor import Predictor
 from rtsysid.recordings.trace import Trace
+
+FUTURES, STARTS = 60, 150  # sampled for a report
 
 
 def judged_model(
@@ -48,7 +51,16 @@ def judged_model(
     worst = [(each.recording, each.start_s) for each in judgement.worst]
     coverage = coverage_of(bundle.spec, every, worst, cut)
     responses = responses_of(bundle.spec, Predictor.load(bundle), every)
-    return JudgedModel(name, bundle, judgement, history_of(bundle), responses, coverage)
+    return JudgedModel(
+        name, bundle, judgement, history_of(bundle), responses, coverage, _sampled_scores(bundle, trace, horizon)
+    )
+
+
+def _sampled_scores(bundle: Bundle, trace: Trace, horizon: int) -> ProbabilisticEvaluation | None:
+    """Score sampled futures where the model has a distribution; None for points, and for a single recording."""
+    if not bundle.spec.distribution or len({episode.recording for episode in trace.episodes}) < 2:
+        return None
+    return evaluate_samples(bundle, trace, horizon, futures=FUTURES, starts=STARTS)
 
 
 def _recording_faults(trace: Trace, bundle: Bundle) -> list[Cause]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from rtsysid.cli import console, robots, study
+from rtsysid.cli import console, distributions, robots, study
 from rtsysid.cli.complete import benchmark_names, source_names
 from rtsysid.cli.options import PATH, as_json, within
 from rtsysid.cli.outputs import output
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 OF_ROBOTS = ("--data", "--robot")  # options of the benchmark of robots alone
 TAKEN: dict[str, tuple[str, ...]] = {  # of names that take few; the others take all options but `OF_ROBOTS`
     robots.NAME: ("--seeds", *OF_ROBOTS),
+    distributions.NAME: ("--seeds",),
     **dict.fromkeys(("autoencoders", *study.NAMES), ()),
 }
 
@@ -53,7 +54,7 @@ def benchmark_command(
     """Train and score on real recordings, and compare with published results.
 
     NAME may also be `robots`, which compares the default model with its peers (`docs/accuracy.md`), or a study:
-    autoencoders, novelty or intervals (`docs/autoencoders.md`, `docs/novelty.md`).
+    autoencoders, novelty, intervals or generative (`docs/autoencoders.md`, `docs/novelty.md`, `docs/generative.md`).
 
     Example: rtsysid benchmark cascaded-tanks --quick
     """
@@ -64,6 +65,8 @@ def benchmark_command(
     _refuse_options(name, [option for option, value in given.items() if value])
     if name == robots.NAME:
         return robots.robots(quick, seeds, data, robot, out or Path("out/benchmarks") / name, json_)
+    if name == distributions.NAME:
+        return distributions.distributions(quick, seeds, out or Path("out/benchmarks") / name, json_)
     if name == "autoencoders":
         return _autoencoders(quick, out or Path("out/benchmarks") / name, json_)
     if name in study.NAMES:

@@ -13,7 +13,9 @@ from rtsysid.cli.options import PATH, as_json, backend_option, horizon_option, t
 from rtsysid.guards import ranges
 
 if TYPE_CHECKING:
+    from rtsysid.model.bundle import Bundle
     from rtsysid.model.loading import BackendName
+    from rtsysid.recordings.trace import Trace
 
 
 @click.command("verify")
@@ -50,12 +52,21 @@ def verify_command(bundle: Path, backend: BackendName, json_: bool) -> None:
 @click.option(
     "--stride", type=within(ranges.Count), default=1, show_default=True, help="Ticks between the starts of forecasts."
 )
+@click.option(
+    "--probabilistic", is_flag=True, help="Score sampled futures, next to null models around the point forecast."
+)
+@click.option(
+    "--futures", type=within(ranges.Futures), default=100, show_default=True, help="Futures of each forecast."
+)
 @time_column
 @as_json
 def evaluate_command(
-    bundle: Path, traces: tuple[Path, ...], horizon: int, stride: int, time_: str | None, json_: bool
-) -> None:
-    """Print the error per horizon, next to hold and linear ARX.
+    bundle: Path, traces: tuple[Path, ...], horizon: int, stride: int, probabilistic: bool, futures: int,
+    time_: str | None, json_: bool,
+) -> None:  # fmt: skip
+    """Print the error per horizon, next to hold and linear ARX; or proper scores of sampled futures.
+
+    With --probabilistic about 400 forecasts are scored, and --stride has no effect.
 
     Example: rtsysid evaluate bundle unseen/*.csv --horizon 50
     """
@@ -65,7 +76,23 @@ def evaluate_command(
     opened = Bundle.open(bundle)
     trace = read_recordings(traces, opened.data(time_), opened.spec.channels)
     console.notes(trace.notes)
+    if probabilistic:
+        return _show_scores(opened, trace, horizon, futures, json_)
     result = console.evaluating(opened, trace, horizon, stride)
     if json_:
         return console.report(msgspec.to_builtins(result), json_)
     console.block(console.evaluation(result))
+    return None
+
+
+def _show_scores(bundle: Bundle, trace: Trace, horizon: int, futures: int, json_: bool) -> None:
+    """Print the scores of sampled futures and of the null models."""
+    from rtsysid.evaluation.probabilistic.evaluate import evaluate_samples, sample_lines
+
+    result = evaluate_samples(bundle, trace, horizon, futures=futures)
+    if json_:
+        return console.report(msgspec.to_builtins(result), True)
+    header, *rows = result.table()
+    console.block(console.table(header, rows))
+    console.echo(*sample_lines(result))
+    return None

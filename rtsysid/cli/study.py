@@ -73,7 +73,7 @@ def print_coverages(subjects: Sequence[Subject], json_: bool) -> None:
     known = [each for each in subjects if not each.unseen]
     own = [row for each in known for row in own_coverages(each)]
     like = [row for each in known for row in coverages(each)]
-    sampled = [row for each in subjects if each.bundle.spec.variational for row in sampled_coverages(each)]
+    sampled = [row for each in subjects if each.bundle.spec.distribution for row in sampled_coverages(each)]
     unlike = [row for each in subjects if each.unseen for row in unseen_coverages(each)]
     if json_:
         return console.report(
@@ -91,7 +91,7 @@ def print_coverages(subjects: Sequence[Subject], json_: bool) -> None:
     for title, rows in (
         ("not used for training or calibration", own),
         ("\nleft out one at a time, calibrated on the others", like),
-        ("\nsampled futures of a variational model", sampled),
+        ("\nsampled futures of a model with a distribution", sampled),
         ("\nof kinds that were not trained on", unlike),
     ):
         console.block(f"{title}\n{console.table(header, list(map(_coverage_cells, rows)))}")

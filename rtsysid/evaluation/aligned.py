@@ -11,6 +11,7 @@ from rtsysid.errors import TraceError
 from rtsysid.evaluation.forecasts import forecasts
 from rtsysid.evaluation.horizon import stretches
 from rtsysid.model.bundle import Bundle
+from rtsysid.model.likelihood import tick_log_densities
 from rtsysid.model.predictor import Predictor
 from rtsysid.recordings.episode import Episode
 from rtsysid.recordings.trace import Trace
@@ -76,6 +77,21 @@ def history_rows(bundle: Bundle, trace: Trace, u_future: Floats) -> Floats:
     if bundle.feedthrough:  # rows are [u_{k+1}, y_k]; the last one keeps the planned input
         rows[:-1, :nu] = rows[1:, :nu]
     return rows
+
+
+def log_densities(bundle: Bundle, trace: Trace) -> Doubles:
+    """Compute the log density of each row under a model with a distribution: [T].
+
+    NaN where the model had not enough rows before. Raises SpecError where the model has no distribution, TraceError
+    where the recordings are not evenly spaced at the rate of the model.
+    """
+    spec, weights, found = bundle.spec, bundle.arrays("weights.npz"), list[Doubles]()
+    for episode in trace.episodes:
+        found.append(np.full(len(episode), np.nan))
+        for piece in stretches(bundle, replace(trace, episodes=(episode,))).episodes:
+            start = int(np.searchsorted(episode.t, piece.t[0]))
+            found[-1][start : start + len(piece)] = tick_log_densities(spec, weights, piece.values)
+    return np.concatenate(found)
 
 
 def _of_each_piece(bundle: Bundle, trace: Trace, compute: Callable[[Floats], Floats]) -> Floats:

@@ -23,7 +23,7 @@ from rtsysid.model.bundle import Bundle
 from rtsysid.model.predictor import Predictor
 from rtsysid.recordings.simulate import fly
 from rtsysid.recordings.trace import Trace
-from rtsysid.schedule import preset
+from rtsysid.schedule import noise_stages, preset
 from rtsysid.train.fit import begin
 from rtsysid.train.loop import Epoch
 
@@ -51,8 +51,9 @@ def nanodrone(folder: Path, share: float, unknown: str = "", *, sampling: bool =
     config = quickened(_embedded("nanodrone"), share)
     config = msgspec.structs.replace(config, data=msgspec.structs.replace(config.data, validation=("*_run3",)))
     if sampling:
-        model = msgspec.structs.replace(config.model, variational=True)
-        config = msgspec.structs.replace(config, model=model, stage=preset("variational"))
+        model = msgspec.structs.replace(config.model, distribution="variational")
+        stages = (*preset("variational"), *noise_stages("variational"))
+        config = msgspec.structs.replace(config, model=model, stage=stages)
     flights = Nanodrone().training(config.data.channels)
     known = [e for e in flights.episodes if not unknown or not e.name.startswith(unknown)]
     runs = {run: tuple(e for e in known if e.name.endswith(f"run{run}")) for run in (1, 2, 3, 4)}

@@ -39,6 +39,7 @@ Age: TypeAlias = Annotated[int, Meta(ge=0, le=OLDEST)]
 Count: TypeAlias = Annotated[int, Meta(ge=1, le=1_000_000)]
 CountOrNone: TypeAlias = Annotated[int, Meta(ge=0, le=1_000_000)]
 Width: TypeAlias = Annotated[int, Meta(ge=1, le=65_535)]  # of a layer, or of the delay line in samples
+Futures: TypeAlias = Annotated[int, Meta(ge=2, le=1000)]
 Few: TypeAlias = Annotated[int, Meta(ge=1, le=1000)]  # models, flights, threads
 Layer: TypeAlias = Annotated[int, Meta(ge=0, le=1000)]
 Degree: TypeAlias = Annotated[int, Meta(ge=1, le=9)]

@@ -5,6 +5,7 @@ manifest.json     specification, SHA-256 of every file, tolerances, provenance, 
 signature.json    who made it: a signature of that digest (`rtsysid.model.trust`); the one file that is not listed
 step.onnx         window, state -> y_next, state_next, code, reconstruction_error
 forecast.onnx     window, state, u_future -> y_future, any horizon and batch
+sample.onnx       the same with the numbers of sampled futures; only where the model has a distribution
 initialiser.onnx  window -> state; only where the specification says so
 weights.npz       the same weights as arrays, for the NumPy backend
 golden.npz        samples, and the outputs that every backend must reproduce

@@ -38,7 +38,8 @@ def state_bytes(spec: ModelSpec) -> int:
 def widest(spec: ModelSpec) -> int:
     """Count the values of the widest layer, in whole tiles; the C has room for two of these."""
     learned = INITIALISER_WIDTH if spec.state_init == "network" else 0
-    return padded(max(spec.window_size, _cell_room(spec), learned, *spec.encoder))
+    of_noise = max(spec.noise.members * spec.n_targets, spec.code_size) if spec.distribution else 0
+    return padded(max(spec.window_size, _cell_room(spec), learned, of_noise, *spec.encoder))
 
 
 def widest_back(spec: ModelSpec) -> int:

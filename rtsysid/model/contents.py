@@ -20,6 +20,10 @@ FORECASTS, FORECAST_STEPS = 8, 50  # forecasts of the golden trace at most, and 
 PLANS = 4  # input plans per forecast
 CODES = 48  # ticks whose code and reconstruction error are compared, at most
 HORIZON = 100_000  # ticks of intervals, at most
+SPREAD_WIDTH = 16  # hidden units of the layer that knows the scale of the noise
+SPREAD_AGES = (1, 2, 4, 8, 16, 32)  # first ages of the further bands, each with its own scale of the noise
+CRITIC_WIDTH = 24  # hidden units of the network that tells recordings from samples
+FUTURES = 5  # sampled futures per forecast of the golden trace
 QUANTILES = 37  # quantiles of intervals: the length of `rtsysid.model.intervals.SHARES`
 
 
@@ -31,7 +35,56 @@ def weight_shapes(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
     gates = CELLS[spec.cell].gates * spec.hidden
     shapes |= dict.fromkeys(gain_names(spec), (spec.n_bands, spec.n_targets))
     shapes |= {"cell.weight_ih_l0": (gates, spec.code_size), "cell.weight_hh_l0": (gates, spec.hidden)}
-    return shapes | {"cell.bias_ih_l0": (gates,), "cell.bias_hh_l0": (gates,)}
+    return shapes | {"cell.bias_ih_l0": (gates,), "cell.bias_hh_l0": (gates,)} | _noise_shapes(spec)
+
+
+def _noise_shapes(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
+    """List the shapes of what samples futures; see `rtsysid.model.backends.noise`."""
+    if not spec.distribution:
+        return {}
+    seen, targets = spec.code_size + spec.hidden, spec.n_targets
+    shapes: dict[str, tuple[int, ...]] = {
+        "spread.hidden.weight": (SPREAD_WIDTH, seen),
+        "spread.hidden.bias": (SPREAD_WIDTH,),
+        "spread.scale.weight": (targets, SPREAD_WIDTH),
+        "spread.scale.bias": (targets,),
+        "spread.age": (len(SPREAD_AGES) + 1, targets),
+    }
+    if factors := spec.noise.factors:
+        shapes |= {"spread.factors": (targets, factors), "spread.persistence": (factors,)}
+    if latent := spec.noise.latent:
+        shapes |= {"latent.scale.weight": (latent, seen), "latent.scale.bias": (latent,)}
+        shapes |= {"latent.into.weight": (spec.code_size, latent)}
+    if (members := spec.noise.members) > 1:
+        shapes |= {
+            "members.offset.weight": (members * targets, spec.hidden),
+            "members.offset.bias": (members * targets,),
+        }
+        shapes |= {"members.scale": (members, targets), "members.share": (members,)}
+    return shapes | _training_shapes(spec)
+
+
+def _training_shapes(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
+    """List the shapes of what only the training of a distribution needs: the posterior, and the critic."""
+    if spec.distribution == "vrnn":
+        into, out = spec.code_size + spec.hidden + spec.n_targets, 2 * spec.noise.latent
+        return _perceptron_shapes("recognition", into, out)
+    if spec.distribution == "gan":
+        gates, into = 3 * CRITIC_WIDTH, spec.n_inputs + spec.n_outputs
+        cell: dict[str, tuple[int, ...]] = {
+            "critic.cell.weight_ih_l0": (gates, into),
+            "critic.cell.weight_hh_l0": (gates, CRITIC_WIDTH),
+        }
+        cell |= {"critic.cell.bias_ih_l0": (gates,), "critic.cell.bias_hh_l0": (gates,)}
+        begin = {"critic.begin.weight": (CRITIC_WIDTH, spec.hidden), "critic.begin.bias": (CRITIC_WIDTH,)}
+        return {**begin, **cell, "critic.verdict.weight": (1, CRITIC_WIDTH), "critic.verdict.bias": (1,)}
+    return {}
+
+
+def _perceptron_shapes(name: str, into: int, out: int) -> dict[str, tuple[int, ...]]:
+    width = SPREAD_WIDTH
+    hidden = {f"{name}.hidden.weight": (width, into), f"{name}.hidden.bias": (width,)}
+    return {**hidden, f"{name}.out.weight": (out, width), f"{name}.out.bias": (out,)}
 
 
 def gain_names(spec: ModelSpec) -> tuple[str, ...]:
@@ -71,8 +124,11 @@ def _golden(spec: ModelSpec) -> ArrayTypes:
     rows = AtMost("rows", EXCERPT_ROWS + max(EXTREME_ROWS, 2 * spec.taps))
     forecasts, codes = AtMost("forecasts", FORECASTS), AtMost("codes", CODES)
     ages = {"ages": ArrayType("<i8", (rows,))} if spec.age_changes else {}
+    future = (forecasts, FUTURES, FORECAST_STEPS, spec.n_outputs)
+    sampled = {"futures": ArrayType("<f8", future)} if spec.distribution else {}
     return {
         **ages,
+        **sampled,
         "samples": ArrayType("<f4", (rows, spec.width)),
         "starts": ArrayType("<i8", (AtMost("starts", 2),)),
         "y": ArrayType("<f8", (rows, spec.n_outputs), finite=False),  # NaN until the delay line is full

@@ -19,6 +19,7 @@ from rtsysid.errors import ParityError
 from rtsysid.guards.ranges import OLDEST
 from rtsysid.model.backends.windowed import Ages
 from rtsysid.model.bundle import Bundle
+from rtsysid.model.contents import FUTURES
 from rtsysid.model.npz import Arrays
 from rtsysid.model.tolerance import LARGEST, ROUNDING, TOLERANCE, tolerances
 from rtsysid.spec import Doubles, Floats, ModelSpec
@@ -38,6 +39,7 @@ class Runner(Protocol):
     def reset(self) -> None: ...
     def step(self, values: Floats, age: int = 0) -> Floats: ...
     def forecast(self, u_future: Floats) -> Floats: ...
+    def sample_futures(self, u_future: Floats, count: int, seed: int) -> Floats: ...
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -142,14 +144,14 @@ def _require_every_age(bundle: Bundle, ages: Ages, full: NDArray[np.bool_]) -> N
 def run_golden(predictor: Runner, golden: Arrays, clock: Callable[[], float] = time.perf_counter) -> dict[str, Any]:
     """Step through the golden samples, forecast at the golden ticks, and look at code and reconstruction error.
 
-    Returns ``y`` [n, ny], ``y_future`` [K, B, N, ny], ``code`` [M, Z], ``reconstruction`` [M], and the seconds of each
-    call: ``step_s``, ``forecast_s``.
+    Returns ``y`` [n, ny], ``y_future`` [K, B, N, ny], ``code`` [M, Z], ``reconstruction`` [M], with a distribution
+    ``futures`` [K, F, N, ny], and the seconds of each call: ``step_s``, ``forecast_s``.
     """
     samples, ages = golden["samples"], _ages_of(golden).tolist()
     starts, looks = set(golden["starts"].tolist()), set(golden["code_at"].tolist())
     at = {int(tick): plan for tick, plan in zip(golden["forecast_at"], golden["u_future"], strict=True)}
     steps = np.empty((len(samples), predictor.spec.n_outputs), np.float32)
-    forecasts, codes, errors, seconds, forecast_seconds = [], [], [], [], []
+    forecasts, codes, errors, seconds, forecast_seconds, futures = [], [], [], [], [], []
     for tick, (values, age) in enumerate(zip(samples, ages, strict=True)):
         if tick in starts:
             predictor.reset()
@@ -164,8 +166,12 @@ def run_golden(predictor: Runner, golden: Arrays, clock: Callable[[], float] = t
             begun = clock()
             forecasts.append(predictor.forecast(at[tick]))
             forecast_seconds.append(clock() - begun)
+            if predictor.spec.distribution:
+                futures.append(predictor.sample_futures(at[tick][0], FUTURES, tick))
     predictor.reset()
     answers = {"y": steps, "y_future": np.stack(forecasts), "code": np.stack(codes), "reconstruction": errors}
+    if futures:
+        answers["futures"] = np.stack(futures)
     return {**answers, "step_s": seconds, "forecast_s": forecast_seconds}
 
 
@@ -183,9 +189,10 @@ def measure(predictor: Runner, backend: str, bundle: Bundle) -> Row:
 
 def golden_errors(found: Mapping[str, Any], golden: Arrays, spec: ModelSpec) -> dict[str, float]:
     """Compute the largest errors of what `run_golden` found, by the names of the table; see the arrays [..] there."""
+    ahead = [name for name in ("y_future", "futures") if name in golden]
     return {
         "step": relative_error(found["y"], golden["y"], spec),
-        "forecast": relative_error(found["y_future"], golden["y_future"], spec),
+        "forecast": max(relative_error(found[name], golden[name], spec) for name in ahead),
         **code_errors(found, golden),
     }
 

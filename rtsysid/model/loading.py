@@ -13,6 +13,7 @@ from rtsysid.model.backends import c_backend
 from rtsysid.model.backends.c_backend import CBackend
 from rtsysid.model.backends.protocol import Backend
 from rtsysid.model.bundle import Bundle
+from rtsysid.model.manifest import graph_names
 
 BackendName: TypeAlias = Literal["auto", "trusted", "c", "onnx", "numpy"]
 
@@ -76,8 +77,7 @@ def _loaded(bundle: Bundle, name: str) -> Backend:
         return CBackend(bundle.spec, bundle.content(str(c_backend.library_of(bundle))))
     from rtsysid.model.backends.onnx_backend import OnnxBackend
 
-    names = ("step.onnx", "forecast.onnx", *(("initialiser.onnx",) if bundle.spec.state_init == "network" else ()))
-    return OnnxBackend(bundle.spec, {name: bundle.content(name) for name in names})
+    return OnnxBackend(bundle.spec, {name: bundle.content(name) for name in graph_names(bundle.spec)})
 
 
 @lru_cache(maxsize=1024)

@@ -25,7 +25,8 @@ REQUIRED = ("weights.npz", "golden.npz", "baseline.npz")
 MOST_FILES = 32
 LIBRARY = r"model-[a-z0-9_-]{1,32}-linux\.so"
 _FILE = re.compile(
-    r"(step|forecast|initialiser)\.onnx|(weights|golden|baseline|intervals)\.npz|(calibration|history)\.json|card\.md"
+    r"(step|forecast|initialiser|sample)\.onnx|(weights|golden|baseline|intervals)\.npz|(calibration|history)\.json"
+    r"|card\.md"
     rf"|model(-int8|-control|-casadi)?\.[ch]|{LIBRARY}"
 )
 
@@ -140,11 +141,15 @@ def _check_files(manifest: Manifest, refusal: Refusal) -> None:
             raise refusal(f"{NAME} lists {name[:60]!r}, which is no file of a bundle")
     if len(files) > MOST_FILES:
         raise refusal(f"{NAME} lists {len(files)} files, and a bundle has {MOST_FILES} at most")
-    learned = manifest.spec.state_init == "network"
-    graphs = ("step.onnx", "forecast.onnx", *(("initialiser.onnx",) if learned else ()))
-    wanted = (*REQUIRED, *(graphs if any(name.endswith(".onnx") for name in files) else ()))
+    wanted = (*REQUIRED, *(graph_names(manifest.spec) if any(name.endswith(".onnx") for name in files) else ()))
     if lacking := [name for name in wanted if name not in files]:
         raise refusal(f"{NAME} does not list {', '.join(lacking)}")
+
+
+def graph_names(spec: ModelSpec) -> tuple[str, ...]:
+    """List the ONNX graphs of a model."""
+    chosen = {"initialiser.onnx": spec.state_init == "network", "sample.onnx": bool(spec.distribution)}
+    return ("step.onnx", "forecast.onnx", *(name for name, there in chosen.items() if there))
 
 
 def _check_numbers(manifest: Manifest, refusal: Refusal) -> None:

@@ -12,8 +12,8 @@ import numpy as np
 
 from rtsysid.errors import SpecError
 from rtsysid.guards.limits import limit
-from rtsysid.guards.ranges import Age, require
-from rtsysid.model.backends.protocol import Backend, Gradients, InnovationEnergy, Snapshot, stacked
+from rtsysid.guards.ranges import Age, Count, Seed, require
+from rtsysid.model.backends.protocol import Backend, Gradients, InnovationEnergy, Snapshot
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.c_layout import LANES
 from rtsysid.model.coordinates import coordinates
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rtsysid.model.backends.numpy_backend import NumpyBackend
     from rtsysid.model.backends.numpy_gradient import NumpyGradients
 
+BATCH = 4096  # futures that are sampled in one call of a backend
 LONGEST = 10_000  # ticks of a forecast that is differentiated
 
 
@@ -222,20 +223,23 @@ class Predictor:
         return (np.maximum(outside, 0) / widths).astype(np.float32)
 
     def sample_futures(self, u_future: Any, count: int = 100, seed: int = 0) -> Floats:
-        """Sample `count` forecasts of a variational model under one plan: [N, nu] -> [count, N, ny].
+        """Sample `count` futures under one plan: [N, nu] -> [count, N, ny].
 
-        Samples the code around its mean at every tick, in NumPy on every backend. The spread shows the uncertainty of
-        the code, not that of the rest of the model. Raises SpecError where the model is not variational, and as
-        `forecast` does.
+        Future i of a seed is the same whatever `count` is, and on every backend, within the table of tolerances. The
+        state does not change. Raises SpecError where the model has no distribution, for a count or a seed out of range,
+        and as `forecast` does.
         """
-        if not self.spec.variational:
-            raise SpecError("sample_futures", "the code is not variational", "train with model.variational = true")
-        plan = self._plans(u_future)
-        if len(plan) != 1 or count < 1:
-            raise SpecError("sample_futures", f"{len(plan)} plans, {count} futures", "give one plan [N, nu]")
-        starts = stacked([self.snapshot()] * count)
-        window, state, age, _ = starts
-        return self._sampler.rollout(window, state, age, np.repeat(plan, count, 0), np.random.default_rng(seed))
+        if not self.spec.distribution:
+            remedy = 'train with model.distribution = "gaussian", or use forecast'
+            raise SpecError("sample_futures", "the model predicts points, not distributions", remedy)
+        require("count", count, Count)
+        require("seed", seed, Seed)
+        plans = self._plans(u_future)
+        if len(plans) != 1:
+            raise SpecError("sample_futures", f"{len(plans)} plans", "give one plan [N, nu]")
+        parts = (min(BATCH, count - first) for first in range(0, count, BATCH))
+        futures = [self.backend.sample(plans[0], k * BATCH, size, int(seed)) for k, size in enumerate(parts)]
+        return np.concatenate(futures)
 
     def _plans(self, u_future: Any) -> Floats:
         """Check plans and return them as [B, N, nu]."""

@@ -22,7 +22,7 @@ from rtsysid.recordings.held_out import LONGER, shortest_piece, split_long_enoug
 from rtsysid.recordings.pieces import Note
 from rtsysid.recordings.reading import align_trace
 from rtsysid.recordings.trace import Integers, Trace
-from rtsysid.schedule import ONE_STEP_LENGTH, Stage, resolve, rows_needed
+from rtsysid.schedule import ONE_STEP_LENGTH, Stage, require_noise, resolve, rows_needed
 from rtsysid.spec import Doubles, Floats, ModelSpec, to_builtins
 from rtsysid.train.augmentation import Augmentation
 from rtsysid.train.auto.begin import begin_auto
@@ -73,6 +73,7 @@ def prepare_recordings(config: Config, trace: Trace) -> Prepared:
     trace = trace.segments(config.data.rate_hz, nan=config.data.nan).with_continuous(blank.rotations)
     trace = trace.with_feedthrough(config.data.feedthrough)
     stages = resolve(config.stages, blank, config.train.effort)
+    require_noise(stages, blank)
     halves = split_long_enough(trace, config.data.validation, shortest_piece(config, blank))
     train, validation = ([e.values for e in half.episodes] for half in halves)
     notes = (note for half in halves for note in (*half.notes, *_partly_used(half, stages, blank)))

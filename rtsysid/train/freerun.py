@@ -47,7 +47,8 @@ def free_run(network: Network, windows: Tensor, state: Tensor) -> Tensor:
 
 def _is_written_out(network: Network) -> bool:
     spec = network.spec
-    drawn, raised = spec.variational and network.training, spec.columns[spec.n_inputs :] if spec.degree > 1 else ()
+    variational = spec.variational or spec.distribution == "variational"
+    drawn, raised = variational and network.training, spec.columns[spec.n_inputs :] if spec.degree > 1 else ()
     plain = spec.cell == "lstm" and spec.rigid_body is None and not spec.integrate
     return plain and not drawn and spec.distances.isdisjoint(raised)
 

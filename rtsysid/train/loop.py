@@ -7,6 +7,7 @@ killed therefore continues to the bit-identical result of an uninterrupted run.
 from __future__ import annotations
 
 import hashlib
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,9 +16,11 @@ import torch
 from torch import Tensor
 
 from rtsysid.config import Training
+from rtsysid.errors import ScheduleError
 from rtsysid.recordings.pieces import Note
-from rtsysid.schedule import PREDICTIONS, Stage, rows_needed
+from rtsysid.schedule import NOISE_GROUPS, PREDICTIONS, Stage, rows_needed
 from rtsysid.train.augmentation import Augmentation
+from rtsysid.train.generative.calibration import calibrate_spread, dead_members
 from rtsysid.train.losses import Objective
 from rtsysid.train.network import Network
 from rtsysid.train.run import Position, Run
@@ -71,6 +74,7 @@ class Trainer:
         self.notes = notes  # what was left out of the recordings
         self.position, self.finished = Position(), 0
         self.best: Tensors = {}
+        self.calibrates = True  # the noise of sampled futures, on the validation recordings
 
     @property
     def total(self) -> int:
@@ -95,13 +99,23 @@ class Trainer:
                 yield from self._stage(self.stages[self.position.stage], saved)
                 saved = {}
                 self.position = Position(stage=self.position.stage + 1)
+            if self.network.spec.distribution and self.calibrates:
+                calibrate_spread(self.network, self.validation, self.yardstick, self.settings.seed)
+            if dead := dead_members(self.network):
+                logging.getLogger(__name__).warning("distribution %s: %s", self.network.spec.distribution, dead)
             self.run.finish(self.network.state_dict())
 
     def _stage(self, stage: Stage, saved: Tensors) -> Iterator[Epoch]:
         optimiser = StageOptimiser(self.network, stage, self.yardstick, self.training, self.augmentation, self.settings)
         optimiser.load(saved)
         while self.position.epoch < stage.epochs and not (stage.patience and self.position.stale >= stage.patience):
-            epoch = self._epoch(stage, optimiser)
+            try:
+                epoch = self._epoch(stage, optimiser)
+            except ScheduleError as error:
+                if not self.best or not set(stage.train) <= set(NOISE_GROUPS):
+                    raise
+                logging.getLogger(__name__).warning("%s: the stage ends here, with its last good weights", error)
+                break
             self._save(epoch, optimiser)
             yield epoch
         self.network.load_state_dict(self.best)

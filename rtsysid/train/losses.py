@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from rtsysid.evaluation.metrics import octaves
-from rtsysid.schedule import PREDICTIONS, Loss, Stage
+from rtsysid.schedule import FREE_RUNS, NOISE_LOSSES, PREDICTIONS, Loss, Stage
 from rtsysid.train.autoencoders import penalty, reconstruction
 from rtsysid.train.freerun import free_run
+from rtsysid.train.generative.losses import Measured, noise_loss
 from rtsysid.train.network import Network
 from rtsysid.train.windows import row_windows
 
@@ -39,6 +40,8 @@ class Objective:
             features = self.network.features(windows[:, ::RECONSTRUCTION_STRIDE])[..., self.spec.encoder_columns]
             of_code = reconstruction if loss.kind == "reconstruction" else penalty
             return of_code(self.network, features, loss)
+        if loss.kind in NOISE_LOSSES:
+            return noise_loss(self.network, loss, self._ground(loss, rows, windows))
         if loss.kind == "one_step":
             error, unit = self._one_step(rows, windows[:, :-1]), self.yardstick[:1]
         else:
@@ -69,6 +72,17 @@ class Objective:
         truth = self._targets(rows, windows.shape[1])[:, self.warmup :]
         error: Tensor = self.network.coordinates.error(torch.cat(predicted, 1), truth)
         return error
+
+    def _ground(self, loss: Loss, rows: Tensor, windows: Tensor) -> Measured:
+        """Warm the state up by measured ticks, and return what follows: all ticks, or those of the horizon."""
+        ticks = loss.horizon if loss.kind in FREE_RUNS else windows.shape[1] - 1 - self.warmup
+        with torch.no_grad():
+            state = self.network.initial_state(windows[:, 0])
+            if self.warmup:
+                _, state = self.network.sequence(windows[:, : self.warmup], state)
+        first = self.warmup
+        truth = self._targets(rows, first + ticks)[:, first:]
+        return Measured(windows[:, first : first + ticks], state, truth, self.yardstick[:ticks])
 
     def _targets(self, rows: Tensor, ticks: int) -> Tensor:
         """Measured outputs [B, ticks, ny], one tick after each of the first `ticks` windows."""

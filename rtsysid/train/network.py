@@ -13,6 +13,7 @@ from rtsysid.model.contents import gain_names
 from rtsysid.model.coordinates import coordinates
 from rtsysid.spec import INITIALISER_WIDTH, ModelSpec
 from rtsysid.train.cells import Cell, recurrent_cell
+from rtsysid.train.generative.modules import Critic, Latent, Members, Posterior, Spread, noise_modules
 
 SURE = -6.0  # log variance of a variational code before training: a spread of 0.05
 
@@ -28,6 +29,11 @@ class Network(nn.Module):
     target_mean: Tensor
     target_std: Tensor
     linear_near: nn.Linear
+    spread: Spread
+    latent: Latent
+    members: Members
+    recognition: Posterior
+    critic: Critic
     linear_gain: Tensor
     head_gain: Tensor
 
@@ -55,6 +61,8 @@ class Network(nn.Module):
             self.register_parameter(name, nn.Parameter(torch.ones(spec.n_bands, spec.n_targets)))
         if spec.state_init == "network":
             self.initialiser = _initialiser(spec)
+        for name, module in noise_modules(spec).items():
+            self.add_module(name, module)
 
     def features(self, windows: Tensor) -> Tensor:
         """Compute the scaled features of windows, oldest sample first: [..., L, C] -> [..., F]."""
@@ -75,12 +83,16 @@ class Network(nn.Module):
 
     def posterior(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Compute mean and log variance of a variational code: [..., E] -> 2 x [..., Z]."""
+        if self.spec.distribution == "variational":
+            mean = self.encode(features)
+            seen = torch.cat((mean, mean.new_zeros(*mean.shape[:-1], self.spec.hidden)), -1)
+            return mean, 2 * self.latent.scale(seen)
         below = self.encode(features, len(self.encoder) - 1)
         return self.encode_layer(below, len(self.encoder)), self.log_variance(below)
 
     def sampled(self, features: Tensor) -> Tensor:
         """Sample a variational code around its mean; encode where the code is not variational. [..., E] -> [..., Z]."""
-        if not self.spec.variational:
+        if not self.spec.variational and self.spec.distribution != "variational":
             return self.encode(features)
         mean, log_variance = self.posterior(features)
         return mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
@@ -111,12 +123,20 @@ class Network(nn.Module):
 
         `age`: ticks from the newest measurement to the newest row.
         """
+        return self.scaled_outputs(newest, self.target(features, code, hidden, age))
+
+    def target(self, features: Tensor, code: Tensor, hidden: Tensor, age: int = 0) -> Tensor:
+        """Compute the targets of the next tick in their own unit: [..., F], [..., Z], [..., H] -> [..., T]."""
         spec, band = self.spec, self.spec.band(age)
         target: Tensor = self.head(torch.cat((code, hidden), -1) if spec.head_sees_code else hidden)
         target = target * self.head_gain[band] if spec.age_bands else target
         if spec.linear_path:
             linear = self.linear_map(age)(features)
             target = target + (linear * self.linear_gain[band] if spec.age_bands else linear)
+        return target
+
+    def scaled_outputs(self, newest: Tensor, target: Tensor) -> Tensor:
+        """Turn targets in their own unit to outputs in engineering units: [..., C], [..., T] -> [..., ny]."""
         following: Tensor = self.coordinates.next_outputs(newest, target * self.target_std + self.target_mean)
         return following
 

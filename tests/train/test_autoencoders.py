@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 from support.robots import TINY, make_body_spec, make_spec, plant
 
 from export.bundle import export
+from export.to_c import c_sources
+from export.to_onnx import all_graphs
 from rtsysid.benchmarks import coverage
 from rtsysid.benchmarks.coverage import HORIZON, STATED, sampled_coverages
 from rtsysid.benchmarks.studies import Subject
 from rtsysid.config import Config, parse_config
 from rtsysid.errors import ConfigError, ScheduleError, SpecError
 from rtsysid.live.session import Session
-from rtsysid.model.backends.numpy_backend import NumpyBackend
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.predictor import Predictor
 from rtsysid.recordings.trace import Trace
@@ -55,6 +56,14 @@ train = ["cell", "head"]
 loss = [{ kind = "rollout", horizon = 6 }]
 epochs = 2
 """
+NOISE = """
+[[stage]]
+name = "noise"
+train = ["spread", "latent"]
+loss = [{ kind = "likelihood" }, { kind = "score", horizon = 6 }]
+epochs = 1
+learning_rate = 1e-2
+"""
 
 
 def config_of(member: str) -> Config:
@@ -80,7 +89,8 @@ def windows_of(network: Network, count: int = 8) -> torch.Tensor:
 def variational(tmp_path_factory: pytest.TempPathFactory, tiny_trace: Trace) -> Bundle:
     folder = tmp_path_factory.mktemp("variational")
     model = MODEL.replace("linear_path = true", "variational = true")  # a linear path would leave little to the code
-    config = parse_config(model + JOINT)
+    model = model.replace("variational = true", 'distribution = "variational"')
+    config = parse_config(model + JOINT + NOISE)
     for _ in begin(config, tiny_trace, folder / "run").epochs():
         pass
     return export(folder / "run", folder / "bundle")[0]
@@ -225,19 +235,6 @@ def test_only_training_samples_the_code() -> None:
     assert not torch.equal(network.sequence(seen, state)[0], network.sequence(seen, state)[0])
 
 
-def test_numpy_draws_from_the_distribution_that_torch_trained() -> None:
-    """Codes drawn by the NumPy backend have the mean and the spread that the torch network gives."""
-    network = network_of(variational=True)
-    torch.nn.init.normal_(network.log_variance.weight)
-    torch.nn.init.constant_(network.log_variance.bias, -1.0)
-    backend = NumpyBackend(network.spec, state_arrays(network.state_dict()))
-    x = windows_of(network, 1)
-    mean, log_variance = (part[0].detach().numpy() for part in network.posterior(x))
-    drawn = backend._net.sampled(np.repeat(x.numpy(), 50_000, 0), np.random.default_rng(0))
-    np.testing.assert_allclose(drawn.mean(0), mean, atol=0.03)
-    np.testing.assert_allclose(drawn.std(0), np.exp(0.5 * log_variance), rtol=0.03)
-
-
 @pytest.mark.parametrize("backend", ["onnx", "numpy"])
 def test_sampled_futures(backend: str, variational: Bundle) -> None:
     """Futures spread around the forecast, are the same for a seed, and leave the state as it was, on any backend."""
@@ -274,25 +271,26 @@ def test_what_a_model_samples_lies_inside_its_own_futures(variational: Bundle, m
 
 
 def test_futures_of_a_deterministic_model_are_refused(bundle_folder: Path, variational: Bundle) -> None:
-    """A model that is not variational, several plans, and no futures at all are refused in one line."""
-    with pytest.raises(SpecError, match="not variational"):
+    """A model without a distribution, several plans, and no futures at all are refused in one line."""
+    with pytest.raises(SpecError, match="predicts points"):
         Predictor.load(bundle_folder).sample_futures(np.zeros((5, 1)))
     predictor = Predictor.load(variational)
     for row in plant(1, 60, seed=5).episodes[0].values:
         predictor.step(row)
     with pytest.raises(SpecError, match="2 plans"):
         predictor.sample_futures(np.zeros((2, 5, 1)))
-    with pytest.raises(SpecError, match="0 futures"):
+    with pytest.raises(SpecError, match="count: 0"):
         predictor.sample_futures(np.zeros((5, 1)), 0)
 
 
-def test_log_variance_is_not_deployed(variational: Bundle) -> None:
-    """log_variance is among the weights of a bundle, and in neither graph nor C."""
-    assert "log_variance.weight" in variational.arrays("weights.npz")
-    for name in ("step.onnx", "forecast.onnx"):
-        assert b"log_variance" not in variational.content(name)
-    if "model.c" in variational.manifest.files:
-        assert "log_variance" not in variational.content("model.c").decode()
+def test_log_variance_is_not_deployed() -> None:
+    """log_variance is among the weights of a model, and in neither graph nor C."""
+    network = network_of(variational=True)
+    weights = state_arrays(network.state_dict())
+    assert "log_variance.weight" in weights
+    for graph in all_graphs(network.spec, weights).values():
+        assert b"log_variance" not in graph.SerializeToString()
+    assert "log_variance" not in c_sources(network.spec, weights)["model.c"]
 
 
 def test_a_variational_model_has_its_own_fingerprint() -> None:
@@ -306,7 +304,7 @@ FROZEN = '{ kind = "rollout", horizon = 6 }'
 REFUSED = [  # what is written instead of what, and what is said of it
     ("encoder = [8, 3]", "encoder = [8, 16]", "a code of 16 for a window of 15"),
     ("encoder = [8, 3]", "encoder = []", "the model has no encoder"),
-    ("variational = true", "", "no log_variance; set model.variational"),
+    ("variational = true", "", "no log_variance; set model.distribution"),
     (', "log_variance"', "", "a divergence loss, but its layer does not train"),
     (PLAIN, '{ kind = "contractive", layer = 3 }', "no layer for a contractive loss"),
     (FROZEN, FROZEN + ', { kind = "sparse_l1" }', "a sparse_l1 loss, but its layer does not train"),

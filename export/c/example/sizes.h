@@ -21,7 +21,7 @@
 
 #include <stdint.h>
 
-#define MODEL_FINGERPRINT "3401dfb9804ab5a0"
+#define MODEL_FINGERPRINT "30ab3b5de6598507"
 #define MODEL_SCHEMA 0xe36db253u
 #define MODEL_CHANNELS 2
 #define MODEL_INPUTS 1
@@ -46,6 +46,11 @@
 #define MODEL_NEAR_TICKS 2
 #define MODEL_BANDS 3
 #define MODEL_AGED 1
+#define MODEL_LATENT 0
+#define MODEL_MEMBERS 1
+#define MODEL_FACTORS 4
+#define MODEL_DRAWS 5
+#define MODEL_SPREAD_AGES 6
 #define MODEL_INITIALISER 1
 #define MODEL_WARMUP 0
 #define MODEL_BODY 0
@@ -67,7 +72,7 @@
 #define MODEL_QUATERNIONS 0
 #define MODEL_INT8 0
 #define MODEL_MACS 52
-#define MODEL_WEIGHT_BYTES 7616
+#define MODEL_WEIGHT_BYTES 9024
 #define MODEL_STATE_BYTES 736
 #ifndef MODEL_LANES
 #define MODEL_LANES 16

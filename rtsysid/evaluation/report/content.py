@@ -19,6 +19,7 @@ from rtsysid.evaluation.report.judge import SHADED, Judgement, WorstForecast
 from rtsysid.evaluation.report.judged import STYLES, JudgedModel, require_comparable, shared_ranges
 from rtsysid.evaluation.report.metric_values import History, metric_details, metric_values, model_facts, title
 from rtsysid.evaluation.report.observed import forecast_errors_of
+from rtsysid.evaluation.report.sampled import sampled_nodes
 from rtsysid.evaluation.report.timeline import numbers_by_recording, recording_errors, timeline_section
 from rtsysid.evaluation.report.tree import Child, Node, el
 from rtsysid.guards.release import VERSION
@@ -56,6 +57,7 @@ def report_page(models: Sequence[JudgedModel]) -> str:
         section("Forecasts over whole recordings", "timeline", [], *timeline_section(models, book)),
         section("Error over the horizon", "horizon", own, *_horizon_section(models, book)),
         section("Worst forecasts", "worst", own, *_worst_section(models, book)),
+        *([section("Sampled futures", "futures", [], *sampled)] if (sampled := list(sampled_nodes(models))) else []),
         *(node for m, f in zip(models, findings, strict=True) for node in _evidence(m, f, book, len(models))),
     ]
     name = " and ".join(model.name for model in models)

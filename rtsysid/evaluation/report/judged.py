@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rtsysid.errors import TraceError
+from rtsysid.evaluation.probabilistic.evaluate import ProbabilisticEvaluation
 from rtsysid.evaluation.report.coverage import TrainingCoverage
 from rtsysid.evaluation.report.judge import Judgement
 from rtsysid.evaluation.report.metric_values import History
@@ -26,6 +27,7 @@ class JudgedModel(NamedTuple):
     history: History = ()
     responses: Responses | None = None
     coverage: TrainingCoverage | None = None
+    samples: ProbabilisticEvaluation | None = None
 
 
 def require_comparable(models: Sequence[JudgedModel]) -> None:

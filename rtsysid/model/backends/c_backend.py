@@ -151,6 +151,14 @@ class CBackend:
         )
         return y
 
+    def sample(self, u_future: Floats, first: int, count: int, seed: int) -> Floats:
+        """Sample what follows the last step under a plan: [N, nu] -> [count, N, ny], futures from number `first` on."""
+        plan = np.ascontiguousarray(u_future, np.float32)
+        y = np.empty((count, len(plan), self.spec.n_outputs), np.float32)
+        state, u, out = ctypes.byref(self._state), _float_pointer(plan), _float_pointer(y)
+        self._library.model_sample(state, self._rooms.lanes, u, first, count, seed, len(plan), out)
+        return y
+
 
 class _Rooms(threading.local):
     """Memory of forecasts, of its own in each thread: forecasts release the GIL."""
@@ -203,7 +211,8 @@ def _load_library(content: bytes, spec: ModelSpec) -> Any:
     try:
         found = bytes((ctypes.c_char * 17).in_dll(library, "model_fingerprint")).rstrip(b"\0").decode()
         size, _ = (_exported_uint32(library, f"model_{name}_bytes") for name in ("state", "lanes"))
-        for name in (*FUNCTIONS, *(["step_aged"] if spec.age_changes else [])):
+        chosen = (*(["step_aged"] if spec.age_changes else []), *(["sample"] if spec.distribution else []))
+        for name in (*FUNCTIONS, *chosen):
             getattr(library, f"model_{name}")
     except (ValueError, AttributeError) as error:
         raise BundleError("C library", str(error), remedy) from None
@@ -214,6 +223,9 @@ def _load_library(content: bytes, spec: ModelSpec) -> Any:
     library.model_forecast.argtypes = [pointer, pointer, pointer, count, pointer]
     library.model_forecast_plans.argtypes = [pointer, pointer, pointer, count, count, pointer]
     library.model_rollout.argtypes = [*[pointer] * 3, ctypes.c_int, pointer, count, count, pointer, pointer]
+    if spec.distribution:
+        library.model_sample.argtypes = [pointer, pointer, pointer, count, count, ctypes.c_uint64, count, pointer]
+        library.model_sample.restype = None
     for name in ("model_reset", "model_forecast", "model_forecast_plans", "model_rollout"):
         getattr(library, name).restype = None
     library.model_reconstruction_error.restype = ctypes.c_float

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from rtsysid.model.backends.cells import Weights
+from rtsysid.model.backends.draws import Draws
+from rtsysid.model.backends.noise import NumpyNoise
 from rtsysid.model.backends.numpy_network import NumpyNetwork
 from rtsysid.model.backends.windowed import Ages, WindowedBackend
 from rtsysid.spec import Floats, ModelSpec
@@ -54,22 +56,36 @@ class NumpyBackend(WindowedBackend):
         """
         return self._net.encode(self._net.features(windows)[:, self.spec.encoder_columns])
 
-    def rollout(
-        self, window: Floats, state: Floats, age: Ages, u_future: Floats, rng: np.random.Generator | None = None
-    ) -> Floats:
-        """Predict N ticks with predictions fed back: [B, L, C], [B, S], ages [B], [B, N, nu] -> [B, N, ny].
-
-        With `rng`, sample a variational code around its mean at every tick.
-        """
-        net, nu = self._net, self.spec.n_inputs
-        track = np.empty((len(window), self.spec.taps + u_future.shape[1], self.spec.width), np.float32)
-        track[:, : self.spec.taps] = window
-        track[:, self.spec.taps - 1 : -1, :nu] = u_future
+    def rollout(self, window: Floats, state: Floats, age: Ages, u_future: Floats) -> Floats:
+        """Predict N ticks with predictions fed back: [B, L, C], [B, S], ages [B], [B, N, nu] -> [B, N, ny]."""
+        net, nu, track = self._net, self.spec.n_inputs, self._track(window, u_future)
         for n in range(u_future.shape[1]):
             seen = track[:, n : n + self.spec.taps]
             features = net.features(seen)
-            into = features[:, self.spec.encoder_columns]
-            code = net.encode(into) if rng is None else net.sampled(into, rng)
+            code = net.encode(features[:, self.spec.encoder_columns])
             state = net.cell.tick(code, state)
             track[:, n + self.spec.taps, nu:] = net.predict(seen[:, -1], features, code, state, age + n)
         return track[:, self.spec.taps :, nu:]
+
+    def sample_rollout(self, window: Floats, state: Floats, age: Ages, u_future: Floats, draws: Draws) -> Floats:
+        """Sample a future from each start: as `rollout`, with the numbers of each future -> [B, N, ny]."""
+        net, nu, track, hidden = self._net, self.spec.n_inputs, self._track(window, u_future), self.spec.hidden
+        noise = NumpyNoise(self.spec, self.weights)
+        slow, member = noise.first_slow(draws.normal[:, 0]), noise.members(draws.uniform)
+        for n in range(u_future.shape[1]):
+            rows, z = track[:, n : n + self.spec.taps], draws.normal[:, n + 1]
+            features = net.features(rows)
+            code = net.encode(features[:, self.spec.encoder_columns])
+            seen, slow = np.concatenate((code, state[:, :hidden]), 1), noise.next_slow(slow, z)
+            code = code + noise.into_code(seen, z)
+            state = net.cell.tick(code, state)
+            added = noise.added(seen, state[:, :hidden], n, member, slow, z)
+            track[:, n + self.spec.taps, nu:] = net.predict(rows[:, -1], features, code, state, age + n, added)
+        return track[:, self.spec.taps :, nu:]
+
+    def _track(self, window: Floats, u_future: Floats) -> Floats:
+        """Make room for the rows of a free run, [B, L + N, C], with what is known before it."""
+        track = np.empty((len(window), self.spec.taps + u_future.shape[1], self.spec.width), np.float32)
+        track[:, : self.spec.taps] = window
+        track[:, self.spec.taps - 1 : -1, : self.spec.n_inputs] = u_future
+        return track

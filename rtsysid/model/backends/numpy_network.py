@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rtsysid.model.backends.cells import HALF, Weights, numpy_cell
+from rtsysid.model.backends.cells import Weights, numpy_cell
 from rtsysid.model.backends.windowed import Ages
 from rtsysid.model.contents import gain_names
 from rtsysid.model.coordinates import coordinates
@@ -34,7 +34,6 @@ class NumpyNetwork:
         layers = range(1, len(spec.encoder) + 1)
         self.encoder = [_layer_of(weights, f"encoder.{k}") for k in layers]
         self.decoder = [_layer_of(weights, f"decoder.{k}") for k in reversed(layers)]
-        self.log_variance = _layer_of(weights, "log_variance") if spec.variational else None
         self.head = _layer_of(weights, "head")
         maps = (*(["linear_path"] if spec.linear_path else []), *(["linear_near"] if spec.near_ticks else []))
         self.maps = {name: _layer_of(weights, name) for name in maps}
@@ -55,20 +54,6 @@ class NumpyNetwork:
             code = np.tanh(code @ weight + bias)
         return code
 
-    def sampled(self, seen: Floats, rng: np.random.Generator) -> Floats:
-        """Sample a variational code around its mean; encode where it is not variational: [B, E] -> [B, Z]."""
-        if self.log_variance is None:
-            return self.encode(seen)
-        below = seen
-        for weight, bias in self.encoder[:-1]:
-            below = np.tanh(below @ weight + bias)
-        weight, bias = self.encoder[-1]
-        mean = np.tanh(below @ weight + bias)
-        spread, spread_bias = self.log_variance
-        noise = rng.standard_normal(mean.shape, np.float32)
-        code: Floats = mean + np.exp(HALF * (below @ spread + spread_bias)) * noise
-        return code
-
     def decode(self, code: Floats) -> Floats:
         """Reconstruct what the encoder sees: [B, Z] -> [B, E]."""
         for k, (weight, bias) in enumerate(self.decoder, 1):
@@ -84,15 +69,26 @@ class NumpyNetwork:
         (first, first_bias), (second, second_bias) = self.initialiser
         return self.cell.begin(np.tanh(self.features(window) @ first + first_bias) @ second + second_bias)
 
-    def predict(self, newest: Floats, features: Floats, code: Floats, state: Floats, age: Ages) -> Floats:
-        """Predict the next outputs: [B, C], [B, F], [B, Z], [B, S], age of the newest row [B] -> [B, ny]."""
+    def predict(
+        self, newest: Floats, features: Floats, code: Floats, state: Floats, age: Ages, added: Floats | None = None
+    ) -> Floats:
+        """Predict the next outputs: [B, C], [B, F], [B, Z], [B, S], age of the newest row [B] -> [B, ny].
+
+        `added` [B, T]: the noise of a sampled future, in the unit of the targets.
+        """
+        target = self.targets(features, code, state, age)
+        target = target if added is None else target + added
+        y: Floats = self.coordinates.next_outputs(newest, target * self.target_std + self.target_mean)
+        return y
+
+    def targets(self, features: Floats, code: Floats, state: Floats, age: Ages) -> Floats:
+        """Compute the targets in their own unit: [B, F], [B, Z], [B, S], age of the newest row [B] -> [B, T]."""
         (weight, bias), hidden = self.head, state[:, : self.spec.hidden]
         seen = np.concatenate((code, hidden), -1) if self.spec.head_sees_code else hidden
         target = self._times_gain(seen @ weight + bias, "head_gain", age)
         if self.maps:
             target = target + self._times_gain(self._linear(features, age), "linear_gain", age)
-        y: Floats = self.coordinates.next_outputs(newest, target * self.target_std + self.target_mean)
-        return y
+        return target
 
     def _linear(self, features: Floats, age: Ages) -> Floats:
         """Apply the linear map of each age: [B, F], [B] -> [B, T]."""

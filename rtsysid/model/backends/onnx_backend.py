@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from rtsysid.errors import BackendError, BundleError
+from rtsysid.model.backends.draws import Draws
 from rtsysid.model.backends.onnx_graph import check_graph
 from rtsysid.model.backends.windowed import Ages, WindowedBackend
 from rtsysid.model.untrusted import Refusal
@@ -32,6 +33,7 @@ class OnnxBackend(WindowedBackend):
         sessions = {name: _onnx_session(graphs[name], name, spec) for name in graphs}
         self._session, self._forecast = sessions["step.onnx"], sessions["forecast.onnx"]
         self._initialiser = sessions.get("initialiser.onnx")
+        self._sample: Any = sessions.get("sample.onnx")
         self._window: Floats = np.zeros((1, spec.taps, spec.width), np.float32)
         self._outputs: dict[str, Floats] = {
             "y_next": np.full((1, spec.n_outputs), np.nan, np.float32),
@@ -86,6 +88,22 @@ class OnnxBackend(WindowedBackend):
             feeds["age"] = age.astype(np.float32)
         with _refusing("forecast.onnx"):
             y: Floats = self._forecast.run(("y_future",), feeds)[0]
+        return y
+
+    def sample_rollout(self, window: Floats, state: Floats, age: Ages, u_future: Floats, draws: Draws) -> Floats:
+        """Sample a future from each start: as `rollout`, with the numbers of each future -> [B, N, ny].
+
+        Raises BundleError where the graph cannot be run.
+        """
+        slow = draws.normal[:, 0, self.spec.noise.latent + self.spec.n_targets :]
+        every = {
+            "window": window, "state": state, "u_future": u_future, "draws": draws.normal[:, 1:], "slow": slow,
+            "uniform": draws.uniform, "ahead": np.zeros(len(window)), "age": age,
+        }  # fmt: skip
+        taken = [each.name for each in self._sample.get_inputs()]
+        feeds = {name: np.ascontiguousarray(every[name], np.float32) for name in taken}
+        with _refusing("sample.onnx"):
+            y: Floats = self._sample.run(("y_future",), feeds)[0]
         return y
 
     def _bind(self, turn: int) -> Any:

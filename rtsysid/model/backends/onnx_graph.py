@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -62,12 +62,11 @@ _SCAN_MODEL = {**_MODEL, 7: Field("graph", {**_GRAPH, 1: Field("node", _SCAN_NOD
 _FLOAT, _INT64 = 1, 7  # TensorProto.DataType
 _ELEMENTS: dict[int, np.dtype[Any]] = {_FLOAT: np.dtype("<f4"), _INT64: np.dtype("<i8")}
 _KINDS = {1: "float", 2: "int", 7: "ints"}  # AttributeProto.AttributeType
-_SCAN = {"num_scan_inputs": 1, "scan_input_axes": [1], "scan_output_axes": [1]}
 Named: TypeAlias = list[tuple[str, list[Any]]]
 
 
 def check_graph(content: bytes, name: str, spec: ModelSpec, refusal: Refusal) -> None:
-    """Check the file `name` of a bundle: step.onnx, forecast.onnx or initialiser.onnx.
+    """Check the file `name` of a bundle: step.onnx, forecast.onnx, sample.onnx or initialiser.onnx.
 
     Raises the error of `refusal` where it is not a graph that our exporter makes of this specification.
     """
@@ -75,8 +74,9 @@ def check_graph(content: bytes, name: str, spec: ModelSpec, refusal: Refusal) ->
     if len(content) > most:
         raise refusal(f"{name} has {len(content)} bytes, and the specification allows {most}")
     try:
-        if name == "forecast.onnx":
-            _check_forecast(_parsed(content, _SCAN_MODEL, spec), spec)
+        if name in ("forecast.onnx", "sample.onnx"):
+            loop = forecast_loop(spec) if name == "forecast.onnx" else sample_loop(spec)
+            _check_loop(_parsed(content, _SCAN_MODEL, spec), spec, loop)
         else:
             _check_plain(_parsed(content, _PLAIN_MODEL, spec), _interface(name, spec), spec)
     except (ValueError, OverflowError) as error:
@@ -113,42 +113,72 @@ def _check_plain(graph: Message, interface: tuple[Named, Named], spec: ModelSpec
     _check_body(graph, interface, shapes, constants, spec)
 
 
-def _check_forecast(graph: Message, spec: ModelSpec) -> None:
-    """Check a graph that is one Scan over the ticks of a plan, with predictions fed back."""
+class LoopOfTicks(NamedTuple):
+    """Names and shapes of what the loop of a graph carries, takes tick by tick, and reads as a whole."""
+
+    carried: Named
+    taken: Named
+    fixed: Named
+
+
+def forecast_loop(spec: ModelSpec) -> LoopOfTicks:
+    """Return what the loop of a forecast works on."""
     window, state = ["batch", spec.taps, spec.width], ["batch", spec.state_size]
-    plan, y = ["batch", "horizon", spec.n_inputs], ["batch", "horizon", spec.n_outputs]
-    age = ["age"] if spec.age_changes else []
-    inputs: Named = [("window", window), ("state", state), *((name, ["batch"]) for name in age), ("u_future", plan)]
-    if _named(graph["input"]) != inputs or _named(graph["output"]) != [("y_future", y)]:
-        raise ValueError("other inputs or outputs")
+    age: Named = [("age", ["batch"])] if spec.age_changes else []
+    return LoopOfTicks([("window", window), ("state", state), *age], [("u_future", ["batch", spec.n_inputs])], [])
+
+
+def sample_loop(spec: ModelSpec) -> LoopOfTicks:
+    """Return what the loop of sampled futures works on."""
+    plain = forecast_loop(spec)
+    slow: Named = [("slow", ["batch", spec.noise.factors])] if spec.noise.factors else []
+    fixed: Named = [("uniform", ["batch"])] if spec.noise.members > 1 else []
+    draws: Named = [("draws", ["batch", spec.n_draws])]
+    return LoopOfTicks([*plain.carried, *slow, ("ahead", ["batch"])], [*plain.taken, *draws], fixed)
+
+
+def sample_inputs(spec: ModelSpec) -> tuple[str, ...]:
+    """List what sampled futures carry from tick to tick, by name."""
+    return tuple(name for name, _ in sample_loop(spec).carried)
+
+
+def _check_loop(graph: Message, spec: ModelSpec, loop: LoopOfTicks) -> None:
+    """Check a graph that is one Scan over the ticks of a plan, with predictions fed back."""
+    whole: Named = [(name, ["batch", "horizon", *shape[1:]]) for name, shape in loop.taken]
+    if _named(graph["input"]) != [*loop.carried, *loop.fixed, *whole]:
+        raise ValueError("other inputs")
+    if _named(graph["output"]) != [("y_future", ["batch", "horizon", spec.n_outputs])]:
+        raise ValueError("other outputs")
     shapes, constants = _initial(graph, spec)
+    if shapes.keys() & {name for name, _ in loop.fixed}:
+        raise ValueError("a name twice")
+    (_, window), *carried = loop.carried
+    (_, plan), *taken = loop.taken
     inner: tuple[Named, Named] = (
-        [("tick/before", window), ("tick/state", state), *((f"tick/{name}", ["batch"]) for name in age),
-         ("tick/u", ["batch", spec.n_inputs])],
-        [("tick/after", window), ("tick/state_next", state), *((f"tick/{name}_next", ["batch"]) for name in age),
+        [("tick/before", window), *((f"tick/{name}", shape) for name, shape in carried), ("tick/u", plan),
+         *((f"tick/{name}", shape) for name, shape in taken)],
+        [("tick/after", window), *((f"tick/{name}_next", shape) for name, shape in carried),
          ("tick/y_out", ["batch", spec.n_outputs])],
     )  # fmt: skip
-    body = _scan_body(graph["node"], age)
+    body = _scan_body(graph["node"], loop)
     if body["initializer"]:
         raise ValueError("weights inside its loop")
-    _check_body(body, inner, shapes, constants, spec)
+    _check_body(body, inner, shapes, constants, spec, loop.fixed)
 
 
-def _scan_body(nodes: Sequence[Message], age: Sequence[str]) -> Message:
-    """Return the graph inside the only node, which loops over the axis of the ticks and nothing else.
-
-    `age`: ["age"] where the model depends on it, else nothing.
-    """
+def _scan_body(nodes: Sequence[Message], loop: LoopOfTicks) -> Message:
+    """Return the graph inside the only node, which loops over the axis of the ticks and nothing else."""
     if len(nodes) != 1 or nodes[0].get("operator") != "Scan" or nodes[0].get("domain") or nodes[0].get("overload"):
         raise ValueError("it is not one loop")
     (node,) = nodes
-    carried, last = ["window", "state", *age], [f"{name}_last" for name in ("window", "state", *age)]
-    if node["input"] != [*carried, "u_future"] or node["output"] != [*last, "y_future"]:
+    carried, taken = ([name for name, _ in part] for part in (loop.carried, loop.taken))
+    if node["input"] != [*carried, *taken] or node["output"] != [*(f"{name}_last" for name in carried), "y_future"]:
         raise ValueError("a loop over other values")
     attributes = {each.get("name"): each for each in node["attribute"]}
     body = attributes.pop("body", {}).get("graph")
     plain = {name: _attribute(each) for name, each in attributes.items()}
-    if body is None or plain != _SCAN or len(node["attribute"]) != len(_SCAN) + 1:
+    wanted = {"num_scan_inputs": len(taken), "scan_input_axes": [1] * len(taken), "scan_output_axes": [1]}
+    if body is None or plain != wanted or len(node["attribute"]) != len(wanted) + 1:
         raise ValueError("a loop of another kind")
     found: Message = body
     return found
@@ -175,16 +205,24 @@ def _initial(graph: Message, spec: ModelSpec) -> tuple[dict[str, Shape], dict[st
 
 
 def _check_body(
-    graph: Message, interface: tuple[Named, Named], shapes: dict[str, Shape], constants: dict[str, Any], spec: ModelSpec
+    graph: Message,
+    interface: tuple[Named, Named],
+    shapes: dict[str, Shape],
+    constants: dict[str, Any],
+    spec: ModelSpec,
+    outer: Sequence[tuple[str, list[Any]]] = (),
 ) -> None:
-    """Check inputs, nodes and outputs of a graph. Names that hold a value may not be given again."""
+    """Check inputs, nodes and outputs of a graph. Names that hold a value may not be given again.
+
+    `outer`: inputs of the graph around it, which it may read.
+    """
     inputs, outputs = interface
     if _named(graph["input"]) != inputs or _named(graph["output"]) != outputs or len(graph["node"]) > NODES:
         raise ValueError("other inputs or outputs, or more nodes")
     if shapes.keys() & {name for name, _ in inputs}:
         raise ValueError("a name twice")
     for batch in BATCHES:
-        known = shapes | {name: _sized(shape, batch) for name, shape in inputs}
+        known = shapes | {name: _sized(shape, batch) for name, shape in (*inputs, *outer)}
         _check_nodes(graph["node"], known, dict(constants), batch, spec)
         for name, wanted in outputs:
             if known.get(name) != _sized(wanted, batch):

@@ -10,6 +10,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from rtsysid.model.backends.draws import Draws, draws_of
 from rtsysid.model.delayline import TappedDelayLine
 from rtsysid.spec import Floats, ModelSpec
 
@@ -62,6 +63,10 @@ class WindowedBackend(ABC):
     def rollout(self, window: Floats, state: Floats, age: Ages, u_future: Floats) -> Floats:
         """Predict N ticks with predictions fed back: [B, L, C], [B, S], ages [B], [B, N, nu] -> [B, N, ny]."""
 
+    @abstractmethod
+    def sample_rollout(self, window: Floats, state: Floats, age: Ages, u_future: Floats, draws: Draws) -> Floats:
+        """Sample a future from each start: as `rollout`, with the numbers of each future -> [B, N, ny]."""
+
     def reset(self) -> None:
         """Forget every sample and, with the next full window, the state."""
         self.line.reset()
@@ -98,6 +103,15 @@ class WindowedBackend(ABC):
         """Predict what follows the last step under B plans: [B, N, nu] -> [B, N, ny]. The state does not change."""
         window, state = (np.repeat(part[None], len(u_future), 0) for part in (self.window, self.state_before))
         return self.rollout(window, state, np.full(len(u_future), self.age), u_future)
+
+    def sample(self, u_future: Floats, first: int, count: int, seed: int) -> Floats:
+        """Sample what follows the last step under a plan: [N, nu] -> [count, N, ny], futures from number `first` on.
+
+        The state does not change.
+        """
+        draws = draws_of(seed, first, count, len(u_future), self.spec.n_draws)
+        window, state, plan = (np.repeat(part[None], count, 0) for part in (self.window, self.state_before, u_future))
+        return self.sample_rollout(window, state, np.full(count, self.age), plan, draws)
 
 
 def weighted_squares(measured: Floats, predicted: Floats, weight: Floats) -> Callable[[], float]:

@@ -11,6 +11,7 @@ import torch
 
 from rtsysid.circle import unwrapped
 from rtsysid.config import Config
+from rtsysid.errors import ConfigError
 from rtsysid.evaluation.baselines import LinearArx
 from rtsysid.evaluation.linear.maps import is_affine
 from rtsysid.model.npz import Arrays
@@ -48,6 +49,8 @@ def begin_auto(
     """
     torch.set_num_threads(1)  # judge and result have a process each
     torch.use_deterministic_algorithms(True)
+    if linear and config.model.distribution:
+        raise ConfigError("--linear", "a distribution needs its stages", "leave out --linear, or model.distribution")
     run = Run(folder)
     asked: dict[str, Any] = {"linear": linear, "minutes": minutes, "updates": updates}
     claim = run.claim(restart)

@@ -11,7 +11,7 @@ from rtsysid.evaluation.linear.choice import LinearChoice
 from rtsysid.evaluation.linear.folds import Folds
 from rtsysid.evaluation.linear.maps import LinearModel
 from rtsysid.evaluation.linear.ridge import equations
-from rtsysid.schedule import Loss, Stage
+from rtsysid.schedule import Loss, Stage, noise_stages
 from rtsysid.spec import Floats
 
 
@@ -66,3 +66,17 @@ def _alone(loss: Loss) -> Loss:
     """Adapt a loss to a network that predicts alone: each tick weighs alike, in units of hold's last error."""
     weight = loss.weight if loss.kind == "rollout" else RECONSTRUCTION
     return msgspec.structs.replace(loss, octaves=False, weight=weight)
+
+
+def noise_stages_for(distribution: str, steps: int, per_epoch: int, horizon: int) -> tuple[Stage, ...]:
+    """Return the stages of the noise of a distribution with about so many updates, `per_epoch` of them in an epoch."""
+    stages = noise_stages(distribution)
+    epochs = sum(stage.epochs for stage in stages)
+    return tuple(
+        msgspec.structs.replace(
+            stage,
+            epochs=max(1, round(stage.epochs / epochs * steps / per_epoch)),
+            loss=tuple(msgspec.structs.replace(loss, horizon=min(loss.horizon, horizon)) for loss in stage.loss),
+        )
+        for stage in stages
+    )

@@ -6,7 +6,7 @@ import msgspec
 
 from rtsysid.config import Config
 from rtsysid.errors import ScheduleError
-from rtsysid.schedule import AUTO, resolve
+from rtsysid.schedule import AUTO, preset, resolve
 from rtsysid.train.auto.candidates import REPLACEMENT, Candidate, adapted, stages_for
 from rtsysid.train.auto.parts import Parts
 from rtsysid.train.auto.plan import ModelPlan
@@ -30,7 +30,7 @@ def completed_config(given: Config, plan: ModelPlan, parts: Parts, candidate: Ca
     batch, stride = train.batch or BATCH, train.stride or max(1, min(10, rows // SEQUENCES))
     per_epoch = max(1, rows // stride // batch)
     updates = min(steps, PASSES * per_epoch)
-    stages = given.stage or stages_for(candidate, given.stages, updates, per_epoch, plan.horizon)
+    stages = given.stage or stages_for(candidate, preset(AUTO), updates, per_epoch, plan.horizon)
     fields = {name: getattr(spec, name) for name in given.model.__struct_fields__}
     return msgspec.structs.replace(
         given,

@@ -74,7 +74,8 @@ def blank_spec(config: Config, channels: Sequence[Channel]) -> ModelSpec:
     Raises ConfigError where no linear model with gains is left to start from, and for a variational code, SpecError
     where the configuration contradicts itself.
     """
-    for name, refused in (("linear_path", False), ("age_bands", ()), ("variational", True)):
+    refusals = (("linear_path", False), ("age_bands", ()), ("variational", True), ("distribution", "variational"))
+    for name, refused in refusals:
         if getattr(config.model, name) == refused:
             found = f"{msgspec.json.encode(refused).decode()}, which the preset auto cannot train"
             raise ConfigError(f"model.{name}", found, "leave it out, or choose another preset")

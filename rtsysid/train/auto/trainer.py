@@ -32,6 +32,7 @@ from rtsysid.train.auto.expected import TICKS, expected_errors, with_network
 from rtsysid.train.auto.frames import target_groups
 from rtsysid.train.auto.jobs import run_jobs
 from rtsysid.train.auto.judge import Gains, JudgedRows, errors_on, fit_gains, ground_of, least_regret
+from rtsysid.train.auto.noise import UPDATES, noise_epochs, noise_weights
 from rtsysid.train.auto.parts import Parts, hold_unit, network_of, short_run, trainer_of
 from rtsysid.train.auto.plan import ModelPlan
 from rtsysid.train.auto.start import linear_arrays
@@ -54,6 +55,7 @@ class Updates(NamedTuple):
 
     short: int = 100
     full: int = 900
+    noise: int = UPDATES
 
     def full_of(self, hidden: int) -> int:
         """Count the updates of a full run; an update of a smaller cell takes less time, and there are more of them."""
@@ -133,6 +135,7 @@ class AutoTrainer:
             self._weigh()
             say_stage("training on all recordings")
             yield from self._train_all((RESULT,))
+            yield from noise_epochs(self.run, JUDGE, self._config, self.parts, self._updates.noise)
             self._finish()
 
     def _train_all(self, names: Sequence[str]) -> Iterator[Epoch]:
@@ -330,7 +333,8 @@ class AutoTrainer:
     def _finish(self) -> None:
         """Write the result; where its training has not begun, the judge with the linear maps of all recordings."""
         result = self.run.part(RESULT)
-        self.run.finish(result.weights() if result.complete else self._judge_network().state_dict())
+        weights = result.weights() if result.complete else self._judge_network().state_dict()
+        self.run.finish({**weights, **noise_weights(self.run)})
 
 
 def ratio(errors: Doubles, linear: Doubles) -> Doubles:

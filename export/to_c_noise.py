@@ -1,0 +1,39 @@
+"""The noise of sampled futures as C constants; `export/c/sample.c` computes with them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from export.c_layers import Layer, Weights, linear_layer
+from export.c_tables import array, floats
+from rtsysid.model.backends.noise import cumulative_shares, persistence_of
+from rtsysid.model.contents import SPREAD_AGES
+from rtsysid.spec import ModelSpec
+
+
+def noise_layers(spec: ModelSpec, weights: Weights) -> list[Layer]:
+    """List the matrices of the noise; none where the model predicts points. Raises KeyError for a missing weight."""
+    if not spec.distribution:
+        return []
+    layers = [linear_layer(weights, "spread.hidden"), linear_layer(weights, "spread.scale")]
+    if spec.noise.latent:
+        into = np.asarray(weights["latent.into.weight"])
+        layers += [linear_layer(weights, "latent.scale"), Layer("latent_into", into, np.zeros(len(into), np.float32))]
+    if spec.noise.members > 1:
+        layers.append(linear_layer(weights, "members.offset"))
+    return layers
+
+
+def noise_definitions(spec: ModelSpec, weights: Weights) -> str:
+    """Write the tables of the noise: scales by tick, slow values, members; nothing where the model predicts points."""
+    if not spec.distribution:
+        return ""
+    lines = [array("uint32_t", "spread_first", [f"{first}u" for first in SPREAD_AGES])]
+    tables = {"spread_age": np.asarray(weights["spread.age"])}
+    if spec.noise.factors:
+        kept, fresh = persistence_of(np.asarray(weights["spread.persistence"]))
+        tables |= {"spread_factors": np.asarray(weights["spread.factors"]), "slow_kept": kept, "slow_fresh": fresh}
+    if spec.noise.members > 1:
+        until = cumulative_shares(np.asarray(weights["members.share"]))
+        tables |= {"members_scale": np.asarray(weights["members.scale"]), "members_until": until}
+    return "\n".join([*lines, *(floats(name, table.ravel()) for name, table in tables.items()), ""])
