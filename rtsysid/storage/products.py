@@ -29,7 +29,8 @@ RUN_FILES = (
     "config.toml", "run.json", "history.jsonl", "checkpoint.safetensors", "linear_path.npz", "baseline.npz",
     "yardstick.npz", "excerpt.npz", "validation.npz", "weights.safetensors", "expected.json", "judge_path.npz",
     "completed.toml",
-    *(f"{part}-{name}" for part in ("correction", "replacement", "judge", "full")
+    "judge-weights.safetensors",
+    *(f"{part}-{name}" for part in ("correction", "replacement", "full")
       for name in ("history.jsonl", "checkpoint.safetensors", "weights.safetensors")),
 )  # fmt: skip
 _READ = 1 << 20  # bytes of a file from which it is judged

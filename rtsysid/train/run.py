@@ -12,8 +12,10 @@ yardstick.npz           error of the baseline after 1 .. N ticks, the unit of th
 excerpt.npz             the start of one validation recording, for the golden trace
 validation.npz          the validation recordings, for the calibration of a bundle
 expected.json           with the preset auto: the error that new recordings are expected to show
-judge-..., full-...     with the preset auto: the same files of the network that judges, trained without the
-                        validation recordings, and of the one trained with all
+correction-...,         with the preset auto: history, checkpoint and weights of each kind of network, trained without
+replacement-...         the validation recordings
+full-...                the same of the result, trained with all recordings
+judge-weights...        the better kind, with its gains
 weights.safetensors     the result; it exists when training is complete
 ======================= ===========================================================================
 """
