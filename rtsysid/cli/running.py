@@ -86,8 +86,9 @@ def open_bundle(path: Path, more: RunOptions) -> Bundle:
     from rtsysid.model.bundle import Bundle
     from rtsysid.model.linked import previous
 
+    place = Path(os.path.realpath(path)) if more.watch else path  # the link will lead elsewhere one day
     try:
-        return _opened(Bundle, path, more.expect)
+        return _opened(Bundle, place, more.expect)
     except BundleError as error:
         before = previous(path) if more.watch else None
         if before is None:
