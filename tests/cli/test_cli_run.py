@@ -64,7 +64,7 @@ def test_an_update_of_a_link_takes_over(link: Path, board: SimulatedDevice, tmp_
     with process("run", link, board.port, *arguments) as running:
         answering(board)
         command("rollback", link, "--to", new.folder)
-        # The note beside the link, which `rollback --to` wrote, is written again by the session that takes over.
+        # The note next to the link, which `rollback --to` wrote, is written again by the session that takes over.
         (tmp_path / "live.before").unlink()
         until(lambda: linked.previous(link) == tmp_path / "first", "the update", 300.0)  # another process starts first
         running.send_signal(signal.SIGTERM)
