@@ -104,6 +104,6 @@ def test_names_are_text_in_every_command(tmp_path: Path) -> None:
 def test_texts_of_a_board_are_text(bundle_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a board says of itself, and what happened to it, is shown and does nothing."""
     monkeypatch.setitem(sources.SOURCES, "hostile", (Hostile.__module__, "Hostile"))
-    monkeypatch.setattr("rtsysid.live.realtime.make_punctual", lambda *_: [])
+    monkeypatch.setattr("rtsysid.live.realtime.make_punctual", lambda *_, **__: [])
     assert r"\x1b[2J" in shown("info", "hostile://")
     assert r"connected: \x1b[2J\n" in shown("run", bundle_folder, "hostile://", "--backend", "numpy")

@@ -26,6 +26,7 @@ INPUT_OPTIONS = {
     "--test",
     "--bundle",
     "--like",
+    "--map",
     "--against",
     "--space",
     "--training",
@@ -46,6 +47,7 @@ TEXT_OPTIONS = {
     "--note",
     "--expect",
     "--port",
+    "--view-host",
 }  # texts that are no paths
 TEXTS = (click.Path, NamedPath, click.types.StringParamType)  # types of options that may name an output
 MADE = {  # command: its arguments in the world below; an option for an output is added
@@ -59,6 +61,7 @@ MADE = {  # command: its arguments in the world below; an option for an output i
     "compare": ["tiny.toml", "--data", "logs", "--test", "logs"],
     "demo": [],
     "report": ["bundle", "--data", "flight.csv"],
+    "linearise": ["bundle", "flight.csv", "--at", "1.0"],
     "calibrate": ["bundle", "flight.csv"],
     "replay": ["bundle", "flight.csv", "--against", "earlier.csv"],
     "run": ["bundle", "/dev/null"],

@@ -52,7 +52,9 @@ class Place:
 def place(tmp_path: Path, bundle_folder: Path, run_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     monkeypatch.setitem(sources.SOURCES, "silent", (Silent.__module__, "Silent"))
     monkeypatch.setitem(sources.SOURCES, "brief", (Brief.__module__, "Brief"))
-    monkeypatch.setattr("rtsysid.live.realtime.make_punctual", lambda *_: [])  # it would lock the memory of all tests
+    monkeypatch.setattr(
+        "rtsysid.live.realtime.make_punctual", lambda *_, **__: []
+    )  # it would lock the memory of all tests
     return Place(tmp_path, bundle_folder, run_folder)
 
 
@@ -89,6 +91,13 @@ USELESS: dict[str, Callable[[Place], Arguments]] = {
     "doctor": lambda p: ("nothing",),
     "config show": lambda p: (p.empty,),
     "completion": lambda p: ("no-such-shell",),
+    "firmware": lambda p: (p.empty, "-o", p.out),
+    "rollback": lambda p: (p.empty,),
+    "trust key": lambda p: ("nothing",),
+    "trust list": lambda p: ("nothing",),
+    "trust add": lambda p: ("no-key",),
+    "trust remove": lambda p: ("no-key",),
+    "trust sign": lambda p: (p.empty,),
 }
 
 

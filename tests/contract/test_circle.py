@@ -47,6 +47,7 @@ RAW = {
     "evaluation/baselines.py: _relative_error": "both are unwrapped before",
     "evaluation/calibrate.py: forecast_errors": "forecasts() returns what is nearest to the truth",
     "evaluation/metrics.py: rmse": "series without channels; its callers bring them near",
+    "evaluation/probabilistic/scores.py: variogram_score": "differences inside one course, which is near the truth",
     "evaluation/report/judge.py: interval_coverage": "forecasts() returns what is nearest to the truth",
     "evaluation/aligned.py: mean_determination": "forecasts() returns what is nearest to the truth",
     "evaluation/report/content.py: _missed_most": "ShownOutputs.near_truth() brought them near",
