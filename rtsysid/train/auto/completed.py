@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 import msgspec
 
 from rtsysid.config import Config
@@ -39,6 +42,18 @@ def completed_config(given: Config, plan: ModelPlan, parts: Parts, candidate: Ca
             train, preset=AUTO, batch=batch, stride=stride, effort=1.0, replace_linear=replaces
         ),
         stage=resolve(stages, spec, train.effort),
+    )
+
+
+def last_stage_alone(config: Config, history: Iterable[Mapping[str, Any]]) -> Config:
+    """Return the configuration that repeats the last stage, for as many epochs as were best in this training.
+
+    `history`: see `Run.history`. The recordings that showed it are trained on then, and cannot show it again.
+    """
+    stage = config.stages[-1]
+    best = [line["epoch"] for line in history if line["stage"] == stage.name and line["best"]]
+    return msgspec.structs.replace(
+        config, stage=(msgspec.structs.replace(stage, epochs=max(best, default=stage.epochs)),)
     )
 
 

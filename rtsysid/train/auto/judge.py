@@ -172,3 +172,9 @@ def surely_better(errors: Doubles, reference: Doubles) -> bool:
     count = len(difference) // BLOCK
     blocks = np.array([block.mean() for block in np.array_split(difference, max(1, count))])
     return bool(count > 1 and blocks.mean() < -SURE * blocks.std(ddof=1) / np.sqrt(len(blocks)))
+
+
+def ratio(errors: Doubles, linear: Doubles) -> Doubles:
+    """Return the mean errors [K, G, N] in ratio to those of the linear model: [G, N]."""
+    found: Doubles = errors.mean(0) / np.maximum(linear.mean(0), LEAST)
+    return found

@@ -20,18 +20,25 @@ import torch
 
 from rtsysid.config import Config
 from rtsysid.errors import ScheduleError
-from rtsysid.evaluation.metrics import LEAST, log_ratio
+from rtsysid.evaluation.metrics import log_ratio
 from rtsysid.guards.stages import say_stage, with_progress
 from rtsysid.model.npz import Arrays
 from rtsysid.recordings.pieces import Note
 from rtsysid.spec import Doubles, to_builtins
 from rtsysid.train.auto import words
 from rtsysid.train.auto.candidates import CORRECTIONS, REPLACEMENT, Candidate, refitted
-from rtsysid.train.auto.completed import CORRECTION, REPLACED, completed_config, network_kinds, with_kind
+from rtsysid.train.auto.completed import (
+    CORRECTION,
+    REPLACED,
+    completed_config,
+    last_stage_alone,
+    network_kinds,
+    with_kind,
+)
 from rtsysid.train.auto.expected import TICKS, expected_errors, with_network
 from rtsysid.train.auto.frames import target_groups
 from rtsysid.train.auto.jobs import run_jobs
-from rtsysid.train.auto.judge import Gains, JudgedRows, errors_on, fit_gains, ground_of, least_regret
+from rtsysid.train.auto.judge import Gains, JudgedRows, errors_on, fit_gains, ground_of, least_regret, ratio
 from rtsysid.train.auto.noise import UPDATES, noise_epochs, noise_weights
 from rtsysid.train.auto.parts import Parts, hold_unit, network_of, short_run, trainer_of
 from rtsysid.train.auto.plan import ModelPlan
@@ -226,8 +233,8 @@ class AutoTrainer:
         else:
             pieces, network, kind = parts.training, self._new_network(name), name
         config = with_kind(self._config, kind)
-        stages = config.stages[-1:] if name == RESULT else config.stages
-        config = msgspec.structs.replace(config, stage=stages)
+        if name == RESULT:
+            config = last_stage_alone(config, run.part(kind).history())
         return trainer_of(config, run.part(name), network, pieces, parts, self._unit(kind))
 
     def _trained(self) -> list[str]:
@@ -335,12 +342,6 @@ class AutoTrainer:
         result = self.run.part(RESULT)
         weights = result.weights() if result.complete else self._judge_network().state_dict()
         self.run.finish({**weights, **noise_weights(self.run)})
-
-
-def ratio(errors: Doubles, linear: Doubles) -> Doubles:
-    """Return the mean errors [K, G, N] in ratio to those of the linear model: [G, N]."""
-    found: Doubles = errors.mean(0) / np.maximum(linear.mean(0), LEAST)
-    return found
 
 
 def without_gains(weights: Tensors) -> Tensors:
