@@ -19,12 +19,15 @@ RECONSTRUCTION_STRIDE = 8  # use every 8th window: neighbouring windows share al
 
 
 class Objective:
-    """Compute the losses of one stage for one network. `yardstick` [N, ny]: unit of error after 1 .. N ticks."""
+    """Compute the losses of one stage for one network. `yardstick` [N, ny]: unit of error after 1 .. N ticks.
 
-    def __init__(self, network: Network, stage: Stage, yardstick: Tensor) -> None:
+    `longer`: rows of further warm-up at the start of each sequence.
+    """
+
+    def __init__(self, network: Network, stage: Stage, yardstick: Tensor, longer: int = 0) -> None:
         self.network, self.stage, self.yardstick = network, stage, yardstick
         self.spec = network.spec
-        self.warmup = network.spec.settling_samples - network.spec.taps  # teacher-forced ticks at the start
+        self.warmup = network.spec.settling_samples - network.spec.taps + longer  # teacher-forced ticks at the start
 
     def terms(self, rows: Tensor, ratio: float = 0.0, inputs: Tensor | None = None) -> list[Tensor]:
         """Compute one weighted scalar per loss of the stage, in its order.

@@ -61,7 +61,7 @@ class Updates(NamedTuple):
     """Count the updates of the weights in a short run, and in a full one of a cell of `LARGEST` units."""
 
     short: int = 100
-    full: int = 900
+    full: int = 800
     noise: int = UPDATES
 
     def full_of(self, hidden: int) -> int:
