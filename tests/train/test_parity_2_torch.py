@@ -95,3 +95,16 @@ def test_a_free_rollout_never_looks_at_later_measurements(variant: str) -> None:
     assert torch.equal(free, network.rollout(row_windows(other, taps), state))
     other[:, taps:, :2] += 1.0
     assert not torch.equal(free, network.rollout(row_windows(other, taps), state))
+
+
+def test_further_warm_up_is_a_longer_warm_up() -> None:
+    """Rows before a sequence that are said to be further warm-up give the loss of a model with as much more warm-up."""
+    stage = Stage("s", ("head",), (Loss("rollout", horizon=4), Loss("one_step")))
+    rows = torch.randn(2, 30, make_spec().width)
+    losses = []
+    for warmup, longer in ((3, 7), (10, 0)):
+        torch.manual_seed(1)
+        network = Network(make_spec(warmup=warmup)).eval()
+        terms = Objective(network, stage, torch.ones(40, 3), longer).terms(rows)
+        losses.append([term.item() for term in terms])
+    assert losses[0] == losses[1]
