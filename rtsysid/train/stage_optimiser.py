@@ -50,8 +50,9 @@ class StageOptimiser:
         self.network.train()
         self.network.noise = self.stage.input_noise
         stage, stride = self.stage.for_epoch(number), self.settings.sequence_stride
-        longer = self._longer(rows_needed(stage, self.network.spec), number)
-        length = rows_needed(stage, self.network.spec) + longer
+        needed = rows_needed(stage, self.network.spec)
+        longer = self._longer(needed, number)
+        length = needed + longer
         starts = self.sequences.starts(length, stride, int(torch.randint(stride, ())))
         starts = self.sequences.shuffled(starts, stage.episode_weighting_in(self.settings.episode_weighting))
         objective = Objective(self.network, stage, self.yardstick, longer)

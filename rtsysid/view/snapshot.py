@@ -1,4 +1,4 @@
-"""ViewSnapshot: what is shown of a tenth of a second, as plain values; and what is shown of a session at its start."""
+"""Plain values for views: `ViewSnapshot` covers a tenth of a second, `SessionAbout` describes the session."""
 
 from __future__ import annotations
 

@@ -10,36 +10,24 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
+from support.fast_bundle import RATE_HZ, make_fast_bundle
 from support.live_parts import until
-from support.robots import TINY, plant
+from support.robots import plant
 from support.shell import ended, process, rtsysid
 from support.shim import FAULTS, Fault, Shim
 
-from export.bundle import export
 from firmware_bridge.device import SimulatedDevice
 from firmware_bridge.schema import Schema
-from rtsysid.config import parse_config
 from rtsysid.model.bundle import Bundle
-from rtsysid.recordings.trace import Episode, Trace
-from rtsysid.train.fit import begin
 
 SECONDS = float(os.environ.get("RTSYSID_SOAK_SECONDS", "8"))
-RATE_HZ = 500.0
 
 
 @pytest.fixture(scope="module")
 def fast_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny model at 500 Hz, hardly trained."""
-    folder = tmp_path_factory.mktemp("fast")
-    text = TINY.replace("rate_hz = 50", f"rate_hz = {RATE_HZ:g}").replace("epochs = 3", "epochs = 1")
-    episodes = (Episode(e.name, np.arange(len(e)) / RATE_HZ, e.values) for e in plant(2).episodes)
-    config = parse_config(text)
-    for _ in begin(config, Trace(config.data.channels, tuple(episodes)), folder / "run", text).epochs():
-        pass
-    export(folder / "run", folder / "bundle", ("c",))
-    return folder / "bundle"
+    return make_fast_bundle(tmp_path_factory.mktemp("fast")).folder
 
 
 class Body:

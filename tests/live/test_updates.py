@@ -11,17 +11,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from support.fast_bundle import RATE_HZ, make_fast_bundle
 from support.hostile import rehashed
 from support.live_parts import until
-from support.robots import TINY, plant
+from support.robots import plant
 from support.shell import command
 
-from export.bundle import export
 from export.compile import find_compiler
 from firmware_bridge.device import SimulatedDevice
 from firmware_bridge.link import Link
 from firmware_bridge.schema import Schema
-from rtsysid.config import parse_config
 from rtsysid.errors import BundleError, StorageError
 from rtsysid.live.loop import Answer, LiveLoop
 from rtsysid.live.service import StopSignal
@@ -32,26 +31,17 @@ from rtsysid.model.backends import c_backend
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.npz import write_npz
 from rtsysid.model.predictor import Predictor
-from rtsysid.recordings.trace import Episode, Trace
-from rtsysid.train.fit import begin
 
 pytestmark = pytest.mark.skipif(
     not c_backend.machines() or find_compiler(c_backend.machines()[0]) is None, reason="wants a C compiler"
 )
-RATE_HZ = 500.0
 UPDATES = 100
 
 
 @pytest.fixture(scope="module")
 def first(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The tiny model at 500 Hz, hardly trained; not to be changed."""
-    folder = tmp_path_factory.mktemp("fast")
-    text = TINY.replace("rate_hz = 50", f"rate_hz = {RATE_HZ:g}").replace("epochs = 3", "epochs = 1")
-    episodes = (Episode(e.name, np.arange(len(e)) / RATE_HZ, e.values) for e in plant(2).episodes)
-    config = parse_config(text)
-    for _ in begin(config, Trace(config.data.channels, tuple(episodes)), folder / "run", text).epochs():
-        pass
-    return export(folder / "run", folder / "bundle", ("c",))[0]
+    return make_fast_bundle(tmp_path_factory.mktemp("fast"))
 
 
 @pytest.fixture

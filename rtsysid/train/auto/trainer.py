@@ -208,7 +208,7 @@ class AutoTrainer:
         if self._minutes:
             each = (time.monotonic() - begun) / (short * math.ceil(len(jobs) / 2))
             updates = USED * 60 * self._minutes / each / more_updates(plan.spec.hidden)
-            self._updates = Updates(short, max(short, int(updates)))
+            self._updates = self._updates._replace(full=max(short, int(updates)))
         return CORRECTIONS[int(min(jobs, key=lambda k: scores[k]))]  # of equal ones the first, whichever ended first
 
     def _score(self, candidate: Candidate, plan: ModelPlan, judge: Arrays) -> Iterator[float]:
