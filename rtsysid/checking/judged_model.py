@@ -50,7 +50,7 @@ def judged_model(
     cut = None if training is None else training.segments(bundle.spec.rate_hz, nan="split")
     worst = [(each.recording, each.start_s) for each in judgement.worst]
     coverage = coverage_of(bundle.spec, every, worst, cut)
-    responses = responses_of(bundle.spec, Predictor.load(bundle), every)
+    responses = responses_of(bundle, Predictor.load(bundle), every)
     return JudgedModel(
         name, bundle, judgement, history_of(bundle), responses, coverage, _sampled_scores(bundle, trace, horizon)
     )

@@ -13,7 +13,7 @@ from support.shell import command
 api = pytest.importorskip("playwright.sync_api", reason="wants playwright")
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="wants chromium")
-SYNCED = "#timeline .charts:not([hidden]) .chart"
+SYNCED = "#timeline [data-part]:not([hidden]) .chart"
 
 
 @pytest.fixture(scope="module")
@@ -79,17 +79,42 @@ def test_the_page_fits_the_screen_and_its_charts_are_drawn(opened: Any, width: i
     assert (paper == "rgb(255, 255, 255)") == (scheme == "light")
 
 
-def test_charts_of_a_recording_share_zoom_lines_and_cursor(opened: Any) -> None:
-    """A zoom by the button, and a line that is hidden in one legend, show in the other charts; arrows read values."""
+def is_off(chart: Any, line: str) -> bool:
+    """Whether a chart hides a line."""
+    row = chart.locator(".u-legend tr").filter(has=chart.page.locator(f".u-label:text-is('{line}')"))
+    return "u-off" in (row.get_attribute("class") or "")
+
+
+def test_one_legend_shows_and_hides_a_line_in_all_charts_of_its_group(opened: Any) -> None:
+    """A key of the legend hides its line in both outputs, also after a change of colours; the next press shows it."""
+    page = opened()
+    charts = [page.locator(SYNCED).nth(k) for k in range(2)]
+    key = page.locator("#timeline [data-part]:not([hidden]) .key", has_text="measured")
+    assert key.count() == 1
+    key.focus()
+    page.keyboard.press("Enter")
+    assert key.get_attribute("aria-pressed") == "false"
+    assert all(is_off(chart, "measured") for chart in charts)
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_function("document.querySelector('#timeline .chart canvas')")
+    assert all(is_off(chart, "measured") for chart in charts)
+    page.keyboard.press("Enter")
+    assert not any(is_off(chart, "measured") for chart in charts)
+
+
+def test_a_legend_is_there_once_for_a_group(opened: Any) -> None:
+    """No two names of lines are in sight in one group of charts."""
+    page = opened()
+    for group in page.locator("[data-group]").all():
+        group.scroll_into_view_if_needed() if group.is_visible() else None
+        names = group.locator(".key, .u-series:not(:first-child) .u-label:visible").all_inner_texts()
+        assert len(names) == len(set(names)), names
+
+
+def test_charts_of_a_recording_share_the_cursor(opened: Any) -> None:
+    """Arrows read values of the chart in focus, and move on."""
     page = opened()
     chart = page.locator(SYNCED).first
-    first = chart.locator(".u-legend th").nth(2)
-    pressed = first.get_attribute("aria-pressed")
-    first.focus()
-    page.keyboard.press("Enter")
-    other = page.locator(SYNCED).nth(1).locator(".u-legend tr").nth(2)
-    assert first.get_attribute("aria-pressed") != pressed
-    assert ("u-off" in (other.get_attribute("class") or "")) == (pressed == "true")
     chart.focus()
     page.keyboard.press("ArrowRight")
     before = page.locator("#reading").text_content()

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from rtsysid.evaluation.report.chart import ABSENT, GAP, SHORT, Chart, ChartLine, extremes, packed
+from rtsysid.evaluation.report.legend import is_covered, shared_lines
 
 VALUES = arrays.arrays(np.float64, st.integers(SHORT + 1, 3000), elements=st.floats(-1e6, 1e6) | st.just(np.nan))
 
@@ -50,3 +51,26 @@ def test_a_band_names_its_lines_by_their_place() -> None:
     x = np.arange(3.0)
     lines = [ChartLine(name, "model", x) for name in ("measured", "upper", "lower")]
     assert Chart("y", "s", "test", x, lines, bands=[("upper", "lower")]).data()["bands"] == [[2, 3]]
+
+
+def chart_of(*lines: tuple[str, str]) -> Chart:
+    x = np.arange(3.0)
+    return Chart("y", "s", "test", x, [ChartLine(name, style, x) for name, style in lines])
+
+
+def test_lines_of_several_charts_share_a_legend() -> None:
+    """A line of two charts is in the legend of the group; a chart with a line of its own keeps its own legend."""
+    charts = [
+        chart_of(("model", "s1"), ("hold", "s2")),
+        chart_of(("model", "s1"), ("hold", "s2")),
+        chart_of(("u", "s1")),
+    ]
+    shared = shared_lines(charts)
+    assert list(shared) == ["model", "hold"]
+    assert [is_covered(chart, shared) for chart in charts] == [True, True, False]
+
+
+def test_a_name_with_two_styles_is_in_no_shared_legend() -> None:
+    """One sign in a legend has one colour: such lines stay in the legends of their charts."""
+    assert shared_lines([chart_of(("u", "s1")), chart_of(("u", "s2")), chart_of(("u", "s1"))]) == {}
+    assert shared_lines([chart_of(("u", "s1"))]) == {}

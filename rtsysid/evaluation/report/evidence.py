@@ -16,19 +16,17 @@ from rtsysid.evaluation.report.judge import Judgement
 from rtsysid.evaluation.report.judged import JudgedModel
 from rtsysid.evaluation.report.metric_values import History
 from rtsysid.evaluation.report.response import Responses
+from rtsysid.evaluation.report.response_section import above_zero, response_section
 from rtsysid.evaluation.report.tree import Child, Node, el
 from rtsysid.evaluation.residuals import LAGS
-from rtsysid.spec import Doubles
 
 INPUTS_SHOWN = 8  # number of line styles that a reader can tell apart
-OUTPUTS_DRAWN = 12  # in the charts of responses
-CLEAR = 0.1  # coherence from which on an empirical response means something
 
 
 def evidence_sections(model: JudgedModel, book: ChartBook) -> Iterator[tuple[str, str, Iterable[Node]]]:
     """Yield heading, anchor and content of each section."""
     j = model.judgement
-    yield "Step and frequency response", "response", _response_section(j, model.responses, book)
+    yield "Step and frequency response", "response", response_section(j, model.responses, book)
     yield "Inputs, and what training covers", "coverage", _coverage_section(j, model.responses, model.coverage, book)
     yield "Fit of each output", "fit", _fit_section(j)
     yield "Is the residual white?", "white", _whiteness_section(j, book)
@@ -36,69 +34,6 @@ def evidence_sections(model: JudgedModel, book: ChartBook) -> Iterator[tuple[str
     yield "Do the intervals hold?", "intervals", coverage_section(j)
     yield "Time per step", "latency", _latency_section(j)
     yield "The model", "model", _model_section(model, book)
-
-
-def _response_section(j: Judgement, r: Responses | None, book: ChartBook) -> Iterator[Node]:
-    if r is None:
-        yield el("p", "The model has no inputs.")
-        return
-    yield el(
-        "p",
-        "The answer of the model to a small step of one input (median over moments), for the input "
-        "that moves each output most. The same as a frequency response, against the transfer function of the "
-        "recordings. Compare them where the coherence, the share of the output's power that all inputs explain, is "
-        "high; a controller in the loop biases the measured one.",
-    )
-    names, spread = j.shown.names[:OUTPUTS_DRAWN], np.array(j.spec.scaling.std[: j.spec.n_inputs])
-    strength = np.nan_to_num(np.abs(r.step).max(0)) * spread
-    strongest = strength.argmax(1)
-    seconds = np.arange(1, len(r.step) + 1) / j.spec.rate_hz
-    yield book.figure((_step_chart(j, r, k, strength[k], seconds) for k in range(len(names))), "small")
-    yield el("h3", "Frequency response")
-    yield book.figure((_gain_chart(j, r, k, int(strongest[k])) for k in range(len(names))), "small")
-    coherence = [ChartLine(name, f"s{k % 8 + 1}", r.coherence[:, k]) for k, name in enumerate(names)]
-    described = "Coherence of each output with all inputs, by frequency"
-    yield book.figure(
-        [Chart("coherence", "frequency [Hz]", described, r.hz, coherence, y_range=(0.0, 1.05), log_x=True)]
-    )
-    yield details("Numbers", _gain_table(j, r, strongest))
-
-
-def _step_chart(j: Judgement, r: Responses, k: int, strength: Doubles, seconds: Doubles) -> Chart:
-    chosen = sorted(np.argsort(-strength, kind="stable")[:4].tolist())
-    series = [ChartLine(j.spec.inputs[i].name, f"s{n + 1}", r.step[:, k, i]) for n, i in enumerate(chosen)]
-    name, unit = j.shown.names[k], j.shown.units[k]
-    described = f"Step response of {name}, change per unit of an input"
-    return Chart(f"{name} [{unit or '1'} per unit]", "time after the step [s]", described, seconds, series)
-
-
-def _gain_chart(j: Judgement, r: Responses, k: int, i: int) -> Chart:
-    measured = np.where(r.coherence[:, k] >= CLEAR, np.abs(r.measured[:, k, i]), np.nan)
-    series = [
-        ChartLine("model", "model", _above_zero(np.abs(r.model[:, k, i]))),
-        ChartLine("recordings", "measured", _above_zero(measured), points=True),
-    ]
-    name, source = j.shown.names[k], j.spec.inputs[i].name
-    described = f"Gain from {source} to {name} by frequency, of the model and of the recordings"
-    return Chart(f"{source} to {name}: gain", "frequency [Hz]", described, r.hz, series, log_x=True, log_y=True)
-
-
-def _above_zero(values: Doubles) -> Doubles:
-    return np.where(np.isfinite(values) & (values > 0), values, np.nan)
-
-
-def _gain_table(j: Judgement, r: Responses, strongest: Doubles) -> Node:
-    rows = np.unique(np.linspace(0, len(r.hz) - 1, 8).astype(int))
-    table = [
-        [f"{j.spec.inputs[int(strongest[k])].name} to {name}", what, *(f"{values[n]:.3g}" for n in rows)]
-        for k, name in enumerate(j.shown.names)
-        for what, values in (
-            ("model", np.abs(r.model[:, k, int(strongest[k])])),
-            ("recordings", np.abs(r.measured[:, k, int(strongest[k])])),
-            ("coherence", r.coherence[:, k]),
-        )
-    ]
-    return html_table(["gain", "", *(f"{r.hz[n]:.3g} Hz" for n in rows)], table)
 
 
 def _coverage_section(j: Judgement, r: Responses | None, c: TrainingCoverage | None, book: ChartBook) -> Iterator[Node]:
@@ -116,9 +51,9 @@ def _coverage_section(j: Judgement, r: Responses | None, c: TrainingCoverage | N
 
 
 def _power_chart(j: Judgement, r: Responses, c: TrainingCoverage | None, k: int) -> Chart:
-    series = [ChartLine("these recordings", "measured", _above_zero(r.input_power[:, k]))]
+    series = [ChartLine("these recordings", "measured", above_zero(r.input_power[:, k]))]
     if c is not None and c.trained_power is not None and len(c.trained_power) == len(r.hz):
-        series.append(ChartLine("training", "model", _above_zero(c.trained_power[:, k])))
+        series.append(ChartLine("training", "model", above_zero(c.trained_power[:, k])))
     channel = j.spec.inputs[k]
     unit = f"({channel.unit})²/Hz" if channel.unit else "1/Hz"
     described = f"Power of input {channel.name} by frequency"
@@ -280,7 +215,7 @@ def _training_chart(history: History, book: ChartBook) -> Iterator[Node]:
     epochs = np.array([line["index"] + 1.0 for line in history])
     styles = {"validation": "model", "train": "hold"}
     series = [
-        ChartLine(name, style, _above_zero(np.array([line[name] for line in history], float)))
+        ChartLine(name, style, above_zero(np.array([line[name] for line in history], float)))
         for name, style in styles.items()
     ]
     ends = [one["index"] + 1.5 for one, after in pairwise(history) if one["stage"] != after["stage"]]

@@ -40,7 +40,7 @@ def details(summary: str, content: Node) -> Node:
 
 def figures(plots: Sequence[Plot], legend: Iterable[tuple[str, str]], small: bool = False) -> Node:
     """Place plots side by side under one legend of (name, style)."""
-    keys = (el("li", _swatch(style), name) for name, style in legend)
+    keys = (el("li", swatch(style), name) for name, style in legend)
     grid = el("div", *map(draw, plots), class_="small" if small else "plots")
     return el("figure", el("ul", *keys, class_="legend"), grid)
 
@@ -61,14 +61,15 @@ def bar(percent: float) -> Node:
     return el("span", filled, class_="bar", aria_hidden="true")
 
 
-def _finding(f: Advice) -> Node:
-    measured = el("span", f"{f.metric}, {f.label}: {f.value_text}. ", class_="quiet")
-    return el("li", grade(f.rule.grade), el("div", measured, f"{f.rule.meaning} ", el("b", f.next)))
-
-
-def _swatch(style: str) -> Node:
+def swatch(style: str) -> Node:
+    """Draw the sign of a line in a legend; a style that ends with ``points`` is a dot, ``band`` is an area."""
     if style == "band":
         mark = el("rect", x=0, y=2, width=24, height=8, class_="band")
     else:
-        mark = el("path", d="M0 6H24", class_=f"line {style}")
+        mark = el("path", d="M12 6h0" if style.endswith("points") else "M0 6H24", class_=f"line {style}")
     return el("svg", mark, viewBox="0 0 24 12", class_="swatch", aria_hidden="true")
+
+
+def _finding(f: Advice) -> Node:
+    measured = el("span", f"{f.metric}, {f.label}: {f.value_text}. ", class_="quiet")
+    return el("li", grade(f.rule.grade), el("div", measured, f"{f.rule.meaning} ", el("b", f.next)))

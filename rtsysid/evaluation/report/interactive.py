@@ -13,8 +13,9 @@ from importlib import resources
 from string import Template
 
 from rtsysid.evaluation.report.chart import Chart
+from rtsysid.evaluation.report.legend import group_legend, is_covered, shared_lines
 from rtsysid.evaluation.report.tree import Child, Node, el, html
-from rtsysid.guards.text import for_json
+from rtsysid.guards.text import visible
 from rtsysid.storage.products import Product, html_head
 
 SCRIPTS = ("assets/uplot/uPlot.iife.min.js", "assets/report.js")
@@ -27,8 +28,11 @@ class ChartBook:
     def __init__(self) -> None:
         self._charts: list[Chart] = []
 
-    def place(self, chart: Chart, kind: str = "") -> Node:
-        """Add a chart; return its place in the page. `kind`: a class that says how large it is."""
+    def place(self, chart: Chart, kind: str = "", *, keyed: bool = False) -> Node:
+        """Add a chart; return its place in the page.
+
+        `kind`: a class that says how large it is. `keyed`: the legend of its group names its lines.
+        """
         self._charts.append(chart)
         return el(
             "div",
@@ -41,13 +45,20 @@ class ChartBook:
                 tabindex=0,
                 aria_label=f"{chart.description}. Arrow keys read values, plus and minus zoom, 0 shows all.",
             ),
-            class_="panel",
+            class_="panel keyed" if keyed else "panel",
         )
 
+    def group(self, charts: Iterable[Chart], kind: str = "", **attributes: object) -> Node:
+        """Add charts next to each other, under one legend where they draw the same lines."""
+        charts = list(charts)
+        shared = shared_lines(charts)
+        placed = (self.place(chart, kind, keyed=is_covered(chart, shared)) for chart in charts)
+        grid = el("div", *placed, class_=f"charts {kind}".strip())
+        return el("div", group_legend(shared), grid, data_group="", **attributes)
+
     def figure(self, charts: Iterable[Chart], kind: str = "", caption: Child = None) -> Node:
-        """Add charts next to each other under one caption."""
-        grid = el("div", *(self.place(chart, kind) for chart in charts), class_=f"charts {kind}".strip())
-        return el("figure", grid, None if caption is None else el("figcaption", caption))
+        """Add a group of charts under one caption."""
+        return el("figure", self.group(charts, kind), None if caption is None else el("figcaption", caption))
 
     def script(self) -> str:
         """Return the data of all charts as JSON in an element that no browser runs."""
@@ -78,9 +89,9 @@ def _asset(name: str) -> str:
 
 
 def _clean(value: object) -> object:
-    """Make every text readable: names come from recordings."""
+    """Make every text readable, as `el` does: names come from recordings."""
     if isinstance(value, dict):
         return {key: _clean(each) for key, each in value.items()}
     if isinstance(value, list):
         return [_clean(each) for each in value] if value and isinstance(value[0], dict) else value
-    return for_json(value) if isinstance(value, str) else value
+    return visible(value) if isinstance(value, str) else value

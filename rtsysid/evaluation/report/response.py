@@ -1,7 +1,8 @@
-"""Step and frequency responses of a model, and the transfer function that recordings show.
+"""Step and frequency responses of the linear path of a model, and the transfer function that recordings show.
 
-The model's step response is the mean over moments of the recordings: a forecast with one input a little higher, minus
-the same forecast without. Its frequency response is the transform of that. The empirical one divides cross-spectra of
+The step response is the median over moments of the recordings: a forecast with one input a little higher, minus the
+same forecast without. The frequency response is exact where the coordinates are linear, else the transform of the step
+response. A model without a linear path is shown as a whole. The empirical transfer function divides cross-spectra of
 the recordings; its coherence is the share of an output's power that all inputs explain linearly. Under a controller
 inputs depend on outputs, and the empirical one is biased: compare both where the coherence is high.
 Ref: L. Ljung, System Identification, 2nd ed., 1999, sections 6.3 and 6.4.
@@ -9,19 +10,22 @@ Ref: L. Ljung, System Identification, 2nd ed., 1999, sections 6.3 and 6.4.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rtsysid.evaluation.report.linear_path import Complexes, LinearPath
 from rtsysid.evaluation.report.observed import Observed
 from rtsysid.evaluation.report.quantities import ShownOutputs
 from rtsysid.evaluation.report.ringing import some_moments
+from rtsysid.model.backends.protocol import Snapshot
+from rtsysid.model.bundle import Bundle
 from rtsysid.model.predictor import Predictor
 from rtsysid.spec import Doubles, Floats, ModelSpec
 
-Complexes: TypeAlias = NDArray[np.complex128]
+Shown: TypeAlias = Literal["linear path", "unused linear path", "whole model"]
+Rollout: TypeAlias = Callable[[Snapshot, Floats], Floats | Doubles]
 MOMENTS = 24
 TICKS = 3  # length of a response, in horizons
 SIZE = 0.2  # of a standard deviation of the input
@@ -32,8 +36,11 @@ FINEST = 60  # frequencies, evenly spread on a logarithmic axis
 class Responses(NamedTuple):
     """Hold responses to each input: ``step`` [T, nq, nu], per unit of the input; ``hz`` [F] with ``model`` and
     ``measured`` [F, nq, nu], complex, and ``coherence`` [F, nq], of all inputs together.
+
+    ``of``: what ``step`` and ``model`` are the responses of; no forecast uses an unused linear path.
     """
 
+    of: Shown
     step: Doubles
     hz: Doubles
     model: Complexes
@@ -42,31 +49,43 @@ class Responses(NamedTuple):
     input_power: Doubles
 
 
-def responses_of(spec: ModelSpec, predictor: Predictor, every: Sequence[Observed]) -> Responses | None:
+def responses_of(bundle: Bundle, predictor: Predictor, every: Sequence[Observed]) -> Responses | None:
     """Compute the responses of a model and of its recordings; None where it has no input."""
+    spec = bundle.spec
     if not spec.n_inputs:
         return None
-    shown, horizon = ShownOutputs(spec), every[0].truth.shape[1]
-    step = step_responses(spec, predictor, every, shown, TICKS * horizon)
+    shown, path = ShownOutputs(spec), LinearPath.of(bundle)
+    ticks = TICKS * every[0].truth.shape[1]
+    step = step_responses(spec, predictor.rollout if path is None else path.rollout, every, shown, ticks)
+    hz, measured, coherence, power = empirical(spec, every, shown, _segment_of(every))
+    exact = None if path is None else path.frequency_response(hz / spec.rate_hz)
+    model = _transform(step, hz / spec.rate_hz) if exact is None else exact
+    return Responses(_name_of(path), step, hz, model, measured, coherence, power)
+
+
+def _name_of(path: LinearPath | None) -> Shown:
+    return "whole model" if path is None else "unused linear path" if path.unused else "linear path"
+
+
+def _segment_of(every: Sequence[Observed]) -> int:
+    """Return the rows of a segment: a power of two, at most a quarter of the longest episode."""
     longest = max(len(o.episode) for o in every)
-    segment = 1 << (min(SEGMENT, max(16, longest // 4)).bit_length() - 1)
-    hz, measured, coherence, power = empirical(spec, every, shown, segment)
-    return Responses(step, hz, _transform(step, hz / spec.rate_hz), measured, coherence, power)
+    return 1 << (min(SEGMENT, max(16, longest // 4)).bit_length() - 1)
 
 
 def step_responses(
-    spec: ModelSpec, predictor: Predictor, every: Sequence[Observed], shown: ShownOutputs, ticks: int
+    spec: ModelSpec, rollout: Rollout, every: Sequence[Observed], shown: ShownOutputs, ticks: int
 ) -> Doubles:
     """Return the change of each shown value after 1 .. `ticks` ticks of a step of one unit, [ticks, nq, nu]."""
     base, u = some_moments(spec, every, ticks, MOMENTS)
     with np.errstate(over="ignore", invalid="ignore"):
-        still = predictor.rollout(base, u).astype(np.float64)
+        still = rollout(base, u).astype(np.float64)
         found = []
         for k in range(spec.n_inputs):
             size = np.float32(SIZE * spec.scaling.std[k])
             moved = u.copy()
             moved[..., k] += size
-            change = shown.differences(predictor.rollout(base, moved).astype(np.float64), still)
+            change = shown.differences(rollout(base, moved).astype(np.float64), still)
             found.append(np.nanmedian(change, axis=0) / size)
     return np.stack(found, -1)
 
@@ -125,8 +144,7 @@ def _even(x: Doubles) -> Doubles:
 
 def power_of(spec: ModelSpec, pieces: Sequence[Floats], every: Sequence[Observed]) -> Doubles | None:
     """Return the power of each input [F, nu] of other recordings, at the frequencies of `empirical`; None if short."""
-    longest = max(len(o.episode) for o in every)
-    segment = 1 << (min(SEGMENT, max(16, longest // 4)).bit_length() - 1)
+    segment = _segment_of(every)
     window, total, count = np.hanning(segment), np.zeros((segment // 2, spec.n_inputs)), 0
     for values in pieces:
         for start in range(0, len(values) - segment + 1, segment // 2):

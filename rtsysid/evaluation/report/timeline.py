@@ -121,15 +121,8 @@ def _recording_charts_of(
 ) -> Node:
     charts = [*_output_charts(models, span, points, ranges), *_novelty_chart(models, span, points)]
     charts += _input_charts(models[0], span, points)
-    synced = (book.place(each, "strip") for each in charts)
-    return el(
-        "div",
-        *synced,
-        class_="charts strip",
-        data_part="recording",
-        data_value=span.name,
-        hidden="" if number else None,
-    )
+    hidden = "" if number else None
+    return book.group(charts, "strip", data_part="recording", data_value=span.name, hidden=hidden)
 
 
 def _output_charts(

@@ -61,10 +61,17 @@
     };
   }
 
-  function line(series) {
+  // Whether a line is shown: the legend of its group knows, where there is one.
+  function isShown(element, series) {
+    const buttons = element.closest("[data-group]")?.querySelectorAll("button[data-line]") ?? [];
+    const button = [...buttons].find((each) => each.dataset.line === series.name);
+    return button ? button.getAttribute("aria-pressed") === "true" : !series.hidden;
+  }
+
+  function line(element, series) {
     const stroke = () => paint(series.style);
     const base = {
-      label: series.name, stroke, width: thin[series.style] || 1.8, dash: dashes[series.style], show: !series.hidden,
+      label: series.name, stroke, width: thin[series.style] || 1.8, dash: dashes[series.style], show: isShown(element, series),
       value: (u, value) => text(value), points: { show: !!series.points, size: 6, fill: stroke, stroke },
     };
     if (series.points) return { ...base, paths: () => null };
@@ -123,9 +130,9 @@
     const range = chart.y_range ? () => chart.y_range : chart.log_y ? logRange : undefined;
     const options = {
       width: element.clientWidth, height: height(element), padding: [8, 12, 0, 0],
-      scales: { x: { time: false, distr: chart.log_x ? 3 : 1 }, y: { distr: chart.log_y ? 3 : 1, ...(range ? { range } : {}) } },
+      scales: { x: { time: false, ...(chart.log_x ? { distr: 3, range: (u, low, high) => [low, high] } : { distr: 1 }) }, y: { distr: chart.log_y ? 3 : 1, ...(range ? { range } : {}) } },
       axes: [axis(chart, true), axis(chart, false)],
-      series: [{ label: chart.x_label, value: (u, value) => text(value) }, ...chart.series.map(line)],
+      series: [{ label: chart.x_label, value: (u, value) => text(value) }, ...chart.series.map((series) => line(element, series))],
       bands: chart.bands.map((pair) => ({ series: pair, fill: () => colour("--shade") })),
       cursor: { drag: { x: true, y: false }, ...(chart.sync ? { sync: { key: chart.sync } } : {}) },
       hooks: { drawAxes: [(u) => shade(u, chart)], setSeries: [(u, k, options) => { if (drawn.has(element) && k && "show" in options) toggle(element, chart, u.series[k]); }],
@@ -133,6 +140,7 @@
     };
     const plot = new uPlot(options, rows, element);
     drawn.set(element, plot);
+    if (element.closest(".keyed")) return; // the group has the buttons
     // one chart is no target of a screen reader's table: its legend has buttons
     for (const [k, row] of [...element.querySelectorAll(".u-legend .u-series")].entries()) {
       const head = row.querySelector("th");
@@ -146,6 +154,17 @@
         event.preventDefault(); event.stopPropagation();
         head.click();
       });
+    }
+  }
+
+  // The legend of a group shows and hides a line in all its charts.
+  function press(button) {
+    const show = button.getAttribute("aria-pressed") !== "true";
+    button.setAttribute("aria-pressed", String(show));
+    for (const element of button.closest("[data-group]").querySelectorAll(".chart")) {
+      const plot = drawn.get(element);
+      const k = plot ? plot.series.findIndex((each, n) => n && each.label === button.dataset.line) : -1;
+      if (k > 0) plot.setSeries(k, { show });
     }
   }
 
@@ -185,6 +204,7 @@
       keys[event.key](element, event.shiftKey);
     });
   }
+  for (const button of document.querySelectorAll("button[data-line]")) button.addEventListener("click", () => press(button));
   for (const button of document.querySelectorAll("button[data-zoom]")) button.addEventListener("click", () => {
     const first = [...button.closest("figure").querySelectorAll(".chart")].find((element) => drawn.has(element));
     if (first) zoom(first, +button.dataset.zoom);
