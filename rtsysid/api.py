@@ -227,9 +227,12 @@ class Model:
         stages = {"stage": tables.pop("stage", [])}
         return {f"{name}.{key}": value for name, table in tables.items() for key, value in table.items()} | stages
 
-    def trace(self, data: Recordings) -> Trace:
-        """Read data as the model sees them: its channels, in its order. Raises TraceError where one is missing."""
-        trace = read_given(data, self.bundle.data())
+    def trace(self, data: Recordings, time: str | None = None) -> Trace:
+        """Read data as the model sees them: its channels, in its order. `time`: another time column of files.
+
+        Raises TraceError where a channel is missing.
+        """
+        trace = read_given(data, self.bundle.data(time))
         self.bundle.require(trace.channels, "data")
         return trace
 

@@ -40,8 +40,7 @@ def judged_model(
     long enough.
     """
     stride = stride_for(trace)
-    say_stage(f"judging {name}")
-    every, evaluation = observe(bundle, trace, horizon, stride)
+    every, evaluation = observe(bundle, trace, horizon, stride, f"judging {name}")
     columns = unused_columns(bundle, paths, every) if paths else []
     say_stage("looking for causes")
     judgement = judge(

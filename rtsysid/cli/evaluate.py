@@ -70,15 +70,16 @@ def evaluate_command(
 
     Example: rtsysid evaluate bundle unseen/*.csv --horizon 50
     """
+    from rtsysid.api import Model
     from rtsysid.model.bundle import Bundle
-    from rtsysid.recordings.reading import read_recordings
 
-    opened = Bundle.open(bundle)
-    trace = read_recordings(traces, opened.data(time_), opened.spec.channels)
+    model = Model(Bundle.open(bundle))
+    trace = model.trace(list(traces), time_)
     console.notes(trace.notes)
     if probabilistic:
-        return _show_scores(opened, trace, horizon, futures, json_)
-    result = console.evaluating(opened, trace, horizon, stride)
+        return _show_scores(model.bundle, trace, horizon, futures, json_)
+    result = model.evaluate(trace, horizon, stride)
+    console.notes(result.notes)
     if json_:
         return console.report(msgspec.to_builtins(result), json_)
     console.block(console.evaluation(result))

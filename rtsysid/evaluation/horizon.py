@@ -13,7 +13,7 @@ from rtsysid.errors import TraceError
 from rtsysid.evaluation.baselines import Hold, LinearArx
 from rtsysid.evaluation.forecasts import forecasts, rows_for_forecast
 from rtsysid.evaluation.metrics import HorizonErrors
-from rtsysid.guards.stages import with_progress
+from rtsysid.guards.stages import RowCount
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.loading import BackendName
 from rtsysid.model.predictor import Predictor
@@ -112,8 +112,8 @@ def evaluation_of(
     """Do as `evaluate` with pieces of recordings [n, C]. Raises TraceError where no error of the model is finite."""
     spec = predictor.spec
     scores = {name: HorizonErrors(spec.outputs) for name in ("model", "linear ARX", "hold")}
-    each = with_progress(pieces, "evaluating", len(pieces))
-    count = sum(_score(predictor, arx, values, horizon, stride, scores) for values in each)
+    rows = RowCount("evaluating", sum(map(len, pieces)))
+    count = sum(_score(predictor, arx, values, horizon, stride, scores, rows) for values in pieces)
     errors = {name: {g: e.tolist() for g, e in score.mean().items()} for name, score in scores.items()}
     if not np.isfinite(list(errors["model"].values())).any():
         remedy = "check units and ranges of the recording"
@@ -132,11 +132,12 @@ def stretches(bundle: Bundle, trace: Trace) -> Trace:
 
 
 def _score(
-    predictor: Predictor, arx: LinearArx, values: Floats, horizon: int, stride: int, scores: dict[str, HorizonErrors]
-) -> int:
-    """Add the forecasts of one episode to the scores; return their number."""
+    predictor: Predictor, arx: LinearArx, values: Floats, horizon: int, stride: int, scores: dict[str, HorizonErrors],
+    rows: RowCount,
+) -> int:  # fmt: skip
+    """Add the forecasts of one episode to the scores, and its rows to `rows`; return the number of forecasts."""
     nu, past = predictor.spec.n_inputs, max(arx.lags, predictor.spec.taps)
-    count = 0
+    count = done = 0
     for batch in forecasts(predictor, values, horizon, stride, past=past):
         history = values[batch.starts[:, None] + np.arange(1 - past, 1)]
         scores["model"].add(batch.predicted, batch.truth)
@@ -144,4 +145,7 @@ def _score(
         scores["linear ARX"].add(linear, batch.truth)
         scores["hold"].add(Hold(nu).forecast(history, batch.u_future), batch.truth)
         count += len(batch.starts)
+        rows.add(int(batch.starts[-1]) - done)
+        done = int(batch.starts[-1])
+    rows.add(len(values) - done)
     return count

@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from rtsysid.errors import BundleError
+from rtsysid.guards.limits import checked_size
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.manifest import HISTORY, Count
 from rtsysid.model.untrusted import parse_json, structure_of
@@ -47,7 +49,9 @@ def history_of(bundle: Bundle) -> list[dict[str, Any]]:
     """
     if HISTORY not in bundle.manifest.files:
         return []
-    plain = parse_json(bundle.content(HISTORY), HISTORY, bundle.refusal)
+    content = bundle.content(HISTORY)
+    checked_size(f"bundle {bundle.folder}: {HISTORY}", len(content), "json_bytes", BundleError)
+    plain = parse_json(content, HISTORY, bundle.refusal)
     epochs = structure_of(plain, TrainingHistory, HISTORY, bundle.refusal).epochs
     lines = [msgspec.structs.asdict(each) for each in epochs]
     return [{**line, **{name: math.nan if line[name] is None else line[name] for name in LOSSES}} for line in lines]

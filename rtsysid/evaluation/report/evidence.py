@@ -20,6 +20,7 @@ from rtsysid.evaluation.report.response_section import above_zero, response_sect
 from rtsysid.evaluation.report.tree import Child, Node, el
 from rtsysid.evaluation.residuals import LAGS
 
+EPOCHS_LISTED = 200  # in the table of a training
 INPUTS_SHOWN = 8  # number of line styles that a reader can tell apart
 
 
@@ -230,5 +231,6 @@ def _training_chart(history: History, book: ChartBook) -> Iterator[Node]:
         "terms and teacher forcing: do not compare it with the validation loss.",
         class_="quiet",
     )
-    rows = [[f"{n:.0f}", x["stage"], *(f"{x[k]:.4g}" for k in styles)] for n, x in zip(epochs, history, strict=True)]
+    listed = np.unique(np.linspace(0, len(history) - 1, EPOCHS_LISTED).astype(int)).tolist()
+    rows = [[f"{epochs[k]:.0f}", history[k]["stage"], *(f"{history[k][name]:.4g}" for name in styles)] for k in listed]
     yield details("Numbers", html_table(["epoch", "stage", *styles], rows))

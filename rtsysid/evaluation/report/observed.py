@@ -6,7 +6,7 @@ One pass over the samples gives the prediction of each next tick, the novelty, a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -19,6 +19,7 @@ from rtsysid.evaluation.forecasts import BATCH, rows_for_forecast
 from rtsysid.evaluation.horizon import Evaluation, stretches
 from rtsysid.evaluation.metrics import HorizonErrors, forecast_windows, group_errors
 from rtsysid.evaluation.residuals import OneStep
+from rtsysid.guards.stages import RowCount
 from rtsysid.live.novelty import Novelty
 from rtsysid.model.backends.protocol import Snapshot, stacked
 from rtsysid.model.bundle import Bundle
@@ -66,12 +67,12 @@ class Observed:
 
 
 def observe(
-    bundle: Bundle, trace: Trace, horizon: int, stride: int, each_episode: Callable[[], object] = lambda: None
+    bundle: Bundle, trace: Trace, horizon: int, stride: int, label: str = "judging"
 ) -> tuple[list[Observed], Evaluation]:
     """Run a model over every episode; forecast `horizon` ticks from every `stride`-th tick. Compare with baselines.
 
-    Each forecast has the state of a live run. `each_episode` is called after each episode. Raises BundleError where the
-    channels differ, TraceError where no episode is long enough.
+    Each forecast has the state of a live run. `label`: of the stage that shows how many rows are done. Raises
+    BundleError where the channels differ, TraceError where no episode is long enough.
     """
     bundle.require(trace.channels, "recording")
     predictor, arx = Predictor.load(bundle), LinearArx.of(bundle)
@@ -80,11 +81,11 @@ def observe(
     begins = _first_times(trace.episodes)
     remedy = "give longer recordings or a shorter --horizon"
     whole = stretches(bundle, trace).long_enough(needed, f"forecasts of {horizon} ticks", remedy)
-    found = []
+    found, rows = [], RowCount(label, sum(map(len, whole.episodes)))
     for episode in whole.episodes:
         starts = np.arange(needed - horizon - 1, len(episode) - horizon, stride)
-        found.append(_observed(predictor, Novelty.of(bundle, predictor), arx, episode, begins, starts, horizon))
-        each_episode()
+        found.append(_observed(predictor, Novelty.of(bundle, predictor), arx, episode, begins, starts, horizon, rows))
+    rows.end()
     return found, evaluation_of_observed(bundle.spec, found, horizon, whole)
 
 
@@ -128,9 +129,10 @@ def _observed(
     begins: dict[str, float],
     starts: NDArray[np.intp],
     horizon: int,
+    rows: RowCount,
 ) -> Observed:
     spec, values = predictor.spec, episode.values
-    one_step, scores, snapshots = _streamed_once(predictor, novelty, values, starts)
+    one_step, scores, snapshots = _streamed_once(predictor, novelty, values, starts, rows)
     truth = values[starts[:, None] + np.arange(1, horizon + 1), spec.n_inputs :].astype(np.float64)
     predicted, linear = _rolled_out(predictor, arx, values, starts, snapshots, horizon)
     first = spec.settling_samples - 1
@@ -150,14 +152,14 @@ def _observed(
 
 
 def _streamed_once(
-    predictor: Predictor, novelty: Novelty | None, values: Floats, starts: NDArray[np.intp]
+    predictor: Predictor, novelty: Novelty | None, values: Floats, starts: NDArray[np.intp], rows: RowCount
 ) -> tuple[Doubles, Doubles, Snapshot]:
     """Feed every sample [n, C]; return predictions [n, ny], novelty [n], and the snapshots at `starts` [K]."""
     spec, wanted, kept = predictor.spec, set(starts.tolist()), list[Snapshot]()
     one_step = np.full((len(values) + 1, spec.n_outputs), np.nan)
     scores = np.full(len(values) if novelty else 0, np.nan)
     predictor.reset()
-    for tick, sample in enumerate(values):
+    for tick, sample in enumerate(rows.over(values)):
         if novelty is not None:
             novelty.sample[:] = sample
             novelty.update()
