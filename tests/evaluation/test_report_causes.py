@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.robots import make_attitude_spec, make_spec
 
-from rtsysid.evaluation.report.causes import Cause
+from rtsysid.evaluation.report.causes import Cause, is_new_motion
 from rtsysid.evaluation.report.explained import block_means, explained_share, octave_blocks
 from rtsysid.evaluation.report.lags import missed_lags
 from rtsysid.evaluation.report.quantities import ShownOutputs, roll_pitch_yaw, rotation_error
@@ -72,6 +72,17 @@ def swings(pole: complex, runs: int = 8, ticks: int = 300) -> np.ndarray:
     """Runs of an oscillator with this pole, from random starts."""
     start = np.random.default_rng(0).standard_normal((runs, 1)) + 0.5j
     return np.real(start * pole ** np.arange(ticks))
+
+
+def test_new_motion_is_told_from_a_drifted_sensor() -> None:
+    """A sensor that alone leaves the range of training may have drifted; where an input leaves it too, in 4 of 10 rows,
+    the motion is new, and constant errors say nothing of a sensor."""
+    beyond = np.zeros((10, 5), np.bool_)
+    beyond[:, 3] = True
+    assert not is_new_motion(make_spec(), beyond, "y1")
+    beyond[:4, 0] = True
+    assert is_new_motion(make_spec(), beyond, "y1")
+    assert is_new_motion(make_spec(), beyond, "y0")
 
 
 def test_only_a_growing_swing_rings() -> None:

@@ -20,7 +20,7 @@ from rtsysid.evaluation.report.study import Study
 from rtsysid.live.calibration import Calibration
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.predictor import Predictor
-from rtsysid.spec import Doubles
+from rtsysid.spec import Doubles, ModelSpec
 
 OWN_FAULTS = (
     "ringing", "drifted sensor", "missing input", "dead time", "too few taps", "trained on too little",
@@ -31,6 +31,7 @@ GRAVE_LOSS = 0.15  # of the motion
 TAPS_SHARE = 0.9  # of what all older rows explain: so many taps are enough
 SCARCE_S = 10.0  # of recordings to validate on
 OUTSIDE = 0.05  # of the rows beyond the range of training
+NEW_MOTION = 0.3  # of the rows beyond that range by other channels than a sensor: then no drift of it is named
 
 
 class Cause(msgspec.Struct, frozen=True):
@@ -76,24 +77,40 @@ class _Older(NamedTuple):
 
 
 def causes_of(
-    bundle: Bundle, predictor: Predictor, study: Study, columns: Sequence[UnusedColumn] = (), outside: float = 0.0
+    bundle: Bundle,
+    predictor: Predictor,
+    study: Study,
+    columns: Sequence[UnusedColumn] = (),
+    beyond: NDArray[np.bool_] | None = None,
 ) -> list[Cause]:
-    """Find the causes of the error, the largest effect first. `columns` are unused; `outside`: share of rows."""
+    """Find the causes of the error, the largest effect first.
+
+    `columns` are unused. `beyond` [n, C]: values of the rows that are outside the range of training.
+    """
+    beyond = np.zeros((1, study.spec.width), np.bool_) if beyond is None else beyond
     drift, window = study.share([study.drift]), study.share([study.drift, study.window])
     older = _older_rows(study, window)
     offset = sensor_offset(study, predictor) if _matters(study, drift).any() else None
+    if offset is not None and is_new_motion(study.spec, beyond, offset.name):
+        offset = None  # beyond its training a model has constant errors, too
     named = drift if offset else np.zeros_like(drift)  # without a sensor it may as well be the model
     found = [
         *(_drifted(study, drift, offset) if offset else ()),
         *_unused_columns(study, columns, window),
         *_missing_rows(study, older, np.where(older.needed, older.share + window - named, older.share)),
-        *_untrained(bundle, study, np.where(older.needed, 0.0, window - named), outside),
+        *_untrained(bundle, study, np.where(older.needed, 0.0, window - named), float(beyond.any(1).mean())),
     ]
     found = found or list(_drifted(study, drift, None))
     ringing = list(_ringing(study, ringing_of(study.spec, predictor, study.every, study.shown)))
     few = any(each.fault == "trained on too little" for each in found) and _is_scarce(bundle)
     ranked = sorted(found, key=lambda each: -each.effect)
     return [*ranked, *ringing] if few else [*ringing, *ranked]
+
+
+def is_new_motion(spec: ModelSpec, beyond: NDArray[np.bool_], sensor: str) -> bool:
+    """Tell whether other channels than a sensor leave the range of training in many rows of `beyond` [n, C]."""
+    others = [k for k, channel in enumerate(spec.channels) if channel.name != sensor]
+    return bool(beyond[:, others].any(1).mean() > NEW_MOTION)
 
 
 def _is_scarce(bundle: Bundle) -> bool:

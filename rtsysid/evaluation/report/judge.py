@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from rtsysid.evaluation.horizon import Evaluation
 from rtsysid.evaluation.metrics import group_errors
@@ -170,7 +171,7 @@ def judge(
     inputs = [step.inputs for step in steps]
     causes = [
         *faults,
-        *causes_of(bundle, predictor, Study.of(spec, every, stride), columns, _share_outside(spec, every)),
+        *causes_of(bundle, predictor, Study.of(spec, every, stride), columns, _beyond_training(spec, every)),
     ]
     worst = worst_forecasts(spec, ahead, intervals=predictor.intervals)
     ringing = _ringing_groups(shown, causes, evaluation)
@@ -193,10 +194,10 @@ def judge(
     )
 
 
-def _share_outside(spec: ModelSpec, every: Sequence[Observed]) -> float:
-    """Return the share of the rows with a channel outside the range of training."""
-    beyond = [TrainedRange(spec, 0.02, 0.0).beyond(o.episode.values).any(1) for o in every]
-    return float(np.concatenate(beyond).mean())
+def _beyond_training(spec: ModelSpec, every: Sequence[Observed]) -> NDArray[np.bool_]:
+    """Tell which values [n, C] of all rows are outside the range of training."""
+    known = TrainedRange(spec, 0.02, 0.0)
+    return np.concatenate([known.beyond(o.episode.values) for o in every])
 
 
 def _ringing_groups(shown: ShownOutputs, causes: Sequence[Cause], evaluation: Evaluation) -> dict[str, int]:
