@@ -76,13 +76,16 @@ def swings(pole: complex, runs: int = 8, ticks: int = 300) -> np.ndarray:
 
 def test_new_motion_is_told_from_a_drifted_sensor() -> None:
     """A sensor that alone leaves the range of training may have drifted; where an input leaves it too, in 4 of 10 rows,
-    the motion is new, and constant errors say nothing of a sensor."""
+    the motion is new, and constant errors say nothing of a sensor. Other attitudes alone are no new motion."""
     beyond = np.zeros((10, 5), np.bool_)
     beyond[:, 3] = True
     assert not is_new_motion(make_spec(), beyond, "y1")
     beyond[:4, 0] = True
     assert is_new_motion(make_spec(), beyond, "y1")
     assert is_new_motion(make_spec(), beyond, "y0")
+    attitude = make_attitude_spec()
+    turned = np.array([[channel.unit == "quat" for channel in attitude.channels]])
+    assert not is_new_motion(attitude, turned, "y0")
 
 
 def test_only_a_growing_swing_rings() -> None:

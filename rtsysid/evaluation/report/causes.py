@@ -108,8 +108,12 @@ def causes_of(
 
 
 def is_new_motion(spec: ModelSpec, beyond: NDArray[np.bool_], sensor: str) -> bool:
-    """Tell whether other channels than a sensor leave the range of training in many rows of `beyond` [n, C]."""
-    others = [k for k, channel in enumerate(spec.channels) if channel.name != sensor]
+    """Tell whether other channels than a sensor leave the range of training in many rows of `beyond` [n, C].
+
+    Quaternions do not count: a new direction alone is no new motion.
+    """
+    turning = {column for rotation in spec.rotations for column in rotation}
+    others = [k for k, channel in enumerate(spec.channels) if channel.name != sensor and k not in turning]
     return bool(beyond[:, others].any(1).mean() > NEW_MOTION)
 
 
