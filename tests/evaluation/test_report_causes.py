@@ -57,6 +57,17 @@ def test_a_dead_time_far_beyond_the_taps_is_found(dead: int) -> None:
     assert found.dead_time(4)
 
 
+def test_a_force_that_moves_a_position_has_no_dead_time() -> None:
+    """With 1 tap the position of a pushed mass begins to move after the window has ended: it lacks rows, no more."""
+    rng = np.random.default_rng(0)
+    u = rng.uniform(-1, 1, (3000, 2))
+    y = np.zeros((len(u), 3))
+    y[2:, 1] = np.cumsum(np.cumsum(0.1 * u[:-2, 0]) * 0.1)
+    error = np.diff(y, axis=0, prepend=0.0) + 1e-3 * rng.standard_normal(y.shape)
+    found = missed_lags(make_spec(), [u], [error], [y], 50)
+    assert not any(each.dead_time(1) for each in found)
+
+
 def test_an_input_that_acts_at_once_and_goes_on_is_no_dead_time() -> None:
     """The mean of twelve rows of an input asks for taps: the output begins to move with the first of them."""
     rng = np.random.default_rng(0)

@@ -31,6 +31,7 @@ GRAVE_LOSS = 0.15  # of the motion
 TAPS_SHARE = 0.9  # of what all older rows explain: so many taps are enough
 SCARCE_S = 10.0  # of recordings to validate on
 OUTSIDE = 0.05  # of the rows beyond the range of training
+LATER = 0.1  # effect of a ringing beyond the horizon: no forecast that was judged has it
 NEW_MOTION = 0.3  # of the rows beyond that range by other channels than a sensor: then no drift of it is named
 
 
@@ -104,7 +105,8 @@ def causes_of(
     ringing = list(_ringing(study, ringing_of(study.spec, predictor, study.every, study.shown)))
     few = any(each.fault == "trained on too little" for each in found) and _is_scarce(bundle)
     ranked = sorted(found, key=lambda each: -each.effect)
-    return [*ranked, *ringing] if few else [*ringing, *ranked]
+    first = [] if few else [each for each in ringing if each.from_tick <= study.horizon]
+    return [*first, *ranked, *(each for each in ringing if each not in first)]
 
 
 def is_new_motion(spec: ModelSpec, beyond: NDArray[np.bool_], sensor: str) -> bool:
@@ -146,13 +148,14 @@ def _ringing(study: Study, every: Sequence[Ringing]) -> Iterator[Cause]:
     within = first.tick <= study.horizon
     where = f"from {first.tick / rate:.3g} s ahead on" if within else "beyond the horizon, in longer runs"
     swing = f" at {first.hz:.2g} Hz" if first.hz else ""
-    evidence = f"forecasts of {names[first.column]} swing{swing} with growing amplitude, {where}; measurements do not"
+    unstable = "" if within else "; so does a robot that is unstable without its controller"
+    evidence = f"forecasts of {names[first.column]} swing{swing} with growing amplitude, {where}; measurements do not{unstable}"
     remedy = (
         "train with a rollout loss over a longer horizon and more weight decay, or sample slower; "
         "do not use the model for longer forecasts until then"
     )
     ringing = tuple(names[each.column] for each in every)
-    size = 1.0 if within else 0.5
+    size = 1.0 if within else LATER
     yield Cause("ringing", ringing, ringing, size, size, evidence, remedy, first.tick)
 
 

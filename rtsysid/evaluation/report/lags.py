@@ -19,6 +19,7 @@ from rtsysid.spec import Doubles, ModelSpec
 ORDER = 12  # of the filter that makes an input white
 SMALL = 0.3  # of the largest correlation: the response goes on
 LEAST = 0.05  # correlation that is worth a word
+INTEGRATED = 3  # ticks after which a force has moved a position, without any dead time
 FALSE_ALARM = 0.01  # of one input and all outputs and lags
 
 
@@ -39,7 +40,7 @@ class MissedLags(NamedTuple):
 
     def dead_time(self, taps: int) -> bool:
         """Tell whether the output begins to move after the window has ended: the input acts late as a whole."""
-        return self.begins > taps
+        return self.begins > max(taps, INTEGRATED)
 
 
 def missed_lags(
