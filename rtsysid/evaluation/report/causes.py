@@ -149,7 +149,8 @@ def _ringing(study: Study, every: Sequence[Ringing]) -> Iterator[Cause]:
     where = f"from {first.tick / rate:.3g} s ahead on" if within else "beyond the horizon, in longer runs"
     swing = f" at {first.hz:.2g} Hz" if first.hz else ""
     unstable = "" if within else "; so does a robot that is unstable without its controller"
-    evidence = f"forecasts of {names[first.column]} swing{swing} with growing amplitude, {where}; measurements do not{unstable}"
+    how = f"swing{swing} with growing amplitude, {where}"
+    evidence = f"forecasts of {names[first.column]} {how}; measurements do not{unstable}"
     remedy = (
         "train with a rollout loss over a longer horizon and more weight decay, or sample slower; "
         "do not use the model for longer forecasts until then"

@@ -39,8 +39,11 @@ class MissedLags(NamedTuple):
     begins: int
 
     def dead_time(self, taps: int) -> bool:
-        """Tell whether the output begins to move after the window has ended: the input acts late as a whole."""
-        return self.begins > max(taps, INTEGRATED)
+        """Tell whether the output begins to move after the window has ended: the input acts late as a whole.
+
+        A response that goes on from the window into the rows before it lacks rows, and no time is dead.
+        """
+        return self.begins > max(taps, INTEGRATED) and self.first > max(taps + 1, INTEGRATED)
 
 
 def missed_lags(
