@@ -91,6 +91,7 @@ def causes_of(
     beyond = np.zeros((1, study.spec.width), np.bool_) if beyond is None else beyond
     drift, window = study.share([study.drift]), study.share([study.drift, study.window])
     older = _older_rows(study, window)
+    drift = np.where(older.needed, 0.0, drift)  # without the speed of a slow motion an error is constant, too
     offset = sensor_offset(study, predictor) if _matters(study, drift).any() else None
     if offset is not None and is_new_motion(study.spec, beyond, offset.name):
         offset = None  # beyond its training a model has constant errors, too

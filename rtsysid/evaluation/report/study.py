@@ -18,6 +18,7 @@ REACH = 256  # ticks of the past that are searched
 KEPT = 0.6  # of the forecasts must lie so far from the start of their episode
 SOME_ROWS = 20_000  # in which late effects of inputs are searched
 FINE_TAPS = 16  # of a window that is compared row by row
+OF_GROUP = 0.2  # of the motion of a group's liveliest part: what moves less does not count
 PATIENCE = 5  # horizons of a recording, from which on it has a constant error of its own
 
 
@@ -75,9 +76,12 @@ class Study:
 
     @cached_property
     def motion(self) -> Doubles:
-        """Return the RMS change over the horizon, at most the standard deviation of the training, [nq]."""
+        """Return the RMS change over the horizon, and at least `OF_GROUP` of the liveliest one of a group, [nq]."""
         moved = [self.shown.differences(o.truth[:, -1], _newest(self.spec, o)) for o in self.every]
-        return np.asarray(np.sqrt(np.mean(np.concatenate(moved) ** 2, axis=0)))
+        motion = np.sqrt(np.mean(np.concatenate(moved) ** 2, axis=0))
+        groups = np.array([q.group for q in self.shown.quantities for _ in q.columns])
+        liveliest = np.array([motion[groups == group].max() for group in groups])
+        return np.asarray(np.maximum(motion, OF_GROUP * liveliest))
 
     @cached_property
     def drift(self) -> Doubles:

@@ -11,10 +11,10 @@ import numpy as np
 from rtsysid.evaluation.report.causes import Cause
 from rtsysid.evaluation.report.observed import Observed, predictions_of
 from rtsysid.evaluation.report.quantities import Quantity, ShownOutputs
+from rtsysid.evaluation.report.study import OF_GROUP
 from rtsysid.spec import Doubles, ModelSpec
 
 OF_MOTION = 0.5  # a forecast with a larger error, in units of the usual motion, is of no use
-OF_GROUP = 0.2  # of the motion of a group's liveliest part: what moves less does not count
 OF_HOLD = 0.9  # nor is one that is hardly better than the last measurement
 NOTHING = "nothing to do"
 
