@@ -1,0 +1,33 @@
+"""Surprise: novelty of samples by their likelihood, for a model with a distribution.
+
+The innovation of `rtsysid.live.novelty` divides each output by one constant. The likelihood knows more: how large
+errors are at this moment, and which errors of outputs belong together.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from rtsysid.live.calibration import SMOOTHING
+from rtsysid.model.backends.cells import Weights
+from rtsysid.model.likelihood import tick_log_densities
+from rtsysid.spec import Doubles, Floats, ModelSpec
+
+
+def surprises(spec: ModelSpec, weights: Weights, values: Floats) -> Doubles:
+    """Compute the smoothed negative log density of each row of an episode [n, C], in nats: [n].
+
+    NaN in the first rows, until the model is ready. Raises SpecError where the model has no distribution.
+    """
+    return smoothed(-tick_log_densities(spec, weights, values))
+
+
+def smoothed(scores: Doubles) -> Doubles:
+    """Take the exponential mean of scores [n] over about five ticks, as novelty does; NaN before the first number."""
+    found, mean = np.full(len(scores), math.nan), math.nan
+    for tick, score in enumerate(scores.tolist()):
+        mean = score if math.isnan(mean) else mean + SMOOTHING * (score - mean)
+        found[tick] = mean
+    return found
