@@ -20,7 +20,8 @@ from rtsysid.errors import ScheduleError
 from rtsysid.recordings.pieces import Note
 from rtsysid.schedule import NOISE_GROUPS, PREDICTIONS, Stage, rows_needed
 from rtsysid.train.augmentation import Augmentation
-from rtsysid.train.generative.calibration import calibrate_spread, dead_members
+from rtsysid.train.generative.calibration import calibrate_stretch, dead_members
+from rtsysid.train.generative.scales import begin_scales, limit_scales
 from rtsysid.train.losses import Objective
 from rtsysid.train.network import Network
 from rtsysid.train.run import Position, Run
@@ -30,6 +31,7 @@ from rtsysid.train.tensors import Tensors
 from rtsysid.train.windows import Sequences
 
 VALIDATION_SEQUENCES = 1024
+SPREAD = "spread"  # the group of the scales of the noise
 POOR_LOSS = 1e4  # a hundred times the error of the linear ARX
 
 
@@ -100,12 +102,15 @@ class Trainer:
                 saved = {}
                 self.position = Position(stage=self.position.stage + 1)
             if self.network.spec.distribution and self.calibrates:
-                calibrate_spread(self.network, self.validation, self.yardstick, self.settings.seed)
+                limit_scales(self.network, self.training)
+                calibrate_stretch(self.network, self.validation, self.yardstick, self.settings.seed)
             if dead := dead_members(self.network):
                 logging.getLogger(__name__).warning("distribution %s: %s", self.network.spec.distribution, dead)
             self.run.finish(self.network.state_dict())
 
     def _stage(self, stage: Stage, saved: Tensors) -> Iterator[Epoch]:
+        if SPREAD in stage.train and self.position.epoch == 0 and not self._spread_trained():
+            begin_scales(self.network, self.training)
         optimiser = StageOptimiser(self.network, stage, self.yardstick, self.training, self.augmentation, self.settings)
         optimiser.load(saved)
         while self.position.epoch < stage.epochs and not (stage.patience and self.position.stale >= stage.patience):
@@ -119,6 +124,9 @@ class Trainer:
             self._save(epoch, optimiser)
             yield epoch
         self.network.load_state_dict(self.best)
+
+    def _spread_trained(self) -> bool:
+        return any(SPREAD in stage.train for stage in self.stages[: self.position.stage])
 
     def _epoch(self, stage: Stage, optimiser: StageOptimiser) -> Epoch:
         begun, at = time.perf_counter(), self.position
