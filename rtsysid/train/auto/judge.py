@@ -16,7 +16,7 @@ from rtsysid.evaluation.metrics import LEAST, log_ratio, octaves
 from rtsysid.spec import Doubles
 from rtsysid.train.freerun import free_run
 from rtsysid.train.network import Network
-from rtsysid.train.windows import Sequences, row_windows
+from rtsysid.train.windows import FURTHER, Sequences, row_windows
 
 STARTS = 500  # forecasts
 BATCH = 256
@@ -26,35 +26,46 @@ EARLIER = 0.1  # share of a group's error that a replacement must save where it 
 
 
 class JudgedRows(NamedTuple):
-    """Hold the validation sequences [K, R, C] and the ticks ahead that they are judged on."""
+    """Hold validation sequences [K, R, C], one part for each length, and the ticks ahead that they are judged on.
 
-    rows: Tensor
+    The last ``horizon`` rows of a sequence are forecast; those before them warm the network up.
+    """
+
+    parts: tuple[Tensor, ...]
     horizon: int
 
 
 def ground_of(validation: Sequences, settling: int, horizon: int, count: int = STARTS) -> JudgedRows:
-    """Cut about `count` sequences out of the validation recordings."""
-    length = settling + horizon
-    starts = validation.evenly_spaced(validation.starts(length, 1), count)
-    return JudgedRows(validation.rows(starts, length), horizon)
+    """Cut about `count` sequences out of the validation recordings.
+
+    Where most of these are long enough, half of the sequences have the longer history of the training: see `FURTHER`.
+    """
+    needed = settling + horizon
+    lengths = (needed, needed + FURTHER) if validation.most_have(needed + 2 * FURTHER) else (needed,)
+    return JudgedRows(tuple(_cut(validation, length, count // len(lengths)) for length in lengths), horizon)
+
+
+def _cut(validation: Sequences, length: int, count: int) -> Tensor:
+    return validation.rows(validation.evenly_spaced(validation.starts(length, 1), count), length)
 
 
 @torch.no_grad()
 def errors_on(network: Network, ground: JudgedRows) -> Doubles:
     """Compute the error of each forecast by group and tick: [K, G, N]."""
     network.eval()
+    batches = (rows for part in ground.parts for rows in torch.split(part, BATCH))
+    return np.concatenate([_errors_of(network, rows, ground.horizon) for rows in batches])
+
+
+def _errors_of(network: Network, rows: Tensor, horizon: int) -> Doubles:
+    """Compute the error of the forecasts of the last `horizon` rows of sequences [K, R, C]: [K, G, N]."""
     spec = network.spec
-    first, found = spec.settling_samples, []
-    for rows in torch.split(ground.rows, BATCH):
-        windows = row_windows(rows, spec.taps)
-        state = network.initial_state(windows[:, 0])
-        forced = first - spec.taps
-        if forced:
-            _, state = network.sequence(windows[:, :forced], state)
-        predicted = free_run(network, windows[:, forced : forced + ground.horizon], state)
-        truth = rows[:, first:, spec.n_inputs :]
-        found.append(bounded_errors(spec, predicted.double().numpy(), truth.numpy()))
-    return np.concatenate(found)
+    windows, first = row_windows(rows, spec.taps), rows.shape[1] - horizon
+    state, forced = network.initial_state(windows[:, 0]), first - spec.taps
+    if forced:
+        _, state = network.sequence(windows[:, :forced], state)
+    predicted = free_run(network, windows[:, forced : forced + horizon], state)
+    return bounded_errors(spec, predicted.double().numpy(), rows[:, first:, spec.n_inputs :].numpy())
 
 
 class Gains:
