@@ -60,8 +60,9 @@ def errors_on(network: Network, ground: JudgedRows) -> Doubles:
     """Compute the error of each forecast by group and tick, in time order: [K, G, N]."""
     network.eval()
     batches = (rows for part in ground.parts for rows in torch.split(part, BATCH))
-    errors: Doubles = np.concatenate([_errors_of(network, rows, ground.horizon) for rows in batches])
-    return errors[ground.order.numpy()]
+    errors = np.concatenate([_errors_of(network, rows, ground.horizon) for rows in batches])
+    in_time: Doubles = errors[ground.order.numpy()]
+    return in_time
 
 
 def _errors_of(network: Network, rows: Tensor, horizon: int) -> Doubles:
