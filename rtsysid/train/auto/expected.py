@@ -11,20 +11,18 @@ from rtsysid.spec import Doubles
 from rtsysid.train.auto.judge import ratio
 
 TICKS = (1, 2, 5, 10, 20, 50)
-QUANTILES = {1: 3.08, 2: 1.89, 3: 1.64, 4: 1.53}  # of Student's t by degrees of freedom: 80 % lie inside
-NORMAL = 1.28  # the same of a normal distribution
+QUANTILE = 1.28  # of a normal distribution: 80 % lie inside
 LARGEST = 1e30  # error that is stated
 SMALL = 0.05  # of the mean error: a fold without motion, where hold is exact, says no more than that it is small
 PARTS = 5  # of the validation recordings, that show how far the network's share of the error differs
-FLOOR = 0.03  # relative spread that no number of recordings rules out
+FLOOR = 0.05  # relative spread that no number of recordings rules out
 
 
 def expected_errors(choice: LinearChoice) -> Expectation:
     """Return the expected error of the linear model by group and tick, and the interval that should hold 80 %."""
     judged = choice.judged
     logs = np.log(np.maximum(judged.errors, np.maximum(SMALL * judged.mean, 1e-30)))  # [f, G, N]
-    quantile = QUANTILES.get(len(logs) - 1, NORMAL)
-    reach = np.exp(quantile * np.sqrt(logs.var(0, ddof=1) * (1 + 1 / len(logs)) + FLOOR**2))
+    reach = np.exp(QUANTILE * np.sqrt(_shrunk(logs.var(0, ddof=1)) * (1 + 1 / len(logs)) + FLOOR**2))
     ticks = tuple(n for n in TICKS if n <= reach.shape[1])
     at = [n - 1 for n in ticks]
     values = [np.minimum(each, LARGEST)[:, at] for each in (judged.mean, judged.mean / reach, judged.mean * reach)]
@@ -33,6 +31,11 @@ def expected_errors(choice: LinearChoice) -> Expectation:
         for row, group in enumerate(choice.groups)
     }
     return Expectation(groups, groups)
+
+
+def _shrunk(variance: Doubles) -> Doubles:
+    """Average each variance [G, N] with the mean of its group: a few folds show little about a single tick."""
+    return np.asarray((variance + variance.mean(1, keepdims=True)) / 2)
 
 
 def with_network(stated: Expectation, errors: Doubles, linear: Doubles) -> Expectation:
@@ -58,6 +61,6 @@ def _scaled(group: GroupExpectation, left: Doubles, spread: Doubles) -> GroupExp
     """Multiply errors by a ratio [N] whose logarithm has a spread [N], independent of the spread of the errors."""
     at = [n - 1 for n in group.ticks]
     error, high = (np.maximum(each, 1e-30) for each in (group.error, group.high))
-    reach = np.exp(np.hypot(np.log(high / error), NORMAL * spread[at]))
+    reach = np.exp(np.hypot(np.log(high / error), QUANTILE * spread[at]))
     values = [np.minimum(each * left[at], LARGEST).tolist() for each in (group.error, error / reach, error * reach)]
     return GroupExpectation(group.ticks, *map(tuple, values))
