@@ -14,8 +14,8 @@ import numpy as np
 from bench import arguments
 from rtsysid.cli.console import table
 from rtsysid.evaluation.horizon import stretches
-from rtsysid.evaluation.surprise import smoothed, surprises
-from rtsysid.live.calibration import novelty_scores
+from rtsysid.evaluation.surprise import surprises
+from rtsysid.live.calibration import novelty_scores, smoothed
 from rtsysid.model.backends.numpy_backend import NumpyBackend
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.predictor import Predictor
@@ -58,9 +58,9 @@ def _innovations(bundle: Bundle, values: Floats) -> Doubles:
 
 def _scores(bundle: Bundle, values: Floats, spread: Doubles) -> dict[str, Doubles]:
     """Compute both scores of each tick after the warm-up."""
-    squares = np.mean((_innovations(bundle, values) / spread) ** 2, 1)
+    innovation = smoothed(_innovations(bundle, values) / spread)
     surprise = surprises(bundle.spec, bundle.arrays("weights.npz"), values)
-    return {"innovation": smoothed(squares), "likelihood": surprise[len(values) - len(squares) :]}
+    return {"innovation": innovation, "likelihood": surprise[len(values) - len(innovation) :]}
 
 
 def _false_alarms(every: list[dict[str, Doubles]], limits: Mapping[str, float]) -> list[str]:

@@ -6,11 +6,9 @@ errors are at this moment, and which errors of outputs belong together.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
-from rtsysid.live.calibration import SMOOTHING
+from rtsysid.live.calibration import running_mean
 from rtsysid.model.backends.cells import Weights
 from rtsysid.model.likelihood import tick_log_densities
 from rtsysid.spec import Doubles, Floats, ModelSpec
@@ -21,13 +19,8 @@ def surprises(spec: ModelSpec, weights: Weights, values: Floats) -> Doubles:
 
     NaN in the first rows, until the model is ready. Raises SpecError where the model has no distribution.
     """
-    return smoothed(-tick_log_densities(spec, weights, values))
-
-
-def smoothed(scores: Doubles) -> Doubles:
-    """Take the exponential mean of scores [n] over about five ticks, as novelty does; NaN before the first number."""
-    found, mean = np.full(len(scores), math.nan), math.nan
-    for tick, score in enumerate(scores.tolist()):
-        mean = score if math.isnan(mean) else mean + SMOOTHING * (score - mean)
-        found[tick] = mean
-    return found
+    scores = -tick_log_densities(spec, weights, values)
+    ready = int(np.isnan(scores).sum())  # the first rows alone have none
+    if ready < len(scores):
+        scores[ready:] = running_mean(scores[ready:], float(scores[ready]))
+    return scores

@@ -2,7 +2,8 @@
 
 Noise that is trained on the recordings of the mean is too small: the mean is better there than anywhere else. So the
 deviations of futures from the point forecast are stretched until intervals of 90 % hold 90 % of the held-out
-measurements, for each group of outputs and each band of ticks ahead.
+measurements, for each group of outputs and each band of ticks ahead. As for the boxes, each recording is left out in
+turn to measure what the factors of the others hold.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from torch import Tensor
 from rtsysid.circle import group_columns
 from rtsysid.model.contents import STRETCH_TICKS
 from rtsysid.model.coordinates.deviations import FutureStretch
+from rtsysid.model.intervals import Intervals
+from rtsysid.spec import Doubles
 from rtsysid.train.generative.losses import Measured
 from rtsysid.train.generative.sampling import Drawn, FutureStart, drawn, sampled_rollout
 from rtsysid.train.network import Network
@@ -32,21 +35,26 @@ def calibrate_stretch(network: Network, held_out: Sequences, unit: Tensor, seed:
 
     `unit` [N, ny]: of errors after 1 .. N ticks; futures have as many ticks. Raises TraceError where no sequence fits.
     """
-    length = network.spec.settling_samples + len(unit)
-    starts = held_out.evenly_spaced(held_out.starts(length, 1), SEQUENCES)
     network.eval()
     torch.manual_seed(seed)
-    wanted = torch.cat(
-        [
-            wanted_factors(network, ground_after_warmup(network, rows, unit))
-            for rows in held_out.batches(starts, BATCH, length)
-        ]
-    )
-    groups = group_columns(network.spec.outputs).values()
+    wanted = Intervals.fit(_wanted_by_recording(network, held_out, unit), SEQUENCES)
+    factors = torch.from_numpy(wanted.half_widths(min(STATED, wanted.max_coverage), len(unit)))
     for knot, (begin, end) in enumerate(_bands(len(unit))):
-        for columns in groups:
-            factor = torch.quantile(wanted[:, begin:end, columns].flatten(), STATED)
-            network.spread.stretch[knot, columns] = factor.clamp(1 / LARGEST, LARGEST)
+        for columns in group_columns(network.spec.outputs).values():
+            factor = factors[begin:end, columns].mean().clamp(1 / LARGEST, LARGEST)
+            network.spread.stretch[knot, columns] = factor
+
+
+def _wanted_by_recording(network: Network, held_out: Sequences, unit: Tensor) -> list[Doubles]:
+    """Compute the wanted factors [K, N, ny] of each held-out piece that has a sequence."""
+    length = network.spec.settling_samples + len(unit)
+    starts = held_out.evenly_spaced(held_out.starts(length, 1), SEQUENCES)
+    piece = torch.searchsorted(torch.tensor(held_out.lengths).cumsum(0), starts.contiguous(), right=True)
+    found = []
+    for own in (starts[piece == k] for k in sorted(set(piece.tolist()))):
+        grounds = (ground_after_warmup(network, rows, unit) for rows in held_out.batches(own, BATCH, length))
+        found.append(torch.cat([wanted_factors(network, ground) for ground in grounds]).double().cpu().numpy())
+    return found
 
 
 def _bands(ticks: int) -> list[tuple[int, int]]:
