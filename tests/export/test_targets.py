@@ -126,7 +126,7 @@ def test_a_target_without_its_compiler_is_one_line(run_folder: Path, tmp_path: P
 
 def test_an_unknown_target_is_named() -> None:
     """The refusal lists what there is."""
-    with pytest.raises(ConfigError, match=r"'cpp'.*onnx, c, int8, casadi, aarch64, armv7"):
+    with pytest.raises(ConfigError, match=r"'cpp'.*onnx, c, int8, gradient, casadi, aarch64, armv7"):
         parse_targets("onnx,cpp")
 
 
