@@ -12,7 +12,7 @@ from export.c_layers import Weights
 from export.compile import MACHINE, compile_library, find_compiler, require_compiler
 from export.onnx_gradient import gradient_graph, require_gradient
 from export.to_c import c_sources, model_layers, quantised
-from export.to_c_control import casadi_sources, control_sources
+from export.to_c_control import acados_sources, casadi_sources, control_sources
 from export.to_onnx import all_graphs
 from rtsysid.errors import BundleError, ConfigError
 from rtsysid.guards.stages import say_stage
@@ -24,7 +24,7 @@ from rtsysid.model.npz import Arrays
 from rtsysid.model.predictor import Predictor
 from rtsysid.spec import ModelSpec
 
-Target: TypeAlias = Literal["onnx", "c", "int8", "gradient", "casadi", "aarch64", "armv7"]
+Target: TypeAlias = Literal["onnx", "c", "int8", "gradient", "casadi", "acados", "aarch64", "armv7"]
 CROSS: dict[str, str] = {"aarch64": "aarch64", "armv7": "armv7l"}  # target: machine as the kernel calls it
 
 
@@ -89,6 +89,8 @@ def write_c(
         sources = casadi_sources(spec, weights)
         _write_sources(folder, sources)
         compile_library(sources, folder / library_name(f"casadi-{this_machine()}"), this_machine())
+    if "acados" in targets:
+        _write_sources(folder, acados_sources(spec, weights))
     if "int8" in targets:
         sources = c_sources(spec, weights, int8=True)
         _write_sources(folder, sources)

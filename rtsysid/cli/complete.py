@@ -42,7 +42,7 @@ def source_names(ctx: click.Context, param: click.Parameter, begun: str) -> list
 def target_names(ctx: click.Context, param: click.Parameter, begun: str) -> list[CompletionItem]:
     """Complete the last of the targets of an export."""
     before, comma, _ = begun.rpartition(",")
-    targets = ("onnx", "c", "int8", "gradient", "casadi", "aarch64", "armv7")
+    targets = ("onnx", "c", "int8", "gradient", "casadi", "acados", "aarch64", "armv7")
     return _matching((f"{before}{comma}{each}" for each in targets), begun)
 
 

@@ -28,7 +28,7 @@ LIBRARY = r"model-[a-z0-9_-]{1,32}-linux\.so"
 _FILE = re.compile(
     r"(step|forecast|forecast_gradient|initialiser|sample)\.onnx|(weights|golden|baseline|intervals)\.npz|(calibration|history)\.json"
     r"|card\.md"
-    rf"|model(-int8|-control|-casadi)?\.[ch]|{LIBRARY}"
+    rf"|model(-int8|-control|-casadi|-acados)?\.[ch]|{LIBRARY}"
 )
 
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
