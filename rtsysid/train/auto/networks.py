@@ -12,7 +12,7 @@ from rtsysid.spec import Doubles
 from rtsysid.train.auto.completed import CORRECTION, REPLACED, network_kinds, with_kind
 from rtsysid.train.auto.expected import with_network
 from rtsysid.train.auto.frames import target_groups
-from rtsysid.train.auto.judge import Gains, JudgedRows, fit_gains, ground_of, least_regret
+from rtsysid.train.auto.judge import Gains, JudgedRows, fit_gains, ground_of, least_regret, ratio
 from rtsysid.train.auto.parts import Parts, hold_unit, network_of
 from rtsysid.train.config_text import toml_text
 from rtsysid.train.network import Network
@@ -70,7 +70,7 @@ class RunNetworks:
         best = least_regret({kind: gains.errors.mean(0) for kind, gains in weighed.items()})
         gains = weighed[best]
         run.save_completed(toml_text(with_kind(self.config, best)))
-        run.save_expected(with_network(run.expected(), gains.errors, gains.linear))
+        run.save_expected(with_network(run.expected(), ratio(gains.errors, gains.linear)))
         run.save_history(run.part(best).history())
         run.part(JUDGE).finish(gains.network.state_dict())
 

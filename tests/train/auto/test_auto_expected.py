@@ -8,7 +8,7 @@ import numpy as np
 from support.linear_robots import plain_spec
 
 from rtsysid.evaluation.linear.choice import Judged, LinearChoice
-from rtsysid.train.auto.expected import PARTS, expected_errors, with_network
+from rtsysid.train.auto.expected import expected_errors, with_network
 
 FOLDS, GROUPS, TICKS = 5, 600, 20
 
@@ -52,36 +52,13 @@ def test_equal_folds_and_errors_of_0_still_give_an_interval() -> None:
     assert np.isfinite(exact.high).all()
 
 
-def left_by_network(ratio: np.ndarray, spread: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
-    """Errors [K, G, N] of a network and of the linear model, with this ratio [G, N] and a spread from part to part."""
-    parts = np.exp(spread * np.random.default_rng(1).standard_normal((PARTS, *ratio.shape)))
-    return np.repeat(ratio * parts, 20, 0), np.ones((20 * PARTS, *ratio.shape))
-
-
 def test_what_the_network_leaves_scales_the_whole_interval() -> None:
     """A network that halves the error of one tick halves error and interval there, and nothing else."""
     stated = expected_errors(choice_of(drawn(0.1)[0][:, :2]))
     ratio = np.ones((2, TICKS))
     ratio[1, 4] = 0.5  # the third of the ticks that are stated
-    scaled, before = with_network(stated, *left_by_network(ratio)), stated.groups
+    scaled, before = with_network(stated, ratio), stated.groups["g1"]
+    assert scaled.groups["g0"] == stated.groups["g0"]
     assert scaled.linear == stated.linear
-    for name, factors in (("g0", 1.0), ("g1", np.array([1, 1, 0.5, 1, 1]))):
-        for key in ("error", "low", "high"):
-            assert np.allclose(getattr(scaled.groups[name], key), np.array(getattr(before[name], key)) * factors)
-
-
-def test_a_network_that_helps_in_parts_alone_promises_less() -> None:
-    """Where its share of the error differs from part to part of the recordings, the interval is wider."""
-    stated = expected_errors(choice_of(drawn(0.1)[0][:, :2]))
-    even, uneven = (with_network(stated, *left_by_network(np.ones((2, TICKS)), s)).groups["g0"] for s in (0.0, 0.5))
-    widths = [np.array(each.high) / np.array(each.low) for each in (even, uneven)]
-    assert (widths[1] > 1.1 * widths[0]).all()
-
-
-def test_a_few_forecasts_of_a_network_break_nothing() -> None:
-    """Fewer forecasts than parts, and errors of 0, give the interval of the linear model."""
-    stated = expected_errors(choice_of(drawn(0.1)[0][:, :1]))
-    few = with_network(stated, np.ones((2, 1, TICKS)), np.ones((2, 1, TICKS)))
-    exact = with_network(stated, np.zeros((20, 1, TICKS)), np.zeros((20, 1, TICKS)))
-    assert np.isfinite(exact.groups["g0"].high).all()
-    assert np.allclose(few.groups["g0"].high, stated.groups["g0"].high)
+    for key in ("error", "low", "high"):
+        assert np.allclose(getattr(scaled.groups["g1"], key), np.array(getattr(before, key)) * [1, 1, 0.5, 1, 1])
