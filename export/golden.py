@@ -11,6 +11,7 @@ from rtsysid.model.backends.draws import draws_of
 from rtsysid.model.backends.noise import NumpyNoise
 from rtsysid.model.backends.windowed import Ages
 from rtsysid.model.contents import CODES, EXTREME_ROWS, FORECAST_STEPS, FORECASTS, FUTURES, PLANS
+from rtsysid.model.coordinates.deviations import FutureStretch, stretch_factors
 from rtsysid.model.golden import golden_errors
 from rtsysid.model.npz import Arrays
 from rtsysid.model.tolerance import excess, tolerances
@@ -83,7 +84,7 @@ def _golden_forecasts(network: Network, sequence: Floats, ages: Ages, seen: Tens
     for tick in ticks:
         plan = _golden_plans(network.spec, sequence, int(tick))
         window, state = seen[tick].expand(PLANS, -1, -1), states[tick].expand(PLANS, -1)
-        forecast = _golden_forecast(network, window, state, torch.from_numpy(plan), int(ages[first + tick]))
+        forecast = _golden_forecast(network, window, state, plan, int(ages[first + tick]))
         forecasts.append(forecast.double().numpy())
         plans.append(plan)
         if network.spec.distribution:
@@ -102,9 +103,13 @@ def _golden_futures(network: Network, start: FutureStart, plan: Floats, seed: in
     member = torch.from_numpy(noise.members(draws.uniform))
     window, state = (part.expand(FUTURES, *part.shape[1:]) for part in start)
     plans = torch.from_numpy(plan).to(like).expand(FUTURES, -1, -1)
-    return sampled_rollout(
+    futures = sampled_rollout(
         network, FutureStart(window, state), plans, Drawn(torch.from_numpy(draws.normal).to(like), member), age
     )
+    point = _golden_forecast(network, start.window, start.state, plan[None], age)
+    factors = torch.from_numpy(stretch_factors(network.spread.stretch.numpy(), len(plan))).to(like)
+    stretched: Tensor = FutureStretch(spec, torch).stretched(futures, point, factors)
+    return stretched
 
 
 def _forecast_ticks(windows: int) -> Ages:
@@ -142,12 +147,12 @@ def _golden_steps(network: Network, rows: Tensor, ages: Ages) -> tuple[Tensor, l
     return seen, states, y
 
 
-def _golden_forecast(network: Network, window: Tensor, state: Tensor, plan: Tensor, age: int) -> Tensor:
+def _golden_forecast(network: Network, window: Tensor, state: Tensor, plan: Floats, age: int) -> Tensor:
     """Forecast under plans [B, N, nu] from a row of this age; the outputs of the later rows are never read."""
     spec, steps = network.spec, plan.shape[1]
     rows = torch.zeros(len(plan), spec.taps - 1 + steps, spec.width, dtype=window.dtype)
     rows[:, : spec.taps] = window
-    rows[:, spec.taps - 1 :, : spec.n_inputs] = plan
+    rows[:, spec.taps - 1 :, : spec.n_inputs] = torch.from_numpy(plan)
     return network.rollout(row_windows(rows, spec.taps), state, age)
 
 

@@ -50,7 +50,7 @@ class OnnxNoise:
         if not self._spec.noise.latent:
             return code
         xp, into = self._tracer, np.ascontiguousarray(self._weights["latent.into.weight"].T)
-        scale = xp.exp(xp.clip(self._dense("latent.scale", seen), LEAST, MOST))
+        scale = xp.exp(xp.clip(self._limited("latent", self._dense("latent.scale", seen)), LEAST, MOST))
         return code + (scale * draws[:, : self._spec.noise.latent]) @ xp.constant(into, "latent.into.turned")
 
     def next_slow(self, slow: TracedArray, draws: TracedArray) -> TracedArray:
@@ -80,7 +80,7 @@ class OnnxNoise:
     ) -> TracedArray:
         """Add the noise of the targets, and the offset of the member: -> [B, T]."""
         xp, spec, w = self._tracer, self._spec, self._weights
-        scale = self._dense("spread.scale", xp.tanh(self._dense("spread.hidden", seen)))
+        scale = self._limited("spread", self._dense("spread.scale", xp.tanh(self._dense("spread.hidden", seen))))
         bands = OnnxNetwork(spec, w, xp).band_shares(ahead, SPREAD_AGES)
         scale = scale + bands @ xp.constant(w["spread.age"], "spread.age")
         if member is None:
@@ -91,6 +91,11 @@ class OnnxNoise:
         for k in range(1, spec.noise.members):
             offset = offset + every[:, k * size : (k + 1) * size] * member[:, k : k + 1]
         return offset + xp.exp(xp.clip(scale, LEAST, MOST)) * white
+
+    def _limited(self, part: str, scale: TracedArray) -> TracedArray:
+        """Keep the logarithm of a scale below the limit of its part of the noise: [B, n] -> [B, n]."""
+        limit = self._tracer.constant(self._weights[f"{part}.limit"], f"{part}.limit")
+        return self._tracer.elementwise("Min", scale, limit)
 
     def _dense(self, name: str, of: TracedArray) -> TracedArray:
         xp, bias = self._tracer, self._weights[f"{name}.bias"]

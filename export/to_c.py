@@ -18,7 +18,8 @@ from export.c_tables import array, coordinate_sizes, floats, literal, table_defi
 from export.to_c_noise import noise_definitions, noise_layers
 from rtsysid.guards.text import for_c
 from rtsysid.model.c_layout import LANES, TILE, padded, state_bytes, widest
-from rtsysid.model.contents import SPREAD_AGES, gain_names
+from rtsysid.model.contents import SPREAD_AGES, STRETCH_TICKS, gain_names
+from rtsysid.model.coordinates.deviations import output_rotations
 from rtsysid.spec import CellName, Floats, ModelSpec
 
 EDITOR_BLOCK = re.compile(r"#ifdef MODEL_EDITOR.*?#endif\n\n?", re.DOTALL)  # includes for a fragment in an editor
@@ -179,6 +180,8 @@ def _network_sizes(spec: ModelSpec) -> dict[str, int | str]:
         "FACTORS": spec.noise.factors,
         "DRAWS": spec.n_draws,
         "SPREAD_AGES": len(SPREAD_AGES),
+        "STRETCH_TICKS": len(STRETCH_TICKS),
+        "OUTPUT_ROTATIONS": len(output_rotations(spec)),
         "INITIALISER": int(spec.state_init == "network"),
         "WARMUP": spec.warmup if spec.state_init == "warmup" else 0,
     }

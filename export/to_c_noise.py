@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from export.c_layers import Layer, Weights, linear_layer
-from export.c_tables import array, floats
+from export.c_tables import array, floats, indices
 from rtsysid.model.backends.noise import cumulative_shares, persistence_of
-from rtsysid.model.contents import SPREAD_AGES
+from rtsysid.model.contents import SPREAD_AGES, STRETCH_TICKS
+from rtsysid.model.coordinates.deviations import output_rotations
 from rtsysid.spec import ModelSpec
 
 
@@ -29,7 +30,13 @@ def noise_definitions(spec: ModelSpec, weights: Weights) -> str:
     if not spec.distribution:
         return ""
     lines = [array("uint32_t", "spread_first", [f"{first}u" for first in SPREAD_AGES])]
-    tables = {"spread_age": np.asarray(weights["spread.age"])}
+    lines.append(array("uint32_t", "stretch_ticks", [f"{tick}u" for tick in STRETCH_TICKS]))
+    if rotations := output_rotations(spec):
+        lines.append(indices("output_rotations", sum(rotations, ())))
+    tables = {"spread_age": np.asarray(weights["spread.age"]), "spread_limit": np.asarray(weights["spread.limit"])}
+    tables["spread_stretch"] = np.asarray(weights["spread.stretch"])
+    if spec.noise.latent:
+        tables["latent_limit"] = np.asarray(weights["latent.limit"])
     if spec.noise.factors:
         kept, fresh = persistence_of(np.asarray(weights["spread.persistence"]))
         tables |= {"spread_factors": np.asarray(weights["spread.factors"]), "slow_kept": kept, "slow_fresh": fresh}

@@ -175,6 +175,14 @@ class Model:
         """
         return aligned.log_densities(self.bundle, self.trace(data))
 
+    def surprise(self, data: Recordings) -> Doubles:
+        """Compute the negative log density of each row as a mean over about five ticks, in nats: [T]; large is novel.
+
+        NaN in the first rows of a recording and after a gap. Raises SpecError where the model has no distribution,
+        TraceError where the data are not those of the model.
+        """
+        return aligned.row_surprises(self.bundle, self.trace(data))
+
     def plot(self, data: Recordings, *, horizon: int = 50, at: float | None = None) -> Any:
         """Draw a recording with forecasts over it and their intervals; return a matplotlib Figure.
 

@@ -7,6 +7,14 @@
 
 enum { WHITE = MODEL_LATENT, SLOW = MODEL_LATENT + MODEL_TARGETS };
 
+/* Keep each of n values [n][lane] below its limit. */
+static void limit_all(const int n, const float *limit, float *x)
+{
+    for (int k = 0; k < n; k++)
+        for (int i = k * MODEL_LANES; i < (k + 1) * MODEL_LANES; i++)
+            x[i] = x[i] < limit[k] ? x[i] : limit[k];
+}
+
 /* Compute the logarithm of the scale of each target [MODEL_TARGETS_PADDED][lane]; keep h from before the tick. */
 static void spread_scales(model_lanes *m)
 {
@@ -15,6 +23,7 @@ static void spread_scales(model_lanes *m)
     dense(MODEL_LANES, &spread_hidden, m->seen, room);
     tanh_all(spread_hidden.rows * MODEL_LANES, room, m->work);
     dense(MODEL_LANES, &spread_scale, m->work, m->scale);
+    limit_all(MODEL_TARGETS, spread_limit, m->scale);
 }
 
 /* Move the code by latent values. */
@@ -23,6 +32,7 @@ static void add_latent(model_lanes *m)
 #if MODEL_LATENT
     float *room = m->work + MODEL_LAYER_MAX * MODEL_LANES;
     dense(MODEL_LANES, &latent_scale, m->seen, m->work);
+    limit_all(MODEL_LATENT, latent_limit, m->work);
     for (int i = 0; i < MODEL_LATENT * MODEL_LANES; i++)
         m->work[i] = exp_of(m->work[i]) * m->draws[i];
     dense(MODEL_LANES, &latent_into, m->work, room);
@@ -122,13 +132,93 @@ static void begin_futures(model_lanes *m, uint32_t first, uint64_t seed)
 #endif
 }
 
+/* Return the factor of an output `ahead` ticks ahead: linear between the ticks that have one. */
+static float stretch_factor(uint32_t ahead, int output)
+{
+    int k = 0;
+    while (k + 2 < MODEL_STRETCH_TICKS && ahead >= stretch_ticks[k + 1])
+        k++;
+    const float *at = spread_stretch + k * MODEL_OUTPUTS + output;
+    const uint32_t first = stretch_ticks[k], last = stretch_ticks[k + 1], within = ahead < last ? ahead : last;
+    return at[0] + (float)(within - first) / (float)(last - first) * (at[MODEL_OUTPUTS] - at[0]);
+}
+
+#if MODEL_OUTPUT_ROTATIONS
+
+/* Replace each quaternion among outputs by the one of q and -q that is nearer to the point forecast. */
+static void near_quaternions(const float *point, float *y)
+{
+    for (int k = 0; k < MODEL_OUTPUT_ROTATIONS; k++) {
+        const unsigned short *at = output_rotations + 4 * k;
+        float product = 0.0f;
+        for (int i = 0; i < 4; i++)
+            product += y[at[i]] * point[at[i]];
+        for (int i = 0; i < 4; i++)
+            y[at[i]] = product < 0.0f ? -y[at[i]] : y[at[i]];
+    }
+}
+
+static void unit_outputs(float *y)
+{
+    for (int k = 0; k < MODEL_OUTPUT_ROTATIONS; k++) {
+        const unsigned short *at = output_rotations + 4 * k;
+        float square = 0.0f;
+        for (int i = 0; i < 4; i++)
+            square += y[at[i]] * y[at[i]];
+        const float length = sqrtf(square + 1e-12f);
+        for (int i = 0; i < 4; i++)
+            y[at[i]] /= length;
+    }
+}
+
+#endif
+
+/* Multiply the deviation of outputs [MODEL_OUTPUTS] from the point forecast by the factor of each. */
+static void stretch(const float *factor, const float *point, float *y)
+{
+#if MODEL_OUTPUT_ROTATIONS
+    near_quaternions(point, y);
+#endif
+    for (int i = 0; i < MODEL_OUTPUTS; i++)
+        y[i] -= point[i];
+#if MODEL_ANGLE_OUTPUTS
+    for (int k = 0; k < MODEL_ANGLE_OUTPUTS; k++)
+        y[angle_outputs[k]] = short_way(y[angle_outputs[k]], angle_period[k], angle_per_period[k]);
+#endif
+    for (int i = 0; i < MODEL_OUTPUTS; i++)
+        y[i] = point[i] + factor[i] * y[i];
+#if MODEL_OUTPUT_ROTATIONS
+    unit_outputs(y);
+#endif
+#if MODEL_ANGLE_OUTPUTS
+    within_turn(1, 0, y);
+#endif
+}
+
+/* Write tick n of the futures of a block, [used][ticks][MODEL_OUTPUTS], stretched around the point forecast. */
+static void write_tick(const model_lanes *m, const float *point, uint32_t used, uint32_t ticks, uint32_t n, float *y)
+{
+    float factor[MODEL_OUTPUTS];
+    for (int i = 0; i < MODEL_OUTPUTS; i++)
+        factor[i] = stretch_factor(n + 1, i);
+    for (uint32_t lane = 0; lane < used; lane++) {
+        float *to = y + ((size_t)lane * ticks + n) * MODEL_OUTPUTS;
+        for (uint32_t i = 0; i < MODEL_OUTPUTS; i++)
+            to[i] = m->y[i * MODEL_LANES + lane];
+        stretch(factor, point, to);
+    }
+}
+
+/* The point forecast waits in the first future, which is written last: block by block from the end, tick by tick. */
 void model_sample(const model_state *m, model_lanes *scratch, const float *u, uint32_t first, uint32_t count,
                   uint64_t seed, uint32_t ticks, float *y)
 {
     const uint32_t age = age_of(m);
     const float *window = model_window(m);
-    for (uint32_t done = 0; done < count; done += MODEL_LANES) {
-        const uint32_t used = count - done < MODEL_LANES ? count - done : MODEL_LANES;
+    model_rollout(scratch, window, m->state_before, 1, u, count > 0, ticks, y, &age);
+    for (uint32_t left = count; left > 0;) {
+        const uint32_t used = left % MODEL_LANES ? left % MODEL_LANES : MODEL_LANES, done = left - used;
+        left = done;
         int past = MODEL_TAPS - 1;
         scratch->next = 0;
         for (uint32_t tap = 0; tap < MODEL_TAPS; tap++) {
@@ -145,9 +235,9 @@ void model_sample(const model_state *m, model_lanes *scratch, const float *u, ui
             sample_tick(scratch, past, n, seed);
             past -= past > 0;
             memcpy(scratch->row + MODEL_INPUTS * MODEL_LANES, scratch->y, sizeof scratch->y);
-            for (uint32_t lane = 0; lane < used; lane++)
-                for (uint32_t i = 0; i < MODEL_OUTPUTS; i++)
-                    y[((size_t)(done + lane) * ticks + n) * MODEL_OUTPUTS + i] = scratch->y[i * MODEL_LANES + lane];
+            float point[MODEL_OUTPUTS];
+            memcpy(point, y + n * MODEL_OUTPUTS, sizeof point);
+            write_tick(scratch, point, used, ticks, n, y + (size_t)done * ticks * MODEL_OUTPUTS);
         }
     }
 }

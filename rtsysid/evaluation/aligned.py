@@ -10,12 +10,14 @@ import numpy as np
 from rtsysid.errors import TraceError
 from rtsysid.evaluation.forecasts import forecasts
 from rtsysid.evaluation.horizon import stretches
+from rtsysid.evaluation.surprise import surprises
+from rtsysid.model.backends.cells import Weights
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.likelihood import tick_log_densities
 from rtsysid.model.predictor import Predictor
 from rtsysid.recordings.episode import Episode
 from rtsysid.recordings.trace import Trace
-from rtsysid.spec import Doubles, Floats
+from rtsysid.spec import Doubles, Floats, ModelSpec
 
 
 def predictions_ahead(bundle: Bundle, predictor: Predictor, trace: Trace, ahead: int) -> Floats:
@@ -85,12 +87,25 @@ def log_densities(bundle: Bundle, trace: Trace) -> Doubles:
     NaN where the model had not enough rows before. Raises SpecError where the model has no distribution, TraceError
     where the recordings are not evenly spaced at the rate of the model.
     """
+    return _of_each_row(bundle, trace, tick_log_densities)
+
+
+def row_surprises(bundle: Bundle, trace: Trace) -> Doubles:
+    """Compute the smoothed negative log density of each row, in nats: [T]. NaN and errors as in `log_densities`.
+
+    Raises SpecError, TraceError.
+    """
+    return _of_each_row(bundle, trace, surprises)
+
+
+def _of_each_row(bundle: Bundle, trace: Trace, compute: Callable[[ModelSpec, Weights, Floats], Doubles]) -> Doubles:
+    """Compute a number for each row of the pieces without a gap, and put them next to the rows of the trace: [T]."""
     spec, weights, found = bundle.spec, bundle.arrays("weights.npz"), list[Doubles]()
     for episode in trace.episodes:
         found.append(np.full(len(episode), np.nan))
         for piece in stretches(bundle, replace(trace, episodes=(episode,))).episodes:
             start = int(np.searchsorted(episode.t, piece.t[0]))
-            found[-1][start : start + len(piece)] = tick_log_densities(spec, weights, piece.values)
+            found[-1][start : start + len(piece)] = compute(spec, weights, piece.values)
     return np.concatenate(found)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import msgspec
@@ -11,6 +12,7 @@ import numpy as np
 
 from rtsysid.circle import continuous
 from rtsysid.evaluation.forecasts import forecasts, rows_for_forecast
+from rtsysid.evaluation.sampled_intervals import futures_for_intervals
 from rtsysid.guards.stages import say_stage
 from rtsysid.live.calibration import FILE as CALIBRATION
 from rtsysid.live.calibration import Calibration, calibrate_novelty
@@ -100,7 +102,10 @@ def fit_intervals(predictor: Predictor, episodes: Sequence[HeldOut], horizon: in
     horizon, stride = _interval_plan(predictor, episodes, horizon)
     errors = [forecast_errors(predictor, each, horizon, stride) for each in episodes]
     n_independent = sum(max(0, _rows(each) - predictor.settling_samples) // horizon for each in episodes)
-    return Intervals.fit(errors, n_independent)
+    found = Intervals.fit(errors, n_independent)
+    if not predictor.spec.distribution:
+        return found
+    return replace(found, futures=futures_for_intervals(predictor, episodes, horizon))
 
 
 def forecast_errors(predictor: Predictor, episode: HeldOut, horizon: int, stride: int) -> Doubles:

@@ -174,8 +174,13 @@ def look_every(spec: ModelSpec) -> int:
 
 def smoothed(innovation: Doubles) -> Doubles:
     """Return the score [n] of an `innovation` [n, ny], which is in standard deviations of each output."""
-    means, mean = np.empty(len(innovation)), 0.0
-    for k, square in enumerate(np.mean(innovation**2, axis=1).tolist()):
-        mean += SMOOTHING * (square - mean)
+    return np.asarray(np.sqrt(running_mean(np.mean(innovation**2, axis=1), 0.0)))
+
+
+def running_mean(values: Doubles, mean: float) -> Doubles:
+    """Take the exponential mean of values [n] over about five ticks, from `mean` on: [n]."""
+    means = np.empty(len(values))
+    for k, value in enumerate(values.tolist()):
+        mean += SMOOTHING * (value - mean)
         means[k] = mean
-    return np.asarray(np.sqrt(means))
+    return means

@@ -22,6 +22,7 @@ CODES = 48  # ticks whose code and reconstruction error are compared, at most
 HORIZON = 100_000  # ticks of intervals, at most
 SPREAD_WIDTH = 16  # hidden units of the layer that knows the scale of the noise
 SPREAD_AGES = (1, 2, 4, 8, 16, 32)  # first ages of the further bands, each with its own scale of the noise
+STRETCH_TICKS = (1, 2, 4, 8, 16, 32, 64)  # ticks ahead at which the stretch of sampled futures is stated
 CRITIC_WIDTH = 24  # hidden units of the network that tells recordings from samples
 FUTURES = 5  # sampled futures per forecast of the golden trace
 QUANTILES = 37  # quantiles of intervals: the length of `rtsysid.model.intervals.SHARES`
@@ -49,12 +50,14 @@ def _noise_shapes(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
         "spread.scale.weight": (targets, SPREAD_WIDTH),
         "spread.scale.bias": (targets,),
         "spread.age": (len(SPREAD_AGES) + 1, targets),
+        "spread.limit": (targets,),
+        "spread.stretch": (len(STRETCH_TICKS), spec.n_outputs),
     }
     if factors := spec.noise.factors:
         shapes |= {"spread.factors": (targets, factors), "spread.persistence": (factors,)}
     if latent := spec.noise.latent:
         shapes |= {"latent.scale.weight": (latent, seen), "latent.scale.bias": (latent,)}
-        shapes |= {"latent.into.weight": (spec.code_size, latent)}
+        shapes |= {"latent.into.weight": (spec.code_size, latent), "latent.limit": (latent,)}
     if (members := spec.noise.members) > 1:
         shapes |= {
             "members.offset.weight": (members * targets, spec.hidden),
@@ -147,6 +150,7 @@ def _intervals(spec: ModelSpec) -> ArrayTypes:
         "coverage": ArrayType("<f8", (QUANTILES, ticks)),
         "quantiles": ArrayType("<f4", (QUANTILES, ticks, spec.n_outputs)),
         "n_independent": ArrayType("<i8", ()),
+        "futures": ArrayType("<i8", (), optional=True),
     }
 
 

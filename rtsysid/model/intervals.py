@@ -15,6 +15,7 @@ predictors, Ann. Math. Artif. Intell. 74 (2015).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -26,6 +27,7 @@ from rtsysid.model.bundle import Bundle
 from rtsysid.spec import Doubles, Floats
 
 FILE = "intervals.npz"
+MOST_FUTURES = 10_000  # of one interval
 FOLDS = 12  # more recordings than this are left out in groups; fewer than three are cut into pieces
 SHARES = np.unique(np.concatenate((np.linspace(0, 0.9, 19), np.linspace(0.9, 0.98, 9), np.linspace(0.98, 1.0, 11))))
 
@@ -35,12 +37,14 @@ class Intervals:
     """Half widths of intervals by coverage and ticks ahead.
 
     ``quantiles`` [P, N, ny]: of the absolute error after 1..N ticks. ``coverage`` [P, N]: measured, of each quantile.
-    ``n_independent``: forecasts that fit into the recordings without overlap.
+    ``n_independent``: forecasts that fit into the recordings without overlap. ``futures``: sampled futures whose
+    quantiles are the intervals, 0 where it is the half widths.
     """
 
     coverage: Doubles
     quantiles: Floats
     n_independent: int
+    futures: int = 0
 
     @classmethod
     def fit(cls, errors: Sequence[Doubles], n_independent: int) -> Self:
@@ -48,7 +52,7 @@ class Intervals:
 
         Raises TraceError where there is no forecast.
         """
-        folds = _recording_folds([np.abs(each) for each in errors if len(each)])
+        folds = recording_folds([np.abs(each) for each in errors if len(each)])
         coverage_of = np.mean([_share_inside(fold, _other_folds(folds, k)) for k, fold in enumerate(folds)], axis=0)
         return cls(coverage_of, _error_quantiles(np.concatenate(folds)).astype(np.float32), n_independent)
 
@@ -60,7 +64,13 @@ class Intervals:
         arrays = bundle.arrays(FILE)
         found, quantiles = cls.from_arrays(arrays), arrays["quantiles"]
         shares = found.coverage.size and found.coverage.min() >= 0 and found.coverage.max() <= 1
-        if not shares or found.n_independent < 0 or quantiles.min() < 0 or (np.diff(quantiles, axis=0) < 0).any():
+        sampled = 0 <= found.futures <= (MOST_FUTURES if bundle.spec.distribution else 0)
+        if (
+            not (shares and sampled)
+            or found.n_independent < 0
+            or quantiles.min() < 0
+            or (np.diff(quantiles, axis=0) < 0).any()
+        ):
             raise BundleError(f"bundle {bundle.folder}", f"{FILE} holds no quantiles", "calibrate it again")
         return found
 
@@ -95,18 +105,49 @@ class Intervals:
         half: Floats = near + weight[:, None].astype(np.float32) * (far - near)
         return half
 
+    def sampled(self, coverage: float) -> bool:
+        """Tell whether an interval of this coverage is that of sampled futures: they are better, and enough."""
+        return self.futures > 1 and coverage <= (self.futures - 1) / (self.futures + 1)
+
     def arrays(self) -> dict[str, Any]:
         """Return everything as arrays, for an npz file."""
-        return {"coverage": self.coverage, "quantiles": self.quantiles, "n_independent": np.array(self.n_independent)}
+        arrays = {"coverage": self.coverage, "quantiles": self.quantiles, "n_independent": np.array(self.n_independent)}
+        return {**arrays, **({"futures": np.array(self.futures)} if self.futures else {})}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Any]) -> Self:
         """Make intervals from what `arrays` returned."""
-        return cls(arrays["coverage"], arrays["quantiles"], int(arrays["n_independent"]))
+        return cls(arrays["coverage"], arrays["quantiles"], int(arrays["n_independent"]), int(arrays.get("futures", 0)))
 
 
-def _recording_folds(errors: list[Doubles]) -> list[Doubles]:
-    """Group recordings into at most `FOLDS` groups; cut fewer than three recordings into pieces."""
+def central_intervals(futures: Doubles, stated: float) -> tuple[Doubles, Doubles]:
+    """Return the ends of the central interval of each value that should hold the truth so often: [M, ...] -> 2 x [...].
+
+    The quantiles are those under which a new draw of the same distribution falls inside as often as stated, as far as M
+    futures allow. Raises SpecError for fewer than two futures.
+    """
+    count = require_two(futures)
+    at = (count + 1) * (1 - stated) / 2 - 1  # order statistics of a sample of M and a new draw
+    ordered = np.sort(futures, axis=0)
+    below, share = max(0, math.floor(at)), min(max(at - math.floor(at), 0.0), 1.0) if at > 0 else 0.0
+    above = min(below + 1, count - 1)
+    low = ordered[below] + share * (ordered[above] - ordered[below])
+    high = ordered[count - 1 - below] + share * (ordered[count - 1 - above] - ordered[count - 1 - below])
+    return low, high
+
+
+def require_two(futures: Doubles) -> int:
+    """Count futures [M, ...]. Raises SpecError for fewer than two."""
+    if len(futures) < 2:
+        raise SpecError("scores of futures", f"{len(futures)} futures", "sample two or more")
+    return len(futures)
+
+
+def recording_folds(errors: list[Doubles]) -> list[Doubles]:
+    """Group the errors [K, N, ny] of recordings into at most `FOLDS` groups; cut fewer than three into pieces.
+
+    Raises TraceError where there is no forecast.
+    """
     if not errors:
         raise TraceError("intervals", "no recording is long enough for a forecast", "give longer recordings")
     if len(errors) < 3:

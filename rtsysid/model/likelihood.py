@@ -49,7 +49,8 @@ def tick_log_densities(spec: ModelSpec, weights: Weights, values: Floats) -> Dou
 def _density(spec: ModelSpec, w: Weights, off: Doubles, seen: Doubles, hidden: Doubles) -> float:
     """Compute the log density of targets [T] in their own unit, from their difference to the mean."""
     of_seen = np.tanh(w["spread.hidden.weight"] @ seen + w["spread.hidden.bias"])
-    scale = w["spread.scale.weight"] @ of_seen + w["spread.scale.bias"] + w["spread.age"][0]
+    scale = np.minimum(w["spread.scale.weight"] @ of_seen + w["spread.scale.bias"], w["spread.limit"])
+    scale = scale + w["spread.age"][0]
     shared = np.eye(len(off))
     if spec.noise.factors:
         shared = shared + w["spread.factors"] @ w["spread.factors"].T

@@ -77,7 +77,9 @@ def _loaded(bundle: Bundle, name: str) -> Backend:
         return CBackend(bundle.spec, bundle.content(str(c_backend.library_of(bundle))))
     from rtsysid.model.backends.onnx_backend import OnnxBackend
 
-    return OnnxBackend(bundle.spec, {name: bundle.content(name) for name in graph_names(bundle.spec)})
+    graphs = {name: bundle.content(name) for name in graph_names(bundle.spec)}
+    stretch = bundle.arrays("weights.npz")["spread.stretch"] if bundle.spec.distribution else None
+    return OnnxBackend(bundle.spec, graphs, stretch)
 
 
 @lru_cache(maxsize=1024)

@@ -17,8 +17,9 @@ from rtsysid.model.backends.protocol import Backend, Gradients, InnovationEnergy
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.c_layout import LANES
 from rtsysid.model.coordinates import coordinates
+from rtsysid.model.coordinates.deviations import FutureStretch
 from rtsysid.model.golden import require_parity
-from rtsysid.model.intervals import Intervals
+from rtsysid.model.intervals import Intervals, central_intervals
 from rtsysid.model.linearised import Linearised, linearised
 from rtsysid.model.loading import BackendName, load_backend
 from rtsysid.spec import Doubles, Floats, ModelSpec
@@ -151,8 +152,9 @@ class Predictor:
         Ages count up from that of s_k.
 
         [N, nu] -> [N, ny], or B plans in one call: [B, N, nu] -> [B, N, ny]. The state does not change. With
-        `interval`, a coverage between 0 and 1, the result is a `Forecast`. `threads` share the plans; 0 is one for each
-        core that this process may use. Raises SpecError for another number of inputs, for one that is no number, where
+        `interval`, a coverage between 0 and 1, the result is a `Forecast`: of quantiles of sampled
+        futures where the calibration found them better than boxes. `threads` share the plans; 0 is one for each core
+        that this process may use. Raises SpecError for another number of inputs, for one that is no number, where
         the delay line is not full, and for a coverage or a horizon that the intervals do not support.
         """
         plans = self._plans(u_future)
@@ -164,13 +166,29 @@ class Predictor:
         if self.intervals is None:
             raise SpecError("intervals", "this bundle is not calibrated", "rtsysid calibrate BUNDLE TRACE...")
         half = self.intervals.half_widths(interval, y.shape[-2])
+        if self.intervals.sampled(interval):
+            return self._sampled_forecast(plans, y, interval, self.intervals.futures)
         return Forecast(y, y - half, y + half)
+
+    def _sampled_forecast(self, plans: Floats, y: Floats, coverage: float, count: int) -> Forecast:
+        """Put the quantiles of sampled futures around forecasts: plans [B, N, nu], y [N, ny] or [B, N, ny]."""
+        futures = np.stack([self.sample_futures(plan, count) for plan in plans], 1)
+        away = FutureStretch(self.spec, np).between(futures, y.reshape(futures.shape[1:]))
+        low, high = (each.reshape(y.shape).astype(np.float32) for each in central_intervals(away, coverage))
+        return Forecast(y, y + low, y + high)
 
     def rollout(self, starts: Snapshot, u_future: Floats) -> Floats:
         """Predict N ticks from B snapshots, each under its own plan [N, nu]: -> [B, N, ny].
 
-        `starts` are `stacked` snapshots, `u_future` is [B, N, nu]. The predictor's own state does not change.
+        `starts` are `stacked` snapshots, `u_future` is [B, N, nu]. The predictor's own state does not change. Raises
+        SpecError for other shapes.
         """
+        shapes = [np.shape(part) for part in (starts.window, starts.state, starts.age, u_future)]
+        count, spec, ticks = shapes[3][:1], self.spec, shapes[3][1:2]
+        each = [(spec.taps, spec.width), (spec.state_size,), (), (*ticks, spec.n_inputs)]
+        if shapes != [(*count, *shape) for shape in each]:
+            remedy = f"give stacked snapshots, and a plan [N, {spec.n_inputs}] of each"
+            raise SpecError("rollout", f"shapes {shapes}", remedy)
         return self.backend.rollout(starts.window, starts.state, starts.age, u_future)
 
     def forecast_gradient(self, u: Any, dy: Any, *, double: bool = False) -> Floats | Doubles:

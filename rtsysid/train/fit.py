@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,9 @@ from rtsysid.train.windows import Sequences, episode_weights, fit_scaling
 ARX_LAGS = (2, 5, 10, 20)
 ARX_RIDGES = (1e-9, 1e-8, 1e-6, 1e-4)
 YARDSTICK_STARTS = 2000  # free runs that measure the linear model
+OLD_SPELLING = (
+    'model.variational = true is the old spelling, and its futures are not sampled: write distribution = "variational"'
+)
 KEPT_ROWS = 400  # of one validation recording, for the golden trace
 
 
@@ -106,6 +110,8 @@ def begin(
     ScheduleError where the configuration contradicts itself, ConfigError where the folder holds another run,
     StorageError where it is refused (`rtsysid.storage`), or another process trains in it.
     """
+    if config.model.variational:
+        logging.getLogger(__name__).warning(OLD_SPELLING)
     if config.auto:
         return begin_auto(config, trace, folder, config_text, restart=restart, linear=linear, minutes=minutes)
     if linear or minutes:

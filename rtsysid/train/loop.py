@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,18 +19,20 @@ from torch import Tensor
 from rtsysid.config import Training
 from rtsysid.errors import ScheduleError
 from rtsysid.recordings.pieces import Note
-from rtsysid.schedule import NOISE_GROUPS, PREDICTIONS, Stage, rows_needed
+from rtsysid.schedule import AUTO, NOISE_GROUPS, PREDICTIONS, Stage, rows_needed
 from rtsysid.train.augmentation import Augmentation
-from rtsysid.train.generative.calibration import calibrate_spread, dead_members
+from rtsysid.train.generative.calibration import calibrate_stretch, dead_members
+from rtsysid.train.generative.scales import begin_scales, limit_scales
 from rtsysid.train.losses import Objective
 from rtsysid.train.network import Network
 from rtsysid.train.run import Position, Run
 from rtsysid.train.sensor_noise import SEED
 from rtsysid.train.stage_optimiser import StageOptimiser, with_prefix
 from rtsysid.train.tensors import Tensors
-from rtsysid.train.windows import Sequences
+from rtsysid.train.windows import FURTHER, Sequences
 
 VALIDATION_SEQUENCES = 1024
+SPREAD = "spread"  # the group of the scales of the noise
 POOR_LOSS = 1e4  # a hundred times the error of the linear ARX
 
 
@@ -100,12 +103,15 @@ class Trainer:
                 saved = {}
                 self.position = Position(stage=self.position.stage + 1)
             if self.network.spec.distribution and self.calibrates:
-                calibrate_spread(self.network, self.validation, self.yardstick, self.settings.seed)
+                limit_scales(self.network, self.training)
+                calibrate_stretch(self.network, self.validation, self.yardstick, self.settings.seed)
             if dead := dead_members(self.network):
                 logging.getLogger(__name__).warning("distribution %s: %s", self.network.spec.distribution, dead)
             self.run.finish(self.network.state_dict())
 
     def _stage(self, stage: Stage, saved: Tensors) -> Iterator[Epoch]:
+        if SPREAD in stage.train and self.position.epoch == 0 and not self._spread_trained():
+            begin_scales(self.network, self.training)
         optimiser = StageOptimiser(self.network, stage, self.yardstick, self.training, self.augmentation, self.settings)
         optimiser.load(saved)
         while self.position.epoch < stage.epochs and not (stage.patience and self.position.stale >= stage.patience):
@@ -120,11 +126,14 @@ class Trainer:
             yield epoch
         self.network.load_state_dict(self.best)
 
+    def _spread_trained(self) -> bool:
+        return any(SPREAD in stage.train for stage in self.stages[: self.position.stage])
+
     def _epoch(self, stage: Stage, optimiser: StageOptimiser) -> Epoch:
         begun, at = time.perf_counter(), self.position
         torch.manual_seed(_seed(self.settings.seed, at.stage, at.epoch))
         train = optimiser.epoch(at.epoch)
-        validation = self._validate(Objective(self.network.eval(), stage, self.yardstick))
+        validation = self._validate(stage)
         better = validation < at.best or not self.best
         if better:
             self.best = {key: value.clone() for key, value in self.network.state_dict().items()}
@@ -133,16 +142,25 @@ class Trainer:
         return Epoch(self.finished, stage.name, at.epoch + 1, stage.epochs, train, validation, better, seconds)
 
     @torch.no_grad()
-    def _validate(self, objective: Objective) -> float:
+    def _validate(self, stage: Stage) -> float:
         """Mean loss of the validation sequences, without input noise and without teacher forcing in rollouts.
 
-        Predictions use the mean of a variational code, as on the robot. Reconstructions sample it, as in training.
+        Predictions use the mean of a variational code, as on the robot. Reconstructions sample it, as in training. With
+        the preset auto, half of the sequences have a longer history where most recordings have one.
         """
+        needed = rows_needed(stage, self.network.eval().spec)
+        both = self.settings.preset == AUTO and self.validation.most_have(needed + 2 * FURTHER)
+        lengths = (0, FURTHER) if both else (0,)
+        return math.fsum(self._mean_loss(stage, longer, len(lengths)) for longer in lengths) / len(lengths)
+
+    def _mean_loss(self, stage: Stage, longer: int, parts: int) -> float:
+        """Mean loss of a part of the validation sequences, with so many rows of further warm-up."""
         torch.manual_seed(SEED)  # every epoch draws the same corruptions and codes
-        length = rows_needed(objective.stage, self.network.spec)
+        objective = Objective(self.network, stage, self.yardstick, longer)
+        length = rows_needed(stage, self.network.spec) + longer
         starts = self.validation.starts(length, 1)
-        episode_weighting = objective.stage.episode_weighting_in(self.settings.episode_weighting)
-        starts = self.validation.evenly_spaced(starts, VALIDATION_SEQUENCES, episode_weighting)
+        episode_weighting = stage.episode_weighting_in(self.settings.episode_weighting)
+        starts = self.validation.evenly_spaced(starts, VALIDATION_SEQUENCES // parts, episode_weighting)
         total, generator = 0.0, torch.Generator().manual_seed(SEED)
         for rows in self.validation.batches(starts, self.settings.batch_size, length):
             terms = objective.terms(rows, inputs=self.augmentation.apply(rows, generator))

@@ -86,7 +86,7 @@ class Network(nn.Module):
         if self.spec.distribution == "variational":
             mean = self.encode(features)
             seen = torch.cat((mean, mean.new_zeros(*mean.shape[:-1], self.spec.hidden)), -1)
-            return mean, 2 * self.latent.scale(seen)
+            return mean, 2 * self.latent.log_scale(seen)
         below = self.encode(features, len(self.encoder) - 1)
         return self.encode_layer(below, len(self.encoder)), self.log_variance(below)
 

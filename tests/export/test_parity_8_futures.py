@@ -21,13 +21,14 @@ from rtsysid.model.backends.draws import draws_of
 from rtsysid.model.backends.noise import NumpyNoise
 from rtsysid.model.backends.numpy_backend import NumpyBackend
 from rtsysid.model.backends.onnx_backend import OnnxBackend
+from rtsysid.model.coordinates.deviations import FutureStretch, stretch_factors
 from rtsysid.model.predictor import Predictor
 from rtsysid.spec import Floats, ModelSpec
 from rtsysid.train.generative.sampling import Drawn, FutureStart, sampled_rollout
 from rtsysid.train.network import Network
 from rtsysid.train.run import state_arrays
 
-ROWS, TICKS, COUNT, SEED = 9, 40, 21, 2**32 + 7  # more futures than lanes, and every band of ticks
+ROWS, TICKS, COUNT, SEED = 9, 70, 21, 2**32 + 7  # more futures than lanes, and every band of ticks
 DRIVER = Path(__file__).parents[1] / "c" / "futures.c"
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror")
 SANITIZED = ("-g", "-O0", "-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-ffp-contract=off")
@@ -52,6 +53,9 @@ def network_with(distribution: str, variant: str, choice: dict[str, Any]) -> Net
         for module in (network.spread, getattr(network, "latent", None), getattr(network, "members", None)):
             for parameter in [] if module is None else module.parameters():
                 parameter.add_(0.2 * torch.randn_like(parameter))
+            if hasattr(module, "limit"):
+                module.limit.copy_(0.3 * torch.randn_like(module.limit) - 1.0)
+        network.spread.stretch.copy_(0.5 + torch.rand_like(network.spread.stretch))
     return network
 
 
@@ -101,7 +105,8 @@ def test_onnx_and_torch_sample_what_numpy_samples(distribution: str, variant: st
     ours, plan = stepped(network), stimuli(spec)[1]
     wanted = ours.sample_futures(plan, COUNT, SEED)
     assert wanted.std(0).max() > 1e-3
-    found = stepped(network, OnnxBackend(spec, graphs)).sample_futures(plan, COUNT, SEED)
+    backend = OnnxBackend(spec, graphs, weights["spread.stretch"])
+    found = stepped(network, backend).sample_futures(plan, COUNT, SEED)
     np.testing.assert_allclose(found, wanted, atol=1e-4, rtol=1e-4)
     draws = draws_of(SEED, 0, COUNT, TICKS, spec.n_draws)
     member = torch.from_numpy(NumpyNoise(spec, weights).members(draws.uniform))
@@ -110,7 +115,9 @@ def test_onnx_and_torch_sample_what_numpy_samples(distribution: str, variant: st
     plans = torch.from_numpy(plan).expand(COUNT, -1, -1)
     with torch.no_grad():
         sampled = sampled_rollout(network, start, plans, Drawn(torch.from_numpy(draws.normal), member))
-    np.testing.assert_allclose(sampled.numpy(), wanted, atol=1e-4, rtol=1e-4)
+    factors = torch.from_numpy(stretch_factors(weights["spread.stretch"], TICKS))
+    stretched = FutureStretch(spec, torch).stretched(sampled, torch.from_numpy(ours.forecast(plan)), factors)
+    np.testing.assert_allclose(stretched.numpy(), wanted, atol=1e-4, rtol=1e-4)
 
 
 @needs_compiler

@@ -328,6 +328,17 @@ def test_contradictions_are_refused_in_one_line(
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("member", ["variational", "undercomplete"])
+def test_the_old_spelling_is_named_in_one_line(
+    member: str, tmp_path: Path, tiny_trace: Trace, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A training with `variational = true` says once what to write for sampled futures; any other says nothing."""
+    begin(config_of(member), tiny_trace, tmp_path / "run")
+    said = [line for line in caplog.messages if 'distribution = "variational"' in line]
+    assert len(said) == (member == "variational")
+    assert not any("\n" in line for line in said)
+
+
 def test_a_variational_code_needs_an_encoder() -> None:
     """A variational model without an encoder is refused by the specification itself."""
     with pytest.raises(SpecError, match="has no encoder"):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -11,13 +13,17 @@ import pytest
 import torch
 from support.robots import DATA_ALONE, TINY, make_spec, plant
 from support.shell import command
+from torch import Tensor
 
 from export.bundle import export
+from rtsysid.api import Model
 from rtsysid.checking.judged_model import judged_model
 from rtsysid.config import Config, parse_config
 from rtsysid.errors import ConfigError, ScheduleError, SpecError
 from rtsysid.evaluation.report.content import report_page
+from rtsysid.model.backends.noise import MOST
 from rtsysid.model.bundle import Bundle
+from rtsysid.model.coordinates.deviations import stretch_factors
 from rtsysid.model.likelihood import tick_log_densities
 from rtsysid.model.loading import backends_of
 from rtsysid.model.predictor import Predictor
@@ -30,7 +36,9 @@ from rtsysid.train.generative import calibration, losses
 from rtsysid.train.generative.calibration import dead_members
 from rtsysid.train.generative.density import tick_density
 from rtsysid.train.generative.losses import Measured, noise_loss
+from rtsysid.train.generative.modules import FIRST_SCALE
 from rtsysid.train.generative.sampling import FutureStart, drawn, sampled_rollout
+from rtsysid.train.generative.scales import begin_scales, limit_scales
 from rtsysid.train.network import Network
 from rtsysid.train.run import Run, state_arrays
 from rtsysid.train.windows import Sequences, row_windows
@@ -40,8 +48,8 @@ MODEL = TINY.split("[[stage]]")[0]
 
 @pytest.fixture(autouse=True)
 def short_calibration(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Calibrate by a few small steps: the tests look at what a calibration moves, not at how far."""
-    monkeypatch.setattr(calibration, "ROUNDS", 2)
+    """Calibrate on few sequences: most tests look at what a calibration moves, not at how far."""
+    monkeypatch.setattr(calibration, "SEQUENCES", 8)
     monkeypatch.setattr(calibration, "BATCH", 8)
 
 
@@ -200,6 +208,23 @@ def test_a_report_shows_the_scores_of_futures(gaussian: Bundle, bundle_folder: P
     assert "residuals" in pages[0]
 
 
+def test_surprise_rises_where_a_sensor_fails(gaussian: Bundle, bundle_folder: Path) -> None:
+    """Noise on an output raises the surprise within five ticks; it is a running mean; a point model has none."""
+    whole, model = plant(1, 120, seed=8), Model(gaussian)
+    values, ready = whole.episodes[0].values.copy(), gaussian.spec.settling_samples
+    values[60:, 1:] += np.float32(np.random.default_rng(0).standard_normal(values[60:, 1:].shape))
+    faulty = Trace(whole.channels, (replace(whole.episodes[0], values=values),))
+    calm, found = model.surprise(whole), model.surprise(faulty)
+    assert np.isnan(found[:ready]).all()
+    np.testing.assert_array_equal(found[ready:60], calm[ready:60])
+    assert found[65:].min() > calm[ready:].max()
+    density = -model.log_likelihood(whole)
+    assert calm[ready] == density[ready]
+    assert calm[ready + 1] == pytest.approx(0.8 * density[ready] + 0.2 * density[ready + 1])
+    with pytest.raises(SpecError, match="the model predicts points"):
+        Model(Bundle.open(bundle_folder)).surprise(whole)
+
+
 GAUSSIAN = '[model]\ndistribution = "gaussian"'
 STAGE = "[[stage]]\nname = 'x'\n"
 REFUSED = {  # what is written in place of [model], what stages there are, and what is said of it
@@ -245,7 +270,7 @@ def test_the_default_training_has_a_distribution_too(tmp_path: Path, tiny_trace:
     result = Run(tmp_path / "run").result()
     assert result.judge is not None
     assert result.weights["spread.scale.bias"].std() > 0
-    assert result.weights["spread.age"].abs().max() > 0
+    assert (result.weights["spread.stretch"] != 1).all()
 
 
 def test_a_noise_that_diverges_ends_with_the_last_good_weights(
@@ -271,23 +296,65 @@ def test_a_component_that_died_is_named() -> None:
     assert dead_members(network).startswith("member 2 (0.0 %) has died; train again")
 
 
+def forecasts_of(network: Network, count: int, ticks: int) -> Tensor:
+    """Rows [count, R, C] whose last ticks are futures of the network itself."""
+    spec, rows = network.spec, torch.randn(count, network.spec.settling_samples + ticks, network.spec.width)
+    ground = calibration.ground_after_warmup(network, rows, torch.ones(ticks, spec.n_outputs))
+    start = FutureStart(ground.windows[:, 0], ground.state)
+    futures = sampled_rollout(network, start, ground.plan(network), drawn(spec, count, ticks, rows))
+    rows[:, -ticks:, spec.n_inputs :] = futures
+    return rows
+
+
+@torch.no_grad()
 def test_the_calibration_finds_a_factor_that_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Noise that was made four times too small is widened again until its intervals hold 90 %."""
-    monkeypatch.setattr(calibration, "ROUNDS", 12)
-    monkeypatch.setattr(calibration, "BATCH", 64)
+    """Noise that was made four times too small gets factors of four; with them the intervals of 90 % hold 90 %."""
+    monkeypatch.setattr(calibration, "SEQUENCES", 400)
     network, ticks = network_of("gaussian"), 8
-    spec, window = network.spec, torch.randn(120, 30, 5)
-    rows = torch.cat((window, torch.zeros(120, ticks, 5)), 1)[:, -(network.spec.settling_samples + ticks) :]
-    ground = calibration.ground_after_warmup(network, rows, torch.ones(ticks, 3))
-    plan = ground.plan(network)
-    with torch.no_grad():
-        start = FutureStart(ground.windows[:, 0], ground.state)
-        rows[:, -ticks:, 2:] = sampled_rollout(network, start, plan, drawn(spec, 120, ticks, window))
-        network.spread.age -= 1.4
-        calibration.calibrate_spread(network, Sequences(list(rows.numpy())), torch.ones(ticks, 3))
-        torch.manual_seed(5)
-        inside = calibration.covered_shares(
-            network, calibration.ground_after_warmup(network, rows, torch.ones(ticks, 3))
-        )
-    assert inside.mean().item() == pytest.approx(0.9, abs=0.03)
-    np.testing.assert_allclose(network.spread.age[0].detach(), network_of("gaussian").spread.age[0].detach(), atol=0.5)
+    rows, unit = forecasts_of(network, 400, ticks), torch.ones(ticks, 3)
+    network.spread.age -= math.log(4)
+    calibration.calibrate_stretch(network, Sequences(list(rows.numpy())), unit)
+    np.testing.assert_allclose(network.spread.stretch[0], 4, rtol=0.15)
+    again = calibration.wanted_factors(network, calibration.ground_after_warmup(network, rows, unit))
+    factors = torch.from_numpy(stretch_factors(network.spread.stretch.numpy(), ticks))
+    assert (again <= factors).double().mean().item() == pytest.approx(0.9, abs=0.03)
+    assert (again <= 1).double().mean().item() < 0.6
+
+
+@torch.no_grad()
+def test_the_scale_begins_at_the_error_of_one_tick() -> None:
+    """Before its training the noise is as large as the one-tick errors of the recordings, not a hundred times that."""
+    network = network_of("gaussian")
+    network.spread.factors.zero_()
+    for scale in (0.5, 0.01):
+        network.spread.age.fill_(0.0)
+        network.spread.scale.weight.zero_()
+        network.spread.scale.bias.fill_(math.log(scale))
+        rows = forecasts_of(network, 200, 8)
+        network.spread.scale.bias.fill_(3.0)
+        begin_scales(network, Sequences(list(rows.numpy())))
+        np.testing.assert_allclose(network.spread.scale.bias.exp(), scale, rtol=0.2)
+
+
+@torch.no_grad()
+def test_far_from_the_recordings_the_scale_stays_at_its_largest_there() -> None:
+    """Scales grow without the limit on rows ten times as large as those of the training; with it they do not."""
+    network = network_of("vrnn")
+    network.latent.scale.weight.normal_()
+    rows = torch.randn(60, network.spec.settling_samples + 8, network.spec.width)
+    limit_scales(network, Sequences(list(rows.numpy())))
+    seen = 10 * torch.randn(500, network.spec.code_size + network.spec.hidden)
+    assert (network.spread.of_state(seen) > network.spread.limit).any()
+    assert (network.spread.log_scale(seen, 0) <= network.spread.limit + network.spread.age[0]).all()
+    assert (network.latent.scale(seen) > network.latent.limit).any()
+    assert (network.latent.log_scale(seen) <= network.latent.limit).all()
+
+
+def test_training_sets_begin_limit_and_calibration(tmp_path: Path, tiny_trace: Trace) -> None:
+    """A training of each stage for one epoch ends with limits below their default, and factors that are not 1."""
+    for _ in begin(config_of("gaussian"), tiny_trace, tmp_path / "run").epochs():
+        pass
+    weights = Run(tmp_path / "run").weights()
+    assert (weights["spread.limit"] < MOST).all()
+    assert (weights["spread.stretch"] != 1).all()
+    assert weights["spread.scale.bias"].abs().max() > abs(FIRST_SCALE)

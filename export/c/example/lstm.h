@@ -194,7 +194,13 @@ static const layer *const decoder[MODEL_LAYERS] = {&decoder_1, &decoder_2};
 
 static const uint32_t spread_first[6] = {
     1u, 2u, 4u, 8u, 16u, 32u};
+static const uint32_t stretch_ticks[7] = {
+    1u, 2u, 4u, 8u, 16u, 32u, 64u};
 static const float spread_age[7] = {
+    0.0f, 0.125f, 0.25f, 0.375f, 0.5f, 0.625f, 0.75f};
+static const float spread_limit[1] = {
+    0.0f};
+static const float spread_stretch[7] = {
     0.0f, 0.125f, 0.25f, 0.375f, 0.5f, 0.625f, 0.75f};
 static const float spread_factors[4] = {
     0.0f, 0.125f, 0.25f, 0.375f};

@@ -21,7 +21,6 @@ from rtsysid.evaluation.probabilistic.nulls import NULLS, null_futures
 from rtsysid.evaluation.probabilistic.scores import (
     BINS,
     STATED,
-    central_intervals,
     crps,
     energy_score,
     pit,
@@ -29,6 +28,7 @@ from rtsysid.evaluation.probabilistic.scores import (
 )
 from rtsysid.guards.stages import with_progress
 from rtsysid.model.bundle import Bundle
+from rtsysid.model.intervals import central_intervals
 from rtsysid.model.predictor import Predictor
 from rtsysid.recordings.trace import Trace
 from rtsysid.spec import Doubles, Floats
@@ -132,25 +132,30 @@ def _recording_deviations(
 
 
 def sampled_deviations(
-    predictor: Predictor, values: Floats, horizon: int, stride: int, futures: int, seed: int = 0
-) -> Deviations:
-    """Stream an episode [n, C]; forecast and sample from every `stride`-th tick on, with the seed of that tick."""
+    predictor: Predictor, values: Floats, horizon: int, stride: int, futures: int, seed: int = 0, *,
+    truth: Floats | None = None,
+) -> Deviations:  # fmt: skip
+    """Stream an episode [n, C]; forecast and sample from every `stride`-th tick on, with the seed of that tick.
+
+    `truth` [n, C]: the rows to compare with, where the model sees noise; by default the same rows.
+    """
+    true = values if truth is None else truth
     spec, nu = predictor.spec, predictor.spec.n_inputs
-    sampled, truth = list[Doubles](), list[Doubles]()
+    sampled, measured = list[Doubles](), list[Doubles]()
     predictor.reset()
     first = predictor.settling_samples - 1
     for tick, row in enumerate(values[: len(values) - horizon]):
         predictor.step(row)
         if tick < first or (tick - first) % stride:
             continue
-        plan, measured = values[tick : tick + horizon, :nu], values[tick + 1 : tick + 1 + horizon, nu:]
+        plan = values[tick : tick + horizon, :nu]
         point = predictor.forecast(plan)
-        truth.append(differences(measured, point, spec.outputs))
+        measured.append(differences(true[tick + 1 : tick + 1 + horizon, nu:], point, spec.outputs))
         if spec.distribution:
             found = predictor.sample_futures(plan, futures, seed + tick)
             sampled.append(differences(found, point[None], spec.outputs))
     none = np.zeros((0, horizon, spec.n_outputs))
-    return Deviations(np.stack(sampled) if sampled else None, np.stack(truth) if truth else none)
+    return Deviations(np.stack(sampled) if sampled else None, np.stack(measured) if measured else none)
 
 
 def scores_of(

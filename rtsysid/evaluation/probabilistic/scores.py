@@ -7,11 +7,9 @@ Meteorol. Soc. 140 (2014) 1917 (fair scores); M. Scheuerer, T. Hamill, Mon. Weat
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
-from rtsysid.errors import SpecError
+from rtsysid.model.intervals import require_two
 from rtsysid.spec import Doubles
 
 STATED = (0.5, 0.8, 0.9, 0.95)  # coverages of central intervals
@@ -23,7 +21,7 @@ def energy_score(futures: Doubles, truth: Doubles) -> float:
 
     Raises SpecError for fewer than two futures.
     """
-    count = _require_two(futures)
+    count = require_two(futures)
     to_truth = np.linalg.norm(futures - truth, axis=1).mean()
     squares = (futures * futures).sum(1)
     apart = np.sqrt(np.maximum(squares[:, None] + squares - 2 * futures @ futures.T, 0.0))
@@ -36,7 +34,7 @@ def crps(futures: Doubles, truth: Doubles) -> Doubles:
 
     Raises SpecError for fewer than two futures.
     """
-    count = _require_two(futures)
+    count = require_two(futures)
     weights = (2 * np.arange(1, count + 1) - count - 1).reshape(-1, *[1] * truth.ndim)
     apart = (weights * np.sort(futures, axis=0)).sum(0) / (count * (count - 1))
     score: Doubles = np.abs(futures - truth).mean(0) - apart
@@ -53,22 +51,6 @@ def variogram_score(futures: Doubles, truth: Doubles) -> float:
     return float(np.mean((np.sqrt(np.abs(truth[i] - truth[j])) - expected) ** 2))
 
 
-def central_intervals(futures: Doubles, stated: float) -> tuple[Doubles, Doubles]:
-    """Return the ends of the central interval of each value that should hold the truth so often: [M, ...] -> 2 x [...].
-
-    The quantiles are those under which a new draw of the same distribution falls inside as often as stated, as far as M
-    futures allow. Raises SpecError for fewer than two futures.
-    """
-    count = _require_two(futures)
-    at = (count + 1) * (1 - stated) / 2 - 1  # order statistics of a sample of M and a new draw
-    ordered = np.sort(futures, axis=0)
-    below, share = max(0, math.floor(at)), min(max(at - math.floor(at), 0.0), 1.0) if at > 0 else 0.0
-    above = min(below + 1, count - 1)
-    low = ordered[below] + share * (ordered[above] - ordered[below])
-    high = ordered[count - 1 - below] + share * (ordered[count - 1 - above] - ordered[count - 1 - below])
-    return low, high
-
-
 def pit(futures: Doubles, truth: Doubles, rng: np.random.Generator) -> Doubles:
     """Compute the randomised rank of each true value among the futures, 0 .. 1: [M, ...], [...] -> [...].
 
@@ -77,9 +59,3 @@ def pit(futures: Doubles, truth: Doubles, rng: np.random.Generator) -> Doubles:
     below, ties = (futures < truth).sum(0), (futures == truth).sum(0)
     ranks: Doubles = (below + rng.random(truth.shape) * (ties + 1)) / (len(futures) + 1)
     return ranks
-
-
-def _require_two(futures: Doubles) -> int:
-    if len(futures) < 2:
-        raise SpecError("scores of futures", f"{len(futures)} futures", "sample two or more")
-    return len(futures)

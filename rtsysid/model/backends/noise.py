@@ -3,10 +3,12 @@
 A future begins with slow values a ~ N(0, 1) and a member k. At each tick it draws normal numbers z. What the noise
 depends on is s = [code, h before the tick]:
 
-* latent: the code moves by ``into (exp(scale s + b) z)``, which the cell sees;
+* latent: the code moves by ``into (exp(min(scale s + b, limit)) z)``, which the cell sees;
 * member: the targets move by the offset of member k, a linear map of h;
 * slow: ``a <- p a + sqrt(1 - p^2) z``, with a persistence p of its own for each value;
-* spread: the targets move by ``exp(scale tanh(hidden s) + age + scale of the member) (z + factors a)``.
+* spread: the targets move by ``exp(min(scale tanh(hidden s), limit) + age + scale of the member) (z + factors a)``.
+
+The limits are the largest scales of the training recordings: a future that leaves them does not grow ever faster.
 
 Every distribution of `rtsysid.structure.DISTRIBUTIONS` is a choice of sizes. docs/generative.md has the reasons.
 Shapes: B futures, Q latent, T targets, R slow, K members, Z code, H hidden.
@@ -57,7 +59,8 @@ class NumpyNoise:
         if not self.spec.noise.latent:
             return 0.0
         w = self._w
-        scale = np.exp(np.clip(seen @ w["latent.scale.weight"].T + w["latent.scale.bias"], LEAST, MOST))
+        scale = np.minimum(seen @ w["latent.scale.weight"].T + w["latent.scale.bias"], w["latent.limit"])
+        scale = np.exp(np.clip(scale, LEAST, MOST))
         moved: Floats = (scale * draws[:, self._latent]) @ w["latent.into.weight"].T
         return moved
 
@@ -68,7 +71,7 @@ class NumpyNoise:
         """
         w, targets = self._w, self.spec.n_targets
         of_seen = np.tanh(seen @ w["spread.hidden.weight"].T + w["spread.hidden.bias"])
-        scale = of_seen @ w["spread.scale.weight"].T + w["spread.scale.bias"]
+        scale = np.minimum(of_seen @ w["spread.scale.weight"].T + w["spread.scale.bias"], w["spread.limit"])
         scale = scale + w["spread.age"][bisect_right(SPREAD_AGES, tick)]
         noise = draws[:, self._white]
         if self.spec.noise.factors:

@@ -18,7 +18,7 @@ class NumpyBackend(WindowedBackend):
     name = "numpy"
 
     def __init__(self, spec: ModelSpec, weights: Weights) -> None:
-        super().__init__(spec)
+        super().__init__(spec, weights.get("spread.stretch"))
         self.weights = weights
         self._net = NumpyNetwork(spec, weights)
         self._seen: Floats = np.zeros((1, spec.encoder_window), np.float32)

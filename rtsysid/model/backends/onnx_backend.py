@@ -22,14 +22,15 @@ class OnnxBackend(WindowedBackend):
     """Run one robot's model on onnxruntime.
 
     Two bindings take turns: each reads the state that the other wrote, so that nothing is copied. ``graphs``: the bytes
-    of step.onnx, forecast.onnx and, where the first state is learned, initialiser.onnx. Raises BundleError where a
-    graph is not one that our exporter makes of the specification, BackendError where onnxruntime does not load.
+    of step.onnx, forecast.onnx and, where the first state is learned, initialiser.onnx. ``stretch``: of sampled
+    futures, which sample.onnx leaves out. Raises BundleError where a graph is not one that our exporter makes of the
+    specification, BackendError where onnxruntime does not load.
     """
 
     name = "onnx"
 
-    def __init__(self, spec: ModelSpec, graphs: Mapping[str, bytes]) -> None:
-        super().__init__(spec)
+    def __init__(self, spec: ModelSpec, graphs: Mapping[str, bytes], stretch: Floats | None = None) -> None:
+        super().__init__(spec, stretch)
         sessions = {name: _onnx_session(graphs[name], name, spec) for name in graphs}
         self._session, self._forecast = sessions["step.onnx"], sessions["forecast.onnx"]
         self._initialiser = sessions.get("initialiser.onnx")

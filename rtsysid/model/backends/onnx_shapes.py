@@ -149,7 +149,7 @@ class Operator(NamedTuple):
 
 _REDUCTION = frozenset({"keepdims", "noop_with_empty_axes"})
 OPERATORS: Mapping[str, Operator] = {
-    **dict.fromkeys(("Add", "Sub", "Mul", "Div"), Operator(_elementwise, (2,))),
+    **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Min"), Operator(_elementwise, (2,))),
     **dict.fromkeys(("Tanh", "Exp", "Sigmoid", "Sqrt", "Neg", "Floor", "Identity"), Operator(_elementwise, (1,))),
     **dict.fromkeys(("ReduceSum", "ReduceMean"), Operator(_reduce, (2,), _REDUCTION, (1,))),
     "Clip": Operator(lambda of: of.shapes[:1], (3,)),

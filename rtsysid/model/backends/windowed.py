@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rtsysid.model.backends.draws import Draws, draws_of
+from rtsysid.model.contents import STRETCH_TICKS
+from rtsysid.model.coordinates.deviations import FutureStretch, stretch_factors
 from rtsysid.model.delayline import TappedDelayLine
 from rtsysid.spec import Floats, ModelSpec
 
@@ -18,14 +21,19 @@ Ages: TypeAlias = NDArray[np.int64]  # ticks since the newest measurement, one p
 
 
 class WindowedBackend(ABC):
-    """Push samples into a delay line; call `start` on the first full window and `advance` on every full one."""
+    """Push samples into a delay line; call `start` on the first full window and `advance` on every full one.
+
+    ``stretch`` [K, ny]: factors of the deviations of sampled futures, at `STRETCH_TICKS`; by default 1.
+    """
 
     y: Floats  # the last prediction [ny]
     age: int  # of the last sample
     gradients = None  # they come from `NumpyGradients`
 
-    def __init__(self, spec: ModelSpec) -> None:
+    def __init__(self, spec: ModelSpec, stretch: Floats | None = None) -> None:
         self.spec = spec
+        unchanged = np.ones((len(STRETCH_TICKS), spec.n_outputs), np.float32)
+        self.stretch = unchanged if stretch is None else stretch
         self.line = TappedDelayLine(spec.taps, spec.width)
         self.age = 0
         self._states: list[Floats] = [np.zeros((1, spec.state_size), np.float32) for _ in range(2)]
@@ -111,7 +119,14 @@ class WindowedBackend(ABC):
         """
         draws = draws_of(seed, first, count, len(u_future), self.spec.n_draws)
         window, state, plan = (np.repeat(part[None], count, 0) for part in (self.window, self.state_before, u_future))
-        return self.sample_rollout(window, state, np.full(count, self.age), plan, draws)
+        futures = self.sample_rollout(window, state, np.full(count, self.age), plan, draws)
+        factors = stretch_factors(self.stretch, len(u_future))
+        stretched: Floats = self._future_stretch.stretched(futures, self.forecast(u_future[None]), factors)
+        return stretched
+
+    @cached_property
+    def _future_stretch(self) -> FutureStretch:
+        return FutureStretch(self.spec, np)
 
 
 def weighted_squares(measured: Floats, predicted: Floats, weight: Floats) -> Callable[[], float]:

@@ -39,7 +39,8 @@ class Plain(Immutable):
 
     def __init__(self, spec: ModelSpec, xp: Any) -> None:
         self._xp, self._nu, self._degree = xp, spec.n_inputs, spec.degree
-        self._angles, self._quaternions, self._seen = Angles(spec, xp), Quaternions(spec, xp), spec.columns
+        self._angles, self._seen = Angles(spec, xp), spec.columns
+        self._quaternions = Quaternions(spec.quaternions, spec.n_outputs, xp)
         absolute = sum(i < spec.n_inputs or i not in spec.distances for i in spec.columns)
         self._absolute, self._relative = columns(spec.columns[:absolute]), columns(spec.columns[absolute:])
         self._moving = absolute < len(spec.columns)

@@ -1,24 +1,26 @@
-"""Quaternions among the outputs of plain coordinates: of length one, and compared with the nearer of q and -q."""
+"""Quaternions among outputs: of length one, and compared with the nearer of q and -q."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rtsysid.model.coordinates.columns import Array, Immutable, columns
-from rtsysid.spec import ModelSpec
 
 TINY = 1e-12  # keeps the length of a quaternion of zeros from dividing by zero
 
 
 class Quaternions(Immutable):
-    """Handle the outputs that form a quaternion. Without any, every method returns its argument."""
+    """Handle the outputs that form a quaternion. Without any, every method returns its argument.
 
-    def __init__(self, spec: ModelSpec, xp: Any) -> None:
-        self._xp, inside = xp, [i for each in spec.quaternions for i in each]
-        others = [i for i in range(spec.n_outputs) if i not in inside]
+    `quaternions`: the columns x, y, z, w of each among `n_outputs`.
+    """
+
+    def __init__(self, quaternions: Sequence[Sequence[int]], n_outputs: int, xp: Any) -> None:
+        self._xp, inside = xp, [i for each in quaternions for i in each]
+        others = [i for i in range(n_outputs) if i not in inside]
         order = [*others, *inside]
-        self._each, self._others = [columns(each) for each in spec.quaternions], columns(others)
+        self._each, self._others = [columns(each) for each in quaternions], columns(others)
         self._order = columns([order.index(i) for i in range(len(order))])
 
     def unit(self, y: Array) -> Array:

@@ -1,52 +1,87 @@
-"""Calibrate the noise on recordings that its training did not see: one factor for each band of ticks ahead.
+"""Calibrate sampled futures on recordings that the training of their noise did not see.
 
-Noise that is trained on the recordings of the mean is too small: the mean is better there than anywhere else. The
-factors are moved until intervals of 90 % hold 90 % of the held-out measurements at every band.
+Noise that is trained on the recordings of the mean is too small: the mean is better there than anywhere else. So the
+deviations of futures from the point forecast are stretched until intervals of 90 % hold 90 % of the held-out
+measurements, for each group of outputs and each band of ticks ahead. As for the boxes, each recording is left out in
+turn to measure what the factors of the others hold.
 """
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 from torch import Tensor
 
-from rtsysid.model.contents import SPREAD_AGES
+from rtsysid.circle import group_columns
+from rtsysid.model.contents import STRETCH_TICKS
+from rtsysid.model.coordinates.deviations import FutureStretch
+from rtsysid.model.intervals import Intervals
+from rtsysid.spec import Doubles
 from rtsysid.train.generative.losses import Measured
 from rtsysid.train.generative.sampling import Drawn, FutureStart, drawn, sampled_rollout
 from rtsysid.train.network import Network
 from rtsysid.train.windows import Sequences, row_windows
 
 STATED, FUTURES, OUTSIDE = 0.9, 39, 1  # of 39 futures the second smallest and the second largest bound 90 %
-SEQUENCES, BATCH, ROUNDS = 1024, 96, 10
-SLOPE = 0.34  # how much the coverage of 90 % of a normal distribution grows with the logarithm of its scale
-CAREFUL = 0.7  # share of a step: noise of early ticks reaches later ones, too
+SEQUENCES, BATCH = 384, 96
+LARGEST = 10.0  # factor: beyond it, futures and errors have nothing to do with each other
 DEAD = 0.01  # share below which a component counts for nothing
-LARGEST = 0.5  # step of the logarithm of a factor
 
 
 @torch.no_grad()
-def calibrate_spread(network: Network, held_out: Sequences, unit: Tensor, seed: int = 0) -> None:
-    """Move the factors `spread.age` until 90 % of held-out measurements lie inside the intervals of 90 %, in place.
+def calibrate_stretch(network: Network, held_out: Sequences, unit: Tensor, seed: int = 0) -> None:
+    """Set the factors `spread.stretch` such that intervals of 90 % hold 90 % of held-out measurements, in place.
 
     `unit` [N, ny]: of errors after 1 .. N ticks; futures have as many ticks. Raises TraceError where no sequence fits.
     """
-    length = network.spec.settling_samples + len(unit)
-    starts = held_out.evenly_spaced(held_out.starts(length, 1), SEQUENCES)
     network.eval()
     torch.manual_seed(seed)
-    first = [0, *(age for age in SPREAD_AGES if age < len(unit))]
-    ends = [*first[1:], len(unit)]
-    for _ in range(ROUNDS):
-        rows = held_out.rows(starts[torch.randperm(len(starts))[:BATCH]], length)
-        inside = covered_shares(network, ground_after_warmup(network, rows, unit))
-        for band, (begin, end) in enumerate(zip(first, ends, strict=True)):
-            lacking = STATED - inside[begin:end].mean().item()
-            network.spread.age[band] += max(-LARGEST, min(LARGEST, CAREFUL * lacking / SLOPE))
-        network.spread.age[len(first) :] = network.spread.age[len(first) - 1]
+    wanted = Intervals.fit(_wanted_by_recording(network, held_out, unit), SEQUENCES)
+    factors = torch.from_numpy(wanted.half_widths(min(STATED, wanted.max_coverage), len(unit)))
+    for knot, (begin, end) in enumerate(_bands(len(unit))):
+        for columns in group_columns(network.spec.outputs).values():
+            factor = factors[begin:end, columns].mean().clamp(1 / LARGEST, LARGEST)
+            network.spread.stretch[knot, columns] = factor
+
+
+def _wanted_by_recording(network: Network, held_out: Sequences, unit: Tensor) -> list[Doubles]:
+    """Compute the wanted factors [K, N, ny] of each held-out piece that has a sequence."""
+    length = network.spec.settling_samples + len(unit)
+    starts = held_out.evenly_spaced(held_out.starts(length, 1), SEQUENCES)
+    piece = torch.searchsorted(torch.tensor(held_out.lengths).cumsum(0), starts.contiguous(), right=True)
+    found = []
+    for own in (starts[piece == k] for k in sorted(set(piece.tolist()))):
+        grounds = (ground_after_warmup(network, rows, unit) for rows in held_out.batches(own, BATCH, length))
+        found.append(torch.cat([wanted_factors(network, ground) for ground in grounds]).double().cpu().numpy())
+    return found
+
+
+def _bands(ticks: int) -> list[tuple[int, int]]:
+    """List first and last tick, from 0, of the ticks nearest to each of `STRETCH_TICKS`, as far as forecasts go."""
+    ends = [round((a * b) ** 0.5) for a, b in itertools.pairwise(STRETCH_TICKS)]
+    begins = [min(each, ticks - 1) for each in (0, *ends)]
+    return [(begin, max(begin + 1, min(end, ticks))) for begin, end in zip(begins, (*ends, ticks), strict=True)]
 
 
 @torch.no_grad()
-def covered_shares(network: Network, ground: Measured) -> Tensor:
-    """Compute the share of measurements inside the intervals of 90 % of sampled futures, by ticks ahead: [N]."""
+def wanted_factors(network: Network, ground: Measured) -> Tensor:
+    """Compute the smallest factor of each interval of 90 % that holds the measurement: [B, N, ny].
+
+    The interval is that of sampled futures around the point forecast, without the factors of the model.
+    """
+    futures, point = sampled_futures(network, ground)
+    deviations = FutureStretch(network.spec, torch)
+    away = deviations.between(futures, point[:, None]).sort(1).values
+    low, high = away[:, OUTSIDE], away[:, -1 - OUTSIDE]
+    error = deviations.between(ground.truth, point)
+    bound = torch.where(error < 0, -low, high).clamp_min(torch.finfo(error.dtype).tiny)
+    wanted: Tensor = error.abs() / bound
+    return wanted
+
+
+def sampled_futures(network: Network, ground: Measured) -> tuple[Tensor, Tensor]:
+    """Sample futures without the factors [B, M, N, ny], and forecast their points [B, N, ny]."""
     state, window, plan = (
         part.repeat_interleave(FUTURES, 0) for part in (ground.state, ground.windows[:, 0], ground.plan(network))
     )
@@ -55,10 +90,7 @@ def covered_shares(network: Network, ground: Measured) -> Tensor:
         shares = torch.softmax(network.members.share, 0)
         draws = Drawn(draws.normal, torch.multinomial(shares, len(state), replacement=True))
     futures = sampled_rollout(network, FutureStart(window, state), plan, draws)
-    futures = futures.view(-1, FUTURES, *futures.shape[1:])
-    errors = network.coordinates.error(futures, ground.truth[:, None]).sort(1).values
-    inside: Tensor = (errors[:, OUTSIDE] <= 0) & (errors[:, -1 - OUTSIDE] >= 0)
-    return inside.double().mean((0, 2))
+    return futures.view(-1, FUTURES, *futures.shape[1:]), network.rollout(ground.windows, ground.state)
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ distribution with latent values has no such density; they are 0 here, and what t
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,11 +16,19 @@ from rtsysid.model.backends.noise import LEAST, MOST
 from rtsysid.train.network import Network
 
 
-def tick_density(network: Network, windows: Tensor, state: Tensor, truth: Tensor) -> Tensor:
-    """Compute the log density of each measured tick, in the unit of the targets: -> [B, N].
+class TickDeviations(NamedTuple):
+    """What measured ticks are compared by: targets minus predicted ones ``off`` [B, N, T], in their own unit.
 
-    Windows [B, N, L, C] of measured rows, the state [B, S] before the first, and the outputs that followed [B, N, ny].
+    ``seen`` [B, N, Z + H] is what the scale depends on, ``hidden`` [B, N, H] the output of the cell.
     """
+
+    off: Tensor
+    seen: Tensor
+    hidden: Tensor
+
+
+def tick_deviations(network: Network, windows: Tensor, state: Tensor, truth: Tensor) -> TickDeviations:
+    """Compare measured ticks with their predictions; windows [B, N, L, C] and the rest as in `tick_density`."""
     spec = network.spec
     features = network.features(windows)
     codes = network.encode(features[..., spec.encoder_columns])
@@ -27,6 +36,16 @@ def tick_density(network: Network, windows: Tensor, state: Tensor, truth: Tensor
     seen = torch.cat((codes, torch.cat((state[:, None, : spec.hidden], hidden[:, :-1]), 1)), -1)
     measured = network.coordinates.targets(windows[:, :, -1], truth)
     off = (measured - network.target_mean) / network.target_std - network.target(features, codes, hidden)
+    return TickDeviations(off, seen, hidden)
+
+
+def tick_density(network: Network, windows: Tensor, state: Tensor, truth: Tensor) -> Tensor:
+    """Compute the log density of each measured tick, in the unit of the targets: -> [B, N].
+
+    Windows [B, N, L, C] of measured rows, the state [B, S] before the first, and the outputs that followed [B, N, ny].
+    """
+    spec = network.spec
+    off, seen, hidden = tick_deviations(network, windows, state, truth)
     scale = network.spread.log_scale(seen, 0)
     if spec.noise.members < 2:
         return log_density(network, off, scale)

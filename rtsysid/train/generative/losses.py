@@ -123,7 +123,7 @@ def _evidence_bound(network: Network, loss: Loss, ground: Measured) -> Tensor:
         measured = (coords.targets(window[:, -1], ground.truth[:, n]) - network.target_mean) / network.target_std
         point = network.target(features, code, network.cell.tick(code, state)[0])
         mean, log_scale = network.recognition(seen, (measured - point).clamp(-10, 10))
-        prior = network.latent.scale(seen).clamp(LEAST, MOST)
+        prior = network.latent.log_scale(seen).clamp(LEAST, MOST)
         latent = mean + log_scale.exp() * torch.randn_like(mean)
         ratio = (2 * (log_scale - prior)).exp() + (mean / prior.exp()).square()
         divergence = (prior - log_scale + 0.5 * ratio - 0.5).sum(-1)

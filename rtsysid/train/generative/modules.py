@@ -8,7 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from rtsysid.model.contents import CRITIC_WIDTH, SPREAD_AGES, SPREAD_WIDTH
+from rtsysid.model.backends.noise import MOST
+from rtsysid.model.contents import CRITIC_WIDTH, SPREAD_AGES, SPREAD_WIDTH, STRETCH_TICKS
 from rtsysid.spec import ModelSpec
 
 FIRST_SCALE = -1.0  # logarithm of the scale of the noise before training, in the unit of the targets
@@ -21,6 +22,8 @@ class Spread(nn.Module):
 
     factors: nn.Parameter
     persistence: nn.Parameter
+    limit: Tensor
+    stretch: Tensor
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
@@ -29,6 +32,8 @@ class Spread(nn.Module):
         nn.init.zeros_(self.scale.weight)
         nn.init.constant_(self.scale.bias, FIRST_SCALE)
         self.age = nn.Parameter(torch.zeros(len(SPREAD_AGES) + 1, spec.n_targets))
+        self.register_buffer("limit", torch.full((spec.n_targets,), MOST))
+        self.register_buffer("stretch", torch.ones(len(STRETCH_TICKS), spec.n_outputs))
         if spec.noise.factors:
             self.factors = nn.Parameter(0.1 * torch.randn(spec.n_targets, spec.noise.factors))
             first = torch.tensor([PERSISTENCES[k % len(PERSISTENCES)] for k in range(spec.noise.factors)])
@@ -36,12 +41,18 @@ class Spread(nn.Module):
 
     def log_scale(self, seen: Tensor, band: int) -> Tensor:
         """Compute the logarithm of the scale of each target at a band of ages: [..., Z + H] -> [..., T]."""
-        found: Tensor = self.scale(torch.tanh(self.hidden(seen))) + self.age[band]
+        return torch.minimum(self.of_state(seen), self.limit) + self.age[band]
+
+    def of_state(self, seen: Tensor) -> Tensor:
+        """Compute the same without its limit and the ages: [..., Z + H] -> [..., T]."""
+        found: Tensor = self.scale(torch.tanh(self.hidden(seen)))
         return found
 
 
 class Latent(nn.Module):
     """Values drawn at each tick that enter the cell: how large they are, and how they move the code."""
+
+    limit: Tensor
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
@@ -53,6 +64,11 @@ class Latent(nn.Module):
             nn.init.eye_(self.into.weight)
         else:
             nn.init.normal_(self.into.weight, std=0.1)
+        self.register_buffer("limit", torch.full((spec.noise.latent,), MOST))
+
+    def log_scale(self, seen: Tensor) -> Tensor:
+        """Compute the logarithm of the scale of each value: [..., Z + H] -> [..., Q]."""
+        return torch.minimum(self.scale(seen), self.limit)
 
 
 class Members(nn.Module):

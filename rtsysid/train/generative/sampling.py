@@ -85,7 +85,7 @@ class NoiseOfFutures:
         if not self._spec.noise.latent:
             return 0.0
         latent = self._network.latent
-        scale = latent.scale(seen).clamp(LEAST, MOST).exp()
+        scale = latent.log_scale(seen).clamp(LEAST, MOST).exp()
         moved: Tensor = latent.into(scale * self._latent[:, n])
         return moved
 

@@ -9,12 +9,12 @@ import scoringrules
 from rtsysid.errors import SpecError, TraceError
 from rtsysid.evaluation.probabilistic.nulls import null_futures
 from rtsysid.evaluation.probabilistic.scores import (
-    central_intervals,
     crps,
     energy_score,
     pit,
     variogram_score,
 )
+from rtsysid.model.intervals import central_intervals
 
 RNG = np.random.default_rng(3)
 FUTURES, TRUTH = RNG.standard_normal((40, 12)), RNG.standard_normal(12)
