@@ -112,7 +112,7 @@ def run(
         for report in loop.run(stop):
             stderr.write(*running.events(source, updates), report.line())
         stderr.write(*running.events(source, updates))
-    _require_samples(port, stop, loop.session.health.samples, loop.session.health.predictions)
+    _require_samples(port, stop, loop.session.health.samples, running.answered(loop))
     loop.require_met()
 
 
@@ -207,7 +207,7 @@ def _require_samples(port: str, stop: StopSignal, samples: int, answered: int) -
     if not samples:
         raise LinkError(f"source {port}", "no sample came", "check that the board samples, and give it more --seconds")
     if not answered:
-        found = f"none of {samples} samples was answered, all were in warm-up, late or rejected"
+        found = f"none of {samples} samples was answered, all were in warm-up, late, rejected or of unknown age"
         raise LinkError(f"source {port}", found, "run longer, or check the channels with rtsysid record")
 
 

@@ -166,11 +166,17 @@ def session_summary(
     recorded |= {} if updates is None else {"updates": dict(updates.counts), "bundle": updates.bundle.id}
     if json_:
         return {**report.plain(), "session": loop.session.summary(), **recorded}
+    undated = {"undated": report.undated} if report.undated else {}
     ages = {f"age_{name}_ms": getattr(report, name) * 1e3 for name in ("p50", "p99", "worst")}
     return {
         "samples": report.samples, "rate_hz": report.rate_hz, **ages, "stale": report.stale,
-        "skipped": report.skipped, **losses(report.link), "answers": report.statuses, **recorded,
+        "skipped": report.skipped, **undated, **losses(report.link), "answers": report.statuses, **recorded,
     }  # fmt: skip
+
+
+def answered(loop: LiveLoop) -> int:
+    """Return how many predictions a session made; 0 where none was sent, since no age of a sample was known."""
+    return loop.session.health.predictions if loop.summary().statuses else 0
 
 
 def _where_recorded(recorder: Recorder) -> dict[str, Any]:

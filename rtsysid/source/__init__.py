@@ -71,7 +71,7 @@ class Source(Protocol):
 
     Entering raises LinkError where nothing can be opened. After that no method waits for the device, except `describe`
     and `channels`; a device that is gone is waited for, and counted in `SourceHealth`. `LiveLoop` calls `batches`,
-    `predict`, `close` and `health`; the command line calls the others.
+    `predict`, `close` and `health`; the command line calls the others. A sample of unknown host time is not answered.
     """
 
     def __enter__(self) -> Self: ...
