@@ -9,7 +9,7 @@ import pytest
 from support.integrator import Integrator
 from support.rates import RATES, SETTINGS, SPEC, measured
 
-from rtsysid.cli import recording
+from rtsysid.cli import reproducing
 from rtsysid.live.loop import SessionFeeder
 from rtsysid.live.reproduce import reproduce
 from rtsysid.live.session import Session
@@ -27,6 +27,6 @@ def test_a_source_holds_500_hz_and_replays(name: str, tmp_path: Path) -> None:
     assert found.sent == health.samples + health.gaps, health
     assert (health.dropped, health.corrupt, health.refused, health.duplicates, health.jumps) == (0, 0, 0, 0, 0)
     bag = Bag(tmp_path / "f.mcap")
-    again = reproduce(bag, recording.arrivals_of(bag, SPEC), SessionFeeder(Session(Integrator(SPEC), SETTINGS)))
+    again = reproduce(bag, reproducing.arrivals_of(bag, SPEC), SessionFeeder(Session(Integrator(SPEC), SETTINGS)))
     assert (again.equal, again.decoded) == (True, health.samples)
     print(f"{name}: {found.sent} sent, {health.gaps} gaps, {len(found.ages)} answered, reader {found.reader:.1%}")
