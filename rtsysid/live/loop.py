@@ -130,7 +130,8 @@ class LiveLoop:
     ) -> None:
         self.source, self._follower = source, follower
         self._tick_s = 1.0 / session.spec.rate_hz
-        self._recorder, self._service, self._clock = recorder, service or Service({}), clock
+        self._sinks: list[Sink] = [] if recorder is None else [recorder]
+        self._service, self._clock = service or Service({}), clock
         self._feeder = SessionFeeder(session)
         self._whole, self._recent = _Interval(deadline_s=deadline_s), _Interval()
 
@@ -138,6 +139,11 @@ class LiveLoop:
     def session(self) -> Session:
         """The session that answers now."""
         return self._feeder.session
+
+    def add_sink(self, sink: Sink | None) -> None:
+        """Hand samples, answers and reports to one more sink, from the next batch on; None adds none."""
+        if sink is not None:
+            self._sinks.append(sink)
 
     def run(self, stop: StopSignal, *, every_s: float = 1.0) -> Iterator[LiveStats]:
         """Run until the source ends or `stop` is requested; yield the figures of each `every_s` seconds.
@@ -174,10 +180,10 @@ class LiveLoop:
             self._service.fresh(now_s)
         for interval in (self._whole, self._recent):
             interval.add(len(batch), newest, now_s)
-        if self._recorder is not None:
+        for sink in self._sinks:
             for answer in (*answers, newest):
-                self._recorder.sample(answer.arrival)
-                self._recorder.prediction(answer)
+                sink.sample(answer.arrival)
+                sink.prediction(answer)
         if self._follower is not None:
             self._feeder = self._follower.follow((*answers, newest), self._feeder)
 
@@ -190,8 +196,8 @@ class LiveLoop:
     def _report(self, now_s: float) -> LiveStats:
         report = self._recent.report(now_s, self.source.health())
         self._recent = _Interval(now_s)
-        if self._recorder is not None:
-            self._recorder.health(report.plain())
+        for sink in self._sinks:
+            sink.health(report.plain())
         self._service.status(report.line())
         return report
 

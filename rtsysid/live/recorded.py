@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from rtsysid.errors import TraceError
-from rtsysid.recordings.bag import Bag
-from rtsysid.recordings.mcap_records import BagMessage
-from rtsysid.rosmsg import Value
 from rtsysid.spec import Arrival, Floats
+
+if TYPE_CHECKING:  # a live session names its samples by `Key`, and reads no recording
+    from rtsysid.recordings.bag import Bag
+    from rtsysid.recordings.mcap_records import BagMessage
+    from rtsysid.rosmsg import Value
 
 
 class Key(NamedTuple):

@@ -294,7 +294,8 @@ def measured(
                 health: Any = source.health()
                 stats = loop.summary()
                 came = len(answers.ages) + stats.skipped + stats.undated
-                return sent() and came >= health.samples >= count - health.gaps
+                lost = max(health.gaps, getattr(health, "overflowed", 0))
+                return sent() and came >= health.samples >= count - lost
 
             begun_s = time.monotonic()
             for _ in loop.run(Enough(enough, 2 * seconds + 200), every_s=0.5):
