@@ -77,13 +77,8 @@ static void add_noise(model_lanes *m, uint32_t n)
 /* `past`: rows of the window that are the same in all lanes. */
 static void sample_tick(model_lanes *m, int past, uint32_t n, uint64_t seed)
 {
-    const int shared = MODEL_FROM_NEWEST || MODEL_INT8 ? 0 : past * MODEL_ROW, same = shared > UNSEEN ? shared - UNSEEN : 0;
-#if MODEL_FROM_NEWEST
-    const float *f = m->work;
-    features(MODEL_LANES, m->line + m->next * (uint32_t)(MODEL_CHANNELS * MODEL_LANES), m->work);
-#else
-    const float *f = m->line + m->next * (uint32_t)(MODEL_ROW * MODEL_LANES);
-#endif
+    const int shared = shared_features(past), same = shared > UNSEEN ? shared - UNSEEN : 0;
+    const float *f = lane_features(m);
 #if MODEL_LINEAR_PATH
     linear_output(MODEL_LANES, shared, f, m->age, m->target);
 #endif
@@ -96,8 +91,6 @@ static void sample_tick(model_lanes *m, int past, uint32_t n, uint64_t seed)
     head_output(MODEL_LANES, m->seen, m->state, m->age, m->target);
     add_noise(m, n);
     next_outputs(MODEL_LANES, m->row, m->target, m->y);
-    for (uint32_t lane = 0; lane < MODEL_LANES; lane++)
-        m->age[lane] += m->age[lane] < UINT32_MAX;
 }
 
 /* Draw what futures begin with: slow values, and a member by its share. */
@@ -130,12 +123,7 @@ void model_sample(const model_state *m, model_lanes *scratch, const float *u, ui
     for (uint32_t done = 0; done < count; done += MODEL_LANES) {
         const uint32_t used = count - done < MODEL_LANES ? count - done : MODEL_LANES;
         int past = MODEL_TAPS - 1;
-        scratch->next = 0;
-        for (uint32_t tap = 0; tap < MODEL_TAPS; tap++) {
-            to_lanes(scratch->row, window + tap * MODEL_CHANNELS, MODEL_CHANNELS, 0, MODEL_LANES);
-            if (tap + 1 < MODEL_TAPS)
-                push_row(scratch);
-        }
+        begin_lines(scratch, window, 0, MODEL_LANES);
         set_ages(scratch, &age, 1, MODEL_LANES);
         to_lanes(scratch->state, m->state_before, MODEL_STATE, 0, MODEL_LANES);
         begin_futures(scratch, first + done, seed);
@@ -144,10 +132,7 @@ void model_sample(const model_state *m, model_lanes *scratch, const float *u, ui
             push_row(scratch);
             sample_tick(scratch, past, n, seed);
             past -= past > 0;
-            memcpy(scratch->row + MODEL_INPUTS * MODEL_LANES, scratch->y, sizeof scratch->y);
-            for (uint32_t lane = 0; lane < used; lane++)
-                for (uint32_t i = 0; i < MODEL_OUTPUTS; i++)
-                    y[((size_t)(done + lane) * ticks + n) * MODEL_OUTPUTS + i] = scratch->y[i * MODEL_LANES + lane];
+            end_tick(scratch, n, ticks, used, y + (size_t)done * ticks * MODEL_OUTPUTS);
         }
     }
 }
