@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
@@ -24,6 +23,8 @@ from rtsysid.model.loading import BackendName, load_backend
 from rtsysid.spec import Doubles, Floats, ModelSpec
 
 if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
     from rtsysid.model.backends.numpy_backend import NumpyBackend
     from rtsysid.model.backends.numpy_gradient import NumpyGradients
 
@@ -274,6 +275,8 @@ class Predictor:
 
     @cached_property
     def _threads(self) -> ThreadPoolExecutor:
+        from concurrent.futures import ThreadPoolExecutor
+
         return ThreadPoolExecutor(_usable_cores(), "forecast")
 
     def _gradients(self, double: bool) -> Gradients:
