@@ -8,7 +8,7 @@ import click
 
 PARTS = (
     "latency", "c_model", "cortex", "replay", "recording", "training", "wire", "live", "novelty", "retrieval", "logs",
-    "control", "service", "sources",
+    "control", "service", "sources", "sweep",
 )  # fmt: skip
 MODULES = {"replay": "replaying"}  # of parts with another name
 
@@ -19,7 +19,7 @@ def bench(parts: tuple[str, ...]) -> None:
     """Print figures of speed, as ratios to a peer in the same run: all of them, or those of PART.
 
     PART is latency, c_model, cortex, replay, recording, training, wire, live, novelty, retrieval, logs,
-    control, service or sources.
+    control, service, sources or sweep.
     """
     for name in parts or PARTS:
         print(f"\n## {name}\n")

@@ -57,6 +57,7 @@ def gradients(reference: Reference, ours: Predictor) -> None:
             for moved in (plan + move, plan - move):
                 ours.forecast(moved)
 
+    others = {} if (peer := by_l4casadi(reference)) is None else {"L4CasADi": peer}
     found = least(
         {
             "forecast": lambda: ours.forecast(plan),
@@ -67,6 +68,7 @@ def gradients(reference: Reference, ours: Predictor) -> None:
             "central differences": differences,
             "torch autograd": lambda: by_torch(reference.network, reference.window, plan, cost),
             "NumPy": lambda: numpy_.forecast_gradient(plan, cost),
+            **others,
         }
     )
     titles = {
@@ -75,6 +77,7 @@ def gradients(reference: Reference, ours: Predictor) -> None:
         "step": "step, C", "linear": f"step as a linear map, {directions} input directions, C",
         "central differences": f"central differences, {2 * plan.size} forecasts in C",
         "torch autograd": "torch autograd of the same rollout, one thread", "NumPy": "gradient in NumPy, recorded",
+        "L4CasADi": "step with its derivatives in L4CasADi",
     }  # fmt: skip
     rows = [[titles[name], f"{ms:.3f}", f"{ms / found['forecast']:.1f}"] for name, ms in found.items()]
     print(f"reference size, {spec.macs:,} multiply-accumulates, {spec.n_inputs} inputs, {spec.n_outputs} outputs\n")
@@ -84,6 +87,10 @@ def gradients(reference: Reference, ours: Predictor) -> None:
     goal("linear map / step, for each input direction", found["linear"] / found["step"] / directions, "<=", 5)
     goal("central differences / gradient", found["central differences"] / found["gradient"], ">=", 20)
     goal("torch autograd / gradient", found["torch autograd"] / found["gradient"], ">=", 20)
+    if others:
+        goal("L4CasADi / step as a linear map", found["L4CasADi"] / found["linear"], ">=", 10)
+    else:
+        print("L4CasADi: left out, it is not installed")
 
 
 def by_torch(network: Network, window: Floats, plan: Floats, cost: Floats) -> None:
@@ -97,6 +104,42 @@ def by_torch(network: Network, window: Floats, plan: Floats, cost: Floats) -> No
         total = total + (y * weight).sum()
         seen = torch.cat((seen[:, 1:], seen[:, -1:]), 1)
     total.backward()
+
+
+class OneTick(torch.nn.Module):
+    """The step of a network as one function, [1, L * C + S] -> [1, ny + S], without `lstm_cell`: L4CasADi traces it."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        net, spec, w = self.network, self.network.spec, self.network.cell
+        window = x[:, : spec.taps * spec.width].reshape(1, spec.taps, spec.width)
+        h, c = x[:, spec.taps * spec.width :].chunk(2, -1)
+        features = net.features(window)
+        code = net.encode(features[..., spec.encoder_columns])
+        gates = code @ w.weight_ih_l0.T + w.bias_ih_l0 + h @ w.weight_hh_l0.T + w.bias_hh_l0
+        i, f, g, o = gates.chunk(4, -1)
+        c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
+        h = torch.sigmoid(o) * torch.tanh(c)
+        return torch.cat((net.predict(window[:, -1], features, code, h, 0), h, c), -1)
+
+
+def by_l4casadi(reference: Reference) -> Callable[[], object] | None:
+    """Compute a step and its Jacobian in CasADi through L4CasADi; None where that is not installed."""
+    try:
+        import casadi
+        from l4casadi import L4CasADi
+    except ImportError:
+        return None
+    torch._C._set_graph_executor_optimize(False)  # L4CasADi 2.0 fails at this model with TorchScript's optimisation
+    spec, folder = reference.spec, str(reference.folder / "l4casadi")
+    at = np.concatenate((reference.window.ravel(), np.zeros(spec.state_size)))[None]
+    x = casadi.MX.sym("x", *at.shape)
+    y = L4CasADi(OneTick(reference.network), name="one_tick", build_dir=folder, generate_jac_adj1=False)(x)
+    both = casadi.Function("both", [x], [y, casadi.jacobian(y, x)])
+    return lambda: both(at)
 
 
 def threads(ours: Predictor) -> None:

@@ -15,8 +15,7 @@ import torch
 from export.calibration import calibration_of
 from export.card import model_card
 from export.golden import golden_trace
-from export.targets import Target, default_targets, write_c
-from export.to_onnx import all_graphs
+from export.targets import Target, default_targets, write_c, write_graphs
 from rtsysid.errors import TraceError
 from rtsysid.evaluation.calibrate import calibration_files
 from rtsysid.guards.release import VERSION
@@ -59,9 +58,7 @@ def export(
         say_stage("computing the golden trace")
         golden, measured = golden_trace(network, result.excerpt)
         weights = state_arrays(result.weights)
-        if "onnx" in targets:
-            for name, graph in all_graphs(spec, weights).items():
-                (folder / name).write_bytes(graph.SerializeToString())
+        write_graphs(spec, weights, golden, folder, targets)
         say_stage("writing and compiling C" if "c" in targets else "writing graphs")
         sizes = write_c(spec, weights, golden, folder, targets)
         for name, arrays in {"weights": weights, "golden": golden, "baseline": result.baseline}.items():

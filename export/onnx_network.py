@@ -52,6 +52,16 @@ class OnnxNetwork:
         """Add one tick of the cell: code [B, Z], state [B, S] -> state [B, S]."""
         return _TICKS[self._spec.cell](self, code, state)
 
+    def step(
+        self, window: TracedArray, state: TracedArray, age: TracedArray | None = None
+    ) -> tuple[TracedArray, TracedArray, TracedArray, TracedArray]:
+        """Add one tick: [B, L, C], [B, S], ages [B] -> next outputs, next state, code, and what the encoder saw."""
+        features = self.features(window)
+        seen = self.encoder_input(features)
+        code = self.encode(seen)
+        after = self.tick(code, state)
+        return self.predict(window[:, -1], features, code, after, age), after, code, seen
+
     def initial_state(self, window: TracedArray) -> TracedArray:
         """Add the initialiser network: [B, L, C] -> [B, S]."""
         xp = self._tracer

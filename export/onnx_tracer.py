@@ -27,35 +27,35 @@ class TracedArray:
     __array_ufunc__ = None  # numpy leaves the operators to this class
 
     def __init__(self, tracer: Tracer, name: str, shape: Shape) -> None:
-        self._tracer, self.name, self.shape = tracer, name, shape
+        self.tracer, self.name, self.shape = tracer, name, shape
 
     def __add__(self, other: Any) -> TracedArray:
-        return self._tracer.elementwise("Add", self, other)
+        return self.tracer.elementwise("Add", self, other)
 
     def __radd__(self, other: Any) -> TracedArray:
-        return self._tracer.elementwise("Add", other, self)
+        return self.tracer.elementwise("Add", other, self)
 
     def __sub__(self, other: Any) -> TracedArray:
-        return self._tracer.elementwise("Sub", self, other)
+        return self.tracer.elementwise("Sub", self, other)
 
     def __rsub__(self, other: Any) -> TracedArray:
-        return self._tracer.elementwise("Sub", other, self)
+        return self.tracer.elementwise("Sub", other, self)
 
     def __mul__(self, other: Any) -> TracedArray:
-        return self._tracer.elementwise("Mul", self, other)
+        return self.tracer.elementwise("Mul", self, other)
 
     def __rmul__(self, other: Any) -> TracedArray:
-        return self._tracer.elementwise("Mul", other, self)
+        return self.tracer.elementwise("Mul", other, self)
 
     def __truediv__(self, other: Any) -> TracedArray:
-        return self._tracer.elementwise("Div", self, other)
+        return self.tracer.elementwise("Div", self, other)
 
     def __neg__(self) -> TracedArray:
-        return self._tracer.node("Neg", [self], self.shape)
+        return self.tracer.node("Neg", [self], self.shape)
 
     def __matmul__(self, other: TracedArray) -> TracedArray:
         leading = _broadcast(self.shape[:-2], other.shape[:-2])
-        return self._tracer.node("MatMul", [self, other], (*leading, self.shape[-2], other.shape[-1]))
+        return self.tracer.node("MatMul", [self, other], (*leading, self.shape[-2], other.shape[-1]))
 
     def __getitem__(self, key: Key | tuple[Key, ...]) -> TracedArray:
         part, axis = self, 0
@@ -66,7 +66,7 @@ class TracedArray:
 
     def _part(self, key: int | slice | list[int] | None, axis: int) -> TracedArray:
         """Take one index, a slice or a list of indices along an axis; None adds an axis of length 1."""
-        tracer, before, after = self._tracer, self.shape[:axis], self.shape[axis + 1 :]
+        tracer, before, after = self.tracer, self.shape[:axis], self.shape[axis + 1 :]
         if key is None:
             return tracer.node("Unsqueeze", [self, [axis]], (*before, 1, *self.shape[axis:]))
         if isinstance(key, slice):
@@ -80,7 +80,7 @@ class TracedArray:
         length = len(range(*key.indices(size)))
         start, end = key.start or 0, END if key.stop is None else key.stop
         shape = (*self.shape[:axis], length, *self.shape[axis + 1 :])
-        return self._tracer.node("Slice", [self, [start], [end], [axis]], shape)
+        return self.tracer.node("Slice", [self, [start], [end], [axis]], shape)
 
     def sum(self, axis: int) -> TracedArray:
         """Sum over the last axis; `axis` must be -1."""
@@ -92,11 +92,11 @@ class TracedArray:
 
     def _reduced(self, operator: str, axis: int) -> TracedArray:
         assert axis == -1
-        return self._tracer.node(operator, [self, [len(self.shape) - 1]], self.shape[:-1], keepdims=0)
+        return self.tracer.node(operator, [self, [len(self.shape) - 1]], self.shape[:-1], keepdims=0)
 
     def reshape(self, *shape: int | None) -> TracedArray:
         """Return the same values in another shape."""
-        return self._tracer.node("Reshape", [self, [-1 if size is None else size for size in shape]], shape)
+        return self.tracer.node("Reshape", [self, [-1 if size is None else size for size in shape]], shape)
 
 
 class Tracer:

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from export.targets import Target, write_c
-from export.to_onnx import all_graphs
+from export.targets import Target, write_c, write_graphs
 from rtsysid.model import trust
 from rtsysid.model.about import CARD
 from rtsysid.model.bundle import Bundle, write_manifest
@@ -32,9 +31,7 @@ def retarget(
     with replacing(out, BUNDLE, inputs=_own_folder(bundle), overwrite=overwrite) as folder:
         for name in (each for each in bundle.manifest.files if each.endswith(KEPT)):
             (folder / name).write_bytes(bundle.content(name))
-        if "onnx" in targets:
-            for name, graph in all_graphs(bundle.spec, weights).items():
-                (folder / name).write_bytes(graph.SerializeToString())
+        write_graphs(bundle.spec, weights, golden, folder, targets)
         sizes = write_c(bundle.spec, weights, golden, folder, targets)
         content: dict[str, Any] = {key: each for key, each in bundle.manifest.content().items() if key != "c"}
         digest = write_manifest(folder, {**content, **sizes})

@@ -10,17 +10,21 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from export.c_layers import Weights
 from export.compile import MACHINE, compile_library, find_compiler, require_compiler
+from export.onnx_gradient import gradient_graph, require_gradient
 from export.to_c import c_sources, model_layers, quantised
-from export.to_c_control import casadi_sources, control_sources
+from export.to_c_control import acados_sources, casadi_sources, control_sources
+from export.to_onnx import all_graphs
 from rtsysid.errors import BundleError, ConfigError
+from rtsysid.guards.stages import say_stage
 from rtsysid.model.backends.c_backend import CBackend, library_name, machines
 from rtsysid.model.c_layout import state_bytes
 from rtsysid.model.golden import relative_error, run_golden
+from rtsysid.model.manifest import GRADIENT_GRAPH
 from rtsysid.model.npz import Arrays
 from rtsysid.model.predictor import Predictor
 from rtsysid.spec import ModelSpec
 
-Target: TypeAlias = Literal["onnx", "c", "int8", "casadi", "aarch64", "armv7"]
+Target: TypeAlias = Literal["onnx", "c", "int8", "gradient", "casadi", "acados", "aarch64", "armv7"]
 CROSS: dict[str, str] = {"aarch64": "aarch64", "armv7": "armv7l"}  # target: machine as the kernel calls it
 
 
@@ -52,6 +56,18 @@ def _computer() -> str:
     return f"{platform.machine()} with {platform.system()}"
 
 
+def write_graphs(spec: ModelSpec, weights: Weights, golden: Arrays, folder: Path, targets: Sequence[Target]) -> None:
+    """Write the graphs of the ONNX targets. Raises ParityError where the gradient is not that of NumPy."""
+    if "onnx" in targets:
+        for name, graph in all_graphs(spec, weights).items():
+            (folder / name).write_bytes(graph.SerializeToString())
+    if "gradient" in targets:
+        say_stage("verifying the gradient graph")
+        content = gradient_graph(spec, weights).SerializeToString()
+        require_gradient(content, spec, weights, golden)
+        (folder / GRADIENT_GRAPH).write_bytes(content)
+
+
 def write_c(
     spec: ModelSpec, weights: Weights, golden: Arrays, folder: Path, targets: Sequence[Target]
 ) -> dict[str, Any]:
@@ -73,6 +89,8 @@ def write_c(
         sources = casadi_sources(spec, weights)
         _write_sources(folder, sources)
         compile_library(sources, folder / library_name(f"casadi-{this_machine()}"), this_machine())
+    if "acados" in targets:
+        _write_sources(folder, acados_sources(spec, weights))
     if "int8" in targets:
         sources = c_sources(spec, weights, int8=True)
         _write_sources(folder, sources)

@@ -6,7 +6,8 @@ transposed matrices, which are written again, so that forward and backward produ
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -39,8 +40,28 @@ def casadi_sources(spec: ModelSpec, weights: Weights) -> dict[str, str]:
 
     Raises KeyError where a weight is missing.
     """
-    text = '#include "model-control.c"\n\n' + c_fragment("casadi.c")
+    text = '#include "model-control.c"\n\n' + c_fragment("whole_plan.c") + c_fragment("casadi.c")
     return {**c_sources(spec, weights), **control_sources(spec, weights), "model-casadi.c": text}
+
+
+def acados_sources(spec: ModelSpec, weights: Weights) -> dict[str, str]:
+    """Generate `model-acados.c`: a forecast as discrete dynamics of acados, in one file, since acados copies one.
+
+    Raises KeyError where a weight is missing.
+    """
+    sources = {**c_sources(spec, weights), **control_sources(spec, weights)}
+    text = _one_file(sources, "model-control.c", set())
+    return {"model-acados.c": f"{text}\n{c_fragment('whole_plan.c')}{c_fragment('acados.c')}"}
+
+
+def _one_file(sources: Mapping[str, str], name: str, taken: set[str]) -> str:
+    """Put each generated file in the place of its first `#include`; `taken` notes which."""
+    taken.add(name)
+
+    def included(line: re.Match[str]) -> str:
+        return "" if line[1] in taken else _one_file(sources, line[1], taken)
+
+    return re.sub(r'^#include "(model[^"]*)"$', included, sources[name], flags=re.MULTILINE)
 
 
 def back_layers(layers: Sequence[Layer]) -> list[Layer]:

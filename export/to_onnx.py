@@ -6,7 +6,7 @@ horizon and batch. Ref: ONNX operators, opset 18: https://onnx.ai/onnx/operators
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,23 +50,12 @@ def step_graph(spec: ModelSpec, weights: Weights) -> onnx.ModelProto:
     """
     tracer = Tracer()
     network = OnnxNetwork(spec, weights, tracer)
-    window, state, *age = (_input(tracer, spec, name) for name in _step_inputs(spec))
-    features = network.features(window)
-    seen = network.encoder_input(features)
-    code = network.encode(seen)
-    after, difference = network.tick(code, state), network.decode(code) - seen
-    return _model(
-        tracer,
-        spec,
-        "rtsysid step",
-        (window, state, *age),
-        {
-            "y_next": network.predict(window[:, -1], features, code, after, age[0] if age else None),
-            "state_next": after,
-            "code": code,
-            "reconstruction_error": (difference * difference).mean(-1),
-        },
-    )
+    inputs = [graph_input(tracer, spec, name) for name in step_inputs(spec)]
+    y, state, code, seen = network.step(*inputs)
+    difference = network.decode(code) - seen
+    error = (difference * difference).mean(-1)
+    outputs = {"y_next": y, "state_next": state, "code": code, "reconstruction_error": error}
+    return traced_model(tracer, spec, "rtsysid step", inputs, outputs)
 
 
 def initialiser_graph(spec: ModelSpec, weights: Weights) -> onnx.ModelProto:
@@ -75,9 +64,9 @@ def initialiser_graph(spec: ModelSpec, weights: Weights) -> onnx.ModelProto:
     Raises onnx.checker.ValidationError where the graph is not valid.
     """
     tracer = Tracer()
-    window = _input(tracer, spec, "window")
+    window = graph_input(tracer, spec, "window")
     state = OnnxNetwork(spec, weights, tracer).initial_state(window)
-    return _model(tracer, spec, "rtsysid initialiser", (window,), {"state": state})
+    return traced_model(tracer, spec, "rtsysid initialiser", (window,), {"state": state})
 
 
 def sample_graph(spec: ModelSpec, weights: Weights) -> onnx.ModelProto:
@@ -89,38 +78,47 @@ def sample_graph(spec: ModelSpec, weights: Weights) -> onnx.ModelProto:
     """
     tracer, carried = Tracer(), sample_inputs(spec)
     fixed = ("uniform",) if spec.noise.members > 1 else ()
-    inputs = {name: _input(tracer, spec, name) for name in (*carried, *fixed, "draws")}
+    inputs = {name: graph_input(tracer, spec, name) for name in (*carried, *fixed, "draws")}
     outputs = sampled_tick(spec, weights, tracer, inputs)
-    tick = _model(tracer, spec, "rtsysid sampled tick", list(inputs.values()), outputs)
+    tick = traced_model(tracer, spec, "rtsysid sampled tick", list(inputs.values()), outputs)
     return _looped(tick, spec, "rtsysid sample", Loop(carried, ("u_future", "draws"), fixed))
 
 
-def _step_inputs(spec: ModelSpec) -> tuple[str, ...]:
+def step_inputs(spec: ModelSpec) -> tuple[str, ...]:
+    """List the inputs of the step graph: the age where the model depends on it."""
     return (*STEP_INPUTS, "age") if spec.age_changes else STEP_INPUTS
 
 
-def _input(tracer: Tracer, spec: ModelSpec, name: str) -> TracedArray:
-    return TracedArray(tracer, name, (None, *_graph_shapes(spec)[name]))
+def graph_input(tracer: Tracer, spec: ModelSpec, name: str) -> TracedArray:
+    """Return an input of a traced graph by name: [B, ..]."""
+    return TracedArray(tracer, name, (None, *graph_shapes(spec)[name]))
 
 
-def _model(
+def traced_model(
     tracer: Tracer, spec: ModelSpec, title: str, inputs: Sequence[TracedArray], outputs: Mapping[str, TracedArray]
 ) -> onnx.ModelProto:
+    """Make a model of what was traced; `outputs` by name.
+
+    Raises onnx.checker.ValidationError where the graph is not valid.
+    """
     for name, value in outputs.items():
         tracer.output(value, name)
-    nodes = _needed_nodes(tracer.nodes, outputs)
+    nodes = needed_nodes(tracer.nodes, outputs)
     graph = helper.make_graph(
         nodes,
         title,
         [_value(value.name, value) for value in inputs],
         [_value(name, value) for name, value in outputs.items()],
-        initializer=_used(tracer.constants, nodes),
+        initializer=used_constants(tracer.constants, nodes),
     )
-    return _checked(graph, spec)
+    return checked_model(graph, spec)
 
 
-def _checked(graph: onnx.GraphProto, spec: ModelSpec) -> onnx.ModelProto:
-    """Make a model of a graph, with the marks of its specification, and check it."""
+def checked_model(graph: onnx.GraphProto, spec: ModelSpec) -> onnx.ModelProto:
+    """Make a model of a graph, with the marks of its specification, and check it.
+
+    Raises onnx.checker.ValidationError where the graph is not valid.
+    """
     opset = helper.make_opsetid("", OPSET)
     model = helper.make_model(graph, opset_imports=[opset], ir_version=IR_VERSION, producer_name="rtsysid")
     helper.set_model_props(model, {"fingerprint": spec.fingerprint, "schema_hash": spec.schema_hash})
@@ -135,7 +133,7 @@ def forecast_graph(step: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelProto:
     input. Tick n replaces the inputs of the newest row by
     u_future[n] and predicts y_{k+n+1}. Raises onnx.checker.ValidationError where the graph is not valid.
     """
-    return _looped(step, spec, "rtsysid forecast", Loop(_step_inputs(spec), ("u_future",)))
+    return _looped(step, spec, "rtsysid forecast", Loop(step_inputs(spec), ("u_future",)))
 
 
 class Loop(NamedTuple):
@@ -144,6 +142,7 @@ class Loop(NamedTuple):
     carried: tuple[str, ...]  # the window first
     taken: tuple[str, ...]  # u_future first
     fixed: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()  # carried values that are results, as they are at each tick
 
     @property
     def counters(self) -> tuple[str, ...]:
@@ -152,25 +151,34 @@ class Loop(NamedTuple):
 
 
 def _looped(step: onnx.ModelProto, spec: ModelSpec, title: str, loop: Loop) -> onnx.ModelProto:
-    body, shapes = _loop_body(step, spec, loop), _graph_shapes(spec)
-    scan = helper.make_node(
-        "Scan",
-        [*loop.carried, *loop.taken],
-        [*(f"{name}_last" for name in loop.carried), "y_future"],
-        num_scan_inputs=len(loop.taken),
-        scan_input_axes=[1] * len(loop.taken),
-        scan_output_axes=[1],
-        body=body,
-    )
+    scan, shapes = ticks_of(step, spec, loop), graph_shapes(spec)
     graph = helper.make_graph(
         [scan],
         title,
-        [_tensor_info(name, ["batch", *shapes[name]]) for name in (*loop.carried, *loop.fixed)]
-        + [_tensor_info(name, ["batch", "horizon", *shapes[name]]) for name in loop.taken],
-        [_tensor_info("y_future", ["batch", "horizon", spec.n_outputs])],
-        initializer=_used([*step.graph.initializer, _one_tick()], body.node),  # an inner graph sees outer names
+        [tensor_info(name, ["batch", *shapes[name]]) for name in (*loop.carried, *loop.fixed)]
+        + [tensor_info(name, ["batch", "horizon", *shapes[name]]) for name in loop.taken],
+        [tensor_info("y_future", ["batch", "horizon", spec.n_outputs])],
+        initializer=loop_constants(step, spec, loop),
     )
-    return _checked(graph, spec)
+    return checked_model(graph, spec)
+
+
+def ticks_of(step: onnx.ModelProto, spec: ModelSpec, loop: Loop) -> onnx.NodeProto:
+    """Make the Scan over ticks: `y_future`, and `NAME_each` [B, N, ..] of what the loop keeps of every tick."""
+    return helper.make_node(
+        "Scan",
+        [*loop.carried, *loop.taken],
+        [*(f"{name}_last" for name in loop.carried), "y_future", *(f"{name}_each" for name in loop.kept)],
+        num_scan_inputs=len(loop.taken),
+        scan_input_axes=[1] * len(loop.taken),
+        scan_output_axes=[1] * (1 + len(loop.kept)),
+        body=_loop_body(step, spec, loop),
+    )
+
+
+def loop_constants(step: onnx.ModelProto, spec: ModelSpec, loop: Loop) -> list[onnx.TensorProto]:
+    """List the constants that a loop over ticks reads: an inner graph sees outer names."""
+    return used_constants([*step.graph.initializer, _one_tick()], _loop_body(step, spec, loop).node)
 
 
 def _one_tick() -> onnx.TensorProto:
@@ -191,7 +199,7 @@ def _loop_body(step: onnx.ModelProto, spec: ModelSpec, loop: Loop) -> onnx.Graph
         _scan_node("u_row", "Unsqueeze", "u", "one"),
         _scan_node("row", "Concat", "u_row", "y", axis=2),
         _scan_node("window", "Concat", "past", "row", axis=1),
-        *_inner_nodes(step.graph, loop),
+        *_step_nodes(step.graph, loop),
         _scan_node("y_row", "Unsqueeze", "y_next", "one"),
         _scan_node("next_row", "Concat", "u_row", "y_row", axis=2),  # the next tick replaces its inputs
         _scan_node("kept", "Slice", "window", "one", "end", "one"),
@@ -199,6 +207,7 @@ def _loop_body(step: onnx.ModelProto, spec: ModelSpec, loop: Loop) -> onnx.Graph
         _scan_node("y_out", "Identity", "y_next"),
     ]
     nodes += [helper.make_node("Add", [f"tick/{name}", TICK], [f"tick/{name}_next"]) for name in loop.counters]
+    nodes += [_scan_node(f"{name}_each", "Identity", name) for name in loop.kept]
     return helper.make_graph(nodes, "tick", *_scan_interface(spec, loop))
 
 
@@ -207,35 +216,42 @@ def _scan_node(output: str, operator: str, *inputs: str, **attributes: int) -> o
 
 
 def _scan_interface(spec: ModelSpec, loop: Loop) -> tuple[list[onnx.ValueInfoProto], list[onnx.ValueInfoProto]]:
-    shapes = {name: ["batch", *shape] for name, shape in _graph_shapes(spec).items()}
+    shapes = {name: ["batch", *shape] for name, shape in graph_shapes(spec).items()}
     taken = [("u" if name == "u_future" else name, shapes[name]) for name in loop.taken]
     carried, y = loop.carried[1:], ("y_out", ["batch", spec.n_outputs])
     inputs = [("before", shapes["window"]), *((name, shapes[name]) for name in carried), *taken]
     outputs = [("after", shapes["window"]), *((f"{name}_next", shapes[name]) for name in carried), y]
-    named = ([_tensor_info(f"tick/{name}", shape) for name, shape in side] for side in (inputs, outputs))
+    outputs += [(f"{name}_each", shapes[name]) for name in loop.kept]
+    named = ([tensor_info(f"tick/{name}", shape) for name, shape in side] for side in (inputs, outputs))
     return next(named), next(named)
 
 
-def _inner_nodes(graph: onnx.GraphProto, loop: Loop) -> list[onnx.NodeProto]:
-    """Copy the nodes that compute prediction and state, with inner names; weights keep their names."""
+def _step_nodes(graph: onnx.GraphProto, loop: Loop) -> list[onnx.NodeProto]:
+    """Copy the nodes that compute prediction and state."""
     outer = {tensor.name for tensor in graph.initializer} | {"", *loop.fixed}
     wanted = ("y_next", *(f"{name}_next" for name in loop.carried[1:] if name not in COUNTERS))
+    return inner_nodes(needed_nodes(graph.node, wanted), outer, "tick/")
+
+
+def inner_nodes(nodes: Iterable[onnx.NodeProto], outer: Container[str], prefix: str) -> list[onnx.NodeProto]:
+    """Copy nodes for a graph within another, with a prefix before all names but `outer` ones, as of weights."""
     copies = []
-    for node in _needed_nodes(graph.node, wanted):
+    for node in nodes:
         copy = onnx.NodeProto()
         copy.CopyFrom(node)
-        copy.input[:] = [name if name in outer else f"tick/{name}" for name in node.input]
-        copy.output[:] = [f"tick/{name}" for name in node.output]
+        copy.input[:] = [name if name in outer else f"{prefix}{name}" for name in node.input]
+        copy.output[:] = [f"{prefix}{name}" for name in node.output]
         copies.append(copy)
     return copies
 
 
-def _used(constants: Iterable[onnx.TensorProto], nodes: Iterable[onnx.NodeProto]) -> list[onnx.TensorProto]:
+def used_constants(constants: Iterable[onnx.TensorProto], nodes: Iterable[onnx.NodeProto]) -> list[onnx.TensorProto]:
+    """List the constants that nodes read."""
     names = {name for node in nodes for name in node.input}
     return [constant for constant in constants if constant.name in names]
 
 
-def _needed_nodes(nodes: Sequence[onnx.NodeProto], outputs: Iterable[str]) -> list[onnx.NodeProto]:
+def needed_nodes(nodes: Sequence[onnx.NodeProto], outputs: Iterable[str]) -> list[onnx.NodeProto]:
     """List the nodes that the outputs depend on, in order: a forecast does not need the decoder."""
     wanted, kept = set(outputs), []
     for node in reversed(nodes):
@@ -246,14 +262,16 @@ def _needed_nodes(nodes: Sequence[onnx.NodeProto], outputs: Iterable[str]) -> li
 
 
 def _value(name: str, value: TracedArray) -> onnx.ValueInfoProto:
-    return _tensor_info(name, ["batch" if size is None else size for size in value.shape])
+    return tensor_info(name, ["batch" if size is None else size for size in value.shape])
 
 
-def _graph_shapes(spec: ModelSpec) -> dict[str, list[int]]:
+def graph_shapes(spec: ModelSpec) -> dict[str, list[int]]:
+    """Return the shape of every input of a graph for one robot and one tick, by name."""
     of_noise = {"slow": [spec.noise.factors], "ahead": [], "uniform": [], "draws": [spec.n_draws]}
     plain = {"window": [spec.taps, spec.width], "state": [spec.state_size], "age": [], "u_future": [spec.n_inputs]}
     return {**plain, **of_noise}
 
 
-def _tensor_info(name: str, shape: list[Any]) -> onnx.ValueInfoProto:
+def tensor_info(name: str, shape: list[Any]) -> onnx.ValueInfoProto:
+    """Declare an array of float32; a size may be a name."""
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)

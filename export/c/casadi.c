@@ -1,5 +1,5 @@
 #ifdef MODEL_EDITOR /* this file alone, see compile_flags.txt; not in the generated model */
-#include "gradient.c"
+#include "whole_plan.c"
 #endif
 
 /* ---- CasADi: a forecast as an external function, with its exact Jacobian and adjoint.
@@ -8,56 +8,9 @@
    rtsysid's casadi_state gives them; u is [MODEL_INPUTS x MODEL_HORIZON], y [MODEL_OUTPUTS x MODEL_HORIZON]. The state is a
    parameter: nothing is differentiated by it. Computed in float32. Ref: CasADi's documentation, section "external". */
 
-#ifndef MODEL_HORIZON
-#define MODEL_HORIZON 40
-#endif
-
 typedef long long int casadi_int;
 
-enum {
-    MODEL_PARAMETERS = MODEL_TAPS * MODEL_CHANNELS + MODEL_STATE + 1,
-    PLANNED = MODEL_HORIZON * MODEL_INPUTS,
-    FORECAST = MODEL_HORIZON * MODEL_OUTPUTS,
-    ENTRIES = MODEL_INPUTS * MODEL_OUTPUTS * MODEL_HORIZON * (MODEL_HORIZON + 1) / 2
-};
-
-/* Everything a call needs, in the work vector that CasADi gives it. */
-typedef struct {
-    float state[MODEL_PARAMETERS], u[PLANNED], y[FORECAST], dy[FORECAST], du[PLANNED];
-    float room[MODEL_KEPT_ROOM(MODEL_HORIZON)];
-} one_call;
-typedef struct {
-    float state[MODEL_PARAMETERS], u[PLANNED], jacobian[FORECAST * PLANNED];
-    float room[MODEL_LANES * MODEL_KEPT_ROOM(MODEL_HORIZON)];
-} jacobian_call;
-
-static void narrowed(const double *from, int n, float *to)
-{
-    for (int i = 0; i < n; i++)
-        to[i] = from != NULL ? (float)from[i] : 0.0f;
-}
-
-static void widened_to(const float *from, int n, double *to)
-{
-    for (int i = 0; to != NULL && i < n; i++)
-        to[i] = (double)from[i];
-}
-
-static uint32_t age_in(const float *state)
-{
-    const float age = state[MODEL_PARAMETERS - 1];
-    return age > 0.0f && age < 1e9f ? (uint32_t)age : 0;
-}
-
-static model_kept keep_call(const double **arg, one_call *call)
-{
-    model_kept kept = {.longest = MODEL_HORIZON, .room = call->room};
-    narrowed(arg[0], MODEL_PARAMETERS, call->state);
-    narrowed(arg[1], PLANNED, call->u);
-    model_keep_from(&kept, call->state, call->state + MODEL_TAPS * MODEL_CHANNELS, age_in(call->state), call->u, MODEL_HORIZON,
-                    call->y);
-    return kept;
-}
+enum { ENTRIES = MODEL_INPUTS * MODEL_OUTPUTS * MODEL_HORIZON * (MODEL_HORIZON + 1) / 2 };
 
 int forecast(const double **arg, double **res, casadi_int *iw, double *w, int mem);
 int forecast(const double **arg, double **res, casadi_int *iw, double *w, int mem)
@@ -88,13 +41,9 @@ int adj1_forecast(const double **arg, double **res, casadi_int *iw, double *w, i
 int jac_forecast(const double **arg, double **res, casadi_int *iw, double *w, int mem);
 int jac_forecast(const double **arg, double **res, casadi_int *iw, double *w, int mem)
 {
-    jacobian_call *call = (jacobian_call *)(void *)w;
-    model_kept lanes = {.longest = MODEL_HORIZON, .room = call->room};
+    jacobian_call *call = (jacobian_call *)(void *)w; /* the work vector that CasADi gives it */
     (void)iw, (void)mem;
-    narrowed(arg[0], MODEL_PARAMETERS, call->state);
-    narrowed(arg[1], PLANNED, call->u);
-    model_jacobian(&lanes, call->state, call->state + MODEL_TAPS * MODEL_CHANNELS, age_in(call->state), call->u, MODEL_HORIZON,
-                   call->jacobian);
+    differentiate(arg, call);
     double *to = res[1];
     for (int column = 0; to != NULL && column < PLANNED; column++)
         for (int row = column / MODEL_INPUTS * MODEL_OUTPUTS; row < FORECAST; row++)

@@ -42,7 +42,8 @@ def source_names(ctx: click.Context, param: click.Parameter, begun: str) -> list
 def target_names(ctx: click.Context, param: click.Parameter, begun: str) -> list[CompletionItem]:
     """Complete the last of the targets of an export."""
     before, comma, _ = begun.rpartition(",")
-    return _matching((f"{before}{comma}{each}" for each in ("onnx", "c", "int8", "casadi", "aarch64", "armv7")), begun)
+    targets = ("onnx", "c", "int8", "gradient", "casadi", "acados", "aarch64", "armv7")
+    return _matching((f"{before}{comma}{each}" for each in targets), begun)
 
 
 def keys_of(struct: type[msgspec.Struct], prefix: str = "") -> list[str]:

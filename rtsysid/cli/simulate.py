@@ -36,12 +36,19 @@ from rtsysid.storage.products import SIMULATION
     help="Noise on each motor's command: its standard deviation, of 1. It shows a model what a controller may try.",
 )  # fmt: skip
 @click.option(
+    "--gusts",
+    type=within(ranges.Amount),
+    default=1.0,
+    show_default=True,
+    help="Factor on the strength of the gusts, up to 50.",
+)
+@click.option(
     "--format", "suffix", type=click.Choice(["csv", "csv.gz", "parquet", "npz"]), default="csv", show_default=True
 )
 @as_json
 def simulate(
-    out: Path, overwrite: bool, flights: int, seconds: float, seed: int, rate: float, dither: float, suffix: str,
-    json_: bool,
+    out: Path, overwrite: bool, flights: int, seconds: float, seed: int, rate: float, dither: float, gusts: float,
+    suffix: str, json_: bool,
 ) -> None:  # fmt: skip
     """Fly a simulated quadrotor and write its recordings.
 
@@ -49,7 +56,7 @@ def simulate(
     """
     from rtsysid.recordings.simulate import fly, write_flights
 
-    trace = fly(flights, seconds, seed, rate, dither=dither)
+    trace = fly(flights, seconds, seed, rate, dither=dither, gusts=gusts)
     with console.progress(flights, "writing") as bar:
         for _ in write_flights(trace, out, suffix, overwrite=overwrite):
             bar.update(1)

@@ -86,7 +86,7 @@ def _conclude(out: Path, data: Sequence[Path], last: dict[str, Any], seconds: fl
     "--target",
     "targets",
     shell_complete=target_names,
-    help="Any of onnx,c,int8,casadi,aarch64,armv7.  [default: onnx, and c where a compiler is installed]",
+    help="Any of onnx,c,int8,gradient,casadi,acados,aarch64,armv7.  [default: onnx, and c with a compiler]",
 )
 @click.option("--name", default="", help="Name of the model, for people and fleets.")
 @click.option("--model-version", "version", default="", metavar="TEXT", help="Version of the model.")

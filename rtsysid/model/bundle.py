@@ -1,23 +1,24 @@
 """Bundle: one folder that a robot runs; it is refused where a file differs from what was verified.
 
-================= =====================================================================================
-manifest.json     specification, SHA-256 of every file, tolerances, provenance, and a digest of itself
-signature.json    who made it: a signature of that digest (`rtsysid.model.trust`); the one file that is not listed
-step.onnx         window, state -> y_next, state_next, code, reconstruction_error
-forecast.onnx     window, state, u_future -> y_future, any horizon and batch
-sample.onnx       the same with the numbers of sampled futures; only where the model has a distribution
-initialiser.onnx  window -> state; only where the specification says so
-weights.npz       the same weights as arrays, for the NumPy backend
-golden.npz        samples, and the outputs that every backend must reproduce
-baseline.npz      the linear ARX fitted to the same recordings
-calibration.json  statistics of held-out recordings for novelty; only where there were any
-intervals.npz     quantiles of forecast errors on the same recordings
-history.json      losses of each epoch of the training, for the report
-card.md           what the model is, was trained on, and may be used for, as plain text
-model.c, model.h  the model as C99, for a robot or a microcontroller
-model-control.c   the same with gradients for controllers (and its .h); it includes model.c
-model-X-linux.so  the same compiled for a machine X, for the C backend
-================= =====================================================================================
+====================== =====================================================================================
+manifest.json          specification, SHA-256 of every file, tolerances, provenance, and a digest of itself
+signature.json         who made it: a signature of that digest (`rtsysid.model.trust`); the one file that is not listed
+step.onnx              window, state -> y_next, state_next, code, reconstruction_error
+forecast.onnx          window, state, u_future -> y_future, any horizon and batch
+sample.onnx            the same with the numbers of sampled futures; only where the model has a distribution
+forecast_gradient.onnx window, state, u_future, dy -> du; only with the export target `gradient`
+initialiser.onnx       window -> state; only where the specification says so
+weights.npz            the same weights as arrays, for the NumPy backend
+golden.npz             samples, and the outputs that every backend must reproduce
+baseline.npz           the linear ARX fitted to the same recordings
+calibration.json       statistics of held-out recordings for novelty; only where there were any
+intervals.npz          quantiles of forecast errors on the same recordings
+history.json           losses of each epoch of the training, for the report
+card.md                what the model is, was trained on, and may be used for, as plain text
+model.c, model.h       the model as C99, for a robot or a microcontroller
+model-control.c        the same with gradients for controllers (and its .h); it includes model.c
+model-X-linux.so       the same compiled for a machine X, for the C backend
+====================== =====================================================================================
 """
 
 from __future__ import annotations

@@ -22,12 +22,13 @@ FORMAT = 3
 NAME = "manifest.json"
 HISTORY = "history.json"
 REQUIRED = ("weights.npz", "golden.npz", "baseline.npz")
+GRADIENT_GRAPH = "forecast_gradient.onnx"  # for other runtimes; never loaded here
 MOST_FILES = 32
 LIBRARY = r"model-[a-z0-9_-]{1,32}-linux\.so"
 _FILE = re.compile(
-    r"(step|forecast|initialiser|sample)\.onnx|(weights|golden|baseline|intervals)\.npz|(calibration|history)\.json"
+    r"(step|forecast|forecast_gradient|initialiser|sample)\.onnx|(weights|golden|baseline|intervals)\.npz|(calibration|history)\.json"
     r"|card\.md"
-    rf"|model(-int8|-control|-casadi)?\.[ch]|{LIBRARY}"
+    rf"|model(-int8|-control|-casadi|-acados)?\.[ch]|{LIBRARY}"
 )
 
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
@@ -141,7 +142,8 @@ def _check_files(manifest: Manifest, refusal: Refusal) -> None:
             raise refusal(f"{NAME} lists {name[:60]!r}, which is no file of a bundle")
     if len(files) > MOST_FILES:
         raise refusal(f"{NAME} lists {len(files)} files, and a bundle has {MOST_FILES} at most")
-    wanted = (*REQUIRED, *(graph_names(manifest.spec) if any(name.endswith(".onnx") for name in files) else ()))
+    of_onnx = any(name.endswith(".onnx") and name != GRADIENT_GRAPH for name in files)
+    wanted = (*REQUIRED, *(graph_names(manifest.spec) if of_onnx else ()))
     if lacking := [name for name in wanted if name not in files]:
         raise refusal(f"{NAME} does not list {', '.join(lacking)}")
 

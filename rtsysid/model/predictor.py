@@ -170,8 +170,15 @@ class Predictor:
     def rollout(self, starts: Snapshot, u_future: Floats) -> Floats:
         """Predict N ticks from B snapshots, each under its own plan [N, nu]: -> [B, N, ny].
 
-        `starts` are `stacked` snapshots, `u_future` is [B, N, nu]. The predictor's own state does not change.
+        `starts` are `stacked` snapshots, `u_future` is [B, N, nu]. The predictor's own state does not change. Raises
+        SpecError for other shapes.
         """
+        shapes = [np.shape(part) for part in (starts.window, starts.state, starts.age, u_future)]
+        count, spec, ticks = shapes[3][:1], self.spec, shapes[3][1:2]
+        each = [(spec.taps, spec.width), (spec.state_size,), (), (*ticks, spec.n_inputs)]
+        if shapes != [(*count, *shape) for shape in each]:
+            remedy = f"give stacked snapshots, and a plan [N, {spec.n_inputs}] of each"
+            raise SpecError("rollout", f"shapes {shapes}", remedy)
         return self.backend.rollout(starts.window, starts.state, starts.age, u_future)
 
     def forecast_gradient(self, u: Any, dy: Any, *, double: bool = False) -> Floats | Doubles:

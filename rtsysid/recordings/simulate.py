@@ -12,7 +12,7 @@ in the range of vehicles of 45 g.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,7 +28,7 @@ GRAVITY = 9.81  # m/s2
 PHYSICS_HZ = 1000
 LONGEST = 180.0  # s of flight with a battery that is 60 % full
 LEAST_COMMAND = 0.05  # rotors never stop
-WIDEST_DITHER = 0.2
+WIDEST_DITHER, STRONGEST_GUSTS = 0.2, 50.0
 NOISE = (0.0003, 0.003, 0.0007, 0.003)  # m, m/s, rad, rad/s: white noise on the log; the autopilot uses the true state
 
 CHANNELS: tuple[Channel, ...] = (
@@ -128,18 +128,19 @@ def body_axes(attitude: Doubles) -> tuple[Doubles, Doubles, Doubles]:
 
 
 def fly(
-    flights: int = 12, seconds: float = 40.0, seed: int = 0, rate_hz: float = 100.0, *, dither: float = 0.0
-) -> Trace:
+    flights: int = 12, seconds: float = 40.0, seed: int = 0, rate_hz: float = 100.0, *, dither: float = 0.0,
+    gusts: float = 1.0,
+) -> Trace:  # fmt: skip
     """Simulate random flights with `CHANNELS`: episodes flight_01, ... of round(seconds * rate_hz) samples each.
 
     A command is held from its sample to the next one. On one machine the same arguments give the same bits. A flight
     does not depend on the number of flights. ``dither``: standard deviation of noise that is added to each motor's
-    command, which lies in 0..1; it excites what a controller may try. Raises TraceError where an argument is out of
-    range.
+    command, which lies in 0..1; it excites what a controller may try. ``gusts``: factor on their strength. Raises
+    TraceError where an argument is out of range.
     """
     _check_request(flights, seconds, seed, rate_hz)
-    _check_dither(dither)
-    n, plant = round(seconds * rate_hz), Quadrotor()
+    _check_disturbances(dither, gusts)
+    n, plant = round(seconds * rate_hz), replace(Quadrotor(), gust_force=gusts * Quadrotor.gust_force)
     plans = [_draw_flight_plan(np.random.default_rng([seed, i]), n, rate_hz, dither) for i in range(flights)]
     values = _record(_FlightPlan(*(np.stack(each, -1) for each in zip(*plans, strict=True))), plant, rate_hz)
     episodes = (Episode(f"flight_{i + 1:02d}", np.arange(n) / rate_hz, values[i]) for i in range(flights))
@@ -159,9 +160,10 @@ class _FlightPlan(NamedTuple):
     dither: Doubles  # [n, 4] added to the commands
 
 
-def _check_dither(dither: float) -> None:
-    if not 0.0 <= dither <= WIDEST_DITHER:
-        raise TraceError("dither", f"{dither}", f"give 0 to {WIDEST_DITHER}")
+def _check_disturbances(dither: float, gusts: float) -> None:
+    for name, value, most in (("dither", dither, WIDEST_DITHER), ("gusts", gusts, STRONGEST_GUSTS)):
+        if not 0.0 <= value <= most:
+            raise TraceError(name, f"{value}", f"give 0 to {most}")
 
 
 def _check_request(flights: int, seconds: float, seed: int, rate_hz: float) -> None:
@@ -170,11 +172,8 @@ def _check_request(flights: int, seconds: float, seed: int, rate_hz: float) -> N
     if not 50 <= rate_hz <= PHYSICS_HZ or PHYSICS_HZ % rate_hz:
         raise TraceError("simulated rate", f"{rate_hz} Hz", f"give a divisor of {PHYSICS_HZ} from 50 on")
     if not 1.0 <= seconds <= LONGEST:
-        raise TraceError(
-            "simulated flight",
-            f"{seconds} s",
-            f"give 1 to {LONGEST:.0f} s (the battery), and more flights",
-        )
+        remedy = f"give 1 to {LONGEST:.0f} s (the battery), and more flights"
+        raise TraceError("simulated flight", f"{seconds} s", remedy)
 
 
 def _draw_flight_plan(rng: np.random.Generator, n: int, rate_hz: float, dither: float) -> _FlightPlan:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from torch import Tensor
 from rtsysid.config import Training
 from rtsysid.errors import ScheduleError
 from rtsysid.recordings.pieces import Note
-from rtsysid.schedule import NOISE_GROUPS, PREDICTIONS, Stage, rows_needed
+from rtsysid.schedule import AUTO, NOISE_GROUPS, PREDICTIONS, Stage, rows_needed
 from rtsysid.train.augmentation import Augmentation
 from rtsysid.train.generative.calibration import calibrate_spread, dead_members
 from rtsysid.train.losses import Objective
@@ -27,7 +28,7 @@ from rtsysid.train.run import Position, Run
 from rtsysid.train.sensor_noise import SEED
 from rtsysid.train.stage_optimiser import StageOptimiser, with_prefix
 from rtsysid.train.tensors import Tensors
-from rtsysid.train.windows import Sequences
+from rtsysid.train.windows import FURTHER, Sequences
 
 VALIDATION_SEQUENCES = 1024
 POOR_LOSS = 1e4  # a hundred times the error of the linear ARX
@@ -124,7 +125,7 @@ class Trainer:
         begun, at = time.perf_counter(), self.position
         torch.manual_seed(_seed(self.settings.seed, at.stage, at.epoch))
         train = optimiser.epoch(at.epoch)
-        validation = self._validate(Objective(self.network.eval(), stage, self.yardstick))
+        validation = self._validate(stage)
         better = validation < at.best or not self.best
         if better:
             self.best = {key: value.clone() for key, value in self.network.state_dict().items()}
@@ -133,16 +134,25 @@ class Trainer:
         return Epoch(self.finished, stage.name, at.epoch + 1, stage.epochs, train, validation, better, seconds)
 
     @torch.no_grad()
-    def _validate(self, objective: Objective) -> float:
+    def _validate(self, stage: Stage) -> float:
         """Mean loss of the validation sequences, without input noise and without teacher forcing in rollouts.
 
-        Predictions use the mean of a variational code, as on the robot. Reconstructions sample it, as in training.
+        Predictions use the mean of a variational code, as on the robot. Reconstructions sample it, as in training. With
+        the preset auto, half of the sequences have a longer history where most recordings have one.
         """
+        needed = rows_needed(stage, self.network.eval().spec)
+        both = self.settings.preset == AUTO and self.validation.most_have(needed + 2 * FURTHER)
+        lengths = (0, FURTHER) if both else (0,)
+        return math.fsum(self._mean_loss(stage, longer, len(lengths)) for longer in lengths) / len(lengths)
+
+    def _mean_loss(self, stage: Stage, longer: int, parts: int) -> float:
+        """Mean loss of a part of the validation sequences, with so many rows of further warm-up."""
         torch.manual_seed(SEED)  # every epoch draws the same corruptions and codes
-        length = rows_needed(objective.stage, self.network.spec)
+        objective = Objective(self.network, stage, self.yardstick, longer)
+        length = rows_needed(stage, self.network.spec) + longer
         starts = self.validation.starts(length, 1)
-        episode_weighting = objective.stage.episode_weighting_in(self.settings.episode_weighting)
-        starts = self.validation.evenly_spaced(starts, VALIDATION_SEQUENCES, episode_weighting)
+        episode_weighting = stage.episode_weighting_in(self.settings.episode_weighting)
+        starts = self.validation.evenly_spaced(starts, VALIDATION_SEQUENCES // parts, episode_weighting)
         total, generator = 0.0, torch.Generator().manual_seed(SEED)
         for rows in self.validation.batches(starts, self.settings.batch_size, length):
             terms = objective.terms(rows, inputs=self.augmentation.apply(rows, generator))

@@ -14,9 +14,9 @@ from rtsysid.train.augmentation import Augmentation
 from rtsysid.train.losses import Objective
 from rtsysid.train.network import Network
 from rtsysid.train.tensors import Tensors
-from rtsysid.train.windows import Sequences
+from rtsysid.train.windows import FURTHER, Sequences
 
-LONGER = (0, 0, 60)  # rows of further warm-up, epoch by epoch, with the preset auto
+LONGER = (0, 0, FURTHER)  # rows of further warm-up, epoch by epoch, with the preset auto
 DIVERGED = 1e3  # loss that L-BFGS is given where the loss is not finite, in units of the first loss of the epoch
 
 

@@ -15,6 +15,7 @@ from rtsysid.model.coordinates.seen import SeenRow, short_way
 from rtsysid.spec import Doubles, Floats, ModelSpec, Scaling, sees_otherwise
 
 ROUNDED = 1e-12  # relative standard deviation that float64 rounding gives to a constant
+FURTHER = 60  # rows of further warm-up, with which the preset auto shows that the state does not drift
 
 
 def row_windows(rows: Tensor, taps: int) -> Tensor:
@@ -57,6 +58,10 @@ class Sequences:
                 "training sequences", f"the longest episode has {longest} rows, {length} are needed", "record longer"
             )
         return starts
+
+    def most_have(self, rows: int) -> bool:
+        """Tell whether at least half of the episodes have so many rows."""
+        return 2 * sum(length >= rows for length in self.lengths) >= len(self.lengths)
 
     def shuffled(self, starts: Tensor, episode_weighting: float = 0.0) -> Tensor:
         """Shuffle the starts [S]. With `episode_weighting`: sample with replacement, probability by weight."""

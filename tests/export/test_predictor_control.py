@@ -10,6 +10,7 @@ import pytest
 from support.robots import plant
 
 from rtsysid.errors import SpecError
+from rtsysid.model.backends.protocol import stacked
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.predictor import Predictor
 from rtsysid.model.tolerance import GRADIENT
@@ -121,6 +122,11 @@ BAD: dict[str, Callable[[Predictor], object]] = {
     r"decide: shape \(2,\); give \[1\]": lambda p: p.decide([1, 2]),
     r"decide: the value at \[0\] is nan": lambda p: p.decide([np.nan]),
     r"warm_start: shape \(4, 2\); give \[4, 3\]": lambda p: p.warm_start(drawn(4, 2)),
+    r"rollout: shapes .*give stacked snapshots, and a plan \[N, 1\] of each": (
+        lambda p: p.rollout(stacked([p.snapshot()] * 2), drawn(3, 4, 1))
+    ),
+    r"rollout: shapes \[\(1, 5, 3\), .*, \(4, 1\)\]": lambda p: p.rollout(stacked([p.snapshot()]), drawn(4, 1)),
+    r"u_future: the value at \[0, 0, 0\] is nan": lambda p: p.forecast_gradient([[np.nan]], [[1, 1]]),
     r"snapshot: .*give one of this model": lambda p: p.restore(p.snapshot()._replace(state=drawn(3))),
 }
 

@@ -105,7 +105,7 @@ def test_without_a_compiler_export_goes_on_with_onnx(run_folder: Path, tmp_path:
 
 
 @pytest.mark.usefixtures("no_compiler")
-@pytest.mark.parametrize("target", ["c", "armv7", "int8"])
+@pytest.mark.parametrize("target", ["c", "armv7", "int8", "casadi"])
 def test_a_target_that_was_asked_for_and_cannot_be_made_is_an_error(
     run_folder: Path, tmp_path: Path, target: str
 ) -> None:
@@ -126,7 +126,7 @@ def test_a_target_without_its_compiler_is_one_line(run_folder: Path, tmp_path: P
 
 def test_an_unknown_target_is_named() -> None:
     """The refusal lists what there is."""
-    with pytest.raises(ConfigError, match=r"'cpp'.*onnx, c, int8, casadi, aarch64, armv7"):
+    with pytest.raises(ConfigError, match=r"'cpp'.*onnx, c, int8, gradient, casadi, acados, aarch64, armv7"):
         parse_targets("onnx,cpp")
 
 

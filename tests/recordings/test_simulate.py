@@ -171,6 +171,12 @@ def test_a_flight_does_not_depend_on_the_number_of_flights():
         assert a.values.tobytes() == b.values.tobytes()
 
 
+def test_gusts_push_a_flight_off_its_path():
+    """The same flight in stronger gusts is farther from the one in still air; its path and noise are the same."""
+    still, gentle, strong = (fly(1, 4.0, 3, gusts=gusts).episodes[0].values[:, 4:7] for gusts in (0.0, 1.0, 20.0))
+    assert 0 < 5 * np.abs(gentle - still).max() < np.abs(strong - still).max()
+
+
 def test_flights_neither_crash_nor_diverge(flights):
     """Over ninety flights, altitude, tilt, speed and commands stay within bounds."""
     values = outputs(flights)
@@ -226,7 +232,16 @@ def test_channels_and_times_are_as_documented():
 
 @pytest.mark.parametrize(
     "request_",
-    [{"flights": 0}, {"seed": -1}, {"rate_hz": 30.0}, {"rate_hz": 40.0}, {"seconds": 0.5}, {"seconds": 1e4}],
+    [
+        {"flights": 0},
+        {"seed": -1},
+        {"rate_hz": 30.0},
+        {"rate_hz": 40.0},
+        {"seconds": 0.5},
+        {"seconds": 1e4},
+        {"gusts": -1.0},
+        {"gusts": 51.0},
+    ],
     ids=str,
 )
 def test_impossible_requests_are_refused_in_one_line(request_):

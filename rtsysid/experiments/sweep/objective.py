@@ -136,5 +136,5 @@ def train_trial(config: Config, trace: Trace, folder: Path, measure: Measure) ->
         rungs = rungs[len(passed) :]
         yield TrialProgress(percent, measure.error(trainer) if passed and percent < 100 else None)
     if default is not None:
-        default.weighed(trainer.network)
+        default.networks.weighed(trainer.network)
     yield TrialProgress(100, measure.error(trainer))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise, product
 from typing import NamedTuple
@@ -16,45 +17,63 @@ from rtsysid.evaluation.metrics import LEAST, log_ratio, octaves
 from rtsysid.spec import Doubles
 from rtsysid.train.freerun import free_run
 from rtsysid.train.network import Network
-from rtsysid.train.windows import Sequences, row_windows
+from rtsysid.train.windows import FURTHER, Sequences, row_windows
 
 STARTS = 500  # forecasts
 BATCH = 256
-BLOCK = 10  # neighbouring forecasts that count as one
+BLOCK = 10  # neighbouring forecasts that count as one, at least
 SURE = 1.0  # standard errors by which the network must be better
 EARLIER = 0.1  # share of a group's error that a replacement must save where it begins a band earlier
 
 
 class JudgedRows(NamedTuple):
-    """Hold the validation sequences [K, R, C] and the ticks ahead that they are judged on."""
+    """Hold validation sequences [K, R, C], one part for each length, and the ticks ahead that they are judged on.
 
-    rows: Tensor
+    The last ``horizon`` rows of a sequence are forecast; those before them warm the network up. ``order`` sorts the
+    forecasts of all parts by time; so many neighbours as ``block`` says count as one.
+    """
+
+    parts: tuple[Tensor, ...]
     horizon: int
+    order: Tensor
+    block: int = BLOCK
 
 
 def ground_of(validation: Sequences, settling: int, horizon: int, count: int = STARTS) -> JudgedRows:
-    """Cut about `count` sequences out of the validation recordings."""
-    length = settling + horizon
-    starts = validation.evenly_spaced(validation.starts(length, 1), count)
-    return JudgedRows(validation.rows(starts, length), horizon)
+    """Cut about `count` sequences out of the validation recordings.
+
+    Where most of these are long enough, half of the sequences have the longer history of the training: see `FURTHER`.
+    Forecasts of the same rows are no two proofs: a block of neighbours covers at least `horizon` rows.
+    """
+    needed = settling + horizon
+    lengths = (needed, needed + FURTHER) if validation.most_have(needed + 2 * FURTHER) else (needed,)
+    every = {length: validation.starts(length, 1) for length in lengths}
+    starts = {length: validation.evenly_spaced(each, count // len(lengths)) for length, each in every.items()}
+    newest = torch.cat([each + length for length, each in starts.items()])
+    block = max(BLOCK, math.ceil(horizon * len(newest) / len(every[needed])))
+    parts = tuple(validation.rows(each, length) for length, each in starts.items())
+    return JudgedRows(parts, horizon, newest.argsort(stable=True), block)
 
 
 @torch.no_grad()
 def errors_on(network: Network, ground: JudgedRows) -> Doubles:
-    """Compute the error of each forecast by group and tick: [K, G, N]."""
+    """Compute the error of each forecast by group and tick, in time order: [K, G, N]."""
     network.eval()
+    batches = (rows for part in ground.parts for rows in torch.split(part, BATCH))
+    errors = np.concatenate([_errors_of(network, rows, ground.horizon) for rows in batches])
+    in_time: Doubles = errors[ground.order.numpy()]
+    return in_time
+
+
+def _errors_of(network: Network, rows: Tensor, horizon: int) -> Doubles:
+    """Compute the error of the forecasts of the last `horizon` rows of sequences [K, R, C]: [K, G, N]."""
     spec = network.spec
-    first, found = spec.settling_samples, []
-    for rows in torch.split(ground.rows, BATCH):
-        windows = row_windows(rows, spec.taps)
-        state = network.initial_state(windows[:, 0])
-        forced = first - spec.taps
-        if forced:
-            _, state = network.sequence(windows[:, :forced], state)
-        predicted = free_run(network, windows[:, forced : forced + ground.horizon], state)
-        truth = rows[:, first:, spec.n_inputs :]
-        found.append(bounded_errors(spec, predicted.double().numpy(), truth.numpy()))
-    return np.concatenate(found)
+    windows, first = row_windows(rows, spec.taps), rows.shape[1] - horizon
+    state, forced = network.initial_state(windows[:, 0]), first - spec.taps
+    if forced:
+        _, state = network.sequence(windows[:, :forced], state)
+    predicted = free_run(network, windows[:, forced : forced + horizon], state)
+    return bounded_errors(spec, predicted.double().numpy(), rows[:, first:, spec.n_inputs :].numpy())
 
 
 class Gains:
@@ -65,7 +84,7 @@ class Gains:
 
     def __init__(self, network: Network, linear_gain: Tensor, target_groups: Sequence[str], ground: JudgedRows) -> None:
         """`linear_gain` [K, T]: the gains of the linear model alone."""
-        self.network, self._ground, self._linear = network, ground, linear_gain
+        self.network, self.ground, self._linear = network, ground, linear_gain
         self._trained = network.linear_gain.detach().clone(), network.head_gain.detach().clone()
         self.groups = list(group_columns(network.spec.outputs))
         self.replaces = not torch.equal(self._trained[0], linear_gain)
@@ -79,7 +98,7 @@ class Gains:
     def _errors(self, shares: Doubles) -> Doubles:
         """Set a mixture and measure its errors [K, G, N]."""
         self._set(shares)
-        return errors_on(self.network, self._ground)
+        return errors_on(self.network, self.ground)
 
     def _set(self, shares: Doubles) -> None:
         share = torch.from_numpy(shares).float()[:, self._rows]
@@ -114,7 +133,7 @@ def fit_gains(network: Network, linear_gain: Tensor, ground: JudgedRows, target_
     sure of anything, the linear model stays. `linear_gain` [K, T]: its gains.
     """
     gains = Gains(network, linear_gain, target_groups, ground)
-    if len(gains.linear) < 2 * BLOCK:
+    if len(gains.linear) < 2 * ground.block:
         return gains
     gains.use(np.ones_like(gains.shares))
     gains.try_out(_later_shares(gains))
@@ -122,7 +141,7 @@ def fit_gains(network: Network, linear_gain: Tensor, ground: JudgedRows, target_
         _begin_earlier(gains, row)
     for (band, ticks), row in product(enumerate(gains.bands), range(len(gains.groups))):
         for share in (0.0,) if gains.replaces else (0.5, 0.0):  # half of a map that feeds back alone may diverge
-            if surely_better(gains.errors[:, row, ticks], gains.linear[:, row, ticks]):
+            if surely_better(gains.errors[:, row, ticks], gains.linear[:, row, ticks], ground.block):
                 break
             trial = gains.shares.copy()
             trial[band:, row] = np.minimum(trial[band:, row], share)
@@ -163,14 +182,15 @@ def least_regret(errors: Mapping[str, Doubles]) -> str:
     return min(errors, key=lambda name: float(np.mean(regret[name] @ octaves(least.shape[1]))))
 
 
-def surely_better(errors: Doubles, reference: Doubles) -> bool:
+def surely_better(errors: Doubles, reference: Doubles, block: int = BLOCK) -> bool:
     """Tell whether errors [K, n] are below others by `SURE` standard errors of the mean difference.
 
-    Neighbouring forecasts resemble each other: ten of them count as one. Of fewer than two such blocks nothing is sure.
+    Neighbouring forecasts resemble each other: so many of them as `block` says count as one. Of fewer than two such
+    blocks nothing is sure.
     """
     difference = (errors - reference).mean(1)
-    count = len(difference) // BLOCK
-    blocks = np.array([block.mean() for block in np.array_split(difference, max(1, count))])
+    count = len(difference) // block
+    blocks = np.array([each.mean() for each in np.array_split(difference, max(1, count))])
     return bool(count > 1 and blocks.mean() < -SURE * blocks.std(ddof=1) / np.sqrt(len(blocks)))
 
 

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
-import torch
 
 from rtsysid.config import Config
 from rtsysid.errors import ScheduleError
@@ -24,7 +23,7 @@ from rtsysid.evaluation.metrics import log_ratio
 from rtsysid.guards.stages import say_stage, with_progress
 from rtsysid.model.npz import Arrays
 from rtsysid.recordings.pieces import Note
-from rtsysid.spec import Doubles, to_builtins
+from rtsysid.spec import to_builtins
 from rtsysid.train.auto import words
 from rtsysid.train.auto.candidates import CORRECTIONS, REPLACEMENT, Candidate, refitted
 from rtsysid.train.auto.completed import (
@@ -35,26 +34,25 @@ from rtsysid.train.auto.completed import (
     network_kinds,
     with_kind,
 )
-from rtsysid.train.auto.expected import TICKS, expected_errors, with_network
+from rtsysid.train.auto.expected import TICKS, expected_errors
 from rtsysid.train.auto.frames import target_groups
 from rtsysid.train.auto.jobs import run_jobs
-from rtsysid.train.auto.judge import Gains, JudgedRows, errors_on, fit_gains, ground_of, least_regret, ratio
+from rtsysid.train.auto.judge import errors_on, ground_of, ratio
+from rtsysid.train.auto.networks import JUDGE, RunNetworks
 from rtsysid.train.auto.noise import UPDATES, noise_epochs, noise_weights
-from rtsysid.train.auto.parts import Parts, hold_unit, network_of, short_run, trainer_of
+from rtsysid.train.auto.parts import Parts, network_of, short_run, trainer_of
 from rtsysid.train.auto.plan import ModelPlan
 from rtsysid.train.auto.start import linear_arrays
 from rtsysid.train.config_text import toml_text
 from rtsysid.train.loop import Epoch, Trainer
-from rtsysid.train.network import Network
 from rtsysid.train.run import Run
 from rtsysid.train.stage_optimiser import with_prefix
-from rtsysid.train.tensors import Tensors
 from rtsysid.train.windows import Sequences
 
 WATCHED = 150  # forecasts that show the progress of a network
 USED = 0.65  # share of the minutes for the full runs; the result takes a quarter of their time
 LARGEST = 64  # units of a cell that is chosen
-JUDGE, RESULT = "judge", "full"  # parts of the run, next to the kinds of network
+RESULT = "full"  # part of the run, next to the kinds of network and the judge
 
 
 class Updates(NamedTuple):
@@ -101,13 +99,14 @@ class AutoTrainer:
             given = msgspec.structs.replace(given, train=msgspec.structs.replace(given.train, effort=1.0))
         self.given, self.plan, self.parts, self.run, self.notes = given, plan, parts, run, notes
         self._begin, self._linear, self._minutes, self._updates = begin, linear, minutes, updates
+        self.networks = RunNetworks(run, parts)
 
     @property
     def total(self) -> int:
         """Count the epochs of each kind and of the result together."""
         if self._linear:
             return 0
-        config = self._config if self.plan is None else self._completed(CORRECTIONS[0])
+        config = self.networks.config if self.plan is None else self._completed(CORRECTIONS[0])
         return len(network_kinds(config)) * sum(stage.epochs for stage in config.stages) + config.stages[-1].epochs
 
     @property
@@ -117,10 +116,6 @@ class AutoTrainer:
             return 0
         checkpoints = (self.run.part(name).checkpoint() for name in (CORRECTION, REPLACED, RESULT))
         return sum(each[2] for each in checkpoints if each is not None)
-
-    @property
-    def _config(self) -> Config:
-        return msgspec.convert(self.run.about["config"], Config)
 
     def epochs(self) -> Iterator[Epoch]:
         """Train to the end and yield each epoch of each kind and of the result after it is saved.
@@ -135,14 +130,14 @@ class AutoTrainer:
             if self._linear:
                 return self._finish_linear()
             say_stage("training")
-            yield from self._train_all(network_kinds(self._config))
-            if not self._trained():
+            yield from self._train_all(network_kinds(self.networks.config))
+            if not self.networks.trained():
                 say_stage("the training diverged: the linear model stays")
                 return self._finish_linear()
-            self._weigh()
+            self.networks.weigh()
             say_stage("training on all recordings")
             yield from self._train_all((RESULT,))
-            yield from noise_epochs(self.run, JUDGE, self._config, self.parts, self._updates.noise)
+            yield from noise_epochs(self.run, JUDGE, self.networks.config, self.parts, self._updates.noise)
             self._finish()
 
     def _train_all(self, names: Sequence[str]) -> Iterator[Epoch]:
@@ -167,14 +162,9 @@ class AutoTrainer:
         stated = [*stated, f"everything that was chosen: {run.folder / 'completed.toml'}"]
         if self._linear:
             return stated
-        replaces, gains = self._replaces(), run.weights()["head_gain"].numpy()
+        replaces, gains = self.networks.replaces(), run.weights()["head_gain"].numpy()
         shares = gains / run.arrays("linear_path.npz")["spread"] if replaces else gains
         return [*words.of_result(run.spec, shares, target_groups(run.spec), replaces=replaces), *stated]
-
-    def _replaces(self) -> bool:
-        """Tell whether the judge replaces the linear model for any output at any age."""
-        gain = self.run.arrays("judge_path.npz")["gain"]
-        return not np.array_equal(self.run.part(JUDGE).weights()["linear_gain"].numpy(), gain)
 
     def _completed(self, candidate: Candidate, steps: int | None = None) -> Config:
         """Complete the configuration for so many updates; by default for a full run."""
@@ -223,23 +213,19 @@ class AutoTrainer:
         """Choose what the configuration leaves open, and return the trainer of the one kind that it has."""
         if self.plan is not None:
             self._choose(self.plan)
-        return self._trainer(network_kinds(self._config)[0])
+        return self._trainer(network_kinds(self.networks.config)[0])
 
     def _trainer(self, name: str) -> Trainer:
         """Make the trainer of a kind, or of the result: the last stage with all recordings."""
         run, parts = self.run, self.parts
         if name == RESULT:
-            pieces, network, kind = parts.every, self._judge_network(), REPLACED if self._replaces() else CORRECTION
+            pieces, network, kind = parts.every, self.networks.of_judge(), self.networks.kind()
         else:
-            pieces, network, kind = parts.training, self._new_network(name), name
-        config = with_kind(self._config, kind)
+            pieces, network, kind = parts.training, self.networks.new(name), name
+        config = with_kind(self.networks.config, kind)
         if name == RESULT:
             config = last_stage_alone(config, run.part(kind).history())
-        return trainer_of(config, run.part(name), network, pieces, parts, self._unit(kind))
-
-    def _trained(self) -> list[str]:
-        """List the kinds whose training has ended."""
-        return [kind for kind in network_kinds(self._config) if self.run.part(kind).complete]
+        return trainer_of(config, run.part(name), network, pieces, parts, self.networks.unit(kind))
 
     def _train(self, name: str) -> Iterator[Epoch]:
         """Train a part of the run; a kind that diverges is left out."""
@@ -251,63 +237,11 @@ class AutoTrainer:
 
     def _measured(self, name: str) -> Iterator[Epoch]:
         """Train a part of the run, and measure each epoch on some validation sequences."""
-        trainer, ground = self._trainer(name), self._ground(WATCHED)
-        linear = errors_on(self._new_network(CORRECTION), ground)
+        trainer, ground = self._trainer(name), self.networks.ground(WATCHED)
+        linear = errors_on(self.networks.new(CORRECTION), ground)
         for epoch in trainer.epochs():
             found = ratio(errors_on(trainer.network, ground), linear).mean(0)
             yield replace(epoch, ahead=tuple(float(found[n - 1]) for n in TICKS if n <= len(found)))
-
-    def _ground(self, count: int | None = None) -> JudgedRows:
-        """Return the validation sequences that networks are judged on."""
-        asked = {} if count is None else {"count": count}
-        return ground_of(Sequences(self.parts.validation), self.run.spec.settling_samples, self._horizon, **asked)
-
-    @property
-    def _horizon(self) -> int:
-        return len(self.run.arrays("yardstick.npz")["rms"])
-
-    def _unit(self, kind: str) -> Doubles:
-        """Return the unit [N, ny] of the losses: what the linear model leaves, or hold where it is replaced."""
-        if kind == REPLACED:
-            return hold_unit(self.parts.training, self.run.spec, self._horizon)
-        unit: Doubles = self.run.arrays("yardstick.npz")["rms"].astype(np.float64)
-        return unit
-
-    def _new_network(self, kind: str) -> Network:
-        """Make a network of one kind as it is before training."""
-        arrays = self.run.arrays("judge_path.npz")
-        return network_of(self.run.spec, arrays, self._config.train.seed, replaces=kind == REPLACED)
-
-    def _judge_network(self) -> Network:
-        """Make the network of the judge, with the linear maps of all recordings."""
-        network = network_of(self.run.spec, self.run.arrays("linear_path.npz"), 0)
-        maps = {name: value for name, value in network.state_dict().items() if name.startswith("linear_")}
-        network.load_state_dict({**self.run.part(JUDGE).weights(), **without_gains(maps)})
-        return network
-
-    def _weigh(self) -> None:
-        """Use as much of each kind as the validation recordings show to be of use; the better kind is the judge."""
-        run = self.run
-        if run.part(JUDGE).complete:
-            return
-        say_stage("weighing the networks")
-        weighed = {kind: self._weighed(kind) for kind in self._trained()}
-        best = least_regret({kind: gains.errors.mean(0) for kind, gains in weighed.items()})
-        gains = weighed[best]
-        run.save_completed(toml_text(with_kind(self._config, best)))
-        run.save_expected(with_network(run.expected(), ratio(gains.errors, gains.linear)))
-        run.save_history(run.part(best).history())
-        run.part(JUDGE).finish(gains.network.state_dict())
-
-    def _weighed(self, kind: str) -> Gains:
-        network = self._new_network(kind)
-        network.load_state_dict(self.run.part(kind).weights())
-        return self.weighed(network)
-
-    def weighed(self, network: Network) -> Gains:
-        """Set the gains of a trained network by its errors on the validation recordings."""
-        linear_gain = torch.from_numpy(self.run.arrays("judge_path.npz")["gain"])
-        return fit_gains(network, linear_gain, self._ground(), target_groups(self.run.spec))
 
     def keep_best(self) -> bool:
         """Finish the run with the best of the epochs so far; without any, with the linear model.
@@ -318,12 +252,12 @@ class AutoTrainer:
         if not run.begun or run.complete:
             return False
         with run.claimed():
-            for part in (run.part(name) for name in (*network_kinds(self._config), RESULT)):
+            for part in (run.part(name) for name in (*network_kinds(self.networks.config), RESULT)):
                 checkpoint = None if part.complete else part.checkpoint()
                 if checkpoint is not None:
                     part.finish(with_prefix(checkpoint[0], "best/"))
-            if self._trained():
-                self._weigh()
+            if self.networks.trained():
+                self.networks.weigh()
                 self._finish()
             else:
                 self._finish_linear()
@@ -340,10 +274,5 @@ class AutoTrainer:
     def _finish(self) -> None:
         """Write the result; where its training has not begun, the judge with the linear maps of all recordings."""
         result = self.run.part(RESULT)
-        weights = result.weights() if result.complete else self._judge_network().state_dict()
+        weights = result.weights() if result.complete else self.networks.of_judge().state_dict()
         self.run.finish({**weights, **noise_weights(self.run)})
-
-
-def without_gains(weights: Tensors) -> Tensors:
-    """Leave out the gains by age."""
-    return {name: value for name, value in weights.items() if not name.endswith("_gain")}

@@ -78,7 +78,7 @@ def test_a_head_of_noise_is_not_used() -> None:
     """Increments of both signs around outputs that stay get a gain of 0: the linear model holds already."""
     network = network_of([0.05, -0.02, 0.01])
     ground = drifting(120)
-    still = JudgedRows(ground.rows[:, :1].expand_as(ground.rows), HORIZON)
+    still = ground._replace(parts=tuple(rows[:, :1].expand_as(rows) for rows in ground.parts))
     fit_gains(network, ONES, still, GROUPS)
     assert not network.head_gain.any()
 
@@ -87,7 +87,8 @@ def test_gains_come_from_bands_that_forecasts_reach() -> None:
     """Rows older than any forecast get the gain of the last band that was judged."""
     network = network_of([0.1, 0.1, 0.1])
     ground = drifting(120)
-    fit_gains(network, ONES, JudgedRows(ground.rows[:, : ground.rows.shape[1] - 3], 3), GROUPS)
+    shorter = tuple(rows[:, : rows.shape[1] - 3] for rows in ground.parts)
+    fit_gains(network, ONES, ground._replace(parts=shorter, horizon=3), GROUPS)
     assert network.head_gain[1].tolist() == network.head_gain[2].tolist()
 
 
@@ -143,8 +144,26 @@ def test_the_ground_is_spread_over_the_recordings(rows: int) -> None:
     """About as many sequences as were asked for, each of settling and horizon rows."""
     values = np.arange(rows * 4, dtype=np.float32).reshape(rows, 4)
     ground = ground_of(Sequences([values]), 10, 5, count=40)
-    assert ground.rows.shape[1:] == (15, 4)
-    assert min(16, 40) <= len(ground.rows) <= 80
+    assert ground.parts[0].shape[1:] == (15, 4)
+    assert min(16, 40) <= sum(map(len, ground.parts)) <= 80
+
+
+def test_half_of_the_ground_has_a_longer_history_where_most_recordings_have_one() -> None:
+    """A network whose state drifts after the trained history is judged on what it does there, too."""
+    long, short = np.zeros((400, 4), np.float32), np.zeros((30, 4), np.float32)
+    lengths = [[rows.shape[1] for rows in ground_of(Sequences(each), 10, 5).parts] for each in ([long], [short, long])]
+    assert lengths == [[15, 75], [15, 75]]
+    assert len(ground_of(Sequences([short, short, long]), 10, 5).parts) == 1
+
+
+def test_a_block_of_forecasts_covers_the_horizon_and_is_in_time_order() -> None:
+    """Of 500 forecasts from 590 rows, those of 50 neighbouring rows count as one; of sparse ones ten."""
+    values = np.arange(700, dtype=np.float32)[:, None]
+    ground = ground_of(Sequences([values]), 10, 50)
+    newest = torch.cat([rows[:, -1, 0] for rows in ground.parts])[ground.order]
+    assert (newest.diff() >= 0).all()
+    assert all(part[ground.block] - part[0] >= 45 for part in newest.unfold(0, ground.block + 1, 1))
+    assert ground_of(Sequences([np.zeros((9000, 1), np.float32)]), 10, 50).block == 10
 
 
 def test_the_unit_of_the_network_of_these_tests_is_1() -> None:

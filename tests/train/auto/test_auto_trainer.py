@@ -24,7 +24,8 @@ from rtsysid.evaluation.linear.maps import linear_run
 from rtsysid.recordings.trace import Trace
 from rtsysid.train.auto.begin import begin_auto, completed
 from rtsysid.train.auto.completed import CORRECTION, REPLACED
-from rtsysid.train.auto.trainer import JUDGE, RESULT, Updates
+from rtsysid.train.auto.networks import JUDGE
+from rtsysid.train.auto.trainer import RESULT, Updates
 from rtsysid.train.fit import begin
 from rtsysid.train.freerun import free_run
 from rtsysid.train.network import Network
