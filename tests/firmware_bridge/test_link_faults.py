@@ -23,11 +23,11 @@ import pytest
 from support.live_parts import PATIENCE_S, board_schema, numbered, streaming, take, until
 from support.shim import FAULTS, Fault, Shim
 
-from firmware_bridge import link as link_module
 from firmware_bridge.device import SimulatedDevice
 from firmware_bridge.health import LinkHealth
 from firmware_bridge.link import Link
 from rtsysid.errors import LinkError
+from rtsysid.source import reading
 from rtsysid.spec import Arrival
 
 ROWS = 20_000
@@ -221,7 +221,7 @@ def test_a_consumer_that_stalls_loses_the_oldest_and_they_are_counted(
     device: SimulatedDevice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """When the consumer stalls the newest samples are kept, and taken and dropped add up to what was received."""
-    monkeypatch.setattr(link_module, "_BACKLOG", 64)
+    monkeypatch.setattr(reading, "_BACKLOG", 64)
     with Link(device.port) as link:
         taken = take(link, 10)
         until(lambda: link.health().dropped > 100, "a full backlog")
