@@ -51,7 +51,7 @@ def with_history(bundle: Path, content: bytes, folder: Path) -> Bundle:
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_history_that_no_export_writes_is_refused(bundle_folder: Path, tmp_path: Path, name: str) -> None:
-    """The bundle opens, since a robot does not read the file; whoever reads it gets one error that names it."""
+    """The bundle opens, since a robot does not read the file; a reader gets one error that names it."""
     bundle = with_history(bundle_folder, REFUSED[name], tmp_path)
     with pytest.raises(BundleError, match=r"history\.json"):
         history_of(bundle)
