@@ -72,7 +72,8 @@ fuzz: $(VENV)/.ready $(VENV)/.compilers
 	RTSYSID_FUZZ_CONVERSATIONS=100000 $(BIN)/pytest -q -s tests/firmware_bridge/test_fuzz_conversation.py
 	RTSYSID_FUZZ_NAMES=10000 $(BIN)/pytest -q tests/export/test_generated_names.py
 
-# A live session of so many seconds with something going wrong all the time; `make test` runs a short one.
+# A live session of so many seconds with something going wrong all the time, then each source for as long, at 500 Hz with
+# 13 channels; `make test` runs a few seconds.
 SECONDS ?= 600
 soak: $(VENV)/.ready $(VENV)/.compilers
 	RTSYSID_SOAK_SECONDS=$(SECONDS) $(BIN)/pytest -q -s tests/cli/test_soak.py tests/sources/test_rates.py

@@ -89,7 +89,7 @@ def looking(name: str, predictor: Predictor) -> Iterator[Callable[[Any], Viewer]
     held: list[Viewer] = []
 
     def opened(session: Any) -> Viewer:
-        held.append(Viewer([view], session, predictor).__enter__())
+        held.append(Viewer([view], lambda: session, predictor).__enter__())
         return held[-1]
 
     try:

@@ -19,7 +19,7 @@ from export.onnx_network import OnnxNetwork
 from export.onnx_tracer import TracedArray
 from export.to_onnx import (
     PREDICTED,
-    Loop,
+    TickLoop,
     checked_model,
     graph_input,
     graph_shapes,
@@ -57,7 +57,7 @@ def gradient_graph(spec: ModelSpec, weights: Weights) -> onnx.ModelProto:
     inputs = [graph_input(tracer, spec, name) for name in carried]
     y, after, *_ = OnnxNetwork(spec, weights, tracer).step(*inputs)
     step = traced_model(tracer, spec, "rtsysid tick", inputs, dict(zip(PREDICTED, (y, after), strict=True)))
-    loop = Loop(carried, ("u_future",), kept=carried)
+    loop = TickLoop(carried, ("u_future",), kept=carried)
     body = _back_body(tracer, spec, inputs, (y, after))
     nodes = [ticks_of(step, spec, loop), *_zeros("window"), *_zeros("state"), _back_scan(body, carried)]
     constants = {each.name: each for each in loop_constants(step, spec, loop)}

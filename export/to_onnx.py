@@ -81,7 +81,7 @@ def sample_graph(spec: ModelSpec, weights: Weights) -> onnx.ModelProto:
     inputs = {name: graph_input(tracer, spec, name) for name in (*carried, *fixed, "draws")}
     outputs = sampled_tick(spec, weights, tracer, inputs)
     tick = traced_model(tracer, spec, "rtsysid sampled tick", list(inputs.values()), outputs)
-    return _looped(tick, spec, "rtsysid sample", Loop(carried, ("u_future", "draws"), fixed))
+    return _looped(tick, spec, "rtsysid sample", TickLoop(carried, ("u_future", "draws"), fixed))
 
 
 def step_inputs(spec: ModelSpec) -> tuple[str, ...]:
@@ -133,10 +133,10 @@ def forecast_graph(step: onnx.ModelProto, spec: ModelSpec) -> onnx.ModelProto:
     input. Tick n replaces the inputs of the newest row by
     u_future[n] and predicts y_{k+n+1}. Raises onnx.checker.ValidationError where the graph is not valid.
     """
-    return _looped(step, spec, "rtsysid forecast", Loop(step_inputs(spec), ("u_future",)))
+    return _looped(step, spec, "rtsysid forecast", TickLoop(step_inputs(spec), ("u_future",)))
 
 
-class Loop(NamedTuple):
+class TickLoop(NamedTuple):
     """What a Scan over ticks carries from tick to tick, takes tick by tick, and reads as a whole."""
 
     carried: tuple[str, ...]  # the window first
@@ -150,7 +150,7 @@ class Loop(NamedTuple):
         return tuple(name for name in self.carried if name in COUNTERS)
 
 
-def _looped(step: onnx.ModelProto, spec: ModelSpec, title: str, loop: Loop) -> onnx.ModelProto:
+def _looped(step: onnx.ModelProto, spec: ModelSpec, title: str, loop: TickLoop) -> onnx.ModelProto:
     scan, shapes = ticks_of(step, spec, loop), graph_shapes(spec)
     graph = helper.make_graph(
         [scan],
@@ -163,7 +163,7 @@ def _looped(step: onnx.ModelProto, spec: ModelSpec, title: str, loop: Loop) -> o
     return checked_model(graph, spec)
 
 
-def ticks_of(step: onnx.ModelProto, spec: ModelSpec, loop: Loop) -> onnx.NodeProto:
+def ticks_of(step: onnx.ModelProto, spec: ModelSpec, loop: TickLoop) -> onnx.NodeProto:
     """Make the Scan over ticks: `y_future`, and `NAME_each` [B, N, ..] of what the loop keeps of every tick."""
     return helper.make_node(
         "Scan",
@@ -176,7 +176,7 @@ def ticks_of(step: onnx.ModelProto, spec: ModelSpec, loop: Loop) -> onnx.NodePro
     )
 
 
-def loop_constants(step: onnx.ModelProto, spec: ModelSpec, loop: Loop) -> list[onnx.TensorProto]:
+def loop_constants(step: onnx.ModelProto, spec: ModelSpec, loop: TickLoop) -> list[onnx.TensorProto]:
     """List the constants that a loop over ticks reads: an inner graph sees outer names."""
     return used_constants([*step.graph.initializer, _one_tick()], _loop_body(step, spec, loop).node)
 
@@ -185,7 +185,7 @@ def _one_tick() -> onnx.TensorProto:
     return numpy_helper.from_array(np.ones((), np.float32), TICK)
 
 
-def _loop_body(step: onnx.ModelProto, spec: ModelSpec, loop: Loop) -> onnx.GraphProto:
+def _loop_body(step: onnx.ModelProto, spec: ModelSpec, loop: TickLoop) -> onnx.GraphProto:
     """Build one tick: replace the newest inputs by u_n, run the step nodes, append the prediction to the window.
 
     Inner names carry the prefix "tick/": they must not hide the outer ones, which name the weights.
@@ -215,7 +215,7 @@ def _scan_node(output: str, operator: str, *inputs: str, **attributes: int) -> o
     return helper.make_node(operator, [f"tick/{name}" for name in inputs], [f"tick/{output}"], **attributes)
 
 
-def _scan_interface(spec: ModelSpec, loop: Loop) -> tuple[list[onnx.ValueInfoProto], list[onnx.ValueInfoProto]]:
+def _scan_interface(spec: ModelSpec, loop: TickLoop) -> tuple[list[onnx.ValueInfoProto], list[onnx.ValueInfoProto]]:
     shapes = {name: ["batch", *shape] for name, shape in graph_shapes(spec).items()}
     taken = [("u" if name == "u_future" else name, shapes[name]) for name in loop.taken]
     carried, y = loop.carried[1:], ("y_out", ["batch", spec.n_outputs])
@@ -226,7 +226,7 @@ def _scan_interface(spec: ModelSpec, loop: Loop) -> tuple[list[onnx.ValueInfoPro
     return next(named), next(named)
 
 
-def _step_nodes(graph: onnx.GraphProto, loop: Loop) -> list[onnx.NodeProto]:
+def _step_nodes(graph: onnx.GraphProto, loop: TickLoop) -> list[onnx.NodeProto]:
     """Copy the nodes that compute prediction and state."""
     outer = {tensor.name for tensor in graph.initializer} | {"", *loop.fixed}
     wanted = ("y_next", *(f"{name}_next" for name in loop.carried[1:] if name not in COUNTERS))

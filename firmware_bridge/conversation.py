@@ -1,8 +1,10 @@
 """Conversation: the host's side of the protocol as a state machine. No port, no thread; time is an argument.
 
-    closed -> hello -> schema -> syncing -> starting -> streaming <-> stale
-      ^                                                     |
-      +---------------------- lost <------------------------+--> closed, where one side has finished
+    closed -> hello -> schema -> starting -> streaming <-> stale
+      ^                                          |
+      +----------------- lost <------------------+--> closed, where one side has finished
+
+Round trips synchronise the clocks meanwhile: the stream does not wait for them (`Intake.await_clock`).
 
 `open` starts on a newly opened line, `feed` takes received bytes, `due` returns the messages to send now. A board that
 can never be the right one raises LinkError. Silence, and a request without an answer, make the state `lost`; the owner
@@ -30,7 +32,7 @@ _AGAIN_S, _TRIES = 0.1, 5  # a request is repeated this often
 _HELLOS = 50  # then the line is opened again: it may be the wrong one
 _FAST_S, _FAST = 0.05, 16  # round trips until the clock has converged, and their largest number
 _SLOW_S = 0.98  # not a multiple of other periods
-_PATIENCE_S = 1.0  # wait for round trips; then samples start with the least lag instead
+_PATIENCE_S = 1.0  # wait for round trips; then the least lag dates the samples instead
 _BEAT_S = msg.HEARTBEAT_US * 1e-6
 _SILENCE_S = msg.HEARTBEATS_MISSED * _BEAT_S
 _STALE_S, _STALE_TICKS = 0.1, 3  # without a sample: the longer of the two
@@ -45,7 +47,6 @@ class LinkState(StrEnum):
     CLOSED = "closed"
     HELLO = "hello"
     SCHEMA = "schema"
-    SYNCING = "syncing"
     STARTING = "starting"
     STREAMING = "streaming"
     STALE = "stale"  # the board answers, but no samples come
@@ -53,7 +54,7 @@ class LinkState(StrEnum):
     LOST = "lost"
 
 
-_LIVE = (LinkState.SCHEMA, LinkState.SYNCING, LinkState.STARTING, LinkState.STREAMING, LinkState.STALE)
+_LIVE = (LinkState.SCHEMA, LinkState.STARTING, LinkState.STREAMING, LinkState.STALE)
 
 
 class Conversation:
@@ -78,7 +79,7 @@ class Conversation:
         self._request: Message | None = None
         self._owed = Counter[int]()  # answers that the board still owes in this session, by type of the request
         self._tries, self._divider, self._fast, self._stale_s = 0, 1, _FAST, _STALE_S
-        self._ask_s = self._time_s = self._beat_s = self._heard_s = self._sampled_s = self._since_s = 0.0
+        self._ask_s = self._time_s = self._beat_s = self._heard_s = self._sampled_s = 0.0
         self._frame_us, self._frame_seq = 0, 0  # device time and number of the newest frame
         self._missing = 0  # frames lost before it
         self._aligned = False
@@ -162,8 +163,6 @@ class Conversation:
             self.state = LinkState.STALE
         elif self.state is LinkState.STALE and quiet_s > _STUCK_S:
             self.lose("it answers, but sends no samples")
-        elif self.state is LinkState.SYNCING and now_s - self._since_s > _PATIENCE_S:
-            self._start(now_s)
         if self.state in _LIVE and now_s - self._heard_s > _SILENCE_S:
             self.lose(f"silent for {now_s - self._heard_s:.1f} s")
 
@@ -223,7 +222,7 @@ class Conversation:
             case msg.SchemaData():
                 self._take_piece(message, now_s)
             case msg.TimeRsp():
-                self._synchronise(message, now_s)
+                self.intake.time(message, now_s)
             case msg.Ack():
                 self._on_ack(message, self._mark(frame.t_us, now_s, message.samples), now_s)
             case msg.Heartbeat():
@@ -259,7 +258,8 @@ class Conversation:
                 raise _other_version(ack.firmware, msg.version(ack.major, ack.minor))
             self._ack = ack
             self.intake.on_boot(ack.boot_id, ran_back=ran_back)
-            self._beat_s = self._time_s = self._since_s = now_s
+            self.intake.await_clock(now_s + _PATIENCE_S)
+            self._beat_s = self._time_s = now_s
             self._fetch(now_s)
 
     def _restarted(self, boot_id: int, ran_back: bool, now_s: float) -> None:
@@ -298,21 +298,14 @@ class Conversation:
         self._settle(Board(self._ack, schema), now_s)
 
     def _settle(self, board: Board, now_s: float) -> None:
-        """Check the board against the requirements and the board before, then synchronise the clocks."""
+        """Check the board against the requirements and the board before, then start the stream."""
         self._divider = self.requirements.divider_for(board)
         if self.board is not None and self.board.samples != board.samples:
             raise LinkError(board.name, "its channels or its rate are not those of before", "start again")
         self.board = board
         self.intake.set_board(board, self._divider)
         self._decoder.schema = self.encoder.schema = board.schema.hash
-        self.state, self._request = LinkState.SYNCING, None
-        if self.intake.clock.converged:
-            self._start(now_s)
-
-    def _synchronise(self, answer: msg.TimeRsp, now_s: float) -> None:
-        self.intake.time(answer, now_s)
-        if self.state is LinkState.SYNCING and self.intake.clock.converged:
-            self._start(now_s)
+        self._start(now_s)
 
     def _on_ack(self, ack: msg.Ack, mark: Mark, now_s: float) -> None:
         asked = self._take_answer(ack.ref_type)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from firmware_bridge.losses import Losses, Mark
 from firmware_bridge.messages import TimeRsp
 from firmware_bridge.peer import Board
@@ -33,7 +35,7 @@ class Intake:
         self._repeats = 0  # restarts with that boot id
         self._boot: int | None = None  # number of the samples
         self._last_us: int | None = None
-        self._asked_s = -1.0
+        self._asked_s = self._await_s = -1.0
 
     @property
     def gaps(self) -> int:
@@ -69,6 +71,10 @@ class Intake:
         self._board = board
         self.losses.set_period(1e6 * divider / board.schema.rate_hz)
 
+    def await_clock(self, until_s: float) -> None:
+        """Leave the host time of samples unknown until the clock has converged; at `until_s` the least lag tells it."""
+        self._await_s = until_s
+
     def sample(self, frame: Frame, now_s: float, frames_lost: int = 0) -> Arrival | None:
         """Decode a SAMPLE read at `now_s`; None where it is refused, and before `on_boot` and `set_board`.
 
@@ -86,7 +92,9 @@ class Intake:
         self.losses.sample(t_us, frame.seq, frames_lost)
         self.clock.one_way(t_us, now_s)
         sample = Sample(t_us * 1e-6, self._board.schema.unpack(frame.payload))
-        return Arrival(sample, t_us, self.clock.host_time(t_us), now_s, frame.seq, self._boot)
+        known = self.clock.converged or now_s >= self._await_s
+        captured_s = self.clock.host_time(t_us) if known else math.nan
+        return Arrival(sample, t_us, captured_s, now_s, frame.seq, self._boot)
 
     def time(self, answer: TimeRsp, now_s: float) -> None:
         """Give a round trip that ended at `now_s` to the clock, if it was asked for and its times are possible."""

@@ -15,7 +15,6 @@ from __future__ import annotations
 import math
 import secrets
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from copy import copy
@@ -28,15 +27,12 @@ from firmware_bridge.peer import Board, Requirements
 from firmware_bridge.queues import Outbox
 from rtsysid.device_clock import host_ns, host_s
 from rtsysid.errors import LinkError
-from rtsysid.source.backlog import Backlog
 from rtsysid.source.port import Port, described
+from rtsysid.source.reading import BACK_OFF_MAX_S, BACK_OFF_S, ReadingSource
 from rtsysid.spec import Arrival, Channel, Floats, ModelSpec
 from rtsysid.statuses import BY_NAME
 
 _WAIT_S = 0.02  # longest wait for a byte: messages are sent at most this late
-_BACK_OFF_S, _BACK_OFF_MAX_S = 0.1, 2.0
-_BACKLOG = 2048  # samples: two seconds at 1 kHz
-_PARTING_S = 1.0
 _NEVER_US = (1 << 32) - 1  # an age or horizon that is not known or does not fit
 
 
@@ -51,7 +47,7 @@ class Tap(Protocol):
         """Record raw bytes."""
 
 
-class Link:
+class Link(ReadingSource):
     """The source for a board on `port`: a path, ``/dev/serial/by-id/...``, ``hwgrep://PATTERN`` or ``socket://HOST:PORT``.
 
     With `spec` the board must have the channels of the model, in order, and a multiple of its rate. Without it any
@@ -76,13 +72,10 @@ class Link:
         self._url, self._baudrate, self._tap = port, baudrate, tap
         capacity = None if baudrate is None else baudrate / 10  # start bit, eight bits, stop bit
         self._conversation = Conversation(Requirements(spec, divider, capacity), session=secrets.randbelow(255))
-        self._backlog: Backlog[Arrival] = Backlog(_BACKLOG)
+        super().__init__(self._conversation.events)
         self._outbox = Outbox(self._conversation.encoder)
-        self._closing, self._met = threading.Event(), threading.Event()
-        self._error: Exception | None = None
+        self._met = threading.Event()
         self._opened = self._predictions = 0
-        self._spent_s = 0.0
-        self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
         try:
@@ -90,29 +83,13 @@ class Link:
         except OSError as error:
             remedy = "check the path, the cable and your rights (group dialout)"
             raise LinkError(f"port {self._url}", described(error), remedy) from None
-        self._thread = threading.Thread(target=self._read_for_ever, args=(port,), name="link reader", daemon=True)
-        self._thread.start()
+        self._start(self._keep_open, port)
         return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-        if self._thread is not None:
-            self._thread.join(_PARTING_S)
 
     def __iter__(self) -> Iterator[Arrival]:
         """Yield samples one by one, until the board says that it has finished. Raises LinkError as `batches` does."""
         for batch in self.batches():
             yield from batch
-
-    def batches(self, timeout_s: float = 0.1) -> Iterator[list[Arrival]]:
-        """Yield all samples that came since the last batch; an empty batch where none came for `timeout_s` seconds.
-
-        Raises LinkError where the board is the wrong one.
-        """
-        while not self._backlog.closed:
-            yield self._backlog.take(timeout_s)
-        if self._error is not None:
-            raise self._error
 
     def board(self, timeout_s: float = 5.0) -> Board:
         """Return the board, as soon as it has answered.
@@ -136,10 +113,6 @@ class Link:
         """Return the channels of a sample, as soon as the board has answered. Raises LinkError as `board` does."""
         return self.board(timeout_s).schema.spec_channels
 
-    def close(self) -> None:
-        """Stop the stream; the iteration ends with what had come by then."""
-        self._closing.set()
-
     def predict(self, seq: int, status: str, age_s: float, horizon_s: float, y: Floats) -> None:
         """Send a prediction made from the sample `seq`, now or as soon as the line takes it; a newer one replaces it.
 
@@ -152,17 +125,6 @@ class Link:
         self._predictions += 1
         with suppress(OSError):  # the reader notices it, too
             self._outbox.predict(message, _to_us(host_s()))
-
-    def events(self) -> list[str]:
-        """Return what happened since the last call, one line each: connected, lost, restarted, board messages."""
-        lines = self._conversation.events
-        return [lines.popleft() for _ in range(len(lines))]
-
-    @property
-    def thread_ids(self) -> tuple[int, ...]:
-        """Native id of the reading thread, for the scheduler."""
-        found = self._thread and self._thread.native_id
-        return (found,) if found else ()
 
     def health(self) -> LinkHealth:
         """Return every count so far."""
@@ -180,11 +142,6 @@ class Link:
             clock_resets=clock.resets, clock_jumps=intake.jumps, reader_s=self._reader_s(),
         )  # fmt: skip
 
-    def _reader_s(self) -> float:
-        if self._thread is None or self._thread.ident is None or not self._thread.is_alive():
-            return self._spent_s
-        return time.clock_gettime(time.pthread_getcpuclockid(self._thread.ident))
-
     # ---- the reading thread
 
     def _open(self) -> Port:
@@ -192,20 +149,13 @@ class Link:
         self._opened += 1
         return port
 
-    def _read_for_ever(self, port: Port) -> None:
-        try:
-            self._keep_open(port)
-        except Exception as error:  # the consumer raises it
-            self._error = error
-        finally:
-            self._spent_s = time.thread_time()
-            self._backlog.close()
-            self._met.set()
+    def _on_end(self) -> None:
+        self._met.set()
 
     def _keep_open(self, first: Port) -> None:
         """Serve one port after the other until closing; the wait between them doubles while nothing streams."""
         port: Port | None = first
-        wait_s = _BACK_OFF_S
+        wait_s = BACK_OFF_S
         while not self._closing.is_set() and (port or self._conversation.state is not LinkState.CLOSED):
             streamed = self._conversation.intake.samples
             try:
@@ -214,7 +164,7 @@ class Link:
             except OSError as error:
                 self._conversation.lose(described(error))
             port = None
-            wait_s = _BACK_OFF_S if self._conversation.intake.samples > streamed else min(2 * wait_s, _BACK_OFF_MAX_S)
+            wait_s = BACK_OFF_S if self._conversation.intake.samples > streamed else min(2 * wait_s, BACK_OFF_MAX_S)
             self._closing.wait(wait_s)
 
     def _serve(self, port: Port) -> None:

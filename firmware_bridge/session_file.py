@@ -35,7 +35,7 @@ _WIRE = "uint8 RX=0\nuint8 TX=1\nuint8 OPEN=2\nuint8 direction\nuint8[] data\n"
 _SAMPLE = "uint32 seq\nuint32 boot\n"
 _PREDICTION = "float64 t\nfloat64 age\nuint32 seq\nuint32 boot\nbool sent\n"
 _STATUS = "string status\nstring flags\n"
-_UPDATE = "string outcome\nstring bundle\nstring model\nstring text\n"
+_UPDATE = "string outcome\nstring bundle\nstring model\nstring text\nuint32 boot\nuint64 device_us\nuint32 seq\n"
 _HOST = {"clock": "log_time, publish_time and stamp: host, monotonic"}
 _DEVICE = {"clock": "log_time: host, monotonic; publish_time and stamp: device, since it started"}
 
@@ -51,6 +51,8 @@ class Noted(Protocol):
     def model(self) -> str: ...
     @property
     def text(self) -> str: ...
+    @property
+    def at(self) -> tuple[int, int, int]: ...
 
 
 class Predicted(Protocol):
@@ -123,7 +125,7 @@ class SessionFile:
         """Write what became of a new bundle."""
         if self._updates is None:
             self._updates = _Topic(self.file, "/updates", "Update", _STAMP + _UPDATE, _HOST)
-        self._updates.add(host_ns, host_ns, note.outcome, note.bundle, note.model, note.text)
+        self._updates.add(host_ns, host_ns, note.outcome, note.bundle, note.model, note.text, *note.at)
 
     def health(self, figures: Mapping[str, Any], host_ns: int) -> None:
         """Write figures and texts by name; names missing in later calls become NaN or empty."""

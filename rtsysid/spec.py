@@ -84,9 +84,9 @@ class Arrival(NamedTuple):
     """One sample as a source delivered it. ``sample.t``: seconds of the device's clock since its boot.
 
     ``device_t_us``: the same instant in microseconds, 64 bits. ``captured_s``: the same instant in seconds of the
-    host's clock (`rtsysid.device_clock.host_s`); NaN where it is not known. ``received_s``: host time at which the
-    sample was read. ``seq``: number that the source gave the sample, 0..65535; a prediction carries it back. ``boot``:
-    a number that changes when the device restarts, and with it its clock.
+    host's clock (`rtsysid.device_clock.host_s`); NaN while it is not known: such a sample is not answered.
+    ``received_s``: host time at which the sample was read. ``seq``: number that the source gave the sample, 0..65535; a
+    prediction carries it back. ``boot``: a number that changes when the device restarts, and with it its clock.
     """
 
     sample: Sample

@@ -170,3 +170,13 @@ def calibrated_folder(tmp_path_factory: pytest.TempPathFactory, bundle_folder: P
         bundle.rewritten(folder, calibration_files(*found))
 
     return made_once(tmp_path_factory, "calibrated", make)
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of a user who has no keys yet; what was logged before is forgotten."""
+    from rtsysid.model import loading
+
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    loading._log_once.cache_clear()
+    return tmp_path / "data" / "rtsysid" / "keys"

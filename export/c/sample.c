@@ -87,13 +87,8 @@ static void add_noise(model_lanes *m, uint32_t n)
 /* `past`: rows of the window that are the same in all lanes. */
 static void sample_tick(model_lanes *m, int past, uint32_t n, uint64_t seed)
 {
-    const int shared = MODEL_FROM_NEWEST || MODEL_INT8 ? 0 : past * MODEL_ROW, same = shared > UNSEEN ? shared - UNSEEN : 0;
-#if MODEL_FROM_NEWEST
-    const float *f = m->work;
-    features(MODEL_LANES, m->line + m->next * (uint32_t)(MODEL_CHANNELS * MODEL_LANES), m->work);
-#else
-    const float *f = m->line + m->next * (uint32_t)(MODEL_ROW * MODEL_LANES);
-#endif
+    const int shared = shared_features(past), same = shared > UNSEEN ? shared - UNSEEN : 0;
+    const float *f = lane_features(m);
 #if MODEL_LINEAR_PATH
     linear_output(MODEL_LANES, shared, f, m->age, m->target);
 #endif
@@ -106,8 +101,6 @@ static void sample_tick(model_lanes *m, int past, uint32_t n, uint64_t seed)
     head_output(MODEL_LANES, m->seen, m->state, m->age, m->target);
     add_noise(m, n);
     next_outputs(MODEL_LANES, m->row, m->target, m->y);
-    for (uint32_t lane = 0; lane < MODEL_LANES; lane++)
-        m->age[lane] += m->age[lane] < UINT32_MAX;
 }
 
 /* Draw what futures begin with: slow values, and a member by its share. */
@@ -195,18 +188,14 @@ static void stretch(const float *factor, const float *point, float *y)
 #endif
 }
 
-/* Write tick n of the futures of a block, [used][ticks][MODEL_OUTPUTS], stretched around the point forecast. */
-static void write_tick(const model_lanes *m, const float *point, uint32_t used, uint32_t ticks, uint32_t n, float *y)
+/* Stretch tick n of the futures of a block, [used][ticks][MODEL_OUTPUTS], around the point forecast. */
+static void stretch_tick(const float *point, uint32_t used, uint32_t ticks, uint32_t n, float *y)
 {
     float factor[MODEL_OUTPUTS];
     for (int i = 0; i < MODEL_OUTPUTS; i++)
         factor[i] = stretch_factor(n + 1, i);
-    for (uint32_t lane = 0; lane < used; lane++) {
-        float *to = y + ((size_t)lane * ticks + n) * MODEL_OUTPUTS;
-        for (uint32_t i = 0; i < MODEL_OUTPUTS; i++)
-            to[i] = m->y[i * MODEL_LANES + lane];
-        stretch(factor, point, to);
-    }
+    for (uint32_t lane = 0; lane < used; lane++)
+        stretch(factor, point, y + ((size_t)lane * ticks + n) * MODEL_OUTPUTS);
 }
 
 /* The point forecast waits in the first future, which is written last: block by block from the end, tick by tick. */
@@ -220,12 +209,7 @@ void model_sample(const model_state *m, model_lanes *scratch, const float *u, ui
         const uint32_t used = left % MODEL_LANES ? left % MODEL_LANES : MODEL_LANES, done = left - used;
         left = done;
         int past = MODEL_TAPS - 1;
-        scratch->next = 0;
-        for (uint32_t tap = 0; tap < MODEL_TAPS; tap++) {
-            to_lanes(scratch->row, window + tap * MODEL_CHANNELS, MODEL_CHANNELS, 0, MODEL_LANES);
-            if (tap + 1 < MODEL_TAPS)
-                push_row(scratch);
-        }
+        begin_lines(scratch, window, 0, MODEL_LANES);
         set_ages(scratch, &age, 1, MODEL_LANES);
         to_lanes(scratch->state, m->state_before, MODEL_STATE, 0, MODEL_LANES);
         begin_futures(scratch, first + done, seed);
@@ -234,10 +218,10 @@ void model_sample(const model_state *m, model_lanes *scratch, const float *u, ui
             push_row(scratch);
             sample_tick(scratch, past, n, seed);
             past -= past > 0;
-            memcpy(scratch->row + MODEL_INPUTS * MODEL_LANES, scratch->y, sizeof scratch->y);
-            float point[MODEL_OUTPUTS];
-            memcpy(point, y + n * MODEL_OUTPUTS, sizeof point);
-            write_tick(scratch, point, used, ticks, n, y + (size_t)done * ticks * MODEL_OUTPUTS);
+            float *block = y + (size_t)done * ticks * MODEL_OUTPUTS, point[MODEL_OUTPUTS];
+            memcpy(point, y + n * MODEL_OUTPUTS, sizeof point); /* the last block overwrites it */
+            end_tick(scratch, n, ticks, used, block);
+            stretch_tick(point, used, ticks, n, block);
         }
     }
 }

@@ -16,8 +16,10 @@ from rtsysid.guards import ranges
 from rtsysid.storage.products import DEMO
 
 if TYPE_CHECKING:
+    from rtsysid.evaluation.horizon import Evaluation
     from rtsysid.experiments.closed_loop import Loop
     from rtsysid.experiments.demo import Live
+    from rtsysid.model.bundle import Bundle
 
 CONTROL = {"train.effort": 0.15}  # of twenty flights of 40 s: a minute
 QUICK = {"train.effort": 0.1, "train.stride": 40}  # of the simulated flights: a good model within a minute
@@ -78,18 +80,10 @@ def demo(data: str, out: Path, horizon: int, control: bool, seeds: int, json_: b
     console.stage("writing the report")
     page = Model(bundle).report(unseen, out / "report.html", horizon=horizon)
     if json_:
-        return console.report(
-            {
-                "bundle": str(out / "bundle"),
-                "evaluation": msgspec.to_builtins(result),
-                "live": live.summary,
-                "report": str(page),
-            },
-            json_,
-        )
-    console.block(console.evaluation(result))
-    _show_live(live)
-    console.block(f"\nbundle: {out / 'bundle'} (id {bundle.id})\nopen in a browser: {page.resolve().as_uri()}")
+        found = {"evaluation": msgspec.to_builtins(result), "live": live.summary, "report": str(page)}
+        return console.report({"bundle": str(out / "bundle"), **found}, json_)
+    _show_live(result, live)
+    _show_places(bundle, page)
 
 
 def _demo_control(out: Path, seeds: int, json_: bool) -> None:
@@ -120,11 +114,15 @@ def _demo_control(out: Path, seeds: int, json_: bool) -> None:
             bar.update(1)
     page = save_loop_page(out / "closed_loop.html", flights)
     if json_:
-        return console.report(
-            {"bundle": str(out / "bundle"), "flights": flights_as_builtins(flights), "page": str(page)}, json_
-        )
+        found = {"flights": flights_as_builtins(flights), "page": str(page)}
+        return console.report({"bundle": str(out / "bundle"), **found}, json_)
     _show_flights(flights)
-    console.block(f"\nbundle: {out / 'bundle'} (id {bundle.id})\nopen in a browser: {page.resolve().as_uri()}")
+    _show_places(bundle, page)
+
+
+def _show_places(bundle: Bundle, page: Path) -> None:
+    """Print where the results are."""
+    console.block(f"\nbundle: {bundle.folder} (id {bundle.id})\nopen in a browser: {page.resolve().as_uri()}")
 
 
 def _show_flights(flights: list[Loop]) -> None:
@@ -135,8 +133,9 @@ def _show_flights(flights: list[Loop]) -> None:
         console.block(f"\n{TITLES[task]}\n{console.table(HEADER, loop_cells(loop_rows(flights, task)))}")
 
 
-def _show_live(live: Live) -> None:
-    """Print how a recording went through the live path."""
+def _show_live(result: Evaluation, live: Live) -> None:
+    """Print how good the model is, and how a recording went through the live path."""
+    console.block(console.evaluation(result))
     latency = live.summary["latency"]
     console.heading(f"5  {live.name} streamed sample by sample", json_=False)
     console.echo(

@@ -6,7 +6,6 @@ import errno
 import platform
 import sys
 import traceback
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -94,6 +93,8 @@ def _unexpected(error: BaseException) -> list[str]:
 
 
 def _versions() -> list[str]:
+    from importlib.metadata import PackageNotFoundError, version  # 4 MB, which no session needs
+
     from rtsysid import __version__
 
     found = [f"rtsysid {__version__}", f"Python {platform.python_version()}"]

@@ -81,38 +81,28 @@ def run(
     """
     from rtsysid.live.loop import LiveLoop
     from rtsysid.live.service import Service, StopSignal
-    from rtsysid.live.session import Session
-    from rtsysid.live.settings import Settings
-    from rtsysid.live.sinks import Sinks
-    from rtsysid.model.predictor import Predictor
 
-    seen = running.state_before(bundle, more)
-    opened = running.open_bundle(bundle, more)
-    mapping = map_of_model(opened, map_)
-    predictor = Predictor.load(opened, backend)
-    budget_s = 1 / opened.spec.rate_hz if budget_ms is None else budget_ms * 1e-3
-    settings = Settings(bundle=opened.id, backend=predictor.backend.name, budget_s=budget_s, max_gap=max_gap)
+    begun = running.begun(bundle, more, backend, budget_ms, max_gap)
+    mapping = map_of_model(begun.bundle, map_)
+    deadline_s = math.inf if deadline_ms is None else deadline_ms * 1e-3
     with StopSignal(seconds) as stop, _Conclusion(json_) as conclusion, ExitStack() as stack:
-        recorder = None
-        if record is not None:
-            recorder = stack.enter_context(running.recording(record, opened, settings, overwrite, more))
-        watch = stack.enter_context(running.bundle_watch(bundle, seen, opened, settings, more))
-        updates = running.updates_of(watch, opened, recorder, more)
-        stderr = stack.enter_context(console.StderrLines())
-        source = stack.enter_context(open_source(port, spec=opened.spec, mapping=mapping, baudrate=baud, tap=recorder))
-        session, deadline_s = Session(predictor, settings), math.inf if deadline_ms is None else deadline_ms * 1e-3
-        feed = stack.enter_context(opened_views(views, session, predictor, opened, port, stderr.write))
-        sinks = Sinks.of(recorder, publishing(source, predictor, lambda: loop.session), feed)
-        loop = LiveLoop(source, session, recorder=sinks, service=Service(), deadline_s=deadline_s, follower=updates)
-        if feed is not None:
-            feed.session_of = lambda: loop.session  # with --watch a new bundle may take over
+        enter = stack.enter_context
+        recorder = enter(running.recording(record, begun, overwrite, more))
+        updates = running.updates_of(enter(running.bundle_watch(bundle, begun, more)), begun.bundle, recorder, more)
+        stderr = enter(console.StderrLines())
+        source = enter(open_source(port, spec=begun.bundle.spec, mapping=mapping, baudrate=baud, tap=recorder))
+        loop = LiveLoop(
+            source, begun.session, recorder=recorder, service=Service(), deadline_s=deadline_s, follower=updates
+        )
+        loop.add_sink(publishing(loop))
+        enter(opened_views(views, loop, begun.bundle, port, stderr.write))
         source.describe()  # waits for the board
         conclusion.of(lambda: running.session_summary(loop, recorder, updates, json_), recorder)
         _make_punctual(fifo, cpus, source, stderr, lock=not more.no_mlock)
         for report in loop.run(stop):
             stderr.write(*running.events(source, updates), report.line())
         stderr.write(*running.events(source, updates))
-    _require_samples(port, stop, loop.session.health.samples, loop.session.health.predictions)
+    _require_samples(port, stop, loop.session.health.samples, running.answered(loop))
     loop.require_met()
 
 
@@ -207,7 +197,7 @@ def _require_samples(port: str, stop: StopSignal, samples: int, answered: int) -
     if not samples:
         raise LinkError(f"source {port}", "no sample came", "check that the board samples, and give it more --seconds")
     if not answered:
-        found = f"none of {samples} samples was answered, all were in warm-up, late or rejected"
+        found = f"none of {samples} samples was answered, all were in warm-up, late, rejected or of unknown age"
         raise LinkError(f"source {port}", found, "run longer, or check the channels with rtsysid record")
 
 

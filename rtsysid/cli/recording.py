@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -15,12 +14,6 @@ from rtsysid.cli.options import PATH, as_json
 from rtsysid.cli.outputs import output
 from rtsysid.errors import TraceError
 from rtsysid.storage.products import RECORDING
-
-if TYPE_CHECKING:
-    from rtsysid.model.bundle import Bundle
-    from rtsysid.recordings.bag import Bag
-    from rtsysid.spec import Arrival, ModelSpec
-
 
 _LISTED = 20  # columns that are left out, in text
 
@@ -147,67 +140,3 @@ def recording_facts(path: Path) -> dict[str, Any]:
 
     bag = Bag(path)
     return {"topics": {each.name: each.messages for each in bag.topics.values()}, **bag.metadata()}
-
-
-def require_answered(reproduced: dict[str, Any], path: Path) -> None:
-    """Raise TraceError where a comparison with the live session compared no answer."""
-    if not reproduced["finite"]:
-        found = f"none of {reproduced['compared']} predictions is finite on both sides"
-        raise TraceError(f"recording {path.name}", found, "record a session that outlasts the warm-up of the model")
-
-
-def _taps(bag: Bag) -> Iterator[tuple[str, int, bytes]]:
-    """Yield direction, host time in ns and data of the bytes on the wire. Raises TraceError where they are none."""
-    from firmware_bridge.session_file import DIRECTIONS  # noqa: TID251
-    from rtsysid.live.reproduce import read_topic
-
-    for message, each in read_topic(bag, "/wire", {"direction": int, "data": bytes}):
-        number, data = each["direction"], each["data"]
-        if not 0 <= number < len(DIRECTIONS) or (DIRECTIONS[number] == "open" and not data):
-            found = f"/wire with direction {number} and {len(data)} bytes"
-            raise TraceError(f"recording {bag.path.name}", found, "name a file that rtsysid run wrote")
-        yield DIRECTIONS[number], message.log_ns, data
-
-
-def arrivals_of(bag: Bag, spec: ModelSpec) -> Iterator[Arrival]:
-    """Yield the samples in the recorded bytes, by the decoder that took them live. Raises TraceError as it does."""
-    from rtsysid.sources import playback
-
-    taps = _taps(bag)
-    first = next(taps, None)
-    if first is None:
-        return
-    taps = chain((first,), taps)
-    if playback.is_stream(first[2]):
-        yield from playback.stream_arrivals(taps, bag.path.name)
-        return
-    from firmware_bridge.conversation import Conversation  # noqa: TID251
-    from firmware_bridge.peer import Requirements  # noqa: TID251
-    from firmware_bridge.playback import arrivals  # noqa: TID251
-
-    yield from arrivals(Conversation(Requirements(spec)), taps)
-
-
-def reproduced(bundle: Bundle, path: Path, backend: Any) -> dict[str, Any] | None:
-    """Compute a recorded live session again, from its bytes to its predictions, and compare; None for other files.
-
-    Raises TraceError where the recording cannot be read, or is not what a live session writes.
-    """
-    import msgspec
-
-    from rtsysid.live.loop import SessionFeeder
-    from rtsysid.live.reproduce import Settings, reproduce
-    from rtsysid.live.session import Session
-    from rtsysid.model.predictor import Predictor
-    from rtsysid.recordings.series import BagSeries
-
-    bag: Any = BagSeries(path)
-    settings = Settings.of(bag)
-    if settings is None:
-        return None
-    chosen: Any = settings.backend if backend == "auto" and settings.backend != "c" else backend
-    session = Session(Predictor.load(bundle, chosen), settings)
-    found = reproduce(bag, arrivals_of(bag, bundle.spec), SessionFeeder(session))
-    other = {"recorded_with_bundle": settings.bundle} if settings.bundle != bundle.id else {}
-    counts = {name: getattr(found, name) for name in ("decoded", "dropped_live", "missing", "changed")}
-    return {**counts, **other, **msgspec.to_builtins(found.predictions), "equal": found.equal}

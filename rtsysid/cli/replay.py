@@ -11,9 +11,10 @@ import click
 import msgspec
 from click.core import ParameterSource
 
-from rtsysid.cli import console, recording
+from rtsysid.cli import console, reproducing
 from rtsysid.cli.options import PATH, Speed, as_json, backend_option, deadline_option, max_gap, time_column, within
 from rtsysid.cli.outputs import output
+from rtsysid.errors import TraceError
 from rtsysid.guards import ranges
 from rtsysid.storage.products import PREDICTIONS
 
@@ -32,19 +33,24 @@ _OF_A_STREAM = ("speed", "out", "against", "deadline_ms", "max_gap", "time_")
 )  # fmt: skip
 @output("-o", "--out", product=PREDICTIONS, help="Write the predictions here (.csv, .csv.gz or .npz).")
 @click.option("--against", type=PATH, help="Compare with predictions written earlier; exit code 2 if they differ.")
+@click.option(
+    "--then", type=PATH, multiple=True, metavar="BUNDLE",
+    help="A bundle that took over during the recorded session; may be given again.",
+)  # fmt: skip
 @deadline_option
 @backend_option
 @max_gap
 @time_column
 @as_json
 def replay_command(
-    bundle: Path, trace: Path, speed: float | None, out: Path | None, overwrite: bool, against: Path | None,
-    deadline_ms: float | None, backend: Any, max_gap: int, time_: str | None, json_: bool,
+    bundle: Path, trace: Path, then: tuple[Path, ...], speed: float | None, out: Path | None, overwrite: bool,
+    against: Path | None, deadline_ms: float | None, backend: Any, max_gap: int, time_: str | None, json_: bool,
 ) -> None:  # fmt: skip
     """Stream a recording through the live path, one prediction per sample.
 
     A recorded live session (.mcap) is replayed from its bytes on the wire, and compared with the live predictions,
-    unless an option other than --backend asks for a stream.
+    unless an option other than --backend and --then asks for a stream. Bundles that took over in it (run --watch) are
+    looked for next to BUNDLE, and are those of --then.
 
     Example: rtsysid replay bundle flight.csv --speed 1 -o predictions.csv
     """
@@ -62,11 +68,14 @@ def replay_command(
     opened.require_live()
     if trace.suffix.lower() == ".mcap" and not _asks_for_a_stream():
         console.stage("reproducing the live session")
-        reproduced = recording.reproduced(opened, trace, backend)
+        reproduced = reproducing.reproduced(opened, then, trace, backend)
         if reproduced is not None:
-            console.report(reproduced, json_)
-            recording.require_answered(reproduced, trace)
-            sys.exit(0 if reproduced["equal"] else 2)
+            console.report(reproduced.shown, json_)
+            if reproduced.fault is not None:
+                raise reproduced.fault
+            sys.exit(0 if reproduced.equal else 2)
+    if then:
+        raise TraceError(f"recording {trace.name}", "no bundle takes over in a stream", "leave --then out")
     deadline_s = 1.0 / opened.spec.rate_hz if deadline_ms is None else deadline_ms * 1e-3
     predictor, deadline = Predictor.load(opened, backend), Deadline(deadline_s)
     session = Session(predictor, max_gap=max_gap, deadline=deadline)

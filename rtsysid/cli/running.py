@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from firmware_bridge.recorder import Recorder
     from firmware_bridge.rotation import Rotation
     from rtsysid.live.loop import LiveLoop
+    from rtsysid.live.session import Session
     from rtsysid.live.settings import Settings
     from rtsysid.live.updates import BundleUpdates, BundleWatch
     from rtsysid.model.bundle import Bundle
@@ -76,6 +77,29 @@ def _is_folder(path: Path) -> bool:
     return path.is_dir() or (not path.suffix and not path.exists())
 
 
+class Begun(NamedTuple):
+    """What a session runs. ``seen``: state of the bundle's folder before it was opened; empty without --watch."""
+
+    bundle: Bundle
+    settings: Settings
+    session: Session
+    seen: str
+
+
+def begun(path: Path, more: RunOptions, backend: Any, budget_ms: float | None, max_gap: int) -> Begun:
+    """Open the bundle to run, and make its session. Raises BundleError as `open_bundle` and the backend do."""
+    from rtsysid.live.session import Session
+    from rtsysid.live.settings import Settings
+    from rtsysid.model.predictor import Predictor
+
+    seen = state_before(path, more)
+    bundle = open_bundle(path, more)
+    predictor = Predictor.load(bundle, backend)
+    budget_s = 1 / bundle.spec.rate_hz if budget_ms is None else budget_ms * 1e-3
+    settings = Settings(bundle=bundle.id, backend=predictor.backend.name, budget_s=budget_s, max_gap=max_gap)
+    return Begun(bundle, settings, Session(predictor, settings), seen)
+
+
 def open_bundle(path: Path, more: RunOptions) -> Bundle:
     """Open the bundle to run, and check that it is the expected model.
 
@@ -106,30 +130,33 @@ def _opened(kind: type[Bundle], path: Path, expect: str | None) -> Bundle:
     return bundle
 
 
-def recording(path: Path, bundle: Bundle, settings: Settings, overwrite: bool, more: RunOptions) -> Recorder:
-    """Begin the recording of a session. Raises StorageError where the file cannot be made."""
+def recording(
+    path: Path | None, session: Begun, overwrite: bool, more: RunOptions
+) -> AbstractContextManager[Recorder | None]:
+    """Begin the recording of a session, where the user asked for it; it gives None otherwise.
+
+    Raises StorageError where the file cannot be made.
+    """
+    if path is None:
+        return nullcontext()
     from firmware_bridge.recorder import Recorder
 
-    spec, about = bundle.spec, bundle.manifest.about.given()
-    names = {"id": bundle.id, "model_id": bundle.model_id, **about}
+    bundle, spec = session.bundle, session.bundle.spec
+    names = {"id": bundle.id, "model_id": bundle.model_id, **bundle.manifest.about.given()}
     return Recorder.open(
         path, channels=spec.channels, outputs=spec.outputs, overwrite=overwrite, rotation=more.rotation,
-        metadata={**settings.metadata(), "rtsysid.bundle": names},
+        metadata={**session.settings.metadata(), "rtsysid.bundle": names},
     )  # fmt: skip
 
 
-def bundle_watch(
-    path: Path, seen: str, bundle: Bundle, settings: Settings, more: RunOptions
-) -> AbstractContextManager[BundleWatch | None]:
-    """Watch the place of the bundle, where the user asked for it; it gives None otherwise.
-
-    `seen`: state of the folder before the bundle was opened.
-    """
+def bundle_watch(path: Path, session: Begun, more: RunOptions) -> AbstractContextManager[BundleWatch | None]:
+    """Watch the place of the bundle, where the user asked for it; it gives None otherwise."""
     if not more.watch:
         return nullcontext()
     from rtsysid.live.updates import BundleWatch
 
-    return BundleWatch(path, bundle, settings.backend, settings, expect=more.expect or "", seen=seen)
+    settings = session.settings
+    return BundleWatch(path, session.bundle, settings.backend, settings, expect=more.expect or "", seen=session.seen)
 
 
 def updates_of(
@@ -166,11 +193,17 @@ def session_summary(
     recorded |= {} if updates is None else {"updates": dict(updates.counts), "bundle": updates.bundle.id}
     if json_:
         return {**report.plain(), "session": loop.session.summary(), **recorded}
+    undated = {"undated": report.undated} if report.undated else {}
     ages = {f"age_{name}_ms": getattr(report, name) * 1e3 for name in ("p50", "p99", "worst")}
     return {
         "samples": report.samples, "rate_hz": report.rate_hz, **ages, "stale": report.stale,
-        "skipped": report.skipped, **losses(report.link), "answers": report.statuses, **recorded,
+        "skipped": report.skipped, **undated, **losses(report.link), "answers": report.statuses, **recorded,
     }  # fmt: skip
+
+
+def answered(loop: LiveLoop) -> int:
+    """Return how many predictions a session made; 0 where none was sent, since no age of a sample was known."""
+    return loop.session.health.predictions if loop.summary().statuses else 0
 
 
 def _where_recorded(recorder: Recorder) -> dict[str, Any]:

@@ -13,10 +13,7 @@ from rtsysid.cli.options import PATH
 from rtsysid.sources.kinds import KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from rtsysid.live.loop import Answer, Sink
-    from rtsysid.live.session import Session
+    from rtsysid.live.loop import Answer, LiveLoop, Sink
     from rtsysid.model.bundle import Bundle
     from rtsysid.model.predictor import Predictor
     from rtsysid.source import Source
@@ -85,20 +82,17 @@ def map_alone(map_: Path | None) -> ChannelMap | None:
     return None if map_ is None else MapFile.read(map_).alone()
 
 
-def publishing(source: Source, predictor: Predictor, session_of: Callable[[], Session]) -> Sink | None:
-    """Return the sink of a source that publishes forecasts and health; None for any other.
-
-    `session_of` returns the session that answers now.
-    """
+def publishing(loop: LiveLoop) -> Sink | None:
+    """Return the sink of a loop whose source publishes forecasts and health; None for any other source."""
     from rtsysid.live.sinks import Publishing, PublishingSink
     from rtsysid.view.forecasts import PeriodicForecast
 
-    if not isinstance(source, Publishing):
+    if not isinstance(loop.source, Publishing):
         return None
-    forecasts = PeriodicForecast(predictor)
+    forecasts = PeriodicForecast(cast("Predictor", loop.session.predictor))
 
     def due(answer: Answer) -> Any:
-        forecasts.follow(cast("Predictor", session_of().predictor))
+        forecasts.follow(cast("Predictor", loop.session.predictor))
         return forecasts.due(answer)
 
-    return PublishingSink(source, 1 / predictor.spec.rate_hz, due)
+    return PublishingSink(loop.source, 1 / loop.session.spec.rate_hz, due)

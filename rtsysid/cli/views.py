@@ -6,15 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import click
 
 if TYPE_CHECKING:
-    from rtsysid.live.session import Session
+    from rtsysid.live.loop import LiveLoop
     from rtsysid.model.bundle import Bundle
     from rtsysid.model.predictor import Predictor
-    from rtsysid.view.feed import LiveFeed
 
 VIEW_PORT, WEB_PORT = 8765, 8766
 _PORT = click.IntRange(0, 65_535)
@@ -52,14 +51,11 @@ def view_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextmanager
 def opened_views(
-    views: ViewOptions, session: Session, predictor: Predictor, bundle: Bundle, port: str, say: Callable[..., None]
-) -> Iterator[LiveFeed | None]:
-    """Open the views that were asked for, and yield the sink that feeds them; None without any.
-
-    Raises LinkError where one cannot listen.
-    """
+    views: ViewOptions, loop: LiveLoop, bundle: Bundle, port: str, say: Callable[..., None]
+) -> Iterator[None]:
+    """Open the views that were asked for, and let the loop feed them. Raises LinkError where one cannot listen."""
     if views.view is None and views.web is None:
-        yield None
+        yield
         return
     from rtsysid.view.foxglove import FoxgloveView
     from rtsysid.view.snapshot import SessionAbout
@@ -73,11 +69,12 @@ def opened_views(
     if views.web is not None:
         web_port = views.web
         makers.append(lambda about: WebView(about, views.host, web_port))
-    about = SessionAbout.of(bundle.spec, port, bundle.id[:12], session.novelty is not None)
+    about = SessionAbout.of(bundle.spec, port, bundle.id[:12], loop.session.novelty is not None)
     opened = open_views(makers, about)
     say(*(f"view: {getattr(each, 'url', '')}" for each in opened))
-    with Viewer(opened, session, predictor) as viewer:
-        yield viewer.feed
+    with Viewer(opened, lambda: loop.session, cast("Predictor", loop.session.predictor)) as viewer:
+        loop.add_sink(viewer.feed)
+        yield
 
 
 def viewer_layout(bundle: Path) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """LiveLoop: feed the samples of a source to a session, and send the predictions back in time.
 
 Every sample is fed to the session, in order. Only the newest sample of a batch is answered: a backlog then delays one
-answer and not all later ones. The age of a sample when its answer is ready is measured on the host's clock from the
-instant of capture; an answer above the time budget is `stale`.
+answer and not all later ones. While the host time of the samples is not known, none is answered. The age of a sample
+when its answer is ready is measured on the host's clock from the instant of capture; an answer above the time budget is
+`stale`.
 
 The loop does not depend on the kind of line: it takes any `rtsysid.source.Source`.
 """
@@ -46,7 +47,7 @@ class Answer(NamedTuple):
     """Prediction for one arrival. ``age_s``: age of the sample when the answer was ready; NaN where it is not known.
 
     ``prediction``: has the flag ``stale`` where the age is above the budget or not known.
-    ``sent``: whether the sample was the newest of its batch, so that the answer was sent to the source.
+    ``sent``: whether the answer was sent to the source: the sample is the newest of its batch, and its age is known.
     """
 
     arrival: Arrival
@@ -71,12 +72,14 @@ class LiveStats(msgspec.Struct, frozen=True, kw_only=True):
     ``rate_hz``: samples per second of host time. ``p50``, ``p99``, ``worst``: age of the samples that were answered.
     ``statuses``: counts of the statuses that were sent; ``stale``: answers above the time budget, whatever else their
     status says. ``skipped``: samples that were fed to the session but not
-    answered, since a newer one was there. ``link``: counts of the source since its start.
+    answered, since a newer one was there. ``undated``: not answered, since the clocks of host and device did not agree
+    yet. ``link``: counts of the source since its start.
     """
 
     seconds: float
     samples: int
     skipped: int
+    undated: int
     stale: int
     statuses: dict[str, int]
     rate_hz: float
@@ -127,7 +130,8 @@ class LiveLoop:
     ) -> None:
         self.source, self._follower = source, follower
         self._tick_s = 1.0 / session.spec.rate_hz
-        self._recorder, self._service, self._clock = recorder, service or Service({}), clock
+        self._sinks: list[Sink] = [] if recorder is None else [recorder]
+        self._service, self._clock = service or Service({}), clock
         self._feeder = SessionFeeder(session)
         self._whole, self._recent = _Interval(deadline_s=deadline_s), _Interval()
 
@@ -135,6 +139,11 @@ class LiveLoop:
     def session(self) -> Session:
         """The session that answers now."""
         return self._feeder.session
+
+    def add_sink(self, sink: Sink | None) -> None:
+        """Hand samples, answers and reports to one more sink, from the next batch on; None adds none."""
+        if sink is not None:
+            self._sinks.append(sink)
 
     def run(self, stop: StopSignal, *, every_s: float = 1.0) -> Iterator[LiveStats]:
         """Run until the source ends or `stop` is requested; yield the figures of each `every_s` seconds.
@@ -163,17 +172,18 @@ class LiveLoop:
 
     def _work(self, batch: Sequence[Arrival]) -> None:
         answers = [self.answer(arrival, sent=False) for arrival in batch[:-1]]
-        newest = self.answer(batch[-1], sent=True)
-        self.source.predict(newest.arrival.seq, newest.status, newest.age_s, self._tick_s, newest.prediction.y)
+        newest = self.answer(batch[-1], sent=not math.isnan(batch[-1].captured_s))
+        if newest.sent:
+            self.source.predict(newest.arrival.seq, newest.status, newest.age_s, self._tick_s, newest.prediction.y)
         now_s = self._clock()
         if not newest.stale:
             self._service.fresh(now_s)
         for interval in (self._whole, self._recent):
             interval.add(len(batch), newest, now_s)
-        if self._recorder is not None:
+        for sink in self._sinks:
             for answer in (*answers, newest):
-                self._recorder.sample(answer.arrival)
-                self._recorder.prediction(answer)
+                sink.sample(answer.arrival)
+                sink.prediction(answer)
         if self._follower is not None:
             self._feeder = self._follower.follow((*answers, newest), self._feeder)
 
@@ -186,8 +196,8 @@ class LiveLoop:
     def _report(self, now_s: float) -> LiveStats:
         report = self._recent.report(now_s, self.source.health())
         self._recent = _Interval(now_s)
-        if self._recorder is not None:
-            self._recorder.health(report.plain())
+        for sink in self._sinks:
+            sink.health(report.plain())
         self._service.status(report.line())
         return report
 
@@ -199,27 +209,29 @@ class _Interval:
         self.begun_s = self.latest_s = begun_s
         self.ages = Deadline(deadline_s)
         self._statuses: Counter[str] = Counter()
-        self._samples = self._skipped = self._stale = self._beginning = 0
+        self._samples = self._skipped = self._undated = self._stale = self._beginning = 0
 
     def add(self, samples: int, newest: Answer, now_s: float) -> None:
-        """Add a batch of `samples`, of which `newest` was answered at `now_s`."""
+        """Add a batch of `samples`, of which `newest` was answered at `now_s`, if it was."""
         if math.isnan(self.begun_s):
             self.begun_s, self._beginning = now_s, samples
         self.latest_s = now_s
         self._samples += samples
+        if not newest.sent:
+            self._undated += samples
+            return
         self._skipped += samples - 1
         self._statuses[str(newest.status)] += 1
         self._stale += newest.stale
-        if not math.isnan(newest.age_s):
-            self.ages.record(newest.age_s)
+        self.ages.record(newest.age_s)
 
     def report(self, until_s: float, link: SourceHealth) -> LiveStats:
         """Return the figures up to `until_s`."""
         seconds = until_s - self.begun_s
         ages = self.ages
         return LiveStats(
-            seconds=seconds, samples=self._samples, skipped=self._skipped, stale=self._stale,
-            statuses=dict(self._statuses),
+            seconds=seconds, samples=self._samples, skipped=self._skipped, undated=self._undated,
+            stale=self._stale, statuses=dict(self._statuses),
             rate_hz=(self._samples - self._beginning) / seconds if seconds > 0 else math.nan,
             p50=ages.percentile(0.5), p99=ages.percentile(0.99), worst=ages.worst, link=link,
         )  # fmt: skip

@@ -1,40 +1,12 @@
-"""Sinks: hand what the loop answers to several sinks; and to a source that publishes forecasts and health."""
+"""PublishingSink: hand what the loop answers to a source that publishes forecasts and health."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from rtsysid.live.loop import Answer, Sink
+from rtsysid.live.loop import Answer
 from rtsysid.spec import Arrival
-
-
-class Sinks:
-    """Several sinks as one, in order."""
-
-    def __init__(self, sinks: Sequence[Sink]) -> None:
-        self._sinks = tuple(sinks)
-
-    @classmethod
-    def of(cls, *sinks: Sink | None) -> Sink | None:
-        """Join the sinks that there are; None without any."""
-        found = [each for each in sinks if each is not None]
-        return None if not found else found[0] if len(found) == 1 else cls(found)
-
-    def sample(self, arrival: Arrival) -> None:
-        """Hand on a sample."""
-        for sink in self._sinks:
-            sink.sample(arrival)
-
-    def prediction(self, answer: Answer) -> None:
-        """Hand on an answer."""
-        for sink in self._sinks:
-            sink.prediction(answer)
-
-    def health(self, figures: Mapping[str, Any]) -> None:
-        """Hand on figures."""
-        for sink in self._sinks:
-            sink.health(figures)
 
 
 @runtime_checkable

@@ -22,6 +22,7 @@ import msgspec
 from rtsysid.errors import RtsysidError, StorageError
 from rtsysid.live.bundle_watch import Verified, Wanted, state_of
 from rtsysid.live.feeder import SessionFeeder
+from rtsysid.live.recorded import Key
 from rtsysid.live.session import Session, SessionSettings
 from rtsysid.live.trial import Trial
 from rtsysid.model import linked
@@ -44,12 +45,17 @@ class Newcomer(NamedTuple):
 
 
 class Note(msgspec.Struct, frozen=True):
-    """What became of a bundle. ``outcome``: ``trial``, ``taken``, ``refused`` or ``taken back``. ``text``: one line."""
+    """What became of a bundle. ``outcome``: ``trial``, ``taken``, ``refused`` or ``taken back``. ``text``: one line.
+
+    ``at``: the sample at which it happened: the first one that a bundle on trial was fed, or the last one that was
+    answered before another bundle took over. A replay needs it (`rtsysid.live.succession`).
+    """
 
     outcome: str
     bundle: str
     model: str
     text: str
+    at: Key = Key(0, 0, 0)
 
 
 class NoteSink(Protocol):
@@ -181,6 +187,7 @@ class BundleUpdates:
         self._trial: Trial | None = None
         self._other = bundle  # the bundle of the session aside
         self._left = 0  # ticks for which the one before goes on
+        self._at = Key(0, 0, 0)  # the sample of the next note
 
     def events(self) -> list[str]:
         """Return what became of bundles since the last call, one line each."""
@@ -194,8 +201,10 @@ class BundleUpdates:
             candidate = self._watch.take()
             if candidate is None:
                 return running
+            self._at = Key.of(answers[0].arrival)
             self._begin(candidate, running)
         assert self._aside is not None
+        self._at = Key.of(answers[-1].arrival)
         predictions = [self._aside.feed(answer.arrival) for answer in answers]  # all of them, before anything changes
         if self._trial is None:
             return self._guard(answers, running, self._aside)
@@ -236,7 +245,7 @@ class BundleUpdates:
         return running
 
     def _note(self, outcome: str, bundle: Bundle, text: str) -> None:
-        self._tell(Note(outcome, bundle.id, bundle.model_id, text))
+        self._tell(Note(outcome, bundle.id, bundle.model_id, text, self._at))
 
     def _tell(self, note: Note) -> None:
         if note.outcome in self.counts:

@@ -29,7 +29,7 @@ from rtsysid.spec import Doubles, Floats
 FILE = "intervals.npz"
 MOST_FUTURES = 10_000  # of one interval
 FOLDS = 12  # more recordings than this are left out in groups; fewer than three are cut into pieces
-SHARES = np.unique(np.concatenate((np.linspace(0, 0.9, 19), np.linspace(0.9, 0.98, 9), np.linspace(0.98, 1.0, 11))))
+SHARES = np.concatenate((np.linspace(0, 0.9, 19)[:-1], np.linspace(0.9, 0.98, 9)[:-1], np.linspace(0.98, 1.0, 11)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
 from rtsysid.errors import BundleError, StorageError
 from rtsysid.model.bundle import Bundle
+from rtsysid.model.manifest import NAME, read_manifest
 
 _SUFFIX = ".before"
 
@@ -49,6 +52,21 @@ def roll_back(link: Path) -> Bundle:
         remedy = "name the bundle: rtsysid rollback LINK --to BUNDLE"
         raise BundleError(f"link {link}", f"no bundle before this one is noted as {_before(link).name}", remedy)
     return point(link, folder)
+
+
+def neighbours(place: Path, ids: Collection[str]) -> dict[str, Bundle]:
+    """Return the bundles of these ids that lie next to a bundle, or to the link that leads to it.
+
+    A damaged one is left out.
+    """
+    found: dict[str, Bundle] = {}
+    for parent in {place.absolute().parent, Path(os.path.realpath(place)).parent} if ids else ():
+        for each in sorted(parent.iterdir()):
+            with suppress(BundleError):
+                name = read_manifest(each).digest[:12] if (each / NAME).is_file() else ""
+                if name in ids and name not in found:
+                    found[name] = Bundle.open(each)
+    return found
 
 
 def _before(link: Path) -> Path:

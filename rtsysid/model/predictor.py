@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
@@ -25,6 +24,8 @@ from rtsysid.model.loading import BackendName, load_backend
 from rtsysid.spec import Doubles, Floats, ModelSpec
 
 if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+
     from rtsysid.model.backends.numpy_backend import NumpyBackend
     from rtsysid.model.backends.numpy_gradient import NumpyGradients
 
@@ -231,11 +232,9 @@ class Predictor:
 
         0 is within. Raises SpecError for another number of inputs.
         """
-        plans = _numbers("u_future", u_future, (*np.shape(u_future)[:-1], self.spec.n_inputs)).reshape(
-            -1, self.spec.n_inputs
-        )
-        scaling = self.spec.scaling
-        low, high = (np.array(part[: self.spec.n_inputs], "f4") for part in (scaling.low, scaling.high))
+        nu, scaling = self.spec.n_inputs, self.spec.scaling
+        plans = _numbers("u_future", u_future, (*np.shape(u_future)[:-1], nu)).reshape(-1, nu)
+        low, high = (np.array(part[:nu], "f4") for part in (scaling.low, scaling.high))
         outside: Floats = np.maximum(low - plans.min(0), plans.max(0) - high)
         widths: Floats = np.maximum(high - low, np.finfo("f4").tiny)
         return (np.maximum(outside, 0) / widths).astype(np.float32)
@@ -292,6 +291,8 @@ class Predictor:
 
     @cached_property
     def _threads(self) -> ThreadPoolExecutor:
+        from concurrent.futures import ThreadPoolExecutor
+
         return ThreadPoolExecutor(_usable_cores(), "forecast")
 
     def _gradients(self, double: bool) -> Gradients:

@@ -4,7 +4,7 @@ The class implements `Source` and returns `Arrival` and `SourceHealth`. It is ma
 ``spec`` is the model whose channels and rate it must deliver, ``divider`` N keeps every N-th sample, ``baudrate`` and
 ``tap`` are for raw lines; a source ignores options that it has no use for. It imports the contract only:
 `rtsysid.spec`, `errors`, `statuses`, `device_clock` and this module. `rtsysid.device_clock.DeviceClock` converts its
-device's time to host time. One line in `SOURCES` of `rtsysid/cli/link.py` gives it the URLs of a scheme
+device's time to host time. One line in `SOURCES` of `rtsysid/cli/sources.py` gives it the URLs of a scheme
 (``udp://...``). `firmware_bridge/link.py` is the source for serial lines, and the example.
 """
 
@@ -71,7 +71,7 @@ class Source(Protocol):
 
     Entering raises LinkError where nothing can be opened. After that no method waits for the device, except `describe`
     and `channels`; a device that is gone is waited for, and counted in `SourceHealth`. `LiveLoop` calls `batches`,
-    `predict`, `close` and `health`; the command line calls the others.
+    `predict`, `close` and `health`; the command line calls the others. A sample of unknown host time is not answered.
     """
 
     def __enter__(self) -> Self: ...

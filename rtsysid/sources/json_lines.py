@@ -8,14 +8,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
-from rtsysid.sources.format import Outgoing
+from rtsysid.sources.format import Outgoing, StreamFormat
 from rtsysid.sources.messages import LARGEST, LONGEST_NAME, MOST_VALUES, TopicMessage, as_number, flat_numbers
+from rtsysid.sources.stream import StreamSource
 
 RECEIPT = "receipt"  # instead of the name of the field with the time
+
+
+class JsonOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Options of the address of a source of JSON lines."""
+
+    time: str = "t"
+
+
+class JsonSource(StreamSource):
+    """A source whose messages are JSON lines. ``OPTIONS``: the options of its address."""
+
+    OPTIONS: ClassVar[type[JsonOptions]] = JsonOptions
+
+    def make_format(self) -> StreamFormat:
+        """Make the format by the option ``time``."""
+        return JsonLines(self.url.choose(self.OPTIONS).time)
 
 
 class JsonLines:

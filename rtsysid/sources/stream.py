@@ -8,17 +8,15 @@ from __future__ import annotations
 
 import json
 import math
-import threading
-import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, ClassVar, Protocol, Self
 
 from rtsysid.device_clock import host_ns
 from rtsysid.errors import LinkError, RtsysidError
-from rtsysid.source.backlog import Backlog
 from rtsysid.source.port import described
+from rtsysid.source.reading import BACK_OFF_MAX_S, BACK_OFF_S, ReadingSource
 from rtsysid.sources.channel_map import ChannelMap
 from rtsysid.sources.first import First
 from rtsysid.sources.format import Outgoing, StreamFormat, Transport
@@ -31,9 +29,7 @@ from rtsysid.sources.url import SourceUrl, parse
 from rtsysid.spec import Arrival, Channel, Floats, ModelSpec
 
 _WAIT_S = 0.05  # longest wait for a message: the end is noticed at most this late
-_BACK_OFF_S, _BACK_OFF_MAX_S = 0.1, 2.0
-_BACKLOG = 2048  # samples: two seconds at 1 kHz
-_PARTING_S = 1.0
+_AHEAD = 1024  # samples that a log may be played ahead of the consumer
 _SILENCE_S = 1.5  # as on the serial link
 _TIMES = 4096  # samples whose time is known when their prediction is sent
 
@@ -45,7 +41,7 @@ class StreamTap(Protocol):
     def message(self, message: TopicMessage, host_ns: int) -> None: ...
 
 
-class StreamSource:
+class StreamSource(ReadingSource):
     """A source of messages at `url`. With `spec` the messages must hold the channels of the model.
 
     `mapping`: which fields are which channels; None: messages hold them by name, or `names` where there is no `spec`.
@@ -68,6 +64,7 @@ class StreamSource:
         names: Sequence[Channel] = (),
         **_unused: Any,
     ) -> None:
+        super().__init__(deque(maxlen=100))
         self.url: SourceUrl = parse(url)
         self._outputs: Sequence[Channel] = () if spec is None else spec.outputs
         self.mapping = mapping or _map_of_names(spec, names)
@@ -76,15 +73,11 @@ class StreamSource:
         self.format: StreamFormat = self.make_format()
         self.intake = MessageIntake(self.mapping, self.AHEAD_S, divider)
         self.first = First(self.mapping, url)
-        self._backlog: Backlog[Arrival] = Backlog(_BACKLOG)
-        self._closing = threading.Event()
-        self._error: Exception | None = None
-        self._events: deque[str] = deque(maxlen=100)
         self._times = [math.nan] * _TIMES
         self._transport: Transport | None = None
         self._predictions = self._unsent = self._losses = self._unknown = 0
-        self._heard_s, self._state, self._spent_s = math.nan, "waiting", 0.0
-        self._thread: threading.Thread | None = None
+        self._overflowed = 0  # of the lines before this one
+        self._heard_s, self._state = math.nan, "waiting"
 
     # ---- what a subclass says
 
@@ -107,14 +100,8 @@ class StreamSource:
             transport = self.connect()
         except OSError as error:
             raise LinkError(f"source {self.url.text}", described(error), "check the address") from None
-        self._thread = threading.Thread(target=self._read_for_ever, args=(transport,), name="source", daemon=True)
-        self._thread.start()
+        self._start(self._keep_open, transport)
         return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-        if self._thread is not None:
-            self._thread.join(_PARTING_S)
 
     def describe(self, timeout_s: float = 5.0) -> dict[str, Any]:
         """Describe the source as plain values, as soon as a message came. Raises LinkError where none does in time."""
@@ -129,16 +116,6 @@ class StreamSource:
         self._wait(timeout_s)
         return self.first.channels() if self._open_map else self.mapping.channels
 
-    def batches(self, timeout_s: float = 0.1) -> Iterator[list[Arrival]]:
-        """Yield all samples that came since the last batch; an empty batch where none came for `timeout_s` seconds.
-
-        Raises LinkError where the source cannot be read.
-        """
-        while not self._backlog.closed:
-            yield self._backlog.take(timeout_s)
-        if self._error is not None:
-            raise self._error
-
     def predict(self, seq: int, status: str, age_s: float, horizon_s: float, y: Floats) -> None:
         """Send the prediction `y` [ny] of the sample `seq`; what is not taken at once counts as unsent."""
         transport = self._transport
@@ -150,20 +127,6 @@ class StreamSource:
         self._predictions += sent
         self._unsent += not sent
 
-    def close(self) -> None:
-        """Stop reading; `batches` ends with what had come by then."""
-        self._closing.set()
-
-    def events(self) -> list[str]:
-        """Return what happened since the last call, one line each."""
-        return [self._events.popleft() for _ in range(len(self._events))]
-
-    @property
-    def thread_ids(self) -> tuple[int, ...]:
-        """Native id of the reading thread, for the scheduler."""
-        found = self._thread and self._thread.native_id
-        return (found,) if found else ()
-
     def health(self) -> StreamHealth:
         """Return every count so far."""
         intake, ticks = self.intake, self.intake.ticks
@@ -173,7 +136,8 @@ class StreamSource:
             corrupt=self.format.corrupt, losses=self._losses, reboots=0, streams=intake.boot,
             unknown_ends=self._unknown + intake.jumps, refused=intake.refused, received=intake.received,
             duplicates=intake.duplicates, late=ticks.late, lost=self.format.lost, jumps=intake.jumps,
-            overflowed=getattr(self._transport, "overflowed", 0), predictions=self._predictions, unsent=self._unsent,
+            overflowed=self._overflowed + _overflowed(self._transport),
+            predictions=self._predictions, unsent=self._unsent,
             backlog=self._backlog.most, reader_s=self._reader_s(), topics=intake.counts(),
         )  # fmt: skip
 
@@ -185,28 +149,19 @@ class StreamSource:
             found = f"no message for {timeout_s:g} s{self.first.seen()}"
             raise LinkError(f"source {self.url.text}", found, "check the address, and that something is sent there")
 
-    def _reader_s(self) -> float:
-        if self._thread is None or self._thread.ident is None or not self._thread.is_alive():
-            return self._spent_s
-        return time.clock_gettime(time.pthread_getcpuclockid(self._thread.ident))
-
     # ---- the reading thread
 
-    def _read_for_ever(self, transport: Transport) -> None:
-        try:
-            self._keep_open(transport)
-        except Exception as error:  # the consumer raises it
-            told = isinstance(error, RtsysidError)
-            self._error = error if told else LinkError(f"source {self.url.text}", repr(error), "check what it delivers")
-        finally:
-            self._state = "closed"
-            self._spent_s = time.thread_time()
-            self._backlog.close()
-            self.first.end()
+    def _as_shown(self, error: Exception) -> Exception:
+        told = isinstance(error, RtsysidError)
+        return error if told else LinkError(f"source {self.url.text}", repr(error), "check what it delivers")
+
+    def _on_end(self) -> None:
+        self._state = "closed"
+        self.first.end()
 
     def _keep_open(self, first: Transport | None) -> None:
         """Serve one connection after the other until closing; the wait between them doubles while nothing comes."""
-        wait_s, transport = _BACK_OFF_S, first
+        wait_s, transport = BACK_OFF_S, first
         while not self._closing.is_set():
             received = self.intake.received
             try:
@@ -217,7 +172,7 @@ class StreamSource:
             except OSError as error:
                 self._lose(described(error))
             transport = None
-            wait_s = _BACK_OFF_S if self.intake.received > received else min(2 * wait_s, _BACK_OFF_MAX_S)
+            wait_s = BACK_OFF_S if self.intake.received > received else min(2 * wait_s, BACK_OFF_MAX_S)
             self._closing.wait(wait_s)
 
     def _serve(self, transport: Transport) -> None:
@@ -237,6 +192,7 @@ class StreamSource:
         finally:
             self._transport = None
             transport.close()
+            self._overflowed += _overflowed(transport)
 
     def _take(self, chunks: Sequence[bytes], now_ns: int) -> None:
         arrivals: list[Arrival] = []
@@ -256,7 +212,7 @@ class StreamSource:
 
     def _put(self, arrivals: list[Arrival]) -> None:
         if not self.GREEDY:
-            while self._backlog.waiting > _BACKLOG // 2 and not self._closing.wait(0.001):
+            while self._backlog.waiting > _AHEAD and not self._closing.wait(0.001):
                 pass
         self._backlog.put(arrivals)
 
@@ -286,6 +242,10 @@ class StreamSource:
             self._losses += 1
             self._events.append(f"lost: {reason}")
         self._state = "lost"
+
+
+def _overflowed(transport: Transport | None) -> int:
+    return getattr(transport, "overflowed", 0)
 
 
 def _map_of_names(spec: ModelSpec | None, names: Sequence[Channel]) -> ChannelMap:

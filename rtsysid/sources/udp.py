@@ -12,34 +12,27 @@ import struct
 from collections.abc import Sequence
 from contextlib import suppress
 
-import msgspec
-
 from rtsysid.errors import LinkError
-from rtsysid.sources.format import StreamFormat, Transport
-from rtsysid.sources.json_lines import JsonLines
+from rtsysid.sources.format import Transport
+from rtsysid.sources.json_lines import JsonOptions, JsonSource
 from rtsysid.sources.messages import LARGEST
-from rtsysid.sources.stream import StreamSource
 from rtsysid.sources.url import SourceUrl
 
 _ROOM = 1 << 20  # bytes that the system keeps for us
 _AT_ONCE = 256  # datagrams
-_OVERFLOW = getattr(socket, "SO_RXQ_OVFL", 40)  # Linux: each datagram tells how many were dropped before it
-_ANCILLARY = socket.CMSG_SPACE(4)
+_MEMINFO, _DROPS, _COUNTERS = 55, 8, 9  # Linux, SO_MEMINFO: counters of a socket, of which one is that of drops
 
 
-class UdpOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class UdpOptions(JsonOptions, frozen=True, forbid_unknown_fields=True):
     """Options of the address."""
 
-    time: str = "t"
     to: str = ""
 
 
-class UdpSource(StreamSource):
+class UdpSource(JsonSource):
     """The source for JSON lines in datagrams: see the module."""
 
-    def make_format(self) -> StreamFormat:
-        """Make the format by the option ``time``."""
-        return JsonLines(self.url.choose(UdpOptions).time)
+    OPTIONS = UdpOptions
 
     def connect(self) -> Transport:
         """Bind the socket. Raises OSError where another program holds it."""
@@ -47,11 +40,11 @@ class UdpSource(StreamSource):
 
 
 class UdpTransport:
-    """A bound socket. ``overflowed``: datagrams that the system dropped, where it says so."""
+    """A bound socket."""
 
     def __init__(self, url: SourceUrl, to: str = "") -> None:
         host, port = url.address()
-        self.overflowed = 0
+        self._overflowed = 0
         self._fixed = _receiver(to, url.text) if to else None
         self._peer = self._fixed
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -68,6 +61,15 @@ class UdpTransport:
         found: int = self._socket.getsockname()[1]
         return found
 
+    @property
+    def overflowed(self) -> int:
+        """Count the datagrams that the system dropped, also after the last one that came; 0 where it does not say."""
+        with suppress(OSError):
+            found = self._socket.getsockopt(socket.SOL_SOCKET, _MEMINFO, 4 * _COUNTERS)
+            if len(found) == 4 * _COUNTERS:
+                self._overflowed = struct.unpack(f"={_COUNTERS}I", found)[_DROPS]
+        return self._overflowed
+
     def receive(self, timeout_s: float) -> Sequence[bytes]:
         """Return the datagrams that have come, waiting up to `timeout_s` seconds for the first."""
         if not self._poll.poll(timeout_s * 1e3):
@@ -75,9 +77,8 @@ class UdpTransport:
         found: list[bytes] = []
         with suppress(BlockingIOError):
             while len(found) < _AT_ONCE:
-                data, ancillary, _, peer = self._socket.recvmsg(LARGEST + 1, _ANCILLARY)
+                data, peer = self._socket.recvfrom(LARGEST + 1)
                 self._peer = self._fixed or peer
-                self._count(ancillary)
                 found.append(data)
         return found
 
@@ -92,22 +93,16 @@ class UdpTransport:
         return True
 
     def close(self) -> None:
-        """Close the socket."""
+        """Close the socket; the count of drops stays."""
+        _ = self.overflowed
         self._socket.close()
 
     def _set_up(self, host: str, port: int) -> None:
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _ROOM)
-        with suppress(OSError):
-            self._socket.setsockopt(socket.SOL_SOCKET, _OVERFLOW, 1)
         self._socket.bind((host, port))
         self._socket.setblocking(False)
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
-
-    def _count(self, ancillary: Sequence[tuple[int, int, bytes]]) -> None:
-        for level, kind, data in ancillary:
-            if (level, kind) == (socket.SOL_SOCKET, _OVERFLOW) and len(data) == 4:
-                (self.overflowed,) = struct.unpack("=I", data)
 
 
 def _receiver(text: str, url: str) -> tuple[str, int]:

@@ -12,14 +12,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-import msgspec
-
-from rtsysid.sources.format import StreamFormat, Transport
-from rtsysid.sources.json_lines import JsonLines
+from rtsysid.sources.format import Transport
+from rtsysid.sources.json_lines import JsonOptions, JsonSource
 from rtsysid.sources.latest import LatestSender
 from rtsysid.sources.messages import LARGEST
 from rtsysid.sources.needs import live_package
-from rtsysid.sources.stream import StreamSource
 
 _CONNECT_S = 2.0
 _MOST_PEERS = 8
@@ -27,19 +24,16 @@ _WAITING = 4096  # messages that may wait for the reader
 _AT_ONCE = 256
 
 
-class WebSocketOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class WebSocketOptions(JsonOptions, frozen=True, forbid_unknown_fields=True):
     """Options of the address."""
 
-    time: str = "t"
     host: str = "127.0.0.1"
 
 
-class WebSocketSource(StreamSource):
+class WebSocketSource(JsonSource):
     """The source for JSON over WebSocket: see the module."""
 
-    def make_format(self) -> StreamFormat:
-        """Make the format by the option ``time``."""
-        return JsonLines(self.url.choose(WebSocketOptions).time)
+    OPTIONS = WebSocketOptions
 
     def connect(self) -> Transport:
         """Connect, or listen where the address has no host. Raises OSError where that fails."""

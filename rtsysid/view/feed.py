@@ -34,17 +34,18 @@ class Kept(NamedTuple):
 class LiveFeed:
     """A sink of the loop. `watched` says whether anybody looks: without, no forecast is made.
 
-    ``session_of`` returns the session that answers now: a new bundle may take over. ``ages``: counts of their ages in
+    `session_of` returns the session that answers now: a new bundle may take over. ``ages``: counts of their ages in
     the bins of `AGES_MS`, the last one above them. ``statuses``: of the answers that were sent. ``figures``: the
     newest report of the loop. ``dropped``: answers that nobody fetched in time.
     """
 
     def __init__(
-        self, session: Session, forecasts: PeriodicForecast | None = None, watched: Callable[[], bool] = lambda: True
-    ) -> None:
-        self._session, self._forecasts, self._watched = session, forecasts, watched
-        self.session_of: Callable[[], Session] = lambda: session
-        self._every = max(1, round(session.spec.rate_hz / SHOWN_HZ))
+        self, session_of: Callable[[], Session], forecasts: PeriodicForecast | None = None,
+        watched: Callable[[], bool] = lambda: True,
+    ) -> None:  # fmt: skip
+        self._session_of, self._session = session_of, session_of()
+        self._forecasts, self._watched = forecasts, watched
+        self._every = max(1, round(self._session.spec.rate_hz / SHOWN_HZ))
         self._count = self.dropped = 0
         self._kept: deque[Kept] = deque(maxlen=_WAITING)
         self._shown: deque[ShownForecast] = deque(maxlen=4)
@@ -62,8 +63,9 @@ class LiveFeed:
             if answer.age_s >= 0:
                 self.ages[bisect(AGES_MS, answer.age_s * 1e3)] += 1
         self._count += 1
-        if self.session_of() is not self._session:
-            self._follow(self.session_of())
+        session = self._session_of()
+        if session is not self._session:
+            self._follow(session)
         if self._count % self._every == 0:
             novelty = self._session.novelty
             self.dropped += len(self._kept) == _WAITING

@@ -34,15 +34,16 @@ class View(Protocol):
 
 
 class Viewer:
-    """`with Viewer(views, session, predictor) as viewer`: ``viewer.feed`` is the sink for the loop.
+    """`with Viewer(views, session_of, predictor) as viewer`: ``viewer.feed`` is the sink for the loop.
 
+    `session_of` returns the session that answers now.
     A view that fails is closed, with a line of log; the session goes on. ``cpu_s``: processor time of the thread.
     """
 
-    def __init__(self, views: Sequence[View], session: Session, predictor: Predictor | None) -> None:
+    def __init__(self, views: Sequence[View], session_of: Callable[[], Session], predictor: Predictor | None) -> None:
         self._views = list(views)
         forecasts = None if predictor is None else PeriodicForecast(predictor)
-        self.feed = LiveFeed(session, forecasts, lambda: any(view.watched for view in self._views))
+        self.feed = LiveFeed(session_of, forecasts, lambda: any(view.watched for view in self._views))
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="viewer", daemon=True)
         self._spent_s = 0.0

@@ -26,6 +26,7 @@ INPUT_OPTIONS = {
     "--test",
     "--bundle",
     "--like",
+    "--then",
     "--map",
     "--against",
     "--space",

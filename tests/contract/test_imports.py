@@ -16,7 +16,7 @@ from tools.structure import circles, imports
 ROOT = Path(__file__).parents[2]
 WORKSTATION = {"train", "experiments"}  # wings that an edge installation never reaches
 CONTRACT = {
-    "rtsysid", "rtsysid.device_clock", "rtsysid.errors", "rtsysid.rosmsg", "rtsysid.source", "rtsysid.source.backlog",
+    "rtsysid", "rtsysid.device_clock", "rtsysid.errors", "rtsysid.rosmsg", "rtsysid.source", "rtsysid.source.reading",
     "rtsysid.source.port", "rtsysid.spec",
     "rtsysid.statuses", "rtsysid.storage", "rtsysid.storage.claim", "rtsysid.storage.products", "rtsysid.guards",
     "rtsysid.guards.text",

@@ -27,6 +27,7 @@ FREE = {  # what may write without `replacing`, and why
     "rtsysid.retrieval.build._encode": "in an index that is being written",
     "rtsysid.retrieval.index.write_index_manifest": "in an index that is being written",
     "export.targets._write_sources": "in a bundle that is being written",
+    "export.targets.write_graphs": "in a bundle that is being written",
     "export.bundle": "in a bundle that is being written",
     "rtsysid.model.bundle": "in a bundle that is being written",
     "rtsysid.cli.calibrate.calibrate": "in a bundle that is being written",

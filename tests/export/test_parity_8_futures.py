@@ -22,6 +22,7 @@ from rtsysid.model.backends.noise import NumpyNoise
 from rtsysid.model.backends.numpy_backend import NumpyBackend
 from rtsysid.model.backends.onnx_backend import OnnxBackend
 from rtsysid.model.coordinates.deviations import FutureStretch, stretch_factors
+from rtsysid.model.golden import golden_errors
 from rtsysid.model.predictor import Predictor
 from rtsysid.spec import Floats, ModelSpec
 from rtsysid.train.generative.sampling import Drawn, FutureStart, sampled_rollout
@@ -118,6 +119,18 @@ def test_onnx_and_torch_sample_what_numpy_samples(distribution: str, variant: st
     factors = torch.from_numpy(stretch_factors(weights["spread.stretch"], TICKS))
     stretched = FutureStretch(spec, torch).stretched(sampled, torch.from_numpy(ours.forecast(plan)), factors)
     np.testing.assert_allclose(stretched.numpy(), wanted, atol=1e-4, rtol=1e-4)
+
+
+def test_wide_futures_are_compared_in_units_of_their_spread() -> None:
+    """Futures a hundred standard deviations apart amplify rounding as much; narrow ones and forecasts do not."""
+    spec = network_with(*CASES[0]).spec
+    unit = np.asarray(spec.scaling.std[spec.n_inputs :])
+    wide = np.stack([-100 * np.ones((3, len(unit))), 100 * np.ones((3, len(unit)))])[None] * unit
+    golden = {"y": unit, "y_future": unit, "futures": wide, "code": np.zeros(2), "reconstruction": np.ones(2)}
+    for futures, off in ((wide, 1e-3), (1e-3 * wide, 0.1)):
+        found = {**golden, "futures": futures + 0.1 * unit}
+        assert golden_errors(found, {**golden, "futures": futures}, spec)["forecast"] == pytest.approx(off)
+    assert golden_errors({**golden, "y_future": 1.1 * unit}, golden, spec)["forecast"] == pytest.approx(0.1)
 
 
 @needs_compiler

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import pty
 import re
@@ -34,17 +35,20 @@ def device() -> Iterator[SimulatedDevice]:
 
 
 def test_samples_come_in_order_with_their_times(device: SimulatedDevice) -> None:
-    """The first samples of a trace come complete, in order, with their values and with plausible times."""
+    """The first samples of a trace come complete, in order, with their values; their times are plausible as soon as the
+    clocks agree, and unknown before."""
     with Link(device.port) as link:
         arrivals = []
         for arrival in link:
             arrivals.append(arrival)
-            if len(arrivals) == 300:
+            if len(arrivals) >= 300 and not math.isnan(arrival.captured_s):
                 break
-        assert [int(a.sample.values[0]) for a in arrivals] == list(range(300))
+        assert [int(a.sample.values[0]) for a in arrivals] == list(range(len(arrivals)))
         steps = np.diff([a.device_t_us for a in arrivals])
         assert abs(steps - 2000).max() <= 1
-        assert all(-0.001 < a.received_s - a.captured_s < PATIENCE_S for a in arrivals)
+        dated = list(itertools.dropwhile(lambda a: math.isnan(a.captured_s), arrivals))
+        assert len(dated) < len(arrivals)
+        assert all(-0.001 < a.received_s - a.captured_s < PATIENCE_S for a in dated)
         until(lambda: link.health().device is not None, "a heartbeat")
         health = link.health()
         assert health.clean, health
@@ -105,7 +109,7 @@ def test_all_bytes_go_to_the_tap(device: SimulatedDevice) -> None:
 
     tap = Tap()
     with Link(device.port, tap=tap) as link:
-        take(link, 100)
+        take(link, 300)  # 0.6 s: eight round trips of the clock, and what begins the stream
     decoders = {}
     for direction, data in tap.bytes.items():
         decoders[direction] = FrameDecoder(device.schema.hash)

@@ -175,13 +175,34 @@ def test_a_late_and_stale_answer_does_not_feed_the_watchdog() -> None:
     assert len(service.fed) == 8
 
 
-def test_an_unknown_age_is_too_old() -> None:
-    """Before the device's clock is known nothing passes for fresh, and the figures leave it out."""
-    device = ListDevice(*on_time(range(10)))
+def undated(device: ListDevice, first: int) -> None:
+    """Make the host time of the first samples of a device unknown."""
     known = device.arrival
-    device.arrival = lambda tick: known(tick)._replace(captured_s=math.nan)  # type: ignore[method-assign]
+    times = {True: math.nan}
+    device.arrival = lambda tick: known(tick)._replace(  # type: ignore[method-assign]
+        captured_s=times.get(tick < first, known(tick).captured_s)
+    )
+
+
+def test_samples_of_unknown_age_fill_the_window_and_are_not_answered() -> None:
+    """Before the device's clock is known no answer is sent, and none passes for fresh; the session is fed all the same,
+    so that the first sample of known age is answered after the warm-up."""
+    device, notes = ListDevice(*on_time(range(10))), Notes()
+    undated(device, 6)
+    live, _ = loop(device, recorder=notes)
+    assert [sent.status for sent in device.sent] == ["ok"] * 4
+    assert [answer.sent for answer in notes.answers] == [False] * 6 + [True] * 4
+    assert [answer.status for answer in notes.answers] == ["warm-up"] * 4 + ["stale"] * 2 + ["ok"] * 4
+    summary = live.summary()
+    assert (summary.samples, summary.undated, summary.skipped, summary.stale) == (10, 6, 0, 0)
+
+
+def test_without_a_known_age_there_are_no_figures_of_ages() -> None:
+    """A device whose clock is never known is answered never, and its figures are valid JSON."""
+    device = ListDevice(*on_time(range(10)))
+    undated(device, 10)
     live, _ = loop(device)
-    assert [sent.status for sent in device.sent] == ["warm-up"] * 4 + ["stale"] * 6
+    assert not device.sent
     assert math.isnan(live.summary().worst)
     json.dumps(live.summary().plain(), allow_nan=False)
 

@@ -1,4 +1,4 @@
-"""Sources at 500 Hz and 13 channels: a process sends, and this one answers."""
+"""Sources at 500 Hz and 13 channels: a process sends, a board samples, or a log is played, and this process answers."""
 
 from __future__ import annotations
 
@@ -12,17 +12,20 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+import numpy as np
 from support.integrator import Integrator
 from support.live_parts import until
 from support.senders import free_port
 from support.streams import Enough
 
+from firmware_bridge.device import SimulatedDevice
 from firmware_bridge.recorder import Recorder
+from firmware_bridge.schema import Schema
 from rtsysid.alignment.source import ChannelSource
 from rtsysid.cli.sources import open_source
 from rtsysid.device_clock import host_s
@@ -30,7 +33,7 @@ from rtsysid.live.loop import LiveLoop, LiveStats
 from rtsysid.live.reproduce import Settings
 from rtsysid.live.session import Session
 from rtsysid.sources.channel_map import ChannelMap
-from rtsysid.spec import Channel, ModelSpec, unit_scaling
+from rtsysid.spec import Arrival, Channel, ModelSpec, Sample, unit_scaling
 
 RATE_HZ, INPUTS, OUTPUTS = 500.0, 4, 9
 WIDTH = INPUTS + OUTPUTS
@@ -65,12 +68,19 @@ def dbc() -> str:
     return f'VERSION ""\nNS_ :\nBS_:\nBU_: robot\nBO_ 256 STATE: 32 robot\n{signals}'
 
 
-class Rate(NamedTuple):
-    """A source: its address for a free port, the map, and what makes a function that sends the row k at the time t."""
+Place = Callable[[Path, int], AbstractContextManager[str]]
+Sender = Callable[[str], Callable[[int, float], None]]
 
-    url: str
-    mapping: ChannelMap | None
-    sender: Callable[[str], Callable[[int, float], None]]
+
+class Rate(NamedTuple):
+    """A source. ``place``: makes what is needed for so many rows in a folder, and gives the address.
+
+    ``mapping``: its map. ``sender``: makes a function that sends the row k at the time t; None: it plays by itself.
+    """
+
+    place: Place
+    mapping: ChannelMap | None = None
+    sender: Sender | None = None
 
 
 def _json(k: int, t: float) -> bytes:
@@ -117,7 +127,6 @@ def ros2_sender(url: str) -> Callable[[int, float], None]:
     kind, layout = "std_msgs/msg/Float64MultiArray", "std_msgs/msg/MultiArrayLayout"
     publisher = session.declare_publisher(str(TopicKey(5, "/state", kind, types.type_hash(kind))))
     until(lambda: publisher.matching_status.matching, "a subscription")
-    import numpy as np
 
     def send(k: int, t: float) -> None:
         payload = types.pack(kind, layout=types.make(layout, dim=[], data_offset=0), data=np.array(values(k)))
@@ -146,12 +155,84 @@ def _ignored(_: object) -> None:
     return None
 
 
+def on_port(url: str, kind: socket.SocketKind = socket.SOCK_DGRAM) -> Place:
+    """An address on a free port."""
+    return lambda folder, count: nullcontext(url.format(free_port(kind)))
+
+
+def on_bus(folder: Path, count: int) -> AbstractContextManager[str]:
+    """A virtual bus, with its messages in a file."""
+    (folder / "rates.dbc").write_text(dbc())
+    return nullcontext(f"can:rates?interface=virtual&dbc={folder / 'rates.dbc'}")
+
+
+@contextmanager
+def on_board(folder: Path, count: int) -> Iterator[str]:
+    """The real firmware as a process, which samples the rows once."""
+    rows = np.array([values(k) for k in range(count)], np.float32)
+    with SimulatedDevice(Schema.of(SPEC.channels, RATE_HZ), rows) as device:
+        yield device.port
+
+
+def in_table(folder: Path, count: int) -> AbstractContextManager[str]:
+    """A CSV file that is played."""
+    with (folder / "rates.csv").open("w") as file:
+        file.write(",".join(["t", *NAMES]) + "\n")
+        file.writelines(",".join(map(str, (k / RATE_HZ, *values(k)))) + "\n" for k in range(count))
+    return nullcontext(f"log:{folder / 'rates.csv'}")
+
+
+def in_bag(folder: Path, count: int) -> AbstractContextManager[str]:
+    """A recording that is played."""
+    with Recorder.open(folder / "rates.mcap", channels=SPEC.channels, limit=count, overwrite=True) as recorder:
+        for k in range(count):
+            sample = Sample(k / RATE_HZ, np.array(values(k), np.float32))
+            recorder.sample(Arrival(sample, round(sample.t * 1e6), sample.t, sample.t, k % 65536, 1))
+    return nullcontext(f"mcap:{folder / 'rates.mcap'}")
+
+
+@contextmanager
+def in_function(folder: Path, count: int) -> Iterator[str]:
+    """A function that waits for the time of each row."""
+    module = f"rates_{folder.name.replace('-', '_')}"
+    code = f"from support.rates import messages\n\n\ndef rows():\n    return messages({count})\n"
+    (folder / f"{module}.py").write_text(code)
+    sys.path.insert(0, str(folder))
+    try:
+        yield f"python:{module}:rows"
+    finally:
+        sys.path.remove(str(folder))
+
+
+def messages(count: int) -> Iterator[dict[str, float]]:
+    """Yield rows as tables, each at its time."""
+    for k in due_rows(count):
+        yield {"t": k / RATE_HZ, **dict(zip(NAMES, values(k), strict=True))}
+
+
+def due_rows(count: int) -> Iterator[int]:
+    """Yield the numbers of the rows, each at its time."""
+    begun_s = time.monotonic()
+    for k in range(count):
+        while (early_s := begun_s + k / RATE_HZ - time.monotonic()) > 0:
+            time.sleep(early_s)
+        yield k
+
+
 RATES: dict[str, Rate] = {
-    "udp": Rate("udp://127.0.0.1:{}", None, udp_sender),
-    "websocket": Rate("ws://:{}", None, websocket_sender),
-    "mavlink": Rate("mavlink:udp://127.0.0.1:{}", one_topic("DEBUG_FLOAT_ARRAY", "data[{}]"), mavlink_sender),
-    "ros2": Rate("ros2:?domain=5&listen=tcp/127.0.0.1:{}", one_topic("/state", "data[{}]"), ros2_sender),
-    "can": Rate("can:rates?interface=virtual&dbc={}", one_topic("STATE", "c{}"), can_sender),
+    "serial": Rate(on_board),
+    "udp": Rate(on_port("udp://127.0.0.1:{}"), None, udp_sender),
+    "websocket": Rate(on_port("ws://:{}", socket.SOCK_STREAM), None, websocket_sender),
+    "mavlink": Rate(on_port("mavlink:udp://127.0.0.1:{}"), one_topic("DEBUG_FLOAT_ARRAY", "data[{}]"), mavlink_sender),
+    "ros2": Rate(
+        on_port("ros2:?domain=5&listen=tcp/127.0.0.1:{}", socket.SOCK_STREAM),
+        one_topic("/state", "data[{}]"),
+        ros2_sender,
+    ),
+    "can": Rate(on_bus, one_topic("STATE", "c{}"), can_sender),
+    "log": Rate(in_table),
+    "mcap": Rate(in_bag),
+    "python": Rate(in_function),
 }
 
 
@@ -195,16 +276,15 @@ def measured(
     viewing: Callable[[Session], Any] | None = None,
 ) -> Measured:  # fmt: skip
     """Answer a source for some seconds. `path`: of a recording. `viewing`: opens a viewer."""
-    rate = RATES[name]
-    url = _address(name, rate, folder)
+    rate, count = RATES[name], round(seconds * RATE_HZ)
     about = {"channels": SPEC.channels, "outputs": SPEC.outputs, "metadata": SETTINGS.metadata()}
     recorder = None if path is None else Recorder.open(path, **about)  # type: ignore[arg-type]
     session = Session(predictor or Integrator(SPEC), SETTINGS)
     viewer = None if viewing is None else viewing(session)
     answers = Answers(recorder, None if viewer is None else viewer.feed)
-    count = round(seconds * RATE_HZ)
     try:
         with (
+            rate.place(folder, count) as url,
             open_source(url, spec=SPEC, mapping=rate.mapping, tap=recorder) as source,
             sending(name, url, count) as sent,
         ):
@@ -212,10 +292,13 @@ def measured(
 
             def enough() -> bool:
                 health: Any = source.health()
-                return sent() and len(answers.ages) + loop.summary().skipped >= health.samples >= count - health.gaps
+                stats = loop.summary()
+                came = len(answers.ages) + stats.skipped + stats.undated
+                lost = max(health.gaps, getattr(health, "overflowed", 0))
+                return sent() and came >= health.samples >= count - lost
 
             begun_s = time.monotonic()
-            for _ in loop.run(Enough(enough, seconds + 60), every_s=0.5):
+            for _ in loop.run(Enough(enough, 2 * seconds + 200), every_s=0.5):
                 pass
             passed_s = time.monotonic() - begun_s
             health: Any = source.health()
@@ -228,7 +311,13 @@ def measured(
 
 @contextmanager
 def sending(name: str, url: str, count: int) -> Iterator[Callable[[], bool]]:
-    """Send rows from another process, or from a thread where the line is inside this process; yield whether all are."""
+    """Send rows from another process, or from a thread where the line is inside this process; yield whether all are.
+
+    What plays by itself is sent nothing.
+    """
+    if RATES[name].sender is None:
+        yield lambda: True
+        return
     if name == "can":
         thread = threading.Thread(target=send_all, args=(name, url, count), daemon=True)
         thread.start()
@@ -246,23 +335,14 @@ def sending(name: str, url: str, count: int) -> Iterator[Callable[[], bool]]:
 
 def send_all(name: str, url: str, count: int) -> None:
     """Send rows at their times."""
-    send = RATES[name].sender(url)
-    begun_s = time.monotonic()
-    for k in range(count):
-        due_s = begun_s + k / RATE_HZ
-        while (early_s := due_s - time.monotonic()) > 0:
-            time.sleep(early_s)
+    sender = RATES[name].sender
+    assert sender is not None
+    send = sender(url)
+    for k in due_rows(count):
         send(k, 10.0 + k / RATE_HZ)
     time.sleep(0.2)  # for what the library sends by a thread of its own
     if hasattr(send, "bus"):
         send.bus.shutdown()
-
-
-def _address(name: str, rate: Rate, folder: Path) -> str:
-    if name != "can":
-        return rate.url.format(free_port(socket.SOCK_STREAM if name in ("websocket", "ros2") else socket.SOCK_DGRAM))
-    (folder / "rates.dbc").write_text(dbc())
-    return rate.url.format(folder / "rates.dbc")
 
 
 if __name__ == "__main__":

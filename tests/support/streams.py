@@ -14,7 +14,7 @@ from support.integrator import Integrator, plant_spec
 from support.live_parts import until
 
 from firmware_bridge.recorder import Recorder
-from rtsysid.cli import recording
+from rtsysid.cli import reproducing
 from rtsysid.cli.sources import open_source
 from rtsysid.live.loop import LiveLoop, LiveStats, SessionFeeder
 from rtsysid.live.reproduce import Reproduction, Settings, reproduce
@@ -151,7 +151,7 @@ def sending(source: Any, sender: Any, rows: Sequence[Row]) -> Work:
 def replayed(path: Path) -> Reproduction:
     """The recorded session once more, from its bytes."""
     bag = Bag(path)
-    return reproduce(bag, recording.arrivals_of(bag, SPEC), SessionFeeder(Session(Integrator(SPEC), SETTINGS)))
+    return reproduce(bag, reproducing.arrivals_of(bag, SPEC), SessionFeeder(Session(Integrator(SPEC), SETTINGS)))
 
 
 def live(path: Path, received: int, url: str, start: Callable[[Any], Work], **options: Any) -> LiveSession:

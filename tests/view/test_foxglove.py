@@ -41,7 +41,8 @@ def advertised(held: Any) -> dict[str, dict[str, Any]]:
 
 def test_topics_carry_their_definitions_and_values(view: Any) -> None:
     """A client of the protocol finds the topics, subscribes, and decodes measurements by the definition it was sent."""
-    session, feed = feeder(), LiveFeed(feeder().session)
+    session, shown = feeder(), feeder().session
+    feed = LiveFeed(lambda: shown)
     with client.connect(view.url, subprotocols=["foxglove.sdk.v1"], proxy=None) as held:
         channels = advertised(held)
         assert set(channels) == {

@@ -52,7 +52,7 @@ class Failing(Stuck):
 def test_a_stuck_view_holds_no_answer_up() -> None:
     """While a view hangs, the loop's answers all pass; those that nobody fetched are counted."""
     session, view = feeder(), Stuck()
-    with Viewer([view], session.session, None) as viewer:
+    with Viewer([view], lambda: session.session, None) as viewer:
         assert view.entered.wait(30)
         for answer in answers(session, 5000):
             viewer.feed.prediction(answer)
@@ -67,7 +67,7 @@ def test_a_failing_view_is_closed_and_said_once(caplog: pytest.LogCaptureFixture
     """A view that fails is closed with one line; the other goes on."""
     session, bad, good = feeder(), Failing(), Stuck()
     good.gate.set()
-    with caplog.at_level(logging.WARNING), Viewer([bad, good], session.session, None):
+    with caplog.at_level(logging.WARNING), Viewer([bad, good], lambda: session.session, None):
         until(lambda: bad.gate.is_set() and good.entered.is_set(), "both views")
     assert [record.message for record in caplog.records] == ["a view ended: OSError('no display')"]
 
@@ -81,7 +81,7 @@ def test_a_web_client_that_takes_nothing_loses_snapshots_only() -> None:
         with socket.create_connection(address) as stuck:
             stuck.sendall(b"GET /events HTTP/1.0\r\nHost: localhost\r\n\r\n")
             until(lambda: view.watched, "the client")
-            feed = LiveFeed(session.session)
+            feed = LiveFeed(lambda: session.session)
             for batch in range(400):
                 for answer in answers(session, 50, 50 * batch):
                     feed.prediction(answer)
@@ -135,7 +135,8 @@ def test_a_port_that_is_taken_is_one_line() -> None:
 
 def test_a_snapshot_is_json_without_nan() -> None:
     """Snapshots are valid JSON, also where predictions and scores are NaN, and each answer is in its place."""
-    session, feed = feeder(), LiveFeed(feeder().session)
+    session, shown = feeder(), feeder().session
+    feed = LiveFeed(lambda: shown)
     kept = [answer for number, answer in enumerate(answers(session, 40), 1) if number % 2 == 0]
     session = feeder()
     for answer in answers(session, 40):
@@ -151,8 +152,9 @@ def test_a_view_follows_the_session_that_answers(calibrated_folder: Path) -> Non
     """Where a new bundle has taken over, forecasts are those of its predictor."""
     old, new = (Predictor.load(calibrated_folder, "numpy", check=False) for _ in range(2))
     first, second = calibrated(old), calibrated(new)
-    feed = LiveFeed(first.session, PeriodicForecast(old, every_s=0.1))
-    feed.session_of = lambda: second.session
+    running = [first.session]
+    feed = LiveFeed(lambda: running[0], PeriodicForecast(old, every_s=0.1))
+    running[0] = second.session
     for answer in answers(second, 100):
         feed.prediction(answer)
     assert feed.forecast() is not None  # the old predictor has no sample, and could not forecast
@@ -163,7 +165,7 @@ def test_forecasts_come_now_and_then_with_their_interval(calibrated_folder: Path
     predictor = Predictor.load(calibrated_folder, "numpy", check=False)
     session, looks = calibrated(predictor), list[bool]()
     forecasts = PeriodicForecast(predictor, every_s=1.0)
-    feed = LiveFeed(session.session, forecasts, lambda: bool(looks))
+    feed = LiveFeed(lambda: session.session, forecasts, lambda: bool(looks))
     for answer in answers(session, 100):
         feed.prediction(answer)
     assert feed.forecast() is None

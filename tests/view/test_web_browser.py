@@ -31,7 +31,7 @@ def view() -> Iterator[WebView]:
     """A page that gets snapshots until the test ends."""
     made, stop = WebView(about(novelty=True), port=0), threading.Event()
     session = feeder()
-    feed = LiveFeed(session.session)
+    feed = LiveFeed(lambda: session.session)
     feed.health({"rate_hz": 100.0, "p50": 3e-4, "link": {"state": "streaming", "samples": 7, "gaps": 3}})
 
     def show() -> None:
