@@ -115,7 +115,7 @@ DECODED = {  # where structures are read from outside, and which test knows the 
     "rtsysid.evaluation.expectation": "here",
     "rtsysid.train.generative.on_point": "of run.json, which tests/train/test_untrusted_run.py covers",
     "rtsysid.experiments.generative": "of run.json, which tests/train/test_untrusted_run.py covers",
-    "rtsysid.train.auto.trainer": "of run.json, which tests/train/test_untrusted_run.py covers",
+    "rtsysid.train.auto.networks": "of run.json, which tests/train/test_untrusted_run.py covers",
     "rtsysid.experiments.sweep.space": "tests/experiments/test_sweep_space.py",
     "rtsysid.experiments.sweep.study": "tests/experiments/test_sweep_space.py",
     "rtsysid.experiments.sweep.folder": "tests/experiments/test_sweep_space.py",
