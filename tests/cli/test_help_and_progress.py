@@ -130,7 +130,7 @@ def seen_on_a_terminal(*arguments: object, **environment: str) -> str:
 def test_a_terminal_shows_one_line_that_is_rewritten(bundle_folder: Path, recording: Path) -> None:
     """The line of progress is erased before the result; with NO_COLOR no colour is sent."""
     shown = seen_on_a_terminal("evaluate", bundle_folder, recording, "--stride", 50)
-    assert "\r" + "evaluating 0 of 1\x1b[K" in shown
+    assert "\r" + "evaluating 0 of 200\x1b[K" in shown
     assert re.search(r"\r\x1b\[Kmean error of \d+ forecasts", shown)
     assert COLOUR.search(seen_on_a_terminal("verify", recording))
     assert not COLOUR.search(seen_on_a_terminal("verify", recording, NO_COLOR="1"))

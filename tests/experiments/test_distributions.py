@@ -22,7 +22,7 @@ def test_distributions_share_a_point_model(tmp_path: Path, monkeypatch: pytest.M
     """A row for each member and, once, each null model; all have the same mean, and a second call trains nothing."""
     traces = GroundTraces(parse_config(DATA_ALONE), plant(4, 150), plant(3, 150, seed=7))
     monkeypatch.setattr(generative, "ground_traces", lambda name: traces)
-    monkeypatch.setattr(calibration, "ROUNDS", 1)
+    monkeypatch.setattr(calibration, "SEQUENCES", 40)
     monkeypatch.setattr(calibration, "BATCH", 8)
     given = (("pendulum",), ("gaussian", "vrnn"), AMOUNT, tmp_path)
     items = list(compare_distributions(*given))
