@@ -20,8 +20,6 @@ import tty
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bench import arguments
 from firmware_bridge.device import SimulatedDevice
 from firmware_bridge.schema import Schema
@@ -29,6 +27,7 @@ from rtsysid.cli.console import table
 from rtsysid.config import config_text, parse_config
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.linked import point
+from rtsysid.recordings.simulate import fly
 
 STARTS, SECONDS = 7, 20.0
 RUN = [sys.executable, "-m", "rtsysid", "run"]
@@ -42,9 +41,9 @@ def main(path: str | None = None) -> None:
         peer = statistics.median(import_numpy() for _ in range(STARTS))
         print(f"from start to the first byte for the board: {ours * 1e3:.0f} ms, median of {STARTS};")
         print(f"{ours / peer:.1f} times Python with NumPy ({peer * 1e3:.0f} ms)\n")
-        rows = np.random.default_rng(0).uniform(-0.1, 0.1, (5000, bundle.spec.width)).astype(np.float32)
+        (flight,) = fly(1, 60.0, seed=1).episodes
         schema = Schema.of(bundle.spec.channels, bundle.spec.rate_hz)
-        with SimulatedDevice(schema, rows, repeat=True) as device:
+        with SimulatedDevice(schema, flight.values, repeat=True) as device:
             found = [session(bundle, device.port, folder / f"{updates}", updates) for updates in (False, True)]
         print(table(["updates", "answers", "stale", "p50 ms", "p99 ms", "worst ms", "RSS MB"], found))
 
@@ -52,7 +51,6 @@ def main(path: str | None = None) -> None:
 def trained(folder: Path) -> Path:
     """A small model of the simulated quadrotor, hardly trained."""
     from export.bundle import export
-    from rtsysid.recordings.simulate import fly
     from rtsysid.train.fit import begin
 
     text = config_text("quadrotor").replace("effort = 0.75", "effort = 0.002")
