@@ -67,13 +67,7 @@ def replay_command(
     opened = Bundle.open(bundle)
     opened.require_live()
     if trace.suffix.lower() == ".mcap" and not _asks_for_a_stream():
-        console.stage("reproducing the live session")
-        reproduced = reproducing.reproduced(opened, then, trace, backend)
-        if reproduced is not None:
-            console.report(reproduced.shown, json_)
-            if reproduced.fault is not None:
-                raise reproduced.fault
-            sys.exit(0 if reproduced.equal else 2)
+        _reproduce(opened, then, trace, backend, json_)
     if then:
         raise TraceError(f"recording {trace.name}", "no bundle takes over in a stream", "leave --then out")
     deadline_s = 1.0 / opened.spec.rate_hz if deadline_ms is None else deadline_ms * 1e-3
@@ -90,6 +84,18 @@ def replay_command(
         sys.exit(2)
     if deadline_ms is not None:
         deadline.require_met("answers")
+
+
+def _reproduce(opened: Bundle, then: tuple[Path, ...], trace: Path, backend: Any, json_: bool) -> None:
+    """Compute a recorded live session again, report it, and leave; return where the file is no live session."""
+    console.stage("reproducing the live session")
+    reproduced = reproducing.reproduced(opened, then, trace, backend)
+    if reproduced is None:
+        return
+    console.report(reproduced.shown, json_)
+    if reproduced.fault is not None:
+        raise reproduced.fault
+    sys.exit(0 if reproduced.equal else 2)
 
 
 def _asks_for_a_stream() -> bool:

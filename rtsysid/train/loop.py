@@ -29,7 +29,7 @@ from rtsysid.train.run import Position, Run
 from rtsysid.train.sensor_noise import SEED
 from rtsysid.train.stage_optimiser import StageOptimiser, with_prefix
 from rtsysid.train.tensors import Tensors
-from rtsysid.train.windows import FURTHER, Sequences
+from rtsysid.train.windows import Sequences
 
 VALIDATION_SEQUENCES = 1024
 SPREAD = "spread"  # the group of the scales of the noise
@@ -149,9 +149,8 @@ class Trainer:
         the preset auto, half of the sequences have a longer history where most recordings have one.
         """
         needed = rows_needed(stage, self.network.eval().spec)
-        both = self.settings.preset == AUTO and self.validation.most_have(needed + 2 * FURTHER)
-        lengths = (0, FURTHER) if both else (0,)
-        return math.fsum(self._mean_loss(stage, longer, len(lengths)) for longer in lengths) / len(lengths)
+        histories = self.validation.histories(needed) if self.settings.preset == AUTO else (0,)
+        return math.fsum(self._mean_loss(stage, longer, len(histories)) for longer in histories) / len(histories)
 
     def _mean_loss(self, stage: Stage, longer: int, parts: int) -> float:
         """Mean loss of a part of the validation sequences, with so many rows of further warm-up."""

@@ -59,9 +59,13 @@ class Sequences:
             )
         return starts
 
-    def most_have(self, rows: int) -> bool:
-        """Tell whether at least half of the episodes have so many rows."""
-        return 2 * sum(length >= rows for length in self.lengths) >= len(self.lengths)
+    def histories(self, needed: int) -> tuple[int, ...]:
+        """Return the further warm-up of sequences of `needed` rows that are judged: 0, and `FURTHER` if most allow it.
+
+        Half of the episodes must have room for twice that much.
+        """
+        enough = sum(length >= needed + 2 * FURTHER for length in self.lengths)
+        return (0, FURTHER) if 2 * enough >= len(self.lengths) else (0,)
 
     def shuffled(self, starts: Tensor, episode_weighting: float = 0.0) -> Tensor:
         """Shuffle the starts [S]. With `episode_weighting`: sample with replacement, probability by weight."""

@@ -17,7 +17,7 @@ from rtsysid.evaluation.metrics import LEAST, log_ratio, octaves
 from rtsysid.spec import Doubles
 from rtsysid.train.freerun import free_run
 from rtsysid.train.network import Network
-from rtsysid.train.windows import FURTHER, Sequences, row_windows
+from rtsysid.train.windows import Sequences, row_windows
 
 STARTS = 500  # forecasts
 BATCH = 256
@@ -42,11 +42,12 @@ class JudgedRows(NamedTuple):
 def ground_of(validation: Sequences, settling: int, horizon: int, count: int = STARTS) -> JudgedRows:
     """Cut about `count` sequences out of the validation recordings.
 
-    Where most of these are long enough, half of the sequences have the longer history of the training: see `FURTHER`.
+    Where most of these are long enough, half of the sequences have the longer history of the training: see
+    `Sequences.histories`.
     Forecasts of the same rows are no two proofs: a block of neighbours covers at least `horizon` rows.
     """
     needed = settling + horizon
-    lengths = (needed, needed + FURTHER) if validation.most_have(needed + 2 * FURTHER) else (needed,)
+    lengths = [needed + further for further in validation.histories(needed)]
     every = {length: validation.starts(length, 1) for length in lengths}
     starts = {length: validation.evenly_spaced(each, count // len(lengths)) for length, each in every.items()}
     newest = torch.cat([each + length for length, each in starts.items()])
