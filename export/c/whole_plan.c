@@ -42,11 +42,16 @@ static uint32_t age_in(const float *state)
     return age > 0.0f && age < 1e9f ? (uint32_t)age : 0;
 }
 
+static void take_arguments(const double **arg, float *state, float *u)
+{
+    narrowed(arg[0], MODEL_PARAMETERS, state);
+    narrowed(arg[1], PLANNED, u);
+}
+
 static model_kept keep_call(const double **arg, one_call *call)
 {
     model_kept kept = {.longest = MODEL_HORIZON, .room = call->room};
-    narrowed(arg[0], MODEL_PARAMETERS, call->state);
-    narrowed(arg[1], PLANNED, call->u);
+    take_arguments(arg, call->state, call->u);
     model_keep_from(&kept, call->state, call->state + MODEL_TAPS * MODEL_CHANNELS, age_in(call->state), call->u, MODEL_HORIZON,
                     call->y);
     return kept;
@@ -55,8 +60,7 @@ static model_kept keep_call(const double **arg, one_call *call)
 static void differentiate(const double **arg, jacobian_call *call)
 {
     model_kept lanes = {.longest = MODEL_HORIZON, .room = call->room};
-    narrowed(arg[0], MODEL_PARAMETERS, call->state);
-    narrowed(arg[1], PLANNED, call->u);
+    take_arguments(arg, call->state, call->u);
     model_jacobian(&lanes, call->state, call->state + MODEL_TAPS * MODEL_CHANNELS, age_in(call->state), call->u, MODEL_HORIZON,
                    call->jacobian);
 }
