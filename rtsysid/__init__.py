@@ -18,7 +18,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 __version__ = VERSION
 
 _HOMES = {
-    "api": ("Model", "fit", "load"),
+    "api": ("Model", "export_run", "fit", "load"),
     "model.bundle": ("Bundle",),
     "model.delayline": ("TappedDelayLine",),
     "model.predictor": ("Forecast", "Predictor"),
@@ -47,7 +47,7 @@ _HOME = {name: module for module, names in _HOMES.items() for name in names}
 
 if TYPE_CHECKING:
     from rtsysid.alignment.aligner import Aligner
-    from rtsysid.api import Model, fit, load
+    from rtsysid.api import Model, export_run, fit, load
     from rtsysid.errors import (
         BundleError,
         ConfigError,
@@ -97,6 +97,7 @@ __all__ = [
     "Trace",
     "TraceError",
     "evaluate",
+    "export_run",
     "fit",
     "load",
     "replay",

@@ -1,40 +1,52 @@
 """The way in from Python: `fit` makes a model of data in memory or of files, `load` opens one that was saved.
 
-Training and export are imported inside the functions that need them: a robot has neither.
+The commands train, export, evaluate and replay call the same functions. Training and export are imported inside the
+functions that need them: a robot has neither.
 """
 
 from __future__ import annotations
 
+import logging
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import numpy as np
 
-from rtsysid.checking.check import check_recordings, require_sound
-from rtsysid.config import Config, Data, read_config, with_keys
-from rtsysid.errors import ConfigError, SpecError
+from rtsysid.checking.check import check_for_training
+from rtsysid.config import Config, read_config, with_keys
+from rtsysid.errors import ConfigError, SpecError, TraceError
 from rtsysid.evaluation import aligned
 from rtsysid.evaluation.forecasts import forecasts
 from rtsysid.evaluation.horizon import Evaluation, evaluate, stretches
+from rtsysid.guards.stages import told_on_stderr
+from rtsysid.live.deadline import Deadline
+from rtsysid.live.replay_checks import at_rate
+from rtsysid.live.replaying import Replay
+from rtsysid.live.session import Session
+from rtsysid.model.about import AboutModel
 from rtsysid.model.bundle import Bundle
+from rtsysid.model.loading import BackendName
 from rtsysid.model.predictor import Predictor
 from rtsysid.recordings.frames import is_table_like
-from rtsysid.recordings.given import Recordings, rate_of, read_given, select_given
+from rtsysid.recordings.given import Recordings, named_channels, read_given
 from rtsysid.recordings.held_out import held_out_of
-from rtsysid.recordings.time_column import time_setting
+from rtsysid.recordings.reading import stream_recording
 from rtsysid.recordings.trace import Trace
-from rtsysid.spec import Channel, Doubles, Floats, ModelSpec
+from rtsysid.spec import Doubles, Floats, ModelSpec, Sample
 from rtsysid.storage import replacing
 from rtsysid.storage.kinds import mistaken
 from rtsysid.storage.products import REPORT
 
 if TYPE_CHECKING:
+    from export.targets import Target
     from rtsysid.model.golden import Row
+
+_log = logging.getLogger(__name__)
+_UNNAMED = AboutModel()
 
 
 def fit(
@@ -51,6 +63,7 @@ def fit(
     seed: int | None = None,
     force: bool = False,
     folder: Path | str | None = None,
+    verbose: bool = True,
 ) -> Model:
     """Train a model that predicts `outputs` from their past and from `inputs`, and verify it.
 
@@ -61,23 +74,26 @@ def fit(
     `config`: a configuration or its TOML file in place of names and rate. `settings`: keys of a configuration, as
     ``{"model.hidden": 16}`` (docs/configuration.md). `minutes`: about how long the training takes. `linear`: end with
     the linear model, within seconds. `seed`: of the random draws. `folder`: keep the run there, and continue one that
-    was interrupted. `force`: train in spite of grave findings of a check.
+    was interrupted. `force`: train in spite of grave findings of a check. `verbose`: print on stderr a line for each
+    stage, the time left, and what is found; False for silence.
 
     Raises TraceError where the data cannot be used, ConfigError where names or settings are wrong, and the errors of
     `rtsysid.train.fit.begin` and `export.bundle.export`.
     """
     said = dict(settings or {}) | ({} if seed is None else {"train.seed": seed})
     if config is None:
-        chosen, trace = _named_channels(data, inputs, outputs, rate_hz, time, said)
+        chosen, trace = named_channels(data, inputs, outputs, rate_hz, time, said)
     elif inputs or outputs or rate_hz is not None or time is not None:
         found = "names, rate or time next to a configuration"
         raise ConfigError("fit", found, "leave them out, or change keys of it with settings")
     else:
         chosen = with_keys(config if isinstance(config, Config) else read_config(config), said)
         trace = read_given(data, chosen.data)
-    if not force:
-        require_sound(check_recordings([], chosen, trace))
-    return _trained(chosen, trace, folder, minutes, linear)
+    with told_on_stderr(verbose):
+        begun = folder is not None and (Path(folder) / "run.json").exists()
+        for line in () if begun else check_for_training([], chosen, trace, force).in_short:
+            _log.info("%s", line)
+        return _trained(chosen, trace, folder, minutes, linear)
 
 
 def load(path: Path | str) -> Model:
@@ -90,8 +106,23 @@ def load(path: Path | str) -> Model:
         return Model(Bundle.open(path))
     if (path / "run.json").exists():
         with tempfile.TemporaryDirectory() as scratch:
-            return Model(_exported(path, Path(scratch)))
+            return export_run(path, Path(scratch) / "model")[0]
     raise ConfigError(str(path), *mistaken(path, "model"))
+
+
+def export_run(
+    run: Path | str, path: Path | str, targets: Sequence[str] | None = None, *, about: AboutModel = _UNNAMED,
+    card: str = "", overwrite: bool = False,
+) -> tuple[Model, list[Row]]:  # fmt: skip
+    """Export a finished run to a verified bundle in the folder `path`; return its model and its verification.
+
+    `targets`: as in `Model.export`. `about` and `card`: what its maker says of the model. Raises the errors of
+    `export.bundle.export`.
+    """
+    from export.bundle import export
+
+    bundle, rows = export(run, path, _chosen_targets(targets), about=about, card=card, overwrite=overwrite)
+    return Model(bundle), rows
 
 
 class Model:
@@ -210,6 +241,32 @@ class Model:
             scratch.write_text(page, encoding="utf-8")
         return Path(path)
 
+    def replay(
+        self,
+        data: Recordings,
+        *,
+        speed: float | Literal["max"] = "max",
+        max_gap: int = 5,
+        budget_s: float | None = None,
+        backend: BackendName = "auto",
+        time: str | None = None,
+    ) -> Replay:
+        """Stream one recording through the live path, as a robot would: iterate over the result, or `run` it.
+
+        `speed`: of the recorded pace. `max_gap`: missing samples to replace before a reset. `budget_s`: age of an
+        answer that is too old, by default a tick. `time`: another time column of a file. Raises BundleError where the
+        model is not for a robot, TraceError where the data are not those of the model, or several recordings.
+        """
+        self.bundle.require_live()
+        rate_hz, settings = self.spec.rate_hz, self.bundle.data(time)
+        deadline = Deadline(1 / rate_hz if budget_s is None else budget_s)
+        session = Session(Predictor.load(self.bundle, backend), max_gap=max_gap, deadline=deadline)
+        if isinstance(data, (str, Path)):
+            stream, name = stream_recording(data, settings, self.spec.channels), Path(data).name
+        else:
+            stream, name = _samples_of(self.trace(data))
+        return Replay(session, at_rate(stream, rate_hz, name, settings.time), name, speed)
+
     def export(self, path: Path | str, targets: Sequence[str] | None = None, *, overwrite: bool = False) -> list[Row]:
         """Write a verified bundle with ``onnx``, ``c``, ``int8``, ``aarch64``, ``armv7``; return its verification.
 
@@ -217,10 +274,8 @@ class Model:
         where one lacks its compiler, StorageError where the folder is refused.
         """
         from export.retarget import retarget
-        from export.targets import default_targets, parse_targets
 
-        chosen = default_targets() if targets is None else parse_targets(",".join(targets))
-        self.bundle, rows = retarget(self.bundle, path, chosen, overwrite=overwrite)
+        self.bundle, rows = retarget(self.bundle, path, _chosen_targets(targets), overwrite=overwrite)
         self.__dict__.pop("predictor", None)
         return rows
 
@@ -262,38 +317,30 @@ class Model:
         return f"Model({names}; {spec.rate_hz:g} Hz, {spec.macs:,} MACs, bundle {self.bundle.id})"
 
 
-def _named_channels(
-    data: Recordings, inputs: Sequence[str], outputs: Sequence[str], rate_hz: float | None, time: str | None,
-    said: Mapping[str, Any],
-) -> tuple[Config, Trace]:  # fmt: skip
-    """Make the configuration of channels that are named, and read them."""
-    if isinstance(inputs, str) or isinstance(outputs, str):
-        raise ConfigError("fit", "inputs or outputs are one text", "give lists of names, as outputs=['y']")
-    if not outputs:
-        raise ConfigError("fit", "no outputs", "name the columns to predict, as outputs=['y'], or give config")
-    wanted = [Channel.parse(each, "input") for each in inputs] + [Channel.parse(each) for each in outputs]
-    trace = select_given(data, wanted, time, rate_hz)
-    names = [[str(each) for each in trace.channels if each.role == role] for role in ("input", "output")]
-    settings = Data(rate_hz or rate_of(trace), tuple(names[0]), tuple(names[1]), time_setting(trace.time))
-    config = with_keys(Config(settings), said)
-    return config, replace(trace, channels=config.data.channels)
-
-
 def _trained(config: Config, trace: Trace, folder: Path | str | None, minutes: float | None, linear: bool) -> Model:
-    """Train in a folder, a temporary one where none is named, and export."""
+    """Train in a folder, a temporary one where none is named, and export; the bundle stays in memory."""
     from rtsysid.train.config_text import toml_text
-    from rtsysid.train.fit import begin
+    from rtsysid.train.to_end import train_to_end
     from rtsysid.train.torch_state import unchanged_torch
 
     with tempfile.TemporaryDirectory() as scratch, unchanged_torch():
         run = Path(folder or Path(scratch) / "run")
-        for _ in begin(config, trace, run, toml_text(config), linear=linear, minutes=minutes).epochs():
-            pass
-        return Model(_exported(run, Path(scratch)))
+        train_to_end(config, trace, run, toml_text(config), linear=linear, minutes=minutes)
+        return export_run(run, Path(scratch) / "model")[0]
 
 
-def _exported(run: Path, scratch: Path) -> Bundle:
-    """Export a run; the bundle stays in memory when the folder is gone."""
-    from export.bundle import export
+def _chosen_targets(targets: Sequence[str] | None) -> tuple[Target, ...]:
+    """Read the names of targets; by default those of this machine, with a log line where it has no C."""
+    from export.targets import default_targets, parse_targets, without_c
 
-    return export(run, scratch / "model")[0]
+    if targets is None and (without := without_c()):
+        _log.info("%s", without)
+    return default_targets() if targets is None else parse_targets(",".join(targets))
+
+
+def _samples_of(trace: Trace) -> tuple[Iterator[Sample], str]:
+    """Return the samples of one recording, and its name. Raises TraceError where there are several."""
+    names = list(dict.fromkeys(episode.recording for episode in trace.episodes))
+    if len(names) != 1:
+        raise TraceError("replay", f"{len(names)} recordings", "give one of them")
+    return (Sample(t, row) for e in trace.episodes for t, row in zip(e.t.tolist(), e.values, strict=True)), names[0]

@@ -29,6 +29,7 @@ from rtsysid.recordings.trace import Trace
 
 DELAYED = 3  # ticks: an input that acts later has a delay worth a word
 UNDELAYED = 0.7  # of what an input explains, explained without a delay, is as good
+IN_SHORT = 3  # warnings before a training
 SIMILAR = 20  # recordings and topics whose conventions are described
 
 
@@ -51,6 +52,13 @@ class Checked(msgspec.Struct, frozen=True):
     def grave(self) -> list[Finding]:
         """List the grave findings."""
         return [each for each in self.findings if each.grave]
+
+    @property
+    def in_short(self) -> list[str]:
+        """Write the first findings in a line each, and how many more there are."""
+        lines = [f"check: {each.fault} ({each.where}): {each.evidence}" for each in self.findings[:IN_SHORT]]
+        more = len(self.findings) - IN_SHORT
+        return [*lines, f"check: {more} more findings: rtsysid check LOG... CONFIG"] if more > 0 else lines
 
     def to_builtins(self) -> dict[str, Any]:
         """Convert to plain values for JSON."""
@@ -91,6 +99,19 @@ def check_recordings(
     return Checked(
         joined_findings([*found, *later]), len(counts), sum(counts.values()), late, inputs, conventions, notes
     )
+
+
+def check_for_training(
+    paths: Sequence[Path], config: Config, trace: Trace, force: bool, override: str = "force=True"
+) -> Checked:
+    """Check the recordings of a training; `override` says how to train in spite of grave findings, as `force` does.
+
+    Raises TraceError where a finding is grave and `force` is not given.
+    """
+    checked = check_recordings(paths, config, trace)
+    if not force:
+        require_sound(checked, override)
+    return checked
 
 
 def require_sound(checked: Checked, override: str = "force=True") -> None:

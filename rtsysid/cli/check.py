@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from rtsysid.recordings.trace import Trace
 
 SHOWN = 30  # findings on one page of a terminal
-IN_SHORT = 3  # warnings before a training
 
 
 @click.command("check")
@@ -60,15 +59,10 @@ def before_training(paths: Sequence[Path], config: Config, trace: Trace, force: 
 
     Raises TraceError where a finding is grave and `force` is not given.
     """
-    from rtsysid.checking.check import check_recordings, require_sound
+    from rtsysid.checking.check import check_for_training
 
-    checked = check_recordings(paths, config, trace)
-    if not force:
-        require_sound(checked, "--force")
-    shown = checked.findings[:IN_SHORT]
-    console.echo(*(f"check: {each.fault} ({each.where}): {each.evidence}" for each in shown), err=True)
-    if len(checked.findings) > IN_SHORT:
-        console.echo(f"check: {len(checked.findings) - IN_SHORT} more findings: rtsysid check LOG... CONFIG", err=True)
+    checked = check_for_training(paths, config, trace, force, "--force")
+    console.echo(*checked.in_short, err=True)
     return [f"{each.fault} ({each.where})" for each in checked.findings]
 
 

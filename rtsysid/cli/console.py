@@ -96,7 +96,7 @@ class StderrLog(logging.Handler):
         """Print a record."""
         line, warning = record.getMessage(), record.levelno >= logging.WARNING
         if (warning and line not in self._said) or not (warning or Shown.quiet):
-            echo(line, err=True)
+            echo(line, err=True, colour="yellow" if warning else None)
         self._said |= {line} if warning else set()
 
 

@@ -11,7 +11,7 @@ import msgspec
 from rtsysid.cli import console
 from rtsysid.cli.options import as_json, horizon_option, within
 from rtsysid.cli.outputs import output
-from rtsysid.cli.training import read_resolved_config, train_to_end
+from rtsysid.cli.training import read_resolved_config, train_paths
 from rtsysid.guards import ranges
 from rtsysid.storage.products import DEMO
 
@@ -68,7 +68,7 @@ def demo(data: str, out: Path, horizon: int, control: bool, seeds: int, json_: b
     training, unseen_folder = demo_recordings(data, out / "recordings")
     unseen = read_resolved_config(config, [unseen_folder])[1]
     console.heading(f"2  training {config.model.variant}, schedule {config.train.preset}", json_)
-    train_to_end(config, [training], out / "run", "", restart=True)
+    train_paths(config, [training], out / "run", "", restart=True)
     console.heading("3  export and verification", json_)
     bundle, rows = export_run(out / "run", out / "bundle")
     if not json_:
@@ -100,7 +100,7 @@ def _demo_control(out: Path, seeds: int, json_: bool) -> None:
     console.heading("1  recordings: simulated flights whose commands are dithered", json_)
     recordings = control_recordings(out / "recordings")
     console.heading("2  training", json_)
-    train_to_end(with_keys(read_config("quadrotor"), CONTROL), [recordings], out / "run", "", restart=True)
+    train_paths(with_keys(read_config("quadrotor"), CONTROL), [recordings], out / "run", "", restart=True)
     console.heading("3  export and verification", json_)
     bundle, rows = export_run(out / "run", out / "bundle", targets=("onnx", "c", "casadi"))
     if not json_:

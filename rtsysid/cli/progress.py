@@ -11,10 +11,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Self
 
+from rtsysid.guards.stages import SAID, stage_line
 from rtsysid.guards.text import visible
 
-REDRAWN, SAID = 0.5, 10.0  # seconds between two drawings on a terminal, and between two lines elsewhere
-LEAST_DONE = 0.02  # share of a stage from which the remaining time is worth a word
+REDRAWN = 0.5  # seconds between two drawings on a terminal
 
 
 class Display:
@@ -97,14 +97,15 @@ class Display:
 class StageLog(logging.Handler):
     """Show the stages that the library logs."""
 
-    def __init__(self, show: Callable[[str, int, int], None]) -> None:
+    def __init__(self, show: Callable[[str, int, int, str], None]) -> None:
         super().__init__()
         self._show = show
 
     def emit(self, record: logging.LogRecord) -> None:
         """Show a record of `rtsysid.guards.stages`."""
         values: dict[str, Any] = record.__dict__
-        self._show(record.getMessage(), values.get("done", 0), values.get("total", 0))
+        done, total, text = (values[name] for name in ("done", "total", "text"))
+        self._show(record.getMessage(), done, total, text)
 
 
 class StageBar:
@@ -128,25 +129,6 @@ class StageBar:
         self.pos += count
         if self._display is not None:
             self._display.stage(self._label, self.pos, self.length, text)
-
-
-def stage_line(label: str, done: int, total: int, text: str, seconds: float) -> str:
-    """Describe a stage in one line: how much is done, for how long it runs, and how long it will take."""
-    share = f" {done} of {total}" if total else f" {done:,}" if done else ""
-    elapsed = f", {duration_text(seconds)}" if seconds >= 1 else ""
-    known = total and done >= max(1, LEAST_DONE * total) and seconds >= 1 and done < total
-    left = f", about {duration_text(seconds / done * (total - done))} left" if known else ""
-    return f"{label}{share}{elapsed}{left}{text and f': {text}'}"
-
-
-def duration_text(seconds: float) -> str:
-    """Write a time: ``8 s``, ``3 min 20 s``, ``2 h 5 min``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s" if whole % 60 else f"{whole // 60} min"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def _width() -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from rtsysid.guards import ranges
 from rtsysid.storage.products import PREDICTIONS
 
 if TYPE_CHECKING:
+    from rtsysid.live.replaying import ReplayEnd
     from rtsysid.model.bundle import Bundle
 
 _OF_A_STREAM = ("speed", "out", "against", "deadline_ms", "max_gap", "time_")
@@ -54,14 +54,8 @@ def replay_command(
 
     Example: rtsysid replay bundle flight.csv --speed 1 -o predictions.csv
     """
-    from rtsysid.guards.stages import with_progress
-    from rtsysid.live.deadline import Deadline
-    from rtsysid.live.replay import replay
-    from rtsysid.live.replay_checks import at_rate, require_answers
-    from rtsysid.live.session import Session
+    from rtsysid.api import Model
     from rtsysid.model.bundle import Bundle
-    from rtsysid.model.predictor import Predictor
-    from rtsysid.recordings.reading import stream_recording
 
     console.stage("opening the bundle")
     opened = Bundle.open(bundle)
@@ -70,20 +64,16 @@ def replay_command(
         _reproduce(opened, then, trace, backend, json_)
     if then:
         raise TraceError(f"recording {trace.name}", "no bundle takes over in a stream", "leave --then out")
-    deadline_s = 1.0 / opened.spec.rate_hz if deadline_ms is None else deadline_ms * 1e-3
-    predictor, deadline = Predictor.load(opened, backend), Deadline(deadline_s)
-    session = Session(predictor, max_gap=max_gap, deadline=deadline)
-    data = opened.data(time_)
-    stream = stream_recording(trace, data, opened.spec.channels)
-    samples = at_rate(stream, opened.spec.rate_hz, trace.name, data.time)
-    answers = require_answers(replay(session, samples, speed=speed), session, trace.name)
-    answers = with_progress(answers, "replaying", every=500)
-    found = _consume(opened, answers, against, out, overwrite, (bundle, trace))
-    console.report({**console.flat(session.summary()), **found}, json_)
+    budget_s = None if deadline_ms is None else deadline_ms * 1e-3
+    replay = Model(opened).replay(
+        trace, speed=speed or "max", max_gap=max_gap, budget_s=budget_s, backend=backend, time=time_
+    )
+    found = _end_as_fields(replay.run(out, against=against, inputs=(bundle, trace), overwrite=overwrite), out)
+    console.report({**console.flat(replay.summary), **found}, json_)
     if found.get("equal") is False:
         sys.exit(2)
-    if deadline_ms is not None:
-        deadline.require_met("answers")
+    if budget_s is not None and replay.session.deadline is not None:
+        replay.session.deadline.require_met("answers")
 
 
 def _reproduce(opened: Bundle, then: tuple[Path, ...], trace: Path, backend: Any, json_: bool) -> None:
@@ -105,24 +95,10 @@ def _asks_for_a_stream() -> bool:
     return any(source is not ParameterSource.DEFAULT for source in sources.values())
 
 
-def _consume(
-    bundle: Bundle, predictions: Iterator[Any], against: Path | None, out: Path | None, overwrite: bool,
-    inputs: tuple[Path, ...],
-) -> dict[str, Any]:  # fmt: skip
-    """Write the predictions of a replay, compare them, both, or only let them pass."""
-    from rtsysid.live.predictions import read_predictions, write_predictions
-    from rtsysid.live.replay import Matcher
-
-    recorded, found = None if against is None else read_predictions(against), dict[str, Any]()
-    comparator = None if recorded is None else Matcher(recorded)
-    watched = predictions if comparator is None else map(comparator.pass_on, predictions)
-    if out is not None:
-        outputs = bundle.spec.outputs
-        count = write_predictions(out, outputs, watched, inputs=inputs, overwrite=overwrite)
-        found = {"written": count, "to": str(out)}
-    for _ in watched:
-        pass
-    if comparator is not None:
-        comparison = comparator.result()
-        found |= {**msgspec.to_builtins(comparison), "equal": comparison.equal and comparison.finite > 0}
-    return found
+def _end_as_fields(end: ReplayEnd, out: Path | None) -> dict[str, Any]:
+    """Return what was written, and how it compares."""
+    found: dict[str, Any] = {} if end.written is None else {"written": end.written, "to": str(out)}
+    if end.comparison is None:
+        return found
+    same = end.comparison.equal and end.comparison.finite > 0
+    return {**found, **msgspec.to_builtins(end.comparison), "equal": same}

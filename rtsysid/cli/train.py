@@ -15,7 +15,7 @@ from rtsysid.cli import calibrate, console
 from rtsysid.cli.complete import config_names, setting_keys, target_names
 from rtsysid.cli.options import PATH, as_json, within
 from rtsysid.cli.outputs import output
-from rtsysid.cli.training import data_text, show_outcome, train_to_end
+from rtsysid.cli.training import data_text, show_outcome, train_paths
 from rtsysid.errors import ConfigError
 from rtsysid.guards import ranges
 from rtsysid.storage.products import BUNDLE, UNFINISHED_RUN
@@ -57,7 +57,7 @@ def train(
     said = (*settings, *(f"{key}={value!r}" for key, value in given.items() if value is not None))
     text = "".join([config_text(config), *(f"# changed by the command line: {each}\n" for each in said)])
     parsed = with_settings(text, said, config)
-    last = train_to_end(parsed, data, out, text, linear=linear, minutes=minutes, force=force)
+    last = train_paths(parsed, data, out, text, linear=linear, minutes=minutes, force=force)
     if last.pop("finished_before"):
         remedy = f"export it: rtsysid export {out} -o BUNDLE; or name another folder to train again"
         raise ConfigError(f"run {out}", "its training is already finished, nothing was trained", remedy)
@@ -105,15 +105,12 @@ def export_command(
 
     about, own = about_of(name, version, note), "" if card is None else _card_text(card)
     console.stage("loading torch")
-    from export.bundle import export as export_run
-    from export.targets import default_targets, parse_targets, without_c
+    from rtsysid.api import export_run
 
-    chosen = default_targets() if targets is None else parse_targets(targets)
-    if targets is None and (without := without_c()):
-        console.echo(without, err=True)
-    bundle, rows = export_run(run, out, chosen, about=about, card=own, overwrite=overwrite)
-    console.show_verification(bundle, rows, json_)
-    if (line := calibrate.calibration_line(bundle)) is not None:
+    chosen = None if targets is None else targets.split(",")
+    model, rows = export_run(run, out, chosen, about=about, card=own, overwrite=overwrite)
+    console.show_verification(model.bundle, rows, json_)
+    if (line := calibrate.calibration_line(model.bundle)) is not None:
         console.echo(line, err=True)
 
 

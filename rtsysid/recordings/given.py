@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from rtsysid.config import Data
-from rtsysid.errors import TraceError
+from rtsysid.config import Config, Data, with_keys
+from rtsysid.errors import ConfigError, TraceError
 from rtsysid.recordings.columns import Column, indices_of
 from rtsysid.recordings.formats import open_reader
 from rtsysid.recordings.frames import is_table_like
 from rtsysid.recordings.names import recording_files
 from rtsysid.recordings.reading import align_trace, read_recordings
 from rtsysid.recordings.survey_table import guessed_time
+from rtsysid.recordings.time_column import time_setting
 from rtsysid.recordings.topics import is_topic_log
 from rtsysid.recordings.trace import Episode, Trace
 from rtsysid.spec import Channel
@@ -42,6 +43,27 @@ def select_given(data: Recordings, channels: Sequence[Channel], time: str | None
     Raises TraceError where a channel is missing, or neither a time nor a rate is known.
     """
     return _as_one_trace([_selected(each, channels, time, rate_hz, name) for each, name in _each(data)])
+
+
+def named_channels(
+    data: Recordings, inputs: Sequence[str], outputs: Sequence[str], rate_hz: float | None, time: str | None,
+    said: Mapping[str, Any],
+) -> tuple[Config, Trace]:  # fmt: skip
+    """Make the configuration of channels that are named, and read them.
+
+    `said`: other keys of the configuration. Raises ConfigError where names or keys are wrong, TraceError where the data
+    cannot be used.
+    """
+    if isinstance(inputs, str) or isinstance(outputs, str):
+        raise ConfigError("fit", "inputs or outputs are one text", "give lists of names, as outputs=['y']")
+    if not outputs:
+        raise ConfigError("fit", "no outputs", "name the columns to predict, as outputs=['y'], or give config")
+    wanted = [Channel.parse(each, "input") for each in inputs] + [Channel.parse(each) for each in outputs]
+    trace = select_given(data, wanted, time, rate_hz)
+    names = [[str(each) for each in trace.channels if each.role == role] for role in ("input", "output")]
+    settings = Data(rate_hz or rate_of(trace), tuple(names[0]), tuple(names[1]), time_setting(trace.time))
+    config = with_keys(Config(settings), said)
+    return config, replace(trace, channels=config.data.channels)
 
 
 def rate_of(trace: Trace) -> float:

@@ -262,7 +262,8 @@ def members(owner: type) -> list[tuple[str, Any]]:
 
 TRACE = ("from_pandas", "to_pandas", "read", "write", "segments", "plot")  # the others are for the work on a model
 CALLS = [
-    ("rtsysid.fit", rtsysid.fit), ("rtsysid.load", rtsysid.load), *members(rtsysid.Model),
+    ("rtsysid.fit", rtsysid.fit), ("rtsysid.load", rtsysid.load), ("rtsysid.export_run", rtsysid.export_run),
+    *members(rtsysid.Model),
     *((f"Trace.{name}", getattr(Trace, name)) for name in TRACE),
 ]  # fmt: skip
 

@@ -18,8 +18,9 @@ from support.robots import TINY, plant
 from support.shell import ROOT, command, process, refused_here
 
 from rtsysid.cli import SECTIONS, cli, faults
-from rtsysid.cli.progress import Display, duration_text, stage_line
+from rtsysid.cli.progress import Display
 from rtsysid.config import parse_config
+from rtsysid.guards.stages import duration_text, stage_line
 from rtsysid.recordings.trace import Trace
 
 COLOUR = re.compile(r"\x1b\[\d+m")

@@ -125,7 +125,7 @@ WINGS = {  # wing: the wings that it may import; every wing may import the contr
     "train": {"recordings", "model", "evaluation"},
     "export": {"recordings", "model", "live", "evaluation", "train", "firmware_bridge"},
     "experiments": {"recordings", "model", "live", "evaluation", "benchmarks", "train", "export"},
-    "api": {"recordings", "model", "evaluation", "checking", "train", "export"},
+    "api": {"recordings", "model", "live", "evaluation", "checking", "train", "export"},
 }
 FACES = {"rtsysid", "rtsysid.__main__"}  # the package's face names what the wings offer
 

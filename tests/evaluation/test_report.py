@@ -6,44 +6,28 @@ import base64
 import dataclasses
 import hashlib
 import json
-import math
 import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import msgspec
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.robots import make_spec, plant
+from support.judged import judged
 from support.shell import command, refused_here
 
-from rtsysid.errors import TraceError
-from rtsysid.evaluation.horizon import Evaluation
-from rtsysid.evaluation.report.advice import RULES
 from rtsysid.evaluation.report.causes import Cause
 from rtsysid.evaluation.report.content import SECTIONS, report_page
 from rtsysid.evaluation.report.judge import (
-    Forecasts,
-    Judgement,
     OutputFit,
-    interval_coverage,
-    judge,
-    quantity_fits,
-    worst_forecasts,
 )
 from rtsysid.evaluation.report.judged import JudgedModel
-from rtsysid.evaluation.report.metric_values import baseline_ratios, metric_values, significant
-from rtsysid.evaluation.report.observed import observe
-from rtsysid.evaluation.report.plot import Axis, Line, Plot, _log_range, draw
 from rtsysid.evaluation.report.tree import el, html
 from rtsysid.model.bundle import Bundle
-from rtsysid.model.intervals import Intervals
-from rtsysid.recordings.trace import Episode, Trace
+from rtsysid.recordings.trace import Trace
 
 VOID = {"meta", "br", "img", "hr", "input", "link"}
 HOSTILE = "<script>alert('x')</script>&\"y"
@@ -157,11 +141,6 @@ def browse(file: Path, scratch: Path) -> tuple[str, list[str], list[str]]:
     return done.stdout, console, sorted(asked)
 
 
-def judged(bundle: Bundle, trace: Trace, recordings: str = "all") -> Judgement:
-    every, evaluation = observe(bundle, trace, 20, 9)
-    return judge(bundle, every, recordings, evaluation, 9)
-
-
 def renamed(bundle: Bundle, trace: Trace, name: str) -> JudgedModel:
     """The same model and recordings, with channels, units, groups, recordings and causes that are called `name`."""
     spec, replace = bundle.spec, msgspec.structs.replace
@@ -197,111 +176,6 @@ def test_any_text_comes_back_from_the_tree(text: str) -> None:
     reader = read(html([el("p", text, el("b", "x"), text, aria_label=text)]))
     assert reader.tags[0] == ("p", {"aria-label": text})
     assert "".join(reader.texts) == f"{text}x{text}"
-
-
-@given(st.lists(st.floats(allow_nan=True, allow_infinity=True, width=32), min_size=1, max_size=30), st.booleans())
-def test_a_plot_of_anything_stays_on_the_paper(values: list[float], log: bool) -> None:
-    """Values that are missing, infinite, zero or all alike give a drawing whose numbers are finite and inside."""
-    plot = Plot("y [m]", "x", "test", [Line("y", "model", list(range(len(values))), values)], log=log)
-    path = next(node for node in draw(plot).iter("path"))
-    numbers = [float(n) for n in re.findall(r"-?[\d.]+|nan|inf", path.attrib["d"])]
-    assert all(-1 <= n <= 361 or log for n in numbers)
-    assert all(math.isfinite(n) for n in numbers)
-
-
-@given(st.floats(-1e6, 1e6), st.floats(1e-6, 1e6), st.booleans())
-def test_ticks_are_few_and_in_range(low: float, spread: float, log: bool) -> None:
-    """Any range gets up to eight labelled ticks within it, and no label twice."""
-    high = low + max(spread, abs(low) / 100)
-    axis = Axis(*_log_range([10.0 ** (low / 1e6), 10.0 ** (high / 1e6)]), 0, 1, True) if log else Axis(low, high, 0, 1)
-    ticks = axis.ticks()
-    assert 1 <= len(ticks) <= 8
-    slack = 1e-6 * (axis.high - axis.low)
-    assert all(axis.low - slack <= value <= axis.high + slack for value, _ in ticks)
-    assert len({label for _, label in ticks}) == len(ticks)
-
-
-def test_a_logarithmic_axis_has_labels_within_a_decade() -> None:
-    """An axis of one decade is labelled at 1, 2, 5 and 10; one of five decades at each power."""
-    assert [value for value, _ in Axis(0.1, 1.0, 0, 1, True).ticks()] == pytest.approx([1.0, 0.5, 0.2, 0.1])
-    assert len(Axis(1e-5, 1.0, 0, 1, True).ticks()) == 6
-
-
-def forecasts(bad: dict[int, float], starts: int = 60, horizon: int = 10) -> Forecasts:
-    """Errors of 1 everywhere, but as large as `bad` says at some starts."""
-    episode = Episode("log", np.arange(200) / 100, np.zeros((200, 5), np.float32))
-    truth = np.zeros((starts, horizon, 3))
-    predicted = np.ones_like(truth)
-    for start, error in bad.items():
-        predicted[start] = error
-    return Forecasts([(episode, k + 20) for k in range(starts)], predicted, truth)
-
-
-def test_the_worst_forecasts_do_not_overlap() -> None:
-    """Of neighbouring bad forecasts only the worst is taken; the next one is elsewhere, even if much better."""
-    found = worst_forecasts(make_spec(), forecasts({10: 9.0, 11: 8.0, 12: 7.0, 40: 3.0}))
-    assert [round(s.start_s * 100) - 20 for s in found][:2] == [10, 40]
-    assert found[0].times == pytest.approx(9.0)
-    assert found[0].groups == {name: pytest.approx(9.0) for name in ("y0", "y1", "y2")}
-    assert len(found[0].predicted["y0"]) == 11
-    assert len(found[0].measured["y0"]) == len(found[0].t) == found[0].n_before + 11
-
-
-def test_a_forecast_beyond_the_range_of_training_names_its_channels() -> None:
-    """A channel that leaves low .. high in the rows of the forecast is named; others are not."""
-    made = forecasts({10: 9.0})
-    made.starts[0][0].values[35, 1] = 4.5
-    assert worst_forecasts(make_spec(), made)[0].outside == ["u1"]
-
-
-def test_a_forecast_that_diverges_is_the_worst() -> None:
-    """Infinity ranks first and leaves the others comparable."""
-    found = worst_forecasts(make_spec(), forecasts({5: np.inf, 40: 3.0}))
-    assert [s.times for s in found[:2]] == [np.inf, pytest.approx(3.0)]
-
-
-def test_fits_of_known_predictions() -> None:
-    """A perfect step fits 100 %, the mean as forecast fits 0, an offset is bias, a diverged forecast fits nothing."""
-    rng = np.random.default_rng(0)
-    measured = rng.standard_normal((500, 3))
-    noise = 0.1 * rng.standard_normal((500, 3)) * [0, 1, 1] + [0, 0, 0.3]
-    truth = rng.standard_normal((200, 3))
-    near = measured - noise, measured
-    fits = quantity_fits(make_spec(), near, (np.broadcast_to(truth.mean(0), truth.shape), truth))
-    assert fits[0].fit_percent == 100.0
-    assert fits[1].nrmse == pytest.approx(0.1, rel=0.1)
-    assert fits[2].bias == pytest.approx(3.0, rel=0.1)
-    assert fits[0].free_fit_percent == pytest.approx(0.0, abs=1e-9)
-    diverged = quantity_fits(make_spec(), near, (np.full(truth.shape, np.inf), truth))
-    assert diverged[0].free_nrmse == np.inf
-
-
-def test_chance_correlations_are_not_a_finding() -> None:
-    """About three of 300 random sets give a false finding; one true correlation among a hundred is detected."""
-    r = np.random.default_rng(0).standard_normal((300, 25, 4)) / 100
-    bounds = np.full(4, 2.5758 / 100)
-    assert sum(significant(each, bounds) > 0 for each in r) <= 9
-    r[0, 3, 2] = -0.06
-    assert significant(r[0], bounds) == pytest.approx(0.06)
-
-
-def test_a_model_is_measured_by_the_better_baseline() -> None:
-    """The ratio uses the smaller baseline error at that tick; against an exact baseline it is 1 or infinite."""
-    errors = {"model": {"g": [1.0, 0.0]}, "hold": {"g": [4.0, 0.0]}, "linear ARX": {"g": [2.0, float("inf")]}}
-    evaluation = Evaluation(2, 50.0, 1, {"g": "m"}, errors)
-    assert baseline_ratios(evaluation, 1) == {"g": 0.5}
-    assert baseline_ratios(evaluation, 2) == {"g": 1.0}
-
-
-def test_every_metric_with_advice_is_measured(bundle_folder: Path, tiny_trace: Trace) -> None:
-    """A judgement and a history give each metric of the table, but of known and unknown range maybe one alone."""
-    bundle = Bundle.open(bundle_folder)
-    judgement = judged(bundle, tiny_trace)
-    history = [{"index": i, "stage": "a", "validation": 1.0 - i / 10} for i in range(5)]
-    found = metric_values(judgement, history)
-    assert set(RULES) - set(found) <= {"worst forecast, range known", "worst forecast, beyond the range"}
-    assert found["training"] == {"stage a": pytest.approx(1 / 7)}
-    assert set(SECTIONS) == set(RULES)
 
 
 def test_bad_input_gets_one_line(bundle_folder: Path, recording: Path, tmp_path: Path) -> None:
@@ -349,15 +223,6 @@ def test_two_models_are_on_one_page(
     assert errors[0][:2] == names
 
 
-def test_times_are_seconds_from_the_start_of_a_recording(bundle_folder: Path, tiny_trace: Trace) -> None:
-    """Recordings whose clock counts from 1970 are judged at seconds from their start."""
-    bundle = Bundle.open(bundle_folder)
-    late = tuple(dataclasses.replace(e, t=e.t + 1.7e9) for e in tiny_trace.episodes)
-    judgement = judged(bundle, dataclasses.replace(tiny_trace, episodes=late))
-    assert all(0 <= each.start_s < 10 and max(each.t) < 10 for each in judgement.worst)
-    assert all(o.seconds[0] == 0 for o in judgement.every)
-
-
 def test_the_median_of_two_fits_is_between_them(bundle_folder: Path, tiny_trace: Trace) -> None:
     """Of outputs with fits of 93.4 and 10.2 % the page says 52 %, not the upper one."""
     bundle = Bundle.open(bundle_folder)
@@ -371,29 +236,3 @@ def test_a_count_of_won_comparisons_never_stands_alone(report_file: Path) -> Non
     """Next to the count the page says where the model lost, and that the count is no verdict."""
     text = " ".join(read(report_file.read_text()).texts)
     assert re.search(r"in \d+ of \d+ comparisons[^.]*\. To beat a baseline is not to be good", text)
-
-
-def test_coverage_counts_what_lies_inside(calibrated_folder: Path) -> None:
-    """Exact forecasts are covered fully, forecasts with large errors not at all, over the horizon of the intervals."""
-    bundle = Bundle.open(calibrated_folder)
-    intervals = Intervals.of(bundle)
-    assert intervals is not None
-    truth = np.zeros((7, intervals.horizon + 5, 2))
-    exact = interval_coverage(bundle.spec, Forecasts([], truth, truth), intervals)
-    off = interval_coverage(bundle.spec, Forecasts([], truth + 1e9, truth), intervals)
-    assert [each.stated for each in exact] == [0.5, 0.8, 0.9, 0.95]
-    assert {share for each in exact for share in each.measured.values()} == {1.0}
-    assert {share for each in off for share in each.measured.values()} == {0.0}
-
-
-def observed_with(bundle: Bundle, trace: Trace, horizon: int) -> tuple[Any, ...]:
-    every, evaluation = observe(bundle, trace, horizon, 1)
-    return every, "short", evaluation, 1
-
-
-def test_too_few_rows_for_the_residual_tests(bundle_folder: Path) -> None:
-    """A recording with room for one forecast but fewer than 25 residuals is refused in one line."""
-    bundle, trace = Bundle.open(bundle_folder), plant(1, 25)
-    trace = Trace(bundle.spec.channels, trace.episodes)
-    with pytest.raises(TraceError, match="residual tests"):
-        judge(bundle, *observed_with(bundle, trace, 5))

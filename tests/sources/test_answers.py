@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 from support.live_parts import until
-from support.senders import SENDERS, Mavlink, Sender, Udp, free_port, mapped
+from support.sender import Sender, free_port, mapped
+from support.senders import SENDERS, Mavlink, Udp
 from support.streams import RATE_HZ, SPEC, row
 
 from rtsysid.alignment.source import ChannelSource

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.senders import SENDERS, Sender
+from support.sender import Sender
+from support.senders import SENDERS
 from support.streams import faulty, live, sending
 
 

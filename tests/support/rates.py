@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 from support.integrator import Integrator
 from support.live_parts import until
-from support.senders import free_port
+from support.sender import free_port
 from support.streams import Enough
 
 from firmware_bridge.device import SimulatedDevice

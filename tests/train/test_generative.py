@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,19 +10,17 @@ import msgspec
 import numpy as np
 import pytest
 import torch
-from support.robots import DATA_ALONE, TINY, make_spec, plant
+from support.generative import MODEL, config_of, network_of
+from support.robots import DATA_ALONE, plant
 from support.shell import command
-from torch import Tensor
 
 from export.bundle import export
 from rtsysid.api import Model
 from rtsysid.checking.judged_model import judged_model
-from rtsysid.config import Config, parse_config
+from rtsysid.config import parse_config
 from rtsysid.errors import ConfigError, ScheduleError, SpecError
 from rtsysid.evaluation.report.content import report_page
-from rtsysid.model.backends.noise import MOST
 from rtsysid.model.bundle import Bundle
-from rtsysid.model.coordinates.deviations import stretch_factors
 from rtsysid.model.likelihood import tick_log_densities
 from rtsysid.model.loading import backends_of
 from rtsysid.model.predictor import Predictor
@@ -33,17 +30,11 @@ from rtsysid.train.auto.begin import begin_auto
 from rtsysid.train.auto.trainer import Updates
 from rtsysid.train.fit import begin
 from rtsysid.train.generative import calibration, losses
-from rtsysid.train.generative.calibration import dead_members
 from rtsysid.train.generative.density import tick_density
 from rtsysid.train.generative.losses import Measured, noise_loss
-from rtsysid.train.generative.modules import FIRST_SCALE
 from rtsysid.train.generative.sampling import FutureStart, drawn, sampled_rollout
-from rtsysid.train.generative.scales import begin_scales, limit_scales
-from rtsysid.train.network import Network
 from rtsysid.train.run import Run, state_arrays
-from rtsysid.train.windows import Sequences, row_windows
-
-MODEL = TINY.split("[[stage]]")[0]
+from rtsysid.train.windows import row_windows
 
 
 @pytest.fixture(autouse=True)
@@ -51,18 +42,6 @@ def short_calibration(monkeypatch: pytest.MonkeyPatch) -> None:
     """Calibrate on few sequences: most tests look at what a calibration moves, not at how far."""
     monkeypatch.setattr(calibration, "SEQUENCES", 8)
     monkeypatch.setattr(calibration, "BATCH", 8)
-
-
-def config_of(member: str, preset: str = "two-stage") -> Config:
-    """The tiny model with a distribution, every stage one epoch long, futures of ten ticks."""
-    base = "" if member == "variational" else f'preset = "{preset}"\n'
-    config = parse_config(MODEL.replace("[model]", f'[model]\ndistribution = "{member}"') + base)
-    return msgspec.structs.replace(config, stage=tuple(map(_shortened, config.stages)))
-
-
-def _shortened(stage: object) -> object:
-    losses = tuple(msgspec.structs.replace(each, horizon=min(each.horizon, 10)) for each in stage.loss)  # type: ignore[attr-defined]
-    return msgspec.structs.replace(stage, epochs=1, loss=losses)  # type: ignore[type-var]
 
 
 @pytest.mark.parametrize("member", GENERATIVE)
@@ -94,14 +73,6 @@ def gaussian(tmp_path_factory: pytest.TempPathFactory, tiny_trace: Trace) -> Bun
     for _ in begin(config_of("gaussian"), tiny_trace, folder / "run").epochs():
         pass
     return export(folder / "run", folder / "bundle", ("onnx",))[0]
-
-
-def network_of(distribution: str) -> Network:
-    torch.manual_seed(1)
-    network = Network(make_spec(distribution=distribution)).eval()
-    for parameter in (*network.spread.parameters(), *getattr(network, "members", torch.nn.Module()).parameters()):
-        parameter.data.add_(0.3 * torch.randn_like(parameter))
-    return network
 
 
 @pytest.mark.parametrize("distribution", ["gaussian", "mixture", "ensemble"])
@@ -285,76 +256,3 @@ def test_a_noise_that_diverges_ends_with_the_last_good_weights(
         pass
     assert any("'critic': the loss is not finite" in line and "last good weights" in line for line in caplog.messages)
     assert all(bool(torch.isfinite(each).all()) for each in trainer.run.weights().values())
-
-
-def test_a_component_that_died_is_named() -> None:
-    """A mixture whose second component has next to no share says so in one line; a sound one says nothing."""
-    network = network_of("mixture")
-    network.members.share.data.zero_()
-    assert dead_members(network) == ""
-    network.members.share.data[1] = -9
-    assert dead_members(network).startswith("member 2 (0.0 %) has died; train again")
-
-
-def forecasts_of(network: Network, count: int, ticks: int) -> Tensor:
-    """Rows [count, R, C] whose last ticks are futures of the network itself."""
-    spec, rows = network.spec, torch.randn(count, network.spec.settling_samples + ticks, network.spec.width)
-    ground = calibration.ground_after_warmup(network, rows, torch.ones(ticks, spec.n_outputs))
-    start = FutureStart(ground.windows[:, 0], ground.state)
-    futures = sampled_rollout(network, start, ground.plan(network), drawn(spec, count, ticks, rows))
-    rows[:, -ticks:, spec.n_inputs :] = futures
-    return rows
-
-
-@torch.no_grad()
-def test_the_calibration_finds_a_factor_that_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Noise that was made four times too small gets factors of four; with them the intervals of 90 % hold 90 %."""
-    monkeypatch.setattr(calibration, "SEQUENCES", 400)
-    network, ticks = network_of("gaussian"), 8
-    rows, unit = forecasts_of(network, 400, ticks), torch.ones(ticks, 3)
-    network.spread.age -= math.log(4)
-    calibration.calibrate_stretch(network, Sequences(list(rows.numpy())), unit)
-    np.testing.assert_allclose(network.spread.stretch[0], 4, rtol=0.15)
-    again = calibration.wanted_factors(network, calibration.ground_after_warmup(network, rows, unit))
-    factors = torch.from_numpy(stretch_factors(network.spread.stretch.numpy(), ticks))
-    assert (again <= factors).double().mean().item() == pytest.approx(0.9, abs=0.03)
-    assert (again <= 1).double().mean().item() < 0.6
-
-
-@torch.no_grad()
-def test_the_scale_begins_at_the_error_of_one_tick() -> None:
-    """Before its training the noise is as large as the one-tick errors of the recordings, not a hundred times that."""
-    network = network_of("gaussian")
-    network.spread.factors.zero_()
-    for scale in (0.5, 0.01):
-        network.spread.age.fill_(0.0)
-        network.spread.scale.weight.zero_()
-        network.spread.scale.bias.fill_(math.log(scale))
-        rows = forecasts_of(network, 200, 8)
-        network.spread.scale.bias.fill_(3.0)
-        begin_scales(network, Sequences(list(rows.numpy())))
-        np.testing.assert_allclose(network.spread.scale.bias.exp(), scale, rtol=0.2)
-
-
-@torch.no_grad()
-def test_far_from_the_recordings_the_scale_stays_at_its_largest_there() -> None:
-    """Scales grow without the limit on rows ten times as large as those of the training; with it they do not."""
-    network = network_of("vrnn")
-    network.latent.scale.weight.normal_()
-    rows = torch.randn(60, network.spec.settling_samples + 8, network.spec.width)
-    limit_scales(network, Sequences(list(rows.numpy())))
-    seen = 10 * torch.randn(500, network.spec.code_size + network.spec.hidden)
-    assert (network.spread.of_state(seen) > network.spread.limit).any()
-    assert (network.spread.log_scale(seen, 0) <= network.spread.limit + network.spread.age[0]).all()
-    assert (network.latent.scale(seen) > network.latent.limit).any()
-    assert (network.latent.log_scale(seen) <= network.latent.limit).all()
-
-
-def test_training_sets_begin_limit_and_calibration(tmp_path: Path, tiny_trace: Trace) -> None:
-    """A training of each stage for one epoch ends with limits below their default, and factors that are not 1."""
-    for _ in begin(config_of("gaussian"), tiny_trace, tmp_path / "run").epochs():
-        pass
-    weights = Run(tmp_path / "run").weights()
-    assert (weights["spread.limit"] < MOST).all()
-    assert (weights["spread.stretch"] != 1).all()
-    assert weights["spread.scale.bias"].abs().max() > abs(FIRST_SCALE)

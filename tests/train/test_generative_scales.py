@@ -1,0 +1,105 @@
+"""Test the scale of the noise: where it begins, its limit, its calibration, and members that died."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from support.generative import config_of, network_of
+from torch import Tensor
+
+from rtsysid.model.backends.noise import MOST
+from rtsysid.model.coordinates.deviations import stretch_factors
+from rtsysid.recordings.trace import Trace
+from rtsysid.train.fit import begin
+from rtsysid.train.generative import calibration
+from rtsysid.train.generative.calibration import dead_members
+from rtsysid.train.generative.modules import FIRST_SCALE
+from rtsysid.train.generative.sampling import FutureStart, drawn, sampled_rollout
+from rtsysid.train.generative.scales import begin_scales, limit_scales
+from rtsysid.train.network import Network
+from rtsysid.train.run import Run
+from rtsysid.train.windows import Sequences
+
+
+@pytest.fixture(autouse=True)
+def short_calibration(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calibrate on few sequences: most tests look at what a calibration moves, not at how far."""
+    monkeypatch.setattr(calibration, "SEQUENCES", 8)
+    monkeypatch.setattr(calibration, "BATCH", 8)
+
+
+def test_a_component_that_died_is_named() -> None:
+    """A mixture whose second component has next to no share says so in one line; a sound one says nothing."""
+    network = network_of("mixture")
+    network.members.share.data.zero_()
+    assert dead_members(network) == ""
+    network.members.share.data[1] = -9
+    assert dead_members(network).startswith("member 2 (0.0 %) has died; train again")
+
+
+def forecasts_of(network: Network, count: int, ticks: int) -> Tensor:
+    """Rows [count, R, C] whose last ticks are futures of the network itself."""
+    spec, rows = network.spec, torch.randn(count, network.spec.settling_samples + ticks, network.spec.width)
+    ground = calibration.ground_after_warmup(network, rows, torch.ones(ticks, spec.n_outputs))
+    start = FutureStart(ground.windows[:, 0], ground.state)
+    futures = sampled_rollout(network, start, ground.plan(network), drawn(spec, count, ticks, rows))
+    rows[:, -ticks:, spec.n_inputs :] = futures
+    return rows
+
+
+@torch.no_grad()
+def test_the_calibration_finds_a_factor_that_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Noise that was made four times too small gets factors of four; with them the intervals of 90 % hold 90 %."""
+    monkeypatch.setattr(calibration, "SEQUENCES", 400)
+    network, ticks = network_of("gaussian"), 8
+    rows, unit = forecasts_of(network, 400, ticks), torch.ones(ticks, 3)
+    network.spread.age -= math.log(4)
+    calibration.calibrate_stretch(network, Sequences(list(rows.numpy())), unit)
+    np.testing.assert_allclose(network.spread.stretch[0], 4, rtol=0.15)
+    again = calibration.wanted_factors(network, calibration.ground_after_warmup(network, rows, unit))
+    factors = torch.from_numpy(stretch_factors(network.spread.stretch.numpy(), ticks))
+    assert (again <= factors).double().mean().item() == pytest.approx(0.9, abs=0.03)
+    assert (again <= 1).double().mean().item() < 0.6
+
+
+@torch.no_grad()
+def test_the_scale_begins_at_the_error_of_one_tick() -> None:
+    """Before its training the noise is as large as the one-tick errors of the recordings, not a hundred times that."""
+    network = network_of("gaussian")
+    network.spread.factors.zero_()
+    for scale in (0.5, 0.01):
+        network.spread.age.fill_(0.0)
+        network.spread.scale.weight.zero_()
+        network.spread.scale.bias.fill_(math.log(scale))
+        rows = forecasts_of(network, 200, 8)
+        network.spread.scale.bias.fill_(3.0)
+        begin_scales(network, Sequences(list(rows.numpy())))
+        np.testing.assert_allclose(network.spread.scale.bias.exp(), scale, rtol=0.2)
+
+
+@torch.no_grad()
+def test_far_from_the_recordings_the_scale_stays_at_its_largest_there() -> None:
+    """Scales grow without the limit on rows ten times as large as those of the training; with it they do not."""
+    network = network_of("vrnn")
+    network.latent.scale.weight.normal_()
+    rows = torch.randn(60, network.spec.settling_samples + 8, network.spec.width)
+    limit_scales(network, Sequences(list(rows.numpy())))
+    seen = 10 * torch.randn(500, network.spec.code_size + network.spec.hidden)
+    assert (network.spread.of_state(seen) > network.spread.limit).any()
+    assert (network.spread.log_scale(seen, 0) <= network.spread.limit + network.spread.age[0]).all()
+    assert (network.latent.scale(seen) > network.latent.limit).any()
+    assert (network.latent.log_scale(seen) <= network.latent.limit).all()
+
+
+def test_training_sets_begin_limit_and_calibration(tmp_path: Path, tiny_trace: Trace) -> None:
+    """A training of each stage for one epoch ends with limits below their default, and factors that are not 1."""
+    for _ in begin(config_of("gaussian"), tiny_trace, tmp_path / "run").epochs():
+        pass
+    weights = Run(tmp_path / "run").weights()
+    assert (weights["spread.limit"] < MOST).all()
+    assert (weights["spread.stretch"] != 1).all()
+    assert weights["spread.scale.bias"].abs().max() > abs(FIRST_SCALE)
