@@ -75,7 +75,7 @@ def fit(
     ``{"model.hidden": 16}`` (docs/configuration.md). `minutes`: about how long the training takes. `linear`: end with
     the linear model, within seconds. `seed`: of the random draws. `folder`: keep the run there, and continue one that
     was interrupted. `force`: train in spite of grave findings of a check. `verbose`: print on stderr a line for each
-    stage, the time left, and what is found; False for silence.
+    stage, the time left, and what is found; False: warnings alone.
 
     Raises TraceError where the data cannot be used, ConfigError where names or settings are wrong, and the errors of
     `rtsysid.train.fit.begin` and `export.bundle.export`.

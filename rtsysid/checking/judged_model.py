@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from rtsysid.checking.check import trace_findings
+from rtsysid.checking.check import is_late, trace_findings
 from rtsysid.evaluation.probabilistic.evaluate import ProbabilisticEvaluation, evaluate_samples
 from rtsysid.evaluation.report.causes import Cause
 from rtsysid.evaluation.report.coverage import coverage_of
 from rtsysid.evaluation.report.judge import judge, stride_for
 from rtsysid.evaluation.report.judged import JudgedModel
+from rtsysid.evaluation.report.lags import LateInput
 from rtsysid.evaluation.report.observed import observe
 from rtsysid.evaluation.report.response import responses_of
 from rtsysid.evaluation.report.unused import unused_columns
@@ -43,9 +44,8 @@ def judged_model(
     every, evaluation = observe(bundle, trace, horizon, stride, f"judging {name}")
     columns = unused_columns(bundle, paths, every) if paths else []
     say_stage("looking for causes")
-    judgement = judge(
-        bundle, every, recordings, evaluation, stride, columns=columns, faults=_recording_faults(trace, bundle)
-    )
+    faults, late = _recording_faults(trace, bundle)
+    judgement = judge(bundle, every, recordings, evaluation, stride, columns=columns, faults=faults, late=late)
     cut = None if training is None else training.segments(bundle.spec.rate_hz, nan="split")
     worst = [(each.recording, each.start_s) for each in judgement.worst]
     coverage = coverage_of(bundle.spec, every, worst, cut)
@@ -62,11 +62,13 @@ def _sampled_scores(bundle: Bundle, trace: Trace, horizon: int) -> Probabilistic
     return evaluate_samples(bundle, trace, horizon, futures=FUTURES, starts=STARTS)
 
 
-def _recording_faults(trace: Trace, bundle: Bundle) -> list[Cause]:
-    """Return the grave faults that `rtsysid check` finds in recordings: of conventions, units and amounts."""
-    found = [each for each in trace_findings(trace, bundle.manifest.training.config)[0] if each.grave]
-    return [
+def _recording_faults(trace: Trace, bundle: Bundle) -> tuple[list[Cause], list[LateInput]]:
+    """Return what `rtsysid check` finds in recordings: grave faults of conventions, units and amounts; late inputs."""
+    findings, delayed, *_ = trace_findings(trace, bundle.manifest.training.config)
+    late = [LateInput(each.input, each.ticks, each.low, each.high, each.undelayed) for each in delayed if is_late(each)]
+    faults = [
         Cause(each.fault, each.channels, each.channels, 1.0, 1.0, each.evidence, each.remedy)
-        for each in found
-        if each.fault != "little data"  # the recordings to judge on may be few
+        for each in findings
+        if each.grave and each.fault != "little data"  # the recordings to judge on may be few
     ]
+    return faults, late

@@ -13,7 +13,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from rtsysid.evaluation.report.lags import MissedLags, missed_lags
+from rtsysid.evaluation.report.lags import LateInput, MissedLags, missed_lags
+from rtsysid.evaluation.report.missing_input import UnusedColumn, missing_share
 from rtsysid.evaluation.report.offsets import SensorOffset, sensor_offset
 from rtsysid.evaluation.report.ringing import Ringing, ringing_of
 from rtsysid.evaluation.report.study import Study
@@ -58,13 +59,6 @@ class Cause(msgspec.Struct, frozen=True):
         return "poor" if self.effect >= GRAVE_LOSS else "fair"
 
 
-class UnusedColumn(NamedTuple):
-    """Hold a column of the recordings that the model does not use: ``values`` [n] of each episode."""
-
-    name: str
-    values: list[Doubles]
-
-
 class _Older(NamedTuple):
     """Hold what rows from before the window explain beyond it: the share [nq] of the squared error at the end.
 
@@ -83,12 +77,15 @@ def causes_of(
     study: Study,
     columns: Sequence[UnusedColumn] = (),
     beyond: NDArray[np.bool_] | None = None,
+    late: Sequence[LateInput] = (),
 ) -> list[Cause]:
     """Find the causes of the error, the largest effect first.
 
-    `columns` are unused. `beyond` [n, C]: values of the rows that are outside the range of training.
+    `columns` are unused. `beyond` [n, C]: values of the rows that are outside the range of training. `late`: inputs
+    that the recordings show to act late.
     """
     beyond = np.zeros((1, study.spec.width), np.bool_) if beyond is None else beyond
+    late = [each for each in late if each.low >= study.spec.taps]  # the newest row of a window acts after 0 ticks
     drift, window = study.share([study.drift]), study.share([study.drift, study.window])
     older = _older_rows(study, window)
     drift = np.where(older.needed, 0.0, drift)  # without the speed of a slow motion an error is constant, too
@@ -98,14 +95,14 @@ def causes_of(
     named = drift if offset else np.zeros_like(drift)  # without a sensor it may as well be the model
     found = [
         *(_drifted(study, drift, offset) if offset else ()),
-        *_unused_columns(study, columns, window),
-        *_missing_rows(study, older, np.where(older.needed, older.share + window - named, older.share)),
+        *_unused_columns(study, columns),
+        *_missing_rows(study, older, np.where(older.needed, older.share + window - named, older.share), late),
         *_untrained(bundle, study, np.where(older.needed, 0.0, window - named), float(beyond.any(1).mean())),
     ]
     found = found or list(_drifted(study, drift, None))
     ringing = list(_ringing(study, ringing_of(study.spec, predictor, study.every, study.shown)))
     few = any(each.fault == "trained on too little" for each in found) and _is_scarce(bundle)
-    ranked = sorted(found, key=lambda each: -each.effect)
+    ranked = sorted(found, key=lambda each: (not late or each.fault != "dead time", -each.effect))  # misleads the rest
     first = [] if few else [each for each in ringing if each.from_tick <= study.horizon]
     return [*first, *ranked, *(each for each in ringing if each not in first)]
 
@@ -180,15 +177,9 @@ def _drifted(study: Study, share: Doubles, offset: SensorOffset | None) -> Itera
     yield from _cause(study, "drifted sensor", [offset.name], share, evidence, remedy)
 
 
-def _unused_columns(study: Study, columns: Sequence[UnusedColumn], window: Doubles) -> Iterator[Cause]:
-    base, near = [study.drift, study.window], None
+def _unused_columns(study: Study, columns: Sequence[UnusedColumn]) -> Iterator[Cause]:
     for column in _strongest(study, columns):
-        past = study.series([v[:, None] for v in column.values], [(0, 1), (1, 2), (2, 4)])
-        near = study.share(base, first_tick=True) if near is None else near
-        one_step = float((study.share([*base, past], first_tick=True) - near).max())
-        if one_step < SHARE / 2:
-            continue
-        share = study.share([*base, past, study.ahead([v[:, None] for v in column.values])]) - window
+        share = missing_share(study, column)
         evidence = (
             f"the recordings have a column {column.name} that the model does not use; it explains {share.max():.0%}"
         )
@@ -228,36 +219,64 @@ def _older_rows(study: Study, window: Doubles) -> _Older:
     return _Older(far, near, (near >= SHARE / 2) & (near >= ALIKE * known), lags)
 
 
-def _missing_rows(study: Study, older: _Older, share: Doubles) -> Iterator[Cause]:
+def _missing_rows(study: Study, older: _Older, share: Doubles, late: Sequence[LateInput]) -> Iterator[Cause]:
     """Yield what the window lacks: an input that acts late as a whole, or more rows."""
     spec = study.spec
-    late = [each for each in older.lags if each.dead_time(spec.taps)]
-    if late:
-        yield from _dead_time(study, late, share)
+    missed = [each for each in older.lags if each.dead_time(spec.taps)]
+    found = list(_dead_time(study, missed, share)) if missed else []
+    found += [_known_dead_time(study, late, share)] if late and not found else []
+    if missed or found:
+        yield from found
         return
     if not _matters(study, share).any():
         return
     taps = _taps_for(study, older)
     evidence = f"rows from before the window of {spec.taps} taps explain {older.near.max():.0%} of the one-tick error"
     remedy = f"raise model.taps from {spec.taps} to {taps}"
-    found = _cause(study, "too few taps", [each.input for each in older.lags], share, evidence, remedy)
-    yield from (msgspec.structs.replace(each, taps=taps) for each in found)
+    short = _cause(study, "too few taps", [each.input for each in older.lags], share, evidence, remedy)
+    yield from (msgspec.structs.replace(each, taps=taps) for each in short)
 
 
 def _dead_time(study: Study, late: Sequence[MissedLags], share: Doubles) -> Iterator[Cause]:
-    rate, taps = study.spec.rate_hz, study.spec.taps
-    each = late[0]
+    each, taps = late[0], study.spec.taps
     ticks = each.first - 1  # an input of the row before acts without a delay
     evidence = (
-        f"{each.input} acts {ticks} ticks ({ticks / rate:.3g} s) after its row, and the window ends after {taps}; "
+        f"{_acts_late(study, each.input, ticks)}, and the window ends after {taps}; "
         f"correlation {each.strength:.2f} with the error of {study.shown.names[each.output]}"
     )
-    remedy = (
-        f"shift the input by its dead time: shift_s = {ticks / rate:.3g} in the source of {each.input}, "
-        f"or raise model.taps from {taps} to {each.last + 1}"
-    )
-    found = _cause(study, "dead time", [lag.input for lag in late], share, evidence, remedy)
+    names, remedy = [lag.input for lag in late], _shift(study, each.input, ticks, each.last + 1)
+    found = _cause(study, "dead time", names, share, evidence, remedy)
     yield from (msgspec.structs.replace(cause, taps=each.last + 1) for cause in found)
+
+
+def _known_dead_time(study: Study, late: Sequence[LateInput], share: Doubles) -> Cause:
+    """Name the inputs that the recordings show to act late, whatever part of the error goes away with them.
+
+    Inputs of a closed loop follow the outputs: rows that act later tell of them too, and hide the error.
+    """
+    each, taps = min(late, key=lambda late: late.high - late.low), study.spec.taps
+    evidence = (
+        f"{_acts_late(study, each.input, each.ticks)} (95 %: {each.low} to {each.high} ticks), and the window ends "
+        f"after {taps}; without a delay it explains {each.undelayed:.0%} of that"
+    )
+    names, remedy = [one.input for one in late], _shift(study, each.input, each.ticks, each.high + 2)
+    loss, matters = study.loss(share), _matters(study, share)
+    worst = int(np.argmax(loss))
+    shown = study.shown.quantities
+    outputs = tuple(dict.fromkeys(q.name for q in shown if matters[list(q.columns)].any() or not matters.any()))
+    least = float(max(share[worst], SHARE)), float(max(loss[worst], LOSS))
+    return Cause("dead time", tuple(names), outputs, *least, evidence, remedy, taps=each.high + 2)
+
+
+def _acts_late(study: Study, name: str, ticks: int) -> str:
+    return f"{name} acts {ticks} ticks ({ticks / study.spec.rate_hz:.3g} s) after its row"
+
+
+def _shift(study: Study, name: str, ticks: int, enough: int) -> str:
+    return (
+        f"shift the input by its dead time: shift_s = {ticks / study.spec.rate_hz:.3g} in the source of {name}, "
+        f"or raise model.taps from {study.spec.taps} to {enough}"
+    )
 
 
 def _taps_for(study: Study, older: _Older) -> int:

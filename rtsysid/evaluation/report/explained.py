@@ -17,6 +17,8 @@ from rtsysid.spec import Doubles
 
 FOLDS = 6
 RIDGES = (1e-3, 1e-1)  # relative to the unit variance of a feature
+LOOSE = (1e-3, 1e-1, 1e1, 1e3)  # of what is known already: the last one hardly uses it
+ADDED, NEVER = 1e-2, 1e9  # of what is added, and of what is not
 CLIP = 6.0  # median sizes: one wild forecast must not decide
 
 
@@ -28,12 +30,29 @@ def explained_share(features: Doubles, errors: Doubles, near: int = 0) -> Double
     errors, count = clipped(errors), len(errors)
     if count < 4 * FOLDS or not features.shape[1]:
         return np.zeros(errors.shape[1])
-    spread = features.std(0)
-    x = np.divide(features, spread, out=np.zeros_like(features), where=spread > 1e-12)
-    x = np.column_stack((x - x.mean(0), np.ones(count)))
-    left = _left_over(x, errors, near)
+    x = np.column_stack((_unit(features), np.ones(count)))
+    left = _left_over(x, errors, near, [np.full(features.shape[1], ridge) for ridge in RIDGES])
     total = np.maximum((errors**2).sum(0), 1e-300)
     return np.asarray(np.clip(1 - np.nan_to_num(left.min(0), nan=np.inf, posinf=np.inf) / total, 0.0, 1.0))
+
+
+def added_share(base: Doubles, extra: Doubles, errors: Doubles, near: int = 0) -> Doubles:
+    """Return which share of the squared errors [K, nq] features `extra` [K, E] explain beyond `base` [K, F], [nq].
+
+    Each side has the ridge on `base` with which it predicts new forecasts best: many features of few recordings would
+    otherwise hide what a few more say. `near`: as in `explained_share`. 0 where there are too few forecasts.
+    """
+    errors, count = clipped(errors), len(errors)
+    if count < 4 * FOLDS or not extra.shape[1]:
+        return np.zeros(errors.shape[1])
+    x = np.column_stack((_unit(base), _unit(extra), np.ones(count)))
+    kept = [np.full(extra.shape[1], ridge) for ridge in (NEVER, ADDED)]
+    left = [
+        _left_over(x, errors, near, [np.concatenate((np.full(base.shape[1], ridge), own)) for ridge in LOOSE]).min(0)
+        for own in kept
+    ]
+    total = np.maximum((errors**2).sum(0), 1e-300)
+    return np.asarray(np.clip(np.nan_to_num((left[0] - left[1]) / total, posinf=0.0, neginf=0.0), 0.0, 1.0))
 
 
 def clipped(errors: Doubles) -> Doubles:
@@ -77,9 +96,19 @@ def octave_blocks(first: int, last: int) -> list[tuple[int, int]]:
     return blocks
 
 
-def _left_over(x: Doubles, errors: Doubles, near: int) -> Doubles:
-    """Return the squared errors that remain on held-out folds, by ridge: [ridges, nq]."""
-    left, edges = np.zeros((len(RIDGES), errors.shape[1])), np.linspace(0, len(x), FOLDS + 1).astype(int)
+def _unit(features: Doubles) -> Doubles:
+    """Give features [K, F] a mean of 0 and a variance of 1, or of 0 where they do not move."""
+    spread = features.std(0)
+    x = np.divide(features, spread, out=np.zeros_like(features), where=spread > 1e-12)
+    return np.asarray(x - x.mean(0))
+
+
+def _left_over(x: Doubles, errors: Doubles, near: int, ridges: Sequence[Doubles]) -> Doubles:
+    """Return the squared errors that remain on held-out folds, by ridge [F] of the features: [ridges, nq].
+
+    The last column of x [K, F + 1] is constant.
+    """
+    left, edges = np.zeros((len(ridges), errors.shape[1])), np.linspace(0, len(x), FOLDS + 1).astype(int)
     gram, moment = x.T @ x, x.T @ errors
     for low, high in pairwise(edges.tolist()):
         out = slice(max(0, low - near), high + near)
@@ -87,7 +116,7 @@ def _left_over(x: Doubles, errors: Doubles, near: int) -> Doubles:
         if count < 2 * FOLDS:
             return np.full_like(left, np.inf)
         own, target = (gram - x[out].T @ x[out]) / count, (moment - x[out].T @ errors[out]) / count
-        for k, ridge in enumerate(RIDGES):
-            weights = np.linalg.solve(own + np.diag([*[ridge] * (len(own) - 1), 1e-9]), target)
+        for k, ridge in enumerate(ridges):
+            weights = np.linalg.solve(own + np.diag([*ridge, 1e-9]), target)
             left[k] += ((errors[low:high] - x[low:high] @ weights) ** 2).sum(0)
     return left

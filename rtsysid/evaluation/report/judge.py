@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from rtsysid.evaluation.horizon import Evaluation
 from rtsysid.evaluation.metrics import group_errors
-from rtsysid.evaluation.report.causes import Cause, UnusedColumn, causes_of
+from rtsysid.evaluation.report.causes import Cause, causes_of
+from rtsysid.evaluation.report.lags import LateInput
+from rtsysid.evaluation.report.missing_input import UnusedColumn
 from rtsysid.evaluation.report.observed import FORECASTS, Observed
 from rtsysid.evaluation.report.quantities import ShownOutputs
 from rtsysid.evaluation.report.study import Study
@@ -159,11 +161,12 @@ def judge(
     *,
     columns: Sequence[UnusedColumn] = (),
     faults: Sequence[Cause] = (),
+    late: Sequence[LateInput] = (),
 ) -> Judgement:
     """Measure all numbers of a report on observed recordings; `observe` gives `every` and `evaluation`.
 
     `recordings` describes them in words; `columns` are those that the model does not use; `faults` are known faults of
-    the recordings. Raises TraceError where there are fewer residuals than lags.
+    the recordings, `late` the inputs that act late in them. Raises TraceError where residuals are fewer than lags.
     """
     spec, predictor, shown = bundle.spec, Predictor.load(bundle), ShownOutputs(bundle.spec)
     ahead, steps = Forecasts.of(every), [o.steps for o in every]
@@ -171,7 +174,7 @@ def judge(
     inputs = [step.inputs for step in steps]
     causes = [
         *faults,
-        *causes_of(bundle, predictor, Study.of(spec, every, stride), columns, _beyond_training(spec, every)),
+        *causes_of(bundle, predictor, Study.of(spec, every, stride), columns, _beyond_training(spec, every), late),
     ]
     worst = worst_forecasts(spec, ahead, intervals=predictor.intervals)
     ringing = _ringing_groups(shown, causes, evaluation)

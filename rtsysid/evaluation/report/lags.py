@@ -46,6 +46,19 @@ class MissedLags(NamedTuple):
         return self.begins > max(taps, INTEGRATED) and self.first > max(taps + 1, INTEGRATED)
 
 
+class LateInput(NamedTuple):
+    """State that an input acts on outputs ``ticks`` after the first row that it may act on, ``low`` to ``high``.
+
+    ``undelayed``: share of what the input explains there that it explains without a delay.
+    """
+
+    input: str
+    ticks: int
+    low: int
+    high: int
+    undelayed: float
+
+
 def missed_lags(
     spec: ModelSpec, inputs: Sequence[Doubles], errors: Sequence[Doubles], measured: Sequence[Doubles], horizon: int
 ) -> list[MissedLags]:

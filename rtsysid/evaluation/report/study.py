@@ -50,6 +50,10 @@ class Study:
         """Return how many neighbouring forecasts share measurements with one."""
         return -(-self.horizon // self.stride)
 
+    def near_of(self, tick: int) -> int:
+        """Return how many neighbouring forecasts share measurements with one, up to so many ticks ahead."""
+        return -(-max(tick, self.spec.taps) // self.stride)
+
     @property
     def horizon(self) -> int:
         """Return the ticks of a forecast."""
@@ -58,14 +62,18 @@ class Study:
     @cached_property
     def far_errors(self) -> Doubles:
         """Return the errors at the end of the horizon, [K, nq]."""
+        return self.errors_at(self.horizon)
+
+    def errors_at(self, tick: int) -> Doubles:
+        """Return the errors so many ticks ahead, [K, nq]."""
         with np.errstate(over="ignore", invalid="ignore"):
-            off = [self.shown.differences(o.predicted[r, -1], o.truth[r, -1]) for o, r in self._parts]
+            off = [self.shown.differences(o.predicted[r, tick - 1], o.truth[r, tick - 1]) for o, r in self._parts]
         return np.concatenate(off)
 
     @cached_property
     def near_errors(self) -> Doubles:
         """Return the errors of the first tick, [K, nq]."""
-        return np.concatenate([self.shown.differences(o.predicted[r, 0], o.truth[r, 0]) for o, r in self._parts])
+        return self.errors_at(1)
 
     @cached_property
     def relative_size(self) -> Doubles:
@@ -144,15 +152,10 @@ class Study:
         """Return by how much of the usual motion the error would shrink without this share, [nq]."""
         return np.asarray(self.relative_size * (1 - np.sqrt(1 - np.clip(share, 0, 1))))
 
-    def series(self, columns: Sequence[Doubles], blocks: Sequence[tuple[int, int]]) -> Doubles:
-        """Return block means of other columns [n, m] of each episode, before the starts."""
+    def series(self, columns: Sequence[Doubles], blocks: Sequence[tuple[int, int]], *, before: int = 0) -> Doubles:
+        """Return block means of other columns [n, m] of each episode, from so many rows before the starts on."""
         parts = zip(columns, self._parts, strict=True)
-        return np.concatenate([block_means(x, o.starts[r], blocks) for x, (o, r) in parts])
-
-    def ahead(self, columns: Sequence[Doubles]) -> Doubles:
-        """Return means of other columns [n, m] of each episode over each forecast."""
-        parts, n = zip(columns, self._parts, strict=True), self.horizon
-        return np.concatenate([block_means(x, o.starts[r] + n - 1, [(0, n)]) for x, (o, r) in parts])
+        return np.concatenate([block_means(x, o.starts[r] - before, blocks) for x, (o, r) in parts])
 
     @cached_property
     def _sums(self) -> list[Doubles]:

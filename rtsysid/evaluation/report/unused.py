@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from rtsysid.errors import RtsysidError
-from rtsysid.evaluation.report.causes import UnusedColumn
+from rtsysid.evaluation.report.missing_input import UnusedColumn
 from rtsysid.evaluation.report.observed import Observed
 from rtsysid.model.bundle import Bundle
 from rtsysid.recordings.names import names_of, recording_files
