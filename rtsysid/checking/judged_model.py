@@ -44,7 +44,7 @@ def judged_model(
     every, evaluation = observe(bundle, trace, horizon, stride, f"judging {name}")
     columns = unused_columns(bundle, paths, every) if paths else []
     say_stage("looking for causes")
-    faults, late = _recording_faults(trace, bundle)
+    faults, late = recording_faults(trace, bundle)
     judgement = judge(bundle, every, recordings, evaluation, stride, columns=columns, faults=faults, late=late)
     cut = None if training is None else training.segments(bundle.spec.rate_hz, nan="split")
     worst = [(each.recording, each.start_s) for each in judgement.worst]
@@ -62,7 +62,7 @@ def _sampled_scores(bundle: Bundle, trace: Trace, horizon: int) -> Probabilistic
     return evaluate_samples(bundle, trace, horizon, futures=FUTURES, starts=STARTS)
 
 
-def _recording_faults(trace: Trace, bundle: Bundle) -> tuple[list[Cause], list[LateInput]]:
+def recording_faults(trace: Trace, bundle: Bundle) -> tuple[list[Cause], list[LateInput]]:
     """Return what `rtsysid check` finds in recordings: grave faults of conventions, units and amounts; late inputs."""
     findings, delayed, *_ = trace_findings(trace, bundle.manifest.training.config)
     late = [LateInput(each.input, each.ticks, each.low, each.high, each.undelayed) for each in delayed if is_late(each)]

@@ -174,7 +174,7 @@ def judge(
     inputs = [step.inputs for step in steps]
     causes = [
         *faults,
-        *causes_of(bundle, predictor, Study.of(spec, every, stride), columns, _beyond_training(spec, every), late),
+        *causes_of(bundle, predictor, Study.of(spec, every, stride), columns, beyond_training(spec, every), late),
     ]
     worst = worst_forecasts(spec, ahead, intervals=predictor.intervals)
     ringing = _ringing_groups(shown, causes, evaluation)
@@ -197,7 +197,7 @@ def judge(
     )
 
 
-def _beyond_training(spec: ModelSpec, every: Sequence[Observed]) -> NDArray[np.bool_]:
+def beyond_training(spec: ModelSpec, every: Sequence[Observed]) -> NDArray[np.bool_]:
     """Tell which values [n, C] of all rows are outside the range of training."""
     known = TrainedRange(spec, 0.02, 0.0)
     return np.concatenate([known.beyond(o.episode.values) for o in every])
