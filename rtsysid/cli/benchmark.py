@@ -41,7 +41,12 @@ TAKEN: dict[str, tuple[str, ...]] = {  # of names that take few; the others take
 @output("--predictions", product=BENCHMARK_PREDICTIONS, help="Write the predictions of seed 0 to this .npz file.")
 @output("-o", "--out", product=BENCHMARK, help="Folder for runs and bundles.  [default: out/benchmarks/NAME]")
 @click.option("--leave-out", metavar="KIND", help="Nano-drone: do not train on these manoeuvres, test on them.")
-@click.option("--validate", is_flag=True, help="Simulations: test on the last fifth of the training records.")
+@click.option(
+    "--validate",
+    is_flag=True,
+    help="Test on what is for choices: simulations on the last fifth of the\n"
+    "training records, nanodrone-live on the raw multisine flight.",
+)
 @click.option("--bundle", type=PATH, help="Score this bundle instead of training one.")
 @click.option("--data", type=PATH, multiple=True, help="robots: folder of robots in place of RTSYSID_DATA/robots.")
 @click.option("--robot", multiple=True, metavar="NAME", help="robots: only this one; repeatable.")
@@ -142,11 +147,13 @@ def _show(chosen: Benchmark, quick: bool, results: list[BenchmarkResult], json_:
 def _with_test_data(chosen: Benchmark, kind: str | None, validate: bool) -> Benchmark:
     """Return the benchmark with the requested test data: the official ones, or training data for choices."""
     from rtsysid.benchmarks.nanodrone import Nanodrone
+    from rtsysid.benchmarks.raw_flights import NanodroneLive
     from rtsysid.benchmarks.simulation import Simulation
 
     if validate:
-        if not isinstance(chosen, Simulation) or kind:
-            raise ConfigError("--validate", f"benchmark {chosen.name}", "it is for simulations; see --leave-out")
+        if not isinstance(chosen, Simulation | NanodroneLive) or kind:
+            remedy = f"it is for simulations and {NanodroneLive.name}; see --leave-out"
+            raise ConfigError("--validate", f"benchmark {chosen.name}", remedy)
         return chosen.validating()
     if kind is None:
         return chosen
