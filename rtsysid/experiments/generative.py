@@ -133,7 +133,9 @@ def compare_distributions(
                 found = evaluate_samples(
                     bundle, traces.judged, _horizon(bundle), futures=amount.futures, starts=amount.starts
                 )
-                yield from _rows_of(ground, member, seed, found, bundle, seconds, nulls=not shown)
+                judged = {ground: found} if found.known is None else {ground: found, f"{ground}, known": found.known}
+                for name, each in judged.items():
+                    yield from _rows_of(name, member, seed, each, bundle, seconds, nulls=not shown)
                 shown = True
 
 
