@@ -29,6 +29,7 @@ OWN_FAULTS = (
 SHARE, LOSS = 0.15, 0.04  # of an error, and of the motion: what is less is no cause
 ALIKE = 0.6  # of what the window explains: as much
 GRAVE_LOSS = 0.15  # of the motion
+UNDELAYED = 0.5  # of what a late input explains, explained without a delay: a filter, and no time is dead
 TAPS_SHARE = 0.9  # of what all older rows explain: so many taps are enough
 SCARCE_S = 10.0  # of recordings to validate on
 OUTSIDE = 0.05  # of the rows beyond the range of training
@@ -85,7 +86,7 @@ def causes_of(
     that the recordings show to act late.
     """
     beyond = np.zeros((1, study.spec.width), np.bool_) if beyond is None else beyond
-    late = [each for each in late if each.low >= study.spec.taps]  # the newest row of a window acts after 0 ticks
+    late = [each for each in late if each.low >= study.spec.taps and each.undelayed <= UNDELAYED]
     drift, window = study.share([study.drift]), study.share([study.drift, study.window])
     older = _older_rows(study, window)
     drift = np.where(older.needed, 0.0, drift)  # without the speed of a slow motion an error is constant, too
@@ -223,7 +224,7 @@ def _missing_rows(study: Study, older: _Older, share: Doubles, late: Sequence[La
     """Yield what the window lacks: an input that acts late as a whole, or more rows."""
     spec = study.spec
     missed = [each for each in older.lags if each.dead_time(spec.taps)]
-    found = list(_dead_time(study, missed, share)) if missed else []
+    found = list(_dead_time(study, missed, share)) if missed and late else []  # alone it may be a controller's doing
     found += [_known_dead_time(study, late, share)] if late and not found else []
     if missed or found:
         yield from found
