@@ -11,6 +11,7 @@ import argparse
 from typing import Any
 
 import numpy as np
+from command import load, run
 
 from rtsysid import Predictor
 from rtsysid.cli.console import table
@@ -84,7 +85,7 @@ def main() -> None:
     arguments.add_argument("bundle", help="a bundle of the preset quadrotor")
     arguments.add_argument("--seconds", type=float, default=3.0)
     given = arguments.parse_args()
-    predictor = Predictor.load(given.bundle)
+    predictor = load(given.bundle)
     names = [channel.group for channel in predictor.spec.outputs]
     scale = dict(zip(("position", "velocity", "attitude", "rotation rate"), NOISE, strict=True))
     scale["attitude"] /= 2  # a quaternion has half of the angle
@@ -122,4 +123,4 @@ def errors(names: list[str], truth: np.ndarray, measured: np.ndarray, estimated:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -79,7 +79,18 @@ def test_a_coarser_simulation_is_nearly_the_flight() -> None:
 
 def test_a_model_and_the_simulation_have_the_same_calls() -> None:
     """What a controller calls on a `Predictor` it can call on the simulation."""
-    calls = {"ready", "y", "step", "decide", "warm_start", "forecast", "forecast_gradient", "snapshot", "restore"}
+    calls = {
+        "ready",
+        "y",
+        "step",
+        "decide",
+        "warm_start",
+        "forecast",
+        "forecast_gradient",
+        "forecast_vjp",
+        "snapshot",
+        "restore",
+    }
     assert all(hasattr(each, call) for call in calls for each in (Predictor, TrueModel))
 
 
