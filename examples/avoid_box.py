@@ -7,14 +7,13 @@ them, the errors that its forecasts made in an earlier flight are added to each 
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
-from command import flights, load, run
+from command import Arguments, flights, load, run
 from controllers import Mppi
-from fly import Flown, fly, make_model
+from fly import fly, make_model
 from task import FIGURE_EIGHT, HOVER, cost, effort
 
 from rtsysid import Predictor
@@ -76,16 +75,23 @@ def inside(positions: np.ndarray) -> np.ndarray:
 
 def share_that_enters(positions: np.ndarray, deviations: np.ndarray) -> np.ndarray:
     """Compute which share of the futures of each plan enter the box: [B, N, 3] and [K, N, 3] in m -> [B]."""
-    within = np.ones((len(positions), *deviations.shape[:2]), bool)
+    share, near = np.zeros(len(positions)), within_reach(positions, deviations)
+    within = np.ones((len(near), *deviations.shape[:2]), bool)
     for axis, (low, high) in enumerate(zip(LOW.tolist(), HIGH.tolist(), strict=True)):
-        at = positions[:, None, :, axis] + deviations[..., axis]
+        at = positions[near, None, :, axis] + deviations[..., axis]
         within &= (at > low) & (at < high)
-    return within.any(-1).mean(-1)
+    share[near] = within.any(-1).mean(-1)
+    return share
 
 
-def around(found: Flown) -> Avoided:
-    """Judge a flight."""
-    track = found.track
+def within_reach(positions: np.ndarray, deviations: np.ndarray) -> np.ndarray:
+    """Find the plans of which a future may enter the box; most are far from it: the same shapes -> indices."""
+    low, high = LOW.astype(positions.dtype) - deviations.max(0), HIGH.astype(positions.dtype) - deviations.min(0)
+    return np.flatnonzero(((positions > low) & (positions < high)).all(-1).any(-1))
+
+
+def around(track: np.ndarray, decision_ms: float = 0.0) -> Avoided:
+    """Judge positions [n, 3] of a flight; `decision_ms` is the time of its decisions."""
     wanted = FIGURE_EIGHT.path((1 + np.arange(len(track))) / 100)
     depth = np.minimum(track - LOW, HIGH - track).min(-1)
     off = np.linalg.norm(track - wanted, axis=1)[~inside(wanted)]
@@ -93,7 +99,7 @@ def around(found: Flown) -> Avoided:
         float(inside(track).mean()),
         100 * float(max(depth.max(), 0.0)),
         100 * float(np.sqrt((off**2).mean())),
-        found.decision_ms,
+        decision_ms,
     )
 
 
@@ -150,7 +156,7 @@ def samples_futures(predictor: Predictor) -> bool:
 
 def main() -> None:
     """Fly around the box with each planner and model, and print a table."""
-    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments = Arguments(description=__doc__)
     arguments.add_argument("bundle", help="a bundle of the preset quadrotor")
     arguments.add_argument("--seeds", type=flights, default=5)
     arguments.add_argument("--simulation", action="store_true", help="fly with the simulation as the model, too")
@@ -162,7 +168,8 @@ def main() -> None:
             found = []
             for seed in range(given.seeds):
                 flight = SimulatedFlight(seed, gusts=GUSTS)
-                found.append(around(fly(Avoiding(errors), make_model(model, predictor, flight), flight, FIGURE_EIGHT)))
+                flown = fly(Avoiding(errors), make_model(model, predictor, flight), flight, FIGURE_EIGHT)
+                found.append(around(flown.track, flown.decision_ms))
                 bar.update(1)
             rows.append([model, planner, *cells(found)])
     print(table(HEADER, rows))

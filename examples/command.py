@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from task import OUTPUTS
 
@@ -14,6 +15,14 @@ from rtsysid.errors import RtsysidError, SpecError
 from rtsysid.recordings.true_model import INPUTS
 
 MOST = 1000  # flights of a row
+
+
+class Arguments(argparse.ArgumentParser):
+    """Arguments whose errors are those of the project."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise SpecError."""
+        raise SpecError("arguments", message, f"see {self.prog} --help")
 
 
 def load(folder: Path | str) -> Predictor:
@@ -27,8 +36,8 @@ def load(folder: Path | str) -> Predictor:
 
 def flights(text: str) -> int:
     """Read a number of flights."""
-    if not 1 <= int(text) <= MOST:
-        raise argparse.ArgumentTypeError(f"{text}; give 1 to {MOST}")
+    if not text.isdecimal() or not 1 <= int(text) <= MOST:
+        raise argparse.ArgumentTypeError(f"{text} is not in 1 to {MOST}")
     return int(text)
 
 

@@ -6,7 +6,6 @@ with a bundle of its own.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -55,7 +54,7 @@ def _has_casadi(predictor: Predictor) -> bool:
 
 def main() -> None:
     """Fly all, print the tables, and write the page and the plot that are asked for."""
-    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments = command.Arguments(description=__doc__)
     arguments.add_argument("bundle", help="a bundle of the preset quadrotor")
     arguments.add_argument("-o", "--out", type=Path, help="write a page")
     arguments.add_argument("--plot", type=Path, help="write the plot of the first task as SVG")
@@ -66,6 +65,8 @@ def main() -> None:
         for each in flights(predictor, given.seeds):
             found.append(each)
             bar.update(1)
+    if not _has_casadi(predictor):
+        print("left out: casadi; it wants pip install 'rtsysid[control]', and a bundle with --target onnx,c,casadi")
     for task in TASKS:
         print(f"{TITLES[task]}\n{table(HEADER, loop_cells(loop_rows(found, task)))}\n")
     if given.out:

@@ -6,13 +6,12 @@ directly, at 100 Hz. `compare.py` flies all controllers and models.
 
 from __future__ import annotations
 
-import argparse
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from command import flights, load, run
+from command import Arguments, flights, load, run
 from controllers import GradientMpc, Mppi
 from plain_models import PlainModel
 from task import FIGURE_EIGHT, HOVER, OUTPUTS, POSITION_STEP, Task, reference
@@ -94,7 +93,7 @@ def flown(track: np.ndarray, spent: np.ndarray, task: Task) -> Flown:
 
 def main() -> None:
     """Fly, and print one row for each flight."""
-    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments = Arguments(description=__doc__)
     arguments.add_argument("bundle", help="a bundle of the preset quadrotor")
     arguments.add_argument("--controller", choices=("gradient", "mppi", "casadi"), default="gradient")
     arguments.add_argument("--model", choices=MODELS, default="learned", help="true: the simulation itself")

@@ -7,11 +7,10 @@ Optimal Filtering, 1979, section 8.2.
 
 from __future__ import annotations
 
-import argparse
 from typing import Any
 
 import numpy as np
-from command import load, run
+from command import Arguments, load, run
 
 from rtsysid import Predictor
 from rtsysid.cli.console import table
@@ -81,7 +80,7 @@ class KalmanFilter:
 
 def main() -> None:
     """Filter a simulated flight with much noise, and print errors before and after, by group."""
-    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments = Arguments(description=__doc__)
     arguments.add_argument("bundle", help="a bundle of the preset quadrotor")
     arguments.add_argument("--seconds", type=float, default=3.0)
     given = arguments.parse_args()

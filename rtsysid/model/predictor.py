@@ -319,7 +319,7 @@ class Predictor:
         return SharedForecast(self.backend.forecast)
 
     def _gradients(self, double: bool) -> Gradients:
-        return self._numpy_gradients[double] if double or not self.backend.gradients else self.backend.gradients
+        return self._numpy_gradients[bool(double)] if double or not self.backend.gradients else self.backend.gradients
 
     @cached_property
     def _numpy_gradients(self) -> tuple[NumpyGradients, NumpyGradients]:
