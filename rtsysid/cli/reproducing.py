@@ -56,7 +56,8 @@ def reproduced(bundle: Bundle, then: Sequence[Path], path: Path, backend: Any) -
     other = {"recorded_with_bundle": settings.bundle} if settings.bundle != first.id else {}
     taken = {"took_over": [each.bundle for each in takeovers], "not_compared": found.not_compared} if takeovers else {}
     counts = {name: getattr(found, name) for name in ("decoded", "dropped_live", "missing", "changed")}
-    shown = {**counts, **other, **taken, **msgspec.to_builtins(found.predictions), "equal": found.equal}
+    shown = {**counts, **other, **taken, **msgspec.to_builtins(found.predictions)}
+    shown["equal"] = found.equal and found.predictions.finite > 0
     return Reproduced(shown, _what_failed(found, succession.ended_by, path))
 
 

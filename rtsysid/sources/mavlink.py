@@ -102,6 +102,8 @@ class MavlinkFormat:
     message in s. Raises LinkError where the dialect is unknown.
     """
 
+    wants = "send messages with a time, as ATTITUDE, and check the options dialect and system"
+
     def __init__(
         self, dialect: str = "ardupilotmega", system: int = 0, answers: float = 50.0, whole: bool = False
     ) -> None:

@@ -42,6 +42,34 @@ def strange():
 
 def other():
     yield {"t": 1.0, "u": 0, "y": 0}
+
+
+def timeless():
+    yield {"u": 0, "y": 0, "v": 0}
+
+
+def needs(port):
+    yield {"t": 1.0}
+
+
+def number():
+    return 3
+
+
+class Robot:
+    def __init__(self, url):
+        pass
+
+
+def twice():
+    for each in rows():
+        yield each
+        yield each
+
+
+def blind():
+    for k, each in enumerate(rows()):
+        yield {**each, "y": None if k < 5 else each["y"], "v": math.nan if k == 50 else each["v"]}
 '''
 MAP = """
 rate_hz = 50
@@ -89,6 +117,22 @@ def test_several_topics_run_by_a_map_and_replay(bundle_folder: Path, folder: Pat
     assert [(each["name"], each["unit"]) for each in channels] == [("u", "V"), ("y", "m"), ("v", "m/s")]
 
 
+def test_what_came_twice_is_in_the_summary(bundle_folder: Path, folder: Path) -> None:
+    """Messages that came twice are used once, and the summary that a person reads counts them."""
+    done = command("run", bundle_folder, "python:robot:twice", "--budget-ms", 1e6)
+    counts = dict(line.rsplit(maxsplit=1) for line in done.stdout.splitlines())
+    assert (counts["samples"], counts["duplicates"]) == ("180", "180")
+
+
+def test_unknown_values_are_samples(bundle_folder: Path, folder: Path) -> None:
+    """A robot may begin with a value that is not known, and lose one later: these samples count, and are rejected."""
+    arguments = ("run", bundle_folder, "python:robot:blind", "--record", "f.mcap", "--budget-ms", 1e6, "--json")
+    report = json.loads(command(*arguments).stdout)
+    assert (report["samples"], report["link"]["gaps"], report["link"]["corrupt"]) == (180, 20, 0)
+    assert report["session"]["health"]["rejected"] == 6
+    assert json.loads(command("replay", bundle_folder, "f.mcap", "--json").stdout)["equal"]
+
+
 def test_a_recording_is_a_source(bundle_folder: Path, recording: Path, folder: Path) -> None:
     """A log plays as a live source, as fast as it may, and every row of it is answered."""
     address = f"log:{recording}?speed=max"
@@ -126,6 +170,14 @@ def test_info_lists_topics_and_rates(folder: Path) -> None:
         ("python:robot:other", "lacks v; it has u, y"),
         ("python:robot:nothing", "no attribute"),
         ("python:nowhere:rows", "No module named"),
+        ("python:torn:rows", "importing torn failed: SyntaxError"),
+        ("python:robot:timeless", "KeyError('t')"),
+        ("python:robot:needs", "name one without arguments that yields"),
+        ("python:robot:number", "name one without arguments that yields"),
+        ("python:robot:Robot", "make it as Class(url, **options)"),
+        ("python:robot:rows?speed=2", "options of this source: none"),
+        ("upd://:9000", "give a path, or one of serial:, socket:, hwgrep:, udp:"),
+        ("ros2:?connect=router", "connect=router is no endpoint; write tcp/HOST:PORT"),
         ("python:robot", "write python:MODULE:FUNCTION"),
         ("udp://127.0.0.1", "write udp://HOST:PORT"),
         ("udp://:9000?time", "is not option=value"),
@@ -141,9 +193,14 @@ def test_info_lists_topics_and_rates(folder: Path) -> None:
     ],
 )
 def test_a_wrong_source_is_one_line(bundle_folder: Path, folder: Path, address: str, said: str) -> None:
-    """Whatever is wrong with an address or its source, one line says what, what was found, and what to do."""
+    """Whatever is wrong with an address or its source, one line says what, what was found, and what to do; a recording
+    that would have been replaced stays."""
     code = 1 if address in ("log:no.csv",) else 3
-    assert said in refused_here("run", bundle_folder, address, code=code)
+    (folder / "torn.py").write_text("def rows(:\n")
+    (folder / "kept.mcap").write_bytes(b"an earlier flight")
+    arguments = (address, "--record", "kept.mcap", "--overwrite")
+    assert said in refused_here("run", bundle_folder, *arguments, code=code)
+    assert (folder / "kept.mcap").read_bytes() == b"an earlier flight"
 
 
 def test_a_package_that_is_not_there_is_one_line(

@@ -18,6 +18,7 @@ from support.streams import RATE_HZ, SPEC, row
 
 from rtsysid.alignment.source import ChannelSource
 from rtsysid.cli.sources import open_source
+from rtsysid.errors import LinkError
 from rtsysid.sources.channel_map import ChannelMap
 from rtsysid.statuses import BY_NAME
 
@@ -162,6 +163,19 @@ def test_what_ros_publishes_is_read_by_stock_types(tmp_path: Path) -> None:
     kinds = {each.split("/")[5] for each in tokens}
     assert kinds == {"NN", "MP"}
     assert any("%rtsysid%prediction/sensor_msgs::msg::dds_::JointState_/RIHS01_" in each for each in tokens)
+
+
+def test_a_type_of_ros_with_another_hash_is_not_read_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A topic whose type hash is not that of the known definition gives no message, and the error names the remedy."""
+    monkeypatch.setattr("support.senders.TWIST", "RIHS01_" + "0" * 64)
+    sender = SENDERS["ros2"](tmp_path)
+    with open_source(sender.url, spec=SPEC, **sender.options) as source:
+        sender.begin(source)
+        sender.send(row(0))
+        until(lambda: bool(getattr(source, "_transport").remarks), "the remark")  # noqa: B009
+        with pytest.raises(LinkError, match=r"/robot/state: .* is not known; give msg=FOLDER"):
+            source.describe(0.1)
+    sender.close()
 
 
 def test_several_topics_are_aligned_to_even_rows(tmp_path: Path) -> None:
