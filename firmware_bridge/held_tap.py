@@ -5,10 +5,13 @@ from __future__ import annotations
 import threading
 from contextlib import AbstractContextManager, ExitStack
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from firmware_bridge.recorder import LIMIT, Recorder
-from firmware_bridge.session_file import Noted
+if TYPE_CHECKING:
+    from firmware_bridge.recorder import Recorder
+    from firmware_bridge.session_file import Noted
+
+_LIMIT = 65_536  # messages that may wait: as many as a recorder lets wait for the disk
 
 
 class HeldTap:
@@ -51,7 +54,7 @@ class HeldTap:
         with self._lock:
             if self._recorder is not None:
                 self._recorder.wire(direction, host_ns, data)
-            elif len(self._held) < LIMIT:
+            elif len(self._held) < _LIMIT:
                 self._held.append((direction, host_ns, data))
             else:
                 self._missed += 1
