@@ -39,12 +39,8 @@ class HeldTap:
     def begin(self, recording: AbstractContextManager[Recorder | None]) -> Recorder | None:
         """Open a recording, and hand over the bytes so far. Raises StorageError where it cannot be opened."""
         recorder = self._stack.enter_context(recording)
-        with self._lock:
-            for each in self._held if recorder is not None else ():
-                recorder.wire(*each)
-            if recorder is not None:
-                recorder.leave_out(self._missed)
-            self._held, self._recorder = [], recorder
+        if recorder is not None:
+            self._hand_over(recorder)
         return recorder
 
     def wire(self, direction: str, host_ns: int, data: bytes) -> None:
@@ -68,3 +64,10 @@ class HeldTap:
         """Record what became of a new bundle."""
         if self._recorder is not None:
             self._recorder.update(note)
+
+    def _hand_over(self, recorder: Recorder) -> None:
+        with self._lock:
+            for each in self._held:
+                recorder.wire(*each)
+            recorder.leave_out(self._missed)
+            self._held, self._recorder = [], recorder

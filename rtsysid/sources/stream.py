@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Protocol, Self
 
 from rtsysid.device_clock import host_ns
 from rtsysid.errors import LinkError, RtsysidError
-from rtsysid.source.port import described
+from rtsysid.source.port import described, remedy_for
 from rtsysid.source.reading import BACK_OFF_MAX_S, BACK_OFF_S, ReadingSource
 from rtsysid.sources.channel_map import ChannelMap
 from rtsysid.sources.first import First
@@ -99,7 +99,8 @@ class StreamSource(ReadingSource):
         try:
             transport = self.connect()
         except OSError as error:
-            raise LinkError(f"source {self.url.text}", described(error), "check the address") from None
+            found = described(error)
+            raise LinkError(f"source {self.url.text}", found, remedy_for(found, "check the address")) from None
         self._start(self._keep_open, transport)
         return self
 

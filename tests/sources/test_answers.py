@@ -20,6 +20,9 @@ from rtsysid.alignment.source import ChannelSource
 from rtsysid.cli.sources import open_source
 from rtsysid.errors import LinkError
 from rtsysid.sources.channel_map import ChannelMap
+from rtsysid.sources.format import Outgoing
+from rtsysid.sources.mavlink import MavlinkFormat
+from rtsysid.spec import Channel
 from rtsysid.statuses import BY_NAME
 
 Y = np.array([0.25, -0.5], np.float32)
@@ -99,6 +102,17 @@ def test_an_autopilot_is_asked_for_its_time_and_its_messages(tmp_path: Path) -> 
     assert (command.command, command.param1, command.param2, command.target_system) == (511, 105, 1e6 / RATE_HZ, 7)
     assert (seen["NAMED_VALUE_INT"].name, seen["NAMED_VALUE_INT"].value) == ("rtsysid", BY_NAME["stale"].code)
     assert (health.lost, health.corrupt, health.jumps) == (0, 0, 0)
+
+
+def test_long_names_stay_apart_on_mavlink() -> None:
+    """Of names with more than the ten characters of MAVLink, those that are alike get the number of the output."""
+    format_ = MavlinkFormat("common")
+    outputs = (Channel("z"), Channel("velocity_body_x"), Channel("velocity_body_y"))
+    y = np.array([1, 2, 3], np.float32)
+    pieces = format_.encode(Outgoing(1, 2.0, "ok", 0.0, 0.01, y, outputs))
+    found = format_._mav.MAVLink(None).parse_buffer(b"".join(pieces))
+    values = {each.name: each.value for each in found if each.get_type() == "NAMED_VALUE_FLOAT"}
+    assert values == {"z": 1.0, "velocity_1": 2.0, "velocity_2": 3.0}
 
 
 def test_messages_lost_and_damaged_on_a_mavlink_line_are_counted(tmp_path: Path) -> None:

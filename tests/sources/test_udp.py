@@ -73,6 +73,15 @@ def test_a_source_without_a_message_says_what_came(data: bytes, said: str) -> No
             source.describe(0.1)
 
 
+def test_a_port_that_another_session_holds_is_said() -> None:
+    """A second session on one port is refused, and told that another program has it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as holder:
+        holder.bind(("127.0.0.1", 0))
+        address = f"udp://127.0.0.1:{holder.getsockname()[1]}"
+        with pytest.raises(LinkError, match="Address already in use; end that program first"), UdpSource(address):
+            pass
+
+
 def test_the_receiver_of_predictions_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A name after to= becomes an address when the source opens: sending, which may not wait, looks nothing up."""
     transport = UdpTransport(parse("udp://127.0.0.1:0"), "localhost:9")
