@@ -129,12 +129,17 @@ def _taps(bag: Bag) -> Iterator[tuple[str, int, bytes]]:
 
 
 def arrivals_of(bag: Bag, spec: ModelSpec) -> Iterator[Arrival]:
-    """Yield the samples in the recorded bytes, by the decoder that took them live. Raises TraceError as it does."""
+    """Yield the samples in the recorded bytes, by the decoder that took them live; the recorded samples without bytes.
+
+    Raises TraceError as the decoder does.
+    """
+    from rtsysid.live.recorded import recorded_arrivals
     from rtsysid.sources import playback
 
     taps = _taps(bag)
     first = next(taps, None)
-    if first is None:
+    if first is None:  # a source of the user's own
+        yield from recorded_arrivals(bag)
         return
     taps = chain((first,), taps)
     if playback.is_stream(first[2]):

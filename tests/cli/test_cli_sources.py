@@ -71,6 +71,37 @@ def blind():
     for k, each in enumerate(rows()):
         yield {**each, "y": None if k < 5 else each["y"], "v": math.nan if k == 50 else each["v"]}
 '''
+OWN = '''
+import numpy as np
+
+from rtsysid.device_clock import host_s
+from rtsysid.source import SourceHealth
+from rtsysid.spec import Arrival, Sample
+
+
+class Robot:
+    """A source of its own, as docs/sources.md describes one: it loses 20 samples, and takes the answers."""
+
+    thread_ids, sent, made = (), 0, 0
+
+    def __init__(self, url, **options): ...
+    def __enter__(self): return self
+    def __exit__(self, *_): ...
+    def describe(self, timeout_s=5.0): return {"robot": "mine"}
+    def close(self): ...
+    def events(self): return []
+    def predict(self, seq, status, age_s, horizon_s, y): self.sent += 1
+
+    def batches(self, timeout_s):
+        for k in (k for k in range(200) if not 90 <= k < 110):
+            self.made += 1
+            values = np.array([np.sin(k / 9), np.sin(k / 18), np.cos(k / 18)], np.float32)
+            yield [Arrival(Sample(k / 50, values), k * 20_000, host_s(), host_s(), k, 1)]
+
+    def health(self):
+        assert self.sent == self.made
+        return SourceHealth(state="here", samples=self.made, gaps=20, dropped=0, corrupt=0, losses=0, reboots=0)
+'''
 MAP = """
 rate_hz = 50
 inputs = ["u [V]"]
@@ -115,6 +146,16 @@ def test_several_topics_run_by_a_map_and_replay(bundle_folder: Path, folder: Pat
     assert (again["equal"], again["compared"]) == (True, report["samples"])
     channels = json.loads(command("info", "f.mcap", "--json").stdout)["channels"]
     assert [(each["name"], each["unit"]) for each in channels] == [("u", "V"), ("y", "m"), ("v", "m/s")]
+
+
+def test_a_class_of_the_user_is_answered_and_replays(bundle_folder: Path, folder: Path) -> None:
+    """A class with the methods of a source gets every prediction; its recording, without bytes, replays equal."""
+    (folder / "own.py").write_text(OWN)
+    done = command("run", bundle_folder, "python:own:Robot", "--record", "f.mcap", "--budget-ms", 1e6, "--json")
+    report = json.loads(done.stdout)
+    assert (report["samples"], report["session"]["health"]["resets"]) == (180, 1)
+    again = json.loads(command("replay", bundle_folder, "f.mcap", "--json").stdout)
+    assert (again["equal"], again["compared"], again["missing"]) == (True, 180, 0)
 
 
 def test_what_came_twice_is_in_the_summary(bundle_folder: Path, folder: Path) -> None:
