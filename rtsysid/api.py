@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,25 +18,26 @@ import numpy as np
 
 from rtsysid.checking.check import check_for_training
 from rtsysid.config import Config, read_config, with_keys
-from rtsysid.errors import ConfigError, SpecError, TraceError
+from rtsysid.errors import ConfigError, SpecError
 from rtsysid.evaluation import aligned
 from rtsysid.evaluation.forecasts import forecasts
 from rtsysid.evaluation.horizon import Evaluation, evaluate, stretches
 from rtsysid.guards.stages import told_on_stderr
 from rtsysid.live.deadline import Deadline
 from rtsysid.live.replay_checks import at_rate
-from rtsysid.live.replaying import Replay
+from rtsysid.live.replaying import Replay, recorded_samples
 from rtsysid.live.session import Session
 from rtsysid.model.about import AboutModel
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.loading import BackendName
+from rtsysid.model.plans import as_floats
 from rtsysid.model.predictor import Predictor
 from rtsysid.recordings.frames import is_table_like
 from rtsysid.recordings.given import Recordings, named_channels, read_given
 from rtsysid.recordings.held_out import held_out_of
 from rtsysid.recordings.reading import stream_recording
 from rtsysid.recordings.trace import Trace
-from rtsysid.spec import Doubles, Floats, ModelSpec, Sample
+from rtsysid.spec import Doubles, Floats, ModelSpec
 from rtsysid.storage import replacing
 from rtsysid.storage.kinds import mistaken
 from rtsysid.storage.products import REPORT
@@ -175,12 +176,18 @@ class Model:
 
         `history`: a recording that ends at tick k. `u_future`: planned inputs u_k .. u_{k+N-1}, [N, nu] or by name; as
         in `Predictor.forecast`, the first is applied from the last row of the history on, whose own inputs are not
-        used. Raises TraceError where the history is too short, SpecError for another number of inputs.
+        used. `extrapolation` then tells how far they leave the trained range. Raises TraceError where the history is
+        too short, SpecError for another number of inputs.
         """
         plan = self._plan(u_future)
         rows = aligned.history_rows(self.bundle, self.trace(history), plan)
         aligned.step_through(self.predictor, rows)
         return self.predictor.forecast(plan)
+
+    @property
+    def extrapolation(self) -> dict[str, float]:
+        """Tell by name how far inputs of the last `forecast` leave the trained range, in widths of it. 0 is within."""
+        return dict(zip(self.inputs, map(float, self.predictor.extrapolation), strict=True))
 
     def evaluate(self, data: Recordings, horizon: int = 50, stride: int = 1) -> Evaluation:
         """Measure the error of forecasts by ticks ahead, next to hold and linear ARX; see `rtsysid.evaluate`.
@@ -264,7 +271,7 @@ class Model:
         if isinstance(data, (str, Path)):
             stream, name = stream_recording(data, settings, self.spec.channels), Path(data).name
         else:
-            stream, name = _samples_of(self.trace(data))
+            stream, name = recorded_samples(self.trace(data))
         return Replay(session, at_rate(stream, rate_hz, name, settings.time), name, speed)
 
     def export(self, path: Path | str, targets: Sequence[str] | None = None, *, overwrite: bool = False) -> list[Row]:
@@ -303,7 +310,7 @@ class Model:
         """Return planned inputs as [N, nu]."""
         if is_table_like(u_future):
             u_future = np.column_stack([np.asarray(u_future[name]) for name in self.inputs])
-        plan = np.asarray(u_future, np.float32)
+        plan = as_floats("u_future", u_future)
         plan = plan[:, np.newaxis] if plan.ndim == 1 and len(self.inputs) == 1 else plan
         if plan.ndim != 2 or not len(plan) or plan.shape[1] != len(self.inputs):
             raise SpecError(
@@ -336,11 +343,3 @@ def _chosen_targets(targets: Sequence[str] | None) -> tuple[Target, ...]:
     if targets is None and (without := without_c()):
         _log.info("%s", without)
     return default_targets() if targets is None else parse_targets(",".join(targets))
-
-
-def _samples_of(trace: Trace) -> tuple[Iterator[Sample], str]:
-    """Return the samples of one recording, and its name. Raises TraceError where there are several."""
-    names = list(dict.fromkeys(episode.recording for episode in trace.episodes))
-    if len(names) != 1:
-        raise TraceError("replay", f"{len(names)} recordings", "give one of them")
-    return (Sample(t, row) for e in trace.episodes for t, row in zip(e.t.tolist(), e.values, strict=True)), names[0]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from rtsysid.cli.options import PATH
+from rtsysid.errors import LinkError
 from rtsysid.sources.kinds import KINDS
 
 if TYPE_CHECKING:
@@ -33,8 +34,12 @@ map_option = click.option(
 def open_source(port: str, **options: Any) -> Source:
     """Return the source that a port names: by its URL scheme (see `SOURCES`), else the serial link.
 
-    `options`: ``spec``, ``mapping``, ``divider``, ``baudrate`` and ``tap``; see `rtsysid.source`.
+    `options`: ``spec``, ``mapping``, ``divider``, ``baudrate`` and ``tap``; see `rtsysid.source`. Raises LinkError for
+    an address that no source has.
     """
+    if "://" in port and _scheme(port) not in SOURCES:
+        known = ", ".join(f"{scheme}:" for scheme in SOURCES)
+        raise LinkError(f"source {port}", "unknown kind of address", f"give a path, or one of {known}")
     module, name = SOURCES.get(_scheme(port), SERIAL)
     source: Source = getattr(import_module(module), name)(port.removeprefix("serial:"), **options)
     return source

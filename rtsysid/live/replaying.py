@@ -6,11 +6,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from rtsysid.errors import TraceError
 from rtsysid.guards.stages import with_progress
 from rtsysid.live.predictions import read_predictions, write_predictions
 from rtsysid.live.replay import Comparison, Matcher, replay
 from rtsysid.live.replay_checks import require_answers
 from rtsysid.live.session import Prediction, Session
+from rtsysid.recordings.trace import Trace
 from rtsysid.spec import Sample
 
 SHOWN = 500  # samples between two messages
@@ -72,3 +74,11 @@ class Replay:
     def __repr__(self) -> str:
         health = self.session.health
         return f"Replay({self._name}: {health.samples} samples, {health.predictions} predictions)"
+
+
+def recorded_samples(trace: Trace) -> tuple[Iterator[Sample], str]:
+    """Return the samples of one recording, and its name. Raises TraceError where there are several."""
+    names = list(dict.fromkeys(episode.recording for episode in trace.episodes))
+    if len(names) != 1:
+        raise TraceError("replay", f"{len(names)} recordings", "give one of them")
+    return (Sample(t, row) for e in trace.episodes for t, row in zip(e.t.tolist(), e.values, strict=True)), names[0]

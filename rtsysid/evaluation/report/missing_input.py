@@ -41,7 +41,7 @@ def missing_share(study: Study, column: UnusedColumn) -> Doubles:
     if not (told >= TOLD).any():
         return np.zeros_like(told)
     ticks = sorted({max(1, 2 * n // 5), n})
-    every = [np.column_stack((past, _ahead(study, values, k))) for k in ticks]
+    every = [np.column_stack((past, _future(study, values, k))) for k in ticks]
     far = np.max([_added(study, base, each, now, k) for each, k in zip(every, ticks, strict=True)], axis=0)
     return np.where(told >= TOLD, far, 0.0)
 
@@ -58,7 +58,7 @@ def _past(study: Study, values: Sequence[Doubles]) -> Doubles:
     return study.series(values, PAST, before=1) - study.series(values, [(0, 1)])
 
 
-def _ahead(study: Study, values: Sequence[Doubles], n: int) -> Doubles:
+def _future(study: Study, values: Sequence[Doubles], n: int) -> Doubles:
     """Return means over parts of the first n ticks, the first ones shorter, less the newest value, [K, F]."""
     parts = [(n - high, n - low) for low, high in pairwise(sorted({0, n // 4, n // 2, n}))]
     return study.series(values, parts, before=1 - n) - study.series(values, [(0, 1)])
