@@ -30,7 +30,7 @@ def explained_share(features: Doubles, errors: Doubles, near: int = 0) -> Double
     errors, count = clipped(errors), len(errors)
     if count < 4 * FOLDS or not features.shape[1]:
         return np.zeros(errors.shape[1])
-    x = np.column_stack((_standardised(features), np.ones(count)))
+    x = np.column_stack((_scaled_features(features), np.ones(count)))
     left = _left_over(x, errors, near, [np.full(features.shape[1], ridge) for ridge in RIDGES])
     total = np.maximum((errors**2).sum(0), 1e-300)
     return np.asarray(np.clip(1 - np.nan_to_num(left.min(0), nan=np.inf, posinf=np.inf) / total, 0.0, 1.0))
@@ -45,7 +45,7 @@ def added_share(base: Doubles, extra: Doubles, errors: Doubles, near: int = 0) -
     errors, count = clipped(errors), len(errors)
     if count < 4 * FOLDS or not extra.shape[1]:
         return np.zeros(errors.shape[1])
-    x = np.column_stack((_standardised(base), _standardised(extra), np.ones(count)))
+    x = np.column_stack((_scaled_features(base), _scaled_features(extra), np.ones(count)))
     kept = [np.full(extra.shape[1], ridge) for ridge in (NEVER, ADDED)]
     left = [
         _left_over(x, errors, near, [np.concatenate((np.full(base.shape[1], ridge), own)) for ridge in LOOSE]).min(0)
@@ -96,7 +96,7 @@ def octave_blocks(first: int, last: int) -> list[tuple[int, int]]:
     return blocks
 
 
-def _standardised(features: Doubles) -> Doubles:
+def _scaled_features(features: Doubles) -> Doubles:
     """Give features [K, F] a mean of 0 and a variance of 1, or of 0 where they do not move."""
     spread = features.std(0)
     x = np.divide(features, spread, out=np.zeros_like(features), where=spread > 1e-12)
