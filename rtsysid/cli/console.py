@@ -41,11 +41,13 @@ class Shown:
         """Begin a command: nothing is asked for yet."""
         cls.quiet = cls.verbose = False
         cls.display = Display()
+        cls.display.watch()
         return cls.display
 
     @classmethod
     def say_less(cls) -> None:
         """Leave out progress and notes."""
+        rest()
         cls.quiet, cls.display = True, None
 
     @classmethod
@@ -78,6 +80,12 @@ def stage(label: str, done: int = 0, total: int = 0, text: str = "") -> None:
     """Show that a stage begins, or how much of it is done; nothing with -q."""
     if Shown.display is not None:
         Shown.display.stage(label, done, total, text)
+
+
+def rest() -> None:
+    """Show no progress until the next stage: a session or a person uses the terminal from here on."""
+    if Shown.display is not None:
+        Shown.display.rest()
 
 
 def block(text: str) -> None:

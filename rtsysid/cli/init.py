@@ -69,6 +69,7 @@ def _advised(logs: Sequence[Path], config: Config) -> str:
 def _asked(draft: Draft) -> Draft:
     """Ask which channels are inputs and outputs; Enter keeps what was guessed."""
     roles: dict[str, Any] = {}
+    console.rest()
     console.echo(f"channels: {', '.join(draft.keys)}", err=True)
     for role in ("input", "output"):
         kept = [source.key for source in draft.sources if source.role == role]

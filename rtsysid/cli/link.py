@@ -90,6 +90,7 @@ def run(
         recorder = enter(running.recording(record, begun, overwrite, more))
         updates = running.updates_of(enter(running.bundle_watch(bundle, begun, more)), begun.bundle, recorder, more)
         stderr = enter(console.StderrLines())
+        console.stage(f"waiting for {port}")
         source = enter(open_source(port, spec=begun.bundle.spec, mapping=mapping, baudrate=baud, tap=recorder))
         loop = LiveLoop(
             source, begun.session, recorder=recorder, service=Service(), deadline_s=deadline_s, follower=updates
@@ -97,6 +98,7 @@ def run(
         loop.add_sink(publishing(loop))
         enter(opened_views(views, loop, begun.bundle, port, stderr.write))
         source.describe()  # waits for the board
+        console.rest()
         conclusion.of(lambda: running.session_summary(loop, recorder, updates, json_), recorder)
         _make_punctual(fifo, cpus, source, stderr, lock=not more.no_mlock)
         for report in loop.run(stop):
@@ -128,9 +130,11 @@ def record(
     from rtsysid.live.service import StopSignal
 
     mapping = map_alone(map_)
+    console.stage(f"waiting for {port}")
     with open_source(port, mapping=mapping, divider=divider, baudrate=baud) as source:
         channels = source.channels()  # the file begins with them
         facts = {key: str(value) for key, value in source.describe().items()}
+    console.rest()
     with (
         StopSignal(seconds) as stop,
         _Conclusion(json_) as conclusion,
@@ -180,7 +184,10 @@ def sim_device(
             "left_out": left_out,
             "channels": schema.width,
         }
+        console.rest()
         console.report(facts, json_)
+        if seconds is None:
+            console.say("plays to every host that connects, until ^C")
         streamed = False
         while not stop.requested:
             state = int(device.status().split()[0])

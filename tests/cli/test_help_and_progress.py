@@ -249,3 +249,25 @@ def test_bench_explains_itself() -> None:
         [sys.executable, "-m", "bench", "--help"], capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert "latency" in done.stdout
+
+
+def test_work_outside_a_stage_is_shown_too(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a finished stage and before the first one a terminal reads that the command works; after `rest` nothing."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    display, shown = Display(), ""
+
+    def wait_for(text: str) -> None:
+        nonlocal shown
+        while text not in shown:
+            time.sleep(0.02)
+            shown += capsys.readouterr().err
+
+    display.watch()
+    wait_for("\rworking, 1 s")
+    display.stage("reading", 3, 3)
+    wait_for("reading 3 of 3")
+    shown = ""
+    wait_for("\rworking, 1 s")
+    display.rest()
+    assert display._thread is None
+    assert (shown + capsys.readouterr().err).endswith("\r\x1b[K")
