@@ -99,7 +99,7 @@ def require_sound(checked: Checked, override: str = "force=True") -> None:
         first, count = checked.grave[0], len(checked.grave)
         more = f"{count} grave findings in all" if count > 1 else "a grave finding"
         remedy = f"{first.remedy}; {more}: see rtsysid check, or train with {override}"
-        raise TraceError(f"recordings: {first.fault} ({first.where})", first.evidence, remedy)
+        raise TraceError(f"recordings: {first.title}", first.evidence, remedy)
 
 
 def table_findings(table: RawTable, config: Config | None = None) -> list[Finding]:

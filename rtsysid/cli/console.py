@@ -135,6 +135,8 @@ def text(value: Any) -> str:
         return f"{value:.5g}"
     if isinstance(value, dict):
         return ", ".join(f"{for_terminal(str(key))} {text(each)}" for key, each in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(text, value)) or "-"
     return "-" if value is None else for_terminal(str(value))
 
 

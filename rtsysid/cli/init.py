@@ -42,7 +42,7 @@ def init(logs: tuple[Path, ...], out: Path, overwrite: bool, yes: bool, time_: s
     draft = draft_for(logs, time_)
     guessed = yes or not sys.stdin.isatty()
     draft = draft if guessed else _asked(draft)
-    text = draft_text(draft, [str(log) for log in logs], guessed)
+    text = draft_text(draft, [str(log) for log in logs], guessed, str(out))
     text += _advised(logs, parse_config(text, str(out)))
     with rewriting(out) as path:
         path.write_text(text, "utf-8")
