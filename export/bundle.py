@@ -89,7 +89,8 @@ def _calibrate(result: Result, weights: Arrays, folder: Path) -> None:
     try:
         calibrations = calibration_of(result, weights)
     except TraceError as error:
-        told = f"{error.what}: {error.found}; for both, run rtsysid calibrate with longer recordings that training did not see"
+        remedy = "run rtsysid calibrate with longer recordings that training did not see"
+        told = f"{error.what}: {error.found}; {remedy}"
         logging.getLogger(__name__).warning("the bundle has neither novelty nor intervals: %s", told)
         return
     for name, content in calibration_files(*calibrations).items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import stat
 from importlib import import_module
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from rtsysid.cli.options import PATH
+from rtsysid.errors import LinkError
 from rtsysid.sources.kinds import KINDS
+from rtsysid.storage.kinds import kind_of
 
 if TYPE_CHECKING:
     from rtsysid.live.loop import Answer, LiveLoop, Sink
@@ -35,9 +38,26 @@ def open_source(port: str, **options: Any) -> Source:
 
     `options`: ``spec``, ``mapping``, ``divider``, ``baudrate`` and ``tap``; see `rtsysid.source`.
     """
+    if _scheme(port) not in SOURCES:
+        _require_device(port)
     module, name = SOURCES.get(_scheme(port), SERIAL)
     source: Source = getattr(import_module(module), name)(port.removeprefix("serial:"), **options)
     return source
+
+
+def _require_device(port: str) -> None:
+    """Raise LinkError where a port without a known scheme is an address with another one, a plain file or a folder."""
+    scheme, kind = _scheme(port), kind_of(Path(port))
+    if scheme.isalnum() and not kind:
+        close = difflib.get_close_matches(scheme, SOURCES, 1)
+        known = f"give the path of a device, or an address with {', '.join(f'{each}:' for each in SOURCES)}"
+        remedy = f"did you mean {close[0]}:?" if close else known
+        raise LinkError(f"source {port}", f"unknown kind of address {scheme}:", remedy)
+    if kind and (kind != "file" or Path(port).is_file()):
+        remedy = (
+            f"to play a recording as it happened, give log:{port}" if kind == "file" else "give the path of a device"
+        )
+        raise LinkError(f"port {port}", f"a {kind}, not a port", remedy)
 
 
 def _scheme(port: str) -> str:

@@ -67,8 +67,10 @@ class Port:
 
 
 def described(error: OSError) -> str:
-    """Return the text of an error, without the name of the library."""
-    return error.strerror or str(error)
+    """Return the text of an error, without the name of the library, and of its cause where pyserial quotes one."""
+    text = error.strerror or str(error)
+    cause = re.search(r"\[Errno \d+\] ([^:]+)", text)
+    return cause[1] if cause else text
 
 
 def _open(url: str, baudrate: int) -> serial.Serial:

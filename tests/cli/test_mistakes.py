@@ -40,6 +40,18 @@ class Desk:
         """The configuration with a mistake."""
         return self.written(TINY.replace(old, new))
 
+    def long_csv(self) -> Path:
+        """A recording that is longer than any configuration."""
+        path = self.folder / "long.csv"
+        path.write_text("t,u\n" + "0,0\n" * 100_000)
+        return path
+
+    def foreign_csv(self) -> Path:
+        """A recording of a robot with other channels, and with another time column."""
+        path = self.folder / "foreign.csv"
+        path.write_text("stamp,a,b\n" + "".join(f"{k / 50},{k % 7},{k % 5}\n" for k in range(100)))
+        return path
+
     def old_bundle(self) -> Path:
         """A bundle of an earlier format."""
         from rtsysid.model.manifest import manifest_digest
@@ -96,12 +108,33 @@ MISTAKES = {
         lambda d: ("evaluate", d.bundle, d.log, "--stride", 50)),
     "an empty folder": Mistake(lambda d: ("evaluate", d.bundle, d.empty), 1, ("no recording in it",)),
     "no such file": Mistake(lambda d: ("info", d.folder / "none"), 1, ("no such file",)),
+    "a typing error in a folder": Mistake(
+        lambda d: ("evaluate", d.bundle, d.folder / "lgs", "--stride", 50), 1,
+        ("no such file or folder", "did you mean {logs}?"), lambda d: ("evaluate", d.bundle, d.logs, "--stride", 50)),
+    "a typing error in a file": Mistake(
+        lambda d: ("evaluate", d.bundle, d.logs / "runn1.csv"), 1, ("did you mean {logs}/run1.csv?",)),
+    "a recording of another robot with another time column": Mistake(
+        lambda d: ("evaluate", d.bundle, d.foreign_csv()), 1, ("missing column", "another robot")),
     "swapped arguments": Mistake(
         lambda d: ("evaluate", d.log, d.bundle), 2, ("a file, not a bundle", "the bundle comes first"),
         lambda d: ("evaluate", d.bundle, d.log, "--stride", 50)),
     "recordings as the configuration": Mistake(
         lambda d: ("train", d.logs, "--data", d.config, "-o", d.folder / "new"), 1,
         ("a folder, not a configuration", "recordings after --data")),
+    "a long recording as the configuration": Mistake(
+        train(lambda d: d.long_csv()), 1, ("a file, not a configuration", "recordings after --data")),
+    "a short recording as the configuration": Mistake(
+        train(lambda d: d.log), 1, ("not TOML", "the configuration comes first, recordings after --data")),
+    "a key of another table": Mistake(
+        train(lambda d: d.changed("[model]", "[model]\nrate_hz = 9")), 1, ("move it: rate_hz belongs in [data]",)),
+    "a key that was renamed": Mistake(
+        train(lambda d: d.changed("[model]", "[model]\ndirect = true")), 1, ("it is called linear_path now",)),
+    "a typing error in a word": Mistake(
+        train(lambda d: d.changed("rate_hz = 50", 'rate_hz = 50\nnan = "spilt"')), 1,
+        ("data.nan = spilt", "did you mean 'split'?")),
+    "a word for a list": Mistake(
+        train(lambda d: d.changed('inputs = ["u [V]"]', 'inputs = "u [V]"')), 1,
+        ("data.inputs", 'write a list: [".."]')),
     "a configuration as a recording": Mistake(
         lambda d: ("evaluate", d.bundle, d.config), 1, ("a configuration, not a recording",)),
     "swapped index and recording": Mistake(
@@ -125,6 +158,23 @@ MISTAKES = {
     "a file of a bundle for the bundle": Mistake(
         lambda d: ("verify", d.bundle / "manifest.json"), 2, ("a file of a bundle", "give its folder: {bundle}"),
         lambda d: ("verify", d.bundle, "--backend", "numpy")),
+    "a recording for a port": Mistake(
+        lambda d: ("run", d.bundle, d.log), 3, ("a file, not a port", "log:{logs}/run1.csv"),
+        lambda d: ("run", d.bundle, f"log:{d.log}")),
+    "a folder for a port": Mistake(
+        lambda d: ("record", d.logs, "-o", d.folder / "new"), 3, ("a folder, not a port", "path of a device")),
+    "a typing error in an address": Mistake(
+        lambda d: ("run", d.bundle, "mavlnk:udp://:14550"), 3, ("mavlnk:", "did you mean mavlink:?")),
+    "an unknown kind of address": Mistake(
+        lambda d: ("run", d.bundle, "gopher://robot"), 3, ("gopher:", "udp:, ws:")),
+    "no such device": Mistake(
+        lambda d: ("run", d.bundle, "/dev/ttyNONE7"), 3, ("port /dev/ttyNONE7: No such file or directory; check the path",)),
+    "a number that is no port": Mistake(lambda d: ("run", d.bundle, "udp://:99999"), 3, ("a port up to 65535",)),
+    "swapped recordings and bundle": Mistake(
+        lambda d: ("evaluate", d.logs, d.bundle), 2, ("a folder, not a bundle", "the bundle comes first"),
+        lambda d: ("evaluate", d.bundle, d.logs, "--stride", 50)),
+    "a recording for an option of a bundle": Mistake(
+        lambda d: ("sim-device", d.bundle, "--like", d.log), 2, ("a file, not a bundle", "after --like")),
     "an old bundle": Mistake(
         lambda d: ("verify", d.old_bundle()), 2, ("format 2, this release reads 3", "export again")),
     "another seed for a run": Mistake(
@@ -144,7 +194,7 @@ def test_a_mistake_gets_one_line_with_a_remedy(name: str, desk: Desk) -> None:
     mistake = MISTAKES[name]
     line = refused_here(*mistake.wrong(desk), code=mistake.code)
     for words in mistake.words:
-        assert words.format(run=desk.run, bundle=desk.bundle) in line
+        assert words.format(run=desk.run, bundle=desk.bundle, logs=desk.logs) in line
     assert not (desk.folder / "new").exists()
     if mistake.right is not None:
         command(*mistake.right(desk))
