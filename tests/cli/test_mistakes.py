@@ -168,7 +168,8 @@ MISTAKES = {
     "an unknown kind of address": Mistake(
         lambda d: ("run", d.bundle, "gopher://robot"), 3, ("gopher:", "udp:, ws:")),
     "no such device": Mistake(
-        lambda d: ("run", d.bundle, "/dev/ttyNONE7"), 3, ("port /dev/ttyNONE7: No such file or directory; check the path",)),
+        lambda d: ("run", d.bundle, "/dev/ttyNONE7"), 3,
+        ("port /dev/ttyNONE7: No such file or directory; check the path",)),
     "a number that is no port": Mistake(lambda d: ("run", d.bundle, "udp://:99999"), 3, ("a port up to 65535",)),
     "swapped recordings and bundle": Mistake(
         lambda d: ("evaluate", d.logs, d.bundle), 2, ("a folder, not a bundle", "the bundle comes first"),
