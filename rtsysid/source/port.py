@@ -69,7 +69,7 @@ class Port:
 def described(error: OSError) -> str:
     """Return the text of an error, without the name of the library, and of its cause where pyserial quotes one."""
     text = error.strerror or str(error)
-    cause = re.search(r"\[Errno \d+\] ([^:]+)", text)
+    cause = re.search(r"could not open port .*\[Errno \d+\] ([^:]+)", text)
     return cause[1] if cause else text
 
 

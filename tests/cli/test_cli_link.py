@@ -53,7 +53,7 @@ def test_two_terminals(bundle_folder: Path, recording: Path, tmp_path: Path) -> 
     assert (link["state"], report["not_recorded"]) == ("closed", 0)
     assert "streaming" in done.stderr
     assert "the board has finished" in done.stderr
-    assert said == "reading recordings 0 of 1\n"
+    assert said == "reading recordings 0 of 1\nplays to every host that connects, until ^C\n"
     again = json.loads(rtsysid("replay", bundle_folder, tmp_path / "f.mcap", "--json").stdout)
     assert again["equal"] is True
     assert again["compared"] == again["decoded"] == 200

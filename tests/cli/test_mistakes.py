@@ -162,7 +162,7 @@ MISTAKES = {
         lambda d: ("run", d.bundle, d.log), 3, ("a file, not a port", "log:{logs}/run1.csv"),
         lambda d: ("run", d.bundle, f"log:{d.log}")),
     "a folder for a port": Mistake(
-        lambda d: ("record", d.logs, "-o", d.folder / "new"), 3, ("a folder, not a port", "path of a device")),
+        lambda d: ("record", d.logs, "-o", d.folder / "new.mcap"), 3, ("a folder, not a port", "path of a device")),
     "a typing error in an address": Mistake(
         lambda d: ("run", d.bundle, "mavlnk:udp://:14550"), 3, ("mavlnk:", "did you mean mavlink:?")),
     "an unknown kind of address": Mistake(
