@@ -52,6 +52,12 @@ class Desk:
         path.write_text("stamp,a,b\n" + "".join(f"{k / 50},{k % 7},{k % 5}\n" for k in range(100)))
         return path
 
+    def stamped(self) -> Path:
+        """A recording of the same robot with another time column."""
+        path = self.folder / "stamped.csv"
+        path.write_text(self.log.read_text().replace("t [s]", "stamp", 1))
+        return path
+
     def old_bundle(self) -> Path:
         """A bundle of an earlier format."""
         from rtsysid.model.manifest import manifest_digest
@@ -113,6 +119,10 @@ MISTAKES = {
         ("no such file or folder", "did you mean {logs}?"), lambda d: ("evaluate", d.bundle, d.logs, "--stride", 50)),
     "a typing error in a file": Mistake(
         lambda d: ("evaluate", d.bundle, d.logs / "runn1.csv"), 1, ("did you mean {logs}/run1.csv?",)),
+    "another time column": Mistake(
+        lambda d: ("report", d.bundle, "--data", d.stamped(), "-o", d.folder / "r.html"), 1,
+        ("no time column 't'", '--time "stamp"'),
+        lambda d: ("report", d.bundle, "--data", d.stamped(), "-o", d.folder / "r.html", "--time", "stamp")),
     "a recording of another robot with another time column": Mistake(
         lambda d: ("evaluate", d.bundle, d.foreign_csv()), 1, ("missing column", "another robot")),
     "swapped arguments": Mistake(
