@@ -17,9 +17,10 @@ from click.shell_completion import BashComplete
 from support.robots import TINY, plant
 from support.shell import ROOT, command, process, refused_here
 
-from rtsysid.cli import SECTIONS, cli, faults
+from rtsysid.cli import SECTIONS, cli, console, faults
 from rtsysid.cli.progress import Display, duration_text, stage_line
 from rtsysid.config import parse_config
+from rtsysid.evaluation.horizon import Evaluation
 from rtsysid.recordings.trace import Trace
 
 COLOUR = re.compile(r"\x1b\[\d+m")
@@ -271,3 +272,12 @@ def test_work_outside_a_stage_is_shown_too(capsys: pytest.CaptureFixture[str], m
     display.rest()
     assert display._thread is None
     assert (shown + capsys.readouterr().err).endswith("\r\x1b[K")
+
+
+def test_a_list_and_a_group_without_a_unit_read_as_words() -> None:
+    """A list is shown as its items, and a group without a unit without brackets."""
+    assert console.text(("model.h", "model.c")) == "model.h, model.c"
+    assert console.text([]) == "-"
+    found = Evaluation(3, 50.0, 4, {"y": "m", "v": ""}, {"model": {"y": [1.0] * 3, "v": [1.0] * 3}})
+    assert [row[0] for row in found.rows()] == ["y [m]", "v"]
+    assert found.label("y", " error") == "y error [m]"

@@ -52,6 +52,14 @@ class Desk:
         path.write_text("stamp,a,b\n" + "".join(f"{k / 50},{k % 7},{k % 5}\n" for k in range(100)))
         return path
 
+    def bursts(self) -> Path:
+        """A recording of ten rows within a millisecond, each 0.2 s, as a host stamps what came in one packet."""
+        path = self.folder / "bursts.csv"
+        rows = [line.split(",", 1)[1] for line in self.log.read_text().splitlines()[1:]]
+        stamped = (f"{k // 10 * 0.2 + k % 10 * 1e-4:.4f},{row}" for k, row in enumerate(rows))
+        path.write_text("\n".join(["t [s],u [V],y [m],v [m/s]", *stamped, ""]))
+        return path
+
     def stamped(self) -> Path:
         """A recording of the same robot with another time column."""
         path = self.folder / "stamped.csv"
@@ -119,6 +127,10 @@ MISTAKES = {
         ("no such file or folder", "did you mean {logs}?"), lambda d: ("evaluate", d.bundle, d.logs, "--stride", 50)),
     "a typing error in a file": Mistake(
         lambda d: ("evaluate", d.bundle, d.logs / "runn1.csv"), 1, ("did you mean {logs}/run1.csv?",)),
+    "stamps in bursts, aligned": Mistake(
+        lambda d: ("train", d.changed("rate_hz = 50", "rate_hz = 50\nresample = true"), "--data", d.bursts(), "-o",
+                   d.folder / "new"), 1,
+        ("too short", "see burst of stamps", "device's own time stamps")),
     "another time column": Mistake(
         lambda d: ("report", d.bundle, "--data", d.stamped(), "-o", d.folder / "r.html"), 1,
         ("no time column 't'", '--time "stamp"'),
