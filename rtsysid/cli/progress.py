@@ -34,11 +34,11 @@ class Display:
         self._label, self._text = UNNAMED, ""
         self._done = self._total = 0
         self._begun = self._shown = time.monotonic()
-        self._drawn = False
+        self._drawn = self._closed = False
 
     def stage(self, label: str, done: int = 0, total: int = 0, text: str = "") -> None:
         """Begin a stage, or say how much of it is done; `text` describes the last part."""
-        if os.getpid() != self._owner:
+        if self._closed or os.getpid() != self._owner:
             return
         with self._lock:
             fresh = label != self._label
@@ -75,7 +75,8 @@ class Display:
                 self._erase()
 
     def close(self) -> None:
-        """Remove the line and end the thread."""
+        """Remove the line and end the thread, for good."""
+        self._closed = True
         self.rest()
 
     def _draw(self) -> None:

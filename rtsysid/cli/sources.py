@@ -36,7 +36,8 @@ map_option = click.option(
 def open_source(port: str, **options: Any) -> Source:
     """Return the source that a port names: by its URL scheme (see `SOURCES`), else the serial link.
 
-    `options`: ``spec``, ``mapping``, ``divider``, ``baudrate`` and ``tap``; see `rtsysid.source`.
+    `options`: ``spec``, ``mapping``, ``divider``, ``baudrate`` and ``tap``; see `rtsysid.source`. Raises LinkError for
+    an address of an unknown kind, a plain file and a folder.
     """
     if _scheme(port) not in SOURCES:
         _require_device(port)

@@ -272,6 +272,12 @@ def test_work_outside_a_stage_is_shown_too(capsys: pytest.CaptureFixture[str], m
     display.rest()
     assert display._thread is None
     assert (shown + capsys.readouterr().err).endswith("\r\x1b[K")
+    display.stage("reading", 1, 3)
+    assert display._thread is not None
+    display.close()
+    display.stage("writing")  # of a library that goes on after the command
+    assert display._thread is None
+    assert "writing" not in capsys.readouterr().err
 
 
 def test_a_list_and_a_group_without_a_unit_read_as_words() -> None:
