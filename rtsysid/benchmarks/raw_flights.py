@@ -9,7 +9,7 @@ Ref: raw logs of M. Busetto et al., arXiv 2512.14450.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -27,10 +27,12 @@ from rtsysid.benchmarks.nanodrone import (
 )
 from rtsysid.benchmarks.score import Score
 from rtsysid.errors import ConfigError, TraceError
+from rtsysid.evaluation.baselines import LinearArx
 from rtsysid.evaluation.forecasts import rollouts
 from rtsysid.evaluation.metrics import forecast_windows, horizon_errors
 from rtsysid.live.session import Session
 from rtsysid.model.backends.protocol import Snapshot
+from rtsysid.model.bundle import Bundle
 from rtsysid.model.npz import Arrays
 from rtsysid.model.predictor import Predictor
 from rtsysid.recordings.home import recordings
@@ -41,7 +43,7 @@ from rtsysid.statuses import Status
 # Electrical turns per rotor turn. With 6 the raw flights hover at the rotor speeds of the smoothed ones.
 POLE_PAIRS = 6
 AIRBORNE_M = 0.3  # m; below this height the ground effect disturbs the flight
-TEST = "melon_*"
+TEST, CHOICE = "melon_*", "multisine_*"
 SETTLED = 100  # rows before the first forecast
 
 
@@ -55,6 +57,11 @@ class NanodroneLive(Nanodrone):
 
     name: str = "nanodrone-live"
     config: str = "benchmarks/nanodrone-live"
+    flown: str = TEST  # pattern of the raw flights
+
+    def validating(self) -> NanodroneLive:
+        """Return this benchmark with the raw multisine flight, which is no test flight, in place of all others."""
+        return replace(self, flown=CHOICE)
 
     def without(self, kind: str) -> Nanodrone:
         """Raise ConfigError: raw logs exist only for the test flights."""
@@ -68,22 +75,37 @@ class NanodroneLive(Nanodrone):
 
     @cached_property
     def raw(self) -> tuple[Episode, ...]:
-        """Read the three raw flights of the test manoeuvre. Raises TraceError where they are absent."""
-        return raw_flights(TEST)
+        """Read the raw flights: three of the test manoeuvre. Raises TraceError where they are absent."""
+        return raw_flights(self.flown)
 
     def predict(self, predictor: Predictor) -> Arrays:
-        """Forecast the raw flights live, and the smoothed flights offline."""
+        """Forecast the raw flights live, and the smoothed test flights offline."""
+        live = live_forecasts(predictor, self.raw)
+        if self.flown != TEST:
+            return live
         offline = self._named("50 samples", forecasts_of(predictor, self.flights, "50 samples"))
-        return live_forecasts(predictor, self.raw) | {f"{name}_offline": array for name, array in offline.items()}
+        return live | {f"{name}_offline": array for name, array in offline.items()}
 
     def hold(self) -> Arrays:
         """Return the forecasts of the hold model. Arrays as in `predict`."""
-        return held_forecasts(self.raw) | {f"{name}_offline": a for name, a in self._held("50 samples").items()}
+        live, offline = held_forecasts(self.raw), self._held("50 samples") if self.flown == TEST else {}
+        return live | {f"{name}_offline": array for name, array in offline.items()}
 
     def score(self, model: str, predictions: Arrays) -> list[Score]:
-        """Compute the live error and the offline error."""
-        offline = score(model, self.flights, "50 samples", "boundary-safe", predictions["pred_offline"])
-        return [_live_score(model, predictions["pred"], measured(self.raw, predictions)), offline]
+        """Compute the live error, and the offline error where there is one."""
+        live = _live_score(model, predictions["pred"], measured(self.raw, predictions))
+        if self.flown != TEST:
+            return [live]
+        return [live, score(model, self.flights, "50 samples", "boundary-safe", predictions["pred_offline"])]
+
+    def linear(self, bundle: Bundle) -> Score:
+        """Compute the live error of the linear ARX in a bundle, which was fitted to the noisy rows of the training.
+
+        Raises ConfigError where the model has other channels, BundleError where its ARX is damaged.
+        """
+        arx, held = LinearArx.of(bundle), held_forecasts(self.raw)
+        predicted = linear_forecasts(arx, columns_of(bundle.spec), self.raw, held)
+        return _live_score("linear ARX of the bundle", predicted, measured(self.raw, held))
 
 
 def raw_flights(pattern: str) -> tuple[Episode, ...]:
@@ -128,6 +150,22 @@ def held_forecasts(flights: Sequence[Episode]) -> Arrays:
     number = [np.full(len(t), k) for k, t in enumerate(rows)]
     predicted = np.repeat(np.concatenate(newest)[:, None], HORIZON, 1)
     return {"pred": predicted, "flight": np.concatenate(number), "t": np.concatenate(rows)}
+
+
+def linear_forecasts(
+    arx: LinearArx, columns: tuple[list[int], list[int]], flights: Sequence[Episode], starts: Arrays
+) -> Floats:
+    """Forecast with a linear ARX from the raw rows: [K, 50, 13]; a missing value is the last known one.
+
+    `columns`: see `columns_of`. `starts`: ``flight`` and ``t`` of each forecast, in order of flights.
+    """
+    into, back = columns
+    parts = []
+    for k, rows in enumerate(_filled(flight.values[:, into]) for flight in flights):
+        t = starts["t"][starts["flight"] == k]
+        planned = forecast_windows(rows, len(INPUTS), t, HORIZON)[0]
+        parts.append(arx.forecast(rows[t[:, None] + np.arange(1 - arx.lags, 1)], planned)[..., back])
+    return np.concatenate(parts).astype(np.float32)
 
 
 def measured(flights: Sequence[Episode], forecasts: Arrays) -> Floats:

@@ -153,13 +153,13 @@ def model_errors(predictor: Predictor, test: Trace) -> Floats:
         raise SpecError("taps and warmup", found, "configure fewer")
     batches = (b for e in test.episodes for b in forecasts(predictor, e.values, HORIZON, past=PAST))
     outputs = predictor.spec.outputs
-    return np.concatenate([_errors_at_ticks(batch.predicted, batch.truth, outputs) for batch in batches])
+    return np.concatenate([errors_at_ticks(batch.predicted, batch.truth, outputs) for batch in batches])
 
 
 def peer_errors(peer: Peer, test: Trace, spec: ModelSpec) -> Floats:
     """Measure the errors of a peer, as `model_errors`: [K, G, T]."""
     return np.concatenate([
-        _errors_at_ticks(peer.forecast(*unwrapped_plan(history, u_future, spec.channels)), truth, spec.outputs)
+        errors_at_ticks(peer.forecast(*unwrapped_plan(history, u_future, spec.channels)), truth, spec.outputs)
         for history, u_future, truth in _peer_windows(test, spec.n_inputs)
     ])  # fmt: skip
 
@@ -173,7 +173,8 @@ def _peer_windows(test: Trace, n_inputs: int) -> Iterator[tuple[Floats, Floats, 
             yield history, *forecast_windows(episode.values, n_inputs, at, HORIZON)
 
 
-def _errors_at_ticks(predicted: ArrayLike, truth: ArrayLike, outputs: Sequence[Channel]) -> Floats:
+def errors_at_ticks(predicted: ArrayLike, truth: ArrayLike, outputs: Sequence[Channel]) -> Floats:
+    """Return the errors of forecasts [K, N, ny] by group of outputs at `TICKS`: [K, G, T]; at most `DIVERGED`."""
     rows = [tick - 1 for tick in TICKS]
     guess, true = np.asarray(predicted)[:, rows], np.asarray(truth)[:, rows]
     errors = np.stack(list(group_errors(guess, true, outputs).values()), 1)

@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from rtsysid.experiments.benchmark import BenchmarkResult
 
 OF_ROBOTS = ("--data", "--robot")  # options of the benchmark of robots alone
-TAKEN: dict[str, tuple[str, ...]] = {  # of names that take few; the others take all options but `OF_ROBOTS`
+OF_ONE = (*OF_ROBOTS, "--ground")  # options of one benchmark alone
+TAKEN: dict[str, tuple[str, ...]] = {  # of names that take few; the others take all options but `OF_ONE`
     robots.NAME: ("--seeds", *OF_ROBOTS),
-    distributions.NAME: ("--seeds",),
+    distributions.NAME: ("--seeds", "--ground"),
     **dict.fromkeys(("autoencoders", *study.NAMES), ()),
 }
 
@@ -41,15 +42,21 @@ TAKEN: dict[str, tuple[str, ...]] = {  # of names that take few; the others take
 @output("--predictions", product=BENCHMARK_PREDICTIONS, help="Write the predictions of seed 0 to this .npz file.")
 @output("-o", "--out", product=BENCHMARK, help="Folder for runs and bundles.  [default: out/benchmarks/NAME]")
 @click.option("--leave-out", metavar="KIND", help="Nano-drone: do not train on these manoeuvres, test on them.")
-@click.option("--validate", is_flag=True, help="Simulations: test on the last fifth of the training records.")
+@click.option(
+    "--validate",
+    is_flag=True,
+    help="Test on what is for choices: simulations on the last fifth of the\n"
+    "training records, nanodrone-live on the raw multisine flight.",
+)
 @click.option("--bundle", type=PATH, help="Score this bundle instead of training one.")
 @click.option("--data", type=PATH, multiple=True, help="robots: folder of robots in place of RTSYSID_DATA/robots.")
 @click.option("--robot", multiple=True, metavar="NAME", help="robots: only this one; repeatable.")
+@click.option("--ground", multiple=True, metavar="NAME", help="generative: only this ground; repeatable.")
 @as_json
 def benchmark_command(
     name: str, quick: bool, seeds: int | None, predictions: Path | None, overwrite: bool, out: Path | None,
     leave_out: str | None, validate: bool, bundle: Path | None, data: tuple[Path, ...], robot: tuple[str, ...],
-    json_: bool,
+    ground: tuple[str, ...], json_: bool,
 ) -> None:  # fmt: skip
     """Train and score on real recordings, and compare with published results.
 
@@ -60,13 +67,13 @@ def benchmark_command(
     """
     given = {
         "--seeds": (seeds or 1) > 1, "--predictions": predictions, "--leave-out": leave_out, "--validate": validate,
-        "--bundle": bundle, "--data": data, "--robot": robot,
+        "--bundle": bundle, "--data": data, "--robot": robot, "--ground": ground,
     }  # fmt: skip
     _refuse_options(name, [option for option, value in given.items() if value])
     if name == robots.NAME:
         return robots.robots(quick, seeds, data, robot, out or Path("out/benchmarks") / name, json_)
     if name == distributions.NAME:
-        return distributions.distributions(quick, seeds, out or Path("out/benchmarks") / name, json_)
+        return distributions.distributions(quick, seeds, ground, out or Path("out/benchmarks") / name, json_)
     if name == "autoencoders":
         return _autoencoders(quick, out or Path("out/benchmarks") / name, json_)
     if name in study.NAMES:
@@ -91,8 +98,9 @@ def benchmark_command(
 def _refuse_options(name: str, given: list[str]) -> None:
     """Raise ConfigError for options that a benchmark does not take."""
     taken = TAKEN.get(name)
-    if taken is None and (wrong := [option for option in given if option in OF_ROBOTS]):
-        raise ConfigError(f"benchmark {name}", ", ".join(wrong), f"leave it out, or run benchmark {robots.NAME}")
+    if taken is None and (wrong := [option for option in given if option in OF_ONE]):
+        owner = robots.NAME if wrong[0] in OF_ROBOTS else distributions.NAME
+        raise ConfigError(f"benchmark {name}", ", ".join(wrong), f"leave it out, or run benchmark {owner}")
     if taken is not None and (wrong := [option for option in given if option not in taken]):
         takes = ", ".join((*taken, "--quick", "-o"))
         raise ConfigError(f"benchmark {name}", ", ".join(wrong), f"it takes {takes} and --json")
@@ -142,11 +150,13 @@ def _show(chosen: Benchmark, quick: bool, results: list[BenchmarkResult], json_:
 def _with_test_data(chosen: Benchmark, kind: str | None, validate: bool) -> Benchmark:
     """Return the benchmark with the requested test data: the official ones, or training data for choices."""
     from rtsysid.benchmarks.nanodrone import Nanodrone
+    from rtsysid.benchmarks.raw_flights import NanodroneLive
     from rtsysid.benchmarks.simulation import Simulation
 
     if validate:
-        if not isinstance(chosen, Simulation) or kind:
-            raise ConfigError("--validate", f"benchmark {chosen.name}", "it is for simulations; see --leave-out")
+        if not isinstance(chosen, Simulation | NanodroneLive) or kind:
+            remedy = f"it is for simulations and {NanodroneLive.name}; see --leave-out"
+            raise ConfigError("--validate", f"benchmark {chosen.name}", remedy)
         return chosen.validating()
     if kind is None:
         return chosen

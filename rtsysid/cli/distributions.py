@@ -15,18 +15,29 @@ HEADER = [
 ]  # fmt: skip
 
 
-def distributions(quick: bool, seeds: int | None, out: Path, json_: bool) -> None:
-    """Train what is not there yet, score it, and print a row for each distribution, seed and null model."""
-    from rtsysid.experiments.generative import FULL, GROUNDS, QUICK, DistributionRow, compare_distributions
+def distributions(quick: bool, seeds: int | None, grounds: tuple[str, ...], out: Path, json_: bool) -> None:
+    """Train what is not there yet, score it, and print a row for each distribution, seed and null model.
+
+    `grounds`: all where it is empty.
+    """
+    from rtsysid.experiments.generative import (
+        FULL,
+        GROUNDS,
+        QUICK,
+        DistributionRow,
+        compare_distributions,
+        require_grounds,
+    )
     from rtsysid.schedule import GENERATIVE
     from rtsysid.storage import enter
     from rtsysid.storage.products import BENCHMARK
 
+    require_grounds(grounds)
     enter(out, BENCHMARK)
     amount = QUICK if quick else FULL
     amount = amount if seeds is None else amount._replace(seeds=seeds)
     rows = list[DistributionRow]()
-    for item in compare_distributions(GROUNDS, GENERATIVE, amount, out / ("quick" if quick else "full")):
+    for item in compare_distributions(grounds or GROUNDS, GENERATIVE, amount, out / ("quick" if quick else "full")):
         if isinstance(item, DistributionRow):
             rows.append(item)
             console.echo(f"{item.ground}: {item.name} seed {item.seed}, energy {item.scores.energy:.4g}", err=True)

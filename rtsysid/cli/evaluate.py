@@ -108,4 +108,7 @@ def _show_scores(bundle: Bundle, trace: Trace, horizon: int, futures: int, json_
     header, *rows = result.table()
     console.block(console.table(header, rows))
     console.echo(*sample_lines(result))
+    if result.known is not None:
+        header, *rows = result.known.table()
+        console.block(f"\nwithout these recordings\n{console.table(header, rows)}")
     return None

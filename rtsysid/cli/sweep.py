@@ -288,6 +288,7 @@ def _summary(study: optuna.Study) -> dict[str, Any]:
 
 def _print_result(out: Path, study: optuna.Study, json_: bool) -> None:
     summary = _summary(study)
-    if not summary["finished"]:
-        console.echo("no trial is finished; continue with a larger --budget", err=True)
     console.report({"sweep": str(out), **summary}, json_)
+    if not summary["finished"]:
+        found = f"no trial is finished after {summary['seconds']:g} s"
+        raise RtsysidError(f"sweep {out}", found, "give the same command with a larger --budget, which continues it")

@@ -15,11 +15,13 @@ from rtsysid.benchmarks.raw_flights import (
     SETTLED,
     NanodroneLive,
     held_forecasts,
+    linear_forecasts,
     live_forecasts,
     measured,
     raw_flights,
 )
 from rtsysid.errors import ConfigError, TraceError
+from rtsysid.evaluation.baselines import LinearArx
 from rtsysid.model.backends.numpy_backend import NumpyBackend
 from rtsysid.model.predictor import Predictor
 from rtsysid.recordings.home import data_folder
@@ -75,6 +77,23 @@ def test_live_forecasts_are_those_of_a_predictor_that_was_fed_every_row() -> Non
     np.testing.assert_allclose(forecasts["pred"][10], expected, rtol=1e-5, atol=1e-6)
 
 
+def test_linear_forecasts_are_those_of_the_arx_in_the_channels_of_the_model() -> None:
+    """The ARX of a model whose outputs have another order starts from the same rows as `held_forecasts`, takes the last
+    known value for a missing one, and answers in the order of the benchmark."""
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(170, 17)).astype(np.float32)
+    values[115, 1] = np.nan
+    flight = Episode("f", np.arange(170) * 0.01, values)
+    order = [*range(4), *range(16, 3, -1)]
+    whole = values[:, order]
+    whole[115, 1] = whole[114, 1]
+    arx = LinearArx.fit([whole], 4, lags=3, ridge=1e-3)
+    starts = held_forecasts((flight,))
+    found = linear_forecasts(arx, (order, list(range(12, -1, -1))), (flight,), starts)
+    expected = arx.forecast(whole[None, 113:116], whole[None, 115:165, :4])[0, :, ::-1]
+    np.testing.assert_allclose(found[list(starts["t"]).index(115)], expected, rtol=1e-5)
+
+
 def _predictor(spec: ModelSpec) -> Predictor:
     rng = np.random.default_rng(1)
     shapes = {"cell.weight_ih_l0": (16, 17), "cell.weight_hh_l0": (16, 4), "cell.bias_ih_l0": (16,)}
@@ -100,3 +119,12 @@ def test_no_kind_is_left_out_of_raw_test_flights() -> None:
     """Leaving out a manoeuvre raises ConfigError, because raw flights exist only for testing."""
     with pytest.raises(ConfigError, match="raw logs of test flights alone"):
         NanodroneLive().without("random")
+
+
+def test_choices_see_the_raw_multisine_flight_alone(raw_folder: Path) -> None:
+    """For choices the benchmark reads neither raw nor smoothed test flights: without them it scores."""
+    raw = raw_folder / "nanodrone" / "raw"
+    (raw / "melon_1.parquet").rename(raw / "multisine_1.parquet")
+    chosen = NanodroneLive().validating()
+    (live,) = chosen.score("hold", chosen.hold())
+    assert live.protocol == "raw flights, live"

@@ -146,6 +146,14 @@ def test_options_of_other_benchmarks_are_refused(option: str, tmp_path: Path) ->
     assert option in refused_here("benchmark", "robots", option, *value, code=1)
     for other in ("ced", "novelty", "autoencoders"):
         assert "--robot" in refused_here("benchmark", other, "--robot", "arm", code=1)
+        assert "--ground" in refused_here("benchmark", other, "--ground", "schunk-arm", code=1)
+
+
+def test_an_unknown_ground_is_refused(tmp_path: Path) -> None:
+    """The line names the grounds, and no folder is made."""
+    out = tmp_path / "out"
+    assert "choose among nanodrone," in refused_here("benchmark", "generative", "--ground", "arm", "-o", out, code=1)
+    assert not out.exists()
 
 
 def errors_of(level: float, seeds: int = 1) -> list[np.ndarray]:

@@ -41,6 +41,7 @@ TEXT_OPTIONS = {
     "--device",
     "--leave-out",
     "--robot",
+    "--ground",
     "--storage",
     "--set",
     "--name",

@@ -54,9 +54,10 @@ def test_a_sweep_finds_shows_and_exports(tmp_path: Path) -> None:
 
 
 def test_limits_count_the_whole_sweep(tmp_path: Path) -> None:
-    """A spent budget begins no trial, a larger one extends the sweep, and the earlier lines stay as they are."""
+    """A spent budget begins no trial; it is exit code 1 until one is finished. A larger one extends the sweep, and the
+    earlier lines stay as they are."""
     run = small_sweep(tmp_path)
-    command(*run, "--budget", "0.001s")
+    assert "no trial is finished" in refused_here(*run, "--budget", "0.001s", code=1)
     assert shown(tmp_path) == []
     command(*run, "--trials", 1)
     before = shown(tmp_path)
@@ -73,7 +74,7 @@ def test_limits_count_the_whole_sweep(tmp_path: Path) -> None:
 def test_another_sweep_does_not_go_on_in_the_folder(tmp_path: Path) -> None:
     """Another configuration or space is refused with what differs, and the trials stay."""
     run = small_sweep(tmp_path)
-    command(*run, "--budget", "0.001s")
+    command(*run, "--budget", "0.001s", check=1)
     (tmp_path / "small.toml").write_text((tmp_path / "small.toml").read_text().replace("hidden = 4", "hidden = 5"))
     assert "begun with another configuration" in refused_here(*run, "--budget", "1s", code=1)
     assert "another storage" in refused_here(

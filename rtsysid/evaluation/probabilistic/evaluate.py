@@ -6,7 +6,7 @@ was calibrated on recordings of its training, and they see errors of the recordi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -27,15 +27,18 @@ from rtsysid.evaluation.probabilistic.scores import (
     variogram_score,
 )
 from rtsysid.guards.stages import with_progress
+from rtsysid.live.trained_range import TrainedRange
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.intervals import central_intervals
 from rtsysid.model.predictor import Predictor
 from rtsysid.recordings.trace import Trace
-from rtsysid.spec import Doubles, Floats
+from rtsysid.spec import Doubles, Floats, ModelSpec
 
 MODEL = "model"
 STARTS = 400  # forecasts at most about, evenly spread over the recordings
 FUTURES = 100
+STRANGE = 0.5  # share of rows beyond the trained range, above which a recording is of no known kind
+MARGIN = 0.02  # of that range, in widths
 
 
 class Deviations(NamedTuple):
@@ -69,7 +72,11 @@ class SampleScores(msgspec.Struct, frozen=True):
 
 
 class ProbabilisticEvaluation(msgspec.Struct, frozen=True):
-    """Hold the scores by way to sample: the model, where it has a distribution, and the null models."""
+    """Hold the scores by way to sample: the model, where it has a distribution, and the null models.
+
+    ``strange``: recordings of no known kind, with the share of their rows that are beyond the trained range. ``known``:
+    the scores of the others, where there are two or more of them; None where no recording is strange.
+    """
 
     recordings: int
     forecasts: int
@@ -78,6 +85,8 @@ class ProbabilisticEvaluation(msgspec.Struct, frozen=True):
     ticks: tuple[int, ...]
     units: dict[str, str]
     scores: dict[str, SampleScores]
+    strange: dict[str, float] = {}
+    known: ProbabilisticEvaluation | None = None
 
     def table(self) -> list[list[str]]:
         """Return a printable table: header, then energy score with its ratio, variogram, coverage of 90 %, RMSE."""
@@ -120,7 +129,24 @@ def evaluate_samples(
     stride = max(1, sum(len(each.values) for each in pieces.episodes) // starts)
     every = with_progress(by_recording.values(), "sampling futures", len(by_recording))
     found = [_recording_deviations(predictor, values, horizon, stride, futures, seed) for values in every]
-    return scores_of(predictor, [each for each in found if len(each.truth)], futures, seed)
+    strange = strange_recordings(bundle.spec, by_recording)
+    known = [each for name, each in zip(by_recording, found, strict=True) if name not in strange and len(each.truth)]
+    whole = scores_of(predictor, [each for each in found if len(each.truth)], futures, seed)
+    others = scores_of(predictor, known, futures, seed) if strange and len(known) > 1 else None
+    return msgspec.structs.replace(whole, strange=strange, known=others)
+
+
+def strange_recordings(spec: ModelSpec, recordings: Mapping[str, Sequence[Floats]]) -> dict[str, float]:
+    """Return the recordings, in pieces [n, C], that are mostly beyond the trained range, with the share of such rows.
+
+    Nothing that a model learned says how large its errors are there. No error of a forecast enters.
+    """
+    known = TrainedRange(spec, MARGIN, MARGIN)
+    shares = {
+        name: float(np.mean(np.concatenate([known.beyond(piece).any(1) for piece in pieces])))
+        for name, pieces in recordings.items()
+    }
+    return {name: share for name, share in shares.items() if share > STRANGE}
 
 
 def _recording_deviations(
@@ -250,7 +276,12 @@ def sample_lines(found: ProbabilisticEvaluation) -> list[str]:
     ]
     model = found.scores.get(MODEL)
     if model is None:
-        return [*lines, "the model predicts points: it has no futures of its own (docs/generative.md)"]
-    _, low, high = model.ratio
-    verdict = "better than" if high < 1 else "worse than" if low > 1 else "not surely different from"
-    return [*lines, f"the energy score of the model is {verdict} that of residuals"]
+        lines.append("the model predicts points: it has no futures of its own (docs/generative.md)")
+    else:
+        _, low, high = model.ratio
+        verdict = "better than" if high < 1 else "worse than" if low > 1 else "not surely different from"
+        lines.append(f"the energy score of the model is {verdict} that of residuals")
+    beyond = (
+        f"{name}: {100 * share:.0f} % of its rows are beyond the trained range" for name, share in found.strange.items()
+    )
+    return [*lines, *beyond]

@@ -17,3 +17,7 @@ def sampled_nodes(models: Sequence[JudgedModel]) -> Iterator[Node]:
         header, *rows = model.samples.table()
         yield html_table(header, rows)
         yield el("p", ". ".join(f"{line[0].upper()}{line[1:]}" for line in sample_lines(model.samples)) + ".")
+        if model.samples.known is not None:
+            header, *rows = model.samples.known.table()
+            yield el("p", "Without these recordings:")
+            yield html_table(header, rows)

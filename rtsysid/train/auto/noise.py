@@ -18,7 +18,7 @@ from rtsysid.train.tensors import Tensors
 from rtsysid.train.windows import Sequences
 
 PART = "noise"  # of the run
-UPDATES = 400
+UPDATES = 1200
 
 
 def noise_epochs(run: Run, judge: str, config: Config, parts: Parts, updates: int = UPDATES) -> Iterator[Epoch]:

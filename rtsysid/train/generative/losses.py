@@ -74,14 +74,33 @@ def _sample_score(network: Network, loss: Loss, ground: Measured) -> Tensor:
     return proper_score(futures, weights, ground.unit)
 
 
-def proper_score(errors: Tensor, weights: Tensor, unit: Tensor) -> Tensor:
+class FutureWeights(NamedTuple):
+    """Weigh M futures: ``each`` of them [M], and every ordered pair of two of them ``pairs`` [M, M]; both sum to 1."""
+
+    each: Tensor
+    pairs: Tensor
+
+
+def future_weights(share: Tensor, copies: int) -> FutureWeights:
+    """Weigh `copies` futures of each of K components by their share [K] that sums to 1; future m is of component m % K.
+
+    A pair within a component is of two different futures, with the weight of all pairs that two draws would give. So
+    the score is right in expectation. Weights that leave out each future paired with itself, and no more, would favour
+    components that are far apart without limit.
+    """
+    each = share.repeat(copies) / copies
+    together, itself = (torch.eye(n).to(share) for n in (len(share), len(each)))
+    pairs = each[:, None] * each * (1 + together.repeat(copies, copies) / (copies - 1)) * (1 - itself)
+    return FutureWeights(each, pairs)
+
+
+def proper_score(errors: Tensor, futures: FutureWeights, unit: Tensor) -> Tensor:
     """Add the mean fair CRPS and the fair energy score of futures whose deviations from the truth are `errors`.
 
-    [B, M, N, ny], weights [M] that sum to 1, units of error [N, ny]. The CRPS counts errors in the unit of their tick,
-    the energy score in that of the last one.
+    [B, M, N, ny], units of error [N, ny]. The CRPS counts errors in the unit of their tick, the energy score in that of
+    the last one.
     """
-    pairs = weights[:, None] * weights
-    pairs = (pairs - torch.diag(torch.diagonal(pairs))) / (1 - weights.square().sum())
+    weights, pairs = futures
     apart = errors[:, :, None] - errors[:, None]
     size = errors.shape[2] * errors.shape[3]
     each = ((errors.abs() / unit).mean((2, 3)) * weights).sum(1) - 0.5 * (
@@ -92,10 +111,11 @@ def proper_score(errors: Tensor, weights: Tensor, unit: Tensor) -> Tensor:
     return (each + whole).mean()
 
 
-def _futures(network: Network, loss: Loss, ground: Measured) -> tuple[Tensor, Tensor]:
-    """Sample M futures of each sequence: deviations from the truth [B, M, N, ny], and the weight of each [M]."""
+def _futures(network: Network, loss: Loss, ground: Measured) -> tuple[Tensor, FutureWeights]:
+    """Sample M futures of each sequence, two or more of each component: deviations from the truth [B, M, N, ny]."""
     spec, members = network.spec, max(1, network.spec.noise.members)
-    count = -(-loss.futures // members) * members
+    copies = max(2, -(-loss.futures // members))
+    count = copies * members
     ground = ground.some(max(1, TRAJECTORIES // count))
     state, window, plan = (
         part.repeat_interleave(count, 0) for part in (ground.state, ground.windows[:, 0], ground.plan(network))
@@ -105,7 +125,7 @@ def _futures(network: Network, loss: Loss, ground: Measured) -> tuple[Tensor, Te
     futures = sampled_rollout(network, FutureStart(window, state), plan, Drawn(draws.normal, member))
     futures = futures.view(-1, count, *futures.shape[1:])
     share = torch.softmax(network.members.share, 0) if members > 1 else state.new_ones(1)
-    return network.coordinates.error(futures, ground.truth[:, None]), share.repeat(count // members) * members / count
+    return network.coordinates.error(futures, ground.truth[:, None]), future_weights(share, copies)
 
 
 def _tick_surprise(network: Network, loss: Loss, ground: Measured) -> Tensor:
