@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -35,7 +35,7 @@ class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     rate_hz: ranges.RateHz
     inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
+    outputs: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
     time: str = "t"  # "": no time column, the rows have the rate rate_hz
     groups: dict[str, tuple[str, ...]] = {}
     angles: tuple[str, ...] = ()  # channels that come back after a turn, in rad or deg

@@ -31,15 +31,16 @@ if TYPE_CHECKING:
 
 
 class Shown:
-    """Hold how much the command line says: ``quiet`` (-q), ``verbose`` (-v), and the line of progress."""
+    """Hold how much the command line says: ``quiet`` (-q), ``verbose`` (-v), the line of progress, and told notes."""
 
     quiet = verbose = False
     display: Display | None = None
+    told: frozenset[str] = frozenset()
 
     @classmethod
     def begin(cls) -> Display:
         """Begin a command: nothing is asked for yet."""
-        cls.quiet = cls.verbose = False
+        cls.quiet, cls.verbose, cls.told = False, False, frozenset()
         cls.display = Display()
         cls.display.watch()
         return cls.display
@@ -244,9 +245,10 @@ class StderrLines:
 
 
 def notes(found: Sequence[Note]) -> None:
-    """Print on stderr what was left out of the recordings, or resampled."""
-    for note in found:
-        echo(note.line, err=True)
+    """Print on stderr what was left out of the recordings, or resampled; what was printed before is not repeated."""
+    lines = dict.fromkeys(note.line for note in found)
+    echo(*(line for line in lines if line not in Shown.told), err=True)
+    Shown.told |= lines.keys()
 
 
 def heading(line: str, json_: bool) -> None:

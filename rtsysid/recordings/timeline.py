@@ -114,7 +114,7 @@ def _typical_intervals(t: Doubles) -> Doubles:
 def _other_rate(name: str, measured: float, rate_hz: float) -> TraceError:
     found = f"the recording is at {measured:.6g} Hz, the model at {rate_hz:g} Hz"
     plausible = 1 / _OTHER_MODEL < measured / rate_hz < _OTHER_MODEL
-    trained = f", or train with data.rate_hz = {measured:.6g}" if plausible else ""
+    trained = f" or data.rate_hz = {measured:.6g}" if plausible else ""
     return TraceError(f"{name}: rate", found, f"{_another(rate_hz)}{trained}")
 
 

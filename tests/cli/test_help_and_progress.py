@@ -21,6 +21,7 @@ from rtsysid.cli import SECTIONS, cli, console, faults
 from rtsysid.cli.progress import Display, duration_text, stage_line
 from rtsysid.config import parse_config
 from rtsysid.evaluation.horizon import Evaluation
+from rtsysid.recordings.pieces import LeftOut
 from rtsysid.recordings.trace import Trace
 
 COLOUR = re.compile(r"\x1b\[\d+m")
@@ -287,3 +288,13 @@ def test_a_list_and_a_group_without_a_unit_read_as_words() -> None:
     found = Evaluation(3, 50.0, 4, {"y": "m", "v": ""}, {"model": {"y": [1.0] * 3, "v": [1.0] * 3}})
     assert [row[0] for row in found.rows()] == ["y [m]", "v"]
     assert found.label("y", " error") == "y error [m]"
+
+
+def test_a_note_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """A command that learns twice what was left out of the recordings says it once; the next command says it again."""
+    notes = [LeftOut("search", "too short", 1, 30), LeftOut("search", "too short", 1, 30)]
+    for _ in range(2):
+        console.Shown.begin().close()
+        console.notes(notes)
+        console.notes([*notes, LeftOut("search", "too short", 2, 30)])
+    assert len(capsys.readouterr().err.splitlines()) == 4
