@@ -34,6 +34,8 @@ def remedy_for(message: str, root: type) -> str:
         return "add the key"
     if wrong := re.search(r"Invalid enum value '([^']*)'", message):
         return _choice_remedy(wrong[1], path, tables)
+    if "of length >= 1" in message:
+        return "name at least one"
     return 'write a list: [".."]' if "Expected `array`, got `str`" in message else "correct the value"
 
 

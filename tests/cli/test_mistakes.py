@@ -157,6 +157,10 @@ MISTAKES = {
     "a word for a list": Mistake(
         train(lambda d: d.changed('inputs = ["u [V]"]', 'inputs = "u [V]"')), 1,
         ("data.inputs", 'write a list: [".."]')),
+    "no output at all": Mistake(
+        train(lambda d: d.changed('["y [m]", "v [m/s]"]', "[]")), 1, ("data.outputs", "name at least one")),
+    "a device that is no serial line": Mistake(
+        lambda d: ("run", d.bundle, "/dev/null"), 3, ("port /dev/null: it is no serial line",)),
     "a configuration as a recording": Mistake(
         lambda d: ("evaluate", d.bundle, d.config), 1, ("a configuration, not a recording",)),
     "swapped index and recording": Mistake(
