@@ -151,8 +151,8 @@ def test_int8_is_refused_where_eight_bits_are_too_few(bundle_folder: Path, tmp_p
     bundle = Bundle.open(bundle_folder)
     weights, golden = bundle.arrays("weights.npz"), bundle.arrays("golden.npz")
     linear, newest = weights["linear_path.weight"].copy(), -bundle.spec.width
-    linear[:, newest] += 3e4
-    linear[:, newest - bundle.spec.width] -= 2.99e4
+    linear[:, newest] += 3e6
+    linear[:, newest - bundle.spec.width] -= 2.99e6
     steep = {**weights, "linear_path.weight": linear}
     exact = {**golden, **run_golden(Predictor(bundle.spec, NumpyBackend(bundle.spec, steep)), golden)}
     write_c(bundle.spec, weights, golden, tmp_path, ["int8"])
