@@ -116,6 +116,7 @@ MISTAKES = {
         train(lambda d: d.config, "--set", "model.hidden=many"), 1, ("model.hidden = many", "Expected `int")),
     "a typing error in a configuration": Mistake(train(lambda d: "quadrotr"), 1, ("did you mean 'quadrotor'?",)),
     "a typing error in a command": Mistake(lambda d: ("trian", d.config), 1, ("did you mean 'train'?",)),
+    "no shell named": Mistake(lambda d: ("completion",), 1, ("Choose from: bash, zsh, fish; see rtsysid completion",)),
     "a typing error in an option": Mistake(lambda d: ("info", d.log, "--jsn"), 1, ("--jsn", "--json")),
     "an empty pattern": Mistake(
         lambda d: ("evaluate", d.bundle, d.logs / "none*.csv"), 1, ("no file matches this pattern",),
