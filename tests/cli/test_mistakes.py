@@ -203,6 +203,8 @@ MISTAKES = {
         lambda d: ("evaluate", d.bundle, d.logs, "--stride", 50)),
     "a recording for an option of a bundle": Mistake(
         lambda d: ("sim-device", d.bundle, "--like", d.log), 2, ("a file, not a bundle", "after --like")),
+    "a bundle for the link to one": Mistake(
+        lambda d: ("rollback", d.bundle), 5, ("it is a folder, and no link to one", "ln -s BUNDLE LINK")),
     "an old bundle": Mistake(
         lambda d: ("verify", d.old_bundle()), 2, ("format 2, this release reads 3", "export again")),
     "another seed for a run": Mistake(
