@@ -27,7 +27,7 @@ from firmware_bridge.peer import Board, Requirements
 from firmware_bridge.queues import Outbox
 from rtsysid.device_clock import host_ns, host_s
 from rtsysid.errors import LinkError
-from rtsysid.source.port import Port, described
+from rtsysid.source.port import Port, described, remedy_for
 from rtsysid.source.reading import BACK_OFF_MAX_S, BACK_OFF_S, ReadingSource
 from rtsysid.spec import Arrival, Channel, Floats, ModelSpec
 from rtsysid.statuses import BY_NAME
@@ -81,8 +81,9 @@ class Link(ReadingSource):
         try:
             port = self._open()
         except OSError as error:
-            remedy = "check the path, the cable and your rights (group dialout)"
-            raise LinkError(f"port {self._url}", described(error), remedy) from None
+            found = described(error)
+            remedy = remedy_for(found, "check the path, the cable and your rights (group dialout)")
+            raise LinkError(f"port {self._url}", found, remedy) from None
         self._start(self._keep_open, port)
         return self
 

@@ -127,6 +127,11 @@ class Recorder:
         """Record figures and texts by name; they may be nested, and may differ from call to call."""
         self._enqueue(SessionFile.health, dict(_flat("", figures)), self._clock())
 
+    def leave_out(self, count: int) -> None:
+        """Count messages that nobody could hand over: they are not recorded."""
+        with self._counting:
+            self._refused += count
+
     def close(self) -> None:
         """Write all waiting messages and the index, and close the file."""
         self._stop.set()

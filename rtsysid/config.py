@@ -19,7 +19,7 @@ import msgspec
 from rtsysid.alignment.source import ChannelSource
 from rtsysid.errors import ConfigError
 from rtsysid.guards import ranges
-from rtsysid.guards.keys import remedy_for
+from rtsysid.guards.keys import config_remedy
 from rtsysid.guards.limits import checked_size, limit
 from rtsysid.schedule import AUTO, Stage, noise_stages, preset
 from rtsysid.spec import CELLS, PERIODS, CellName, Channel, ModelSpec, RigidBody, Variant, variant_of
@@ -313,7 +313,7 @@ def config_from_builtins(built: dict[str, Any], name: str = "configuration") -> 
     try:
         return msgspec.convert(built, Config)
     except (msgspec.ValidationError, UnicodeEncodeError) as error:  # the latter for half a character
-        raise ConfigError(name, _with_value(str(error), built), remedy_for(str(error), Config)) from None
+        raise ConfigError(name, _with_value(str(error), built), config_remedy(str(error), Config)) from None
 
 
 def _with_value(message: str, built: Any) -> str:

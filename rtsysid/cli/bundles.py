@@ -12,6 +12,7 @@ from rtsysid.cli.calibrate import calibration_summary
 if TYPE_CHECKING:
     from rtsysid.model.bundle import Bundle
 
+_PLAIN = ("bundle", "files")  # not compared: each file has a line of its own
 _LIVE = ("model_id", "schema_hash")  # what decides whether one may take the place of the other
 
 
@@ -43,7 +44,7 @@ def compare_bundles(paths: Sequence[Path], json_: bool) -> None:
     from rtsysid.model.bundle import Bundle
 
     first, second = ({**bundle_info(path), **_details(Bundle.open(path))} for path in paths)
-    keys = [key for key in {**first, **second} if key != "bundle" and first.get(key) != second.get(key)]
+    keys = [key for key in {**first, **second} if key not in _PLAIN and first.get(key) != second.get(key)]
     same = {f"same_{key}": first[key] == second[key] for key in _LIVE}
     if json_:
         differ = {key: [first.get(key), second.get(key)] for key in keys}

@@ -35,7 +35,7 @@ def info(what: tuple[str, ...], time_: str | None, layout: bool, patterns: tuple
     if not all(what):
         raise TraceError("path", "it is empty", "name a recording, a run, a bundle, an index or a port")
     path = Path(what[0])
-    if len(what) == 2 and all(bundles.is_bundle(Path(each)) for each in what):
+    if len(what) == 2 and any(bundles.is_bundle(Path(each)) for each in what):
         return bundles.compare_bundles(list(map(Path, what)), json_)
     if len(what) > 1 or (path.is_dir() and not _is_one_thing(path)):
         return _list_recordings(list(map(Path, what)), time_, json_)

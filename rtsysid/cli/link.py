@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import click
+import msgspec
 
 from rtsysid.cli import console, running
 from rtsysid.cli.options import PATH, as_json, backend_option, deadline_option, max_gap, time_column, within
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from firmware_bridge.recorder import Recorder
     from firmware_bridge.schema import Schema
     from rtsysid.live.service import StopSignal
-    from rtsysid.source import Source
+    from rtsysid.source import Source, SourceHealth
     from rtsysid.spec import Floats
 
 baud = click.option(
@@ -79,6 +80,7 @@ def run(
 
     Example: rtsysid run bundle /dev/serial/by-id/usb-robot --record flight.mcap
     """
+    from firmware_bridge.held_tap import HeldTap
     from rtsysid.live.loop import LiveLoop
     from rtsysid.live.service import Service, StopSignal
 
@@ -87,24 +89,26 @@ def run(
     deadline_s = math.inf if deadline_ms is None else deadline_ms * 1e-3
     with StopSignal(seconds) as stop, _Conclusion(json_) as conclusion, ExitStack() as stack:
         enter = stack.enter_context
-        recorder = enter(running.recording(record, begun, overwrite, more))
-        updates = running.updates_of(enter(running.bundle_watch(bundle, begun, more)), begun.bundle, recorder, more)
+        tap = enter(HeldTap())
+        updates = running.updates_of(enter(running.bundle_watch(bundle, begun, more)), begun.bundle, tap, more)
         stderr = enter(console.StderrLines())
         console.stage(f"waiting for {port}")
-        source = enter(open_source(port, spec=begun.bundle.spec, mapping=mapping, baudrate=baud, tap=recorder))
-        loop = LiveLoop(
-            source, begun.session, recorder=recorder, service=Service(), deadline_s=deadline_s, follower=updates
-        )
+        tapped = None if record is None else tap
+        source = enter(open_source(port, spec=begun.bundle.spec, mapping=mapping, baudrate=baud, tap=tapped))
+        loop = LiveLoop(source, begun.session, service=Service(), deadline_s=deadline_s, follower=updates)
         loop.add_sink(publishing(loop))
         enter(opened_views(views, loop, begun.bundle, port, stderr.write))
         source.describe()  # waits for the board
         console.rest()
+        recorder = tap.begin(running.recording(record, begun, overwrite, more))  # not before: nothing is left, or lost
+        loop.add_sink(recorder)
         conclusion.of(lambda: running.session_summary(loop, recorder, updates, json_), recorder)
         _make_punctual(fifo, cpus, source, stderr, lock=not more.no_mlock)
         for report in loop.run(stop):
             stderr.write(*running.events(source, updates), report.line())
         stderr.write(*running.events(source, updates))
-    _require_samples(port, stop, loop.session.health.samples, running.answered(loop))
+    counts = msgspec.structs.replace(source.health(), samples=loop.session.health.samples)
+    _require_samples(port, stop, counts, running.answered(loop))
     loop.require_met()
 
 
@@ -145,7 +149,7 @@ def record(
         conclusion.of(lambda: _record_summary(source, recorder, json_), recorder)
         _record_all(source, recorder, stop, stderr)
     counts = source.health()
-    _require_samples(port, stop, counts.samples, counts.samples)
+    _require_samples(port, stop, counts, counts.samples)
 
 
 @click.command("sim-device")
@@ -197,15 +201,17 @@ def sim_device(
             time.sleep(0.1)
 
 
-def _require_samples(port: str, stop: StopSignal, samples: int, answered: int) -> None:
+def _require_samples(port: str, stop: StopSignal, counts: SourceHealth, answered: int) -> None:
     """Raise LinkError where a session got no sample, or answered none, unless the user stopped it."""
-    if stop.interrupted:
+    if stop.interrupted or (counts.samples and answered):
         return
-    if not samples:
+    if counts.refused > counts.samples:
+        found = f"{counts.refused} messages were refused for their times, and {counts.samples} were taken"
+        raise LinkError(f"source {port}", found, "give times in seconds, of one clock that does not go back")
+    if not counts.samples:
         raise LinkError(f"source {port}", "no sample came", "check that the board samples, and give it more --seconds")
-    if not answered:
-        found = f"none of {samples} samples was answered, all were in warm-up, late, rejected or of unknown age"
-        raise LinkError(f"source {port}", found, "run longer, or check the channels with rtsysid record")
+    found = f"none of {counts.samples} samples was answered, all were in warm-up, late, rejected or of unknown age"
+    raise LinkError(f"source {port}", found, "run longer, or check the channels with rtsysid record")
 
 
 def _make_punctual(

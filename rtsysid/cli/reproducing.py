@@ -56,7 +56,8 @@ def reproduced(bundle: Bundle, then: Sequence[Path], path: Path, backend: Any) -
     other = {"recorded_with_bundle": settings.bundle} if settings.bundle != first.id else {}
     taken = {"took_over": [each.bundle for each in takeovers], "not_compared": found.not_compared} if takeovers else {}
     counts = {name: getattr(found, name) for name in ("decoded", "dropped_live", "missing", "changed")}
-    shown = {**counts, **other, **taken, **msgspec.to_builtins(found.predictions), "equal": found.equal}
+    shown = {**counts, **other, **taken, **msgspec.to_builtins(found.predictions)}
+    shown["equal"] = found.equal and found.predictions.finite > 0
     return Reproduced(shown, _what_failed(found, succession.ended_by, path))
 
 
@@ -128,12 +129,17 @@ def _taps(bag: Bag) -> Iterator[tuple[str, int, bytes]]:
 
 
 def arrivals_of(bag: Bag, spec: ModelSpec) -> Iterator[Arrival]:
-    """Yield the samples in the recorded bytes, by the decoder that took them live. Raises TraceError as it does."""
+    """Yield the samples in the recorded bytes, by the decoder that took them live; the recorded samples without bytes.
+
+    Raises TraceError as the decoder does.
+    """
+    from rtsysid.live.recorded import recorded_arrivals
     from rtsysid.sources import playback
 
     taps = _taps(bag)
     first = next(taps, None)
-    if first is None:
+    if first is None:  # a source of the user's own
+        yield from recorded_arrivals(bag)
         return
     taps = chain((first,), taps)
     if playback.is_stream(first[2]):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from rtsysid.live.loop import LiveLoop
     from rtsysid.live.session import Session
     from rtsysid.live.settings import Settings
-    from rtsysid.live.updates import BundleUpdates, BundleWatch
+    from rtsysid.live.updates import BundleUpdates, BundleWatch, NoteSink
     from rtsysid.model.bundle import Bundle
     from rtsysid.source import Source, SourceHealth
 
@@ -140,6 +140,10 @@ def recording(
     if path is None:
         return nullcontext()
     from firmware_bridge.recorder import Recorder
+    from firmware_bridge.rotation import first_part
+
+    if more.rotation is not None:  # the source was waited for: another session may have the name by now
+        path = first_part(path.parent, time.time())
 
     bundle, spec = session.bundle, session.bundle.spec
     names = {"id": bundle.id, "model_id": bundle.model_id, **bundle.manifest.about.given()}
@@ -159,9 +163,7 @@ def bundle_watch(path: Path, session: Begun, more: RunOptions) -> AbstractContex
     return BundleWatch(path, session.bundle, settings.backend, settings, expect=more.expect or "", seen=session.seen)
 
 
-def updates_of(
-    watch: BundleWatch | None, bundle: Bundle, recorder: Recorder | None, more: RunOptions
-) -> BundleUpdates | None:
+def updates_of(watch: BundleWatch | None, bundle: Bundle, recorder: NoteSink, more: RunOptions) -> BundleUpdates | None:
     """Make what tries new bundles next to the running one; None without a watch."""
     if watch is None:
         return None
@@ -218,5 +220,5 @@ def losses(counts: SourceHealth) -> dict[str, Any]:
     return {
         "dropped": counts.dropped, "gaps": counts.gaps, "lost_at_start": counts.lost_at_start,
         "lost_at_end": counts.ends(), "corrupt": counts.corrupt, **refused, "losses": counts.losses,
-        "reboots": counts.reboots,
+        "reboots": counts.reboots, **counts.own_losses(),
     }  # fmt: skip

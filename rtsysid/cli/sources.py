@@ -51,7 +51,7 @@ def _require_device(port: str) -> None:
     scheme, kind = _scheme(port), kind_of(Path(port))
     if scheme.isalnum() and not kind:
         close = difflib.get_close_matches(scheme, SOURCES, 1)
-        known = f"give the path of a device, or an address with {', '.join(f'{each}:' for each in SOURCES)}"
+        known = f"give a path, or one of {', '.join(f'{each}:' for each in SOURCES)}"
         remedy = f"did you mean {close[0]}:?" if close else known
         raise LinkError(f"source {port}", f"unknown kind of address {scheme}:", remedy)
     if kind and (kind != "file" or Path(port).is_file()):

@@ -23,7 +23,7 @@ class Table(NamedTuple):
     keys: dict[str, Any]
 
 
-def remedy_for(message: str, root: type) -> str:
+def config_remedy(message: str, root: type) -> str:
     """Return a remedy for a message of msgspec, which refused to convert plain values to a `root` struct."""
     tables = list(_tables(inspect.type_info(root), "", ""))
     place = re.search(r" - at `\$\.?([^`]*)`", message)

@@ -99,10 +99,16 @@ def _verify(folder: Path, wanted: Wanted) -> str:
         found = "its channels or its rate are others than those of the running bundle"
         raise BundleError(f"bundle {folder}", found, "stop the session, and start it with this bundle")
     if wanted.backend == "c" and not bundle.trusted:  # what was asked for once was asked for another bundle
-        raise BundleError(f"bundle {folder}", f"its C library is code, and {bundle.maker.reason}", "sign it")
+        why = bundle.maker.reason.partition(";")[0]  # the rest says how to ask for it once
+        raise BundleError(f"bundle {folder}", f"its C library is code, and {why}", _remedy(bundle.maker.key, folder))
     name: Any = wanted.backend
     Predictor.load(bundle, name)
     return bundle.manifest.digest
+
+
+def _remedy(key: str, folder: Path) -> str:
+    """Say how a maker becomes a trusted one: by the key of the signature, or by a new signature."""
+    return f"rtsysid trust add {key}" if key else f"rtsysid trust sign {folder}, where you trust it"
 
 
 def _tell_parent(finding: Verified) -> None:

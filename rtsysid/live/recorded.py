@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from rtsysid.errors import TraceError
-from rtsysid.spec import Arrival, Floats
+from rtsysid.spec import Arrival, Floats, Sample
 
 if TYPE_CHECKING:  # a live session names its samples by `Key`, and reads no recording
     from rtsysid.recordings.bag import Bag
@@ -39,12 +40,25 @@ def read_topic(bag: Bag, topic: str, fields: Mapping[str, type]) -> Iterator[tup
         yield message, values
 
 
+def recorded_arrivals(bag: Bag) -> Iterator[Arrival]:
+    """Yield the samples that were fed, for a source that recorded no bytes. Raises TraceError as `read_topic` does."""
+    fields = _channel_fields(bag, "/samples")
+    for message, row in read_topic(bag, "/samples", {"seq": int, "boot": int, **dict.fromkeys(fields, float)}):
+        device_us = message.publish_ns // 1000
+        sample = Sample(device_us * 1e-6, np.array([row[field] for field in fields], np.float32))
+        yield Arrival(sample, device_us, math.nan, message.log_ns * 1e-9, row["seq"], row["boot"])
+
+
+def _channel_fields(bag: Bag, topic: str) -> list[str]:
+    with bag.damage():
+        return [row.field for each in bag.topics.values() if each.name == topic for row in each.table()]
+
+
 class RecordedTopic:
     """Messages of one topic, matched with arrivals in order."""
 
     def __init__(self, bag: Bag, topic: str, **kinds: type) -> None:
-        with bag.damage():
-            self._fields = [row.field for each in bag.topics.values() if each.name == topic for row in each.table()]
+        self._fields = _channel_fields(bag, topic)
         known = {"seq": int, "boot": int, **dict.fromkeys(self._fields, float), **kinds}
         self._messages = read_topic(bag, topic, known)
         self._passed = 0

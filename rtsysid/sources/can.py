@@ -58,6 +58,8 @@ class CanSource(StreamSource):
 class CanFormat:
     """Decode frames by the text of a DBC file. Raises LinkError where that cannot be read, or lacks the answer."""
 
+    wants = "name the DBC file of this bus"
+
     def __init__(self, dbc: str, answer: str = "") -> None:
         cantools = live_package("cantools", "DBC file")
         self._dbc, self._answer = dbc, answer

@@ -76,9 +76,12 @@ class First:
         return bool(self._topics) and (self._met.is_set() or not self._wanted)
 
     def seen(self) -> str:
-        """Say which topics came although none of them was wanted."""
-        names = list(self._topics)[:_SHOWN]
-        return f" of the topics of the map; there are {', '.join(map(repr, names))}" if names else ""
+        """Say what came although nothing of it was wanted: topics, or fields where there is no map; "" for nothing."""
+        if self._mapping.sources or not self._topics:
+            names = list(self._topics)[:_SHOWN]
+            return f"of the topics of the map; there are {', '.join(map(repr, names))}" if names else ""
+        fields = list(dict.fromkeys(name for topic in self._topics.values() for name in topic.fields))[:_SHOWN]
+        return f"with a channel of the model; the fields are {', '.join(fields) or 'none'}"
 
     def describe(self) -> dict[str, Any]:
         """Return topics with rates and fields, as plain values."""

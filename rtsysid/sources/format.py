@@ -28,8 +28,11 @@ class StreamFormat(Protocol):
     """Decode what a transport delivers, and encode predictions. All of it depends on the bytes and their times alone.
 
     ``corrupt``: pieces that could not be read; ``lost``: messages that never came, by the numbers of the sender.
+    ``wants``: what to send, for the line that says that no message came.
     """
 
+    @property
+    def wants(self) -> str: ...
     @property
     def corrupt(self) -> int: ...
     @property

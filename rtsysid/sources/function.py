@@ -13,7 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
-from rtsysid.errors import LinkError
+import msgspec
+
+from rtsysid.errors import LinkError, RtsysidError
 from rtsysid.sources.format import StreamFormat, Transport
 from rtsysid.sources.json_lines import JsonLines, line_of
 from rtsysid.sources.messages import flat_numbers
@@ -27,7 +29,19 @@ def open_function(url: str, **options: Any) -> Any:
     Raises LinkError where module or function are not there.
     """
     found = _named_in_module(url)
-    return found(url, **options) if isinstance(found, type) else FunctionSource(url, found, **options)
+    if not isinstance(found, type):
+        return FunctionSource(url, found, **options)
+    try:
+        return found(url, **options)
+    except RtsysidError:
+        raise
+    except Exception as error:  # of the user's code
+        told = f"making {found.__name__} failed: {error!r}"
+        raise LinkError(f"source {url}", told, "make it as Class(url, **options): see rtsysid.source") from error
+
+
+class _NoOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A function takes no options in its address."""
 
 
 class FunctionSource(StreamSource):
@@ -40,22 +54,27 @@ class FunctionSource(StreamSource):
     def __init__(self, url: str, function: Any, **options: Any) -> None:
         self._function = function
         super().__init__(url, **options)
+        self.url.choose(_NoOptions)
 
     def make_format(self) -> StreamFormat:
         """Make the format of the messages."""
         return JsonLines()
 
     def connect(self) -> Transport:
-        """Call the function."""
-        return _Called(self._function(), [each.name for each in self.mapping.channels], self.url.text)
+        """Call the function. Raises LinkError where it fails, takes arguments, or yields nothing."""
+        try:
+            messages = iter(self._function())
+        except Exception as error:  # of the user's code
+            found = f"calling the function failed: {error!r}"
+            raise LinkError(f"source {self.url.text}", found, "name one without arguments that yields") from error
+        return _Called(messages, [each.name for each in self.mapping.channels], self.url.text)
 
 
 class _Called:
     """What a function yields, as lines of JSON."""
 
-    def __init__(self, messages: Any, names: Sequence[str], url: str) -> None:
-        self._messages: Iterator[Any] = iter(messages)
-        self._names, self._url = names, url
+    def __init__(self, messages: Iterator[Any], names: Sequence[str], url: str) -> None:
+        self._messages, self._names, self._url = messages, names, url
 
     def receive(self, timeout_s: float) -> Sequence[bytes]:
         """Return the next message. Raises EOFError after the last, LinkError where it is none."""
@@ -67,9 +86,9 @@ class _Called:
             raise LinkError(f"source {self._url}", f"the function failed: {error!r}", "correct it") from error
         try:
             return [self._line(found)]
-        except (TypeError, ValueError) as error:
+        except (LookupError, TypeError, ValueError) as error:
             remedy = 'yield {"t": seconds, "name": value}'
-            raise LinkError(f"source {self._url}", f"it yielded {str(found)[:80]!r}: {error}", remedy) from None
+            raise LinkError(f"source {self._url}", f"it yielded {str(found)[:80]!r}: {error!r}", remedy) from None
 
     def send(self, data: bytes) -> bool:
         """Take nothing: a function hears no predictions. A class that implements `Source` does."""
@@ -102,3 +121,5 @@ def _named_in_module(url: str) -> Any:
         return getattr(import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise LinkError(f"source {url}", str(error), "name a module of this folder and a function in it") from None
+    except (Exception, SystemExit) as error:  # of the user's code
+        raise LinkError(f"source {url}", f"importing {module} failed: {error!r}", "correct the module") from error

@@ -18,10 +18,11 @@ from rtsysid.alignment.plan import AlignmentPlan, Feed
 from rtsysid.device_clock import DeviceClock
 from rtsysid.sources.channel_map import ChannelMap
 from rtsysid.sources.messages import MOST_TOPICS, TopicMessage
-from rtsysid.sources.order import Recent, StampGuard, TickCount
+from rtsysid.sources.order import ClockPace, Recent, StampGuard, TickCount
 from rtsysid.spec import Arrival, Floats, Sample
 
 _SEQUENCE = 1 << 16
+_MANY = 30  # refused messages, after which it is said
 
 
 class _RowMaker(Protocol):
@@ -47,6 +48,8 @@ class MessageIntake:
         self.topics = Counter[str]()
         self.ahead_s, self.divider, self._made = ahead_s, max(divider, 1), 0
         self._guard, self._recent = StampGuard(ahead_s), dict[str, Recent]()
+        self._pace = ClockPace()
+        self._remarks: list[str] = []
         self._rows = _row_maker(mapping)
         self._stamps = _stamps_of(mapping)
 
@@ -68,6 +71,11 @@ class MessageIntake:
         """Return the counts of each topic, or source where rows are aligned."""
         return {**{topic: {"messages": count} for topic, count in self.topics.items()}, **self._rows.counts()}
 
+    def remarks(self) -> list[str]:
+        """Return what there is to say about the times of the source since the last call."""
+        found, self._remarks = self._remarks, []
+        return found
+
     def _count(self, topic: str) -> None:
         self.received += 1
         if topic in self.topics or len(self.topics) < MOST_TOPICS:
@@ -77,9 +85,10 @@ class MessageIntake:
         """Return whether the stamp of a message is possible and new; start over where the clock has jumped."""
         verdict = self._guard.judge(t, now_s)
         if verdict == "refused":
-            self.refused += 1
+            self._refuse()
             return False
         if verdict == "jump":
+            self._remarks.append(f"the clock of the source has jumped to {t:.3f} s: the state of the model starts over")
             self._restart()
         if topic not in self._recent and len(self._recent) == MOST_TOPICS:
             self._recent.clear()
@@ -88,8 +97,15 @@ class MessageIntake:
             return False
         return True
 
+    def _refuse(self) -> None:
+        self.refused += 1
+        if self.refused == _MANY:
+            found = "their times do not follow the time that passes; give seconds of one clock"
+            self._remarks.append(f"{_MANY} messages were refused: {found}")
+
     def _restart(self) -> None:
         self.jumps += 1
+        self._pace = ClockPace()
         self.boot += 1
         self.clock.reset()
         self.ticks.restart()
@@ -101,6 +117,8 @@ class MessageIntake:
         self.ticks.add(sample.t)
         t_us = round(sample.t * 1e6)
         self.clock.one_way(t_us, now_s)
+        if math.isfinite(self.ahead_s) and (remark := self._pace.add(sample.t, now_s)):
+            self._remarks.append(remark)
         return Arrival(sample, t_us, self.clock.host_time(t_us), now_s, self.samples % _SEQUENCE, self.boot)
 
 

@@ -1,11 +1,12 @@
 """JSON lines: one object a line or a datagram, with ``t`` in seconds and numbers by name: PlotJuggler's habit.
 
 ``{"t": 12.34, "vx": 0.5, "motor": {"left": 3, "right": 4}}`` has the fields ``vx``, ``motor.left``, ``motor.right``. A
-text under ``topic`` names the topic of the message.
+text under ``topic`` names the topic of the message. An unknown value is ``null``, or ``NaN`` as Python writes it.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
@@ -37,6 +38,8 @@ class JsonSource(StreamSource):
 
 class JsonLines:
     """Decode and encode JSON lines. `time`: name of the field with the time in s, or ``receipt``."""
+
+    wants = 'send {"t": seconds, "name": number}, name another field by ?time=NAME, or use ?time=receipt'
 
     def __init__(self, time: str = "t") -> None:
         self._time = time
@@ -73,7 +76,7 @@ class JsonLines:
 
     def _message(self, line: bytes, now_s: float) -> TopicMessage | None:
         try:
-            found = self._decoder.decode(line)
+            found = self._object(line)
             if not isinstance(found, dict):
                 return None
             topic, t = found.pop("topic", ""), self._stamp(found, now_s)
@@ -82,6 +85,11 @@ class JsonLines:
             return None
         wrong = not isinstance(topic, str) or len(topic) > LONGEST_NAME or len(values) > MOST_VALUES or t is None
         return None if wrong or t is None else TopicMessage(topic, t, values)
+
+    def _object(self, line: bytes) -> Any:
+        """Parse a line. NaN and Infinity are no JSON, and what many writers of it send."""
+        lenient = b"NaN" in line or b"Infinity" in line
+        return json.loads(line) if lenient else self._decoder.decode(line)
 
     def _stamp(self, found: dict[str, Any], now_s: float) -> float | None:
         """Return the time of a message, and remove it from the values; None where it has none."""
@@ -92,9 +100,9 @@ class JsonLines:
 
 
 def line_of(topic: str, t: float, values: dict[str, float]) -> bytes:
-    """Return a message as a line that `JsonLines` reads to equal numbers; NaN and infinity are left out."""
+    """Return a message as a line that `JsonLines` reads to equal numbers; NaN and infinity become null."""
     head: dict[str, Any] = {"topic": topic, "t": t} if topic else {"t": t}
-    return msgspec.json.encode({**head, **{name: value for name, value in values.items() if math.isfinite(value)}})
+    return msgspec.json.encode({**head, **{name: _or_none(value) for name, value in values.items()}})
 
 
 def _or_none(value: float) -> float | None:

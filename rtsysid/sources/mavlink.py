@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -27,6 +28,7 @@ from rtsysid.sources.order import SequenceNumbers
 from rtsysid.sources.stream import StreamSource
 from rtsysid.sources.udp import UdpTransport
 from rtsysid.sources.url import parse
+from rtsysid.spec import Channel
 from rtsysid.statuses import BY_NAME
 
 _UNIX_S = 1e9  # a time above this is that of day
@@ -34,6 +36,7 @@ _BEAT_S, _FAST_S, _SLOW_S = 1.0, 0.1, 1.0  # between heartbeats; between request
 _REQUEST_S = 5.0  # between requests for messages that do not come
 _CLOSE_S = 10.0  # a time that is further from that of the messages is of another clock
 _MOST_SENDERS = 64
+_NAME = 10  # characters of the name of a named value
 _NO_TIME = {"HEARTBEAT", "TIMESYNC", "PING"}
 
 
@@ -102,6 +105,8 @@ class MavlinkFormat:
     message in s. Raises LinkError where the dialect is unknown.
     """
 
+    wants = "send messages with a time, as ATTITUDE, and check the options dialect and system"
+
     def __init__(
         self, dialect: str = "ardupilotmega", system: int = 0, answers: float = 50.0, whole: bool = False
     ) -> None:
@@ -153,8 +158,8 @@ class MavlinkFormat:
         self._answered = outgoing.t
         boot_ms = int(outgoing.t * 1e3) % (1 << 32) if math.isfinite(outgoing.t) else 0
         mav, code = self._mav, BY_NAME[outgoing.status].code
-        values = zip(outgoing.outputs, outgoing.y.tolist(), strict=False)
-        found = [mav.MAVLink_named_value_float_message(boot_ms, _wire_name(each.name), value) for each, value in values]
+        values = zip(_wire_names(outgoing.outputs), outgoing.y.tolist(), strict=False)
+        found = [mav.MAVLink_named_value_float_message(boot_ms, name, value) for name, value in values]
         return [self._packed(each) for each in (*found, mav.MAVLink_named_value_int_message(boot_ms, b"rtsysid", code))]
 
     def heartbeat(self) -> bytes:
@@ -260,5 +265,11 @@ def _message_values(found: Any) -> Iterator[tuple[str, float]]:
             )
 
 
-def _wire_name(name: str) -> bytes:
-    return name.encode("ascii", "replace")[:10]
+def _wire_names(outputs: Sequence[Channel]) -> list[bytes]:
+    """Return the names of outputs in ten characters; those that are then alike end with the number of the output."""
+    names = [each.name.encode("ascii", "replace")[:_NAME] for each in outputs]
+    count = Counter(names)
+    return [
+        name if count[name] == 1 else name[: _NAME - len(str(number))] + str(number).encode()
+        for number, name in enumerate(names)
+    ]

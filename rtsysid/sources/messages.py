@@ -29,12 +29,14 @@ class TopicMessage(NamedTuple):
 def flat_numbers(value: Any, prefix: str = "", depth: int = 0) -> Iterator[tuple[str, float]]:
     """Yield the numbers of nested tables and lists with joined names: ``a.b``, ``c[0]``. Texts are left out.
 
+    None is a number that is not known: NaN.
+
     Raises ValueError where a name is too long or the nesting too deep.
     """
     if depth > DEEPEST:
         raise ValueError(f"more than {DEEPEST} levels")
-    if isinstance(value, (int, float)):
-        yield _checked_name(prefix), as_number(value)
+    if value is None or isinstance(value, (int, float)):
+        yield _checked_name(prefix), math.nan if value is None else as_number(value)
     elif isinstance(value, Mapping):
         for name, inner in value.items():
             yield from flat_numbers(inner, f"{prefix}.{name}" if prefix else str(name), depth + 1)

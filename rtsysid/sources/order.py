@@ -18,6 +18,9 @@ _RECENT = 256  # stamps that a duplicate is compared with
 _SEEN = (1 << 64) - 1  # ticks for which is known whether their sample came
 _FAR = 10_000  # numbers
 _PULL = 0.1  # share of the distance by which the grid follows the stamps
+_NEVER = math.inf, math.nan
+_PACE_S = 5.0  # of the host's clock: what the pace of stamps is judged by
+_PACE_MAX = 0.02  # s/s that stamps may gain or lose: a hundred times the error of a bad crystal
 
 Verdict = Literal["new", "refused", "jump"]
 
@@ -150,3 +153,33 @@ class TickCount:
         if bit and not self._seen & bit:
             self._seen |= bit
             self.gaps -= 1
+
+
+class ClockPace:
+    """Notice stamps that gain or lose time against the host's clock: they count samples, or are of a simulation.
+
+    The least lags of two periods in a row are compared: what is late on its way says nothing about a clock.
+    """
+
+    def __init__(self) -> None:
+        self._begun_s = math.nan
+        self._least = self._before = _NEVER  # of this period and of the last: lag, and host time at which it was seen
+        self._said = False
+
+    def add(self, t: float, now_s: float) -> str:
+        """Add a stamp `t` in s of a message read at `now_s`; return what there is to say, once, and "" otherwise."""
+        found = ""
+        if not now_s - self._begun_s < _PACE_S:
+            found = "" if self._said else self._judged()
+            self._said |= bool(found)
+            self._begun_s, self._before, self._least = now_s, self._least, _NEVER
+        self._least = min(self._least, (now_s - t, now_s))
+        return found
+
+    def _judged(self) -> str:
+        passed_s = self._least[1] - self._before[1]
+        lost = (self._least[0] - self._before[0]) / passed_s if passed_s > 0 else math.nan
+        if not _PACE_MAX < abs(lost) < math.inf:
+            return ""
+        pace = f"{abs(lost):.0%} {'slower' if lost > 0 else 'faster'} than the clock of this machine"
+        return f"the times of the source pass {pace}, so that ages are wrong: stamp samples by a clock"

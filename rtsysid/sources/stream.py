@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Protocol, Self
 
 from rtsysid.device_clock import host_ns
 from rtsysid.errors import LinkError, RtsysidError
-from rtsysid.source.port import described
+from rtsysid.source.port import described, remedy_for
 from rtsysid.source.reading import BACK_OFF_MAX_S, BACK_OFF_S, ReadingSource
 from rtsysid.sources.channel_map import ChannelMap
 from rtsysid.sources.first import First
@@ -75,7 +75,7 @@ class StreamSource(ReadingSource):
         self.first = First(self.mapping, url)
         self._times = [math.nan] * _TIMES
         self._transport: Transport | None = None
-        self._predictions = self._unsent = self._losses = self._unknown = 0
+        self._predictions = self._unsent = self._losses = self._unknown = self._pieces = 0
         self._overflowed = 0  # of the lines before this one
         self._heard_s, self._state = math.nan, "waiting"
 
@@ -99,7 +99,8 @@ class StreamSource(ReadingSource):
         try:
             transport = self.connect()
         except OSError as error:
-            raise LinkError(f"source {self.url.text}", described(error), "check the address") from None
+            found = described(error)
+            raise LinkError(f"source {self.url.text}", found, remedy_for(found, "check the address")) from None
         self._start(self._keep_open, transport)
         return self
 
@@ -136,7 +137,7 @@ class StreamSource(ReadingSource):
             corrupt=self.format.corrupt, losses=self._losses, reboots=0, streams=intake.boot,
             unknown_ends=self._unknown + intake.jumps, refused=intake.refused, received=intake.received,
             duplicates=intake.duplicates, late=ticks.late, lost=self.format.lost, jumps=intake.jumps,
-            overflowed=self._overflowed + _overflowed(self._transport),
+            overflowed=self._overflowed + _overflowed(self._transport), unused=self.intake.unused,
             predictions=self._predictions, unsent=self._unsent,
             backlog=self._backlog.most, reader_s=self._reader_s(), topics=intake.counts(),
         )  # fmt: skip
@@ -146,8 +147,18 @@ class StreamSource(ReadingSource):
         if self._error is not None:
             raise self._error
         if not met:
-            found = f"no message for {timeout_s:g} s{self.first.seen()}"
-            raise LinkError(f"source {self.url.text}", found, "check the address, and that something is sent there")
+            found, remedy = self._why_no_message()
+            raise LinkError(f"source {self.url.text}", f"no message for {timeout_s:g} s{found}", remedy)
+
+    def _why_no_message(self) -> tuple[str, str]:
+        """Say what came instead of a message that can be used, and what to do."""
+        if seen := self.first.seen():
+            return f" {seen}", "correct the names on either side, or give a --map"
+        if remarks := list(getattr(self._transport, "remarks", ())):
+            return f" that can be read; {remarks[0]}", self.format.wants
+        if self._pieces:
+            return f" in {self._pieces} packets, {self.format.corrupt} of them corrupt", self.format.wants
+        return "", "check the address, and that something is sent there"
 
     # ---- the reading thread
 
@@ -197,6 +208,7 @@ class StreamSource(ReadingSource):
     def _take(self, chunks: Sequence[bytes], now_ns: int) -> None:
         arrivals: list[Arrival] = []
         now_s = now_ns * 1e-9
+        self._pieces += len(chunks)
         for data in chunks:
             if self._tap is not None:
                 self._tap.wire("rx", now_ns, data)
@@ -209,6 +221,7 @@ class StreamSource(ReadingSource):
             self._times[arrival.seq % _TIMES] = arrival.sample.t
         if arrivals:
             self._put(arrivals)
+        self._events += self.intake.remarks()
 
     def _put(self, arrivals: list[Arrival]) -> None:
         if not self.GREEDY:

@@ -11,6 +11,7 @@ import socket
 import struct
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 from rtsysid.errors import LinkError
 from rtsysid.sources.format import Transport
@@ -45,9 +46,9 @@ class UdpTransport:
     def __init__(self, url: SourceUrl, to: str = "") -> None:
         host, port = url.address()
         self._overflowed = 0
-        self._fixed = _receiver(to, url.text) if to else None
-        self._peer = self._fixed
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._fixed = _receiver(to, family, url.text) if to else None
+        self._peer = self._fixed
         self._socket = socket.socket(family, socket.SOCK_DGRAM)
         try:
             self._set_up(host, port)
@@ -105,8 +106,12 @@ class UdpTransport:
         self._poll.register(self._socket, select.POLLIN)
 
 
-def _receiver(text: str, url: str) -> tuple[str, int]:
+def _receiver(text: str, family: int, url: str) -> Any:
+    """Return the address to send to. A name is looked up once, here: sending may not wait."""
     host, _, port = text.rpartition(":")
-    if not host or not port.isdecimal() or int(port) > 65535:
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
         raise LinkError(f"source {url}", f"to={text}", "write to=HOST:PORT")
-    return host, int(port)
+    try:
+        return socket.getaddrinfo(host.strip("[]"), int(port), family, socket.SOCK_DGRAM)[0][4]
+    except (OSError, UnicodeError) as error:
+        raise LinkError(f"source {url}", f"to={text}: {error}", "give a host that this machine can find") from None

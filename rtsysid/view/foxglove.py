@@ -26,7 +26,7 @@ from rtsysid.view.feed import AGES_MS
 from rtsysid.view.snapshot import SessionAbout, ViewSnapshot
 
 _FIGURES = ("rate_hz", "p50", "p99", "worst", "stale", "skipped")
-_LINK = ("samples", "gaps", "dropped", "corrupt", "losses", "reboots", "refused")
+_LINK = ("samples", "gaps", "dropped", "corrupt", "losses", "reboots", "refused", "duplicates", "late", "lost", "jumps")
 
 
 class FoxgloveView:

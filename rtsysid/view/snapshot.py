@@ -75,7 +75,8 @@ def _shown_figures(figures: Mapping[str, Any]) -> dict[str, Any]:
     """Return the figures of the link and of the ages that a person looks at."""
     link = figures.get("link", {})
     own = {name: figures.get(name) for name in ("rate_hz", "p50", "p99", "worst", "stale", "skipped")}
-    names = ("state", "samples", "gaps", "dropped", "corrupt", "duplicates", "late", "refused", "losses", "reboots")
+    counts = ("samples", "gaps", "dropped", "corrupt", "duplicates", "late", "lost", "refused", "jumps", "losses")
+    names = ("state", *counts, "reboots")
     return {**_present(own), **{name: link[name] for name in names if name in link}}
 
 

@@ -42,6 +42,65 @@ def strange():
 
 def other():
     yield {"t": 1.0, "u": 0, "y": 0}
+
+
+def timeless():
+    yield {"u": 0, "y": 0, "v": 0}
+
+
+def needs(port):
+    yield {"t": 1.0}
+
+
+def number():
+    return 3
+
+
+class Robot:
+    def __init__(self, url):
+        pass
+
+
+def twice():
+    for each in rows():
+        yield each
+        yield each
+
+
+def blind():
+    for k, each in enumerate(rows()):
+        yield {**each, "y": None if k < 5 else each["y"], "v": math.nan if k == 50 else each["v"]}
+'''
+OWN = '''
+import numpy as np
+
+from rtsysid.device_clock import host_s
+from rtsysid.source import SourceHealth
+from rtsysid.spec import Arrival, Sample
+
+
+class Robot:
+    """A source of its own, as docs/sources.md describes one: it loses 20 samples, and takes the answers."""
+
+    thread_ids, sent, made = (), 0, 0
+
+    def __init__(self, url, **options): ...
+    def __enter__(self): return self
+    def __exit__(self, *_): ...
+    def describe(self, timeout_s=5.0): return {"robot": "mine"}
+    def close(self): ...
+    def events(self): return []
+    def predict(self, seq, status, age_s, horizon_s, y): self.sent += 1
+
+    def batches(self, timeout_s):
+        for k in (k for k in range(200) if not 90 <= k < 110):
+            self.made += 1
+            values = np.array([np.sin(k / 9), np.sin(k / 18), np.cos(k / 18)], np.float32)
+            yield [Arrival(Sample(k / 50, values), k * 20_000, host_s(), host_s(), k, 1)]
+
+    def health(self):
+        assert self.sent == self.made
+        return SourceHealth(state="here", samples=self.made, gaps=20, dropped=0, corrupt=0, losses=0, reboots=0)
 '''
 MAP = """
 rate_hz = 50
@@ -89,6 +148,32 @@ def test_several_topics_run_by_a_map_and_replay(bundle_folder: Path, folder: Pat
     assert [(each["name"], each["unit"]) for each in channels] == [("u", "V"), ("y", "m"), ("v", "m/s")]
 
 
+def test_a_class_of_the_user_is_answered_and_replays(bundle_folder: Path, folder: Path) -> None:
+    """A class with the methods of a source gets every prediction; its recording, without bytes, replays equal."""
+    (folder / "own.py").write_text(OWN)
+    done = command("run", bundle_folder, "python:own:Robot", "--record", "f.mcap", "--budget-ms", 1e6, "--json")
+    report = json.loads(done.stdout)
+    assert (report["samples"], report["session"]["health"]["resets"]) == (180, 1)
+    again = json.loads(command("replay", bundle_folder, "f.mcap", "--json").stdout)
+    assert (again["equal"], again["compared"], again["missing"]) == (True, 180, 0)
+
+
+def test_what_came_twice_is_in_the_summary(bundle_folder: Path, folder: Path) -> None:
+    """Messages that came twice are used once, and the summary that a person reads counts them."""
+    done = command("run", bundle_folder, "python:robot:twice", "--budget-ms", 1e6)
+    counts = dict(line.rsplit(maxsplit=1) for line in done.stdout.splitlines())
+    assert (counts["samples"], counts["duplicates"]) == ("180", "180")
+
+
+def test_unknown_values_are_samples(bundle_folder: Path, folder: Path) -> None:
+    """A robot may begin with a value that is not known, and lose one later: these samples count, and are rejected."""
+    arguments = ("run", bundle_folder, "python:robot:blind", "--record", "f.mcap", "--budget-ms", 1e6, "--json")
+    report = json.loads(command(*arguments).stdout)
+    assert (report["samples"], report["link"]["gaps"], report["link"]["corrupt"]) == (180, 20, 0)
+    assert report["session"]["health"]["rejected"] == 6
+    assert json.loads(command("replay", bundle_folder, "f.mcap", "--json").stdout)["equal"]
+
+
 def test_a_recording_is_a_source(bundle_folder: Path, recording: Path, folder: Path) -> None:
     """A log plays as a live source, as fast as it may, and every row of it is answered."""
     address = f"log:{recording}?speed=max"
@@ -126,6 +211,14 @@ def test_info_lists_topics_and_rates(folder: Path) -> None:
         ("python:robot:other", "lacks v; it has u, y"),
         ("python:robot:nothing", "no attribute"),
         ("python:nowhere:rows", "No module named"),
+        ("python:torn:rows", "importing torn failed: SyntaxError"),
+        ("python:robot:timeless", "KeyError('t')"),
+        ("python:robot:needs", "name one without arguments that yields"),
+        ("python:robot:number", "name one without arguments that yields"),
+        ("python:robot:Robot", "make it as Class(url, **options)"),
+        ("python:robot:rows?speed=2", "options of this source: none"),
+        ("upd://:9000", "did you mean udp:?"),
+        ("ros2:?connect=router", "connect=router is no endpoint; write tcp/HOST:PORT"),
         ("python:robot", "write python:MODULE:FUNCTION"),
         ("udp://127.0.0.1", "write udp://HOST:PORT"),
         ("udp://:9000?time", "is not option=value"),
@@ -141,9 +234,14 @@ def test_info_lists_topics_and_rates(folder: Path) -> None:
     ],
 )
 def test_a_wrong_source_is_one_line(bundle_folder: Path, folder: Path, address: str, said: str) -> None:
-    """Whatever is wrong with an address or its source, one line says what, what was found, and what to do."""
+    """Whatever is wrong with an address or its source, one line says what, what was found, and what to do; a recording
+    that would have been replaced stays."""
     code = 1 if address in ("log:no.csv",) else 3
-    assert said in refused_here("run", bundle_folder, address, code=code)
+    (folder / "torn.py").write_text("def rows(:\n")
+    (folder / "kept.mcap").write_bytes(b"an earlier flight")
+    arguments = (address, "--record", "kept.mcap", "--overwrite")
+    assert said in refused_here("run", bundle_folder, *arguments, code=code)
+    assert (folder / "kept.mcap").read_bytes() == b"an earlier flight"
 
 
 def test_a_package_that_is_not_there_is_one_line(

@@ -166,7 +166,7 @@ def test_a_port_that_cannot_be_opened_is_one_line(url: str, said: str) -> None:
 
 def test_a_port_in_use_is_refused(device: SimulatedDevice) -> None:
     """Two hosts on one port would each see half of the bytes: the second is told."""
-    with Link(device.port), pytest.raises(LinkError, match="exclusively lock"):
+    with Link(device.port), pytest.raises(LinkError, match="another program holds this port; end that program first"):
         Link(device.port).__enter__()
 
 

@@ -160,7 +160,7 @@ BROKEN: dict[str, tuple[Callable[[Path, dict[str, Any]], None], bool, str]] = {
     "another golden trace": (other_golden, True, "step error"),
     "another rate": (other_rate, True, "its channels or its rate are others"),
     "without a library": (no_library, True, "backend c"),
-    "not signed": (lambda folder, _: (folder / "card.md").write_text("new\n") and None, False, "its C library is code"),
+    "not signed": (lambda folder, _: (folder / "card.md").write_text("new\n") and None, False, "rtsysid trust sign"),
     "crashes": (crashing, True, "the process that verifies it ended with status -11"),
 }
 

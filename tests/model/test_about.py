@@ -106,7 +106,9 @@ def test_info_compares_two_bundles(named: Bundle, bundle_folder: Path, tmp_path:
     assert found["differ"]["name"] == ["arm", None]
     assert "id" in found["differ"]
     assert "model_id" not in found["differ"]
+    assert "files" not in found["differ"]
     assert "of the left arm" in command("info", named.folder, bundle_folder).stdout
+    assert "nowhere" in command("info", named.folder, tmp_path / "nowhere", check=2).stderr
     copy = shutil.copytree(bundle_folder, tmp_path / "copy")
     assert "nothing differs" in command("info", copy, bundle_folder).stdout
 

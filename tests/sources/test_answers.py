@@ -18,7 +18,11 @@ from support.streams import RATE_HZ, SPEC, row
 
 from rtsysid.alignment.source import ChannelSource
 from rtsysid.cli.sources import open_source
+from rtsysid.errors import LinkError
 from rtsysid.sources.channel_map import ChannelMap
+from rtsysid.sources.format import Outgoing
+from rtsysid.sources.mavlink import MavlinkFormat
+from rtsysid.spec import Channel
 from rtsysid.statuses import BY_NAME
 
 Y = np.array([0.25, -0.5], np.float32)
@@ -100,6 +104,17 @@ def test_an_autopilot_is_asked_for_its_time_and_its_messages(tmp_path: Path) -> 
     assert (health.lost, health.corrupt, health.jumps) == (0, 0, 0)
 
 
+def test_long_names_stay_apart_on_mavlink() -> None:
+    """Of names with more than the ten characters of MAVLink, those that are alike get the number of the output."""
+    format_ = MavlinkFormat("common")
+    outputs = (Channel("z"), Channel("velocity_body_x"), Channel("velocity_body_y"))
+    y = np.array([1, 2, 3], np.float32)
+    pieces = format_.encode(Outgoing(1, 2.0, "ok", 0.0, 0.01, y, outputs))
+    found = format_._mav.MAVLink(None).parse_buffer(b"".join(pieces))
+    values = {each.name: each.value for each in found if each.get_type() == "NAMED_VALUE_FLOAT"}
+    assert values == {"z": 1.0, "velocity_1": 2.0, "velocity_2": 3.0}
+
+
 def test_messages_lost_and_damaged_on_a_mavlink_line_are_counted(tmp_path: Path) -> None:
     """Of messages with missing numbers and with changed bytes, each loss and each bad piece is counted."""
     sender = Mavlink(tmp_path)
@@ -162,6 +177,19 @@ def test_what_ros_publishes_is_read_by_stock_types(tmp_path: Path) -> None:
     kinds = {each.split("/")[5] for each in tokens}
     assert kinds == {"NN", "MP"}
     assert any("%rtsysid%prediction/sensor_msgs::msg::dds_::JointState_/RIHS01_" in each for each in tokens)
+
+
+def test_a_type_of_ros_with_another_hash_is_not_read_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A topic whose type hash is not that of the known definition gives no message, and the error names the remedy."""
+    monkeypatch.setattr("support.senders.TWIST", "RIHS01_" + "0" * 64)
+    sender = SENDERS["ros2"](tmp_path)
+    with open_source(sender.url, spec=SPEC, **sender.options) as source:
+        sender.begin(source)
+        sender.send(row(0))
+        until(lambda: bool(getattr(source, "_transport").remarks), "the remark")  # noqa: B009
+        with pytest.raises(LinkError, match=r"/robot/state: .* is not known; give msg=FOLDER"):
+            source.describe(0.1)
+    sender.close()
 
 
 def test_several_topics_are_aligned_to_even_rows(tmp_path: Path) -> None:

@@ -119,6 +119,17 @@ def test_a_line_reads_back_to_equal_numbers(values: dict[str, float], t: float) 
     assert message == TopicMessage("", t, plain)
 
 
+def test_an_unknown_value_is_a_field_without_a_number() -> None:
+    """null, and NaN and Infinity as Python writes them, are fields; so are those of a row that is written and read."""
+    unknown = {"u": math.nan, "x": math.nan, "v": math.inf}
+    lines = b'{"t": 1, "u": null, "x": NaN, "v": Infinity}\n' + line_of("", 1.0, unknown)
+    format_ = JsonLines()
+    for message in (found := list(format_.decode(lines, 0.0))):
+        assert message.values.keys() == unknown.keys()
+        assert not any(map(math.isfinite, message.values.values()))
+    assert (len(found), format_.corrupt) == (2, 0)
+
+
 @given(st.binary(max_size=40), st.integers(0, 2**63 - 1), st.integers(0, 2**62), st.binary(max_size=40))
 def test_a_piece_of_ros2_reads_back(payload: bytes, number: int, stamp: int, identity: bytes) -> None:
     """Key, attachment and payload of a message come back from the bytes that are recorded."""

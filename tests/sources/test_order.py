@@ -7,7 +7,11 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rtsysid.sources.order import Recent, SequenceNumbers, StampGuard, TickCount
+from rtsysid.sources.channel_map import ChannelMap
+from rtsysid.sources.intake import MessageIntake
+from rtsysid.sources.messages import TopicMessage
+from rtsysid.sources.order import ClockPace, Recent, SequenceNumbers, StampGuard, TickCount
+from rtsysid.spec import Channel
 
 RATE_HZ = 100.0
 
@@ -83,3 +87,36 @@ def test_stamps_that_came_are_known_and_nan_is_none() -> None:
         recent.add(float(k))
     assert not recent.add(1.0)
     assert StampGuard().judge(math.nan, 0.0) == "refused"
+
+
+def said(pace: float, delay: float = 0.02, seconds: float = 21.0) -> list[str]:
+    """What is said of stamps at 100 Hz that pass at this pace, and come late by up to `delay` s."""
+    clock = ClockPace()
+    lags = [(k * 7 % 11) / 10 * delay for k in range(round(seconds * RATE_HZ))]
+    return [text for k, lag in enumerate(lags) if (text := clock.add(pace * k / RATE_HZ, 1e5 + k / RATE_HZ + lag))]
+
+
+def test_stamps_at_another_pace_are_said_once() -> None:
+    """Stamps that count samples are noticed, in both directions; a good clock over a bad line is not."""
+    assert [text.split(",")[0] for text in said(0.87)] == [
+        "the times of the source pass 13% slower than the clock of this machine"
+    ]
+    assert ["faster" in text for text in said(1.05)] == [True]
+    assert said(1.0, delay=0.9) == said(1.001) == []
+
+
+def test_impossible_times_and_a_jump_are_said() -> None:
+    """A clock that jumps is one line, and so are messages whose times nobody can believe: milliseconds, for example."""
+    mapping = ChannelMap(channels=(Channel("x"),), rate_hz=RATE_HZ)
+    intake, told = MessageIntake(mapping, 1.0), list[str]()
+    for k in range(200):
+        t = k / RATE_HZ + 500.0 * (k >= 100)
+        list(intake.take(TopicMessage("", t, {"x": 0.0}), 1e5 + k / RATE_HZ))
+        told += intake.remarks()
+    assert [text.split(" to ")[0] for text in told] == ["the clock of the source has jumped"]
+    milliseconds, told = MessageIntake(mapping, 1.0), []
+    for k in range(200):
+        list(milliseconds.take(TopicMessage("", 10.0 * k, {"x": 0.0}), 1e5 + k / RATE_HZ))
+        told += milliseconds.remarks()
+    assert (milliseconds.jumps, len(told)) == (0, 1)
+    assert "give seconds of one clock" in told[0]

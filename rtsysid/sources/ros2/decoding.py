@@ -23,6 +23,8 @@ _MOST_TYPES, _MOST_SENDERS = 256, 256
 class Ros2Format:
     """Decode pieces (`keys.piece_of`). `encode` returns nothing: predictions are published by the source."""
 
+    wants = "publish types that ROS ships, or give msg=FOLDER with the definitions"
+
     def __init__(self) -> None:
         self.corrupt = 0
         self._types: dict[str, MessageType] = {}

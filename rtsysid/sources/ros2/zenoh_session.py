@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rtsysid.errors import LinkError
 from rtsysid.sources.needs import live_package
 from rtsysid.sources.ros2.decoding import definition_piece
 from rtsysid.sources.ros2.keys import NO_HASH, Attachment, TopicKey, piece_of, token
@@ -67,14 +68,21 @@ class ZenohSession:
         self._session.close()
 
     def _opened(self, where: Mapping[str, str | bool]) -> Any:
-        config = self._zenoh.Config()
         where = {"mode": "peer", "listen/endpoints": "tcp/localhost:0", "scouting/multicast/enabled": False, **where}
+        config = self._zenoh.Config()
         for name, value in where.items():
-            config.insert_json5(name, json.dumps([value] if name.endswith("endpoints") else value))
+            self._set(config, name, [value] if name.endswith("endpoints") else value)
         try:
             return self._zenoh.open(config)
         except self._zenoh.ZError as error:
             raise OSError(str(error).splitlines()[0]) from None
+
+    def _set(self, config: Any, name: str, value: Any) -> None:
+        try:
+            config.insert_json5(name, json.dumps(value))
+        except self._zenoh.ZError:
+            option = f"{name.partition('/')[0]}={value[0] if isinstance(value, list) else value}"
+            raise LinkError("ROS 2 by Zenoh", f"{option} is no endpoint", "write tcp/HOST:PORT") from None
 
     def _declare_token(self, kind: str, key: TopicKey | None) -> None:
         text = token(self._domain, str(self._session.zid()), self._entities, kind, self._node, key)
