@@ -149,7 +149,7 @@ def test_errors_are_one_line_and_exit_with_3(
         assert "differs from the model in u" in refused("run", bundle_folder, other.port, code=3)
     with process("run", bundle_folder, board.port):
         until(lambda: board.status().split()[0] == "2", "the stream")
-        assert "lock" in refused("info", board.port, code=3)
+        assert "another program holds this port" in refused("info", board.port, code=3)
     refused("sim-device", tmp_path / "no.csv", code=1)
 
 
