@@ -7,17 +7,18 @@ them, the errors that its forecasts made in an earlier flight are added to each 
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+from command import Arguments, flights, load, run
 from controllers import Mppi
 from fly import fly, make_model
 from task import FIGURE_EIGHT, HOVER, cost, effort
 
 from rtsysid import Predictor
 from rtsysid.cli.console import table
+from rtsysid.cli.progress import Display, StageBar
 from rtsysid.errors import SpecError
 from rtsysid.evaluation.forecasts import forecasts
 from rtsysid.recordings.true_model import SimulatedFlight
@@ -26,6 +27,8 @@ LOW, HIGH = np.array((0.8, -0.6, 0.0)), np.array((1.6, 0.3, 3.0))  # m: corners 
 GUSTS = 20.0  # of those of the other examples
 FUTURES, ALLOWED, PRICE = 40, 0.05, 400.0  # futures in a tick, the share of them that may enter, what more costs
 POSITION = slice(10, 13)
+HEADER = ["model", "planner believes", "ticks in the box", "flights in it", "deepest, cm", "off the path, cm",
+          "decision, ms"]  # fmt: skip
 
 
 class Avoiding(Mppi):
@@ -42,8 +45,7 @@ class Avoiding(Mppi):
     def costs(self, model: Any, plans: np.ndarray, wanted: np.ndarray, last: np.ndarray) -> np.ndarray:
         """Compute what each plan [B, N, nu] costs: [B]."""
         y = model.forecast(plans, threads=self.threads)
-        futures = y[:, None, :, POSITION] + self.deviations(model)
-        entered = inside(futures).any(-1).mean(-1)
+        entered = share_that_enters(y[..., POSITION], self.deviations(model))
         return cost(y, wanted) + effort(plans, last) + PRICE * np.maximum(entered - ALLOWED, 0.0)
 
     def deviations(self, model: Any) -> np.ndarray:
@@ -53,7 +55,7 @@ class Avoiding(Mppi):
             futures = model.sample_futures(self.plan, FUTURES, self.tick)
             return futures[..., POSITION] - model.forecast(self.plan)[:, POSITION]
         if not len(self.errors):
-            return np.zeros((1, self.horizon, 3))
+            return np.zeros((1, self.horizon, 3), np.float32)
         return self.errors[self.rng.integers(len(self.errors), size=FUTURES)]
 
 
@@ -63,6 +65,7 @@ class Avoided(NamedTuple):
     in_box: float  # share of the ticks
     deepest_cm: float  # along the axis on which the box is left soonest
     error_cm: float  # off the path where the path is not in the box
+    decision_ms: float  # median
 
 
 def inside(positions: np.ndarray) -> np.ndarray:
@@ -70,13 +73,33 @@ def inside(positions: np.ndarray) -> np.ndarray:
     return ((positions > LOW) & (positions < HIGH)).all(-1)
 
 
-def around(track: np.ndarray) -> Avoided:
-    """Judge positions [n, 3] of a flight."""
+def share_that_enters(positions: np.ndarray, deviations: np.ndarray) -> np.ndarray:
+    """Compute which share of the futures of each plan enter the box: [B, N, 3] and [K, N, 3] in m -> [B]."""
+    share, near = np.zeros(len(positions)), within_reach(positions, deviations)
+    within = np.ones((len(near), *deviations.shape[:2]), bool)
+    for axis, (low, high) in enumerate(zip(LOW.tolist(), HIGH.tolist(), strict=True)):
+        at = positions[near, None, :, axis] + deviations[..., axis]
+        within &= (at > low) & (at < high)
+    share[near] = within.any(-1).mean(-1)
+    return share
+
+
+def within_reach(positions: np.ndarray, deviations: np.ndarray) -> np.ndarray:
+    """Find the plans of which a future may enter the box; most are far from it: the same shapes -> indices."""
+    low, high = LOW.astype(positions.dtype) - deviations.max(0), HIGH.astype(positions.dtype) - deviations.min(0)
+    return np.flatnonzero(((positions > low) & (positions < high)).all(-1).any(-1))
+
+
+def around(track: np.ndarray, decision_ms: float = 0.0) -> Avoided:
+    """Judge positions [n, 3] of a flight; `decision_ms` is the time of its decisions."""
     wanted = FIGURE_EIGHT.path((1 + np.arange(len(track))) / 100)
     depth = np.minimum(track - LOW, HIGH - track).min(-1)
     off = np.linalg.norm(track - wanted, axis=1)[~inside(wanted)]
     return Avoided(
-        float(inside(track).mean()), 100 * float(max(depth.max(), 0.0)), 100 * float(np.sqrt((off**2).mean()))
+        float(inside(track).mean()),
+        100 * float(max(depth.max(), 0.0)),
+        100 * float(np.sqrt((off**2).mean())),
+        decision_ms,
     )
 
 
@@ -133,27 +156,31 @@ def samples_futures(predictor: Predictor) -> bool:
 
 def main() -> None:
     """Fly around the box with each planner and model, and print a table."""
-    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments = Arguments(description=__doc__)
     arguments.add_argument("bundle", help="a bundle of the preset quadrotor")
-    arguments.add_argument("--seeds", type=int, default=5)
+    arguments.add_argument("--seeds", type=flights, default=5)
     arguments.add_argument("--simulation", action="store_true", help="fly with the simulation as the model, too")
     given = arguments.parse_args()
-    predictor, rows = Predictor.load(given.bundle), []
-    for model, planner, errors in planners(predictor, given.simulation):
-        found = []
-        for seed in range(given.seeds):
-            flight = SimulatedFlight(seed, gusts=GUSTS)
-            found.append(
-                around(fly(Avoiding(errors), make_model(model, predictor, flight), flight, FIGURE_EIGHT).track)
-            )
-        means = np.mean(found, 0)
-        entered = sum(each.in_box > 0 for each in found)
-        rows.append(
-            [model, planner, f"{means[0]:.1%}", f"{entered} of {len(found)}", f"{means[1]:.1f}", f"{means[2]:.1f}"]
-        )
-    header = ["model", "planner believes", "ticks in the box", "flights in it", "deepest, cm", "off the path, cm"]
-    print(table(header, rows))
+    predictor, rows = load(given.bundle), []
+    chosen = list(planners(predictor, given.simulation))
+    with StageBar(Display(), len(chosen) * given.seeds, "flying") as bar:
+        for model, planner, errors in chosen:
+            found = []
+            for seed in range(given.seeds):
+                flight = SimulatedFlight(seed, gusts=GUSTS)
+                flown = fly(Avoiding(errors), make_model(model, predictor, flight), flight, FIGURE_EIGHT)
+                found.append(around(flown.track, flown.decision_ms))
+                bar.update(1)
+            rows.append([model, planner, *cells(found)])
+    print(table(HEADER, rows))
+
+
+def cells(found: list[Avoided]) -> list[str]:
+    """Write the flights of one planner as cells of the table under `HEADER`."""
+    share, deepest, error, ms = np.mean(found, 0)
+    entered = sum(each.in_box > 0 for each in found)
+    return [f"{share:.1%}", f"{entered} of {len(found)}", f"{deepest:.1f}", f"{error:.1f}", f"{ms:.1f}"]
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -6,15 +6,16 @@ with a bundle of its own.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import command
 from fly import TASKS, fly, make_controller, make_model
 
 from rtsysid import Predictor
 from rtsysid.cli.console import table
+from rtsysid.cli.progress import Display, StageBar
 from rtsysid.experiments.closed_loop import HEADER, TITLES, Loop, loop_cells, loop_rows, loop_svg, save_loop_page
 from rtsysid.recordings.true_model import SimulatedFlight
 
@@ -24,7 +25,7 @@ ROWS = (("true", "mppi"), ("learned", "mppi"), ("learned", "gradient"), ("learne
 
 def flights(bundle: Any, seeds: int = 5, seconds: float | None = None, horizon: int = 30) -> Iterator[Loop]:
     """Fly each row on each task, with gusts of each seed. Without CasADi its row is left out."""
-    predictor = bundle if isinstance(bundle, Predictor) else Predictor.load(bundle)
+    predictor = bundle if isinstance(bundle, Predictor) else command.load(bundle)
     for key, task in TASKS.items():
         for model, controller in ROWS:
             if controller == "casadi" and not _has_casadi(predictor):
@@ -53,13 +54,19 @@ def _has_casadi(predictor: Predictor) -> bool:
 
 def main() -> None:
     """Fly all, print the tables, and write the page and the plot that are asked for."""
-    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments = command.Arguments(description=__doc__)
     arguments.add_argument("bundle", help="a bundle of the preset quadrotor")
     arguments.add_argument("-o", "--out", type=Path, help="write a page")
     arguments.add_argument("--plot", type=Path, help="write the plot of the first task as SVG")
-    arguments.add_argument("--seeds", type=int, default=5)
+    arguments.add_argument("--seeds", type=command.flights, default=5)
     given = arguments.parse_args()
-    found = list(flights(given.bundle, given.seeds))
+    predictor, found = command.load(given.bundle), []
+    with StageBar(Display(), count(given.seeds), "flying") as bar:
+        for each in flights(predictor, given.seeds):
+            found.append(each)
+            bar.update(1)
+    if not _has_casadi(predictor):
+        print("left out: casadi; it wants pip install 'rtsysid[control]', and a bundle with --target onnx,c,casadi")
     for task in TASKS:
         print(f"{TITLES[task]}\n{table(HEADER, loop_cells(loop_rows(found, task)))}\n")
     if given.out:
@@ -69,4 +76,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command.run(main)

@@ -1,4 +1,4 @@
-"""Two model predictive controllers. A model is whatever has `forecast`, and `forecast_gradient`."""
+"""Two model predictive controllers. A model is whatever has `forecast`, and `forecast_vjp`."""
 
 from __future__ import annotations
 
@@ -26,9 +26,8 @@ class GradientMpc:
         """Return the inputs [nu] for this tick. `wanted` [N, ny]; `last` [nu]: the inputs of the tick before."""
         self.plan, self.mean, self.square = map(shifted, (self.plan, self.mean, self.square))
         for _ in range(self.iterations):
-            y = model.forecast(self.plan)
-            gradient = model.forecast_gradient(self.plan, cost_by_output(y, wanted))
-            gradient = gradient + effort_by_input(self.plan, last)
+            y, back = model.forecast_vjp(self.plan)
+            gradient = back(cost_by_output(y, wanted)) + effort_by_input(self.plan, last)
             self.mean = 0.8 * self.mean + 0.2 * gradient
             self.square = 0.95 * self.square + 0.05 * gradient**2
             step = self.rate * self.mean / (np.sqrt(self.square) + 1e-3)

@@ -6,17 +6,18 @@ directly, at 100 Hz. `compare.py` flies all controllers and models.
 
 from __future__ import annotations
 
-import argparse
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from command import Arguments, flights, load, run
 from controllers import GradientMpc, Mppi
 from plain_models import PlainModel
 from task import FIGURE_EIGHT, HOVER, OUTPUTS, POSITION_STEP, Task, reference
 
 from rtsysid import Predictor
+from rtsysid.errors import BundleError, RtsysidError, SpecError
 from rtsysid.evaluation.baselines import Hold, LinearArx
 from rtsysid.recordings.true_model import SimulatedFlight, TrueModel
 
@@ -35,17 +36,20 @@ class Flown(NamedTuple):
     in_time: float  # share of the ticks that took at most 10 ms
     seconds: float  # until it ended, or was lost
     track: np.ndarray  # positions [n, 3] in m
+    beyond: float = 0.0  # how far plans left the trained range of an input, at most, in widths of it
 
 
 def make_controller(name: str, bundle: Path | str, horizon: int = 30) -> Any:
     """Make a controller. CasADi's is only for a bundle with a library of target `casadi`, which sets the horizon."""
     if name != "casadi":
         return {"gradient": GradientMpc, "mppi": Mppi}[name](horizon)
-    from casadi_mpc import CasadiMpc
-
+    try:
+        from casadi_mpc import CasadiMpc
+    except ModuleNotFoundError:
+        raise RtsysidError("controller casadi", "casadi is not installed", "pip install 'rtsysid[control]'") from None
     libraries = sorted(Path(bundle).glob("model-casadi-*.so"))
     if not libraries:
-        raise SystemExit(f"bundle {bundle}: it has no library for CasADi; export with --target onnx,c,casadi")
+        raise BundleError(f"bundle {bundle}", "it has no library for CasADi", "export with --target onnx,c,casadi")
     return CasadiMpc(libraries[0])
 
 
@@ -60,7 +64,7 @@ def make_model(name: str, predictor: Predictor, flight: SimulatedFlight) -> Any:
 
 def fly(pilot: Any, model: Any, flight: SimulatedFlight, task: Task, seconds: float | None = None) -> Flown:
     """Close the loop; it ends early where the robot is lost."""
-    columns, track, spent = TrueModel(flight, OUTPUTS).columns, [], []
+    columns, track, spent, beyond = TrueModel(flight, OUTPUTS).columns, [], [], 0.0
     u = np.full(4, HOVER, np.float32)
     for tick in range(round(100 * (seconds or task.seconds))):
         row = np.concatenate((u, flight.measure()[columns])).astype(np.float32)
@@ -72,11 +76,12 @@ def fly(pilot: Any, model: Any, flight: SimulatedFlight, task: Task, seconds: fl
         u = pilot.decide(model, reference(task, ahead), u)
         model.decide(u)  # the next step learns what was applied
         spent.append(1e3 * (time.process_time() - begun))
+        beyond = max(beyond, float(np.max(getattr(model, "extrapolation", 0.0))))
         flight.apply(u)
         track.append(flight.now.state.position[:, 0])
         if np.linalg.norm(track[-1] - task.path(ahead[:1])[0]) > LOST:
             break
-    return flown(np.array(track), np.array(spent), task)
+    return flown(np.array(track), np.array(spent), task)._replace(beyond=beyond)
 
 
 def flown(track: np.ndarray, spent: np.ndarray, task: Task) -> Flown:
@@ -88,24 +93,24 @@ def flown(track: np.ndarray, spent: np.ndarray, task: Task) -> Flown:
 
 def main() -> None:
     """Fly, and print one row for each flight."""
-    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments = Arguments(description=__doc__)
     arguments.add_argument("bundle", help="a bundle of the preset quadrotor")
     arguments.add_argument("--controller", choices=("gradient", "mppi", "casadi"), default="gradient")
     arguments.add_argument("--model", choices=MODELS, default="learned", help="true: the simulation itself")
     arguments.add_argument("--task", choices=TASKS, default="eight")
-    arguments.add_argument("--seeds", type=int, default=1, help="flights, each with gusts of its own")
+    arguments.add_argument("--seeds", type=flights, default=1, help="flights, each with gusts of its own")
     given = arguments.parse_args()
     if given.model in ("arx", "hold") and given.controller != "mppi":
-        raise SystemExit(f"model {given.model}: it has no gradients; give --controller mppi")
-    predictor = Predictor.load(given.bundle)
-    print("controller  model    seed  off the path, cm  decision, ms  flown, s")
+        raise SpecError(f"model {given.model}", "it has no gradients", "give --controller mppi")
+    predictor = load(given.bundle)
+    print("controller  model    seed  off the path, cm  decision, ms  flown, s  beyond training")
     for seed in range(given.seeds):
         flight = SimulatedFlight(seed)
         pilot, model = make_controller(given.controller, given.bundle), make_model(given.model, predictor, flight)
         found = fly(pilot, model, flight, TASKS[given.task])
         print(f"{given.controller:10}  {given.model:7}  {seed:4}  {found.error_cm:16.1f}  {found.decision_ms:12.2f}  "
-              f"{found.seconds:8.2f}", flush=True)  # fmt: skip
+              f"{found.seconds:8.2f}  {found.beyond:15.2f}", flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -7,10 +7,10 @@ Optimal Filtering, 1979, section 8.2.
 
 from __future__ import annotations
 
-import argparse
 from typing import Any
 
 import numpy as np
+from command import Arguments, load, run
 
 from rtsysid import Predictor
 from rtsysid.cli.console import table
@@ -80,11 +80,11 @@ class KalmanFilter:
 
 def main() -> None:
     """Filter a simulated flight with much noise, and print errors before and after, by group."""
-    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments = Arguments(description=__doc__)
     arguments.add_argument("bundle", help="a bundle of the preset quadrotor")
     arguments.add_argument("--seconds", type=float, default=3.0)
     given = arguments.parse_args()
-    predictor = Predictor.load(given.bundle)
+    predictor = load(given.bundle)
     names = [channel.group for channel in predictor.spec.outputs]
     scale = dict(zip(("position", "velocity", "attitude", "rotation rate"), NOISE, strict=True))
     scale["attitude"] /= 2  # a quaternion has half of the angle
@@ -122,4 +122,4 @@ def errors(names: list[str], truth: np.ndarray, measured: np.ndarray, estimated:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

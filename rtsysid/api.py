@@ -22,6 +22,7 @@ from rtsysid.evaluation import aligned
 from rtsysid.evaluation.forecasts import forecasts
 from rtsysid.evaluation.horizon import Evaluation, evaluate, stretches
 from rtsysid.model.bundle import Bundle
+from rtsysid.model.plans import as_floats
 from rtsysid.model.predictor import Predictor
 from rtsysid.recordings.frames import is_table_like
 from rtsysid.recordings.given import Recordings, rate_of, read_given, select_given
@@ -144,12 +145,18 @@ class Model:
 
         `history`: a recording that ends at tick k. `u_future`: planned inputs u_k .. u_{k+N-1}, [N, nu] or by name; as
         in `Predictor.forecast`, the first is applied from the last row of the history on, whose own inputs are not
-        used. Raises TraceError where the history is too short, SpecError for another number of inputs.
+        used. `extrapolation` then tells how far they leave the trained range. Raises TraceError where the history is
+        too short, SpecError for another number of inputs.
         """
         plan = self._plan(u_future)
         rows = aligned.history_rows(self.bundle, self.trace(history), plan)
         aligned.step_through(self.predictor, rows)
         return self.predictor.forecast(plan)
+
+    @property
+    def extrapolation(self) -> dict[str, float]:
+        """Tell by name how far inputs of the last `forecast` leave the trained range, in widths of it. 0 is within."""
+        return dict(zip(self.inputs, map(float, self.predictor.extrapolation), strict=True))
 
     def evaluate(self, data: Recordings, horizon: int = 50, stride: int = 1) -> Evaluation:
         """Measure the error of forecasts by ticks ahead, next to hold and linear ARX; see `rtsysid.evaluate`.
@@ -248,7 +255,7 @@ class Model:
         """Return planned inputs as [N, nu]."""
         if is_table_like(u_future):
             u_future = np.column_stack([np.asarray(u_future[name]) for name in self.inputs])
-        plan = np.asarray(u_future, np.float32)
+        plan = as_floats("u_future", u_future)
         plan = plan[:, np.newaxis] if plan.ndim == 1 and len(self.inputs) == 1 else plan
         if plan.ndim != 2 or not len(plan) or plan.shape[1] != len(self.inputs):
             raise SpecError(

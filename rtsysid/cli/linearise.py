@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,9 @@ from rtsysid.cli.options import PATH, Moment, as_json, time_column, within
 from rtsysid.cli.outputs import output
 from rtsysid.guards import ranges
 from rtsysid.storage.products import MOMENT_PAGE
+
+if TYPE_CHECKING:
+    from rtsysid.model.predictor import Predictor
 
 SHOWN = 8  # poles in the text
 
@@ -47,12 +50,19 @@ def linearise_command(
     console.notes(recordings.notes)
     predictor = Predictor.load(opened)
     found = {"at": at, **moment_content(opened.spec, linearise_at(predictor, recordings, at), order)}
+    found["extrapolation"] = _extrapolation(predictor)
     if html is not None:
         with replacing(html, MOMENT_PAGE, inputs=(bundle, trace), overwrite=overwrite) as path:
             path.write_text(moment_page(f"{bundle.name} on {trace.name}", found, opened.spec.rate_hz), encoding="utf-8")
     if json_:
         return console.report(found, json_)
     console.block(_moment_text(found))
+
+
+def _extrapolation(predictor: Predictor) -> dict[str, float]:
+    """Tell by name how far the inputs of the window leave the trained range, in widths of it; 0 is within."""
+    beyond = predictor.beyond_range(predictor.snapshot().window[:, : predictor.spec.n_inputs])
+    return {channel.name: float(each) for channel, each in zip(predictor.spec.inputs, beyond, strict=True)}
 
 
 def _moment_text(found: dict[str, Any]) -> str:
@@ -71,6 +81,10 @@ def _moment_text(found: dict[str, Any]) -> str:
         "\nticks until an output has moved by a tenth of its largest response:",
         console.table(["output", *found["inputs"]], lags),
     ]
+    far = {name: each for name, each in found["extrapolation"].items() if each}
+    if far:
+        each = ", ".join(f"{name} by {far[name]:.2g}" for name in far)
+        parts.append(f"\nthe model extrapolates; inputs are outside the trained range, in widths of it: {each}")
     if "reduced" in found:
         parts.append(
             f"\n{len(found['reduced']['a'])} states leave an error of {found['reduced']['error']:.2g} of the peak"

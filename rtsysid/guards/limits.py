@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import lru_cache
 from types import MappingProxyType
 
 from rtsysid.errors import RtsysidError, TraceError
@@ -36,14 +37,19 @@ LIMITS: Mapping[str, int] = MappingProxyType(
 
 def limit(name: str) -> int:
     """Return a limit of the table, as the environment sets it. Raises RtsysidError for a setting that is no limit."""
+    return _limits_of(os.environ.get(VARIABLE, ""))[name]
+
+
+@lru_cache(maxsize=8)
+def _limits_of(settings: str) -> Mapping[str, int]:
     changed = dict(LIMITS)
-    for setting in os.environ.get(VARIABLE, "").replace(",", " ").split():
+    for setting in settings.replace(",", " ").split():
         key, _, value = setting.partition("=")
         if key not in LIMITS or not value.isdecimal():
             remedy = f"write NAME=NUMBER with a whole number; names are {', '.join(LIMITS)}"
             raise RtsysidError(f"environment variable {VARIABLE}", repr(setting), remedy)
         changed[key] = int(value)
-    return changed[name]
+    return changed
 
 
 def checked_size(what: str, claimed: int, name: str, error: type[RtsysidError] = TraceError) -> int:

@@ -6,7 +6,7 @@ contains NaN or infinity. The upper ends are far above any use; they keep a slip
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeAlias, get_args
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 from msgspec import Meta
@@ -40,7 +40,8 @@ Count: TypeAlias = Annotated[int, Meta(ge=1, le=1_000_000)]
 CountOrNone: TypeAlias = Annotated[int, Meta(ge=0, le=1_000_000)]
 Width: TypeAlias = Annotated[int, Meta(ge=1, le=65_535)]  # of a layer, or of the delay line in samples
 Futures: TypeAlias = Annotated[int, Meta(ge=2, le=1000)]
-Few: TypeAlias = Annotated[int, Meta(ge=1, le=1000)]  # models, flights, threads
+Few: TypeAlias = Annotated[int, Meta(ge=1, le=1000)]  # models, flights, threads of a training
+Threads: TypeAlias = Annotated[int, Meta(ge=0, le=1000)]  # of a forecast; 0: one for each core
 Layer: TypeAlias = Annotated[int, Meta(ge=0, le=1000)]
 Degree: TypeAlias = Annotated[int, Meta(ge=1, le=9)]
 Top: TypeAlias = Annotated[int, Meta(ge=1, le=100)]
@@ -52,9 +53,8 @@ Processor: TypeAlias = Annotated[int, Meta(ge=0, le=1023)]
 
 
 def require(name: str, value: Any, range_: Any) -> None:
-    """Check a number that a caller of the library gives. Raises SpecError where it is outside its range."""
-    number, _ = get_args(range_)
+    """Check a number that a caller of the library gives. Raises SpecError where it is outside its range, or none."""
     try:
-        msgspec.convert(number(value), range_)
-    except (ValueError, OverflowError, msgspec.ValidationError) as error:
+        msgspec.convert(value.item() if hasattr(value, "item") else value, range_)
+    except (ValueError, msgspec.ValidationError) as error:
         raise SpecError(name, str(value), f"give another number: {error}") from None

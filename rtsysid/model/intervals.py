@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Self
 
 import numpy as np
@@ -89,8 +90,8 @@ class Intervals:
 
         Raises SpecError for a coverage or a number of ticks that the calibration does not support.
         """
-        if not 0 < coverage < 1:
-            raise SpecError("interval", f"{coverage:g}", "give a coverage between 0 and 1, as 0.9")
+        if not isinstance(coverage, Real) or not 0 < coverage < 1:
+            raise SpecError("interval", str(coverage), "give a coverage between 0 and 1, as 0.9")
         if coverage > self.max_coverage:
             found = f"{coverage:g}, but the recordings it was calibrated on support {self.max_coverage:.3f}"
             raise SpecError("interval", found, "ask for a smaller coverage, or calibrate on more recordings")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
@@ -14,18 +14,25 @@ from rtsysid.guards.limits import limit
 from rtsysid.guards.ranges import Age, Count, Seed, require
 from rtsysid.model.backends.protocol import Backend, Gradients, InnovationEnergy, Snapshot
 from rtsysid.model.bundle import Bundle
-from rtsysid.model.c_layout import LANES
 from rtsysid.model.coordinates import coordinates
 from rtsysid.model.coordinates.deviations import FutureStretch
 from rtsysid.model.golden import require_parity
 from rtsysid.model.intervals import Intervals, central_intervals
 from rtsysid.model.linearised import Linearised, linearised
 from rtsysid.model.loading import BackendName, load_backend
+from rtsysid.model.plans import (
+    InputRange,
+    as_floats,
+    checked_sample,
+    checked_snapshot,
+    copied_plans,
+    numbers,
+    require_kept,
+)
+from rtsysid.model.sharing import SharedForecast
 from rtsysid.spec import Doubles, Floats, ModelSpec
 
 if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
-
     from rtsysid.model.backends.numpy_backend import NumpyBackend
     from rtsysid.model.backends.numpy_gradient import NumpyGradients
 
@@ -55,6 +62,8 @@ class Predictor:
     ) -> None:
         self.spec, self.backend, self.intervals, self.bundle = spec, backend, intervals, bundle
         self.settling_samples = spec.settling_samples
+        self._width = spec.width
+        self._planned: Floats = np.empty((0, spec.n_inputs), np.float32)  # the last plans that were predicted
 
     @classmethod
     def load(cls, bundle: Bundle | Path | str, backend: BackendName = "auto", *, check: bool = True) -> Predictor:
@@ -100,17 +109,25 @@ class Predictor:
 
         `age`: ticks since the newest measurement; 0 for a measured sample, 1, 2, .. where `values` replace samples
         that are missing. NaN until the delay line is full. The next step overwrites the array. Raises SpecError for a
-        negative age.
+        negative age, and for another number of channels.
         """
         if age:
             require("age", age, Age)
-        return self.backend.step(values, age)
+        try:
+            if len(values) == self._width:
+                return self.backend.step(values, age)
+        except (TypeError, ValueError):
+            pass
+        return self.backend.step(checked_sample(values, self._width), age)
 
     def innovation_energy(self, sample: Floats, weight: Floats) -> InnovationEnergy:
         """Make a function that sums the squares of ``(measured - predicted) * weight``.
 
-        Call it before the step with s_k, when `sample` [C] holds s_k; `weight` is [ny]. Both are kept, not copied.
+        Call it before the step with s_k, when `sample` [C] holds s_k; `weight` is [ny]. Both are float32, and are kept,
+        not copied. Raises SpecError for other arrays.
         """
+        require_kept("sample", sample, self.spec.width)
+        require_kept("weight", weight, self.spec.n_outputs)
         return self.backend.innovation_energy(sample, weight)
 
     def decide(self, u: Any) -> Floats:
@@ -121,7 +138,7 @@ class Predictor:
         """
         if not self.backend.count:
             raise SpecError("decide", "no sample was stepped", "step the sample of this tick first")
-        decided = _numbers("decide", u, (self.spec.n_inputs,))
+        decided = numbers("decide", u, (self.spec.n_inputs,))
         start = self.snapshot()
         start.window[-1, : self.spec.n_inputs] = decided
         self.backend.restore(*start)
@@ -134,9 +151,9 @@ class Predictor:
         where it is a rigid body. The predictor is ready then. Raises SpecError for another shape, and for a value that
         is no number.
         """
-        one = np.ndim(values) == 1
-        rows = _numbers("warm_start", values, (*([] if one else [len(values)]), self.spec.width))
-        if one:
+        known = as_floats("warm_start", values)
+        rows = numbers("warm_start", known, (*known.shape[:-1][:1], self.spec.width))
+        if rows.ndim == 1:
             rows = coordinates(self.spec, np).synthetic_history(rows, self.settling_samples)
         self.reset()
         for row in rows:
@@ -159,7 +176,7 @@ class Predictor:
         the delay line is not full, and for a coverage or a horizon that the intervals do not support.
         """
         plans = self._plans(u_future)
-        y = self._forecast(plans, threads)
+        y = self.backend.forecast(plans) if threads == 1 else self._shared_forecast(plans, threads)
         if np.ndim(u_future) == 2:
             y = y[0]
         if interval is None:
@@ -184,13 +201,11 @@ class Predictor:
         `starts` are `stacked` snapshots, `u_future` is [B, N, nu]. The predictor's own state does not change. Raises
         SpecError for other shapes.
         """
-        shapes = [np.shape(part) for part in (starts.window, starts.state, starts.age, u_future)]
-        count, spec, ticks = shapes[3][:1], self.spec, shapes[3][1:2]
-        each = [(spec.taps, spec.width), (spec.state_size,), (), (*ticks, spec.n_inputs)]
-        if shapes != [(*count, *shape) for shape in each]:
-            remedy = f"give stacked snapshots, and a plan [N, {spec.n_inputs}] of each"
-            raise SpecError("rollout", f"shapes {shapes}", remedy)
-        return self.backend.rollout(starts.window, starts.state, starts.age, u_future)
+        plans = copied_plans(u_future, self.spec.n_inputs)
+        if np.ndim(u_future) != 3:
+            raise SpecError("rollout", "one plan", f"give one of each snapshot, [B, N, {self.spec.n_inputs}]")
+        begun = checked_snapshot(starts, self.spec, (len(plans),))
+        return self.backend.rollout(begun.window, begun.state, begun.age, plans)
 
     def forecast_gradient(self, u: Any, dy: Any, *, double: bool = False) -> Floats | Doubles:
         """Take the derivative of a cost by each output of a forecast back to each input of its plan.
@@ -200,11 +215,24 @@ class Predictor:
         float32, a backend without gradients of its own. Reverse mode: it costs about as much as two forecasts, however
         many inputs there are. Raises SpecError as `forecast` does, and for another shape of `dy`.
         """
-        plans = self._to_differentiate(u, 1)
+        plans = self._plans(u)
+        self._require_short(plans[0])
         shape = (*np.shape(u)[:-1], self.spec.n_outputs)
-        costs = _numbers("dy", dy, shape).reshape(*plans.shape[:2], -1)
+        costs = numbers("dy", dy, shape).reshape(*plans.shape[:2], -1)
         du: Floats = self._gradients(double).gradient(self.snapshot(), plans, costs)
         return du.reshape(np.shape(u))
+
+    def forecast_vjp(self, u: Any, *, double: bool = False) -> tuple[Floats, Callable[[Any], Floats]]:
+        """Predict what follows one plan, and return the way back through it: `forecast_gradient` in two halves.
+
+        `u` [N, nu] -> y [N, ny], and a function dy [N, ny] -> du [N, nu], a vector-Jacobian product. The forecast is
+        computed once for both, and the function stays valid whatever the predictor does after it. `double` as in
+        `forecast_gradient`. Raises SpecError as that does, and for more than one plan.
+        """
+        plan = self._one_plan(u)
+        self._require_short(plan)
+        y, back = self._gradients(double).vjp(self.snapshot(), plan)
+        return y, lambda dy: back(numbers("dy", dy, y.shape))
 
     def forecast_jacobian(self, u: Any, *, double: bool = False) -> Floats | Doubles:
         """Differentiate each output of a forecast by each input of its plan: [N, nu] -> [N, ny, N, nu].
@@ -212,10 +240,9 @@ class Predictor:
         Entry [n, i, m, j] is the derivative of output i of y_{k+1+n} by input j of u_{k+m}; it is 0 for m above n.
         `double` as in `forecast_gradient`. Raises SpecError as that does, and for more than one plan.
         """
-        if np.ndim(u) != 2:
-            raise SpecError("u_future", f"shape {np.shape(u)}", f"give one plan [N, {self.spec.n_inputs}]")
-        plans = self._to_differentiate(u, np.size(u) * self.spec.n_outputs)
-        jacobian: Floats = self._gradients(double).jacobian(self.snapshot(), plans[0])
+        plan = self._one_plan(u)
+        self._require_short(plan, plan.size * self.spec.n_outputs)
+        jacobian: Floats = self._gradients(double).jacobian(self.snapshot(), plan)
         return jacobian
 
     def linearise(self, *, double: bool = True) -> Linearised:
@@ -227,17 +254,24 @@ class Predictor:
         self._require_full("linearise")
         return linearised(self.spec, self._gradients(double), self.snapshot())
 
-    def beyond_range(self, u_future: Any) -> Floats:
-        """Tell how far a plan leaves the trained range of each input, in widths of that range: [..., nu] -> [nu].
+    @property
+    def extrapolation(self) -> Floats:
+        """Tell how far the last plans that were predicted leave the trained range of each input: [nu].
 
-        0 is within. Raises SpecError for another number of inputs.
+        In widths of that range; 0 is within, and before the first forecast. It is computed here, not in the forecast.
         """
-        nu, scaling = self.spec.n_inputs, self.spec.scaling
-        plans = _numbers("u_future", u_future, (*np.shape(u_future)[:-1], nu)).reshape(-1, nu)
-        low, high = (np.array(part[:nu], "f4") for part in (scaling.low, scaling.high))
-        outside: Floats = np.maximum(low - plans.min(0), plans.max(0) - high)
-        widths: Floats = np.maximum(high - low, np.finfo("f4").tiny)
-        return (np.maximum(outside, 0) / widths).astype(np.float32)
+        return self._input_range.beyond(self._planned)
+
+    def beyond_range(self, u_future: Any) -> Floats:
+        """Tell the same of plans before they are predicted: [N, nu] or [B, N, nu] -> [nu].
+
+        Raises SpecError for another number of inputs, and for one that is no number.
+        """
+        return self._input_range.beyond(copied_plans(u_future, self.spec.n_inputs))
+
+    @cached_property
+    def _input_range(self) -> InputRange:
+        return InputRange(self.spec)
 
     def sample_futures(self, u_future: Any, count: int = 100, seed: int = 0) -> Floats:
         """Sample `count` futures under one plan: [N, nu] -> [count, N, ny].
@@ -251,52 +285,41 @@ class Predictor:
             raise SpecError("sample_futures", "the model predicts points, not distributions", remedy)
         require("count", count, Count)
         require("seed", seed, Seed)
-        plans = self._plans(u_future)
-        if len(plans) != 1:
-            raise SpecError("sample_futures", f"{len(plans)} plans", "give one plan [N, nu]")
+        plan = self._one_plan(u_future)
         parts = (min(BATCH, count - first) for first in range(0, count, BATCH))
-        futures = [self.backend.sample(plans[0], k * BATCH, size, int(seed)) for k, size in enumerate(parts)]
+        futures = [self.backend.sample(plan, k * BATCH, size, int(seed)) for k, size in enumerate(parts)]
         return np.concatenate(futures)
 
     def _plans(self, u_future: Any) -> Floats:
-        """Check plans and return them as [B, N, nu]."""
-        plans = np.ascontiguousarray(u_future, np.float32)
-        batch = plans[None] if plans.ndim == 2 else plans
-        if batch.ndim != 3 or batch.shape[2] != self.spec.n_inputs or 0 in batch.shape[:2]:
-            wanted = f"[N, {self.spec.n_inputs}] or [B, N, {self.spec.n_inputs}]"
-            raise SpecError("u_future", f"shape {plans.shape}", f"give {wanted}")
+        """Check plans, and keep them as [B, N, nu] for `extrapolation`."""
+        plans = copied_plans(u_future, self.spec.n_inputs)
         self._require_full("forecast")
-        return _only_numbers("u_future", batch)
+        self._planned = plans
+        return plans
 
     def _require_full(self, what: str) -> None:
         if self.backend.count < self.spec.taps:
             raise SpecError(what, f"{self.backend.count} of {self.spec.taps} samples", "step more samples first")
 
-    def _to_differentiate(self, u: Any, values: int) -> Floats:
-        """Check plans as `_plans` does; each tick costs `values` of memory."""
-        plans = self._plans(u)
-        longest = min(LONGEST, limit("model_bytes") // 8 // values)
-        if plans.shape[1] > longest:
-            raise SpecError("u_future", f"{plans.shape[1]} ticks, and a gradient has {longest} at most", "plan fewer")
-        return plans
+    def _one_plan(self, u_future: Any) -> Floats:
+        """Check one plan as `_plans` does: [N, nu]."""
+        plans = self._plans(u_future)
+        if len(plans) != 1:
+            raise SpecError("u_future", f"{len(plans)} plans", f"give one plan [N, {self.spec.n_inputs}]")
+        return plans.reshape(plans.shape[1:])
 
-    def _forecast(self, plans: Floats, threads: int) -> Floats:
-        """Forecast B plans in whole blocks of lanes, one thread for each part."""
-        wanted = min(threads or _usable_cores(), -(-len(plans) // LANES))
-        if wanted <= 1:
-            return self.backend.forecast(plans)
-        each = -(-len(plans) // (LANES * wanted)) * LANES
-        parts = [plans[k : k + each] for k in range(0, len(plans), each)]
-        return np.concatenate(list(self._threads.map(self.backend.forecast, parts)))
+    def _require_short(self, plan: Floats, values: int = 1) -> None:
+        """Check the length of a plan [N, nu] to differentiate, of which each tick costs `values` of memory."""
+        longest = min(LONGEST, limit("model_bytes") // 8 // values)
+        if len(plan) > longest:
+            raise SpecError("u_future", f"{len(plan)} ticks, and a gradient has {longest} at most", "plan fewer")
 
     @cached_property
-    def _threads(self) -> ThreadPoolExecutor:
-        from concurrent.futures import ThreadPoolExecutor
-
-        return ThreadPoolExecutor(_usable_cores(), "forecast")
+    def _shared_forecast(self) -> SharedForecast:
+        return SharedForecast(self.backend.forecast)
 
     def _gradients(self, double: bool) -> Gradients:
-        return self._numpy_gradients[double] if double or not self.backend.gradients else self.backend.gradients
+        return self._numpy_gradients[bool(double)] if double or not self.backend.gradients else self.backend.gradients
 
     @cached_property
     def _numpy_gradients(self) -> tuple[NumpyGradients, NumpyGradients]:
@@ -323,27 +346,4 @@ class Predictor:
 
     def restore(self, snapshot: Snapshot) -> None:
         """Continue from a snapshot of this model, on any backend. Raises SpecError for one of another model."""
-        shapes, wanted = [np.shape(part) for part in snapshot], [np.shape(part) for part in self.snapshot()]
-        if shapes != wanted:
-            raise SpecError("snapshot", f"shapes {shapes}, not {wanted}", "give one of this model")
-        self.backend.restore(*snapshot)
-
-
-def _numbers(what: str, values: Any, shape: tuple[int, ...]) -> Floats:
-    """Check that values are numbers in this shape. Raises SpecError."""
-    array = np.ascontiguousarray(values, np.float32)
-    if array.shape != shape:
-        raise SpecError(what, f"shape {array.shape}", f"give {list(shape)}")
-    return _only_numbers(what, array)
-
-
-def _only_numbers(what: str, values: Floats) -> Floats:
-    if not np.isfinite(values).all():
-        at = np.argwhere(~np.isfinite(values))[0].tolist()
-        raise SpecError(what, f"the value at {at} is {values[tuple(at)]}", "give numbers")
-    return values
-
-
-def _usable_cores() -> int:
-    """Count the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self.backend.restore(*checked_snapshot(snapshot, self.spec))

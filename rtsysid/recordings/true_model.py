@@ -6,6 +6,7 @@ rotors, charge and the gust of now. Of gusts to come it knows what can be known,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -34,7 +35,7 @@ class SimulatedFlight:
 
     def __init__(self, seed: int = 0, rate_hz: float = 100.0, *, charge: float = 0.9, gusts: float = 1.0,
                  noise: float = 1.0) -> None:  # fmt: skip
-        if PHYSICS_HZ % rate_hz:
+        if not rate_hz > 0 or PHYSICS_HZ % rate_hz:
             raise SpecError("rate", f"{rate_hz} Hz", f"give a divisor of {PHYSICS_HZ}")
         self._rng, self.plant, self.rate_hz = np.random.default_rng(seed), Quadrotor(), rate_hz
         self._gusts, self._noise = gusts, noise
@@ -87,7 +88,7 @@ class TrueModel:
     ready = True
 
     def __init__(self, flight: SimulatedFlight, outputs: tuple[str, ...] = (), physics_hz: float = PHYSICS_HZ) -> None:
-        if physics_hz % flight.rate_hz:
+        if not physics_hz > 0 or physics_hz % flight.rate_hz:
             raise SpecError("physics_hz", f"{physics_hz}", f"give a multiple of {flight.rate_hz:g} Hz")
         self._physics_hz = physics_hz
         names = [channel.name for channel in CHANNELS[INPUTS:]]
@@ -128,32 +129,62 @@ class TrueModel:
         self._now, self._decided = snapshot
 
     def forecast(self, u_future: Any, *, threads: int = 1) -> Floats:
-        """Predict N ticks: [N, nu] -> [N, ny], or [B, N, nu] -> [B, N, ny]. `threads` is ignored."""
+        """Predict N ticks: [N, nu] -> [N, ny], or [B, N, nu] -> [B, N, ny]. `threads` is ignored.
+
+        Raises SpecError for another number of inputs, and for one that is no number.
+        """
         plans = np.asarray(u_future, np.float64)
-        y = self._simulated(plans if plans.ndim == 3 else plans[None]).astype(np.float32)
+        y = self._simulated(plans if plans.ndim == 3 else plans[None], self._now).astype(np.float32)
         return y if plans.ndim == 3 else y[0]
 
     def sample_futures(self, u_future: Any, count: int = 100, seed: int = 0) -> Floats:
-        """Sample `count` futures of one plan, each with gusts to come of its own: [N, nu] -> [count, N, ny]."""
+        """Sample `count` futures of one plan, each with gusts to come of its own: [N, nu] -> [count, N, ny].
+
+        Raises SpecError as `forecast` does.
+        """
         flight, rng = self._flight, np.random.default_rng(seed)
         white = rng.standard_normal((len(u_future), 3, count)) * flight.gust_force * np.sqrt(1 - flight.keep**2)
         plans = np.repeat(np.asarray(u_future, np.float64)[None], count, 0)
-        return self._simulated(plans, white).astype(np.float32)
+        return self._simulated(plans, self._now, white).astype(np.float32)
 
     def forecast_gradient(self, u: Any, dy: Any) -> Floats:
-        """Take the derivative of a cost by each output back to each input, by differences: [N, nu], [N, ny] -> du."""
+        """Take the derivative of a cost by each output back to each input, by differences: [N, nu], [N, ny] -> du.
+
+        Raises SpecError as `forecast` does.
+        """
+        return self._differences(self._now, u, dy)
+
+    def _differences(self, start: FlightMoment, u: Any, dy: Any) -> Floats:
+        """Take dy [N, ny] back to a plan [N, nu] that begins at a moment."""
         plan = np.asarray(u, np.float64)
+        _require_plans(plan[None])
         moves = STEP * np.eye(plan.size).reshape(-1, *plan.shape)
-        change = (self._simulated(plan + moves) - self._simulated(plan - moves)) * np.asarray(dy)
+        after, before = (self._simulated(plan + way * moves, start) for way in (1, -1))
+        change = (after - before) * np.asarray(dy)
         du: Floats = (change.sum((1, 2)) / (2 * STEP)).reshape(plan.shape).astype(np.float32)
         return du
 
-    def _simulated(self, plans: Doubles, white: Doubles | None = None) -> Doubles:
-        """Fly plans [B, N, nu] from the present moment: [B, N, ny]. `white` [N, 3, B] is added to the gusts, in N."""
-        state, gust = self._now
+    def forecast_vjp(self, u: Any) -> tuple[Floats, Callable[[Any], Floats]]:
+        """Predict one plan [N, nu] -> y [N, ny], and return the function dy [N, ny] -> du [N, nu].
+
+        Raises SpecError as `forecast` does.
+        """
+        start, plan = self._now, np.array(u)
+        return self.forecast(plan), lambda dy: self._differences(start, plan, dy)
+
+    def _simulated(self, plans: Doubles, start: FlightMoment, white: Doubles | None = None) -> Doubles:
+        """Fly plans [B, N, nu] from a moment: [B, N, ny]. `white` [N, 3, B] is added to the gusts, in N."""
+        _require_plans(plans)
+        state, gust = start
         still, y = np.zeros((12, 1)), []
         for n, u in enumerate(np.clip(plans, 0.0, 1.0).transpose(1, 2, 0)):
             gust = self._flight.keep * gust + (0.0 if white is None else white[n])
             state = self._flight.moved(state, u, gust, self._physics_hz)
             y.append(noisy_outputs(state, still).T[:, self.columns])
         return np.stack(y, 1)
+
+
+def _require_plans(plans: Doubles) -> None:
+    """Check plans [B, N, nu]. Raises SpecError."""
+    if plans.ndim != 3 or plans.shape[2] != INPUTS or 0 in plans.shape or not np.isfinite(plans).all():
+        raise SpecError("u_future", f"shape {plans.shape}", f"give numbers [N, {INPUTS}] or [B, N, {INPUTS}]")

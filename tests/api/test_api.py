@@ -65,6 +65,15 @@ def test_a_forecast_begins_at_the_last_row_of_its_history(model: rtsysid.Model, 
     np.testing.assert_array_equal(found, model.forecast(model.trace(unknown)[:100], {"u": plan[:, 0]}))
 
 
+def test_a_forecast_says_how_far_it_extrapolates(model: rtsysid.Model, table: dict[str, Any]) -> None:
+    """Inputs within the trained range are at 0; of others it names how many widths of the range they are outside."""
+    (low, high), history = (part[0] for part in (model.spec.scaling.low, model.spec.scaling.high)), model.trace(table)
+    model.forecast(history, {"u": [low, high]})
+    assert model.extrapolation == {"u": 0.0}
+    model.forecast(history, {"u": [high, 3 * high - 2 * low]})
+    assert model.extrapolation == {"u": pytest.approx(2.0, abs=1e-5)}
+
+
 def test_no_prediction_crosses_a_gap(model: rtsysid.Model, table: dict[str, Any]) -> None:
     """After missing rows the model starts over and every row keeps its place; recordings follow one another."""
     kept = np.r_[0:90, 120:200]

@@ -6,7 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 import torch
-from avoid_box import LOW, Avoiding, Logged, around, inside, planners
+from avoid_box import LOW, Avoiding, Logged, around, inside, planners, share_that_enters
 from kalman import KalmanFilter, errors, filtered
 from task import FIGURE_EIGHT, OUTPUTS, reference
 
@@ -97,6 +97,15 @@ def test_a_plan_costs_more_where_more_than_a_share_of_its_futures_enters() -> No
     seldom = Avoiding(rarely, 4, 8, 2)
     assert min(seldom.costs(Straight(), plans, wanted, last)[0] for _ in range(5)) == free[0]
     assert believing.costs(Straight(), 1.6 * plans, wanted, last) > free + 300
+
+
+def test_a_share_of_futures_enters() -> None:
+    """It is the share of the deviations with which a plan comes into the box at any tick, for each plan."""
+    rng = np.random.default_rng(0)
+    positions, deviations = rng.uniform(0, 2, (7, 5, 3)), rng.normal(0, 0.5, (40, 5, 3))
+    wanted = inside(positions[:, None] + deviations).any(-1).mean(-1)
+    assert 0 < wanted.min() < wanted.max() < 1
+    np.testing.assert_allclose(share_that_enters(positions, deviations), wanted)
 
 
 def test_a_track_through_the_box_is_counted() -> None:

@@ -79,7 +79,18 @@ def test_a_coarser_simulation_is_nearly_the_flight() -> None:
 
 def test_a_model_and_the_simulation_have_the_same_calls() -> None:
     """What a controller calls on a `Predictor` it can call on the simulation."""
-    calls = {"ready", "y", "step", "decide", "warm_start", "forecast", "forecast_gradient", "snapshot", "restore"}
+    calls = {
+        "ready",
+        "y",
+        "step",
+        "decide",
+        "warm_start",
+        "forecast",
+        "forecast_gradient",
+        "forecast_vjp",
+        "snapshot",
+        "restore",
+    }
     assert all(hasattr(each, call) for call in calls for each in (Predictor, TrueModel))
 
 
@@ -91,6 +102,36 @@ def test_a_flight_takes_four_numbers(u: list[float]) -> None:
     with pytest.raises(SpecError, match=r"apply: .*give 4 numbers"):
         flight.apply(u)
     assert flight.now is before
+
+
+@pytest.mark.parametrize("rate", [0.0, -100.0, float("nan"), 300.0])
+def test_a_simulation_has_a_rate(rate: float) -> None:
+    """A rate that does not divide the physics' is refused, 0 and NaN included; so are finer steps that do not fit."""
+    with pytest.raises(SpecError, match=r"rate: .*; give a divisor of 1000"):
+        SimulatedFlight(rate_hz=rate)
+    with pytest.raises(SpecError, match=r"physics_hz: .*; give a multiple of 100 Hz"):
+        TrueModel(SimulatedFlight(), physics_hz=rate if rate != 300 else 250.0)
+
+
+@pytest.mark.parametrize("plan", [np.zeros((5, 3)), np.zeros(4), np.zeros((0, 4)), np.full((5, 4), np.nan)])
+def test_the_simulation_refuses_the_plans_that_a_model_refuses(plan: np.ndarray) -> None:
+    """A wrong shape and NaN are one line for every kind of forecast."""
+    model = TrueModel(SimulatedFlight(), OUTPUTS)
+    for call in (model.forecast, model.sample_futures, lambda plan: model.forecast_gradient(plan, np.zeros((5, 13)))):
+        with pytest.raises(SpecError, match=r"u_future: shape .*; give numbers"):
+            call(plan)
+
+
+def test_the_way_back_through_the_simulation_is_its_gradient() -> None:
+    """`forecast_vjp` has the forecast and the gradient of the moment at which it was called."""
+    flight, rng = SimulatedFlight(3), np.random.default_rng(0)
+    model, plan, dy = TrueModel(flight, OUTPUTS, 200.0), rng.uniform(0.4, 0.8, (5, 4)), rng.standard_normal((5, 13))
+    wanted, (y, back) = model.forecast_gradient(plan, dy), model.forecast_vjp(plan)
+    assert np.array_equal(y, model.forecast(plan))
+    flight.apply(plan[0])
+    model.step(np.zeros(17, np.float32))
+    assert not np.array_equal(model.forecast_gradient(plan, dy), wanted)
+    assert np.array_equal(back(dy), wanted)
 
 
 def test_costs_and_their_derivatives_belong_together() -> None:

@@ -28,6 +28,7 @@ from rtsysid.live.novelty import Novelty
 from rtsysid.live.session import Session
 from rtsysid.live.trained_range import TrainedRange
 from rtsysid.model.backends.numpy_backend import NumpyBackend
+from rtsysid.model.plans import InputRange
 from rtsysid.model.predictor import Predictor
 from rtsysid.spec import Channel, Floats, ModelSpec, Sample, unit_scaling
 from rtsysid.train.network import Network
@@ -288,3 +289,25 @@ def test_fitting_a_wrapped_angle_is_fitting_a_smooth_one() -> None:
     for name in ("feature_mean", "feature_std", "target_mean", "target_std", "std"):
         np.testing.assert_allclose(getattr(a, name), getattr(b, name), atol=1e-4)
     assert a.std[3] == pytest.approx(0.35, abs=0.05)
+
+
+@pytest.mark.parametrize("make", [make_angle_spec, make_driven_spec])
+def test_a_plan_is_judged_as_a_sample_is(make: Make) -> None:
+    """A plan leaves the trained range of just those inputs for which a session calls a sample extrapolating."""
+    spec = make()
+    rows = np.random.default_rng(0).uniform(-3.0, 3.0, (300, spec.width)).astype(np.float32)
+    low, high = np.array(spec.scaling.seen_low), np.array(spec.scaling.seen_high)
+    scaling = msgspec.structs.replace(spec.scaling, seen_low=tuple(low / 2), seen_high=tuple(high / 4))
+    spec = msgspec.structs.replace(spec, scaling=scaling)
+    plans, session = InputRange(spec), TrainedRange(spec, 0.0, 1.0)
+    for row in rows:
+        outside = [column for column in session.outside(row)[1] if column < spec.n_inputs]
+        assert np.flatnonzero(plans.beyond(row[: spec.n_inputs])).tolist() == outside
+
+
+def test_an_input_that_stood_still_in_training_has_a_width() -> None:
+    """Its range is as wide as its standard deviation in the scaling, so that leaving it is a number."""
+    spec = make_angle_spec()
+    still = msgspec.structs.replace(spec.scaling, seen_low=(0.0,) * 5, seen_high=(0.0,) * 5, std=(0.5,) * 5)
+    beyond = InputRange(msgspec.structs.replace(spec, scaling=still)).beyond(np.array([[1.0, 0.0]], np.float32))
+    assert beyond.tolist() == [2.0, 0.0]

@@ -68,7 +68,7 @@ def test_few_forecasts_support_less() -> None:
         intervals.half_widths(0.91, 4)
 
 
-@pytest.mark.parametrize("coverage", [0.0, 1.0, -1.0, 90.0, float("nan")])
+@pytest.mark.parametrize("coverage", [0.0, 1.0, -1.0, 90.0, float("nan"), "x", None, [0.9]])
 def test_a_coverage_is_a_share(coverage: float) -> None:
     """Nothing but a number between 0 and 1 is taken for a coverage."""
     with pytest.raises(SpecError, match="between 0 and 1"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,10 @@ class _KeptForecast(ctypes.Structure):
         ("age", ctypes.c_uint32),
         ("room", ctypes.c_void_p),
     )
+
+    def place(self, room: Floats, ticks: int) -> None:
+        """Put it into memory, which stays alive with it, for horizons of `ticks`."""
+        self.owned, self.longest, self.room = room, ticks, room.ctypes.data
 
 
 class _Room(threading.local):
@@ -51,19 +56,32 @@ class CGradients:
         Raises SpecError for a horizon that needs too much memory.
         """
         plans, ticks, _ = u.shape
-        du, dy = np.empty_like(u), np.ascontiguousarray(dy, np.float32)
         if plans == 1:
-            y, kept = np.empty_like(dy), self._kept(ticks, 1)
-            self._library.model_keep_from(
-                kept, *_pointers(start), _pointer_to(u), ctypes.c_uint32(ticks), _pointer_to(y)
-            )
-            self._library.model_gradient(kept, _pointer_to(dy), _pointer_to(du))
-        else:
-            sizes = ctypes.c_uint32(plans), ctypes.c_uint32(ticks)
-            self._library.model_gradient_plans(
-                self._kept(ticks, LANES), *_pointers(start), _pointer_to(u), _pointer_to(dy), *sizes, _pointer_to(du)
-            )
+            return self.vjp(start, u[0])[1](dy[0])[None]
+        du, dy = np.empty_like(u), np.ascontiguousarray(dy, np.float32)
+        sizes = ctypes.c_uint32(plans), ctypes.c_uint32(ticks)
+        self._library.model_gradient_plans(
+            self._kept(ticks, LANES), *_pointers(start), _pointer_to(u), _pointer_to(dy), *sizes, _pointer_to(du)
+        )
         return du
+
+    def vjp(self, start: Snapshot, u: Floats) -> tuple[Floats, Callable[[Floats], Floats]]:
+        """Predict under a plan [N, nu], and return the function from dy [N, ny] to du [N, nu].
+
+        It keeps memory of its own. Raises SpecError for a horizon that needs too much.
+        """
+        ticks = len(u)
+        y, kept = np.empty((ticks, self._spec.n_outputs), np.float32), _KeptForecast()
+        kept.place(np.empty(self._floats(ticks, 1), np.float32), ticks)
+        place = ctypes.byref(kept)
+        self._library.model_keep_from(place, *_pointers(start), _pointer_to(u), ctypes.c_uint32(ticks), _pointer_to(y))
+
+        def back(dy: Floats) -> Floats:
+            du, costs = np.empty_like(u), np.ascontiguousarray(dy, np.float32)
+            self._library.model_gradient(place, _pointer_to(costs), _pointer_to(du))
+            return du
+
+        return y, back
 
     def jacobian(self, start: Snapshot, u: Floats) -> Floats:
         """Differentiate each output of a forecast by each input: a plan [N, nu] -> [N, ny, N, nu].
@@ -93,14 +111,19 @@ class CGradients:
 
     def _kept(self, ticks: int, lanes: int) -> Any:
         """Return this thread's memory for horizons of `ticks` in all lanes."""
-        own, needed = self._own, lanes * (self._fixed + self._tick * ticks)
+        own, needed = self._own, self._floats(ticks, lanes)
+        if needed > own.room.size:
+            own.room = np.empty(needed, np.float32)
+        own.kept.place(own.room, ticks)
+        return ctypes.byref(own.kept)
+
+    def _floats(self, ticks: int, lanes: int) -> int:
+        """Count the floats of memory for horizons of `ticks` in all lanes. Raises SpecError where they are too many."""
+        needed = lanes * (self._fixed + self._tick * ticks)
         if 4 * needed > limit("model_bytes"):
             longest = (limit("model_bytes") // 4 // lanes - self._fixed) // self._tick
             raise SpecError("u_future", f"{ticks} ticks, and memory for a gradient ends at {longest}", "plan fewer")
-        if needed > own.room.size:
-            own.room = np.empty(needed, np.float32)
-        own.kept.longest, own.kept.room = ticks, own.room.ctypes.data
-        return ctypes.byref(own.kept)
+        return needed
 
 
 def has_gradients(library: Any) -> bool:

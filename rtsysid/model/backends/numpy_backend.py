@@ -56,6 +56,7 @@ class NumpyBackend(WindowedBackend):
         """
         return self._net.encode(self._net.features(windows)[:, self.spec.encoder_columns])
 
+    @np.errstate(over="ignore", invalid="ignore")  # a forecast of absurd inputs may not be finite
     def rollout(self, window: Floats, state: Floats, age: Ages, u_future: Floats) -> Floats:
         """Predict N ticks with predictions fed back: [B, L, C], [B, S], ages [B], [B, N, nu] -> [B, N, ny]."""
         net, nu, track = self._net, self.spec.n_inputs, self._track(window, u_future)

@@ -6,6 +6,7 @@ taps, C channels, S state, nu inputs, ny outputs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,6 +20,7 @@ from rtsysid.spec import ModelSpec
 
 Array: TypeAlias = NDArray[np.floating[Any]]
 BLOCK = 64  # rows of a Jacobian at a time
+_QUIET = np.errstate(over="ignore", invalid="ignore")  # gradients of absurd inputs may not be finite
 
 
 class NumpyGradients:
@@ -34,11 +36,13 @@ class NumpyGradients:
 
     def gradient(self, start: Snapshot, u: Array, dy: Array) -> Array:
         """Take the derivative of a cost by each forecast back to each input: u [B, N, nu], dy [B, N, ny] -> du."""
-        inputs, predicted = self._recorded(start, u)
-        for n, y in enumerate(predicted):
-            y.add(np.asarray(dy[:, n], self._dtype))
-        predicted[-1].recording.go_back()
-        return np.stack([np.zeros_like(p.value) if p.gradient is None else p.gradient for p in inputs], 1)
+        return self._back(*self._recorded(start, u), dy)
+
+    def vjp(self, start: Snapshot, u: Array) -> tuple[Array, Callable[[Array], Array]]:
+        """Predict under a plan [N, nu], and return the function from dy [N, ny] to du [N, nu]."""
+        inputs, predicted = self._recorded(start, u[None])
+        y = np.concatenate([each.value for each in predicted])
+        return y, lambda dy: self._back(inputs, predicted, dy[None])[0]
 
     def jacobian(self, start: Snapshot, u: Array) -> Array:
         """Differentiate each output of a forecast by each input: a plan [N, nu] -> [N, ny, N, nu]."""
@@ -70,6 +74,16 @@ class NumpyGradients:
         of_window, of_state = (np.zeros_like(p.value) if p.gradient is None else p.gradient for p in (window, state))
         return of_window, of_state
 
+    @_QUIET
+    def _back(self, inputs: list[RecordedArray], predicted: list[RecordedArray], dy: Array) -> Array:
+        """Go back from dy [B, N, ny] to the gradients of recorded inputs: [B, N, nu]."""
+        predicted[-1].recording.forget_gradients()
+        for n, y in enumerate(predicted):
+            y.add(np.asarray(dy[:, n], self._dtype))
+        predicted[-1].recording.go_back()
+        return np.stack([np.zeros_like(p.value) if p.gradient is None else p.gradient for p in inputs], 1)
+
+    @_QUIET
     def _recorded(self, start: Snapshot, u: Array) -> tuple[list[RecordedArray], list[RecordedArray]]:
         """Record N ticks of B plans; return the inputs [B, nu] and the predictions [B, ny] of each."""
         recording, net, age = Recording(), self._net, np.full(len(u), start.age)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
+from rtsysid.errors import SpecError
 from rtsysid.model.backends.windowed import Ages
 from rtsysid.spec import Floats
 
@@ -27,8 +28,12 @@ class Snapshot(NamedTuple):
 
 
 class Gradients(Protocol):
-    """Differentiate forecasts from one snapshot: plans [B, N, nu], or one plan [N, nu]."""
+    """Differentiate forecasts from one snapshot: plans [B, N, nu], or one plan [N, nu].
 
+    `vjp` returns a forecast, and the function that takes dy [N, ny] back through it to du [N, nu].
+    """
+
+    def vjp(self, start: Snapshot, u: Any) -> tuple[Any, Callable[[Any], Any]]: ...  # [N, nu] -> [N, ny]
     def gradient(self, start: Snapshot, u: Any, dy: Any) -> Any: ...  # dy [B, N, ny] -> [B, N, nu]
     def jacobian(self, start: Snapshot, u: Any) -> Any: ...  # [N, nu] -> [N, ny, N, nu]
     def one_tick(self, start: Snapshot) -> tuple[Any, Any]: ...  # [ny + S, L, C], [ny + S, S]
@@ -66,7 +71,9 @@ class Backend(Protocol):
 
 
 def stacked(snapshots: Sequence[Snapshot]) -> Snapshot:
-    """Stack K snapshots: window [K, L, C], state [K, S], age [K]. Raises ValueError where there is none."""
+    """Stack K snapshots: window [K, L, C], state [K, S], age [K]. Raises SpecError where there is none."""
+    if not snapshots:
+        raise SpecError("stacked", "no snapshots", "give one or more")
     return Snapshot(*(np.stack(part) for part in zip(*snapshots, strict=True)))
 
 

@@ -29,6 +29,11 @@ class Recording:
         self.arrays.append(RecordedArray(self, value, parts))
         return self.arrays[-1]
 
+    def forget_gradients(self) -> None:
+        """Go back to where nothing was passed back yet."""
+        for array in self.arrays:
+            array.gradient = None
+
     def go_back(self) -> None:
         """Add to the gradient of every array what its results pass back, the last result first."""
         for array in reversed(self.arrays):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.robots import plant
 from support.shell import command
 
 from rtsysid.errors import SpecError
@@ -60,3 +61,17 @@ def test_the_command_prints_a_moment(bundle_folder: Path, recording: Path, tmp_p
     assert len(found["poles"]) == found["states"] == 4 * 3 + 2 + 12
     refused = command("linearise", bundle_folder, recording, "--at", "0.02s", check=1)
     assert "linearise: 2 of 5 samples; step more samples first" in refused.stderr
+
+
+def test_a_moment_beyond_the_training_is_named(bundle_folder: Path, tmp_path: Path) -> None:
+    """Where inputs left the trained range, the text says which and by how much, and JSON has it for each input."""
+    trace = plant(1, 200, seed=5)
+    trace.write(tmp_path / "known.csv")
+    trace.episodes[0].values[:, 0] = 100.0
+    trace.write(tmp_path / "far.csv")
+    words = "the model extrapolates; inputs are outside the trained range, in widths of it: u by"
+    known, far = (("linearise", bundle_folder, tmp_path / f"{name}.csv", "--at", "1s") for name in ("known", "far"))
+    assert words not in command(*known).stdout
+    assert words in command(*far).stdout
+    assert json.loads(command(*known, "--json").stdout)["extrapolation"] == {"u": 0.0}
+    assert json.loads(command(*far, "--json").stdout)["extrapolation"]["u"] > 10
