@@ -66,10 +66,10 @@ def before_training(paths: Sequence[Path], config: Config, trace: Trace, force: 
     if not force:
         require_sound(checked, "--force")
     shown = checked.findings[:IN_SHORT]
-    console.echo(*(f"check: {each.fault} ({each.where}): {each.evidence}" for each in shown), err=True)
+    console.echo(*(f"check: {each.title}: {each.evidence}" for each in shown), err=True)
     if len(checked.findings) > IN_SHORT:
         console.echo(f"check: {len(checked.findings) - IN_SHORT} more findings: rtsysid check LOG... CONFIG", err=True)
-    return [f"{each.fault} ({each.where})" for each in checked.findings]
+    return [each.title for each in checked.findings]
 
 
 def lines_of(checked: Checked) -> list[str]:
