@@ -89,7 +89,9 @@ def _calibrate(result: Result, weights: Arrays, folder: Path) -> None:
     try:
         calibrations = calibration_of(result, weights)
     except TraceError as error:
-        logging.getLogger(__name__).warning("the bundle has neither novelty nor intervals: %s", error)
+        remedy = "run rtsysid calibrate with longer recordings that training did not see"
+        told = f"{error.what}: {error.found}; {remedy}"
+        logging.getLogger(__name__).warning("the bundle has neither novelty nor intervals: %s", told)
         return
     for name, content in calibration_files(*calibrations).items():
         (folder / name).write_bytes(content)

@@ -96,6 +96,7 @@ def write_c(
         _write_sources(folder, sources)
         size = sum(quantised(layer).bytes for layer in model_layers(spec, weights))
         about["int8"] = {**_memory_of(spec, size), **_int8_errors(spec, sources, golden)}
+        _refuse_useless(about["int8"]["step"])
     return {"c": about} if about else {}
 
 
@@ -110,6 +111,13 @@ def this_machine() -> str:
 
 def _memory_of(spec: ModelSpec, weight_bytes: int) -> dict[str, int]:
     return {"weight_bytes": weight_bytes, "state_bytes": state_bytes(spec)}
+
+
+def _refuse_useless(step_error: float) -> None:
+    """Raise BundleError where int8 weights change a step so much that the mean of the outputs would be nearer."""
+    if not step_error <= 1.0:
+        found = f"int8 weights change one step by {step_error:.2g} standard deviations of the outputs"
+        raise BundleError("--target int8", found, "leave int8 out: eight bits are too few for this model")
 
 
 def _int8_errors(spec: ModelSpec, sources: dict[str, str], golden: Arrays) -> dict[str, float]:

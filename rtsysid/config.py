@@ -12,16 +12,17 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from rtsysid.alignment.source import ChannelSource
 from rtsysid.errors import ConfigError
 from rtsysid.guards import ranges
+from rtsysid.guards.keys import config_remedy
 from rtsysid.guards.limits import checked_size, limit
-from rtsysid.schedule import AUTO, Corruption, Loss, Stage, TeacherForcing, noise_stages, preset
-from rtsysid.spec import CELLS, PERIODS, CellName, Channel, ModelSpec, RigidBody, Rotors, Variant, variant_of
+from rtsysid.schedule import AUTO, Stage, noise_stages, preset
+from rtsysid.spec import CELLS, PERIODS, CellName, Channel, ModelSpec, RigidBody, Variant, variant_of
 from rtsysid.storage.kinds import kind_of, mistaken
 from rtsysid.structure import DistributionName
 
@@ -34,7 +35,7 @@ class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     rate_hz: ranges.RateHz
     inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
+    outputs: Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
     time: str = "t"  # "": no time column, the rows have the rate rate_hz
     groups: dict[str, tuple[str, ...]] = {}
     angles: tuple[str, ...] = ()  # channels that come back after a turn, in rad or deg
@@ -236,7 +237,10 @@ def _plain_text(path: Path) -> str:
     """Read a plain file: a pipe might never end, and a device does not."""
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "not a plain file")
-    checked_size(f"configuration {path}: bytes", path.stat().st_size, "config_bytes", ConfigError)
+    size = path.stat().st_size
+    if kind_of(path) == "file" and size > limit("config_bytes"):
+        raise OSError(errno.EFBIG, "a file, not a configuration")
+    checked_size(f"configuration {path}: bytes", size, "config_bytes", ConfigError)
     with open(path, "rb") as stream:
         return stream.read(limit("config_bytes")).decode()
 
@@ -255,7 +259,9 @@ def parse_config(text: str, name: str = "configuration") -> Config:
     except RecursionError:
         raise ConfigError(name, "nested too deeply", "remove the brackets") from None
     except ValueError as error:  # a TOMLDecodeError, or an integer of thousands of digits
-        raise ConfigError(name, f"not TOML: {error}", "correct the line") from None
+        other = kind_of(Path(name)) == "file"  # such as a recording
+        remedy = mistaken(Path(name), "configuration")[1] if other else "correct the line"
+        raise ConfigError(name, f"not TOML: {error}", remedy) from None
 
 
 def with_settings(text: str, settings: Sequence[str], name: str = "configuration") -> Config:
@@ -307,7 +313,7 @@ def config_from_builtins(built: dict[str, Any], name: str = "configuration") -> 
     try:
         return msgspec.convert(built, Config)
     except (msgspec.ValidationError, UnicodeEncodeError) as error:  # the latter for half a character
-        raise ConfigError(name, _with_value(str(error), built), _suggestion(str(error))) from None
+        raise ConfigError(name, _with_value(str(error), built), config_remedy(str(error), Config)) from None
 
 
 def _with_value(message: str, built: Any) -> str:
@@ -322,14 +328,3 @@ def _with_value(message: str, built: Any) -> str:
     except (KeyError, IndexError, TypeError, ValueError):
         return message
     return f"{matched[2]} = {str(value)[:40]}: {matched[1]}" if not isinstance(value, dict | list) else message
-
-
-def _suggestion(message: str) -> str:
-    unknown = re.search(r"unknown field `([^`]+)`", message)
-    if unknown is None:
-        return "add the key" if "missing required field" in message else "correct the value"
-    data = (Config, Data, Model, RigidBody, Rotors)
-    structs = (*data, ChannelSource, Training, Symmetry, NoiseLevels, Stage, Loss, Corruption, TeacherForcing)
-    known = sorted({field.name for struct in structs for field in msgspec.structs.fields(struct)})
-    close = difflib.get_close_matches(unknown[1], known, 1)
-    return f"did you mean {close[0]!r}?" if close else "remove the key"

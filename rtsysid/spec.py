@@ -194,5 +194,5 @@ def _remedy_for_missing(name: str, wanted: Sequence[Channel], columns: Sequence[
     missing = [channel.name for channel in wanted if channel.name not in columns]
     if len(missing) > max(1, len(wanted) // 2):
         robot = f"{len(missing)} of {len(wanted)} channels are missing, as in a recording of another robot"
-        return f"{robot}: rtsysid init writes a configuration for it"
+        return f"{robot}: give recordings of the same robot, or write a configuration for these with rtsysid init"
     return "correct the name in the configuration, or record the column"

@@ -14,6 +14,7 @@ from rtsysid.circle import unwrapped
 from rtsysid.config import Config
 from rtsysid.errors import RtsysidError
 from rtsysid.evaluation.baselines import LinearArx
+from rtsysid.guards.stages import say_stage
 from rtsysid.recordings.trace import Trace
 from rtsysid.spec import Floats, rotation_columns
 
@@ -26,6 +27,7 @@ AFTER = 4  # rows of a window behind the longest delay
 def linear_advice(trace: Trace, config: Config) -> str:
     """Write what linear models advise as commented lines of a configuration; "" where the recordings do not tell."""
     try:
+        say_stage("looking for delays and taps")
         late = [each for each in delays(trace, config) if is_late(each)]
         lags = _best_lags(trace, config)
     except RtsysidError:

@@ -62,8 +62,10 @@ def _row_counts(cut: Trace, config: Config) -> Iterator[Finding]:
     least = 2 * width + 2  # a linear model of two rows
     if usable < least:
         linear = f"a linear model of two rows has {least - 1} parameters for each output"
-        found = f"{usable} rows in pieces of {SHORTEST} rows or more; {linear}"
-        yield Finding("too short", (), found, "record longer", grave=True)
+        rows = sum(map(len, cut.episodes))
+        more = f", of {rows} rows," if rows > usable else ""
+        found = f"{usable} rows{more} in pieces of {SHORTEST} rows or more; {linear}"
+        yield Finding("too short", (), found, "record without gaps" if rows >= least else "record longer", grave=True)
         return
     lags = config.model.taps or LAGS
     parameters = lags * width + 1

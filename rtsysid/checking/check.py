@@ -13,7 +13,7 @@ from rtsysid.checking.attitude import attitude_findings, attitude_text, quaterni
 from rtsysid.checking.clocks import clock_findings
 from rtsysid.checking.delays import Delay, delays
 from rtsysid.checking.derivatives import relation_findings
-from rtsysid.checking.findings import Finding, joined_findings, source_key
+from rtsysid.checking.findings import FAULTS, Finding, joined_findings, source_key
 from rtsysid.checking.forces import force_findings, gravity_findings
 from rtsysid.checking.inputs import Excitation, input_findings
 from rtsysid.checking.levels import level_findings
@@ -56,7 +56,7 @@ class Checked(msgspec.Struct, frozen=True):
     @property
     def in_short(self) -> list[str]:
         """Write the first findings in a line each, and how many more there are."""
-        lines = [f"check: {each.fault} ({each.where}): {each.evidence}" for each in self.findings[:IN_SHORT]]
+        lines = [f"check: {each.title}: {each.evidence}" for each in self.findings[:IN_SHORT]]
         more = len(self.findings) - IN_SHORT
         return [*lines, f"check: {more} more findings: rtsysid check LOG... CONFIG"] if more > 0 else lines
 
@@ -96,9 +96,22 @@ def check_recordings(
     found = [each for each in found if each.fault != "constant" or not set(each.channels) <= everywhere]
     narrowed = {name for each in found if each.fault == "float32 resolution" for name in each.channels}
     later = [each for each in later if each.fault != "constant" or not set(each.channels) <= narrowed]
-    return Checked(
-        joined_findings([*found, *later]), len(counts), sum(counts.values()), late, inputs, conventions, notes
-    )
+    joined = _explained(joined_findings([*found, *later]))
+    return Checked(joined, len(counts), sum(counts.values()), late, inputs, conventions, notes)
+
+
+def _explained(findings: list[Finding]) -> list[Finding]:
+    """Give a lack of rows the remedy of the fault that cut them, where there is one."""
+    cuts = (*FAULTS[: FAULTS.index("too short")], "missing values")
+    cause = next((each for each in findings if each.fault in cuts), None)
+    if cause is None:
+        return findings
+    remedy = f"see {cause.title}: {cause.remedy}"
+    short = [each.fault == "too short" and each.grave for each in findings]
+    return [
+        msgspec.structs.replace(each, remedy=remedy) if lacks else each
+        for each, lacks in zip(findings, short, strict=True)
+    ]
 
 
 def check_for_training(
@@ -120,7 +133,7 @@ def require_sound(checked: Checked, override: str = "force=True") -> None:
         first, count = checked.grave[0], len(checked.grave)
         more = f"{count} grave findings in all" if count > 1 else "a grave finding"
         remedy = f"{first.remedy}; {more}: see rtsysid check, or train with {override}"
-        raise TraceError(f"recordings: {first.fault} ({first.where})", first.evidence, remedy)
+        raise TraceError(f"recordings: {first.title}", first.evidence, remedy)
 
 
 def table_findings(table: RawTable, config: Config | None = None) -> list[Finding]:

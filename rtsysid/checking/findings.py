@@ -48,10 +48,14 @@ class Finding(msgspec.Struct, frozen=True):
         return ", ".join(filter(None, (_some_names(self.channels, 6), self.recording, time)))
 
     @property
+    def title(self) -> str:
+        """Name the fault and what has it: ``too short``, ``constant (y, run1)``."""
+        return f"{self.fault} ({self.where})" if self.where else self.fault
+
+    @property
     def line(self) -> str:
         """Describe it in one line."""
-        where = f" ({self.where})" if self.where else ""
-        return f"{self.fault}{where}: {self.evidence}; {self.remedy}"
+        return f"{self.title}: {self.evidence}; {self.remedy}"
 
 
 def time_text(t: float) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rtsysid.cli import console
-from rtsysid.cli.options import PATH, as_json, horizon_option, within
+from rtsysid.cli.options import PATH, as_json, horizon_option, time_column, within
 from rtsysid.cli.outputs import output
 from rtsysid.guards import ranges
 from rtsysid.storage.products import BUNDLE
@@ -28,10 +28,11 @@ if TYPE_CHECKING:
     help="Novelty flags per hour on normal data.  [default: 1, or the lowest rate that the data supports]",
 )
 @horizon_option
+@time_column
 @as_json
 def calibrate(
     bundle: Path, traces: tuple[Path, ...], out: Path | None, overwrite: bool, false_alarms: float | None, horizon: int,
-    json_: bool,
+    time_: str | None, json_: bool,
 ) -> None:  # fmt: skip
     """Calibrate novelty detection and prediction intervals of a bundle on held-out recordings.
 
@@ -47,9 +48,7 @@ def calibrate(
 
     opened = Bundle.open(bundle)
     data = opened.manifest.training.config.data
-    trace, description = read_held_out(
-        traces, opened.spec.channels, opened.manifest.training.config, opened.manifest.trained_on
-    )
+    trace, description = read_held_out(traces, opened.spec.channels, opened.config(time_), opened.manifest.trained_on)
     episodes = [HeldOut(each.values, each.values) for each in trace.with_feedthrough(data.feedthrough).episodes]
     predictor = Predictor.load(opened)
     notes = (*trace.notes, *calibration_notes(predictor, episodes, horizon))

@@ -63,7 +63,7 @@ def before_training(paths: Sequence[Path], config: Config, trace: Trace, force: 
 
     checked = check_for_training(paths, config, trace, force, "--force")
     console.echo(*checked.in_short, err=True)
-    return [f"{each.fault} ({each.where})" for each in checked.findings]
+    return [each.title for each in checked.findings]
 
 
 def lines_of(checked: Checked) -> list[str]:

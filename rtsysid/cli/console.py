@@ -31,21 +31,24 @@ if TYPE_CHECKING:
 
 
 class Shown:
-    """Hold how much the command line says: ``quiet`` (-q), ``verbose`` (-v), and the line of progress."""
+    """Hold how much the command line says: ``quiet`` (-q), ``verbose`` (-v), the line of progress, and told notes."""
 
     quiet = verbose = False
     display: Display | None = None
+    told: frozenset[str] = frozenset()
 
     @classmethod
     def begin(cls) -> Display:
         """Begin a command: nothing is asked for yet."""
-        cls.quiet = cls.verbose = False
+        cls.quiet, cls.verbose, cls.told = False, False, frozenset()
         cls.display = Display()
+        cls.display.watch()
         return cls.display
 
     @classmethod
     def say_less(cls) -> None:
         """Leave out progress and notes."""
+        rest()
         cls.quiet, cls.display = True, None
 
     @classmethod
@@ -78,6 +81,12 @@ def stage(label: str, done: int = 0, total: int = 0, text: str = "") -> None:
     """Show that a stage begins, or how much of it is done; nothing with -q."""
     if Shown.display is not None:
         Shown.display.stage(label, done, total, text)
+
+
+def rest() -> None:
+    """Show no progress until the next stage: a session or a person uses the terminal from here on."""
+    if Shown.display is not None:
+        Shown.display.rest()
 
 
 def block(text: str) -> None:
@@ -127,6 +136,8 @@ def text(value: Any) -> str:
         return f"{value:.5g}"
     if isinstance(value, dict):
         return ", ".join(f"{for_terminal(str(key))} {text(each)}" for key, each in value.items())
+    if isinstance(value, list | tuple):
+        return ", ".join(map(text, value)) or "-"
     return "-" if value is None else for_terminal(str(value))
 
 
@@ -234,9 +245,10 @@ class StderrLines:
 
 
 def notes(found: Sequence[Note]) -> None:
-    """Print on stderr what was left out of the recordings, or resampled."""
-    for note in found:
-        echo(note.line, err=True)
+    """Print on stderr what was left out of the recordings, or resampled; what was printed before is not repeated."""
+    lines = dict.fromkeys(note.line for note in found)
+    echo(*(line for line in lines if line not in Shown.told), err=True)
+    Shown.told |= lines.keys()
 
 
 def heading(line: str, json_: bool) -> None:

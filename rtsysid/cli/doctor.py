@@ -22,7 +22,7 @@ from rtsysid.cli import console
 from rtsysid.cli.options import as_json
 
 CORE = ("numpy", "onnxruntime", "torch", "pyarrow")
-FOR_USERS = ("train", "logs", "find", "sweep", "plot")  # extras; the others are for work on the project
+FOR_USERS = ("train", "logs", "live", "find", "sweep", "plot", "cross")  # extras; the others are for our own work
 TOOLS = {
     "arm-none-eabi-gcc": "builds firmware: apt-get install gcc-arm-none-eabi libnewlib-arm-none-eabi",
     "qemu-system-arm": "emulates a board for rtsysid hil: apt-get install qemu-system-arm",

@@ -35,6 +35,7 @@ def verify_command(bundle: Path, backend: BackendName, json_: bool) -> None:
     from rtsysid.model.parity import measure_each, verify
 
     opened = Bundle.open(bundle)
+    _require_readable(opened)
     all_of_them = backend in ("auto", "trusted")
     rows = verify(opened, trusted=backend == "trusted") if all_of_them else measure_each(opened, [backend])
     console.show_verification(opened, rows, json_)
@@ -43,6 +44,17 @@ def verify_command(bundle: Path, backend: BackendName, json_: bool) -> None:
         raise BundleError(f"bundle {bundle}", "no backend of this machine runs it", "export it again with onnx")
     for row in measured:
         row.require(f"bundle {bundle}", "use a backend that passes, or export again")
+
+
+def _require_readable(bundle: Bundle) -> None:
+    """Raise BundleError where a file that no backend needs cannot be read: another command would refuse the bundle."""
+    from rtsysid.evaluation.baselines import LinearArx
+    from rtsysid.live.calibration import Calibration
+    from rtsysid.model.history import history_of
+    from rtsysid.model.intervals import Intervals
+
+    for read in (Calibration.of, Intervals.of, LinearArx.of, history_of):
+        read(bundle)
 
 
 @click.command("evaluate")

@@ -67,7 +67,8 @@ def _correctable(error: BaseException) -> str | None:
 def _usage_line(error: click.ClickException) -> str:
     ctx = getattr(error, "ctx", None)
     command = "rtsysid" if ctx is None else ctx.command_path
-    return f"{error.format_message().rstrip('.')}; see {command} --help"
+    text = " ".join(error.format_message().split()).rstrip(".")  # click lists choices on lines of their own
+    return f"{text}; see {command} --help"
 
 
 def _path_text(name: object) -> str:

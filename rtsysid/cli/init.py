@@ -42,7 +42,7 @@ def init(logs: tuple[Path, ...], out: Path, overwrite: bool, yes: bool, time_: s
     draft = draft_for(logs, time_)
     guessed = yes or not sys.stdin.isatty()
     draft = draft if guessed else _asked(draft)
-    text = draft_text(draft, [str(log) for log in logs], guessed)
+    text = draft_text(draft, [str(log) for log in logs], guessed, str(out))
     text += _advised(logs, parse_config(text, str(out)))
     with rewriting(out) as path:
         path.write_text(text, "utf-8")
@@ -69,6 +69,7 @@ def _advised(logs: Sequence[Path], config: Config) -> str:
 def _asked(draft: Draft) -> Draft:
     """Ask which channels are inputs and outputs; Enter keeps what was guessed."""
     roles: dict[str, Any] = {}
+    console.rest()
     console.echo(f"channels: {', '.join(draft.keys)}", err=True)
     for role in ("input", "output"):
         kept = [source.key for source in draft.sources if source.role == role]

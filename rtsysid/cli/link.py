@@ -92,12 +92,14 @@ def run(
         tap = enter(HeldTap())
         updates = running.updates_of(enter(running.bundle_watch(bundle, begun, more)), begun.bundle, tap, more)
         stderr = enter(console.StderrLines())
+        console.stage(f"waiting for {port}")
         tapped = None if record is None else tap
         source = enter(open_source(port, spec=begun.bundle.spec, mapping=mapping, baudrate=baud, tap=tapped))
         loop = LiveLoop(source, begun.session, service=Service(), deadline_s=deadline_s, follower=updates)
         loop.add_sink(publishing(loop))
         enter(opened_views(views, loop, begun.bundle, port, stderr.write))
         source.describe()  # waits for the board
+        console.rest()
         recorder = tap.begin(running.recording(record, begun, overwrite, more))  # not before: nothing is left, or lost
         loop.add_sink(recorder)
         conclusion.of(lambda: running.session_summary(loop, recorder, updates, json_), recorder)
@@ -132,9 +134,11 @@ def record(
     from rtsysid.live.service import StopSignal
 
     mapping = map_alone(map_)
+    console.stage(f"waiting for {port}")
     with open_source(port, mapping=mapping, divider=divider, baudrate=baud) as source:
         channels = source.channels()  # the file begins with them
         facts = {key: str(value) for key, value in source.describe().items()}
+    console.rest()
     with (
         StopSignal(seconds) as stop,
         _Conclusion(json_) as conclusion,
@@ -184,7 +188,10 @@ def sim_device(
             "left_out": left_out,
             "channels": schema.width,
         }
+        console.rest()
         console.report(facts, json_)
+        if seconds is None:
+            console.say("plays to every host that connects, until ^C")
         streamed = False
         while not stop.requested:
             state = int(device.status().split()[0])

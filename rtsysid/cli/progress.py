@@ -15,40 +15,58 @@ from rtsysid.guards.stages import SAID, stage_line
 from rtsysid.guards.text import visible
 
 REDRAWN = 0.5  # seconds between two drawings on a terminal
+UNNAMED, PATIENCE = "working", 0.9  # what work outside a stage is called, from this many seconds on
 
 
 class Display:
-    """One line about the stage that a command has reached, drawn by a thread of its own until `close`.
+    """One line about the stage that a command has reached, drawn by a thread of its own until `rest` or `close`.
 
-    A copy of it in a forked process does nothing. ``timed``: print how long each stage took.
+    Work before the first stage and after a finished one is shown, too: no command is silent for more than a second. A
+    copy of it in a forked process does nothing. ``timed``: print how long each stage took.
     """
 
     timed = False
 
     def __init__(self) -> None:
-        self._lock, self._ended = threading.Lock(), threading.Event()
+        self._lock, self._resting = threading.Lock(), threading.Event()
         self._thread: threading.Thread | None = None
         self._owner, self._live = os.getpid(), sys.stderr.isatty()
-        self._label = self._text = ""
+        self._label, self._text = UNNAMED, ""
         self._done = self._total = 0
         self._begun = self._shown = time.monotonic()
-        self._drawn = False
+        self._drawn = self._closed = False
 
     def stage(self, label: str, done: int = 0, total: int = 0, text: str = "") -> None:
         """Begin a stage, or say how much of it is done; `text` describes the last part."""
-        if os.getpid() != self._owner:
+        if self._closed or os.getpid() != self._owner:
             return
         with self._lock:
             fresh = label != self._label
             if fresh:
-                self._print_time()
-                self._label, self._begun = label, time.monotonic()
+                self._begin(label)
             self._done, self._total, self._text = done, total, text
             if fresh:
                 self._show()
+        self.watch()
+
+    def watch(self) -> None:
+        """Begin to draw."""
         if self._thread is None:
+            self._resting.clear()
             self._thread = threading.Thread(target=self._draw, name="progress", daemon=True)
             self._thread.start()
+
+    def rest(self) -> None:
+        """Show nothing until the next stage: from here on a session or a person uses the terminal."""
+        if os.getpid() != self._owner:
+            return
+        self._resting.set()
+        if self._thread is not None:
+            self._thread.join(1.0)
+            self._thread = None
+        with self._lock:
+            self._begin(UNNAMED)
+        self.clear()
 
     def clear(self) -> None:
         """Remove the line from the terminal, before something else is printed."""
@@ -57,20 +75,28 @@ class Display:
                 self._erase()
 
     def close(self) -> None:
-        """Remove the line and end the thread."""
-        self._ended.set()
-        if self._thread is not None and os.getpid() == self._owner:
-            self._thread.join(1.0)
-            self._print_time()
-        self.clear()
+        """Remove the line and end the thread, for good."""
+        self._closed = True
+        self.rest()
 
     def _draw(self) -> None:
-        while not self._ended.wait(REDRAWN):
+        while not self._resting.wait(REDRAWN):
             with self._lock:
                 if self._total and self._done >= self._total:
-                    self._erase()  # what comes next may be no stage: a session that waits for a board
-                elif self._live or time.monotonic() - self._shown > SAID:
-                    self._show()
+                    self._begin(UNNAMED)
+                self._redraw(time.monotonic())
+
+    def _redraw(self, now: float) -> None:
+        if self._label == UNNAMED and now - self._begun < PATIENCE:
+            self._erase()
+        elif self._live or now - self._shown > SAID:
+            self._show()
+
+    def _begin(self, label: str) -> None:
+        self._print_time()
+        self._label, self._begun = label, time.monotonic()
+        self._done = self._total = 0
+        self._text = ""
 
     def _show(self) -> None:
         self._shown = time.monotonic()
@@ -79,7 +105,7 @@ class Display:
         self._drawn = self._live
 
     def _print_time(self) -> None:
-        if self.timed and self._label:
+        if self.timed and self._label != UNNAMED:
             self._erase()
             self._write(f"{self._label}: {time.monotonic() - self._begun:.1f} s\n")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rtsysid.cli import console
-from rtsysid.cli.options import PATH, as_json, horizon_option
+from rtsysid.cli.options import PATH, as_json, horizon_option, time_column
 from rtsysid.cli.outputs import output
 from rtsysid.storage.products import REPORT
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @output("-o", "--out", product=REPORT, required=True, help="HTML file to write.")
 @horizon_option
+@time_column
 @as_json
 def report_command(
     models: tuple[Path, ...],
@@ -35,6 +36,7 @@ def report_command(
     out: Path,
     overwrite: bool,
     horizon: int,
+    time_: str | None,
     json_: bool,
 ) -> None:
     """Judge a model on recordings and write one HTML page: a verdict, what to do first, forecasts, and the evidence.
@@ -56,7 +58,7 @@ def report_command(
     console.stage("opening the model")
     opened = [load(path).bundle for path in models]
     judged = [
-        _judged(name, bundle, data, training, horizon)
+        _judged(name, bundle, data, training, horizon, time_)
         for name, bundle in zip(_model_names(models), opened, strict=True)
     ]
     with replacing(out, REPORT, inputs=(*models, *data, *training), overwrite=overwrite) as path:
@@ -70,14 +72,15 @@ def report_command(
     console.echo(f"report: {out}")
 
 
-def _judged(name: str, bundle: Bundle, data: Sequence[Path], training: Sequence[Path], horizon: int) -> JudgedModel:
+def _judged(
+    name: str, bundle: Bundle, data: Sequence[Path], training: Sequence[Path], horizon: int, time: str | None
+) -> JudgedModel:
     """Read the recordings, and measure everything about one model."""
     from rtsysid.checking.judged_model import judged_model
     from rtsysid.recordings.held_out import read_held_out
     from rtsysid.recordings.reading import read_recordings
 
-    config, trained_on = bundle.manifest.training.config, bundle.manifest.trained_on
-    trace, recordings = read_held_out(data, bundle.spec.channels, config, trained_on)
+    trace, recordings = read_held_out(data, bundle.spec.channels, bundle.config(time), bundle.manifest.trained_on)
     known = read_recordings(training, bundle.data(), bundle.spec.channels) if training else None
     judged = judged_model(name, bundle, trace, recordings, horizon, paths=data, training=known)
     console.notes(judged.judgement.evaluation.notes)

@@ -56,6 +56,7 @@ def simulate(
     """
     from rtsysid.recordings.simulate import fly, write_flights
 
+    console.stage("flying the simulated quadrotor")
     trace = fly(flights, seconds, seed, rate, dither=dither, gusts=gusts)
     with console.progress(flights, "writing") as bar:
         for _ in write_flights(trace, out, suffix, overwrite=overwrite):

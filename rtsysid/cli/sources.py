@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import stat
 from importlib import import_module
 from pathlib import Path
@@ -12,6 +13,7 @@ import click
 from rtsysid.cli.options import PATH
 from rtsysid.errors import LinkError
 from rtsysid.sources.kinds import KINDS
+from rtsysid.storage.kinds import kind_of
 
 if TYPE_CHECKING:
     from rtsysid.live.loop import Answer, LiveLoop, Sink
@@ -35,14 +37,28 @@ def open_source(port: str, **options: Any) -> Source:
     """Return the source that a port names: by its URL scheme (see `SOURCES`), else the serial link.
 
     `options`: ``spec``, ``mapping``, ``divider``, ``baudrate`` and ``tap``; see `rtsysid.source`. Raises LinkError for
-    an address that no source has.
+    an address of an unknown kind, a plain file and a folder.
     """
-    if "://" in port and _scheme(port) not in SOURCES:
-        known = ", ".join(f"{scheme}:" for scheme in SOURCES)
-        raise LinkError(f"source {port}", "unknown kind of address", f"give a path, or one of {known}")
+    if _scheme(port) not in SOURCES:
+        _require_device(port)
     module, name = SOURCES.get(_scheme(port), SERIAL)
     source: Source = getattr(import_module(module), name)(port.removeprefix("serial:"), **options)
     return source
+
+
+def _require_device(port: str) -> None:
+    """Raise LinkError where a port without a known scheme is an address with another one, a plain file or a folder."""
+    scheme, kind = _scheme(port), kind_of(Path(port))
+    if scheme.isalnum() and not kind:
+        close = difflib.get_close_matches(scheme, SOURCES, 1)
+        known = f"give a path, or one of {', '.join(f'{each}:' for each in SOURCES)}"
+        remedy = f"did you mean {close[0]}:?" if close else known
+        raise LinkError(f"source {port}", f"unknown kind of address {scheme}:", remedy)
+    if kind and (kind != "file" or Path(port).is_file()):
+        remedy = (
+            f"to play a recording as it happened, give log:{port}" if kind == "file" else "give the path of a device"
+        )
+        raise LinkError(f"port {port}", f"a {kind}, not a port", remedy)
 
 
 def _scheme(port: str) -> str:

@@ -59,16 +59,20 @@ class Evaluation(msgspec.Struct, frozen=True):
         """Choose the ticks ahead for a printed table: some of `TABLE_TICKS`, and the last tick."""
         return tuple(sorted({n for n in TABLE_TICKS if n < self.horizon} | {self.horizon}))
 
+    def label(self, group: str, more: str = "") -> str:
+        """Name a group of outputs, and `more` of it, with its unit where it has one."""
+        return f"{group}{more} [{self.units[group]}]" if self.units[group] else f"{group}{more}"
+
     def rows(self) -> list[list[str]]:
         """Return a printable table: group, predictor, error at each of `table_ticks`, and the sum over all ticks."""
         return [
             [
-                f"{group} [{unit}]",
+                self.label(group),
                 name,
                 *(f"{errors[group][n - 1]:.4g}" for n in self.table_ticks),
                 f"{sum(errors[group]):.4g}",
             ]
-            for group, unit in self.units.items()
+            for group in self.units
             for name, errors in self.errors.items()
         ]
 

@@ -35,7 +35,7 @@ from typing import Any
 import msgspec
 
 from rtsysid.alignment.plan import AlignmentPlan, alignment_plan
-from rtsysid.config import Data
+from rtsysid.config import Config, Data
 from rtsysid.errors import BundleError, ConfigError, SpecError
 from rtsysid.model import trust
 from rtsysid.model.about import CARD, model_digest, plain_card
@@ -171,6 +171,10 @@ class Bundle:
         """Return the settings that recordings are read with: those of the training, with another time column."""
         data = self.manifest.training.config.data
         return data if time is None else msgspec.structs.replace(data, time=time)
+
+    def config(self, time: str | None = None) -> Config:
+        """Return the configuration of the training, with another time column of the recordings."""
+        return msgspec.structs.replace(self.manifest.training.config, data=self.data(time))
 
     @property
     def alignment(self) -> AlignmentPlan:

@@ -35,9 +35,7 @@ def point(link: Path, folder: Path) -> Bundle:
     Raises BundleError where `folder` holds none, StorageError where `link` is no symbolic link, or cannot be replaced.
     """
     bundle = Bundle.open(folder)
-    if os.path.lexists(link) and not link.is_symlink():
-        found = "it is a folder, and no link to one" if link.is_dir() else "it is a file"
-        raise StorageError(f"link {link}", found, "give each bundle a folder of its own, and a link: ln -s BUNDLE LINK")
+    _require_link(link)
     former = Path(os.path.realpath(link)) if link.is_symlink() else None
     _replace(link, folder)
     if former is not None and former != Path(os.path.realpath(folder)):
@@ -45,10 +43,18 @@ def point(link: Path, folder: Path) -> Bundle:
     return bundle
 
 
+def _require_link(link: Path) -> None:
+    """Raise StorageError where something else than a symbolic link has this name."""
+    if os.path.lexists(link) and not link.is_symlink():
+        found = "it is a folder, and no link to one" if link.is_dir() else "it is a file"
+        raise StorageError(f"link {link}", found, "give each bundle a folder of its own, and a link: ln -s BUNDLE LINK")
+
+
 def roll_back(link: Path) -> Bundle:
     """Point a link at the bundle before; twice leads back. Raises BundleError where none is noted; see `point`."""
     folder = previous(link)
     if folder is None:
+        _require_link(link)
         remedy = "name the bundle: rtsysid rollback LINK --to BUNDLE"
         raise BundleError(f"link {link}", f"no bundle before this one is noted as {_before(link).name}", remedy)
     return point(link, folder)

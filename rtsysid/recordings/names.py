@@ -26,7 +26,7 @@ def recording_files(path: Path) -> list[Path]:
     """
     if is_log_folder(path):
         return [path]
-    if kind_of(path) not in ("", "file", "folder"):
+    if kind_of(path) not in ("file", "folder"):
         raise TraceError(f"recording {path}", *mistaken(path, "recording"))
     if not path.is_dir():
         return [path]

@@ -114,7 +114,7 @@ def _typical_intervals(t: Doubles) -> Doubles:
 def _other_rate(name: str, measured: float, rate_hz: float) -> TraceError:
     found = f"the recording is at {measured:.6g} Hz, the model at {rate_hz:g} Hz"
     plausible = 1 / _OTHER_MODEL < measured / rate_hz < _OTHER_MODEL
-    trained = f", or a model trained with rate_hz = {measured:.6g}" if plausible else ""
+    trained = f" or data.rate_hz = {measured:.6g}" if plausible else ""
     return TraceError(f"{name}: rate", found, f"{_another(rate_hz)}{trained}")
 
 
@@ -123,7 +123,7 @@ def _two_rates(name: str, steps: Doubles, rate_hz: float) -> TraceError:
 
 
 def _another(rate_hz: float) -> str:
-    return f"give a recording at {rate_hz:g} Hz (docs/recording.md makes one, training does with data.resample = true)"
+    return f"give a recording at {rate_hz:g} Hz (docs/recording.md makes one), or train with data.resample = true"
 
 
 def _refuse_bursts(name: str, steps: Doubles, rate_hz: float) -> None:

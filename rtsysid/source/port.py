@@ -69,9 +69,14 @@ class Port:
 
 
 def described(error: OSError) -> str:
-    """Return the text of an error, without the name of the library."""
+    """Return the text of an error, without the name of the library, and of its cause where pyserial quotes one."""
     text = error.strerror or str(error)
-    return _HELD if "exclusively lock" in text else text
+    if "exclusively lock" in text:
+        return _HELD
+    if "Could not configure port" in text:
+        return "it is no serial line"
+    cause = re.search(r"could not open port .*\[Errno \d+\] ([^:]+)", text)
+    return cause[1] if cause else text
 
 
 def remedy_for(found: str, usual: str) -> str:

@@ -128,6 +128,11 @@ class StreamSource(ReadingSource):
         self._predictions += sent
         self._unsent += not sent
 
+    def events(self) -> list[str]:
+        """Return what happened since the last call, and what the transport has to say of it, one line each."""
+        remarks: deque[str] = getattr(self._transport, "remarks", deque())
+        return super().events() + [remarks.popleft() for _ in range(len(remarks))]
+
     def health(self) -> StreamHealth:
         """Return every count so far."""
         intake, ticks = self.intake, self.intake.ticks

@@ -46,7 +46,8 @@ class SourceUrl(NamedTuple):
         except ValueError:
             found = None
         if found is None:
-            raise LinkError(f"source {self.text}", "no HOST:PORT", f"write {self.scheme}://HOST:PORT")
+            remedy = f"write {self.scheme}://HOST:PORT, with a port up to 65535"
+            raise LinkError(f"source {self.text}", "no HOST:PORT", remedy)
         return parts.hostname or "", found
 
 

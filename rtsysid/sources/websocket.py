@@ -15,13 +15,14 @@ from typing import Any
 from rtsysid.sources.format import Transport
 from rtsysid.sources.json_lines import JsonOptions, JsonSource
 from rtsysid.sources.latest import LatestSender
-from rtsysid.sources.messages import LARGEST
 from rtsysid.sources.needs import live_package
 
 _CONNECT_S = 2.0
 _MOST_PEERS = 8
 _WAITING = 4096  # messages that may wait for the reader
 _AT_ONCE = 256
+_TAKEN = 1 << 20  # bytes of a message that is taken, and counted as corrupt; more end the connection
+_TOO_BIG = 1009  # RFC 6455: a message is too big to process
 
 
 class WebSocketOptions(JsonOptions, frozen=True, forbid_unknown_fields=True):
@@ -50,7 +51,7 @@ class _Connected:
         client = live_package("websockets.sync.client", f"source {url}")
         self._exceptions = live_package("websockets.exceptions", f"source {url}")
         try:
-            opening = client.connect(address, open_timeout=_CONNECT_S, max_size=LARGEST, compression=None, proxy=None)
+            opening = client.connect(address, open_timeout=_CONNECT_S, max_size=_TAKEN, compression=None, proxy=None)
             self._held = opening.__enter__()  # some releases connect only then
         except self._exceptions.WebSocketException as error:
             raise OSError(f"no WebSocket there: {error}") from None
@@ -76,8 +77,8 @@ class _Connected:
     def _next(self, timeout_s: float) -> bytes:
         try:
             return _as_bytes(self._held.recv(timeout=timeout_s))
-        except self._exceptions.ConnectionClosed:
-            raise OSError("the other side closed the connection") from None
+        except self._exceptions.ConnectionClosed as error:
+            raise OSError(_why_closed(error)) from None
 
     def _send(self, data: bytes) -> None:
         with suppress(self._exceptions.ConnectionClosed):
@@ -95,7 +96,8 @@ class _Listening:
         self._peers: set[Any] = set()
         self._latest: Any = None
         self.overflowed = 0
-        self._server = server.serve(self._serve, host, port, max_size=LARGEST, compression=None)
+        self.remarks: deque[str] = deque(maxlen=100)
+        self._server = server.serve(self._serve, host, port, max_size=_TAKEN, compression=None)
         self._sender = LatestSender(self._send)
         threading.Thread(target=self._server.serve_forever, name="websocket server", daemon=True).start()
 
@@ -127,8 +129,8 @@ class _Listening:
                 self.overflowed += len(self._waiting) == _WAITING
                 self._waiting.append(_as_bytes(message))
                 self._came.set()
-        except self._closed_error:
-            pass
+        except self._closed_error as error:
+            self.remarks.append(f"a client is gone: {_why_closed(error)}")
         finally:
             self._peers.discard(peer)
             self._latest = None if self._latest is peer else self._latest
@@ -138,6 +140,12 @@ class _Listening:
         with suppress(self._closed_error):
             if peer is not None:
                 peer.send(data.decode())
+
+
+def _why_closed(error: Any) -> str:
+    """Say why a connection was closed: by a message that is too long for us, or by the other side."""
+    ours = error.sent is not None and error.sent.code == _TOO_BIG
+    return f"it sent a message of more than {_TAKEN >> 20} MiB" if ours else "the other side closed the connection"
 
 
 def _as_bytes(message: str | bytes) -> bytes:

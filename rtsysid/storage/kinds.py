@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from pathlib import Path
@@ -11,7 +12,8 @@ _PATTERN = re.compile(r"[*?\[]")
 _REMEDIES = {  # by what was asked for and what was found; {path} and {parent} are those of the path
     ("bundle", "run"): "export it first: rtsysid export {path} -o BUNDLE",
     ("bundle", "configuration"): "train it first: rtsysid train {path} --data LOGS -o RUN",
-    ("bundle", "file"): "the bundle comes first, then recordings",
+    ("bundle", "file"): "the bundle comes first, then recordings; after --like and --bundle it stands alone",
+    ("bundle", "folder"): "give a folder made by rtsysid export; the bundle comes first, then recordings",
     ("bundle", ""): "make one: rtsysid export RUN -o BUNDLE",
     ("run", "bundle"): "it is exported already; name the run that it was made of",
     ("run", "configuration"): "train it first: rtsysid train {path} --data LOGS -o RUN",
@@ -24,8 +26,9 @@ _REMEDIES = {  # by what was asked for and what was found; {path} and {parent} a
     ("configuration", "folder"): "the configuration comes first, recordings after --data",
     ("recording", "configuration"): "give recordings here; the configuration is an argument of its own",
     ("recording", "run"): "give recordings, such as a .csv file",
-    ("recording", "bundle"): "give recordings, such as a .csv file; the bundle comes before them",
+    ("recording", "bundle"): "give recordings, such as a .csv file; a bundle is an argument of its own",
     ("index", "file"): "the index comes first, then the recording",
+    ("index", "folder"): "give a folder made by rtsysid index; the index comes first, then the recording",
     ("index", ""): "make one: rtsysid index LOGS -o INDEX",
 }
 _OTHERWISE = {
@@ -57,10 +60,19 @@ def mistaken(path: Path, wanted: str) -> tuple[str, str]:
         return "no file matches this pattern", "check the folder and the pattern"
     article = "neither a run nor a bundle" if wanted == "model" else f"not {_with_article(wanted)}"
     found = f"{_with_article(kind)}, {article}" if kind else "no such file or folder"
+    if not kind and (close := difflib.get_close_matches(path.name, _names_next_to(path), 1, 0.8)):
+        return found, f"did you mean {path.parent / close[0]}?"
     if kind in ("file", "configuration") and owner in (wanted, *(("run", "bundle") if wanted == "model" else ())):
         return f"a file of {_with_article(owner)}", f"give its folder: {path.parent}"
     remedy = _REMEDIES.get((wanted, kind), _OTHERWISE[wanted] if kind else f"check the path; {_OTHERWISE[wanted]}")
     return found, remedy.format(path=path, parent=path.parent)
+
+
+def _names_next_to(path: Path) -> list[str]:
+    try:
+        return sorted(os.listdir(path.parent))
+    except OSError:
+        return []
 
 
 def _with_article(kind: str) -> str:

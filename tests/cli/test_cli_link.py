@@ -53,7 +53,7 @@ def test_two_terminals(bundle_folder: Path, recording: Path, tmp_path: Path) -> 
     assert (link["state"], report["not_recorded"]) == ("closed", 0)
     assert "streaming" in done.stderr
     assert "the board has finished" in done.stderr
-    assert said == "reading recordings 0 of 1\n"
+    assert said == "reading recordings 0 of 1\nplays to every host that connects, until ^C\n"
     again = json.loads(rtsysid("replay", bundle_folder, tmp_path / "f.mcap", "--json").stdout)
     assert again["equal"] is True
     assert again["compared"] == again["decoded"] == 200
@@ -149,7 +149,7 @@ def test_errors_are_one_line_and_exit_with_3(
         assert "differs from the model in u" in refused("run", bundle_folder, other.port, code=3)
     with process("run", bundle_folder, board.port):
         until(lambda: board.status().split()[0] == "2", "the stream")
-        assert "lock" in refused("info", board.port, code=3)
+        assert "another program holds this port" in refused("info", board.port, code=3)
     refused("sim-device", tmp_path / "no.csv", code=1)
 
 

@@ -217,7 +217,7 @@ def test_info_lists_topics_and_rates(folder: Path) -> None:
         ("python:robot:number", "name one without arguments that yields"),
         ("python:robot:Robot", "make it as Class(url, **options)"),
         ("python:robot:rows?speed=2", "options of this source: none"),
-        ("upd://:9000", "give a path, or one of serial:, socket:, hwgrep:, udp:"),
+        ("upd://:9000", "did you mean udp:?"),
         ("ros2:?connect=router", "connect=router is no endpoint; write tcp/HOST:PORT"),
         ("python:robot", "write python:MODULE:FUNCTION"),
         ("udp://127.0.0.1", "write udp://HOST:PORT"),

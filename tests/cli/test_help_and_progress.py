@@ -17,10 +17,12 @@ from click.shell_completion import BashComplete
 from support.robots import TINY, plant
 from support.shell import ROOT, command, process, refused_here
 
-from rtsysid.cli import SECTIONS, cli, faults
+from rtsysid.cli import SECTIONS, cli, console, faults
 from rtsysid.cli.progress import Display
 from rtsysid.config import parse_config
+from rtsysid.evaluation.horizon import Evaluation
 from rtsysid.guards.stages import duration_text, stage_line
+from rtsysid.recordings.pieces import LeftOut
 from rtsysid.recordings.trace import Trace
 
 COLOUR = re.compile(r"\x1b\[\d+m")
@@ -250,3 +252,50 @@ def test_bench_explains_itself() -> None:
         [sys.executable, "-m", "bench", "--help"], capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert "latency" in done.stdout
+
+
+def test_work_outside_a_stage_is_shown_too(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a finished stage and before the first one a terminal reads that the command works; after `rest` nothing."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    display, shown = Display(), ""
+
+    def wait_for(text: str) -> None:
+        nonlocal shown
+        while text not in shown:
+            time.sleep(0.02)
+            shown += capsys.readouterr().err
+
+    display.watch()
+    wait_for("\rworking, 1 s")
+    display.stage("reading", 3, 3)
+    wait_for("reading 3 of 3")
+    shown = ""
+    wait_for("\rworking, 1 s")
+    display.rest()
+    assert display._thread is None
+    assert (shown + capsys.readouterr().err).endswith("\r\x1b[K")
+    display.stage("reading", 1, 3)
+    assert display._thread is not None
+    display.close()
+    display.stage("writing")  # of a library that goes on after the command
+    assert display._thread is None
+    assert "writing" not in capsys.readouterr().err
+
+
+def test_a_list_and_a_group_without_a_unit_read_as_words() -> None:
+    """A list is shown as its items, and a group without a unit without brackets."""
+    assert console.text(("model.h", "model.c")) == "model.h, model.c"
+    assert console.text([]) == "-"
+    found = Evaluation(3, 50.0, 4, {"y": "m", "v": ""}, {"model": {"y": [1.0] * 3, "v": [1.0] * 3}})
+    assert [row[0] for row in found.rows()] == ["y [m]", "v"]
+    assert found.label("y", " error") == "y error [m]"
+
+
+def test_a_note_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """A command that learns twice what was left out of the recordings says it once; the next command says it again."""
+    notes = [LeftOut("search", "too short", 1, 30), LeftOut("search", "too short", 1, 30)]
+    for _ in range(2):
+        console.Shown.begin().close()
+        console.notes(notes)
+        console.notes([*notes, LeftOut("search", "too short", 2, 30)])
+    assert len(capsys.readouterr().err.splitlines()) == 4

@@ -1,9 +1,12 @@
 """Test the commands that begin with a log: a draft that trains, and aligned rows."""
 
 import re
+import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
+from support.robots import plant
 from support.shell import command, refused_here
 
 from rtsysid.config import read_config
@@ -68,6 +71,19 @@ def test_a_flight_log_is_converted_with_its_conventions(tmp_path):
     np.testing.assert_allclose(np.linalg.norm(q, axis=1), 1, atol=1e-5)
     upright = 1 - 2 * (q[:, 0] ** 2 + q[:, 1] ** 2)  # cosine of the tilt
     assert np.median(upright) > 0.9
+
+
+def test_the_commands_in_a_drafted_file_can_be_typed(tmp_path: Path) -> None:
+    """The head of the file names the commands that come next, with the log and the file itself, quoted for a shell."""
+    (episode,) = plant(recordings=1).episodes
+    log, out = tmp_path / "a log.csv", tmp_path / "my robot.toml"
+    Trace(plant().channels, (episode,)).write(log)
+    command("init", log, "-o", out, "--yes")
+    lines = [shlex.split(line[1:]) for line in out.read_text().splitlines() if line.startswith("#   rtsysid")]
+    assert lines == [
+        ["rtsysid", "check", str(log), str(out)],
+        ["rtsysid", "train", str(out), "--data", str(log), "-o", "run"],
+    ]
 
 
 def test_init_advises_the_delay_and_the_taps(tmp_path):

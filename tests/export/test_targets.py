@@ -16,11 +16,13 @@ from support.robots import make_spec
 
 from export.bundle import export
 from export.compile import find_compiler
-from export.targets import parse_targets
+from export.targets import parse_targets, write_c
 from rtsysid.cli import cli as command_line
 from rtsysid.errors import BackendError, BundleError, ConfigError
 from rtsysid.model.backends.c_backend import CBackend, library_of, machines
+from rtsysid.model.backends.numpy_backend import NumpyBackend
 from rtsysid.model.bundle import Bundle
+from rtsysid.model.golden import run_golden
 from rtsysid.model.loading import backends_of
 from rtsysid.model.predictor import Predictor
 
@@ -142,6 +144,20 @@ def test_int8_is_printed_beside_float32(run_folder: Path, tmp_path: Path) -> Non
     assert backends_of(bundle) == ("c", "numpy")
     assert {"model.c", "model.h", "model-int8.c", "model-int8.h"} <= set(bundle.manifest.files)
     assert bundle.manifest.c["int8"].weight_bytes < bundle.manifest.c["float32"].weight_bytes
+
+
+def test_int8_is_refused_where_eight_bits_are_too_few(bundle_folder: Path, tmp_path: Path) -> None:
+    """A model whose linear path takes nearly the difference of two rows, with large weights, loses what is left."""
+    bundle = Bundle.open(bundle_folder)
+    weights, golden = bundle.arrays("weights.npz"), bundle.arrays("golden.npz")
+    linear, newest = weights["linear_path.weight"].copy(), -bundle.spec.width
+    linear[:, newest] += 3e6
+    linear[:, newest - bundle.spec.width] -= 2.99e6
+    steep = {**weights, "linear_path.weight": linear}
+    exact = {**golden, **run_golden(Predictor(bundle.spec, NumpyBackend(bundle.spec, steep)), golden)}
+    write_c(bundle.spec, weights, golden, tmp_path, ["int8"])
+    with pytest.raises(BundleError, match=r"int8 weights change one step by .* standard deviations"):
+        write_c(bundle.spec, steep, exact, tmp_path, ["int8"])
 
 
 def test_no_path_of_this_machine_travels_with_a_library(bundle_folder: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from support.hostile import header, npy, places, put, rehashed, sealed, with_fingerprint, zipped
 from support.hostile import members as members_of
 from support.robots import AGED, make_driven_spec
+from support.shell import refused_here
 
 from rtsysid.config import Config, Model, Training, parse_config
 from rtsysid.errors import BundleError
@@ -327,3 +328,10 @@ def test_the_tables_agree() -> None:
     assert len(SHARES) == QUANTILES
     assert weight_shapes(make_driven_spec())["head.weight"] == (7, 6)
     assert isinstance(parse_config(FULL), Config)
+
+
+@pytest.mark.parametrize("name", ["calibration.json", "history.json", "intervals.npz", "baseline.npz"])
+def test_verify_reads_what_no_backend_needs(calibrated_folder: Path, tmp_path: Path, name: str) -> None:
+    """A bundle that another command would refuse for this file is not called verified."""
+    spoiled = rehashed(calibrated_folder, tmp_path / "b", lambda folder, _: (folder / name).write_text("[]"))
+    assert name in refused_here("verify", spoiled, "--backend", "numpy", code=2)

@@ -1,6 +1,7 @@
 """Both readers of CSV agree, untidy files are understood, and bad ones are named in one line."""
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from support.table_logs import AB, TIME, block, csv_file, read
 from rtsysid.errors import TraceError
 from rtsysid.recordings import formats
 from rtsysid.recordings.formats.csv import Reader, _fast, _plain
+from rtsysid.recordings.trace import Trace
 
 CELL = st.one_of(
     st.sampled_from(
@@ -152,3 +154,11 @@ def test_bad_csv_is_named_in_one_line(tmp_path, content, words):
         read(csv_file(tmp_path, content))
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["<!DOCTYPE html>\n<html><body>404</body></html>\n", " <html>,a\n1,2\n"])
+def test_a_web_page_in_place_of_a_table_is_named(text: str, tmp_path: Path) -> None:
+    """A download that failed is a page of HTML under the name of the file."""
+    (tmp_path / "log.csv").write_text(text)
+    with pytest.raises(TraceError, match="it is a web page or XML, no table; download the file itself again"):
+        Trace.read(tmp_path / "log.csv")

@@ -134,6 +134,8 @@ def test_unknown_suffix_names_the_known_ones(tmp_path):
 @pytest.mark.parametrize(
     ("name", "says"),
     [
+        ("x.csv.bz2", "compressed, which is not supported; unpack it"),
+        ("x.dat", "no known kind, which is not supported; .* rename it .txt"),
         ("x.tlog", "MAVLink, which is not supported; .*mavlogdump"),
         ("X.LOG", "use the .bin log"),
         ("x.wpilog", "AdvantageScope"),

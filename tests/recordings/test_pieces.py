@@ -110,5 +110,5 @@ def test_a_recording_that_is_triggered_is_no_burst() -> None:
     t = k / 100 + (k // 40) * 5.0
     cut = Trace(CHANNELS, (Episode("run1", t, np.ones((400, 2), np.float32)),)).segments(100)
     assert [len(each) for each in cut.episodes] == [40] * 10
-    with pytest.raises(TraceError, match="trained with rate_hz = 100"):
+    with pytest.raises(TraceError, match=r"or train with data\.resample = true or data\.rate_hz = 100"):
         Trace(CHANNELS, (Episode("run1", np.arange(400) / 100, np.ones((400, 2), np.float32)),)).segments(10)

@@ -193,6 +193,30 @@ def test_a_type_of_ros_with_another_hash_is_not_read_and_said(tmp_path: Path, mo
     sender.close()
 
 
+@pytest.mark.parametrize("name", ["websocket server", "websocket client"])
+def test_long_messages_of_a_websocket_are_counted_or_said(name: str, tmp_path: Path) -> None:
+    """A message above the limit of messages counts as corrupt, and the connection stays; one that nobody takes ends the
+    connection, and a line says why."""
+    sender: Any = SENDERS[name](tmp_path)
+    with open_source(sender.url, spec=SPEC, **sender.options) as source:
+        sender.begin(source)
+        peer = sender._peers[0] if name == "websocket server" else sender._held
+        sender.send(row(0))
+        peer.send("x" * 100_000)
+        sender.send(row(1))
+        until(lambda: source.health().samples == 2, "both samples")
+        assert source.health().corrupt == 1
+        peer.send("x" * 2_000_000)
+        told: list[str] = []
+
+        def said() -> bool:
+            told.extend(source.events())
+            return any("more than 1 MiB" in text for text in told)
+
+        until(said, "the line")
+    sender.close()
+
+
 def test_several_topics_are_aligned_to_even_rows(tmp_path: Path) -> None:
     """Topics at different rates become rows at the rate of the model, with what each holds, averages and lacks."""
     sources = {

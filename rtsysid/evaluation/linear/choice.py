@@ -31,7 +31,7 @@ from rtsysid.evaluation.linear.maps import (
 )
 from rtsysid.evaluation.linear.ridge import WINDOWS, Equations, equations
 from rtsysid.evaluation.metrics import LEAST, log_ratio
-from rtsysid.guards.stages import with_progress
+from rtsysid.guards.stages import say_stage, with_progress
 from rtsysid.spec import Doubles, Floats, ModelSpec
 
 LAGS = (2, 5, 10, 20, 40)
@@ -164,11 +164,12 @@ def choose_linear(
     candidates = _resolved(search, list(product(search.lags, RIDGES)))
     each = with_progress(candidates, "choosing the linear model", len(candidates))
     crossed = [search.equations(lags).solve_folds(ridge) for lags, ridge in each]
-    judged = [search.judged(one_map(each)) for each in crossed]
+    judged = [search.judged(one_map(each)) for each in with_progress(crossed, "judging linear models", len(crossed))]
     ends = max(1, *near_ticks), search.hold.mean.shape[1]
     near_growth, far_growth = ([search.rounding_ahead(one_map(each), n) for each in crossed] for n in ends)
     far = _least([search.relative(each) for each in judged], far_growth)
     near = _least([search.relative(each, NEAR) for each in judged], near_growth)
+    say_stage("choosing ages and gains of the linear model")
     ticks = near_ticks if near != far else near_ticks[:1]
     every = [LinearModel(crossed[near], crossed[far], n, (), np.ones((1, len(target_groups)))) for n in ticks]
     growth = [search.rounding_ahead(each, ends[1]) for each in every]

@@ -205,10 +205,11 @@ def _error_chart(models: Sequence[JudgedModel], group: str) -> Chart:
     ]
     lines = {"linear ARX": "arx", "hold": "hold"}
     peers = [ChartLine(name, style, _positive_line(e.errors[name][group])) for name, style in lines.items()]
-    described = f"Mean error of {group} in {e.units[group]}, up to {_ahead(j)} ahead"
+    unit = f" in {e.units[group]}" if e.units[group] else ""
+    described = f"Mean error of {group}{unit}, up to {_ahead(j)} ahead"
     bands = [(ends[1].name, ends[0].name)]
     return Chart(
-        f"{group} error [{e.units[group]}]",
+        e.label(group, " error"),
         "time ahead [s]",
         described,
         seconds,
@@ -226,7 +227,7 @@ def _recording_chart(j: Judgement, group: str, by_recording: dict[str, Doubles])
     seconds = np.arange(1, e.horizon + 1) / e.rate_hz
     described = f"Mean error of {group} by recording"
     return Chart(
-        f"{group} error [{e.units[group]}] by recording{more}", "time ahead [s]", described, seconds, series, log_y=True
+        f"{e.label(group, ' error')} by recording{more}", "time ahead [s]", described, seconds, series, log_y=True
     )
 
 

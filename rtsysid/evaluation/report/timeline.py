@@ -241,7 +241,7 @@ def numbers_by_recording(model: JudgedModel) -> Node:
     """Return a table of the mean error of each recording at some ticks ahead."""
     e = model.judgement.evaluation
     rows = [
-        [f"{group} [{e.units[group]}]", name, *(f"{error[n - 1]:.4g}" for n in e.table_ticks)]
+        [e.label(group), name, *(f"{error[n - 1]:.4g}" for n in e.table_ticks)]
         for group, by_name in recording_errors(model).items()
         for name, error in by_name.items()
     ]

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Sequence
 
+from rtsysid.guards.text import visible
 from rtsysid.recordings.draft.choose import Draft, DraftSource
 from rtsysid.spec import split_unit
 
 HEAD = """\
 # Written by rtsysid init from {logs}. It trains as it is:
-#   rtsysid check {shown} CONFIG      what the recordings lack, and which conventions they disprove
-#   rtsysid train CONFIG --data {shown} -o run
+#   rtsysid check {shown} {config}
+#   rtsysid train {config} --data {shown} -o run
 """
 
 
-def draft_text(draft: Draft, logs: Sequence[str], guessed: bool) -> str:
-    """Return the configuration of a draft as TOML. `guessed`: nobody was asked."""
-    shown = logs[0] if len(logs) == 1 else "LOGS"
-    parts = [HEAD.format(logs=", ".join(logs[:3]) + (" .." if len(logs) > 3 else ""), shown=shown)]
+def draft_text(draft: Draft, logs: Sequence[str], guessed: bool, config: str = "CONFIG") -> str:
+    """Return the configuration of a draft as TOML. `guessed`: nobody was asked; `config`: where it will be written."""
+    shown = shlex.quote(logs[0]) if len(logs) == 1 else "LOGS"
+    named = ", ".join(logs[:3]) + (" .." if len(logs) > 3 else "")
+    words = {"logs": named, "shown": shown, "config": shlex.quote(config)}
+    parts = [HEAD.format(**{name: visible(word) for name, word in words.items()})]
     if guessed:
         parts.append("# Inputs and outputs were guessed: look at the lines marked (guessed).\n")
     parts += [f"# Unsure: {each}.\n" for each in draft.unsure]

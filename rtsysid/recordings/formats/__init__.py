@@ -19,7 +19,7 @@ from rtsysid.errors import TraceError
 from rtsysid.guards.limits import checked_growth, checked_size, limit
 from rtsysid.recordings.columns import Column as Column
 from rtsysid.recordings.columns import column as column
-from rtsysid.recordings.columns import common_rows, indices_of, require_rows
+from rtsysid.recordings.columns import common_rows, indices_of, place_of, require_rows
 from rtsysid.recordings.formats.advice import advice_for
 from rtsysid.recordings.formats.damage import damaged as damaged
 from rtsysid.recordings.formats.damage import reading as reading
@@ -220,6 +220,8 @@ def select_columns(
     """
     where, columns = log.path.name, log.columns
     checked_size(f"recording {where}", len(columns), "columns")
+    if wanted and all(place_of(columns, each.name) is None for each in wanted):
+        indices_of(wanted, columns, where)  # a recording of another robot: that matters more than its time column
     timed = NO_TIME if time is None else find_time(where, columns, time)
     own = (timed.place,) if time is not None else ()
     rows = common_rows(columns, own)

@@ -35,6 +35,11 @@ _ADVICE = {
     ".tar": ("an archive", "unpack it"),
     ".gz": ("compressed", "unpack it; only .csv.gz, .tsv.gz and .txt.gz are read as they are"),
     ".zst": ("compressed", "unpack it"),
+    ".bz2": ("compressed", "unpack it"),
+    ".xz": ("compressed", "unpack it"),
+    ".lz4": ("compressed", "unpack it"),
+    ".rar": ("an archive", "unpack it"),
+    ".dat": ("a file of no known kind", "a table as text: rename it .txt"),
     ".zstd": ("compressed", "unpack it, or name the folder that holds it and its metadata.yaml"),
     ".7z": ("an archive", "unpack it"),
 }  # fmt: skip

@@ -188,12 +188,21 @@ def leading_lines(path: Path) -> list[TextLine]:
         for number, raw in enumerate(lines_of(path, stream), 1):
             text = _as_text(path, number, raw, not found)
             if text.strip():
+                _refuse_page(path, text if not found else "")
                 found.append(TextLine(number, text))
                 size, rows, last = size + len(raw), rows + (not found[-1].comment), number
                 _check_cells(path, text)
             if number - last > BLANK or rows >= _LINES or (rows >= _FEWEST and size > _BYTES) or len(found) > BLANK:
                 break
     return found
+
+
+def _refuse_page(path: Path, first: str) -> None:
+    """Raise TraceError where the first line is that of a web page, which a download often is in place of the file."""
+    if first.lstrip().lower().startswith(("<!doctype", "<html", "<?xml")):
+        raise TraceError(
+            f"recording {path.name}", "it is a web page or XML, no table", "download the file itself again"
+        )
 
 
 def _as_text(path: Path, number: int, raw: bytes, strict: bool) -> str:

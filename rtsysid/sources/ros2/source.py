@@ -15,7 +15,6 @@ by default), ``via=zenoh`` or ``via=rclpy``, ``msg`` (a folder of packages with 
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -69,11 +68,6 @@ class Ros2Source(StreamSource):
         return ZenohSession(
             domain, self.mapping.topics, self._types, {k: v for k, v in where.items() if v}, chosen.name
         )
-
-    def events(self) -> list[str]:
-        """Return what happened, and which topics cannot be read."""
-        remarks: deque[str] = getattr(self._transport, "remarks", deque())
-        return super().events() + [remarks.popleft() for _ in range(len(remarks))]
 
     def predict(self, seq: int, status: str, age_s: float, horizon_s: float, y: Floats) -> None:
         """Publish a prediction `y` [ny]; its status is the frame of the header."""
