@@ -15,7 +15,7 @@ RENAMED = {  # keys of the first release
 }  # fmt: skip
 
 
-class Table(NamedTuple):
+class KeyTable(NamedTuple):
     """A table that a configuration may have: its path in messages of msgspec, its name in a file, and its keys."""
 
     path: str
@@ -39,7 +39,7 @@ def config_remedy(message: str, root: type) -> str:
     return 'write a list: [".."]' if "Expected `array`, got `str`" in message else "correct the value"
 
 
-def _key_remedy(key: str, path: str, tables: list[Table]) -> str:
+def _key_remedy(key: str, path: str, tables: list[KeyTable]) -> str:
     here = {name for table in tables if table.path == path for name in table.keys}
     if RENAMED.get(key) in here:
         return f"it is called {RENAMED[key]} now"
@@ -54,7 +54,7 @@ def _key_remedy(key: str, path: str, tables: list[Table]) -> str:
     return f"move it: {key} belongs {where}" if close[0] == key else f"did you mean {close[0]!r}, {where}?"
 
 
-def _choice_remedy(value: str, path: str, tables: list[Table]) -> str:
+def _choice_remedy(value: str, path: str, tables: list[KeyTable]) -> str:
     above, _, key = path.removesuffix("[...]").rpartition(".")
     kinds = [table.keys[key] for table in tables if table.path == above and key in table.keys]
     allowed = sorted({str(each) for kind in kinds for each in _choices(kind)})
@@ -75,11 +75,11 @@ def _choices(kind: Any) -> Iterator[Any]:
             yield from _choices(kind.item_type)
 
 
-def _tables(kind: Any, path: str, name: str) -> Iterator[Table]:
+def _tables(kind: Any, path: str, name: str) -> Iterator[KeyTable]:
     """Yield every table that a type allows."""
     match kind:
         case inspect.StructType():
-            yield Table(path, name, {field.encode_name: field.type for field in kind.fields})
+            yield KeyTable(path, name, {field.encode_name: field.type for field in kind.fields})
             for field in kind.fields:
                 below = (f"{each}.{field.encode_name}".lstrip(".") for each in (path, name.strip("[]")))
                 yield from _tables(field.type, *below)
