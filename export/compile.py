@@ -101,8 +101,16 @@ def compile_library(sources: Mapping[str, str], out: Path, machine: str, build: 
             [*command, *flags, *names, "-o", "model.so"], cwd=folder, capture_output=True, text=True, check=False
         )
         if done.returncode:
-            words = done.stderr.strip().splitlines() or ["no message"]
-            raise BundleError(f"C for {machine}", f"{Path(command[0]).name}: {words[0]}", "report this as a bug")
+            raise _compiler_error(machine, command[0], done)
         with replacing(out, LIBRARY) as path:
             shutil.copyfile(Path(folder) / "model.so", path)
     return out
+
+
+def _compiler_error(machine: str, compiler: str, done: subprocess.CompletedProcess[str]) -> BundleError:
+    """Say what a compiler said; one that says nothing is no compiler."""
+    what, name, words = f"C for {machine}", Path(compiler).name, done.stderr.strip().splitlines()
+    if not words:
+        silent = f"{name}: it ended with code {done.returncode} and said nothing"
+        return BundleError(what, silent, "let CC name a C compiler, or leave CC unset")
+    return BundleError(what, f"{name}: {words[0]}", "report this as a bug")

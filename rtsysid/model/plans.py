@@ -58,7 +58,7 @@ def only_finite(what: str, values: Floats) -> Floats:
     return values
 
 
-def counted(what: str, values: Any, shape: Shape, most: int) -> NDArray[np.int64]:
+def checked_counts(what: str, values: Any, shape: Shape, most: int) -> NDArray[np.int64]:
     """Copy whole numbers from 0 to `most`, in the shape [...] that is wanted. Raises SpecError."""
     array = np.asarray(values)
     if array.shape != shape or array.dtype.kind not in "iu":
@@ -79,8 +79,8 @@ def checked_snapshot(snapshot: Any, spec: ModelSpec, batch: Shape = ()) -> Snaps
     shapes, wanted = [window.shape, state.shape], [(*batch, spec.taps, spec.width), (*batch, spec.state_size)]
     if shapes != wanted:
         raise SpecError("snapshot", f"shapes {shapes}, not {wanted}", "give one of this model")
-    age = counted("age of the snapshot", snapshot.age, batch, OLDEST)
-    count = counted("count of the snapshot", snapshot.count, batch, MOST_SAMPLES)
+    age = checked_counts("age of the snapshot", snapshot.age, batch, OLDEST)
+    count = checked_counts("count of the snapshot", snapshot.count, batch, MOST_SAMPLES)
     return Snapshot(window, state, age, count) if batch else Snapshot(window, state, int(age), int(count))
 
 

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from support.robots import make_spec
 
 from export.bundle import export
-from export.compile import find_compiler
+from export.compile import compile_library, find_compiler
 from export.targets import parse_targets, write_c
 from rtsysid.cli import cli as command_line
 from rtsysid.errors import BackendError, BundleError, ConfigError
@@ -94,6 +94,15 @@ def no_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("CC", "cc")
     monkeypatch.setattr("export.compile.has_zig", lambda: False)
+
+
+def test_a_compiler_that_says_nothing_is_told_from_a_fault_of_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CC names a program that fails without a word: the line says so, and what to set."""
+    monkeypatch.setenv("CC", "false")
+    with pytest.raises(BundleError, match="code 1 and said nothing; let CC name"):
+        compile_library({"model.c": "int x;"}, tmp_path / "model.so", machines()[0])
 
 
 @pytest.mark.usefixtures("no_compiler")
