@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from rtsysid.schedule import noise_stages
 from rtsysid.train.generative.losses import future_weights, proper_score
 
 SHARE = torch.tensor([0.7, 0.25, 0.05])
@@ -52,3 +53,10 @@ def test_a_component_that_is_far_away_is_no_gain() -> None:
     scores = [float(proper_score(near + distance * away - truth, weights, unit)) for distance in (0.0, 10.0, 100.0)]
     assert scores == sorted(scores)
     assert scores[0] > 0
+
+
+def test_single_ticks_teach_no_component_of_a_mixture() -> None:
+    """A component is drawn for a whole future: the likelihood of one tick, where it would explain rare wild ticks, does
+    not train it, and scores of futures do."""
+    trained = {loss.kind: "members" in stage.train for stage in noise_stages("mixture") for loss in stage.loss}
+    assert trained == {"likelihood": False, "score": True}
