@@ -182,7 +182,7 @@ def test_what_ros_publishes_is_read_by_stock_types(tmp_path: Path) -> None:
 
 def test_a_type_of_ros_with_another_hash_is_not_read_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A topic whose type hash is not that of the known definition gives no message, and the error names the remedy."""
-    monkeypatch.setattr("support.senders.TWIST", "RIHS01_" + "0" * 64)
+    monkeypatch.setattr("support.senders_ros.TWIST", "RIHS01_" + "0" * 64)
     sender = SENDERS["ros2"](tmp_path)
     with open_source(sender.url, spec=SPEC, **sender.options) as source:
         sender.begin(source)
