@@ -12,7 +12,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.robots import TINY, make_body_spec, make_spec, plant
+from support.autoencoders import JOINT, MODEL, config_of
+from support.robots import make_body_spec, make_spec, plant
 
 from export.bundle import export
 from export.to_c import c_sources
@@ -20,13 +21,13 @@ from export.to_onnx import all_graphs
 from rtsysid.benchmarks import coverage
 from rtsysid.benchmarks.coverage import HORIZON, STATED, sampled_coverages
 from rtsysid.benchmarks.studies import Subject
-from rtsysid.config import Config, parse_config
-from rtsysid.errors import ConfigError, ScheduleError, SpecError
+from rtsysid.config import parse_config
+from rtsysid.errors import SpecError
 from rtsysid.live.session import Session
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.predictor import Predictor
 from rtsysid.recordings.trace import Trace
-from rtsysid.schedule import FAMILY, Corruption, Loss, Stage, preset, resolve
+from rtsysid.schedule import FAMILY, Corruption, Loss, Stage, preset
 from rtsysid.spec import Sample, from_builtins, to_builtins
 from rtsysid.train.autoencoders import (
     activation_divergence,
@@ -43,19 +44,6 @@ from rtsysid.train.fit import begin
 from rtsysid.train.network import Network
 from rtsysid.train.run import state_arrays
 
-MODEL = TINY.split("[[stage]]")[0]
-JOINT = """
-[[stage]]
-name = "code"
-train = ["encoder", "decoder", "log_variance"]
-loss = [{ kind = "reconstruction" }, { kind = "divergence", weight = 0.02, anneal = 0.5 }]
-epochs = 2
-[[stage]]
-name = "dynamics"
-train = ["cell", "head"]
-loss = [{ kind = "rollout", horizon = 6 }]
-epochs = 2
-"""
 NOISE = """
 [[stage]]
 name = "noise"
@@ -64,16 +52,6 @@ loss = [{ kind = "likelihood" }, { kind = "score", horizon = 6 }]
 epochs = 1
 learning_rate = 1e-2
 """
-
-
-def config_of(member: str) -> Config:
-    """The tiny model under a member's preset, every stage one epoch long."""
-    text = MODEL + f'preset = "{member}"\n'
-    if member == "variational":
-        text = text.replace("[model]", "[model]\nvariational = true")
-    config = parse_config(text)
-    short = tuple(msgspec.structs.replace(stage, epochs=1) for stage in config.stages)
-    return msgspec.structs.replace(config, stage=short)
 
 
 def network_of(**changes: object) -> Network:
@@ -297,61 +275,3 @@ def test_a_variational_model_has_its_own_fingerprint() -> None:
     """A variational model has another fingerprint, and is read back."""
     assert make_spec(variational=True).fingerprint != make_spec().fingerprint
     assert from_builtins(to_builtins(make_spec(variational=True))) == make_spec(variational=True)
-
-
-PLAIN = '{ kind = "reconstruction" }'
-FROZEN = '{ kind = "rollout", horizon = 6 }'
-REFUSED = [  # what is written instead of what, and what is said of it
-    ("encoder = [8, 3]", "encoder = [8, 16]", "a code of 16 for a window of 15"),
-    ("encoder = [8, 3]", "encoder = []", "the model has no encoder"),
-    ("variational = true", "", "no log_variance; set model.distribution"),
-    (', "log_variance"', "", "a divergence loss, but its layer does not train"),
-    (PLAIN, '{ kind = "contractive", layer = 3 }', "no layer for a contractive loss"),
-    (FROZEN, FROZEN + ', { kind = "sparse_l1" }', "a sparse_l1 loss, but its layer does not train"),
-    (PLAIN, '{ kind = "reconstruction", corruption = { channels = 4 } }', "4 channels, but the window has 3"),
-    (PLAIN, '{ kind = "reconstruction", corruption = { mask = 1.0 } }', r"corruption\.mask = 1\.0.*< 1\.0"),
-    (PLAIN, '{ kind = "reconstruction", corruption = { noize = 1.0 } }', "did you mean 'noise'"),
-    (PLAIN, '{ kind = "sparse_kl", target = 0.0 }', r"target = 0\.0.*> 0\.0"),
-    (FROZEN, '{ kind = "rollout", corruption = { noise = 1.0 } }', "set input_noise"),
-]
-
-
-@pytest.mark.parametrize(("old", "new", "said"), REFUSED)
-def test_contradictions_are_refused_in_one_line(
-    old: str, new: str, said: str, tmp_path: Path, tiny_trace: Trace
-) -> None:
-    """Each contradiction between model, losses and corruption gives one line with a remedy."""
-    text = MODEL.replace("[model]", "[model]\nvariational = true") + JOINT
-    assert old in text
-    with pytest.raises((SpecError, ScheduleError, ConfigError), match=said) as refused:
-        begin(parse_config(text.replace(old, new)), tiny_trace, tmp_path / "run")
-    assert "\n" not in str(refused.value)
-
-
-@pytest.mark.parametrize("member", ["variational", "undercomplete"])
-def test_the_old_spelling_is_named_in_one_line(
-    member: str, tmp_path: Path, tiny_trace: Trace, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A training with `variational = true` says once what to write for sampled futures; any other says nothing."""
-    begin(config_of(member), tiny_trace, tmp_path / "run")
-    said = [line for line in caplog.messages if 'distribution = "variational"' in line]
-    assert len(said) == (member == "variational")
-    assert not any("\n" in line for line in said)
-
-
-def test_a_variational_code_needs_an_encoder() -> None:
-    """A variational model without an encoder is refused by the specification itself."""
-    with pytest.raises(SpecError, match="has no encoder"):
-        make_spec("lstm-tdl", variational=True)
-
-
-def test_a_variational_model_must_train_its_layer() -> None:
-    """A schedule that never trains log_variance is refused for a variational model."""
-    with pytest.raises(ScheduleError, match="no stage trains log_variance"):
-        resolve(preset("two-stage"), make_spec(variational=True))
-
-
-def test_a_member_without_an_encoder_is_refused() -> None:
-    """A family preset on a variant without encoder names the missing groups instead of skipping the stages."""
-    with pytest.raises(ScheduleError, match="has no encoder"):
-        resolve(preset("sparse"), make_spec("lstm-tdl"))
