@@ -278,11 +278,11 @@ def _trial_row(trial: optuna.trial.FrozenTrial, plan: Plan) -> dict[str, Any]:
 
 
 def _summary(study: optuna.Study) -> dict[str, Any]:
-    from rtsysid.experiments.sweep.study import counts, finished, seconds_used
+    from rtsysid.experiments.sweep.study import counts, finished, of_configuration, seconds_used
 
     best = next(iter(finished(study)), None)
     found = {} if best is None else {"best_trial": best.number, "error": best.value}
-    own = next((trial.value for trial in finished(study) if trial.number == 0), None)
+    own = next((trial.value for trial in of_configuration(finished(study))), None)
     return {**counts(study), **found, "error_of_the_configuration": own, "seconds": round(seconds_used(study), 1)}
 
 

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.robots import TINY
+from support.robots import DATA_ALONE, TINY, plant
 
 from rtsysid.config import EMBEDDED, Config, config_from_builtins, parse_config, read_config
 from rtsysid.errors import ConfigError
@@ -18,9 +18,13 @@ from rtsysid.experiments.sweep.space import (
     check_space,
     configured,
     default_space,
+    own_trials,
     own_values,
     read_space,
 )
+from rtsysid.train.auto.begin import completed
+from rtsysid.train.auto.completed import CORRECTION, REPLACED, with_kind
+from rtsysid.train.auto.trainer import Updates
 from rtsysid.train.config_text import toml_text
 
 WRONG = {
@@ -118,6 +122,17 @@ def test_the_default_space_holds_the_configuration(name: str) -> None:
     assert own.keys() == space.keys()
     whole = msgspec.structs.replace(config, stage=config.stages)
     assert configured(config, own, space) == whole
+
+
+def test_a_default_training_has_a_trial_of_its_own_for_each_kind_of_network() -> None:
+    """Both kinds that a configuration of `[data]` alone trains are trials, with the stages that training gives them."""
+    config = completed(parse_config(DATA_ALONE), plant(3, 200), updates=Updates(1, 20))
+    space = default_space(config)
+    trials = own_trials(config, space)
+    assert [configured(config, own, space) for own in trials] == [with_kind(config, k) for k in (CORRECTION, REPLACED)]
+    assert trials[0].keys() == space.keys()
+    said = msgspec.structs.replace(config, train=msgspec.structs.replace(config.train, replace_linear=True))
+    assert [own["train.replace_linear"] for own in own_trials(said, default_space(said))] == [True]
 
 
 def test_every_key_of_a_configuration_can_be_in_a_space() -> None:

@@ -20,6 +20,7 @@ from rtsysid.experiments.sweep.study import (
     finished,
     front,
     importances,
+    of_configuration,
     seconds_used,
 )
 from rtsysid.guards.release import VERSION
@@ -72,7 +73,7 @@ def _page_sections(study: optuna.Study, plan: Plan, trials: list[FrozenTrial], b
 
 
 def _front_plot(trials: list[FrozenTrial], best: list[FrozenTrial]) -> Plot:
-    own = [trial for trial in trials if trial.number == 0]
+    own = of_configuration(trials)
     lines = [
         _points("finished", "s1", trials), _points("front", "s2", best), _stairs(best),
         _points("configuration", "measured", own),

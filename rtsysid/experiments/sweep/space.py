@@ -20,9 +20,11 @@ from rtsysid.errors import ConfigError, RtsysidError
 from rtsysid.recordings.held_out import unscaled_spec
 from rtsysid.schedule import resolve
 from rtsysid.spec import ModelSpec
+from rtsysid.train.auto.completed import CORRECTION, REPLACED, with_kind
 
 Number = Annotated[int, Meta(ge=-(10**15), le=10**15)] | Annotated[float, Meta(ge=-1e15, le=1e15)]
 PRESET = "train.preset"  # applied first, since it makes the stages that other paths lead to
+KIND = "train.replace_linear"  # applied first where both kinds are open, since each has stages of its own
 
 
 class Parameter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -129,6 +131,8 @@ def _is_countable(value: Any) -> bool:
 
 def configured(config: Config, values: Mapping[str, Any], space: Mapping[str, Parameter]) -> Config:
     """Return the configuration with `values` by path. Raises ConfigError where a path or a value is not possible."""
+    if isinstance(values.get(KIND), bool) and config.auto:
+        config = with_kind(config, REPLACED if values[KIND] else CORRECTION)
     built = msgspec.to_builtins(config)
     if PRESET in values:
         if config.stage:
@@ -171,6 +175,16 @@ def _next_tables(table: Any, step: str) -> list[Any]:
         names = [{"*", str(at), isinstance(each, dict) and each.get("name")} for at, each in enumerate(table)]
         return [each for each, known in zip(table, names, strict=True) if step in known]
     return []
+
+
+def own_trials(config: Config, space: Space) -> list[dict[str, Any]]:
+    """List the trials that are the configuration itself: one, or one for each kind of network that it leaves open.
+
+    Raises ConfigError where a path leads nowhere.
+    """
+    own = own_values(config, space)
+    kinds = space[KIND].values if KIND in space and KIND not in own else ()
+    return [{**own, KIND: each} for each in kinds] or [own]
 
 
 def own_values(config: Config, space: Space) -> dict[str, Any]:
@@ -223,6 +237,7 @@ def default_space(config: Config) -> Space:
     """Derive a space from a configuration: around what it says, so that the configuration itself lies in it."""
     stages, fields = config.stages, config.model.fields
     taps, encoder, hidden = fields["taps"], fields["encoder"], fields["hidden"]
+    longest = 3.0 if config.auto else 2.0  # the default training has to end in minutes
     half, twice = tuple(max(1, width // 2) for width in encoder), tuple(2 * width for width in encoder)
     wanted: dict[str, Parameter] = {
         "model.taps": _choice(max(2, taps // 2), taps, 2 * taps),
@@ -230,7 +245,7 @@ def default_space(config: Config) -> Space:
         "model.hidden": Parameter(low=max(4, hidden // 4), high=2 * hidden, log=True),
         "model.linear_path": _choice(False, True),
         "model.output": _choice("increment", "absolute"),
-        "train.effort": Parameter(low=config.train.effort / 2, high=2.0 * config.train.effort, log=True),
+        "train.effort": Parameter(low=config.train.effort / 2, high=longest * config.train.effort, log=True),
         "stage.*.learning_rate": Parameter(low=0.3, high=3.0, log=True, times=True),
         "stage.*.weight_decay": _scaled(*(stage.weight_decay for stage in stages)),
         "stage.*.input_noise": _scaled(*(stage.input_noise for stage in stages)),
@@ -239,7 +254,7 @@ def default_space(config: Config) -> Space:
         wanted["model.head_sees_code"] = _choice(False, True)
     if config.auto:  # its linear model stays, and so does what the network adds to
         wanted = {path: each for path, each in wanted.items() if path not in ("model.linear_path", "model.output")}
-        wanted["train.replace_linear"] = _choice(False, True)
+        wanted[KIND] = _choice(False, True)
     if len({loss.norm for stage in stages for loss in stage.loss}) == 1:
         wanted["stage.*.loss.*.norm"] = _choice("square", "absolute")
     fitted = {path: _possible(config, path, parameter) for path, parameter in wanted.items()}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -21,12 +21,13 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from rtsysid.config import Config
 from rtsysid.experiments.sweep.objective import RUNGS
-from rtsysid.experiments.sweep.space import Space, own_values
+from rtsysid.experiments.sweep.space import Space, own_trials
 from rtsysid.spec import digest
 
 MACS, BYTES = "macs", "weight_bytes"
 PLAN = "plan"
 BEGAN, SECONDS, REASON = "began", "seconds", "reason"
+OWN = "own"  # a trial of the configuration itself
 RANDOM_TRIALS = 8  # before the sampler models the error
 
 
@@ -61,7 +62,7 @@ def joined_plan(plan: Plan, study: optuna.Study) -> Plan:
 
 
 def open_study(plan: Plan, storage: BaseStorage, pruning: bool = True) -> optuna.Study:
-    """Create the study, or join it. Its first trial is the configuration itself."""
+    """Create the study, or join it. Its first trials are the configuration itself."""
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     made: dict[str, Any] = {
         "storage": storage,
@@ -73,8 +74,9 @@ def open_study(plan: Plan, storage: BaseStorage, pruning: bool = True) -> optuna
     except DuplicatedStudyError:
         return optuna.load_study(study_name=plan.study, **made)
     study.set_user_attr(PLAN, msgspec.json.encode(plan).decode())
-    own = own_values(plan.config, plan.space)
-    study.enqueue_trial({path: _encoded(value, plan.space, path) for path, value in own.items()})
+    for own in own_trials(plan.config, plan.space):
+        values = {path: _encoded(value, plan.space, path) for path, value in own.items()}
+        study.enqueue_trial(values, user_attrs={OWN: True})
     return study
 
 
@@ -145,6 +147,11 @@ def finished(study: optuna.Study) -> list[FrozenTrial]:
     """List the trials that were trained to the end, best first; of equal errors the earlier first."""
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     return sorted(complete, key=lambda trial: (trial.value, trial.number))
+
+
+def of_configuration(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+    """List the trials of the configuration itself: one, or one for each kind of network that it leaves open."""
+    return [trial for trial in trials if OWN in trial.user_attrs]
 
 
 def front(trials: list[FrozenTrial]) -> list[FrozenTrial]:

@@ -26,6 +26,7 @@ from rtsysid.experiments.sweep.study import (
     BEGAN,
     BYTES,
     MACS,
+    OWN,
     REASON,
     SECONDS,
     Plan,
@@ -172,12 +173,12 @@ def _wait_for_others(study: optuna.Study) -> None:
 
 
 def _report_error(trial: Trial, percent: int, error: float) -> None:
-    """Let Optuna decide whether the trial goes on. Trial 0, the configuration itself, always does."""
+    """Let Optuna decide whether the trial goes on. A trial of the configuration itself always does."""
     if not error < float("inf"):
         raise RtsysidError(f"trial {trial.number}", "its forecasts are not finite", "none is needed: it is left out")
     if percent < 100:
         trial.report(error, percent)
-        if trial.number and trial.should_prune():
+        if OWN not in trial.user_attrs and trial.should_prune():
             raise optuna.TrialPruned
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import msgspec
@@ -20,8 +21,6 @@ from rtsysid.recordings.pieces import Note, long_enough
 from rtsysid.recordings.reading import align_trace
 from rtsysid.recordings.trace import Trace
 from rtsysid.spec import Floats
-from rtsysid.train.auto.candidates import CORRECTIONS, REPLACEMENT
-from rtsysid.train.auto.completed import REPLACED, completed_config, network_kinds, with_kind
 from rtsysid.train.auto.parts import Parts
 from rtsysid.train.auto.plan import SETTLING, ModelPlan, blank_spec, horizon_of, plan_of, settling_of
 from rtsysid.train.auto.quantities import with_quantities
@@ -138,14 +137,12 @@ def baseline(plan: ModelPlan, parts: Parts) -> LinearArx:
     return LinearArx.of_rows(far.lags, spec.n_inputs, weights)
 
 
-def completed(config: Config, trace: Trace) -> Config:
-    """Return the configuration of the first candidate, with everything said that is chosen before the short runs."""
+def completed(config: Config, trace: Trace, *, updates: Updates = NORMAL) -> Config:
+    """Return the configuration with everything said that a default training chooses before its full runs.
+
+    Raises the errors of `rtsysid.train.fit.begin`.
+    """
     if not config.auto:
         return config
-    config, trace = with_quantities(config, trace)
-    read = _read(config, trace)
-    parts = Parts(*_pieces(read.halves))
-    plan = plan_of(config, read.whole, blank_spec(config, trace.channels), parts)
-    kind = network_kinds(config)[0]
-    candidate = REPLACEMENT if kind == REPLACED else CORRECTIONS[0]
-    return with_kind(completed_config(config, plan, parts, candidate, NORMAL.full_of(plan.spec.hidden)), kind)
+    with TemporaryDirectory() as folder:
+        return begin_auto(config, trace, folder, updates=updates).completed()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -11,8 +11,10 @@ from rtsysid.config import Config
 from rtsysid.errors import ScheduleError
 from rtsysid.schedule import AUTO, preset, resolve
 from rtsysid.train.auto.candidates import REPLACEMENT, Candidate, adapted, stages_for
-from rtsysid.train.auto.parts import Parts
-from rtsysid.train.auto.plan import ModelPlan
+
+if TYPE_CHECKING:  # both load torch
+    from rtsysid.train.auto.parts import Parts
+    from rtsysid.train.auto.plan import ModelPlan
 
 CORRECTION, REPLACED = "correction", "replacement"  # kinds of network
 PASSES = 60  # of the full run over the recordings, at most

@@ -209,11 +209,16 @@ class AutoTrainer:
         trained = short_run(config, network, parts.training, plan.unit, config.stages[0])
         yield log_ratio(errors_on(trained, ground).mean(0), linear.mean(0))
 
+    def completed(self) -> Config:
+        """Choose what the configuration leaves open, by short runs where there is a choice, and return it whole."""
+        with self.run.claimed():
+            if self.plan is not None:
+                self._choose(self.plan)
+            return self.networks.config
+
     def trial(self) -> Trainer:
-        """Choose what the configuration leaves open, and return the trainer of the one kind that it has."""
-        if self.plan is not None:
-            self._choose(self.plan)
-        return self._trainer(network_kinds(self.networks.config)[0])
+        """Return the trainer of the one kind of network that a completed configuration has."""
+        return self._trainer(network_kinds(self.completed())[0])
 
     def _trainer(self, name: str) -> Trainer:
         """Make the trainer of a kind, or of the result: the last stage with all recordings."""
