@@ -13,6 +13,7 @@ from rtsysid.cli.options import PATH, as_json, backend_option, horizon_option, t
 from rtsysid.guards import ranges
 
 if TYPE_CHECKING:
+    from rtsysid.evaluation.probabilistic.evaluate import ProbabilisticEvaluation
     from rtsysid.model.bundle import Bundle
     from rtsysid.model.loading import BackendName
     from rtsysid.recordings.trace import Trace
@@ -105,10 +106,13 @@ def _show_scores(bundle: Bundle, trace: Trace, horizon: int, futures: int, json_
     result = evaluate_samples(bundle, trace, horizon, futures=futures)
     if json_:
         return console.report(msgspec.to_builtins(result), True)
-    header, *rows = result.table()
-    console.block(console.table(header, rows))
+    console.block(_scores_table(result))
     console.echo(*sample_lines(result))
     if result.known is not None:
-        header, *rows = result.known.table()
-        console.block(f"\nwithout these recordings\n{console.table(header, rows)}")
+        console.block(f"\nwithout these recordings\n{_scores_table(result.known)}")
     return None
+
+
+def _scores_table(scores: ProbabilisticEvaluation) -> str:
+    header, *rows = scores.table()
+    return console.table(header, rows)

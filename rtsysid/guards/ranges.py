@@ -51,10 +51,19 @@ Baud: TypeAlias = Annotated[int, Meta(ge=300, le=50_000_000)]
 Priority: TypeAlias = Annotated[int, Meta(ge=0, le=98)]
 Processor: TypeAlias = Annotated[int, Meta(ge=0, le=1023)]
 
+LONG_NUMBER, LONGEST_TEXT = 10**30, 60
+
 
 def require(name: str, value: Any, range_: Any) -> None:
     """Check a number that a caller of the library gives. Raises SpecError where it is outside its range, or none."""
     try:
-        msgspec.convert(value.item() if hasattr(value, "item") else value, range_)
+        scalar = hasattr(value, "item") and not value.ndim
+        msgspec.convert(value.item() if scalar else value, range_)
     except (ValueError, msgspec.ValidationError) as error:
-        raise SpecError(name, str(value), f"give another number: {error}") from None
+        raise SpecError(name, _short_text(value), f"give another number: {error}") from None
+
+
+def _short_text(value: Any) -> str:
+    if isinstance(value, int) and abs(value) >= LONG_NUMBER:
+        return "a number of more than 30 digits"
+    return str(value)[:LONGEST_TEXT]

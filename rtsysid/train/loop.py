@@ -112,19 +112,29 @@ class Trainer:
     def _stage(self, stage: Stage, saved: Tensors) -> Iterator[Epoch]:
         if SPREAD in stage.train and self.position.epoch == 0 and not self._spread_trained():
             begin_scales(self.network, self.training)
+        noise = set(stage.train) <= set(NOISE_GROUPS)
+        if noise and self.position.epoch == 0:
+            self._take_as_best(self._validate(stage))  # an epoch must be better than the weights before the stage
         optimiser = StageOptimiser(self.network, stage, self.yardstick, self.training, self.augmentation, self.settings)
         optimiser.load(saved)
         while self.position.epoch < stage.epochs and not (stage.patience and self.position.stale >= stage.patience):
             try:
                 epoch = self._epoch(stage, optimiser)
             except ScheduleError as error:
-                if not self.best or not set(stage.train) <= set(NOISE_GROUPS):
+                if not noise:
                     raise
                 logging.getLogger(__name__).warning("%s: the stage ends here, with its last good weights", error)
                 break
             self._save(epoch, optimiser)
             yield epoch
+        if noise and 0 < self.position.epoch == self.position.stale:
+            text = "stage %r: no epoch was better than the weights before it, which stay; lower its learning_rate"
+            logging.getLogger(__name__).warning(text, stage.name)
         self.network.load_state_dict(self.best)
+
+    def _take_as_best(self, validation: float) -> None:
+        self.best = {key: value.clone() for key, value in self.network.state_dict().items()}
+        self.position.best = min(self.position.best, validation)  # not one that is no number
 
     def _spread_trained(self) -> bool:
         return any(SPREAD in stage.train for stage in self.stages[: self.position.stage])
@@ -136,8 +146,8 @@ class Trainer:
         validation = self._validate(stage)
         better = validation < at.best or not self.best
         if better:
-            self.best = {key: value.clone() for key, value in self.network.state_dict().items()}
-        self.position = Position(at.stage, at.epoch + 1, min(validation, at.best), 0 if better else at.stale + 1)
+            self._take_as_best(validation)
+        self.position = Position(at.stage, at.epoch + 1, at.best, 0 if better else at.stale + 1)
         seconds = round(time.perf_counter() - begun, 3)
         return Epoch(self.finished, stage.name, at.epoch + 1, stage.epochs, train, validation, better, seconds)
 

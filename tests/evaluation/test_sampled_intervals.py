@@ -8,6 +8,7 @@ import torch
 from support.robots import make_spec
 
 from rtsysid.evaluation.calibrate import HeldOut, fit_intervals
+from rtsysid.evaluation.probabilistic.evaluate import sampled_deviations
 from rtsysid.evaluation.sampled_intervals import FUTURES, box_quality, sampled_quality
 from rtsysid.model.backends.numpy_backend import NumpyBackend
 from rtsysid.model.intervals import Intervals, central_intervals
@@ -50,6 +51,30 @@ def test_futures_are_chosen_where_they_know_the_noise() -> None:
     assert fit_intervals(predictor_of(network), held_out, HORIZON).futures == FUTURES
     network.spread.stretch.fill_(5.0)
     assert fit_intervals(predictor_of(network), held_out, HORIZON).futures == 0
+
+
+def test_a_held_out_recording_may_be_shorter_than_a_forecast() -> None:
+    """A short recording next to long ones has no forecast, and does not end the calibration."""
+    network = noisy_network()
+    held_out, ticks = recordings_of(network), 60
+    rows = network.spec.settling_samples + ticks - 10
+    short = HeldOut(*(each[:rows] for each in held_out[0]))
+    predictor = predictor_of(network)
+    assert sampled_deviations(predictor, short.shown, ticks, 1, 3).truth.shape == (0, ticks, 3)
+    assert fit_intervals(predictor, [short, *held_out], ticks).horizon == ticks
+
+
+def test_futures_and_boxes_are_judged_under_the_same_plans() -> None:
+    """Where the model sees noise, futures are sampled under the true inputs, as the forecasts of boxes are."""
+    network = noisy_network()
+    true = recordings_of(network, 1)[0].true
+    shown = true.copy()
+    shown[network.spec.settling_samples :, : network.spec.n_inputs] += 1  # after the only start
+    seen, kept = (
+        sampled_deviations(predictor_of(network), rows, HORIZON, len(true), 5, truth=true) for rows in (shown, true)
+    )
+    assert len(kept.truth) == 1
+    np.testing.assert_array_equal(seen.truth, kept.truth)
 
 
 def test_the_interval_score_prefers_a_scale_that_is_known() -> None:

@@ -222,14 +222,20 @@ def test_contradictions_are_one_line(name: str, tmp_path: Path, tiny_trace: Trac
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize(("given", "said"), [((0, 0), "count: 0"), ((2**40, 0), "count"), ((5, -1), "seed: -1")])
+NO_COUNTS = (0, -1, 2**40, True, 2.5, float("nan"), "5", None, np.array([3]), 10**400, 10**5000)
+NO_SEEDS = (-1, 2**63, 2**64, True, 0.5, "1", None, np.array([3]), 10**5000)
+NO_NUMBERS = [("count", (each, 0)) for each in NO_COUNTS] + [("seed", (5, each)) for each in NO_SEEDS]
+
+
+@pytest.mark.parametrize(("said", "given"), NO_NUMBERS, ids=lambda each: each if isinstance(each, str) else "")
 def test_counts_and_seeds_out_of_range_are_refused(given: tuple[int, int], said: str, gaussian: Bundle) -> None:
-    """A count of 0, one beyond all reason, and a negative seed: one line each."""
+    """A count of 0, one beyond all reason, a negative seed, and what is no whole number: one short line each."""
     predictor = Predictor.load(gaussian)
     for row in plant(1, 60, seed=5).episodes[0].values[:30]:
         predictor.step(row)
-    with pytest.raises(SpecError, match=said):
+    with pytest.raises(SpecError, match=said) as refused:
         predictor.sample_futures(np.zeros((5, 1)), *given)
+    assert len(str(refused.value)) < 200
 
 
 def test_the_default_training_has_a_distribution_too(tmp_path: Path, tiny_trace: Trace) -> None:
@@ -242,6 +248,37 @@ def test_the_default_training_has_a_distribution_too(tmp_path: Path, tiny_trace:
     assert result.judge is not None
     assert result.weights["spread.scale.bias"].std() > 0
     assert (result.weights["spread.stretch"] != 1).all()
+
+
+def test_a_validation_loss_that_is_no_number_bars_no_better_one(
+    tmp_path: Path, tiny_trace: Trace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Futures may diverge before a stage and after its first epoch; a later epoch with a loss is still the best."""
+    config = config_of("gaussian")
+    last = msgspec.structs.replace(config.stage[-1], epochs=3)
+    trainer = begin(msgspec.structs.replace(config, stage=(*config.stage[:-1], last)), tiny_trace, tmp_path / "run")
+    validations = iter([1.0] * len(config.stage) + [float("nan"), float("nan"), 0.5, 0.7])
+    monkeypatch.setattr(trainer, "_validate", lambda stage: next(validations))
+    assert [epoch.best for epoch in trainer.epochs()][-3:] == [False, True, False]
+
+
+def test_a_stage_of_the_noise_leaves_nothing_worse_than_it_found(
+    tmp_path: Path, tiny_trace: Trace, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where steps are far too large in every epoch, the noise before the stage stays, and one line says so."""
+    config = config_of("gaussian")
+    last = msgspec.structs.replace(config.stage[-1], epochs=2, learning_rate=3.0)
+    trainer = begin(msgspec.structs.replace(config, stage=(*config.stage[:-1], last)), tiny_trace, tmp_path / "run")
+    before: dict[str, torch.Tensor] = {}
+    for epoch in trainer.epochs():
+        before = dict(trainer.best) if epoch.stage != last.name else before
+        assert epoch.stage != last.name or not epoch.best
+    after = trainer.run.weights()
+    assert all(torch.equal(each, after[name]) for name, each in before.items() if name not in SET_LAST)
+    assert any(f"{last.name!r}: no epoch was better" in line for line in caplog.messages)
+
+
+SET_LAST = ("spread.limit", "spread.stretch")  # after all stages
 
 
 def test_a_noise_that_diverges_ends_with_the_last_good_weights(

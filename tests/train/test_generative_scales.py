@@ -67,6 +67,19 @@ def test_the_calibration_finds_a_factor_that_is_known(monkeypatch: pytest.Monkey
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("offset", [50.0, float("inf")])
+def test_where_no_factor_helps_it_is_the_largest(offset: float) -> None:
+    """Futures that are all on the other side of the point forecast, or that diverged, leave no factor that is no
+    number."""
+    network, ticks = network_of("mixture"), 8
+    rows = torch.randn(60, network.spec.settling_samples + ticks, network.spec.width)
+    network.members.offset.bias.fill_(offset)
+    rows[:, -ticks:, network.spec.n_inputs :] -= 1e4 * torch.arange(1, ticks + 1)[:, None]
+    calibration.calibrate_stretch(network, Sequences(list(rows.numpy())), torch.ones(ticks, 3))
+    np.testing.assert_allclose(network.spread.stretch, calibration.LARGEST)
+
+
+@torch.no_grad()
 def test_the_scale_begins_at_the_error_of_one_tick() -> None:
     """Before its training the noise is as large as the one-tick errors of the recordings, not a hundred times that."""
     network = network_of("gaussian")

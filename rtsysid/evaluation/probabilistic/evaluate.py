@@ -6,6 +6,7 @@ was calibrated on recordings of its training, and they see errors of the recordi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -39,6 +40,7 @@ STARTS = 400  # forecasts at most about, evenly spread over the recordings
 FUTURES = 100
 STRANGE = 0.5  # share of rows beyond the trained range, above which a recording is of no known kind
 MARGIN = 0.02  # of that range, in widths
+FEW = 6  # recordings: drawing fewer with replacement says too little of other recordings
 
 
 class Deviations(NamedTuple):
@@ -163,18 +165,19 @@ def sampled_deviations(
 ) -> Deviations:  # fmt: skip
     """Stream an episode [n, C]; forecast and sample from every `stride`-th tick on, with the seed of that tick.
 
-    `truth` [n, C]: the rows to compare with, where the model sees noise; by default the same rows.
+    An episode that is too short has no forecast. `truth` [n, C]: planned inputs and measurements, where the model sees
+    noise; by default the same rows.
     """
     true = values if truth is None else truth
     spec, nu = predictor.spec, predictor.spec.n_inputs
     sampled, measured = list[Doubles](), list[Doubles]()
     predictor.reset()
     first = predictor.settling_samples - 1
-    for tick, row in enumerate(values[: len(values) - horizon]):
+    for tick, row in enumerate(values[: max(0, len(values) - horizon)]):
         predictor.step(row)
         if tick < first or (tick - first) % stride:
             continue
-        plan = values[tick : tick + horizon, :nu]
+        plan = true[tick : tick + horizon, :nu]
         point = predictor.forecast(plan)
         measured.append(differences(true[tick + 1 : tick + 1 + horizon, nu:], point, spec.outputs))
         if spec.distribution:
@@ -229,6 +232,7 @@ class _ScoreTally:
         self._width: dict[float, list[Doubles]] = {stated: [] for stated in STATED}
         self._ranks = np.zeros(BINS)
 
+    @np.errstate(over="ignore", invalid="ignore")  # a future that diverged may be no number
     def add(self, futures: Doubles, truth: Doubles, recording: int, rng: np.random.Generator) -> None:
         """Add one forecast: futures [M, N, ny] and truth [N, ny]."""
         scaled, true = futures / self._unit, truth / self._unit
@@ -266,6 +270,14 @@ def _mean_by_output(values: Sequence[Doubles], names: Sequence[str]) -> dict[str
     return {name: mean[:, column].tolist() for column, name in enumerate(names)}
 
 
+def _against_residuals(model: SampleScores) -> str:
+    ratio, low, high = model.ratio
+    if not math.isfinite(ratio):
+        return "some futures of the model are no numbers, so it has no score: train its noise again"
+    verdict = "better than" if high < 1 else "worse than" if low > 1 else "not surely different from"
+    return f"the energy score of the model is {verdict} that of residuals"
+
+
 def sample_lines(found: ProbabilisticEvaluation) -> list[str]:
     """Say in sentences what the columns of the table are, and whether the model beats the strong null model."""
     lines = [
@@ -278,9 +290,9 @@ def sample_lines(found: ProbabilisticEvaluation) -> list[str]:
     if model is None:
         lines.append("the model predicts points: it has no futures of its own (docs/generative.md)")
     else:
-        _, low, high = model.ratio
-        verdict = "better than" if high < 1 else "worse than" if low > 1 else "not surely different from"
-        lines.append(f"the energy score of the model is {verdict} that of residuals")
+        lines.append(_against_residuals(model))
+    if found.recordings < FEW:
+        lines.append(f"{found.recordings} recordings are few: the true ratio may be outside the parentheses")
     beyond = (
         f"{name}: {100 * share:.0f} % of its rows are beyond the trained range" for name, share in found.strange.items()
     )

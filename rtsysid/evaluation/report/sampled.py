@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from rtsysid.evaluation.probabilistic.evaluate import sample_lines
+from rtsysid.evaluation.probabilistic.evaluate import ProbabilisticEvaluation, sample_lines
 from rtsysid.evaluation.report.html import html_table
 from rtsysid.evaluation.report.judged import JudgedModel
 from rtsysid.evaluation.report.tree import Node, el
@@ -14,10 +14,13 @@ def sampled_nodes(models: Sequence[JudgedModel]) -> Iterator[Node]:
     """Yield a table and its sentences for each model that was sampled; nothing where none was."""
     for model in (each for each in models if each.samples is not None):
         assert model.samples is not None
-        header, *rows = model.samples.table()
-        yield html_table(header, rows)
+        yield _html_scores(model.samples)
         yield el("p", ". ".join(f"{line[0].upper()}{line[1:]}" for line in sample_lines(model.samples)) + ".")
         if model.samples.known is not None:
-            header, *rows = model.samples.known.table()
             yield el("p", "Without these recordings:")
-            yield html_table(header, rows)
+            yield _html_scores(model.samples.known)
+
+
+def _html_scores(scores: ProbabilisticEvaluation) -> Node:
+    header, *rows = scores.table()
+    return html_table(header, rows)

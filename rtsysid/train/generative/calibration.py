@@ -68,7 +68,8 @@ def _bands(ticks: int) -> list[tuple[int, int]]:
 def wanted_factors(network: Network, ground: Measured) -> Tensor:
     """Compute the smallest factor of each interval of 90 % that holds the measurement: [B, N, ny].
 
-    The interval is that of sampled futures around the point forecast, without the factors of the model.
+    The interval is that of sampled futures around the point forecast, without the factors of the model. Where no factor
+    helps, since futures diverged or are all on the other side, it is `LARGEST`.
     """
     futures, point = sampled_futures(network, ground)
     deviations = FutureStretch(network.spec, torch)
@@ -76,8 +77,7 @@ def wanted_factors(network: Network, ground: Measured) -> Tensor:
     low, high = away[:, OUTSIDE], away[:, -1 - OUTSIDE]
     error = deviations.between(ground.truth, point)
     bound = torch.where(error < 0, -low, high).clamp_min(torch.finfo(error.dtype).tiny)
-    wanted: Tensor = error.abs() / bound
-    return wanted
+    return torch.nan_to_num(error.abs() / bound, nan=LARGEST).clamp_max(LARGEST)
 
 
 def sampled_futures(network: Network, ground: Measured) -> tuple[Tensor, Tensor]:

@@ -7,10 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.robots import plant
+from support.robots import make_spec, plant
 
-from rtsysid.evaluation.probabilistic.evaluate import evaluate_samples, sample_lines, strange_recordings
+from rtsysid.evaluation.probabilistic.evaluate import (
+    Deviations,
+    evaluate_samples,
+    sample_lines,
+    scores_of,
+    strange_recordings,
+)
 from rtsysid.model.bundle import Bundle
+from rtsysid.model.predictor import Predictor
 from rtsysid.recordings.trace import Trace
 
 
@@ -37,3 +44,18 @@ def test_scores_are_given_with_and_without_strange_recordings(bundle_folder: Pat
     assert found.known.recordings == alone.recordings == found.recordings - 1
     assert f"{strange.name}: 100 % of its rows are beyond the trained range" in sample_lines(found)
     assert (alone.strange, alone.known) == ({}, None)
+
+
+def test_what_few_recordings_and_futures_that_diverged_say() -> None:
+    """A score that is no number is no verdict, and a ratio from three recordings is said to be uncertain."""
+    rng = np.random.default_rng(0)
+    every = [Deviations(rng.standard_normal((4, 10, 3, 3)), rng.standard_normal((4, 3, 3))) for _ in range(3)]
+    predictor = Predictor(make_spec(distribution="gaussian"), None)  # type: ignore[arg-type]
+    few = sample_lines(scores_of(predictor, every, 10))
+    assert any("3 recordings are few" in line for line in few)
+    assert not any("no numbers" in line for line in few)
+    every[1].futures[0, 0, 2] = np.inf  # type: ignore[index]
+    lines = sample_lines(scores_of(predictor, every, 10))
+    assert any("some futures of the model are no numbers" in line for line in lines)
+    assert not any("not surely different" in line for line in lines)
+    assert not any("are few" in line for line in sample_lines(scores_of(predictor, every * 2, 10)))
