@@ -153,7 +153,7 @@ def _trainer(
         Sequences(episodes, device, episode_weights(episodes, prepared.spec, 1.0))
         for episodes in (prepared.train, prepared.validation)
     )
-    return Trainer(
+    trainer = Trainer(
         network,
         prepared.stages,
         (train, validation),
@@ -163,6 +163,8 @@ def _trainer(
         run=run,
         notes=prepared.notes,
     )
+    trainer.calibrates = not config.data.train_on_validation
+    return trainer
 
 
 def _first_network(config: Config, run: Run) -> Network:

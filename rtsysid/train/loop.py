@@ -33,6 +33,10 @@ from rtsysid.train.windows import Sequences
 
 VALIDATION_SEQUENCES = 1024
 SPREAD = "spread"  # the group of the scales of the noise
+UNCALIBRATED = (
+    "futures are not calibrated, and may be too narrow: training used the validation part, too; "
+    "leave out data.train_on_validation"
+)
 POOR_LOSS = 1e4  # a hundred times the error of the linear ARX
 
 
@@ -102,9 +106,9 @@ class Trainer:
                 yield from self._stage(self.stages[self.position.stage], saved)
                 saved = {}
                 self.position = Position(stage=self.position.stage + 1)
-            if self.network.spec.distribution and self.calibrates:
+            if self.network.spec.distribution:
                 limit_scales(self.network, self.training)
-                calibrate_stretch(self.network, self.validation, self.yardstick, self.settings.seed)
+                self._calibrate()
             if dead := dead_members(self.network):
                 logging.getLogger(__name__).warning("distribution %s: %s", self.network.spec.distribution, dead)
             self.run.finish(self.network.state_dict())
@@ -135,6 +139,12 @@ class Trainer:
     def _take_as_best(self, validation: float) -> None:
         self.best = {key: value.clone() for key, value in self.network.state_dict().items()}
         self.position.best = min(self.position.best, validation)  # not one that is no number
+
+    def _calibrate(self) -> None:
+        if self.calibrates:
+            calibrate_stretch(self.network, self.validation, self.yardstick, self.settings.seed)
+        else:
+            logging.getLogger(__name__).warning(UNCALIBRATED)
 
     def _spread_trained(self) -> bool:
         return any(SPREAD in stage.train for stage in self.stages[: self.position.stage])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -106,6 +107,20 @@ def test_far_from_the_recordings_the_scale_stays_at_its_largest_there() -> None:
     assert (network.spread.log_scale(seen, 0) <= network.spread.limit + network.spread.age[0]).all()
     assert (network.latent.scale(seen) > network.latent.limit).any()
     assert (network.latent.log_scale(seen) <= network.latent.limit).all()
+
+
+def test_nothing_is_calibrated_on_recordings_of_the_training(
+    tmp_path: Path, tiny_trace: Trace, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where training used the validation part, futures keep their size, and one line says so."""
+    config = config_of("gaussian")
+    config = msgspec.structs.replace(config, data=msgspec.structs.replace(config.data, train_on_validation=True))
+    for _ in begin(config, tiny_trace, tmp_path / "run").epochs():
+        pass
+    weights = Run(tmp_path / "run").weights()
+    assert (weights["spread.limit"] < MOST).all()
+    assert (weights["spread.stretch"] == 1).all()
+    assert any("leave out data.train_on_validation" in line for line in caplog.messages)
 
 
 def test_training_sets_begin_limit_and_calibration(tmp_path: Path, tiny_trace: Trace) -> None:
