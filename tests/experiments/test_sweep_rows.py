@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -12,6 +13,7 @@ from support.sweeps import SMALL
 
 from rtsysid.config import Config, parse_config
 from rtsysid.experiments.sweep.objective import Measure, parts_of_training, train_trial
+from rtsysid.experiments.sweep.space import Parameter, configured, fitting_spec
 from rtsysid.experiments.sweep.study import Plan
 from rtsysid.experiments.sweep.worker import Worker
 from rtsysid.recordings.trace import Trace
@@ -55,3 +57,13 @@ def test_a_trial_has_the_channels_of_the_plan(text: str, tmp_path: Path) -> None
     worker = Worker(Plan(said, {}, {}), cut(3, 0, 60), tmp_path)
     assert [channel.angle for channel in worker._measure.spec.outputs] == [True, False]
     assert worker._trace.channels == said.data.channels
+
+
+def test_every_combination_of_the_space_has_rows_to_settle_on(tmp_path: Path) -> None:
+    """A warm-up that only one start of the state has counts, whatever start the configuration itself has."""
+    config = parse_config(SMALL.replace("warmup = 4", 'warmup = 4\nstate_init = "zero"'))
+    values: dict[str, tuple[Any, ...]] = {"model.state_init": ("zero", "warmup"), "model.warmup": (0, 20)}
+    space = {path: Parameter(values=each) for path, each in values.items()}
+    longest = configured(config, {path: each[1] for path, each in values.items()}, space)
+    worker = Worker(Plan(config, space, {}), cut(3, 0, 60), tmp_path)
+    assert worker._measure.settling == fitting_spec(longest).settling_samples == 23

@@ -73,7 +73,8 @@ class Worker:
         trace = replace(trace, channels=plan.config.data.channels)  # a default training finds rotations and angles
         self._plan, self._trace, self._folder = plan, trace, folder
         specs = check_space(plan.config, plan.space)
-        settling = max(s.taps for s in specs) + max(s.settling_samples - s.taps for s in specs)
+        warms_up = any(s.state_init == "warmup" for s in specs)  # in the space, the warm-up may be another value's
+        settling = max(s.taps for s in specs) + warms_up * max(s.warmup for s in specs)
         self._measure = Measure(plan.config, trace, settling)
         self._deadline = float("inf")
 
