@@ -1,7 +1,8 @@
-"""Measure retrieval on real flights: `python -m bench.retrieval_quality BUNDLE`, with a model of the nano-drone.
+"""Measure retrieval on real flights: `python -m bench.retrieval_quality BUNDLE...`, with models of the nano-drone.
 
 Runs 1 to 3 of each manoeuvre are indexed, and there is one query per second of run 4. Two metrics are independent of
 the distance: the share of the ten matches with the same kind of manoeuvre, and the distance of the seconds that follow.
+Each bundle is one encoder, named as its folder.
 """
 
 from __future__ import annotations
@@ -23,15 +24,17 @@ from rtsysid.retrieval.index import Index
 TOP = 10
 
 
-def main(bundle: Bundle) -> None:
-    """Build an index of each kind, and print its metrics."""
+def main(*folders: str) -> None:
+    """Build an index of each kind and encoder, and print its metrics."""
+    bundles = {Path(folder).name: Bundle.open(folder) for folder in folders}
+    bundle = next(iter(bundles.values()))
     files = sorted(recordings("nanodrone", "train").glob("*.csv.gz"))
     indexed, unseen = ([f for f in files if ("run4" in f.name) is wanted] for wanted in (False, True))
     with tempfile.TemporaryDirectory() as folder:
         cases = {
             "window, from the body": ("window", bundle),
-            "code": ("code", bundle),
             "window, as recorded": ("window", None),
+            **{f"code of {name}": ("code", each) for name, each in bundles.items()},
         }
         indexes = {
             name: build(Trace.read_each(indexed, bundle.spec.channels), Path(folder) / name, bundle=chosen, by=by)
@@ -71,4 +74,4 @@ def _following(judge: Index, rows: np.ndarray, matches: np.ndarray) -> float:
 
 
 if __name__ == "__main__":
-    main(Bundle.open(arguments(__doc__)[0]))
+    main(*arguments(__doc__))
