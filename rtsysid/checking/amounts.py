@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from rtsysid.checking.findings import Finding
+from rtsysid.checking.findings import Finding, time_text
 from rtsysid.config import Config
 from rtsysid.errors import RtsysidError
 from rtsysid.recordings.held_out import shortest_piece, unscaled_spec
-from rtsysid.recordings.trace import Trace
+from rtsysid.recordings.trace import Episode, Trace
 
 SHORTEST = 8  # rows of a piece of which anything is learned
 LAGS = 20  # rows that a usual linear model sees
@@ -24,6 +24,7 @@ def amount_findings(whole: Trace, cut: Trace, config: Config) -> Iterator[Findin
     yield from _cut_pieces(cut, config)
     yield from _row_counts(cut, config)
     yield from _unseen(cut, config)
+    yield from _copies(cut)
 
 
 def _constant_outputs(trace: Trace) -> Iterator[Finding]:
@@ -99,3 +100,17 @@ def _unseen(cut: Trace, config: Config) -> Iterator[Finding]:
             found,
             "record this range for training, or choose other recordings: data.validation",
         )
+
+
+def _copies(cut: Trace) -> Iterator[Finding]:
+    """Find the recordings whose pieces are copies of another recording's, or of the beginning of one."""
+    begun: dict[bytes, Episode] = {}
+    for piece in cut.episodes:
+        if len(piece) < SHORTEST or not np.ptp(piece.values, axis=0).any():
+            continue
+        first = begun.setdefault(piece.values[:SHORTEST].tobytes(), piece)
+        rows = min(len(first), len(piece))
+        if first.recording != piece.recording and np.array_equal(first.values[:rows], piece.values[:rows]):
+            found = f"its {rows} rows from {time_text(piece.t[0])} s on are those of {first.recording}"
+            remedy = "leave one of them out: the same rows would train a model and judge it"
+            yield Finding("duplicated rows", (), found, remedy, piece.recording, float(piece.t[0]), grave=True)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import optuna
 
     from rtsysid.config import Config
+    from rtsysid.experiments.sweep.space import Space
     from rtsysid.experiments.sweep.study import Plan
     from rtsysid.experiments.sweep.worker import Limits
     from rtsysid.recordings.trace import Trace
@@ -122,7 +123,7 @@ def _plan(
     """Return the plan of the folder, or a new one, and the recordings."""
     from rtsysid.config import read_config
     from rtsysid.experiments.sweep.folder import known_plan
-    from rtsysid.experiments.sweep.space import default_space, read_space
+    from rtsysid.experiments.sweep.space import read_space
     from rtsysid.experiments.sweep.storage import parse_url, public
     from rtsysid.experiments.sweep.study import Plan, asked_for
     from rtsysid.train.auto.begin import completed
@@ -135,7 +136,18 @@ def _plan(
     if (known := known_plan(out, asked, address)) is not None:
         return known, trace
     whole = completed(parsed, trace)
-    return Plan(whole, space or default_space(whole), asked, address), trace
+    return Plan(whole, space or _derived_space(whole, trace), asked, address), trace
+
+
+def _derived_space(config: Config, trace: Trace) -> Space:
+    """Derive a space from a configuration and from what its recordings allow."""
+    from dataclasses import replace
+
+    from rtsysid.experiments.sweep.objective import parts_of_training
+    from rtsysid.experiments.sweep.space import default_space
+
+    parts = parts_of_training(config, replace(trace, channels=config.data.channels))
+    return default_space(config, min(max(map(len, part)) for part in parts))
 
 
 def _recordings(config: Config, data: Sequence[Path]) -> tuple[Config, Trace]:

@@ -41,15 +41,20 @@ def split_long_enough(trace: Trace, validation: Sequence[str], needed: int) -> t
     return training.long_enough(needed, "training", LONGER), held_out.long_enough(needed, "validation", LONGER)
 
 
-def validation_part(trace: Trace, config: Config) -> Trace:
-    """Return the recordings that a training with this configuration validates on, cut at every gap.
+def training_parts(trace: Trace, config: Config) -> tuple[Trace, Trace]:
+    """Return the recordings that a training with this configuration trains and validates on, cut at every gap.
 
-    Raises TraceError where there is none that is long enough.
+    Raises TraceError where a part has none that is long enough.
     """
     cut = trace.segments(config.data.rate_hz, nan="split")
     # with feedthrough a piece loses its last row before training cuts it
     needed = shortest_piece(config, unscaled_spec(config, trace.channels)) + config.data.feedthrough
-    return split_long_enough(cut, config.data.validation, needed)[1]
+    return split_long_enough(cut, config.data.validation, needed)
+
+
+def validation_part(trace: Trace, config: Config) -> Trace:
+    """Return the recordings that a training with this configuration validates on; see `training_parts`."""
+    return training_parts(trace, config)[1]
 
 
 def read_held_out(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,6 +23,7 @@ from rtsysid.experiments.sweep.space import (
     own_values,
     read_space,
 )
+from rtsysid.experiments.sweep.study import OWN, Plan, open_study, suggested
 from rtsysid.train.auto.begin import completed
 from rtsysid.train.auto.completed import CORRECTION, REPLACED, with_kind
 from rtsysid.train.auto.trainer import Updates
@@ -172,3 +174,43 @@ def test_embedded_configurations_read_back_to_the_same(name: str) -> None:
     """Rigid bodies, presets and stages are written in full."""
     config = read_config(name)
     assert parse_config(toml_text(config)) == msgspec.structs.replace(config, stage=config.stages)
+
+
+SPELLINGS: dict[str, tuple[Parameter, Any]] = {
+    "train.effort": (Parameter(values=(1, 2)), 1),
+    "stage.*.epochs": (Parameter(values=(0.5, 1.0, 2.0), times=True), 1.0),
+    "stage.*.learning_rate": (Parameter(low=1, high=3, times=True), 1),
+    "stage.*.final_rate": (Parameter(low=0.05, high=1.0), 0.05),
+}
+
+
+@pytest.mark.parametrize("path", SPELLINGS)
+def test_the_configuration_is_a_trial_however_its_numbers_are_written(path: str) -> None:
+    """1 in a space is 1.0 of the configuration, and Optuna takes it as one of its choices."""
+    parameter, own = SPELLINGS[path]
+    plan = Plan(parse_config(TINY), {path: parameter}, {})
+    assert own_trials(plan.config, plan.space) == [{path: own}]
+    trial = open_study(plan, optuna.storages.InMemoryStorage()).ask()
+    assert suggested(trial, plan.space) == {path: own}
+    assert OWN in trial.user_attrs
+
+
+@pytest.mark.parametrize("values", [(7, 8), (True, False)])
+def test_a_trial_is_not_called_the_configuration_where_that_lies_outside_the_space(values: tuple[Any, ...]) -> None:
+    """Five taps are not among the choices: the error of another model is not said to be that of the configuration."""
+    plan = Plan(parse_config(TINY), {"model.taps": Parameter(values=values)}, {})
+    assert OWN not in open_study(plan, optuna.storages.InMemoryStorage()).ask().user_attrs
+
+
+def test_the_default_training_is_no_choice_among_presets() -> None:
+    """It would choose another model in every trial, so that neither cost nor rows of a trial were known."""
+    config = parse_config(TINY[: TINY.index("[[stage]]")].replace("stride = 7", 'stride = 7\npreset = "two-stage"'))
+    with pytest.raises(ConfigError, match="chooses its own model in every trial"):
+        check_space(config, {"train.preset": Parameter(values=("greedy", "auto"))})
+
+
+def test_the_default_space_has_no_taps_that_the_recordings_do_not_allow() -> None:
+    """Fifteen rows are one forecast of six ticks after five taps and four of warm-up: ten taps leave none."""
+    config = parse_config(TINY)
+    assert default_space(config, rows=19)["model.taps"].values == (2, 5)
+    assert default_space(config, rows=20)["model.taps"].values == (2, 5, 10)

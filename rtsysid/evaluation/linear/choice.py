@@ -145,9 +145,13 @@ class Search:
         return Judged(np.array(by_fold), np.array([float(part.stop - part.start) for part in self.runs.folds]))
 
     def relative(self, judged: Judged, ticks: int | None = None) -> float:
-        """Return the error over the first `ticks` in ratio to hold's, averaged over the groups."""
+        """Return the error over the first `ticks` in ratio to hold's, averaged over the groups.
+
+        A group that moves in no forecast tells nothing about a map, and is left out.
+        """
         ours, hold = (each.mean[:, :ticks].mean(1) for each in (judged, self.hold))
-        return float(np.mean(ours / np.maximum(hold, LEAST)))
+        moves = hold > 0
+        return float(np.mean(ours[moves] / np.maximum(hold[moves], LEAST))) if moves.any() else 0.0
 
     def score(self, judged: Judged) -> float:
         """Return the mean logarithm of the error in ratio to hold's, in which octaves of ticks weigh alike."""

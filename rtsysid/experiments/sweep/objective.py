@@ -8,10 +8,12 @@ same factor, and no rank. A ratio below `RESOLUTION` counts as that: no sensor r
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Generator
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 import torch
 from torch import Tensor
@@ -21,10 +23,11 @@ from rtsysid.config import Config
 from rtsysid.errors import TraceError
 from rtsysid.evaluation.baselines import Hold
 from rtsysid.evaluation.metrics import HorizonErrors
+from rtsysid.recordings.held_out import training_parts, unscaled_spec
 from rtsysid.recordings.trace import Trace
-from rtsysid.schedule import PREDICTIONS
-from rtsysid.spec import Doubles
-from rtsysid.train.auto.begin import begin_auto
+from rtsysid.schedule import ONE_STEP_LENGTH, PREDICTIONS, resolve
+from rtsysid.spec import Doubles, Floats
+from rtsysid.train.auto.begin import begin_auto, parts_of
 from rtsysid.train.fit import begin_stages, prepare_recordings
 from rtsysid.train.freerun import free_run
 from rtsysid.train.loop import Trainer
@@ -53,9 +56,10 @@ class Measure:
     """
 
     def __init__(self, config: Config, trace: Trace, settling: int) -> None:
-        prepared = prepare_recordings(config, trace)
-        self.spec, self.horizon, self.settling = prepared.spec, prepared.horizon, settling
-        sequences, length = Sequences(prepared.validation), settling + prepared.horizon
+        stages = resolve(config.stages, spec := unscaled_spec(config, trace.channels))
+        self.spec, self.settling, self.split = spec, settling, _fixed_split(config, trace)
+        self.horizon = max(stage.horizon for stage in stages) or ONE_STEP_LENGTH
+        sequences, length = Sequences(parts_of_training(config, trace)[1]), settling + self.horizon
         if max(sequences.lengths) < length:
             found = f"the longest validation recording has {max(sequences.lengths)} rows, and {length} are needed"
             raise TraceError("sweep", found, "give a space with fewer taps, or record longer")
@@ -91,6 +95,29 @@ class Measure:
         return torch.cat(parts).double().numpy()
 
 
+def parts_of_training(config: Config, trace: Trace) -> tuple[list[Floats], list[Floats]]:
+    """Return the pieces [n, C] that a training with this configuration trains and validates on.
+
+    Raises TraceError where the recordings cannot be used.
+    """
+    if config.auto:
+        return parts_of(config, trace)
+    prepared = prepare_recordings(config, trace)
+    return prepared.train, prepared.validation
+
+
+def _fixed_split(config: Config, trace: Trace) -> tuple[str, ...]:
+    """Name the validation recordings where they depend on the rows that a model needs.
+
+    A trial that needs longer pieces would leave out short recordings first, and then take others for validation: it
+    would train on what measures it. Of a single recording the last rows validate.
+    """
+    if config.auto or config.data.validation:
+        return config.data.validation
+    trained, judged = ({e.recording for e in part.episodes} for part in training_parts(trace, config))
+    return () if trained & judged else tuple(glob.escape(name) for name in sorted(judged))
+
+
 def _forecast(network: Network, rows: Tensor, horizon: int) -> Tensor:
     """Settle on measured rows, then run free: [B, settling + N, C] -> [B, N, ny]."""
     windows = row_windows(rows, network.spec.taps)
@@ -124,6 +151,8 @@ def train_trial(config: Config, trace: Trace, folder: Path, measure: Measure) ->
     Progress counts the epochs of stages that learn to predict: before them all models forecast alike. Raises the errors
     of `rtsysid.train.fit.begin` and of `Trainer.epochs`.
     """
+    data = msgspec.structs.replace(config.data, validation=measure.split)
+    config = msgspec.structs.replace(config, data=data)
     default = begin_auto(config, trace, folder) if config.auto else None
     trainer = begin_stages(config, trace, folder) if default is None else default.trial()
     yield TrialProgress(0, None)  # the linear fits may have taken long

@@ -18,7 +18,7 @@ from msgspec import Meta
 from rtsysid.config import Config, config_from_builtins, config_text
 from rtsysid.errors import ConfigError, RtsysidError
 from rtsysid.recordings.held_out import unscaled_spec
-from rtsysid.schedule import resolve
+from rtsysid.schedule import resolve, rows_needed
 from rtsysid.spec import ModelSpec
 from rtsysid.train.auto.completed import CORRECTION, REPLACED, with_kind
 
@@ -46,15 +46,17 @@ class Parameter(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Return all values, or both ends of the range."""
         return self.values or (self.low, self.high)
 
-    def __contains__(self, value: Any) -> bool:
+    def spelled(self, value: Any) -> Any:
+        """Return a value as the space has it: 1 for 1.0, where it says 1; None where the value is not in the space."""
         if self.values:
-            return value in self.values
-        if isinstance(value, bool) or not isinstance(value, int | float) or self.low is None or self.high is None:
-            return False
-        steps = (value - self.low) / (self.step or 1)
-        whole = self.step is None or abs(steps - round(steps)) < 1e-9
-        kind = isinstance(value, int) or not isinstance(self.low, int) or not isinstance(self.high, int)
-        return self.low <= value <= self.high and whole and kind
+            kind = isinstance(value, bool)
+            return next((own for own in self.values if own == value and isinstance(own, bool) == kind), None)
+        if not _is_countable(value) or self.low is None or self.high is None or not self.low <= value <= self.high:
+            return None
+        whole = isinstance(self.low, int) and isinstance(self.high, int)
+        step = self.step or (1 if whole else None)
+        steps = 0.0 if step is None else (value - self.low) / step
+        return None if abs(steps - round(steps)) >= 1e-9 else int(value) if whole and value == int(value) else value
 
 
 Space = dict[str, Parameter]
@@ -143,7 +145,11 @@ def configured(config: Config, values: Mapping[str, Any], space: Mapping[str, Pa
     for path, value in values.items():
         if path != PRESET:
             _set(built, path, value, space[path].times)
-    return config_from_builtins(built, "space")
+    made = config_from_builtins(built, "space")
+    if made.auto and not config.auto:
+        found = "auto, which chooses its own model in every trial"
+        raise ConfigError(f"space: {PRESET}", found, "leave it out, or sweep a configuration of [data] alone")
+    return made
 
 
 def _set(built: Any, path: str, value: Any, times: bool) -> None:
@@ -198,8 +204,9 @@ def own_values(config: Config, space: Space) -> dict[str, Any]:
         *before, last = path.split(".")
         tables = _reached(built, before, path)
         said = [1] if parameter.times else [_as_choice(each.get(last)) for each in tables if isinstance(each, dict)]
-        if said and all(each == said[0] for each in said) and said[0] in parameter:
-            own[path] = said[0]
+        known = parameter.spelled(said[0]) if said and all(each == said[0] for each in said) else None
+        if known is not None:
+            own[path] = known
     return own
 
 
@@ -233,14 +240,19 @@ def check_space(config: Config, space: Space) -> list[ModelSpec]:
     return specs
 
 
-def default_space(config: Config) -> Space:
-    """Derive a space from a configuration: around what it says, so that the configuration itself lies in it."""
+def default_space(config: Config, rows: float = float("inf")) -> Space:
+    """Derive a space from a configuration: around what it says, so that the configuration itself lies in it.
+
+    `rows`: of the longest piece that training and validation part both have; taps beyond it are left out.
+    """
     stages, fields = config.stages, config.model.fields
     taps, encoder, hidden = fields["taps"], fields["encoder"], fields["hidden"]
     longest = 3.0 if config.auto else 2.0  # the default training has to end in minutes
     half, twice = tuple(max(1, width // 2) for width in encoder), tuple(2 * width for width in encoder)
     wanted: dict[str, Parameter] = {
-        "model.taps": _choice(max(2, taps // 2), taps, 2 * taps),
+        "model.taps": _choice(
+            max(2, taps // 2), taps, *([2 * taps] if _longest_sequence(config) + taps <= rows else [])
+        ),
         "model.encoder": _choice(*map(list, (half, encoder, twice, encoder[-1:], ()))),
         "model.hidden": Parameter(low=max(4, hidden // 4), high=2 * hidden, log=True),
         "model.linear_path": _choice(False, True),
@@ -259,6 +271,12 @@ def default_space(config: Config) -> Space:
         wanted["stage.*.loss.*.norm"] = _choice("square", "absolute")
     fitted = {path: _possible(config, path, parameter) for path, parameter in wanted.items()}
     return {path: parameter for path, parameter in fitted.items() if len(set(map(str, parameter.ends))) > 1}
+
+
+def _longest_sequence(config: Config) -> int:
+    """Count the rows that every stage needs for a sequence, from the first window to the last target."""
+    spec = fitting_spec(config)
+    return max(rows_needed(stage, spec) for stage in resolve(config.stages, spec))
 
 
 def _choice(*values: Any) -> Parameter:

@@ -62,7 +62,7 @@ def joined_plan(plan: Plan, study: optuna.Study) -> Plan:
 
 
 def open_study(plan: Plan, storage: BaseStorage, pruning: bool = True) -> optuna.Study:
-    """Create the study, or join it. Its first trials are the configuration itself."""
+    """Create the study, or join it. Its first trials are the configuration itself, as far as it lies in the space."""
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     made: dict[str, Any] = {
         "storage": storage,
@@ -76,7 +76,7 @@ def open_study(plan: Plan, storage: BaseStorage, pruning: bool = True) -> optuna
     study.set_user_attr(PLAN, msgspec.json.encode(plan).decode())
     for own in own_trials(plan.config, plan.space):
         values = {path: _encoded(value, plan.space, path) for path, value in own.items()}
-        study.enqueue_trial(values, user_attrs={OWN: True})
+        study.enqueue_trial(values, user_attrs={OWN: True} if own.keys() == plan.space.keys() else {})
     return study
 
 

@@ -12,6 +12,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -69,9 +70,11 @@ class Worker:
     """
 
     def __init__(self, plan: Plan, trace: Trace, folder: Path) -> None:
+        trace = replace(trace, channels=plan.config.data.channels)  # a default training finds rotations and angles
         self._plan, self._trace, self._folder = plan, trace, folder
         specs = check_space(plan.config, plan.space)
-        settling = max(s.taps for s in specs) + max(s.settling_samples - s.taps for s in specs)
+        warms_up = any(s.state_init == "warmup" for s in specs)  # in the space, the warm-up may be another value's
+        settling = max(s.taps for s in specs) + warms_up * max(s.warmup for s in specs)
         self._measure = Measure(plan.config, trace, settling)
         self._deadline = float("inf")
 

@@ -48,6 +48,8 @@ def begin_auto(
     """
     torch.set_num_threads(1)  # judge and result have a process each
     torch.use_deterministic_algorithms(True)
+    if minutes and config.stage:
+        raise ConfigError("--minutes", "the configuration has [[stage]] tables", "leave out one of them")
     if linear and config.model.distribution:
         raise ConfigError("--linear", "a distribution needs its stages", "leave out --linear, or model.distribution")
     run = Run(folder)
@@ -81,6 +83,14 @@ def _auto_trainer(
     }  # fmt: skip
     begin = {"about": about, "config_text": config_text, "arrays": arrays}
     return AutoTrainer(config, plan, parts, run, read.notes, begin, **asked)
+
+
+def parts_of(config: Config, trace: Trace) -> Parts:
+    """Return the pieces that the judge of a default training is trained on, and those that it is judged on.
+
+    Raises TraceError where the recordings cannot be used.
+    """
+    return Parts(*_pieces(_read(*with_quantities(config, trace)).halves))
 
 
 class _Recordings(NamedTuple):

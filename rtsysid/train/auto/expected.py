@@ -42,7 +42,5 @@ def with_network(stated: Expectation, ratio: Doubles) -> Expectation:
 
 
 def _multiplied(group: GroupExpectation, factors: Sequence[float]) -> GroupExpectation:
-    of = (group.error, group.low, group.high)
-    return GroupExpectation(
-        group.ticks, *(tuple(value * factor for value, factor in zip(each, factors, strict=True)) for each in of)
-    )
+    limits = (np.minimum(np.multiply(each, factors), LARGEST) for each in (group.error, group.low, group.high))
+    return GroupExpectation(group.ticks, *(tuple(each.tolist()) for each in limits))

@@ -196,6 +196,6 @@ def surely_better(errors: Doubles, reference: Doubles, block: int = BLOCK) -> bo
 
 
 def ratio(errors: Doubles, linear: Doubles) -> Doubles:
-    """Return the mean errors [K, G, N] in ratio to those of the linear model: [G, N]."""
-    found: Doubles = errors.mean(0) / np.maximum(linear.mean(0), LEAST)
+    """Return the mean errors [K, G, N] in ratio to those of the linear model, 1 where neither has any: [G, N]."""
+    found: Doubles = np.maximum(errors.mean(0), LEAST) / np.maximum(linear.mean(0), LEAST)
     return found

@@ -23,8 +23,9 @@ UNITS = ("rad", "deg")  # tried for an angle without a unit
 def with_quantities(config: Config, trace: Trace) -> tuple[Config, Trace]:
     """Return configuration and recordings whose channels say what they are.
 
-    Four outputs of one group, or neighbours without a group, whose squares sum to 1 in every row are a quaternion. A
-    channel that jumps by a turn and changes slowly otherwise is an angle.
+    Four outputs of one group, or neighbours without a group, whose squares sum to 1 in every row are a quaternion,
+    unless all are whole numbers, as the flags of four states. A channel that jumps by a turn, stays within a turn and
+    changes slowly otherwise is an angle.
     """
     rows = [episode.values.astype(np.float64) for episode in trace.episodes]
     channels = list(config.data.channels)
@@ -69,7 +70,8 @@ def _quaternions(channels: Sequence[Channel], rows: Doubles) -> Iterator[list[in
 def _are_units(rows: Doubles) -> bool:
     finite = rows[np.isfinite(rows).all(1)]
     lengths = np.linalg.norm(finite, axis=1)
-    return bool(len(finite) and (np.abs(lengths - 1) < LENGTH).all() and (finite.std(0) > 0).sum() > 1)
+    turns = bool(len(finite)) and (finite.std(0) > 0).sum() > 1 and not np.array_equal(finite, np.rint(finite))
+    return bool(turns and (np.abs(lengths - 1) < LENGTH).all())
 
 
 def _angles(channels: Sequence[Channel], rows: Sequence[Doubles]) -> Iterator[tuple[int, str]]:
@@ -78,11 +80,20 @@ def _angles(channels: Sequence[Channel], rows: Sequence[Doubles]) -> Iterator[tu
         units = [channel.unit] if channel.unit else UNITS
         steps = np.concatenate([np.diff(each[:, i]) for each in rows])
         steps = np.abs(steps[np.isfinite(steps)])
-        found = [unit for unit in units if unit in PERIODS and _comes_back(steps, PERIODS[unit])]
+        reach = max(_value_range(each[:, i]) for each in rows)
+        found = [unit for unit in units if unit in PERIODS and _comes_back(steps, reach, PERIODS[unit])]
         if found and not channel.angle:
             yield i, found[0]
 
 
-def _comes_back(steps: Doubles, period: float) -> bool:
+def _value_range(values: Doubles) -> float:
+    """Return the range of the finite values [n] of a recording; 0 without any."""
+    finite = values[np.isfinite(values)]
+    return float(np.ptp(finite)) if len(finite) else 0.0
+
+
+def _comes_back(steps: Doubles, reach: float, period: float) -> bool:
+    """Tell whether a channel turns: a command of two levels only jumps, and a counter leaves the turn."""
     jumps = np.abs(steps - period) < TURN * period
-    return bool(jumps.any() and (steps[~jumps] < CALM * period).all())
+    turns = jumps.any() and reach < (1 + TURN) * period and steps[~jumps].any()
+    return bool(turns and (steps[~jumps] < CALM * period).all())

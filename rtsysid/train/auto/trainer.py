@@ -189,17 +189,22 @@ class AutoTrainer:
             new.begin(about, self._begin["config_text"], {**self._begin["arrays"], **arrays})
 
     def _best(self, plan: ModelPlan, judge: Arrays) -> Candidate:
-        """Return the correction whose short run is the best on the validation recordings, unless there is no choice."""
-        if self.given.stage or self._linear or self.given.train.replace_linear:
-            return REPLACEMENT if self.given.train.replace_linear else CORRECTIONS[0]
-        jobs = {str(k): partial(self._score, each, plan, judge) for k, each in enumerate(CORRECTIONS)}
+        """Return the correction whose short run is the best on the validation recordings, unless there is no choice.
+
+        Where there is none, a short run still shows how many updates fit into the minutes.
+        """
+        said = REPLACEMENT if self.given.train.replace_linear else CORRECTIONS[0]
+        if self.given.stage or self._linear or (said.replaces and not self._minutes):
+            return said
+        tried = (said,) if said.replaces else CORRECTIONS
+        jobs = {str(k): partial(self._score, each, plan, judge) for k, each in enumerate(tried)}
         begun, short = time.monotonic(), self._updates.short
         scores = dict(with_progress(run_jobs(jobs), "trying networks", len(jobs)))
         if self._minutes:
             each = (time.monotonic() - begun) / (short * math.ceil(len(jobs) / 2))
             updates = USED * 60 * self._minutes / each / more_updates(plan.spec.hidden)
             self._updates = self._updates._replace(full=max(short, int(updates)))
-        return CORRECTIONS[int(min(jobs, key=lambda k: scores[k]))]  # of equal ones the first, whichever ended first
+        return tried[int(min(jobs, key=lambda k: scores[k]))]  # of equal ones the first, whichever ended first
 
     def _score(self, candidate: Candidate, plan: ModelPlan, judge: Arrays) -> Iterator[float]:
         config, parts, spec = self._completed(candidate, self._updates.short), self.parts, plan.spec

@@ -9,7 +9,7 @@ from support.linear_robots import folds, plain_spec, recordings
 
 from rtsysid.evaluation.linear.choice import GAINS, LinearChoice, Search, choose_linear
 from rtsysid.evaluation.linear.folds import Folds
-from rtsysid.evaluation.linear.maps import is_affine, linear_run, runs_of
+from rtsysid.evaluation.linear.maps import is_affine, linear_run, one_map, runs_of
 from rtsysid.evaluation.linear.ridge import equations
 
 HORIZON = 20
@@ -113,3 +113,16 @@ def test_the_score_does_not_depend_on_the_unit_of_an_output() -> None:
         scores.append((found.judged.mean / found.hold.mean)[2])
     assert np.allclose(scores[1], scores[0], rtol=1e-3)
     assert np.allclose(scores[2], scores[0], rtol=1e-3)
+
+
+def test_a_group_that_moves_in_no_forecast_does_not_choose_the_map() -> None:
+    """An output that jumps once, in the first row, leaves the mean error in ratio to hold's as it is without it."""
+    pieces = recordings(4, 150)
+    for piece in pieces:
+        piece[:, 3] = 0.0
+        piece[0, 3] = 1.0
+    search = Search(plain_spec(), folds(pieces), HORIZON, (2, 10))
+    assert not search.hold.mean[2].any()
+    judged = search.judged(one_map(search.equations(10).solve_folds(1e-3)))
+    moving = judged.mean[:2].mean(1) / search.hold.mean[:2].mean(1)
+    assert search.relative(judged) == pytest.approx(moving.mean())

@@ -9,6 +9,7 @@ import pytest
 from support.robots import DATA_ALONE, TINY, plant
 
 from rtsysid.config import EMBEDDED, Config, parse_config, read_config
+from rtsysid.errors import ConfigError
 from rtsysid.recordings.trace import Trace
 from rtsysid.spec import ModelSpec
 from rtsysid.train.auto.begin import begin_auto, completed
@@ -87,3 +88,15 @@ def test_the_completed_file_is_the_configuration_of_the_run(auto_run_folder: Pat
     assert config in [with_kind(trained, kind) for kind in (CORRECTION, REPLACED)]
     chosen = msgspec.structs.asdict(run.spec)
     assert {name: chosen[name] for name in config.model.fields} == config.model.fields
+
+
+def test_minutes_are_kept_or_refused(trace: Trace, tmp_path: Path) -> None:
+    """A kind that the file says is timed as well; minutes and stages of the file contradict each other."""
+    text, updates, epochs = said(1) + "replace_linear = true\n", Updates(1, 2000), []
+    for number, minutes in enumerate((None, 1e-6)):
+        trainer = begin_auto(parse_config(text), trace, tmp_path / f"{number}", minutes=minutes, updates=updates)
+        epochs.append(sum(stage.epochs for stage in trainer.completed().stage))
+    assert epochs[0] > 10 * epochs[1]
+    staged = parse_config(TINY.replace("batch = 64", 'batch = 64\npreset = "auto"'))
+    with pytest.raises(ConfigError, match=r"--minutes: .*stage"):
+        begin_auto(staged, trace, tmp_path / "staged", minutes=1.0)

@@ -9,6 +9,7 @@ from support.linear_robots import plain_spec
 
 from rtsysid.evaluation.linear.choice import Judged, LinearChoice
 from rtsysid.train.auto.expected import expected_errors, with_network
+from rtsysid.train.auto.judge import ratio
 
 FOLDS, GROUPS, TICKS = 5, 600, 20
 
@@ -62,3 +63,12 @@ def test_what_the_network_leaves_scales_the_whole_interval() -> None:
     assert scaled.linear == stated.linear
     for key in ("error", "low", "high"):
         assert np.allclose(getattr(scaled.groups["g1"], key), np.array(getattr(before, key)) * [1, 1, 0.5, 1, 1])
+
+
+def test_where_the_linear_model_has_no_error_the_stated_one_stays() -> None:
+    """An output that rests in the validation recordings says nothing: no error of 0 or without bound is stated."""
+    stated = expected_errors(choice_of(drawn(0.1)[0][:, :1]))
+    still = np.zeros((3, 1, TICKS))
+    assert with_network(stated, ratio(still, still)) == stated
+    moved = with_network(stated, ratio(still + 1e9, still)).groups["g0"]
+    assert max(*moved.error, *moved.high) <= 1e30  # what is written can be read
