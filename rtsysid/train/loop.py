@@ -32,7 +32,7 @@ from rtsysid.train.tensors import Tensors
 from rtsysid.train.windows import Sequences
 
 VALIDATION_SEQUENCES = 1024
-SPREAD = "spread"  # the group of the scales of the noise
+IN_SCALES = frozenset({"spread", "members"})  # groups whose unit is the noise of one tick
 UNCALIBRATED = (
     "futures are not calibrated, and may be too narrow: training used the validation part, too; "
     "leave out data.train_on_validation"
@@ -114,9 +114,9 @@ class Trainer:
             self.run.finish(self.network.state_dict())
 
     def _stage(self, stage: Stage, saved: Tensors) -> Iterator[Epoch]:
-        if SPREAD in stage.train and self.position.epoch == 0 and not self._spread_trained():
-            begin_scales(self.network, self.training)
         noise = set(stage.train) <= set(NOISE_GROUPS)
+        if self.position.epoch == 0 and self._scales_begin():
+            begin_scales(self.network, self.training)
         if noise and self.position.epoch == 0:
             self._take_as_best(self._validate(stage))  # an epoch must be better than the weights before the stage
         optimiser = StageOptimiser(self.network, stage, self.yardstick, self.training, self.augmentation, self.settings)
@@ -146,8 +146,10 @@ class Trainer:
         else:
             logging.getLogger(__name__).warning(UNCALIBRATED)
 
-    def _spread_trained(self) -> bool:
-        return any(SPREAD in stage.train for stage in self.stages[: self.position.stage])
+    def _scales_begin(self) -> bool:
+        """Tell whether this stage is the first that trains what the scales of the noise are the unit of."""
+        *before, now = (not IN_SCALES.isdisjoint(stage.train) for stage in self.stages[: self.position.stage + 1])
+        return now and not any(before)
 
     def _epoch(self, stage: Stage, optimiser: StageOptimiser) -> Epoch:
         begun, at = time.perf_counter(), self.position

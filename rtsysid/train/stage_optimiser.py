@@ -11,6 +11,7 @@ from rtsysid.config import Training
 from rtsysid.errors import ScheduleError
 from rtsysid.schedule import AUTO, Stage, rows_needed
 from rtsysid.train.augmentation import Augmentation
+from rtsysid.train.generative.scales import shorten_offset_steps
 from rtsysid.train.losses import Objective
 from rtsysid.train.network import Network
 from rtsysid.train.tensors import Tensors
@@ -40,6 +41,7 @@ class StageOptimiser:
         self.sequences, self.augmentation, self.settings = sequences, augmentation, settings
         self.parameters = set_trainable(network, stage.train)
         self.adam = torch.optim.AdamW(list(self.parameters.values()), weight_decay=stage.weight_decay, fused=True)
+        shorten_offset_steps(network, self.adam)
 
     def epoch(self, number: int) -> float:
         """Run one epoch and return the mean loss; `number` counts from 0 within the stage.

@@ -20,7 +20,7 @@ from rtsysid.train.generative import calibration
 from rtsysid.train.generative.calibration import dead_members
 from rtsysid.train.generative.modules import FIRST_SCALE
 from rtsysid.train.generative.sampling import FutureStart, drawn, sampled_rollout
-from rtsysid.train.generative.scales import begin_scales, limit_scales
+from rtsysid.train.generative.scales import begin_scales, limit_scales, shorten_offset_steps
 from rtsysid.train.network import Network
 from rtsysid.train.run import Run
 from rtsysid.train.windows import Sequences
@@ -131,3 +131,18 @@ def test_training_sets_begin_limit_and_calibration(tmp_path: Path, tiny_trace: T
     assert (weights["spread.limit"] < MOST).all()
     assert (weights["spread.stretch"] != 1).all()
     assert weights["spread.scale.bias"].abs().max() > abs(FIRST_SCALE)
+
+
+def test_members_move_in_units_of_the_noise() -> None:
+    """A step of Adam moves an offset by its learning rate times the scale of its target, whatever that scale is."""
+    network = network_of("mixture")
+    targets = network.spec.n_targets
+    scales = torch.logspace(-4, -1, targets)
+    network.spread.scale.bias.data = scales.log()
+    adam = torch.optim.AdamW(network.members.offset.parameters(), lr=0.01, weight_decay=0.0)
+    shorten_offset_steps(network, adam)
+    before = network.members.offset.bias.detach().clone()
+    network.members.offset.bias.sum().backward()  # type: ignore[no-untyped-call]
+    adam.step()
+    moved = (network.members.offset.bias - before).abs().view(-1, targets)
+    assert torch.allclose(moved, 0.01 * scales.expand_as(moved), rtol=0.03)

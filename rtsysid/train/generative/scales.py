@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+from torch import Tensor
 
 from rtsysid.train.generative.calibration import ground_after_warmup
 from rtsysid.train.generative.density import TickDeviations, tick_deviations
@@ -26,6 +29,36 @@ def begin_scales(network: Network, training: Sequences) -> None:
     off = _deviations(network, training).off
     root = off.square().mean((0, 1)).sqrt().clamp_min(SMALLEST)
     network.spread.scale.bias.copy_(root.log())
+    if network.spec.noise.members > 1:
+        network.members.offset.weight.mul_(_offset_units(network)[:, None])
+
+
+def shorten_offset_steps(network: Network, adam: torch.optim.Optimizer) -> None:
+    """Let an optimiser move the offsets of members in units of the noise of one tick.
+
+    A step of Adam is as long for every weight, whatever its unit. Where a tick is predicted to a thousandth of the unit
+    of its target, a step in that unit would move each member far away from everything that the model knows.
+    """
+    if network.spec.noise.members < 2:
+        return
+    parameters, before = list(network.members.offset.parameters()), list[Tensor]()
+
+    def keep(*_: Any) -> None:
+        before[:] = [each.detach().clone() for each in parameters]
+
+    @torch.no_grad()
+    def shorten(*_: Any) -> None:
+        unit = _offset_units(network)
+        for old, new in zip(before, parameters, strict=True):
+            new.copy_(torch.lerp(old, new, unit.view(-1, *[1] * (new.ndim - 1)).expand_as(new)))
+
+    adam.register_step_pre_hook(keep)
+    adam.register_step_post_hook(shorten)
+
+
+def _offset_units(network: Network) -> Tensor:
+    """Return the scale of the noise of a tick for each row of the offsets: [members T]."""
+    return network.spread.scale.bias.detach().exp().clamp_max(1.0).repeat(network.spec.noise.members)
 
 
 @torch.no_grad()
