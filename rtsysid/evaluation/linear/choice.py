@@ -199,7 +199,10 @@ def _resolved(search: Search, candidates: list[tuple[int, float]]) -> list[tuple
 
 
 def _with_gains(search: Search, model: LinearModel, target_groups: Sequence[str], bands: Sequence[int]) -> LinearModel:
-    """Lower the gain of a group from an age on, band after band, where that lowers the error."""
+    """Lower the gain of a group from an age on, band after band, where that lowers the error.
+
+    Last, let a group rest while a measurement is young: an output of coarse steps does, and hold is exact there.
+    """
     bands = tuple(age for age in bands if age < search.hold.mean.shape[1])
     model = model._replace(age_bands=bands, gains=np.ones((len(bands) + 1, len(target_groups))))
     judged = search.judged(model)
@@ -207,14 +210,22 @@ def _with_gains(search: Search, model: LinearModel, target_groups: Sequence[str]
         if (judged.mean[row, first:] >= WORTH * search.hold.mean[row, first:]).any():  # else no gain can help
             moved = np.array([name == group for name in target_groups])
             model, judged = _lowered(search, model, judged, (slice(band, None), moved))
+    for (band, last), (row, group) in product(enumerate(bands), enumerate(search.groups)):
+        if judged.mean[row, last - 1] > search.hold.mean[row, last - 1]:
+            moved = np.array([name == group for name in target_groups])
+            model, judged = _lowered(search, model, judged, (slice(0, band + 1), moved), GAINS[-1:])
     return model
 
 
 def _lowered(
-    search: Search, model: LinearModel, judged: Judged, chosen: tuple[slice, NDArray[np.bool_]]
+    search: Search,
+    model: LinearModel,
+    judged: Judged,
+    chosen: tuple[slice, NDArray[np.bool_]],
+    steps: Sequence[float] = GAINS,
 ) -> tuple[LinearModel, Judged]:
     """Lower the gains of these bands and targets until that does not help; return the model and its errors."""
-    for gain in GAINS:
+    for gain in steps:
         gains = model.gains.copy()
         gains[chosen] = gain
         trial = model._replace(gains=gains)

@@ -80,6 +80,19 @@ def test_gains_hold_a_group_whose_map_is_worse_than_hold() -> None:
     assert (found.judged.mean[:2] / found.hold.mean[:2]).max() < 0.1
 
 
+def test_an_output_of_coarse_steps_rests_while_its_measurement_is_young() -> None:
+    """A position that is rounded so coarsely that it rests for some ticks is held as long, and predicted later."""
+    pieces = recordings(4, 150)
+    for piece in pieces:
+        piece[:, 1] = 0.5 * np.round(piece[:, 1] / 0.5)
+    found = choose_linear(Search(plain_spec(), folds(pieces), HORIZON, (2, 10)), TARGETS)
+    ratio = found.judged.mean[0] / found.hold.mean[0]
+    assert ratio.max() < 1.01
+    assert ratio[-1] < 0.8
+    assert found.model.gains[0, 0] == 0
+    assert found.model.gains[-1, 0] > 0
+
+
 def test_what_the_caller_says_of_ages_holds() -> None:
     """A number of near ticks and bands that were asked for are not chosen otherwise."""
     search = Search(plain_spec(), folds(recordings(3, 60)), HORIZON, (2,))
