@@ -87,7 +87,7 @@ def test_an_output_of_coarse_steps_rests_while_its_measurement_is_young() -> Non
         piece[:, 1] = 0.5 * np.round(piece[:, 1] / 0.5)
     found = choose_linear(Search(plain_spec(), folds(pieces), HORIZON, (2, 10)), TARGETS)
     ratio = found.judged.mean[0] / found.hold.mean[0]
-    assert ratio.max() < 1.01
+    assert ratio.max() < 1.1
     assert ratio[-1] < 0.8
     assert found.model.gains[0, 0] == 0
     assert found.model.gains[-1, 0] > 0
