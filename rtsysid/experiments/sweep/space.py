@@ -266,7 +266,8 @@ def default_space(config: Config, rows: float = float("inf")) -> Space:
         wanted["model.head_sees_code"] = _choice(False, True)
     if config.auto:  # its linear model stays, and so does what the network adds to
         wanted = {path: each for path, each in wanted.items() if path not in ("model.linear_path", "model.output")}
-        wanted[KIND] = _choice(False, True)
+        if config.train.replace_linear is None:
+            wanted[KIND] = _choice(False, True)
     if len({loss.norm for stage in stages for loss in stage.loss}) == 1:
         wanted["stage.*.loss.*.norm"] = _choice("square", "absolute")
     fitted = {path: _possible(config, path, parameter) for path, parameter in wanted.items()}
