@@ -20,7 +20,13 @@ from rtsysid.train.generative import calibration
 from rtsysid.train.generative.calibration import dead_members
 from rtsysid.train.generative.modules import FIRST_SCALE
 from rtsysid.train.generative.sampling import FutureStart, drawn, sampled_rollout
-from rtsysid.train.generative.scales import begin_scales, limit_scales, shorten_offset_steps
+from rtsysid.train.generative.scales import (
+    _measured_ticks,
+    _moved_by_latent,
+    begin_scales,
+    limit_scales,
+    shorten_offset_steps,
+)
 from rtsysid.train.network import Network
 from rtsysid.train.run import Run
 from rtsysid.train.windows import Sequences
@@ -146,3 +152,17 @@ def test_members_move_in_units_of_the_noise() -> None:
     adam.step()
     moved = (network.members.offset.bias - before).abs().view(-1, targets)
     assert torch.allclose(moved, 0.01 * scales.expand_as(moved), rtol=0.03)
+
+
+@pytest.mark.parametrize("distribution", ["vrnn", "gan", "gsn"])
+def test_noise_on_the_code_begins_as_large_as_the_errors_of_a_tick(distribution: str) -> None:
+    """However large it is at first, what it moves the targets by is near to the errors of a tick, or smaller."""
+    network, training = (
+        network_of(distribution),
+        Sequences(list(torch.randn(8, 60, network_of(distribution).spec.width).numpy())),
+    )
+    network.latent.scale.bias.data += 3.0
+    begin_scales(network, training)
+    errors = network.spread.scale.bias.detach().exp()
+    moved = _moved_by_latent(network, _measured_ticks(network, training))
+    assert (moved / errors).median() < 1.5

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from rtsysid.train.generative.calibration import ground_after_warmup
-from rtsysid.train.generative.density import TickDeviations, tick_deviations
+from rtsysid.train.generative.density import tick_deviations
+from rtsysid.train.generative.losses import Measured
 from rtsysid.train.generative.modules import Latent
 from rtsysid.train.network import Network
 from rtsysid.train.windows import Sequences
@@ -21,14 +22,18 @@ SMALLEST = 1e-5  # scale in the unit of the targets
 def begin_scales(network: Network, training: Sequences) -> None:
     """Set the scale of each target to the root mean square of its one-tick errors, in place.
 
-    Training moves the logarithm of a scale slowly. From noise that is many times too large the first futures leave
-    everything that the model was trained on, and their scores say nothing.
+    Noise on the code begins where it moves the targets by as much, or less. Training moves the logarithm of a scale
+    slowly. From noise that is many times too large the first futures leave everything that the model was trained on,
+    and their scores say nothing.
 
     Raises TraceError where no sequence fits.
     """
-    off = _deviations(network, training).off
+    ground = _measured_ticks(network, training)
+    off = tick_deviations(network, ground.windows, ground.state, ground.truth).off
     root = off.square().mean((0, 1)).sqrt().clamp_min(SMALLEST)
     network.spread.scale.bias.copy_(root.log())
+    if network.spec.noise.latent and network.spec.distribution != "variational":  # its encoder has learned how large
+        network.latent.scale.bias.add_((root / _moved_by_latent(network, ground)).median().log().clamp_max(0.0))
     if network.spec.noise.members > 1:
         network.members.offset.weight.mul_(_offset_units(network)[:, None])
 
@@ -67,18 +72,30 @@ def limit_scales(network: Network, training: Sequences) -> None:
 
     Raises TraceError where no sequence fits.
     """
-    seen = _deviations(network, training).seen.flatten(0, 1)
+    ground = _measured_ticks(network, training)
+    seen = tick_deviations(network, ground.windows, ground.state, ground.truth).seen.flatten(0, 1)
     network.spread.limit.copy_(network.spread.of_state(seen).amax(0))
     latent = getattr(network, "latent", None)
     if isinstance(latent, Latent):
         latent.limit.copy_(latent.scale(seen).amax(0))
 
 
-def _deviations(network: Network, training: Sequences) -> TickDeviations:
-    """Compute the deviations of measured ticks of some training sequences, after a warm-up."""
+def _measured_ticks(network: Network, training: Sequences) -> Measured:
+    """Return the ticks of some training sequences, after a warm-up."""
     network.eval()
     ticks = max(1, min(TICKS, max(training.lengths) - network.spec.settling_samples))
     length = network.spec.settling_samples + ticks
     rows = training.rows(training.evenly_spaced(training.starts(length, 1), SEQUENCES), length)
-    ground = ground_after_warmup(network, rows, rows.new_ones(ticks, network.spec.n_outputs))
-    return tick_deviations(network, ground.windows, ground.state, ground.truth)
+    return ground_after_warmup(network, rows, rows.new_ones(ticks, network.spec.n_outputs))
+
+
+def _moved_by_latent(network: Network, ground: Measured) -> Tensor:
+    """Return the root mean square by which latent values move each target, where the network counts fully: [T]."""
+    age = max(network.spec.age_bands, default=0)
+    features = network.features(ground.windows[:, 0])
+    code = network.encode(features[..., network.spec.encoder_columns])
+    seen = torch.cat((code, ground.state[:, : network.spec.hidden]), -1)
+    draws = torch.randn(len(seen), network.spec.noise.latent, generator=torch.Generator().manual_seed(0))
+    moved = network.latent.into(network.latent.log_scale(seen).exp() * draws.to(seen))
+    at, near = (network.target(features, c, network.cell.tick(c, ground.state)[0], age) for c in (code, code + moved))
+    return (near - at).square().mean(0).sqrt().clamp_min(SMALLEST**2)
