@@ -12,7 +12,7 @@ import torch
 from support.generative import config_of, network_of
 from torch import Tensor
 
-from rtsysid.model.backends.noise import MOST
+from rtsysid.model.backends.noise import LEAST, MOST
 from rtsysid.model.coordinates.deviations import stretch_factors
 from rtsysid.recordings.trace import Trace
 from rtsysid.train.fit import begin
@@ -154,15 +154,18 @@ def test_members_move_in_units_of_the_noise() -> None:
     assert torch.allclose(moved, 0.01 * scales.expand_as(moved), rtol=0.03)
 
 
+@torch.no_grad()
 @pytest.mark.parametrize("distribution", ["vrnn", "gan", "gsn"])
-def test_noise_on_the_code_begins_as_large_as_the_errors_of_a_tick(distribution: str) -> None:
-    """However large it is at first, what it moves the targets by is near to the errors of a tick, or smaller."""
-    network, training = (
-        network_of(distribution),
-        Sequences(list(torch.randn(8, 60, network_of(distribution).spec.width).numpy())),
-    )
-    network.latent.scale.bias.data += 3.0
+def test_noise_on_the_code_begins_no_larger_than_the_errors_of_a_tick(distribution: str) -> None:
+    """Noise on the code that moves the targets by far more than a tick is wrong by is made small."""
+    network = network_of(distribution)
+    network.spread.scale.weight.zero_()
+    network.spread.scale.bias.fill_(math.log(0.001))
+    network.latent.scale.bias.fill_(LEAST)
+    training = Sequences(list(forecasts_of(network, 200, 8).numpy()))
+    network.latent.scale.bias.fill_(0.0)
+    ground = _measured_ticks(network, training)
+    assert (_moved_by_latent(network, ground) > 0.01).any()
     begin_scales(network, training)
-    errors = network.spread.scale.bias.detach().exp()
-    moved = _moved_by_latent(network, _measured_ticks(network, training))
-    assert (moved / errors).median() < 1.5
+    errors = network.spread.scale.bias.exp()
+    assert (_moved_by_latent(network, ground) / errors).median() < 1.5
