@@ -202,6 +202,17 @@ def test_a_trial_is_not_called_the_configuration_where_that_lies_outside_the_spa
     assert OWN not in open_study(plan, optuna.storages.InMemoryStorage()).ask().user_attrs
 
 
+def test_a_study_whose_process_was_killed_at_once_still_begins_with_the_configuration() -> None:
+    """Whoever opens a study without trials adds those of the configuration, once."""
+    plan, storage = (
+        Plan(parse_config(TINY), {"model.taps": Parameter(values=(2, 5))}, {}),
+        optuna.storages.InMemoryStorage(),
+    )
+    optuna.create_study(study_name=plan.study, storage=storage)
+    open_study(plan, storage)
+    assert [OWN in each.user_attrs for each in open_study(plan, storage).get_trials()] == [True]
+
+
 def test_the_default_training_is_no_choice_among_presets() -> None:
     """It would choose another model in every trial, so that neither cost nor rows of a trial were known."""
     config = parse_config(TINY[: TINY.index("[[stage]]")].replace("stride = 7", 'stride = 7\npreset = "two-stage"'))

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 import optuna
-from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
+from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, TPESampler
 from optuna.storages import BaseStorage
@@ -69,15 +69,18 @@ def open_study(plan: Plan, storage: BaseStorage, pruning: bool = True) -> optuna
         "sampler": _sampler(),
         "pruner": AtMostItsCost() if pruning else NopPruner(),
     }
-    try:
-        study = optuna.create_study(study_name=plan.study, direction="minimize", **made)
-    except DuplicatedStudyError:
-        return optuna.load_study(study_name=plan.study, **made)
+    study = optuna.create_study(study_name=plan.study, direction="minimize", load_if_exists=True, **made)
+    if not study.get_trials(deepcopy=False):  # it is new, or the process that created it was killed before this
+        _enqueue_own(study, joined_plan(plan, study))
+    return study
+
+
+def _enqueue_own(study: optuna.Study, plan: Plan) -> None:
     study.set_user_attr(PLAN, msgspec.json.encode(plan).decode())
     for own in own_trials(plan.config, plan.space):
         values = {path: _encoded(value, plan.space, path) for path, value in own.items()}
-        study.enqueue_trial(values, user_attrs={OWN: True} if own.keys() == plan.space.keys() else {})
-    return study
+        attributes = {OWN: True} if own.keys() == plan.space.keys() else {}
+        study.enqueue_trial(values, user_attrs=attributes, skip_if_exists=True)
 
 
 def _sampler() -> BaseSampler:
