@@ -14,6 +14,7 @@ import click
 import msgspec
 
 from rtsysid.cli import console, faults
+from rtsysid.cli.check import before_training
 from rtsysid.cli.complete import config_names
 from rtsysid.cli.options import PATH, FiniteRange, as_json, within
 from rtsysid.cli.outputs import output
@@ -85,10 +86,11 @@ def sweep() -> None:
 @click.option("--no-pruning", is_flag=True, help="Train every trial to its end, also one that is far behind.")
 @storage_option
 @click.option("--space", "space_path", type=PATH, help="TOML file of what to vary.  [default: from CONFIG]")
+@click.option("--force", is_flag=True, help="Search in spite of grave findings of a check.")
 @as_json
 def run_command(
     config: str, data: tuple[Path, ...], out: Path, budget: float | None, trials: int | None, jobs: int,
-    no_pruning: bool, storage: str | None, space_path: Path | None, json_: bool,
+    no_pruning: bool, storage: str | None, space_path: Path | None, force: bool, json_: bool,
 ) -> None:  # fmt: skip
     """Search the space around CONFIG for models with a small validation error and a small cost.
 
@@ -103,7 +105,7 @@ def run_command(
 
     if storage is not None:
         require_server(storage)
-    plan, trace = _plan(config, data, out, storage, space_path)
+    plan, trace = _plan(config, data, out, storage, space_path, force)
     Worker(plan, trace, out)  # what is wrong with space or recordings is found out before anything is written
     plan = begin_sweep(out, plan, storage)
     unlimited = float("inf")
@@ -118,7 +120,7 @@ def run_command(
 
 
 def _plan(
-    config: str, data: Sequence[Path], out: Path, storage: str | None, space_path: Path | None
+    config: str, data: Sequence[Path], out: Path, storage: str | None, space_path: Path | None, force: bool
 ) -> tuple[Plan, Trace]:
     """Return the plan of the folder, or a new one, and the recordings."""
     from rtsysid.config import read_config
@@ -135,6 +137,7 @@ def _plan(
     asked = asked_for(parsed, space, trace.sources)
     if (known := known_plan(out, asked, address)) is not None:
         return known, trace
+    before_training(data, parsed, trace, force)
     whole = completed(parsed, trace)
     return Plan(whole, space or _derived_space(whole, trace), asked, address), trace
 

@@ -71,6 +71,16 @@ def test_limits_count_the_whole_sweep(tmp_path: Path) -> None:
     assert before[0] in after
 
 
+def test_a_sweep_is_refused_where_training_is(tmp_path: Path) -> None:
+    """Recordings with a grave finding, here a copy, begin no sweep of hours; `--force` begins it."""
+    run = small_sweep(tmp_path)
+    first = next(iter((tmp_path / "logs").iterdir()))
+    (tmp_path / "logs" / "copy.csv").write_bytes(first.read_bytes())
+    assert "--force" in refused_here(*run, "--trials", 1, code=1)
+    assert not (tmp_path / "sweep").exists()
+    command(*run, "--trials", 1, "--force")
+
+
 def test_another_sweep_does_not_go_on_in_the_folder(tmp_path: Path) -> None:
     """Another configuration or space is refused with what differs, and the trials stay."""
     run = small_sweep(tmp_path)
