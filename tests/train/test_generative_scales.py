@@ -21,7 +21,6 @@ from rtsysid.train.generative.calibration import dead_members
 from rtsysid.train.generative.modules import FIRST_SCALE
 from rtsysid.train.generative.sampling import FutureStart, drawn, sampled_rollout
 from rtsysid.train.generative.scales import (
-    OFFSET_UNIT,
     _measured_ticks,
     _moved_by_latent,
     begin_scales,
@@ -141,7 +140,7 @@ def test_training_sets_begin_limit_and_calibration(tmp_path: Path, tiny_trace: T
 
 
 def test_members_move_in_units_of_the_noise() -> None:
-    """A step of Adam moves an offset by its learning rate times the unit of its target, whatever its scale is."""
+    """A step of Adam moves an offset by its learning rate times the scale of its target, whatever that scale is."""
     network = network_of("mixture")
     targets = network.spec.n_targets
     scales = torch.logspace(-4, -1, targets)
@@ -152,7 +151,7 @@ def test_members_move_in_units_of_the_noise() -> None:
     network.members.offset.bias.sum().backward()  # type: ignore[no-untyped-call]
     adam.step()
     moved = (network.members.offset.bias - before).abs().view(-1, targets)
-    assert torch.allclose(moved, 0.01 * OFFSET_UNIT * scales.expand_as(moved), rtol=0.03)
+    assert torch.allclose(moved, 0.01 * scales.expand_as(moved), rtol=0.03)
 
 
 @torch.no_grad()

@@ -16,7 +16,6 @@ from rtsysid.train.windows import Sequences
 
 SEQUENCES, TICKS = 512, 50
 SMALLEST = 1e-5  # scale in the unit of the targets
-OFFSET_UNIT = 4.0  # of the offsets of members, in scales of the noise of one tick
 
 
 @torch.no_grad()
@@ -63,9 +62,8 @@ def shorten_offset_steps(network: Network, adam: torch.optim.Optimizer) -> None:
 
 
 def _offset_units(network: Network) -> Tensor:
-    """Return the unit of each row of the offsets, at most that of the targets: [members T]."""
-    unit = OFFSET_UNIT * network.spread.scale.bias.detach().exp()
-    return unit.clamp_max(1.0).repeat(network.spec.noise.members)
+    """Return the scale of the noise of a tick for each row of the offsets: [members T]."""
+    return network.spread.scale.bias.detach().exp().clamp_max(1.0).repeat(network.spec.noise.members)
 
 
 @torch.no_grad()
