@@ -203,7 +203,7 @@ def test_a_trial_is_not_called_the_configuration_where_that_lies_outside_the_spa
 
 
 def test_a_study_whose_process_was_killed_at_once_still_begins_with_the_configuration() -> None:
-    """Whoever opens a study without trials adds those of the configuration, once."""
+    """A process that opens a study without trials adds those of the configuration, once."""
     plan, storage = (
         Plan(parse_config(TINY), {"model.taps": Parameter(values=(2, 5))}, {}),
         optuna.storages.InMemoryStorage(),
