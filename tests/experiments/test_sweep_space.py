@@ -127,12 +127,18 @@ def test_the_default_space_holds_the_configuration(name: str) -> None:
 
 
 def test_a_default_training_has_a_trial_of_its_own_for_each_kind_of_network() -> None:
-    """Both kinds that a configuration of `[data]` alone trains are trials, with the stages that training gives them."""
+    """Both kinds that a configuration of `[data]` alone trains are trials, with the stages that training gives them.
+
+    Both follow with the longest training of the space.
+    """
     config = completed(parse_config(DATA_ALONE), plant(3, 200), updates=Updates(1, 20))
     space = default_space(config)
     trials = own_trials(config, space)
     assert [configured(config, own, space) for own in trials] == [with_kind(config, k) for k in (CORRECTION, REPLACED)]
     assert trials[0].keys() == space.keys()
+    study = open_study(Plan(config, space, {}), optuna.storages.InMemoryStorage())
+    efforts = [suggested(study.ask(), space)["train.effort"] for _ in range(4)]
+    assert efforts == [1.0, 1.0, 3.0, 3.0]  # then the longest training of each
     said = msgspec.structs.replace(config, train=msgspec.structs.replace(config.train, replace_linear=True))
     assert "train.replace_linear" not in default_space(said)
 

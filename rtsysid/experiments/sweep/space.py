@@ -24,6 +24,7 @@ from rtsysid.train.auto.completed import CORRECTION, REPLACED, with_kind
 
 Number = Annotated[int, Meta(ge=-(10**15), le=10**15)] | Annotated[float, Meta(ge=-1e15, le=1e15)]
 PRESET = "train.preset"  # applied first, since it makes the stages that other paths lead to
+EFFORT = "train.effort"
 KIND = "train.replace_linear"  # applied first where both kinds are open, since each has stages of its own
 
 
@@ -193,6 +194,17 @@ def own_trials(config: Config, space: Space) -> list[dict[str, Any]]:
     return [{**own, KIND: each} for each in kinds] or [own]
 
 
+def longest_trials(config: Config, space: Space) -> list[dict[str, Any]]:
+    """List the own trials of a default training, with the longest training of the space: the default is a short one.
+
+    Raises ConfigError where a path leads nowhere.
+    """
+    longest = space[EFFORT].high if EFFORT in space else None
+    if longest is None or not config.auto:
+        return []
+    return [{**own, EFFORT: longest} for own in own_trials(config, space)]
+
+
 def own_values(config: Config, space: Space) -> dict[str, Any]:
     """Return what the configuration itself says, by path, where that is one value and lies in the space.
 
@@ -257,7 +269,7 @@ def default_space(config: Config, rows: float = float("inf")) -> Space:
         "model.hidden": Parameter(low=max(4, hidden // 4), high=2 * hidden, log=True),
         "model.linear_path": _choice(False, True),
         "model.output": _choice("increment", "absolute"),
-        "train.effort": Parameter(low=config.train.effort / 2, high=longest * config.train.effort, log=True),
+        EFFORT: Parameter(low=config.train.effort / 2, high=longest * config.train.effort, log=True),
         "stage.*.learning_rate": Parameter(low=0.3, high=3.0, log=True, times=True),
         "stage.*.weight_decay": _scaled(*(stage.weight_decay for stage in stages)),
         "stage.*.input_noise": _scaled(*(stage.input_noise for stage in stages)),

@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from rtsysid.config import Config
 from rtsysid.experiments.sweep.objective import RUNGS
-from rtsysid.experiments.sweep.space import Space, own_trials
+from rtsysid.experiments.sweep.space import Space, longest_trials, own_trials
 from rtsysid.spec import digest
 
 MACS, BYTES = "macs", "weight_bytes"
@@ -62,7 +62,10 @@ def joined_plan(plan: Plan, study: optuna.Study) -> Plan:
 
 
 def open_study(plan: Plan, storage: BaseStorage, pruning: bool = True) -> optuna.Study:
-    """Create the study, or join it. Its first trials are the configuration itself, as far as it lies in the space."""
+    """Create the study, or join it. Its first trials are the configuration itself, as far as it lies in the space.
+
+    Those of a default training follow with the longest training of the space.
+    """
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     made: dict[str, Any] = {
         "storage": storage,
@@ -71,16 +74,21 @@ def open_study(plan: Plan, storage: BaseStorage, pruning: bool = True) -> optuna
     }
     study = optuna.create_study(study_name=plan.study, direction="minimize", load_if_exists=True, **made)
     if not study.get_trials(deepcopy=False):  # it is new, or the process that created it was killed before this
-        _enqueue_own(study, joined_plan(plan, study))
+        _enqueue_first(study, joined_plan(plan, study))
     return study
 
 
-def _enqueue_own(study: optuna.Study, plan: Plan) -> None:
+def _enqueue_first(study: optuna.Study, plan: Plan) -> None:
     study.set_user_attr(PLAN, msgspec.json.encode(plan).decode())
     for own in own_trials(plan.config, plan.space):
-        values = {path: _encoded(value, plan.space, path) for path, value in own.items()}
-        attributes = {OWN: True} if own.keys() == plan.space.keys() else {}
-        study.enqueue_trial(values, user_attrs=attributes, skip_if_exists=True)
+        _enqueue(study, plan.space, own, {OWN: True} if own.keys() == plan.space.keys() else {})
+    for longest in longest_trials(plan.config, plan.space):
+        _enqueue(study, plan.space, longest, {})
+
+
+def _enqueue(study: optuna.Study, space: Space, values: Mapping[str, Any], attributes: dict[str, Any]) -> None:
+    encoded = {path: _encoded(value, space, path) for path, value in values.items()}
+    study.enqueue_trial(encoded, user_attrs=attributes, skip_if_exists=True)
 
 
 def _sampler() -> BaseSampler:

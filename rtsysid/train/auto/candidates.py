@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -44,16 +44,15 @@ def stages_for(
     candidate: Candidate, stages: Sequence[Stage], steps: int, per_epoch: int, horizon: int
 ) -> tuple[Stage, ...]:
     """Return the stages of a candidate with about so many updates, `per_epoch` of them in an epoch."""
+    return tuple(adapted(candidate, stage) for stage in _shortened(stages, steps, per_epoch, horizon))
+
+
+def _shortened(stages: Sequence[Stage], steps: int, per_epoch: int, horizon: int) -> Iterator[Stage]:
     epochs = sum(stage.epochs for stage in stages)
-    shortened = (
-        msgspec.structs.replace(
-            stage,
-            epochs=max(1, round(stage.epochs / epochs * steps / per_epoch)),
-            loss=tuple(msgspec.structs.replace(loss, horizon=min(loss.horizon, horizon)) for loss in stage.loss),
-        )
-        for stage in stages
-    )
-    return tuple(adapted(candidate, stage) for stage in shortened)
+    for stage in stages:
+        own = max(1, round(stage.epochs / epochs * steps / per_epoch))
+        losses = tuple(msgspec.structs.replace(loss, horizon=min(loss.horizon, horizon)) for loss in stage.loss)
+        yield msgspec.structs.replace(stage, epochs=own, loss=losses)
 
 
 def adapted(candidate: Candidate, stage: Stage) -> Stage:
@@ -70,13 +69,4 @@ def _alone(loss: Loss) -> Loss:
 
 def noise_stages_for(distribution: str, steps: int, per_epoch: int, horizon: int) -> tuple[Stage, ...]:
     """Return the stages of the noise of a distribution with about so many updates, `per_epoch` of them in an epoch."""
-    stages = noise_stages(distribution)
-    epochs = sum(stage.epochs for stage in stages)
-    return tuple(
-        msgspec.structs.replace(
-            stage,
-            epochs=max(1, round(stage.epochs / epochs * steps / per_epoch)),
-            loss=tuple(msgspec.structs.replace(loss, horizon=min(loss.horizon, horizon)) for loss in stage.loss),
-        )
-        for stage in stages
-    )
+    return tuple(_shortened(noise_stages(distribution), steps, per_epoch, horizon))
