@@ -1,4 +1,4 @@
-"""Read what the benchmark of robots finds next to a trained model: how its training went."""
+"""Read what a benchmark finds next to a trained model: how its training went."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rtsysid.guards import ranges
 from rtsysid.model.manifest import Count
 from rtsysid.model.untrusted import Refusal, parse_json, read_regular, structure_of
 
-FINISHED = "finished.json"  # in the folder of a seed
+FINISHED = "finished.json"  # in the folder of a model
 
 
 class TrainedModel(msgspec.Struct, frozen=True):

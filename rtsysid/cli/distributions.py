@@ -40,7 +40,8 @@ def distributions(quick: bool, seeds: int | None, grounds: tuple[str, ...], out:
     for item in compare_distributions(grounds or GROUNDS, GENERATIVE, amount, out / ("quick" if quick else "full")):
         if isinstance(item, DistributionRow):
             rows.append(item)
-            console.echo(f"{item.ground}: {item.name} seed {item.seed}, energy {item.scores.energy:.4g}", err=True)
+            ratio = "{:.3f} ({:.3f} to {:.3f})".format(*item.scores.ratio)
+            console.echo(f"{item.ground}: {item.name} seed {item.seed}, ratio to residuals {ratio}", err=True)
         else:
             console.echo(f"{item.stage} {item.epoch}/{item.epochs}, loss {item.validation:.4g}", err=True)
     if json_:

@@ -7,7 +7,8 @@ trained on top of it, so that all have the same mean path. The null models draw 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from itertools import product
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ import numpy as np
 from export.bundle import export
 from rtsysid.benchmarks import benchmark
 from rtsysid.benchmarks.nanodrone import Nanodrone
+from rtsysid.benchmarks.robot_files import FINISHED, TrainedModel, read_trained_model
 from rtsysid.benchmarks.schunk import SchunkArm
 from rtsysid.benchmarks.simulation import Simulation
 from rtsysid.config import Config, NoiseLevels, embedded, parse_config
@@ -26,7 +28,8 @@ from rtsysid.model.bundle import Bundle
 from rtsysid.recordings.simulate import fly
 from rtsysid.recordings.trace import Episode, Trace
 from rtsysid.schedule import GENERATIVE
-from rtsysid.spec import Channel
+from rtsysid.spec import Channel, digest
+from rtsysid.storage import rewriting
 from rtsysid.train.auto.begin import begin_auto
 from rtsysid.train.auto.candidates import noise_stages_for
 from rtsysid.train.auto.trainer import Updates
@@ -56,7 +59,7 @@ FULL, QUICK = Amount(900, 1200, 3, 400, 100), Amount(60, 60, 1, 100, 50)
 class DistributionRow(msgspec.Struct, frozen=True):
     """Hold the scores of one distribution, or of a null model, on one ground.
 
-    ``seconds``: of the training of the noise. ``weights``: bytes of the noise in flash.
+    ``seconds``: of the training of the noise; None where it was continued. ``weights``: bytes of the noise in flash.
     """
 
     ground: str
@@ -64,7 +67,7 @@ class DistributionRow(msgspec.Struct, frozen=True):
     seed: int
     scores: SampleScores
     ticks: tuple[int, ...]
-    seconds: float
+    seconds: float | None
     weights: int
 
     def cells(self) -> list[str]:
@@ -74,7 +77,8 @@ class DistributionRow(msgspec.Struct, frozen=True):
             f"{100 * self.scores.coverage['0.9'][self.ticks.index(n)]:.1f}" for n in (1, 10, 50) if n in self.ticks
         ]
         shown = [f"{self.scores.energy:.4g}", ratio, f"{self.scores.variogram:.4g}", *inside, f"{self.scores.rmse:.3f}"]
-        return [self.ground, self.name, str(self.seed), *shown, f"{self.seconds:.0f}", str(self.weights)]
+        seconds = "-" if self.seconds is None else f"{self.seconds:.0f}"
+        return [self.ground, self.name, str(self.seed), *shown, seconds, str(self.weights)]
 
 
 class GroundTraces(NamedTuple):
@@ -130,30 +134,28 @@ def compare_distributions(
         traces, place = ground_traces(ground), folder / ground.replace(" ", "-")
         yield from _trained_point(traces, amount, place / "point")
         shown = False
-        for member in members:
-            for seed in range(amount.seeds):
-                begun, out = time.monotonic(), place / f"{member}-{seed}"
-                yield from _trained_noise(traces, amount, member, seed, place / "point", out)
-                bundle, seconds = Bundle.open(out / "bundle"), time.monotonic() - begun
-                found = evaluate_samples(
-                    bundle, traces.judged, _horizon(bundle), futures=amount.futures, starts=amount.starts
-                )
-                judged = {ground: found} if found.known is None else {ground: found, f"{ground}, known": found.known}
-                for name, each in judged.items():
-                    yield from _rows_of(name, member, seed, each, bundle, seconds, nulls=not shown)
-                shown = True
+        for member, seed in product(members, range(amount.seeds)):
+            model = yield from _trained_noise(traces, amount, member, seed, place)
+            bundle = Bundle.open(place / f"{member}-{seed}" / "bundle")
+            found = evaluate_samples(
+                bundle, traces.judged, _horizon(bundle), futures=amount.futures, starts=amount.starts
+            )
+            judged = {ground: found} if found.known is None else {ground: found, f"{ground}, known": found.known}
+            for name, each in judged.items():
+                yield from _rows_of(name, member, each, bundle, model, nulls=not shown)
+            shown = True
 
 
 def _rows_of(
-    ground: str, member: str, seed: int, found: ProbabilisticEvaluation, bundle: Bundle, seconds: float, *, nulls: bool
+    ground: str, member: str, found: ProbabilisticEvaluation, bundle: Bundle, model: TrainedModel, *, nulls: bool
 ) -> Iterator[DistributionRow]:
     weights = bundle.arrays("weights.npz")
     size = sum(each.nbytes for name, each in weights.items() if name.split(".")[0] in ("spread", "latent", "members"))
     for name, scores in found.scores.items():
         if name == MODEL:
-            yield DistributionRow(ground, member, seed, scores, found.ticks, seconds, size)
+            yield DistributionRow(ground, member, model.seed, scores, found.ticks, model.seconds, size)
         elif nulls:
-            yield DistributionRow(ground, name, seed, scores, found.ticks, 0.0, 0)
+            yield DistributionRow(ground, name, model.seed, scores, found.ticks, 0.0, 0)
 
 
 def _horizon(bundle: Bundle) -> int:
@@ -182,23 +184,35 @@ def _by_default(config: Config) -> Config:
 
 
 def _trained_noise(
-    traces: GroundTraces, amount: Amount, member: str, seed: int, point: Path, folder: Path
-) -> Iterator[Epoch]:
-    """Train the noise of a member and export the model, unless its bundle exists."""
-    if (folder / "bundle" / "manifest.json").exists():
-        return
-    run = Run(point)
-    config = msgspec.convert(run.about["config"], Config)
+    traces: GroundTraces, amount: Amount, member: str, seed: int, place: Path
+) -> Generator[Epoch, None, TrainedModel]:
+    """Train the noise of a member and export the model, unless that was finished before."""
+    point, folder, training = Run(place / "point"), place / f"{member}-{seed}", traces.training
+    config = msgspec.convert(point.about["config"], Config)
+    key = digest([msgspec.to_builtins(config), training.sources, amount.noise])
+    known = read_trained_model(folder)
+    if known is not None and known.key == key:
+        return known
+    begun, continued = time.monotonic(), Run(folder / "run").begun
     if member == "variational":
-        yield from begin(_own_encoder(config, seed), traces.training, folder / "run").epochs()
+        yield from begin(_own_encoder(config, seed), training, folder / "run").epochs()
     else:
-        prepared = prepare_recordings(msgspec.structs.replace(config, stage=config.stages), traces.training)
-        halves, horizon = (prepared.train, prepared.validation), len(run.arrays("yardstick.npz")["rms"])
-        rows = sum(map(len, prepared.train))
-        per_epoch = max(1, rows // config.train.sequence_stride // config.train.batch_size)
-        stages = noise_stages_for(member, amount.noise, per_epoch, horizon)
-        yield from noise_trainer(run, folder / "run", member, halves, stages, seed).epochs()
+        yield from _noise_epochs(training, amount.noise, member, seed, point, folder / "run")
+    model = TrainedModel(key, seed, len(training), None if continued else time.monotonic() - begun)
     export(folder / "run", folder / "bundle")
+    with rewriting(folder / FINISHED) as path:
+        path.write_bytes(msgspec.json.encode(model))
+    return model
+
+
+def _noise_epochs(training: Trace, updates: int, member: str, seed: int, point: Run, folder: Path) -> Iterator[Epoch]:
+    config = msgspec.convert(point.about["config"], Config)
+    prepared = prepare_recordings(msgspec.structs.replace(config, stage=config.stages), training)
+    halves, horizon = (prepared.train, prepared.validation), len(point.arrays("yardstick.npz")["rms"])
+    rows = sum(map(len, prepared.train))
+    per_epoch = max(1, rows // config.train.sequence_stride // config.train.batch_size)
+    stages = noise_stages_for(member, updates, per_epoch, horizon)
+    yield from noise_trainer(point, folder, member, halves, stages, seed).epochs()
 
 
 def _own_encoder(config: Config, seed: int) -> Config:

@@ -19,7 +19,7 @@ AMOUNT = Amount(point=2, noise=2, seeds=1, starts=12, futures=10)
 
 
 def test_distributions_share_a_point_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A row for each member and, once, each null model; all have the same mean, and a second call trains nothing."""
+    """A row for each member and, once, each null model; all have the same mean. A second call says the same at once."""
     traces = GroundTraces(parse_config(DATA_ALONE), plant(4, 150), plant(3, 150, seed=7))
     monkeypatch.setattr(generative, "ground_traces", lambda name: traces)
     monkeypatch.setattr(calibration, "SEQUENCES", 40)
@@ -32,7 +32,9 @@ def test_distributions_share_a_point_model(tmp_path: Path, monkeypatch: pytest.M
     first, other = (Run(tmp_path / "pendulum" / f"{name}-0" / "run").weights() for name in ("gaussian", "vrnn"))
     judge = Run(tmp_path / "pendulum" / "point").part("judge").weights()
     assert all(torch.equal(first[name], weight) and torch.equal(other[name], weight) for name, weight in judge.items())
-    assert all(isinstance(item, DistributionRow) for item in compare_distributions(*given))
+    again = list(compare_distributions(*given))
+    assert again == rows
+    assert all(row.seconds for row in rows if row.weights)
 
 
 def test_unknown_grounds_and_members_are_refused(tmp_path: Path) -> None:
