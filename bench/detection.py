@@ -29,6 +29,8 @@ SIZES = (0.5, 1.0, 2.0)  # of the noise that is added, in root mean squares of t
 def main(bundle: Bundle, trace: Trace) -> None:
     """Print the share of detected faults and the median delay of both scores, by the size of the fault."""
     every = [each.values for each in stretches(bundle, trace).episodes if len(each) > 4 * LATEST]
+    if len(every) < 2:
+        raise SystemExit(f"detection: {len(every)} recordings of more than {4 * LATEST} rows; give four or more")
     calm, measured = every[::2], every[1::2]
     spread = np.sqrt(np.mean(np.concatenate([_innovations(bundle, each) for each in calm]) ** 2, 0))
     both = [_scores(bundle, each, spread) for each in calm]

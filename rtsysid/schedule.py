@@ -85,7 +85,7 @@ class Loss(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     probes: ranges.Count = 1
     anneal: ranges.Share = 0.0
     octaves: bool = False
-    futures: ranges.Futures = 8
+    futures: ranges.LossFutures = 8
 
     def __post_init__(self) -> None:
         if self.corruption != Corruption() and self.kind != "reconstruction":
@@ -201,10 +201,12 @@ def resolve(stages: tuple[Stage, ...], spec: ModelSpec, effort: float = 1.0) -> 
 
 
 def require_noise(stages: tuple[Stage, ...], spec: ModelSpec) -> None:
-    """Check that a schedule trains what samples futures. Raises ScheduleError where no stage does."""
-    if spec.distribution and not any("spread" in stage.train for stage in stages):
-        remedy = "leave out the [[stage]] tables, or add one that trains spread with a score loss"
-        raise ScheduleError(f"schedule of distribution {spec.distribution!r}", "no stage trains spread", remedy)
+    """Check that a schedule trains what samples futures. Raises ScheduleError where a group is in no stage."""
+    trained = {group for stage in stages for group in stage.train}
+    if missing := [group for group in noise_groups(spec) if group not in trained]:
+        remedy = f"leave out the [[stage]] tables, or add one that trains {missing[0]} with a loss of sampled futures"
+        what = f"schedule of distribution {spec.distribution!r}"
+        raise ScheduleError(what, f"no stage trains {', '.join(missing)}", remedy)
 
 
 def rows_needed(stage: Stage, spec: ModelSpec) -> int:

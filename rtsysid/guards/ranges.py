@@ -40,6 +40,7 @@ Count: TypeAlias = Annotated[int, Meta(ge=1, le=1_000_000)]
 CountOrNone: TypeAlias = Annotated[int, Meta(ge=0, le=1_000_000)]
 Width: TypeAlias = Annotated[int, Meta(ge=1, le=65_535)]  # of a layer, or of the delay line in samples
 Futures: TypeAlias = Annotated[int, Meta(ge=2, le=1000)]
+LossFutures: TypeAlias = Annotated[int, Meta(ge=2, le=100)]  # every pair of them is compared
 Few: TypeAlias = Annotated[int, Meta(ge=1, le=1000)]  # models, flights, threads of a training
 Threads: TypeAlias = Annotated[int, Meta(ge=0, le=1000)]  # of a forecast; 0: one for each core
 Layer: TypeAlias = Annotated[int, Meta(ge=0, le=1000)]

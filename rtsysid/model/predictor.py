@@ -15,9 +15,9 @@ from rtsysid.guards.ranges import Age, Count, Seed, require
 from rtsysid.model.backends.protocol import Backend, Gradients, InnovationEnergy, Snapshot
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.coordinates import coordinates
-from rtsysid.model.coordinates.deviations import FutureStretch
+from rtsysid.model.futures import bounds_around, futures_of
 from rtsysid.model.golden import require_parity
-from rtsysid.model.intervals import Intervals, central_intervals
+from rtsysid.model.intervals import Intervals
 from rtsysid.model.linearised import Linearised, linearised
 from rtsysid.model.loading import BackendName, load_backend
 from rtsysid.model.plans import (
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from rtsysid.model.backends.numpy_backend import NumpyBackend
     from rtsysid.model.backends.numpy_gradient import NumpyGradients
 
-BATCH = 4096  # futures that are sampled in one call of a backend
 LONGEST = 10_000  # ticks of a forecast that is differentiated
 
 
@@ -190,10 +189,12 @@ class Predictor:
 
     def _sampled_forecast(self, plans: Floats, y: Floats, coverage: float, count: int) -> Forecast:
         """Put the quantiles of sampled futures around forecasts: plans [B, N, nu], y [N, ny] or [B, N, ny]."""
-        futures = np.stack([self.sample_futures(plan, count) for plan in plans], 1)
-        away = FutureStretch(self.spec, np).between(futures, y.reshape(futures.shape[1:]))
-        low, high = (each.reshape(y.shape).astype(np.float32) for each in central_intervals(away, coverage))
-        return Forecast(y, y + low, y + high)
+        bounds = [
+            bounds_around(each, futures_of(self.backend, self.spec, plan, count, 0), self.spec, coverage)
+            for plan, each in zip(plans, y.reshape(len(plans), *y.shape[-2:]), strict=True)
+        ]
+        low, high = (np.stack(each).reshape(y.shape) for each in zip(*bounds, strict=True))
+        return Forecast(y, low, high)
 
     def rollout(self, starts: Snapshot, u_future: Floats) -> Floats:
         """Predict N ticks from B snapshots, each under its own plan [N, nu]: -> [B, N, ny].
@@ -285,10 +286,7 @@ class Predictor:
             raise SpecError("sample_futures", "the model predicts points, not distributions", remedy)
         require("count", count, Count)
         require("seed", seed, Seed)
-        plan = self._one_plan(u_future)
-        parts = (min(BATCH, count - first) for first in range(0, count, BATCH))
-        futures = [self.backend.sample(plan, k * BATCH, size, int(seed)) for k, size in enumerate(parts)]
-        return np.concatenate(futures)
+        return futures_of(self.backend, self.spec, self._one_plan(u_future), count, int(seed))
 
     def _plans(self, u_future: Any) -> Floats:
         """Check plans, and keep them as [B, N, nu] for `extrapolation`."""

@@ -22,7 +22,7 @@ from rtsysid.recordings.pieces import Note
 from rtsysid.schedule import AUTO, NOISE_GROUPS, PREDICTIONS, Stage, rows_needed
 from rtsysid.train.augmentation import Augmentation
 from rtsysid.train.generative.calibration import calibrate_stretch, dead_members
-from rtsysid.train.generative.scales import begin_scales, limit_scales
+from rtsysid.train.generative.scales import begin_scales, idle_latent, limit_scales
 from rtsysid.train.losses import Objective
 from rtsysid.train.network import Network
 from rtsysid.train.run import Position, Run
@@ -106,11 +106,8 @@ class Trainer:
                 yield from self._stage(self.stages[self.position.stage], saved)
                 saved = {}
                 self.position = Position(stage=self.position.stage + 1)
-            if self.network.spec.distribution:
-                limit_scales(self.network, self.training)
-                self._calibrate()
-            if dead := dead_members(self.network):
-                logging.getLogger(__name__).warning("distribution %s: %s", self.network.spec.distribution, dead)
+            if any("spread" in stage.train for stage in self.stages):  # not where the noise is trained after this
+                self._finish_noise()
             self.run.finish(self.network.state_dict())
 
     def _stage(self, stage: Stage, saved: Tensors) -> Iterator[Epoch]:
@@ -140,11 +137,15 @@ class Trainer:
         self.best = {key: value.clone() for key, value in self.network.state_dict().items()}
         self.position.best = min(self.position.best, validation)  # not one that is no number
 
-    def _calibrate(self) -> None:
+    def _finish_noise(self) -> None:
+        limit_scales(self.network, self.training)
         if self.calibrates:
             calibrate_stretch(self.network, self.validation, self.yardstick, self.settings.seed)
         else:
             logging.getLogger(__name__).warning(UNCALIBRATED)
+        for found in (dead_members(self.network), idle_latent(self.network, self.training)):
+            if found:
+                logging.getLogger(__name__).warning("distribution %s: %s", self.network.spec.distribution, found)
 
     def _scales_begin(self) -> bool:
         """Tell whether this stage is the first that trains what the scales of the noise are the unit of."""

@@ -10,6 +10,7 @@ from support.robots import make_spec
 from rtsysid.evaluation.calibrate import HeldOut, fit_intervals
 from rtsysid.evaluation.probabilistic.evaluate import sampled_deviations
 from rtsysid.evaluation.sampled_intervals import FUTURES, box_quality, sampled_quality
+from rtsysid.model import futures
 from rtsysid.model.backends.numpy_backend import NumpyBackend
 from rtsysid.model.intervals import Intervals, central_intervals
 from rtsysid.model.predictor import Predictor
@@ -77,14 +78,52 @@ def test_futures_and_boxes_are_judged_under_the_same_plans() -> None:
     np.testing.assert_array_equal(seen.truth, kept.truth)
 
 
+def test_intervals_of_futures_change_neither_extrapolation_nor_shape() -> None:
+    """Two plans far outside the trained range stay known as such, and each has the interval that it has alone."""
+    network = noisy_network()
+    held_out = recordings_of(network)
+    predictor = predictor_of(network, fit_intervals(predictor_of(network), held_out, HORIZON))
+    predictor.warm_start(held_out[0].shown[: predictor.settling_samples])
+    plans = np.stack([np.full((HORIZON, network.spec.n_inputs), size, np.float32) for size in (0.0, 50.0)])
+    predictor.forecast(plans)
+    beyond = predictor.extrapolation.copy()
+    found = predictor.forecast(plans, interval=0.9)
+    assert beyond.max() > 1
+    np.testing.assert_array_equal(predictor.extrapolation, beyond)
+    np.testing.assert_array_equal(found.upper[1], predictor.forecast(plans[1], interval=0.9).upper)
+
+
+def test_futures_are_the_same_in_batches_of_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches bound the memory, and change no future but for rounding."""
+    network = noisy_network()
+    predictor = predictor_of(network)
+    predictor.warm_start(recordings_of(network, 1)[0].shown[: predictor.settling_samples])
+    plan = np.zeros((HORIZON, network.spec.n_inputs), np.float32)
+    whole = predictor.sample_futures(plan, 20, seed=5)
+    monkeypatch.setattr(futures, "DRAWN", 3 * HORIZON * network.spec.n_draws)
+    np.testing.assert_allclose(predictor.sample_futures(plan, 20, seed=5), whole, atol=1e-5)
+
+
+def test_futures_that_diverged_leave_no_bound() -> None:
+    """Where a third of the futures are no numbers there is no bound; one among a hundred changes little."""
+    spec, rng = make_spec(distribution="gaussian"), np.random.default_rng(0)
+    drawn_futures = rng.standard_normal((99, 4, spec.n_outputs)).astype(np.float32)
+    y = np.zeros((4, spec.n_outputs), np.float32)
+    drawn_futures[0, 3], drawn_futures[:33, 2] = np.nan, np.nan
+    low, high = futures.bounds_around(y, drawn_futures, spec, 0.9)
+    assert (np.abs(low[3] + 1.6) < 0.6).all()
+    assert (np.abs(high[3] - 1.6) < 0.7).all()
+    assert np.isinf(high[2]).all()
+
+
 def test_the_interval_score_prefers_a_scale_that_is_known() -> None:
     """Where the scale of errors changes by a factor of four, futures of that scale score better; both cover 90 %."""
     rng = np.random.default_rng(0)
     scale = np.exp(rng.uniform(-0.7, 0.7, (6, 200, 1, 1)))
-    truth, futures = scale * rng.standard_normal((6, 200, 3, 2)), np.empty((6, 200, FUTURES, 3, 2))
-    futures[:] = scale[:, :, None] * rng.standard_normal(futures.shape)
+    truth, drawn = scale * rng.standard_normal((6, 200, 3, 2)), np.empty((6, 200, FUTURES, 3, 2))
+    drawn[:] = scale[:, :, None] * rng.standard_normal(drawn.shape)
     unit = np.ones((3, 2))
-    sampled, boxes = sampled_quality(list(zip(futures, truth, strict=True)), unit), box_quality(list(truth), unit)
+    sampled, boxes = sampled_quality(list(zip(drawn, truth, strict=True)), unit), box_quality(list(truth), unit)
     assert sampled.score < 0.97 * boxes.score
     assert sampled.miscoverage < 0.02
     assert boxes.miscoverage < 0.02

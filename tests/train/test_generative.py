@@ -20,6 +20,7 @@ from rtsysid.checking.judged_model import judged_model
 from rtsysid.config import parse_config
 from rtsysid.errors import ConfigError, ScheduleError, SpecError
 from rtsysid.evaluation.report.content import report_page
+from rtsysid.model.backends.noise import MOST
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.likelihood import tick_log_densities
 from rtsysid.model.loading import backends_of
@@ -27,7 +28,7 @@ from rtsysid.model.predictor import Predictor
 from rtsysid.recordings.trace import Trace
 from rtsysid.schedule import GENERATIVE, Loss
 from rtsysid.train.auto.begin import begin_auto
-from rtsysid.train.auto.trainer import Updates
+from rtsysid.train.auto.trainer import RESULT, Updates
 from rtsysid.train.fit import begin
 from rtsysid.train.generative import calibration, losses
 from rtsysid.train.generative.density import tick_density
@@ -202,6 +203,10 @@ REFUSED = {  # what is written in place of [model], what stages there are, and w
     "a distribution without its stages": (
         GAUSSIAN, STAGE + "train = ['cell', 'head']\nloss = [{ kind = 'rollout' }]", "no stage trains spread"
     ),
+    "a critic without its stages": (
+        GAUSSIAN.replace("gaussian", "gan"), STAGE + "train = ['spread']\nloss = [{ kind = 'score', horizon = 10 }]",
+        "no stage trains latent, critic",
+    ),
     "a loss of futures for points": (
         "[model]", STAGE + "train = ['cell']\nloss = [{ kind = 'score' }]", "set model.distribution to one"
     ),
@@ -239,7 +244,10 @@ def test_counts_and_seeds_out_of_range_are_refused(given: tuple[int, int], said:
 
 
 def test_the_default_training_has_a_distribution_too(tmp_path: Path, tiny_trace: Trace) -> None:
-    """With [data] and a distribution alone: judge and result get noise, calibrated on what the judge left out."""
+    """With [data] and a distribution alone: judge and result get the same noise, calibrated on what the judge left out.
+
+    What trains before it leaves limits and factors alone, and an interrupted run has no noise to keep.
+    """
     text = DATA_ALONE + '[model]\ndistribution = "gaussian"\n'
     trace = Trace(tiny_trace.channels, plant(4, 150).episodes)
     for _ in begin_auto(parse_config(text), trace, tmp_path / "run", text, updates=Updates(1, 2, 2)).epochs():
@@ -248,6 +256,29 @@ def test_the_default_training_has_a_distribution_too(tmp_path: Path, tiny_trace:
     assert result.judge is not None
     assert result.weights["spread.scale.bias"].std() > 0
     assert (result.weights["spread.stretch"] != 1).all()
+    noise = [name for name in result.weights if name.startswith("spread.")]
+    assert all(torch.equal(result.judge[name], result.weights[name]) for name in noise)
+    before = Run(tmp_path / "run").part(RESULT).weights()
+    assert (before["spread.stretch"] == 1).all()
+    assert (before["spread.limit"] == MOST).all()
+    stopped = begin_auto(parse_config(text), trace, tmp_path / "other", text, updates=Updates(1, 2, 2))
+    next(epochs := stopped.epochs())
+    epochs.close()  # type: ignore[attr-defined]
+    assert not stopped.keep_best()
+
+
+def test_where_the_networks_diverge_futures_spread_around_the_linear_model(
+    tmp_path: Path, tiny_trace: Trace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The noise is trained on top of the linear model then; a run with a distribution is never without."""
+    text = DATA_ALONE + '[model]\ndistribution = "gaussian"\n'
+    trace = Trace(tiny_trace.channels, plant(4, 150).episodes)
+    trainer = begin_auto(parse_config(text), trace, tmp_path / "run", text, updates=Updates(1, 2, 2))
+    monkeypatch.setattr(trainer, "_train_all", lambda names: iter(()))
+    assert {epoch.stage for epoch in trainer.epochs()} == {"noise of a tick", "noise of forecasts"}
+    weights = Run(tmp_path / "run").result().weights
+    assert not weights["head_gain"].any()
+    assert (weights["spread.stretch"] != 1).all()
 
 
 def test_a_validation_loss_that_is_no_number_bars_no_better_one(

@@ -24,6 +24,7 @@ from rtsysid.train.generative.scales import (
     _measured_ticks,
     _moved_by_latent,
     begin_scales,
+    idle_latent,
     limit_scales,
     shorten_offset_steps,
 )
@@ -71,6 +72,26 @@ def test_the_calibration_finds_a_factor_that_is_known(monkeypatch: pytest.Monkey
     factors = torch.from_numpy(stretch_factors(network.spread.stretch.numpy(), ticks))
     assert (again <= factors).double().mean().item() == pytest.approx(0.9, abs=0.03)
     assert (again <= 1).double().mean().item() < 0.6
+
+
+def test_factors_between_the_knots_are_those_that_are_wanted() -> None:
+    """Forecasts end at 50 ticks, between two knots: the factor there is right, also where it grows with the root."""
+    for wanted in (np.sqrt(np.arange(1, 51)) / 3, np.full(50, 0.7), np.full(3, 2.0)):
+        table = calibration._knots(wanted)
+        found = stretch_factors(table[:, None], len(wanted))[:, 0]
+        np.testing.assert_allclose(found, wanted, rtol=0.03)
+    np.testing.assert_allclose(table, 2.0, rtol=1e-6)  # knots beyond the forecasts follow their neighbours
+
+
+@torch.no_grad()
+def test_latent_values_that_move_nothing_are_named() -> None:
+    """Values that no target feels have collapsed: one line says so, and nothing is said of a sound model."""
+    network = network_of("vrnn")
+    rows = Sequences(list(torch.randn(60, network.spec.settling_samples + 8, network.spec.width).numpy()))
+    assert idle_latent(network, rows) == ""
+    network.latent.into.weight.zero_()
+    assert "have collapsed" in idle_latent(network, rows)
+    assert idle_latent(network_of("gaussian"), rows) == ""
 
 
 @torch.no_grad()

@@ -38,6 +38,7 @@ from rtsysid.spec import Doubles, Floats, ModelSpec
 MODEL = "model"
 STARTS = 400  # forecasts at most about, evenly spread over the recordings
 FUTURES = 100
+APART = 10**9  # seeds of two recordings: forecasts at the same tick of both have draws of their own
 STRANGE = 0.5  # share of rows beyond the trained range, above which a recording is of no known kind
 MARGIN = 0.02  # of that range, in widths
 FEW = 6  # recordings: drawing fewer with replacement says too little of other recordings
@@ -130,7 +131,10 @@ def evaluate_samples(
         raise TraceError("scores of futures", "one recording", "give two or more: the null models need the others")
     stride = max(1, sum(len(each.values) for each in pieces.episodes) // starts)
     every = with_progress(by_recording.values(), "sampling futures", len(by_recording))
-    found = [_recording_deviations(predictor, values, horizon, stride, futures, seed) for values in every]
+    found = [
+        _recording_deviations(predictor, values, horizon, stride, futures, (seed + APART * at) % 2**62)
+        for at, values in enumerate(every)
+    ]
     strange = strange_recordings(bundle.spec, by_recording)
     known = [each for name, each in zip(by_recording, found, strict=True) if name not in strange and len(each.truth)]
     whole = scores_of(predictor, [each for each in found if len(each.truth)], futures, seed)

@@ -131,12 +131,13 @@ class AutoTrainer:
                 return self._finish_linear()
             say_stage("training")
             yield from self._train_all(network_kinds(self.networks.config))
-            if not self.networks.trained():
+            if self.networks.trained():
+                self.networks.weigh()
+                say_stage("training on all recordings")
+                yield from self._train_all((RESULT,))
+            else:
                 say_stage("the training diverged: the linear model stays")
-                return self._finish_linear()
-            self.networks.weigh()
-            say_stage("training on all recordings")
-            yield from self._train_all((RESULT,))
+                self._judge_linear()
             yield from noise_epochs(self.run, JUDGE, self.networks.config, self.parts, self._updates.noise)
             self._finish()
 
@@ -259,7 +260,7 @@ class AutoTrainer:
         Returns False where there is nothing to keep yet. Raises ConfigError where a checkpoint is damaged.
         """
         run = self.run
-        if not run.begun or run.complete:
+        if not run.begun or run.complete or run.spec.distribution:  # its noise is trained last, and cannot be missing
             return False
         with run.claimed():
             for part in (run.part(name) for name in (*network_kinds(self.networks.config), RESULT)):
@@ -274,15 +275,23 @@ class AutoTrainer:
         return True
 
     def _finish_linear(self) -> None:
-        """Write the linear model as the result: the head adds nothing."""
+        """Write the linear model as the result."""
+        self._judge_linear()
+        self._finish()
+
+    def _judge_linear(self) -> None:
+        """Let the linear model be the judge: the head adds nothing."""
         run = self.run
-        for name, to in (("judge_path.npz", run.part(JUDGE)), ("linear_path.npz", run)):
-            network = network_of(run.spec, run.arrays(name), 0)
-            network.head_gain.data.zero_()
-            to.finish(network.state_dict())
+        network = network_of(run.spec, run.arrays("judge_path.npz"), 0)
+        network.head_gain.data.zero_()
+        run.part(JUDGE).finish(network.state_dict())
 
     def _finish(self) -> None:
-        """Write the result; where its training has not begun, the judge with the linear maps of all recordings."""
-        result = self.run.part(RESULT)
+        """Write the result; where its training has not begun, the judge with the linear maps of all recordings.
+
+        Both get the noise: the judge calibrates the bundle.
+        """
+        result, judge, noise = self.run.part(RESULT), self.run.part(JUDGE), noise_weights(self.run)
         weights = result.weights() if result.complete else self.networks.of_judge().state_dict()
-        self.run.finish({**weights, **noise_weights(self.run)})
+        judge.finish({**judge.weights(), **noise})
+        self.run.finish({**weights, **noise})

@@ -2,14 +2,13 @@
 
 Noise that is trained on the recordings of the mean is too small: the mean is better there than anywhere else. So the
 deviations of futures from the point forecast are stretched until intervals of 90 % hold 90 % of the held-out
-measurements, for each group of outputs and each band of ticks ahead. As for the boxes, each recording is left out in
-turn to measure what the factors of the others hold.
+measurements, for each group of outputs, and smoothly over the ticks ahead. As for the boxes, each recording is left out
+in turn to measure what the factors of the others hold.
 """
 
 from __future__ import annotations
 
-import itertools
-
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,6 +25,7 @@ from rtsysid.train.windows import Sequences, row_windows
 STATED, FUTURES, OUTSIDE = 0.9, 39, 1  # of 39 futures the second smallest and the second largest bound 90 %
 SEQUENCES, BATCH = 384, 96
 LARGEST = 10.0  # factor: beyond it, futures and errors have nothing to do with each other
+STIFFNESS = 0.1  # of neighbouring knots, next to 1 for each tick
 DEAD = 0.01  # share below which a component counts for nothing
 
 
@@ -38,11 +38,23 @@ def calibrate_stretch(network: Network, held_out: Sequences, unit: Tensor, seed:
     network.eval()
     torch.manual_seed(seed)
     wanted = Intervals.fit(_wanted_by_recording(network, held_out, unit), SEQUENCES)
-    factors = torch.from_numpy(wanted.half_widths(min(STATED, wanted.max_coverage), len(unit)))
-    for knot, (begin, end) in enumerate(_bands(len(unit))):
-        for columns in group_columns(network.spec.outputs).values():
-            factor = factors[begin:end, columns].mean().clamp(1 / LARGEST, LARGEST)
-            network.spread.stretch[knot, columns] = factor
+    factors = wanted.half_widths(min(STATED, wanted.max_coverage), len(unit)).clip(1 / LARGEST, LARGEST)
+    for columns in group_columns(network.spec.outputs).values():
+        knots = _knots(factors[:, columns].mean(1))
+        network.spread.stretch[:, columns] = torch.from_numpy(knots).to(network.spread.stretch)[:, None]
+
+
+def _knots(wanted: Doubles) -> Doubles:
+    """Fit the factors at `STRETCH_TICKS` whose interpolation comes nearest to factors of 1 .. N ticks: [N] -> [K].
+
+    A knot that few ticks touch, or none, is held near the factors of its neighbours.
+    """
+    ahead, places = np.arange(1, len(wanted) + 1), np.arange(len(STRETCH_TICKS))
+    weights = np.stack([np.interp(ahead, STRETCH_TICKS, np.eye(len(places))[k]) for k in places], 1)
+    smooth = STIFFNESS * np.diff(np.eye(len(places)), axis=0)
+    matrix, right = np.concatenate((weights, smooth)), np.concatenate((wanted, np.zeros(len(smooth))))
+    found: Doubles = np.linalg.lstsq(matrix, right, rcond=None)[0].clip(1 / LARGEST, LARGEST)
+    return found
 
 
 def _wanted_by_recording(network: Network, held_out: Sequences, unit: Tensor) -> list[Doubles]:
@@ -55,13 +67,6 @@ def _wanted_by_recording(network: Network, held_out: Sequences, unit: Tensor) ->
         grounds = (ground_after_warmup(network, rows, unit) for rows in held_out.batches(own, BATCH, length))
         found.append(torch.cat([wanted_factors(network, ground) for ground in grounds]).double().cpu().numpy())
     return found
-
-
-def _bands(ticks: int) -> list[tuple[int, int]]:
-    """List first and last tick, from 0, of the ticks nearest to each of `STRETCH_TICKS`, as far as forecasts go."""
-    ends = [round((a * b) ** 0.5) for a, b in itertools.pairwise(STRETCH_TICKS)]
-    begins = [min(each, ticks - 1) for each in (0, *ends)]
-    return [(begin, max(begin + 1, min(end, ticks))) for begin, end in zip(begins, (*ends, ticks), strict=True)]
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ from rtsysid.train.network import Network
 from rtsysid.train.windows import Sequences
 
 SEQUENCES, TICKS = 512, 50
+IDLE = 0.01  # share of the noise of a target, below which latent values count for nothing
 SMALLEST = 1e-5  # scale in the unit of the targets
 
 
@@ -78,6 +79,22 @@ def limit_scales(network: Network, training: Sequences) -> None:
     latent = getattr(network, "latent", None)
     if isinstance(latent, Latent):
         latent.limit.copy_(latent.scale(seen).amax(0))
+
+
+@torch.no_grad()
+def idle_latent(network: Network, training: Sequences) -> str:
+    """Say in one line that latent values have collapsed, and what to do; empty where they move a target.
+
+    Raises TraceError where no sequence fits.
+    """
+    if not network.spec.noise.latent:
+        return ""
+    ground = _measured_ticks(network, training)
+    seen = tick_deviations(network, ground.windows, ground.state, ground.truth).seen.flatten(0, 1)
+    noise = network.spread.log_scale(seen, 0).exp().mean(0)
+    if (_moved_by_latent(network, ground) > IDLE * noise).any():
+        return ""
+    return f"its latent values move no target by {IDLE:.0%} of its noise: they have collapsed; gaussian is smaller"
 
 
 def _measured_ticks(network: Network, training: Sequences) -> Measured:
