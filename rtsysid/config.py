@@ -39,7 +39,7 @@ class Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     time: str = "t"  # "": no time column, the rows have the rate rate_hz
     groups: dict[str, tuple[str, ...]] = {}
     angles: tuple[str, ...] = ()  # channels that come back after a turn, in rad or deg
-    # Name patterns of recordings. None: the last fifth of the recordings; of a single one, the last fifth of its rows.
+    # Name patterns of recordings. None: the last fifth of the recordings, or of the rows; see `pieces.judging`.
     validation: tuple[str, ...] = ()
     # Also train on the validation recordings: for few recordings, when all choices are made.
     train_on_validation: bool = False

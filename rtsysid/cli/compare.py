@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 import msgspec
@@ -40,9 +40,9 @@ def compare_command(
 ) -> None:  # fmt: skip
     """Train several configurations and compare them.
 
-    A single CONFIG is trained in the four variants of the source talk; hidden widths are chosen so that all have the
-    same number of parameters. Without --data, CONFIG is the benchmark nanodrone or schunk-arm, with its recordings and
-    its split.
+    A single CONFIG is trained in the four variants of the source talk; hidden widths are chosen so that all have about
+    the same number of parameters. Without --data, CONFIG is the benchmark nanodrone or schunk-arm, with its recordings
+    and its split.
 
     Example: rtsysid compare quadrotor --data flights -o comparison --seeds 3
     """
@@ -65,10 +65,10 @@ def compare_command(
     results: list[ComparedModel] = []
     for title, config in jobs:
         if known:
-            trace, held_out = known.training(config.data.channels), known.testing(config.data.channels)
+            job = _Compared(config, known.training(config.data.channels), known.testing(config.data.channels))
         else:
-            trace, held_out = _training_and_test(config, data, test)
-        results += [_compared_model(title, config, seed, trace, held_out, out, horizon) for seed in range(seeds)]
+            job = _compared(config, data, test)
+        results += [_compared_model(title, job, seed, out, horizon) for seed in range(seeds)]
     if json_:
         return console.report({"results": msgspec.to_builtins(results)}, json_)
     columns = [f"{n} ticks" for n in results[0].evaluation.table_ticks]
@@ -79,24 +79,40 @@ def compare_command(
     )
 
 
-def _training_and_test(config: Config, data: Sequence[Path], test: Sequence[Path]) -> tuple[Trace, Trace]:
-    """Read both; without test recordings the validation part is the test."""
-    from rtsysid.recordings.held_out import validation_part
+class _Compared(NamedTuple):
+    """Hold a configuration, and the recordings that train it and that test it."""
+
+    config: Config
+    training: Trace
+    test: Trace
+
+
+def _compared(config: Config, data: Sequence[Path], test: Sequence[Path]) -> _Compared:
+    """Read both. Without test recordings the validation part is the test.
+
+    A default training gets the other part alone then: its last stage trains on everything that it is given.
+    """
+    from rtsysid.recordings.held_out import training_parts
 
     config, trace = read_resolved_config(config, data)
-    held_out = read_resolved_config(config, test)[1] if test else validation_part(trace, config)
+    if test:
+        held_out = read_resolved_config(config, test)[1]
+    else:
+        training, held_out = training_parts(trace, config)
+        if config.auto:
+            trace = training
+            config = msgspec.structs.replace(config, data=msgspec.structs.replace(config.data, validation=()))
     held_out.segments(config.data.rate_hz, nan="split")  # refused before the training, not after it
-    return trace, held_out
+    return _Compared(config, trace, held_out)
 
 
-def _compared_model(
-    title: str, config: Config, seed: int, trace: Trace, held_out: Trace, out: Path, horizon: int
-) -> ComparedModel:
+def _compared_model(title: str, job: _Compared, seed: int, out: Path, horizon: int) -> ComparedModel:
     """Train and measure one model; print a line per epoch, or that a run of an earlier call is used."""
     from rtsysid.experiments.compare import ComparedModel, run_one, seeded
 
     name, trained = f"{title} seed {seed}", False
-    for item in run_one(title, seeded(config, seed), trace, held_out, out / f"{title}-seed{seed}", horizon):
+    config, folder = seeded(job.config, seed), out / f"{title}-seed{seed}"
+    for item in run_one(title, config, job.training, job.test, folder, horizon):
         if isinstance(item, ComparedModel):
             if not trained:
                 console.echo(f"{name}: its run was finished before and is used again", err=True)

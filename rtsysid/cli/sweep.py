@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -103,6 +104,7 @@ def run_command(
     from rtsysid.experiments.sweep.storage import require_server
     from rtsysid.experiments.sweep.worker import Limits, Worker
 
+    begun = time.monotonic()
     if storage is not None:
         require_server(storage)
     plan, trace = _plan(config, data, out, storage, space_path, force)
@@ -110,7 +112,8 @@ def run_command(
     plan = begin_sweep(out, plan, storage)
     unlimited = float("inf")
     default = unlimited if trials else DEFAULT_BUDGET_S
-    task = _Task(plan, data, out, storage, Limits(budget or default, trials or unlimited), not no_pruning)
+    seconds = (budget or default) - (time.monotonic() - begun)
+    task = _Task(plan, data, out, storage, Limits(seconds, trials or unlimited), not no_pruning)
     if jobs == 1:
         _run_trials(task, trace)
     else:

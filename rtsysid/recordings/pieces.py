@@ -16,6 +16,25 @@ from rtsysid.errors import TraceError
 Piece = TypeVar("Piece")
 
 
+LEAST_JUDGED, MOST_JUDGED = 0.1, 2 / 3  # share of the rows that recordings for validation have
+
+
+def judging(episodes: Sequence[Any]) -> set[str]:
+    """Choose the recordings that validate: the last fifth of them, or more where these have few rows.
+
+    Empty where that leaves too little to train on: then the last rows of all have to do.
+    """
+    rows: dict[str, int] = {}
+    for episode in episodes:
+        rows[episode.recording] = rows.get(episode.recording, 0) + len(episode)
+    names, every = list(rows), sum(rows.values())
+    count = max(1, round(len(names) / 5))
+    while sum(rows[name] for name in names[-count:]) < LEAST_JUDGED * every:
+        count += 1
+    chosen = names[-count:]
+    return set(chosen) if sum(rows[name] for name in chosen) <= MOST_JUDGED * every else set()
+
+
 class LeftOut(msgspec.Struct, frozen=True, tag="left out", tag_field="note"):
     """Count the rows that a use leaves out. ``pieces``: runs of rows without a gap that they form; 0: single rows."""
 

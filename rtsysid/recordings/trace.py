@@ -24,7 +24,7 @@ from rtsysid.recordings.episode import Episode, Integers, episode_blocks, episod
 from rtsysid.recordings.formats import EPISODE
 from rtsysid.recordings.frames import data_frame, select_rows
 from rtsysid.recordings.names import digest_of, matching_names, names_of, recording_files, require_distinct
-from rtsysid.recordings.pieces import LeftOut, Note, left_out, long_enough, too_short
+from rtsysid.recordings.pieces import LeftOut, Note, judging, left_out, long_enough, too_short
 from rtsysid.recordings.streaming import runs_between, stream_samples
 from rtsysid.recordings.time_column import NO_TIME, TimeColumn
 from rtsysid.recordings.timeline import check_rate, check_time, is_odd, longest_run, require_rate
@@ -272,18 +272,17 @@ class Trace:
     def split(self, validation: Sequence[str] = ()) -> tuple[Trace, Trace]:
         """Split into training and validation recordings. Recordings that match a pattern (``run4*``) validate.
 
-        Without patterns, the last fifth of the recordings validates, at least one. Of a single recording, the last
-        fifth of the rows validates. Raises TraceError where a pattern matches nothing, or nothing is left to train on.
+        Without patterns the last fifth of the recordings does, or of a single one the last fifth of the rows; see
+        `judging`. Raises TraceError where a pattern matches nothing, or nothing is left to train on.
         """
         names = list(dict.fromkeys(episode.recording for episode in self.episodes))
-        if not validation and len(names) == 1:
+        chosen = matching_names(validation, names) if validation else judging(self.episodes)
+        if not validation and not chosen:
             return self._split_rows(len(self) - len(self) // 5)
-        last_fifth = names[-max(1, round(len(names) / 5)) :]
-        chosen = matching_names(validation, names) if validation else set(last_fifth)
         training = tuple(e for e in self.episodes if e.recording not in chosen)
         held_out = tuple(e for e in self.episodes if e.recording in chosen)
         if not training or not held_out:
-            share = f"{', '.join(validation) or 'the last fifth'} takes {len(chosen)} of {len(names)} recordings"
+            share = f"{', '.join(validation)} takes {len(chosen)} of {len(names)} recordings"
             raise TraceError("validation split", share, "leave at least one for training and one for validation")
         return replace(self, episodes=training), replace(self, episodes=held_out)
 

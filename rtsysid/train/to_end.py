@@ -106,10 +106,11 @@ def _timed(trainer: AutoTrainer) -> Iterator[tuple[Epoch, str]]:
     Between two lines lie `BETWEEN` seconds or more.
     """
     first = shown = time.monotonic()
-    left = trainer.total - trainer.done
+    done, left = trainer.done, 0
     for count, epoch in enumerate(trainer.epochs()):
         now = time.monotonic()
-        first = first if count else now  # the short runs come before the first epoch
+        if not count:  # the short runs are over, which say how many updates fit into --minutes
+            first, left = now, trainer.total - done
         say_stage("training: epoch", count + 1, left)
         seconds = (now - first) / max(count, 1) * max(0, left - count - 1)
         line = f"{_time_left(seconds):>21}   {'  '.join(f'{each:5.3f}' for each in epoch.ahead)}"

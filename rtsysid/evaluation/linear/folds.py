@@ -1,7 +1,7 @@
 """Folds of recordings for cross-validation: what a fold leaves out is judged by models of all others.
 
-Rows of one recording resemble each other, so whole recordings are left out. Of one or two recordings blocks are left
-out, with a gap between them.
+Rows of one recording resemble each other, so whole recordings are left out. Of one or two recordings, or where one has
+most of the rows, blocks are left out, with a gap between them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from rtsysid.errors import TraceError
 from rtsysid.spec import Floats
 
 MOST = 5  # folds
-BLOCKS = 6  # parts of recordings where there are fewer than three
+BLOCKS = 6  # parts of recordings where there are fewer than three, or one is larger than all others
 
 
 class Folds(NamedTuple):
@@ -42,7 +42,9 @@ def folds_of(recordings: Sequence[Sequence[Floats]], gap: int, needed: int) -> F
     such folds.
     """
     long = sum(_longest_piece(pieces) >= needed for pieces in recordings)
-    parts = recordings if long >= 3 else [[b] for pieces in recordings for p in pieces for b in _cut(p, gap, needed)]
+    rows = [sum(map(len, pieces)) for pieces in recordings]
+    whole = long >= 3 and max(rows) <= sum(rows) / 2
+    parts = recordings if whole else [[b] for pieces in recordings for p in pieces for b in _cut(p, gap, needed)]
     parts = sorted(
         parts, key=lambda part: _longest_piece(part) < needed
     )  # keeps the order of those that are long enough

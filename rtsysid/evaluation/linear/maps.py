@@ -114,6 +114,9 @@ def runs_of(pieces: Sequence[Floats], spec: ModelSpec, past: int, horizon: int, 
         windows = piece[starts[:, None] + np.arange(1 - past, 1)]
         parts.append((windows, *forecast_windows(piece, spec.n_inputs, starts, horizon)))
     windows, u_future, truth = (np.concatenate(part) for part in zip(*parts, strict=True))
+    if len(truth) > 2 * count:  # each piece has one or more, and there are very many pieces
+        some = np.linspace(0, len(truth) - 1, count).astype(int)
+        windows, u_future, truth = windows[some], u_future[some], truth[some]
     return Runs(windows, u_future, truth)
 
 

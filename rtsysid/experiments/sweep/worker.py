@@ -77,6 +77,7 @@ class Worker:
         settling = max(s.taps for s in specs) + warms_up * max(s.warmup for s in specs)
         self._measure = Measure(plan.config, trace, settling)
         self._deadline = float("inf")
+        self._begun = 0.0
 
     def outcomes(self, study: optuna.Study, limits: Limits) -> Iterator[TrialResult]:
         """Run trials until a limit of the whole sweep is reached, and yield each outcome.
@@ -88,7 +89,7 @@ class Worker:
             if _open_trials(study, limits) <= 0:
                 _wait_for_others(study)
                 continue
-            self._deadline = time.time() + left
+            self._deadline = time.monotonic() + left
             one = _Objective(self, study, limits)
             study.optimize(one, n_trials=1, catch=(RtsysidError, TrialEnded))
             outcome = one.outcome(study)
@@ -111,13 +112,13 @@ class Worker:
         trial.set_user_attr(MACS, spec.macs)
         trial.set_user_attr(BYTES, FLOAT_BYTES * spec.parameters)
         folder = self._folder / "trials" / str(trial.number)
-        error, noted = float("inf"), time.time()
+        error, noted = float("inf"), time.monotonic()
         try:
             with closing(train_trial(config, self._trace, folder, self._measure)) as progress:
                 for percent, measured in progress:
                     self._require_wanted()
-                    if time.time() - noted > NOTE_S:
-                        noted = _note_time(trial)
+                    if time.monotonic() - noted > NOTE_S:
+                        noted = self.note_time(trial)
                     if measured is not None:
                         error = measured
                         _report_error(trial, percent, error)
@@ -125,8 +126,19 @@ class Worker:
             shutil.rmtree(folder, ignore_errors=True)
         return error
 
+    def begin(self, trial: Trial) -> None:
+        """Note when a trial begins."""
+        self._begun = time.monotonic()
+        trial.set_user_attr(BEGAN, time.time())
+
+    def note_time(self, trial: Trial) -> float:
+        """Note how long the trial takes so far: a clock that is set meanwhile changes nothing."""
+        now = time.monotonic()
+        trial.set_user_attr(SECONDS, now - self._begun)
+        return now
+
     def _require_wanted(self) -> None:
-        if time.time() > self._deadline:
+        if time.monotonic() > self._deadline:
             raise TrialEnded("the budget is spent")
         if _is_orphan():
             raise TrialEnded("the sweep was stopped")
@@ -141,7 +153,7 @@ class _Objective:
         self.error: RtsysidError | None = None
 
     def __call__(self, trial: Trial) -> float:
-        trial.set_user_attr(BEGAN, time.time())
+        self._worker.begin(trial)
         self.number = trial.number
         try:
             require_place(self._study, trial.number, self._limits)
@@ -151,7 +163,7 @@ class _Objective:
             self.error = error if isinstance(error, RtsysidError) else None
             raise
         finally:
-            _note_time(trial)
+            self._worker.note_time(trial)
 
     def outcome(self, study: optuna.Study) -> TrialResult | None:
         """Report the trial; None where it was not wanted."""
@@ -183,12 +195,6 @@ def _report_error(trial: Trial, percent: int, error: float) -> None:
         trial.report(error, percent)
         if OWN not in trial.user_attrs and trial.should_prune():
             raise optuna.TrialPruned
-
-
-def _note_time(trial: Trial) -> float:
-    now = time.time()
-    trial.set_user_attr(SECONDS, now - trial.user_attrs[BEGAN])
-    return now
 
 
 def _open_trials(study: optuna.Study, limits: Limits) -> float:

@@ -14,6 +14,7 @@ from rtsysid.circle import unwrapped
 from rtsysid.config import Config
 from rtsysid.errors import ConfigError
 from rtsysid.evaluation.baselines import LinearArx
+from rtsysid.evaluation.linear.choice import LAGS, RIDGES
 from rtsysid.evaluation.linear.maps import is_affine
 from rtsysid.model.npz import Arrays
 from rtsysid.recordings.held_out import LONGER
@@ -141,8 +142,9 @@ def baseline(plan: ModelPlan, parts: Parts) -> LinearArx:
     spec, far = plan.choice.spec, plan.choice.model.far
     if not is_affine(spec) or spec.integrate or spec.output != "increment":
         train, held_out = ([unwrapped(piece, spec.channels) for piece in half] for half in parts)
-        angles = [column for column, channel in enumerate(spec.channels) if channel.angle]
-        return LinearArx.select(train, held_out, spec.n_inputs, horizon=plan.horizon, relative=angles)
+        moving = [k for k, channel in enumerate(spec.channels) if channel.angle or channel.name in spec.relative]
+        searched: dict[str, Any] = {"horizon": plan.horizon, "lags": LAGS, "ridges": RIDGES, "relative": moving}
+        return LinearArx.select(train, held_out, spec.n_inputs, **searched)
     weights = far.affine(spec).weights * np.asarray(spec.scaling.target_std)
     return LinearArx.of_rows(far.lags, spec.n_inputs, weights)
 

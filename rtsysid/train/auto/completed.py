@@ -22,8 +22,12 @@ SEQUENCES = 4000  # of an epoch, at most about
 BATCH = 128
 
 
-def completed_config(given: Config, plan: ModelPlan, parts: Parts, candidate: Candidate, steps: int) -> Config:
+def completed_config(
+    given: Config, plan: ModelPlan, parts: Parts, candidate: Candidate, steps: int, passes: float = PASSES
+) -> Config:
     """Return the configuration with everything said, for about so many updates.
+
+    `passes`: of the full run over the recordings, at most.
 
     Raises ScheduleError where a stage of the file forecasts for longer than the recordings allow.
     """
@@ -34,7 +38,7 @@ def completed_config(given: Config, plan: ModelPlan, parts: Parts, candidate: Ca
     replaces = False if given.stage and train.replace_linear is None else train.replace_linear
     batch, stride = train.batch or BATCH, train.stride or max(1, min(10, rows // SEQUENCES))
     per_epoch = max(1, rows // stride // batch)
-    updates = min(steps, PASSES * per_epoch)
+    updates = int(min(steps, passes * per_epoch))
     stages = given.stage or stages_for(candidate, preset(AUTO), updates, per_epoch, plan.horizon)
     fields = {name: getattr(spec, name) for name in given.model.__struct_fields__}
     return msgspec.structs.replace(

@@ -22,10 +22,10 @@ Work = Callable[[], Iterator[Any]]  # yields what a job reports
 def run_jobs(jobs: Mapping[str, Work]) -> Iterator[tuple[str, Any]]:
     """Run the jobs, `AT_A_TIME` of them at a time, and yield what each reports, with its name.
 
-    With one core, and where jobs share a GPU, they run one after another in this process. Raises the first error of a
+    With one core they run one after another in this process. Raises the first error of a
     job after all processes have ended, and ScheduleError where a process was killed.
     """
-    if torch.cuda.is_available() or _cores() == 1:
+    if _cores() == 1:
         for name, work in jobs.items():
             yield from ((name, item) for item in work())
         return
@@ -87,6 +87,8 @@ def _report(work: Work, to: Connection) -> None:
         to.send(("error", error))
     except KeyboardInterrupt:
         os._exit(130)  # the parent has the same signal and says so
+    except Exception as error:  # a fault, or no memory: the parent says it once
+        to.send(("error", RuntimeError(f"{type(error).__name__}: {error}")))
 
 
 def _end_with_parent() -> None:

@@ -128,8 +128,10 @@ class Gains:
 
 @torch.no_grad()
 def fit_gains(network: Network, linear_gain: Tensor, ground: JudgedRows, target_groups: Sequence[str]) -> Gains:
-    """Use the linear model, by group and band of ages, where the network is not surely better than it.
+    """Use less of the network, by group and band of ages, where it is not surely better than the linear model.
 
+    Where it is not, half of a correction is tried, then nothing; what is not worse stays. So a network whose mean is
+    better by less than `SURE` standard errors may stay.
     Bands of ages that no forecast reaches get the share of the band before. Where there are too few forecasts to be
     sure of anything, the linear model stays. `linear_gain` [K, T]: its gains.
     """

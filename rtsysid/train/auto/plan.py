@@ -13,7 +13,7 @@ from rtsysid.config import Config, Model, NoiseLevels
 from rtsysid.errors import ConfigError, TraceError
 from rtsysid.evaluation.linear.choice import BANDS, LAGS, NEAR_TICKS, LinearChoice, Search, choose_linear
 from rtsysid.evaluation.linear.folds import folds_of
-from rtsysid.evaluation.linear.maps import linear_run
+from rtsysid.evaluation.linear.maps import Runs, linear_run
 from rtsysid.model.coordinates import coordinates
 from rtsysid.recordings.held_out import unscaled_spec
 from rtsysid.recordings.kinds import kinds_of
@@ -30,6 +30,7 @@ HORIZON = 50
 CHOSEN = (
     "taps", "encoder", "encoder_taps", "hidden", "linear_path", "warmup", "near_ticks", "age_bands", "head_sees_code"
 )  # fmt: skip
+RESOLVED = 1e-3  # of the error of hold: no sensor resolves less
 SMALLEST = 1e-3  # unit of a target, as a share of its standard deviation
 SIZES = ((3_000, 24), (10_000, 32), (30_000, 48))  # rows below which the cell has this many units
 
@@ -109,7 +110,7 @@ def plan_of(config: Config, trace: Trace, blank: ModelSpec, halves: Halves, *, l
     predicted, truth = linear_run(choice.spec, choice.crossed, search.runs), search.runs.truth
     unit = _target_unit(choice.spec, predicted, truth)
     spec = msgspec.structs.replace(spec, scaling=msgspec.structs.replace(spec.scaling, target_std=tuple(unit.tolist())))
-    return ModelPlan(spec, choice, _loss_unit(choice.spec, predicted, truth), horizon)
+    return ModelPlan(spec, choice, _loss_unit(choice.spec, predicted, search.runs), horizon)
 
 
 def _pieces_to_leave_out(trace: Trace) -> list[list[Any]]:
@@ -141,10 +142,14 @@ def _completed(config: Config, choice: LinearChoice, rows: int, settling: int) -
     return msgspec.structs.replace(spec, encoder=(width,) if said.encoder is None else said.encoder)
 
 
-def _loss_unit(spec: ModelSpec, predicted: Doubles, truth: Floats) -> Doubles:
-    """Mean absolute error of forecasts [K, N, ny] by tick and output: [N, ny]."""
-    error = np.abs(differences(predicted, truth, spec.outputs)).mean(0)
-    unit: Doubles = np.maximum(error, 1e-9 * np.asarray(spec.scaling.std[spec.n_inputs :]))
+def _loss_unit(spec: ModelSpec, predicted: Doubles, runs: Runs) -> Doubles:
+    """Mean absolute error of forecasts [K, N, ny] by tick and output: [N, ny]; at least a thousandth of hold's.
+
+    An output that the linear model predicts exactly would outweigh all others.
+    """
+    error, held = (np.abs(differences(y, runs.truth, spec.outputs)).mean(0) for y in (predicted, runs.hold))
+    least = np.maximum(1e-9 * np.asarray(spec.scaling.std[spec.n_inputs :]), RESOLVED * held)
+    unit: Doubles = np.maximum(error, least)
     return unit
 
 

@@ -25,7 +25,7 @@ def with_quantities(config: Config, trace: Trace) -> tuple[Config, Trace]:
 
     Four outputs of one group, or neighbours without a group, whose squares sum to 1 in every row are a quaternion,
     unless all are whole numbers, as the flags of four states. A channel that jumps by a turn, stays within a turn and
-    changes slowly otherwise is an angle.
+    changes slowly otherwise is an angle; an input without a unit is none, since a command may jump.
     """
     rows = [episode.values.astype(np.float64) for episode in trace.episodes]
     channels = list(config.data.channels)
@@ -77,7 +77,7 @@ def _are_units(rows: Doubles) -> bool:
 def _angles(channels: Sequence[Channel], rows: Sequence[Doubles]) -> Iterator[tuple[int, str]]:
     """Yield the column and the unit of each channel that comes back after a turn and is not called an angle."""
     for i, channel in enumerate(channels):
-        units = [channel.unit] if channel.unit else UNITS
+        units = [channel.unit] if channel.unit else UNITS if channel.role == "output" else ()
         steps = np.concatenate([np.diff(each[:, i]) for each in rows])
         steps = np.abs(steps[np.isfinite(steps)])
         reach = max(_value_range(each[:, i]) for each in rows)

@@ -28,6 +28,7 @@ from rtsysid.train.auto import words
 from rtsysid.train.auto.candidates import CORRECTIONS, REPLACEMENT, Candidate, refitted
 from rtsysid.train.auto.completed import (
     CORRECTION,
+    PASSES,
     REPLACED,
     completed_config,
     last_stage_alone,
@@ -171,7 +172,8 @@ class AutoTrainer:
         """Complete the configuration for so many updates; by default for a full run."""
         assert self.plan is not None
         steps = steps or self._updates.full_of(self.plan.spec.hidden)
-        return completed_config(self.given, self.plan, self.parts, candidate, steps)
+        passes = math.inf if self._minutes else PASSES  # who says how long has said enough
+        return completed_config(self.given, self.plan, self.parts, candidate, steps, passes)
 
     def _choose(self, plan: ModelPlan) -> None:
         """Choose among the candidates by short runs, and write everything that the full runs start from."""

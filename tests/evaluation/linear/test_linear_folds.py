@@ -46,7 +46,11 @@ def test_no_row_is_in_two_folds_and_each_fold_can_be_judged(lengths: list[list[i
 
 
 @settings(max_examples=40)
-@given(st.lists(st.lists(st.integers(20, 300), min_size=1, max_size=3), min_size=3, max_size=8))
+@given(
+    st.lists(st.lists(st.integers(20, 300), min_size=1, max_size=3), min_size=3, max_size=8).filter(
+        lambda lengths: max(map(sum, lengths)) <= sum(map(sum, lengths)) / 2
+    )
+)
 def test_three_recordings_or_more_are_left_out_as_wholes(lengths: list[list[int]]) -> None:
     """Every recording is in exactly one fold, with all of its rows."""
     folds = folds_of(numbered(lengths), 10, 20)
@@ -67,6 +71,13 @@ def test_one_or_two_recordings_are_cut_into_blocks_with_gaps(count: int) -> None
         assert [after[0] - before[-1] - 1 for before, after in pairwise(blocks)] == [gap] * (BLOCKS - 1)
         assert blocks[0][0] == 10_000 * recording
         assert blocks[-1][-1] == 10_000 * recording + 699
+
+
+def test_a_recording_that_has_most_of_the_rows_is_cut_into_blocks() -> None:
+    """Left out as a whole, it would be judged by models of next to nothing, and decide alone."""
+    folds = folds_of(numbered([[120], [130], [6000]]), 20, 40)
+    assert max(map(len, folds.pieces)) < 1100
+    assert min(sum(map(len, folds.held_out(k))) for k in range(folds.number)) > 500
 
 
 def test_short_recordings_join_the_folds_of_long_ones() -> None:

@@ -127,6 +127,14 @@ def test_starts_are_spread_over_pieces_and_end_with_them() -> None:
     assert np.array_equal(runs.hold[0], np.repeat(pieces[0][9:10, 1:], 20, 0))
 
 
+def test_thousands_of_pieces_give_as_many_starts_as_are_wanted() -> None:
+    """A log with a gap in every second takes no longer than another one; pieces of the whole log are used."""
+    pieces = [np.full((40, plain_spec().width), k, np.float32) for k in range(900)]
+    runs = runs_of(pieces, plain_spec(), past=10, horizon=20, count=60)
+    assert len(runs.truth) == 60
+    assert (runs.truth[0, 0, 0], runs.truth[-1, 0, 0]) == (0, 899)
+
+
 def test_the_aged_model_of_the_tests_has_no_two_equal_ages() -> None:
     """What other tests compare depends on the age at every change."""
     spec = plain_spec(near_ticks=3, age_bands=(2, 5))

@@ -43,6 +43,11 @@ def endless() -> Iterator[int]:
         yield 1
 
 
+def too_large() -> Iterator[int]:
+    yield 1
+    raise MemoryError("no room")
+
+
 def test_what_jobs_report_arrives_with_their_names_and_in_their_order() -> None:
     """Three jobs, more than run at a time, report all they yield, each in order."""
     jobs = {str(k): lambda k=k: counting(10 * k, 5) for k in range(3)}
@@ -58,6 +63,14 @@ def test_the_error_of_a_job_is_raised_here_and_ends_the_others() -> None:
     with pytest.raises(ScheduleError, match="stage 'joint': the loss is not finite; lower its learning_rate"):
         list(run_jobs({"bad": failing, "endless": endless}))
     assert not multiprocessing.active_children()
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) == 1, reason="one core: jobs run in this process")
+def test_a_fault_in_a_job_is_said_once(capfd: pytest.CaptureFixture[str]) -> None:
+    """No memory, or a fault of a library: the error says which, and no traceback of the process is printed."""
+    with pytest.raises(RuntimeError, match="MemoryError: no room"):
+        list(run_jobs({"bad": too_large}))
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) == 1, reason="one core: jobs run in this process")

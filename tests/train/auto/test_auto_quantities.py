@@ -46,6 +46,16 @@ def test_what_only_jumps_is_no_angle(name: str) -> None:
     assert found(NO_ANGLES[name], "a") == [("", False)]
 
 
+def test_a_command_without_a_unit_is_no_angle() -> None:
+    """A noisy command that switches between 3 and -3 looks like an angle near the end of its turn."""
+    command = np.where(ROWS // 20 % 2, 3.0, -3.0) + 0.01 * np.sin(ROWS)
+    for unit, angle in (("", False), (" [rad]", True)):
+        config = parse_config(f'[data]\nrate_hz = 50\ninputs = ["u{unit}"]\noutputs = ["y"]\n')
+        values = np.column_stack((command, np.sin(ROWS))).astype(np.float32)
+        trace = Trace(config.data.channels, (Episode("run", ROWS / 50, values),))
+        assert with_quantities(config, trace)[1].channels[0].angle is angle
+
+
 def test_flags_of_four_states_are_no_quaternion() -> None:
     """One of four flags is 1 in every row, so their squares sum to 1, and nothing rotates."""
     assert found(np.eye(4)[ROWS // 7 % 4], "abcd") == [("", False)] * 4

@@ -11,6 +11,7 @@ from support.robots import flight, make_angle_spec, make_body_spec, make_braked_
 
 from rtsysid.evaluation.linear.maps import LinearModel, Runs, linear_run, spec_of
 from rtsysid.spec import ModelSpec
+from rtsysid.train.auto.plan import _loss_unit
 from rtsysid.train.auto.start import linear_arrays
 from rtsysid.train.freerun import free_run
 from rtsysid.train.linear_path import set_linear_path
@@ -65,6 +66,19 @@ def test_the_first_network_forecasts_what_its_linear_model_does(name: str) -> No
     assert spec.taps > model.lags
     assert moved > 0.01
     assert np.allclose(network_forecasts, expected, atol=1e-4 * max(moved, 1.0))
+
+
+def test_an_output_that_is_predicted_exactly_does_not_outweigh_the_others() -> None:
+    """The unit of a loss is a thousandth of the error of hold or more: an output may echo an input."""
+    spec = make_spec()
+    rows = np.random.default_rng(0).standard_normal((5, 9 + TICKS, spec.width)).astype(np.float32)
+    truth = rows[:, 9:, spec.n_inputs :]
+    runs = Runs(rows[:, :9], rows[:, 8:-1, : spec.n_inputs], truth)
+    predicted = truth + np.array([0.0, *[0.1] * (spec.n_outputs - 1)])
+    unit = _loss_unit(spec, predicted, runs)
+    held = np.abs(runs.hold - truth).mean(0)
+    np.testing.assert_allclose(unit[:, 0], 1e-3 * held[:, 0], rtol=1e-6)
+    np.testing.assert_allclose(unit[:, 1:], 0.1, rtol=1e-4)
 
 
 def test_rows_that_no_map_sees_have_weight_0() -> None:
