@@ -30,7 +30,7 @@ HORIZON = 50
 CHOSEN = (
     "taps", "encoder", "encoder_taps", "hidden", "linear_path", "warmup", "near_ticks", "age_bands", "head_sees_code"
 )  # fmt: skip
-RESOLVED = 1e-3  # of the error of hold: no sensor resolves less
+RESOLVED = 1e-5  # of the error of hold: a smaller one is exact for every purpose
 SMALLEST = 1e-3  # unit of a target, as a share of its standard deviation
 SIZES = ((3_000, 24), (10_000, 32), (30_000, 48))  # rows below which the cell has this many units
 
@@ -143,7 +143,7 @@ def _completed(config: Config, choice: LinearChoice, rows: int, settling: int) -
 
 
 def _loss_unit(spec: ModelSpec, predicted: Doubles, runs: Runs) -> Doubles:
-    """Mean absolute error of forecasts [K, N, ny] by tick and output: [N, ny]; at least a thousandth of hold's.
+    """Mean absolute error of forecasts [K, N, ny] by tick and output: [N, ny]; at least a share `RESOLVED` of hold's.
 
     An output that the linear model predicts exactly would outweigh all others.
     """
