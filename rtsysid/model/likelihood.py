@@ -8,6 +8,8 @@ at any tick; latent values are 0, so that a distribution with latent values unde
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,19 +20,27 @@ from rtsysid.model.backends.numpy_network import NumpyNetwork
 from rtsysid.spec import Doubles, Floats, ModelSpec
 
 
-def tick_log_densities(spec: ModelSpec, weights: Weights, values: Floats) -> Doubles:
-    """Compute the log density of the targets that led to each row of an episode [n, C], in engineering units: [n].
+class MeasuredTick(NamedTuple):
+    """Hold a row of an episode: the difference of its targets to the mean [T], in their unit, and its log density.
 
-    NaN in the first rows, until the model is ready. Raises SpecError where the model has no distribution.
+    The density is in engineering units.
+    """
+
+    row: int
+    off: Doubles
+    density: float
+
+
+def measured_ticks(spec: ModelSpec, weights: Weights, values: Floats) -> Iterator[MeasuredTick]:
+    """Stream an episode [n, C] and yield each row that the model predicted, once it is ready.
+
+    Raises SpecError where the model has no distribution.
     """
     if not spec.distribution:
         raise SpecError("likelihood", "the model predicts points", 'train with model.distribution = "gaussian"')
-    net, w = (
-        NumpyNetwork(spec, weights, np.float64),
-        {name: np.asarray(each, np.float64) for name, each in weights.items()},
-    )
-    rows, found = np.asarray(values, np.float64), np.full(len(values), np.nan)
-    state: Doubles = np.zeros((1, spec.state_size))
+    net, w = NumpyNetwork(spec, weights, np.float64), {k: np.asarray(v, np.float64) for k, v in weights.items()}
+    volume = log_volume(spec)
+    rows, state = np.asarray(values, np.float64), np.zeros((1, spec.state_size))
     for tick in range(spec.taps - 1, len(rows) - 1):
         window = rows[None, tick - spec.taps + 1 : tick + 1]
         state = net.initial(window) if tick == spec.taps - 1 else state  # type: ignore[arg-type, assignment]
@@ -42,8 +52,24 @@ def tick_log_densities(spec: ModelSpec, weights: Weights, values: Floats) -> Dou
             target = net.targets(features, code, state, np.zeros(1, np.int64))  # type: ignore[arg-type]
             measured = net.coordinates.targets(window[:, -1], rows[None, tick + 1, spec.n_inputs :])
             off = (measured - net.target_mean) / net.target_std - target
-            found[tick + 1] = _density(spec, w, off[0], seen[0], state[0, : spec.hidden])
-    return np.asarray(found - np.log(spec.scaling.target_std).sum())
+            density = _density(spec, w, off[0], seen[0], state[0, : spec.hidden])
+            yield MeasuredTick(tick + 1, off[0], density - volume)
+
+
+def tick_log_densities(spec: ModelSpec, weights: Weights, values: Floats) -> Doubles:
+    """Compute the log density of the targets that led to each row of an episode [n, C], in engineering units: [n].
+
+    NaN in the first rows, until the model is ready. Raises SpecError where the model has no distribution.
+    """
+    found = np.full(len(values), np.nan)
+    for each in measured_ticks(spec, weights, values):
+        found[each.row] = each.density
+    return found
+
+
+def log_volume(spec: ModelSpec) -> float:
+    """Return what a log density in the unit of the targets has more than one in engineering units."""
+    return float(np.log(spec.scaling.target_std).sum())
 
 
 def _density(spec: ModelSpec, w: Weights, off: Doubles, seen: Doubles, hidden: Doubles) -> float:

@@ -19,10 +19,11 @@ from rtsysid.api import Model
 from rtsysid.checking.judged_model import judged_model
 from rtsysid.config import parse_config
 from rtsysid.errors import ConfigError, ScheduleError, SpecError
+from rtsysid.evaluation.probabilistic.log_score import log_score
 from rtsysid.evaluation.report.content import report_page
 from rtsysid.model.backends.noise import MOST
 from rtsysid.model.bundle import Bundle
-from rtsysid.model.likelihood import tick_log_densities
+from rtsysid.model.likelihood import measured_ticks, tick_log_densities
 from rtsysid.model.loading import backends_of
 from rtsysid.model.predictor import Predictor
 from rtsysid.recordings.trace import Trace
@@ -167,6 +168,21 @@ def test_scores_of_a_bundle_and_of_null_models(gaussian: Bundle, tmp_path: Path)
     assert set(found["scores"]["model"]["crps"]) == {"y", "v"}
     refused = command(*given[:3], "--horizon", "10", "--probabilistic", check=1)
     assert "give two or more" in refused.stderr
+
+
+def test_the_log_score_of_a_model_that_knows_the_noise_beats_one_size_for_all(gaussian: Bundle) -> None:
+    """It is the mean density of the rows that are predicted, next to the best noise that never changes."""
+    values = plant(1, 120, seed=8).episodes[0].values
+    weights = gaussian.arrays("weights.npz")
+    found = log_score(gaussian.spec, weights, [values])
+    assert found is not None
+    assert found.model == pytest.approx(np.nanmean(tick_log_densities(gaussian.spec, weights, values)))
+    off = np.array([each.off for each in measured_ticks(gaussian.spec, weights, values)])
+    white = off @ np.linalg.inv(np.linalg.cholesky(off.T @ off / len(off))).T
+    volume = np.log(gaussian.spec.scaling.target_std).sum() + 0.5 * np.linalg.slogdet(off.T @ off / len(off))[1]
+    by_hand = np.mean(-0.5 * (white**2 + np.log(2 * np.pi)).sum(1)) - volume
+    assert found.constant == pytest.approx(by_hand, rel=1e-6)
+    assert log_score(gaussian.spec, weights, [values[:3]]) is None
 
 
 def test_a_report_shows_the_scores_of_futures(gaussian: Bundle, bundle_folder: Path) -> None:

@@ -18,6 +18,7 @@ from rtsysid.errors import SpecError, TraceError
 from rtsysid.evaluation.bootstrap import ratio_interval
 from rtsysid.evaluation.forecasts import rows_for_forecast
 from rtsysid.evaluation.horizon import TABLE_TICKS, stretches
+from rtsysid.evaluation.probabilistic.log_score import LogScore, log_score
 from rtsysid.evaluation.probabilistic.nulls import NULLS, null_futures
 from rtsysid.evaluation.probabilistic.scores import (
     BINS,
@@ -77,8 +78,9 @@ class SampleScores(msgspec.Struct, frozen=True):
 class ProbabilisticEvaluation(msgspec.Struct, frozen=True):
     """Hold the scores by way to sample: the model, where it has a distribution, and the null models.
 
-    ``strange``: recordings of no known kind, with the share of their rows that are beyond the trained range. ``known``:
-    the scores of the others, where there are two or more of them; None where no recording is strange.
+    ``log_score``: of single ticks; None where the model has no density. ``strange``: recordings of no known kind, with
+    the share of their rows that are beyond the trained range. ``known``: the scores of the others, where there are two
+    or more of them; None where no recording is strange.
     """
 
     recordings: int
@@ -88,6 +90,7 @@ class ProbabilisticEvaluation(msgspec.Struct, frozen=True):
     ticks: tuple[int, ...]
     units: dict[str, str]
     scores: dict[str, SampleScores]
+    log_score: LogScore | None = None
     strange: dict[str, float] = {}
     known: ProbabilisticEvaluation | None = None
 
@@ -138,8 +141,21 @@ def evaluate_samples(
     strange = strange_recordings(bundle.spec, by_recording)
     known = [each for name, each in zip(by_recording, found, strict=True) if name not in strange and len(each.truth)]
     whole = scores_of(predictor, [each for each in found if len(each.truth)], futures, seed)
+    whole = _with_log_score(whole, bundle, [piece for pieces in by_recording.values() for piece in pieces])
     others = scores_of(predictor, known, futures, seed) if strange and len(known) > 1 else None
+    if others is not None:
+        kept = [piece for name, pieces in by_recording.items() if name not in strange for piece in pieces]
+        others = _with_log_score(others, bundle, kept)
     return msgspec.structs.replace(whole, strange=strange, known=others)
+
+
+def _with_log_score(
+    scores: ProbabilisticEvaluation, bundle: Bundle, pieces: Sequence[Floats]
+) -> ProbabilisticEvaluation:
+    if not bundle.spec.distribution:
+        return scores
+    found = log_score(bundle.spec, bundle.arrays("weights.npz"), pieces)
+    return msgspec.structs.replace(scores, log_score=found)
 
 
 def strange_recordings(spec: ModelSpec, recordings: Mapping[str, Sequence[Floats]]) -> dict[str, float]:
@@ -295,6 +311,8 @@ def sample_lines(found: ProbabilisticEvaluation) -> list[str]:
         lines.append("the model predicts points: it has no futures of its own (docs/generative.md)")
     else:
         lines.append(_against_residuals(model))
+    if found.log_score is not None:
+        lines.append(found.log_score.line)
     if found.recordings < FEW:
         lines.append(f"{found.recordings} recordings are few: the true ratio may be outside the parentheses")
     beyond = (
