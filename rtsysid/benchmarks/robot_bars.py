@@ -143,9 +143,14 @@ def bars(cells: Sequence[Cell], promised: Sequence[Promise]) -> list[Bar]:
     ]
 
 
+def promise_kept(promised: Sequence[Promise]) -> tuple[float, float]:
+    """Return the share of test errors inside the stated interval, and the median of its upper limit over its lower."""
+    widths = [error_ratio(each.high, each.low) for each in promised]
+    return float(np.mean([each.held for each in promised])), float(np.median(widths))
+
+
 def _promise_bars(promised: Sequence[Promise]) -> list[Bar]:
-    inside = float(np.mean([each.held for each in promised])) if promised else None
-    width = float(np.median([error_ratio(each.high, each.low) for each in promised])) if promised else None
+    inside, width = promise_kept(promised) if promised else (None, None)
     return [
         Bar("promised: test errors inside the stated interval", inside, least=0.8, most=0.95, percent=True),
         Bar("promised: median of upper limit over lower limit", width, most=1.5),

@@ -72,6 +72,10 @@ def _print_tables(results: Sequence[RobotResult], lines: Sequence[Bar]) -> None:
     console.block(f"error of the model / best of hold, linear ARX and GRU\n{console.table(header, rows)}")
     models = [[result.name, *_model_row(model)] for result in results for model in result.models]
     console.block(f"\n{console.table(['robot', 'seed', 'rows', 'training s'], models)}")
+    stated = [_promise_row(result) for result in results if result.promises]
+    if stated:
+        header = ["robot", "test errors inside the stated interval", "upper limit / lower limit, median"]
+        console.block(f"\npromised and found\n{console.table(header, stated)}")
     table = [[_bar_name(bar), _bar_found(bar), _bar_wanted(bar), HOLDS[bar.holds]] for bar in lines]
     console.block(f"\n{console.table(['bar', 'found', 'wanted', 'holds'], table)}")
 
@@ -85,6 +89,13 @@ def _ratio_row(result: RobotResult, group: str) -> list[str]:
 def _model_row(model: TrainedModel) -> list[str]:
     seconds = "continued" if model.seconds is None else f"{model.seconds:.0f}"
     return [str(model.seed), str(model.rows), seconds]
+
+
+def _promise_row(result: RobotResult) -> list[str]:
+    from rtsysid.benchmarks.robot_bars import promise_kept
+
+    inside, width = promise_kept(result.promises)
+    return [result.name, f"{100 * inside:.0f} %", f"{width:.2f}"]
 
 
 def _bar_name(bar: Bar) -> str:

@@ -58,6 +58,7 @@ def test_a_run_goes_on_where_it_ended(tmp_path: Path) -> None:
     table = command(*quick(tmp_path), "--robot", "added").stdout
     assert "pendulum" not in table
     assert re.search(r"promised: test errors inside .* \d+ % +80 % to 95 % +(yes|no)", table)
+    assert re.search(r"promised and found\n.*\n.*\nadded +\d+ % +\d+\.\d\d\n", table)
     next((tmp_path / "out" / "quick" / "added" / "errors").glob("GRU-*")).write_bytes(b"")
     assert "remove the file" in refused_here(*quick(tmp_path), code=1)
     plant(1, 150, seed=9).write(robot / "train" / "run2.csv", overwrite=True)
