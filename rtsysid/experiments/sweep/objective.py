@@ -28,6 +28,7 @@ from rtsysid.recordings.trace import Trace
 from rtsysid.schedule import ONE_STEP_LENGTH, PREDICTIONS, resolve
 from rtsysid.spec import Doubles, Floats
 from rtsysid.train.auto.begin import begin_auto, parts_of
+from rtsysid.train.auto.plan import LinearSearch
 from rtsysid.train.fit import begin_stages, prepare_recordings
 from rtsysid.train.freerun import free_run
 from rtsysid.train.loop import Trainer
@@ -58,6 +59,7 @@ class Measure:
     def __init__(self, config: Config, trace: Trace, settling: int) -> None:
         stages = resolve(config.stages, spec := unscaled_spec(config, trace.channels))
         self.spec, self.settling, self.split = spec, settling, _fixed_split(config, trace)
+        self.linear: dict[str, LinearSearch] = {}  # of the trials before, which have the same recordings
         self.horizon = max(stage.horizon for stage in stages) or ONE_STEP_LENGTH
         sequences, length = Sequences(parts_of_training(config, trace)[1]), settling + self.horizon
         if max(sequences.lengths) < length:
@@ -153,7 +155,7 @@ def train_trial(config: Config, trace: Trace, folder: Path, measure: Measure) ->
     """
     data = msgspec.structs.replace(config.data, validation=measure.split)
     config = msgspec.structs.replace(config, data=data)
-    default = begin_auto(config, trace, folder) if config.auto else None
+    default = begin_auto(config, trace, folder, known=measure.linear) if config.auto else None
     trainer = begin_stages(config, trace, folder) if default is None else default.trial()
     yield TrialProgress(0, None)  # the linear fits may have taken long
     lengths = {s.name: s.epochs for s in trainer.stages if any(loss.kind in PREDICTIONS for loss in s.loss)}

@@ -23,7 +23,7 @@ from rtsysid.recordings.reading import align_trace
 from rtsysid.recordings.trace import Trace
 from rtsysid.spec import Floats
 from rtsysid.train.auto.parts import Parts
-from rtsysid.train.auto.plan import SETTLING, ModelPlan, blank_spec, horizon_of, plan_of, settling_of
+from rtsysid.train.auto.plan import SETTLING, LinearSearch, ModelPlan, blank_spec, horizon_of, plan_of, settling_of
 from rtsysid.train.auto.quantities import with_quantities
 from rtsysid.train.auto.trainer import NORMAL, AutoTrainer, Updates
 from rtsysid.train.origin import origin
@@ -42,8 +42,11 @@ def begin_auto(
     linear: bool = False,
     minutes: float | None = None,
     updates: Updates = NORMAL,
+    known: dict[str, LinearSearch] | None = None,
 ) -> AutoTrainer:
     """Create the run folder, or open an unfinished one, and return its trainer; see `rtsysid.train.fit.begin`.
+
+    `known`: linear models that trainings on the same recordings chose before; that of this one is added.
 
     Raises the errors of `rtsysid.train.fit.begin`.
     """
@@ -57,15 +60,16 @@ def begin_auto(
     asked: dict[str, Any] = {"linear": linear, "minutes": minutes, "updates": updates}
     claim = run.claim(restart)
     try:
-        return _auto_trainer(config, trace, run, config_text, restart, asked)
+        return _auto_trainer(config, trace, run, config_text, restart, asked, known)
     except BaseException:
         claim.release()
         raise
 
 
 def _auto_trainer(
-    config: Config, trace: Trace, run: Run, config_text: str, restart: bool, asked: dict[str, Any]
-) -> AutoTrainer:
+    config: Config, trace: Trace, run: Run, config_text: str, restart: bool, asked: dict[str, Any],
+    known: dict[str, LinearSearch] | None,
+) -> AutoTrainer:  # fmt: skip
     about = {**origin(config, trace.sources), "given": msgspec.to_builtins(config)}
     config, trace = with_quantities(config, trace)
     read = _read(config, trace)
@@ -74,7 +78,7 @@ def _auto_trainer(
         run.refuse_another({key: about[key] for key in ("given", "sources")})
         return AutoTrainer(config, None, parts, run, read.notes, {}, **asked)
     blank = blank_spec(config, trace.channels)
-    plan = plan_of(config, read.whole, blank, parts, linear=asked["linear"])
+    plan = plan_of(config, read.whole, blank, parts, linear=asked["linear"], known=known)
     arrays: dict[str, Arrays] = {
         "baseline.npz": baseline(plan, parts).arrays(),
         "excerpt.npz": {"values": max(parts.validation, key=len)[:KEPT_ROWS]},

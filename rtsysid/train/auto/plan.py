@@ -18,7 +18,7 @@ from rtsysid.model.coordinates import coordinates
 from rtsysid.recordings.held_out import unscaled_spec
 from rtsysid.recordings.kinds import kinds_of
 from rtsysid.recordings.trace import Trace
-from rtsysid.spec import Channel, Doubles, Floats, ModelSpec
+from rtsysid.spec import Channel, Doubles, Floats, ModelSpec, digest, to_builtins
 from rtsysid.train.auto.frames import choose_relative, scaled, target_groups
 
 Halves: TypeAlias = Sequence[Sequence[Any]]  # pieces [n, C] for training, and those for validation
@@ -87,12 +87,47 @@ def blank_spec(config: Config, channels: Sequence[Channel]) -> ModelSpec:
     return unscaled_spec(msgspec.structs.replace(config, model=model), channels)
 
 
-def plan_of(config: Config, trace: Trace, blank: ModelSpec, halves: Halves, *, linear: bool = False) -> ModelPlan:
+class LinearSearch(NamedTuple):
+    """Hold the linear model that was chosen, its forecasts [K, N, ny] of what was left out, and where they began.
+
+    ``settling``: rows before a forecast.
+    """
+
+    choice: LinearChoice
+    predicted: Doubles
+    runs: Runs
+    settling: int
+
+
+def plan_of(
+    config: Config,
+    trace: Trace,
+    blank: ModelSpec,
+    halves: Halves,
+    *,
+    linear: bool = False,
+    known: dict[str, LinearSearch] | None = None,
+) -> ModelPlan:
     """Choose what the configuration does not say.
 
-    With `linear` the network is as small as it can be: it adds nothing. Raises TraceError where the recordings are too
-    short or a channel is constant, ConfigError where the configuration contradicts the training.
+    With `linear` the network is as small as it can be: it adds nothing. `known`: linear models of these recordings that
+    were chosen before; a new one is added. Raises TraceError where the recordings are too short or a channel is
+    constant, ConfigError where the configuration contradicts the training.
     """
+    said, known = config.model, {} if known is None else known
+    key = digest([to_builtins(blank), said.taps, said.warmup, said.near_ticks, said.age_bands])
+    if key not in known:
+        known[key] = _linear_search(config, trace, blank, halves)
+    choice, predicted, runs, settling = known[key]
+    spec = _completed(config, choice, len(trace), settling)
+    if linear:
+        spec = msgspec.structs.replace(spec, encoder=(1,), hidden=1, encoder_taps=1, head_sees_code=False)
+    unit = _target_unit(choice.spec, predicted, runs.truth)
+    spec = msgspec.structs.replace(spec, scaling=msgspec.structs.replace(spec.scaling, target_std=tuple(unit.tolist())))
+    return ModelPlan(spec, choice, _loss_unit(choice.spec, predicted, runs), runs.truth.shape[1])
+
+
+def _linear_search(config: Config, trace: Trace, blank: ModelSpec, halves: Halves) -> LinearSearch:
     said, settling = config.model, settling_of(config.model, halves)
     horizon = horizon_of(settling, halves)
     bands = BANDS if said.age_bands is None else said.age_bands
@@ -104,13 +139,7 @@ def plan_of(config: Config, trace: Trace, blank: ModelSpec, halves: Halves, *, l
     search = Search(scaled(start, folds), folds, horizon, [lags for lags in LAGS if lags <= longest] or [longest])
     near_ticks = NEAR_TICKS if said.near_ticks is None else (said.near_ticks,)
     choice = choose_linear(search, target_groups(search.spec), near_ticks, bands)
-    spec = _completed(config, choice, len(trace), settling)
-    if linear:
-        spec = msgspec.structs.replace(spec, encoder=(1,), hidden=1, encoder_taps=1, head_sees_code=False)
-    predicted, truth = linear_run(choice.spec, choice.crossed, search.runs), search.runs.truth
-    unit = _target_unit(choice.spec, predicted, truth)
-    spec = msgspec.structs.replace(spec, scaling=msgspec.structs.replace(spec.scaling, target_std=tuple(unit.tolist())))
-    return ModelPlan(spec, choice, _loss_unit(choice.spec, predicted, search.runs), horizon)
+    return LinearSearch(choice, linear_run(choice.spec, choice.crossed, search.runs), search.runs, settling)
 
 
 def _pieces_to_leave_out(trace: Trace) -> list[list[Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 from support.robots import DATA_ALONE, TINY, plant
 
@@ -12,6 +13,7 @@ from rtsysid.config import EMBEDDED, Config, parse_config, read_config
 from rtsysid.errors import ConfigError
 from rtsysid.recordings.trace import Trace
 from rtsysid.spec import ModelSpec
+from rtsysid.train.auto import plan
 from rtsysid.train.auto.begin import begin_auto, completed
 from rtsysid.train.auto.completed import CORRECTION, REPLACED, with_kind
 from rtsysid.train.auto.trainer import Updates
@@ -88,6 +90,25 @@ def test_the_completed_file_is_the_configuration_of_the_run(auto_run_folder: Pat
     assert config in [with_kind(trained, kind) for kind in (CORRECTION, REPLACED)]
     chosen = msgspec.structs.asdict(run.spec)
     assert {name: chosen[name] for name in config.model.fields} == config.model.fields
+
+
+def test_trainings_on_the_same_recordings_share_their_linear_model(
+    trace: Trace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trials of a sweep that differ in the network alone choose the linear model once; other taps choose again."""
+    searched, known = [], dict[str, plan.LinearSearch]()
+    search = plan._linear_search
+    monkeypatch.setattr(plan, "_linear_search", lambda *given: searched.append(1) or search(*given))
+    plans = []
+    for number, text in enumerate(("hidden = 4", "hidden = 8", "hidden = 8\ntaps = 12")):
+        config = parse_config(DATA_ALONE + f"[model]\n{text}\n")
+        plans.append(begin_auto(config, trace, tmp_path / f"{number}", updates=Updates(1, 1), known=known).plan)
+    assert len(searched) == len(known) == 2
+    alone = begin_auto(parse_config(DATA_ALONE + "[model]\nhidden = 8\n"), trace, tmp_path / "alone").plan
+    assert plans[1] is not None
+    assert alone is not None
+    assert plans[1].spec == alone.spec
+    np.testing.assert_array_equal(plans[1].unit, alone.unit)
 
 
 def test_minutes_are_kept_or_refused(trace: Trace, tmp_path: Path) -> None:
