@@ -13,13 +13,19 @@ from rtsysid.train.auto.plan import ModelPlan
 
 
 def of_plan(plan: ModelPlan) -> Iterator[str]:
-    """Describe the coordinates and the linear model, with its error on recordings left out in ratio to hold's."""
+    """Describe coordinates, sizes and the linear model, with its error on recordings left out in ratio to hold's."""
     choice, spec = plan.choice, plan.spec
+    if angles := [channel.name for channel in spec.channels if channel.angle]:
+        yield f"angles, compared the short way around: {', '.join(angles)}"
+    for columns in spec.rotations:
+        yield f"one rotation, as a quaternion: {', '.join(spec.channels[i].name for i in columns)}"
     if spec.relative:
         yield f"relative to the newest row: {', '.join(spec.relative)}"
     model = choice.model
     near = f", and of {model.near.lags} while the newest row is younger than {model.near_ticks} ticks"
     yield f"linear model of {model.far.lags} rows{near if model.near_ticks else ''}"
+    network = f"network of {spec.hidden} units; " if spec.hidden > 1 else ""  # 1: the linear model alone
+    yield f"{network}the first forecast is ready after {spec.settling_samples} rows"
     ticks = _shown(choice.judged.mean.shape[1])
     yield f"its error on recordings left out, in ratio to hold's, after {', '.join(map(str, ticks))} ticks:"
     for name, ours, hold in zip(choice.groups, choice.judged.mean, choice.hold.mean, strict=True):

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import pytest
-from support.robots import DATA_ALONE, TINY, plant
+from support.robots import DATA_ALONE, TINY, make_angle_spec, make_body_spec, plant
 
 from rtsysid.config import EMBEDDED, Config, parse_config, read_config
 from rtsysid.errors import ConfigError
@@ -17,6 +17,7 @@ from rtsysid.train.auto import plan
 from rtsysid.train.auto.begin import begin_auto, completed
 from rtsysid.train.auto.completed import CORRECTION, REPLACED, with_kind
 from rtsysid.train.auto.trainer import Updates
+from rtsysid.train.auto.words import of_plan
 from rtsysid.train.run import Run
 
 PRESET = '[train]\npreset = "two-stage"\n'
@@ -109,6 +110,16 @@ def test_trainings_on_the_same_recordings_share_their_linear_model(
     assert alone is not None
     assert plans[1].spec == alone.spec
     np.testing.assert_array_equal(plans[1].unit, alone.unit)
+
+
+def test_what_was_found_is_said(trace: Trace, tmp_path: Path) -> None:
+    """Sizes, angles and quaternions are in the lines before the training, not in a file alone."""
+    found = begin_auto(parse_config(DATA_ALONE + "[model]\nhidden = 4\n"), trace, tmp_path / "run").plan
+    assert found is not None
+    said = [line for spec in (make_angle_spec(), make_body_spec()) for line in of_plan(found._replace(spec=spec))]
+    assert "angles, compared the short way around: u1, y0, y1" in said
+    assert any(line.startswith("one rotation, as a quaternion: ") for line in said)
+    assert f"network of 4 units; the first forecast is ready after {found.spec.settling_samples} rows" in of_plan(found)
 
 
 def test_minutes_are_kept_or_refused(trace: Trace, tmp_path: Path) -> None:
