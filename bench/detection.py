@@ -2,11 +2,12 @@
 
 Every second recording sets the threshold of each score, such that one tick in a thousand exceeds it. In each of the
 others every output becomes noisier from the middle on. The model needs a distribution; give four recordings or more.
+`python -m bench.detection BUNDLE --gusts`, with a model of the simulated quadrotor: gusts grow from the middle on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,31 +20,64 @@ from rtsysid.live.calibration import novelty_scores, smoothed
 from rtsysid.model.backends.numpy_backend import NumpyBackend
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.predictor import Predictor
+from rtsysid.recordings.simulate import Quadrotor, _draw_flight_plan, _FlightPlan, _record, fly
 from rtsysid.recordings.trace import Trace
 from rtsysid.spec import Doubles, Floats
 
 RATE, LATEST = 1e-3, 100  # share of ticks above the threshold; ticks after which a fault is missed
 SIZES = (0.5, 1.0, 2.0)  # of the noise that is added, in root mean squares of the innovation
+GUSTS = (2.0, 4.0, 8.0)  # times as strong
+FLIGHTS, FLIGHT_S, RATE_HZ, CALM_SEED, GUSTY_SEED = 12, 20.0, 100.0, 3, 4
 
 
 def main(bundle: Bundle, trace: Trace) -> None:
-    """Print the share of detected faults and the median delay of both scores, by the size of the fault."""
+    """Print how faults of a sensor are detected: noise on every output."""
     every = [each.values for each in stretches(bundle, trace).episodes if len(each) > 4 * LATEST]
     if len(every) < 2:
         raise SystemExit(f"detection: {len(every)} recordings of more than {4 * LATEST} rows; give four or more")
     calm, measured = every[::2], every[1::2]
-    spread = np.sqrt(np.mean(np.concatenate([_innovations(bundle, each) for each in calm]) ** 2, 0))
+    spread, rng = _spread(bundle, calm), np.random.default_rng(0)
+    faulty = {f"noise {size:g}": [_with_fault(bundle, each, size * spread, rng) for each in measured] for size in SIZES}
+    _print_delays(bundle, calm, {"none": measured, **faulty}, spread)
+
+
+def gusts(bundle: Bundle) -> None:
+    """Print how disturbances are detected: stronger gusts on the simulated quadrotor."""
+    calm = [each.values for each in fly(FLIGHTS, FLIGHT_S, seed=CALM_SEED).episodes]
+    measured = {"none": _gusty_flights(1.0), **{f"gusts x {factor:g}": _gusty_flights(factor) for factor in GUSTS}}
+    _print_delays(bundle, calm, measured, _spread(bundle, calm))
+
+
+def _print_delays(
+    bundle: Bundle, calm: Sequence[Floats], measured: Mapping[str, Sequence[Floats]], spread: Doubles
+) -> None:
+    """Print the share of detected faults and the median delay of both scores; the fault "none" counts false alarms."""
     both = [_scores(bundle, each, spread) for each in calm]
     limits = {name: float(np.quantile(np.concatenate([each[name] for each in both]), 1 - RATE)) for name in both[0]}
-    rows = [["none", *_false_alarms([_scores(bundle, each, spread) for each in measured], limits)]]
-    rng = np.random.default_rng(0)
-    for size in SIZES:
-        faulty = [_scores(bundle, _with_fault(bundle, each, size * spread, rng), spread) for each in measured]
-        rows.append([f"{size:g}", *_delays(faulty, [len(each) - len(each) // 2 for each in measured], limits)])
-    print(f"{len(calm)} recordings for the thresholds, {len(measured)} measured")
+    rows = []
+    for name, recordings in measured.items():
+        found = [_scores(bundle, each, spread) for each in recordings]
+        later = [len(each) - len(each) // 2 for each in recordings]
+        rows.append([name, *(_false_alarms(found, limits) if name == "none" else _delays(found, later, limits))])
+    print(f"{len(calm)} recordings for the thresholds, {len(measured['none'])} measured")
     print("without a fault: ticks above the threshold, per thousand")
-    print("with one: share that is detected within 100 ticks, and the median delay of all in ticks")
-    print(table(["noise added", *limits], rows))
+    print(f"with one: share that is detected within {LATEST} ticks, and the median delay of all in ticks")
+    print(table(["from the middle on", *limits], rows))
+
+
+def _spread(bundle: Bundle, calm: Sequence[Floats]) -> Doubles:
+    every: Doubles = np.sqrt(np.mean(np.concatenate([_innovations(bundle, each) for each in calm]) ** 2, 0))
+    return every
+
+
+def _gusty_flights(factor: float) -> list[Floats]:
+    """Fly with gusts that are so many times as strong from the middle on; all else is equal for every factor."""
+    rows, rate_hz = round(FLIGHT_S * RATE_HZ), RATE_HZ
+    plans = [_draw_flight_plan(np.random.default_rng([GUSTY_SEED, k]), rows, rate_hz, 0.0) for k in range(FLIGHTS)]
+    for plan in plans:
+        plan.gust[rows // 2 :] *= factor
+    joined = _FlightPlan(*(np.stack(each, -1) for each in zip(*plans, strict=True)))
+    return list(_record(joined, Quadrotor(), rate_hz))
 
 
 def _with_fault(bundle: Bundle, values: Floats, size: Doubles, rng: np.random.Generator) -> Floats:
@@ -85,4 +119,7 @@ def _delays(every: list[dict[str, Doubles]], ticks: list[int], limits: Mapping[s
 if __name__ == "__main__":
     given = arguments(__doc__)
     opened = Bundle.open(given[0])
-    main(opened, Trace.read_all([Path(each) for each in given[1:]], opened.spec.channels))
+    if given[1:] == ["--gusts"]:
+        gusts(opened)
+    else:
+        main(opened, Trace.read_all([Path(each) for each in given[1:]], opened.spec.channels))
