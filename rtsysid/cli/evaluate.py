@@ -110,6 +110,7 @@ def _show_scores(bundle: Bundle, trace: Trace, horizon: int, futures: int, json_
     console.echo(*sample_lines(result))
     if result.known is not None:
         console.block(f"\nwithout these recordings\n{_scores_table(result.known)}")
+        console.echo(*([] if result.known.log_score is None else [result.known.log_score.line]))
     return None
 
 

@@ -19,6 +19,8 @@ def sampled_nodes(models: Sequence[JudgedModel]) -> Iterator[Node]:
         if model.samples.known is not None:
             yield el("p", "Without these recordings:")
             yield _html_scores(model.samples.known)
+            if model.samples.known.log_score is not None:
+                yield el("p", f"{model.samples.known.log_score.line.capitalize()}.")
 
 
 def _html_scores(scores: ProbabilisticEvaluation) -> Node:
