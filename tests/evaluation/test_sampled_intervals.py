@@ -85,6 +85,8 @@ def test_intervals_of_futures_change_neither_extrapolation_nor_shape() -> None:
     predictor = predictor_of(network, fit_intervals(predictor_of(network), held_out, HORIZON))
     predictor.warm_start(held_out[0].shown[: predictor.settling_samples])
     plans = np.stack([np.full((HORIZON, network.spec.n_inputs), size, np.float32) for size in (0.0, 50.0)])
+    assert predictor.intervals is not None
+    assert predictor.intervals.sampled(0.9)
     predictor.forecast(plans)
     beyond = predictor.extrapolation.copy()
     found = predictor.forecast(plans, interval=0.9)

@@ -112,3 +112,20 @@ def test_a_recording_that_is_triggered_is_no_burst() -> None:
     assert [len(each) for each in cut.episodes] == [40] * 10
     with pytest.raises(TraceError, match=r"or train with data\.resample = true or data\.rate_hz = 100"):
         Trace(CHANNELS, (Episode("run1", np.arange(400) / 100, np.ones((400, 2), np.float32)),)).segments(10)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "validation"),
+    [
+        ((200, 200, 200, 200, 5), [200, 5]),  # the last one alone has too few rows
+        ((200, 200, 200, 200, 100), [100]),
+        ((500, 5), [96, 5]),  # with the one before it nothing would be left to train on
+        ((5, 5, 1000), [202]),  # the last one has nearly all rows
+        ((100, 150), [150]),
+    ],
+)
+def test_recordings_that_validate_have_a_share_of_the_rows(lengths: tuple[int, ...], validation: list[int]) -> None:
+    """A short last recording, or a last one that has nearly all rows, does not decide what a model is chosen by."""
+    training, held_out = recorded(*lengths).split()
+    assert [len(each) for each in held_out.episodes] == validation
+    assert sum(map(len, training.episodes)) == sum(lengths) - sum(validation)

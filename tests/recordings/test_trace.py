@@ -300,25 +300,6 @@ def test_single_recording_gives_its_last_fifth(lengths):
     np.testing.assert_array_equal(joined, np.concatenate([each.t for each in whole.episodes]))
 
 
-@pytest.mark.parametrize(
-    ("lengths", "judging"),
-    [
-        ((200, 200, 200, 200, 5), [200, 5]),  # the last one alone has too few rows
-        ((200, 200, 200, 200, 100), [100]),
-        ((500, 5), [101]),  # with the one before it nothing would be left to train on
-        ((5, 5, 1000), [202]),  # the last one has nearly all rows
-        ((100, 150), [150]),
-    ],
-)
-def test_recordings_that_validate_have_a_share_of_the_rows(lengths, judging):
-    """A short last recording, or a last one that has nearly all rows, does not decide what a model is chosen by."""
-    whole = trace(*(episode(grid(n), f"run{k}") for k, n in enumerate(lengths)))
-    training, validation = whole.split()
-    held_out = [len(each) for each in validation.episodes]
-    assert held_out in (judging, [judging[0] - 5, 5])
-    assert sum(map(len, training.episodes)) == sum(lengths) - sum(held_out)
-
-
 def test_too_short_to_split():
     """Four rows are too few to split."""
     with pytest.raises(TraceError, match="4 rows"):

@@ -170,7 +170,7 @@ def test_scores_of_a_bundle_and_of_null_models(gaussian: Bundle, tmp_path: Path)
     assert "give two or more" in refused.stderr
 
 
-def test_the_log_score_of_a_model_that_knows_the_noise_beats_one_size_for_all(gaussian: Bundle) -> None:
+def test_the_log_score_stands_next_to_that_of_one_covariance(gaussian: Bundle) -> None:
     """It is the mean density of the rows that are predicted, next to the best noise that never changes."""
     values = plant(1, 120, seed=8).episodes[0].values
     weights = gaussian.arrays("weights.npz")
