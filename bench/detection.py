@@ -20,7 +20,7 @@ from rtsysid.live.calibration import novelty_scores, smoothed
 from rtsysid.model.backends.numpy_backend import NumpyBackend
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.predictor import Predictor
-from rtsysid.recordings.simulate import Quadrotor, _draw_flight_plan, _FlightPlan, _record, fly
+from rtsysid.recordings.simulate import fly
 from rtsysid.recordings.trace import Trace
 from rtsysid.spec import Doubles, Floats
 
@@ -72,12 +72,9 @@ def _spread(bundle: Bundle, calm: Sequence[Floats]) -> Doubles:
 
 def _gusty_flights(factor: float) -> list[Floats]:
     """Fly with gusts that are so many times as strong from the middle on; all else is equal for every factor."""
-    rows, rate_hz = round(FLIGHT_S * RATE_HZ), RATE_HZ
-    plans = [_draw_flight_plan(np.random.default_rng([GUSTY_SEED, k]), rows, rate_hz, 0.0) for k in range(FLIGHTS)]
-    for plan in plans:
-        plan.gust[rows // 2 :] *= factor
-    joined = _FlightPlan(*(np.stack(each, -1) for each in zip(*plans, strict=True)))
-    return list(_record(joined, Quadrotor(), rate_hz))
+    rows = round(FLIGHT_S * RATE_HZ)
+    strength = np.where(np.arange(rows) < rows // 2, 1.0, factor)
+    return [each.values for each in fly(FLIGHTS, FLIGHT_S, GUSTY_SEED, RATE_HZ, gusts=strength).episodes]
 
 
 def _with_fault(bundle: Bundle, values: Floats, size: Doubles, rng: np.random.Generator) -> Floats:

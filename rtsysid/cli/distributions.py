@@ -11,7 +11,7 @@ from rtsysid.cli import console
 NAME = "generative"
 HEADER = [
     "ground", "futures of", "seed", "energy score", "ratio to residuals", "variogram", "% in 90, 1 tick", "10 ticks",
-    "50 ticks", "RMSE of the mean", "s", "bytes",
+    "50 ticks", "RMSE of the mean", "s", "bytes", "MACs a tick",
 ]  # fmt: skip
 
 

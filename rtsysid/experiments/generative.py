@@ -25,6 +25,7 @@ from rtsysid.config import Config, NoiseLevels, embedded, parse_config
 from rtsysid.errors import ConfigError
 from rtsysid.evaluation.probabilistic.evaluate import MODEL, ProbabilisticEvaluation, SampleScores, evaluate_samples
 from rtsysid.model.bundle import Bundle
+from rtsysid.model.contents import noise_macs
 from rtsysid.recordings.simulate import fly
 from rtsysid.recordings.trace import Episode, Trace
 from rtsysid.schedule import GENERATIVE
@@ -60,6 +61,7 @@ class DistributionRow(msgspec.Struct, frozen=True):
     """Hold the scores of one distribution, or of a null model, on one ground.
 
     ``seconds``: of the training of the noise; None where it was continued. ``weights``: bytes of the noise in flash.
+    ``macs``: multiply-accumulates of a tick of one future, those of the point model included.
     """
 
     ground: str
@@ -69,6 +71,7 @@ class DistributionRow(msgspec.Struct, frozen=True):
     ticks: tuple[int, ...]
     seconds: float | None
     weights: int
+    macs: int
 
     def cells(self) -> list[str]:
         """Return the cells of a printed table."""
@@ -78,7 +81,7 @@ class DistributionRow(msgspec.Struct, frozen=True):
         ]
         shown = [f"{self.scores.energy:.4g}", ratio, f"{self.scores.variogram:.4g}", *inside, f"{self.scores.rmse:.3f}"]
         seconds = "-" if self.seconds is None else f"{self.seconds:.0f}"
-        return [self.ground, self.name, str(self.seed), *shown, seconds, str(self.weights)]
+        return [self.ground, self.name, str(self.seed), *shown, seconds, str(self.weights), str(self.macs)]
 
 
 class GroundTraces(NamedTuple):
@@ -151,11 +154,12 @@ def _rows_of(
 ) -> Iterator[DistributionRow]:
     weights = bundle.arrays("weights.npz")
     size = sum(each.nbytes for name, each in weights.items() if name.split(".")[0] in ("spread", "latent", "members"))
+    step, sampled = bundle.spec.macs, bundle.spec.macs + noise_macs(bundle.spec)
     for name, scores in found.scores.items():
         if name == MODEL:
-            yield DistributionRow(ground, member, model.seed, scores, found.ticks, model.seconds, size)
+            yield DistributionRow(ground, member, model.seed, scores, found.ticks, model.seconds, size, sampled)
         elif nulls:
-            yield DistributionRow(ground, name, model.seed, scores, found.ticks, 0.0, 0)
+            yield DistributionRow(ground, name, model.seed, scores, found.ticks, 0.0, 0, step)
 
 
 def _horizon(bundle: Bundle) -> int:

@@ -67,6 +67,14 @@ def _noise_shapes(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
     return shapes | _training_shapes(spec)
 
 
+def noise_macs(spec: ModelSpec) -> int:
+    """Multiply-accumulates that a tick of one sampled future needs beyond those of a step: its own member alone."""
+    shapes = _noise_shapes(spec)
+    matrices = [name for name in shapes if name.split(".")[0] in ("spread", "latent") and name.endswith(".weight")]
+    offset = spec.n_targets * spec.hidden if spec.noise.members > 1 else 0
+    return sum(math.prod(shapes[name]) for name in matrices) + spec.n_targets * spec.noise.factors + offset
+
+
 def _training_shapes(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
     """List the shapes of what only the training of a distribution needs: the posterior, and the critic."""
     if spec.distribution == "vrnn":

@@ -12,7 +12,7 @@ in the range of vehicles of 45 g.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -129,20 +129,20 @@ def body_axes(attitude: Doubles) -> tuple[Doubles, Doubles, Doubles]:
 
 def fly(
     flights: int = 12, seconds: float = 40.0, seed: int = 0, rate_hz: float = 100.0, *, dither: float = 0.0,
-    gusts: float = 1.0,
+    gusts: float | Doubles = 1.0,
 ) -> Trace:  # fmt: skip
     """Simulate random flights with `CHANNELS`: episodes flight_01, ... of round(seconds * rate_hz) samples each.
 
     A command is held from its sample to the next one. On one machine the same arguments give the same bits. A flight
     does not depend on the number of flights. ``dither``: standard deviation of noise that is added to each motor's
-    command, which lies in 0..1; it excites what a controller may try. ``gusts``: factor on their strength. Raises
-    TraceError where an argument is out of range.
+    command, which lies in 0..1; it excites what a controller may try. ``gusts``: factor on their strength, or one
+    for each sample [n]. Raises TraceError where an argument is out of range.
     """
     _check_request(flights, seconds, seed, rate_hz)
-    _check_disturbances(dither, gusts)
-    n, plant = round(seconds * rate_hz), replace(Quadrotor(), gust_force=gusts * Quadrotor.gust_force)
-    plans = [_draw_flight_plan(np.random.default_rng([seed, i]), n, rate_hz, dither) for i in range(flights)]
-    values = _record(_FlightPlan(*(np.stack(each, -1) for each in zip(*plans, strict=True))), plant, rate_hz)
+    n = round(seconds * rate_hz)
+    strength = _checked_disturbances(dither, gusts, n)
+    plans = [_draw_flight_plan(np.random.default_rng([seed, i]), strength, rate_hz, dither) for i in range(flights)]
+    values = _record(_FlightPlan(*(np.stack(each, -1) for each in zip(*plans, strict=True))), Quadrotor(), rate_hz)
     episodes = (Episode(f"flight_{i + 1:02d}", np.arange(n) / rate_hz, values[i]) for i in range(flights))
     return Trace(CHANNELS, tuple(episodes))
 
@@ -154,16 +154,20 @@ class _FlightPlan(NamedTuple):
     velocity: Doubles  # [n, 3] m/s
     acceleration: Doubles  # [n, 3] m/s2
     heading: Doubles  # [n, 2] sine and cosine of the yaw angle
-    gust: Doubles  # [n, 3] white, unit variance
+    gust: Doubles  # [n, 3] white; of unit variance at the usual strength
     noise: Doubles  # [n, 12] white, unit variance
     charge: Doubles  # []
     dither: Doubles  # [n, 4] added to the commands
 
 
-def _check_disturbances(dither: float, gusts: float) -> None:
-    for name, value, most in (("dither", dither, WIDEST_DITHER), ("gusts", gusts, STRONGEST_GUSTS)):
-        if not 0.0 <= value <= most:
-            raise TraceError(name, f"{value}", f"give 0 to {most}")
+def _checked_disturbances(dither: float, gusts: float | Doubles, n: int) -> Doubles:
+    """Return the strength of the gusts at each of n samples."""
+    if np.size(gusts) not in (1, n):
+        raise TraceError("gusts", f"{np.size(gusts)} factors", f"give one, or one for each of {n} samples")
+    for name, values, most in (("dither", dither, WIDEST_DITHER), ("gusts", gusts, STRONGEST_GUSTS)):
+        if wrong := [value for value in np.ravel(values) if not 0.0 <= value <= most]:
+            raise TraceError(name, f"{wrong[0]}", f"give 0 to {most}")
+    return np.full(n, gusts)
 
 
 def _check_request(flights: int, seconds: float, seed: int, rate_hz: float) -> None:
@@ -172,20 +176,19 @@ def _check_request(flights: int, seconds: float, seed: int, rate_hz: float) -> N
     if not 50 <= rate_hz <= PHYSICS_HZ or PHYSICS_HZ % rate_hz:
         raise TraceError("simulated rate", f"{rate_hz} Hz", f"give a divisor of {PHYSICS_HZ} from 50 on")
     if not 1.0 <= seconds <= LONGEST:
-        remedy = f"give 1 to {LONGEST:.0f} s (the battery), and more flights"
-        raise TraceError("simulated flight", f"{seconds} s", remedy)
+        raise TraceError("simulated flight", f"{seconds} s", f"give 1 to {LONGEST:.0f} s (the battery), more flights")
 
 
-def _draw_flight_plan(rng: np.random.Generator, n: int, rate_hz: float, dither: float) -> _FlightPlan:
-    """Draw one flight of n ticks: half follow sums of sines, half fly from waypoint to waypoint."""
-    t = np.arange(n) / rate_hz
+def _draw_flight_plan(rng: np.random.Generator, gusts: Doubles, rate_hz: float, dither: float) -> _FlightPlan:
+    """Draw a flight, with gusts [n] times as strong: half follow sums of sines, half fly from waypoint to waypoint."""
+    t = np.arange(n := len(gusts)) / rate_hz
     path = _sines(rng, t) if rng.random() < 0.5 else _waypoints(rng, t)
     velocity = np.gradient(path, 1 / rate_hz, axis=0)
     acceleration = np.gradient(velocity, 1 / rate_hz, axis=0)
     swing, pace, phase = rng.uniform(1.0, 2.5), rng.uniform(0.3, 0.8), rng.uniform(0, 2 * np.pi)
     yaw = swing * (np.sin(pace * t + phase) - np.sin(phase))
     heading = np.stack((np.sin(yaw), np.cos(yaw)), -1)
-    gust, noise = rng.standard_normal((n, 3)), rng.standard_normal((n, 12))
+    gust, noise = gusts[:, None] * rng.standard_normal((n, 3)), rng.standard_normal((n, 12))
     charge = np.array(rng.uniform(0.6, 1.0))
     return _FlightPlan(path, velocity, acceleration, heading, gust, noise, charge, _dither(rng, n, dither))
 
@@ -246,9 +249,7 @@ def _record(plan: _FlightPlan, plant: Quadrotor, rate_hz: float) -> Floats:
     keep, gust = np.exp(-dt / plant.gust_time), np.zeros(plan.gust[0].shape)
     log = np.empty((plan.charge.size, n, len(CHANNELS)), np.float32)
     for k in range(n):
-        commands = autopilot.commands(state, plan, k)
-        if plan.dither[k].any():
-            commands = np.clip(commands + plan.dither[k], LEAST_COMMAND, 1.0)
+        commands = np.clip(autopilot.commands(state, plan, k) + plan.dither[k], LEAST_COMMAND, 1.0)
         log[:, k, :4] = commands.T
         log[:, k, 4:] = noisy_outputs(state, plan.noise[k]).T
         gust = keep * gust + plant.gust_force * np.sqrt(1 - keep * keep) * plan.gust[k]

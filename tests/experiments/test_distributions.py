@@ -28,7 +28,8 @@ def test_distributions_share_a_point_model(tmp_path: Path, monkeypatch: pytest.M
     items = list(compare_distributions(*given))
     rows = [item for item in items if isinstance(item, DistributionRow)]
     assert [row.name for row in rows] == ["gaussian", "box", "residuals", "vrnn"]
-    assert all(len(row.cells()) == 12 for row in rows)
+    assert all(len(row.cells()) == 13 for row in rows)
+    assert rows[0].macs > rows[1].macs == rows[2].macs, "the null models cost a plan"
     first, other = (Run(tmp_path / "pendulum" / f"{name}-0" / "run").weights() for name in ("gaussian", "vrnn"))
     judge = Run(tmp_path / "pendulum" / "point").part("judge").weights()
     assert all(torch.equal(first[name], weight) and torch.equal(other[name], weight) for name, weight in judge.items())

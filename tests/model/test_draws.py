@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from support.robots import make_spec
 
 from rtsysid.model.backends.draws import normal_draws, philox, uniform_draws
+from rtsysid.model.contents import noise_macs
+from rtsysid.structure import DistributionName
 
 ALL = 0xFFFFFFFF
 # Ref: Random123, kat_vectors, philox4x32 with 10 rounds
@@ -45,3 +48,11 @@ def test_a_future_depends_on_its_seed_number_and_tick_alone() -> None:
     assert uniform.min() >= 0
     assert uniform.max() < 1
     assert abs(uniform.mean() - 0.5) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("distribution", "macs"), [("gaussian", 192 + 12), ("mixture", 192 + 12 + 18), ("vrnn", 192 + 72 + 24), ("", 0)]
+)
+def test_the_cost_of_the_noise_is_counted(distribution: DistributionName, macs: int) -> None:
+    """Code 3, cell 6, three targets: 16 x 9 and 3 x 16 of the scale; slow values, a member, latent values on top."""
+    assert noise_macs(make_spec(encoder=(3,), hidden=6, distribution=distribution)) == macs

@@ -177,6 +177,13 @@ def test_gusts_push_a_flight_off_its_path():
     assert 0 < 5 * np.abs(gentle - still).max() < np.abs(strong - still).max()
 
 
+def test_gusts_may_grow_within_a_flight():
+    """With a factor for each sample, the rows before it changes stay the same, bit for bit, and later ones differ."""
+    usual, growing = (fly(1, 2.0, 3, gusts=g).episodes[0].values for g in (1.0, np.where(np.arange(200) < 100, 1, 30)))
+    assert np.array_equal(usual[:101], growing[:101])
+    assert np.abs(growing - usual)[-1].max() > 0.1
+
+
 def test_flights_neither_crash_nor_diverge(flights):
     """Over ninety flights, altitude, tilt, speed and commands stay within bounds."""
     values = outputs(flights)
@@ -241,6 +248,7 @@ def test_channels_and_times_are_as_documented():
         {"seconds": 1e4},
         {"gusts": -1.0},
         {"gusts": 51.0},
+        {"gusts": np.ones(7)},
     ],
     ids=str,
 )
