@@ -27,7 +27,7 @@ from rtsysid.spec import Doubles
 
 FOLDER, BUDGET, JOBS = Path("out/robot-sweeps"), "20m", 2
 HORIZON = NEEDED - PAST
-HEADER = ["robot", "trials", "best", "validation", "test", "p05", "p95"]
+HEADER = ["robot", "trials", "best", "validation", "90 % interval", "test", "p05", "p95"]
 
 
 def main(budget: str = BUDGET, *names: str) -> None:
@@ -49,8 +49,9 @@ def compared(robot: Robot, budget: str) -> list[str]:
     bundles = [bundle_of(each, data, folder / name) for each, name in ((config, "default"), (best, best.stem))]
     ratio, low, high = test_ratio(robot, *map(Bundle.open, bundles))
     validation = found["error"] / found["error_of_the_configuration"]
-    counted = f"{found['finished']}+{found['stopped_early']}"
-    return [robot.name, counted, str(found["best_trial"]), *(f"{x:.3f}" for x in (validation, ratio, low, high))]
+    stated = "{:.3f} to {:.3f}".format(*found.get("interval_of_the_ratio", (1.0, 1.0)))
+    counted, test = f"{found['finished']}+{found['stopped_early']}", [f"{x:.3f}" for x in (ratio, low, high)]
+    return [robot.name, counted, str(found["best_trial"]), f"{validation:.3f}", stated, *test]
 
 
 def rtsysid(*arguments: Any) -> dict[str, Any]:

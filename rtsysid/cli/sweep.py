@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 UNITS = {"s": 1, "m": 60, "h": 3600}
 DEFAULT_BUDGET_S = 3600.0
+RATIO, INTERVAL = "ratio_to_the_configuration", "interval_of_the_ratio"  # of the errors, on the validation recordings
 
 
 class Duration(FiniteRange):
@@ -240,6 +241,7 @@ def show_command(sweep_path: Path, storage: str | None, json_: bool) -> None:
         chosen = (f"{path}={json.dumps(value, separators=(',', ':'))}" for path, value in row["chosen"].items())
         console.echo(" ".join([f"{row['trial']} {row['error']:.6g} {row['macs']} {row['weight_bytes']}", *chosen]))
     console.echo(console.text(summary), f"page: {sweep_path / 'sweep.html'}", err=True)
+    _say_whether_sure(summary)
     return None
 
 
@@ -296,17 +298,27 @@ def _trial_row(trial: optuna.trial.FrozenTrial, plan: Plan) -> dict[str, Any]:
 
 
 def _summary(study: optuna.Study) -> dict[str, Any]:
+    from rtsysid.experiments.sweep.comparison import ratio_of_trials
     from rtsysid.experiments.sweep.study import counts, finished, of_configuration, seconds_used
 
-    best = next(iter(finished(study)), None)
+    trials = finished(study)
+    best, own = (next(iter(each), None) for each in (trials, of_configuration(trials)))
     found = {} if best is None else {"best_trial": best.number, "error": best.value}
-    own = next((trial.value for trial in of_configuration(finished(study))), None)
-    return {**counts(study), **found, "error_of_the_configuration": own, "seconds": round(seconds_used(study), 1)}
+    gain = None if best is None or own is None or best is own else ratio_of_trials(best, own)
+    compared = {} if gain is None else dict(zip((RATIO, INTERVAL), (gain.ratio, [gain.low, gain.high]), strict=True))
+    named = {"error_of_the_configuration": None if own is None else own.value}
+    return {**counts(study), **found, **named, **compared, "seconds": round(seconds_used(study), 1)}
+
+
+def _say_whether_sure(summary: dict[str, Any]) -> None:
+    if summary.get(INTERVAL, (0, 0))[1] >= 1.0:
+        console.echo(f"trial {summary['best_trial']} is not surely better than the configuration", err=True)
 
 
 def _print_result(out: Path, study: optuna.Study, json_: bool) -> None:
     summary = _summary(study)
     console.report({"sweep": str(out), **summary}, json_)
+    _say_whether_sure(summary)
     if not summary["finished"]:
         found = f"no trial is finished after {summary['seconds']:g} s"
         raise RtsysidError(f"sweep {out}", found, "give the same command with a larger --budget, which continues it")

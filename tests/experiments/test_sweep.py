@@ -16,6 +16,7 @@ from support.sweeps import SMALL, shown, small_sweep, trial_counts, wait_for_the
 
 from rtsysid.config import parse_config, read_config
 from rtsysid.errors import TraceError
+from rtsysid.experiments.sweep.comparison import keep_errors, ratio_of_trials
 from rtsysid.experiments.sweep.folder import read_plan, studied
 from rtsysid.experiments.sweep.objective import RESOLUTION, Measure, geometric_mean
 from rtsysid.experiments.sweep.space import configured
@@ -207,11 +208,30 @@ def test_two_workers_that_begin_the_last_trial_at_once_train_it_once() -> None:
 
 
 def test_the_error_is_a_ratio_that_no_unit_changes() -> None:
-    """Groups and octaves weigh alike; what hold predicts exactly is left out; nothing counts below the resolution."""
-    hold = {"a": np.full(3, 4.0), "b": np.zeros(3)}
-    assert geometric_mean({"a": np.array([1.0, 2.0, 6.0]), "b": np.ones(3)}, hold) == pytest.approx(0.5)
-    assert geometric_mean({"a": np.zeros(3), "b": np.ones(3)}, hold) == pytest.approx(RESOLUTION)
-    assert geometric_mean({"a": np.full(3, np.inf), "b": np.ones(3)}, hold) == np.inf
+    """Ratios weigh alike; nothing counts below the resolution; one forecast that is not finite makes the error so."""
+    assert geometric_mean(np.array([0.25, 1.0])) == pytest.approx(0.5)
+    assert geometric_mean(np.array([0.0, 1.0])) == pytest.approx(RESOLUTION**0.5)
+    assert geometric_mean(np.array([np.inf, 1.0])) == np.inf
+
+
+def test_a_gain_inside_the_spread_of_the_rows_is_not_sure() -> None:
+    """Two trials are compared on the same blocks: an even gain is sure, an uneven one of the same size is not."""
+    own = np.full((10, 3), 0.1)
+    uneven = own * np.array([0.1, 1.8] * 5)[:, None]
+    trials = []
+    for errors in (own, 0.95 * own, uneven, own[:1]):
+        study = optuna.create_study()
+        keep_errors(trial := study.ask(), errors)
+        study.tell(trial, float(errors.sum()))
+        trials += study.trials
+    even, single = ratio_of_trials(trials[1], trials[0]), ratio_of_trials(trials[3], trials[3])
+    assert even == pytest.approx((0.95, 0.95, 0.95))
+    found = ratio_of_trials(trials[2], trials[0])
+    assert found is not None
+    assert found.ratio == pytest.approx(0.95)
+    assert found.low < 0.8
+    assert found.high > 1.1
+    assert single is None, "one block has no spread"
 
 
 def test_a_sweep_without_anything_to_measure_is_refused(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from rtsysid.circle import nearest
 from rtsysid.config import Config
 from rtsysid.errors import TraceError
 from rtsysid.evaluation.baselines import Hold
-from rtsysid.evaluation.metrics import HorizonErrors
+from rtsysid.evaluation.metrics import group_errors
 from rtsysid.recordings.held_out import training_parts, unscaled_spec
 from rtsysid.recordings.trace import Trace
 from rtsysid.schedule import ONE_STEP_LENGTH, PREDICTIONS, resolve
@@ -39,14 +39,15 @@ from rtsysid.train.windows import Sequences, row_windows
 RUNGS = (11, 33)  # percent of the training at which a trial may be stopped: a ninth and a third
 RESOLUTION = 1e-3  # of the error of hold
 WINDOWS = 512  # forecasts that measure a model
+BLOCKS = 20  # of neighbouring forecasts, which the spread of an error is computed from
 BATCH = 256
 
 
 class TrialProgress(NamedTuple):
-    """State how far the training of a trial is: percent, and the error where it was measured."""
+    """State how far the training of a trial is: percent, and the errors [B, R] where they were measured."""
 
     percent: int
-    error: float | None
+    errors: Doubles | None
 
 
 class Measure:
@@ -65,22 +66,30 @@ class Measure:
         if max(sequences.lengths) < length:
             found = f"the longest validation recording has {max(sequences.lengths)} rows, and {length} are needed"
             raise TraceError("sweep", found, "give a space with fewer taps, or record longer")
-        starts = sequences.evenly_spaced(sequences.starts(length, 1), WINDOWS)
-        self._rows = sequences.rows(starts, length)
-        self._hold = self._errors(self._held())
-        if not any((error > 0).any() for error in self._hold.values()):
+        every = sequences.starts(length, 1)
+        self._blocks = max(1, min(BLOCKS, len(every) // self.horizon))  # forecasts of the same rows are no two proofs
+        self._rows = sequences.rows(sequences.evenly_spaced(every, WINDOWS), length)
+        self._hold = self._errors(self._held()).sum(0)
+        if not (self._hold > 0).any():
             raise TraceError("sweep", "no output moves in the validation recordings", "give others to data.validation")
 
-    def error(self, trainer: Trainer) -> float:
-        """Measure the network of a trainer: 1 is as good as hold; inf where a forecast is not finite."""
-        return geometric_mean(self._errors(self._forecasts(trainer)), self._hold)
+    def errors(self, trainer: Trainer) -> Doubles:
+        """Measure the network of a trainer: [B, R] for B blocks of neighbouring forecasts.
 
-    def _errors(self, predicted: Doubles) -> dict[str, Doubles]:
-        """Average the error [N] of each group over forecasts [K, N, ny]."""
+        The sum over the blocks is the ratio to the error of hold, for each group that moves and each octave of ticks;
+        inf where a forecast is not finite.
+        """
+        moves = self._hold > 0
+        found: Doubles = self._errors(self._forecasts(trainer))[:, moves] / self._hold[moves]
+        return found
+
+    def _errors(self, predicted: Doubles) -> Doubles:
+        """Average the errors of forecasts [K, N, ny] by group and octave; each block has its share of the mean."""
         truth = self._rows[:, self.settling :, self.spec.n_inputs :].numpy()
-        errors = HorizonErrors(self.spec.outputs)
-        errors.add(nearest(predicted, truth, self.spec.outputs), truth)
-        return errors.mean()
+        outputs = self.spec.outputs
+        errors = group_errors(nearest(predicted, truth, outputs), truth, outputs)
+        each = np.concatenate([_octaves(error) for error in errors.values()], 1)
+        return np.stack([block.sum(0) for block in np.array_split(each, self._blocks)]) / len(each)
 
     def _held(self) -> Doubles:
         rows = self._rows.numpy()
@@ -130,25 +139,19 @@ def _forecast(network: Network, rows: Tensor, horizon: int) -> Tensor:
     return free_run(network, windows[:, settling : settling + horizon], state)
 
 
-def geometric_mean(errors: dict[str, Doubles], baseline: dict[str, Doubles]) -> float:
-    """Average the ratios of errors [N] by group over groups and octaves; where the baseline has no error, none is."""
-    ratios = [
-        max(ours / theirs, RESOLUTION)
-        for group in baseline
-        for ours, theirs in zip(_octaves(errors[group]), _octaves(baseline[group]), strict=True)
-        if theirs > 0
-    ]
-    return float(np.exp(np.mean(np.log(ratios))))
+def geometric_mean(ratios: Doubles) -> Doubles:
+    """Average ratios [.., R] of errors; none counts less than `RESOLUTION`."""
+    return np.asarray(np.exp(np.mean(np.log(np.maximum(ratios, RESOLUTION)), -1)))
 
 
-def _octaves(errors: Doubles) -> list[float]:
-    """Average errors [N] over 1, 2-3, 4-7, .. ticks ahead."""
-    first = [2**k for k in range(len(errors).bit_length())]
-    return [float(np.mean(errors[each - 1 : 2 * each - 1])) for each in first]
+def _octaves(errors: Doubles) -> Doubles:
+    """Average errors [K, N] over 1, 2-3, 4-7, .. ticks ahead: [K, O]."""
+    first = [2**k for k in range(errors.shape[1].bit_length())]
+    return np.stack([errors[:, each - 1 : 2 * each - 1].mean(1) for each in first], 1)
 
 
 def train_trial(config: Config, trace: Trace, folder: Path, measure: Measure) -> Generator[TrialProgress, None, None]:
-    """Train in `folder`; yield the start and each epoch, with the error where training passes a rung and at its end.
+    """Train in `folder`; yield the start and each epoch, with the errors where training passes a rung and at its end.
 
     Progress counts the epochs of stages that learn to predict: before them all models forecast alike. Raises the errors
     of `rtsysid.train.fit.begin` and of `Trainer.epochs`.
@@ -165,7 +168,7 @@ def train_trial(config: Config, trace: Trace, folder: Path, measure: Measure) ->
         percent = 100 * done // max(1, sum(lengths.values()))
         passed = [rung for rung in rungs if rung <= percent]
         rungs = rungs[len(passed) :]
-        yield TrialProgress(percent, measure.error(trainer) if passed and percent < 100 else None)
+        yield TrialProgress(percent, measure.errors(trainer) if passed and percent < 100 else None)
     if default is not None:
         default.networks.weighed(trainer.network)
-    yield TrialProgress(100, measure.error(trainer))
+    yield TrialProgress(100, measure.errors(trainer))
