@@ -12,12 +12,12 @@ from support.robots import DATA_ALONE, plant
 from support.sweeps import SMALL
 
 from rtsysid.config import Config, parse_config
-from rtsysid.experiments.sweep.objective import Measure, parts_of_training, train_trial
+from rtsysid.experiments.sweep.objective import Measure, geometric_mean, parts_of_training, train_trial
 from rtsysid.experiments.sweep.space import Parameter, configured, fitting_spec
 from rtsysid.experiments.sweep.study import Plan
 from rtsysid.experiments.sweep.worker import Worker
 from rtsysid.recordings.trace import Trace
-from rtsysid.train.auto.begin import parts_of
+from rtsysid.train.auto.begin import completed, parts_of
 from rtsysid.train.run import Run
 
 STAGED = DATA_ALONE + SMALL[SMALL.index("[model]") :].replace("[train]", '[train]\npreset = "auto"')
@@ -67,3 +67,14 @@ def test_every_combination_of_the_space_has_rows_to_settle_on(tmp_path: Path) ->
     longest = configured(config, {path: each[1] for path, each in values.items()}, space)
     worker = Worker(Plan(config, space, {}), cut(3, 0, 60), tmp_path)
     assert worker._measure.settling == fitting_spec(longest).settling_samples == 23
+
+
+def test_a_trial_is_stopped_by_what_it_would_keep(tmp_path: Path) -> None:
+    """A network that replaces the linear model has learned nothing yet at the first rung: the linear model counts."""
+    text, trace = DATA_ALONE + "[train]\neffort = 0.05\nreplace_linear = true\n", plant(4, 150)
+    config = parse_config(text)
+    measure = Measure(completed(config, trace), trace, 50)
+    found = [each.errors for each in train_trial(config, trace, tmp_path / "run", measure)]
+    first, last = (float(geometric_mean(each.sum(0))) for each in found if each is not None)
+    assert last < 0.01, "a linear plant"
+    assert first < 2 * last

@@ -8,6 +8,7 @@ same factor, and no rank. A ratio below `RESOLUTION` counts as that: no sensor r
 
 from __future__ import annotations
 
+import copy
 import glob
 from collections.abc import Generator
 from pathlib import Path
@@ -27,8 +28,10 @@ from rtsysid.recordings.held_out import training_parts, unscaled_spec
 from rtsysid.recordings.trace import Trace
 from rtsysid.schedule import ONE_STEP_LENGTH, PREDICTIONS, resolve
 from rtsysid.spec import Doubles, Floats
+from rtsysid.train.augmentation import Augmentation
 from rtsysid.train.auto.begin import begin_auto, parts_of
 from rtsysid.train.auto.plan import LinearSearch
+from rtsysid.train.auto.trainer import AutoTrainer
 from rtsysid.train.fit import begin_stages, prepare_recordings
 from rtsysid.train.freerun import free_run
 from rtsysid.train.loop import Trainer
@@ -73,14 +76,14 @@ class Measure:
         if not (self._hold > 0).any():
             raise TraceError("sweep", "no output moves in the validation recordings", "give others to data.validation")
 
-    def errors(self, trainer: Trainer) -> Doubles:
-        """Measure the network of a trainer: [B, R] for B blocks of neighbouring forecasts.
+    def errors(self, network: Network, augmentation: Augmentation) -> Doubles:
+        """Measure a network: [B, R] for B blocks of neighbouring forecasts.
 
         The sum over the blocks is the ratio to the error of hold, for each group that moves and each octave of ticks;
         inf where a forecast is not finite.
         """
         moves = self._hold > 0
-        found: Doubles = self._errors(self._forecasts(trainer))[:, moves] / self._hold[moves]
+        found: Doubles = self._errors(self._forecasts(network, augmentation))[:, moves] / self._hold[moves]
         return found
 
     def _errors(self, predicted: Doubles) -> Doubles:
@@ -97,11 +100,11 @@ class Measure:
         return Hold(self.spec.n_inputs).forecast(rows[:, : self.settling], future)
 
     @torch.no_grad()
-    def _forecasts(self, trainer: Trainer) -> Doubles:
-        network = trainer.network.eval()
+    def _forecasts(self, network: Network, augmentation: Augmentation) -> Doubles:
+        network.eval()
         rows = self._rows[:, self.settling - network.spec.settling_samples :]
         generator = torch.Generator().manual_seed(SEED)
-        inputs = trainer.augmentation.apply(rows, generator).to(network.target_mean.device)
+        inputs = augmentation.apply(rows, generator).to(network.target_mean.device)
         parts = [_forecast(network, batch, self.horizon).cpu() for batch in torch.split(inputs, BATCH)]
         return torch.cat(parts).double().numpy()
 
@@ -168,7 +171,14 @@ def train_trial(config: Config, trace: Trace, folder: Path, measure: Measure) ->
         percent = 100 * done // max(1, sum(lengths.values()))
         passed = [rung for rung in rungs if rung <= percent]
         rungs = rungs[len(passed) :]
-        yield TrialProgress(percent, measure.errors(trainer) if passed and percent < 100 else None)
+        yield TrialProgress(percent, _errors_so_far(trainer, default, measure) if passed and percent < 100 else None)
+    yield TrialProgress(100, _errors_so_far(trainer, default, measure))
+
+
+def _errors_so_far(trainer: Trainer, default: AutoTrainer | None, measure: Measure) -> Doubles:
+    """Measure what the training would keep now: the best epoch, and as much of it as a default training would use."""
+    network = copy.deepcopy(trainer.network)
+    network.load_state_dict(trainer.best)
     if default is not None:
-        default.networks.weighed(trainer.network)
-    yield TrialProgress(100, measure.errors(trainer))
+        default.networks.weighed(network)
+    return measure.errors(network, trainer.augmentation)

@@ -28,7 +28,8 @@ MACS, BYTES = "macs", "weight_bytes"
 PLAN = "plan"
 BEGAN, SECONDS, REASON = "began", "seconds", "reason"
 OWN = "own"  # a trial of the configuration itself
-RANDOM_TRIALS = 8  # before the sampler models the error
+RANDOM_TRIALS = 4  # before the sampler models the error; those of the configuration itself count
+ENOUGH = 16  # finished trials that say which parameters matter
 
 
 class Plan(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -178,7 +179,7 @@ def importances(study: optuna.Study, space: Mapping[str, Any]) -> dict[str, floa
     """Return the share of each path in the error, most important first; none where there are too few trials."""
     trials = finished(study)
     varied = [path for path in space if len({str(trial.params.get(path)) for trial in trials}) > 1]
-    if len(trials) < 2 * RANDOM_TRIALS or not varied:
+    if len(trials) < ENOUGH or not varied:
         return {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
