@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -72,19 +73,21 @@ def drawn(data: st.DataObject, kinds: list[str]) -> list[Any]:
     return values
 
 
-def expected(kind: MessageType, payload: bytes, name: str) -> float:
-    """A number by name, from the message decoded alone."""
+def expected(kind: MessageType, payload: bytes, name: str, labels: Mapping[str, str]) -> float:
+    """A number by name, from the message decoded alone. `labels`: arrays of names by the arrays that they name."""
     values = dict(zip(kind.names, kind.unpack(payload), strict=True))
     if name in kind.instants:
         us = values[f"{name}.sec"] * 10**6 + values[f"{name}.nanosec"] // 1000
         return us * 1e-6
     if name in values:
         return float(values[name])
-    array, index, inner = re.fullmatch(r"(.*)\[(\d+)\]\.?([xy]?)", name).groups()
-    items = values[array]
-    if int(index) >= len(items):
+    array = max((each for each in values if name.startswith(f"{each}[")), key=len)
+    label, inner = re.fullmatch(r"(.*)\]\.?([xy]?)", name[len(array) + 1 :], re.DOTALL).groups()
+    items, texts = values[array], values[labels[array]] if array in labels else [*map(str, range(len(values[array])))]
+    index = texts.index(label) if label in texts else len(items)
+    if index >= len(items):
         return math.nan
-    return float(items[int(index)]["xy".index(inner)] if inner else items[int(index)])
+    return float(items[index]["xy".index(inner)] if inner else items[index])
 
 
 @pytest.mark.parametrize("wire", [CDR, ROS1], ids=["ros2", "ros1"])
@@ -97,13 +100,25 @@ def test_columns_are_what_each_message_holds(wire, data, kinds, count):
     offer = offer_of(kind, payloads)
     names = data.draw(st.permutations([*(each.name for each in offer.fields), *offer.stamps]))
     columns = Decoder(kind, names, offer.labels).decode(payloads)
-    table = np.array([[expected(kind, payload, name) for name in names] for payload in payloads])
+    table = np.array([[expected(kind, payload, name, offer.labels) for name in names] for payload in payloads])
     np.testing.assert_array_equal(columns, table.reshape(columns.shape))
     numbers = {
         name for name in kind.numbers if name not in kind.unmeasured and name.rpartition(".")[0] not in kind.instants
     }
     assert numbers <= set(names)
     assert set(offer.stamps) == {name for name in kind.instants if "[]" not in name}
+
+
+@pytest.mark.parametrize("wire", [CDR, ROS1], ids=["ros2", "ros1"])
+def test_names_in_an_array_of_fixed_length_have_no_count_before_them(wire):
+    """Seventy names label seventy numbers; the length of the first name is not taken for their number."""
+    kind = message_kind(["string[70]", "int8[]"], wire)
+    names = [f"joint_{k}" for k in range(70)]
+    payload = kind.pack(names, list(range(70)))
+    offer = offer_of(kind, [payload])
+    assert [each.name for each in offer.fields] == [f"f1[{name}]" for name in names]
+    columns = Decoder(kind, [each.name for each in offer.fields], offer.labels).decode([payload])
+    assert columns.tolist() == [list(range(70))]
 
 
 @settings(max_examples=100, deadline=None)

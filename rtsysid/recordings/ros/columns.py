@@ -159,17 +159,18 @@ def labels_of(field: Many, batch: Batch) -> Labels:
     which = np.empty(len(counts), np.int64)
     begun = begun + (batch.origin - begun) % 4 if batch.wire.aligned else begun
     for row, (start, end) in enumerate(zip(begun.tolist(), batch.at.tolist(), strict=True)):
-        block = batch.data[start:end]  # from the count on, equal names are equal bytes
+        block = batch.data[start:end]  # equal names are equal bytes
         number = known.setdefault(block, len(lists))
         if number == len(lists):
-            lists.append(_texts(block, batch.wire))
+            lists.append(_texts(block, field.count, batch.wire))
         which[row] = number
     return Labels(lists, which)
 
 
-def _texts(block: bytes, wire: Wire) -> list[str]:
-    texts, at = [], 4
-    for _ in range(int.from_bytes(block[:4], "little")):
+def _texts(block: bytes, count: int | None, wire: Wire) -> list[str]:
+    """Read so many strings; without a count the block begins with it."""
+    texts, at = list[str](), 0 if count is not None else 4
+    for _ in range(int.from_bytes(block[:4], "little") if count is None else count):
         at += -at % 4 if wire.aligned else 0
         end = at + 4 + int.from_bytes(block[at : at + 4], "little")
         texts.append(block[at + 4 : end].rstrip(b"\0").decode(errors="replace"))
