@@ -18,7 +18,7 @@ from rtsysid.config import parse_config, read_config
 from rtsysid.errors import TraceError
 from rtsysid.experiments.sweep.comparison import keep_errors, ratio_of_trials
 from rtsysid.experiments.sweep.folder import read_plan, studied
-from rtsysid.experiments.sweep.objective import RESOLUTION, Measure, geometric_mean
+from rtsysid.experiments.sweep.objective import RESOLUTION, RUNGS, Measure, geometric_mean
 from rtsysid.experiments.sweep.space import configured
 from rtsysid.experiments.sweep.storage import LockedJournal
 from rtsysid.experiments.sweep.study import AtMostItsCost, chosen, finished, front, seconds_used
@@ -159,7 +159,7 @@ def study_of(*trials: tuple[float, int]) -> optuna.Study:
     for error, macs in trials:
         trial = study.ask()
         trial.set_user_attr("macs", macs)
-        trial.report(error, 11)
+        trial.report(error, RUNGS[0])
         assert not trial.should_prune()
         study.tell(trial, error)
     return study
@@ -172,7 +172,7 @@ def test_a_small_model_is_not_stopped_for_a_large_one() -> None:
     for macs in (999, 1000, 2000):
         trial = study.ask()
         trial.set_user_attr("macs", macs)
-        trial.report(0.6, 11)
+        trial.report(0.6, RUNGS[0])
         outcomes[macs] = trial.should_prune()
         study.tell(trial, state=State.PRUNED)
     assert outcomes == {999: False, 1000: True, 2000: True}

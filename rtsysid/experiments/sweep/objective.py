@@ -39,7 +39,7 @@ from rtsysid.train.network import Network
 from rtsysid.train.sensor_noise import SEED
 from rtsysid.train.windows import Sequences, row_windows
 
-RUNGS = (11, 33)  # percent of the training at which a trial may be stopped: a ninth and a third
+RUNGS = (12, 24, 48)  # percent of the training at which a trial may be stopped
 RESOLUTION = 1e-3  # of the error of hold
 WINDOWS = 512  # forecasts that measure a model
 BLOCKS = 20  # of neighbouring forecasts, which the spread of an error is computed from

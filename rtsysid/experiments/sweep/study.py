@@ -128,6 +128,7 @@ def chosen(trial: FrozenTrial, space: Space) -> dict[str, Any]:
 class AtMostItsCost(BasePruner):
     """Stop a trial by successive halving among the trials that cost no more multiply-accumulates.
 
+    Half of them go on at each rung. A third did, at two rungs: the first one says too little for that.
     A small model is thus never stopped because a larger one is better: the front keeps its cheap end.
     """
 
