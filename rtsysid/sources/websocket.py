@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
@@ -17,7 +18,7 @@ from rtsysid.sources.json_lines import JsonOptions, JsonSource
 from rtsysid.sources.latest import LatestSender
 from rtsysid.sources.needs import live_package
 
-_CONNECT_S = 2.0
+_CONNECT_S, _CLOSE_S = 2.0, 1.0  # a peer that does not read answers no close
 _MOST_PEERS = 8
 _WAITING = 4096  # messages that may wait for the reader
 _AT_ONCE = 256
@@ -51,7 +52,8 @@ class _Connected:
         client = live_package("websockets.sync.client", f"source {url}")
         self._exceptions = live_package("websockets.exceptions", f"source {url}")
         try:
-            opening = client.connect(address, open_timeout=_CONNECT_S, max_size=_TAKEN, compression=None, proxy=None)
+            waits = {"open_timeout": _CONNECT_S, "close_timeout": _CLOSE_S}
+            opening = client.connect(address, **waits, max_size=_TAKEN, compression=None, proxy=None)
             self._held = opening.__enter__()  # some releases connect only then
         except self._exceptions.WebSocketException as error:
             raise OSError(f"no WebSocket there: {error}") from None
@@ -97,7 +99,8 @@ class _Listening:
         self._latest: Any = None
         self.overflowed = 0
         self.remarks: deque[str] = deque(maxlen=100)
-        self._server = server.serve(self._serve, host, port, max_size=_TAKEN, compression=None)
+        allowed = {"close_timeout": _CLOSE_S, "max_size": _TAKEN, "compression": None}
+        self._server = server.serve(self._serve, host, port, **allowed)
         self._sender = LatestSender(self._send)
         threading.Thread(target=self._server.serve_forever, name="websocket server", daemon=True).start()
 
@@ -113,11 +116,11 @@ class _Listening:
         return self._latest is not None and self._sender.put(data)
 
     def close(self) -> None:
-        """Close the server and its connections."""
+        """Close the server and its connections, all at the same time."""
         self._sender.close()
         self._server.shutdown()
-        for peer in list(self._peers):
-            peer.close()
+        with ThreadPoolExecutor(_MOST_PEERS) as closing:
+            list(closing.map(lambda peer: peer.close(), list(self._peers)))
 
     def _serve(self, peer: Any) -> None:
         if len(self._peers) >= _MOST_PEERS:

@@ -108,7 +108,7 @@ class WebSocketClient(Sender):
     def begin(self, source: Any) -> None:
         from websockets.sync.client import connect
 
-        self._held = connect(f"ws://127.0.0.1:{self._port}", proxy=None).__enter__()
+        self._held = connect(f"ws://127.0.0.1:{self._port}", proxy=None, close_timeout=1.0).__enter__()
 
     def send(self, sent: Row) -> None:
         self._held.send(json.dumps(as_json(sent)))
