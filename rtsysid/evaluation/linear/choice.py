@@ -199,22 +199,37 @@ def _resolved(search: Search, candidates: list[tuple[int, float]]) -> list[tuple
 
 
 def _with_gains(search: Search, model: LinearModel, target_groups: Sequence[str], bands: Sequence[int]) -> LinearModel:
-    """Lower the gain of a group from an age on, band after band, where that lowers the error.
+    """Lower the gain of a group from an age on, or between two ages, where that lowers the error.
 
-    Last, let a group rest while a measurement is young: an output of coarse steps does, and hold is exact there.
+    Bands are lowered from the youngest or from the oldest one on, each with all later ones or alone: an early band must
+    not pay for what late ones need. Whichever ends with the smallest error is taken.
     """
     bands = tuple(age for age in bands if age < search.hold.mean.shape[1])
     model = model._replace(age_bands=bands, gains=np.ones((len(bands) + 1, len(target_groups))))
-    judged = search.judged(model)
-    for (band, first), (row, group) in product(enumerate((0, *bands)), enumerate(search.groups)):
-        if (judged.mean[row, first:] >= WORTH * search.hold.mean[row, first:]).any():  # else no gain can help
+    onwards, alone = zip(*((slice(n, None), slice(n, n + 1)) for n in range(len(bands) + 1)), strict=True)
+    orders = (onwards, onwards[::-1], alone[::-1])
+    tried = [_gains_in(order, search, model, target_groups) for order in orders]
+    return min(tried, key=lambda each: search.score(each[1]))[0]
+
+
+def _gains_in(
+    order: Sequence[slice], search: Search, model: LinearModel, target_groups: Sequence[str]
+) -> tuple[LinearModel, Judged]:
+    """Lower the gains of these bands, in order; return the model and its errors.
+
+    Last, let a group rest while a measurement is young: an output of coarse steps does, and hold is exact there.
+    """
+    judged, ages = search.judged(model), (0, *model.age_bands)
+    for bands, (row, group) in product(order, enumerate(search.groups)):
+        later = slice(ages[bands.start], None)
+        if (judged.mean[row, later] >= WORTH * search.hold.mean[row, later]).any():  # else no gain can help
             moved = np.array([name == group for name in target_groups])
-            model, judged = _lowered(search, model, judged, (slice(band, None), moved))
-    for (band, last), (row, group) in product(enumerate(bands), enumerate(search.groups)):
+            model, judged = _lowered(search, model, judged, (bands, moved))
+    for (band, last), (row, group) in product(enumerate(model.age_bands), enumerate(search.groups)):
         if judged.mean[row, last - 1] > search.hold.mean[row, last - 1]:
             moved = np.array([name == group for name in target_groups])
             model, judged = _lowered(search, model, judged, (slice(0, band + 1), moved), GAINS[-1:])
-    return model
+    return model, judged
 
 
 def _lowered(
@@ -227,7 +242,7 @@ def _lowered(
     """Lower the gains of these bands and targets until that does not help; return the model and its errors."""
     for gain in steps:
         gains = model.gains.copy()
-        gains[chosen] = gain
+        gains[chosen] = np.minimum(gains[chosen], gain)
         trial = model._replace(gains=gains)
         found = search.judged(trial)
         if search.score(found) >= search.score(judged) - BETTER:
