@@ -169,10 +169,10 @@ def test_a_small_model_is_not_stopped_for_a_large_one() -> None:
     """A trial is compared with those that cost no more: a worse one goes on where it is cheaper, and else stops."""
     study = study_of((0.5, 1000))
     outcomes = {}
-    for macs in (999, 1000, 2000):
+    for macs, error in ((999, 0.6), (1000, 0.61), (2000, 0.62)):
         trial = study.ask()
         trial.set_user_attr("macs", macs)
-        trial.report(0.6, RUNGS[0])
+        trial.report(error, RUNGS[0])
         outcomes[macs] = trial.should_prune()
         study.tell(trial, state=State.PRUNED)
     assert outcomes == {999: False, 1000: True, 2000: True}
