@@ -19,6 +19,7 @@ import numpy as np
 from bench import arguments
 from rtsysid.benchmarks.robots import NEEDED, PAST, Robot, errors_at_ticks, find_robots
 from rtsysid.cli.console import table
+from rtsysid.evaluation.bootstrap import RatioInterval, geometric_interval
 from rtsysid.evaluation.forecasts import forecasts
 from rtsysid.model.bundle import Bundle
 from rtsysid.model.predictor import Predictor
@@ -49,7 +50,8 @@ def compared(robot: Robot, budget: str) -> list[str]:
     bundles = [bundle_of(each, data, folder / name) for each, name in ((config, "default"), (best, best.stem))]
     ratio, low, high = test_ratio(robot, *map(Bundle.open, bundles))
     validation = found["error"] / found["error_of_the_configuration"]
-    stated = "{:.3f} to {:.3f}".format(*found.get("interval_of_the_ratio", (1.0, 1.0)))
+    interval = found.get("interval_of_the_ratio")  # none for the configuration itself
+    stated = "-" if interval is None else "{:.3f} to {:.3f}".format(*interval)
     counted, test = f"{found['finished']}+{found['stopped_early']}", [f"{x:.3f}" for x in (ratio, low, high)]
     return [robot.name, counted, str(found["best_trial"]), f"{validation:.3f}", stated, *test]
 
@@ -69,17 +71,14 @@ def bundle_of(config: Path, data: Path, folder: Path) -> Path:
     return folder / "bundle"
 
 
-def test_ratio(robot: Robot, default: Bundle, swept: Bundle) -> tuple[float, float, float]:
+def test_ratio(robot: Robot, default: Bundle, swept: Bundle) -> RatioInterval:
     """The test error of the swept model by that of the default, and the ends of its 90 % interval, over blocks."""
     predictors = [Predictor.load(each) for each in (default, swept)]
     past = max(PAST, *(each.settling_samples for each in predictors))
     errors = [test_errors(each, robot.testing(each.spec.channels, each.spec.rotations), past) for each in predictors]
-    starts, generator = np.arange(0, len(errors[0]), HORIZON), np.random.default_rng(0)
-    sums, counts = [np.add.reduceat(each, starts) for each in errors], np.diff([*starts, len(errors[0])])
-    drawn = [generator.integers(len(starts), size=len(starts)) for _ in range(1000)]
-    found = [ratio_of(*(each[k].sum(0) / counts[k].sum() for each in sums)) for k in drawn]
-    low, high = np.quantile(found, (0.05, 0.95))
-    return ratio_of(*(each.mean(0) for each in errors)), float(low), float(high)
+    starts = np.arange(0, len(errors[0]), HORIZON)
+    old, new = (np.add.reduceat(each, starts).reshape(len(starts), -1) for each in errors)
+    return geometric_interval(new, old, least=1e-12)
 
 
 def test_errors(predictor: Predictor, test: Trace, past: int) -> Doubles:
@@ -87,11 +86,6 @@ def test_errors(predictor: Predictor, test: Trace, past: int) -> Doubles:
     outputs, long_enough = predictor.spec.outputs, [e.values for e in test.episodes if len(e) >= past + HORIZON]
     batches = (batch for values in long_enough for batch in forecasts(predictor, values, HORIZON, past=past))
     return np.concatenate([errors_at_ticks(each.predicted, each.truth, outputs) for each in batches]).astype(float)
-
-
-def ratio_of(default: Doubles, swept: Doubles) -> float:
-    """The geometric mean of the ratios of errors [G, T]."""
-    return float(np.exp(np.mean(np.log(np.maximum(swept, 1e-12) / np.maximum(default, 1e-12)))))
 
 
 if __name__ == "__main__":

@@ -305,13 +305,13 @@ def _summary(study: optuna.Study) -> dict[str, Any]:
     best, own = (next(iter(each), None) for each in (trials, of_configuration(trials)))
     found = {} if best is None else {"best_trial": best.number, "error": best.value}
     gain = None if best is None or own is None or best is own else ratio_of_trials(best, own)
-    compared = {} if gain is None else dict(zip((RATIO, INTERVAL), (gain.ratio, [gain.low, gain.high]), strict=True))
     named = {"error_of_the_configuration": None if own is None else own.value}
+    compared = {} if gain is None else {RATIO: gain.ratio, INTERVAL: [gain.low, gain.high]}
     return {**counts(study), **found, **named, **compared, "seconds": round(seconds_used(study), 1)}
 
 
 def _say_whether_sure(summary: dict[str, Any]) -> None:
-    if summary.get(INTERVAL, (0, 0))[1] >= 1.0:
+    if INTERVAL in summary and summary[INTERVAL][1] >= 1.0:
         console.echo(f"trial {summary['best_trial']} is not surely better than the configuration", err=True)
 
 

@@ -59,6 +59,23 @@ def ratio_interval(
     return RatioInterval(float(ratio), float(low), float(high))
 
 
+def geometric_interval(model: Doubles, peer: Doubles, *, least: float, coverage: float = 0.9) -> RatioInterval:
+    """Divide the geometric mean of the errors of a model by that of a peer's, over the same blocks of forecasts.
+
+    `model` and `peer` [B, R]: what each of B blocks adds to each of R errors. An error below `least` counts as that.
+    """
+    drawn = np.random.default_rng(0).integers(len(model), size=(DRAWS, len(model)))
+    over, under = (geometric_mean(each[drawn].sum(1), least) for each in (model, peer))
+    low, high = np.quantile(over / under, ((1 - coverage) / 2, (1 + coverage) / 2))
+    ratio = geometric_mean(model.sum(0), least) / geometric_mean(peer.sum(0), least)
+    return RatioInterval(float(ratio), float(low), float(high))
+
+
+def geometric_mean(errors: Doubles, least: float) -> Doubles:
+    """Average errors [.., R]; none counts less than `least`."""
+    return np.asarray(np.exp(np.mean(np.log(np.maximum(errors, least)), -1)))
+
+
 def error_ratio(model: ArrayLike, peer: ArrayLike) -> Doubles:
     """Divide errors [..] of a model by those of a peer: 1 where both are zero, inf where the peer's alone is."""
     over, under = np.asarray(model, np.float64), np.asarray(peer, np.float64)

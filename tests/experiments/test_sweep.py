@@ -16,9 +16,10 @@ from support.sweeps import SMALL, shown, small_sweep, trial_counts, wait_for_the
 
 from rtsysid.config import parse_config, read_config
 from rtsysid.errors import TraceError
+from rtsysid.evaluation.bootstrap import geometric_mean
 from rtsysid.experiments.sweep.comparison import keep_errors, ratio_of_trials
 from rtsysid.experiments.sweep.folder import read_plan, studied
-from rtsysid.experiments.sweep.objective import RESOLUTION, RUNGS, Measure, geometric_mean
+from rtsysid.experiments.sweep.objective import RESOLUTION, RUNGS, Measure, train_trial
 from rtsysid.experiments.sweep.space import configured
 from rtsysid.experiments.sweep.storage import LockedJournal
 from rtsysid.experiments.sweep.study import AtMostItsCost, chosen, finished, front, seconds_used
@@ -207,11 +208,25 @@ def test_two_workers_that_begin_the_last_trial_at_once_train_it_once() -> None:
     require_place(study, third.number, Limits(trials=2))
 
 
-def test_the_error_is_a_ratio_that_no_unit_changes() -> None:
+def test_the_error_is_the_geometric_mean_of_its_ratios() -> None:
     """Ratios weigh alike; nothing counts below the resolution; one forecast that is not finite makes the error so."""
-    assert geometric_mean(np.array([0.25, 1.0])) == pytest.approx(0.5)
-    assert geometric_mean(np.array([0.0, 1.0])) == pytest.approx(RESOLUTION**0.5)
-    assert geometric_mean(np.array([np.inf, 1.0])) == np.inf
+    assert geometric_mean(np.array([0.25, 1.0]), RESOLUTION) == pytest.approx(0.5)
+    assert geometric_mean(np.array([0.0, 1.0]), RESOLUTION) == pytest.approx(RESOLUTION**0.5)
+    assert geometric_mean(np.array([np.inf, 1.0]), RESOLUTION) == np.inf
+
+
+def test_an_output_that_rests_while_the_sweep_measures_is_left_out(tmp_path: Path) -> None:
+    """What hold predicts exactly has no ratio: the errors are finite, and those of the output that moves alone."""
+    *moving, last = plant(3, 200).episodes
+    resting = Episode(last.name, last.t, last.values * np.float32([1, 1, 0]))
+    both, one = (Trace(plant().channels, (*moving, each)) for each in (last, resting))
+    config, counted = parse_config(SMALL), []
+    for number, trace in enumerate((both, one)):
+        *_, end = train_trial(config, trace, tmp_path / str(number), Measure(config, trace, 7))
+        assert end.errors is not None
+        assert np.isfinite(end.errors).all()
+        counted.append(end.errors.shape[1])
+    assert counted[0] == 2 * counted[1] > 0
 
 
 def test_a_gain_inside_the_spread_of_the_rows_is_not_sure() -> None:

@@ -12,7 +12,8 @@ from support.robots import DATA_ALONE, plant
 from support.sweeps import SMALL
 
 from rtsysid.config import Config, parse_config
-from rtsysid.experiments.sweep.objective import Measure, geometric_mean, parts_of_training, train_trial
+from rtsysid.evaluation.bootstrap import geometric_mean
+from rtsysid.experiments.sweep.objective import RESOLUTION, Measure, parts_of_training, train_trial
 from rtsysid.experiments.sweep.space import Parameter, configured, fitting_spec
 from rtsysid.experiments.sweep.study import Plan
 from rtsysid.experiments.sweep.worker import Worker
@@ -75,6 +76,6 @@ def test_a_trial_is_stopped_by_what_it_would_keep(tmp_path: Path) -> None:
     config = parse_config(text)
     measure = Measure(completed(config, trace), trace, 50)
     found = [each.errors for each in train_trial(config, trace, tmp_path / "run", measure)]
-    first, last = (float(geometric_mean(each.sum(0))) for each in found if each is not None)
+    first, last = (float(geometric_mean(each.sum(0), RESOLUTION)) for each in found if each is not None)
     assert last < 0.01, "a linear plant"
     assert first < 2 * last

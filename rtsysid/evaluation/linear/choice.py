@@ -206,20 +206,21 @@ def _with_gains(search: Search, model: LinearModel, target_groups: Sequence[str]
     """
     bands = tuple(age for age in bands if age < search.hold.mean.shape[1])
     model = model._replace(age_bands=bands, gains=np.ones((len(bands) + 1, len(target_groups))))
-    onwards, alone = zip(*((slice(n, None), slice(n, n + 1)) for n in range(len(bands) + 1)), strict=True)
-    orders = (onwards, onwards[::-1], alone[::-1])
-    tried = [_gains_in(order, search, model, target_groups) for order in orders]
+    onwards = [slice(n, None) for n in range(len(bands) + 1)]
+    alone = [slice(n, n + 1) for n in range(len(bands) + 1)]
+    orders, judged = (onwards, onwards[::-1], alone[::-1]), search.judged(model)
+    tried = [_gains_in(order, search, model, judged, target_groups) for order in orders]
     return min(tried, key=lambda each: search.score(each[1]))[0]
 
 
 def _gains_in(
-    order: Sequence[slice], search: Search, model: LinearModel, target_groups: Sequence[str]
+    order: Sequence[slice], search: Search, model: LinearModel, judged: Judged, target_groups: Sequence[str]
 ) -> tuple[LinearModel, Judged]:
-    """Lower the gains of these bands, in order; return the model and its errors.
+    """Lower the gains of these bands of a judged model, in order; return the model and its errors.
 
     Last, let a group rest while a measurement is young: an output of coarse steps does, and hold is exact there.
     """
-    judged, ages = search.judged(model), (0, *model.age_bands)
+    ages = (0, *model.age_bands)
     for bands, (row, group) in product(order, enumerate(search.groups)):
         later = slice(ages[bands.start], None)
         if (judged.mean[row, later] >= WORTH * search.hold.mean[row, later]).any():  # else no gain can help

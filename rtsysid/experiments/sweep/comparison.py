@@ -5,18 +5,17 @@ from __future__ import annotations
 import numpy as np
 from optuna.trial import FrozenTrial, Trial
 
-from rtsysid.evaluation.bootstrap import DRAWS, RatioInterval
-from rtsysid.experiments.sweep.objective import geometric_mean
+from rtsysid.evaluation.bootstrap import RatioInterval, geometric_interval
+from rtsysid.experiments.sweep.objective import RESOLUTION
 from rtsysid.spec import Doubles
 
 ERRORS = "errors"  # of a trial, by block; see `Measure.errors`
 DIGITS = 6  # of an error that is kept
 
 
-def keep_errors(trial: Trial, errors: Doubles | None) -> None:
+def keep_errors(trial: Trial, errors: Doubles) -> None:
     """Keep the errors [B, R] of a finished trial with it."""
-    if errors is not None:
-        trial.set_user_attr(ERRORS, [[float(f"{each:.{DIGITS}g}") for each in row] for row in errors])
+    trial.set_user_attr(ERRORS, [[float(f"{each:.{DIGITS}g}") for each in row] for row in errors])
 
 
 def ratio_of_trials(trial: FrozenTrial, other: FrozenTrial) -> RatioInterval | None:
@@ -28,8 +27,4 @@ def ratio_of_trials(trial: FrozenTrial, other: FrozenTrial) -> RatioInterval | N
     kept = [np.array(each.user_attrs.get(ERRORS, [])) for each in (trial, other)]
     if kept[0].shape != kept[1].shape or len(kept[0]) < 2:
         return None
-    drawn = np.random.default_rng(0).integers(len(kept[0]), size=(DRAWS, len(kept[0])))
-    over, under = (geometric_mean(each[drawn].sum(1)) for each in kept)
-    low, high = np.quantile(over / under, (0.05, 0.95))
-    ratio = np.divide(*(geometric_mean(each.sum(0)) for each in kept))
-    return RatioInterval(float(ratio), float(low), float(high))
+    return geometric_interval(*kept, least=RESOLUTION)

@@ -142,11 +142,6 @@ def _forecast(network: Network, rows: Tensor, horizon: int) -> Tensor:
     return free_run(network, windows[:, settling : settling + horizon], state)
 
 
-def geometric_mean(ratios: Doubles) -> Doubles:
-    """Average ratios [.., R] of errors; none counts less than `RESOLUTION`."""
-    return np.asarray(np.exp(np.mean(np.log(np.maximum(ratios, RESOLUTION)), -1)))
-
-
 def _octaves(errors: Doubles) -> Doubles:
     """Average errors [K, N] over 1, 2-3, 4-7, .. ticks ahead: [K, O]."""
     first = [2**k for k in range(errors.shape[1].bit_length())]

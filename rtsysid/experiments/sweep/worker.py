@@ -21,8 +21,9 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from rtsysid.errors import RtsysidError, StorageError
+from rtsysid.evaluation.bootstrap import geometric_mean
 from rtsysid.experiments.sweep.comparison import keep_errors
-from rtsysid.experiments.sweep.objective import Measure, geometric_mean, train_trial
+from rtsysid.experiments.sweep.objective import RESOLUTION, Measure, train_trial
 from rtsysid.experiments.sweep.space import check_space, configured, fitting_spec
 from rtsysid.experiments.sweep.study import (
     BEGAN,
@@ -121,9 +122,10 @@ class Worker:
                     if time.monotonic() - noted > NOTE_S:
                         noted = self.note_time(trial)
                     if measured is not None:
-                        error = float(geometric_mean(measured.sum(0)))
+                        error = float(geometric_mean(measured.sum(0), RESOLUTION))
                         _report_error(trial, percent, error)
-            keep_errors(trial, measured)
+                        if percent == 100:
+                            keep_errors(trial, measured)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         return error
