@@ -76,6 +76,6 @@ def test_a_trial_is_stopped_by_what_it_would_keep(tmp_path: Path) -> None:
     config = parse_config(text)
     measure = Measure(completed(config, trace), trace, 50)
     found = [each.errors for each in train_trial(config, trace, tmp_path / "run", measure)]
-    first, last = (float(geometric_mean(each.sum(0), RESOLUTION)) for each in found if each is not None)
+    first, *_, last = (float(geometric_mean(each.sum(0), RESOLUTION)) for each in found if each is not None)
     assert last < 0.01, "a linear plant"
     assert first < 2 * last
